@@ -1,0 +1,59 @@
+# Everything runs in .venv, which the first target makes. Another Python: make PYTHON=python3.13 test
+# torch is the large download. For a build without CUDA, install torch into .venv first
+# (see pytorch.org); pip then keeps it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint format docs clean
+
+help:
+	@echo "make demo    fit the estimators on small data and show what they find"
+	@echo "make test    run the whole test suite, doctests included"
+	@echo "make lint    run the linters"
+	@echo "make format  let ruff rewrite what it can"
+	@echo "make docs    build the documentation into docs/_build/html"
+	@echo "make clean   remove what was built, and .venv"
+
+demo: $(VENV)/.stamp-demo
+	$(BIN)/python benchmarks/demo.py
+
+test: $(VENV)/.stamp-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.stamp-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/numpydoc lint $$(find skvaeense -name '*.py' | sort)
+
+format: $(VENV)/.stamp-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The pages of the API reference are made anew: one left over from a removed name is a warning.
+docs: $(VENV)/.stamp-docs
+	rm -rf docs/generated
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .pytest_cache .ruff_cache
+	rm -rf .import_linter_cache docs/_build docs/generated docs/auto_examples
+	find skvaeense tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
+
+# pip is the last thing that venv installs, so it stands for the whole environment.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+		"skvaeense needs Python 3.11 or newer, this is " + sys.version.split()[0] + \
+		"; name another one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each extra: installed once, and again when pyproject.toml changes.
+$(VENV)/.stamp-%: pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install -e ".[$*]"
+	@touch $@

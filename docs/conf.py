@@ -1,0 +1,54 @@
+"""Configuration of the documentation; `make docs` builds it without a network."""
+
+import os
+
+import skvaeense
+
+project = "skvaeense"
+author = "The skvaeense developers"
+project_copyright = f"2026, {author}"
+version = release = skvaeense.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build"]
+
+# Links into other projects' documentation need the network, so they are opt-in.
+if os.environ.get("SKVAEENSE_DOCS_INTERSPHINX"):
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "python": ("https://docs.python.org/3", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+    }
+
+# The API reference lists what each module names in its __all__.
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autosummary_imported_members = True
+autodoc_typehints = "none"
+# The class template lists the members.
+numpydoc_show_class_members = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skvaeense"
+html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
+html_show_sourcelink = False
+
+
+def skip_foreign_members(app, what, name, obj, skip, options):
+    """Leave out what a class inherits from scikit-learn or torch: they document it."""
+    module = getattr(obj, "__module__", None) or ""
+    return True if module.split(".")[0] in {"sklearn", "torch"} else None
+
+
+def setup(app):
+    """Connect the handlers."""
+    app.connect("autodoc-skip-member", skip_foreign_members)

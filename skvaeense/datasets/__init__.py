@@ -1,0 +1,24 @@
+"""Random unions of manifolds whose dimension is known at every sample.
+
+Every generator returns the same tuple ``(X, manifold, dimension)``: the samples, the
+manifold each was drawn from, and the dimension of that manifold. Draw one set and
+split it to get training and test samples of the same manifolds.
+"""
+
+from skvaeense.datasets._dictionary import make_sparse_dictionary
+from skvaeense.datasets._gaussian import make_gaussian, make_ppca
+from skvaeense.datasets._linear import make_affine_subspaces, make_linear_subspaces
+from skvaeense.datasets._mlp_manifolds import make_mlp_manifolds
+from skvaeense.datasets._spheres import make_spheres
+from skvaeense.datasets._swiss_rolls import make_swiss_rolls
+
+__all__ = [
+    "make_affine_subspaces",
+    "make_gaussian",
+    "make_linear_subspaces",
+    "make_mlp_manifolds",
+    "make_ppca",
+    "make_sparse_dictionary",
+    "make_spheres",
+    "make_swiss_rolls",
+]

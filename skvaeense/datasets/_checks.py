@@ -1,0 +1,72 @@
+"""Checks of the generators' arguments, with errors that say what to change."""
+
+import math
+import numbers
+
+import numpy as np
+
+
+def _check_integer(value, name, *, minimum):
+    """Return `value` as an int of at least `minimum`."""
+    # bool is an Integral too, but True samples is a slip of the pen, not a size.
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
+    return int(value)
+
+
+def _check_integers(values, name, *, minimum):
+    """Return `values` as a non-empty tuple of ints of at least `minimum` each."""
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(
+            f"{name} must be a sequence of int such as (4, 4, 4), got {values!r}. "
+            "Write (4,) for a single value."
+        )
+    values = tuple(values)
+    if not values:
+        raise ValueError(f"{name} is empty: give at least one int of at least {minimum}.")
+    return tuple(
+        _check_integer(value, f"{name}[{position}]", minimum=minimum)
+        for position, value in enumerate(values)
+    )
+
+
+def _check_nonnegative(value, name):
+    """Return `value` as a finite float of at least 0."""
+    value = _check_finite(value, name)
+    if value < 0:
+        raise ValueError(f"{name} must be 0 or positive, got {value}.")
+    return value
+
+
+def _check_positive(value, name):
+    """Return `value` as a finite float above 0."""
+    value = _check_finite(value, name)
+    if value <= 0:
+        raise ValueError(f"{name} must be positive, got {value}.")
+    return value
+
+
+def _check_flag(value, name):
+    """Return `value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
+def _check_room(n_needed, n_features, reason):
+    """Raise unless `n_features` ambient directions hold the `n_needed` that `reason` asks for."""
+    if n_needed > n_features:
+        raise ValueError(
+            f"{reason} needs at least {n_needed} features, got n_features={n_features}: "
+            f"raise n_features to {n_needed} or lower the dimensions."
+        )
+
+
+def _check_finite(value, name):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a float, got {value!r} of type {type(value).__name__}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")
+    return float(value)

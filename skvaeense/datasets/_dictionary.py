@@ -1,0 +1,119 @@
+"""Sparse combinations of the atoms of a random dictionary."""
+
+import numbers
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skvaeense.datasets._assembly import _assemble, _split_evenly
+from skvaeense.datasets._checks import (
+    _check_integer,
+    _check_integers,
+    _check_nonnegative,
+    _check_room,
+)
+
+
+def make_sparse_dictionary(
+    n_samples=1000,
+    *,
+    n_atoms=20,
+    n_active=4,
+    n_features=40,
+    noise=0.0,
+    random_state=None,
+):
+    """Draw samples that are sparse combinations of the atoms of a random dictionary.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of samples, split over the counts in `n_active` as evenly as possible.
+    n_atoms : int, default=20
+        Number of atoms in the dictionary.
+    n_active : int or sequence of int, default=4
+        Number of atoms in each sample. With a sequence such as ``(2, 4, 8)`` each count
+        gets an equal share of the samples. At most ``min(n_atoms, n_features)``.
+    n_features : int, default=40
+        Number of ambient dimensions.
+    noise : float, default=0.0
+        Standard deviation of the Gaussian noise added in every ambient direction, as a
+        fraction of the root mean square (over samples and features) of the noiseless
+        data around its mean.
+    random_state : int, RandomState instance or None, default=None
+        Seed or generator of the atoms, the samples, their order and the noise. Pass an
+        int for a reproducible result.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features), dtype float64
+        The samples, shuffled.
+    manifold : ndarray of int of shape (n_samples,)
+        Index into `n_active` of the count that each sample was drawn with; 0 for an int.
+    dimension : ndarray of int of shape (n_samples,)
+        Number of atoms in each sample, which is the dimension of the subspace it lies in.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range, or a count exceeds n_atoms or n_features.
+
+    Notes
+    -----
+    A sample is ``x = sum_{j in S} c_j a_j``. The atoms a_j are uniform on the unit sphere
+    of R^n_features, the support S is a uniformly random subset of the atoms, drawn anew
+    for each sample, and the coefficients c_j are N(0, 1). So the samples lie on a union of
+    ``binom(n_atoms, n_active)`` subspaces that share atoms; `manifold` tells the counts
+    apart and not these subspaces.
+
+    To get training and test samples of one dictionary, draw one set and split it.
+
+    References
+    ----------
+    B. A. Olshausen and D. J. Field, "Sparse coding with an overcomplete basis set: a
+    strategy employed by V1?", Vision Research 37(23), 1997.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense.datasets import make_sparse_dictionary
+    >>> X, manifold, dimension = make_sparse_dictionary(300, n_active=(2, 4, 8), random_state=0)
+    >>> X.shape
+    (300, 40)
+    >>> np.bincount(dimension).tolist()
+    [0, 0, 100, 0, 100, 0, 0, 0, 100]
+    """
+    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
+    noise = _check_nonnegative(noise, "noise")
+    n_atoms = _check_integer(n_atoms, "n_atoms", minimum=1)
+    n_features = _check_integer(n_features, "n_features", minimum=1)
+    if isinstance(n_active, numbers.Integral):
+        n_active = (_check_integer(n_active, "n_active", minimum=1),)
+    n_active = _check_integers(n_active, "n_active", minimum=1)
+    if max(n_active) > n_atoms:
+        raise ValueError(
+            f"n_active={max(n_active)} atoms cannot be drawn from n_atoms={n_atoms}: "
+            "lower n_active or raise n_atoms."
+        )
+    _check_room(max(n_active), n_features, f"n_active={max(n_active)}")
+    rng = check_random_state(random_state)
+    atoms = rng.standard_normal((n_atoms, n_features))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    counts = _split_evenly(n_samples, len(n_active))
+    parts = [
+        _draw_codes(count, n_nonzero, n_atoms, rng) @ atoms
+        for count, n_nonzero in zip(counts, n_active, strict=True)
+    ]
+    return _assemble(parts, n_active, noise=noise, rng=rng)
+
+
+def _draw_codes(n_samples, n_nonzero, n_atoms, rng):
+    """Return codes with `n_nonzero` standard normal entries in each row, at random places."""
+    keys = rng.random_sample((n_samples, n_atoms))
+    # The places of the smallest of n_atoms exchangeable keys are a uniformly random subset.
+    support = np.argsort(keys, axis=1)[:, :n_nonzero]
+    codes = np.zeros((n_samples, n_atoms))
+    np.put_along_axis(codes, support, rng.standard_normal(support.shape), axis=1)
+    return codes

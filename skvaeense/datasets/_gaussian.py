@@ -1,0 +1,173 @@
+"""Gaussian data: isometrically embedded, and from the probabilistic PCA model."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skvaeense.datasets._assembly import _assemble, _draw_frame
+from skvaeense.datasets._checks import (
+    _check_flag,
+    _check_integer,
+    _check_nonnegative,
+    _check_positive,
+    _check_room,
+)
+
+
+def make_gaussian(n_samples=1000, *, dim=20, n_features=20, noise=0.0, random_state=None):
+    """Draw standard normal samples in a random subspace, or in all of the ambient space.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of samples.
+    dim : int, default=20
+        Dimension of the subspace.
+    n_features : int, default=20
+        Number of ambient dimensions. With ``n_features == dim`` the data is full-dimensional.
+    noise : float, default=0.0
+        Standard deviation of the Gaussian noise added in every ambient direction, as a
+        fraction of the root mean square (over samples and features) of the noiseless
+        data around its mean.
+    random_state : int, RandomState instance or None, default=None
+        Seed or generator of the subspace, the samples and the noise. Pass an int for a
+        reproducible result.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features), dtype float64
+        The samples.
+    manifold : ndarray of int of shape (n_samples,)
+        Zero for every sample: there is one manifold.
+    dimension : ndarray of int of shape (n_samples,)
+        The value of `dim` for every sample.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range, or ``dim > n_features``.
+
+    Notes
+    -----
+    A sample is ``x = z @ B``, with z from N(0, I_dim) and B orthonormal rows of uniformly
+    random span. Isotropic data has no direction that is better to drop than another, which
+    makes the full-dimensional case a hard one for dimension estimators.
+
+    To get training and test samples of the same subspace, draw one set and split it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense.datasets import make_gaussian
+    >>> X, manifold, dimension = make_gaussian(100, dim=3, n_features=8, random_state=0)
+    >>> X.shape, int(np.linalg.matrix_rank(X))
+    ((100, 8), 3)
+    """
+    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
+    noise = _check_nonnegative(noise, "noise")
+    dim = _check_integer(dim, "dim", minimum=1)
+    n_features = _check_integer(n_features, "n_features", minimum=1)
+    _check_room(dim, n_features, f"A subspace of dimension {dim}")
+    rng = check_random_state(random_state)
+    frame = _draw_frame(dim, n_features, rng)
+    return _assemble([rng.standard_normal((n_samples, dim)) @ frame], [dim], noise=noise, rng=rng)
+
+
+def make_ppca(
+    n_samples=1000,
+    *,
+    n_components=5,
+    n_features=20,
+    noise_variance=0.1,
+    return_parameters=False,
+    random_state=None,
+):
+    """Draw samples from the probabilistic PCA model, whose likelihood is known exactly.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of samples.
+    n_components : int, default=5
+        Number k of latent dimensions, at most n_features.
+    n_features : int, default=20
+        Number d of ambient dimensions.
+    noise_variance : float, default=0.1
+        Variance of the noise in every ambient direction, in squared units of X. It is
+        absolute here and not a fraction, because it is a parameter of the model.
+    return_parameters : bool, default=False
+        Whether to return the model's loadings and mean as well.
+    random_state : int, RandomState instance or None, default=None
+        Seed or generator of the model and the samples. Pass an int for a reproducible
+        result.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features), dtype float64
+        The samples.
+    manifold : ndarray of int of shape (n_samples,)
+        Zero for every sample: there is one manifold.
+    dimension : ndarray of int of shape (n_samples,)
+        The value of `n_components` for every sample.
+    loadings : ndarray of shape (n_features, n_components)
+        The matrix W, in the units of X. Only if `return_parameters` is True.
+    mean : ndarray of shape (n_features,)
+        The mean m. Only if `return_parameters` is True.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type.
+    ValueError
+        If an argument is out of its range, or ``n_components > n_features``.
+
+    Notes
+    -----
+    A sample is ``x = W z + m + e``, with z from N(0, I_k) and e from
+    N(0, noise_variance I_d), so x is N(m, C) with ``C = W W^T + noise_variance I_d``.
+    The mean m is drawn from N(0, I_d). The columns of W are orthogonal, of uniformly
+    random directions, and their squared norms v_1, ..., v_k fall evenly from 2 to 1
+    (v_1 = 2 where k = 1). The log-likelihood of a sample, in nats, is::
+
+        log p(x) = -(d log(2 pi) + log det C + (x - m)^T C^{-1} (x - m)) / 2
+
+    Its expectation does not depend on the random directions::
+
+        E log p(x) = -(d log(2 pi e) + sum_i log(v_i + noise_variance)
+                       + (d - k) log(noise_variance)) / 2
+
+    To get training and test samples of the same model, draw one set and split it.
+
+    References
+    ----------
+    M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis", Journal
+    of the Royal Statistical Society, Series B 61(3), 1999.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.decomposition import PCA
+    >>> from skvaeense.datasets import make_ppca
+    >>> X, manifold, dimension = make_ppca(5000, noise_variance=0.1, random_state=0)
+    >>> pca = PCA(n_components=5).fit(X)
+    >>> f"{pca.noise_variance_:.2f}"
+    '0.10'
+    """
+    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
+    n_components = _check_integer(n_components, "n_components", minimum=1)
+    n_features = _check_integer(n_features, "n_features", minimum=1)
+    _check_room(n_components, n_features, f"A model with {n_components} components")
+    noise_variance = _check_positive(noise_variance, "noise_variance")
+    _check_flag(return_parameters, "return_parameters")
+    rng = check_random_state(random_state)
+    norms = np.sqrt(np.linspace(2.0, 1.0, n_components))
+    loadings = _draw_frame(n_components, n_features, rng).T * norms
+    mean = rng.standard_normal(n_features)
+    X = rng.standard_normal((n_samples, n_components)) @ loadings.T + mean
+    X += np.sqrt(noise_variance) * rng.standard_normal(X.shape)
+    manifold = np.zeros(n_samples, dtype=int)
+    dimension = np.full(n_samples, n_components)
+    if return_parameters:
+        return X, manifold, dimension, loadings, mean
+    return X, manifold, dimension

@@ -1,0 +1,28 @@
+"""Measures of sparsity, reconstruction and intrinsic dimension, on plain arrays.
+
+Sparsity metrics take codes or boolean masks of active latents, dense or sparse. An entry
+counts as active if it is not exactly zero.
+"""
+
+from skvaeense.metrics._adaptivity import pattern_adaptivity
+from skvaeense.metrics._dimension import (
+    dimension_accuracy,
+    dimension_error,
+    mean_percentage_error,
+)
+from skvaeense.metrics._reconstruction import explained_variance, fvu, squared_error
+from skvaeense.metrics._sparsity import active_union, dead_fraction, feature_density, l0
+
+__all__ = [
+    "active_union",
+    "dead_fraction",
+    "dimension_accuracy",
+    "dimension_error",
+    "explained_variance",
+    "feature_density",
+    "fvu",
+    "l0",
+    "mean_percentage_error",
+    "pattern_adaptivity",
+    "squared_error",
+]

@@ -1,0 +1,136 @@
+"""How well estimated dimensions match true ones."""
+
+import numpy as np
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+
+
+def dimension_error(dimension_true, dimension_pred):
+    """Compute the mean absolute error of estimated dimensions.
+
+    Parameters
+    ----------
+    dimension_true : array-like of shape (n_samples,)
+        True dimension of each sample.
+    dimension_pred : array-like of shape (n_samples,)
+        Estimated dimension of each sample, not necessarily whole.
+
+    Returns
+    -------
+    float
+        Mean absolute difference, in dimensions. 0 is best.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or an array is not one-dimensional, is empty, or holds NaN
+        or infinity.
+
+    Notes
+    -----
+    ``mean_n |r_n - rhat_n|``. Errors of opposite sign do not cancel, as they would between
+    averages.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import dimension_error
+    >>> dimension_error([2, 4, 8, 8], [2.0, 5.0, 8.0, 7.0])
+    0.5
+    """
+    dimension_true, dimension_pred = _check_pair(dimension_true, dimension_pred)
+    return float(np.mean(np.abs(dimension_true - dimension_pred)))
+
+
+def dimension_accuracy(dimension_true, dimension_pred):
+    """Compute the fraction of samples whose estimated dimension is right once rounded.
+
+    Parameters
+    ----------
+    dimension_true : array-like of shape (n_samples,)
+        True dimension of each sample.
+    dimension_pred : array-like of shape (n_samples,)
+        Estimated dimension of each sample, not necessarily whole.
+
+    Returns
+    -------
+    float
+        Fraction of samples, between 0 and 1. 1 is best.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or an array is not one-dimensional, is empty, or holds NaN
+        or infinity.
+
+    Notes
+    -----
+    Estimates are rounded to the nearest whole number, and halves to the even one, as
+    `numpy.rint` does. True dimensions are taken as they are.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import dimension_accuracy
+    >>> dimension_accuracy([2, 4, 8, 8], [2.2, 5.0, 7.9, 8.4])
+    0.75
+    """
+    dimension_true, dimension_pred = _check_pair(dimension_true, dimension_pred)
+    return float(np.mean(dimension_true == np.rint(dimension_pred)))
+
+
+def mean_percentage_error(dimension_true, dimension_pred):
+    """Compute the mean absolute error of estimated dimensions, in percent of the true ones.
+
+    Parameters
+    ----------
+    dimension_true : array-like of shape (n_samples,)
+        True dimension of each sample (or of each data set), above 0.
+    dimension_pred : array-like of shape (n_samples,)
+        Estimated dimension of each sample (or of each data set), not necessarily whole.
+
+    Returns
+    -------
+    float
+        Mean percentage error, in percent. 0 is best.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN
+        or infinity, or if a true dimension is not positive.
+
+    Notes
+    -----
+    ``MPE = 100 mean_n |r_n - rhat_n| / r_n``, the measure that benchmarks of intrinsic
+    dimension estimators report with one entry for each data set [1]_. Errors are absolute
+    in spite of the name.
+
+    References
+    ----------
+    .. [1] P. Campadelli, E. Casiraghi, C. Ceruti and A. Rozza, "Intrinsic dimension
+       estimation: relevant techniques and a benchmark framework", Mathematical Problems in
+       Engineering, 2015, doi:10.1155/2015/759567.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import mean_percentage_error
+    >>> mean_percentage_error([2, 4, 8, 10], [2.0, 5.0, 6.0, 10.0])
+    12.5
+    """
+    dimension_true, dimension_pred = _check_pair(dimension_true, dimension_pred)
+    if dimension_true.min() <= 0:
+        raise ValueError(
+            "dimension_true must be positive for a percentage error, got "
+            f"{dimension_true.min():g}: drop those samples, or use dimension_error."
+        )
+    return float(100.0 * np.mean(np.abs(dimension_true - dimension_pred) / dimension_true))
+
+
+def _check_pair(dimension_true, dimension_pred):
+    """Return both arrays as float64 of shape (n_samples,), once they are sound."""
+    dimension_true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
+    dimension_pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")
+    check_consistent_length(dimension_true, dimension_pred)
+    if dimension_true.size == 0:
+        raise ValueError("dimension_true and dimension_pred are empty: give at least one sample.")
+    assert_all_finite(dimension_true, input_name="dimension_true")
+    assert_all_finite(dimension_pred, input_name="dimension_pred")
+    return dimension_true, dimension_pred

@@ -1,0 +1,141 @@
+"""How well reconstructions match the data."""
+
+import numpy as np
+from sklearn.utils import check_array
+
+
+def squared_error(X, X_reconstructed):
+    """Compute the squared reconstruction error, summed over features, averaged over samples.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The data.
+    X_reconstructed : array-like of shape (n_samples, n_features)
+        Its reconstruction.
+
+    Returns
+    -------
+    float
+        Mean squared Euclidean norm of the residual, in squared units of X.
+
+    Raises
+    ------
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, or if
+        their shapes differ.
+
+    Notes
+    -----
+    ``mean_n ||x_n - xhat_n||^2``. Divide by n_features for the mean squared error.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import squared_error
+    >>> squared_error([[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [3.0, 2.0]])
+    2.5
+    """
+    X, X_reconstructed = _check_pair(X, X_reconstructed)
+    return _sum_squares(X - X_reconstructed) / X.shape[0]
+
+
+def fvu(X, X_reconstructed):
+    """Compute the fraction of variance unexplained by a reconstruction.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The data.
+    X_reconstructed : array-like of shape (n_samples, n_features)
+        Its reconstruction.
+
+    Returns
+    -------
+    float
+        0 for a perfect reconstruction, 1 for one as good as the mean of X, more than 1 for
+        a worse one. It has no unit.
+
+    Raises
+    ------
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
+        shapes differ, or if X is constant.
+
+    Notes
+    -----
+    ``sum_nj (x_nj - xhat_nj)^2 / sum_nj (x_nj - m_j)^2``, with m the column means of X.
+    This is one ratio over the whole set, and not a mean of ratios per feature or sample:
+    one minus `sklearn.metrics.r2_score` with ``multioutput="variance_weighted"``, save
+    that errors in constant features count here.
+
+    References
+    ----------
+    H. Cunningham et al., "Sparse autoencoders find highly interpretable features in
+    language models", 2023, arXiv:2309.08600.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import fvu
+    >>> fvu([[0.0, 0.0], [4.0, 2.0]], [[1.0, 0.0], [4.0, 2.0]])
+    0.1
+    """
+    X, X_reconstructed = _check_pair(X, X_reconstructed)
+    # Ranges are exact, where rounding in the mean could hide that X is constant.
+    if np.ptp(X, axis=0).max() == 0:
+        raise ValueError(
+            f"X is constant over its {X.shape[0]} sample(s), so it has no variance to explain: "
+            "give samples that differ, or use squared_error."
+        )
+    return _sum_squares(X - X_reconstructed) / _sum_squares(X - X.mean(axis=0))
+
+
+def explained_variance(X, X_reconstructed):
+    """Compute the fraction of variance explained by a reconstruction.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The data.
+    X_reconstructed : array-like of shape (n_samples, n_features)
+        Its reconstruction.
+
+    Returns
+    -------
+    float
+        1 for a perfect reconstruction, 0 for one as good as the mean of X, negative for a
+        worse one. It has no unit.
+
+    Raises
+    ------
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
+        shapes differ, or if X is constant.
+
+    Notes
+    -----
+    ``1 - fvu(X, X_reconstructed)``. A constant shift of the reconstruction counts as
+    error, unlike in `sklearn.metrics.explained_variance_score`.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import explained_variance
+    >>> explained_variance([[0.0, 0.0], [4.0, 2.0]], [[1.0, 0.0], [4.0, 2.0]])
+    0.9
+    """
+    return 1.0 - fvu(X, X_reconstructed)
+
+
+def _check_pair(X, X_reconstructed):
+    """Return both arrays as float64, once their shapes agree."""
+    X = check_array(X, dtype=np.float64, input_name="X")
+    X_reconstructed = check_array(X_reconstructed, dtype=np.float64, input_name="X_reconstructed")
+    if X.shape != X_reconstructed.shape:
+        raise ValueError(
+            "X and X_reconstructed must have the same shape, got "
+            f"{X.shape} and {X_reconstructed.shape}."
+        )
+    return X, X_reconstructed
+
+
+def _sum_squares(values):
+    return float(np.einsum("ij,ij->", values, values))

@@ -1,0 +1,151 @@
+"""How many latents are active, and which."""
+
+import numpy as np
+from sklearn.utils import check_array
+
+
+def l0(codes):
+    """Compute the mean number of active latents per sample.
+
+    Parameters
+    ----------
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        Codes, or a boolean mask of active latents. Exact non-zeros are active.
+
+    Returns
+    -------
+    float
+        Mean number of non-zeros per sample, between 0 and n_components.
+
+    Raises
+    ------
+    ValueError
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+
+    Notes
+    -----
+    ``L0 = mean_n |{j : codes[n, j] != 0}|``. For the count of one sample use
+    ``np.count_nonzero(codes, axis=1)``.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import l0
+    >>> l0([[0.5, 0.0, -1.0], [0.0, 0.0, 2.0]])
+    1.5
+    """
+    n_samples, counts = _count_active(codes)
+    return float(counts.sum() / n_samples)
+
+
+def active_union(codes):
+    """Count the latents that are active for at least one sample.
+
+    Parameters
+    ----------
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        Codes, or a boolean mask of active latents. Exact non-zeros are active.
+
+    Returns
+    -------
+    int
+        Number of latents in the union of the samples' supports, between 0 and
+        n_components.
+
+    Raises
+    ------
+    ValueError
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+
+    Notes
+    -----
+    A model whose pattern is the same for every sample has a union as large as its `l0`; an
+    adaptive one has a larger union.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import active_union
+    >>> active_union([[True, False, False], [False, False, True]])
+    2
+    """
+    return int(np.count_nonzero(_count_active(codes)[1]))
+
+
+def dead_fraction(codes):
+    """Compute the fraction of latents that are active for none of the samples.
+
+    Parameters
+    ----------
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        Codes, or a boolean mask of active latents. Exact non-zeros are active.
+
+    Returns
+    -------
+    float
+        Fraction of dead latents, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+
+    Notes
+    -----
+    ``1 - active_union(codes) / n_components``. A rare latent looks dead on too few samples,
+    so the value falls as samples are added.
+
+    References
+    ----------
+    L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import dead_fraction
+    >>> dead_fraction([[0.5, 0.0, -1.0, 0.0], [0.0, 0.0, 2.0, 0.0]])
+    0.5
+    """
+    return float(np.mean(_count_active(codes)[1] == 0))
+
+
+def feature_density(codes):
+    """Compute the fraction of samples on which each latent is active.
+
+    Parameters
+    ----------
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        Codes, or a boolean mask of active latents. Exact non-zeros are active.
+
+    Returns
+    -------
+    ndarray of shape (n_components,)
+        Fraction of samples per latent, between 0 and 1. Its sum is `l0`.
+
+    Raises
+    ------
+    ValueError
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+
+    Notes
+    -----
+    ``density[j] = mean_n [codes[n, j] != 0]``, the quantity of the feature density
+    histograms drawn for sparse autoencoders.
+
+    References
+    ----------
+    T. Bricken et al., "Towards monosemanticity: decomposing language models with
+    dictionary learning", Transformer Circuits Thread, 2023.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import feature_density
+    >>> feature_density([[0.5, 0.0, -1.0], [0.0, 0.0, 2.0]]).tolist()
+    [0.5, 0.0, 1.0]
+    """
+    n_samples, counts = _count_active(codes)
+    return counts / n_samples
+
+
+def _count_active(codes):
+    """Return the number of samples, and for each latent how many it is active on."""
+    codes = check_array(codes, accept_sparse="csr", input_name="codes")
+    # != drops the zeros that a sparse matrix may store; its sum is a matrix, hence ravel.
+    return codes.shape[0], np.asarray((codes != 0).sum(axis=0)).ravel()

@@ -1,0 +1,131 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from skvaeense.metrics import _adaptivity, pattern_adaptivity
+
+
+def _brute_force(mask):
+    """Return the mean Jaccard distance over all pairs, from Python sets."""
+    supports = [set(np.flatnonzero(row)) for row in mask]
+    distances = [
+        1 - len(a & b) / len(a | b) if a | b else 0.0 for a, b in combinations(supports, 2)
+    ]
+    return np.mean(distances)
+
+
+def _random_mask(n_samples, n_components, density=0.2):
+    return np.random.default_rng(0).uniform(size=(n_samples, n_components)) < density
+
+
+@pytest.mark.parametrize("n_active", [0, 1, 5, 12])
+def test_fixed_pattern_is_zero(n_active):
+    mask = np.zeros((1_000, 12), dtype=bool)
+    mask[:, :n_active] = True
+    assert pattern_adaptivity(mask) == 0.0
+
+
+@pytest.mark.parametrize("n_per_group", [1, 5, 100_000])
+def test_two_disjoint_groups(n_per_group):
+    mask = np.zeros((2 * n_per_group, 6), dtype=bool)
+    mask[:n_per_group, :3] = True
+    mask[n_per_group:, 3:] = True
+    # The chance that two different samples are of different groups.
+    expected = n_per_group / (2 * n_per_group - 1)
+    assert pattern_adaptivity(mask) == pytest.approx(expected)
+
+
+def test_disjoint_samples_are_one():
+    assert pattern_adaptivity(np.eye(20)) == 1.0
+
+
+def test_known_overlap():
+    assert pattern_adaptivity([[1, 1, 0, 0], [0, 1, 1, 0]]) == pytest.approx(2 / 3)
+    assert pattern_adaptivity([[1, 1, 1, 1], [0, 1, 1, 0]]) == pytest.approx(1 / 2)
+
+
+def test_empty_supports():
+    assert pattern_adaptivity([[0, 0], [0, 0]]) == 0.0
+    assert pattern_adaptivity([[0, 0], [0, 1]]) == 1.0
+    assert pattern_adaptivity([[0, 0], [0, 0], [0, 1]]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("n_components", [1, 7, 8, 9, 70])
+@pytest.mark.parametrize("density", [0.02, 0.3])
+def test_equals_brute_force(n_components, density):
+    mask = _random_mask(60, n_components, density)
+    assert pattern_adaptivity(mask) == pytest.approx(_brute_force(mask))
+
+
+@pytest.mark.parametrize("block_bytes", [1, 100, 1000])
+@pytest.mark.parametrize("max_pairs", [500, 1_000_000])
+def test_blocks_do_not_matter(monkeypatch, block_bytes, max_pairs):
+    mask = _random_mask(60, 9)
+    monkeypatch.setattr(_adaptivity, "_BLOCK_BYTES", block_bytes)
+    # Random pairs differ with the blocks, so they only agree within their standard error.
+    tolerance = 1e-12 if max_pairs > 60**2 else 4 * 0.5 / np.sqrt(max_pairs)
+    value = pattern_adaptivity(mask, max_pairs=max_pairs, random_state=0)
+    assert value == pytest.approx(_brute_force(mask), abs=tolerance)
+
+
+def test_random_pairs_are_unbiased_and_reproducible():
+    mask = _random_mask(30, 12)
+    exact = _brute_force(mask)
+    values = [pattern_adaptivity(mask, max_pairs=100, random_state=seed) for seed in range(400)]
+    standard_error = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values) - exact) < 4 * standard_error
+    assert np.std(values) < 0.5 / np.sqrt(100)
+    assert len(set(values)) > 1
+    assert values[3] == pattern_adaptivity(mask, max_pairs=100, random_state=3)
+
+
+def test_random_pairs_never_pair_a_sample_with_itself():
+    # With disjoint samples every pair of different ones is at distance 1.
+    assert pattern_adaptivity(np.eye(5), max_pairs=9, random_state=0) == 1.0
+
+
+def test_global_random_state_is_untouched_by_a_seed():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    pattern_adaptivity(_random_mask(30, 12), max_pairs=100, random_state=0)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_exact_result_ignores_the_random_state():
+    mask = _random_mask(30, 12)
+    values = {pattern_adaptivity(mask, random_state=seed) for seed in range(3)}
+    assert len(values) == 1
+
+
+@pytest.mark.parametrize("max_pairs", [500, 1_000_000])
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix, sparse.coo_array])
+def test_sparse_codes_and_signs(container, max_pairs):
+    mask = _random_mask(60, 9)
+    codes = mask * np.random.default_rng(1).normal(size=mask.shape)
+    expected = pattern_adaptivity(mask, max_pairs=max_pairs, random_state=0)
+    for same in (codes, codes.tolist(), container(codes), container(mask)):
+        assert pattern_adaptivity(same, max_pairs=max_pairs, random_state=0) == expected
+
+
+def test_does_not_depend_on_the_order_of_samples_or_latents():
+    mask = _random_mask(40, 15)
+    value = pattern_adaptivity(mask)
+    assert pattern_adaptivity(mask[::-1]) == pytest.approx(value)
+    assert pattern_adaptivity(mask[:, ::-1]) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("codes", "max_pairs", "error", "match"),
+    [
+        ([[1.0, 0.0]], 10, ValueError, "minimum of 2 is required"),
+        ([1.0, 0.0], 10, ValueError, "Expected 2D array"),
+        ([[np.inf, 0.0], [1.0, 1.0]], 10, ValueError, "contains infinity"),
+        (np.eye(3), 0, ValueError, "max_pairs must be at least 1, got 0"),
+        (np.eye(3), 10.0, TypeError, "max_pairs must be an int, got 10.0"),
+        (np.eye(3), True, TypeError, "max_pairs must be an int"),
+    ],
+)
+def test_bad_arguments(codes, max_pairs, error, match):
+    with pytest.raises(error, match=match):
+        pattern_adaptivity(codes, max_pairs=max_pairs)

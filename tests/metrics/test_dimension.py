@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
+
+from skvaeense.metrics import dimension_accuracy, dimension_error, mean_percentage_error
+
+METRICS = [dimension_accuracy, dimension_error, mean_percentage_error]
+
+
+def test_agree_with_sklearn():
+    rng = np.random.default_rng(0)
+    true = rng.integers(1, 10, size=50)
+    pred = true + rng.normal(size=50)
+    assert dimension_error(true, pred) == pytest.approx(mean_absolute_error(true, pred))
+    assert mean_percentage_error(true, pred) == pytest.approx(
+        100 * mean_absolute_percentage_error(true, pred)
+    )
+    assert dimension_accuracy(true, pred) == np.mean(np.abs(pred - true) < 0.5)
+
+
+def test_perfect_estimates():
+    true = [2, 4, 8]
+    assert dimension_error(true, true) == 0.0
+    assert dimension_accuracy(true, true) == 1.0
+    assert mean_percentage_error(true, true) == 0.0
+
+
+def test_errors_do_not_cancel():
+    assert dimension_error([4, 4], [3, 5]) == 1.0
+    assert mean_percentage_error([4, 4], [3, 5]) == 25.0
+    assert dimension_accuracy([4, 4], [3, 5]) == 0.0
+
+
+def test_percentage_error_is_relative_to_the_truth():
+    assert mean_percentage_error([10], [5]) == 50.0
+    assert mean_percentage_error([5], [10]) == 100.0
+
+
+def test_accuracy_rounds_estimates():
+    assert dimension_accuracy([4, 4, 4, 4], [3.51, 4.49, 3.49, 4.51]) == 0.5
+    assert dimension_accuracy([4, 4, 2], [3.5, 4.5, 2.5]) == 1.0
+
+
+def test_columns_are_accepted():
+    pred = np.array([[2.0], [5.0]])
+    assert dimension_error([2, 4], pred) == 0.5
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_python_floats_are_returned(metric):
+    assert type(metric([2, 4], [2, 5])) is float
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("true", "pred", "match"),
+    [
+        ([2, 4], [2], "inconsistent numbers of samples"),
+        ([], [], "are empty: give at least one sample"),
+        ([2, 4], [2, np.nan], "Input dimension_pred contains NaN"),
+        ([2, np.inf], [2, 4], "Input dimension_true contains infinity"),
+        (4, 4, "should be a 1d array"),
+        (np.eye(2), np.eye(2), "should be a 1d array"),
+    ],
+)
+def test_bad_arrays(metric, true, pred, match):
+    with pytest.raises(ValueError, match=match):
+        metric(true, pred)
+
+
+@pytest.mark.parametrize("dimension", [0, -1])
+def test_percentage_error_needs_positive_dimensions(dimension):
+    with pytest.raises(ValueError, match="must be positive for a percentage error"):
+        mean_percentage_error([2, dimension], [2, 2])

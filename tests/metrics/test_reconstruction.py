@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics import mean_squared_error, r2_score
+
+from skvaeense.metrics import explained_variance, fvu, squared_error
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    X = rng.normal(loc=5.0, size=(40, 6)) * [1, 2, 3, 4, 5, 6]
+    return X, X + rng.normal(size=X.shape)
+
+
+def test_fvu_is_one_minus_variance_weighted_r2(pair):
+    expected = r2_score(*pair, multioutput="variance_weighted")
+    assert fvu(*pair) == pytest.approx(1 - expected)
+    assert explained_variance(*pair) == pytest.approx(expected)
+
+
+def test_squared_error_is_summed_over_features(pair):
+    assert squared_error(*pair) == pytest.approx(6 * mean_squared_error(*pair))
+
+
+def test_fvu_of_simple_reconstructions(pair):
+    X, _ = pair
+    mean = np.broadcast_to(X.mean(axis=0), X.shape)
+    assert fvu(X, X) == 0.0
+    assert fvu(X, mean) == pytest.approx(1.0)
+    assert explained_variance(X, X) == 1.0
+    assert explained_variance(X, mean) == pytest.approx(0.0)
+    assert explained_variance(X, mean + 100) < 0
+    assert squared_error(X, X) == 0.0
+
+
+def test_explained_variance_agrees_with_pca(pair):
+    X, _ = pair
+    pca = PCA(n_components=2).fit(X)
+    X_reconstructed = pca.inverse_transform(pca.transform(X))
+    assert explained_variance(X, X_reconstructed) == pytest.approx(
+        pca.explained_variance_ratio_.sum()
+    )
+
+
+def test_errors_in_constant_features_count():
+    X = np.array([[0.0, 1.0], [2.0, 1.0]])
+    X_reconstructed = np.array([[0.0, 2.0], [2.0, 1.0]])
+    assert fvu(X, X_reconstructed) == 0.5
+
+
+def test_float32_is_summed_in_float64():
+    X = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32) + np.float32(1000)
+    X_reconstructed = X + np.float32(0.5)
+    expected = fvu(X.astype(np.float64), X_reconstructed.astype(np.float64))
+    assert fvu(X, X_reconstructed) == expected
+
+
+def test_python_floats_are_returned(pair):
+    assert {type(metric(*pair)) for metric in (fvu, explained_variance, squared_error)} == {float}
+
+
+@pytest.mark.parametrize("metric", [fvu, explained_variance])
+@pytest.mark.parametrize("X", [np.full((7, 3), 0.1), [[1.0, 2.0]], [[0.1, 0.7]] * 6])
+def test_constant_data_has_no_variance_to_explain(metric, X):
+    with pytest.raises(ValueError, match="X is constant over its"):
+        metric(X, X)
+
+
+@pytest.mark.parametrize("metric", [fvu, explained_variance, squared_error])
+@pytest.mark.parametrize(
+    ("X", "X_reconstructed", "match"),
+    [
+        (np.eye(3), np.ones((3, 2)), r"same shape, got \(3, 3\) and \(3, 2\)"),
+        (np.eye(3), np.ones((1, 3)), "must have the same shape"),
+        (np.eye(3), np.full((3, 3), np.nan), "Input X_reconstructed contains NaN"),
+        (np.full((3, 3), np.nan), np.eye(3), "Input X contains NaN"),
+        ([1.0, 2.0], [1.0, 2.0], "Expected 2D array"),
+    ],
+)
+def test_bad_arrays(metric, X, X_reconstructed, match):
+    with pytest.raises(ValueError, match=match):
+        metric(X, X_reconstructed)

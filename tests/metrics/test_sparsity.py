@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from skvaeense.metrics import active_union, dead_fraction, feature_density, l0
+
+CODES = np.array([[0.5, 0.0, -1.0, 0.0], [0.0, 0.0, 1e-300, 0.0], [0.0, 0.0, 3.0, 2.0]])
+CONTAINERS = [
+    np.asarray,
+    np.ndarray.tolist,
+    lambda codes: codes != 0,
+    lambda codes: (codes != 0).astype(np.int64),
+    lambda codes: np.asfortranarray(codes),
+    sparse.csr_array,
+    sparse.csr_matrix,
+    sparse.coo_array,
+    lambda codes: sparse.csr_array(codes != 0),
+]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_known_values(container):
+    codes = container(CODES)
+    assert l0(codes) == pytest.approx(5 / 3)
+    assert active_union(codes) == 3
+    assert dead_fraction(codes) == 0.25
+    np.testing.assert_allclose(feature_density(codes), [1 / 3, 0, 1, 1 / 3])
+
+
+def test_python_numbers_are_returned():
+    assert type(l0(CODES)) is float
+    assert type(active_union(CODES)) is int
+    assert type(dead_fraction(CODES)) is float
+    assert feature_density(CODES).dtype == np.float64
+
+
+def test_metrics_agree_with_each_other():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(50, 30)) * (rng.uniform(size=(50, 30)) < 0.05)
+    assert feature_density(codes).sum() == pytest.approx(l0(codes))
+    assert dead_fraction(codes) == pytest.approx(1 - active_union(codes) / 30)
+    assert l0(codes) == np.count_nonzero(codes, axis=1).mean()
+
+
+def test_zeros_stored_in_a_sparse_matrix_are_not_active():
+    codes = sparse.csr_array(CODES)
+    codes.data[:] = 0.0
+    assert l0(codes) == 0
+    assert active_union(codes) == 0
+    assert dead_fraction(codes) == 1
+    assert codes.nnz == 5
+
+
+def test_sparse_entries_that_cancel_are_not_active():
+    rows, columns, values = [0, 0, 1], [1, 1, 0], [1.0, -1.0, 2.0]
+    assert l0(sparse.coo_array((values, (rows, columns)), shape=(2, 2))) == 0.5
+
+
+@pytest.mark.parametrize("metric", [active_union, dead_fraction, feature_density, l0])
+@pytest.mark.parametrize(
+    ("codes", "match"),
+    [
+        ([1.0, 0.0], "Expected 2D array, got 1D array"),
+        ([[np.nan, 0.0]], "Input codes contains NaN"),
+        (np.zeros((0, 3)), "0 sample"),
+    ],
+)
+def test_bad_codes(metric, codes, match):
+    with pytest.raises(ValueError, match=match):
+        metric(codes)

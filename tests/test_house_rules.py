@@ -1,0 +1,208 @@
+"""What the linters cannot say about the source, read from its syntax trees."""
+
+import ast
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skvaeense
+
+PACKAGE = Path(skvaeense.__file__).parent
+PRIVATE_IMPORTER = "utils/_validation.py"
+MAX_FILE_LINES = 450
+MAX_FUNCTION_LINES = 70
+# Optional or heavy: loaded by the function that needs them, never by an import of ours.
+LAZY = ["IPython", "matplotlib", "pandas", "rich", "skdim"]
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
+
+
+def _source_files():
+    return {str(p.relative_to(PACKAGE).as_posix()): p for p in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _nodes(*types):
+    """Yield (file, node) for every node of these types in the package."""
+    for name, path in _source_files().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, types):
+                yield name, node
+
+
+def _imported_names():
+    """Yield (file, line, dotted name) for every imported module, class or function."""
+    for file, node in _nodes(ast.Import, ast.ImportFrom):
+        prefix = "" if isinstance(node, ast.Import) else f"{node.module}."
+        for alias in node.names:
+            yield file, node.lineno, prefix + alias.name
+
+
+def _docstring_lines(node):
+    """Return the line numbers of all docstrings in a node."""
+    lines = set()
+    for child in ast.walk(node):
+        if isinstance(child, DOCUMENTED) and ast.get_docstring(child) is not None:
+            docstring = child.body[0]
+            lines.update(range(docstring.lineno, docstring.end_lineno + 1))
+    return lines
+
+
+def _count_code_lines(node, source_lines):
+    """Count the lines of a function that are not docstring, comment or blank."""
+    skipped = _docstring_lines(node)
+    numbers = range(node.lineno, node.end_lineno + 1)
+    texts = [source_lines[i - 1].strip() for i in numbers if i not in skipped]
+    return sum(bool(text) and not text.startswith("#") for text in texts)
+
+
+def _public_modules():
+    """Return the package and the subpackages that have public names."""
+    names = [m.name for m in pkgutil.iter_modules([str(PACKAGE)])]
+    public = [name for name in names if not name.startswith("_") and name != "utils"]
+    return ["skvaeense", *(f"skvaeense.{name}" for name in public)]
+
+
+def _public_objects(module_name):
+    """Return (name, object) for the classes and functions in a module's `__all__`."""
+    module = importlib.import_module(module_name)
+    public = [(name, getattr(module, name)) for name in module.__all__]
+    return [(k, v) for k, v in public if inspect.isclass(v) or inspect.isfunction(v)]
+
+
+def _public_methods(value):
+    """Return (name, definitions in the order of the MRO) for the methods that are ours."""
+    methods = {}
+    for cls in inspect.getmro(value) if inspect.isclass(value) else ():
+        for name, member in vars(cls).items():
+            function = inspect.unwrap(getattr(member, "__func__", member))
+            ours = str(getattr(function, "__module__", "")).startswith("skvaeense")
+            if inspect.isfunction(function) and ours and not name.startswith("_"):
+                methods.setdefault(name, []).append(function)
+    return methods.items()
+
+
+def _doc(value):
+    return inspect.getdoc(value) or ""
+
+
+def _has_parameters_section(value):
+    return "Parameters\n----------\n" in _doc(value)
+
+
+def _takes_parameters(value):
+    function = value.__init__ if inspect.isclass(value) else value
+    if not inspect.isfunction(function):
+        return False
+    return bool(set(inspect.signature(function).parameters) - {"self", "cls"})
+
+
+def test_imports_are_absolute():
+    found = [f"{file}:{node.lineno}" for file, node in _nodes(ast.ImportFrom) if node.level]
+    assert found == []
+
+
+def test_nothing_prints():
+    found = [
+        f"{file}:{node.lineno}"
+        for file, node in _nodes(ast.Call)
+        if isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert found == []
+
+
+def test_signatures_name_their_keywords():
+    found = [
+        f"{file}:{node.lineno} **{node.args.kwarg.arg}"
+        for file, node in _nodes(*FUNCTIONS, ast.Lambda)
+        if node.args.kwarg is not None
+    ]
+    assert found == []
+
+
+def test_private_sklearn_is_imported_in_one_file():
+    found = []
+    for file, line, name in _imported_names():
+        root, *rest = name.split(".")
+        private = any(part.startswith("_") and not part.startswith("__") for part in rest)
+        if root == "sklearn" and private and file != PRIVATE_IMPORTER:
+            found.append(f"{file}:{line} {name}")
+    assert found == []
+
+
+def test_sklearn_callback_is_imported_in_one_file():
+    found = {
+        file
+        for file, _, name in _imported_names()
+        if name == "sklearn.callback" or name.startswith("sklearn.callback.")
+    }
+    assert len(found) <= 1, sorted(found)
+
+
+def test_files_are_short():
+    lengths = {
+        file: len(path.read_text(encoding="utf-8").splitlines())
+        for file, path in _source_files().items()
+    }
+    assert {file: n for file, n in lengths.items() if n > MAX_FILE_LINES} == {}
+
+
+def test_functions_are_short():
+    lines = {
+        file: path.read_text(encoding="utf-8").splitlines()
+        for file, path in _source_files().items()
+    }
+    lengths = {
+        f"{file}:{node.lineno} {node.name}": _count_code_lines(node, lines[file])
+        for file, node in _nodes(*FUNCTIONS)
+    }
+    assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("module_name", _public_modules())
+def test_public_names_have_an_example(module_name):
+    without = [name for name, value in _public_objects(module_name) if ">>> " not in _doc(value)]
+    assert without == []
+
+
+@pytest.mark.parametrize("module_name", _public_modules())
+def test_public_names_document_their_parameters(module_name):
+    """numpydoc lets a docstring without sections be, so that private helpers can have one line."""
+    without = []
+    for name, value in _public_objects(module_name):
+        if _takes_parameters(value) and not _has_parameters_section(value):
+            without.append(name)
+        for method, definitions in _public_methods(value):
+            documented = any(_has_parameters_section(definition) for definition in definitions)
+            if _takes_parameters(definitions[0]) and not documented:
+                without.append(f"{name}.{method}")
+    assert without == []
+
+
+def test_imports_stay_light():
+    # scikit-learn itself loads some of these, so what counts is who asks, not what is loaded.
+    code = f"""
+import builtins, importlib, json, pkgutil
+
+real_import, found = builtins.__import__, []
+
+def spy(name, globals=None, *args, **kwargs):
+    importer = (globals or {{}}).get("__name__") or ""
+    if importer.split(".")[0] == "skvaeense" and name.split(".")[0] in {LAZY!r}:
+        found.append(importer + " imports " + name)
+    return real_import(name, globals, *args, **kwargs)
+
+builtins.__import__ = spy
+import skvaeense
+for module in pkgutil.walk_packages(skvaeense.__path__, "skvaeense."):
+    importlib.import_module(module.name)
+print(json.dumps(found))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == []
