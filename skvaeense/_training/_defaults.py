@@ -1,0 +1,84 @@
+"""What "auto" means: sizes that follow from the data's shape and spectrum."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+# The spectrum is taken of this many rows.
+SPECTRUM_ROWS = 4096
+MAX_COMPONENTS = 256
+MAX_BATCH = 512
+MIN_BATCH = 32
+# Steps of each start, and of the run that continues the best of them.
+START_STEPS = 1000
+FINAL_STEPS = 1500
+# Share of max_iter that goes to each start.
+START_SHARE = 0.4
+HELD_OUT_SHARE = 0.1
+MAX_HELD_OUT = 2500
+# Fewer rows than this are not split: all of them train and judge.
+MIN_ROWS_TO_SPLIT = 20
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What the covariance says of the scaled data.
+
+    Attributes
+    ----------
+    linear_dimension : int
+        Number of principal components that hold 99 % of the variance.
+
+    mean_eigenvalue : float
+        Mean of the eigenvalues of the covariance, each weighted by itself: the variance along a
+        direction in which the data varies. It is d / r for r equal directions in R^d.
+    """
+
+    linear_dimension: int
+    mean_eigenvalue: float
+
+    @classmethod
+    def of(cls, Z):
+        rows = Z[:SPECTRUM_ROWS].double().cpu()
+        rows = rows - rows.mean(dim=0)
+        eigenvalues = torch.linalg.svdvals(rows).square() / len(rows)
+        total = float(eigenvalues.sum())
+        if total <= 1e-12:
+            return cls(1, 1.0)
+        held = torch.cumsum(eigenvalues, 0) / total
+        linear_dimension = int((held < 0.99).sum()) + 1
+        return cls(linear_dimension, float(eigenvalues.square().sum()) / total)
+
+
+def default_n_components(spectrum):
+    """Return twice the linear dimension, at most 256.
+
+    The spare latents matter: with none, a direction that training misses once stays missed.
+    """
+    return min(2 * spectrum.linear_dimension, MAX_COMPONENTS)
+
+
+def default_batch_size(n_samples):
+    """Return 512, or an eighth of the samples where they are few, at least 32."""
+    return max(1, min(MAX_BATCH, max(MIN_BATCH, n_samples // 8), n_samples))
+
+
+def split_epochs(max_iter, n_samples, batch_size):
+    """Return the epochs of each start, and of the final run.
+
+    Training needs a number of steps, whatever the number of samples; "auto" gives the epochs
+    that amount to them.
+    """
+    if max_iter == "auto":
+        steps = max(1, n_samples // batch_size)
+        return math.ceil(START_STEPS / steps), math.ceil(FINAL_STEPS / steps)
+    start = max(1, round(START_SHARE * max_iter))
+    return start, max_iter - start
+
+
+def n_held_out(n_samples):
+    """Return how many rows judge the starts: a tenth, at most 2,500, none of very few."""
+    if n_samples < MIN_ROWS_TO_SPLIT:
+        return 0
+    return min(max(1, int(HELD_OUT_SHARE * n_samples)), MAX_HELD_OUT)

@@ -1,0 +1,28 @@
+"""Where and how precisely to compute, and seeded generators."""
+
+import torch
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def resolve_device(device):
+    """Return the torch device; "auto" is CUDA where torch finds one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'auto' or a torch device, got {device!r}.") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but torch finds no CUDA device; use device='auto'.")
+    return resolved
+
+
+def make_generator(seed, device="cpu"):
+    """Return a generator of its own; torch's global one is left alone."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def draw_seed(random_state):
+    """Return a seed for torch, drawn from a numpy RandomState."""
+    return int(random_state.randint(2**31 - 1))

@@ -1,0 +1,76 @@
+"""Signs that training failed, each with its cure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What held-out samples show of a fitted model.
+
+    Attributes
+    ----------
+    active : ndarray of bool, shape (n_samples, n_components)
+        Which latents are active.
+
+    deviation : ndarray of shape (n_samples, n_components)
+        Posterior standard deviations.
+
+    unexplained : float
+        Fraction of the variance that the reconstruction leaves.
+
+    noise_variance : float
+        Noise variance, as a fraction of the data's.
+
+    gated : bool
+        Whether the gate is on.
+
+    linear_decoder : bool
+        Whether the decoder is linear.
+    """
+
+    active: np.ndarray
+    deviation: np.ndarray
+    unexplained: float
+    noise_variance: float
+    gated: bool
+    linear_decoder: bool
+
+
+def failure_signs(findings):
+    """Return a message for each sign of failure, most telling first."""
+    active = findings.active
+    n_active = active.mean(axis=0).sum()
+    n_components = active.shape[1]
+    if np.mean((findings.deviation > 0.3) & (findings.deviation < 0.7)) > 0.5:
+        return [
+            "Most posterior standard deviations are near 0.5: the encoder has not learned to open "
+            "or close latents. Raise max_iter, or learning_rate_init."
+        ]
+    if not active.any():
+        return [
+            "No latent is active for any sample: training collapsed to the mean. Set a lower "
+            "noise_variance to start from, raise n_init, or raise max_iter. Data without structure "
+            "(pure noise) does this too."
+        ]
+    if active.all() and findings.noise_variance > 0.1:
+        return [
+            "Every latent is active for every sample and the noise variance is still "
+            f"{findings.noise_variance:.0%} of the data's: it has not fallen enough for latents to "
+            "pay their way. Raise max_iter or n_components."
+        ]
+    if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
+        return [
+            f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} latents "
+            "active: the decoder is too weak for the data, or training stopped too soon. Raise "
+            'max_iter, or try network="mlp" with wider or more layers.'
+        ]
+    fixed = findings.gated and not active.all() and (active == active[0]).all()
+    if fixed and not findings.linear_decoder and len(active) > 1:
+        return [
+            "All samples have the same active latents although the gate is on. This is right for "
+            "one manifold; otherwise the decoder is deep enough to fold all manifolds into one "
+            'chart. Use fewer decoder layers, or network="linear".'
+        ]
+    return []

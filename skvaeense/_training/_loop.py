@@ -1,0 +1,107 @@
+"""The loop: epochs of Adam steps on shuffled mini-batches."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+
+class EpochLoss(NamedTuple):
+    """Means over one epoch, in units of the scaled data."""
+
+    error: float
+    cost: float
+    noise_variance: float
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A short rise to `peak`, then half a cosine down to `floor` times it."""
+
+    peak: float
+    floor: float = 0.0
+    warmup: float = 0.1
+
+    def at(self, progress):
+        if progress < self.warmup:
+            return self.peak * min(1.0, 0.04 + progress / self.warmup)
+        angle = math.pi * (progress - self.warmup) / (1 - self.warmup)
+        return self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(angle)))
+
+
+def make_optimizer(module):
+    """Return Adam over all parameters; the loop sets the learning rate."""
+    return torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
+
+
+def iterate_epochs(
+    module,
+    objective,
+    X,
+    *,
+    n_epochs,
+    batch_size,
+    learning_rate,
+    generator,
+    optimizer=None,
+    steps_done=0,
+    total_steps=None,
+):
+    """Train, and yield the losses of each epoch.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Trained in place.
+
+    objective : Objective
+        Gives the loss of a batch.
+
+    X : torch.Tensor of shape (n_samples, n_features)
+        Centred and scaled samples, on the module's device.
+
+    n_epochs : int
+        Number of passes over the samples.
+
+    batch_size : int
+        Samples in each step; what is left of a pass is dropped, and another order is drawn.
+
+    learning_rate : LearningRate
+        The learning rate as a function of progress.
+
+    generator : torch.Generator
+        The source of order and noise, on the module's device.
+
+    optimizer : torch.optim.Optimizer or None
+        To go on with an optimizer's state.
+
+    steps_done, total_steps : int, int or None
+        Steps before these epochs, and in all, where these epochs are part of a longer schedule.
+        None means that they are all of it.
+
+    Yields
+    ------
+    EpochLoss
+        After each epoch.
+    """
+    optimizer = make_optimizer(module) if optimizer is None else optimizer
+    batch_size = min(batch_size, len(X))
+    n_steps = len(X) // batch_size
+    total_steps = n_epochs * n_steps if total_steps is None else total_steps
+    for epoch in range(n_epochs):
+        order = torch.randperm(len(X), generator=generator, device=X.device)
+        # Sums stay on the device: reading them would wait for it at every step.
+        error, cost = X.new_zeros(()), X.new_zeros(())
+        for step in range(n_steps):
+            progress = min((steps_done + epoch * n_steps + step) / total_steps, 1.0)
+            batch = X[order[step * batch_size : (step + 1) * batch_size]]
+            loss = objective.loss(module, batch, progress=progress, generator=generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.total.backward()
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate.at(progress)
+            optimizer.step()
+            error += loss.error
+            cost += loss.cost
+        yield EpochLoss(float(error) / n_steps, float(cost) / n_steps, objective.noise_variance)

@@ -1,0 +1,74 @@
+"""One model in training, from its first epoch to its last."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from skvaeense._training._loop import EpochLoss, LearningRate, iterate_epochs
+
+
+@dataclass
+class Run:
+    """A module with what trains it, and what has become of it so far.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The autoencoder.
+
+    objective : Objective
+        What the current phase minimises.
+
+    learning_rate : LearningRate
+        Of the current phase.
+
+    generator : torch.Generator
+        The source of order and noise.
+
+    losses : list of EpochLoss
+        One for each epoch so far.
+
+    optimizer : torch.optim.Optimizer or None
+        Kept where training goes on with it, as between calls of `partial_fit`.
+
+    n_steps : int
+        Steps so far.
+    """
+
+    module: torch.nn.Module
+    objective: Any
+    learning_rate: LearningRate
+    generator: torch.Generator
+    losses: list[EpochLoss] = field(default_factory=list)
+    optimizer: torch.optim.Optimizer | None = None
+    n_steps: int = 0
+
+    def epochs(self, X, *, n_epochs, batch_size, total_steps=None):
+        """Train for some epochs; yield after each, and end early if the loss is not finite.
+
+        `total_steps` is for epochs that are part of a longer schedule, which began at step 0.
+        """
+        batch_size = min(batch_size, len(X))
+        for loss in iterate_epochs(
+            self.module,
+            self.objective,
+            X,
+            n_epochs=n_epochs,
+            batch_size=batch_size,
+            learning_rate=self.learning_rate,
+            generator=self.generator,
+            optimizer=self.optimizer,
+            steps_done=0 if total_steps is None else self.n_steps,
+            total_steps=total_steps,
+        ):
+            self.losses.append(loss)
+            self.n_steps += len(X) // batch_size
+            yield loss
+            if not self.is_finite:
+                return
+
+    @property
+    def is_finite(self):
+        return all(math.isfinite(value) for value in self.losses[-1])

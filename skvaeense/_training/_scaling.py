@@ -1,0 +1,69 @@
+"""Centring, and scaling by one number."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+# Rows converted at a time: bounds the extra memory at any number of samples.
+CHUNK_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The map between the user's units and those of training.
+
+    One factor for all features keeps their relative sizes; with it nothing in training depends
+    on the units of the data.
+    """
+
+    mean: np.ndarray
+    scale: float
+
+    @classmethod
+    def from_data(cls, X):
+        """Return the scaling that centres X and makes its variance average 1.
+
+        X without any variance is only centred.
+        """
+        # Dividing by the largest value first keeps squares and sums of huge or tiny values finite.
+        largest = float(max(np.abs(X.min()), np.abs(X.max())))
+        if largest == 0:
+            return cls(np.zeros(X.shape[1]), 1.0)
+        mean = np.zeros(X.shape[1])
+        for rows in _chunks(X):
+            mean += (rows / largest).sum(axis=0)
+        mean /= len(X)
+        total = sum(float(np.square(rows / largest - mean).sum()) for rows in _chunks(X))
+        rms = np.sqrt(total / X.size)
+        # What is left of constant features after rounding is no variance.
+        if rms <= 16 * np.finfo(np.float64).eps * np.abs(mean).max():
+            return cls(mean * largest, 1.0)
+        scale = float(rms * largest)
+        if not 1e-150 < scale < 1e150:
+            raise ValueError(
+                f"X has a standard deviation of {scale:.3g}, and its square, the noise variance, "
+                "is beyond the range of float64. Multiply X by a constant first."
+            )
+        return cls(mean * largest, scale)
+
+    def apply(self, X, *, dtype, device):
+        """Return X as a centred and scaled tensor.
+
+        The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
+        """
+        scaled = torch.empty(X.shape, dtype=dtype)
+        start = 0
+        for rows in _chunks(X):
+            scaled[start : start + len(rows)] = torch.tensor((rows - self.mean) / self.scale)
+            start += len(rows)
+        return scaled.to(device)
+
+    def undo(self, scaled):
+        """Return centred and scaled samples in the user's units, as a float64 array."""
+        return scaled.cpu().numpy().astype(np.float64) * self.scale + self.mean
+
+
+def _chunks(X):
+    for start in range(0, len(X), CHUNK_ROWS):
+        yield X[start : start + CHUNK_ROWS].astype(np.float64)

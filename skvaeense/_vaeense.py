@@ -1,0 +1,543 @@
+"""VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skvaeense._base import BaseAutoencoder
+from skvaeense._training._diagnosis import Findings, failure_signs
+from skvaeense._training._loop import LearningRate
+from skvaeense._training._run import Run
+from skvaeense.networks import resolve_network
+from skvaeense.objectives import ELBO, NoiseVariance
+from skvaeense.thresholds import Latents, ThresholdRule, resolve_threshold
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
+
+# Noise variances are in units of the scaled data, whose variance averages 1.
+#
+# Starts come down to this common level, and are compared there: the loss at one noise level
+# charges for each active latent alike, where the bound at each run's own level does not.
+COMMON_NOISE = 1e-3
+FINAL_NOISE = 1e-5
+# Least noise variance that is reported: that of data without any noise, in single precision.
+LEAST_NOISE = 1e-10
+# First noise variance, as a fraction of the mean eigenvalue of the covariance.
+START_NOISE = 0.07
+# The last phase keeps the noise variance under the error, so that it does not stall above it.
+FOLLOW = 0.7
+# Rows whose gates `sample` draws from.
+MAX_GATES = 1000
+# Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
+SCORE_PAIRS = 8
+
+
+class Start(NamedTuple):
+    """How one start differs from the others, besides its random weights."""
+
+    noise: float
+    learning_rate: float
+
+
+# Factors on START_NOISE and on learning_rate_init; start i takes entry i, and over again.
+STARTS = (
+    Start(1.0, 1.0),
+    Start(1.4, 1.5),
+    Start(1.0, 1.5),
+    Start(0.7, 1.0),
+    Start(1.4, 1.0),
+)
+
+
+class VAEenseTransformer(BaseAutoencoder):
+    """Variational autoencoder whose latents open and close for each sample.
+
+    The code of a sample has few active latents, and which ones, and how many, depends on the
+    sample. On data near a union of manifolds the number of active latents is the dimension of
+    the manifold that the sample lies on.
+
+    For a sample x the encoder gives a mean m and a standard deviation s in (0, 1) for each
+    latent. The decoder sees the gated latents ``e = (1 - s) z``, with z drawn from N(m, s^2).
+    Training maximises the evidence lower bound, in which the noise variance g is learned::
+
+        -2 ELBO(x) = E ||x - f(e)||^2 / g + d log(2 pi g)
+                     + sum_j (s_j^2 + m_j^2 - 1 - log s_j^2)
+
+    The method is VAEase in the paper [1]_.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        Number of latents. None means twice the number of principal components that hold 99 % of
+        the variance, at most 256: latents that are not needed stay closed.
+
+    gated : bool, default=True
+        Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
+        active latents are the same for every sample.
+
+    network : {"linear", "mlp"} or Network, default="linear"
+        Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
+        layers in both.
+
+    threshold : {"bounded_otsu", "contribution", "fixed_variance", "otsu"} or ThresholdRule, \
+            default="bounded_otsu"
+        The rule that says which latents are active.
+
+    noise_variance : "auto" or float, default="auto"
+        Noise variance to start from, in squared units of X. "auto" follows from the spectrum of
+        the data.
+
+    learn_noise_variance : bool, default=True
+        Whether the noise variance is learned. False keeps `noise_variance`, which is then a
+        number.
+
+    n_init : int, default=5
+        Number of starts: they differ in random weights, first noise variance and learning rate,
+        and are compared on held-out samples at one noise variance. The best is trained on.
+
+    learning_rate_init : float, default=0.02
+        Peak learning rate of the first start; the others multiply it by up to 1.5.
+
+    batch_size : "auto" or int, default="auto"
+        Samples in each step. "auto" means 512, or an eighth of the samples where these are few.
+
+    max_iter : "auto" or int, default="auto"
+        Epochs that a model is trained for at most: 40 % in its start, the others only for the
+        best start. "auto" means the epochs that amount to 1,000 and 1,500 steps.
+
+    tol : float, default=1e-4
+        Least gain in the held-out bound, in nats per sample, that counts as one.
+
+    n_iter_no_change : int, default=30
+        Epochs without such a gain after which the last phase of training stops. The best state
+        is kept.
+
+    hard : bool, default=False
+        Whether `transform` sets the latents that are not active to exactly 0. By themselves
+        gated codes are small there, but not 0.
+
+    sparse_output : bool, default=False
+        Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from the fitted model, without new starts.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of training. Codes and scores are computed in the precision of the X given.
+
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, order, noise and the held-out split. Global generators are not touched.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        Encoder and decoder, for scaled samples.
+
+    components_ : ndarray of shape (n_components_, n_features)
+        Decoder columns in units of X, one row for each latent. Only with a linear decoder.
+
+    noise_variance_ : float
+        Learned noise variance in squared units of X: the mean squared error per feature on held-out
+        samples.
+
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+
+    scale_ : float
+        Root mean square of the centred training samples.
+
+    n_components_ : int
+        Number of latents.
+
+    n_iter_ : int
+        Epochs that the kept model was trained for.
+
+    loss_curve_ : list of float
+        Mean negative bound on the training samples after each epoch, in nats in units of X, at the
+        noise variance of the time.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen during fit. Only if all are strings.
+
+    See Also
+    --------
+    IntrinsicDimensionEstimator : The number of active latents as a dimension.
+    sklearn.decomposition.PCA : The linear model with the same dense code for all samples.
+
+    Notes
+    -----
+    Each sample is scored by the objective above. With ``gated=False`` that is a true lower bound
+    of the log-density. With the gate, the open latents are chosen with the sample in view, and
+    their choice is not charged for: the score can exceed that of a normalised density by at most
+    what naming the open latents would cost, ``n_components_ * log(2)`` nats.
+
+    References
+    ----------
+    .. [1] Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
+
+    Examples
+    --------
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> X, manifold, dimension = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
+    >>> vaeense = VAEenseTransformer(random_state=0).fit(X[:500])
+    >>> vaeense.transform(X[500:]).shape
+    (100, 6)
+    >>> n_active = vaeense.active_dimensions(X[500:]).sum(axis=1)
+    >>> [round(float(n_active[dimension[500:] == r].mean())) for r in (1, 2)]
+    [1, 2]
+    """
+
+    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+        "gated": ["boolean"],
+        "threshold": [
+            StrOptions({"bounded_otsu", "contribution", "fixed_variance", "otsu"}),
+            ThresholdRule,
+        ],
+        "noise_variance": [POSITIVE, StrOptions({"auto"})],
+        "learn_noise_variance": ["boolean"],
+        "n_init": [AT_LEAST_ONE],
+        "hard": ["boolean"],
+        "sparse_output": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components=None,
+        *,
+        gated=True,
+        network="linear",
+        threshold="bounded_otsu",
+        noise_variance="auto",
+        learn_noise_variance=True,
+        n_init=5,
+        learning_rate_init=0.02,
+        batch_size="auto",
+        max_iter="auto",
+        tol=1e-4,
+        n_iter_no_change=30,
+        hard=False,
+        sparse_output=False,
+        warm_start=False,
+        dtype="float32",
+        device="auto",
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.gated = gated
+        self.network = network
+        self.threshold = threshold
+        self.noise_variance = noise_variance
+        self.learn_noise_variance = learn_noise_variance
+        self.n_init = n_init
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.hard = hard
+        self.sparse_output = sparse_output
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+
+    # --- what is particular to training -------------------------------------------------------
+
+    def _n_starts(self):
+        return self.n_init
+
+    def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
+        network = resolve_network(self.network)
+        for i in range(self.n_init):
+            start = STARTS[i % len(STARTS)]
+            generator, weights = self._make_generators(random_state)
+            module = network.build(n_features, n_components, n_heads=2, generator=weights)
+            yield Run(
+                self._place(module),
+                ELBO(self._first_noise(spectrum, scaling, start), gated=self.gated),
+                LearningRate(self.learning_rate_init * start.learning_rate),
+                generator,
+            )
+
+    def _first_noise(self, spectrum, scaling, start):
+        if self.noise_variance == "auto":
+            if not self.learn_noise_variance:
+                raise ValueError(
+                    "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
+                    "must be a number, in squared units of X; got 'auto'."
+                )
+            level = START_NOISE * spectrum.mean_eigenvalue * start.noise
+        else:
+            level = self.noise_variance / scaling.scale**2
+        return NoiseVariance(
+            level, floor=min(COMMON_NOISE, level), learned=self.learn_noise_variance
+        )
+
+    def _resumed_run(self, module, generator):
+        run = Run(module, None, None, generator)
+        self._set_final_phase(run, self.noise_variance_ / self.scale_**2)
+        return run
+
+    def _set_final_phase(self, run, noise_variance=None):
+        level = run.objective.noise_variance if noise_variance is None else noise_variance
+        noise = NoiseVariance(
+            level,
+            floor=min(FINAL_NOISE, level),
+            hold=0.0,
+            settle=0.0,
+            follow=FOLLOW,
+            learned=self.learn_noise_variance,
+        )
+        run.objective = ELBO(noise, gated=self.gated)
+        run.learning_rate = LearningRate(0.5 * self.learning_rate_init)
+
+    def _judge(self, run, held_out):
+        """Return -2 ELBO at the common noise variance.
+
+        A start that is still above that level is charged what its active latents will cost on
+        the way down: each adds about log(g / g_common) to twice the divergence.
+        """
+        error, kl, n_active = self._held_out_means(run, held_out)
+        d = held_out.shape[1]
+        excess = max(run.objective.noise_variance / COMMON_NOISE, 1.0)
+        return error / COMMON_NOISE + d * math.log(COMMON_NOISE) + 2 * kl + n_active * math.log(excess)
+
+    def _held_out_loss(self, run, held_out):
+        """Return -ELBO in nats at the best noise variance for the held-out samples."""
+        error, kl, _ = self._held_out_means(run, held_out)
+        d = held_out.shape[1]
+        noise_variance = self._calibrated(error / d, run)
+        return 0.5 * (error / noise_variance + d * math.log(noise_variance)) + kl
+
+    def _calibrated(self, error_per_feature, run):
+        if not self.learn_noise_variance:
+            return run.objective.noise_variance
+        return max(error_per_feature, LEAST_NOISE)
+
+    @torch.no_grad()
+    def _held_out_means(self, run, held_out):
+        """Return expected error, divergence and count of active latents, averaged."""
+        mean, log_variance = run.objective.posterior(run.module, held_out)
+        error, kl = self._terms(run.objective, run.module, held_out, mean, log_variance)
+        n_active = (log_variance < math.log(0.5)).sum(dim=1).to(error.dtype)
+        return float(error.mean()), float(kl.mean()), float(n_active.mean())
+
+    def _terms(self, objective, module, x, mean, log_variance):
+        """Return the terms of the bound: exact for a linear decoder, else over fixed draws.
+
+        The draws are the same for every sample, so that a sample's score does not depend on the
+        samples beside it.
+        """
+        if module.has_linear_decoder:
+            return objective.exact_terms(module, x, mean, log_variance)
+        generator = torch.Generator().manual_seed(0)
+        draws = torch.randn(SCORE_PAIRS, mean.shape[1], generator=generator, dtype=torch.float64)
+        error = x.new_zeros(len(x))
+        for eps in torch.cat([draws, -draws]).to(x):
+            terms = objective.sampled_terms(module, x, mean, log_variance, eps)
+            error += terms.error / (2 * SCORE_PAIRS)
+        return error, terms.kl
+
+    def _outcome(self, run, held_out, scaling):
+        error, _, _ = self._held_out_means(run, held_out)
+        n_features = held_out.shape[1]
+        with torch.no_grad():
+            _, log_variance = run.objective.posterior(run.module, held_out[:MAX_GATES])
+        constant = n_features * (math.log(2 * math.pi) + 2 * math.log(scaling.scale))
+        outcome = {
+            "noise_variance_": self._calibrated(error / n_features, run) * scaling.scale**2,
+            "loss_curve_": [
+                0.5
+                * (
+                    loss.error / loss.noise_variance
+                    + n_features * math.log(loss.noise_variance)
+                    + loss.cost
+                    + constant
+                )
+                for loss in run.losses
+            ],
+            "_deviations_": torch.exp(0.5 * log_variance).cpu().numpy(),
+        }
+        if run.module.has_linear_decoder:
+            weight = run.module.decoder.weight.detach().cpu().numpy()
+            outcome["components_"] = weight.T.astype(np.float64) * scaling.scale
+        return outcome
+
+    def _warn_of_failure(self, held_out):
+        if not bool((held_out != held_out[0]).any()):
+            return  # Samples that are all the same have no latent to find.
+        module = self.module_.to(held_out.device)
+        objective = self._objective()
+        with torch.no_grad():
+            mean, log_variance = objective.posterior(module, held_out)
+            code = objective.code(mean, log_variance)
+            residual = held_out - module.decode(code)
+        findings = Findings(
+            active=self._active(module, code, log_variance),
+            deviation=torch.exp(0.5 * log_variance).cpu().numpy(),
+            unexplained=float(residual.square().sum() / held_out.square().sum()),
+            noise_variance=self.noise_variance_ / self.scale_**2,
+            gated=self.gated,
+            linear_decoder=module.has_linear_decoder,
+        )
+        for message in failure_signs(findings):
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+    # --- codes and what is known of them ------------------------------------------------------
+
+    def _objective(self):
+        return ELBO(NoiseVariance(1.0, floor=1.0, learned=False), gated=self.gated)
+
+    def _active(self, module, code, log_variance):
+        latents = Latents(
+            log_variance=log_variance.cpu().numpy(),
+            code=code.cpu().numpy(),
+            code_scale=module.code_scale().cpu().numpy() * self.scale_,
+            noise_variance=self.noise_variance_,
+        )
+        return resolve_threshold(self.threshold).active(latents)
+
+    def _encode(self, module, x):
+        objective = self._objective()
+        mean, log_variance = objective.posterior(module, x)
+        code = objective.code(mean, log_variance)
+        if self.hard or self.sparse_output:
+            active = self._active(module, code, log_variance)
+            code = code * torch.as_tensor(active, device=code.device)
+        return code
+
+    def active_dimensions(self, X):
+        """Return which latents are active for each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, seen or unseen.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples, n_components)
+            True where the latent is active by the rule `threshold`.
+        """
+        X, module = self._check_for_coding(X)
+
+        def active(x):
+            objective = self._objective()
+            mean, log_variance = objective.posterior(module, x)
+            return torch.as_tensor(
+                self._active(module, objective.code(mean, log_variance), log_variance)
+            )
+
+        return self._by_chunks(X, module, active)
+
+    def posterior(self, X):
+        """Return the posterior of the latents before the gate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_components)
+            Posterior means.
+
+        std : ndarray of shape (n_samples, n_components)
+            Posterior standard deviations, in (0, 1); near 1 where the latent is closed. The gated
+            code is ``(1 - std) * mean``.
+        """
+        X, module = self._check_for_coding(X)
+
+        def both(x):
+            mean, log_variance = self._objective().posterior(module, x)
+            return torch.stack([mean, torch.exp(0.5 * log_variance)], dim=1)
+
+        mean, std = np.moveaxis(self._by_chunks(X, module, both), 1, 0)
+        return mean, std
+
+    def score_samples(self, X):
+        """Return the evidence lower bound of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Bound on the log-density in nats, in units of X, as `PCA.score_samples` has them. See
+            the notes on what the gate leaves out.
+        """
+        X, module = self._check_for_coding(X)
+        objective = self._objective()
+        noise_variance = self.noise_variance_ / self.scale_**2
+
+        def bound(x):
+            mean, log_variance = objective.posterior(module, x)
+            error, kl = self._terms(objective, module, x, mean, log_variance)
+            return -0.5 * error / noise_variance - kl
+
+        constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
+        return self._by_chunks(X, module, bound) - constant
+
+    def score(self, X, y=None):
+        """Return the mean evidence lower bound.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw samples from the model.
+
+        Latents are drawn from the prior N(0, I). With the gate on they are multiplied by
+        ``1 - s`` with the deviations s of a random training sample, since the model says how
+        latents are distributed when open, and the data which ones open together.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Samples in units of X, noise included.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
+        rng = check_random_state(random_state)
+        code = rng.standard_normal((n_samples, self.n_components_))
+        if self.gated:
+            code *= 1 - self._deviations_[rng.randint(len(self._deviations_), size=n_samples)]
+        X = self.inverse_transform(code)
+        return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)

@@ -1,0 +1,43 @@
+"""Specifications of encoders and decoders; `build` turns one into a torch module.
+
+A new architecture is one class in one file that derives from `Network`, and one line here.
+"""
+
+from skvaeense.networks._base import Network
+from skvaeense.networks._linear import Linear
+from skvaeense.networks._mlp import MLP
+
+__all__ = ["MLP", "Linear", "Network", "resolve_network"]
+
+_ALIASES = {"linear": Linear, "mlp": MLP}
+
+
+def resolve_network(network):
+    """Return the network that an alias stands for, or the instance itself.
+
+    Parameters
+    ----------
+    network : {"linear", "mlp"} or Network
+        An alias, which means the defaults of its class, or a specification.
+
+    Returns
+    -------
+    Network
+        The specification.
+
+    Raises
+    ------
+    ValueError
+        If the alias is unknown.
+
+    Examples
+    --------
+    >>> from skvaeense.networks import resolve_network
+    >>> resolve_network("linear")
+    Linear()
+    """
+    if isinstance(network, Network):
+        return network
+    if network in _ALIASES:
+        return _ALIASES[network]()
+    raise ValueError(f"network must be one of {sorted(_ALIASES)} or a Network, got {network!r}.")

@@ -1,0 +1,106 @@
+"""The specification that estimators hold, and the module that it builds."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import nn
+
+
+class Autoencoder(nn.Module):
+    """An encoder with one or more heads, and a decoder.
+
+    Parameters
+    ----------
+    body : nn.Module
+        Maps samples to hidden features.
+
+    heads : list of nn.Linear
+        Each maps the hidden features to one number per latent.
+
+    skip : nn.Linear or None
+        A linear map of the sample that is added to the first head.
+
+    decoder : nn.Module
+        Maps codes to samples.
+    """
+
+    def __init__(self, body, heads, skip, decoder):
+        super().__init__()
+        self.body = body
+        self.heads = nn.ModuleList(heads)
+        self.skip = skip
+        self.decoder = decoder
+
+    def encode(self, x):
+        """Return one tensor of shape (n_samples, n_components) per head."""
+        hidden = self.body(x)
+        first, *others = (head(hidden) for head in self.heads)
+        if self.skip is not None:
+            first = first + self.skip(x)
+        return first, *others
+
+    def decode(self, code):
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        return self.decoder(code)
+
+    @property
+    def has_linear_decoder(self):
+        return isinstance(self.decoder, nn.Linear)
+
+    @torch.no_grad()
+    def code_scale(self):
+        """Return how far the output moves per unit of each latent, shape (n_components,).
+
+        These are the norms of the columns of the decoder's Jacobian at the code 0; for a linear
+        decoder, the norms of its columns.
+        """
+        if self.has_linear_decoder:
+            return self.decoder.weight.norm(dim=0)
+        parameter = next(self.parameters())
+        origin = parameter.new_zeros(self.heads[0].out_features)
+        return torch.func.jacfwd(self.decoder)(origin).norm(dim=0)
+
+
+class Network(BaseEstimator, ABC):
+    """Specify an encoder and a decoder without holding any weights.
+
+    It derives from scikit-learn's BaseEstimator, so that it can be cloned, and so that a grid
+    search reaches its parameters (``network__hidden_layer_sizes``). Derive from it and write
+    `build` to add an architecture.
+
+    See Also
+    --------
+    Linear : Linear decoder.
+    MLP : Decoder with hidden layers.
+
+    Examples
+    --------
+    >>> from skvaeense.networks import Linear, Network
+    >>> isinstance(Linear(), Network)
+    True
+    """
+
+    @abstractmethod
+    def build(self, n_features, n_components, *, n_heads, generator):
+        """Make the module with random weights.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features of a sample.
+
+        n_components : int
+            Number of latents.
+
+        n_heads : int
+            Number of outputs of the encoder for each latent: 2 for a mean and a variance.
+
+        generator : torch.Generator
+            The source of the random weights; torch's global one is left alone.
+
+        Returns
+        -------
+        Autoencoder
+            A torch module with `encode` and `decode`.
+        """

@@ -1,0 +1,66 @@
+"""Linear decoder, nonlinear encoder."""
+
+from skvaeense.networks._base import Autoencoder, Network
+from skvaeense.networks._layers import check_layer_sizes, hidden_layers, linear_layer
+
+
+class Linear(Network):
+    """Linear decoder, whose columns are the dictionary; the encoder is nonlinear all the same.
+
+    The reconstruction is ``W e + b``. The encoder has hidden layers with SiLU because which
+    latents are active is not a linear function of the sample.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : "auto" or tuple of int, default="auto"
+        Widths of the encoder's hidden layers. "auto" means two layers with one unit per latent,
+        at least 128 and at most 1,024.
+
+    skip : bool, default=True
+        Whether a linear map of the sample is added to the encoder's first head. Inside one
+        linear subspace the exact mean is linear, and the skip carries it to small noise levels.
+
+    See Also
+    --------
+    MLP : Decoder with hidden layers.
+
+    Examples
+    --------
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.networks import Linear
+    >>> VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
+    VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
+    """
+
+    def __init__(self, hidden_layer_sizes="auto", *, skip=True):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.skip = skip
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        """Make the module with random weights.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features of a sample.
+
+        n_components : int
+            Number of latents.
+
+        n_heads : int
+            Number of outputs of the encoder for each latent: 2 for a mean and a variance.
+
+        generator : torch.Generator
+            The source of the random weights; torch's global one is left alone.
+
+        Returns
+        -------
+        Autoencoder
+            A torch module with `encode` and `decode`.
+        """
+        sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2)
+        body = hidden_layers(n_features, sizes, generator)
+        last = sizes[-1] if sizes else n_features
+        heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
+        skip = linear_layer(n_features, n_components, generator, bias=False) if self.skip else None
+        return Autoencoder(body, heads, skip, linear_layer(n_components, n_features, generator))

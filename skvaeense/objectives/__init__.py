@@ -1,0 +1,10 @@
+"""What training minimises.
+
+A new objective is one class in one file that derives from `Objective`, and one line here.
+"""
+
+from skvaeense.objectives._base import BatchLoss, Objective
+from skvaeense.objectives._elbo import ELBO, ELBOTerms
+from skvaeense.objectives._noise import NoiseVariance
+
+__all__ = ["ELBO", "BatchLoss", "ELBOTerms", "NoiseVariance", "Objective"]

@@ -1,0 +1,82 @@
+"""What the training loop asks of an objective."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+
+
+class BatchLoss(NamedTuple):
+    """The loss of one batch and its two parts, as tensors without dimensions.
+
+    Parameters
+    ----------
+    total : torch.Tensor
+        What is minimised.
+
+    error : torch.Tensor
+        Squared error, summed over the features and averaged over the samples; detached.
+
+    cost : torch.Tensor
+        What the code costs: twice the Kullback-Leibler divergence, or the penalty; detached.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.objectives import BatchLoss
+    >>> BatchLoss(torch.tensor(3.0), torch.tensor(1.0), torch.tensor(2.0)).cost
+    tensor(2.)
+    """
+
+    total: torch.Tensor
+    error: torch.Tensor
+    cost: torch.Tensor
+
+
+class Objective(ABC):
+    """Turn a module and a batch into a loss.
+
+    An objective may keep the state of its own schedule, such as the noise variance. `n_heads` is
+    the number of outputs that it needs from the encoder for each latent.
+
+    See Also
+    --------
+    ELBO : The objective of a variational autoencoder, with or without gate.
+
+    Examples
+    --------
+    >>> from skvaeense.objectives import ELBO, Objective
+    >>> issubclass(ELBO, Objective), ELBO.n_heads
+    (True, 2)
+    """
+
+    n_heads: int
+
+    @abstractmethod
+    def loss(self, module, x, *, progress, generator):
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder, with `encode` and `decode`.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        progress : float
+            How much of the training is done, in [0, 1).
+
+        generator : torch.Generator
+            The source of the noise.
+
+        Returns
+        -------
+        BatchLoss
+            The loss and its parts.
+        """
+
+    @property
+    @abstractmethod
+    def noise_variance(self):
+        """Noise variance in each feature that the last loss was computed at."""

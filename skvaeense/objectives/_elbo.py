@@ -1,0 +1,211 @@
+"""The evidence lower bound of a variational autoencoder, with or without gate."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.objectives._base import BatchLoss, Objective
+
+
+class ELBOTerms(NamedTuple):
+    """The parts of the bound for each sample.
+
+    Parameters
+    ----------
+    error : torch.Tensor of shape (n_samples,)
+        Expected squared error, summed over the features.
+
+    kl : torch.Tensor of shape (n_samples,)
+        Kullback-Leibler divergence of the posterior from the prior, in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.objectives import ELBOTerms
+    >>> ELBOTerms(torch.ones(2), torch.zeros(2)).kl
+    tensor([0., 0.])
+    """
+
+    error: torch.Tensor
+    kl: torch.Tensor
+
+
+class ELBO(Objective):
+    """Negative evidence lower bound, times two.
+
+    With mean m and standard deviation s from the encoder, code e and decoder f, for d features:
+
+        z = m + s * eps,  eps ~ N(0, I);     e = (1 - s) * z if gated, else z
+        -2 ELBO(x) = E ||x - f(e)||^2 / g + d log(2 pi g) + sum_j (s_j^2 + m_j^2 - 1 - log s_j^2)
+
+    The gate lets a latent close for one sample (s = 1) while its decoder column stays for others.
+    The encoder's second output h gives ``log s^2 = logsigmoid(h)``, so that s is within (0, 1).
+
+    Parameters
+    ----------
+    noise : NoiseVariance
+        The noise variance g and how it changes during training.
+
+    gated : bool, default=True
+        Whether the decoder sees ``(1 - s) z``. False is the variational autoencoder.
+
+    References
+    ----------
+    Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.networks import Linear
+    >>> from skvaeense.objectives import ELBO, NoiseVariance
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> module = Linear().build(5, 3, n_heads=2, generator=generator)
+    >>> elbo = ELBO(NoiseVariance(0.1, floor=0.001))
+    >>> loss = elbo.loss(module, torch.ones(4, 5), progress=0.0, generator=generator)
+    >>> loss.total.shape
+    torch.Size([])
+    """
+
+    n_heads = 2
+
+    def __init__(self, noise, *, gated=True):
+        self.noise = noise
+        self.gated = gated
+        self._last_noise_variance = noise.at(0.0)
+
+    @property
+    def noise_variance(self):
+        """Noise variance in each feature that the last loss was computed at."""
+        return float(self._last_noise_variance)
+
+    def loss(self, module, x, *, progress, generator):
+        """Compute the loss of a batch, with one draw of the noise for each sample.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder, with `encode` and `decode`.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        progress : float
+            How much of the training is done, in [0, 1).
+
+        generator : torch.Generator
+            The source of the noise.
+
+        Returns
+        -------
+        BatchLoss
+            -2 ELBO without its constants, and its parts.
+        """
+        mean, log_variance = self.posterior(module, x)
+        eps = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        terms = self.sampled_terms(module, x, mean, log_variance, eps)
+        error, cost = terms.error.mean(), 2 * terms.kl.mean()
+        noise_variance = self.noise.at(progress)
+        self.noise.observe(error.detach() / x.shape[1])
+        self._last_noise_variance = noise_variance
+        return BatchLoss(error / noise_variance + cost, error.detach(), cost.detach())
+
+    def posterior(self, module, x):
+        """Return the mean and the log variance of each latent.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder, with `encode` and `decode`.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        mean : torch.Tensor of shape (n_samples, n_components)
+            Posterior mean.
+
+        log_variance : torch.Tensor of shape (n_samples, n_components)
+            Logarithm of the posterior variance, at most 0.
+        """
+        mean, opening = module.encode(x)
+        return mean, F.logsigmoid(opening)
+
+    def code(self, z, log_variance):
+        """Return what the decoder sees.
+
+        Parameters
+        ----------
+        z : torch.Tensor of shape (n_samples, n_components)
+            Latents: the posterior mean, or a draw.
+
+        log_variance : torch.Tensor of shape (n_samples, n_components)
+            Logarithm of the posterior variance.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            ``(1 - s) z`` if gated, else z.
+        """
+        return -torch.expm1(0.5 * log_variance) * z if self.gated else z
+
+    def sampled_terms(self, module, x, mean, log_variance, eps):
+        """Return the terms with the expectation taken at the given noise.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder, with `encode` and `decode`.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        mean, log_variance : torch.Tensor of shape (n_samples, n_components)
+            What `posterior` returns.
+
+        eps : torch.Tensor that broadcasts to (n_samples, n_components)
+            Standard normal noise.
+
+        Returns
+        -------
+        ELBOTerms
+            The terms of each sample.
+        """
+        z = torch.addcmul(mean, torch.exp(0.5 * log_variance), eps)
+        error = (x - module.decode(self.code(z, log_variance))).square().sum(dim=1)
+        return ELBOTerms(error, _kl(mean, log_variance))
+
+    def exact_terms(self, module, x, mean, log_variance):
+        """Return the terms with the exact expectation, for a linear decoder.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder; its decoder is linear.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        mean, log_variance : torch.Tensor of shape (n_samples, n_components)
+            What `posterior` returns.
+
+        Returns
+        -------
+        ELBOTerms
+            The terms of each sample.
+
+        Notes
+        -----
+        With decoder columns W_j, and the factor (1 - s_j) only if gated,
+        ``E||x - f(e)||^2 = ||x - f((1 - s) m)||^2 + sum_j (1 - s_j)^2 s_j^2 ||W_j||^2``.
+        """
+        code_deviation = self.code(torch.exp(0.5 * log_variance), log_variance)
+        spread = code_deviation.square() @ module.decoder.weight.square().sum(dim=0)
+        residual = x - module.decode(self.code(mean, log_variance))
+        return ELBOTerms(residual.square().sum(dim=1) + spread, _kl(mean, log_variance))
+
+
+def _kl(mean, log_variance):
+    """Return KL(N(mean, variance) || N(0, 1)), summed over the latents."""
+    return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(dim=1)

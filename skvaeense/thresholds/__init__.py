@@ -1,0 +1,60 @@
+"""Rules that say which latents are active, from what the encoder gives; numpy only.
+
+A new rule is one class in one file that derives from `ThresholdRule`, and one line here.
+"""
+
+from skvaeense.thresholds._base import Latents, ThresholdRule
+from skvaeense.thresholds._bounded_otsu import BoundedOtsu
+from skvaeense.thresholds._contribution import Contribution
+from skvaeense.thresholds._fixed_variance import FixedVariance
+from skvaeense.thresholds._otsu import Otsu
+
+__all__ = [
+    "BoundedOtsu",
+    "Contribution",
+    "FixedVariance",
+    "Latents",
+    "Otsu",
+    "ThresholdRule",
+    "resolve_threshold",
+]
+
+_ALIASES = {
+    "bounded_otsu": BoundedOtsu,
+    "contribution": Contribution,
+    "fixed_variance": FixedVariance,
+    "otsu": Otsu,
+}
+
+
+def resolve_threshold(threshold):
+    """Return the rule that an alias stands for, or the instance itself.
+
+    Parameters
+    ----------
+    threshold : {"bounded_otsu", "contribution", "fixed_variance", "otsu"} or ThresholdRule
+        An alias, which means the defaults of its class, or a rule.
+
+    Returns
+    -------
+    ThresholdRule
+        The rule.
+
+    Raises
+    ------
+    ValueError
+        If the alias is unknown.
+
+    Examples
+    --------
+    >>> from skvaeense.thresholds import resolve_threshold
+    >>> resolve_threshold("otsu")
+    Otsu()
+    """
+    if isinstance(threshold, ThresholdRule):
+        return threshold
+    if threshold in _ALIASES:
+        return _ALIASES[threshold]()
+    raise ValueError(
+        f"threshold must be one of {sorted(_ALIASES)} or a ThresholdRule, got {threshold!r}."
+    )

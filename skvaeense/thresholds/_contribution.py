@@ -1,0 +1,59 @@
+"""By what a latent adds to the reconstruction."""
+
+import numpy as np
+
+from skvaeense.thresholds._base import ThresholdRule
+
+
+class Contribution(ThresholdRule):
+    """Call a latent active where it moves the reconstruction by more than the noise does.
+
+    The contribution of latent j is ``|e_j| * ||W_j||``, its code times the norm of its decoder
+    column. It is compared with the standard deviation of the noise in one direction. Latents
+    that are close to 0 by chance count as inactive, so this is a rule for short codes, and
+    `BoundedOtsu` one for dimensions.
+
+    Parameters
+    ----------
+    level : float, default=2.0
+        Least contribution of an active latent, in standard deviations of the noise. For a fixed
+        level in the samples' units, divide it by ``sqrt(noise_variance_)``.
+
+    See Also
+    --------
+    BoundedOtsu : By the posterior variance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense.thresholds import Contribution, Latents
+    >>> latents = Latents(np.zeros((1, 2)), np.array([[-3.0, 0.1]]), np.ones(2), 1.0)
+    >>> Contribution().active(latents)
+    array([[ True, False]])
+    """
+
+    def __init__(self, level=2.0):
+        self.level = level
+
+    def active(self, latents):
+        """Return the mask of active latents.
+
+        Parameters
+        ----------
+        latents : Latents
+            What the encoder gives for the samples.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples, n_components)
+            True where the contribution is over the level.
+
+        Raises
+        ------
+        ValueError
+            If the level is negative.
+        """
+        if not self.level >= 0:
+            raise ValueError(f"level must be at least 0, got {self.level!r}.")
+        contribution = np.abs(latents.code) * latents.code_scale
+        return contribution > self.level * np.sqrt(latents.noise_variance)

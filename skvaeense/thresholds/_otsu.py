@@ -1,0 +1,65 @@
+"""The cut of least within-group variance, per sample."""
+
+import numpy as np
+
+from skvaeense.thresholds._base import ThresholdRule
+
+
+def otsu_cut(values):
+    """Return, for each row, the cut that splits it in two groups of least variance within.
+
+    The cut is halfway between the groups, so ``values < cut`` is the lower one. A row whose
+    values are all equal has no second group: its cut is that value.
+    """
+    ordered = np.sort(values, axis=1)
+    n = ordered.shape[1]
+    if n == 1:
+        return ordered[:, 0]
+    centred = ordered - ordered.mean(axis=1, keepdims=True)
+    sizes = np.arange(1, n)
+    sums = np.cumsum(centred, axis=1)[:, :-1]
+    # The rows are centred: the variance between the groups is S^2 / m + S^2 / (n - m).
+    best = np.argmax(sums**2 / (sizes * (n - sizes)), axis=1)[:, None]
+    lower = np.take_along_axis(ordered, best, axis=1)
+    upper = np.take_along_axis(ordered, best + 1, axis=1)
+    return ((lower + upper) / 2)[:, 0]
+
+
+class Otsu(ThresholdRule):
+    """Split each sample's log variances in two by the cut of least within-group variance.
+
+    This is the rule of the paper. It always finds two groups, also where there is one: where
+    all latents are active, or none, it is wrong. `BoundedOtsu` mends that.
+
+    See Also
+    --------
+    BoundedOtsu : The same, kept within bounds.
+
+    References
+    ----------
+    Otsu, N. (1979). A threshold selection method from gray-level histograms. IEEE Transactions
+    on Systems, Man, and Cybernetics, 9(1), 62-66.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense.thresholds import Latents, Otsu
+    >>> latents = Latents(np.log([[0.01, 0.02, 0.9]]), np.zeros((1, 3)), np.ones(3), 0.1)
+    >>> Otsu().active(latents)
+    array([[ True,  True, False]])
+    """
+
+    def active(self, latents):
+        """Return the mask of active latents.
+
+        Parameters
+        ----------
+        latents : Latents
+            What the encoder gives for the samples.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples, n_components)
+            True where a latent's log variance is in the lower of its sample's two groups.
+        """
+        return latents.log_variance < otsu_cut(latents.log_variance)[:, None]
