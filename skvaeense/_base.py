@@ -238,9 +238,7 @@ class BaseAutoencoder(
                     return
 
         if not continues:
-            run = self._best_start(
-                train, held_out, scaling, random_state, start_epochs, epochs
-            )
+            run = self._best_start(train, held_out, scaling, random_state, start_epochs, epochs)
         if final_epochs:
             self._set_final_phase(run)
             plateau = Plateau(self.tol, self.n_iter_no_change)
@@ -260,9 +258,7 @@ class BaseAutoencoder(
         spectrum = Spectrum.of(train)
         n_components = self.n_components or default_n_components(spectrum)
         best, best_loss = None, np.inf
-        for run in self._start_runs(
-            train.shape[1], n_components, spectrum, scaling, random_state
-        ):
+        for run in self._start_runs(train.shape[1], n_components, spectrum, scaling, random_state):
             for _ in epochs(run, n_epochs):
                 pass
             loss = self._judge(run, held_out) if run.is_finite else np.inf
@@ -294,7 +290,9 @@ class BaseAutoencoder(
         else:
             spectrum = Spectrum.of(Z)
             n_components = self.n_components or default_n_components(spectrum)
-            run = next(iter(self._start_runs(Z.shape[1], n_components, spectrum, scaling, random_state)))
+            run = next(
+                iter(self._start_runs(Z.shape[1], n_components, spectrum, scaling, random_state))
+            )
         run.learning_rate = replace(run.learning_rate, floor=PARTIAL_LEARNING_RATE)
         run.optimizer = make_optimizer(run.module)
         return run

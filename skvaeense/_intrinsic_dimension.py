@@ -73,7 +73,7 @@ class IntrinsicDimensionEstimator(
     --------
     >>> from skvaeense import IntrinsicDimensionEstimator
     >>> from skvaeense.datasets import make_linear_subspaces
-    >>> X, manifold, dimension = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
+    >>> X, _, dimension = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
     >>> estimator = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
     >>> round(estimator.dimension_, 1)
     1.5

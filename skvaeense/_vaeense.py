@@ -16,25 +16,21 @@ from skvaeense._training._loop import LearningRate
 from skvaeense._training._run import Run
 from skvaeense.networks import resolve_network
 from skvaeense.objectives import ELBO, NoiseVariance
+from skvaeense.objectives._phases import (
+    START_NOISE,
+    final_noise,
+    held_out_means,
+    loss_at_common_noise,
+    start_noise,
+)
 from skvaeense.thresholds import Latents, ThresholdRule, resolve_threshold
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
-# Noise variances are in units of the scaled data, whose variance averages 1.
-#
-# Starts come down to this common level, and are compared there: the loss at one noise level
-# charges for each active latent alike, where the bound at each run's own level does not.
-COMMON_NOISE = 1e-3
-FINAL_NOISE = 1e-5
-# Least noise variance that is reported: that of data without any noise, in single precision.
+# Least noise variance that is reported, as a fraction of the data's variance: that of data without
+# any noise, in single precision.
 LEAST_NOISE = 1e-10
-# First noise variance, as a fraction of the mean eigenvalue of the covariance.
-START_NOISE = 0.07
-# The last phase keeps the noise variance under the error, so that it does not stall above it.
-FOLLOW = 0.7
 # Rows whose gates `sample` draws from.
 MAX_GATES = 1000
-# Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
-SCORE_PAIRS = 8
 
 
 class Start(NamedTuple):
@@ -44,13 +40,13 @@ class Start(NamedTuple):
     learning_rate: float
 
 
-# Factors on START_NOISE and on learning_rate_init; start i takes entry i, and over again.
+# Factors on START_NOISE and on learning_rate_init; start i takes entry i, and over again. Steps
+# with more noise sort out unions of subspaces, steps with less sort out sparse dictionaries.
 STARTS = (
     Start(1.0, 1.0),
-    Start(1.4, 1.5),
+    Start(0.7, 1.5),
+    Start(1.0, 1.0),
     Start(1.0, 1.5),
-    Start(0.7, 1.0),
-    Start(1.4, 1.0),
 )
 
 
@@ -96,7 +92,7 @@ class VAEenseTransformer(BaseAutoencoder):
         Whether the noise variance is learned. False keeps `noise_variance`, which is then a
         number.
 
-    n_init : int, default=5
+    n_init : int, default=4
         Number of starts: they differ in random weights, first noise variance and learning rate,
         and are compared on held-out samples at one noise variance. The best is trained on.
 
@@ -104,7 +100,7 @@ class VAEenseTransformer(BaseAutoencoder):
         Peak learning rate of the first start; the others multiply it by up to 1.5.
 
     batch_size : "auto" or int, default="auto"
-        Samples in each step. "auto" means 512, or an eighth of the samples where these are few.
+        Samples in each step. "auto" means 256, or an eighth of the samples where these are few.
 
     max_iter : "auto" or int, default="auto"
         Epochs that a model is trained for at most: 40 % in its start, the others only for the
@@ -190,7 +186,7 @@ class VAEenseTransformer(BaseAutoencoder):
     --------
     >>> from skvaeense import VAEenseTransformer
     >>> from skvaeense.datasets import make_linear_subspaces
-    >>> X, manifold, dimension = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
+    >>> X, _, dimension = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
     >>> vaeense = VAEenseTransformer(random_state=0).fit(X[:500])
     >>> vaeense.transform(X[500:]).shape
     (100, 6)
@@ -221,7 +217,7 @@ class VAEenseTransformer(BaseAutoencoder):
         threshold="bounded_otsu",
         noise_variance="auto",
         learn_noise_variance=True,
-        n_init=5,
+        n_init=4,
         learning_rate_init=0.02,
         batch_size="auto",
         max_iter="auto",
@@ -281,9 +277,7 @@ class VAEenseTransformer(BaseAutoencoder):
             level = START_NOISE * spectrum.mean_eigenvalue * start.noise
         else:
             level = self.noise_variance / scaling.scale**2
-        return NoiseVariance(
-            level, floor=min(COMMON_NOISE, level), learned=self.learn_noise_variance
-        )
+        return start_noise(level, learned=self.learn_noise_variance)
 
     def _resumed_run(self, module, generator):
         run = Run(module, None, None, generator)
@@ -292,31 +286,17 @@ class VAEenseTransformer(BaseAutoencoder):
 
     def _set_final_phase(self, run, noise_variance=None):
         level = run.objective.noise_variance if noise_variance is None else noise_variance
-        noise = NoiseVariance(
-            level,
-            floor=min(FINAL_NOISE, level),
-            hold=0.0,
-            settle=0.0,
-            follow=FOLLOW,
-            learned=self.learn_noise_variance,
-        )
+        noise = final_noise(level, learned=self.learn_noise_variance)
         run.objective = ELBO(noise, gated=self.gated)
         run.learning_rate = LearningRate(0.5 * self.learning_rate_init)
 
     def _judge(self, run, held_out):
-        """Return -2 ELBO at the common noise variance.
-
-        A start that is still above that level is charged what its active latents will cost on
-        the way down: each adds about log(g / g_common) to twice the divergence.
-        """
-        error, kl, n_active = self._held_out_means(run, held_out)
-        d = held_out.shape[1]
-        excess = max(run.objective.noise_variance / COMMON_NOISE, 1.0)
-        return error / COMMON_NOISE + d * math.log(COMMON_NOISE) + 2 * kl + n_active * math.log(excess)
+        means = held_out_means(run.objective, run.module, held_out)
+        return loss_at_common_noise(means, run.objective.noise_variance, held_out.shape[1])
 
     def _held_out_loss(self, run, held_out):
         """Return -ELBO in nats at the best noise variance for the held-out samples."""
-        error, kl, _ = self._held_out_means(run, held_out)
+        error, kl, _ = held_out_means(run.objective, run.module, held_out)
         d = held_out.shape[1]
         noise_variance = self._calibrated(error / d, run)
         return 0.5 * (error / noise_variance + d * math.log(noise_variance)) + kl
@@ -326,32 +306,8 @@ class VAEenseTransformer(BaseAutoencoder):
             return run.objective.noise_variance
         return max(error_per_feature, LEAST_NOISE)
 
-    @torch.no_grad()
-    def _held_out_means(self, run, held_out):
-        """Return expected error, divergence and count of active latents, averaged."""
-        mean, log_variance = run.objective.posterior(run.module, held_out)
-        error, kl = self._terms(run.objective, run.module, held_out, mean, log_variance)
-        n_active = (log_variance < math.log(0.5)).sum(dim=1).to(error.dtype)
-        return float(error.mean()), float(kl.mean()), float(n_active.mean())
-
-    def _terms(self, objective, module, x, mean, log_variance):
-        """Return the terms of the bound: exact for a linear decoder, else over fixed draws.
-
-        The draws are the same for every sample, so that a sample's score does not depend on the
-        samples beside it.
-        """
-        if module.has_linear_decoder:
-            return objective.exact_terms(module, x, mean, log_variance)
-        generator = torch.Generator().manual_seed(0)
-        draws = torch.randn(SCORE_PAIRS, mean.shape[1], generator=generator, dtype=torch.float64)
-        error = x.new_zeros(len(x))
-        for eps in torch.cat([draws, -draws]).to(x):
-            terms = objective.sampled_terms(module, x, mean, log_variance, eps)
-            error += terms.error / (2 * SCORE_PAIRS)
-        return error, terms.kl
-
     def _outcome(self, run, held_out, scaling):
-        error, _, _ = self._held_out_means(run, held_out)
+        error, _, _ = held_out_means(run.objective, run.module, held_out)
         n_features = held_out.shape[1]
         with torch.no_grad():
             _, log_variance = run.objective.posterior(run.module, held_out[:MAX_GATES])
@@ -488,7 +444,7 @@ class VAEenseTransformer(BaseAutoencoder):
 
         def bound(x):
             mean, log_variance = objective.posterior(module, x)
-            error, kl = self._terms(objective, module, x, mean, log_variance)
+            error, kl = objective.expected_terms(module, x, mean, log_variance)
             return -0.5 * error / noise_variance - kl
 
         constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)

@@ -8,7 +8,7 @@ import torch
 # The spectrum is taken of this many rows.
 SPECTRUM_ROWS = 4096
 MAX_COMPONENTS = 256
-MAX_BATCH = 512
+MAX_BATCH = 256
 MIN_BATCH = 32
 # Steps of each start, and of the run that continues the best of them.
 START_STEPS = 1000
@@ -60,7 +60,7 @@ def default_n_components(spectrum):
 
 
 def default_batch_size(n_samples):
-    """Return 512, or an eighth of the samples where they are few, at least 32."""
+    """Return 256, or an eighth of the samples where they are few, at least 32."""
     return max(1, min(MAX_BATCH, max(MIN_BATCH, n_samples // 8), n_samples))
 
 

@@ -62,9 +62,9 @@ def failure_signs(findings):
         ]
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
         return [
-            f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} latents "
-            "active: the decoder is too weak for the data, or training stopped too soon. Raise "
-            'max_iter, or try network="mlp" with wider or more layers.'
+            f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} "
+            "latents active: the decoder is too weak for the data, or training stopped too soon. "
+            'Raise max_iter, or try network="mlp" with wider or more layers.'
         ]
     fixed = findings.gated and not active.all() and (active == active[0]).all()
     if fixed and not findings.linear_decoder and len(active) > 1:

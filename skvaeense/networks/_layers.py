@@ -6,11 +6,11 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-MIN_WIDTH, MAX_WIDTH = 128, 1024
+MIN_WIDTH, MAX_WIDTH = 256, 1024
 
 
 def default_width(n_components):
-    """Return the width of a hidden layer: one unit per latent, between 128 and 1,024."""
+    """Return the width of a hidden layer: one unit per latent, between 256 and 1,024."""
     return min(max(n_components, MIN_WIDTH), MAX_WIDTH)
 
 

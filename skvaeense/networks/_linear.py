@@ -14,7 +14,7 @@ class Linear(Network):
     ----------
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers. "auto" means two layers with one unit per latent,
-        at least 128 and at most 1,024.
+        at least 256 and at most 1,024.
 
     skip : bool, default=True
         Whether a linear map of the sample is added to the encoder's first head. Inside one

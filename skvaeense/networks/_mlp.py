@@ -13,7 +13,7 @@ class MLP(Network):
     ----------
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the decoder's hidden layers, from the code outwards. "auto" means one layer
-        with one unit per latent, at least 128 and at most 1,024: the deeper the decoder, the
+        with one unit per latent, at least 256 and at most 1,024: the deeper the decoder, the
         less the pattern of active latents differs between samples.
 
     encoder_layer_sizes : "auto" or tuple of int, default="auto"

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 
 from skvaeense.objectives._base import BatchLoss, Objective
 
+# Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
+EXPECTATION_PAIRS = 8
+
 
 class ELBOTerms(NamedTuple):
     """The parts of the bound for each sample.
@@ -204,6 +207,40 @@ class ELBO(Objective):
         spread = code_deviation.square() @ module.decoder.weight.square().sum(dim=0)
         residual = x - module.decode(self.code(mean, log_variance))
         return ELBOTerms(residual.square().sum(dim=1) + spread, _kl(mean, log_variance))
+
+    def expected_terms(self, module, x, mean, log_variance):
+        """Return the terms without noise of their own: exact, or over fixed draws.
+
+        The draws are the same for every sample, so that the answer for a sample does not depend
+        on the samples beside it.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        mean, log_variance : torch.Tensor of shape (n_samples, n_components)
+            What `posterior` returns.
+
+        Returns
+        -------
+        ELBOTerms
+            The terms of each sample: exact for a linear decoder, else averaged over 8 pairs of
+            opposite draws.
+        """
+        if module.has_linear_decoder:
+            return self.exact_terms(module, x, mean, log_variance)
+        generator = torch.Generator().manual_seed(0)
+        shape = EXPECTATION_PAIRS, mean.shape[1]
+        draws = torch.randn(shape, generator=generator, dtype=torch.float64)
+        draws = torch.cat([draws, -draws]).to(x)
+        error = x.new_zeros(len(x))
+        for eps in draws:
+            error += self.sampled_terms(module, x, mean, log_variance, eps).error / len(draws)
+        return ELBOTerms(error, _kl(mean, log_variance))
 
 
 def _kl(mean, log_variance):

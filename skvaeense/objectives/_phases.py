@@ -1,0 +1,63 @@
+"""The noise levels that training passes through, and the loss by which starts are compared.
+
+All in units of the scaled data, whose variance averages 1.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from skvaeense.objectives._noise import NoiseVariance
+
+# Starts come down to this level, and are compared there: the loss at one noise level charges for
+# each active latent alike, where the bound at each run's own level does not.
+COMMON_NOISE = 1e-3
+FINAL_NOISE = 1e-5
+# First noise variance, as a fraction of the mean eigenvalue of the covariance.
+START_NOISE = 0.1
+# The last phase keeps the noise variance under the error, so that it does not stall above it.
+FOLLOW = 0.7
+
+
+def start_noise(level, *, learned):
+    """Return the noise of a start: held at a level, then lowered to the common one."""
+    return NoiseVariance(level, floor=min(COMMON_NOISE, level), learned=learned)
+
+
+def final_noise(level, *, learned):
+    """Return the noise of the last phase: it follows the error down from a level."""
+    floor = min(FINAL_NOISE, level)
+    return NoiseVariance(level, floor=floor, hold=0.0, settle=0.0, follow=FOLLOW, learned=learned)
+
+
+class HeldOutMeans(NamedTuple):
+    """Expected squared error, divergence in nats, and count of active latents, per sample."""
+
+    error: float
+    kl: float
+    n_active: float
+
+
+@torch.no_grad()
+def held_out_means(objective, module, x):
+    """Return the means of the terms of an ELBO over samples."""
+    mean, log_variance = objective.posterior(module, x)
+    error, kl = objective.expected_terms(module, x, mean, log_variance)
+    n_active = (log_variance < math.log(0.5)).sum(dim=1).to(error.dtype)
+    return HeldOutMeans(float(error.mean()), float(kl.mean()), float(n_active.mean()))
+
+
+def loss_at_common_noise(means, noise_variance, n_features):
+    """Return -2 ELBO at the common noise variance, without its constant.
+
+    A run that is still above that level is charged what its active latents will cost on the way
+    down: each adds about log(g / g_common) to twice the divergence.
+    """
+    excess = max(noise_variance / COMMON_NOISE, 1.0)
+    return (
+        means.error / COMMON_NOISE
+        + n_features * math.log(COMMON_NOISE)
+        + 2 * means.kl
+        + means.n_active * math.log(excess)
+    )
