@@ -11,7 +11,7 @@ from sklearn.base import (
 from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
-from skvaeense._base import FLOATS
+from skvaeense._fitting import FLOATS
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.utils._validation import HasMethods, StrOptions, fit_context
 

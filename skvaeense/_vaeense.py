@@ -1,8 +1,8 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
+import copy
 import math
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense._base import BaseAutoencoder
+from skvaeense._training._defaults import STARTS, linear_residual
 from skvaeense._training._diagnosis import Findings, failure_signs
 from skvaeense._training._loop import LearningRate
 from skvaeense._training._run import Run
@@ -18,6 +19,7 @@ from skvaeense.networks import resolve_network
 from skvaeense.objectives import ELBO, NoiseVariance
 from skvaeense.objectives._phases import (
     START_NOISE,
+    error_at_noise,
     final_noise,
     held_out_means,
     loss_at_common_noise,
@@ -31,23 +33,6 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 LEAST_NOISE = 1e-10
 # Rows whose gates `sample` draws from.
 MAX_GATES = 1000
-
-
-class Start(NamedTuple):
-    """How one start differs from the others, besides its random weights."""
-
-    noise: float
-    learning_rate: float
-
-
-# Factors on START_NOISE and on learning_rate_init; start i takes entry i, and over again. Steps
-# with more noise sort out unions of subspaces, steps with less sort out sparse dictionaries.
-STARTS = (
-    Start(1.0, 1.0),
-    Start(0.7, 1.5),
-    Start(1.0, 1.0),
-    Start(1.0, 1.5),
-)
 
 
 class VAEenseTransformer(BaseAutoencoder):
@@ -80,13 +65,12 @@ class VAEenseTransformer(BaseAutoencoder):
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
         layers in both.
 
-    threshold : {"bounded_otsu", "contribution", "fixed_variance", "otsu"} or ThresholdRule, \
-            default="bounded_otsu"
+    threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
+            default="fixed_variance"
         The rule that says which latents are active.
 
     noise_variance : "auto" or float, default="auto"
-        Noise variance to start from, in squared units of X. "auto" follows from the spectrum of
-        the data.
+        Noise variance to start from, in squared units of X. "auto" follows from the spectrum.
 
     learn_noise_variance : bool, default=True
         Whether the noise variance is learned. False keeps `noise_variance`, which is then a
@@ -100,11 +84,11 @@ class VAEenseTransformer(BaseAutoencoder):
         Peak learning rate of the first start; the others multiply it by up to 1.5.
 
     batch_size : "auto" or int, default="auto"
-        Samples in each step. "auto" means 256, or an eighth of the samples where these are few.
+        Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs that a model is trained for at most: 40 % in its start, the others only for the
-        best start. "auto" means the epochs that amount to 1,000 and 1,500 steps.
+        Epochs that a model is trained for at most: a third in its start, the others only for the
+        best start. "auto" means the epochs that amount to 1,000 and 2,000 steps.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -141,8 +125,7 @@ class VAEenseTransformer(BaseAutoencoder):
         Decoder columns in units of X, one row for each latent. Only with a linear decoder.
 
     noise_variance_ : float
-        Learned noise variance in squared units of X: the mean squared error per feature on held-out
-        samples.
+        Learned noise variance in squared units of X: mean squared error per held-out feature.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -174,9 +157,8 @@ class VAEenseTransformer(BaseAutoencoder):
     Notes
     -----
     Each sample is scored by the objective above. With ``gated=False`` that is a true lower bound
-    of the log-density. With the gate, the open latents are chosen with the sample in view, and
-    their choice is not charged for: the score can exceed that of a normalised density by at most
-    what naming the open latents would cost, ``n_components_ * log(2)`` nats.
+    of the log-density. With the gate, how far latents open is chosen with the sample in view, and
+    this choice is not charged for: the score can exceed the log-density of any normalised model.
 
     References
     ----------
@@ -188,8 +170,6 @@ class VAEenseTransformer(BaseAutoencoder):
     >>> from skvaeense.datasets import make_linear_subspaces
     >>> X, _, dimension = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
     >>> vaeense = VAEenseTransformer(random_state=0).fit(X[:500])
-    >>> vaeense.transform(X[500:]).shape
-    (100, 6)
     >>> n_active = vaeense.active_dimensions(X[500:]).sum(axis=1)
     >>> [round(float(n_active[dimension[500:] == r].mean())) for r in (1, 2)]
     [1, 2]
@@ -197,10 +177,7 @@ class VAEenseTransformer(BaseAutoencoder):
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "gated": ["boolean"],
-        "threshold": [
-            StrOptions({"bounded_otsu", "contribution", "fixed_variance", "otsu"}),
-            ThresholdRule,
-        ],
+        "threshold": [StrOptions({"contribution", "fixed_variance", "otsu"}), ThresholdRule],
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
         "n_init": [AT_LEAST_ONE],
@@ -214,7 +191,7 @@ class VAEenseTransformer(BaseAutoencoder):
         *,
         gated=True,
         network="linear",
-        threshold="bounded_otsu",
+        threshold="fixed_variance",
         noise_variance="auto",
         learn_noise_variance=True,
         n_init=4,
@@ -249,8 +226,6 @@ class VAEenseTransformer(BaseAutoencoder):
         self.device = device
         self.random_state = random_state
 
-    # --- what is particular to training -------------------------------------------------------
-
     def _n_starts(self):
         return self.n_init
 
@@ -281,11 +256,13 @@ class VAEenseTransformer(BaseAutoencoder):
 
     def _resumed_run(self, module, generator):
         run = Run(module, None, None, generator)
-        self._set_final_phase(run, self.noise_variance_ / self.scale_**2)
+        self._begin_final_phase(run, self.noise_variance_ / self.scale_**2)
         return run
 
-    def _set_final_phase(self, run, noise_variance=None):
-        level = run.objective.noise_variance if noise_variance is None else noise_variance
+    def _set_final_phase(self, run):
+        self._begin_final_phase(run, run.objective.noise_variance)
+
+    def _begin_final_phase(self, run, level):
         noise = final_noise(level, learned=self.learn_noise_variance)
         run.objective = ELBO(noise, gated=self.gated)
         run.learning_rate = LearningRate(0.5 * self.learning_rate_init)
@@ -296,32 +273,25 @@ class VAEenseTransformer(BaseAutoencoder):
 
     def _held_out_loss(self, run, held_out):
         """Return -ELBO in nats at the best noise variance for the held-out samples."""
-        error, kl, _ = held_out_means(run.objective, run.module, held_out)
-        d = held_out.shape[1]
-        noise_variance = self._calibrated(error / d, run)
-        return 0.5 * (error / noise_variance + d * math.log(noise_variance)) + kl
+        means, d = held_out_means(run.objective, run.module, held_out), held_out.shape[1]
+        noise_variance = self._calibrated(means.error / d, run)
+        return 0.5 * error_at_noise(means.error, noise_variance, d) + means.kl
 
     def _calibrated(self, error_per_feature, run):
-        if not self.learn_noise_variance:
-            return run.objective.noise_variance
-        return max(error_per_feature, LEAST_NOISE)
+        """Return the noise variance that suits an error best, if it is to be learned."""
+        learned = self.learn_noise_variance
+        return max(error_per_feature, LEAST_NOISE) if learned else run.objective.noise_variance
 
     def _outcome(self, run, held_out, scaling):
-        error, _, _ = held_out_means(run.objective, run.module, held_out)
+        error = held_out_means(run.objective, run.module, held_out).error
         n_features = held_out.shape[1]
         with torch.no_grad():
             _, log_variance = run.objective.posterior(run.module, held_out[:MAX_GATES])
-        constant = n_features * (math.log(2 * math.pi) + 2 * math.log(scaling.scale))
         outcome = {
             "noise_variance_": self._calibrated(error / n_features, run) * scaling.scale**2,
             "loss_curve_": [
-                0.5
-                * (
-                    loss.error / loss.noise_variance
-                    + n_features * math.log(loss.noise_variance)
-                    + loss.cost
-                    + constant
-                )
+                0.5 * (error_at_noise(loss.error, loss.noise_variance, n_features) + loss.cost)
+                + n_features * math.log(scaling.scale)
                 for loss in run.losses
             ],
             "_deviations_": torch.exp(0.5 * log_variance).cpu().numpy(),
@@ -334,69 +304,48 @@ class VAEenseTransformer(BaseAutoencoder):
     def _warn_of_failure(self, held_out):
         if not bool((held_out != held_out[0]).any()):
             return  # Samples that are all the same have no latent to find.
-        module = self.module_.to(held_out.device)
-        objective = self._objective()
+        module = self._place(copy.deepcopy(self.module_))
         with torch.no_grad():
-            mean, log_variance = objective.posterior(module, held_out)
-            code = objective.code(mean, log_variance)
+            code, log_variance = self._code(module, held_out)
             residual = held_out - module.decode(code)
+            active = self._mask(module, code, log_variance)
         findings = Findings(
-            active=self._active(module, code, log_variance),
+            active=active.cpu().numpy(),
             deviation=torch.exp(0.5 * log_variance).cpu().numpy(),
             unexplained=float(residual.square().sum() / held_out.square().sum()),
-            noise_variance=self.noise_variance_ / self.scale_**2,
+            linear_residual=linear_residual(held_out, self.n_components_),
             gated=self.gated,
             linear_decoder=module.has_linear_decoder,
         )
         for message in failure_signs(findings):
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
-    # --- codes and what is known of them ------------------------------------------------------
-
     def _objective(self):
         return ELBO(NoiseVariance(1.0, floor=1.0, learned=False), gated=self.gated)
 
-    def _active(self, module, code, log_variance):
+    def _code(self, module, x):
+        objective = self._objective()
+        mean, log_variance = objective.posterior(module, x)
+        return objective.code(mean, log_variance), log_variance
+
+    def _mask(self, module, code, log_variance):
         latents = Latents(
             log_variance=log_variance.cpu().numpy(),
             code=code.cpu().numpy(),
             code_scale=module.code_scale().cpu().numpy() * self.scale_,
             noise_variance=self.noise_variance_,
         )
-        return resolve_threshold(self.threshold).active(latents)
+        active = resolve_threshold(self.threshold).active(latents)
+        return torch.as_tensor(active, device=code.device)
+
+    def _active(self, module, x):
+        return self._mask(module, *self._code(module, x))
 
     def _encode(self, module, x):
-        objective = self._objective()
-        mean, log_variance = objective.posterior(module, x)
-        code = objective.code(mean, log_variance)
+        code, log_variance = self._code(module, x)
         if self.hard or self.sparse_output:
-            active = self._active(module, code, log_variance)
-            code = code * torch.as_tensor(active, device=code.device)
+            code = code * self._mask(module, code, log_variance)
         return code
-
-    def active_dimensions(self, X):
-        """Return which latents are active for each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples, seen or unseen.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_samples, n_components)
-            True where the latent is active by the rule `threshold`.
-        """
-        X, module = self._check_for_coding(X)
-
-        def active(x):
-            objective = self._objective()
-            mean, log_variance = objective.posterior(module, x)
-            return torch.as_tensor(
-                self._active(module, objective.code(mean, log_variance), log_variance)
-            )
-
-        return self._by_chunks(X, module, active)
 
     def posterior(self, X):
         """Return the posterior of the latents before the gate.

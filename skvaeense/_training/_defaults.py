@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -12,13 +13,30 @@ MAX_BATCH = 256
 MIN_BATCH = 32
 # Steps of each start, and of the run that continues the best of them.
 START_STEPS = 1000
-FINAL_STEPS = 1500
+FINAL_STEPS = 2000
 # Share of max_iter that goes to each start.
-START_SHARE = 0.4
+START_SHARE = 1 / 3
 HELD_OUT_SHARE = 0.1
 MAX_HELD_OUT = 2500
 # Fewer rows than this are not split: all of them train and judge.
 MIN_ROWS_TO_SPLIT = 20
+
+
+class Start(NamedTuple):
+    """How one start differs from the others, besides its random weights."""
+
+    noise: float
+    learning_rate: float
+
+
+# Factors on the first noise variance and on learning_rate_init; start i takes entry i, and over
+# again. Fast steps sort out unions of subspaces, slow ones sparse dictionaries.
+STARTS = (
+    Start(1.0, 1.0),
+    Start(0.7, 1.5),
+    Start(1.0, 1.0),
+    Start(1.0, 1.5),
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,13 @@ class Spectrum:
         held = torch.cumsum(eigenvalues, 0) / total
         linear_dimension = int((held < 0.99).sum()) + 1
         return cls(linear_dimension, float(eigenvalues.square().sum()) / total)
+
+
+def linear_residual(Z, n_components):
+    """Return the fraction of the variance that as many principal components leave."""
+    rows = Z[:SPECTRUM_ROWS].double().cpu()
+    variances = torch.linalg.svdvals(rows - rows.mean(dim=0)).square()
+    return float(variances[n_components:].sum() / variances.sum())
 
 
 def default_n_components(spectrum):

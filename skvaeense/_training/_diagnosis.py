@@ -20,8 +20,8 @@ class Findings:
     unexplained : float
         Fraction of the variance that the reconstruction leaves.
 
-    noise_variance : float
-        Noise variance, as a fraction of the data's.
+    linear_residual : float
+        Fraction of the variance that as many principal components leave.
 
     gated : bool
         Whether the gate is on.
@@ -33,7 +33,7 @@ class Findings:
     active: np.ndarray
     deviation: np.ndarray
     unexplained: float
-    noise_variance: float
+    linear_residual: float
     gated: bool
     linear_decoder: bool
 
@@ -54,11 +54,12 @@ def failure_signs(findings):
             "noise_variance to start from, raise n_init, or raise max_iter. Data without structure "
             "(pure noise) does this too."
         ]
-    if active.all() and findings.noise_variance > 0.1:
+    if active.all() and findings.unexplained > max(0.05, 1.5 * findings.linear_residual):
         return [
-            "Every latent is active for every sample and the noise variance is still "
-            f"{findings.noise_variance:.0%} of the data's: it has not fallen enough for latents to "
-            "pay their way. Raise max_iter or n_components."
+            f"Every latent is active for every sample, and {findings.unexplained:.0%} of the "
+            f"variance is unexplained where as many principal components leave "
+            f"{findings.linear_residual:.0%}: the noise variance has not fallen enough for latents "
+            "to pay their way. Raise max_iter, or start from a lower noise_variance."
         ]
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
         return [

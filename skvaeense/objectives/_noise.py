@@ -11,7 +11,9 @@ class NoiseVariance:
 
         g(p) = start                                   p <= hold
         g(p) = start (floor / start)^((p - hold) / (settle - hold))   hold < p < settle
-        g(p) = max(floor, follow * running mean)       p >= settle
+        g(p) = max(floor, f(p) * running mean)         p >= settle
+
+    where f goes from `follow` to 1 by the end of the run.
 
     Parameters
     ----------
@@ -28,7 +30,8 @@ class NoiseVariance:
         Share of the run after which the error is followed.
 
     follow : float, default=1.0
-        Factor on the running mean of the error; under 1 the descent is faster than the error's.
+        First factor on the running mean of the error, which then rises to 1. Under 1 the descent
+        is faster than the error's, which alone would stall above its limit.
 
     learned : bool, default=True
         If False, the value stays at `start`.
@@ -69,7 +72,8 @@ class NoiseVariance:
         if progress < self.settle or self._running is None:
             share = min(1.0, (progress - self.hold) / max(self.settle - self.hold, 1e-12))
             return self.start * (self.floor / self.start) ** share
-        return (self.follow * self._running).clamp_min(self.floor)
+        factor = self.follow + (1 - self.follow) * progress
+        return (factor * self._running).clamp_min(self.floor)
 
     def observe(self, error):
         """Take note of a batch's error.

@@ -16,7 +16,7 @@ COMMON_NOISE = 1e-3
 FINAL_NOISE = 1e-5
 # First noise variance, as a fraction of the mean eigenvalue of the covariance.
 START_NOISE = 0.1
-# The last phase keeps the noise variance under the error, so that it does not stall above it.
+# The last phase begins with the noise variance under the error, so that it does not stall.
 FOLLOW = 0.7
 
 
@@ -48,16 +48,20 @@ def held_out_means(objective, module, x):
     return HeldOutMeans(float(error.mean()), float(kl.mean()), float(n_active.mean()))
 
 
+def error_at_noise(error, noise_variance, n_features):
+    """Return -2 log N(x; reconstruction, noise variance) for a squared error."""
+    return error / noise_variance + n_features * math.log(2 * math.pi * noise_variance)
+
+
 def loss_at_common_noise(means, noise_variance, n_features):
-    """Return -2 ELBO at the common noise variance, without its constant.
+    """Return -2 ELBO at the common noise variance.
 
     A run that is still above that level is charged what its active latents will cost on the way
     down: each adds about log(g / g_common) to twice the divergence.
     """
     excess = max(noise_variance / COMMON_NOISE, 1.0)
     return (
-        means.error / COMMON_NOISE
-        + n_features * math.log(COMMON_NOISE)
+        error_at_noise(means.error, COMMON_NOISE, n_features)
         + 2 * means.kl
         + means.n_active * math.log(excess)
     )

@@ -4,13 +4,11 @@ A new rule is one class in one file that derives from `ThresholdRule`, and one l
 """
 
 from skvaeense.thresholds._base import Latents, ThresholdRule
-from skvaeense.thresholds._bounded_otsu import BoundedOtsu
 from skvaeense.thresholds._contribution import Contribution
 from skvaeense.thresholds._fixed_variance import FixedVariance
 from skvaeense.thresholds._otsu import Otsu
 
 __all__ = [
-    "BoundedOtsu",
     "Contribution",
     "FixedVariance",
     "Latents",
@@ -20,7 +18,6 @@ __all__ = [
 ]
 
 _ALIASES = {
-    "bounded_otsu": BoundedOtsu,
     "contribution": Contribution,
     "fixed_variance": FixedVariance,
     "otsu": Otsu,
@@ -32,7 +29,7 @@ def resolve_threshold(threshold):
 
     Parameters
     ----------
-    threshold : {"bounded_otsu", "contribution", "fixed_variance", "otsu"} or ThresholdRule
+    threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule
         An alias, which means the defaults of its class, or a rule.
 
     Returns

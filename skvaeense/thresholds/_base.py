@@ -48,8 +48,7 @@ class ThresholdRule(BaseEstimator, ABC):
 
     See Also
     --------
-    BoundedOtsu : The default.
-    FixedVariance : One cut for all samples.
+    FixedVariance : One cut for all samples, the default.
     Otsu : The paper's rule.
     Contribution : By what a latent adds to the reconstruction.
 

@@ -11,7 +11,7 @@ class Contribution(ThresholdRule):
     The contribution of latent j is ``|e_j| * ||W_j||``, its code times the norm of its decoder
     column. It is compared with the standard deviation of the noise in one direction. Latents
     that are close to 0 by chance count as inactive, so this is a rule for short codes, and
-    `BoundedOtsu` one for dimensions.
+    `FixedVariance` one for dimensions.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Contribution(ThresholdRule):
 
     See Also
     --------
-    BoundedOtsu : By the posterior variance.
+    FixedVariance : By the posterior variance.
 
     Examples
     --------

@@ -8,14 +8,20 @@ from skvaeense.thresholds._base import ThresholdRule
 class FixedVariance(ThresholdRule):
     """Call a latent active where its posterior variance is under a fixed level.
 
+    The posterior variance of a closed latent is the prior's, 1, whatever the data; that of an open
+    one is far below. So one level serves all data, and is right where all latents are active and
+    where none is. It is near 1 because some latents that a sample needs are only half open: those
+    whose coefficient is about as small as the noise.
+
     Parameters
     ----------
-    level : float, default=0.5
-        Posterior variance under which a latent is active, in (0, 1); the prior's is 1.
+    level : float, default=0.8
+        Posterior variance under which a latent is active, in (0, 1).
 
     See Also
     --------
-    BoundedOtsu : A cut that adapts to the sample.
+    Otsu : A cut for each sample.
+    Contribution : By what a latent adds to the reconstruction.
 
     Examples
     --------
@@ -26,7 +32,7 @@ class FixedVariance(ThresholdRule):
     array([[ True, False, False]])
     """
 
-    def __init__(self, level=0.5):
+    def __init__(self, level=0.8):
         self.level = level
 
     def active(self, latents):

@@ -29,11 +29,11 @@ class Otsu(ThresholdRule):
     """Split each sample's log variances in two by the cut of least within-group variance.
 
     This is the rule of the paper. It always finds two groups, also where there is one: where
-    all latents are active, or none, it is wrong. `BoundedOtsu` mends that.
+    all latents are active, or none, it is wrong.
 
     See Also
     --------
-    BoundedOtsu : The same, kept within bounds.
+    FixedVariance : Right in those cases too.
 
     References
     ----------

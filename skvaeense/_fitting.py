@@ -1,0 +1,319 @@
+"""How the autoencoders are fitted: starts, the best of them, and its last phase."""
+
+import copy
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from skvaeense._training._defaults import (
+    START_STEPS,
+    Spectrum,
+    default_batch_size,
+    default_n_components,
+    n_held_out,
+    split_epochs,
+)
+from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
+from skvaeense._training._loop import make_optimizer
+from skvaeense._training._scaling import Scaling
+from skvaeense._training._stopping import Plateau
+from skvaeense.networks import Network
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    NON_NEGATIVE,
+    POSITIVE,
+    StrOptions,
+    fit_context,
+)
+
+FLOATS = (np.float64, np.float32)
+# What partial_fit keeps of the peak learning rate once its schedule is over.
+PARTIAL_LEARNING_RATE = 0.1
+
+
+@contextmanager
+def _all_or_nothing(estimator):
+    """Give the estimator its fitted attributes back if fitting fails."""
+    before = _fitted(estimator)
+    try:
+        yield
+    except BaseException:
+        for name in _fitted(estimator):
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
+
+
+def _fitted(estimator):
+    return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}
+
+
+class AutoencoderFit(CallbackSupportMixin, ABC):
+    """Fit an autoencoder.
+
+    A subclass says what a run minimises, how runs are judged, and what is kept of the best one.
+    """
+
+    _parameter_constraints = {
+        "n_components": [AT_LEAST_ONE, None],
+        "network": [StrOptions({"linear", "mlp"}), Network],
+        "learning_rate_init": [POSITIVE],
+        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "tol": [NON_NEGATIVE],
+        "n_iter_no_change": [AT_LEAST_ONE],
+        "warm_start": ["boolean"],
+        "dtype": [StrOptions(set(DTYPES))],
+        "device": [str],
+        "random_state": ["random_state"],
+    }
+
+    # --- what a subclass says -----------------------------------------------------------------
+
+    @abstractmethod
+    def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
+        """Yield one Run for each start, with the module at random weights."""
+
+    @abstractmethod
+    def _resumed_run(self, module, generator):
+        """Return a Run that goes on from the fitted attributes, with this copy of the module."""
+
+    @abstractmethod
+    def _set_final_phase(self, run):
+        """Give the chosen run what its last phase minimises, and at what learning rate."""
+
+    @abstractmethod
+    def _judge(self, run, held_out):
+        """Return the loss by which starts are compared; lower is better."""
+
+    @abstractmethod
+    def _held_out_loss(self, run, held_out):
+        """Return the loss by which the last phase sees a plateau; lower is better."""
+
+    @abstractmethod
+    def _outcome(self, run, held_out, scaling):
+        """Return the fitted attributes of this kind of autoencoder as a dict."""
+
+    # --- fitting ------------------------------------------------------------------------------
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the autoencoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples, in any units: they are centred and scaled by one factor inside.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X holds NaN or infinity, is sparse, or has fewer than two samples.
+
+        FloatingPointError
+            If the loss of every start becomes NaN or infinite. Attributes of an earlier fit stay.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fitted model shows a sign of failure; the message names the cure.
+        """
+        with _all_or_nothing(self):
+            continues = self.warm_start and hasattr(self, "module_")
+            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2, reset=not continues)
+            random_state = check_random_state(self.random_state)
+            scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(X)
+            train, held_out = self._split(self._to_tensor(X, scaling), random_state)
+            run = self._train(train, held_out, scaling, random_state, continues)
+            vars(self).pop("_partial_run_", None)
+            self._keep(run, held_out, scaling)
+            self._warn_of_failure(held_out)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train on one more batch of samples.
+
+        The first call fixes the centre, the scale and the number of components, so its batch
+        should be a fair sample of the data. Learning rate and noise variance follow the schedule
+        of one start of `fit`, counted in steps over all calls, and then stay at its end.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples; each call is one pass over them in mini-batches.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If X holds NaN or infinity, is sparse, or has fewer than two samples at the first call.
+
+        FloatingPointError
+            If the loss becomes NaN or infinite. The estimator stays as it was before the call.
+        """
+        with _all_or_nothing(self):
+            first = not hasattr(self, "module_")
+            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first)
+            scaling = Scaling.from_data(X) if first else Scaling(self.mean_, self.scale_)
+            Z = self._to_tensor(X, scaling)
+            run = self._partial_run(Z, scaling)
+            batch_size = self._resolve_batch_size(len(Z))
+            for _ in run.epochs(Z, n_epochs=1, batch_size=batch_size, total_steps=START_STEPS):
+                pass
+            if not run.is_finite:
+                raise FloatingPointError(_diverged("The loss"))
+            self._keep(run, Z, scaling)
+            self._partial_run_ = run
+        return self
+
+    def _to_tensor(self, X, scaling):
+        return scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
+
+    def _resolve_batch_size(self, n_samples):
+        if self.batch_size == "auto":
+            return default_batch_size(n_samples)
+        return min(self.batch_size, n_samples)
+
+    def _split(self, Z, random_state):
+        """Return training rows and held-out rows; very few rows are both."""
+        n_out = n_held_out(len(Z))
+        if n_out == 0:
+            return Z, Z
+        order = torch.as_tensor(random_state.permutation(len(Z)), device=Z.device)
+        return Z[order[n_out:]], Z[order[:n_out]]
+
+    def _train(self, train, held_out, scaling, random_state, continues):
+        """Train the starts, choose the best on held-out rows, and train it to the end."""
+        batch_size = self._resolve_batch_size(len(train))
+        start_epochs, final_epochs = split_epochs(self.max_iter, len(train), batch_size)
+        if continues:
+            run, start_epochs, n_starts = self._continued_run(random_state), 0, 0
+            final_epochs = max(final_epochs, 1)
+        else:
+            n_starts = self._n_starts()
+        context = self._init_callback_context(max_subtasks=n_starts * start_epochs + final_epochs)
+        context.call_on_fit_task_begin(estimator=self)
+
+        def epochs(run, n_epochs):
+            for loss in run.epochs(train, n_epochs=n_epochs, batch_size=batch_size):
+                yield loss
+                step = context.subcontext(task_name="epoch")
+                step.call_on_fit_task_begin(estimator=self)
+                if step.call_on_fit_task_end(
+                    estimator=self,
+                    reconstruction_attributes=lambda: self._attributes(run, held_out, scaling),
+                ):
+                    return
+
+        if not continues:
+            run = self._best_start(train, held_out, scaling, random_state, start_epochs, epochs)
+        if final_epochs:
+            self._set_final_phase(run)
+            plateau = Plateau(self.tol, self.n_iter_no_change)
+            for _ in epochs(run, final_epochs):
+                if run.is_finite and plateau.is_reached(
+                    self._held_out_loss(run, held_out), run.module
+                ):
+                    break
+            plateau.restore(run.module)
+        context.call_on_fit_task_end(estimator=self)
+        return run
+
+    def _n_starts(self):
+        return 1
+
+    def _best_start(self, train, held_out, scaling, random_state, n_epochs, epochs):
+        spectrum = Spectrum.of(train)
+        n_components = self.n_components or default_n_components(spectrum)
+        best, best_loss = None, np.inf
+        for run in self._start_runs(train.shape[1], n_components, spectrum, scaling, random_state):
+            for _ in epochs(run, n_epochs):
+                pass
+            loss = self._judge(run, held_out) if run.is_finite else np.inf
+            if loss < best_loss:
+                best, best_loss = run, loss
+        if best is None:
+            raise FloatingPointError(_diverged("The loss of every start"))
+        return best
+
+    def _make_generators(self, random_state):
+        """Return a generator on the device for training, and one on the CPU for weights."""
+        device = resolve_device(self.device)
+        return make_generator(draw_seed(random_state), device), make_generator(
+            draw_seed(random_state)
+        )
+
+    def _place(self, module):
+        return module.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
+
+    def _partial_run(self, Z, scaling):
+        """Return the run that `partial_fit` goes on with: its own, a fitted one, or a new one."""
+        if hasattr(self, "_partial_run_"):
+            # A copy is trained, so that a failure loses nothing.
+            return copy.deepcopy(self._partial_run_)
+        random_state = check_random_state(self.random_state)
+        if hasattr(self, "module_"):
+            run = self._continued_run(random_state)
+            run.n_steps = START_STEPS
+        else:
+            spectrum = Spectrum.of(Z)
+            n_components = self.n_components or default_n_components(spectrum)
+            run = next(
+                iter(self._start_runs(Z.shape[1], n_components, spectrum, scaling, random_state))
+            )
+        run.learning_rate = replace(run.learning_rate, floor=PARTIAL_LEARNING_RATE)
+        run.optimizer = make_optimizer(run.module)
+        return run
+
+    def _continued_run(self, random_state):
+        generator, _ = self._make_generators(random_state)
+        return self._resumed_run(self._place(copy.deepcopy(self.module_)), generator)
+
+    def _attributes(self, run, held_out, scaling):
+        """Return all fitted attributes, from a copy of the module on the CPU."""
+        module = copy.deepcopy(run.module).cpu().eval()
+        shared = {
+            "module_": module,
+            "mean_": scaling.mean,
+            "scale_": scaling.scale,
+            "n_components_": module.heads[0].out_features,
+            "n_iter_": len(run.losses),
+        }
+        return shared | self._outcome(run, held_out, scaling)
+
+    def _keep(self, run, held_out, scaling):
+        vars(self).update(self._attributes(run, held_out, scaling))
+
+    def _warn_of_failure(self, held_out):
+        """Warn if held-out samples show a sign of failure."""
+
+
+def _diverged(subject):
+    return (
+        f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far "
+        "from all others: scaling is by one factor, and an outlier of many standard deviations "
+        "makes gradients explode."
+    )
