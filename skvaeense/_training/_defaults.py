@@ -58,6 +58,7 @@ class Spectrum:
 
     @classmethod
     def of(cls, Z):
+        """Return the spectrum of centred and scaled samples."""
         rows = Z[:SPECTRUM_ROWS].double().cpu()
         rows = rows - rows.mean(dim=0)
         eigenvalues = torch.linalg.svdvals(rows).square() / len(rows)

@@ -24,6 +24,7 @@ class LearningRate:
     warmup: float = 0.1
 
     def at(self, progress):
+        """Return the learning rate at this point of the run."""
         if progress < self.warmup:
             return self.peak * min(1.0, 0.04 + progress / self.warmup)
         angle = math.pi * (progress - self.warmup) / (1 - self.warmup)

@@ -71,4 +71,5 @@ class Run:
 
     @property
     def is_finite(self):
+        """Whether the last epoch's losses are numbers."""
         return all(math.isfinite(value) for value in self.losses[-1])

@@ -46,6 +46,7 @@ class Autoencoder(nn.Module):
 
     @property
     def has_linear_decoder(self):
+        """Whether the decoder is one linear layer."""
         return isinstance(self.decoder, nn.Linear)
 
     @torch.no_grad()

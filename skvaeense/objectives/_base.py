@@ -9,7 +9,7 @@ import torch
 class BatchLoss(NamedTuple):
     """The loss of one batch and its two parts, as tensors without dimensions.
 
-    Parameters
+    Attributes
     ----------
     total : torch.Tensor
         What is minimised.

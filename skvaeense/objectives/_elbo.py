@@ -14,7 +14,7 @@ EXPECTATION_PAIRS = 8
 class ELBOTerms(NamedTuple):
     """The parts of the bound for each sample.
 
-    Parameters
+    Attributes
     ----------
     error : torch.Tensor of shape (n_samples,)
         Expected squared error, summed over the features.

@@ -1,17 +1,16 @@
 """What a rule sees, and what it must answer."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 
-@dataclass(frozen=True)
-class Latents:
+class Latents(NamedTuple):
     """What is known of some samples' latents.
 
-    Parameters
+    Attributes
     ----------
     log_variance : ndarray of shape (n_samples, n_components)
         Logarithm of the posterior variance, at most 0: the prior's variance is 1.
