@@ -1,5 +1,9 @@
 """The noise variance: annealed, then learned."""
 
+# How far under the error the descent may go. Far under, every latent that explains anything opens,
+# for every sample; not under at all, isotropic data stays where all latents are half open.
+LEAST_SHARE = 0.3
+
 
 class NoiseVariance:
     """Hold the noise variance of a training run, and lower it while the run goes on.
@@ -10,7 +14,8 @@ class NoiseVariance:
     and from `settle` on follows a running mean of the error:
 
         g(p) = start                                   p <= hold
-        g(p) = start (floor / start)^((p - hold) / (settle - hold))   hold < p < settle
+        g(p) = start (floor / start)^((p - hold) / (settle - hold))   hold < p < settle,
+               but at least LEAST_SHARE of the running mean of the error
         g(p) = max(floor, f(p) * running mean)         p >= settle
 
     where f goes from `follow` to 1 by the end of the run.
@@ -71,7 +76,10 @@ class NoiseVariance:
             return self.start
         if progress < self.settle or self._running is None:
             share = min(1.0, (progress - self.hold) / max(self.settle - self.hold, 1e-12))
-            return self.start * (self.floor / self.start) ** share
+            level = self.start * (self.floor / self.start) ** share
+            if self._running is None:
+                return level
+            return (LEAST_SHARE * self._running).clamp(level, self.start)
         factor = self.follow + (1 - self.follow) * progress
         return (factor * self._running).clamp_min(self.floor)
 

@@ -1,0 +1,21 @@
+"""The same defaults from 500 to 500,000 samples, and from 3 to 1,000 features.
+
+    python benchmarks/defaults.py [--seeds 5] [--only NAME ...]
+
+Same measurements as core.py, on data of other sizes; results/defaults.json has the same format.
+"""
+
+from pathlib import Path
+
+from core import run, subspaces
+
+EXPERIMENTS = {
+    "2/4/8 in R^40, n = 500": (subspaces((2, 4, 8), 40, 500), {}),
+    "2/4/8 in R^40, n = 5,000": (subspaces((2, 4, 8), 40, 5_000), {}),
+    "2/4/8 in R^40, n = 500,000": (subspaces((2, 4, 8), 40, 500_000), {}),
+    "1/2 in R^3, n = 5,000": (subspaces((1, 2), 3, 5_000), {}),
+    "5/10/20 in R^1000, n = 20,000": (subspaces((5, 10, 20), 1000, 20_000), {}),
+}
+
+if __name__ == "__main__":
+    run(EXPERIMENTS, Path(__file__).parent / "results/defaults.json", __doc__)
