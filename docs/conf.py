@@ -1,8 +1,14 @@
 """Configuration of the documentation; `make docs` builds it without a network."""
 
 import os
+import re
+import sys
+from pathlib import Path
 
 import skvaeense
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tables import write_tables
 
 project = "skvaeense"
 author = "The skvaeense developers"
@@ -16,7 +22,8 @@ extensions = [
     "numpydoc",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+# The generated tables are parts of pages.
+exclude_patterns = ["_build", "generated_tables"]
 
 # Links into other projects' documentation need the network, so they are opt-in.
 if os.environ.get("SKVAEENSE_DOCS_INTERSPHINX"):
@@ -49,6 +56,31 @@ def skip_foreign_members(app, what, name, obj, skip, options):
     return True if module.split(".")[0] in {"sklearn", "torch"} else None
 
 
+def escape_shapes(app, what, name, obj, options, lines):
+    """Escape ``(n_components_,)`` in the type of an attribute: bare, it is markup for a link."""
+    for i, line in enumerate(lines):
+        if re.match(r"\w+ : .*shape \(", line):
+            lines[i] = re.sub(r"_(?=[,)])", r"\\_", line)
+
+
+def make_blocks_literal(app, what, name, obj, options, lines):
+    """Set an indented block after a colon as it stands: our docstrings have equations there."""
+    for i in range(len(lines) - 2):
+        first, gap, block = lines[i : i + 3]
+        introduces = first.endswith(":") and not first.endswith("::")
+        if introduces and not gap.strip() and indent(block) > indent(first):
+            lines[i] = first + ":"
+
+
+def indent(line):
+    """Return the number of spaces that a line begins with."""
+    return len(line) - len(line.lstrip())
+
+
 def setup(app):
     """Connect the handlers."""
+    app.connect("builder-inited", lambda app: write_tables(), priority=0)
     app.connect("autodoc-skip-member", skip_foreign_members)
+    # Before numpydoc, which reads these lines at the default priority of 500.
+    app.connect("autodoc-process-docstring", escape_shapes, priority=400)
+    app.connect("autodoc-process-docstring", make_blocks_literal, priority=400)

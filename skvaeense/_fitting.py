@@ -1,6 +1,7 @@
 """How the autoencoders are fitted: starts, the best of them, and its last phase."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skvaeense._training._defaults import (
+    SETTLING,
     START_STEPS,
     Spectrum,
     default_batch_size,
@@ -181,9 +183,11 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             Z = self._to_tensor(X, scaling)
             run = self._partial_run(Z, scaling)
             batch_size = self._resolve_batch_size(len(Z))
-            for _ in run.epochs(Z, n_epochs=1, batch_size=batch_size, total_steps=START_STEPS):
+            ends = run.n_steps, run.n_steps + len(Z) // batch_size
+            span = tuple(min(n_steps / START_STEPS, 1.0) for n_steps in ends)
+            for _ in run.epochs(Z, n_epochs=1, batch_size=batch_size, span=span):
                 pass
-            if not run.is_finite:
+            if not (run.is_finite and math.isfinite(self._held_out_loss(run, Z))):
                 raise FloatingPointError(_diverged("The loss"))
             self._keep(run, Z, scaling)
             self._partial_run_ = run
@@ -210,48 +214,63 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         batch_size = self._resolve_batch_size(len(train))
         start_epochs, final_epochs = split_epochs(self.max_iter, len(train), batch_size)
         if continues:
-            run, start_epochs, n_starts = self._continued_run(random_state), 0, 0
             final_epochs = max(final_epochs, 1)
-        else:
-            n_starts = self._n_starts()
-        context = self._init_callback_context(max_subtasks=n_starts * start_epochs + final_epochs)
+        n_epochs = final_epochs if continues else self._n_starts() * start_epochs + final_epochs
+        context = self._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=self)
+        stopped = False
 
-        def epochs(run, n_epochs):
-            for loss in run.epochs(train, n_epochs=n_epochs, batch_size=batch_size):
-                yield loss
+        def epochs(run, n_epochs, span=(0.0, 1.0)):
+            """Yield after each epoch of a run, unless a callback has asked to stop."""
+            nonlocal stopped
+            if stopped or n_epochs == 0:
+                return
+            for loss in run.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span):
                 step = context.subcontext(task_name="epoch")
                 step.call_on_fit_task_begin(estimator=self)
-                if step.call_on_fit_task_end(
+                stopped = step.call_on_fit_task_end(
                     estimator=self,
                     reconstruction_attributes=lambda: self._attributes(run, held_out, scaling),
-                ):
+                )
+                yield loss
+                if stopped:
                     return
 
-        if not continues:
-            run = self._best_start(train, held_out, scaling, random_state, start_epochs, epochs)
-        if final_epochs:
-            self._set_final_phase(run)
-            plateau = Plateau(self.tol, self.n_iter_no_change)
-            for _ in epochs(run, final_epochs):
-                if run.is_finite and plateau.is_reached(
-                    self._held_out_loss(run, held_out), run.module
-                ):
-                    break
-            plateau.restore(run.module)
+        if continues:
+            run = self._continued_run(random_state)
+        else:
+            run = self._best_start(
+                train, held_out, scaling, random_state, lambda run: epochs(run, start_epochs)
+            )
+        if final_epochs and not stopped:
+            self._finish(run, held_out, final_epochs, epochs)
         context.call_on_fit_task_end(estimator=self)
         return run
+
+    def _finish(self, run, held_out, n_epochs, epochs):
+        """Train a run to its end: until a plateau, then with a falling learning rate."""
+        self._set_final_phase(run)
+        plateau = Plateau(self.tol, self.n_iter_no_change)
+        n_last = math.ceil((1 - SETTLING) * n_epochs)
+        for _ in epochs(run, n_epochs - n_last, span=(0.0, SETTLING)):
+            if plateau.is_reached(self._held_out_loss(run, held_out), run.module):
+                break
+        for _ in epochs(run, n_last, span=(SETTLING, 1.0)):
+            plateau.is_reached(self._held_out_loss(run, held_out), run.module)
+        if not math.isfinite(plateau.best_loss):
+            raise FloatingPointError(_diverged("The loss"))
+        plateau.restore(run.module)
 
     def _n_starts(self):
         return 1
 
-    def _best_start(self, train, held_out, scaling, random_state, n_epochs, epochs):
+    def _best_start(self, train, held_out, scaling, random_state, epochs):
         spectrum = Spectrum.of(train)
         n_components = self.n_components or default_n_components(spectrum)
         best, best_loss = None, np.inf
         for run in self._start_runs(train.shape[1], n_components, spectrum, scaling, random_state):
-            for _ in epochs(run, n_epochs):
-                pass
+            if sum(1 for _ in epochs(run)) == 0:
+                break  # A callback has stopped the training.
             loss = self._judge(run, held_out) if run.is_finite else np.inf
             if loss < best_loss:
                 best, best_loss = run, loss
@@ -305,7 +324,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         return shared | self._outcome(run, held_out, scaling)
 
     def _keep(self, run, held_out, scaling):
-        vars(self).update(self._attributes(run, held_out, scaling))
+        attributes = self._attributes(run, held_out, scaling)
+        vars(self).pop("components_", None)  # An earlier network may have been linear.
+        vars(self).update(attributes)
 
     def _warn_of_failure(self, held_out):
         """Warn if held-out samples show a sign of failure."""

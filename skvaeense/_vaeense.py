@@ -76,7 +76,7 @@ class VAEenseTransformer(BaseAutoencoder):
         Whether the noise variance is learned. False keeps `noise_variance`, which is then a
         number.
 
-    n_init : int, default=4
+    n_init : int, default=5
         Number of starts: they differ in random weights, first noise variance and learning rate,
         and are compared on held-out samples at one noise variance. The best is trained on.
 
@@ -87,15 +87,15 @@ class VAEenseTransformer(BaseAutoencoder):
         Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs that a model is trained for at most: a third in its start, the others only for the
-        best start. "auto" means the epochs that amount to 1,000 and 2,000 steps.
+        Epochs that a model is trained for at most: 40 % in its start, the others only for the
+        best start. "auto" means the epochs that amount to 1,000 and 1,500 steps.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
 
     n_iter_no_change : int, default=30
-        Epochs without such a gain after which the last phase of training stops. The best state
-        is kept.
+        Epochs without such a gain after which the last phase of training comes to its end: only
+        its last 30 %, in which the learning rate falls to nothing, are still run.
 
     hard : bool, default=False
         Whether `transform` sets the latents that are not active to exactly 0. By themselves
@@ -194,7 +194,7 @@ class VAEenseTransformer(BaseAutoencoder):
         threshold="fixed_variance",
         noise_variance="auto",
         learn_noise_variance=True,
-        n_init=4,
+        n_init=5,
         learning_rate_init=0.02,
         batch_size="auto",
         max_iter="auto",
@@ -318,7 +318,7 @@ class VAEenseTransformer(BaseAutoencoder):
             linear_decoder=module.has_linear_decoder,
         )
         for message in failure_signs(findings):
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
 
     def _objective(self):
         return ELBO(NoiseVariance(1.0, floor=1.0, learned=False), gated=self.gated)
@@ -332,7 +332,7 @@ class VAEenseTransformer(BaseAutoencoder):
         latents = Latents(
             log_variance=log_variance.cpu().numpy(),
             code=code.cpu().numpy(),
-            code_scale=module.code_scale().cpu().numpy() * self.scale_,
+            code_scale=module.code_scale().cpu().double().numpy() * self.scale_,
             noise_variance=self.noise_variance_,
         )
         active = resolve_threshold(self.threshold).active(latents)

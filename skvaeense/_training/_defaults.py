@@ -13,9 +13,12 @@ MAX_BATCH = 256
 MIN_BATCH = 32
 # Steps of each start, and of the run that continues the best of them.
 START_STEPS = 1000
-FINAL_STEPS = 2000
+FINAL_STEPS = 1500
+# Share of the last phase after which it comes to its end, be it early or late: the learning rate
+# falls to nothing, and the noise variance rises to the error.
+SETTLING = 0.7
 # Share of max_iter that goes to each start.
-START_SHARE = 1 / 3
+START_SHARE = 0.4
 HELD_OUT_SHARE = 0.1
 MAX_HELD_OUT = 2500
 # Fewer rows than this are not split: all of them train and judge.
@@ -34,8 +37,9 @@ class Start(NamedTuple):
 STARTS = (
     Start(1.0, 1.0),
     Start(0.7, 1.5),
-    Start(1.0, 1.0),
     Start(1.0, 1.5),
+    Start(0.7, 1.5),
+    Start(1.0, 1.0),
 )
 
 

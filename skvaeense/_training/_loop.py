@@ -46,8 +46,7 @@ def iterate_epochs(
     learning_rate,
     generator,
     optimizer=None,
-    steps_done=0,
-    total_steps=None,
+    span=(0.0, 1.0),
 ):
     """Train, and yield the losses of each epoch.
 
@@ -77,9 +76,9 @@ def iterate_epochs(
     optimizer : torch.optim.Optimizer or None
         To go on with an optimizer's state.
 
-    steps_done, total_steps : int, int or None
-        Steps before these epochs, and in all, where these epochs are part of a longer schedule.
-        None means that they are all of it.
+    span : tuple of two floats, default=(0.0, 1.0)
+        Progress at the first step and after the last, where these epochs are part of a longer
+        schedule.
 
     Yields
     ------
@@ -89,13 +88,13 @@ def iterate_epochs(
     optimizer = make_optimizer(module) if optimizer is None else optimizer
     batch_size = min(batch_size, len(X))
     n_steps = len(X) // batch_size
-    total_steps = n_epochs * n_steps if total_steps is None else total_steps
+    first, last = span
     for epoch in range(n_epochs):
         order = torch.randperm(len(X), generator=generator, device=X.device)
         # Sums stay on the device: reading them would wait for it at every step.
         error, cost = X.new_zeros(()), X.new_zeros(())
         for step in range(n_steps):
-            progress = min((steps_done + epoch * n_steps + step) / total_steps, 1.0)
+            progress = first + (last - first) * (epoch + step / n_steps) / n_epochs
             batch = X[order[step * batch_size : (step + 1) * batch_size]]
             loss = objective.loss(module, batch, progress=progress, generator=generator)
             optimizer.zero_grad(set_to_none=True)

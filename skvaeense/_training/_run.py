@@ -45,11 +45,8 @@ class Run:
     optimizer: torch.optim.Optimizer | None = None
     n_steps: int = 0
 
-    def epochs(self, X, *, n_epochs, batch_size, total_steps=None):
-        """Train for some epochs; yield after each, and end early if the loss is not finite.
-
-        `total_steps` is for epochs that are part of a longer schedule, which began at step 0.
-        """
+    def epochs(self, X, *, n_epochs, batch_size, span=(0.0, 1.0)):
+        """Train for some epochs; yield after each, and end early if the loss is not finite."""
         batch_size = min(batch_size, len(X))
         for loss in iterate_epochs(
             self.module,
@@ -60,8 +57,7 @@ class Run:
             learning_rate=self.learning_rate,
             generator=self.generator,
             optimizer=self.optimizer,
-            steps_done=0 if total_steps is None else self.n_steps,
-            total_steps=total_steps,
+            span=span,
         ):
             self.losses.append(loss)
             self.n_steps += len(X) // batch_size

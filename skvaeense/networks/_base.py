@@ -60,7 +60,7 @@ class Autoencoder(nn.Module):
             return self.decoder.weight.norm(dim=0)
         parameter = next(self.parameters())
         origin = parameter.new_zeros(self.heads[0].out_features)
-        return torch.func.jacfwd(self.decoder)(origin).norm(dim=0)
+        return torch.func.jacrev(self.decoder)(origin).norm(dim=0)
 
 
 class Network(BaseEstimator, ABC):

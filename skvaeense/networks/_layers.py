@@ -1,7 +1,9 @@
 """Layers with weights from a given generator, and the rule for their widths."""
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -38,7 +40,9 @@ def check_layer_sizes(name, sizes, n_components, n_default_layers):
     """Return the hidden widths as a list; "auto" means `n_default_layers` of `default_width`."""
     if isinstance(sizes, str) and sizes == "auto":
         return [default_width(n_components)] * n_default_layers
-    sizes = [sizes] if isinstance(sizes, int) else sizes
-    if isinstance(sizes, str) or not all(isinstance(s, int) and s >= 1 for s in sizes):
+    sizes = [sizes] if isinstance(sizes, Integral) else sizes
+    if not isinstance(sizes, Iterable) or not all(
+        isinstance(s, Integral) and s >= 1 for s in sizes
+    ):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
-    return list(sizes)
+    return [int(size) for size in sizes]

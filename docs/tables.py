@@ -1,0 +1,192 @@
+"""The numbers of the user guide: what the benchmarks wrote, and the constants of the package.
+
+`write_tables` writes one reStructuredText file for each table; pages include them. So a number in
+the guide is always one that a benchmark measured, or one that the package uses. Where a result is
+missing, the table says so.
+"""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from skvaeense._training import _defaults
+from skvaeense._training._defaults import STARTS
+from skvaeense.networks import _layers
+from skvaeense.objectives import _noise, _phases
+from skvaeense.thresholds import FixedVariance
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+TABLES = ROOT / "docs" / "generated_tables"
+
+MISSING = "not measured yet"
+GATED, VAE = "4/4/4, 20 latents", "4/4/4, 20 latents, VAE"
+PPCA = {False: "PPCA data, gated=False", True: "PPCA data, gated=True"}
+
+
+def write_tables():
+    """Write every table."""
+    core, defaults = load("core.json"), load("defaults.json")
+    counts = {name: row for name, row in core.items() if name not in {VAE, *PPCA.values()}}
+    TABLES.mkdir(exist_ok=True)
+    for name, text in {
+        "first_experiment": first_experiment(core),
+        "score": score_table(core),
+        "core": count_table(counts),
+        "defaults": count_table(defaults),
+        "starts": starts_table(),
+        "constants": constants(),
+    }.items():
+        path = TABLES / f"{name}.rst"
+        # Left alone if unchanged, so that sphinx need not read its page again.
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def load(name):
+    """Return a file of results as a dict, empty if there is none."""
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def first_experiment(core):
+    """Return the paper's first experiment beside its numbers."""
+    header = (
+        "model",
+        "paper: active latents",
+        "active latents",
+        "worst error of the count",
+        "worst FVU",
+        "adaptivity",
+        "runs",
+    )
+    rows = []
+    for name, paper, key in (("gated", "about 4", GATED), ("VAE", "about 13", VAE)):
+        row = core.get(key)
+        if row is None:
+            rows.append((name, paper, MISSING, *[""] * (len(header) - 3)))
+        else:
+            rows.append(
+                (
+                    name,
+                    paper,
+                    f"{row['mean_count']:.2f}",
+                    f"{row['count_error_worst']:.2f}",
+                    f"{row['fvu_worst']:.1e}",
+                    f"{row['adaptivity_mean']:.2f}",
+                    len(row["runs"]),
+                )
+            )
+    return table(header, rows)
+
+
+def count_table(results):
+    """Return the counts of active latents beside the true dimensions."""
+    header = (
+        "data",
+        "latents",
+        "true: mean count",
+        "mean error",
+        "worst error",
+        "worst FVU",
+        "most CPU seconds",
+        "runs",
+    )
+    rows = [
+        (
+            name,
+            span([run["n_components"] for run in row["runs"]]),
+            ", ".join(f"{r}: {count:.2f}" for r, count in count_by_dimension(row["runs"])),
+            f"{row['count_error_mean']:.3f}",
+            f"{row['count_error_worst']:.3f}",
+            f"{row['fvu_worst']:.1e}",
+            f"{row['cpu_seconds_worst']:.0f}",
+            len(row["runs"]),
+        )
+        for name, row in results.items()
+    ]
+    return table(header, rows) if rows else missing()
+
+
+def count_by_dimension(runs):
+    """Return (true dimension, mean count over all runs), by rising dimension."""
+    dimensions = sorted({r for run in runs for r in run["count_by_dimension"]}, key=int)
+    for r in dimensions:
+        counts = [run["count_by_dimension"][r] for run in runs if r in run["count_by_dimension"]]
+        yield r, sum(counts) / len(counts)
+
+
+def score_table(core):
+    """Return the score beside PCA's on data from the model of probabilistic PCA."""
+    header = ("gated", "mean difference", "largest difference", "PCA's mean score", "runs")
+    rows = []
+    for gated, key in PPCA.items():
+        row = core.get(key)
+        if row is None:
+            rows.append((gated, MISSING, *[""] * (len(header) - 2)))
+        else:
+            pca = sum(run["pca"] for run in row["runs"]) / len(row["runs"])
+            gaps = f"{row['gap_mean']:+.3f}", f"{row['gap_worst']:+.3f}"
+            rows.append((gated, *gaps, f"{pca:.2f}", len(row["runs"])))
+    return table(header, rows)
+
+
+def starts_table():
+    """Return how the starts differ, from the package itself."""
+    header = ("start", "factor on the first noise variance", "factor on learning_rate_init")
+    rows = [(i + 1, start.noise, start.learning_rate) for i, start in enumerate(STARTS)]
+    return table(header, rows)
+
+
+def constants():
+    """Return a substitution for each constant that the rules of the defaults use."""
+    names = {
+        _defaults: [
+            "SPECTRUM_ROWS",
+            "MAX_COMPONENTS",
+            "MAX_BATCH",
+            "MIN_BATCH",
+            "START_STEPS",
+            "FINAL_STEPS",
+            "MAX_HELD_OUT",
+            "MIN_ROWS_TO_SPLIT",
+        ],
+        _layers: ["MIN_WIDTH", "MAX_WIDTH"],
+        _noise: ["LEAST_SHARE"],
+        _phases: ["COMMON_NOISE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
+    }
+    values = {name: getattr(module, name) for module in names for name in names[module]}
+    noise = _phases.start_noise(1.0, learned=True)
+    values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
+    return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
+
+
+def plain(value):
+    """Return a number without an exponent, with commas between thousands."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.10f}".rstrip("0")
+
+
+def span(values):
+    """Return the range of some whole numbers as text."""
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def missing():
+    """Return what stands in place of a whole table."""
+    return f"*{MISSING.capitalize()}.*\n"
+
+
+def table(header, rows):
+    """Return a csv-table directive."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerows([[escape(cell) for cell in row] for row in [header, *rows]])
+    body = "".join(f"   {line}\n" for line in lines.getvalue().splitlines())
+    return f".. csv-table::\n   :header-rows: 1\n\n{body}"
+
+
+def escape(cell):
+    """Return a cell as text in which nothing is markup."""
+    return "".join("\\" + c if c in "\\*_`|" else c for c in str(cell))

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+
+from skvaeense._training._defaults import (
+    FINAL_STEPS,
+    MAX_HELD_OUT,
+    START_STEPS,
+    Spectrum,
+    default_batch_size,
+    default_n_components,
+    linear_residual,
+    n_held_out,
+    split_epochs,
+)
+
+SIZES = [1, 2, 19, 20, 21, 33, 100, 500, 2_000, 50_000, 500_000]
+
+
+def draw(n_samples, variances, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn(n_samples, len(variances), generator=generator, dtype=torch.float64)
+    return draws * torch.tensor(variances, dtype=torch.float64).sqrt()
+
+
+@pytest.mark.parametrize("n_samples", [500, 5_000, 500_000])
+def test_number_of_steps_does_not_depend_on_the_number_of_samples(n_samples):
+    """At most one epoch more than what is asked for."""
+    batch_size = default_batch_size(n_samples)
+    steps = n_samples // batch_size
+    for epochs, wanted in zip(
+        split_epochs("auto", n_samples, batch_size), (START_STEPS, FINAL_STEPS), strict=True
+    ):
+        assert wanted <= epochs * steps < wanted + steps
+
+
+@pytest.mark.parametrize("n_samples", SIZES)
+def test_batches_fit_in_the_samples(n_samples):
+    assert 1 <= default_batch_size(n_samples) <= min(256, n_samples)
+    assert all(n >= 1 for n in split_epochs("auto", n_samples, default_batch_size(n_samples)))
+
+
+def test_batches_grow_with_the_samples():
+    sizes = [default_batch_size(n) for n in SIZES]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 256
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 7, 10, 1000])
+def test_max_iter_is_split(max_iter):
+    start, final = split_epochs(max_iter, 1000, 100)
+    assert start >= 1
+    assert final >= 0
+    assert start + final == max_iter
+    assert start == pytest.approx(max_iter / 3, abs=1)
+
+
+@pytest.mark.parametrize("n_samples", SIZES)
+def test_some_rows_are_held_out(n_samples):
+    n_out = n_held_out(n_samples)
+    if n_samples < 20:
+        assert n_out == 0
+    else:
+        assert 1 <= n_out <= min(0.1 * n_samples, MAX_HELD_OUT)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_spectrum_of_equal_directions(rank):
+    """All of the variance is in `rank` directions: each has d / rank of the mean variance."""
+    Z = draw(4000, [1.0] * rank + [0.0] * (8 - rank))
+    Z = Z / Z.square().mean().sqrt()
+    spectrum = Spectrum.of(Z)
+    assert spectrum.linear_dimension == rank
+    assert spectrum.mean_eigenvalue == pytest.approx(8 / rank, rel=0.1)
+
+
+def test_spectrum_is_that_of_numpy():
+    Z = draw(500, [9.0, 4.0, 1.0, 0.25, 1e-3])
+    eigenvalues = np.linalg.eigvalsh(np.cov(Z.numpy().T, bias=True))
+    spectrum = Spectrum.of(Z.float())
+    expected = np.square(eigenvalues).sum() / eigenvalues.sum()
+    assert spectrum.mean_eigenvalue == pytest.approx(expected, rel=1e-5)
+    held = np.cumsum(eigenvalues[::-1]) / eigenvalues.sum()
+    assert spectrum.linear_dimension == np.searchsorted(held, 0.99) + 1
+
+
+def test_spectrum_does_not_see_the_mean():
+    Z = draw(500, [4.0, 1.0, 0.0])
+    assert Spectrum.of(Z + 5).mean_eigenvalue == pytest.approx(Spectrum.of(Z).mean_eigenvalue)
+
+
+def test_spectrum_of_equal_rows():
+    assert Spectrum.of(torch.zeros(10, 4)) == Spectrum(1, 1.0)
+
+
+@pytest.mark.parametrize(("dimension", "n_components"), [(1, 2), (12, 24), (200, 256)])
+def test_default_components_are_twice_the_dimensions(dimension, n_components):
+    assert default_n_components(Spectrum(dimension, 1.0)) == n_components
+
+
+def test_linear_residual_is_what_principal_components_leave():
+    Z = draw(500, [4.0, 3.0, 2.0, 1.0])
+    eigenvalues = np.linalg.eigvalsh(np.cov(Z.numpy().T, bias=True))[::-1]
+    for k in range(1, 5):
+        expected = eigenvalues[k:].sum() / eigenvalues.sum()
+        assert linear_residual(Z, k) == pytest.approx(expected, abs=1e-12)
+    assert linear_residual(Z, 50) == 0

@@ -1,0 +1,130 @@
+"""Each failure has its warning, which names the cure; what is no failure has none."""
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import VAEenseTransformer
+from skvaeense._training._diagnosis import Findings, failure_signs
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import Linear
+
+N_SAMPLES, N_COMPONENTS = 40, 12
+
+
+def make_findings(active, **changes):
+    """Return the findings of a good fit with this mask, but for the changes."""
+    active = np.broadcast_to(np.asarray(active, dtype=bool), (N_SAMPLES, N_COMPONENTS))
+    facts = {
+        "deviation": np.where(active, 0.05, 0.99),
+        "unexplained": 0.01,
+        "linear_residual": 0.01,
+        "gated": True,
+        "linear_decoder": True,
+    }
+    return Findings(active=active, **(facts | changes))
+
+
+def adaptive_mask():
+    return np.random.default_rng(0).random((N_SAMPLES, N_COMPONENTS)) < 0.4
+
+
+FIXED_MASK = np.arange(N_COMPONENTS) < 4
+
+
+def test_no_sign_in_a_good_fit():
+    assert failure_signs(make_findings(adaptive_mask())) == []
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        make_findings(FIXED_MASK, gated=False),
+        make_findings(FIXED_MASK, gated=False, linear_decoder=False),
+        make_findings(FIXED_MASK, linear_decoder=True),
+        make_findings(True),
+        make_findings(True, linear_decoder=False),
+        make_findings(True, unexplained=0.3, linear_residual=0.29),
+        make_findings(adaptive_mask(), unexplained=0.8),
+        make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.2),
+    ],
+    ids=[
+        "one pattern without gate",
+        "one pattern without gate, mlp",
+        "one linear manifold",
+        "all needed",
+        "all needed, mlp",
+        "as good as linear",
+        "noisy data",
+        "one dimension",
+    ],
+)
+def test_no_sign_where_nothing_failed(findings):
+    assert failure_signs(findings) == []
+
+
+@pytest.mark.parametrize(
+    ("findings", "sign", "cure"),
+    [
+        (
+            make_findings(adaptive_mask(), deviation=np.full((N_SAMPLES, N_COMPONENTS), 0.5)),
+            "deviations are near 0.5",
+            "Raise max_iter",
+        ),
+        (make_findings(False, unexplained=1.0), "No latent is active", "lower noise_variance"),
+        (
+            make_findings(True, unexplained=0.5, linear_residual=0.0),
+            "Every latent is active",
+            "Raise max_iter",
+        ),
+        (
+            make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.7),
+            "decoder is too weak",
+            'network="mlp"',
+        ),
+        (
+            make_findings(FIXED_MASK, linear_decoder=False),
+            "same active latents although the gate is on",
+            "fewer decoder layers",
+        ),
+    ],
+    ids=["gate stuck", "collapse", "all active", "weak decoder", "one pattern"],
+)
+def test_sign_and_cure(findings, sign, cure):
+    (message,) = failure_signs(findings)
+    assert sign in message
+    assert cure in message
+
+
+def test_one_message_at_a_time():
+    """A collapse has several signs; the most telling one is named."""
+    findings = make_findings(False, unexplained=1.0, linear_decoder=False)
+    assert len(failure_signs(findings)) == 1
+
+
+# --- in a real fit --------------------------------------------------------------------------
+
+X, _, _ = make_linear_subspaces(400, dims=(1, 2), n_features=8, random_state=0)
+
+
+def test_fit_warns_of_a_collapse():
+    estimator = VAEenseTransformer(
+        4,
+        network=Linear((32,)),
+        noise_variance=1e4,
+        learn_noise_variance=False,
+        n_init=1,
+        max_iter=60,
+        random_state=0,
+    )
+    with pytest.warns(ConvergenceWarning, match=r"No latent is active.*noise_variance") as record:
+        estimator.fit(X)
+    assert not estimator.active_dimensions(X).any()
+    assert len(record) == 1
+    # It points at the line that called fit, not into a library.
+    assert record[0].filename == __file__
+
+
+def test_a_good_fit_does_not_warn():
+    """Warnings are errors in this suite."""
+    VAEenseTransformer(network=Linear((32,)), n_init=2, random_state=0).fit(X)

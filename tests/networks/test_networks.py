@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from torch import nn
+
+from skvaeense.networks import MLP, Linear, Network, resolve_network
+from skvaeense.networks._layers import default_width
+
+NETWORKS = pytest.mark.parametrize(
+    "network",
+    [
+        Linear(),
+        Linear((7,)),
+        Linear((), skip=False),
+        Linear(7, skip=False),
+        MLP(),
+        MLP((7, 6), encoder_layer_sizes=(5,), skip=True),
+        MLP((), encoder_layer_sizes=()),
+    ],
+    ids=str,
+)
+
+
+def build(network, n_features=5, n_components=3, n_heads=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return network.build(n_features, n_components, n_heads=n_heads, generator=generator)
+
+
+def draw(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(9))
+
+
+@NETWORKS
+@pytest.mark.parametrize("n_heads", [1, 2, 3])
+def test_shapes(network, n_heads):
+    module = build(network, n_heads=n_heads)
+    heads = module.encode(draw(4, 5))
+    assert [tuple(head.shape) for head in heads] == [(4, 3)] * n_heads
+    assert module.decode(heads[0]).shape == (4, 5)
+    assert module.code_scale().shape == (3,)
+
+
+@NETWORKS
+def test_one_feature_and_one_component(network):
+    module = build(network, n_features=1, n_components=1)
+    assert module.decode(module.encode(draw(4, 1))[0]).shape == (4, 1)
+
+
+@NETWORKS
+def test_a_seed_fixes_the_weights(network):
+    one, two, other = (build(network, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@NETWORKS
+def test_global_generator_is_not_touched(network):
+    before = torch.random.get_rng_state()
+    one = build(network).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(123)
+    two = build(network).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@NETWORKS
+def test_weights_are_finite_and_trainable(network):
+    for parameter in build(network).parameters():
+        assert torch.isfinite(parameter).all()
+        assert parameter.requires_grad
+        assert parameter.abs().max() <= 1
+
+
+@NETWORKS
+def test_samples_pass_one_by_one(network):
+    module, x = build(network), draw(6, 5)
+    for together, alone in zip(module.encode(x), module.encode(x[2:3]), strict=True):
+        torch.testing.assert_close(together[2:3], alone)
+
+
+@NETWORKS
+def test_specification_holds_no_weights_and_is_not_changed(network):
+    before = network.get_params()
+    build(network)
+    assert network.get_params() == before
+    assert vars(network).keys() == before.keys()
+
+
+def test_decoder_of_linear_is_linear():
+    module = build(Linear((7,)))
+    assert module.has_linear_decoder
+    code = draw(4, 3)
+    expected = code @ module.decoder.weight.T + module.decoder.bias
+    torch.testing.assert_close(module.decode(code), expected)
+
+
+def test_decoder_of_mlp_is_not():
+    assert not build(MLP()).has_linear_decoder
+    assert build(MLP(())).has_linear_decoder
+
+
+def test_encoder_of_linear_is_not_linear():
+    module, x = build(Linear((7,))), draw(4, 5)
+    origin = module.encode(torch.zeros(1, 5))[1]
+    assert not torch.allclose(module.encode(2 * x)[1] - origin, 2 * (module.encode(x)[1] - origin))
+
+
+def test_skip_is_added_to_the_first_head_only():
+    module, x = build(Linear((7,))), draw(4, 5)
+    with_skip = module.encode(x)
+    skip, module.skip = module.skip, None
+    without = module.encode(x)
+    torch.testing.assert_close(with_skip[0], without[0] + x @ skip.weight.T)
+    assert torch.equal(with_skip[1], without[1])
+    assert skip.bias is None
+
+
+@pytest.mark.parametrize("network", [Linear(skip=False), MLP(skip=False), MLP()])
+def test_no_skip(network):
+    assert build(network).skip is None
+
+
+def widths(module):
+    return [layer.out_features for layer in module if isinstance(layer, nn.Linear)]
+
+
+def test_layer_sizes():
+    module = build(MLP((7, 6), encoder_layer_sizes=(5, 4, 3)))
+    assert widths(module.body) == [5, 4, 3]
+    assert widths(module.decoder) == [7, 6, 5]
+    assert widths(build(Linear((9, 8))).body) == [9, 8]
+    assert widths(build(Linear(9)).body) == [9]
+    assert widths(build(Linear([9])).body) == [9]
+
+
+@pytest.mark.parametrize(("n_components", "width"), [(1, 256), (300, 300), (5000, 1024)])
+def test_default_width(n_components, width):
+    assert default_width(n_components) == width
+
+
+def test_default_layers():
+    assert widths(build(Linear()).body) == [256, 256]
+    assert widths(build(MLP()).body) == [256, 256]
+    assert widths(build(MLP()).decoder) == [256, 5]
+
+
+@pytest.mark.parametrize("sizes", [0, (0,), (4, -1), (2.5,), "wide", ("a",), (None,), ("auto",)])
+@pytest.mark.parametrize("name", ["hidden_layer_sizes", "encoder_layer_sizes"])
+def test_layer_sizes_of_a_wrong_kind(name, sizes):
+    with pytest.raises(ValueError, match=f"{name} must be 'auto' or positive integers"):
+        build(MLP().set_params(**{name: sizes}))
+
+
+@pytest.mark.parametrize("sizes", [None, 2.5])
+def test_layer_sizes_that_are_no_sequence(sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be 'auto' or positive integers"):
+        build(Linear(sizes))
+
+
+def test_layer_sizes_from_numpy():
+    """A grid made by numpy holds its integers."""
+    assert widths(build(Linear(tuple(np.array([9, 8])))).body) == [9, 8]
+    assert widths(build(Linear(np.int64(9))).body) == [9]
+
+
+@NETWORKS
+def test_code_scale_is_the_norm_of_the_jacobian(network):
+    """Against central differences at the code 0, in double precision."""
+    module, step = build(network).double(), 1e-5
+    steps = step * torch.eye(3, dtype=torch.float64)
+    with torch.no_grad():
+        columns = (module.decode(steps) - module.decode(-steps)) / (2 * step)
+    torch.testing.assert_close(module.code_scale(), columns.norm(dim=1))
+    assert not module.code_scale().requires_grad
+
+
+@pytest.mark.parametrize(("alias", "kind"), [("linear", Linear), ("mlp", MLP)])
+def test_alias_means_the_defaults(alias, kind):
+    resolved = resolve_network(alias)
+    assert type(resolved) is kind
+    assert resolved.get_params() == kind().get_params()
+
+
+def test_an_instance_is_itself():
+    network = Linear((3,))
+    assert resolve_network(network) is network
+
+
+@pytest.mark.parametrize("network", ["Linear", "", "conv9", None, 3, Linear, nn.Linear(2, 2)])
+def test_unknown_network(network):
+    with pytest.raises(
+        ValueError, match=r"network must be one of .*'linear', 'mlp'.* or a Network"
+    ):
+        resolve_network(network)
+
+
+def test_clone_and_set_params():
+    network = MLP((3,), encoder_layer_sizes=(4,), skip=True)
+    cloned = clone(network).set_params(hidden_layer_sizes=(5,))
+    assert network.hidden_layer_sizes == (3,)
+    assert cloned.get_params() == {
+        "hidden_layer_sizes": (5,),
+        "encoder_layer_sizes": (4,),
+        "skip": True,
+    }
+
+
+def test_a_network_must_say_how_it_is_built():
+    class Incomplete(Network):
+        pass
+
+    with pytest.raises(TypeError, match="build"):
+        Incomplete()

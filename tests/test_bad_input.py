@@ -1,0 +1,400 @@
+"""Data and parameters at the edge of what makes sense, and beyond."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import InvalidParameterError
+
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import MLP, Linear
+from skvaeense.thresholds import Contribution, FixedVariance
+
+X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
+
+
+def quick(**params):
+    settings = {"n_components": 3, "n_init": 1, "max_iter": 6, "random_state": 0}
+    return VAEenseTransformer(network=Linear((8,)), **settings).set_params(**params)
+
+
+def fit(estimator, X, method="fit"):
+    """Fit for too few epochs to learn much, and expect to be told so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return getattr(estimator, method)(X)
+
+
+def with_entry(value, dtype=float):
+    bad = X.astype(dtype)
+    bad[3, 2] = value
+    return bad
+
+
+METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (with_entry(np.nan), "NaN"),
+        (with_entry(np.inf), "infinity"),
+        (with_entry(-np.inf), "infinity"),
+        (with_entry(np.nan, np.float32), "NaN"),
+        (X[:0], "0 sample"),
+        (X[:1], "1 sample"),
+        (X[:, :0], "0 feature"),
+        (X[0], "Expected 2D array"),
+        (X[None], "dim 3"),
+        (np.array([["a", "b"], ["c", "d"]]), "convert|numeric"),
+        (np.array([[None, 1.0], [2.0, 3.0]], dtype=object), "NaN"),
+        (X + 1j, "Complex"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refuses_bad_data(method, bad, message):
+    estimator = quick()
+    with pytest.raises(ValueError, match=message):
+        getattr(estimator, method)(bad)
+    assert not hasattr(estimator, "module_")
+
+
+@METHODS
+@pytest.mark.parametrize("convert", [sparse.csr_array, sparse.csc_array, sparse.coo_array])
+def test_refuses_sparse_data(method, convert):
+    with pytest.raises(TypeError, match=r"(?i)sparse"):
+        getattr(quick(), method)(convert(X))
+
+
+@pytest.mark.parametrize("bad", [with_entry(np.nan), with_entry(np.inf), X[:, :4], X[0], X[:0]])
+@pytest.mark.parametrize("method", ["transform", "active_dimensions", "posterior", "score"])
+def test_refuses_bad_data_after_fit(method, bad):
+    with pytest.raises(ValueError, match=r"NaN|infinity|6 features|2D|0 sample"):
+        getattr(fit(quick(), X), method)(bad)
+
+
+def test_names_the_number_of_features():
+    with pytest.raises(ValueError, match=r"X has 4 features.*expecting 6 features"):
+        fit(quick(), X).transform(X[:, :4])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 2)), np.zeros((2, 6)), sparse.csr_array((2, 4))])
+def test_refuses_codes_of_another_width(bad):
+    with pytest.raises(ValueError, match=f"X has {bad.shape[1]} columns.*3 components"):
+        fit(quick(), X).inverse_transform(bad)
+
+
+@pytest.mark.parametrize("bad", [np.full((2, 3), np.nan), np.zeros(3), np.zeros((0, 3))])
+def test_refuses_bad_codes(bad):
+    with pytest.raises(ValueError, match=r"NaN|2D|0 sample"):
+        fit(quick(), X).inverse_transform(bad)
+
+
+# --- what is taken --------------------------------------------------------------------------
+
+
+def test_one_feature():
+    fitted = fit(quick(), X[:, :1])
+    assert fitted.transform(X[:, :1]).shape == (200, 3)
+    assert np.isfinite(fitted.score(X[:, :1]))
+
+
+def test_two_samples():
+    fitted = fit(quick(), X[:2])
+    assert np.isfinite(fitted.score(X[:2]))
+
+
+def test_fewer_samples_than_a_batch():
+    assert np.isfinite(fit(quick(batch_size=10**4), X[:30]).score(X))
+
+
+def test_more_components_than_features_and_samples():
+    assert fit(quick(n_components=50), X[:10]).transform(X).shape == (200, 50)
+
+
+def test_one_component():
+    assert fit(quick(n_components=1), X).transform(X).shape == (200, 1)
+
+
+def test_constant_features():
+    """A constant feature is reproduced, also where it is large."""
+    with_constants = np.column_stack([X, np.full(200, 1e3), np.zeros(200)])
+    fitted = fit(quick(max_iter=200), with_constants)
+    reconstruction = fitted.inverse_transform(fitted.transform(with_constants))
+    assert_allclose(reconstruction[:, 6], 1e3, rtol=1e-3)
+    assert_allclose(reconstruction[:, 7], 0, atol=0.3)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -0.1, 1e100])
+@pytest.mark.parametrize("threshold", ["contribution", "fixed_variance", "otsu"])
+def test_rows_that_are_all_equal(value, threshold):
+    """There is nothing to learn, and nothing to warn of."""
+    equal = np.full((50, 4), value)
+    fitted = quick(threshold=threshold).fit(equal)
+    assert fitted.scale_ == 1.0
+    assert_allclose(fitted.mean_, equal[0], rtol=1e-12)
+    assert np.isfinite(fitted.score(equal))
+    active = fitted.active_dimensions(equal)
+    assert (active == active[0]).all()
+
+
+def test_rows_that_are_all_equal_are_reconstructed():
+    equal = np.tile([1.0, -2.0, 1e6], (50, 1))
+    fitted = VAEenseTransformer(random_state=0, n_init=1, max_iter=200).fit(equal)
+    assert_allclose(fitted.inverse_transform(fitted.transform(equal)), equal, rtol=1e-2, atol=0.05)
+
+
+def test_one_row_that_differs():
+    one_off = np.ones((100, 4))
+    one_off[7] += 1
+    assert np.isfinite(fit(quick(), one_off).score(one_off))
+
+
+def test_duplicated_rows():
+    twice = np.repeat(X[:5], 20, axis=0)
+    assert np.isfinite(fit(quick(), twice).score(twice))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.int64, np.uint8, bool])
+def test_other_dtypes_become_float64(dtype):
+    values = (10 * np.abs(X)).astype(dtype)
+    fitted, reference = fit(quick(), values), fit(quick(), values.astype(float))
+    assert fitted.transform(values).dtype == np.float64
+    assert_array_equal(fitted.transform(values), reference.transform(values.astype(float)))
+
+
+def test_numbers_as_objects():
+    fitted = fit(quick(), X.astype(object))
+    assert_array_equal(fitted.transform(X.astype(object)), fit(quick(), X).transform(X))
+
+
+def test_lists():
+    assert_array_equal(fit(quick(), X.tolist()).transform(X.tolist()), fit(quick(), X).transform(X))
+
+
+@pytest.mark.parametrize("layout", ["fortran", "strided", "reversed"])
+def test_memory_layout_does_not_matter(layout):
+    views = {
+        "fortran": np.asfortranarray(X),
+        "strided": np.repeat(X, 2, axis=1)[:, ::2],
+        "reversed": X[::-1].copy()[::-1],
+    }
+    codes = fit(quick(), views[layout]).transform(views[layout])
+    assert_allclose(codes, fit(quick(), X).transform(X), rtol=1e-4, atol=1e-6)
+
+
+def test_a_read_only_memmap(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    fitted = fit(quick(), mapped)
+    assert_array_equal(fitted.transform(mapped), fit(quick(), X).transform(X))
+    codes = fitted.transform(mapped)
+    codes.setflags(write=False)
+    assert fitted.inverse_transform(codes).shape == X.shape
+    fit(quick(), mapped, "partial_fit")
+
+
+def test_data_is_not_written_to():
+    before = X.copy()
+    fitted = fit(quick(), X)
+    fitted.inverse_transform(fitted.transform(X))
+    fitted.score(X)
+    assert_array_equal(X, before)
+
+
+# --- scale ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1e-100, 1e-10, 1e10, 1e100])
+@pytest.mark.parametrize("threshold", ["contribution", "fixed_variance"])
+def test_any_scale_trains_alike(factor, threshold):
+    estimator = quick(threshold=threshold, max_iter=20)
+    reference, fitted = fit(clone(estimator), X), fit(clone(estimator), factor * X)
+    assert reference.active_dimensions(X).any()
+    same = fitted.active_dimensions(factor * X) == reference.active_dimensions(X)
+    assert same.mean() > 0.99
+    assert_allclose(fitted.noise_variance_, factor**2 * reference.noise_variance_, rtol=1e-2)
+    shift = fitted.score(factor * X) - reference.score(X)
+    assert shift == pytest.approx(-6 * np.log(factor), rel=1e-3)
+    reconstruction = fitted.inverse_transform(fitted.transform(factor * X))
+    assert np.isfinite(reconstruction).all()
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_any_scale_in_single_precision(factor):
+    scaled = (factor * X).astype(np.float32)
+    same = fit(quick(), scaled).active_dimensions(scaled) == fit(quick(), X).active_dimensions(X)
+    assert same.mean() > 0.98
+
+
+@METHODS
+@pytest.mark.parametrize("factor", [1e200, 1e-200, 1e307])
+def test_scale_beyond_float64(method, factor):
+    estimator = quick()
+    with pytest.raises(ValueError, match=r"beyond the range of float64\. Multiply X"):
+        getattr(estimator, method)(factor * X)
+    assert not hasattr(estimator, "module_")
+
+
+def test_offset_far_from_the_origin():
+    """Subtracting the mean is done in double precision."""
+    moved = fit(quick(), X + 1e6)
+    same = moved.active_dimensions(X + 1e6) == fit(quick(), X).active_dimensions(X)
+    assert same.mean() > 0.98
+
+
+# --- divergence -----------------------------------------------------------------------------
+
+DIVERGENT = {"learning_rate_init": 1e30}
+
+
+@METHODS
+@pytest.mark.parametrize("max_iter", [1, 2, 6])
+@pytest.mark.parametrize("batch_size", [8, 200])
+def test_divergence_leaves_the_estimator_unfitted(method, max_iter, batch_size):
+    estimator = quick(max_iter=max_iter, batch_size=batch_size, **DIVERGENT)
+    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+        fit(estimator, X, method)
+    assert not hasattr(estimator, "module_")
+    assert not hasattr(estimator, "n_features_in_")
+
+
+@METHODS
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("batch_size", [8, 200])
+def test_divergence_leaves_an_earlier_fit(method, warm_start, batch_size):
+    estimator = fit(quick(), X)
+    before = copy.deepcopy(vars(estimator))
+    codes, score = estimator.transform(X), estimator.score(X)
+    estimator.set_params(warm_start=warm_start, batch_size=batch_size, **DIVERGENT)
+    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+        fit(estimator, X, method)
+    assert_array_equal(estimator.transform(X), codes)
+    assert estimator.score(X) == score
+    assert vars(estimator).keys() == before.keys()
+
+
+@METHODS
+def test_an_error_in_the_data_leaves_an_earlier_fit(method):
+    estimator = fit(quick(), X)
+    codes = estimator.transform(X)
+    with pytest.raises(ValueError, match="NaN"):
+        getattr(estimator, method)(with_entry(np.nan))
+    assert_array_equal(estimator.transform(X), codes)
+    assert estimator.n_features_in_ == 6
+
+
+def test_divergence_after_partial_fit_leaves_what_it_had():
+    estimator = fit(quick(), X, "partial_fit")
+    codes = estimator.transform(X)
+    following = copy.deepcopy(estimator).partial_fit(X).transform(X)
+    huge = X.copy()
+    huge[0] = 1e150
+    with pytest.raises(FloatingPointError, match="samples far from all others"):
+        estimator.partial_fit(huge)
+    assert_array_equal(estimator.transform(X), codes)
+    # Nothing of the failed batch is left: the next one does what it would have done.
+    assert_array_equal(estimator.partial_fit(X).transform(X), following)
+
+
+def test_a_start_that_diverges_is_left_out(monkeypatch):
+    """The other starts go on."""
+    build = Linear.build
+    n_built = []
+
+    def first_is_broken(self, *args, **kwargs):
+        module = build(self, *args, **kwargs)
+        n_built.append(1)
+        if len(n_built) == 1:
+            torch.nn.init.constant_(module.decoder.weight, float("nan"))
+        return module
+
+    monkeypatch.setattr(Linear, "build", first_is_broken)
+    fitted = fit(quick(n_init=2), X)
+    assert len(n_built) == 2
+    assert np.isfinite(fitted.score(X))
+
+
+def test_an_outlier_does_not_break_the_fit():
+    outlier = X.copy()
+    outlier[0] = 1e6
+    fitted = fit(quick(), outlier)
+    assert np.isfinite(fitted.transform(outlier)).all()
+    assert np.isfinite(fitted.score(outlier))
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 0),
+        ("n_components", 2.5),
+        ("n_components", "all"),
+        ("gated", "yes"),
+        ("network", "conv9"),
+        ("network", torch.nn.Linear(2, 2)),
+        ("network", Linear),
+        ("threshold", "none"),
+        ("threshold", 0.5),
+        ("noise_variance", 0.0),
+        ("noise_variance", -1),
+        ("noise_variance", "learn"),
+        ("noise_variance", None),
+        ("learn_noise_variance", 2),
+        ("n_init", 0),
+        ("learning_rate_init", 0),
+        ("learning_rate_init", "auto"),
+        ("batch_size", 0),
+        ("batch_size", "all"),
+        ("max_iter", 0),
+        ("max_iter", 1.5),
+        ("tol", -1e-3),
+        ("n_iter_no_change", 0),
+        ("hard", None),
+        ("sparse_output", "csr"),
+        ("warm_start", 1.5),
+        ("dtype", "float16"),
+        ("dtype", torch.float32),
+        ("device", 0),
+        ("random_state", "seed"),
+    ],
+)
+def test_parameter_of_a_wrong_kind(method, name, value):
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter"):
+        getattr(quick(**{name: value}), method)(X)
+
+
+@pytest.mark.parametrize("sizes", [(0,), (-3, 4), "wide", (2.5,), 0])
+@pytest.mark.parametrize("network", [Linear, MLP])
+def test_layer_sizes_of_a_wrong_kind(network, sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be 'auto' or positive integers"):
+        quick(network=network(sizes)).fit(X)
+
+
+@pytest.mark.parametrize("threshold", [FixedVariance(1.5), FixedVariance(0), Contribution(-1)])
+def test_threshold_level_of_a_wrong_kind(threshold):
+    with pytest.raises(ValueError, match="level must be"):
+        quick(threshold=threshold).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("autoencoder", 3), ("autoencoder", "vae"), ("aggregate", "max"), ("random_state", "seed")],
+)
+def test_estimator_parameter_of_a_wrong_kind(name, value):
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter"):
+        IntrinsicDimensionEstimator(**{name: value}).fit(X)
