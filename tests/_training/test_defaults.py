@@ -52,7 +52,7 @@ def test_max_iter_is_split(max_iter):
     assert start >= 1
     assert final >= 0
     assert start + final == max_iter
-    assert start == pytest.approx(max_iter / 3, abs=1)
+    assert start == pytest.approx(0.4 * max_iter, abs=1)
 
 
 @pytest.mark.parametrize("n_samples", SIZES)

@@ -101,8 +101,8 @@ def test_progress_goes_from_0_towards_1():
 
 def test_progress_of_a_part_of_a_longer_schedule():
     objective = Distance()
-    run_epochs(objective, n_epochs=1, steps_done=5, total_steps=10)
-    run_epochs(objective, n_epochs=1, steps_done=50, total_steps=10)
+    run_epochs(objective, n_epochs=1, span=(0.5, 0.7))
+    run_epochs(objective, n_epochs=1, span=(1.0, 1.0))
     assert objective.progress == pytest.approx([0.5, 0.6, 1.0, 1.0])
 
 
@@ -132,12 +132,12 @@ def test_a_seed_fixes_the_order_and_the_global_generator_is_not_touched():
 
 def test_state_of_the_optimizer_is_kept():
     """Two halves with one optimizer are the whole."""
-    schedule = {"batch_size": 10, "learning_rate": LearningRate(0.1), "total_steps": 6}
+    schedule = {"batch_size": 10, "learning_rate": LearningRate(0.1)}
     whole, halves = Point(), Point()
     run_epochs(Distance(), whole, n_epochs=6, **schedule)
     optimizer = make_optimizer(halves)
-    run_epochs(Distance(), halves, n_epochs=3, optimizer=optimizer, **schedule)
-    run_epochs(Distance(), halves, n_epochs=3, optimizer=optimizer, steps_done=3, **schedule)
+    run_epochs(Distance(), halves, n_epochs=3, optimizer=optimizer, span=(0.0, 0.5), **schedule)
+    run_epochs(Distance(), halves, n_epochs=3, optimizer=optimizer, span=(0.5, 1.0), **schedule)
     torch.testing.assert_close(halves.weight, whole.weight)
 
 
