@@ -43,7 +43,7 @@ docs: $(VENV)/.stamp-docs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .pytest_cache .ruff_cache
-	rm -rf .import_linter_cache docs/_build docs/generated docs/auto_examples
+	rm -rf .import_linter_cache docs/_build docs/generated docs/generated_tables docs/auto_examples
 	find skvaeense tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # pip is the last thing that venv installs, so it stands for the whole environment.

@@ -63,24 +63,9 @@ def escape_shapes(app, what, name, obj, options, lines):
             lines[i] = re.sub(r"_(?=[,)])", r"\\_", line)
 
 
-def make_blocks_literal(app, what, name, obj, options, lines):
-    """Set an indented block after a colon as it stands: our docstrings have equations there."""
-    for i in range(len(lines) - 2):
-        first, gap, block = lines[i : i + 3]
-        introduces = first.endswith(":") and not first.endswith("::")
-        if introduces and not gap.strip() and indent(block) > indent(first):
-            lines[i] = first + ":"
-
-
-def indent(line):
-    """Return the number of spaces that a line begins with."""
-    return len(line) - len(line.lstrip())
-
-
 def setup(app):
     """Connect the handlers."""
     app.connect("builder-inited", lambda app: write_tables(), priority=0)
     app.connect("autodoc-skip-member", skip_foreign_members)
     # Before numpydoc, which reads these lines at the default priority of 500.
     app.connect("autodoc-process-docstring", escape_shapes, priority=400)
-    app.connect("autodoc-process-docstring", make_blocks_literal, priority=400)

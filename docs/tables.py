@@ -149,6 +149,7 @@ def constants():
             "MIN_BATCH",
             "START_STEPS",
             "FINAL_STEPS",
+            "SETTLING",
             "MAX_HELD_OUT",
             "MIN_ROWS_TO_SPLIT",
         ],

@@ -37,7 +37,7 @@ class ELBOTerms(NamedTuple):
 class ELBO(Objective):
     """Negative evidence lower bound, times two.
 
-    With mean m and standard deviation s from the encoder, code e and decoder f, for d features:
+    With mean m and standard deviation s from the encoder, code e and decoder f, for d features::
 
         z = m + s * eps,  eps ~ N(0, I);     e = (1 - s) * z if gated, else z
         -2 ELBO(x) = E ||x - f(e)||^2 / g + d log(2 pi g) + sum_j (s_j^2 + m_j^2 - 1 - log s_j^2)

@@ -11,7 +11,7 @@ class NoiseVariance:
     Given the rest, the best noise variance is the mean squared error per feature. Following it
     from the start finds bad minima: too high and all latents close, too low and patterns freeze
     before they are sorted out. So a run holds its start value, then lowers it geometrically,
-    and from `settle` on follows a running mean of the error:
+    and from `settle` on follows a running mean of the error::
 
         g(p) = start                                   p <= hold
         g(p) = start (floor / start)^((p - hold) / (settle - hold))   hold < p < settle,
