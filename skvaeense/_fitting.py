@@ -12,6 +12,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from skvaeense import networks
 from skvaeense._training._defaults import (
     SETTLING,
     START_STEPS,
@@ -25,7 +26,6 @@ from skvaeense._training._devices import DTYPES, draw_seed, make_generator, reso
 from skvaeense._training._loop import make_optimizer
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._stopping import Plateau
-from skvaeense.networks import Network
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     NON_NEGATIVE,
@@ -64,7 +64,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],
-        "network": [StrOptions({"linear", "mlp"}), Network],
+        "network": [StrOptions(set(networks.ALIASES)), networks.Network],
         "learning_rate_init": [POSITIVE],
         "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
         "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],

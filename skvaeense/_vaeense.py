@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skvaeense import thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense._training._defaults import STARTS, linear_residual
 from skvaeense._training._diagnosis import Findings, failure_signs
@@ -25,7 +26,6 @@ from skvaeense.objectives._phases import (
     loss_at_common_noise,
     start_noise,
 )
-from skvaeense.thresholds import Latents, ThresholdRule, resolve_threshold
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Least noise variance that is reported, as a fraction of the data's variance: that of data without
@@ -177,7 +177,7 @@ class VAEenseTransformer(BaseAutoencoder):
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "gated": ["boolean"],
-        "threshold": [StrOptions({"contribution", "fixed_variance", "otsu"}), ThresholdRule],
+        "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
         "n_init": [AT_LEAST_ONE],
@@ -329,13 +329,13 @@ class VAEenseTransformer(BaseAutoencoder):
         return objective.code(mean, log_variance), log_variance
 
     def _mask(self, module, code, log_variance):
-        latents = Latents(
+        latents = thresholds.Latents(
             log_variance=log_variance.cpu().numpy(),
             code=code.cpu().numpy(),
             code_scale=module.code_scale().cpu().double().numpy() * self.scale_,
             noise_variance=self.noise_variance_,
         )
-        active = resolve_threshold(self.threshold).active(latents)
+        active = thresholds.resolve_threshold(self.threshold).active(latents)
         return torch.as_tensor(active, device=code.device)
 
     def _active(self, module, x):

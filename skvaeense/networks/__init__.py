@@ -6,10 +6,11 @@ A new architecture is one class in one file that derives from `Network`, and one
 from skvaeense.networks._base import Network
 from skvaeense.networks._linear import Linear
 from skvaeense.networks._mlp import MLP
+from skvaeense.utils._validation import resolve_alias
 
 __all__ = ["MLP", "Linear", "Network", "resolve_network"]
 
-_ALIASES = {"linear": Linear, "mlp": MLP}
+ALIASES = {"linear": Linear, "mlp": MLP}
 
 
 def resolve_network(network):
@@ -36,8 +37,4 @@ def resolve_network(network):
     >>> resolve_network("linear")
     Linear()
     """
-    if isinstance(network, Network):
-        return network
-    if network in _ALIASES:
-        return _ALIASES[network]()
-    raise ValueError(f"network must be one of {sorted(_ALIASES)} or a Network, got {network!r}.")
+    return resolve_alias("network", network, Network, ALIASES)

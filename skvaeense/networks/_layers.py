@@ -8,6 +8,8 @@ from numbers import Integral
 import torch
 from torch import nn
 
+from skvaeense.networks._base import Autoencoder
+
 MIN_WIDTH, MAX_WIDTH = 256, 1024
 
 
@@ -46,3 +48,18 @@ def check_layer_sizes(name, sizes, n_components, n_default_layers):
     ):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
     return [int(size) for size in sizes]
+
+
+def dense_autoencoder(
+    n_features, n_components, *, encoder_sizes, decoder_sizes, n_heads, skip, generator
+):
+    """Return an autoencoder of dense layers; without hidden ones its decoder is linear."""
+    body = hidden_layers(n_features, encoder_sizes, generator)
+    last = encoder_sizes[-1] if encoder_sizes else n_features
+    heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
+    shortcut = linear_layer(n_features, n_components, generator, bias=False) if skip else None
+    hidden = hidden_layers(n_components, decoder_sizes, generator)
+    last = decoder_sizes[-1] if decoder_sizes else n_components
+    output = linear_layer(last, n_features, generator)
+    decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
+    return Autoencoder(body, heads, shortcut, decoder)

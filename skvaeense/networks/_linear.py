@@ -1,7 +1,7 @@
 """Linear decoder, nonlinear encoder."""
 
-from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import check_layer_sizes, hidden_layers, linear_layer
+from skvaeense.networks._base import Network
+from skvaeense.networks._layers import check_layer_sizes, dense_autoencoder
 
 
 class Linear(Network):
@@ -37,30 +37,14 @@ class Linear(Network):
         self.skip = skip
 
     def build(self, n_features, n_components, *, n_heads, generator):
-        """Make the module with random weights.
-
-        Parameters
-        ----------
-        n_features : int
-            Number of features of a sample.
-
-        n_components : int
-            Number of latents.
-
-        n_heads : int
-            Number of outputs of the encoder for each latent: 2 for a mean and a variance.
-
-        generator : torch.Generator
-            The source of the random weights; torch's global one is left alone.
-
-        Returns
-        -------
-        Autoencoder
-            A torch module with `encode` and `decode`.
-        """
+        """Make the module with random weights."""
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2)
-        body = hidden_layers(n_features, sizes, generator)
-        last = sizes[-1] if sizes else n_features
-        heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
-        skip = linear_layer(n_features, n_components, generator, bias=False) if self.skip else None
-        return Autoencoder(body, heads, skip, linear_layer(n_components, n_features, generator))
+        return dense_autoencoder(
+            n_features,
+            n_components,
+            encoder_sizes=sizes,
+            decoder_sizes=[],
+            n_heads=n_heads,
+            skip=self.skip,
+            generator=generator,
+        )

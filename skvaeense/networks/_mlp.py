@@ -1,9 +1,7 @@
 """Encoder and decoder with hidden layers."""
 
-from torch import nn
-
-from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import check_layer_sizes, hidden_layers, linear_layer
+from skvaeense.networks._base import Network
+from skvaeense.networks._layers import check_layer_sizes, dense_autoencoder
 
 
 class MLP(Network):
@@ -40,34 +38,15 @@ class MLP(Network):
         self.skip = skip
 
     def build(self, n_features, n_components, *, n_heads, generator):
-        """Make the module with random weights.
-
-        Parameters
-        ----------
-        n_features : int
-            Number of features of a sample.
-
-        n_components : int
-            Number of latents.
-
-        n_heads : int
-            Number of outputs of the encoder for each latent: 2 for a mean and a variance.
-
-        generator : torch.Generator
-            The source of the random weights; torch's global one is left alone.
-
-        Returns
-        -------
-        Autoencoder
-            A torch module with `encode` and `decode`.
-        """
+        """Make the module with random weights."""
         outer = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
         inner = check_layer_sizes("encoder_layer_sizes", self.encoder_layer_sizes, n_components, 2)
-        body = hidden_layers(n_features, inner, generator)
-        last = inner[-1] if inner else n_features
-        heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
-        skip = linear_layer(n_features, n_components, generator, bias=False) if self.skip else None
-        hidden = hidden_layers(n_components, outer, generator)
-        output = linear_layer(outer[-1] if outer else n_components, n_features, generator)
-        decoder = nn.Sequential(*hidden, output) if outer else output
-        return Autoencoder(body, heads, skip, decoder)
+        return dense_autoencoder(
+            n_features,
+            n_components,
+            encoder_sizes=inner,
+            decoder_sizes=outer,
+            n_heads=n_heads,
+            skip=self.skip,
+            generator=generator,
+        )

@@ -7,6 +7,7 @@ from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.thresholds._contribution import Contribution
 from skvaeense.thresholds._fixed_variance import FixedVariance
 from skvaeense.thresholds._otsu import Otsu
+from skvaeense.utils._validation import resolve_alias
 
 __all__ = [
     "Contribution",
@@ -17,7 +18,7 @@ __all__ = [
     "resolve_threshold",
 ]
 
-_ALIASES = {
+ALIASES = {
     "contribution": Contribution,
     "fixed_variance": FixedVariance,
     "otsu": Otsu,
@@ -48,10 +49,4 @@ def resolve_threshold(threshold):
     >>> resolve_threshold("otsu")
     Otsu()
     """
-    if isinstance(threshold, ThresholdRule):
-        return threshold
-    if threshold in _ALIASES:
-        return _ALIASES[threshold]()
-    raise ValueError(
-        f"threshold must be one of {sorted(_ALIASES)} or a ThresholdRule, got {threshold!r}."
-    )
+    return resolve_alias("threshold", threshold, ThresholdRule, ALIASES)

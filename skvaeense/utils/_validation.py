@@ -17,6 +17,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "fit_context",
+    "resolve_alias",
 ]
 
 fit_context = _fit_context
@@ -25,3 +26,14 @@ AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 FRACTION = Interval(Real, 0, 1, closed="neither")
+
+
+def resolve_alias(name, value, kind, aliases):
+    """Return an instance of `kind`: the value itself, or the defaults of the class it names."""
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, str) and value in aliases:
+        return aliases[value]()
+    raise ValueError(
+        f"{name} must be one of {sorted(aliases)} or a {kind.__name__}, got {value!r}."
+    )
