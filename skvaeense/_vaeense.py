@@ -19,6 +19,7 @@ from skvaeense._training._run import Run
 from skvaeense.networks import resolve_network
 from skvaeense.objectives import ELBO, NoiseVariance
 from skvaeense.objectives._phases import (
+    COMMON_NOISE,
     START_NOISE,
     error_at_noise,
     final_noise,
@@ -252,24 +253,25 @@ class VAEenseTransformer(BaseAutoencoder):
             level = START_NOISE * spectrum.mean_eigenvalue * start.noise
         else:
             level = self.noise_variance / scaling.scale**2
-        return start_noise(level, learned=self.learn_noise_variance)
+        return start_noise(level, spectrum.mean_eigenvalue, learned=self.learn_noise_variance)
 
     def _resumed_run(self, module, generator):
         run = Run(module, None, None, generator)
-        self._begin_final_phase(run, self.noise_variance_ / self.scale_**2)
+        self._begin_final_phase(run, self.noise_variance_ / self.scale_**2, COMMON_NOISE)
         return run
 
     def _set_final_phase(self, run):
-        self._begin_final_phase(run, run.objective.noise_variance)
+        self._begin_final_phase(run, run.objective.noise_variance, run.objective.noise.floor)
 
-    def _begin_final_phase(self, run, level):
-        noise = final_noise(level, learned=self.learn_noise_variance)
+    def _begin_final_phase(self, run, level, common):
+        noise = final_noise(level, common, learned=self.learn_noise_variance)
         run.objective = ELBO(noise, gated=self.gated)
         run.learning_rate = LearningRate(0.5 * self.learning_rate_init)
 
     def _judge(self, run, held_out):
         means = held_out_means(run.objective, run.module, held_out)
-        return loss_at_common_noise(means, run.objective.noise_variance, held_out.shape[1])
+        noise = run.objective.noise_variance, run.objective.noise.floor
+        return loss_at_common_noise(means, *noise, held_out.shape[1])
 
     def _held_out_loss(self, run, held_out):
         """Return -ELBO in nats at the best noise variance for the held-out samples."""

@@ -31,9 +31,21 @@ class LearningRate:
         return self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(angle)))
 
 
+# Inputs of a layer beyond which its learning rate falls in proportion.
+FULL_RATE_INPUTS = 256
+
+
 def make_optimizer(module):
-    """Return Adam over all parameters; the loop sets the learning rate."""
-    return torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
+    """Return Adam over all parameters; the loop sets the learning rate.
+
+    Adam moves every weight by about the learning rate, so what a unit gives moves by that times
+    the sum of its inputs. Layers with many inputs take smaller steps, or wide data diverges.
+    """
+    groups = []
+    for parameter in module.parameters():
+        n_inputs = parameter.shape[1] if parameter.ndim == 2 else 1
+        groups.append({"params": [parameter], "factor": min(1.0, FULL_RATE_INPUTS / n_inputs)})
+    return torch.optim.Adam(groups, lr=1e-3, fused=True)
 
 
 def iterate_epochs(
@@ -100,7 +112,7 @@ def iterate_epochs(
             optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate.at(progress)
+                group["lr"] = learning_rate.at(progress) * group["factor"]
             optimizer.step()
             error += loss.error
             cost += loss.cost

@@ -10,24 +10,30 @@ import torch
 
 from skvaeense.objectives._noise import NoiseVariance
 
-# Starts come down to this level, and are compared there: the loss at one noise level charges for
-# each active latent alike, where the bound at each run's own level does not.
+# Starts come down to one common level, and are compared there: the loss at one noise level charges
+# for each active latent alike, where the bound at each run's own level does not. It is the larger
+# of these, the second as a fraction of the mean eigenvalue of the covariance: where the data varies
+# in few of many directions, each of them stands out far more from the same noise.
 COMMON_NOISE = 1e-3
-FINAL_NOISE = 1e-5
+COMMON_NOISE_SHARE = 3e-4
+# Least noise variance of the last phase, as a fraction of the common level.
+FINAL_NOISE = 0.01
 # First noise variance, as a fraction of the mean eigenvalue of the covariance.
 START_NOISE = 0.1
 # The last phase begins with the noise variance under the error, so that it does not stall.
 FOLLOW = 0.7
 
 
-def start_noise(level, *, learned):
+def start_noise(level, mean_eigenvalue, *, learned):
     """Return the noise of a start: held at a level, then lowered to the common one."""
-    return NoiseVariance(level, floor=min(COMMON_NOISE, level), learned=learned)
+    common = max(COMMON_NOISE, COMMON_NOISE_SHARE * mean_eigenvalue)
+    floor = min(common, level) if learned else level
+    return NoiseVariance(level, floor=floor, learned=learned)
 
 
-def final_noise(level, *, learned):
+def final_noise(level, common, *, learned):
     """Return the noise of the last phase: it follows the error down from a level."""
-    floor = min(FINAL_NOISE, level)
+    floor = min(FINAL_NOISE * common, level)
     return NoiseVariance(level, floor=floor, hold=0.0, settle=0.0, follow=FOLLOW, learned=learned)
 
 
@@ -53,15 +59,15 @@ def error_at_noise(error, noise_variance, n_features):
     return error / noise_variance + n_features * math.log(2 * math.pi * noise_variance)
 
 
-def loss_at_common_noise(means, noise_variance, n_features):
+def loss_at_common_noise(means, noise_variance, common, n_features):
     """Return -2 ELBO at the common noise variance.
 
     A run that is still above that level is charged what its active latents will cost on the way
     down: each adds about log(g / g_common) to twice the divergence.
     """
-    excess = max(noise_variance / COMMON_NOISE, 1.0)
+    excess = max(noise_variance / common, 1.0)
     return (
-        error_at_noise(means.error, COMMON_NOISE, n_features)
+        error_at_noise(means.error, common, n_features)
         + 2 * means.kl
         + means.n_active * math.log(excess)
     )
