@@ -10,7 +10,7 @@ import io
 import json
 from pathlib import Path
 
-from skvaeense._training import _defaults
+from skvaeense._training import _defaults, _loop
 from skvaeense._training._defaults import STARTS
 from skvaeense.networks import _layers
 from skvaeense.objectives import _noise, _phases
@@ -155,10 +155,11 @@ def constants():
         ],
         _layers: ["MIN_WIDTH", "MAX_WIDTH"],
         _noise: ["LEAST_SHARE"],
-        _phases: ["COMMON_NOISE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
+        _loop: ["FULL_RATE_INPUTS"],
+        _phases: ["COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
-    noise = _phases.start_noise(1.0, learned=True)
+    noise = _phases.start_noise(1.0, 1.0, learned=True)
     values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
 

@@ -40,7 +40,7 @@ PARTIAL_LEARNING_RATE = 0.1
 
 
 @contextmanager
-def _all_or_nothing(estimator):
+def all_or_nothing(estimator):
     """Give the estimator its fitted attributes back if fitting fails."""
     before = _fitted(estimator)
     try:
@@ -135,7 +135,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         ConvergenceWarning
             If the fitted model shows a sign of failure; the message names the cure.
         """
-        with _all_or_nothing(self):
+        with all_or_nothing(self):
             continues = self.warm_start and hasattr(self, "module_")
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2, reset=not continues)
             random_state = check_random_state(self.random_state)
@@ -176,7 +176,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.
         """
-        with _all_or_nothing(self):
+        with all_or_nothing(self):
             first = not hasattr(self, "module_")
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first)
             scaling = Scaling.from_data(X) if first else Scaling(self.mean_, self.scale_)

@@ -11,7 +11,7 @@ from sklearn.base import (
 from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
-from skvaeense._fitting import FLOATS
+from skvaeense._fitting import FLOATS, all_or_nothing
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.utils._validation import HasMethods, StrOptions, fit_context
 
@@ -114,14 +114,15 @@ class IntrinsicDimensionEstimator(
         ValueError
             If X holds NaN or infinity, is sparse, or has fewer than two samples.
         """
-        X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
-        if self.autoencoder is None:
-            autoencoder = VAEenseTransformer(random_state=self.random_state)
-        else:
-            autoencoder = clone(self.autoencoder)
-        self.autoencoder_ = autoencoder.fit(X)
-        self.dimension_pw_ = self._count(X)
-        self.dimension_ = float(_AGGREGATES[self.aggregate](self.dimension_pw_))
+        with all_or_nothing(self):
+            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+            if self.autoencoder is None:
+                autoencoder = VAEenseTransformer(random_state=self.random_state)
+            else:
+                autoencoder = clone(self.autoencoder)
+            self.autoencoder_ = autoencoder.fit(X)
+            self.dimension_pw_ = self._count(X)
+            self.dimension_ = float(_AGGREGATES[self.aggregate](self.dimension_pw_))
         return self
 
     def _count(self, X):

@@ -231,3 +231,12 @@ def test_grid_search_over_the_number_of_components():
 def test_cross_validation():
     scores = cross_val_score(IntrinsicDimensionEstimator(Support()), SPARSE, COUNTS, cv=2)
     assert scores.tolist() == [0.0, 0.0]
+
+
+def test_a_failed_fit_leaves_no_half_fitted_estimator():
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    broken = VAEenseTransformer(n_init=1, max_iter=2, learning_rate_init=1e30, random_state=0)
+    estimator = IntrinsicDimensionEstimator(broken)
+    with pytest.raises(FloatingPointError, match="learning_rate_init"):
+        estimator.fit(X)
+    assert not [name for name in vars(estimator) if name.endswith("_")]

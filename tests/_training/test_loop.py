@@ -141,6 +141,12 @@ def test_state_of_the_optimizer_is_kept():
     torch.testing.assert_close(halves.weight, whole.weight)
 
 
+def test_layers_with_many_inputs_take_smaller_steps():
+    module = torch.nn.Sequential(torch.nn.Linear(1024, 8), torch.nn.Linear(8, 4))
+    factors = [group["factor"] for group in make_optimizer(module).param_groups]
+    assert factors == [0.25, 1.0, 1.0, 1.0]
+
+
 # --- run ------------------------------------------------------------------------------------
 
 
