@@ -155,7 +155,7 @@ def constants():
         ],
         _layers: ["MIN_WIDTH", "MAX_WIDTH"],
         _noise: ["LEAST_SHARE"],
-        _loop: ["FULL_RATE_INPUTS"],
+        _loop: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _phases: ["COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}

@@ -31,20 +31,23 @@ class LearningRate:
         return self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(angle)))
 
 
-# Inputs of a layer beyond which its learning rate falls in proportion.
+# Inputs of a layer beyond which its learning rate falls, and by which power of their number.
 FULL_RATE_INPUTS = 256
+RATE_POWER = 1.5
 
 
 def make_optimizer(module):
     """Return Adam over all parameters; the loop sets the learning rate.
 
     Adam moves every weight by about the learning rate, so what a unit gives moves by that times
-    the sum of its inputs. Layers with many inputs take smaller steps, or wide data diverges.
+    the sum of its inputs. Layers with many inputs take smaller steps, or training on wide data
+    misses its patterns; a power over 1 was steadier there than 1.
     """
     groups = []
     for parameter in module.parameters():
         n_inputs = parameter.shape[1] if parameter.ndim == 2 else 1
-        groups.append({"params": [parameter], "factor": min(1.0, FULL_RATE_INPUTS / n_inputs)})
+        factor = min(1.0, FULL_RATE_INPUTS / n_inputs) ** RATE_POWER
+        groups.append({"params": [parameter], "factor": factor})
     return torch.optim.Adam(groups, lr=1e-3, fused=True)
 
 

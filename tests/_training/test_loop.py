@@ -144,7 +144,7 @@ def test_state_of_the_optimizer_is_kept():
 def test_layers_with_many_inputs_take_smaller_steps():
     module = torch.nn.Sequential(torch.nn.Linear(1024, 8), torch.nn.Linear(8, 4))
     factors = [group["factor"] for group in make_optimizer(module).param_groups]
-    assert factors == [0.25, 1.0, 1.0, 1.0]
+    assert factors == [0.125, 1.0, 1.0, 1.0]
 
 
 # --- run ------------------------------------------------------------------------------------
