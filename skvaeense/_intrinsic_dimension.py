@@ -73,12 +73,12 @@ class IntrinsicDimensionEstimator(
     --------
     >>> from skvaeense import IntrinsicDimensionEstimator
     >>> from skvaeense.datasets import make_linear_subspaces
-    >>> X, _, dimension = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
-    >>> estimator = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
-    >>> round(estimator.dimension_, 1)
-    1.5
-    >>> estimator.predict(X[500:]).shape
-    (100,)
+    >>> X, _, dimension = make_linear_subspaces(1200, dims=(1, 3), n_features=8, random_state=0)
+    >>> estimator = IntrinsicDimensionEstimator(random_state=0).fit(X[:1000])
+    >>> round(estimator.dimension_)
+    2
+    >>> estimator.predict(X[1000:]).shape
+    (200,)
     """
 
     _parameter_constraints = {

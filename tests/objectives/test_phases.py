@@ -1,6 +1,8 @@
 """The noise levels of the phases, and the judge of the starts."""
 
 import math
+from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -19,10 +21,33 @@ from skvaeense.objectives._phases import (
 )
 
 
+MAKERS = [
+    partial(start_noise, mean_eigenvalue=1.0),
+    partial(start_noise, mean_eigenvalue=30.0),
+    partial(final_noise, common=COMMON_NOISE),
+]
+
+
 def test_a_start_comes_down_to_the_common_level():
     noise = start_noise(0.3, 3.0, learned=True)
     assert noise.at(0.0) == 0.3
-    assert noise.floor == COMMON_NOISE
+    assert noise.at(0.999) == pytest.approx(COMMON_NOISE, rel=0.05)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("level", [1e-8, 1e-5, 1e-3, 1.0])
+def test_levels_never_rise(make, level):
+    """Also where the first level is under the usual last one."""
+    noise = make(level, learned=True)
+    values = [float(noise.at(p / 100)) for p in range(100)]
+    assert all(0 < b <= a * (1 + 1e-9) for a, b in pairwise(values))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_level_that_is_not_learned_is_kept(make):
+    noise = make(0.2, learned=False)
+    noise.observe(torch.tensor(0.01))
+    assert noise.at(0.99) == 0.2
 
 
 def test_the_common_level_rises_where_data_varies_in_few_directions():
@@ -52,6 +77,13 @@ def test_the_judge_charges_for_latents_that_are_still_cheap():
     above = loss_at_common_noise(means, 1e-2, 1e-3, 10)
     assert there == pytest.approx(error_at_noise(0.02, 1e-3, 10) + 10.0)
     assert above - there == pytest.approx(3.0 * math.log(10))
+    # A run that is further down already is not charged, nor paid.
+    assert loss_at_common_noise(means, 1e-4, 1e-3, 10) == pytest.approx(there)
+
+
+def test_the_judge_prefers_fewer_dimensions_at_equal_error():
+    few, many = HeldOutMeans(0.02, 7.0, 3.0), HeldOutMeans(0.02, 7.0, 8.0)
+    assert loss_at_common_noise(few, 0.01, 1e-3, 5) < loss_at_common_noise(many, 0.01, 1e-3, 5)
 
 
 def test_held_out_means_are_those_of_the_terms():
@@ -64,4 +96,6 @@ def test_held_out_means_are_those_of_the_terms():
     terms = objective.exact_terms(module, x, mean, log_variance)
     assert means.error == pytest.approx(float(terms.error.mean().detach()), rel=1e-5)
     assert means.kl == pytest.approx(float(terms.kl.mean().detach()), rel=1e-5)
-    assert 0 <= means.n_active <= 3
+    assert means.n_active == pytest.approx(
+        float((log_variance.exp() < 0.5).sum(dim=1).double().mean())
+    )
