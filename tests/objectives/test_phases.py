@@ -20,7 +20,6 @@ from skvaeense.objectives._phases import (
     start_noise,
 )
 
-
 MAKERS = [
     partial(start_noise, mean_eigenvalue=1.0),
     partial(start_noise, mean_eigenvalue=30.0),
