@@ -265,10 +265,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         return 1
 
     def _best_start(self, train, held_out, scaling, random_state, epochs):
-        spectrum = Spectrum.of(train)
-        n_components = self.n_components or default_n_components(spectrum)
         best, best_loss = None, np.inf
-        for run in self._start_runs(train.shape[1], n_components, spectrum, scaling, random_state):
+        for run in self._new_runs(train, scaling, random_state):
             if sum(1 for _ in epochs(run)) == 0:
                 break  # A callback has stopped the training.
             loss = self._judge(run, held_out) if run.is_finite else np.inf
@@ -277,6 +275,12 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         if best is None:
             raise FloatingPointError(_diverged("The loss of every start"))
         return best
+
+    def _new_runs(self, Z, scaling, random_state):
+        """Return the starts for these samples, one after the other."""
+        spectrum = Spectrum.of(Z)
+        n_components = self.n_components or default_n_components(spectrum)
+        return self._start_runs(Z.shape[1], n_components, spectrum, scaling, random_state)
 
     def _make_generators(self, random_state):
         """Return a generator on the device for training, and one on the CPU for weights."""
@@ -298,11 +302,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             run = self._continued_run(random_state)
             run.n_steps = START_STEPS
         else:
-            spectrum = Spectrum.of(Z)
-            n_components = self.n_components or default_n_components(spectrum)
-            run = next(
-                iter(self._start_runs(Z.shape[1], n_components, spectrum, scaling, random_state))
-            )
+            run = next(iter(self._new_runs(Z, scaling, random_state)))
         run.learning_rate = replace(run.learning_rate, floor=PARTIAL_LEARNING_RATE)
         run.optimizer = make_optimizer(run.module)
         return run

@@ -10,7 +10,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 __all__ = [
     "AT_LEAST_ONE",
-    "FRACTION",
     "NON_NEGATIVE",
     "POSITIVE",
     "HasMethods",
@@ -25,7 +24,6 @@ fit_context = _fit_context
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-FRACTION = Interval(Real, 0, 1, closed="neither")
 
 
 def resolve_alias(name, value, kind, aliases):
