@@ -1,20 +1,23 @@
-"""Measures of sparsity, reconstruction and intrinsic dimension, on plain arrays.
+"""Measures of sparsity, reconstruction, dictionaries and intrinsic dimension, on plain arrays.
 
 Sparsity metrics take codes or boolean masks of active latents, dense or sparse. An entry
 counts as active if it is not exactly zero.
 """
 
 from skvaeense.metrics._adaptivity import pattern_adaptivity
+from skvaeense.metrics._dictionary import mean_max_cosine_similarity
 from skvaeense.metrics._dimension import (
     dimension_accuracy,
     dimension_error,
     mean_percentage_error,
 )
 from skvaeense.metrics._reconstruction import explained_variance, fvu, squared_error
+from skvaeense.metrics._similarity import cosine_similarity, l2_ratio, shrinkage
 from skvaeense.metrics._sparsity import active_union, dead_fraction, feature_density, l0
 
 __all__ = [
     "active_union",
+    "cosine_similarity",
     "dead_fraction",
     "dimension_accuracy",
     "dimension_error",
@@ -22,7 +25,10 @@ __all__ = [
     "feature_density",
     "fvu",
     "l0",
+    "l2_ratio",
+    "mean_max_cosine_similarity",
     "mean_percentage_error",
     "pattern_adaptivity",
+    "shrinkage",
     "squared_error",
 ]

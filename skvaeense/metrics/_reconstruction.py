@@ -1,7 +1,8 @@
 """How well reconstructions match the data."""
 
 import numpy as np
-from sklearn.utils import check_array
+
+from skvaeense.metrics._arrays import _check_pair
 
 
 def squared_error(X, X_reconstructed):
@@ -123,18 +124,6 @@ def explained_variance(X, X_reconstructed):
     0.9
     """
     return 1.0 - fvu(X, X_reconstructed)
-
-
-def _check_pair(X, X_reconstructed):
-    """Return both arrays as float64, once their shapes agree."""
-    X = check_array(X, dtype=np.float64, input_name="X")
-    X_reconstructed = check_array(X_reconstructed, dtype=np.float64, input_name="X_reconstructed")
-    if X.shape != X_reconstructed.shape:
-        raise ValueError(
-            "X and X_reconstructed must have the same shape, got "
-            f"{X.shape} and {X_reconstructed.shape}."
-        )
-    return X, X_reconstructed
 
 
 def _sum_squares(values):

@@ -90,8 +90,10 @@ def dead_fraction(codes):
 
     Notes
     -----
-    ``1 - active_union(codes) / n_components``. A rare latent looks dead on too few samples,
-    so the value falls as samples are added.
+    ``1 - active_union(codes) / n_components``. The window over which a latent counts as dead
+    is the samples given, all of them and no others. A rare latent looks dead on too few
+    samples, so the value can only fall as samples are added: compare values over equally
+    many samples.
 
     References
     ----------

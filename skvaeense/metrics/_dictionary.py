@@ -1,0 +1,84 @@
+"""How well learned dictionaries match true ones."""
+
+import numpy as np
+from sklearn.utils import check_array, gen_batches
+
+from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
+
+# Cosines that one step of the computation holds.
+_BLOCK_ENTRIES = 2**22
+
+
+def mean_max_cosine_similarity(atoms_true, atoms_learned, *, signed=False):
+    """Compute the cosine between a true atom and the learned one most like it, on average.
+
+    Parameters
+    ----------
+    atoms_true : array-like of shape (n_atoms_true, n_features)
+        True atoms, one per row, of any norm above 0.
+    atoms_learned : array-like of shape (n_atoms_learned, n_features)
+        Learned atoms, one per row, of any norm.
+    signed : bool, default=False
+        Whether opposite directions count as different. With False, for codes of either sign,
+        the absolute value of the cosine is taken. With True, for codes that are never
+        negative, it is the cosine itself.
+
+    Returns
+    -------
+    float
+        1 where every true atom was found, at least 0 (with `signed`, at least -1). It has no
+        unit.
+
+    Raises
+    ------
+    TypeError
+        If `signed` is not a bool.
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
+        numbers of columns differ, or if a true atom is 0.
+
+    Notes
+    -----
+    With the atoms a_i (true) and b_j (learned)::
+
+        mean_i max_j |a_i . b_j| / (||a_i|| ||b_j||)
+
+    A learned atom of 0, as of a latent out of use, has similarity 0 to all. Learned
+    atoms that are like no true one cost nothing, and one may be the best for several true
+    ones, so the value can only rise as learned atoms are added. Many random atoms in few
+    dimensions come close to anything: compare to the value for as many random ones. Swap the
+    arguments to ask whether every learned atom is a true one, once those of 0 are dropped.
+
+    References
+    ----------
+    L. Sharkey, D. Braun and B. Millidge, "Taking features out of superposition with sparse
+    autoencoders", AI Alignment Forum, 2022.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import mean_max_cosine_similarity
+    >>> true, learned = [[1.0, 0.0], [0.0, 1.0]], [[0.0, -2.0], [3.0, 3.0]]
+    >>> round(mean_max_cosine_similarity(true, learned), 3)
+    0.854
+    >>> round(mean_max_cosine_similarity(true, learned, signed=True), 3)
+    0.707
+    """
+    atoms_true = check_array(atoms_true, dtype=np.float64, input_name="atoms_true")
+    atoms_learned = check_array(atoms_learned, dtype=np.float64, input_name="atoms_learned")
+    if atoms_true.shape[1] != atoms_learned.shape[1]:
+        raise ValueError(
+            "atoms_true and atoms_learned must have the same number of columns, got shapes "
+            f"{atoms_true.shape} and {atoms_learned.shape}: give one atom per row."
+        )
+    if not isinstance(signed, (bool, np.bool_)):
+        raise TypeError(f"signed must be True or False, got {signed!r}.")
+    _check_nonzero_rows(atoms_true, "atoms_true", "0 has no direction, so drop those atoms")
+    atoms_true, atoms_learned = _normalise_rows(atoms_true), _normalise_rows(atoms_learned)
+    total = 0.0
+    # In blocks, as all pairs of two large dictionaries may not fit in memory.
+    for rows in gen_batches(len(atoms_true), max(1, _BLOCK_ENTRIES // len(atoms_learned))):
+        cosines = atoms_true[rows] @ atoms_learned.T
+        best = (cosines if signed else np.abs(cosines)).max(axis=1)
+        # Rounding may take the cosine of parallel vectors beyond 1.
+        total += float(np.clip(best, -1.0, 1.0).sum())
+    return total / len(atoms_true)
