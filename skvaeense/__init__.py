@@ -1,8 +1,14 @@
 """Sparse codes with an adaptive number of active dimensions, as scikit-learn estimators."""
 
 from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
+from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["IntrinsicDimensionEstimator", "VAEenseTransformer", "__version__"]
+__all__ = [
+    "IntrinsicDimensionEstimator",
+    "SparseAutoencoder",
+    "VAEenseTransformer",
+    "__version__",
+]

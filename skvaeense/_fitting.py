@@ -15,12 +15,10 @@ from sklearn.utils.validation import validate_data
 from skvaeense import networks
 from skvaeense._training._defaults import (
     SETTLING,
-    START_STEPS,
     Spectrum,
     default_batch_size,
     default_n_components,
     n_held_out,
-    split_epochs,
 )
 from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
 from skvaeense._training._loop import make_optimizer
@@ -37,6 +35,8 @@ from skvaeense.utils._validation import (
 FLOATS = (np.float64, np.float32)
 # What partial_fit keeps of the peak learning rate once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
+# Fitted attributes that depend on the parameters.
+OPTIONAL_ATTRIBUTES = ("alpha_", "components_")
 
 
 @contextmanager
@@ -60,7 +60,11 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     """Fit an autoencoder.
 
     A subclass says what a run minimises, how runs are judged, and what is kept of the best one.
+    Training has two phases: starts, the best of which is chosen, and its last phase.
     """
+
+    # Steps over which `partial_fit` walks through the schedule of a new run.
+    _schedule_steps: int
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],
@@ -79,6 +83,10 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     # --- what a subclass says -----------------------------------------------------------------
 
     @abstractmethod
+    def _split_epochs(self, n_samples, batch_size):
+        """Return the epochs of each start, 0 if there is but one run, and of the last phase."""
+
+    @abstractmethod
     def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
         """Yield one Run for each start, with the module at random weights."""
 
@@ -90,9 +98,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     def _set_final_phase(self, run):
         """Give the chosen run what its last phase minimises, and at what learning rate."""
 
-    @abstractmethod
     def _judge(self, run, held_out):
         """Return the loss by which starts are compared; lower is better."""
+        return self._held_out_loss(run, held_out)
 
     @abstractmethod
     def _held_out_loss(self, run, held_out):
@@ -184,7 +192,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             run = self._partial_run(Z, scaling)
             batch_size = self._resolve_batch_size(len(Z))
             ends = run.n_steps, run.n_steps + len(Z) // batch_size
-            span = tuple(min(n_steps / START_STEPS, 1.0) for n_steps in ends)
+            span = tuple(min(n_steps / self._schedule_steps, 1.0) for n_steps in ends)
             for _ in run.epochs(Z, n_epochs=1, batch_size=batch_size, span=span):
                 pass
             if not (run.is_finite and math.isfinite(self._held_out_loss(run, Z))):
@@ -212,7 +220,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     def _train(self, train, held_out, scaling, random_state, continues):
         """Train the starts, choose the best on held-out rows, and train it to the end."""
         batch_size = self._resolve_batch_size(len(train))
-        start_epochs, final_epochs = split_epochs(self.max_iter, len(train), batch_size)
+        start_epochs, final_epochs = self._split_epochs(len(train), batch_size)
         if continues:
             final_epochs = max(final_epochs, 1)
         n_epochs = final_epochs if continues else self._n_starts() * start_epochs + final_epochs
@@ -239,9 +247,11 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         if continues:
             run = self._continued_run(random_state)
         else:
-            run = self._best_start(
-                train, held_out, scaling, random_state, lambda run: epochs(run, start_epochs)
-            )
+            runs = self._new_runs(train, scaling, random_state)
+            if start_epochs:
+                run = self._best_start(runs, held_out, lambda run: epochs(run, start_epochs))
+            else:
+                run = next(iter(runs))
         if final_epochs and not stopped:
             self._finish(run, held_out, final_epochs, epochs)
         context.call_on_fit_task_end(estimator=self)
@@ -264,9 +274,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     def _n_starts(self):
         return 1
 
-    def _best_start(self, train, held_out, scaling, random_state, epochs):
+    def _best_start(self, runs, held_out, epochs):
         best, best_loss = None, np.inf
-        for run in self._new_runs(train, scaling, random_state):
+        for run in runs:
             if sum(1 for _ in epochs(run)) == 0:
                 break  # A callback has stopped the training.
             loss = self._judge(run, held_out) if run.is_finite else np.inf
@@ -300,11 +310,12 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         random_state = check_random_state(self.random_state)
         if hasattr(self, "module_"):
             run = self._continued_run(random_state)
-            run.n_steps = START_STEPS
+            run.n_steps = self._schedule_steps
         else:
             run = next(iter(self._new_runs(Z, scaling, random_state)))
         run.learning_rate = replace(run.learning_rate, floor=PARTIAL_LEARNING_RATE)
-        run.optimizer = make_optimizer(run.module)
+        if run.optimizer is None:
+            run.optimizer = make_optimizer(run.module)
         return run
 
     def _continued_run(self, random_state):
@@ -321,11 +332,16 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             "n_components_": module.heads[0].out_features,
             "n_iter_": len(run.losses),
         }
+        if module.has_linear_decoder:
+            weight = module.decoder.weight.detach().numpy()
+            shared["components_"] = weight.T.astype(np.float64) * scaling.scale
         return shared | self._outcome(run, held_out, scaling)
 
     def _keep(self, run, held_out, scaling):
         attributes = self._attributes(run, held_out, scaling)
-        vars(self).pop("components_", None)  # An earlier network may have been linear.
+        # An earlier fit may have left what this one has not, as with another network.
+        for name in OPTIONAL_ATTRIBUTES:
+            vars(self).pop(name, None)
         vars(self).update(attributes)
 
     def _warn_of_failure(self, held_out):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import thresholds
 from skvaeense._base import BaseAutoencoder
-from skvaeense._training._defaults import STARTS, linear_residual
+from skvaeense._training._defaults import START_STEPS, STARTS, linear_residual, split_epochs
 from skvaeense._training._diagnosis import Findings, failure_signs
 from skvaeense._training._loop import LearningRate
 from skvaeense._training._run import Run
@@ -227,8 +227,13 @@ class VAEenseTransformer(BaseAutoencoder):
         self.device = device
         self.random_state = random_state
 
+    _schedule_steps = START_STEPS
+
     def _n_starts(self):
         return self.n_init
+
+    def _split_epochs(self, n_samples, batch_size):
+        return split_epochs(self.max_iter, n_samples, batch_size)
 
     def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
         network = resolve_network(self.network)
@@ -289,19 +294,15 @@ class VAEenseTransformer(BaseAutoencoder):
         n_features = held_out.shape[1]
         with torch.no_grad():
             _, log_variance = run.objective.posterior(run.module, held_out[:MAX_GATES])
-        outcome = {
+        return {
             "noise_variance_": self._calibrated(error / n_features, run) * scaling.scale**2,
             "loss_curve_": [
-                0.5 * (error_at_noise(loss.error, loss.noise_variance, n_features) + loss.cost)
+                0.5 * (error_at_noise(loss.error, loss.trade_off, n_features) + loss.cost)
                 + n_features * math.log(scaling.scale)
                 for loss in run.losses
             ],
             "_deviations_": torch.exp(0.5 * log_variance).cpu().numpy(),
         }
-        if run.module.has_linear_decoder:
-            weight = run.module.decoder.weight.detach().cpu().numpy()
-            outcome["components_"] = weight.T.astype(np.float64) * scaling.scale
-        return outcome
 
     def _warn_of_failure(self, held_out):
         if not bool((held_out != held_out[0]).any()):

@@ -14,6 +14,8 @@ MIN_BATCH = 32
 # Steps of each start, and of the run that continues the best of them.
 START_STEPS = 1000
 FINAL_STEPS = 1500
+# Steps of a sparse autoencoder, which has one start.
+SPARSE_STEPS = 3000
 # Share of the last phase after which it comes to its end, be it early or late: the learning rate
 # falls to nothing, and the noise variance rises to the error.
 SETTLING = 0.7
@@ -105,6 +107,13 @@ def split_epochs(max_iter, n_samples, batch_size):
         return math.ceil(START_STEPS / steps), math.ceil(FINAL_STEPS / steps)
     start = max(1, round(START_SHARE * max_iter))
     return start, max_iter - start
+
+
+def n_epochs(max_iter, n_samples, batch_size):
+    """Return the epochs of a training that has one start."""
+    if max_iter == "auto":
+        return math.ceil(SPARSE_STEPS / max(1, n_samples // batch_size))
+    return max_iter
 
 
 def n_held_out(n_samples):

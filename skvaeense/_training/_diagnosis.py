@@ -75,3 +75,58 @@ def failure_signs(findings):
             'chart. Use fewer decoder layers, or network="linear".'
         ]
     return []
+
+
+@dataclass(frozen=True)
+class SparseFindings:
+    """What held-out samples show of a fitted sparse autoencoder.
+
+    Attributes
+    ----------
+    active : ndarray of bool, shape (n_samples, n_components)
+        Which latents are active.
+
+    dead_fraction : float
+        Fraction of latents that were silent at the end of the training.
+
+    target_l0 : float or None
+        Wanted mean number of active latents.
+
+    has_price : bool
+        Whether the penalty has a parameter alpha.
+    """
+
+    active: np.ndarray
+    dead_fraction: float
+    target_l0: float | None
+    has_price: bool
+
+
+def sparse_failure_signs(findings):
+    """Return a message for each sign of failure, most telling first."""
+    l0 = findings.active.mean(axis=0).sum()
+    target = findings.target_l0
+    if not findings.active.any():
+        cure = "Lower the penalty's alpha" if findings.has_price else "Lower learning_rate_init"
+        return [
+            "No latent is active for any sample: the reconstruction is the mean. "
+            f"{cure}. Data without structure (pure noise) does this too."
+        ]
+    signs = []
+    if target is not None and not 0.9 <= l0 / target <= 1.1:
+        signs.append(
+            f"{l0:.1f} latents are active on average where target_l0={target:g} was asked for. "
+            "Raise max_iter, or start from "
+            f"a {'higher' if l0 > target else 'lower'} alpha of the penalty."
+        )
+    if findings.has_price and target is None and l0 > 0.5 * findings.active.shape[1]:
+        signs.append(
+            f"{l0:.1f} of {findings.active.shape[1]} latents are active on average: codes are not "
+            "sparse. Raise the penalty's alpha, or set target_l0."
+        )
+    if findings.dead_fraction > 0.5:
+        signs.append(
+            f"{findings.dead_fraction:.0%} of the latents are dead: no sample used them at the end "
+            "of the training. Lower n_components, the penalty's alpha, or learning_rate_init."
+        )
+    return signs

@@ -12,22 +12,25 @@ class EpochLoss(NamedTuple):
 
     error: float
     cost: float
-    noise_variance: float
+    trade_off: float
 
 
 @dataclass(frozen=True)
 class LearningRate:
-    """A short rise to `peak`, then half a cosine down to `floor` times it."""
+    """A short rise to `peak`, rest until `hold`, then half a cosine down to `floor` times it."""
 
     peak: float
     floor: float = 0.0
     warmup: float = 0.1
+    hold: float = 0.1
 
     def at(self, progress):
         """Return the learning rate at this point of the run."""
         if progress < self.warmup:
             return self.peak * min(1.0, 0.04 + progress / self.warmup)
-        angle = math.pi * (progress - self.warmup) / (1 - self.warmup)
+        if progress < self.hold:
+            return self.peak
+        angle = math.pi * (progress - self.hold) / (1 - self.hold)
         return self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(angle)))
 
 
@@ -36,17 +39,18 @@ FULL_RATE_INPUTS = 256
 RATE_POWER = 1.5
 
 
-def make_optimizer(module):
+def make_optimizer(module, *, full_rate=False):
     """Return Adam over all parameters; the loop sets the learning rate.
 
     Adam moves every weight by about the learning rate, so what a unit gives moves by that times
     the sum of its inputs. Layers with many inputs take smaller steps, or training on wide data
-    misses its patterns; a power over 1 was steadier there than 1.
+    misses its patterns; a power over 1 was steadier there than 1. With `full_rate` all layers take
+    full steps: few of a sparse code's entries add up.
     """
     groups = []
     for parameter in module.parameters():
         n_inputs = parameter.shape[1] if parameter.ndim == 2 else 1
-        factor = min(1.0, FULL_RATE_INPUTS / n_inputs) ** RATE_POWER
+        factor = 1.0 if full_rate else min(1.0, FULL_RATE_INPUTS / n_inputs) ** RATE_POWER
         groups.append({"params": [parameter], "factor": factor})
     return torch.optim.Adam(groups, lr=1e-3, fused=True)
 
@@ -114,9 +118,11 @@ def iterate_epochs(
             loss = objective.loss(module, batch, progress=progress, generator=generator)
             optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
+            objective.before_step(module)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate.at(progress) * group["factor"]
             optimizer.step()
+            objective.after_step(module, optimizer, progress=progress, generator=generator)
             error += loss.error
             cost += loss.cost
-        yield EpochLoss(float(error) / n_steps, float(cost) / n_steps, objective.noise_variance)
+        yield EpochLoss(float(error) / n_steps, float(cost) / n_steps, objective.trade_off)

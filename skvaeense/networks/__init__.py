@@ -6,11 +6,12 @@ A new architecture is one class in one file that derives from `Network`, and one
 from skvaeense.networks._base import Network
 from skvaeense.networks._linear import Linear
 from skvaeense.networks._mlp import MLP
+from skvaeense.networks._single_layer import SingleLayer
 from skvaeense.utils._validation import resolve_alias
 
-__all__ = ["MLP", "Linear", "Network", "resolve_network"]
+__all__ = ["MLP", "Linear", "Network", "SingleLayer", "resolve_network"]
 
-ALIASES = {"linear": Linear, "mlp": MLP}
+ALIASES = {"linear": Linear, "mlp": MLP, "single_layer": SingleLayer}
 
 
 def resolve_network(network):
@@ -18,7 +19,7 @@ def resolve_network(network):
 
     Parameters
     ----------
-    network : {"linear", "mlp"} or Network
+    network : {"linear", "mlp", "single_layer"} or Network
         An alias, which means the defaults of its class, or a specification.
 
     Returns

@@ -23,18 +23,26 @@ class Autoencoder(nn.Module):
 
     decoder : nn.Module
         Maps codes to samples.
+
+    subtract_bias : bool, default=False
+        Whether the bias of a linear decoder is subtracted from samples before they are encoded.
     """
 
-    def __init__(self, body, heads, skip, decoder):
+    def __init__(self, body, heads, skip, decoder, *, subtract_bias=False):
         super().__init__()
+        self.subtract_bias = subtract_bias
         self.body = body
         self.heads = nn.ModuleList(heads)
         self.skip = skip
         self.decoder = decoder
 
+    def hidden(self, x):
+        """Return what the heads see of samples."""
+        return self.body(x - self.decoder.bias if self.subtract_bias else x)
+
     def encode(self, x):
         """Return one tensor of shape (n_samples, n_components) per head."""
-        hidden = self.body(x)
+        hidden = self.hidden(x)
         first, *others = (head(hidden) for head in self.heads)
         if self.skip is not None:
             first = first + self.skip(x)

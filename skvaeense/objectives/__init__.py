@@ -6,5 +6,15 @@ A new objective is one class in one file that derives from `Objective`, and one 
 from skvaeense.objectives._base import BatchLoss, Objective
 from skvaeense.objectives._elbo import ELBO, ELBOTerms
 from skvaeense.objectives._noise import NoiseVariance
+from skvaeense.objectives._penalised import PenalisedReconstruction
+from skvaeense.objectives._price import Price
 
-__all__ = ["ELBO", "BatchLoss", "ELBOTerms", "NoiseVariance", "Objective"]
+__all__ = [
+    "ELBO",
+    "BatchLoss",
+    "ELBOTerms",
+    "NoiseVariance",
+    "Objective",
+    "PenalisedReconstruction",
+    "Price",
+]

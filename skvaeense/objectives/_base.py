@@ -78,5 +78,34 @@ class Objective(ABC):
 
     @property
     @abstractmethod
-    def noise_variance(self):
-        """Noise variance in each feature that the last loss was computed at."""
+    def trade_off(self):
+        """What the last loss weighed error against cost with: noise variance, or price."""
+
+    def before_step(self, module):
+        """Change the gradients before the optimizer uses them; by default not at all.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder.
+        """
+        return
+
+    def after_step(self, module, optimizer, *, progress, generator):
+        """Change the weights after a step of the optimizer; by default not at all.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder.
+
+        optimizer : torch.optim.Optimizer
+            Holds the memory of past gradients.
+
+        progress : float
+            How much of the training is done, in [0, 1).
+
+        generator : torch.Generator
+            The source of randomness.
+        """
+        return

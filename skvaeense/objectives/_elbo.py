@@ -82,6 +82,11 @@ class ELBO(Objective):
         """Noise variance in each feature that the last loss was computed at."""
         return float(self._last_noise_variance)
 
+    @property
+    def trade_off(self):
+        """The noise variance."""
+        return self.noise_variance
+
     def loss(self, module, x, *, progress, generator):
         """Compute the loss of a batch, with one draw of the noise for each sample.
 

@@ -1,0 +1,354 @@
+"""SparseAutoencoder: sparse codes by a penalty or a constraint."""
+
+import copy
+import math
+import warnings
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import penalties
+from skvaeense._base import BaseAutoencoder
+from skvaeense._training._defaults import SETTLING, SPARSE_STEPS, n_epochs
+from skvaeense._training._diagnosis import SparseFindings, sparse_failure_signs
+from skvaeense._training._loop import LearningRate, make_optimizer
+from skvaeense._training._run import Run
+from skvaeense.metrics import explained_variance
+from skvaeense.networks import resolve_network
+from skvaeense.objectives import PenalisedReconstruction, Price
+from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
+
+# Factor of the squared weights of a decoder with hidden layers, unless another is given.
+DECODER_PENALTY = 1e-4
+
+
+class SparseAutoencoder(BaseAutoencoder):
+    """Autoencoder whose codes a penalty or a constraint makes sparse.
+
+    For a sample x the encoder gives pre-activations h, from which an activation makes the code z,
+    and f(z) is the reconstruction. Training minimises the squared error, plus what the penalty
+    asks for the code. With L1, where the training samples have the mean squared norm v once
+    centred, that is the mean of ::
+
+        ||x - f(z)||^2 / v + alpha * sum_j |z_j| / sqrt(v)
+
+    so that alpha is a fraction of the samples' norm, whatever their units and their number of
+    features. Entries of z that are not active are exactly 0.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        Number of latents. None means twice the number of principal components that hold 99 % of
+        the variance, at most 256.
+
+    penalty : {"batch_topk", "gated", "jump_relu", "l1", "log", "matryoshka", "topk"} or Penalty, \
+            default="l1"
+        What makes codes sparse. An alias means the defaults of its class in
+        `skvaeense.penalties`.
+
+    target_l0 : float or None, default=None
+        Wanted mean number of active latents. The penalty's alpha then only is where the price
+        starts, and training adapts it; the last one is `alpha_`. None keeps alpha. TopK and its
+        kin have k for it.
+
+    network : {"linear", "mlp", "single_layer"} or Network, default="single_layer"
+        Encoder and decoder. "single_layer" has one linear layer each way, "linear" hidden layers
+        in the encoder, "mlp" in both.
+
+    positive_code : bool, default=True
+        Whether codes are not negative. False allows both signs.
+
+    decoder_penalty : {"auto", "unit_norm"} or float, default="auto"
+        What keeps codes from shrinking while the decoder grows, which would make any price of
+        codes meaningless. "unit_norm" keeps the columns of a linear decoder at norm 1 in units of
+        the scaled samples; a number is the factor of the decoder's squared weights in the loss.
+        "auto" means "unit_norm" for a linear decoder and 1e-4 for another.
+
+    learning_rate_init : float, default=0.004
+        Learning rate, until it falls to nothing over the last 30 % of the training.
+
+    batch_size : "auto" or int, default="auto"
+        Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
+
+    max_iter : "auto" or int, default="auto"
+        Epochs at most. "auto" means the epochs that amount to 3,000 steps.
+
+    tol : float, default=1e-5
+        Least gain in the held-out loss that counts as one, as a fraction of the variance.
+
+    n_iter_no_change : int, default=30
+        Epochs without such a gain after which training comes to its end: only its last 30 %, in
+        which the learning rate falls to nothing, are still run.
+
+    sparse_output : bool, default=False
+        Whether `transform` returns a scipy.sparse CSR array.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from the fitted model.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of training. Codes are computed in the precision of the X given.
+
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, order and the held-out split. Global generators are not touched.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        Encoder, activation and decoder, for scaled samples.
+
+    components_ : ndarray of shape (n_components_, n_features)
+        The dictionary: decoder columns in units of X, one row for each latent. Only with a linear
+        decoder.
+
+    alpha_ : float
+        Price of the code at the end of training. Only with a penalty that has one.
+
+    dead_fraction_ : float
+        Fraction of latents that were active for none of the last 10,000 samples that training
+        saw, counted over all epochs, or for none at all if it saw fewer.
+
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+
+    scale_ : float
+        Root mean square of the centred training samples.
+
+    n_components_ : int
+        Number of latents.
+
+    n_iter_ : int
+        Epochs that the model was trained for.
+
+    loss_curve_ : list of float
+        Mean loss on the training samples in each epoch, the price included, as a fraction of the
+        variance.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen during fit. Only if all are strings.
+
+    See Also
+    --------
+    VAEenseTransformer : The number of active latents is learned for each sample, without alpha.
+    sklearn.decomposition.MiniBatchDictionaryLearning : Codes by optimisation for each sample.
+
+    References
+    ----------
+    T. Bricken et al., "Towards monosemanticity: decomposing language models with dictionary
+    learning", Transformer Circuits Thread, 2023.
+
+    L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.metrics import l0
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(100, target_l0=10, random_state=0).fit(X[:1500])
+    >>> codes = sae.transform(X[1500:])
+    >>> codes.shape, round(l0(codes))
+    ((297, 100), 10)
+    """
+
+    _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+        "penalty": [StrOptions(set(penalties.ALIASES)), penalties.Penalty],
+        "target_l0": [POSITIVE, None],
+        "positive_code": ["boolean"],
+        "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
+        "sparse_output": ["boolean"],
+    }
+
+    _schedule_steps = SPARSE_STEPS
+
+    def __init__(
+        self,
+        n_components=None,
+        *,
+        penalty="l1",
+        target_l0=None,
+        network="single_layer",
+        positive_code=True,
+        decoder_penalty="auto",
+        learning_rate_init=0.004,
+        batch_size="auto",
+        max_iter="auto",
+        tol=1e-5,
+        n_iter_no_change=30,
+        sparse_output=False,
+        warm_start=False,
+        dtype="float32",
+        device="auto",
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.penalty = penalty
+        self.target_l0 = target_l0
+        self.network = network
+        self.positive_code = positive_code
+        self.decoder_penalty = decoder_penalty
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.sparse_output = sparse_output
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+
+    # --- fitting ------------------------------------------------------------------------------
+
+    def _split_epochs(self, n_samples, batch_size):
+        return 0, n_epochs(self.max_iter, n_samples, batch_size)
+
+    def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
+        generator, weights = self._make_generators(random_state)
+        network = resolve_network(self.network)
+        module = network.build(n_features, n_components, n_heads=1, generator=weights)
+        penalty = penalties.resolve_penalty(self.penalty)
+        module.activation = penalty.build(
+            n_components, unit=math.sqrt(n_features), positive=self.positive_code
+        )
+        run = self._run(self._place(module), penalty.alpha, generator)
+        run.objective.constrain(run.module)
+        yield run
+
+    def _resumed_run(self, module, generator):
+        return self._run(module.train(), getattr(self, "alpha_", None), generator)
+
+    def _run(self, module, alpha, generator):
+        """Return a run of this module that starts at the price alpha, if there is one."""
+        penalty = penalties.resolve_penalty(self.penalty)
+        objective = PenalisedReconstruction(
+            penalty,
+            Price(0.0 if alpha is None else alpha, target_l0=self._target(penalty, module)),
+            positive=self.positive_code,
+            decay=self._decay(module),
+        )
+        learning_rate = LearningRate(self.learning_rate_init, hold=SETTLING)
+        optimizer = make_optimizer(module, full_rate=True)
+        return Run(module, objective, learning_rate, generator, optimizer=optimizer)
+
+    def _target(self, penalty, module):
+        if self.target_l0 is None:
+            return None
+        n_components = module.heads[0].out_features
+        if penalty.alpha is None:
+            raise ValueError(
+                f"target_l0={self.target_l0!r} adapts the price alpha, and {penalty!r} has none; "
+                "set its k instead, and leave target_l0=None."
+            )
+        if self.target_l0 > n_components:
+            raise ValueError(
+                f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
+            )
+        return self.target_l0
+
+    def _decay(self, module):
+        """Return the factor of the decoder's squared weights; None for columns of norm 1."""
+        if self.decoder_penalty == "auto":
+            return None if module.has_linear_decoder else DECODER_PENALTY
+        if self.decoder_penalty == "unit_norm":
+            if not module.has_linear_decoder:
+                raise ValueError(
+                    'decoder_penalty="unit_norm" needs a linear decoder, which the network '
+                    f'{self.network!r} has not; set a number, or network="linear".'
+                )
+            return None
+        return self.decoder_penalty
+
+    def _set_final_phase(self, run):
+        """Leave the run as it is: it has but one phase."""
+
+    def _held_out_loss(self, run, held_out):
+        error, cost, l0 = run.objective.held_out_terms(run.module, held_out)
+        if self.target_l0 is not None:
+            # The price differs from epoch to epoch. Too many latents count as an error instead.
+            return error + max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
+        return error + float(run.objective.price.alpha) * cost
+
+    def _outcome(self, run, held_out, scaling):
+        n_features = held_out.shape[1]
+        outcome = {
+            "loss_curve_": [
+                loss.error / n_features + loss.trade_off * loss.cost for loss in run.losses
+            ],
+            "dead_fraction_": run.objective.dead_fraction,
+        }
+        if run.objective.penalty.alpha is not None:
+            outcome["alpha_"] = float(run.objective.price.alpha)
+        return outcome
+
+    def _warn_of_failure(self, held_out):
+        if not bool((held_out != held_out[0]).any()):
+            return  # Samples that are all the same have no latent to find.
+        module = self._place(copy.deepcopy(self.module_))
+        with torch.no_grad():
+            active = self._active(module, held_out)
+        findings = SparseFindings(
+            active=active.cpu().numpy(),
+            dead_fraction=self.dead_fraction_,
+            target_l0=self.target_l0,
+            has_price=hasattr(self, "alpha_"),
+        )
+        for message in sparse_failure_signs(findings):
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+
+    # --- coding -------------------------------------------------------------------------------
+
+    def _encode(self, module, x):
+        (preactivation,) = module.encode(x)
+        return module.activation(preactivation)
+
+    def _active(self, module, x):
+        return self._encode(module, x) != 0
+
+    def score_samples(self, X):
+        """Return how much of each sample is explained.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            ``1 - ||x - f(z)||^2 / v`` with v the mean squared norm of the centred training
+            samples: 1 for a perfect reconstruction, and on the training samples the mean is the
+            explained variance.
+        """
+        X, module = self._check_for_coding(X)
+
+        def explained(x):
+            return 1 - (x - module.decode(self._encode(module, x))).square().mean(dim=1)
+
+        return self._by_chunks(X, module, explained)
+
+    def score(self, X, y=None):
+        """Return the explained variance, the field's measure for sparse autoencoders.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, not all the same.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            Fraction of the variance of these samples that their reconstructions explain: R2,
+            weighted by the features' variances.
+        """
+        X, _ = self._check_for_coding(X)
+        return explained_variance(X, self.inverse_transform(self.transform(X)))

@@ -1,0 +1,55 @@
+"""One layer each way."""
+
+import torch
+from torch import nn
+
+from skvaeense.networks._base import Autoencoder, Network
+from skvaeense.networks._layers import linear_layer
+
+
+class SingleLayer(Network):
+    """One linear layer each way: the network of most sparse autoencoders.
+
+    The pre-activations of a sample are ``A (x - b) + a``, its reconstruction is ``W z + b``. What
+    makes the code z of them is the estimator's part.
+
+    Parameters
+    ----------
+    tied_init : bool, default=True
+        Whether A starts as the transpose of W. They are trained apart.
+
+    subtract_bias : bool, default=True
+        Whether the decoder's bias b is subtracted from samples before they are encoded. It starts
+        at the mean of the samples.
+
+    See Also
+    --------
+    Linear : Hidden layers in the encoder.
+
+    References
+    ----------
+    L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+
+    Examples
+    --------
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.networks import SingleLayer
+    >>> SparseAutoencoder(network=SingleLayer(tied_init=False))
+    SparseAutoencoder(network=SingleLayer(tied_init=False))
+    """
+
+    def __init__(self, *, tied_init=True, subtract_bias=True):
+        self.tied_init = tied_init
+        self.subtract_bias = subtract_bias
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        """Make the module with random weights."""
+        heads = [linear_layer(n_features, n_components, generator) for _ in range(n_heads)]
+        decoder = linear_layer(n_components, n_features, generator)
+        with torch.no_grad():
+            decoder.weight /= decoder.weight.norm(dim=0)
+            if self.tied_init:
+                heads[0].weight.copy_(decoder.weight.T)
+        return Autoencoder(
+            nn.Identity(), heads, None, decoder, subtract_bias=self.subtract_bias
+        )

@@ -1,0 +1,95 @@
+"""Latents that no sample uses: finding them, and bringing them back."""
+
+import torch
+
+# A latent is dead once it was active for none of this many samples of the training.
+DEAD_AFTER = 10_000
+# Steps between two looks at which latents are dead: a look waits for the device.
+LOOK_EVERY = 20
+# Norm of a new encoder row, as a share of the mean of the living ones.
+RESAMPLED_NORM = 0.2
+
+
+class DeadLatents:
+    """Count for how many samples each latent has been silent, and revive those that are dead.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of latents.
+
+    device : torch.device
+        Where the counts are kept.
+    """
+
+    def __init__(self, n_components, device):
+        self.silent_for = torch.zeros(n_components, dtype=torch.int64, device=device)
+        self.mask = torch.zeros(n_components, dtype=torch.bool, device=device)
+        self.n_dead = 0
+        self._n_looks = 0
+        self._n_seen = 0
+
+    def observe(self, code):
+        """Take note of the codes of a batch, detached."""
+        self.silent_for += len(code)
+        self.silent_for.masked_fill_((code != 0).any(dim=0), 0)
+        if self._n_looks % LOOK_EVERY == 0:
+            self.mask = self.silent_for >= DEAD_AFTER
+            self.n_dead = int(self.mask.sum())
+        self._n_looks += 1
+        self._n_seen += len(code)
+
+    @property
+    def fraction(self):
+        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer."""
+        return float((self.silent_for >= min(DEAD_AFTER, self._n_seen)).double().mean())
+
+    def auxiliary_loss(self, module, preactivation, residual, positive):
+        """Return the error of the residual's reconstruction from dead latents alone.
+
+        As many of them as half the number of features are used for each sample, those of largest
+        pre-activation. The loss is the fraction of the residual's mean square that is left.
+        """
+        residual = residual.detach()
+        k = min(self.n_dead, max(1, residual.shape[1] // 2))
+        size = preactivation if positive else preactivation.abs()
+        _, kept = size.masked_fill(~self.mask, -torch.inf).topk(k, dim=1, sorted=False)
+        values = preactivation.gather(1, kept)
+        values = values.relu() if positive else values
+        code = torch.zeros_like(preactivation).scatter(1, kept, values)
+        origin = module.decode(code.new_zeros(1, code.shape[1]))
+        left = residual - (module.decode(code) - origin)
+        return left.square().sum() / residual.square().sum().clamp_min(1e-30)
+
+    @torch.no_grad()
+    def resample(self, module, optimizer, x, residual, generator):
+        """Point dead latents at samples that are reconstructed badly, for a linear decoder.
+
+        Samples are drawn with probability proportional to their squared error. The decoder's
+        column becomes the sample's residual at norm 1, the encoder's row points at the sample's
+        hidden features, and the optimizer's memory of both is cleared.
+        """
+        dead = torch.nonzero(self.silent_for >= DEAD_AFTER).ravel()
+        error = residual.square().sum(dim=1)
+        if len(dead) == 0 or not bool((error > 0).any()):
+            return
+        drawn = torch.multinomial(error, len(dead), replacement=True, generator=generator)
+        head, decoder = module.heads[0], module.decoder
+        decoder.weight[:, dead] = torch.nn.functional.normalize(residual[drawn], dim=1).T
+        hidden = torch.nn.functional.normalize(module.hidden(x)[drawn], dim=1)
+        alive = self.silent_for < DEAD_AFTER
+        norm = head.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
+        head.weight[dead] = RESAMPLED_NORM * norm * hidden
+        head.bias[dead] = 0
+        if module.skip is not None:
+            module.skip.weight[dead] = 0
+        for parameter, index in (
+            (head.weight, dead),
+            (head.bias, dead),
+            (decoder.weight, (slice(None), dead)),
+        ):
+            state = optimizer.state.get(parameter, {})
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in state:
+                    state[name][index] = 0
+        self.silent_for[dead] = 0

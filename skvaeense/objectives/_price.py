@@ -1,0 +1,76 @@
+"""The price of sparse codes: given, or adapted to a wanted number of active latents."""
+
+import torch
+
+# How fast the logarithm of an adapted price follows the logarithm of (active / wanted) per step,
+# and how much of the latter counts at once.
+GAIN = 0.01
+MOST_EXCESS = 1.0
+
+
+class Price:
+    """Hold the factor alpha of a penalty, raise it from 0 at first, and adapt it if asked to.
+
+    A target for the mean number of active latents makes the price follow::
+
+        log alpha <- log alpha + GAIN * clip(log(L0 / target), -1, 1)
+
+    at every step, with L0 that of the batch.
+
+    Parameters
+    ----------
+    alpha : float
+        The price, or its first value if there is a target.
+
+    target_l0 : float or None, default=None
+        Wanted mean number of active latents; None keeps the price.
+
+    warmup : float, default=0.1
+        Share of the training over which the price rises from 0 to its value.
+
+    Examples
+    --------
+    >>> from skvaeense.objectives import Price
+    >>> price = Price(0.4, warmup=0.1)
+    >>> price.at(0.0), price.at(0.05), price.at(0.7)
+    (0.0, 0.2, 0.4)
+    """
+
+    def __init__(self, alpha, *, target_l0=None, warmup=0.1):
+        self.alpha = alpha
+        self.target_l0 = target_l0
+        self.warmup = warmup
+
+    def at(self, progress):
+        """Return the price at this point of the training.
+
+        Parameters
+        ----------
+        progress : float
+            How much of the training is done, in [0, 1).
+
+        Returns
+        -------
+        float or torch.Tensor
+            The price; a tensor once it is adapted, so that nothing has to wait for the device.
+        """
+        if self.warmup == 0:
+            return self.alpha
+        return min(1.0, progress / self.warmup) * self.alpha
+
+    def observe(self, code, progress):
+        """Take note of the codes of a batch.
+
+        Parameters
+        ----------
+        code : torch.Tensor of shape (n_samples, n_components)
+            Codes, detached.
+
+        progress : float
+            How much of the training is done, in [0, 1).
+        """
+        if self.target_l0 is None or progress < self.warmup:
+            return
+        l0 = torch.count_nonzero(code).to(code.dtype) / len(code)
+        excess = (l0 / self.target_l0).log().clamp(-MOST_EXCESS, MOST_EXCESS)
+        self.alpha = self.alpha * torch.exp(GAIN * excess)

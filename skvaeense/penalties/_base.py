@@ -1,0 +1,169 @@
+"""What an objective asks of a penalty."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import nn
+
+
+class Coding(NamedTuple):
+    """How some samples were coded.
+
+    Attributes
+    ----------
+    activation : torch.nn.Module
+        The map from pre-activations to codes, with its parameters.
+
+    preactivation : torch.Tensor of shape (n_samples, n_components)
+        What the encoder gives.
+
+    code : torch.Tensor of shape (n_samples, n_components)
+        What the decoder sees.
+
+    unit : float
+        What counts as a code of 1: the root mean square norm of the samples. Costs in this unit
+        mean the same for any number of features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.penalties import L1, Coding
+    >>> code = torch.tensor([[3.0, 0.0, 1.0]])
+    >>> L1().cost(Coding(torch.nn.ReLU(), code, code, unit=2.0))
+    tensor([2.])
+    """
+
+    activation: nn.Module
+    preactivation: torch.Tensor
+    code: torch.Tensor
+    unit: float
+
+
+class Penalty(BaseEstimator, ABC):
+    """Say how pre-activations become codes, and what codes cost.
+
+    Derive from it and write `build` to add a penalty; write `cost` too if sparsity has a price.
+    A penalty with a price has the parameter `alpha`. It holds no weights: those of the
+    activation are in the module that `build` returns.
+
+    See Also
+    --------
+    L1 : A price on the absolute values.
+    TopK : A fixed number of active latents.
+
+    Examples
+    --------
+    >>> from skvaeense.penalties import L1, Penalty, TopK
+    >>> isinstance(TopK(), Penalty), TopK().alpha is None, L1().alpha > 0
+    (True, True, True)
+    """
+
+    _parameter_constraints: dict
+
+    # The price. None for a penalty that is a constraint on the code, and has no price.
+    alpha = None
+    # How dead latents are brought back: by "resampling" them, or by an "auxiliary" loss.
+    revival = "resampling"
+
+    def validate(self):
+        """Check the parameters.
+
+        Raises
+        ------
+        ValueError
+            If one is of the wrong type or out of its range, as `_parameter_constraints` has it.
+        """
+        self._validate_params()
+
+    @abstractmethod
+    def build(self, n_components, *, unit, positive):
+        """Make the map from pre-activations to codes.
+
+        Parameters
+        ----------
+        n_components : int
+            Number of latents.
+
+        unit : float
+            What counts as a code of 1, see `Coding`.
+
+        positive : bool
+            Whether codes must not be negative.
+
+        Returns
+        -------
+        torch.nn.Module
+            Maps pre-activations of shape (n_samples, n_components) to codes of that shape.
+        """
+
+    def coding(self, activation, preactivation, unit):
+        """Code samples.
+
+        Parameters
+        ----------
+        activation : torch.nn.Module
+            What `build` returned.
+
+        preactivation : torch.Tensor of shape (n_samples, n_components)
+            What the encoder gives.
+
+        unit : float
+            What counts as a code of 1.
+
+        Returns
+        -------
+        Coding
+            The codes, with what led to them.
+        """
+        return Coding(activation, preactivation, activation(preactivation), unit)
+
+    def cost(self, coding):
+        """Return what the codes cost, before it is multiplied by `alpha`.
+
+        Parameters
+        ----------
+        coding : Coding
+            How the samples were coded.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,)
+            The cost of each sample; 0 if the penalty is a constraint.
+        """
+        return coding.code.new_zeros(len(coding.code))
+
+    def auxiliary_error(self, module, x, coding):
+        """Return a squared error that is added to that of the reconstruction.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The autoencoder.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        coding : Coding
+            How they were coded.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,) or None
+            Squared error of each sample, summed over the features; None for none.
+        """
+        return None
+
+
+class LearnedThreshold(nn.Module):
+    """Hold a positive threshold for each latent, as its logarithm."""
+
+    def __init__(self, n_components, start):
+        super().__init__()
+        self.log_threshold = nn.Parameter(torch.full((n_components,), start).log())
+
+    @property
+    def threshold(self):
+        """The thresholds, shape (n_components,)."""
+        return self.log_threshold.exp()

@@ -1,0 +1,85 @@
+"""The largest of a whole batch."""
+
+import torch
+from torch import nn
+
+from skvaeense.penalties._base import Penalty
+from skvaeense.utils._validation import AT_LEAST_ONE
+
+# Weight of a batch in the running mean of the threshold.
+THRESHOLD_MEMORY = 0.01
+
+
+class KeepBatchTop(nn.Module):
+    """Keep the k n largest entries of a batch of n; outside training, those over a threshold.
+
+    Attributes
+    ----------
+    threshold : torch.Tensor without dimensions
+        Running mean of the smallest entry that was kept.
+    """
+
+    def __init__(self, k, positive):
+        super().__init__()
+        self.k = k
+        self.positive = positive
+        self.register_buffer("threshold", torch.tensor(-1.0))
+
+    def forward(self, preactivation):
+        size = preactivation.relu() if self.positive else preactivation.abs()
+        if self.training:
+            n_kept = self.k * len(preactivation)
+            least = size.detach().flatten().topk(n_kept, sorted=False).values.min()
+            self._observe(least)
+        else:
+            least = self.threshold
+        kept = size >= least
+        return (size if self.positive else preactivation) * kept
+
+    @torch.no_grad()
+    def _observe(self, least):
+        weight = torch.where(self.threshold < 0, 1.0, THRESHOLD_MEMORY)
+        self.threshold.lerp_(least.to(self.threshold), weight.to(self.threshold))
+
+
+class BatchTopK(Penalty):
+    """Active latents as many as k for each sample on average, more where samples need more.
+
+    In training the largest pre-activations of a batch are kept, k times its size of them.
+    Afterwards each sample is coded by itself: pre-activations over one threshold are kept, the
+    running mean of the smallest that training kept.
+
+    Parameters
+    ----------
+    k : int, default=32
+        Mean number of active latents. A k above the number of latents is clipped to it.
+
+    See Also
+    --------
+    TopK : The same number for every sample.
+
+    References
+    ----------
+    B. Bussmann, P. Leask and N. Nanda, "BatchTopK sparse autoencoders", 2024, arXiv:2412.06410.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.penalties import BatchTopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=BatchTopK(8), random_state=0).fit(X)
+    >>> round(float((sae.transform(X) > 0).sum(axis=1).mean()))
+    8
+    """
+
+    revival = "auxiliary"
+
+    _parameter_constraints = {"k": [AT_LEAST_ONE]}
+
+    def __init__(self, k=32):
+        self.k = k
+
+    def build(self, n_components, *, unit, positive):
+        """Make the map from pre-activations to codes."""
+        return KeepBatchTop(min(self.k, n_components), positive)

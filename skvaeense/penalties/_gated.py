@@ -1,0 +1,85 @@
+"""A gate that chooses latents, apart from their magnitudes."""
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from skvaeense.penalties._base import Penalty
+from skvaeense.utils._validation import NON_NEGATIVE
+
+
+class GatedReLU(nn.Module):
+    """Let ``relu(exp(r) h + c)`` pass where h is positive, with r and c for each latent."""
+
+    def __init__(self, n_components):
+        super().__init__()
+        self.log_gain = nn.Parameter(torch.zeros(n_components))
+        self.bias = nn.Parameter(torch.zeros(n_components))
+
+    def forward(self, preactivation):
+        magnitude = torch.relu(torch.addcmul(self.bias, self.log_gain.exp(), preactivation))
+        return magnitude * (preactivation > 0)
+
+
+class Gated(Penalty):
+    """Gate that chooses latents by L1, and magnitudes that are not shrunk.
+
+    The pre-activation h opens the gate where it is positive; the code is
+    ``z_j = relu(exp(r_j) h_j + c_j)`` there, with learned r and c, and 0 elsewhere. For a sample x
+    with reconstruction f(z), where the training samples have the mean squared norm v once
+    centred, training minimises the mean of ::
+
+        ||x - f(z)||^2 / v + alpha * sum_j relu(h_j) / sqrt(v) + ||x - f(relu(h))||^2 / v
+
+    where the last term trains h, and leaves the decoder as it is.
+
+    Parameters
+    ----------
+    alpha : float, default=0.1
+        The price, in fractions of the samples' norm.
+
+    See Also
+    --------
+    L1 : Without the gate.
+
+    Notes
+    -----
+    Codes are not negative: an estimator with ``positive_code=False`` refuses this penalty.
+
+    References
+    ----------
+    S. Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders",
+    2024, arXiv:2404.16014.
+
+    Examples
+    --------
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.penalties import Gated
+    >>> SparseAutoencoder(penalty=Gated(0.2)).get_params()["penalty__alpha"]
+    0.2
+    """
+
+    _parameter_constraints = {"alpha": [NON_NEGATIVE]}
+
+    def __init__(self, alpha=0.1):
+        self.alpha = alpha
+
+    def build(self, n_components, *, unit, positive):
+        """Make the map from pre-activations to codes."""
+        if not positive:
+            raise ValueError(
+                "The gated penalty has no codes of both signs: a gate opens on one side. Set "
+                "positive_code=True, or another penalty."
+            )
+        return GatedReLU(n_components)
+
+    def cost(self, coding):
+        """Return the sum of the open gates' pre-activations of each sample."""
+        return coding.preactivation.relu().sum(dim=1) / coding.unit
+
+    def auxiliary_error(self, module, x, coding):
+        """Return the squared error of the gate's own reconstruction, with a frozen decoder."""
+        frozen = {name: value.detach() for name, value in module.decoder.named_parameters()}
+        gate = coding.preactivation.relu()
+        reconstruction = functional_call(module.decoder, frozen, (gate,))
+        return (x - reconstruction).square().sum(dim=1)

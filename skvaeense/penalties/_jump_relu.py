@@ -1,0 +1,126 @@
+"""A learned threshold for each latent, and a price for being over it."""
+
+import torch
+
+from skvaeense.penalties._base import LearnedThreshold, Penalty
+from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
+
+
+class _Step(torch.autograd.Function):
+    """``size > threshold`` as 0 or 1; the threshold's derivative is that of a box of some width."""
+
+    @staticmethod
+    def forward(ctx, size, threshold, bandwidth):
+        ctx.save_for_backward(size, threshold)
+        ctx.bandwidth = bandwidth
+        return (size > threshold).to(size.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        size, threshold = ctx.saved_tensors
+        near = (size - threshold).abs() < 0.5 * ctx.bandwidth
+        return None, -(gradient * near).sum(dim=0) / ctx.bandwidth, None
+
+
+class HardThreshold(LearnedThreshold):
+    """Keep entries over a learned threshold as they are.
+
+    The jump has no useful derivative in the threshold; a straight-through estimate takes its
+    place: the mean slope over a box of width `bandwidth` around the threshold.
+    """
+
+    def __init__(self, n_components, start, bandwidth, positive):
+        super().__init__(n_components, start)
+        self.bandwidth = bandwidth
+        self.positive = positive
+
+    def forward(self, preactivation):
+        # The value at the jump is what the step's derivative is multiplied by.
+        return preactivation * self.is_over(preactivation)
+
+    def is_over(self, preactivation):
+        """Return 1 for entries over the threshold, else 0."""
+        size = preactivation if self.positive else preactivation.abs()
+        return _Step.apply(size, self.threshold, self.bandwidth)
+
+
+class JumpReLU(Penalty):
+    """Learned threshold for each latent, and a price on the number of active latents.
+
+    The code is ``z_j = h_j`` where the pre-activation h_j is over the threshold t_j, and 0
+    elsewhere. For a sample x with reconstruction f(z), where the training samples have the
+    mean squared norm v once centred, training minimises the mean of ::
+
+        ||x - f(z)||^2 / v + alpha * sum_j [z_j != 0]                 loss="l0"
+        ||x - f(z)||^2 / v + alpha * sum_j tanh(|z_j| / (s sqrt(v)))   loss="tanh"
+
+    Parameters
+    ----------
+    alpha : float, default=0.005
+        The price of an active latent, as a fraction of the variance.
+
+    loss : {"l0", "tanh"}, default="l0"
+        What is priced: the count, whose derivative reaches the thresholds only, or a smooth
+        stand-in that reaches the encoder too.
+
+    bandwidth : float, default=0.05
+        Width of the box, in fractions of the samples' norm, in which pre-activations move the
+        threshold.
+
+    threshold : float, default=0.02
+        First value of the thresholds, in fractions of the samples' norm.
+
+    tanh_scale : float, default=0.1
+        The s above.
+
+    See Also
+    --------
+    BatchTopK : One threshold for all latents, and the count fixed.
+
+    Notes
+    -----
+    Keeping entries over sqrt(2 a) is the proximal operator of the count,
+    ``argmin_z (z - h)^2 / 2 + a [z != 0]``.
+
+    References
+    ----------
+    S. Rajamanoharan et al., "Jumping ahead: improving reconstruction fidelity with JumpReLU
+    sparse autoencoders", 2024, arXiv:2407.14435.
+
+    T. Conerly et al., "Dictionary learning optimization techniques", Transformer Circuits
+    Thread, 2025, for the tanh.
+
+    Examples
+    --------
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.penalties import JumpReLU
+    >>> SparseAutoencoder(penalty=JumpReLU(0.01)).get_params()["penalty__loss"]
+    'l0'
+    """
+
+    _parameter_constraints = {
+        "alpha": [NON_NEGATIVE],
+        "loss": [StrOptions({"l0", "tanh"})],
+        "bandwidth": [POSITIVE],
+        "threshold": [POSITIVE],
+        "tanh_scale": [POSITIVE],
+    }
+
+    def __init__(
+        self, alpha=0.005, *, loss="l0", bandwidth=0.05, threshold=0.02, tanh_scale=0.1
+    ):
+        self.alpha = alpha
+        self.loss = loss
+        self.bandwidth = bandwidth
+        self.threshold = threshold
+        self.tanh_scale = tanh_scale
+
+    def build(self, n_components, *, unit, positive):
+        """Make the map from pre-activations to codes."""
+        return HardThreshold(n_components, self.threshold * unit, self.bandwidth * unit, positive)
+
+    def cost(self, coding):
+        """Return the number of active latents of each sample, or its smooth stand-in."""
+        if self.loss == "l0":
+            return coding.activation.is_over(coding.preactivation).sum(dim=1)
+        return torch.tanh(coding.code.abs() / (self.tanh_scale * coding.unit)).sum(dim=1)

@@ -1,0 +1,79 @@
+"""The sum of absolute values."""
+
+import torch
+from torch import nn
+
+from skvaeense.penalties._base import LearnedThreshold, Penalty
+from skvaeense.utils._validation import NON_NEGATIVE
+
+# First threshold of signed codes, in units of the samples' norm.
+START_THRESHOLD = 0.01
+
+
+class SoftThreshold(LearnedThreshold):
+    """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
+
+    def forward(self, preactivation):
+        shrunk = torch.relu(preactivation.abs() - self.threshold)
+        return preactivation.sign() * shrunk
+
+
+def build_shrinkage(n_components, *, unit, positive):
+    """Return ReLU, whose threshold is the encoder's bias, or a soft threshold for both signs."""
+    return nn.ReLU() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
+
+
+class L1(Penalty):
+    """Price on the sum of absolute values.
+
+    For a sample x with code z and reconstruction f(z), where the training samples have the mean
+    squared norm v once centred, training minimises the mean of ::
+
+        ||x - f(z)||^2 / v + alpha * sum_j |z_j| / sqrt(v)
+
+    With decoder columns of norm 1, a latent pays for itself where it explains more than alpha
+    times the typical norm of a sample. Codes of active latents are shrunk too, which costs
+    accuracy: see `metrics.shrinkage`.
+
+    Parameters
+    ----------
+    alpha : float, default=0.1
+        The price, in fractions of the samples' norm. Any number of features and any units need
+        about the same.
+
+    See Also
+    --------
+    Log : Shrinks large codes less.
+    Gated : Shrinks only the choice of the latents.
+
+    Notes
+    -----
+    Codes are ``relu(h)``, or soft thresholds of h where codes of both signs are allowed. Both
+    are the proximal operator of the absolute value, ``argmin_z (z - h)^2 / 2 + t |z|``, with
+    a learned t for each latent (the encoder's bias in the case of ReLU).
+
+    References
+    ----------
+    T. Bricken et al., "Towards monosemanticity: decomposing language models with dictionary
+    learning", Transformer Circuits Thread, 2023.
+
+    Examples
+    --------
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.penalties import L1
+    >>> SparseAutoencoder(penalty=L1(0.2)).get_params()["penalty__alpha"]
+    0.2
+    """
+
+    _parameter_constraints = {"alpha": [NON_NEGATIVE]}
+
+    def __init__(self, alpha=0.1):
+        self.alpha = alpha
+
+    def build(self, n_components, *, unit, positive):
+        """Make the map from pre-activations to codes."""
+        return build_shrinkage(n_components, unit=unit, positive=positive)
+
+    def cost(self, coding):
+        """Return the sum of absolute values of each sample."""
+        return coding.code.abs().sum(dim=1) / coding.unit

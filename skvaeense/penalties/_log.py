@@ -1,0 +1,59 @@
+"""The sum of logarithms."""
+
+import torch
+
+from skvaeense.penalties._base import Penalty
+from skvaeense.penalties._l1 import build_shrinkage
+from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE
+
+
+class Log(Penalty):
+    """Price on the sum of logarithms, nearer to counting than L1.
+
+    For a sample x with code z and reconstruction f(z), where the training samples have the mean
+    squared norm v once centred, training minimises the mean of ::
+
+        ||x - f(z)||^2 / v + alpha * sum_j log(1 + |z_j| / (eps sqrt(v)))
+
+    This is ``sum_j log(|z_j| + eps)`` in units of the samples' norm, less what a code of 0 costs.
+    The price of a little more is ``alpha / (|z_j| + eps)``: large codes are hardly shrunk.
+
+    Parameters
+    ----------
+    alpha : float, default=0.01
+        The price.
+
+    eps : float, default=0.1
+        Codes far below it, in fractions of the samples' norm, are priced as by L1, with
+        ``alpha / eps``. The smaller, the more local minima.
+
+    See Also
+    --------
+    L1 : The same price for every further unit.
+
+    References
+    ----------
+    E. J. Candès, M. B. Wakin and S. P. Boyd, "Enhancing sparsity by reweighted l1
+    minimization", Journal of Fourier Analysis and Applications 14, 2008.
+
+    Examples
+    --------
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.penalties import Log
+    >>> SparseAutoencoder(penalty=Log(alpha=0.02)).get_params()["penalty__eps"]
+    0.1
+    """
+
+    _parameter_constraints = {"alpha": [NON_NEGATIVE], "eps": [POSITIVE]}
+
+    def __init__(self, alpha=0.01, eps=0.1):
+        self.alpha = alpha
+        self.eps = eps
+
+    def build(self, n_components, *, unit, positive):
+        """Make the map from pre-activations to codes."""
+        return build_shrinkage(n_components, unit=unit, positive=positive)
+
+    def cost(self, coding):
+        """Return the sum of logarithms of each sample."""
+        return torch.log1p(coding.code.abs() / (self.eps * coding.unit)).sum(dim=1)

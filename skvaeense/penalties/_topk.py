@@ -1,0 +1,72 @@
+"""The k largest of each sample."""
+
+import torch
+from torch import nn
+
+from skvaeense.penalties._base import Penalty
+from skvaeense.utils._validation import AT_LEAST_ONE
+
+
+class KeepTop(nn.Module):
+    """Keep the k largest entries of each sample, or the k largest in magnitude."""
+
+    def __init__(self, k, positive):
+        super().__init__()
+        self.k = k
+        self.positive = positive
+
+    def forward(self, preactivation):
+        if self.positive:
+            values, kept = preactivation.topk(self.k, dim=1, sorted=False)
+            values = values.relu()
+        else:
+            _, kept = preactivation.abs().topk(self.k, dim=1, sorted=False)
+            values = preactivation.gather(1, kept)
+        return torch.zeros_like(preactivation).scatter(1, kept, values)
+
+
+class TopK(Penalty):
+    """At most k active latents for each sample: those of largest pre-activation.
+
+    Training minimises the squared error alone. A sample has fewer than k active latents where
+    fewer pre-activations are positive.
+
+    Parameters
+    ----------
+    k : int, default=32
+        Number of active latents. A k above the number of latents is clipped to it.
+
+    See Also
+    --------
+    BatchTopK : k on average, more for samples that need more.
+
+    Notes
+    -----
+    Keeping the k largest is the projection on codes with k entries, ``argmin ||z - h||^2``. Latents
+    that are dead are trained to reconstruct what the others leave, by an auxiliary loss [1]_.
+
+    References
+    ----------
+    .. [1] L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> int((sae.transform(X) > 0).sum(axis=1).max())
+    8
+    """
+
+    revival = "auxiliary"
+
+    _parameter_constraints = {"k": [AT_LEAST_ONE]}
+
+    def __init__(self, k=32):
+        self.k = k
+
+    def build(self, n_components, *, unit, positive):
+        """Make the map from pre-activations to codes."""
+        return KeepTop(min(self.k, n_components), positive)
