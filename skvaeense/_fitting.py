@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
@@ -109,6 +111,10 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     @abstractmethod
     def _outcome(self, run, held_out, scaling):
         """Return the fitted attributes of this kind of autoencoder as a dict."""
+
+    @abstractmethod
+    def _failure_signs(self, module, held_out):
+        """Return a message for each sign of failure that held-out samples show."""
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -346,6 +352,13 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
 
     def _warn_of_failure(self, held_out):
         """Warn if held-out samples show a sign of failure."""
+        if not bool((held_out != held_out[0]).any()):
+            return  # Samples that are all the same have no latent to find.
+        module = self._place(copy.deepcopy(self.module_))
+        with torch.no_grad():
+            messages = self._failure_signs(module, held_out)
+        for message in messages:
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
 
 
 def _diverged(subject):

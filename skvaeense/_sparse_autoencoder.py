@@ -1,11 +1,8 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
-import copy
 import math
-import warnings
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import penalties
 from skvaeense._base import BaseAutoencoder
@@ -287,20 +284,15 @@ class SparseAutoencoder(BaseAutoencoder):
             outcome["alpha_"] = float(run.objective.price.alpha)
         return outcome
 
-    def _warn_of_failure(self, held_out):
-        if not bool((held_out != held_out[0]).any()):
-            return  # Samples that are all the same have no latent to find.
-        module = self._place(copy.deepcopy(self.module_))
-        with torch.no_grad():
-            active = self._active(module, held_out)
+    def _failure_signs(self, module, held_out):
+        active = self._active(module, held_out)
         findings = SparseFindings(
             active=active.cpu().numpy(),
             dead_fraction=self.dead_fraction_,
             target_l0=self.target_l0,
             has_price=hasattr(self, "alpha_"),
         )
-        for message in sparse_failure_signs(findings):
-            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+        return sparse_failure_signs(findings)
 
     # --- coding -------------------------------------------------------------------------------
 

@@ -1,12 +1,9 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
-import copy
 import math
-import warnings
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -304,14 +301,10 @@ class VAEenseTransformer(BaseAutoencoder):
             "_deviations_": torch.exp(0.5 * log_variance).cpu().numpy(),
         }
 
-    def _warn_of_failure(self, held_out):
-        if not bool((held_out != held_out[0]).any()):
-            return  # Samples that are all the same have no latent to find.
-        module = self._place(copy.deepcopy(self.module_))
-        with torch.no_grad():
-            code, log_variance = self._code(module, held_out)
-            residual = held_out - module.decode(code)
-            active = self._mask(module, code, log_variance)
+    def _failure_signs(self, module, held_out):
+        code, log_variance = self._code(module, held_out)
+        residual = held_out - module.decode(code)
+        active = self._mask(module, code, log_variance)
         findings = Findings(
             active=active.cpu().numpy(),
             deviation=torch.exp(0.5 * log_variance).cpu().numpy(),
@@ -320,8 +313,7 @@ class VAEenseTransformer(BaseAutoencoder):
             gated=self.gated,
             linear_decoder=module.has_linear_decoder,
         )
-        for message in failure_signs(findings):
-            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+        return failure_signs(findings)
 
     def _objective(self):
         return ELBO(NoiseVariance(1.0, floor=1.0, learned=False), gated=self.gated)

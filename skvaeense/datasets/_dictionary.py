@@ -21,6 +21,8 @@ def make_sparse_dictionary(
     n_active=4,
     n_features=40,
     noise=0.0,
+    signed=True,
+    return_atoms=False,
     random_state=None,
 ):
     """Draw samples that are sparse combinations of the atoms of a random dictionary.
@@ -40,6 +42,10 @@ def make_sparse_dictionary(
         Standard deviation of the Gaussian noise added in every ambient direction, as a
         fraction of the root mean square (over samples and features) of the noiseless
         data around its mean.
+    signed : bool, default=True
+        Whether coefficients have either sign. False takes their absolute values.
+    return_atoms : bool, default=False
+        Whether to return the atoms too.
     random_state : int, RandomState instance or None, default=None
         Seed or generator of the atoms, the samples, their order and the noise. Pass an
         int for a reproducible result.
@@ -52,6 +58,8 @@ def make_sparse_dictionary(
         Index into `n_active` of the count that each sample was drawn with; 0 for an int.
     dimension : ndarray of int of shape (n_samples,)
         Number of atoms in each sample, which is the dimension of the subspace it lies in.
+    atoms : ndarray of shape (n_atoms, n_features)
+        The atoms, of norm 1. Only if `return_atoms`.
 
     Raises
     ------
@@ -64,7 +72,8 @@ def make_sparse_dictionary(
     -----
     A sample is ``x = sum_{j in S} c_j a_j``. The atoms a_j are uniform on the unit sphere
     of R^n_features, the support S is a uniformly random subset of the atoms, drawn anew
-    for each sample, and the coefficients c_j are N(0, 1). So the samples lie on a union of
+    for each sample, and the coefficients c_j are N(0, 1), or the absolute values of
+    such. So the samples lie on a union of
     ``binom(n_atoms, n_active)`` subspaces that share atoms; `manifold` tells the counts
     apart and not these subspaces.
 
@@ -102,11 +111,13 @@ def make_sparse_dictionary(
     atoms = rng.standard_normal((n_atoms, n_features))
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     counts = _split_evenly(n_samples, len(n_active))
-    parts = [
-        _draw_codes(count, n_nonzero, n_atoms, rng) @ atoms
+    codes = [
+        _draw_codes(count, n_nonzero, n_atoms, rng)
         for count, n_nonzero in zip(counts, n_active, strict=True)
     ]
-    return _assemble(parts, n_active, noise=noise, rng=rng)
+    parts = [(c if signed else np.abs(c)) @ atoms for c in codes]
+    samples = _assemble(parts, n_active, noise=noise, rng=rng)
+    return (*samples, atoms) if return_atoms else samples
 
 
 def _draw_codes(n_samples, n_nonzero, n_atoms, rng):

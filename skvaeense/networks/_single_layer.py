@@ -50,6 +50,4 @@ class SingleLayer(Network):
             decoder.weight /= decoder.weight.norm(dim=0)
             if self.tied_init:
                 heads[0].weight.copy_(decoder.weight.T)
-        return Autoencoder(
-            nn.Identity(), heads, None, decoder, subtract_bias=self.subtract_bias
-        )
+        return Autoencoder(nn.Identity(), heads, None, decoder, subtract_bias=self.subtract_bias)

@@ -7,7 +7,6 @@ import torch
 
 from skvaeense.objectives._base import BatchLoss, Objective
 from skvaeense.objectives._dead_latents import DeadLatents
-from skvaeense.objectives._price import Price
 
 # Weight of the auxiliary loss, which trains dead latents on what the others leave.
 AUXILIARY_WEIGHT = 1 / 32

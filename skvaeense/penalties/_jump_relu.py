@@ -106,9 +106,7 @@ class JumpReLU(Penalty):
         "tanh_scale": [POSITIVE],
     }
 
-    def __init__(
-        self, alpha=0.005, *, loss="l0", bandwidth=0.05, threshold=0.02, tanh_scale=0.1
-    ):
+    def __init__(self, alpha=0.005, *, loss="l0", bandwidth=0.05, threshold=0.02, tanh_scale=0.1):
         self.alpha = alpha
         self.loss = loss
         self.bandwidth = bandwidth

@@ -17,7 +17,7 @@ class Distance(Objective):
     """Squared distance of the batch from a weight; notes what it is called with."""
 
     n_heads = 1
-    noise_variance = 1.0
+    trade_off = 1.0
 
     def __init__(self):
         self.progress, self.batches = [], []
@@ -78,7 +78,7 @@ def test_each_epoch_yields_its_means():
         expected = sum(float(batch.square().sum(dim=1).mean()) for batch in batches) / 2
         assert loss.error == pytest.approx(expected)
         assert loss.cost == 2
-        assert loss.noise_variance == 1.0
+        assert loss.trade_off == 1.0
 
 
 def test_batches_are_disjoint_rows_in_a_new_order():
