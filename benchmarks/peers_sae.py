@@ -31,10 +31,9 @@ METHODS = ("l1", "l1_april", "topk", "batchtopk", "jumprelu", "gated")
 def schedule(method, n_steps):
     """Return the trainer's arguments that are lengths in steps, fitted to a run of `n_steps`.
 
-    The package's defaults are made for runs of 100,000 steps and more: 1,000 steps to warm up the
-    learning rate, 2,000 for the penalty, no decay. The first two are kept unless they exceed a
-    twentieth and a fifth of the run, and the learning rate decays to 0 over the last fifth, as in
-    the package's own demonstration: all of these lower the FVU.
+    The package's defaults suit runs of 100,000 steps and more: 1,000 steps to warm up the learning
+    rate, 2,000 for the penalty, no decay. The first two are kept unless they exceed a twentieth and
+    a fifth of the run, and the learning rate decays to 0 over the last fifth.
     """
     lengths = {"warmup_steps": min(1000, n_steps // 20), "decay_start": n_steps * 4 // 5}
     if method in ("topk", "batchtopk"):

@@ -2,8 +2,6 @@
 
 import math
 
-import torch
-
 from skvaeense import penalties
 from skvaeense._base import BaseAutoencoder
 from skvaeense._training._defaults import SETTLING, SPARSE_STEPS, n_epochs
@@ -61,7 +59,7 @@ class SparseAutoencoder(BaseAutoencoder):
         the scaled samples; a number is the factor of the decoder's squared weights in the loss.
         "auto" means "unit_norm" for a linear decoder and 1e-4 for another.
 
-    learning_rate_init : float, default=0.004
+    learning_rate_init : float, default=0.008
         Learning rate, until it falls to nothing over the last 30 % of the training.
 
     batch_size : "auto" or int, default="auto"
@@ -173,7 +171,7 @@ class SparseAutoencoder(BaseAutoencoder):
         network="single_layer",
         positive_code=True,
         decoder_penalty="auto",
-        learning_rate_init=0.004,
+        learning_rate_init=0.008,
         batch_size="auto",
         max_iter="auto",
         tol=1e-5,
@@ -242,6 +240,11 @@ class SparseAutoencoder(BaseAutoencoder):
             raise ValueError(
                 f"target_l0={self.target_l0!r} adapts the price alpha, and {penalty!r} has none; "
                 "set its k instead, and leave target_l0=None."
+            )
+        if penalty.alpha == 0:
+            raise ValueError(
+                f"target_l0={self.target_l0!r} adapts the price by factors, so the alpha it starts "
+                f"from must be above 0; got {penalty!r}."
             )
         if self.target_l0 > n_components:
             raise ValueError(

@@ -18,11 +18,16 @@ class DeadLatents:
     n_components : int
         Number of latents.
 
+    activation : torch.nn.Module
+        Its parameters, one row for each latent, go back to their present values where a latent is
+        drawn anew.
+
     device : torch.device
         Where the counts are kept.
     """
 
-    def __init__(self, n_components, device):
+    def __init__(self, n_components, activation, device):
+        self._first = [parameter.detach().clone() for parameter in activation.parameters()]
         self.silent_for = torch.zeros(n_components, dtype=torch.int64, device=device)
         self.mask = torch.zeros(n_components, dtype=torch.bool, device=device)
         self.n_dead = 0
@@ -67,7 +72,8 @@ class DeadLatents:
 
         Samples are drawn with probability proportional to their squared error. The decoder's
         column becomes the sample's residual at norm 1, the encoder's row points at the sample's
-        hidden features, and the optimizer's memory of both is cleared.
+        hidden features, the activation's parameters go back to their first values, and the
+        optimizer's memory of them is cleared.
         """
         dead = torch.nonzero(self.silent_for >= DEAD_AFTER).ravel()
         error = residual.square().sum(dim=1)
@@ -81,15 +87,22 @@ class DeadLatents:
         norm = head.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         head.weight[dead] = RESAMPLED_NORM * norm * hidden
         head.bias[dead] = 0
+        changed = [head.weight, head.bias]
         if module.skip is not None:
             module.skip.weight[dead] = 0
-        for parameter, index in (
-            (head.weight, dead),
-            (head.bias, dead),
-            (decoder.weight, (slice(None), dead)),
-        ):
-            state = optimizer.state.get(parameter, {})
-            for name in ("exp_avg", "exp_avg_sq"):
-                if name in state:
-                    state[name][index] = 0
+            changed.append(module.skip.weight)
+        for parameter, first in zip(module.activation.parameters(), self._first, strict=True):
+            parameter[dead] = first[dead]
+            changed.append(parameter)
+        for parameter in changed:
+            _forget(optimizer, parameter, dead)
+        _forget(optimizer, decoder.weight, (slice(None), dead))
         self.silent_for[dead] = 0
+
+
+def _forget(optimizer, parameter, index):
+    """Clear what Adam remembers of some entries of a parameter."""
+    state = optimizer.state.get(parameter, {})
+    for name in ("exp_avg", "exp_avg_sq"):
+        if name in state:
+            state[name][index] = 0

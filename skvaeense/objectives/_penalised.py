@@ -11,7 +11,7 @@ from skvaeense.objectives._dead_latents import DeadLatents
 # Weight of the auxiliary loss, which trains dead latents on what the others leave.
 AUXILIARY_WEIGHT = 1 / 32
 # When dead latents are drawn anew, as shares of the training.
-RESAMPLE_AT = (0.2, 0.35, 0.5)
+RESAMPLE_AT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 class PenalisedReconstruction(Objective):
@@ -128,7 +128,7 @@ class PenalisedReconstruction(Objective):
         cost = self.penalty.cost(coding).mean()
         code = coding.code.detach()
         if self.dead is None:
-            self.dead = DeadLatents(code.shape[1], code.device)
+            self.dead = DeadLatents(code.shape[1], module.activation, code.device)
         self.dead.observe(code)
         self._last_price = self.price.at(progress)
         self.price.observe(code, progress)

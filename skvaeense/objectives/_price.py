@@ -4,18 +4,17 @@ import torch
 
 # How fast the logarithm of an adapted price follows the logarithm of (active / wanted) per step,
 # and how much of the latter counts at once.
-GAIN = 0.01
+GAIN = 0.03
 MOST_EXCESS = 1.0
 
 
 class Price:
     """Hold the factor alpha of a penalty, raise it from 0 at first, and adapt it if asked to.
 
-    A target for the mean number of active latents makes the price follow::
+    A target for the mean number of active latents makes the price follow, at every step after the
+    rise, with the L0 of the batch::
 
         log alpha <- log alpha + GAIN * clip(log(L0 / target), -1, 1)
-
-    at every step, with L0 that of the batch.
 
     Parameters
     ----------

@@ -31,9 +31,9 @@ class L1(Penalty):
 
         ||x - f(z)||^2 / v + alpha * sum_j |z_j| / sqrt(v)
 
-    With decoder columns of norm 1, a latent pays for itself where it explains more than alpha
-    times the typical norm of a sample. Codes of active latents are shrunk too, which costs
-    accuracy: see `metrics.shrinkage`.
+    With decoder columns of norm 1, a latent pays for itself where its code is over alpha / 2
+    times the typical norm of a sample. Codes of active latents are shrunk by as much, which
+    costs accuracy: see `metrics.shrinkage`.
 
     Parameters
     ----------

@@ -33,8 +33,8 @@ class Log(Penalty):
 
     References
     ----------
-    E. J. Candès, M. B. Wakin and S. P. Boyd, "Enhancing sparsity by reweighted l1
-    minimization", Journal of Fourier Analysis and Applications 14, 2008.
+    E. J. Candès et al., "Enhancing sparsity by reweighted l1 minimization", Journal of Fourier
+    Analysis and Applications 14, 2008.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 class Matryoshka(Penalty):
     """BatchTopK in which the first latents must also reconstruct by themselves.
 
-    Training minimises the mean, over m nested prefixes of the latents, of the squared error of
+    Training minimises the sum, over m nested prefixes of the latents, of the squared error of
     the reconstruction from that prefix alone. The prefixes are the first 1/2^(m-1), ..., 1/2
     and all of the latents. General features then come first, and are not split up among special
     ones.

@@ -7,7 +7,12 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEenseTransformer
-from skvaeense._training._diagnosis import Findings, failure_signs
+from skvaeense._training._diagnosis import (
+    Findings,
+    SparseFindings,
+    failure_signs,
+    sparse_failure_signs,
+)
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
 
@@ -102,6 +107,77 @@ def test_one_message_at_a_time():
     """A collapse has several signs; the most telling one is named."""
     findings = make_findings(False, unexplained=1.0, linear_decoder=False)
     assert len(failure_signs(findings)) == 1
+
+
+# --- sparse autoencoders --------------------------------------------------------------------
+
+
+def make_sparse_findings(n_active, **changes):
+    """Return the findings of a good fit with so many active latents, but for the changes."""
+    active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
+    order = np.random.default_rng(0).permuted(
+        np.tile(np.arange(N_COMPONENTS), (N_SAMPLES, 1)), axis=1
+    )
+    np.put_along_axis(active, order[:, :n_active], True, axis=1)
+    facts = {"dead_fraction": 0.0, "target_l0": None, "has_price": True}
+    return SparseFindings(active=active, **(facts | changes))
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        make_sparse_findings(3),
+        make_sparse_findings(6),
+        make_sparse_findings(3, target_l0=3),
+        make_sparse_findings(10, target_l0=9.5),
+        make_sparse_findings(10, target_l0=10.5),
+        make_sparse_findings(12, has_price=False),
+        make_sparse_findings(3, dead_fraction=0.5),
+    ],
+    ids=["sparse", "half", "on target", "little over", "little under", "k was set", "some dead"],
+)
+def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
+    assert sparse_failure_signs(findings) == []
+
+
+@pytest.mark.parametrize(
+    ("findings", "sign", "cure"),
+    [
+        (make_sparse_findings(0), "No latent is active", "Lower the penalty's alpha"),
+        (
+            make_sparse_findings(0, has_price=False),
+            "No latent is active",
+            "Lower learning_rate_init",
+        ),
+        (
+            make_sparse_findings(6, target_l0=4),
+            "6.0 latents are active on average where target_l0=4 was",
+            "from a higher alpha",
+        ),
+        (
+            make_sparse_findings(3, target_l0=4),
+            "3.0 latents are active on average where target_l0=4 was",
+            "from a lower alpha",
+        ),
+        (make_sparse_findings(7), "7.0 of 12 latents are active", "Raise the penalty's alpha"),
+        (make_sparse_findings(3, dead_fraction=0.75), "75% of the latents are dead", "Lower"),
+    ],
+    ids=["collapse", "collapse without price", "too many", "too few", "not sparse", "dead"],
+)
+def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
+    (message,) = sparse_failure_signs(findings)
+    assert sign in message
+    assert cure in message
+
+
+def test_signs_of_a_sparse_autoencoder_come_together():
+    messages = sparse_failure_signs(make_sparse_findings(3, target_l0=8, dead_fraction=0.7))
+    assert ["target_l0" in message for message in messages] == [True, False]
+    assert ["dead" in message for message in messages] == [False, True]
+    # But for a collapse, in which all latents are dead and no target is met.
+    findings = make_sparse_findings(0, target_l0=8, dead_fraction=1.0)
+    (message,) = sparse_failure_signs(findings)
+    assert "No latent is active" in message
 
 
 # --- in a real fit --------------------------------------------------------------------------

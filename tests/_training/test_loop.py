@@ -35,6 +35,18 @@ class Point(nn.Module):
         self.weight = nn.Parameter(torch.full((2,), value))
 
 
+class Wide(nn.Module):
+    """Its weight, which `Distance` sees, is made by a layer of many inputs that starts at 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Parameter(torch.zeros(1, 1024))
+
+    @property
+    def weight(self):
+        return self.wide.sum()
+
+
 X = torch.arange(20.0).reshape(10, 2)
 
 
@@ -64,6 +76,18 @@ def test_learning_rate_falls_to_its_floor():
     rate = LearningRate(0.5, floor=0.1)
     assert rate.at(1.0) == pytest.approx(0.05)
     assert rate.at(0.1) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.2])
+def test_learning_rate_rests_until_it_is_told_to_fall(floor):
+    rate = LearningRate(0.5, floor=floor, warmup=0.1, hold=0.6)
+    assert rate.at(0.0) == pytest.approx(0.04 * 0.5)
+    assert [rate.at(p) for p in (0.1, 0.3, 0.599, 0.6)] == pytest.approx([0.5] * 4)
+    # The cosine's shares of the way at a quarter, half and three quarters of what is left.
+    for p, share in [(0.7, 0.5 + 0.5**1.5), (0.8, 0.5), (0.9, 0.5 - 0.5**1.5), (1.0, 0.0)]:
+        assert rate.at(p) == pytest.approx(0.5 * (floor + (1 - floor) * share))
+    values = [rate.at(p / 1000) for p in range(1001)]
+    assert max(abs(a - b) for a, b in pairwise(values)) < 0.01
 
 
 # --- loop -----------------------------------------------------------------------------------
@@ -145,6 +169,99 @@ def test_layers_with_many_inputs_take_smaller_steps():
     module = torch.nn.Sequential(torch.nn.Linear(1024, 8), torch.nn.Linear(8, 4))
     factors = [group["factor"] for group in make_optimizer(module).param_groups]
     assert factors == [0.125, 1.0, 1.0, 1.0]
+
+
+def test_all_layers_take_full_steps_if_asked_to():
+    module = torch.nn.Sequential(torch.nn.Linear(1024, 8), torch.nn.Linear(8, 4))
+    groups = make_optimizer(module, full_rate=True).param_groups
+    assert [group["factor"] for group in groups] == [1.0] * 4
+    assert [group["params"][0].shape for group in groups] == [p.shape for p in module.parameters()]
+
+
+@pytest.mark.parametrize(("full_rate", "step"), [(True, 0.1), (False, 0.0125)])
+def test_first_step_is_the_learning_rate_times_its_factor(full_rate, step):
+    """Adam's first step does not depend on the gradient's size."""
+    module = Wide()
+    optimizer = make_optimizer(module, full_rate=full_rate)
+    learning_rate = LearningRate(0.1, warmup=0.0, hold=1.0)
+    settings = {"n_epochs": 1, "batch_size": 10, "learning_rate": learning_rate}
+    run_epochs(Distance(), module, optimizer=optimizer, **settings)
+    torch.testing.assert_close(module.wide.data, torch.full((1, 1024), step))
+
+
+# --- what an objective does before and after a step -----------------------------------------
+
+
+class Watcher(Distance):
+    """Notes the weight and its gradient at each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.events, self.arguments = [], []
+
+    def note(self, name, module):
+        gradient = module.weight.grad
+        gradient = None if gradient is None else gradient.clone()
+        self.events.append((name, module.weight.detach().clone(), gradient))
+
+    def loss(self, module, x, *, progress, generator):
+        self.note("loss", module)
+        return super().loss(module, x, progress=progress, generator=generator)
+
+    def before_step(self, module):
+        self.note("before", module)
+
+    def after_step(self, module, optimizer, *, progress, generator):
+        self.note("after", module)
+        self.arguments.append((optimizer, progress, generator))
+
+
+def test_objective_is_called_before_and_after_each_step():
+    objective, module = Watcher(), Point()
+    generator, optimizer = make_generator(0), make_optimizer(module)
+    settings = {"n_epochs": 2, "batch_size": 4, "learning_rate": LearningRate(0.1)}
+    list(iterate_epochs(module, objective, X, generator=generator, optimizer=optimizer, **settings))
+    names, weights, gradients = zip(*objective.events, strict=True)
+    assert list(names) == ["loss", "before", "after"] * 4
+    for i, batch in enumerate(objective.batches):
+        loss, before, after = weights[3 * i : 3 * i + 3]
+        # Gradients are there, and the weights move between the two calls.
+        torch.testing.assert_close(gradients[3 * i + 1], 2 * (before - batch.mean(dim=0)))
+        assert torch.equal(before, loss)
+        assert (after != before).all()
+        assert i == 3 or torch.equal(weights[3 * i + 3], after)
+    assert [p for _, p, _ in objective.arguments] == objective.progress
+    assert all(o is optimizer and g is generator for o, _, g in objective.arguments)
+
+
+def test_objective_may_change_gradients_before_a_step():
+    class OneWay(Distance):
+        def before_step(self, module):
+            module.weight.grad[1] = 0
+
+    module = Point()
+    run_epochs(OneWay(), module)
+    assert module.weight[0] > 0
+    assert module.weight[1] == 0
+
+
+def test_objective_may_change_weights_after_a_step():
+    class Unit(Distance):
+        @torch.no_grad()
+        def after_step(self, module, optimizer, *, progress, generator):
+            module.weight /= module.weight.norm()
+
+    module = Point()
+    run_epochs(Unit(), module)
+    assert float(module.weight.detach().norm()) == pytest.approx(1)
+
+
+def test_an_objective_need_not_do_either():
+    objective, module = Distance(), Point(1.0)
+    module.weight.grad = torch.ones(2)
+    objective.before_step(module)
+    objective.after_step(module, None, progress=0.5, generator=None)
+    assert module.weight.tolist() == module.weight.grad.tolist() == [1, 1]
 
 
 # --- run ------------------------------------------------------------------------------------

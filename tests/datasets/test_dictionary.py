@@ -65,6 +65,53 @@ def test_all_atoms_may_be_active():
     assert np.linalg.matrix_rank(X) == 4
 
 
+# --- signs and atoms ------------------------------------------------------------------------
+
+DICTIONARY = {"n_atoms": 7, "n_active": (1, 3), "n_features": 12, "random_state": 0}
+
+
+def _codes(signed):
+    """Return the codes of samples that are drawn with the same seed for either `signed`."""
+    X, *_, atoms = make_sparse_dictionary(50, signed=signed, return_atoms=True, **DICTIONARY)
+    return np.linalg.lstsq(atoms.T, X.T, rcond=None)[0].T
+
+
+def test_atoms_are_those_of_the_samples():
+    X, _, dimension, atoms = make_sparse_dictionary(60, return_atoms=True, **DICTIONARY)
+    assert atoms.shape == (7, 12)
+    np.testing.assert_allclose(np.linalg.norm(atoms, axis=1), 1)
+    codes = np.linalg.lstsq(atoms.T, X.T, rcond=None)[0].T
+    np.testing.assert_allclose(codes @ atoms, X, atol=1e-10)
+    np.testing.assert_array_equal(np.count_nonzero(np.abs(codes) > 1e-9, axis=1), dimension)
+    # All atoms are used.
+    assert (np.abs(codes) > 1e-9).any(axis=0).all()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_returning_atoms_does_not_change_the_samples(signed, noise):
+    arguments = DICTIONARY | {"signed": signed, "noise": noise}
+    with_atoms = make_sparse_dictionary(40, return_atoms=True, **arguments)
+    without = make_sparse_dictionary(40, **arguments)
+    assert (len(with_atoms), len(without)) == (4, 3)
+    for one, other in zip(with_atoms[:3], without, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_unsigned_coefficients_are_absolute_values():
+    signed, unsigned = _codes(True), _codes(False)
+    assert (signed < -0.1).any()
+    np.testing.assert_allclose(unsigned, np.abs(signed), atol=1e-10)
+
+
+def test_coefficients_are_signed_by_default():
+    X, *_ = make_sparse_dictionary(40, **DICTIONARY)
+    explicit, *_ = make_sparse_dictionary(40, signed=True, **DICTIONARY)
+    unsigned, *_ = make_sparse_dictionary(40, signed=False, **DICTIONARY)
+    np.testing.assert_array_equal(X, explicit)
+    assert not np.allclose(X, unsigned)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [

@@ -4,7 +4,7 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from skvaeense.networks import MLP, Linear, Network, resolve_network
+from skvaeense.networks import MLP, Linear, Network, SingleLayer, resolve_network
 from skvaeense.networks._layers import default_width
 
 NETWORKS = pytest.mark.parametrize(
@@ -17,6 +17,8 @@ NETWORKS = pytest.mark.parametrize(
         MLP(),
         MLP((7, 6), encoder_layer_sizes=(5,), skip=True),
         MLP((), encoder_layer_sizes=()),
+        SingleLayer(),
+        SingleLayer(tied_init=False, subtract_bias=False),
     ],
     ids=str,
 )
@@ -121,6 +123,54 @@ def test_no_skip(network):
     assert build(network).skip is None
 
 
+SINGLE_LAYERS = pytest.mark.parametrize(
+    "network",
+    [
+        SingleLayer(),
+        SingleLayer(subtract_bias=False),
+        SingleLayer(tied_init=False),
+        SingleLayer(tied_init=False, subtract_bias=False),
+    ],
+    ids=str,
+)
+
+
+@SINGLE_LAYERS
+def test_single_layer_is_linear_both_ways(network):
+    """``A (x - b) + a`` and ``W z + b``."""
+    module, x, code = build(network, n_heads=1), draw(4, 5), draw(4, 3)
+    with torch.no_grad():
+        module.decoder.bias.copy_(draw(5))
+        module.heads[0].bias.copy_(draw(3))
+    (A, a), (W, b) = module.heads[0].parameters(), module.decoder.parameters()
+    expected = (x - b if network.subtract_bias else x) @ A.T + a
+    torch.testing.assert_close(module.encode(x)[0], expected)
+    torch.testing.assert_close(module.decode(code), code @ W.T + b)
+    assert module.has_linear_decoder
+    assert len(list(module.parameters())) == 4
+
+
+@SINGLE_LAYERS
+def test_single_layer_starts_with_columns_of_norm_1(network):
+    module = build(network, n_features=20, n_components=30)
+    torch.testing.assert_close(module.decoder.weight.norm(dim=0), torch.ones(30))
+    torch.testing.assert_close(module.code_scale(), torch.ones(30))
+    assert not module.decoder.bias.any()
+    assert not module.heads[0].bias.any()
+
+
+@SINGLE_LAYERS
+def test_single_layer_may_start_tied(network):
+    module = build(network)
+    (encoder, other), decoder = module.heads, module.decoder
+    assert torch.equal(encoder.weight, decoder.weight.T) == network.tied_init
+    assert not torch.equal(other.weight, decoder.weight.T)
+    # They are trained apart.
+    with torch.no_grad():
+        decoder.weight += 1
+    assert not torch.allclose(encoder.weight, decoder.weight.T)
+
+
 def widths(module):
     return [layer.out_features for layer in module if isinstance(layer, nn.Linear)]
 
@@ -175,7 +225,9 @@ def test_code_scale_is_the_norm_of_the_jacobian(network):
     assert not module.code_scale().requires_grad
 
 
-@pytest.mark.parametrize(("alias", "kind"), [("linear", Linear), ("mlp", MLP)])
+@pytest.mark.parametrize(
+    ("alias", "kind"), [("linear", Linear), ("mlp", MLP), ("single_layer", SingleLayer)]
+)
 def test_alias_means_the_defaults(alias, kind):
     resolved = resolve_network(alias)
     assert type(resolved) is kind

@@ -1,0 +1,108 @@
+"""Gated: a gate that is priced, and magnitudes that are not."""
+
+import numpy as np
+import pytest
+import torch
+
+from skvaeense.networks import MLP, SingleLayer
+from skvaeense.penalties import Gated
+
+N_FEATURES, N_COMPONENTS = 5, 4
+GAIN = np.array([0.3, -0.5, 0.0, 1.0])
+BIAS = np.array([0.2, -0.3, -5.0, 0.0])
+
+
+def make_generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=make_generator(seed), dtype=torch.float64)
+
+
+def build():
+    """Return the activation with a gain and a bias for each latent."""
+    activation = Gated().build(N_COMPONENTS, unit=1.0, positive=True).double()
+    with torch.no_grad():
+        activation.log_gain.copy_(torch.tensor(GAIN))
+        activation.bias.copy_(torch.tensor(BIAS))
+    return activation
+
+
+def make_module(network):
+    module = network.build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=make_generator())
+    module.activation = build()
+    return module.double()
+
+
+def coded(module, x, unit=1.0):
+    (h,) = module.encode(x)
+    return Gated().coding(module.activation, h, unit)
+
+
+def test_code_follows_its_formula():
+    h = draw(20, N_COMPONENTS)
+    code = build()(h).detach()
+    expected = np.maximum(np.exp(GAIN) * h.numpy() + BIAS, 0) * (h.numpy() > 0)
+    np.testing.assert_allclose(code, expected)
+    # A closed gate, and an open one whose magnitude is not positive.
+    assert (code[:, 0][h[:, 0] < 0] == 0).all()
+    assert (h[:, 2] > 0).any()
+    assert (code[:, 2] == 0).all()
+
+
+def test_code_starts_as_relu():
+    h = draw(20, N_COMPONENTS)
+    activation = Gated().build(N_COMPONENTS, unit=3.0, positive=True).double()
+    assert torch.equal(activation(h), h.relu())
+
+
+def test_cost_is_that_of_the_gate():
+    """Not of the magnitudes: they are not shrunk."""
+    h = torch.tensor([[3.0, -4.0, 1.0, 0.0]], dtype=torch.float64).requires_grad_()
+    activation = build()
+    cost = Gated().cost(Gated().coding(activation, h, 2.0))
+    assert cost.tolist() == [2.0]
+    cost.sum().backward()
+    assert h.grad.tolist() == [[0.5, 0, 0.5, 0]]
+    assert [p.grad for p in activation.parameters()] == [None, None]
+
+
+def test_auxiliary_error_is_that_of_the_gates_own_reconstruction():
+    module, x = make_module(SingleLayer()), draw(6, N_FEATURES)
+    coding = coded(module, x)
+    error = Gated().auxiliary_error(module, x, coding).detach()
+    decoder = module.decoder
+    gate = np.maximum(coding.preactivation.detach().numpy(), 0)
+    reconstruction = gate @ decoder.weight.detach().numpy().T + decoder.bias.detach().numpy()
+    np.testing.assert_allclose(error, ((x.numpy() - reconstruction) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    "network", [SingleLayer(subtract_bias=False), MLP((6,))], ids=["linear", "mlp"]
+)
+def test_auxiliary_error_trains_the_encoder_and_leaves_the_decoder(network):
+    module, x = make_module(network), draw(6, N_FEATURES)
+    Gated().auxiliary_error(module, x, coded(module, x)).sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in module.decoder.parameters())
+    assert all(p.grad is None or not p.grad.any() for p in module.activation.parameters())
+    assert module.heads[0].weight.grad.abs().max() > 1e-3
+    assert module.heads[0].bias.grad.abs().max() > 1e-3
+    # The decoder can still be trained by the reconstruction.
+    assert all(p.requires_grad for p in module.decoder.parameters())
+
+
+def test_gate_is_trained_by_the_auxiliary_error_as_by_a_decoder_that_is_given():
+    module, x = make_module(SingleLayer(subtract_bias=False)), draw(6, N_FEATURES)
+    coding = coded(module, x)
+    (slope,) = torch.autograd.grad(
+        Gated().auxiliary_error(module, x, coding).sum(), coding.preactivation
+    )
+    weight, h = module.decoder.weight.detach().numpy(), coding.preactivation.detach().numpy()
+    residual = x.numpy() - np.maximum(h, 0) @ weight.T - module.decoder.bias.detach().numpy()
+    np.testing.assert_allclose(slope, -2 * residual @ weight * (h > 0))
+
+
+def test_no_codes_of_both_signs():
+    with pytest.raises(ValueError, match=r"no codes of both signs.*Set positive_code=True"):
+        Gated().build(N_COMPONENTS, unit=1.0, positive=False)

@@ -1,0 +1,157 @@
+"""JumpReLU: a learned threshold whose derivative is a straight-through estimate."""
+
+import numpy as np
+import pytest
+import torch
+
+from skvaeense.penalties import JumpReLU
+
+SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
+THRESHOLDS = np.array([0.4, 1.0, 1.5])
+BANDWIDTH = 0.3
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def build(thresholds=THRESHOLDS, positive=True, bandwidth=BANDWIDTH):
+    """Return the activation with these thresholds."""
+    penalty = JumpReLU(bandwidth=bandwidth)
+    activation = penalty.build(len(thresholds), unit=1.0, positive=positive).double()
+    with torch.no_grad():
+        activation.log_threshold.copy_(torch.as_tensor(thresholds).log())
+    return activation
+
+
+def threshold_slope(activation):
+    """Return the gradient in the thresholds, from that in their logarithms."""
+    return (activation.log_threshold.grad / activation.threshold.detach()).numpy()
+
+
+def box(u):
+    return (np.abs(u) < 0.5).astype(float)
+
+
+# --- codes ----------------------------------------------------------------------------------
+
+
+def test_code_is_the_preactivation_over_the_threshold():
+    h = torch.tensor([[0.9, 1.1, 3.0, -3.0, 0.0]], dtype=torch.float64)
+    assert build([1.0] * 5)(h).tolist() == [[0, 1.1, 3, 0, 0]]
+    assert build([1.0] * 5, positive=False)(h).tolist() == [[0, 1.1, 3, -3, 0]]
+
+
+def test_each_latent_has_its_threshold():
+    h = torch.full((1, 3), 0.7, dtype=torch.float64)
+    assert build([0.5, 0.8, 0.6])(h).tolist() == [[0.7, 0, 0.7]]
+
+
+@SIGNS
+@pytest.mark.parametrize("price", [0.02, 0.3, 1.0])
+def test_code_is_the_proximal_operator_of_the_count(price, positive):
+    """With the threshold sqrt(2 a); the minimum is searched on a grid that holds 0 and each h."""
+    heights = np.linspace(-2.05, 2.05, 42)
+    grid = np.concatenate([[0.0], heights, np.linspace(-3, 3, 601)])
+    grid = grid[grid >= 0] if positive else grid
+    losses = (grid - heights[:, None]) ** 2 / 2 + price * (grid != 0)
+    activation = build([np.sqrt(2 * price)], positive)
+    code = activation(torch.tensor(heights)[:, None])[:, 0].detach()
+    assert 0 < np.count_nonzero(code) < len(code)
+    np.testing.assert_array_equal(code, grid[losses.argmin(axis=1)])
+
+
+def test_first_thresholds_and_the_box_are_in_units_of_the_samples():
+    activation = JumpReLU(threshold=0.2, bandwidth=0.5).build(3, unit=10.0, positive=True)
+    assert activation.threshold.tolist() == pytest.approx([2.0] * 3)
+    # Within 2.5 of the threshold pre-activations move it, and further off they do not.
+    for distance, moves in [(2.4, True), (2.6, False), (-2.4, True), (-2.6, False)]:
+        activation.zero_grad()
+        activation.is_over(torch.full((1, 3), 2.0 + distance)).sum().backward()
+        assert (activation.log_threshold.grad != 0).tolist() == [moves] * 3
+
+
+# --- derivatives ----------------------------------------------------------------------------
+
+
+@SIGNS
+def test_slope_of_the_code_in_the_threshold(positive):
+    """-(h / eps) K((|h| - t) / eps): the paper has t for h, which is the same but for the box."""
+    activation, h, weight = build(positive=positive), draw(200, 3), draw(200, 3, seed=1)
+    (activation(h) * weight).sum().backward()
+    h, w = h.numpy(), weight.numpy()
+    size = h if positive else np.abs(h)
+    near = box((size - THRESHOLDS) / BANDWIDTH)
+    assert near.sum(axis=0).min() > 3
+    slope = threshold_slope(activation)
+    np.testing.assert_allclose(slope, -(w * h / BANDWIDTH * near).sum(axis=0))
+    paper = -(w * np.sign(h) * THRESHOLDS / BANDWIDTH * near).sum(axis=0)
+    bound = (np.abs(w) * BANDWIDTH / 2 / BANDWIDTH * near).sum(axis=0)
+    assert (np.abs(slope - paper) <= bound).all()
+
+
+@SIGNS
+def test_slope_of_the_count_in_the_threshold(positive):
+    """-(1 / eps) K((|h| - t) / eps), and none in the pre-activation."""
+    penalty, activation = JumpReLU(loss="l0"), build(positive=positive)
+    h, weight = draw(200, 3).requires_grad_(), draw(200, seed=1)
+    (penalty.cost(penalty.coding(activation, h, 1.0)) * weight).sum().backward()
+    size = h.detach().numpy() if positive else np.abs(h.detach().numpy())
+    near = box((size - THRESHOLDS) / BANDWIDTH)
+    expected = -(weight.numpy()[:, None] / BANDWIDTH * near).sum(axis=0)
+    np.testing.assert_allclose(threshold_slope(activation), expected)
+    assert h.grad is None or not h.grad.any()
+
+
+def test_slopes_are_those_of_the_expectations():
+    """With h uniform on [0, 2], E z = (4 - t^2) / 4 and E [z > 0] = (2 - t) / 2."""
+    h = torch.linspace(0, 2, 200_001, dtype=torch.float64)[:, None].expand(-1, 3)
+    activation = build()
+    activation(h).sum(dim=1).mean().backward()
+    np.testing.assert_allclose(threshold_slope(activation), -THRESHOLDS / 2, rtol=1e-3)
+    activation.zero_grad()
+    activation.is_over(h).sum(dim=1).mean().backward()
+    np.testing.assert_allclose(threshold_slope(activation), [-0.5] * 3, rtol=1e-3)
+
+
+@SIGNS
+def test_slope_in_the_preactivation_is_1_over_the_threshold(positive):
+    h, weight = draw(50, 3).requires_grad_(), draw(50, 3, seed=1)
+    code = build(positive=positive)(h)
+    (code * weight).sum().backward()
+    assert torch.equal(h.grad, weight * (code != 0))
+
+
+# --- cost -----------------------------------------------------------------------------------
+
+
+@SIGNS
+def test_count(positive):
+    penalty, activation = JumpReLU(loss="l0"), build(positive=positive)
+    coding = penalty.coding(activation, draw(50, 3), 7.0)
+    assert torch.equal(penalty.cost(coding), (coding.code != 0).sum(dim=1).double())
+    assert 0 < penalty.cost(coding).sum() < 150
+
+
+@SIGNS
+def test_tanh(positive):
+    penalty, activation = JumpReLU(loss="tanh", tanh_scale=0.4), build(positive=positive)
+    h = draw(50, 3).requires_grad_()
+    coding = penalty.coding(activation, h, 2.0)
+    cost = penalty.cost(coding)
+    z = coding.code.detach().numpy()
+    np.testing.assert_allclose(cost.detach(), np.tanh(np.abs(z) / 0.8).sum(axis=1))
+    # It reaches the encoder.
+    cost.sum().backward()
+    slope = np.sign(z) / np.cosh(z / 0.8) ** 2 / 0.8
+    np.testing.assert_allclose(h.grad, slope)
+    # And the thresholds, through the code.
+    near = box((np.abs(h.detach().numpy()) - THRESHOLDS) / BANDWIDTH)
+    expected = -(slope * h.detach().numpy() / BANDWIDTH * near).sum(axis=0)
+    np.testing.assert_allclose(threshold_slope(activation), expected)
+
+
+def test_a_narrow_tanh_is_the_count():
+    smooth, count = JumpReLU(loss="tanh", tanh_scale=1e-3), JumpReLU(loss="l0")
+    coding = smooth.coding(build(), draw(50, 3), 1.0)
+    torch.testing.assert_close(smooth.cost(coding), count.cost(coding))
