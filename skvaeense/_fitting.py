@@ -89,11 +89,11 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         """Return the epochs of each start, 0 if there is but one run, and of the last phase."""
 
     @abstractmethod
-    def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
-        """Yield one Run for each start, with the module at random weights."""
+    def _start_runs(self, shape, n_components, spectrum, scaling, random_state):
+        """Yield one Run for each start, at random weights; shape is that of the training data."""
 
     @abstractmethod
-    def _resumed_run(self, module, generator):
+    def _resumed_run(self, module, generator, n_samples):
         """Return a Run that goes on from the fitted attributes, with this copy of the module."""
 
     @abstractmethod
@@ -251,7 +251,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
                     return
 
         if continues:
-            run = self._continued_run(random_state)
+            run = self._continued_run(len(train), random_state)
         else:
             runs = self._new_runs(train, scaling, random_state)
             if start_epochs:
@@ -296,7 +296,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         """Return the starts for these samples, one after the other."""
         spectrum = Spectrum.of(Z)
         n_components = self.n_components or default_n_components(spectrum)
-        return self._start_runs(Z.shape[1], n_components, spectrum, scaling, random_state)
+        return self._start_runs(Z.shape, n_components, spectrum, scaling, random_state)
 
     def _make_generators(self, random_state):
         """Return a generator on the device for training, and one on the CPU for weights."""
@@ -315,7 +315,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             return copy.deepcopy(self._partial_run_)
         random_state = check_random_state(self.random_state)
         if hasattr(self, "module_"):
-            run = self._continued_run(random_state)
+            run = self._continued_run(len(Z), random_state)
             run.n_steps = self._schedule_steps
         else:
             run = next(iter(self._new_runs(Z, scaling, random_state)))
@@ -324,9 +324,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             run.optimizer = make_optimizer(run.module)
         return run
 
-    def _continued_run(self, random_state):
+    def _continued_run(self, n_samples, random_state):
         generator, _ = self._make_generators(random_state)
-        return self._resumed_run(self._place(copy.deepcopy(self.module_)), generator)
+        return self._resumed_run(self._place(copy.deepcopy(self.module_)), generator, n_samples)
 
     def _attributes(self, run, held_out, scaling):
         """Return all fitted attributes, from a copy of the module on the CPU."""

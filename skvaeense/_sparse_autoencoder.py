@@ -4,7 +4,12 @@ import math
 
 from skvaeense import penalties
 from skvaeense._base import BaseAutoencoder
-from skvaeense._training._defaults import SETTLING, SPARSE_STEPS, n_epochs
+from skvaeense._training._defaults import (
+    SETTLING,
+    SPARSE_STEPS,
+    n_epochs,
+    sparse_learning_rate,
+)
 from skvaeense._training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense._training._loop import LearningRate, make_optimizer
 from skvaeense._training._run import Run
@@ -59,8 +64,10 @@ class SparseAutoencoder(BaseAutoencoder):
         the scaled samples; a number is the factor of the decoder's squared weights in the loss.
         "auto" means "unit_norm" for a linear decoder and 1e-4 for another.
 
-    learning_rate_init : float, default=0.008
-        Learning rate, until it falls to nothing over the last 30 % of the training.
+    learning_rate_init : "auto" or float, default="auto"
+        Learning rate, until it falls to nothing over the last 30 % of the training. "auto" means
+        0.008 for batches of 256 samples, times the root of (batch / 256), and for more than 512
+        latents times the root of (512 / n_components).
 
     batch_size : "auto" or int, default="auto"
         Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
@@ -156,6 +163,7 @@ class SparseAutoencoder(BaseAutoencoder):
         "penalty": [StrOptions(set(penalties.ALIASES)), penalties.Penalty],
         "target_l0": [POSITIVE, None],
         "positive_code": ["boolean"],
+        "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
         "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
         "sparse_output": ["boolean"],
     }
@@ -171,7 +179,7 @@ class SparseAutoencoder(BaseAutoencoder):
         network="single_layer",
         positive_code=True,
         decoder_penalty="auto",
-        learning_rate_init=0.008,
+        learning_rate_init="auto",
         batch_size="auto",
         max_iter="auto",
         tol=1e-5,
@@ -204,7 +212,8 @@ class SparseAutoencoder(BaseAutoencoder):
     def _split_epochs(self, n_samples, batch_size):
         return 0, n_epochs(self.max_iter, n_samples, batch_size)
 
-    def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
+    def _start_runs(self, shape, n_components, spectrum, scaling, random_state):
+        n_samples, n_features = shape
         generator, weights = self._make_generators(random_state)
         network = resolve_network(self.network)
         module = network.build(n_features, n_components, n_heads=1, generator=weights)
@@ -212,14 +221,14 @@ class SparseAutoencoder(BaseAutoencoder):
         module.activation = penalty.build(
             n_components, unit=math.sqrt(n_features), positive=self.positive_code
         )
-        run = self._run(self._place(module), penalty.alpha, generator)
+        run = self._run(self._place(module), penalty.alpha, generator, n_samples)
         run.objective.constrain(run.module)
         yield run
 
-    def _resumed_run(self, module, generator):
-        return self._run(module.train(), getattr(self, "alpha_", None), generator)
+    def _resumed_run(self, module, generator, n_samples):
+        return self._run(module.train(), getattr(self, "alpha_", None), generator, n_samples)
 
-    def _run(self, module, alpha, generator):
+    def _run(self, module, alpha, generator, n_samples):
         """Return a run of this module that starts at the price alpha, if there is one."""
         penalty = penalties.resolve_penalty(self.penalty)
         objective = PenalisedReconstruction(
@@ -228,9 +237,15 @@ class SparseAutoencoder(BaseAutoencoder):
             positive=self.positive_code,
             decay=self._decay(module),
         )
-        learning_rate = LearningRate(self.learning_rate_init, hold=SETTLING)
+        learning_rate = LearningRate(self._peak_rate(module, n_samples), hold=SETTLING)
         optimizer = make_optimizer(module, full_rate=True)
         return Run(module, objective, learning_rate, generator, optimizer=optimizer)
+
+    def _peak_rate(self, module, n_samples):
+        if self.learning_rate_init != "auto":
+            return self.learning_rate_init
+        n_components = module.heads[0].out_features
+        return sparse_learning_rate(self._resolve_batch_size(n_samples), n_components)
 
     def _target(self, penalty, module):
         if self.target_l0 is None:

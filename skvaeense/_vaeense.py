@@ -232,12 +232,12 @@ class VAEenseTransformer(BaseAutoencoder):
     def _split_epochs(self, n_samples, batch_size):
         return split_epochs(self.max_iter, n_samples, batch_size)
 
-    def _start_runs(self, n_features, n_components, spectrum, scaling, random_state):
+    def _start_runs(self, shape, n_components, spectrum, scaling, random_state):
         network = resolve_network(self.network)
         for i in range(self.n_init):
             start = STARTS[i % len(STARTS)]
             generator, weights = self._make_generators(random_state)
-            module = network.build(n_features, n_components, n_heads=2, generator=weights)
+            module = network.build(shape[1], n_components, n_heads=2, generator=weights)
             yield Run(
                 self._place(module),
                 ELBO(self._first_noise(spectrum, scaling, start), gated=self.gated),
@@ -257,7 +257,7 @@ class VAEenseTransformer(BaseAutoencoder):
             level = self.noise_variance / scaling.scale**2
         return start_noise(level, spectrum.mean_eigenvalue, learned=self.learn_noise_variance)
 
-    def _resumed_run(self, module, generator):
+    def _resumed_run(self, module, generator, n_samples):
         run = Run(module, None, None, generator)
         self._begin_final_phase(run, self.noise_variance_ / self.scale_**2, COMMON_NOISE)
         return run

@@ -16,6 +16,9 @@ START_STEPS = 1000
 FINAL_STEPS = 1500
 # Steps of a sparse autoencoder, which has one start.
 SPARSE_STEPS = 3000
+# Their learning rate, and up to how many latents they keep it.
+SPARSE_RATE = 0.008
+FULL_RATE_COMPONENTS = 512
 # Share of the last phase after which it comes to its end, be it early or late: the learning rate
 # falls to nothing, and the noise variance rises to the error.
 SETTLING = 0.7
@@ -114,6 +117,16 @@ def n_epochs(max_iter, n_samples, batch_size):
     if max_iter == "auto":
         return math.ceil(SPARSE_STEPS / max(1, n_samples // batch_size))
     return max_iter
+
+
+def sparse_learning_rate(batch_size, n_components):
+    """Return the learning rate of a sparse autoencoder.
+
+    Gradients of larger batches have less noise, by the root of their size, and Adam can take
+    steps as much larger. More latents than features are in each other's way.
+    """
+    crowding = min(1.0, FULL_RATE_COMPONENTS / n_components)
+    return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding)
 
 
 def n_held_out(n_samples):

@@ -127,14 +127,22 @@ def make_sparse_findings(n_active, **changes):
     "findings",
     [
         make_sparse_findings(3),
-        make_sparse_findings(6),
+        make_sparse_findings(5),
         make_sparse_findings(3, target_l0=3),
         make_sparse_findings(10, target_l0=9.5),
         make_sparse_findings(10, target_l0=10.5),
         make_sparse_findings(12, has_price=False),
         make_sparse_findings(3, dead_fraction=0.5),
     ],
-    ids=["sparse", "half", "on target", "little over", "little under", "k was set", "some dead"],
+    ids=[
+        "sparse",
+        "less than half",
+        "on target",
+        "little over",
+        "little under",
+        "k was set",
+        "some dead",
+    ],
 )
 def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
     assert sparse_failure_signs(findings) == []

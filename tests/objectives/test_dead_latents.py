@@ -6,6 +6,7 @@ from skvaeense._training._loop import make_optimizer
 from skvaeense.networks import Linear, SingleLayer
 from skvaeense.objectives import _dead_latents
 from skvaeense.objectives._dead_latents import LOOK_EVERY, RESAMPLED_NORM, DeadLatents
+from skvaeense.penalties import L1, Gated, JumpReLU
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 8, 6, 10
 DEAD = [1, 4, 9]
@@ -35,9 +36,15 @@ def make_module(network=None, seed=0):
     return module.double()
 
 
-def make_dead(indices=DEAD, n_components=N_COMPONENTS):
+def make_record(n_components, activation=None):
+    """Return a record of nothing yet."""
+    activation = torch.nn.ReLU() if activation is None else activation
+    return DeadLatents(n_components, activation, torch.device("cpu"))
+
+
+def make_dead(indices=DEAD, n_components=N_COMPONENTS, activation=None):
     """Return the record after so many samples that these latents are dead."""
-    dead = DeadLatents(n_components, torch.device("cpu"))
+    dead = make_record(n_components, activation)
     dead.silent_for[indices] = _dead_latents.DEAD_AFTER
     dead.mask[indices] = True
     dead.n_dead = len(indices)
@@ -52,7 +59,7 @@ def code_of(*rows):
 
 
 def test_counts_by_hand():
-    dead = DeadLatents(4, torch.device("cpu"))
+    dead = make_record(4)
     counts = []
     for code in (
         code_of([1, 0, 0, 0], [0, 0, -2, 0]),
@@ -67,7 +74,7 @@ def test_counts_by_hand():
 def test_a_latent_is_dead_after_so_many_samples(monkeypatch):
     monkeypatch.setattr(_dead_latents, "DEAD_AFTER", 6)
     monkeypatch.setattr(_dead_latents, "LOOK_EVERY", 1)
-    dead, numbers = DeadLatents(2, torch.device("cpu")), []
+    dead, numbers = make_record(2), []
     for _ in range(4):
         dead.observe(code_of([1, 0], [1, 0]))
         numbers.append(dead.n_dead)
@@ -81,7 +88,7 @@ def test_a_latent_is_dead_after_so_many_samples(monkeypatch):
 def test_looks_are_rare(monkeypatch):
     """The counts are always right; which are dead is looked up at the first step and so on."""
     monkeypatch.setattr(_dead_latents, "DEAD_AFTER", 2)
-    dead = DeadLatents(2, torch.device("cpu"))
+    dead = make_record(2)
     numbers = []
     for _ in range(2 * LOOK_EVERY + 1):
         dead.observe(code_of([1, 0]))
@@ -96,7 +103,7 @@ def test_looks_are_rare(monkeypatch):
 
 def test_fraction(monkeypatch):
     monkeypatch.setattr(_dead_latents, "DEAD_AFTER", 5)
-    dead = DeadLatents(4, torch.device("cpu"))
+    dead = make_record(4)
     fractions = []
     for code in (
         code_of([1, 1, 0, 0], [1, 0, 0, 0]),  # silent for 0, 0, 2, 2 of 2
@@ -171,14 +178,29 @@ def test_auxiliary_loss_trains_dead_latents_only(network, positive):
 
 # --- resampling -----------------------------------------------------------------------------
 
+# A parameter for each latent, or two; no threshold is so high that a latent gets no gradient.
+ACTIVATIONS = pytest.mark.parametrize(
+    ("penalty", "positive"),
+    [
+        (JumpReLU(threshold=1e-3, bandwidth=9.0), False),
+        (L1(), False),
+        (Gated(), True),
+    ],
+    ids=["jump relu", "signed l1", "gated"],
+)
 
-def make_training(network=None):
+
+def make_training(network=None, penalty=None, positive=True):
     """Return a module and its optimizer after two steps, with samples and their residuals."""
     module, x = make_module(network), 2 + draw(N_SAMPLES, N_FEATURES, seed=1)
+    penalty = L1() if penalty is None else penalty
+    module.activation = penalty.build(N_COMPONENTS, unit=1.0, positive=positive).double()
     optimizer = make_optimizer(module, full_rate=True)
+    # All latents are active for some samples, so that the optimizer remembers all of them.
+    torch.nn.init.ones_(module.heads[0].bias)
     for _ in range(2):
         optimizer.zero_grad()
-        residual = x - module.decode(module.encode(x)[0])
+        residual = x - module.decode(module.activation(module.encode(x)[0]))
         residual.square().mean().backward()
         optimizer.step()
     return module, optimizer, x, residual.detach()
@@ -222,24 +244,39 @@ def test_dead_latents_point_at_samples(network):
 
 
 @NETWORKS
-def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(network):
-    module, optimizer, x, residual = make_training(network)
-    before = snapshot(module, optimizer)
-    make_dead().resample(module, optimizer, x, residual, make_generator())
-    after = snapshot(module, optimizer)
+@ACTIVATIONS
+def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(network, penalty, positive):
+    training = make_training(network, penalty, positive)
+    before = snapshot(*training[:2])
+    make_dead(activation=training[0].activation).resample(*training, make_generator())
+    after = snapshot(*training[:2])
     for name, value in after.items():
-        moment = name.endswith(("exp_avg", "exp_avg_sq"))
-        if name.startswith("decoder.weight"):
-            rows, old = value.T, before[name].T
-        elif name.startswith(("heads", "skip")):
-            rows, old = value, before[name]
-        else:
+        if name.startswith(("body", "decoder.bias")):
             assert torch.equal(value, before[name]), name
             continue
+        columns = name.startswith("decoder.weight")
+        rows, old = (value.T, before[name].T) if columns else (value, before[name])
         assert torch.equal(rows[LIVING], old[LIVING]), name
-        if moment and not name.startswith("skip"):
+        if name.endswith(("exp_avg", "exp_avg_sq")):
             assert (old[DEAD] != 0).any(), name
             assert (rows[DEAD] == 0).all(), name
+
+
+@ACTIVATIONS
+def test_activation_goes_back_to_its_first_values(penalty, positive):
+    """Those that it had when the counting began."""
+    training = make_training(None, penalty, positive)
+    activation = training[0].activation
+    first = [parameter.detach().clone() for parameter in activation.parameters()]
+    dead = make_dead(activation=activation)
+    with torch.no_grad():
+        for parameter in activation.parameters():
+            parameter += torch.arange(1, N_COMPONENTS + 1)
+    dead.resample(*training, make_generator())
+    for parameter, value in zip(activation.parameters(), first, strict=True):
+        assert torch.equal(parameter[DEAD], value[DEAD])
+        moved = value + torch.arange(1, N_COMPONENTS + 1)
+        torch.testing.assert_close(parameter[LIVING], moved[LIVING])
 
 
 def test_an_optimizer_without_memory_is_left_as_it_is():
@@ -272,6 +309,7 @@ def test_samples_are_drawn_by_their_squared_error():
     """Norms of 1 and 2 are drawn 1 : 4."""
     n_dead = 3000
     module = SingleLayer().build(2, n_dead, n_heads=1, generator=make_generator()).double()
+    module.activation = torch.nn.ReLU()
     x, residual = code_of([3, 1], [1, 3]), code_of([1, 0], [0, 2])
     dead = make_dead(list(range(n_dead)), n_dead)
     dead.resample(module, make_optimizer(module), x, residual, make_generator())

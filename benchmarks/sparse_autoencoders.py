@@ -1,0 +1,253 @@
+"""SparseAutoencoder against another package's trainers, and on dictionaries that are known.
+
+    python benchmarks/sparse_autoencoders.py peers --peer-python PYTHON [--data DIR] [--only NAME ...]
+    python benchmarks/sparse_autoencoders.py planted
+
+`peers` needs a Python with dictionary-learning 0.1.0, which may be another environment's, and a
+folder with `mnist.npz` and `lm_activations.npz`, each with `X_train` and `X_test`; or the variable
+SKVAEENSE_DATA. Without the folder MNIST is fetched from OpenML, and the activations are left out.
+Both sides get the same training rows, number of steps and batch size, on one thread. The peer's
+learning rates were the best of a grid, and its prices were set for about 32 active latents, on
+training rows that were held out for that. Ours are the defaults; its price is adapted to the
+peer's number of active latents.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import fetch_openml
+
+from skvaeense import SparseAutoencoder
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.metrics import (
+    dead_fraction,
+    fvu,
+    l0,
+    mean_max_cosine_similarity,
+    shrinkage,
+)
+from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
+
+HERE = Path(__file__).parent
+K, BATCH_SIZE, N_STEPS = 32, 1024, 600
+# The number of active latents of both sides may differ by this share, in so many fits.
+SAME_L0, MAX_FITS = 0.02, 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison, with what was found to suit the peer."""
+
+    data: str
+    n_components: int
+    method: str
+    peer_rate: float
+    peer_alpha: float | None = None
+    n_seeds: int = 5
+
+
+CELLS = {
+    "lm 300 topk": Cell("lm_activations", 300, "topk", 0.016),
+    "lm 300 l1": Cell("lm_activations", 300, "l1", 0.008, 0.0853),
+    "lm 2304 topk": Cell("lm_activations", 2304, "topk", 0.008, n_seeds=3),
+    "lm 2304 l1": Cell("lm_activations", 2304, "l1", 0.008, 0.1, n_seeds=3),
+    "mnist 256 topk": Cell("mnist", 256, "topk", 0.016),
+    "mnist 256 l1": Cell("mnist", 256, "l1", 0.008, 0.0594),
+}
+# Methods on planted dictionaries: 100 atoms in R^40, 5 of them active in each sample.
+PLANTED = {
+    "L1": (L1(), 5),
+    "Log": (Log(), 5),
+    "TopK": (TopK(5), None),
+    "BatchTopK": (BatchTopK(5), None),
+    "JumpReLU": (JumpReLU(), 5),
+    "Gated": (Gated(), 5),
+}
+
+
+def load(name, folder):
+    """Return training and test rows, centred, with a mean squared norm of 1 for training rows."""
+    if folder is not None:
+        with np.load(Path(folder) / f"{name}.npz") as file:
+            train, test = file["X_train"], file["X_test"]
+    elif name == "mnist":
+        X = fetch_openml("mnist_784", as_frame=False).data
+        train, test = X[:60_000], X[60_000:]
+    else:
+        return None
+    train, test = (X.reshape(len(X), -1).astype(np.float32) for X in (train, test))
+    mean = train.mean(axis=0)
+    norm = np.sqrt(np.square(train - mean).sum(axis=1).mean())
+    return (train - mean) / norm, (test - mean) / norm
+
+
+def run_peer(cell, seed, data, python):
+    """Return the numbers of the peer's autoencoder, trained in a process of its own.
+
+    With L1 the peer's encoder has random biases, which kill a third of its latents on rows of
+    norm 1, and none on rows of norm sqrt(d); so it gets those.
+    """
+    unit = np.float32(np.sqrt(data[0].shape[1]) if cell.method == "l1" else 1.0)
+    job = {
+        "package": "dictionary_learning",
+        "method": cell.method,
+        "n_components": cell.n_components,
+        "n_steps": N_STEPS,
+        "batch_size": BATCH_SIZE,
+        "learning_rate": cell.peer_rate,
+        "seed": seed,
+        "k": K,
+        "alpha": None if cell.peer_alpha is None else cell.peer_alpha * float(unit),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        np.savez(folder / "data.npz", X_train=data[0] * unit, X_test=data[1] * unit)
+        (folder / "job.json").write_text(json.dumps(job | {"data": str(folder / "data.npz")}))
+        command = [python, HERE / "peers_sae.py", folder / "job.json", folder / "out.npz"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        with np.load(folder / "out.npz") as out:
+            return {name: float(out[name]) for name in ("fvu", "l0", "dead", "cpu_seconds")}
+
+
+def measure(model, train, test):
+    """Fit a model and return its numbers on test rows."""
+    begin = time.process_time()
+    model.fit(train)
+    seconds = time.process_time() - begin
+    codes = model.transform(test)
+    reconstruction = model.inverse_transform(codes)
+    return {
+        "fvu": fvu(test, reconstruction),
+        "l0": l0(codes),
+        "dead": dead_fraction(codes),
+        "shrinkage": shrinkage(test, reconstruction),
+        "cpu_seconds": seconds,
+    }
+
+
+def run_ours(cell, seed, data, wanted_l0):
+    """Return our numbers at the peer's number of active latents, on test rows."""
+    train, test = data
+    n_held_out = min(len(train) // 10, 2500)
+    parameters = {
+        "n_components": cell.n_components,
+        "batch_size": BATCH_SIZE,
+        "max_iter": round(N_STEPS / ((len(train) - n_held_out) // BATCH_SIZE)),
+        "random_state": seed,
+    }
+    if cell.method == "topk":
+        return measure(SparseAutoencoder(penalty=TopK(K), **parameters), train, test)
+    target = wanted_l0
+    for n_fits in range(1, MAX_FITS + 1):
+        model = SparseAutoencoder(penalty=L1(), target_l0=target, **parameters)
+        result = measure(model, train, test) | {"target_l0": target, "n_fits": n_fits}
+        if abs(result["l0"] / wanted_l0 - 1) <= SAME_L0:
+            break
+        # Test rows have other documents or writers, and a few more or fewer active latents.
+        target *= wanted_l0 / result["l0"]
+    return result
+
+
+def compare(cell, data, python):
+    """Return both sides' numbers for each seed, and the ratio of their FVU."""
+    runs = []
+    for seed in range(cell.n_seeds):
+        peer = run_peer(cell, seed, data, python)
+        ours = run_ours(cell, seed, data, peer["l0"])
+        runs.append({"seed": seed, "ours": ours, "peer": peer})
+    ratios = [run["ours"]["fvu"] / run["peer"]["fvu"] for run in runs]
+    return {
+        "cell": asdict(cell),
+        "ratio_mean": float(np.mean(ratios)),
+        "ratio_worst": float(np.max(ratios)),
+        "runs": runs,
+    }
+
+
+def compare_planted(name, signed, n_seeds):
+    """Return how well atoms are found that are known."""
+    penalty, target_l0 = PLANTED[name]
+    runs = []
+    for seed in range(n_seeds):
+        X, _, _, atoms = make_sparse_dictionary(
+            22_500,
+            n_atoms=100,
+            n_active=5,
+            n_features=40,
+            signed=signed,
+            return_atoms=True,
+            random_state=seed,
+        )
+        model = SparseAutoencoder(
+            100,
+            penalty=penalty,
+            target_l0=target_l0,
+            positive_code=not signed,
+            random_state=seed,
+        )
+        result = measure(model, X[2500:], X[:2500])
+        similarity = mean_max_cosine_similarity(atoms, model.components_)
+        runs.append({"seed": seed, "mmcs": similarity, **result})
+    similarities = [run["mmcs"] for run in runs]
+    return {
+        "mmcs_mean": float(np.mean(similarities)),
+        "mmcs_worst": float(np.min(similarities)),
+        "runs": runs,
+    }
+
+
+def save(path, name, result):
+    """Add a result to a JSON file."""
+    results = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["peers", "planted"])
+    parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--data", default=os.environ.get("SKVAEENSE_DATA"))
+    parser.add_argument("--only", nargs="*", default=list(CELLS))
+    parser.add_argument("--seeds", type=int, default=5, help="for planted dictionaries")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.what == "planted":
+        out = arguments.out or HERE / "results/planted.json"
+        for signed in (False, True):
+            for name in PLANTED:
+                if signed and name == "Gated":
+                    continue  # It has no codes of both signs.
+                result = compare_planted(name, signed, arguments.seeds)
+                label = f"{name}, {'signed' if signed else 'positive'}"
+                save(out, label, result)
+                print(label, f"{result['mmcs_mean']:.3f}, worst {result['mmcs_worst']:.3f}")
+        return
+    out = arguments.out or HERE / "results/sparse_autoencoders.json"
+    for name in arguments.only:
+        cell = CELLS[name]
+        data = load(cell.data, arguments.data)
+        if data is None:
+            print(f"{name}: left out, {cell.data}.npz is not at hand")
+            continue
+        result = compare(cell, data, arguments.peer_python)
+        save(out, name, result)
+        print(
+            f"{name}: FVU over the peer's {result['ratio_mean']:.3f}, "
+            f"worst {result['ratio_worst']:.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,362 @@
+"""Data and parameters at the edge of what a SparseAutoencoder takes, and beyond."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import InvalidParameterError
+
+from skvaeense import SparseAutoencoder
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.networks import SingleLayer
+from skvaeense.penalties import ALIASES, L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
+
+X, _, _ = make_sparse_dictionary(
+    200, n_atoms=8, n_active=2, n_features=6, signed=False, random_state=0
+)
+EVERY = pytest.mark.parametrize("penalty", sorted(ALIASES))
+METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
+NETWORKS = pytest.mark.parametrize("network", ["single_layer", "mlp"])
+
+
+def quick(penalty="l1", **params):
+    settings = {"n_components": 8, "max_iter": 6, "random_state": 0}
+    return SparseAutoencoder(penalty=penalty, **(settings | params))
+
+
+def fit(estimator, X=X, method="fit"):
+    """Fit for too few epochs to learn much, and expect to be told so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return getattr(estimator, method)(X)
+
+
+def with_entry(value, dtype=float):
+    bad = X.astype(dtype)
+    bad[3, 2] = value
+    return bad
+
+
+# --- data that is refused -------------------------------------------------------------------
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (with_entry(np.nan), "NaN"),
+        (with_entry(np.inf), "infinity"),
+        (with_entry(-np.inf, np.float32), "infinity"),
+        (X[:0], "0 sample"),
+        (X[:1], "1 sample"),
+        (X[:, :0], "0 feature"),
+        (X[0], "Expected 2D array"),
+        (X + 1j, "Complex"),
+        (1e200 * X, "beyond the range of float64"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refuses_bad_data(method, bad, message):
+    estimator = quick()
+    with pytest.raises(ValueError, match=message):
+        getattr(estimator, method)(bad)
+    assert not hasattr(estimator, "module_")
+    assert not hasattr(estimator, "n_features_in_")
+
+
+@METHODS
+def test_refuses_sparse_data(method):
+    with pytest.raises(TypeError, match=r"(?i)sparse"):
+        getattr(quick(), method)(sparse.csr_array(X))
+
+
+@pytest.mark.parametrize("bad", [with_entry(np.nan), with_entry(np.inf), X[:, :4], X[0], X[:0]])
+@pytest.mark.parametrize("method", ["transform", "active_dimensions", "score", "score_samples"])
+def test_refuses_bad_data_after_fit(method, bad):
+    with pytest.raises(ValueError, match=r"NaN|infinity|6 features|2D|0 sample"):
+        getattr(fit(quick()), method)(bad)
+
+
+def test_names_the_number_of_features():
+    with pytest.raises(ValueError, match=r"X has 4 features.*expecting 6 features"):
+        fit(quick()).transform(X[:, :4])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 7)), np.zeros((2, 6)), sparse.csr_array((2, 9))])
+def test_refuses_codes_of_another_width(bad):
+    with pytest.raises(ValueError, match=f"X has {bad.shape[1]} columns.*has 8 components"):
+        fit(quick()).inverse_transform(bad)
+
+
+@pytest.mark.parametrize("bad", [np.full((2, 8), np.nan), np.zeros(8), np.zeros((0, 8))])
+def test_refuses_bad_codes(bad):
+    with pytest.raises(ValueError, match=r"NaN|2D|0 sample"):
+        fit(quick()).inverse_transform(bad)
+
+
+@pytest.mark.parametrize("samples", [np.full((50, 6), 3.0), X[:1]], ids=["equal", "one"])
+def test_there_is_nothing_to_score_without_variance(samples):
+    with pytest.raises(ValueError, match=r"X is constant.*no variance to explain"):
+        fit(quick()).score(samples)
+
+
+# --- data that is taken ---------------------------------------------------------------------
+
+
+@EVERY
+@pytest.mark.parametrize("value", [0.0, 3.0, -0.1, 1e100])
+def test_rows_that_are_all_equal(penalty, value):
+    """There is nothing to learn, and nothing to warn of."""
+    equal = np.full((50, 4), value)
+    fitted = quick(penalty).fit(equal)
+    codes = fitted.transform(equal)
+    assert fitted.scale_ == 1.0
+    assert (codes == codes[0]).all()
+    assert_allclose(fitted.inverse_transform(codes), equal, rtol=1e-12, atol=1e-6)
+    assert_allclose(fitted.score_samples(equal), 1, atol=1e-6)
+    assert np.isfinite(fitted.components_).all()
+    assert np.isfinite(fitted.loss_curve_).all()
+
+
+@EVERY
+def test_rows_that_are_all_equal_then_others(penalty):
+    """A stream that begins with no variance can still be learned from."""
+    estimator = quick(penalty).partial_fit(np.full((50, 6), 3.0))
+    for _ in range(3):
+        estimator.partial_fit(X)
+    assert np.isfinite(estimator.score(X))
+
+
+@EVERY
+@pytest.mark.parametrize("samples", [X[:, :1], X[:2], X[:30]], ids=["feature", "two", "few"])
+def test_small_data(penalty, samples):
+    fitted = fit(quick(penalty, batch_size=10**4), samples)
+    assert fitted.transform(samples).shape == (len(samples), 8)
+    assert np.isfinite(fitted.score(samples))
+
+
+@EVERY
+def test_one_component(penalty):
+    assert fit(quick(penalty, n_components=1)).transform(X).shape == (200, 1)
+
+
+@EVERY
+def test_constant_features(penalty):
+    """A constant feature is reproduced, also where it is large."""
+    with_constants = np.column_stack([X, np.full(200, 1e3), np.zeros(200)])
+    fitted = fit(quick(penalty, max_iter=60), with_constants)
+    reconstruction = fitted.inverse_transform(fitted.transform(with_constants))
+    assert_allclose(reconstruction[:, 6], 1e3, rtol=1e-3)
+    assert_allclose(reconstruction[:, 7], 0, atol=0.3)
+
+
+@EVERY
+def test_an_outlier_does_not_break_the_fit(penalty):
+    outlier = X.copy()
+    outlier[0] = 1e6
+    fitted = fit(quick(penalty), outlier)
+    assert np.isfinite(fitted.transform(outlier)).all()
+    assert np.isfinite(fitted.score(outlier))
+
+
+@pytest.mark.parametrize("factor", [1e-100, 1e-10, 1e10, 1e100])
+def test_any_scale_trains_alike(factor):
+    reference, fitted = fit(quick()), fit(quick(), factor * X)
+    same = fitted.active_dimensions(factor * X) == reference.active_dimensions(X)
+    assert same.mean() > 0.99
+    assert fitted.score(factor * X) == pytest.approx(reference.score(X), abs=1e-3)
+
+
+def test_offset_far_from_the_origin():
+    """Subtracting the mean is done in double precision."""
+    moved = fit(quick(), X + 1e6)
+    same = moved.active_dimensions(X + 1e6) == fit(quick()).active_dimensions(X)
+    assert same.mean() > 0.98
+
+
+def test_a_read_only_memmap(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    fitted = fit(quick(), mapped)
+    codes = fitted.transform(mapped)
+    assert_array_equal(codes, fit(quick()).transform(X))
+    codes.setflags(write=False)
+    assert fitted.inverse_transform(codes).shape == X.shape
+    fit(quick(), mapped, "partial_fit")
+
+
+def test_data_is_not_written_to():
+    before, fitted = X.copy(), fit(quick())
+    codes = fitted.transform(X)
+    kept = codes.copy()
+    fitted.inverse_transform(codes)
+    fitted.score(X)
+    assert_array_equal(X, before)
+    assert_array_equal(codes, kept)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.int64, bool])
+def test_other_dtypes_become_float64(dtype):
+    values = (10 * np.abs(X)).astype(dtype)
+    fitted, reference = fit(quick(), values), fit(quick(), values.astype(float))
+    assert fitted.transform(values).dtype == np.float64
+    assert_array_equal(fitted.transform(values), reference.transform(values.astype(float)))
+
+
+# --- divergence -----------------------------------------------------------------------------
+
+DIVERGENT = {"learning_rate_init": 1e30}
+
+
+@METHODS
+@NETWORKS
+@EVERY
+def test_divergence_leaves_the_estimator_unfitted(method, network, penalty):
+    estimator = quick(penalty, network=network, **DIVERGENT)
+    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+        fit(estimator, X, method)
+    assert not hasattr(estimator, "module_")
+    assert not hasattr(estimator, "n_features_in_")
+
+
+@METHODS
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("params", [{"penalty": TopK(3)}, {"target_l0": 2}])
+def test_divergence_leaves_an_earlier_fit(method, warm_start, params):
+    estimator = fit(quick(**params))
+    before = copy.deepcopy(vars(estimator))
+    codes = estimator.transform(X)
+    estimator.set_params(warm_start=warm_start, **DIVERGENT)
+    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+        fit(estimator, X, method)
+    assert_array_equal(estimator.transform(X), codes)
+    assert vars(estimator).keys() == before.keys()
+    assert getattr(estimator, "alpha_", None) == before.get("alpha_")
+    assert estimator.loss_curve_ == before["loss_curve_"]
+
+
+@METHODS
+def test_an_error_in_the_data_leaves_an_earlier_fit(method):
+    estimator = fit(quick())
+    codes = estimator.transform(X)
+    with pytest.raises(ValueError, match="NaN"):
+        getattr(estimator, method)(with_entry(np.nan))
+    assert_array_equal(estimator.transform(X), codes)
+
+
+def test_divergence_after_partial_fit_leaves_what_it_had():
+    estimator = fit(quick(target_l0=2), method="partial_fit")
+    codes = estimator.transform(X)
+    following = copy.deepcopy(estimator).partial_fit(X).transform(X)
+    huge = X.copy()
+    huge[0] = 1e150
+    with pytest.raises(FloatingPointError, match="samples far from all others"):
+        estimator.partial_fit(huge)
+    assert_array_equal(estimator.transform(X), codes)
+    # Nothing of the failed batch is left: the next one does what it would have done.
+    assert_array_equal(estimator.partial_fit(X).transform(X), following)
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 0),
+        ("n_components", 2.5),
+        ("penalty", "l2"),
+        ("penalty", "L1"),
+        ("penalty", None),
+        ("penalty", L1),
+        ("penalty", 0.1),
+        ("target_l0", 0),
+        ("target_l0", -1),
+        ("target_l0", "auto"),
+        ("network", "conv9"),
+        ("network", SingleLayer),
+        ("positive_code", "yes"),
+        ("decoder_penalty", -1),
+        ("decoder_penalty", "norm"),
+        ("decoder_penalty", None),
+        ("learning_rate_init", 0),
+        ("batch_size", 0),
+        ("max_iter", 0),
+        ("max_iter", 1.5),
+        ("tol", -1e-3),
+        ("n_iter_no_change", 0),
+        ("sparse_output", "csr"),
+        ("warm_start", 1.5),
+        ("dtype", "float16"),
+        ("device", 0),
+        ("random_state", "seed"),
+    ],
+)
+def test_parameter_of_a_wrong_kind(method, name, value):
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter"):
+        getattr(quick().set_params(**{name: value}), method)(X)
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("penalty", "name"),
+    [
+        (L1(-0.1), "alpha"),
+        (L1("auto"), "alpha"),
+        (L1(None), "alpha"),
+        (Log(-1), "alpha"),
+        (Log(eps=0), "eps"),
+        (Gated(-0.1), "alpha"),
+        (JumpReLU(-0.1), "alpha"),
+        (JumpReLU(loss="l1"), "loss"),
+        (JumpReLU(bandwidth=0), "bandwidth"),
+        (JumpReLU(threshold=0), "threshold"),
+        (JumpReLU(tanh_scale=-1), "tanh_scale"),
+        (TopK(0), "k"),
+        (TopK(2.5), "k"),
+        (BatchTopK(0), "k"),
+        (Matryoshka(0), "k"),
+        (Matryoshka(n_prefixes=0), "n_prefixes"),
+    ],
+    ids=repr,
+)
+def test_penalty_with_a_parameter_of_a_wrong_kind(method, penalty, name):
+    estimator = quick(penalty)
+    with pytest.raises(
+        InvalidParameterError, match=f"The '{name}' parameter of {type(penalty).__name__} must"
+    ):
+        getattr(estimator, method)(X)
+    assert not hasattr(estimator, "module_")
+
+
+@METHODS
+def test_a_gate_has_no_codes_of_both_signs(method):
+    with pytest.raises(ValueError, match=r"gated penalty has no codes of both signs.*another"):
+        getattr(quick("gated", positive_code=False), method)(X)
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"penalty": TopK(3), "target_l0": 2}, r"target_l0=2 adapts.*TopK\(k=3\) has none"),
+        ({"target_l0": 9}, r"target_l0=9 must be at most n_components=8"),
+        ({"penalty": L1(0), "target_l0": 2}, r"alpha it starts from must be above 0"),
+        ({"network": "mlp", "decoder_penalty": "unit_norm"}, r"needs a linear decoder"),
+    ],
+)
+def test_parameters_that_contradict_each_other(method, params, message):
+    estimator = quick(**params)
+    with pytest.raises(ValueError, match=message):
+        getattr(estimator, method)(X)
+    assert not hasattr(estimator, "module_")
+
+
+def test_unknown_device():
+    with pytest.raises(ValueError, match=r"device must be .*got 'toaster'"):
+        quick(device="toaster").fit(X)

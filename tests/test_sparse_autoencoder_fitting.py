@@ -1,0 +1,354 @@
+"""How a SparseAutoencoder is fitted: randomness, going on, refits, stopping."""
+
+import copy
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.callback import ProgressBar
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import SparseAutoencoder
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.metrics import l0
+from skvaeense.networks import MLP
+from skvaeense.penalties import L1, BatchTopK, Matryoshka, TopK
+
+X_ALL, _, _ = make_sparse_dictionary(
+    2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0
+)
+X, X_NEW = X_ALL[:300], X_ALL[2000:]
+
+PENALTIES = {
+    "batch_topk": BatchTopK(3),
+    "gated": "gated",
+    "jump_relu": "jump_relu",
+    "l1": "l1",
+    "log": "log",
+    "matryoshka": Matryoshka(3),
+    "topk": TopK(3),
+}
+EVERY = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
+MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
+
+
+def quick(penalty="l1", **params):
+    """Return a small estimator that trains in a fraction of a second."""
+    settings = {"n_components": 12, "max_iter": 10, "random_state": 0}
+    return SparseAutoencoder(penalty=penalty, **(settings | params))
+
+
+def fit_unwarned(estimator, X=X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return estimator.fit(X)
+
+
+def fit_quick(penalty="l1", X=X, **params):
+    return fit_unwarned(quick(penalty, **params), X)
+
+
+# --- randomness -----------------------------------------------------------------------------
+
+
+@EVERY
+def test_a_seed_fixes_every_bit(penalty):
+    one, two = fit_quick(penalty), fit_quick(penalty)
+    assert_array_equal(one.transform(X_NEW), two.transform(X_NEW))
+    assert one.loss_curve_ == two.loss_curve_
+
+
+@EVERY
+def test_another_seed_trains_another_model(penalty):
+    one, two = fit_quick(penalty), fit_quick(penalty, random_state=1)
+    assert not np.allclose(one.components_, two.components_)
+
+
+def test_a_generator_is_used_up():
+    """The second fit takes other numbers from it than the first."""
+    generator = np.random.RandomState(0)
+    one, two = fit_quick(random_state=generator), fit_quick(random_state=generator)
+    again = fit_quick(random_state=np.random.RandomState(0))
+    assert_array_equal(one.components_, again.components_)
+    assert not np.allclose(one.components_, two.components_)
+
+
+def global_states():
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    return [
+        torch.random.get_rng_state().tolist(),
+        [part.tolist() if isinstance(part, np.ndarray) else part for part in numpy_state],
+        random.getstate(),
+    ]
+
+
+@EVERY
+def test_global_generators_are_not_touched(penalty):
+    before = global_states()
+    # So many samples that latents are drawn anew, which is random too.
+    fitted = fit_quick(penalty, X_ALL, n_components=100)
+    fitted.transform(X_NEW)
+    fitted.score(X_NEW)
+    fitted.partial_fit(X)
+    assert global_states() == before
+
+
+def test_no_seed_leaves_the_generator_of_torch_alone():
+    """numpy's global one is the source then, by scikit-learn's convention."""
+    before = torch.random.get_rng_state()
+    fit_quick(random_state=None)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_global_seeds_have_no_say():
+    one = fit_quick()
+    torch.manual_seed(12345)
+    random.seed(12345)
+    assert_array_equal(one.transform(X_NEW), fit_quick().transform(X_NEW))
+
+
+# --- going on -------------------------------------------------------------------------------
+
+
+@EVERY
+def test_warm_start_goes_on_from_the_loss_it_had(penalty):
+    estimator = fit_quick(penalty, warm_start=True, max_iter=40)
+    first, mean, scale = estimator.loss_curve_, estimator.mean_.copy(), estimator.scale_
+    fit_unwarned(estimator)
+    # A price that rises from 0 once more may make the loss smaller at first, never larger.
+    assert estimator.loss_curve_[0] < min(1.3 * first[-1], 0.6 * first[0])
+    assert estimator.score(X_NEW) > 0.5
+    assert_array_equal(estimator.mean_, mean)
+    assert estimator.scale_ == scale
+
+
+def test_warm_start_improves_the_model():
+    estimator = fit_quick(TopK(3), warm_start=True, max_iter=3)
+    score = estimator.score(X_NEW)
+    fit_unwarned(estimator.set_params(max_iter=40))
+    assert estimator.score(X_NEW) > score + 0.1
+
+
+def test_warm_start_keeps_an_adapted_alpha():
+    estimator = fit_quick(target_l0=1.5, warm_start=True, max_iter=60)
+    alpha = estimator.alpha_
+    assert alpha > 2 * L1().alpha
+    fit_unwarned(estimator.set_params(max_iter=1))
+    assert estimator.alpha_ == pytest.approx(alpha, rel=0.2)
+    assert estimator.n_iter_ == 1
+
+
+def test_warm_start_refuses_other_features():
+    estimator = fit_quick(warm_start=True)
+    codes = estimator.transform(X_NEW)
+    with pytest.raises(ValueError, match="8 features"):
+        estimator.fit(X[:, :5])
+    assert_array_equal(estimator.transform(X_NEW), codes)
+
+
+@EVERY
+def test_without_warm_start_fit_begins_anew(penalty):
+    estimator = fit_quick(penalty)
+    codes = estimator.transform(X_NEW)
+    assert_array_equal(fit_unwarned(estimator).transform(X_NEW), codes)
+
+
+@pytest.mark.parametrize(
+    "params", [{"penalty": TopK(3)}, {"penalty": "l1", "target_l0": 3}], ids=["topk", "target"]
+)
+def test_a_stream_of_batches_approaches_fit(params):
+    whole = SparseAutoencoder(12, random_state=0, max_iter=80, **params).fit(X_ALL[:2000])
+    stream = SparseAutoencoder(12, random_state=0, batch_size=32, **params)
+    stream.partial_fit(X_ALL[:250])
+    scale, first = stream.scale_, stream.score(X_NEW)
+    for i in range(1, 120):
+        stream.partial_fit(X_ALL[i % 8 * 250 : (i % 8 + 1) * 250])
+    assert stream.scale_ == scale
+    assert stream.n_iter_ == len(stream.loss_curve_) == 120
+    assert l0(stream.transform(X_NEW)) == pytest.approx(l0(whole.transform(X_NEW)), rel=0.2)
+    assert first < 0.7 < whole.score(X_NEW) - 0.05 < stream.score(X_NEW)
+
+
+@EVERY
+def test_partial_fit_after_fit_goes_on(penalty):
+    estimator = fit_quick(penalty, max_iter=40)
+    before = copy.deepcopy(estimator)
+    estimator.partial_fit(X)
+    assert not np.array_equal(estimator.transform(X_NEW), before.transform(X_NEW))
+    assert estimator.scale_ == before.scale_
+    # One more epoch at a small learning rate does not throw the fit away.
+    assert estimator.score(X_NEW) > before.score(X_NEW) - 0.05
+    assert_allclose(np.linalg.norm(estimator.components_, axis=1), estimator.scale_, rtol=1e-5)
+
+
+def test_partial_fit_after_fit_keeps_an_adapted_alpha():
+    estimator = fit_quick(target_l0=1.5, max_iter=60)
+    alpha = estimator.alpha_
+    assert estimator.partial_fit(X).alpha_ == pytest.approx(alpha, rel=0.2)
+    assert estimator.alpha_ != alpha
+
+
+def test_partial_fit_takes_a_single_row_later():
+    estimator = quick().partial_fit(X)
+    assert estimator.partial_fit(X[:1]).n_iter_ == 2
+
+
+def test_partial_fit_refuses_other_features():
+    estimator = quick().partial_fit(X)
+    before = estimator.transform(X_NEW)
+    with pytest.raises(ValueError, match="8 features"):
+        estimator.partial_fit(X[:, :5])
+    assert_array_equal(estimator.transform(X_NEW), before)
+
+
+def test_fit_after_partial_fit_begins_anew():
+    estimator = fit_unwarned(quick().partial_fit(X))
+    assert_array_equal(estimator.transform(X_NEW), fit_quick().transform(X_NEW))
+
+
+def test_a_copy_takes_partial_fit_on_its_own():
+    estimator = quick(target_l0=3).partial_fit(X)
+    codes, alpha = estimator.transform(X_NEW), estimator.alpha_
+    copy.deepcopy(estimator).partial_fit(X)
+    assert_array_equal(estimator.transform(X_NEW), codes)
+    assert estimator.alpha_ == alpha
+
+
+# --- refits ---------------------------------------------------------------------------------
+
+
+def test_no_alpha_is_left_of_an_earlier_fit():
+    estimator = fit_quick("l1")
+    assert hasattr(estimator, "alpha_")
+    fit_unwarned(estimator.set_params(penalty=TopK(3)))
+    assert not hasattr(estimator, "alpha_")
+    assert_array_equal(estimator.transform(X_NEW), fit_quick(TopK(3)).transform(X_NEW))
+
+
+def test_no_components_are_left_of_an_earlier_fit():
+    estimator = fit_quick()
+    fit_unwarned(estimator.set_params(network=MLP_SMALL))
+    assert not hasattr(estimator, "components_")
+
+
+def test_an_adapted_alpha_is_not_where_a_refit_starts():
+    estimator = fit_quick(target_l0=3)
+    fit_unwarned(estimator.set_params(target_l0=None))
+    assert estimator.alpha_ == L1().alpha
+
+
+def test_a_refused_fit_leaves_an_earlier_one():
+    estimator = fit_quick("l1")
+    codes, fitted_names = estimator.transform(X_NEW), vars(estimator).keys()
+    with pytest.raises(ValueError, match="set its k instead"):
+        estimator.set_params(penalty=TopK(3), target_l0=3).fit(X[:, :5])
+    assert_array_equal(estimator.transform(X_NEW), codes)
+    assert vars(estimator).keys() == fitted_names
+    assert estimator.n_features_in_ == 8
+
+
+# --- epochs and callbacks -------------------------------------------------------------------
+
+
+@EVERY
+def test_loss_curve_has_one_entry_for_each_epoch(penalty):
+    fitted = fit_quick(penalty, max_iter=20)
+    assert len(fitted.loss_curve_) == fitted.n_iter_ == 20
+    assert all(type(loss) is float and np.isfinite(loss) for loss in fitted.loss_curve_)
+    assert fitted.loss_curve_[-1] < 0.8 * fitted.loss_curve_[0]
+
+
+def test_loss_is_the_error_and_the_priced_code():
+    """In fractions of the variance, so that every part of it is public."""
+    fitted = fit_quick(L1(0.2), max_iter=100, tol=0)
+    cost = fitted.transform(X).sum(axis=1).mean() / np.sqrt(8)
+    error = 1 - fitted.score_samples(X).mean()
+    assert fitted.alpha_ * cost > 0.2 * error
+    assert fitted.loss_curve_[-1] == pytest.approx(error + fitted.alpha_ * cost, rel=0.1)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 7])
+def test_max_iter_bounds_the_epochs(max_iter):
+    assert fit_quick(max_iter=max_iter, tol=0, n_iter_no_change=1000).n_iter_ == max_iter
+
+
+def test_a_plateau_ends_the_training_early():
+    fitted = fit_quick(max_iter=100, tol=1e-2, n_iter_no_change=3)
+    assert 33 <= fitted.n_iter_ < 90
+    # The learning rate still falls to nothing, so the last epochs hardly differ.
+    assert np.ptp(fitted.loss_curve_[-3:]) < 0.05 * fitted.loss_curve_[-1]
+
+
+def test_a_larger_tol_or_less_patience_stops_earlier():
+    strict, lax, hasty = (
+        fit_quick(max_iter=100, **params).n_iter_
+        for params in (
+            {"tol": 0, "n_iter_no_change": 100},
+            {"tol": 0.1, "n_iter_no_change": 5},
+            {"tol": 0.1, "n_iter_no_change": 1},
+        )
+    )
+    assert hasty < lax < strict == 100
+
+
+def test_batch_size_has_its_say():
+    small, large = fit_quick(batch_size=16), fit_quick(batch_size=10**6)
+    assert not np.allclose(small.transform(X_NEW), large.transform(X_NEW))
+
+
+def test_default_number_of_components():
+    """Twice the principal components that hold 99 % of the variance, here all eight."""
+    assert fit_quick(n_components=None).n_components_ == 16
+
+
+class Recorder:
+    """Note every epoch and its score, and ask to stop after some."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after = stop_after
+        self.scores = []
+        self.tasks = []
+
+    def setup(self, estimator, context):
+        self.tasks.append("setup")
+
+    def teardown(self, estimator, context):
+        self.tasks.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name != "epoch":
+            return False
+        self.scores.append(fitted_estimator.score(X_NEW))
+        return len(self.scores) == self.stop_after
+
+
+@pytest.mark.parametrize("params", [{}, {"target_l0": 3}], ids=["alpha", "target"])
+def test_callback_sees_every_epoch(params):
+    recorder = Recorder()
+    fitted = fit_unwarned(quick(**params).set_callbacks(recorder))
+    assert recorder.tasks == ["setup", "teardown"]
+    assert len(recorder.scores) == fitted.n_iter_ == 10
+    assert recorder.scores[-1] > recorder.scores[0] + 0.1
+    # Looking on changes nothing.
+    assert_array_equal(fitted.transform(X_NEW), fit_quick(**params).transform(X_NEW))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 8])
+def test_callback_can_stop_the_training(stop_after):
+    recorder = Recorder(stop_after)
+    fitted = fit_unwarned(quick().set_callbacks(recorder))
+    assert fitted.n_iter_ == len(fitted.loss_curve_) == stop_after
+    assert fitted.score(X_NEW) >= max(recorder.scores) - 0.2
+
+
+def test_progress_bar_changes_nothing(capsys):
+    pytest.importorskip("rich")
+    fitted = fit_unwarned(quick().set_callbacks(ProgressBar()))
+    assert_array_equal(fitted.transform(X_NEW), fit_quick().transform(X_NEW))
+    assert "SparseAutoencoder" in capsys.readouterr().out
