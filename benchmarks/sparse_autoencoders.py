@@ -1,6 +1,6 @@
 """SparseAutoencoder against another package's trainers, and on dictionaries that are known.
 
-    python benchmarks/sparse_autoencoders.py peers --peer-python PYTHON [--data DIR] [--only NAME ...]
+    python benchmarks/sparse_autoencoders.py peers [--peer-python PYTHON] [--data DIR] [--only ...]
     python benchmarks/sparse_autoencoders.py planted
 
 `peers` needs a Python with dictionary-learning 0.1.0, which may be another environment's, and a

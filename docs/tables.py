@@ -13,7 +13,7 @@ from pathlib import Path
 from skvaeense._training import _defaults, _loop
 from skvaeense._training._defaults import STARTS
 from skvaeense.networks import _layers
-from skvaeense.objectives import _noise, _phases
+from skvaeense.objectives import _dead_latents, _noise, _penalised, _phases
 from skvaeense.thresholds import FixedVariance
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +35,8 @@ def write_tables():
         "score": score_table(core),
         "core": count_table(counts),
         "defaults": count_table(defaults),
+        "sparse_autoencoders": peers_table(load("sparse_autoencoders.json")),
+        "planted": planted_table(load("planted.json")),
         "starts": starts_table(),
         "constants": constants(),
     }.items():
@@ -132,6 +134,64 @@ def score_table(core):
     return table(header, rows)
 
 
+def peers_table(results):
+    """Return the error of sparse autoencoders beside that of a peer's trainers."""
+    header = (
+        "data",
+        "method",
+        "latents",
+        "L0",
+        "FVU",
+        "peer's L0",
+        "peer's FVU",
+        "ratio, mean",
+        "ratio, worst",
+        "CPU seconds",
+        "peer's CPU seconds",
+        "runs",
+    )
+
+    def side(runs, name):
+        sides = [run[name] for run in runs]
+        l0, fvu, seconds = (
+            sum(s[key] for s in sides) / len(sides) for key in ("l0", "fvu", "cpu_seconds")
+        )
+        return f"{l0:.1f}", f"{fvu:.4f}", f"{seconds:.0f}"
+
+    rows = []
+    for row in results.values():
+        cell, runs = row["cell"], row["runs"]
+        l0, fvu, seconds = side(runs, "ours")
+        peer_l0, peer_fvu, peer_seconds = side(runs, "peer")
+        data = cell["data"].removesuffix("_activations")
+        ratios = f"{row['ratio_mean']:.3f}", f"{row['ratio_worst']:.3f}"
+        sizes = data, cell["method"], cell["n_components"]
+        times = seconds, peer_seconds, len(runs)
+        rows.append((*sizes, l0, fvu, peer_l0, peer_fvu, *ratios, *times))
+    return table(header, rows) if rows else missing()
+
+
+def planted_table(results):
+    """Return how well known atoms were found."""
+    header = (
+        "penalty, coefficients",
+        "mean similarity",
+        "worst seed",
+        "L0",
+        "FVU",
+        "most dead latents",
+        "runs",
+    )
+    rows = []
+    for name, row in results.items():
+        runs = row["runs"]
+        l0, fvu = (sum(run[key] for run in runs) / len(runs) for key in ("l0", "fvu"))
+        dead = max(run["dead"] for run in runs)
+        similarity = f"{row['mmcs_mean']:.3f}", f"{row['mmcs_worst']:.3f}"
+        rows.append((name, *similarity, f"{l0:.2f}", f"{fvu:.3f}", f"{dead:.0%}", len(runs)))
+    return table(header, rows) if rows else missing()
+
+
 def starts_table():
     """Return how the starts differ, from the package itself."""
     header = ("start", "factor on the first noise variance", "factor on learning_rate_init")
@@ -152,20 +212,27 @@ def constants():
             "SETTLING",
             "MAX_HELD_OUT",
             "MIN_ROWS_TO_SPLIT",
+            "SPARSE_STEPS",
+            "SPARSE_RATE",
+            "FULL_RATE_COMPONENTS",
         ],
         _layers: ["MIN_WIDTH", "MAX_WIDTH"],
         _noise: ["LEAST_SHARE"],
+        _dead_latents: ["DEAD_AFTER"],
         _loop: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _phases: ["COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _phases.start_noise(1.0, 1.0, learned=True)
+    values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _penalised.RESAMPLE_AT)
     values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
 
 
 def plain(value):
-    """Return a number without an exponent, with commas between thousands."""
+    """Return a number without an exponent, with commas between thousands; text as it is."""
+    if isinstance(value, str):
+        return value
     return f"{value:,}" if isinstance(value, int) else f"{value:.10f}".rstrip("0")
 
 

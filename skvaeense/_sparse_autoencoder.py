@@ -218,25 +218,34 @@ class SparseAutoencoder(BaseAutoencoder):
         network = resolve_network(self.network)
         module = network.build(n_features, n_components, n_heads=1, generator=weights)
         penalty = penalties.resolve_penalty(self.penalty)
-        module.activation = penalty.build(
-            n_components, unit=math.sqrt(n_features), positive=self.positive_code
-        )
-        run = self._run(self._place(module), penalty.alpha, generator, n_samples)
-        run.objective.constrain(run.module)
-        yield run
+        module.activation = self._activation(penalty, n_components, n_features)
+        price = Price(penalty.alpha or 0.0, target_l0=self._target(penalty, n_components))
+        yield self._run(self._place(module), penalty, price, generator, n_samples)
 
     def _resumed_run(self, module, generator, n_samples):
-        return self._run(module.train(), getattr(self, "alpha_", None), generator, n_samples)
-
-    def _run(self, module, alpha, generator, n_samples):
-        """Return a run of this module that starts at the price alpha, if there is one."""
         penalty = penalties.resolve_penalty(self.penalty)
+        target_l0 = self._target(penalty, self.n_components_)
+        # An adapted price goes on from where it was; one that is given may have been changed, and
+        # so may the penalty.
+        alpha = penalty.alpha if target_l0 is None else getattr(self, "alpha_", penalty.alpha)
+        price = Price(alpha or 0.0, target_l0=target_l0, warmup=0.0)
+        activation = self._activation(penalty, self.n_components_, self.n_features_in_)
+        learned = module.activation.state_dict()
+        if activation.state_dict().keys() == learned.keys():
+            activation.load_state_dict(learned)
+        module.activation = activation
+        return self._run(self._place(module).train(), penalty, price, generator, n_samples)
+
+    def _activation(self, penalty, n_components, n_features):
+        unit = math.sqrt(n_features)
+        return penalty.build(n_components, unit=unit, positive=self.positive_code)
+
+    def _run(self, module, penalty, price, generator, n_samples):
+        """Return a run of this module."""
         objective = PenalisedReconstruction(
-            penalty,
-            Price(0.0 if alpha is None else alpha, target_l0=self._target(penalty, module)),
-            positive=self.positive_code,
-            decay=self._decay(module),
+            penalty, price, positive=self.positive_code, decay=self._decay(module)
         )
+        objective.constrain(module)
         learning_rate = LearningRate(self._peak_rate(module, n_samples), hold=SETTLING)
         optimizer = make_optimizer(module, full_rate=True)
         return Run(module, objective, learning_rate, generator, optimizer=optimizer)
@@ -247,10 +256,9 @@ class SparseAutoencoder(BaseAutoencoder):
         n_components = module.heads[0].out_features
         return sparse_learning_rate(self._resolve_batch_size(n_samples), n_components)
 
-    def _target(self, penalty, module):
+    def _target(self, penalty, n_components):
         if self.target_l0 is None:
             return None
-        n_components = module.heads[0].out_features
         if penalty.alpha is None:
             raise ValueError(
                 f"target_l0={self.target_l0!r} adapts the price alpha, and {penalty!r} has none; "

@@ -41,7 +41,7 @@ class Findings:
 def failure_signs(findings):
     """Return a message for each sign of failure, most telling first."""
     active = findings.active
-    n_active = active.mean(axis=0).sum()
+    n_active = active.sum(axis=1).mean()
     n_components = active.shape[1]
     if np.mean((findings.deviation > 0.3) & (findings.deviation < 0.7)) > 0.5:
         return [
@@ -104,7 +104,7 @@ class SparseFindings:
 
 def sparse_failure_signs(findings):
     """Return a message for each sign of failure, most telling first."""
-    l0 = findings.active.mean(axis=0).sum()
+    l0 = findings.active.sum(axis=1).mean()
     target = findings.target_l0
     if not findings.active.any():
         cure = "Lower the penalty's alpha" if findings.has_price else "Lower learning_rate_init"

@@ -19,15 +19,19 @@ class DeadLatents:
         Number of latents.
 
     activation : torch.nn.Module
-        Its parameters, one row for each latent, go back to their present values where a latent is
-        drawn anew.
+        Those of its parameters that have an entry for each latent go back to their present
+        values where a latent is drawn anew.
 
     device : torch.device
         Where the counts are kept.
     """
 
     def __init__(self, n_components, activation, device):
-        self._first = [parameter.detach().clone() for parameter in activation.parameters()]
+        self._first = {
+            name: parameter.detach().clone()
+            for name, parameter in activation.named_parameters()
+            if parameter.ndim and len(parameter) == n_components
+        }
         self.silent_for = torch.zeros(n_components, dtype=torch.int64, device=device)
         self.mask = torch.zeros(n_components, dtype=torch.bool, device=device)
         self.n_dead = 0
@@ -91,7 +95,8 @@ class DeadLatents:
         if module.skip is not None:
             module.skip.weight[dead] = 0
             changed.append(module.skip.weight)
-        for parameter, first in zip(module.activation.parameters(), self._first, strict=True):
+        for name, first in self._first.items():
+            parameter = module.activation.get_parameter(name)
             parameter[dead] = first[dead]
             changed.append(parameter)
         for parameter in changed:

@@ -60,7 +60,8 @@ class Penalty(BaseEstimator, ABC):
     (True, True, True)
     """
 
-    _parameter_constraints: dict
+    # As in scikit-learn's estimators; parameters without a constraint are not checked.
+    _parameter_constraints: dict = {}
 
     # The price. None for a penalty that is a constraint on the code, and has no price.
     alpha = None

@@ -31,7 +31,7 @@ class Gated(Penalty):
 
         ||x - f(z)||^2 / v + alpha * sum_j relu(h_j) / sqrt(v) + ||x - f(relu(h))||^2 / v
 
-    where the last term trains h, and leaves the decoder as it is.
+    where the last term trains h, and leaves the decoder's weights as they are.
 
     Parameters
     ----------

@@ -346,3 +346,11 @@ def test_resampling_draws_from_its_generator_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_parameter_shared_by_all_latents_is_left_alone():
+    training = make_training()
+    activation = torch.nn.PReLU(1).double()
+    training[0].activation = activation
+    make_dead(activation=activation).resample(*training, make_generator())
+    assert activation.weight.tolist() == [0.25]

@@ -315,6 +315,8 @@ def test_dead_latents_are_resampled_at_their_times_once_each(monkeypatch, networ
     assert (resampled, optimizer, generator) == (module, "optimizer", "generator")
     assert samples is x
     torch.testing.assert_close(error, residual.detach())
+    # Kept without what it was computed from.
+    assert not error.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def box(u):
 
 
 def test_code_is_the_preactivation_over_the_threshold():
-    h = torch.tensor([[0.9, 1.1, 3.0, -3.0, 0.0]], dtype=torch.float64)
-    assert build([1.0] * 5)(h).tolist() == [[0, 1.1, 3, 0, 0]]
-    assert build([1.0] * 5, positive=False)(h).tolist() == [[0, 1.1, 3, -3, 0]]
+    h = torch.tensor([[0.9, 1.0, 1.1, 3.0, -3.0, 0.0]], dtype=torch.float64)
+    assert build([1.0] * 6)(h).tolist() == [[0, 0, 1.1, 3, 0, 0]]
+    assert build([1.0] * 6, positive=False)(h).tolist() == [[0, 0, 1.1, 3, -3, 0]]
 
 
 def test_each_latent_has_its_threshold():

@@ -8,7 +8,7 @@ import torch
 from skvaeense._training._loop import make_optimizer
 from skvaeense.networks import SingleLayer
 from skvaeense.objectives import PenalisedReconstruction, Price
-from skvaeense.penalties import Penalty
+from skvaeense.penalties import Penalty, resolve_penalty
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 7, 5, 8
 
@@ -55,3 +55,8 @@ def test_a_penalty_of_ones_own(penalty):
     code = objective.coding(module, x).code.detach().numpy() / math.sqrt(N_FEATURES)
     cost = (code + code**2 / 2).sum(axis=1).mean() if penalty.alpha else 0
     assert objective.held_out_terms(module, x)[1] == pytest.approx(cost)
+
+
+@pytest.mark.parametrize("penalty", [Elastic(0.7), Plain()], ids=["price", "none"])
+def test_a_penalty_of_ones_own_needs_no_constraints(penalty):
+    assert resolve_penalty(penalty) is penalty
