@@ -330,6 +330,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
 
     def _attributes(self, run, held_out, scaling):
         """Return all fitted attributes, from a copy of the module on the CPU."""
+        # First, since it may calibrate the module.
+        outcome = self._outcome(run, held_out, scaling)
         module = copy.deepcopy(run.module).cpu().eval()
         shared = {
             "module_": module,
@@ -341,7 +343,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         if module.has_linear_decoder:
             weight = module.decoder.weight.detach().numpy()
             shared["components_"] = weight.T.astype(np.float64) * scaling.scale
-        return shared | self._outcome(run, held_out, scaling)
+        return shared | outcome
 
     def _keep(self, run, held_out, scaling):
         attributes = self._attributes(run, held_out, scaling)

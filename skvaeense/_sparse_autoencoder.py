@@ -299,6 +299,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return error + float(run.objective.price.alpha) * cost
 
     def _outcome(self, run, held_out, scaling):
+        run.objective.calibrate(run.module, held_out)
         n_features = held_out.shape[1]
         outcome = {
             "loss_curve_": [

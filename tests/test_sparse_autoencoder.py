@@ -14,7 +14,7 @@ from sklearn.metrics import r2_score
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0, mean_max_cosine_similarity
-from skvaeense.penalties import L1, BatchTopK, Log, Matryoshka, TopK, resolve_penalty
+from skvaeense.penalties import L1, BatchTopK, JumpReLU, Log, Matryoshka, TopK, resolve_penalty
 
 X_ALL, _, _ = make_sparse_dictionary(
     2500, n_atoms=12, n_active=3, n_features=8, signed=False, random_state=0
@@ -46,9 +46,13 @@ def kind_id(kind):
 EVERY = pytest.mark.parametrize("kind", KINDS, ids=kind_id)
 
 
+# High enough for so few steps.
+RATE = {"learning_rate_init": 0.004}
+
+
 def quick(penalty="l1", **params):
     """Return a small estimator that trains in a fraction of a second."""
-    settings = {"n_components": 12, "max_iter": 20, "random_state": 0}
+    settings = {"n_components": 12, "max_iter": 20, "random_state": 0} | RATE
     return SparseAutoencoder(penalty=penalty, **(settings | params))
 
 
@@ -376,11 +380,20 @@ def test_a_higher_price_makes_sparser_codes(penalty, positive):
 
 
 def test_warns_that_no_latent_is_active():
-    estimator = quick(L1(1e3), max_iter=60)
+    """A threshold that no sample reaches is sure to silence all, as a high price is not."""
+    estimator = quick(JumpReLU(threshold=1e3), max_iter=2)
     with pytest.warns(ConvergenceWarning, match=r"No latent is active.*Lower the penalty's alpha"):
         estimator.fit(X)
-    assert estimator.dead_fraction_ > 0.9
-    assert np.mean(estimator.transform(X) != 0) < 0.05
+    assert estimator.dead_fraction_ == 1
+    assert not estimator.active_dimensions(X_NEW).any()
+    assert_allclose(estimator.score_samples(X).mean(), 0, atol=0.05)
+
+
+def test_an_absurd_price_silences_nearly_all():
+    fitted = fit_quick(L1(1e3), X_ALL[:2000], max_iter=60)
+    assert fitted.dead_fraction_ > 0.3
+    assert l0(fitted.transform(X_NEW)) < 0.1
+    assert fitted.score(X_NEW) < 0.05
 
 
 def test_warns_that_codes_are_not_sparse():

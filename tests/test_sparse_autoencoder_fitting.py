@@ -35,9 +35,13 @@ EVERY = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
 MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
 
 
+# High enough for so few steps.
+RATE = {"learning_rate_init": 0.004}
+
+
 def quick(penalty="l1", **params):
     """Return a small estimator that trains in a fraction of a second."""
-    settings = {"n_components": 12, "max_iter": 10, "random_state": 0}
+    settings = {"n_components": 12, "max_iter": 10, "random_state": 0} | RATE
     return SparseAutoencoder(penalty=penalty, **(settings | params))
 
 
@@ -160,6 +164,7 @@ def test_without_warm_start_fit_begins_anew(penalty):
     "params", [{"penalty": TopK(3)}, {"penalty": "l1", "target_l0": 3}], ids=["topk", "target"]
 )
 def test_a_stream_of_batches_approaches_fit(params):
+    params = params | RATE
     whole = SparseAutoencoder(12, random_state=0, max_iter=80, **params).fit(X_ALL[:2000])
     stream = SparseAutoencoder(12, random_state=0, batch_size=32, **params)
     stream.partial_fit(X_ALL[:250])

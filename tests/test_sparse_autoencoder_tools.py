@@ -20,7 +20,7 @@ from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0
 from skvaeense.networks import Linear, SingleLayer
-from skvaeense.penalties import ALIASES, L1, BatchTopK, JumpReLU, Penalty, TopK
+from skvaeense.penalties import ALIASES, L1, BatchTopK, Log, Penalty, TopK
 
 # The count of atoms in each sample is what a classifier can tell apart.
 X_ALL, COUNT, _ = make_sparse_dictionary(
@@ -32,9 +32,13 @@ EVERY = pytest.mark.parametrize("penalty", sorted(ALIASES))
 UNWARNED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+# High enough for so few steps.
+RATE = {"learning_rate_init": 0.004}
+
+
 def quick(penalty="l1", **params):
     """Return a small estimator that trains in a fraction of a second."""
-    settings = {"n_components": 12, "max_iter": 10, "random_state": 0}
+    settings = {"n_components": 12, "max_iter": 10, "random_state": 0} | RATE
     return SparseAutoencoder(penalty=penalty, **(settings | params))
 
 
@@ -147,9 +151,9 @@ def test_grid_search_over_the_price():
 
 @UNWARNED
 def test_grid_search_over_penalties():
-    grid = [{"penalty": [TopK()], "penalty__k": [1, 4]}, {"penalty": [L1(10.0), JumpReLU(10.0)]}]
+    grid = [{"penalty": [TopK()], "penalty__k": [1, 4]}, {"penalty": [L1(10.0), Log(10.0)]}]
     search = GridSearchCV(quick(), grid, cv=2).fit(X)
-    assert search.best_params_["penalty__k"] == 4
+    assert search.best_params_.get("penalty__k") == 4
 
 
 @UNWARNED

@@ -179,6 +179,20 @@ class PenalisedReconstruction(Objective):
         return float(error), float(self.penalty.cost(coding).mean()), float(l0)
 
     @torch.no_grad()
+    def calibrate(self, module, x):
+        """Set what the activation uses after training.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The trained autoencoder.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples that did not train.
+        """
+        self.penalty.calibrate(module.activation, module.encode(x)[0])
+
+    @torch.no_grad()
     def before_step(self, module):
         """Take from the gradients of the decoder's columns what would change their norm."""
         if self.decay is None:

@@ -156,6 +156,21 @@ class Penalty(BaseEstimator, ABC):
         """
         return None
 
+    def calibrate(self, activation, preactivation):
+        """Set what the activation uses after training, from samples that did not train.
+
+        By default nothing.
+
+        Parameters
+        ----------
+        activation : torch.nn.Module
+            What `build` returned, trained.
+
+        preactivation : torch.Tensor of shape (n_samples, n_components)
+            What the encoder gives for the samples.
+        """
+        return
+
 
 class LearnedThreshold(nn.Module):
     """Hold a positive threshold for each latent, as its logarithm."""

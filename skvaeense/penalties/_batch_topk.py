@@ -16,7 +16,7 @@ class KeepBatchTop(nn.Module):
     Attributes
     ----------
     threshold : torch.Tensor without dimensions
-        Running mean of the smallest entry that was kept.
+        Running mean of the smallest entry that was kept, until it is calibrated.
     """
 
     def __init__(self, k, positive):
@@ -26,15 +26,26 @@ class KeepBatchTop(nn.Module):
         self.register_buffer("threshold", torch.tensor(-1.0))
 
     def forward(self, preactivation):
-        size = preactivation.relu() if self.positive else preactivation.abs()
+        size = self._size(preactivation)
         if self.training:
-            n_kept = self.k * len(preactivation)
-            least = size.detach().flatten().topk(n_kept, sorted=False).values.min()
+            least = self._least_kept(size)
             self._observe(least)
         else:
             least = self.threshold
         kept = size >= least
         return (size if self.positive else preactivation) * kept
+
+    @torch.no_grad()
+    def calibrate(self, preactivation):
+        """Set the threshold at which these samples have k active latents on average."""
+        self.threshold.copy_(self._least_kept(self._size(preactivation)))
+
+    def _size(self, preactivation):
+        return preactivation.relu() if self.positive else preactivation.abs()
+
+    def _least_kept(self, size):
+        n_kept = self.k * len(size)
+        return size.detach().flatten().topk(n_kept, sorted=False).values.min()
 
     @torch.no_grad()
     def _observe(self, least):
@@ -46,8 +57,9 @@ class BatchTopK(Penalty):
     """Active latents as many as k for each sample on average, more where samples need more.
 
     In training the largest pre-activations of a batch are kept, k times its size of them.
-    Afterwards each sample is coded by itself: pre-activations over one threshold are kept, the
-    running mean of the smallest that training kept.
+    Afterwards each sample is coded by itself: pre-activations over one threshold are kept. It is
+    learned as the running mean of the smallest that training kept, which lags behind, so at the
+    end it is set to the value at which samples that did not train have k on average.
 
     Parameters
     ----------
@@ -83,3 +95,7 @@ class BatchTopK(Penalty):
     def build(self, n_components, *, unit, positive):
         """Make the map from pre-activations to codes."""
         return KeepBatchTop(min(self.k, n_components), positive)
+
+    def calibrate(self, activation, preactivation):
+        """Set the threshold at which samples have k active latents on average."""
+        activation.calibrate(preactivation)

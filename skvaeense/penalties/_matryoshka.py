@@ -51,6 +51,10 @@ class Matryoshka(Penalty):
         """Make the map from pre-activations to codes."""
         return KeepBatchTop(min(self.k, n_components), positive)
 
+    def calibrate(self, activation, preactivation):
+        """Set the threshold at which samples have k active latents on average."""
+        activation.calibrate(preactivation)
+
     def prefixes(self, n_components):
         """Return the sizes of the prefixes but for the last, which is all latents.
 

@@ -149,3 +149,12 @@ def test_threshold_keeps_about_k_afterwards():
         activation(draw(50, 8, seed=seed))
     n_active = torch.count_nonzero(activation.eval()(draw(2000, 8, seed=999))) / 2000
     assert float(n_active) == pytest.approx(2, rel=0.1)
+
+
+@SIGNS
+@PENALTIES
+def test_calibration_gives_k_on_average(penalty, positive):
+    activation = build(2, positive=positive, penalty=penalty).eval()
+    preactivation = draw(50, 8) + 1
+    penalty(2).calibrate(activation, preactivation)
+    assert torch.count_nonzero(activation(preactivation)) == 2 * 50
