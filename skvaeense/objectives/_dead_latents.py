@@ -1,5 +1,7 @@
 """Latents that no sample uses: finding them, and bringing them back."""
 
+import math
+
 import torch
 
 # A latent is dead once it was active for none of this many samples of the training.
@@ -81,8 +83,9 @@ class DeadLatents:
         """
         dead = torch.nonzero(self.silent_for >= DEAD_AFTER).ravel()
         error = residual.square().sum(dim=1)
-        if len(dead) == 0 or not bool((error > 0).any()):
-            return
+        total = float(error.sum())
+        if len(dead) == 0 or not 0 < total < math.inf:
+            return  # Nothing to do, nothing to point at, or training has diverged.
         drawn = torch.multinomial(error, len(dead), replacement=True, generator=generator)
         head, decoder = module.heads[0], module.decoder
         decoder.weight[:, dead] = torch.nn.functional.normalize(residual[drawn], dim=1).T

@@ -206,6 +206,7 @@ class PenalisedReconstruction(Objective):
             self._to_resample.pop(0)
             if self.penalty.revival == "resampling" and module.has_linear_decoder:
                 self.dead.resample(module, optimizer, *self._last_batch, generator)
+        self._last_batch = None
         self.constrain(module)
 
     @torch.no_grad()

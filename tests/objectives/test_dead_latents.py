@@ -354,3 +354,12 @@ def test_a_parameter_shared_by_all_latents_is_left_alone():
     training[0].activation = activation
     make_dead(activation=activation).resample(*training, make_generator())
     assert activation.weight.tolist() == [0.25]
+
+
+def test_nothing_is_drawn_once_training_has_diverged():
+    module, optimizer, x, residual = make_training()
+    residual[0, 0] = torch.nan
+    before = snapshot(module, optimizer)
+    make_dead().resample(module, optimizer, x, residual, make_generator())
+    after = snapshot(module, optimizer)
+    assert all(torch.equal(before[name], after[name]) for name in before)

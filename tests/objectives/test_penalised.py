@@ -293,9 +293,10 @@ def record_resampling(monkeypatch):
     return calls
 
 
-def n_calls_after_steps(calls, objective, module, n_steps=400):
+def n_calls_after_steps(calls, objective, module, x, n_steps=400):
     """Call `after_step` at evenly spaced progress; yield it with the number of calls since."""
     for p in (i / n_steps for i in range(n_steps)):
+        compute_loss(objective, module, x)
         objective.after_step(module, "optimizer", progress=p, generator="generator")
         yield p, len(calls)
 
@@ -304,10 +305,9 @@ def n_calls_after_steps(calls, objective, module, n_steps=400):
 def test_dead_latents_are_resampled_at_their_times_once_each(monkeypatch, network):
     calls, penalty, x = record_resampling(monkeypatch), L1(0.3), make_samples()
     module, objective = make_module(penalty, network), make_objective(penalty)
-    compute_loss(objective, module, make_samples(seed=5))
-    compute_loss(objective, module, x)
+    objective.constrain(module)
     residual = x - module.decode(objective.coding(module, x).code)
-    for p, n_calls in n_calls_after_steps(calls, objective, module):
+    for p, n_calls in n_calls_after_steps(calls, objective, module, x):
         assert n_calls == sum(p >= at for at in RESAMPLE_AT)
     assert len(calls) == len(RESAMPLE_AT) > 0
     # With what the last loss was computed from.
@@ -325,10 +325,9 @@ def test_dead_latents_are_resampled_at_their_times_once_each(monkeypatch, networ
     ids=["auxiliary loss instead", "decoder not linear"],
 )
 def test_no_resampling(monkeypatch, penalty, network, decay):
-    calls = record_resampling(monkeypatch)
+    calls, x = record_resampling(monkeypatch), make_samples()
     module, objective = make_module(penalty, network), make_objective(penalty, decay=decay)
-    compute_loss(objective, module, make_samples())
-    assert {n for _, n in n_calls_after_steps(calls, objective, module)} == {0}
+    assert {n for _, n in n_calls_after_steps(calls, objective, module, x)} == {0}
 
 
 def test_resampled_columns_have_norm_1():
