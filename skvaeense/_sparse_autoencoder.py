@@ -20,6 +20,9 @@ from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 
 # Factor of the squared weights of a decoder with hidden layers, unless another is given.
 DECODER_PENALTY = 1e-4
+# What an epoch's L0 over target_l0 counts as when epochs are compared, for each unit of its
+# logarithm, as a fraction of the variance.
+EXCESS_PRICE = 0.3
 
 
 class SparseAutoencoder(BaseAutoencoder):
@@ -295,7 +298,7 @@ class SparseAutoencoder(BaseAutoencoder):
         error, cost, l0 = run.objective.held_out_terms(run.module, held_out)
         if self.target_l0 is not None:
             # The price differs from epoch to epoch. Too many latents count as an error instead.
-            return error + max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
+            return error + EXCESS_PRICE * max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
         return error + float(run.objective.price.alpha) * cost
 
     def _outcome(self, run, held_out, scaling):
@@ -312,9 +315,11 @@ class SparseAutoencoder(BaseAutoencoder):
         return outcome
 
     def _failure_signs(self, module, held_out):
-        active = self._active(module, held_out)
+        code = self._encode(module, held_out)
+        residual = held_out - module.decode(code)
         findings = SparseFindings(
-            active=active.cpu().numpy(),
+            active=(code != 0).cpu().numpy(),
+            unexplained=float(residual.square().sum() / held_out.square().sum()),
             dead_fraction=self.dead_fraction_,
             target_l0=self.target_l0,
             has_price=hasattr(self, "alpha_"),
@@ -369,5 +374,8 @@ class SparseAutoencoder(BaseAutoencoder):
             Fraction of the variance of these samples that their reconstructions explain: R2,
             weighted by the features' variances.
         """
-        X, _ = self._check_for_coding(X)
-        return explained_variance(X, self.inverse_transform(self.transform(X)))
+        X, module = self._check_for_coding(X)
+        reconstruction = self._by_chunks(
+            X, module, lambda x: module.decode(self._encode(module, x))
+        )
+        return explained_variance(X, reconstruction * self.scale_ + self.mean_)

@@ -15,7 +15,7 @@ from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0
 from skvaeense.networks import MLP
-from skvaeense.penalties import L1, BatchTopK, Matryoshka, TopK
+from skvaeense.penalties import L1, BatchTopK, JumpReLU, Matryoshka, TopK
 
 X_ALL, _, _ = make_sparse_dictionary(
     2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0
@@ -92,11 +92,20 @@ def global_states():
 @EVERY
 def test_global_generators_are_not_touched(penalty):
     before = global_states()
-    # So many samples that latents are drawn anew, which is random too.
-    fitted = fit_quick(penalty, X_ALL, n_components=100)
+    fitted = fit_quick(penalty)
     fitted.transform(X_NEW)
     fitted.score(X_NEW)
     fitted.partial_fit(X)
+    assert global_states() == before
+
+
+def test_global_generators_are_not_touched_by_resampling():
+    """No sample reaches these thresholds, so that all latents are dead and drawn anew."""
+    before = global_states()
+    fitted = fit_quick(JumpReLU(threshold=1e3), X_ALL)
+    assert not fitted.active_dimensions(X_ALL).any()
+    # Being drawn anew does not count as being alive.
+    assert fitted.dead_fraction_ == 1
     assert global_states() == before
 
 
@@ -143,6 +152,38 @@ def test_warm_start_keeps_an_adapted_alpha():
     fit_unwarned(estimator.set_params(max_iter=1))
     assert estimator.alpha_ == pytest.approx(alpha, rel=0.2)
     assert estimator.n_iter_ == 1
+
+
+def test_warm_start_takes_another_price():
+    """Nothing is adapted here, so the price is the one that is set now."""
+    estimator = fit_quick(L1(0.1), warm_start=True)
+    assert fit_unwarned(estimator.set_params(penalty__alpha=0.5)).alpha_ == 0.5
+
+
+def test_warm_start_takes_another_k():
+    estimator = fit_quick(TopK(3), warm_start=True)
+    fit_unwarned(estimator.set_params(penalty__k=2))
+    assert estimator.active_dimensions(X_NEW).sum(axis=1).max() == 2
+
+
+def test_warm_start_learns_the_threshold_of_another_k():
+    """BatchTopK must be in training again, where it ranks the batch."""
+    estimator = fit_quick(BatchTopK(2), warm_start=True, max_iter=40)
+    assert l0(estimator.transform(X_NEW)) == pytest.approx(2, rel=0.25)
+    fit_unwarned(estimator.set_params(penalty__k=5))
+    assert l0(estimator.transform(X_NEW)) == pytest.approx(5, rel=0.25)
+
+
+@EVERY
+@pytest.mark.parametrize("first", [L1(0.2), TopK(3)], ids=["l1", "topk"])
+def test_warm_start_takes_another_penalty(first, penalty):
+    estimator = fit_quick(first, warm_start=True)
+    fit_unwarned(estimator.set_params(penalty=penalty))
+    expected = getattr(fit_quick(penalty, max_iter=1), "alpha_", None)
+    assert getattr(estimator, "alpha_", None) == expected
+    if isinstance(penalty, TopK):
+        assert estimator.active_dimensions(X_NEW).sum(axis=1).max() == 3
+    assert estimator.score(X_NEW) > 0.5
 
 
 def test_warm_start_refuses_other_features():
@@ -196,6 +237,17 @@ def test_partial_fit_after_fit_keeps_an_adapted_alpha():
     assert estimator.alpha_ != alpha
 
 
+def test_partial_fit_after_fit_stays_at_a_small_learning_rate():
+    """The schedule is over: it does not rise to the peak once more."""
+    estimator = fit_quick(max_iter=40, batch_size=32)
+    moves = []
+    for _ in range(40):
+        before = estimator.components_
+        estimator.partial_fit(X)
+        moves.append(np.abs(estimator.components_ - before).mean())
+    assert np.mean(moves[-5:]) < 3 * np.mean(moves[:5])
+
+
 def test_partial_fit_takes_a_single_row_later():
     estimator = quick().partial_fit(X)
     assert estimator.partial_fit(X[:1]).n_iter_ == 2
@@ -212,6 +264,12 @@ def test_partial_fit_refuses_other_features():
 def test_fit_after_partial_fit_begins_anew():
     estimator = fit_unwarned(quick().partial_fit(X))
     assert_array_equal(estimator.transform(X_NEW), fit_quick().transform(X_NEW))
+
+
+def test_partial_fit_goes_on_from_the_last_fit():
+    """Not from an earlier stream, which the fit has replaced."""
+    estimator = fit_unwarned(quick().partial_fit(X)).partial_fit(X)
+    assert_array_equal(estimator.transform(X_NEW), fit_quick().partial_fit(X).transform(X_NEW))
 
 
 def test_a_copy_takes_partial_fit_on_its_own():

@@ -179,8 +179,6 @@ def test_processes_agree():
 class SquaredToo(Penalty):
     """An elastic net with codes over a fixed threshold."""
 
-    _parameter_constraints = {"alpha": "no_validation", "mix": "no_validation"}
-
     def __init__(self, alpha=0.1, mix=0.5):
         self.alpha = alpha
         self.mix = mix
@@ -195,8 +193,6 @@ class SquaredToo(Penalty):
 
 class OnlyFirst(Penalty):
     """A constraint without a price: the first latents only."""
-
-    _parameter_constraints = {"n_first": "no_validation"}
 
     def __init__(self, n_first=4):
         self.n_first = n_first
@@ -229,3 +225,13 @@ def test_a_constraint_of_ones_own():
     assert_array_equal(fitted.active_dimensions(X_NEW).all(axis=0), [True] * 4 + [False] * 8)
     with pytest.raises(ValueError, match=r"OnlyFirst\(\) has none"):
         fit_quick(OnlyFirst(), target_l0=2)
+
+
+def test_score_of_a_frame():
+    frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(8)])
+    assert fit_unwarned(quick(), frame).score(frame) == pytest.approx(fit_quick().score(X))
+
+
+def test_score_whatever_transform_returns():
+    estimator = quick(sparse_output=True).set_output(transform="pandas")
+    assert fit_unwarned(estimator).score(X) == pytest.approx(fit_quick().score(X))

@@ -86,6 +86,9 @@ class SparseFindings:
     active : ndarray of bool, shape (n_samples, n_components)
         Which latents are active.
 
+    unexplained : float
+        Fraction of the variance that the reconstruction leaves.
+
     dead_fraction : float
         Fraction of latents that were silent at the end of the training.
 
@@ -97,6 +100,7 @@ class SparseFindings:
     """
 
     active: np.ndarray
+    unexplained: float
     dead_fraction: float
     target_l0: float | None
     has_price: bool
@@ -106,10 +110,15 @@ def sparse_failure_signs(findings):
     """Return a message for each sign of failure, most telling first."""
     l0 = findings.active.sum(axis=1).mean()
     target = findings.target_l0
-    if not findings.active.any():
+    if findings.unexplained > 1.5:
+        return [
+            f"{findings.unexplained:.0%} of the variance is unexplained, more than the mean alone "
+            "would leave: training has gone astray. Lower learning_rate_init."
+        ]
+    if l0 < 0.1:
         cure = "Lower the penalty's alpha" if findings.has_price else "Lower learning_rate_init"
         return [
-            "No latent is active for any sample: the reconstruction is the mean. "
+            "No latent is active for nearly all samples: the reconstruction is the mean. "
             f"{cure}. Data without structure (pure noise) does this too."
         ]
     signs = []

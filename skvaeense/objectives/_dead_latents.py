@@ -34,7 +34,9 @@ class DeadLatents:
             for name, parameter in activation.named_parameters()
             if parameter.ndim and len(parameter) == n_components
         }
+        # The first starts anew for latents that are drawn anew, the second does not.
         self.silent_for = torch.zeros(n_components, dtype=torch.int64, device=device)
+        self._inactive_for = self.silent_for.clone()
         self.mask = torch.zeros(n_components, dtype=torch.bool, device=device)
         self.n_dead = 0
         self._n_looks = 0
@@ -42,8 +44,10 @@ class DeadLatents:
 
     def observe(self, code):
         """Take note of the codes of a batch, detached."""
-        self.silent_for += len(code)
-        self.silent_for.masked_fill_((code != 0).any(dim=0), 0)
+        fired = (code != 0).any(dim=0)
+        for count in (self.silent_for, self._inactive_for):
+            count += len(code)
+            count.masked_fill_(fired, 0)
         if self._n_looks % LOOK_EVERY == 0:
             self.mask = self.silent_for >= DEAD_AFTER
             self.n_dead = int(self.mask.sum())
@@ -53,7 +57,7 @@ class DeadLatents:
     @property
     def fraction(self):
         """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer."""
-        return float((self.silent_for >= min(DEAD_AFTER, self._n_seen)).double().mean())
+        return float((self._inactive_for >= min(DEAD_AFTER, self._n_seen)).double().mean())
 
     def auxiliary_loss(self, module, preactivation, residual, positive):
         """Return the error of the residual's reconstruction from dead latents alone.

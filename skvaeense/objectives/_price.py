@@ -2,9 +2,11 @@
 
 import torch
 
-# How fast the logarithm of an adapted price follows the logarithm of (active / wanted) per step,
-# and how much of the latter counts at once.
+# How fast the logarithm of an adapted price follows the logarithm of (active / wanted) per step: at
+# first and at the end, when the learning rate falls, and the code answers less and less. At most
+# MOST_EXCESS of the latter counts at once.
 GAIN = 0.03
+LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
 
 
@@ -14,7 +16,9 @@ class Price:
     A target for the mean number of active latents makes the price follow, at every step after the
     rise, with the L0 of the batch::
 
-        log alpha <- log alpha + GAIN * clip(log(L0 / target), -1, 1)
+        log alpha <- log alpha + gain(p) * clip(log(L0 / target), -1, 1)
+
+    The gain rises from 0.03 to 0.1 with the square of the progress p.
 
     Parameters
     ----------
@@ -72,4 +76,5 @@ class Price:
             return
         l0 = torch.count_nonzero(code).to(code.dtype) / len(code)
         excess = (l0 / self.target_l0).log().clamp(-MOST_EXCESS, MOST_EXCESS)
-        self.alpha = self.alpha * torch.exp(GAIN * excess)
+        gain = GAIN + (LAST_GAIN - GAIN) * progress**2
+        self.alpha = self.alpha * torch.exp(gain * excess)

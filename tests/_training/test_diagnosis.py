@@ -119,7 +119,7 @@ def make_sparse_findings(n_active, **changes):
         np.tile(np.arange(N_COMPONENTS), (N_SAMPLES, 1)), axis=1
     )
     np.put_along_axis(active, order[:, :n_active], True, axis=1)
-    facts = {"dead_fraction": 0.0, "target_l0": None, "has_price": True}
+    facts = {"unexplained": 0.2, "dead_fraction": 0.0, "target_l0": None, "has_price": True}
     return SparseFindings(active=active, **(facts | changes))
 
 
@@ -169,13 +169,21 @@ def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
         ),
         (make_sparse_findings(7), "7.0 of 12 latents are active", "Raise the penalty's alpha"),
         (make_sparse_findings(3, dead_fraction=0.75), "75% of the latents are dead", "Lower"),
+        (make_sparse_findings(3, unexplained=2.0), "gone astray", "Lower learning_rate_init"),
     ],
-    ids=["collapse", "collapse without price", "too many", "too few", "not sparse", "dead"],
+    ids=["collapse", "no price", "too many", "too few", "not sparse", "dead", "astray"],
 )
 def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
     (message,) = sparse_failure_signs(findings)
     assert sign in message
     assert cure in message
+
+
+def test_one_stray_entry_does_not_hide_a_collapse():
+    active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
+    active[0, 0] = True
+    (message,) = sparse_failure_signs(SparseFindings(active, 1.0, 0.9, None, True))
+    assert "No latent is active" in message
 
 
 def test_signs_of_a_sparse_autoencoder_come_together():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skvaeense.objectives import Price
-from skvaeense.objectives._price import GAIN, MOST_EXCESS
+from skvaeense.objectives._price import GAIN, LAST_GAIN, MOST_EXCESS
 
 
 def make_code(*n_active, n_components=64):
@@ -39,10 +39,11 @@ def test_price_follows_its_formula():
     """Twice: 6 active latents on average where 4 are wanted, then 3."""
     price = Price(0.5, target_l0=4, warmup=0.1)
     price.observe(make_code(4, 8), 0.5)
-    first = 0.5 * 1.5**GAIN
+    gains = [GAIN + (LAST_GAIN - GAIN) * p**2 for p in (0.5, 0.6)]
+    first = 0.5 * 1.5 ** gains[0]
     assert float(price.alpha) == pytest.approx(first, rel=1e-9)
     price.observe(make_code(3, 2, 4), 0.6)
-    assert float(price.alpha) == pytest.approx(first * 0.75**GAIN, rel=1e-9)
+    assert float(price.alpha) == pytest.approx(first * 0.75 ** gains[1], rel=1e-9)
     assert float(price.at(0.7)) == float(price.alpha)
 
 
@@ -50,7 +51,7 @@ def test_price_follows_its_formula():
 def test_excess_is_clipped(n_active):
     """A batch without active latents has the logarithm of 0, which must not get through."""
     price = Price(0.5, target_l0=1, warmup=0.0)
-    price.observe(make_code(n_active, n_active), 0.5)
+    price.observe(make_code(n_active, n_active), 0.0)
     excess = -MOST_EXCESS if n_active == 0 else min(math.log(n_active), MOST_EXCESS)
     assert MOST_EXCESS < math.log(64)
     assert float(price.alpha) == pytest.approx(0.5 * math.exp(GAIN * excess), rel=1e-9)
