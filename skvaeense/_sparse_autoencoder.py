@@ -156,10 +156,10 @@ class SparseAutoencoder(BaseAutoencoder):
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.metrics import l0
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(100, target_l0=10, random_state=0).fit(X[:1500])
-    >>> codes = sae.transform(X[1500:])
+    >>> sae = SparseAutoencoder(100, target_l0=10, random_state=0)
+    >>> codes = sae.fit_transform(X)
     >>> codes.shape, round(l0(codes))
-    ((297, 100), 10)
+    ((1797, 100), 10)
     """
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
