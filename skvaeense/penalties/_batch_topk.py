@@ -13,6 +13,14 @@ THRESHOLD_MEMORY = 0.01
 class KeepBatchTop(nn.Module):
     """Keep the k n largest entries of a batch of n; outside training, those over a threshold.
 
+    Parameters
+    ----------
+    k : int
+        Mean number of entries that are kept of each sample.
+
+    positive : bool
+        Whether codes are not negative.
+
     Attributes
     ----------
     threshold : torch.Tensor without dimensions
@@ -26,6 +34,7 @@ class KeepBatchTop(nn.Module):
         self.register_buffer("threshold", torch.tensor(-1.0))
 
     def forward(self, preactivation):
+        """Return the codes."""
         size = self._size(preactivation)
         if self.training:
             least = self._least_kept(size)

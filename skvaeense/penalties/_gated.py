@@ -17,6 +17,7 @@ class GatedReLU(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_components))
 
     def forward(self, preactivation):
+        """Return the codes."""
         magnitude = torch.relu(torch.addcmul(self.bias, self.log_gain.exp(), preactivation))
         return magnitude * (preactivation > 0)
 

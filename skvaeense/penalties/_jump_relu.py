@@ -35,6 +35,7 @@ class HardThreshold(LearnedThreshold):
         self.positive = positive
 
     def forward(self, preactivation):
+        """Return the codes."""
         # The value at the jump is what the step's derivative is multiplied by.
         return preactivation * self.is_over(preactivation)
 

@@ -14,6 +14,7 @@ class SoftThreshold(LearnedThreshold):
     """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
 
     def forward(self, preactivation):
+        """Return the codes."""
         shrunk = torch.relu(preactivation.abs() - self.threshold)
         return preactivation.sign() * shrunk
 

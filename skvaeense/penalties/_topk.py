@@ -16,6 +16,7 @@ class KeepTop(nn.Module):
         self.positive = positive
 
     def forward(self, preactivation):
+        """Return the codes."""
         if self.positive:
             values, kept = preactivation.topk(self.k, dim=1, sorted=False)
             values = values.relu()
@@ -38,7 +39,7 @@ class TopK(Penalty):
 
     See Also
     --------
-    BatchTopK : k on average, more for samples that need more.
+    BatchTopK : The same on average, more for samples that need more.
 
     Notes
     -----
