@@ -166,8 +166,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         """Train on one more batch of samples.
 
         The first call fixes the centre, the scale and the number of components, so its batch
-        should be a fair sample of the data. Learning rate and noise variance follow the schedule
-        of one start of `fit`, counted in steps over all calls, and then stay at its end.
+        should be a fair sample of the data. What changes in the course of training, as the learning
+        rate does, follows the schedule of one start of `fit`, counted in steps over all calls, and
+        then stays at its end.
 
         Parameters
         ----------
