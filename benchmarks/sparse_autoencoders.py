@@ -94,8 +94,8 @@ def load(name, folder):
 def run_peer(cell, seed, data, python):
     """Return the numbers of the peer's autoencoder, trained in a process of its own.
 
-    With L1 the peer's encoder has random biases, which kill a third of its latents on rows of
-    norm 1, and none on rows of norm sqrt(d); so it gets those.
+    With L1 the peer's encoder has random biases, which are large beside rows of norm
+    1 and silence latents for good, but small beside rows of norm sqrt(d); so it gets those.
     """
     unit = np.float32(np.sqrt(data[0].shape[1]) if cell.method == "l1" else 1.0)
     job = {

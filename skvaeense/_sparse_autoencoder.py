@@ -332,6 +332,9 @@ class SparseAutoencoder(BaseAutoencoder):
         (preactivation,) = module.encode(x)
         return module.activation(preactivation)
 
+    def _reconstruct(self, module, x):
+        return module.decode(self._encode(module, x))
+
     def _active(self, module, x):
         return self._encode(module, x) != 0
 
@@ -353,7 +356,7 @@ class SparseAutoencoder(BaseAutoencoder):
         X, module = self._check_for_coding(X)
 
         def explained(x):
-            return 1 - (x - module.decode(self._encode(module, x))).square().mean(dim=1)
+            return 1 - (x - self._reconstruct(module, x)).square().mean(dim=1)
 
         return self._by_chunks(X, module, explained)
 
@@ -375,7 +378,5 @@ class SparseAutoencoder(BaseAutoencoder):
             weighted by the features' variances.
         """
         X, module = self._check_for_coding(X)
-        reconstruction = self._by_chunks(
-            X, module, lambda x: module.decode(self._encode(module, x))
-        )
+        reconstruction = self._by_chunks(X, module, lambda x: self._reconstruct(module, x))
         return explained_variance(X, reconstruction * self.scale_ + self.mean_)
