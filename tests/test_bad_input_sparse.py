@@ -1,13 +1,12 @@
 """Data and parameters at the edge of what a SparseAutoencoder takes, and beyond."""
 
 import copy
-import warnings
 
 import numpy as np
 import pytest
+from helpers import fit_unwarned, with_entry
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skvaeense import SparseAutoencoder
@@ -28,19 +27,6 @@ def quick(penalty="l1", **params):
     return SparseAutoencoder(penalty=penalty, **(settings | params))
 
 
-def fit(estimator, X=X, method="fit"):
-    """Fit for too few epochs to learn much, and expect to be told so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return getattr(estimator, method)(X)
-
-
-def with_entry(value, dtype=float):
-    bad = X.astype(dtype)
-    bad[3, 2] = value
-    return bad
-
-
 # --- data that is refused -------------------------------------------------------------------
 
 
@@ -48,9 +34,9 @@ def with_entry(value, dtype=float):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (with_entry(np.nan), "NaN"),
-        (with_entry(np.inf), "infinity"),
-        (with_entry(-np.inf, np.float32), "infinity"),
+        (with_entry(X, np.nan), "NaN"),
+        (with_entry(X, np.inf), "infinity"),
+        (with_entry(X, -np.inf, np.float32), "infinity"),
         (X[:0], "0 sample"),
         (X[:1], "1 sample"),
         (X[:, :0], "0 feature"),
@@ -74,34 +60,36 @@ def test_refuses_sparse_data(method):
         getattr(quick(), method)(sparse.csr_array(X))
 
 
-@pytest.mark.parametrize("bad", [with_entry(np.nan), with_entry(np.inf), X[:, :4], X[0], X[:0]])
+@pytest.mark.parametrize(
+    "bad", [with_entry(X, np.nan), with_entry(X, np.inf), X[:, :4], X[0], X[:0]]
+)
 @pytest.mark.parametrize("method", ["transform", "active_dimensions", "score", "score_samples"])
 def test_refuses_bad_data_after_fit(method, bad):
     with pytest.raises(ValueError, match=r"NaN|infinity|6 features|2D|0 sample"):
-        getattr(fit(quick()), method)(bad)
+        getattr(fit_unwarned(quick(), X), method)(bad)
 
 
 def test_names_the_number_of_features():
     with pytest.raises(ValueError, match=r"X has 4 features.*expecting 6 features"):
-        fit(quick()).transform(X[:, :4])
+        fit_unwarned(quick(), X).transform(X[:, :4])
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 7)), np.zeros((2, 6)), sparse.csr_array((2, 9))])
 def test_refuses_codes_of_another_width(bad):
     with pytest.raises(ValueError, match=f"X has {bad.shape[1]} columns.*has 8 components"):
-        fit(quick()).inverse_transform(bad)
+        fit_unwarned(quick(), X).inverse_transform(bad)
 
 
 @pytest.mark.parametrize("bad", [np.full((2, 8), np.nan), np.zeros(8), np.zeros((0, 8))])
 def test_refuses_bad_codes(bad):
     with pytest.raises(ValueError, match=r"NaN|2D|0 sample"):
-        fit(quick()).inverse_transform(bad)
+        fit_unwarned(quick(), X).inverse_transform(bad)
 
 
 @pytest.mark.parametrize("samples", [np.full((50, 6), 3.0), X[:1]], ids=["equal", "one"])
 def test_there_is_nothing_to_score_without_variance(samples):
     with pytest.raises(ValueError, match=r"X is constant.*no variance to explain"):
-        fit(quick()).score(samples)
+        fit_unwarned(quick(), X).score(samples)
 
 
 # --- data that is taken ---------------------------------------------------------------------
@@ -134,21 +122,21 @@ def test_rows_that_are_all_equal_then_others(penalty):
 @EVERY
 @pytest.mark.parametrize("samples", [X[:, :1], X[:2], X[:30]], ids=["feature", "two", "few"])
 def test_small_data(penalty, samples):
-    fitted = fit(quick(penalty, batch_size=10**4), samples)
+    fitted = fit_unwarned(quick(penalty, batch_size=10**4), samples)
     assert fitted.transform(samples).shape == (len(samples), 8)
     assert np.isfinite(fitted.score(samples))
 
 
 @EVERY
 def test_one_component(penalty):
-    assert fit(quick(penalty, n_components=1)).transform(X).shape == (200, 1)
+    assert fit_unwarned(quick(penalty, n_components=1), X).transform(X).shape == (200, 1)
 
 
 @EVERY
 def test_constant_features(penalty):
     """A constant feature is reproduced, also where it is large."""
     with_constants = np.column_stack([X, np.full(200, 1e3), np.zeros(200)])
-    fitted = fit(quick(penalty, max_iter=60), with_constants)
+    fitted = fit_unwarned(quick(penalty, max_iter=60), with_constants)
     reconstruction = fitted.inverse_transform(fitted.transform(with_constants))
     assert_allclose(reconstruction[:, 6], 1e3, rtol=1e-3)
     assert_allclose(reconstruction[:, 7], 0, atol=0.3)
@@ -158,14 +146,14 @@ def test_constant_features(penalty):
 def test_an_outlier_does_not_break_the_fit(penalty):
     outlier = X.copy()
     outlier[0] = 1e6
-    fitted = fit(quick(penalty), outlier)
+    fitted = fit_unwarned(quick(penalty), outlier)
     assert np.isfinite(fitted.transform(outlier)).all()
     assert np.isfinite(fitted.score(outlier))
 
 
 @pytest.mark.parametrize("factor", [1e-100, 1e-10, 1e10, 1e100])
 def test_any_scale_trains_alike(factor):
-    reference, fitted = fit(quick()), fit(quick(), factor * X)
+    reference, fitted = fit_unwarned(quick(), X), fit_unwarned(quick(), factor * X)
     same = fitted.active_dimensions(factor * X) == reference.active_dimensions(X)
     assert same.mean() > 0.99
     assert fitted.score(factor * X) == pytest.approx(reference.score(X), abs=1e-3)
@@ -173,24 +161,24 @@ def test_any_scale_trains_alike(factor):
 
 def test_offset_far_from_the_origin():
     """Subtracting the mean is done in double precision."""
-    moved = fit(quick(), X + 1e6)
-    same = moved.active_dimensions(X + 1e6) == fit(quick()).active_dimensions(X)
+    moved = fit_unwarned(quick(), X + 1e6)
+    same = moved.active_dimensions(X + 1e6) == fit_unwarned(quick(), X).active_dimensions(X)
     assert same.mean() > 0.98
 
 
 def test_a_read_only_memmap(tmp_path):
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    fitted = fit(quick(), mapped)
+    fitted = fit_unwarned(quick(), mapped)
     codes = fitted.transform(mapped)
-    assert_array_equal(codes, fit(quick()).transform(X))
+    assert_array_equal(codes, fit_unwarned(quick(), X).transform(X))
     codes.setflags(write=False)
     assert fitted.inverse_transform(codes).shape == X.shape
-    fit(quick(), mapped, "partial_fit")
+    fit_unwarned(quick(), mapped, "partial_fit")
 
 
 def test_data_is_not_written_to():
-    before, fitted = X.copy(), fit(quick())
+    before, fitted = X.copy(), fit_unwarned(quick(), X)
     codes = fitted.transform(X)
     kept = codes.copy()
     fitted.inverse_transform(codes)
@@ -202,7 +190,7 @@ def test_data_is_not_written_to():
 @pytest.mark.parametrize("dtype", [np.float16, np.int8, np.int64, bool])
 def test_other_dtypes_become_float64(dtype):
     values = (10 * np.abs(X)).astype(dtype)
-    fitted, reference = fit(quick(), values), fit(quick(), values.astype(float))
+    fitted, reference = fit_unwarned(quick(), values), fit_unwarned(quick(), values.astype(float))
     assert fitted.transform(values).dtype == np.float64
     assert_array_equal(fitted.transform(values), reference.transform(values.astype(float)))
 
@@ -218,7 +206,7 @@ DIVERGENT = {"learning_rate_init": 1e30}
 def test_divergence_leaves_the_estimator_unfitted(method, network, penalty):
     estimator = quick(penalty, network=network, **DIVERGENT)
     with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
-        fit(estimator, X, method)
+        fit_unwarned(estimator, X, method)
     assert not hasattr(estimator, "module_")
     assert not hasattr(estimator, "n_features_in_")
 
@@ -227,12 +215,12 @@ def test_divergence_leaves_the_estimator_unfitted(method, network, penalty):
 @pytest.mark.parametrize("warm_start", [False, True])
 @pytest.mark.parametrize("params", [{"penalty": TopK(3)}, {"target_l0": 2}])
 def test_divergence_leaves_an_earlier_fit(method, warm_start, params):
-    estimator = fit(quick(**params))
+    estimator = fit_unwarned(quick(**params), X)
     before = copy.deepcopy(vars(estimator))
     codes = estimator.transform(X)
     estimator.set_params(warm_start=warm_start, **DIVERGENT)
     with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
-        fit(estimator, X, method)
+        fit_unwarned(estimator, X, method)
     assert_array_equal(estimator.transform(X), codes)
     assert vars(estimator).keys() == before.keys()
     assert getattr(estimator, "alpha_", None) == before.get("alpha_")
@@ -241,15 +229,15 @@ def test_divergence_leaves_an_earlier_fit(method, warm_start, params):
 
 @METHODS
 def test_an_error_in_the_data_leaves_an_earlier_fit(method):
-    estimator = fit(quick())
+    estimator = fit_unwarned(quick(), X)
     codes = estimator.transform(X)
     with pytest.raises(ValueError, match="NaN"):
-        getattr(estimator, method)(with_entry(np.nan))
+        getattr(estimator, method)(with_entry(X, np.nan))
     assert_array_equal(estimator.transform(X), codes)
 
 
 def test_divergence_after_partial_fit_leaves_what_it_had():
-    estimator = fit(quick(target_l0=2), method="partial_fit")
+    estimator = fit_unwarned(quick(target_l0=2), X, method="partial_fit")
     codes = estimator.transform(X)
     following = copy.deepcopy(estimator).partial_fit(X).transform(X)
     huge = X.copy()

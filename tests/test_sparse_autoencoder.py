@@ -1,11 +1,11 @@
 """What a fitted SparseAutoencoder answers: codes, dictionary, scores, sparsity, warnings."""
 
 import copy
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from helpers import PENALTIES, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -22,15 +22,6 @@ X_ALL, _, _ = make_sparse_dictionary(
 X, X_NEW = X_ALL[:300], X_ALL[2000:]
 SINGLE = X_NEW.astype(np.float32)
 
-PENALTIES = {
-    "batch_topk": BatchTopK(3),
-    "gated": "gated",
-    "jump_relu": "jump_relu",
-    "l1": "l1",
-    "log": "log",
-    "matryoshka": Matryoshka(3),
-    "topk": TopK(3),
-}
 PRICED = ["gated", "jump_relu", "l1", "log"]
 FIXED_COUNT = ["batch_topk", "matryoshka", "topk"]
 # A gate opens on one side, so codes of both signs are no option of it.
@@ -46,25 +37,8 @@ def kind_id(kind):
 EVERY = pytest.mark.parametrize("kind", KINDS, ids=kind_id)
 
 
-# High enough for so few steps.
-RATE = {"learning_rate_init": 0.004}
-
-
-def quick(penalty="l1", **params):
-    """Return a small estimator that trains in a fraction of a second."""
-    settings = {"n_components": 12, "max_iter": 20, "random_state": 0} | RATE
-    return SparseAutoencoder(penalty=penalty, **(settings | params))
-
-
-def fit_unwarned(estimator, X=X):
-    """Fit for too few epochs to learn much, and expect to be told so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return estimator.fit(X)
-
-
 def fit_quick(penalty="l1", X=X, **params):
-    return fit_unwarned(quick(penalty, **params), X)
+    return fit_unwarned(quick_sae(penalty, **params), X)
 
 
 def fit_kind(kind, X=X, **params):
@@ -252,7 +226,7 @@ def test_auto_means_unit_norm_for_a_linear_decoder(network):
 
 def test_unit_norm_needs_a_linear_decoder():
     with pytest.raises(ValueError, match=r'"unit_norm" needs a linear decoder.*mlp.*set a number'):
-        quick(network="mlp", decoder_penalty="unit_norm").fit(X)
+        quick_sae(network="mlp", decoder_penalty="unit_norm").fit(X)
 
 
 @pytest.mark.parametrize("network", ["linear", "mlp"])
@@ -357,13 +331,13 @@ def test_alpha_without_a_target_is_that_of_the_penalty(name):
 @pytest.mark.parametrize("name", FIXED_COUNT)
 def test_a_target_is_refused_where_there_is_no_price(name):
     with pytest.raises(ValueError, match=r"target_l0=3 adapts the price alpha.*set its k instead"):
-        quick(PENALTIES[name], target_l0=3).fit(X)
+        quick_sae(PENALTIES[name], target_l0=3).fit(X)
 
 
 @pytest.mark.parametrize("name", PRICED)
 def test_a_target_above_the_number_of_latents_is_refused(name):
     with pytest.raises(ValueError, match=r"target_l0=13 must be at most n_components=12"):
-        quick(name, target_l0=13).fit(X)
+        quick_sae(name, target_l0=13).fit(X)
 
 
 @pytest.mark.parametrize("penalty", [L1, Log])
@@ -381,7 +355,7 @@ def test_a_higher_price_makes_sparser_codes(penalty, positive):
 
 def test_warns_that_no_latent_is_active():
     """A threshold that no sample reaches is sure to silence all, as a high price is not."""
-    estimator = quick(JumpReLU(threshold=1e3), max_iter=2)
+    estimator = quick_sae(JumpReLU(threshold=1e3), max_iter=2)
     with pytest.warns(ConvergenceWarning, match=r"No latent is active.*Lower the penalty's alpha"):
         estimator.fit(X)
     assert estimator.dead_fraction_ == 1
@@ -398,17 +372,17 @@ def test_an_absurd_price_silences_nearly_all():
 
 def test_warns_that_codes_are_not_sparse():
     with pytest.warns(ConvergenceWarning, match=r"of 12 latents are active.*not sparse"):
-        quick(L1(0)).fit(X)
+        quick_sae(L1(0)).fit(X)
 
 
 def test_warns_that_the_target_was_missed():
     with pytest.warns(ConvergenceWarning, match=r"where target_l0=1 was asked for.*higher alpha"):
-        quick(target_l0=1, max_iter=3).fit(X)
+        quick_sae(target_l0=1, max_iter=3).fit(X)
 
 
 def test_warns_of_dead_latents():
     """One active latent for each of 300 samples leaves most of 300 latents without a use."""
-    estimator = quick(TopK(1), n_components=300, max_iter=60)
+    estimator = quick_sae(TopK(1), n_components=300, max_iter=60)
     with pytest.warns(ConvergenceWarning, match=r"% of the latents are dead"):
         estimator.fit(X)
     assert 0.5 < estimator.dead_fraction_ <= 1

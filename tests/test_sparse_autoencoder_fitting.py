@@ -2,57 +2,31 @@
 
 import copy
 import random
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from helpers import PENALTIES, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.callback import ProgressBar
-from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0
 from skvaeense.networks import MLP
-from skvaeense.penalties import L1, BatchTopK, JumpReLU, Matryoshka, TopK
+from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
 X_ALL, _, _ = make_sparse_dictionary(
     2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0
 )
 X, X_NEW = X_ALL[:300], X_ALL[2000:]
 
-PENALTIES = {
-    "batch_topk": BatchTopK(3),
-    "gated": "gated",
-    "jump_relu": "jump_relu",
-    "l1": "l1",
-    "log": "log",
-    "matryoshka": Matryoshka(3),
-    "topk": TopK(3),
-}
 EVERY = pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
 MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
 
 
-# High enough for so few steps.
-RATE = {"learning_rate_init": 0.004}
-
-
-def quick(penalty="l1", **params):
-    """Return a small estimator that trains in a fraction of a second."""
-    settings = {"n_components": 12, "max_iter": 10, "random_state": 0} | RATE
-    return SparseAutoencoder(penalty=penalty, **(settings | params))
-
-
-def fit_unwarned(estimator, X=X):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return estimator.fit(X)
-
-
 def fit_quick(penalty="l1", X=X, **params):
-    return fit_unwarned(quick(penalty, **params), X)
+    return fit_unwarned(quick_sae(penalty, **params), X)
 
 
 # --- randomness -----------------------------------------------------------------------------
@@ -130,7 +104,7 @@ def test_global_seeds_have_no_say():
 def test_warm_start_goes_on_from_the_loss_it_had(penalty):
     estimator = fit_quick(penalty, warm_start=True, max_iter=40)
     first, mean, scale = estimator.loss_curve_, estimator.mean_.copy(), estimator.scale_
-    fit_unwarned(estimator)
+    fit_unwarned(estimator, X)
     # A price that rises from 0 once more may make the loss smaller at first, never larger.
     assert estimator.loss_curve_[0] < min(1.3 * first[-1], 0.6 * first[0])
     assert estimator.score(X_NEW) > 0.5
@@ -141,7 +115,7 @@ def test_warm_start_goes_on_from_the_loss_it_had(penalty):
 def test_warm_start_improves_the_model():
     estimator = fit_quick(TopK(3), warm_start=True, max_iter=3)
     score = estimator.score(X_NEW)
-    fit_unwarned(estimator.set_params(max_iter=40))
+    fit_unwarned(estimator.set_params(max_iter=40), X)
     assert estimator.score(X_NEW) > score + 0.1
 
 
@@ -149,7 +123,7 @@ def test_warm_start_keeps_an_adapted_alpha():
     estimator = fit_quick(target_l0=1.5, warm_start=True, max_iter=60)
     alpha = estimator.alpha_
     assert alpha > 2 * L1().alpha
-    fit_unwarned(estimator.set_params(max_iter=1))
+    fit_unwarned(estimator.set_params(max_iter=1), X)
     assert estimator.alpha_ == pytest.approx(alpha, rel=0.2)
     assert estimator.n_iter_ == 1
 
@@ -157,12 +131,12 @@ def test_warm_start_keeps_an_adapted_alpha():
 def test_warm_start_takes_another_price():
     """Nothing is adapted here, so the price is the one that is set now."""
     estimator = fit_quick(L1(0.1), warm_start=True)
-    assert fit_unwarned(estimator.set_params(penalty__alpha=0.5)).alpha_ == 0.5
+    assert fit_unwarned(estimator.set_params(penalty__alpha=0.5), X).alpha_ == 0.5
 
 
 def test_warm_start_takes_another_k():
     estimator = fit_quick(TopK(3), warm_start=True)
-    fit_unwarned(estimator.set_params(penalty__k=2))
+    fit_unwarned(estimator.set_params(penalty__k=2), X)
     assert estimator.active_dimensions(X_NEW).sum(axis=1).max() == 2
 
 
@@ -170,7 +144,7 @@ def test_warm_start_learns_the_threshold_of_another_k():
     """BatchTopK must be in training again, where it ranks the batch."""
     estimator = fit_quick(BatchTopK(2), warm_start=True, max_iter=40)
     assert l0(estimator.transform(X_NEW)) == pytest.approx(2, rel=0.25)
-    fit_unwarned(estimator.set_params(penalty__k=5))
+    fit_unwarned(estimator.set_params(penalty__k=5), X)
     assert l0(estimator.transform(X_NEW)) == pytest.approx(5, rel=0.25)
 
 
@@ -178,7 +152,7 @@ def test_warm_start_learns_the_threshold_of_another_k():
 @pytest.mark.parametrize("first", [L1(0.2), TopK(3)], ids=["l1", "topk"])
 def test_warm_start_takes_another_penalty(first, penalty):
     estimator = fit_quick(first, warm_start=True)
-    fit_unwarned(estimator.set_params(penalty=penalty))
+    fit_unwarned(estimator.set_params(penalty=penalty), X)
     expected = getattr(fit_quick(penalty, max_iter=1), "alpha_", None)
     assert getattr(estimator, "alpha_", None) == expected
     if isinstance(penalty, TopK):
@@ -198,14 +172,14 @@ def test_warm_start_refuses_other_features():
 def test_without_warm_start_fit_begins_anew(penalty):
     estimator = fit_quick(penalty)
     codes = estimator.transform(X_NEW)
-    assert_array_equal(fit_unwarned(estimator).transform(X_NEW), codes)
+    assert_array_equal(fit_unwarned(estimator, X).transform(X_NEW), codes)
 
 
 @pytest.mark.parametrize(
     "params", [{"penalty": TopK(3)}, {"penalty": "l1", "target_l0": 3}], ids=["topk", "target"]
 )
 def test_a_stream_of_batches_approaches_fit(params):
-    params = params | RATE
+    params = {"learning_rate_init": 0.004} | params
     whole = SparseAutoencoder(12, random_state=0, max_iter=80, **params).fit(X_ALL[:2000])
     stream = SparseAutoencoder(12, random_state=0, batch_size=32, **params)
     stream.partial_fit(X_ALL[:250])
@@ -249,12 +223,12 @@ def test_partial_fit_after_fit_stays_at_a_small_learning_rate():
 
 
 def test_partial_fit_takes_a_single_row_later():
-    estimator = quick().partial_fit(X)
+    estimator = quick_sae().partial_fit(X)
     assert estimator.partial_fit(X[:1]).n_iter_ == 2
 
 
 def test_partial_fit_refuses_other_features():
-    estimator = quick().partial_fit(X)
+    estimator = quick_sae().partial_fit(X)
     before = estimator.transform(X_NEW)
     with pytest.raises(ValueError, match="8 features"):
         estimator.partial_fit(X[:, :5])
@@ -262,18 +236,18 @@ def test_partial_fit_refuses_other_features():
 
 
 def test_fit_after_partial_fit_begins_anew():
-    estimator = fit_unwarned(quick().partial_fit(X))
+    estimator = fit_unwarned(quick_sae().partial_fit(X), X)
     assert_array_equal(estimator.transform(X_NEW), fit_quick().transform(X_NEW))
 
 
 def test_partial_fit_goes_on_from_the_last_fit():
     """Not from an earlier stream, which the fit has replaced."""
-    estimator = fit_unwarned(quick().partial_fit(X)).partial_fit(X)
+    estimator = fit_unwarned(quick_sae().partial_fit(X), X).partial_fit(X)
     assert_array_equal(estimator.transform(X_NEW), fit_quick().partial_fit(X).transform(X_NEW))
 
 
 def test_a_copy_takes_partial_fit_on_its_own():
-    estimator = quick(target_l0=3).partial_fit(X)
+    estimator = quick_sae(target_l0=3).partial_fit(X)
     codes, alpha = estimator.transform(X_NEW), estimator.alpha_
     copy.deepcopy(estimator).partial_fit(X)
     assert_array_equal(estimator.transform(X_NEW), codes)
@@ -286,20 +260,20 @@ def test_a_copy_takes_partial_fit_on_its_own():
 def test_no_alpha_is_left_of_an_earlier_fit():
     estimator = fit_quick("l1")
     assert hasattr(estimator, "alpha_")
-    fit_unwarned(estimator.set_params(penalty=TopK(3)))
+    fit_unwarned(estimator.set_params(penalty=TopK(3)), X)
     assert not hasattr(estimator, "alpha_")
     assert_array_equal(estimator.transform(X_NEW), fit_quick(TopK(3)).transform(X_NEW))
 
 
 def test_no_components_are_left_of_an_earlier_fit():
     estimator = fit_quick()
-    fit_unwarned(estimator.set_params(network=MLP_SMALL))
+    fit_unwarned(estimator.set_params(network=MLP_SMALL), X)
     assert not hasattr(estimator, "components_")
 
 
 def test_an_adapted_alpha_is_not_where_a_refit_starts():
     estimator = fit_quick(target_l0=3)
-    fit_unwarned(estimator.set_params(target_l0=None))
+    fit_unwarned(estimator.set_params(target_l0=None), X)
     assert estimator.alpha_ == L1().alpha
 
 
@@ -394,7 +368,7 @@ class Recorder:
 @pytest.mark.parametrize("params", [{}, {"target_l0": 3}], ids=["alpha", "target"])
 def test_callback_sees_every_epoch(params):
     recorder = Recorder()
-    fitted = fit_unwarned(quick(**params).set_callbacks(recorder))
+    fitted = fit_unwarned(quick_sae(**params).set_callbacks(recorder), X)
     assert recorder.tasks == ["setup", "teardown"]
     assert len(recorder.scores) == fitted.n_iter_ == 10
     assert recorder.scores[-1] > recorder.scores[0] + 0.1
@@ -405,13 +379,13 @@ def test_callback_sees_every_epoch(params):
 @pytest.mark.parametrize("stop_after", [1, 3, 8])
 def test_callback_can_stop_the_training(stop_after):
     recorder = Recorder(stop_after)
-    fitted = fit_unwarned(quick().set_callbacks(recorder))
+    fitted = fit_unwarned(quick_sae().set_callbacks(recorder), X)
     assert fitted.n_iter_ == len(fitted.loss_curve_) == stop_after
     assert fitted.score(X_NEW) >= max(recorder.scores) - 0.2
 
 
 def test_progress_bar_changes_nothing(capsys):
     pytest.importorskip("rich")
-    fitted = fit_unwarned(quick().set_callbacks(ProgressBar()))
+    fitted = fit_unwarned(quick_sae().set_callbacks(ProgressBar()), X)
     assert_array_equal(fitted.transform(X_NEW), fit_quick().transform(X_NEW))
     assert "SparseAutoencoder" in capsys.readouterr().out

@@ -2,21 +2,20 @@
 
 import copy
 import pickle
-import warnings
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0
 from skvaeense.networks import Linear, SingleLayer
@@ -32,24 +31,8 @@ EVERY = pytest.mark.parametrize("penalty", sorted(ALIASES))
 UNWARNED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-# High enough for so few steps.
-RATE = {"learning_rate_init": 0.004}
-
-
-def quick(penalty="l1", **params):
-    """Return a small estimator that trains in a fraction of a second."""
-    settings = {"n_components": 12, "max_iter": 10, "random_state": 0} | RATE
-    return SparseAutoencoder(penalty=penalty, **(settings | params))
-
-
-def fit_unwarned(estimator, X=X):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return estimator.fit(X)
-
-
 def fit_quick(penalty="l1", X=X, **params):
-    return fit_unwarned(quick(penalty, **params), X)
+    return fit_unwarned(quick_sae(penalty, **params), X)
 
 
 # --- scikit-learn ---------------------------------------------------------------------------
@@ -60,18 +43,18 @@ def fit_quick(penalty="l1", X=X, **params):
 )
 def test_asks_to_be_fitted_first(method):
     with pytest.raises(NotFittedError):
-        getattr(quick(), method)(X)
+        getattr(quick_sae(), method)(X)
 
 
 def test_fit_transform_is_fit_and_transform():
-    estimator = quick()
+    estimator = quick_sae(TopK(3))
     codes = estimator.fit_transform(X)
     assert_array_equal(codes, estimator.transform(X))
 
 
 def test_pandas_in_and_out():
     frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(8)], index=np.arange(300) + 5)
-    estimator = fit_unwarned(quick().set_output(transform="pandas"), frame)
+    estimator = fit_unwarned(quick_sae().set_output(transform="pandas"), frame)
     codes = estimator.transform(frame)
     assert estimator.feature_names_in_.tolist() == frame.columns.tolist()
     assert codes.columns[:2].tolist() == ["sparseautoencoder0", "sparseautoencoder1"]
@@ -84,10 +67,10 @@ def test_pandas_in_and_out():
 @EVERY
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_fitting_leaves_parameters_alone(penalty, method):
-    estimator = quick(penalty)
+    estimator = quick_sae(penalty)
     # Parameters of the penalty are among them: an adapted price must not end up there.
     before = copy.deepcopy(estimator).get_params()
-    fit_unwarned(estimator) if method == "fit" else estimator.partial_fit(X)
+    fit_unwarned(estimator, X) if method == "fit" else estimator.partial_fit(X)
     after = estimator.get_params()
     penalty_before, penalty_after = before.pop("penalty"), after.pop("penalty")
     assert repr(penalty_before) == repr(penalty_after)
@@ -106,16 +89,18 @@ def test_clone_and_nested_parameters():
     assert not hasattr(cloned, "module_")
     assert estimator.penalty.k == 3
     assert estimator.network.hidden_layer_sizes == (16,)
-    fit_unwarned(cloned)
+    fit_unwarned(cloned, X)
     assert cloned.module_.body[0].out_features == 8
     assert cloned.active_dimensions(X_NEW).sum(axis=1).max() == 2
 
 
-@pytest.mark.parametrize("name", ["tied_init", "subtract_bias"])
-def test_parameters_of_the_single_layer(name):
+@pytest.mark.parametrize(
+    ("name", "value"), [("tied_init", False), ("subtract_bias", False), ("init_norm", 0.5)]
+)
+def test_parameters_of_the_single_layer(name, value):
     default = fit_quick(network=SingleLayer())
-    other = fit_quick(network=SingleLayer()).set_params(**{f"network__{name}": False})
-    assert not np.allclose(fit_unwarned(other).transform(X_NEW), default.transform(X_NEW))
+    other = fit_quick(network=SingleLayer()).set_params(**{f"network__{name}": value})
+    assert not np.allclose(fit_unwarned(other, X).transform(X_NEW), default.transform(X_NEW))
     assert_array_equal(fit_quick().transform(X_NEW), default.transform(X_NEW))
 
 
@@ -134,7 +119,7 @@ def test_pickle_joblib_and_deep_copy(penalty, tmp_path):
 
 @pytest.mark.parametrize("params", [{"penalty": BatchTopK(3)}, {"target_l0": 3}])
 def test_pickle_keeps_the_state_of_partial_fit(params):
-    estimator = quick(**params).partial_fit(X)
+    estimator = quick_sae(**params).partial_fit(X)
     copied = pickle.loads(pickle.dumps(estimator))
     for one in (estimator, copied):
         one.partial_fit(X).partial_fit(X)
@@ -144,7 +129,7 @@ def test_pickle_keeps_the_state_of_partial_fit(params):
 @UNWARNED
 def test_grid_search_over_the_price():
     """By its own score the lowest price is best: sparsity is no part of the score."""
-    search = GridSearchCV(quick(L1()), {"penalty__alpha": [1.0, 0.3, 0.01]}, cv=2).fit(X)
+    search = GridSearchCV(quick_sae(L1()), {"penalty__alpha": [1.0, 0.3, 0.01]}, cv=2).fit(X)
     assert search.best_params_ == {"penalty__alpha": 0.01}
     assert search.best_estimator_.alpha_ == 0.01
 
@@ -152,14 +137,14 @@ def test_grid_search_over_the_price():
 @UNWARNED
 def test_grid_search_over_penalties():
     grid = [{"penalty": [TopK()], "penalty__k": [1, 4]}, {"penalty": [L1(10.0), Log(10.0)]}]
-    search = GridSearchCV(quick(), grid, cv=2).fit(X)
+    search = GridSearchCV(quick_sae(), grid, cv=2).fit(X)
     assert search.best_params_.get("penalty__k") == 4
 
 
 @UNWARNED
 def test_pipeline_with_a_classifier():
     pipeline = make_pipeline(
-        quick(TopK(4), max_iter=60, sparse_output=True), LogisticRegression(max_iter=1000)
+        quick_sae(TopK(4), max_iter=60, sparse_output=True), LogisticRegression(max_iter=1000)
     )
     pipeline.fit(X_ALL[:2000], COUNT[:2000])
     assert pipeline.score(X_NEW, COUNT[2000:]) > 0.7
@@ -167,7 +152,7 @@ def test_pipeline_with_a_classifier():
 
 @UNWARNED
 def test_processes_agree():
-    alone, together = (cross_val_score(quick(TopK(3)), X, cv=3, n_jobs=n) for n in (1, 2))
+    alone, together = (cross_val_score(quick_sae(TopK(3)), X, cv=3, n_jobs=n) for n in (1, 2))
     assert np.isfinite(alone).all()
     # Threads differ between processes, and with them the order of sums.
     assert_allclose(together, alone, rtol=1e-3)
@@ -229,9 +214,9 @@ def test_a_constraint_of_ones_own():
 
 def test_score_of_a_frame():
     frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(8)])
-    assert fit_unwarned(quick(), frame).score(frame) == pytest.approx(fit_quick().score(X))
+    assert fit_unwarned(quick_sae(), frame).score(frame) == pytest.approx(fit_quick().score(X))
 
 
 def test_score_whatever_transform_returns():
-    estimator = quick(sparse_output=True).set_output(transform="pandas")
-    assert fit_unwarned(estimator).score(X) == pytest.approx(fit_quick().score(X))
+    estimator = quick_sae(sparse_output=True).set_output(transform="pandas")
+    assert fit_unwarned(estimator, X).score(X) == pytest.approx(fit_quick().score(X))

@@ -2,19 +2,19 @@ import copy
 import math
 import pickle
 import random
-import warnings
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -44,13 +44,6 @@ def quick(network=LINEAR, **params):
 
 def fit_quick(X=X, **params):
     return fit_unwarned(quick(**params), X)
-
-
-def fit_unwarned(estimator, X=X):
-    """Fit for too few epochs to learn much, and expect to be told so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return estimator.fit(X)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +258,7 @@ def test_no_components_without_a_linear_decoder():
 def test_no_components_are_left_of_an_earlier_fit():
     """A refit replaces what is fitted, it does not mix two fits."""
     estimator = fit_quick(network=LINEAR)
-    fit_unwarned(estimator.set_params(network=MLP_SMALL))
+    fit_unwarned(estimator.set_params(network=MLP_SMALL), X)
     assert not hasattr(estimator, "components_")
 
 
@@ -394,7 +387,7 @@ def test_warm_start_goes_on():
 def test_warm_start_improves_the_model():
     estimator = fit_quick(warm_start=True, max_iter=5)
     score = estimator.score(X_NEW)
-    fit_unwarned(estimator.set_params(max_iter=60))
+    fit_unwarned(estimator.set_params(max_iter=60), X)
     assert estimator.score(X_NEW) > score + 0.5
 
 
@@ -407,7 +400,7 @@ def test_warm_start_refuses_other_features():
 def test_without_warm_start_fit_begins_anew():
     estimator = fit_quick()
     codes = estimator.transform(X_NEW)
-    assert_array_equal(fit_unwarned(estimator).transform(X_NEW), codes)
+    assert_array_equal(fit_unwarned(estimator, X).transform(X_NEW), codes)
 
 
 def test_partial_fit_learns_batch_by_batch():
@@ -446,7 +439,7 @@ def test_partial_fit_refuses_other_features():
 
 def test_fit_after_partial_fit_begins_anew():
     estimator = quick().partial_fit(X)
-    fit_unwarned(estimator)
+    fit_unwarned(estimator, X)
     assert_array_equal(estimator.transform(X_NEW), fit_quick().transform(X_NEW))
 
 
@@ -526,14 +519,14 @@ def test_clone_and_nested_parameters():
     cloned = clone(estimator).set_params(network__hidden_layer_sizes=(8,), threshold__level=0.2)
     assert estimator.network.hidden_layer_sizes == (16,)
     assert estimator.threshold.level == 0.3
-    assert fit_unwarned(cloned).module_.body[0].out_features == 8
+    assert fit_unwarned(cloned, X).module_.body[0].out_features == 8
     assert not hasattr(clone(cloned), "module_")
 
 
 def test_fit_leaves_parameters_alone():
     estimator = quick(n_components=None, threshold=FixedVariance(0.3))
     before = estimator.get_params()
-    fit_unwarned(estimator)
+    fit_unwarned(estimator, X)
     after = estimator.get_params()
     assert all(after[name] is before[name] for name in before)
 
@@ -627,14 +620,14 @@ def test_progress_bar_changes_nothing(capsys):
     pytest.importorskip("rich")
     estimator = quick(n_init=2).set_callbacks(ProgressBar())
     assert_array_equal(
-        fit_unwarned(estimator).transform(X_NEW), fit_quick(n_init=2).transform(X_NEW)
+        fit_unwarned(estimator, X).transform(X_NEW), fit_quick(n_init=2).transform(X_NEW)
     )
     assert "VAEenseTransformer" in capsys.readouterr().out
 
 
 def test_callback_sees_every_epoch():
     recorder = Recorder()
-    fitted = fit_unwarned(quick(n_init=2).set_callbacks(recorder))
+    fitted = fit_unwarned(quick(n_init=2).set_callbacks(recorder), X)
     assert recorder.is_set_up
     assert recorder.is_torn_down
     assert fitted.n_iter_ == 20
@@ -644,7 +637,7 @@ def test_callback_sees_every_epoch():
 
 def test_callback_gets_a_fitted_estimator():
     scorer = Scorer(X_NEW)
-    fitted = fit_unwarned(quick().set_callbacks(scorer))
+    fitted = fit_unwarned(quick().set_callbacks(scorer), X)
     assert len(scorer.scores) >= 20
     assert np.isfinite(scorer.scores).all()
     assert scorer.scores[19] > scorer.scores[0]
@@ -653,7 +646,7 @@ def test_callback_gets_a_fitted_estimator():
 
 def test_callback_can_stop_the_training():
     recorder = Recorder(stop_after=3)
-    fitted = fit_unwarned(quick().set_callbacks(recorder))
+    fitted = fit_unwarned(quick().set_callbacks(recorder), X)
     assert fitted.n_iter_ < 20
     assert fitted.transform(X_NEW).shape == (len(X_NEW), 4)
 

@@ -1,5 +1,8 @@
 """One layer each way."""
 
+import math
+from numbers import Real
+
 import torch
 from torch import nn
 
@@ -16,7 +19,12 @@ class SingleLayer(Network):
     Parameters
     ----------
     tied_init : bool, default=True
-        Whether A starts as the transpose of W. They are trained apart.
+        Whether A starts as a multiple of the transpose of W. They are trained apart.
+
+    init_norm : float, default=0.1
+        Norm of the rows with which A starts; the columns of W start at norm 1. Many latents above
+        the number of features reconstruct too much at once if A starts as large as W, and fall
+        silent under the correction.
 
     subtract_bias : bool, default=True
         Whether the decoder's bias b is subtracted from samples before they are encoded. It starts
@@ -38,16 +46,21 @@ class SingleLayer(Network):
     SparseAutoencoder(network=SingleLayer(tied_init=False))
     """
 
-    def __init__(self, *, tied_init=True, subtract_bias=True):
+    def __init__(self, *, tied_init=True, init_norm=0.1, subtract_bias=True):
         self.tied_init = tied_init
+        self.init_norm = init_norm
         self.subtract_bias = subtract_bias
 
     def build(self, n_features, n_components, *, n_heads, generator):
         """Make the module with random weights."""
+        if not isinstance(self.init_norm, Real) or not 0 < self.init_norm < math.inf:
+            raise ValueError(f"init_norm must be a positive number, got {self.init_norm!r}.")
         heads = [linear_layer(n_features, n_components, generator) for _ in range(n_heads)]
         decoder = linear_layer(n_components, n_features, generator)
         with torch.no_grad():
             decoder.weight /= decoder.weight.norm(dim=0)
             if self.tied_init:
                 heads[0].weight.copy_(decoder.weight.T)
+            for head in heads:
+                head.weight *= self.init_norm / head.weight.norm(dim=1, keepdim=True)
         return Autoencoder(nn.Identity(), heads, None, decoder, subtract_bias=self.subtract_bias)

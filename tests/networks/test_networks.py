@@ -130,6 +130,7 @@ SINGLE_LAYERS = pytest.mark.parametrize(
         SingleLayer(subtract_bias=False),
         SingleLayer(tied_init=False),
         SingleLayer(tied_init=False, subtract_bias=False),
+        SingleLayer(init_norm=2.5),
     ],
     ids=str,
 )
@@ -163,12 +164,21 @@ def test_single_layer_starts_with_columns_of_norm_1(network):
 def test_single_layer_may_start_tied(network):
     module = build(network)
     (encoder, other), decoder = module.heads, module.decoder
-    assert torch.equal(encoder.weight, decoder.weight.T) == network.tied_init
-    assert not torch.equal(other.weight, decoder.weight.T)
+    for head in module.heads:
+        torch.testing.assert_close(head.weight.norm(dim=1), torch.full((3,), network.init_norm))
+    tied = network.init_norm * decoder.weight.T
+    assert torch.allclose(encoder.weight, tied) == network.tied_init
+    assert not torch.allclose(other.weight, tied)
     # They are trained apart.
     with torch.no_grad():
         decoder.weight += 1
     assert not torch.allclose(encoder.weight, decoder.weight.T)
+
+
+@pytest.mark.parametrize("norm", [0, -1.0, float("nan"), float("inf"), "auto", None])
+def test_init_norm_of_a_wrong_kind(norm):
+    with pytest.raises(ValueError, match="init_norm must be a positive number"):
+        build(SingleLayer(init_norm=norm))
 
 
 def widths(module):

@@ -1,0 +1,40 @@
+"""What several test files need."""
+
+import warnings
+
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import SparseAutoencoder
+from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+
+# One of each penalty, for data with about 3 active latents.
+PENALTIES = {
+    "batch_topk": BatchTopK(3),
+    "gated": "gated",
+    "jump_relu": "jump_relu",
+    "l1": "l1",
+    "log": "log",
+    "matryoshka": Matryoshka(3),
+    "topk": TopK(3),
+}
+
+
+def quick_sae(penalty="l1", **params):
+    """Return a small SparseAutoencoder that trains in a fraction of a second."""
+    # The learning rate is high enough for so few steps.
+    settings = {"n_components": 12, "max_iter": 10, "random_state": 0, "learning_rate_init": 0.004}
+    return SparseAutoencoder(penalty=penalty, **(settings | params))
+
+
+def fit_unwarned(estimator, X, method="fit"):
+    """Fit for too few epochs to learn much, and expect to be told so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return getattr(estimator, method)(X)
+
+
+def with_entry(X, value, dtype=float):
+    """Return a copy of X with one entry set."""
+    bad = X.astype(dtype)
+    bad[3, 2] = value
+    return bad
