@@ -1,0 +1,159 @@
+"""What estimators of the dimension share: one contract, whatever they learn from the samples."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import mean_absolute_error
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+
+from skvaeense._fitting import FLOATS, all_or_nothing
+from skvaeense.utils._validation import StrOptions, fit_context
+
+AGGREGATES = {"mean": np.mean, "median": np.median}
+
+
+class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+    """Estimate the dimension of each sample, seen or unseen.
+
+    A subclass has a parameter `aggregate`, and says what it learns, how the dimension of a sample
+    follows from that, and how well it fits samples whose dimension is not known.
+    """
+
+    _parameter_constraints = {
+        "aggregate": [StrOptions(set(AGGREGATES))],
+        "random_state": ["random_state"],
+    }
+
+    # --- what a subclass says -----------------------------------------------------------------
+
+    @abstractmethod
+    def _learn(self, X):
+        """Set the fitted attributes from validated samples."""
+
+    @abstractmethod
+    def _local_dimension(self, X):
+        """Return the dimension at validated samples as a float64 array of shape (n_samples,)."""
+
+    @abstractmethod
+    def _score_fit(self, X):
+        """Return how well validated samples are fitted; higher is better."""
+
+    # --- the contract -------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Learn from the training samples, and estimate the dimension at each of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X holds NaN or infinity, is sparse, or has fewer than two samples.
+
+        FloatingPointError
+            If training diverges. Attributes of an earlier fit stay.
+        """
+        with all_or_nothing(self):
+            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+            self._learn(X)
+            self.dimension_pw_ = self._local_dimension(X)
+            self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
+        return self
+
+    def predict(self, X):
+        """Return the local dimension of samples, seen or unseen.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Dimension at each sample.
+        """
+        check_is_fitted(self)
+        return self._local_dimension(validate_data(self, X, dtype=FLOATS, reset=False))
+
+    def fit_predict(self, X, y=None):
+        """Fit, and return the local dimension of the training samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            `dimension_pw_`.
+        """
+        return self.fit(X).dimension_pw_
+
+    def transform(self, X):
+        """Return the local dimension as one column, for a FeatureUnion.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 1)
+            Dimension at each sample, in the precision of X.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        return self._local_dimension(X)[:, None].astype(X.dtype, copy=False)
+
+    def score(self, X, y=None):
+        """Return how well dimensions are predicted, or how well the samples are fitted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : array-like of shape (n_samples,) or None, default=None
+            True dimensions, if known.
+
+        Returns
+        -------
+        float
+            With y, the negative mean absolute error of `predict`. Without, how well the model
+            fits X, higher being better, so that a grid search works without known dimensions.
+        """
+        check_is_fitted(self)
+        if y is None:
+            return self._score_fit(validate_data(self, X, dtype=FLOATS, reset=False))
+        y = column_or_1d(check_array(y, ensure_2d=False), warn=True)
+        return -float(mean_absolute_error(y, self.predict(X)))
+
+    # --- scikit-learn's protocols -------------------------------------------------------------
+
+    @property
+    def _n_features_out(self):
+        return 1
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
