@@ -8,6 +8,7 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from skvaeense._fitting import FLOATS, all_or_nothing
+from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._validation import StrOptions, fit_context
 
 AGGREGATES = {"mean": np.mean, "median": np.median}
@@ -41,6 +42,8 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     # --- the contract -------------------------------------------------------------------------
 
+    # Does nothing for a subclass without CallbackSupportMixin.
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Learn from the training samples, and estimate the dimension at each of them.

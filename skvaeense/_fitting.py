@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
@@ -20,12 +19,13 @@ from skvaeense._training._defaults import (
     Spectrum,
     default_batch_size,
     default_n_components,
-    n_held_out,
+    split_rows,
 )
 from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
 from skvaeense._training._loop import make_optimizer
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._stopping import Plateau
+from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports, with_callbacks
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     NON_NEGATIVE,
@@ -154,7 +154,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2, reset=not continues)
             random_state = check_random_state(self.random_state)
             scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(X)
-            train, held_out = self._split(self._to_tensor(X, scaling), random_state)
+            train, held_out = split_rows(self._to_tensor(X, scaling), random_state)
             run = self._train(train, held_out, scaling, random_state, continues)
             vars(self).pop("_partial_run_", None)
             self._keep(run, held_out, scaling)
@@ -203,7 +203,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             for _ in run.epochs(Z, n_epochs=1, batch_size=batch_size, span=span):
                 pass
             if not (run.is_finite and math.isfinite(self._held_out_loss(run, Z))):
-                raise FloatingPointError(_diverged("The loss"))
+                raise FloatingPointError(diverged("The loss"))
             self._keep(run, Z, scaling)
             self._partial_run_ = run
         return self
@@ -216,14 +216,6 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             return default_batch_size(n_samples)
         return min(self.batch_size, n_samples)
 
-    def _split(self, Z, random_state):
-        """Return training rows and held-out rows; very few rows are both."""
-        n_out = n_held_out(len(Z))
-        if n_out == 0:
-            return Z, Z
-        order = torch.as_tensor(random_state.permutation(len(Z)), device=Z.device)
-        return Z[order[n_out:]], Z[order[:n_out]]
-
     def _train(self, train, held_out, scaling, random_state, continues):
         """Train the starts, choose the best on held-out rows, and train it to the end."""
         batch_size = self._resolve_batch_size(len(train))
@@ -231,25 +223,14 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         if continues:
             final_epochs = max(final_epochs, 1)
         n_epochs = final_epochs if continues else self._n_starts() * start_epochs + final_epochs
-        context = self._init_callback_context(max_subtasks=n_epochs)
-        context.call_on_fit_task_begin(estimator=self)
-        stopped = False
+        reports = EpochReports(self, n_epochs)
 
         def epochs(run, n_epochs, span=(0.0, 1.0)):
             """Yield after each epoch of a run, unless a callback has asked to stop."""
-            nonlocal stopped
-            if stopped or n_epochs == 0:
-                return
-            for loss in run.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span):
-                step = context.subcontext(task_name="epoch")
-                step.call_on_fit_task_begin(estimator=self)
-                stopped = step.call_on_fit_task_end(
-                    estimator=self,
-                    reconstruction_attributes=lambda: self._attributes(run, held_out, scaling),
-                )
-                yield loss
-                if stopped:
-                    return
+            return reports.walk(
+                run.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span),
+                lambda: self._attributes(run, held_out, scaling),
+            )
 
         if continues:
             run = self._continued_run(len(train), random_state)
@@ -259,9 +240,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
                 run = self._best_start(runs, held_out, lambda run: epochs(run, start_epochs))
             else:
                 run = next(iter(runs))
-        if final_epochs and not stopped:
+        if final_epochs and not reports.stopped:
             self._finish(run, held_out, final_epochs, epochs)
-        context.call_on_fit_task_end(estimator=self)
+        reports.end()
         return run
 
     def _finish(self, run, held_out, n_epochs, epochs):
@@ -275,7 +256,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         for _ in epochs(run, n_last, span=(SETTLING, 1.0)):
             plateau.is_reached(self._held_out_loss(run, held_out), run.module)
         if not math.isfinite(plateau.best_loss):
-            raise FloatingPointError(_diverged("The loss"))
+            raise FloatingPointError(diverged("The loss"))
         plateau.restore(run.module)
 
     def _n_starts(self):
@@ -290,7 +271,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             if loss < best_loss:
                 best, best_loss = run, loss
         if best is None:
-            raise FloatingPointError(_diverged("The loss of every start"))
+            raise FloatingPointError(diverged("The loss of every start"))
         return best
 
     def _new_runs(self, Z, scaling, random_state):
@@ -364,7 +345,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             warnings.warn(message, ConvergenceWarning, stacklevel=5)
 
 
-def _diverged(subject):
+def diverged(subject):
+    """Return the message for a loss that is not finite."""
     return (
         f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far "
         "from all others: scaling is by one factor, and an outlier of many standard deviations "

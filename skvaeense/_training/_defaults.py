@@ -112,10 +112,10 @@ def split_epochs(max_iter, n_samples, batch_size):
     return start, max_iter - start
 
 
-def n_epochs(max_iter, n_samples, batch_size):
-    """Return the epochs of a training that has one start."""
+def n_epochs(max_iter, n_samples, batch_size, n_steps=SPARSE_STEPS):
+    """Return the epochs of a training that has one start; "auto" amounts to `n_steps`."""
     if max_iter == "auto":
-        return math.ceil(SPARSE_STEPS / max(1, n_samples // batch_size))
+        return math.ceil(n_steps / max(1, n_samples // batch_size))
     return max_iter
 
 
@@ -134,3 +134,12 @@ def n_held_out(n_samples):
     if n_samples < MIN_ROWS_TO_SPLIT:
         return 0
     return min(max(1, int(HELD_OUT_SHARE * n_samples)), MAX_HELD_OUT)
+
+
+def split_rows(Z, random_state):
+    """Return training rows and held-out rows; very few rows are both."""
+    n_out = n_held_out(len(Z))
+    if n_out == 0:
+        return Z, Z
+    order = torch.as_tensor(random_state.permutation(len(Z)), device=Z.device)
+    return Z[order[n_out:]], Z[order[:n_out]]

@@ -1,0 +1,46 @@
+"""The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
+
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+__all__ = ["CallbackSupportMixin", "EpochReports", "with_callbacks"]
+
+
+class EpochReports:
+    """Tell the callbacks of an estimator of every epoch of one fit, until one asks to stop.
+
+    Parameters
+    ----------
+    estimator : CallbackSupportMixin
+        The estimator that is fitted.
+
+    n_epochs : int
+        Number of epochs of all runs together, if none ends early.
+    """
+
+    def __init__(self, estimator, n_epochs):
+        self.stopped = False
+        self._estimator = estimator
+        self._context = estimator._init_callback_context(max_subtasks=n_epochs)
+        self._context.call_on_fit_task_begin(estimator=estimator)
+
+    def walk(self, epochs, attributes):
+        """Yield what `epochs` yields, and report each.
+
+        `attributes` is called for a callback that wants the estimator as it would be if training
+        ended here; it returns the fitted attributes as a dict.
+        """
+        if self.stopped:
+            return
+        for loss in epochs:
+            step = self._context.subcontext(task_name="epoch")
+            step.call_on_fit_task_begin(estimator=self._estimator)
+            self.stopped = step.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=attributes
+            )
+            yield loss
+            if self.stopped:
+                return
+
+    def end(self):
+        """Report the end of the fit."""
+        self._context.call_on_fit_task_end(estimator=self._estimator)
