@@ -2,6 +2,8 @@
 
 import math
 
+from sklearn.base import clone
+
 from skvaeense import penalties
 from skvaeense._base import BaseAutoencoder
 from skvaeense._training._defaults import (
@@ -218,9 +220,11 @@ class SparseAutoencoder(BaseAutoencoder):
     def _start_runs(self, shape, n_components, spectrum, scaling, random_state):
         n_samples, n_features = shape
         generator, weights = self._make_generators(random_state)
-        network = resolve_network(self.network)
-        module = network.build(n_features, n_components, n_heads=1, generator=weights)
         penalty = penalties.resolve_penalty(self.penalty)
+        network = resolve_network(self.network)
+        if network.get_params().get("init_norm") == "auto":
+            network = clone(network).set_params(init_norm=penalty.init_norm)
+        module = network.build(n_features, n_components, n_heads=1, generator=weights)
         module.activation = self._activation(penalty, n_components, n_features)
         price = Price(penalty.alpha or 0.0, target_l0=self._target(penalty, n_components))
         yield self._run(self._place(module), penalty, price, generator, n_samples)

@@ -13,7 +13,7 @@ from sklearn.callback import ProgressBar
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0
-from skvaeense.networks import MLP
+from skvaeense.networks import MLP, SingleLayer
 from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
 X_ALL, _, _ = make_sparse_dictionary(
@@ -389,3 +389,14 @@ def test_progress_bar_changes_nothing(capsys):
     fitted = fit_unwarned(quick_sae().set_callbacks(ProgressBar()), X)
     assert_array_equal(fitted.transform(X_NEW), fit_quick().transform(X_NEW))
     assert "SparseAutoencoder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("penalty", "norm"), [("l1", 0.1), ("topk", 0.1), ("jump_relu", 1), ("gated", 1)]
+)
+def test_the_encoder_starts_with_the_norm_that_suits_the_penalty(penalty, norm):
+    start = {"max_iter": 1, "batch_size": 300, "learning_rate_init": 1e-9}
+    module = fit_quick(PENALTIES[penalty], **start).module_
+    assert_allclose(module.heads[0].weight.detach().norm(dim=1), norm, rtol=1e-5)
+    given = fit_quick(PENALTIES[penalty], network=SingleLayer(init_norm=0.5), **start).module_
+    assert_allclose(given.heads[0].weight.detach().norm(dim=1), 0.5, rtol=1e-5)

@@ -126,7 +126,8 @@ def sparse_failure_signs(findings):
         signs.append(
             f"{l0:.1f} latents are active on average where target_l0={target:g} was asked for. "
             "Raise max_iter, or start from "
-            f"a {'higher' if l0 > target else 'lower'} alpha of the penalty."
+            f"a {'higher' if l0 > target else 'lower'} alpha of the penalty. With few samples for "
+            "each latent, held-out ones, which are counted here, have more active latents."
         )
     if findings.has_price and target is None and l0 > 0.5 * findings.active.shape[1]:
         signs.append(

@@ -9,6 +9,8 @@ from torch import nn
 from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import linear_layer
 
+INIT_NORM = 0.1
+
 
 class SingleLayer(Network):
     """One linear layer each way: the network of most sparse autoencoders.
@@ -21,10 +23,12 @@ class SingleLayer(Network):
     tied_init : bool, default=True
         Whether A starts as a multiple of the transpose of W. They are trained apart.
 
-    init_norm : float, default=0.1
-        Norm of the rows with which A starts; the columns of W start at norm 1. Many latents above
-        the number of features reconstruct too much at once if A starts as large as W, and fall
-        silent under the correction.
+    init_norm : "auto" or float, default="auto"
+        Norm of the rows with which A starts; the columns of W start at norm 1. Where latents are
+        many and A starts as large as W, the first reconstructions are far too large, and many
+        latents fall silent under the correction. "auto" means what a SparseAutoencoder's penalty
+        asks for: 0.1, or 1 if it compares pre-activations with thresholds of a fixed size. Alone
+        it means 0.1.
 
     subtract_bias : bool, default=True
         Whether the decoder's bias b is subtracted from samples before they are encoded. It starts
@@ -46,15 +50,20 @@ class SingleLayer(Network):
     SparseAutoencoder(network=SingleLayer(tied_init=False))
     """
 
-    def __init__(self, *, tied_init=True, init_norm=0.1, subtract_bias=True):
+    def __init__(self, *, tied_init=True, init_norm="auto", subtract_bias=True):
         self.tied_init = tied_init
         self.init_norm = init_norm
         self.subtract_bias = subtract_bias
 
     def build(self, n_features, n_components, *, n_heads, generator):
         """Make the module with random weights."""
-        if not isinstance(self.init_norm, Real) or not 0 < self.init_norm < math.inf:
-            raise ValueError(f"init_norm must be a positive number, got {self.init_norm!r}.")
+        norm = (
+            INIT_NORM
+            if isinstance(self.init_norm, str) and self.init_norm == "auto"
+            else self.init_norm
+        )
+        if not isinstance(norm, Real) or not 0 < norm < math.inf:
+            raise ValueError(f"init_norm must be 'auto' or a positive number, got {norm!r}.")
         heads = [linear_layer(n_features, n_components, generator) for _ in range(n_heads)]
         decoder = linear_layer(n_components, n_features, generator)
         with torch.no_grad():
@@ -62,5 +71,5 @@ class SingleLayer(Network):
             if self.tied_init:
                 heads[0].weight.copy_(decoder.weight.T)
             for head in heads:
-                head.weight *= self.init_norm / head.weight.norm(dim=1, keepdim=True)
+                head.weight *= norm / head.weight.norm(dim=1, keepdim=True)
         return Autoencoder(nn.Identity(), heads, None, decoder, subtract_bias=self.subtract_bias)

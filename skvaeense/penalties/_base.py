@@ -67,6 +67,8 @@ class Penalty(BaseEstimator, ABC):
     alpha = None
     # How dead latents are brought back: by "resampling" them, or by an "auxiliary" loss.
     revival = "resampling"
+    # Norm with which the rows of a single layer's encoder start, unless it is given.
+    init_norm = 0.1
 
     def validate(self):
         """Check the parameters.

@@ -60,6 +60,8 @@ class Gated(Penalty):
     0.2
     """
 
+    # The gate and its code both grow from the pre-activations, which must not start small.
+    init_norm = 1.0
     _parameter_constraints = {"alpha": [NON_NEGATIVE]}
 
     def __init__(self, alpha=0.1):

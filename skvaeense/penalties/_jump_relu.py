@@ -99,6 +99,8 @@ class JumpReLU(Penalty):
     'l0'
     """
 
+    # Small pre-activations would all start under the threshold.
+    init_norm = 1.0
     _parameter_constraints = {
         "alpha": [NON_NEGATIVE],
         "loss": [StrOptions({"l0", "tanh"})],
