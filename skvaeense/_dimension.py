@@ -72,9 +72,13 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         with all_or_nothing(self):
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
             self._learn(X)
-            self.dimension_pw_ = self._local_dimension(X)
-            self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
+            self._keep_dimensions(X)
         return self
+
+    def _keep_dimensions(self, X):
+        """Set what is known of the training samples' dimensions."""
+        self.dimension_pw_ = self._local_dimension(X)
+        self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
 
     def predict(self, X):
         """Return the local dimension of samples, seen or unseen.

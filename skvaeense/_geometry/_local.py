@@ -1,0 +1,183 @@
+"""The dimension around samples, from their neighbours among reference samples."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from skvaeense._geometry._scaling import Calibration, inverse_dimensions
+
+# References at which the rank is measured, and how many of them answer for a sample.
+MAX_LANDMARKS = 2000
+N_ANSWERS = 10
+# Least overlap (intersection over union) of the active latents of samples of one manifold.
+LEAST_OVERLAP = 0.5
+# Share of the largest variance under which a direction counts as curvature or noise.
+FLAT = 0.1
+# The rank is believed if it is so near, in dimensions or as a fraction, to what distances say. The
+# second fraction is for a rank that is also the number of active latents.
+NEAR, NEAR_SHARE, NEAR_SHARE_OF_COUNT = 0.5, 0.15, 0.25
+# Samples that are answered at once.
+CHUNK = 500
+TINY = np.finfo(float).tiny
+
+
+class LocalDimension(NamedTuple):
+    """What neighbours say of samples; every array has the shape (n_samples,).
+
+    Attributes
+    ----------
+    dimension : ndarray
+        A whole number at nearly every sample; NaN where no neighbour is like the sample.
+
+    ratio : ndarray
+        The dimension by distances alone, at the smallest scale; NaN likewise.
+
+    std : ndarray
+        Standard error of `ratio`, and how far it falls with the scale; NaN likewise.
+
+    alike : ndarray
+        Share of the nearest references that have similar active latents.
+    """
+
+    dimension: np.ndarray
+    ratio: np.ndarray
+    std: np.ndarray
+    alike: np.ndarray
+
+
+class LocalGeometry:
+    """Measure the dimension around samples.
+
+    The nearest references of a sample that have similar active latents are its pool. Two numbers
+    are read off: the *ratio*, from how distances grow from neighbour to neighbour around each
+    member of the pool, at several scales; and the *rank*, the number of directions in which pools
+    around there extend. The rank is exact where the pool is nearly flat, and too high where it is
+    not. The ratio is never far off, and never exact. So the rank is taken where the ratio agrees,
+    and else the whole number next to the ratio. Noise makes the ratio too high at small scales, so
+    the rank may agree with it at any scale down to which it falls; where it rises with the scale,
+    other manifolds have come into view.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_references, n_features)
+        References in random order, without noise as far as may be; at least six.
+
+    active : ndarray of bool of shape (n_references, n_components) or None
+        Their active latents. None: all are alike.
+
+    n_neighbors : int
+        Number of nearest references that a pool is taken from.
+    """
+
+    def __init__(self, points, active, *, n_neighbors):
+        self.n_neighbors = min(n_neighbors, len(points) - 1)
+        self.active = None if active is None else active.astype(np.float32)
+        self._search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
+        self._calibration = Calibration(len(points), self.n_neighbors)
+        scales = self._calibration.scales
+        distances = self._search.kneighbors(n_neighbors=scales[-1])[0]
+        self._inverses = np.stack([inverse_dimensions(distances, k) for k in scales])
+        self._measure_ranks(points)
+
+    def _measure_ranks(self, points):
+        """Measure the rank around landmarks, which are the first references."""
+        landmarks = points[:MAX_LANDMARKS]
+        active = None if self.active is None else self.active[:MAX_LANDMARKS]
+        ranks = []
+        for pools, alike in self._pools(landmarks, active):
+            ranks += [
+                _rank(points[pool[like] if like.any() else pool])
+                for pool, like in zip(pools, alike, strict=True)
+            ]
+        self._ranks = np.array(ranks)
+        self._landmarks = NearestNeighbors(n_neighbors=min(N_ANSWERS, len(landmarks)))
+        self._landmarks.fit(landmarks)
+
+    def _pools(self, points, active):
+        """Yield, for some samples at a time, their nearest references and which are like them."""
+        for start in range(0, len(points), CHUNK):
+            part = slice(start, start + CHUNK)
+            pools = self._search.kneighbors(points[part], return_distance=False)
+            yield pools, self._alike(pools, None if active is None else active[part])
+
+    def _alike(self, references, active):
+        """Return which references have similar active latents, one row for each sample."""
+        if active is None:
+            return np.ones(references.shape, dtype=bool)
+        both = np.take_along_axis(active @ self.active.T, references, axis=1)
+        either = active.sum(axis=1)[:, None] + self.active.sum(axis=1)[references] - both
+        return both >= LEAST_OVERLAP * np.maximum(either, 1)
+
+    def at(self, points, active):
+        """Return the dimension around samples.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_samples, n_features)
+            Samples, without noise as far as may be.
+
+        active : ndarray of bool of shape (n_samples, n_components) or None
+            Their active latents.
+
+        Returns
+        -------
+        LocalDimension
+            What neighbours say.
+        """
+        active = None if active is None else active.astype(np.float32)
+        parts = [
+            np.vstack([self._ratios(pools, alike), alike.mean(axis=1)])
+            for pools, alike in self._pools(points, active)
+        ]
+        *ratios, error, share = np.hstack(parts)
+        known = np.isfinite(ratios).all(axis=0)
+        for scale, ratio in enumerate(ratios):
+            if known.any():
+                ratio[known] = self._calibration.correct(ratio[known], scale)
+        ratio, least = ratios[0], np.min(ratios, axis=0)
+        rank = self._rank_near(points, active)
+        counted = False if active is None else rank == active.sum(axis=1)
+        near = np.maximum(NEAR, np.where(counted, NEAR_SHARE_OF_COUNT, NEAR_SHARE) * rank)
+        agree = (rank >= least - near) & (rank <= ratio + near)
+        return LocalDimension(
+            dimension=np.where(agree, rank, np.maximum(np.round(ratio), 1.0)),
+            ratio=np.where(known, ratio, np.nan),
+            std=np.hypot(error * ratio, 0.5 * (ratio - least)),
+            alike=share,
+        )
+
+    def _ratios(self, pools, alike):
+        """Return the ratio at each scale, and the relative error of the first."""
+        inverses = np.where(alike, self._inverses[:, pools], np.nan)
+        known = np.isfinite(inverses)
+        n_known = known.sum(axis=2)
+        total = np.where(known, inverses, 0.0).sum(axis=2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = total / n_known
+            spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
+            error = np.sqrt(spread) / n_known[0] / mean[0]
+            return np.vstack([np.where(mean > 0, 1 / mean, np.nan), error])
+
+    def _rank_near(self, points, active):
+        """Return the median rank of the nearest landmarks that are like each sample."""
+        nearest = self._landmarks.kneighbors(points, return_distance=False)
+        alike = self._alike(nearest, active)
+        # All answer where none is alike: such a sample is not believed anyway.
+        alike |= ~alike.any(axis=1, keepdims=True)
+        return np.nanmedian(np.where(alike, self._ranks[nearest], np.nan), axis=1)
+
+
+def _rank(points):
+    """Return the number of directions in which points extend."""
+    points = points - points.mean(axis=0)
+    wide = points.shape[1] > points.shape[0]
+    variances = np.linalg.eigvalsh(points @ points.T if wide else points.T @ points)
+    rank = _count_above(variances, FLAT)
+    # Few points make equal variances unequal, by the law of Marchenko and Pastur.
+    share = min(np.sqrt(rank / len(points)), 1.0)
+    return _count_above(variances, min(FLAT, 0.5 * ((1 - share) / (1 + share)) ** 2))
+
+
+def _count_above(variances, share):
+    return float((variances > max(share * variances[-1], TINY)).sum())

@@ -1,0 +1,117 @@
+"""How fast the number of neighbours grows with the distance, which is what a dimension is."""
+
+import numpy as np
+from scipy.special import digamma
+from sklearn.neighbors import NearestNeighbors
+
+# Neighbours up to which distances are compared, each with those at half of it.
+SCALES = (4, 16, 64)
+# Dimensions of the balls of the calibration, and how many points in them are asked.
+BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+N_QUERIES = 25
+SEED = 0
+
+
+def inverse_dimensions(distances, k):
+    """Return an unbiased estimate of 1 / dimension for each sample.
+
+    Where samples are spread evenly in a set of dimension r, the distances R_a and R_b to the
+    neighbours a and b satisfy, with the digamma function psi, ::
+
+        E log(R_b / R_a) = (psi(b) - psi(a)) / r
+
+    Here b is k and a its half.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_samples, n_neighbors)
+        Ascending distances to the nearest other samples, at least k of them.
+
+    k : int
+        The farther of the two neighbours; at least 2.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Estimates; NaN where the nearer neighbour is at distance 0.
+
+    References
+    ----------
+    F. Denti, D. Doimo, A. Laio and A. Mira, "The generalized ratios intrinsic dimension
+    estimator", Scientific Reports 12, 2022.
+    """
+    near, far = distances[:, k // 2 - 1], distances[:, k - 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(far / near)
+    return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 2))
+
+
+class Calibration:
+    """Correct dimensions for the number of samples, on balls whose dimension is known.
+
+    Few samples of a high-dimensional set are far apart, and many lie at its boundary: estimates
+    fall short, whatever the set. And in a pool of a sample's neighbours there are more samples from
+    the middle of the set than from its boundary. The same estimate is made with as many points
+    drawn from balls of 1, 2, 4, ... dimensions, and its inverse is interpolated in logarithms.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of samples that neighbours are looked for among.
+
+    n_neighbors : int
+        Size of the pools whose estimates are averaged.
+
+    Attributes
+    ----------
+    scales : list of int
+        The scales that pools of that size have.
+
+    estimates : list of list of float
+        For each scale, what is estimated for the balls measured so far.
+    """
+
+    def __init__(self, n_samples, n_neighbors):
+        self.n_samples = n_samples
+        self.n_neighbors = n_neighbors
+        self.scales = [k for k in SCALES if k <= n_neighbors]
+        self.estimates = [[] for _ in self.scales]
+
+    def correct(self, dimensions, scale):
+        """Return corrected dimensions.
+
+        Parameters
+        ----------
+        dimensions : ndarray
+            Estimates at a scale.
+
+        scale : int
+            Index of the scale.
+
+        Returns
+        -------
+        ndarray
+            Dimensions of the balls that would give these estimates.
+        """
+        estimates = self.estimates[scale]
+        while len(estimates) < len(BALLS) and (not estimates or estimates[-1] < dimensions.max()):
+            self._measure(BALLS[len(estimates)])
+        measured = np.maximum.accumulate(estimates)
+        balls = np.log(BALLS[: len(measured)])
+        # Beyond the last ball its correction is kept.
+        correction = np.interp(np.log(dimensions), np.log(measured), balls - np.log(measured))
+        return dimensions * np.exp(correction)
+
+    def _measure(self, dimension):
+        """Add what is estimated for a ball of this dimension."""
+        random_state = np.random.default_rng(SEED)
+        points = random_state.standard_normal((self.n_samples, dimension))
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)
+        search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
+        pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
+        members, place = np.unique(pools, return_inverse=True)
+        distances = search.kneighbors(points[members], n_neighbors=self.scales[-1] + 1)[0][:, 1:]
+        for k, estimates in zip(self.scales, self.estimates, strict=True):
+            inverses = inverse_dimensions(distances, k)[place.reshape(pools.shape)]
+            estimates.append(float((1 / inverses.mean(axis=1)).mean()))

@@ -1,0 +1,179 @@
+"""How many atoms of a dictionary a sample needs."""
+
+import numpy as np
+
+# Rounds of inference and fitting, and the samples they use.
+N_ROUNDS = 5
+N_SAMPLES = 5000
+# Atoms dropped from and added to a sample's support at most, one of each at a time.
+N_SWAPS = 4
+# Least noise variance, as a fraction of the samples' variance.
+LEAST_NOISE = 1e-8
+# Supports larger than this are left as they are: their systems are large, and there are many.
+MAX_SUPPORT = 64
+# Entries of a stack of linear systems that are solved at once.
+MAX_ENTRIES = 20_000_000
+# Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
+RIDGE = 1e-10
+
+
+class Dictionary:
+    """A linear decoder, fitted to samples beyond what the encoder's precision allows.
+
+    An encoder answers for all samples at once, and errs a little for each: coefficients of that
+    size are lost in its error. Here a sample's coefficients are least squares on its support, the
+    set of its active latents. Latent j belongs in a support of c out of K latents if it lowers the
+    squared error by more than ::
+
+        g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
+
+    where w_j is its atom and g the noise variance: what an open latent costs in twice the negative
+    bound, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
+
+    Parameters
+    ----------
+    atoms : ndarray of shape (n_components, n_features)
+        Columns of the decoder, one in each row.
+
+    offset : ndarray of shape (n_features,)
+        What the decoder makes of the code 0.
+
+    Attributes
+    ----------
+    noise_variance : float
+        Squared error per degree of freedom; infinite if there was no sample to fit. Only once it
+        is fitted.
+    """
+
+    def __init__(self, atoms, offset):
+        self.atoms = atoms
+        self.offset = offset
+        self.noise_variance = None
+
+    def fit(self, X, support):
+        """Fit atoms, offset and noise variance.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, in random order: the first 5,000 are used.
+
+        support : ndarray of bool of shape (n_samples, n_components)
+            Latents that the encoder says are active.
+
+        Returns
+        -------
+        self : Dictionary
+            The fitted dictionary.
+        """
+        few = support.sum(axis=1) <= MAX_SUPPORT
+        X, support = X[few][:N_SAMPLES], support[few][:N_SAMPLES]
+        if len(X) == 0:
+            self.noise_variance = np.inf
+            return self
+        least = LEAST_NOISE * X.var(axis=0).mean()
+        codes = self._least_squares(X, support)
+        self._set_noise(X, support, codes, least)
+        for _ in range(N_ROUNDS):
+            support, codes = self._infer(X, support)
+            self._set_atoms(X, codes)
+            self._set_noise(X, support, codes, least)
+        return self
+
+    def count(self, X, support):
+        """Return the number of atoms that each sample needs.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        support : ndarray of bool of shape (n_samples, n_components)
+            Latents that the encoder says are active.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Sizes of the supports; those of more than 64 latents are left as they are.
+        """
+        counts = support.sum(axis=1).astype(float)
+        few = np.flatnonzero(counts <= MAX_SUPPORT)
+        if len(few):
+            counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
+        return counts
+
+    def _set_noise(self, X, support, codes, least):
+        error = np.square(X - self.offset - codes @ self.atoms).sum()
+        freedom = max(X.size - support.sum(), 1)
+        self.noise_variance = max(error / freedom, least, np.finfo(float).tiny)
+
+    def _set_atoms(self, X, codes):
+        """Fit atoms and offset; those that are hardly used stay near where they were."""
+        design = np.column_stack([codes, np.ones(len(codes))])
+        before = np.vstack([self.atoms, self.offset])
+        ridge = 1e-6 * np.square(codes).sum() / len(self.atoms) + np.finfo(float).tiny
+        gram = design.T @ design + ridge * np.eye(len(before))
+        after = np.linalg.solve(gram, design.T @ X + ridge * before)
+        self.atoms, self.offset = after[:-1], after[-1]
+
+    def _infer(self, X, support):
+        """Return supports and codes: atoms leave and join while that lowers the bound."""
+        norms = np.square(self.atoms).sum(axis=1)
+        size = np.arange(1, len(norms) + 1)
+        # What it takes to say which latent is the c-th; entry c - 1.
+        choice = 2 * np.log(np.maximum((len(norms) - size + 1) / size, 1.0))
+        opening = np.log1p(norms / self.noise_variance)
+        support, codes = support.copy(), np.zeros(support.shape)
+        # Samples that may still change.
+        rows = np.arange(len(X))
+        for _ in range(N_SWAPS):
+            active = support[rows]
+            codes[rows], losses = self._least_squares(X[rows], active, losses=True)
+            price = opening + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
+            losses = np.where(active, losses - self.noise_variance * price, np.inf)
+            worst = losses.argmin(axis=1)
+            leave = losses[np.arange(len(rows)), worst] < 0
+            active[leave, worst[leave]] = False
+            if leave.any():
+                codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
+            residual = X[rows] - self.offset - codes[rows] @ self.atoms
+            gains = np.square(residual @ self.atoms.T) / np.maximum(norms, np.finfo(float).tiny)
+            price = opening + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
+            gains = np.where(active, -np.inf, gains - self.noise_variance * price)
+            best = gains.argmax(axis=1)
+            join = gains[np.arange(len(rows)), best] > 0
+            active[join, best[join]] = True
+            support[rows] = active
+            rows = rows[leave | join]
+            if len(rows) == 0:
+                break
+        if len(rows):
+            codes[rows] = self._least_squares(X[rows], support[rows])
+        return support, codes
+
+    def _least_squares(self, X, support, losses=False):
+        """Return the codes on given supports; with `losses` also what each latent saves."""
+        gram, target = self.atoms @ self.atoms.T, (X - self.offset) @ self.atoms.T
+        size = max(int(support.sum(axis=1).max(initial=0)), 1)
+        codes, saved = np.zeros(target.shape), np.zeros(target.shape)
+        n_rows = max(1, MAX_ENTRIES // size**2)
+        for start in range(0, len(X), n_rows):
+            part = slice(start, start + n_rows)
+            # The active latents of a sample first; what stands for none is solved to 0.
+            order = np.argsort(~support[part], axis=1, kind="stable")[:, :size]
+            used = np.take_along_axis(support[part], order, axis=1)
+            systems = gram[order[:, :, None], order[:, None, :]]
+            systems = np.where(used[:, :, None] & used[:, None, :], systems, 0.0)
+            diagonal = np.arange(size)
+            ridge = RIDGE * np.diag(gram).mean() + np.finfo(float).tiny
+            systems[:, diagonal, diagonal] += np.where(used, ridge, 1.0)
+            right = np.where(used, np.take_along_axis(target[part], order, axis=1), 0.0)
+            if losses:
+                inverses = np.linalg.inv(systems)
+                solution = (inverses @ right[..., None])[..., 0]
+                saving = np.square(solution) / inverses[:, diagonal, diagonal]
+                np.put_along_axis(saved[part], order, np.where(used, saving, 0.0), axis=1)
+            else:
+                solution = np.linalg.solve(systems, right[..., None])[..., 0]
+            np.put_along_axis(codes[part], order, np.where(used, solution, 0.0), axis=1)
+        return (codes, saved) if losses else codes
