@@ -67,14 +67,10 @@ def flipd(noise, x, level, probes):
     torch.Tensor of shape (n_samples,)
         The dimensions.
     """
-
-    def along(probe):
-        tangents = probe.expand_as(x)
-        predicted, change = torch.func.jvp(noise, (x,), (tangents,))
-        return predicted, (change * probe).sum(dim=1)
-
-    predicted, parts = torch.func.vmap(along, out_dims=(None, 0))(probes)
-    return x.shape[1] - level * parts.sum(dim=0) + predicted.square().sum(dim=1)
+    predicted, pull_back = torch.func.vjp(noise, x)
+    (rows,) = torch.func.vmap(pull_back)(probes[:, None].expand(-1, *x.shape))
+    trace = torch.einsum("knd,kd->n", rows, probes)
+    return x.shape[1] - level * trace + predicted.square().sum(dim=1)
 
 
 def normal_bundle(noise, x, level, directions):
