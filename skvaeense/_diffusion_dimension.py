@@ -29,9 +29,11 @@ from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Noise levels of the training, as multiples of the level of the read-out.
-LEAST_LEVEL, GREATEST_LEVEL = 0.5, 2.0
+LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
 # Points that the network sees at a time when dimensions are read out: bounds the memory.
 READ_OUT_POINTS = 16_384
+# Draws of noise for each sample, by which the states of a training and fitted models are compared.
+STATE_DRAWS, MOST_DRAWS = 8, 64
 
 
 class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDimensionEstimator):
@@ -47,7 +49,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     ----------
     method : {"normal_bundle", "flipd"}, default="normal_bundle"
         How the dimension of a sample x follows from the score s at the noise level t.
-        "normal_bundle" [1]_ takes the scores at perturbations of x, all of length t sqrt(D), and
+        "normal_bundle" [1]_ takes the scores at perturbations of x, of length t sqrt(D), and
         counts the singular values of their matrix that lie below the largest gap; it gives
         integers. "flipd" [2]_ gives ``D + t^2 (tr grad s(x) + |s(x)|^2)``, cut to [0, D]; it is
         faster on many features. It can be changed after fitting.
@@ -238,23 +240,14 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         batch_size = resolve_batch_size(self.batch_size, len(train))
         n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
         reports = EpochReports(self, n)
-        best = Plateau(0.0, math.inf)
+        best, draws = Plateau(0.0, math.inf), _fixed_noise(train.shape[1], STATE_DRAWS).to(train)
         for _ in reports.walk(run.epochs(train, n_epochs=n, batch_size=batch_size), attributes):
-            losses = self._sample_losses(run.objective, run.module, held_out)
+            losses = run.objective.sample_losses(run.module, held_out, draws)
             best.is_reached(float(losses.mean()), run.module)
         if not (run.is_finite and math.isfinite(best.best_loss)):
             raise FloatingPointError(diverged("The loss"))
         best.restore(run.module)
         reports.end()
-
-    def _sample_losses(self, objective, module, x):
-        """Return the loss of each scaled sample at fixed draws of noise."""
-        draws = torch.randn(
-            (objective.n_draws, x.shape[1]),
-            generator=make_generator(self._seed_),
-            dtype=torch.float64,
-        )
-        return objective.sample_losses(module, x, draws.to(x))
 
     # --- reading out --------------------------------------------------------------------------
 
@@ -281,5 +274,20 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     def _score_fit(self, X):
         module = self._module_for(X.dtype)
         objective = DenoisingScoreMatching(module.levels)
-        losses = self._by_chunks(X, module, lambda x: self._sample_losses(objective, module, x))
+        n_corners = X.shape[1] + 1
+        draws = _fixed_noise(
+            X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, MOST_DRAWS)
+        ).to(next(module.parameters()))
+        losses = self._by_chunks(X, module, lambda x: objective.sample_losses(module, x, draws))
         return -float(losses.mean())
+
+
+def _fixed_noise(n_features, n_draws):
+    """Return draws of noise that are the same for all models, so that their losses compare.
+
+    They are corners of regular simplices, whose share along a manifold hardly varies.
+    """
+    generator = make_generator(0)
+    n_simplices = math.ceil(n_draws / (n_features + 1))
+    corners = [perturbation_directions(n_features, generator) for _ in range(n_simplices)]
+    return torch.cat(corners)[:n_draws]

@@ -27,13 +27,17 @@ def trace_probes(n_features, generator):
 
 
 def perturbation_directions(n_features, generator):
-    """Return orthogonal directions as long as noise typically is, in random orientation.
+    """Return the corners of a regular simplex, as far out as noise typically is.
 
-    Their shape is (n_features, n_features). They stand for as many draws of noise, without the
-    spread that draws have in length and angle and that would widen the spectrum.
+    Their shape is (n_features + 1, n_features), and they are turned at random. They stand for
+    draws of noise: their mean is exactly 0, and their covariance the identity. The spread of draws
+    would widen the spectrum.
     """
-    normal = torch.randn((n_features, n_features), generator=generator, dtype=torch.float64)
-    return math.sqrt(n_features) * torch.linalg.qr(normal).Q
+    n_corners = n_features + 1
+    # An orthonormal basis of what is orthogonal to the ones; its rows are the corners.
+    normal = torch.randn((n_corners, n_corners), generator=generator, dtype=torch.float64)
+    normal[:, 0] = 1.0
+    return math.sqrt(n_corners) * torch.linalg.qr(normal).Q[:, 1:]
 
 
 def flipd(noise, x, level, probes):
@@ -81,10 +85,11 @@ def normal_bundle(noise, x, level, directions):
     large singular values and d small ones. In units of the noise that was added, a singular value
     is 1 in a normal direction and 0 in a tangent direction, and the dimension is the number of
     singular values below the largest gap. The bounds 1 and 0 belong to the spectrum, so that the
-    dimension can be D or 0; what a crooked manifold has above 1 counts as 1.
+    dimension can be D or 0; what a crooked manifold has above 1 counts as 1. The mean of the
+    scores is taken off first: it points to where samples are denser, along the manifold.
 
-    This is the estimator of Stanczuk et al. (arXiv:2212.12611); the bounds and the orthogonal
-    perturbations are ours.
+    This is the estimator of Stanczuk et al. (arXiv:2212.12611); the bounds, the mean and the
+    regular perturbations are ours.
 
     Parameters
     ----------
@@ -108,9 +113,14 @@ def normal_bundle(noise, x, level, directions):
     n_samples, n_features = x.shape
     perturbed = x[:, None] + level * directions
     scores = noise(perturbed.reshape(-1, n_features)).reshape(perturbed.shape)
-    # The eigenvalues of the second moments are the squares of the singular values.
-    moments = scores.transpose(1, 2) @ scores / len(directions)
-    values = torch.linalg.eigvalsh(moments).clamp(0, 1).sqrt()
+    scores = scores - scores.mean(dim=1, keepdim=True)
+    # Far from the data scores can be so large that their squares overflow.
+    size = scores.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1.0)
+    scores = scores / size
+    # The eigenvalues of the covariance are the squares of the singular values.
+    covariance = scores.transpose(1, 2) @ scores / len(directions)
+    values = torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt() * size[:, 0]
+    values = values.clamp_max(1)
     bounds = values.new_zeros(n_samples, 1), values.new_ones(n_samples, 1)
     spectrum = torch.cat([bounds[0], values, bounds[1]], dim=1)
     return spectrum.diff(dim=1).argmax(dim=1)

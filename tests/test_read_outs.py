@@ -113,13 +113,16 @@ def test_flipd_of_a_gaussian_follows_its_formula(level):
     assert_allclose(ask_flipd(mixture, x, level), 3 * shrunk + place, rtol=1e-9)
 
 
-def test_one_point_has_dimension_zero():
+@pytest.mark.parametrize("level", [0.1, 3.0])
+def test_one_point_has_dimension_zero(level):
+    def noise(z):
+        return z / level
+
     x = torch.zeros(4, 3, dtype=torch.float64)
-    for level in (0.1, 3.0):
-        directions = perturbation_directions(3, make_generator())
-        assert normal_bundle(lambda z: z / level, x, level, directions).tolist() == [0] * 4
-        probes = trace_probes(3, make_generator())
-        assert_allclose(flipd(lambda z: z / level, x, level, probes), 0, atol=1e-12)
+    directions = perturbation_directions(3, make_generator())
+    assert normal_bundle(noise, x, level, directions).tolist() == [0] * 4
+    probes = trace_probes(3, make_generator())
+    assert_allclose(flipd(noise, x, level, probes), 0, atol=1e-12)
 
 
 def test_normal_bundle_counts_below_the_largest_gap():
@@ -130,10 +133,25 @@ def test_normal_bundle_counts_below_the_largest_gap():
     assert normal_bundle(lambda z: z @ jacobian, x, 1.0, directions).tolist() == [2, 2]
 
 
+def test_normal_bundle_ignores_what_all_scores_share():
+    jacobian = torch.diag(torch.tensor([1.0, 1.0, 0.1]))
+    directions = perturbation_directions(3, make_generator()).float()
+    x = torch.zeros(2, 3)
+    assert normal_bundle(lambda z: z @ jacobian + 5.0, x, 1.0, directions).tolist() == [1, 1]
+
+
+def test_huge_scores_do_not_overflow():
+    directions = perturbation_directions(3, make_generator()).float()
+    jacobian = torch.diag(torch.tensor([1e30, 1e30, 0.0]))
+    x = torch.zeros(2, 3)
+    assert normal_bundle(lambda z: z @ jacobian, x, 1.0, directions).tolist() == [1, 1]
+
+
 def test_directions_stand_for_noise():
     directions = perturbation_directions(6, make_generator())
-    moments = directions.T @ directions / 6
-    assert_allclose(moments, np.eye(6), atol=1e-12)
+    assert_allclose(directions.mean(dim=0), np.zeros(6), atol=1e-12)
+    assert_allclose(np.cov(directions.T, ddof=0), np.eye(6), atol=1e-12)
+    assert_allclose(directions.norm(dim=1), math.sqrt(6))
     # Turned at random: no direction is a feature.
     assert (directions.abs().amax(dim=1) < 0.99 * math.sqrt(6)).all()
     assert not torch.equal(directions, perturbation_directions(6, make_generator(1)))

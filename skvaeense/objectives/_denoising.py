@@ -6,8 +6,8 @@ import torch
 
 from skvaeense.objectives._base import BatchLoss, Objective
 
-# Levels, and draws at each, of the loss that models are compared by.
-N_LEVELS, N_DRAWS = 4, 2
+# Levels of the loss that models are compared by.
+N_LEVELS = 4
 
 
 class DenoisingScoreMatching(Objective):
@@ -102,7 +102,7 @@ class DenoisingScoreMatching(Objective):
             Centred and scaled samples.
 
         noise : torch.Tensor of shape (n_draws, n_features)
-            As many draws as `n_draws` says, or a multiple; the levels take turns.
+            Draws of noise. Four levels from the least to the greatest take turns.
 
         Returns
         -------
@@ -115,11 +115,6 @@ class DenoisingScoreMatching(Objective):
             level = self._level(positions[i % N_LEVELS]).reshape(1, 1)
             total += (draw - module.noise(x + level * draw, level)).square().sum(dim=1)
         return total / len(noise)
-
-    @property
-    def n_draws(self):
-        """Number of draws of noise that `sample_losses` is meant for."""
-        return N_LEVELS * N_DRAWS
 
     def _level(self, position):
         """Return the level at positions from 0 to 1 between the bounds."""

@@ -82,7 +82,7 @@ def test_gradients_reach_the_module():
 def test_losses_of_samples_follow_their_formula():
     objective, module = DenoisingScoreMatching((0.1, 0.8)), Best((2.0, 1.0, 0.5))
     x = make_samples((2.0, 1.0, 0.5), 4)
-    noise = torch.randn(objective.n_draws, 3, generator=make_generator(1), dtype=torch.float64)
+    noise = torch.randn(8, 3, generator=make_generator(1), dtype=torch.float64)
     losses = objective.sample_losses(module, x, noise)
     levels = [0.1, 0.2, 0.4, 0.8] * 2
     expected = np.mean(
