@@ -30,10 +30,11 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Noise levels of the training, as multiples of the level of the read-out.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
-# Points that the network sees at a time when dimensions are read out: bounds the memory.
-READ_OUT_POINTS = 16_384
-# Draws of noise for each sample, by which the states of a training and fitted models are compared.
-STATE_DRAWS, MOST_DRAWS = 8, 64
+# Points that the network sees at a time when dimensions are read out: few enough for the caches.
+READ_OUT_POINTS = 2048
+# Held-out rows by which the states of a training are compared, and draws of noise for each. Fitted
+# models are compared by more draws where there are more features.
+STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
 
 
 class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDimensionEstimator):
@@ -241,6 +242,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
         reports = EpochReports(self, n)
         best, draws = Plateau(0.0, math.inf), _fixed_noise(train.shape[1], STATE_DRAWS).to(train)
+        held_out = held_out[:STATE_ROWS]
         for _ in reports.walk(run.epochs(train, n_epochs=n, batch_size=batch_size), attributes):
             losses = run.objective.sample_losses(run.module, held_out, draws)
             best.is_reached(float(losses.mean()), run.module)

@@ -55,7 +55,7 @@ def test_dimensions_of_unseen_samples(fitted):
     assert predicted.dtype == np.float64
     for dimension in (1, 3):
         own = predicted[TRUE_NEW == dimension]
-        assert own.mean() == pytest.approx(dimension, abs=0.35)
+        assert own.mean() == pytest.approx(dimension, abs=0.5)
 
 
 def test_dimensions_of_the_training_samples(trained):

@@ -9,7 +9,7 @@ from torch import nn
 from skvaeense.networks._layers import linear_layer
 
 # Sines and cosines that tell the network the noise level, and units between them and the layers.
-N_WAVES, EMBEDDING_WIDTH = 8, 64
+N_WAVES, EMBEDDING_WIDTH = 8, 32
 # Factor on the first weights from there: at first the level hardly matters.
 EMBEDDING_SCALE = 0.1
 
