@@ -59,8 +59,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         Noise level of the read-out, as a fraction of the standard deviation of the data in a
         direction in which they vary. Structure that is finer than that counts as no dimension.
 
-    hidden_layer_sizes : tuple of int, default=(384, 384)
-        Width of each hidden layer of the network.
+    hidden_layer_sizes : tuple of int, default=(256, 256)
+        Width of each hidden layer of the network. Its units are gated: two weights for each input.
 
     learning_rate_init : float, default=0.003
         Peak learning rate. It falls to nothing by the end.
@@ -171,7 +171,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         method="normal_bundle",
         *,
         noise_level=0.15,
-        hidden_layer_sizes=(384, 384),
+        hidden_layer_sizes=(256, 256),
         learning_rate_init=0.003,
         batch_size="auto",
         max_iter="auto",
