@@ -1,3 +1,4 @@
+import math
 import pickle
 
 import numpy as np
@@ -271,6 +272,19 @@ def test_divergence_is_an_error_and_leaves_an_earlier_fit():
     assert fitted.n_features_in_ == 6
 
 
+def test_divergence_in_the_middle_is_an_error(monkeypatch):
+    """Although there is a best state from before."""
+    loss = DenoisingScoreMatching.loss
+
+    def spoilt(self, module, x, *, progress, generator):
+        scale = 1.0 if progress < 0.5 else math.nan
+        return loss(self, module, scale * x, progress=progress, generator=generator)
+
+    monkeypatch.setattr(DenoisingScoreMatching, "loss", spoilt)
+    with pytest.raises(FloatingPointError):
+        quick(max_iter=10).fit(X[:100])
+
+
 def test_divergence_leaves_no_half_fitted_estimator():
     estimator = quick(learning_rate_init=1e30)
     with pytest.raises(FloatingPointError):
@@ -345,6 +359,7 @@ class Recorder:
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         if context.task_name != "epoch":
+            self.tasks.append(context.task_name)
             return False
         self.scores.append(fitted_estimator.score(X_NEW))
         if np.isfinite(self.scores[-1]):
@@ -355,7 +370,7 @@ class Recorder:
 def test_callback_sees_every_epoch():
     recorder = Recorder()
     fitted = quick("flipd", max_iter=20).set_callbacks(recorder).fit(X[:200])
-    assert recorder.tasks == ["setup", "teardown"]
+    assert recorder.tasks == ["setup", "fit", "teardown"]
     assert len(recorder.scores) == fitted.n_iter_ == 20
     assert recorder.scores[-1] > recorder.scores[0]
     # Looking on changes nothing.
