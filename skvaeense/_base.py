@@ -1,6 +1,5 @@
 """What the autoencoders share besides fitting: coding, decoding, scikit-learn's protocols."""
 
-import copy
 from abc import abstractmethod
 
 import numpy as np
@@ -9,16 +8,17 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skvaeense import _evaluation
+from skvaeense._evaluation import ModuleEvaluation
 from skvaeense._fitting import FLOATS, AutoencoderFit
-from skvaeense._training._devices import DTYPES, resolve_device
-from skvaeense._training._scaling import Scaling
-
-# Rows coded at a time: bounds the memory of transform and score.
-CODE_ROWS = 8192
 
 
 class BaseAutoencoder(
-    AutoencoderFit, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    AutoencoderFit,
+    ModuleEvaluation,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Code samples with an autoencoder, and decode them.
 
@@ -90,10 +90,10 @@ class BaseAutoencoder(
             )
         module = self._module_for(codes.dtype)
         device = next(module.parameters()).device
-        decoded = []
+        decoded, n_rows = [], _evaluation.CODE_ROWS
         with torch.no_grad():
-            for start in range(0, codes.shape[0], CODE_ROWS):
-                rows = codes[start : start + CODE_ROWS]
+            for start in range(0, codes.shape[0], n_rows):
+                rows = codes[start : start + n_rows]
                 rows = rows.toarray() if hasattr(rows, "toarray") else rows
                 decoded.append(module.decode(torch.tensor(rows, device=device)).cpu().numpy())
         reconstruction = np.concatenate(decoded) * self.scale_ + self.mean_
@@ -103,27 +103,6 @@ class BaseAutoencoder(
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         return X, self._module_for(X.dtype)
-
-    def _module_for(self, dtype):
-        """Return the module in the precision of the samples: the answer is then as precise."""
-        dtype = DTYPES[np.dtype(dtype).name]
-        device = resolve_device(self.device)
-        parameter = next(self.module_.parameters())
-        if parameter.dtype == dtype and parameter.device.type == device.type:
-            return self.module_
-        return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
-
-    def _by_chunks(self, X, module, function):
-        """Apply a function of tensors to scaled rows, some at a time, and join the results."""
-        scaling = Scaling(self.mean_, self.scale_)
-        parameter = next(module.parameters())
-        results = []
-        with torch.no_grad():
-            for start in range(0, len(X), CODE_ROWS):
-                rows = X[start : start + CODE_ROWS]
-                x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
-                results.append(function(x).cpu().numpy())
-        return np.concatenate(results)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 

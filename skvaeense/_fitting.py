@@ -17,8 +17,8 @@ from skvaeense import networks
 from skvaeense._training._defaults import (
     SETTLING,
     Spectrum,
-    default_batch_size,
     default_n_components,
+    resolve_batch_size,
     split_rows,
 )
 from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
@@ -197,7 +197,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             scaling = Scaling.from_data(X) if first else Scaling(self.mean_, self.scale_)
             Z = self._to_tensor(X, scaling)
             run = self._partial_run(Z, scaling)
-            batch_size = self._resolve_batch_size(len(Z))
+            batch_size = resolve_batch_size(self.batch_size, len(Z))
             ends = run.n_steps, run.n_steps + len(Z) // batch_size
             span = tuple(min(n_steps / self._schedule_steps, 1.0) for n_steps in ends)
             for _ in run.epochs(Z, n_epochs=1, batch_size=batch_size, span=span):
@@ -211,14 +211,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     def _to_tensor(self, X, scaling):
         return scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
 
-    def _resolve_batch_size(self, n_samples):
-        if self.batch_size == "auto":
-            return default_batch_size(n_samples)
-        return min(self.batch_size, n_samples)
-
     def _train(self, train, held_out, scaling, random_state, continues):
         """Train the starts, choose the best on held-out rows, and train it to the end."""
-        batch_size = self._resolve_batch_size(len(train))
+        batch_size = resolve_batch_size(self.batch_size, len(train))
         start_epochs, final_epochs = self._split_epochs(len(train), batch_size)
         if continues:
             final_epochs = max(final_epochs, 1)

@@ -81,6 +81,7 @@ class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
     See Also
     --------
     VAEenseTransformer : The default autoencoder.
+    DiffusionDimensionEstimator : The same from a learned score, without an autoencoder.
 
     Notes
     -----

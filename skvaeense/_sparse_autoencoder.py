@@ -10,6 +10,7 @@ from skvaeense._training._defaults import (
     SETTLING,
     SPARSE_STEPS,
     n_epochs,
+    resolve_batch_size,
     sparse_learning_rate,
 )
 from skvaeense._training._diagnosis import SparseFindings, sparse_failure_signs
@@ -261,7 +262,7 @@ class SparseAutoencoder(BaseAutoencoder):
         if self.learning_rate_init != "auto":
             return self.learning_rate_init
         n_components = module.heads[0].out_features
-        return sparse_learning_rate(self._resolve_batch_size(n_samples), n_components)
+        return sparse_learning_rate(resolve_batch_size(self.batch_size, n_samples), n_components)
 
     def _target(self, penalty, n_components):
         if self.target_l0 is None:

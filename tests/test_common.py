@@ -3,7 +3,12 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
 from skvaeense.penalties import ALIASES
 
 # Two epochs are too few to train well; what is asked here is the interface.
@@ -16,6 +21,8 @@ SIGNED = sorted(set(ALIASES) - {"gated"})
 PRICED = sorted(alias for alias, penalty in ALIASES.items() if penalty().alpha is not None)
 
 ESTIMATORS = [
+    DiffusionDimensionEstimator(**QUICK_SPARSE),
+    DiffusionDimensionEstimator("flipd", **QUICK_SPARSE),
     VAEenseTransformer(**QUICK),
     VAEenseTransformer(gated=False, **QUICK),
     VAEenseTransformer(network="mlp", **QUICK),

@@ -16,6 +16,8 @@ START_STEPS = 1000
 FINAL_STEPS = 1500
 # Steps of a sparse autoencoder, which has one start.
 SPARSE_STEPS = 3000
+# Steps of a score network.
+SCORE_STEPS = 3000
 # Their learning rate, and up to how many latents they keep it.
 SPARSE_RATE = 0.008
 FULL_RATE_COMPONENTS = 512
@@ -97,6 +99,11 @@ def default_n_components(spectrum):
 def default_batch_size(n_samples):
     """Return 256, or an eighth of the samples where they are few, at least 32."""
     return max(1, min(MAX_BATCH, max(MIN_BATCH, n_samples // 8), n_samples))
+
+
+def resolve_batch_size(batch_size, n_samples):
+    """Return the batch size as a number that the samples can fill."""
+    return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
 
 
 def split_epochs(max_iter, n_samples, batch_size):

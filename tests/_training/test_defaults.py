@@ -11,7 +11,9 @@ from skvaeense._training._defaults import (
     default_n_components,
     linear_residual,
     n_held_out,
+    resolve_batch_size,
     split_epochs,
+    split_rows,
 )
 
 SIZES = [1, 2, 19, 20, 21, 33, 100, 500, 2_000, 50_000, 500_000]
@@ -105,3 +107,24 @@ def test_linear_residual_is_what_principal_components_leave():
         expected = eigenvalues[k:].sum() / eigenvalues.sum()
         assert linear_residual(Z, k) == pytest.approx(expected, abs=1e-12)
     assert linear_residual(Z, 50) == 0
+
+
+@pytest.mark.parametrize("n_samples", [1, 19])
+def test_very_few_rows_train_and_judge(n_samples):
+    Z = draw(n_samples, (1.0, 1.0))
+    for rows in split_rows(Z, np.random.RandomState(0)):
+        assert torch.equal(rows, Z)
+
+
+def test_rows_are_split_at_random():
+    Z = torch.arange(200.0)[:, None]
+    train, held_out = split_rows(Z, np.random.RandomState(0))
+    assert len(held_out) == n_held_out(200)
+    assert sorted(torch.cat([train, held_out]).flatten().tolist()) == list(range(200))
+    assert not torch.equal(held_out, split_rows(Z, np.random.RandomState(1))[1])
+
+
+def test_batch_size_that_samples_can_fill():
+    assert resolve_batch_size(64, 500) == 64
+    assert resolve_batch_size(64, 50) == 50
+    assert resolve_batch_size("auto", 5000) == default_batch_size(5000)

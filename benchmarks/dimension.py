@@ -1,0 +1,263 @@
+"""Dimension estimators on data of known dimension: ours, a trivial rival, a diffusion model, peers.
+
+    python benchmarks/dimension.py unions [--only NAME ...] [--peer-python PYTHON]
+    python benchmarks/dimension.py manifolds --peer-python PYTHON
+    python benchmarks/dimension.py diffusion [--only NAME ...]
+
+`unions` draws samples of each data set anew for every seed, fits on 20,000, and measures the mean
+absolute error per sample: ours on 2,500 held-out samples, the peers' on the training samples, since
+they have no values for others. `manifolds` draws scikit-dimension's BenchmarkManifolds, 2,500
+samples each, and compares the dimension of the whole set, as a share of the true one. `diffusion`
+is `unions` for DiffusionDimensionEstimator. Peers are scikit-dimension 0.5.0 in the Python given,
+which may be another environment's. All have their defaults, except for numbers of neighbours, which
+are the best of those tried. One thread; times are CPU seconds of the fit.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA, FastICA
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
+from skvaeense.datasets import (
+    make_linear_subspaces,
+    make_mlp_manifolds,
+    make_sparse_dictionary,
+    make_spheres,
+)
+from skvaeense.metrics import dimension_error
+
+HERE = Path(__file__).parent
+HELD_OUT, N_TRAIN = 2500, 20_000
+N = HELD_OUT + N_TRAIN
+
+
+def subspaces(dims, n_features, noise=0.0):
+    return lambda seed: make_linear_subspaces(
+        N, dims=dims, n_features=n_features, noise=noise, random_state=seed
+    )
+
+
+def dictionary(n_active, noise=0.0):
+    return lambda seed: make_sparse_dictionary(N, n_active=n_active, noise=noise, random_state=seed)
+
+
+def spheres(noise=0.0):
+    return lambda seed: make_spheres(
+        N, dims=(2, 5, 10), n_features=60, noise=noise, random_state=seed
+    )
+
+
+def curved(noise=0.0):
+    return lambda seed: make_mlp_manifolds(
+        N, dims=(2, 4, 8), n_features=40, noise=noise, random_state=seed
+    )
+
+
+# name: data of a seed. Noise is a share of the standard deviation.
+UNIONS = {
+    "4/4/4 in R^40": subspaces((4, 4, 4), 40),
+    "4/4/4 in R^40, 1 % noise": subspaces((4, 4, 4), 40, 0.01),
+    "4/4/4 in R^40, 5 % noise": subspaces((4, 4, 4), 40, 0.05),
+    "2/4/8 in R^40": subspaces((2, 4, 8), 40),
+    "2/4/8 in R^40, 1 % noise": subspaces((2, 4, 8), 40, 0.01),
+    "2/4/8 in R^40, 5 % noise": subspaces((2, 4, 8), 40, 0.05),
+    "spheres 2/5/10 in R^60": spheres(),
+    "spheres 2/5/10 in R^60, 5 % noise": spheres(0.05),
+    "4 of 20 atoms": dictionary(4),
+    "4 of 20 atoms, 5 % noise": dictionary(4, 0.05),
+    "2/4/8 of 20 atoms": dictionary((2, 4, 8)),
+    "2/4/8 of 20 atoms, 5 % noise": dictionary((2, 4, 8), 0.05),
+    "10/20/30 in R^100": subspaces((10, 20, 30), 100),
+    "fifty 4-dim in R^40": subspaces((4,) * 50, 40),
+    "curved 2/4/8 in R^40": curved(),
+    "curved 2/4/8 in R^40, 5 % noise": curved(0.05),
+}
+
+
+def measure(estimator, train, test, truth):
+    """Fit, and return the error on held-out samples for each true dimension."""
+    begin = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(train)
+    fitted = time.process_time()
+    dimension = estimator.predict(test)
+    return {
+        "error": dimension_error(truth, dimension),
+        "mean": {str(r): float(dimension[truth == r].mean()) for r in np.unique(truth)},
+        "fit_seconds": fitted - begin,
+        "predict_seconds": time.process_time() - fitted,
+    }
+
+
+def measure_counts(estimator, test, truth):
+    """Return the error of the number of active latents, of a fitted estimator."""
+    count = estimator.autoencoder_.active_dimensions(test).sum(axis=1)
+    return {"error": dimension_error(truth, count)}
+
+
+def measure_trivial(train, test, truth, train_truth):
+    """PCA, FastICA, and the threshold on the codes that is best for the true dimensions."""
+    begin = time.process_time()
+    pca = PCA(0.99).fit(train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        ica = FastICA(random_state=0, whiten="unit-variance").fit(pca.transform(train))
+    codes = np.abs(ica.transform(pca.transform(train)))
+    levels = np.quantile(codes, np.linspace(0.02, 0.98, 49))
+    errors = [dimension_error(train_truth, (codes > level).sum(axis=1)) for level in levels]
+    level = levels[int(np.argmin(errors))]
+    count = (np.abs(ica.transform(pca.transform(test))) > level).sum(axis=1)
+    return {"error": dimension_error(truth, count), "fit_seconds": time.process_time() - begin}
+
+
+def run_peers(python, methods, X, truth):
+    """Return the peers' numbers, measured in a process of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        job, out = Path(folder) / "job.npz", Path(folder) / "out.json"
+        np.savez(job, X=X, truth=truth)
+        command = [python, HERE / "peers_dimension.py", "pointwise", job, out, *methods]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(out.read_text())
+
+
+def draw_manifolds(python, seed, methods):
+    """Return BenchmarkManifolds with their dimensions, and what the peers say of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = Path(folder) / "data.npz", Path(folder) / "out.json"
+        command = [python, HERE / "peers_dimension.py", "manifolds", data, out, str(seed), *methods]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        with np.load(data) as file:
+            return dict(file), json.loads(out.read_text())
+
+
+def summarise(rows):
+    """Return the mean and the worst error of each method over the seeds."""
+    summary = {}
+    for name in rows[0]["methods"]:
+        errors = [row["methods"][name]["error"] for row in rows if name in row["methods"]]
+        summary[name] = {
+            "error_mean": float(np.mean(errors)),
+            "error_worst": float(max(errors)),
+            "n_seeds": len(errors),
+        }
+    return summary
+
+
+def run_unions(arguments, measure_all):
+    for name in arguments.only or UNIONS:
+        rows = []
+        for seed in range(arguments.seeds):
+            X, _, dimension = UNIONS[name](seed)
+            rows.append({"seed": seed, "methods": measure_all(X, dimension, seed)})
+        summary = summarise(rows)
+        save(arguments.out, name, {"summary": summary, "runs": rows})
+        print(name, {k: round(v["error_mean"], 4) for k, v in summary.items()}, flush=True)
+
+
+def all_methods(peer_python):
+    def measure_all(X, dimension, seed):
+        train, test = X[HELD_OUT:], X[:HELD_OUT]
+        truth, train_truth = dimension[:HELD_OUT], dimension[HELD_OUT:]
+        estimator = IntrinsicDimensionEstimator(random_state=seed)
+        methods = {
+            "auto": measure(estimator, train, test, truth),
+            "count": measure_counts(estimator, test, truth),
+            "PCA, FastICA, best threshold": measure_trivial(train, test, truth, train_truth),
+        }
+        if peer_python is not None:
+            # The last takes minutes.
+            peers = ["lPCA FO", "MLE", "FisherS"][: 3 if seed == 0 else 2]
+            methods |= run_peers(peer_python, peers, train, train_truth)
+        return methods
+
+    return measure_all
+
+
+def diffusion_methods(X, dimension, seed):
+    train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
+    return {
+        f"diffusion, {method}": measure(
+            DiffusionDimensionEstimator(method=method, random_state=seed), train, test, truth
+        )
+        for method in ("normal_bundle", "flipd")
+    }
+
+
+def run_manifolds(arguments):
+    """Compare the dimensions of whole sets, for each seed and manifold."""
+    runs = []
+    for seed in range(arguments.seeds):
+        data, peers = draw_manifolds(
+            arguments.peer_python, seed, ["DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO"]
+        )
+        rows = {}
+        for name, peer in peers.items():
+            estimator = IntrinsicDimensionEstimator(random_state=seed)
+            begin = time.process_time()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                estimator.fit(data[name])
+            rows[name] = peer | {
+                "auto": estimator.dimension_,
+                "auto std": estimator.dimension_std_,
+                "auto seconds": time.process_time() - begin,
+            }
+        runs.append({"seed": seed, "manifolds": rows})
+        methods = ["auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO"]
+        errors = {
+            method: [
+                float(np.mean([abs(r[method] / r["truth"] - 1) for r in run["manifolds"].values()]))
+                for run in runs
+            ]
+            for method in methods
+        }
+        summary = {
+            method: {"error_mean": float(np.mean(e)), "error_worst": float(max(e))}
+            for method, e in errors.items()
+        }
+        save(arguments.out, "BenchmarkManifolds", {"summary": summary, "runs": runs})
+        print(
+            seed, {method: round(v["error_mean"], 4) for method, v in summary.items()}, flush=True
+        )
+
+
+def save(path, name, result):
+    """Add a result to a JSON file."""
+    results = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["unions", "manifolds", "diffusion"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--peer-python")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    arguments.out = arguments.out or HERE / f"results/dimension_{arguments.what}.json"
+    torch.set_num_threads(1)
+    if arguments.what == "manifolds":
+        if arguments.peer_python is None:
+            sys.exit("manifolds needs --peer-python: scikit-dimension draws them")
+        run_manifolds(arguments)
+    elif arguments.what == "unions":
+        run_unions(arguments, all_methods(arguments.peer_python))
+    else:
+        run_unions(arguments, diffusion_methods)
+
+
+if __name__ == "__main__":
+    main()

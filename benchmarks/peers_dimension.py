@@ -1,0 +1,65 @@
+"""scikit-dimension's estimators, in a process of their own; benchmarks/dimension.py calls this.
+
+python peers_dimension.py pointwise JOB.npz OUT.json METHOD ...
+python peers_dimension.py manifolds DATA.npz OUT.json SEED METHOD ...
+"""
+
+import json
+import sys
+import time
+import warnings
+
+import numpy as np
+import skdim
+
+# Neighbours of the local methods other than MLE.
+K = 100
+METHODS = {
+    "lPCA FO": lambda: skdim.id.lPCA(ver="FO"),
+    "MLE": lambda: skdim.id.MLE(K=20),
+    "FisherS": lambda: skdim.id.FisherS(),
+    "TwoNN": lambda: skdim.id.TwoNN(),
+    "GRIDE": lambda: skdim.id.GRIDE(),
+    "DANCo": lambda: skdim.id.DANCo(random_state=0),
+}
+
+
+def pointwise(job, out, *methods):
+    """Write the mean absolute error of each method's dimensions per training sample."""
+    with np.load(job) as file:
+        X, truth = file["X"], file["truth"]
+    results = {}
+    for name in methods:
+        begin = time.process_time()
+        estimator = METHODS[name]()
+        if name == "MLE":
+            dimension = estimator.fit(X, n_neighbors=20, smooth=True).dimension_pw_smooth_
+        else:
+            dimension = skdim.asPointwise(X, estimator, n_neighbors=K, n_jobs=1)
+        error = np.abs(np.asarray(dimension, dtype=float) - truth)
+        results[name] = {
+            "error": float(np.nanmean(error)),
+            "undefined": float(np.isnan(error).mean()),
+            "fit_seconds": time.process_time() - begin,
+        }
+    with open(out, "w") as file:
+        json.dump(results, file)
+
+
+def manifolds(data, out, seed, *methods):
+    """Write BenchmarkManifolds of 2,500 samples each, and each method's dimension of the set."""
+    benchmark = skdim.datasets.BenchmarkManifolds(random_state=int(seed))
+    sets = benchmark.generate(n=2500)
+    np.savez(data, **sets)
+    results = {}
+    for name, X in sets.items():
+        results[name] = {"truth": int(benchmark.truth.loc[name, "Intrinsic Dimension"])}
+        for method in methods:
+            results[name][method] = float(METHODS[method]().fit(X).dimension_)
+    with open(out, "w") as file:
+        json.dump(results, file)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    {"pointwise": pointwise, "manifolds": manifolds}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,295 @@
+"""DiffusionDimensionEstimator: the dimension of each sample from the score of noisy samples."""
+
+import copy
+import math
+
+import torch
+from sklearn.utils import check_random_state
+
+from skvaeense._dimension import BaseDimensionEstimator
+from skvaeense._evaluation import ModuleEvaluation
+from skvaeense._fitting import diverged
+from skvaeense._read_outs import flipd, normal_bundle, perturbation_directions, trace_probes
+from skvaeense._training._defaults import (
+    SCORE_STEPS,
+    Spectrum,
+    n_epochs,
+    resolve_batch_size,
+    split_rows,
+)
+from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
+from skvaeense._training._loop import LearningRate, make_optimizer
+from skvaeense._training._run import Run
+from skvaeense._training._scaling import Scaling
+from skvaeense._training._stopping import Plateau
+from skvaeense.networks._denoiser import Denoiser
+from skvaeense.networks._layers import check_layer_sizes
+from skvaeense.objectives import DenoisingScoreMatching
+from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
+
+# Noise levels of the training, as multiples of the level of the read-out.
+LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
+# Points that the network sees at a time when dimensions are read out: few enough for the caches.
+READ_OUT_POINTS = 2048
+# Held-out rows by which the states of a training are compared, and draws of noise for each. Fitted
+# models are compared by more draws where there are more features.
+STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
+
+
+class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDimensionEstimator):
+    """Estimate the intrinsic dimension of each sample from a learned score.
+
+    Add noise of standard deviation t to samples near a manifold of dimension d in D features.
+    The score of the noisy samples, the gradient of their log-density, points back to the
+    manifold: in D - d directions it is about -1/t times the noise, and in the d others it is
+    small. A network learns the score by predicting the noise in noisy samples, as in diffusion
+    models, and the dimension is read out of it in one of two ways.
+
+    Parameters
+    ----------
+    method : {"normal_bundle", "flipd"}, default="normal_bundle"
+        How the dimension of a sample x follows from the score s at the noise level t.
+        "normal_bundle" [1]_ takes the scores at perturbations of x, of length t sqrt(D), and
+        counts the singular values of their matrix that lie below the largest gap; it gives
+        integers. "flipd" [2]_ gives ``D + t^2 (tr grad s(x) + |s(x)|^2)``, cut to [0, D]; it is
+        faster on many features. It can be changed after fitting.
+
+    noise_level : float, default=0.15
+        Noise level of the read-out, as a fraction of the standard deviation of the data in a
+        direction in which they vary. Structure that is finer than that counts as no dimension.
+
+    hidden_layer_sizes : tuple of int, default=(256, 256)
+        Width of each hidden layer of the network. Its units are gated: two weights for each input.
+
+    learning_rate_init : float, default=0.003
+        Peak learning rate. It falls to nothing by the end.
+
+    batch_size : "auto" or int, default="auto"
+        Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
+
+    max_iter : "auto" or int, default="auto"
+        Epochs. "auto" means those that amount to 3,000 steps.
+
+    aggregate : {"mean", "median"}, default="mean"
+        How `dimension_` follows from the dimensions of the training samples.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of training. Dimensions are computed in the precision of the X given.
+
+    device : str, default="auto"
+        Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, order, noise, perturbations and the held-out split. Global generators
+        are not touched.
+
+    Attributes
+    ----------
+    dimension_ : float
+        Dimension of the training set: the aggregate of `dimension_pw_`.
+
+    dimension_pw_ : ndarray of shape (n_samples,)
+        Dimension at each training sample.
+
+    module_ : torch.nn.Module
+        Predicts the noise in scaled samples, by its method ``noise(z, level)``.
+
+    noise_level_ : float
+        Noise level of the read-out, in the units of X.
+
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+
+    scale_ : float
+        Root mean square of the centred training samples.
+
+    n_iter_ : int
+        Epochs of the training.
+
+    loss_curve_ : list of float
+        Mean squared error of the predicted noise in each epoch, summed over the features. At
+        best it is about the mean dimension.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen during fit. Only if all are strings.
+
+    See Also
+    --------
+    IntrinsicDimensionEstimator : The number of active latents of an autoencoder; cheaper to ask.
+
+    Notes
+    -----
+    Noise is added and samples are not shrunk: the process is variance-exploding. The network is
+    trained on levels from 2/3 to 8/3 of that of the read-out, and the state with the least loss
+    on held-out samples is kept.
+
+    For each sample, "normal_bundle" asks the network at as many points as there are features and
+    takes the eigenvalues of a matrix of that size. "flipd" takes a derivative in each direction,
+    and from 65 features on estimates the trace in it with 32 random vectors. All perturbations
+    and vectors are the same for every sample, so the answer for one does not depend on others.
+
+    References
+    ----------
+    .. [1] Stanczuk, Batzolis, Deveney and Schönlieb (2024). Diffusion Models Encode the Intrinsic
+       Dimension of Data Manifolds. ICML. arXiv:2212.12611.
+
+    .. [2] Kamkari, Ross, Hosseinzadeh, Cresswell and Loaiza-Ganem (2024). A Geometric View of
+       Data Complexity: Efficient Local Intrinsic Dimension Estimation with Diffusion Models.
+       NeurIPS. arXiv:2406.03537.
+
+    Examples
+    --------
+    >>> from skvaeense import DiffusionDimensionEstimator
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> X, _, dimension = make_linear_subspaces(1200, dims=(1, 3), n_features=8, random_state=0)
+    >>> estimator = DiffusionDimensionEstimator(hidden_layer_sizes=(128, 128), random_state=0)
+    >>> estimator = estimator.fit(X[:1000])
+    >>> round(estimator.dimension_)
+    2
+    >>> predicted = estimator.predict(X[1000:])
+    >>> [round(float(predicted[dimension[1000:] == r].mean())) for r in (1, 3)]
+    [1, 3]
+    """
+
+    _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
+        "method": [StrOptions({"flipd", "normal_bundle"})],
+        "noise_level": [POSITIVE],
+        "hidden_layer_sizes": [tuple, list, AT_LEAST_ONE],
+        "learning_rate_init": [POSITIVE],
+        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "dtype": [StrOptions(set(DTYPES))],
+        "device": [str],
+    }
+
+    def __init__(
+        self,
+        method="normal_bundle",
+        *,
+        noise_level=0.15,
+        hidden_layer_sizes=(256, 256),
+        learning_rate_init=0.003,
+        batch_size="auto",
+        max_iter="auto",
+        aggregate="mean",
+        dtype="float32",
+        device="auto",
+        random_state=None,
+    ):
+        self.method = method
+        self.noise_level = noise_level
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.aggregate = aggregate
+        self.dtype = dtype
+        self.device = device
+        self.random_state = random_state
+
+    # --- training -----------------------------------------------------------------------------
+
+    def _learn(self, X):
+        random_state = check_random_state(self.random_state)
+        scaling = Scaling.from_data(X)
+        Z = scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
+        train, held_out = split_rows(Z, random_state)
+        level = self.noise_level * math.sqrt(Spectrum.of(train).mean_eigenvalue)
+        run = self._new_run(Z.shape[1], level, random_state)
+        # Of what is drawn when the estimator is asked: the same in every call.
+        self._seed_ = draw_seed(random_state)
+
+        def attributes():
+            return {
+                "module_": copy.deepcopy(run.module).cpu().eval(),
+                "mean_": scaling.mean,
+                "scale_": scaling.scale,
+                "noise_level_": level * scaling.scale,
+                "n_iter_": len(run.losses),
+                "loss_curve_": [loss.error for loss in run.losses],
+                "_seed_": self._seed_,
+            }
+
+        self._train(run, train, held_out, attributes)
+        vars(self).update(attributes())
+
+    def _new_run(self, n_features, level, random_state):
+        """Return a run at random weights, for the read-out at this level."""
+        sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_features, 2)
+        if not sizes:
+            raise ValueError("hidden_layer_sizes is empty; name at least one layer.")
+        device = resolve_device(self.device)
+        generator = make_generator(draw_seed(random_state), device)
+        weights = make_generator(draw_seed(random_state))
+        levels = LEAST_LEVEL * level, GREATEST_LEVEL * level
+        module = Denoiser(n_features, sizes, levels, generator=weights)
+        module = module.to(device=device, dtype=DTYPES[self.dtype])
+        return Run(
+            module,
+            DenoisingScoreMatching(levels),
+            LearningRate(self.learning_rate_init),
+            generator,
+            optimizer=make_optimizer(module, full_rate=True),
+        )
+
+    def _train(self, run, train, held_out, attributes):
+        """Train a run to its end, and leave it in the state that suits held-out rows best."""
+        batch_size = resolve_batch_size(self.batch_size, len(train))
+        n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
+        reports = EpochReports(self, n)
+        best, draws = Plateau(0.0, math.inf), _fixed_noise(train.shape[1], STATE_DRAWS).to(train)
+        held_out = held_out[:STATE_ROWS]
+        for _ in reports.walk(run.epochs(train, n_epochs=n, batch_size=batch_size), attributes):
+            losses = run.objective.sample_losses(run.module, held_out, draws)
+            best.is_reached(float(losses.mean()), run.module)
+        if not (run.is_finite and math.isfinite(best.best_loss)):
+            raise FloatingPointError(diverged("The loss"))
+        best.restore(run.module)
+        reports.end()
+
+    # --- reading out --------------------------------------------------------------------------
+
+    def _local_dimension(self, X):
+        module = self._module_for(X.dtype)
+        parameter = next(module.parameters())
+        generator, n_features = make_generator(self._seed_), X.shape[1]
+        level = self.noise_level_ / self.scale_
+
+        def noise(z):
+            return module.noise(z, z.new_full((1, 1), level))
+
+        if self.method == "flipd":
+            read_out, vectors = flipd, trace_probes(n_features, generator)
+        else:
+            read_out, vectors = normal_bundle, perturbation_directions(n_features, generator)
+        vectors = vectors.to(parameter)
+        n_rows = max(1, READ_OUT_POINTS // len(vectors))
+        dimension = self._by_chunks(
+            X, module, lambda x: read_out(noise, x, level, vectors).double(), n_rows
+        )
+        return dimension.clip(0.0, n_features)
+
+    def _score_fit(self, X):
+        module = self._module_for(X.dtype)
+        objective = DenoisingScoreMatching(module.levels)
+        n_corners = X.shape[1] + 1
+        draws = _fixed_noise(
+            X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, MOST_DRAWS)
+        ).to(next(module.parameters()))
+        losses = self._by_chunks(X, module, lambda x: objective.sample_losses(module, x, draws))
+        return -float(losses.mean())
+
+
+def _fixed_noise(n_features, n_draws):
+    """Return draws of noise that are the same for all models, so that their losses compare.
+
+    They are corners of regular simplices, whose share along a manifold hardly varies.
+    """
+    generator = make_generator(0)
+    n_simplices = math.ceil(n_draws / (n_features + 1))
+    corners = [perturbation_directions(n_features, generator) for _ in range(n_simplices)]
+    return torch.cat(corners)[:n_draws]
