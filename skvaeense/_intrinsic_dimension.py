@@ -39,8 +39,8 @@ class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
     Parameters
     ----------
     autoencoder : estimator or None, default=None
-        Anything with `fit` and `active_dimensions`, and for methods other than "count" `transform`
-        and `inverse_transform`. It is cloned. None means ``VAEenseTransformer()``. Its
+        Anything with `fit` and `active_dimensions`. Without `transform` and `inverse_transform`
+        there is only the count. It is cloned. None means ``VAEenseTransformer()``. Its
         `threshold` says what counts as active.
 
     method : {"auto", "count", "neighbors"}, default="auto"
@@ -153,19 +153,15 @@ class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
             autoencoder = VAEenseTransformer(random_state=self.random_state)
         else:
             autoencoder = clone(self.autoencoder)
-        self._check_method(autoencoder)
+        if self.method == "neighbors" and not _can_decode(autoencoder):
+            raise ValueError(
+                'method="neighbors" needs an autoencoder with transform and inverse_transform, '
+                f'which {autoencoder!r} has not; set method="count".'
+            )
         self.autoencoder_ = autoencoder.fit(X)
         self._geometry_, self._dictionary_, self._trusted_ = None, None, False
-        if self.method != "count":
+        if self.method != "count" and _can_decode(autoencoder):
             self._measure_geometry(X)
-
-    def _check_method(self, autoencoder):
-        needed = ("transform", "inverse_transform")
-        if self.method != "count" and not all(hasattr(autoencoder, name) for name in needed):
-            raise ValueError(
-                f"method={self.method!r} needs an autoencoder with transform and "
-                f'inverse_transform, which {autoencoder!r} has not; set method="count".'
-            )
 
     def _measure_geometry(self, X):
         """Refine the dictionary, and measure the geometry of the training samples."""
@@ -253,7 +249,7 @@ class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
 
     def _estimate(self, X):
         """Return dimensions and their standard errors."""
-        if self.method == "count":
+        if self.method == "count" or not _can_decode(self.autoencoder_):
             count = self.autoencoder_.active_dimensions(X).sum(axis=1).astype(np.float64)
             return count, np.full(len(X), np.nan)
         X = X.astype(np.float64)
@@ -278,3 +274,7 @@ class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
 
     def _score_fit(self, X):
         return self.autoencoder_.score(X)
+
+
+def _can_decode(autoencoder):
+    return hasattr(autoencoder, "transform") and hasattr(autoencoder, "inverse_transform")

@@ -1,9 +1,11 @@
+import copy
 import pickle
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
@@ -12,12 +14,16 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.datasets import make_linear_subspaces
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary, make_spheres
 from skvaeense.networks import Linear
+from skvaeense.penalties import TopK
 
 X_ALL, _, TRUE = make_linear_subspaces(1800, dims=(1, 3), n_features=8, random_state=1)
 X, X_NEW = X_ALL[:1500], X_ALL[1500:]
+
+# Trains in a second or two.
+QUICK = VAEenseTransformer(network=Linear((64,)), n_init=2, random_state=0)
 
 
 class Support(BaseEstimator):
@@ -68,8 +74,122 @@ def test_dimensions_of_unseen_samples(fitted):
 
 
 def test_counts_what_the_autoencoder_says(fitted):
+    counting = copy.deepcopy(fitted).set_params(method="count")
     active = fitted.autoencoder_.active_dimensions(X_NEW)
-    assert_array_equal(fitted.predict(X_NEW), active.sum(axis=1))
+    assert_array_equal(counting.predict(X_NEW), active.sum(axis=1))
+
+
+# --- methods --------------------------------------------------------------------------------
+
+
+def test_auto_is_no_worse_than_either():
+    model, errors = IntrinsicDimensionEstimator(random_state=0).fit(X), {}
+    for method in ("auto", "count", "neighbors"):
+        errors[method] = -model.set_params(method=method).score(X_NEW, TRUE[1500:])
+    assert errors["auto"] <= min(errors.values())
+    assert errors["auto"] < 0.05
+
+
+def test_neighbors_are_between_whole_numbers(fitted):
+    dimension = copy.deepcopy(fitted).set_params(method="neighbors").predict(X_NEW)
+    assert (dimension != np.round(dimension)).mean() > 0.9
+    for true in (1, 3):
+        assert dimension[TRUE[1500:] == true].mean() == pytest.approx(true, abs=0.5)
+
+
+@pytest.mark.parametrize("method", ["auto", "neighbors"])
+def test_sphere(method):
+    """A sphere has one dimension less than the linear space that its code needs."""
+    X, _, _ = make_spheres(1500, dims=(2,), n_features=6, random_state=0)
+    model = IntrinsicDimensionEstimator(QUICK, method=method, random_state=0).fit(X[:1200])
+    assert model.autoencoder_.active_dimensions(X).sum(axis=1).mean() > 2.8
+    assert model.dimension_ == pytest.approx(2, abs=0.1)
+    assert model.predict(X[1200:]).mean() == pytest.approx(2, abs=0.1)
+
+
+def test_many_subspaces_are_counted():
+    """Neighbours lie on other subspaces: what they say is far too high."""
+    X, _, true = make_sparse_dictionary(4500, n_atoms=12, n_active=3, n_features=16, random_state=0)
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:4000])
+    assert -model.score(X[4000:], true[4000:]) < 0.2
+    assert -model.set_params(method="neighbors").score(X[4000:], true[4000:]) > 1
+
+
+def test_outliers_do_not_hide_the_rest():
+    """An autoencoder that explains little of typical samples is not asked."""
+    random_state = np.random.default_rng(0)
+    X = np.zeros((1500, 8))
+    X[:, :5] = random_state.standard_normal((1500, 5))
+    X[:30] *= 1e4
+    model = IntrinsicDimensionEstimator(QUICK, random_state=0)
+    assert np.median(fit_unwarned(model, X).dimension_pw_) == pytest.approx(5, abs=1)
+
+
+@pytest.mark.parametrize("method", ["auto", "neighbors"])
+def test_standard_errors(fitted, method):
+    asked = copy.deepcopy(fitted).set_params(method=method)
+    dimension, std = asked.predict(X_NEW, return_std=True)
+    assert_array_equal(dimension, asked.predict(X_NEW))
+    assert std.shape == (300,)
+    known = np.isfinite(std)
+    assert known.mean() > 0.8
+    assert (std[known] >= 0).all()
+    assert 0 < fitted.dimension_std_ < 0.5
+
+
+def test_standard_error_falls_with_the_samples():
+    X, _, _ = make_linear_subspaces(4000, dims=(3,), n_features=5, random_state=0)
+    few, many = (
+        IntrinsicDimensionEstimator(QUICK, n_neighbors=50, random_state=0).fit(part)
+        for part in (X[:400], X)
+    )
+    assert many.dimension_std_ < 0.6 * few.dimension_std_
+
+
+def test_count_has_no_standard_error():
+    estimator = IntrinsicDimensionEstimator(Support(), method="count").fit(SPARSE)
+    assert np.isnan(estimator.predict(SPARSE, return_std=True)[1]).all()
+    assert np.isnan(estimator.dimension_std_)
+
+
+def test_few_samples_are_counted():
+    X, _, _ = make_linear_subspaces(5, dims=(1,), n_features=3, random_state=0)
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(QUICK, random_state=0), X)
+    assert np.isfinite(estimator.dimension_pw_).all()
+
+
+def test_duplicated_samples():
+    model = IntrinsicDimensionEstimator(QUICK, random_state=0)
+    X_TWICE = np.repeat(X[:200], 5, axis=0)
+    assert np.isfinite(fit_unwarned(model, X_TWICE).dimension_pw_).all()
+
+
+def test_constant_samples():
+    model = IntrinsicDimensionEstimator(QUICK, random_state=0).fit(np.ones((50, 3)))
+    assert np.isfinite(model.dimension_pw_).all()
+
+
+def test_answers_do_not_depend_on_the_samples_beside(fitted):
+    whole = fitted.predict(X_NEW)
+    assert_array_equal(fitted.predict(X_NEW[::-1])[::-1], whole)
+    assert_array_equal(np.concatenate([fitted.predict(x[None]) for x in X_NEW[:40]]), whole[:40])
+
+
+def test_neighbors_need_a_decoder():
+    with pytest.raises(ValueError, match='method="neighbors" needs an autoencoder with transform'):
+        IntrinsicDimensionEstimator(Support(), method="neighbors").fit(SPARSE)
+
+
+@pytest.mark.parametrize("params", [{"method": "knn"}, {"n_neighbors": 3}, {"n_neighbors": 5.0}])
+def test_refuses_other_parameters(params):
+    with pytest.raises(InvalidParameterError, match=next(iter(params))):
+        IntrinsicDimensionEstimator(Support(), **params).fit(SPARSE)
+
+
+def test_a_sparse_autoencoder_does_too():
+    sae = SparseAutoencoder(8, penalty=TopK(3), sparse_output=True, random_state=0)
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(sae, random_state=0), X)
+    assert estimator.predict(X_NEW).mean() == pytest.approx(TRUE[1500:].mean(), abs=0.5)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -141,7 +261,7 @@ def test_errors_of_the_autoencoder_come_through():
 def test_default_autoencoder_takes_the_seed(monkeypatch):
     monkeypatch.setattr(VAEenseTransformer, "fit", lambda self, X, y=None: self)
     monkeypatch.setattr(VAEenseTransformer, "active_dimensions", lambda self, X: X != 0)
-    estimator = IntrinsicDimensionEstimator(random_state=5).fit(SPARSE)
+    estimator = IntrinsicDimensionEstimator(method="count", random_state=5).fit(SPARSE)
     assert estimator.autoencoder is None
     assert isinstance(estimator.autoencoder_, VAEenseTransformer)
     assert estimator.autoencoder_.get_params() == VAEenseTransformer(random_state=5).get_params()

@@ -17,6 +17,10 @@ FLAT = 0.1
 # The rank is believed if it is so near, in dimensions or as a fraction, to what distances say. The
 # second fraction is for a rank that is also the number of active latents.
 NEAR, NEAR_SHARE, NEAR_SHARE_OF_COUNT = 0.5, 0.15, 0.25
+# Members that a pool must have for each dimension that it may have, or its rank says too little.
+MEMBERS_PER_DIMENSION = 10
+# Like neighbours are looked for among so many times as many.
+SEARCHED = 2
 # Samples that are answered at once.
 CHUNK = 500
 TINY = np.finfo(float).tiny
@@ -54,7 +58,8 @@ class LocalGeometry:
     member of the pool, at several scales; and the *rank*, the number of directions in which pools
     around there extend. The rank is exact where the pool is nearly flat, and too high where it is
     not. The ratio is never far off, and never exact. So the rank is taken where the ratio agrees,
-    and else the whole number next to the ratio. Noise makes the ratio too high at small scales, so
+    and else the whole number next to the ratio. Small pools have no say in the rank, and the number
+    of active latents stands for it. Noise makes the ratio too high at small scales, so
     the rank may agree with it at any scale down to which it falls; where it rises with the scale,
     other manifolds have come into view.
 
@@ -76,9 +81,23 @@ class LocalGeometry:
         self._search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors)
         scales = self._calibration.scales
-        distances = self._search.kneighbors(n_neighbors=scales[-1])[0]
-        self._inverses = np.stack([inverse_dimensions(distances, k) for k in scales])
+        self._inverses = self._measure_inverses(points, scales)
         self._measure_ranks(points)
+
+    def _measure_inverses(self, points, scales):
+        """Return 1 / dimension by distances to like neighbours, for each scale and reference."""
+        n_neighbors = min(SEARCHED * scales[-1], self.n_neighbors)
+        parts = []
+        for start in range(0, len(points), CHUNK):
+            rows = np.arange(start, min(start + CHUNK, len(points)))
+            # The reference itself comes first, or a copy of it, which is as far away.
+            distances, neighbours = self._search.kneighbors(points[rows], n_neighbors + 1)
+            distances, neighbours = distances[:, 1:], neighbours[:, 1:]
+            alike = None
+            if self.active is not None:
+                alike = self._alike(neighbours, self.active[rows])
+            parts.append([inverse_dimensions(distances, k, alike) for k in scales])
+        return np.concatenate(parts, axis=1)
 
     def _measure_ranks(self, points):
         """Measure the rank around landmarks, which are the first references."""
@@ -137,7 +156,11 @@ class LocalGeometry:
                 ratio[known] = self._calibration.correct(ratio[known], scale)
         ratio, least = ratios[0], np.min(ratios, axis=0)
         rank = self._rank_near(points, active)
-        counted = False if active is None else rank == active.sum(axis=1)
+        counted = False
+        if active is not None:
+            count = active.sum(axis=1)
+            rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
+            counted = rank == count
         near = np.maximum(NEAR, np.where(counted, NEAR_SHARE_OF_COUNT, NEAR_SHARE) * rank)
         agree = (rank >= least - near) & (rank <= ratio + near)
         return LocalDimension(

@@ -12,7 +12,7 @@ N_QUERIES = 25
 SEED = 0
 
 
-def inverse_dimensions(distances, k):
+def inverse_dimensions(distances, k, alike=None):
     """Return an unbiased estimate of 1 / dimension for each sample.
 
     Where samples are spread evenly in a set of dimension r, the distances R_a and R_b to the
@@ -30,20 +30,33 @@ def inverse_dimensions(distances, k):
     k : int
         The farther of the two neighbours; at least 2.
 
+    alike : ndarray of bool of shape (n_samples, n_neighbors) or None, default=None
+        Which of them count as neighbours; None: all.
+
     Returns
     -------
     ndarray of shape (n_samples,)
-        Estimates; NaN where the nearer neighbour is at distance 0.
+        Estimates; NaN where the nearer neighbour is at distance 0, or fewer than k count.
 
     References
     ----------
     F. Denti, D. Doimo, A. Laio and A. Mira, "The generalized ratios intrinsic dimension
     estimator", Scientific Reports 12, 2022.
     """
-    near, far = distances[:, k // 2 - 1], distances[:, k - 1]
+    if alike is None:
+        near, far = distances[:, k // 2 - 1], distances[:, k - 1]
+    else:
+        rank = np.cumsum(alike, axis=1)
+        near, far = (_first(distances, rank >= wanted) for wanted in (k // 2, k))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
     return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 2))
+
+
+def _first(distances, reached):
+    """Return the first distance of each row that is marked; NaN if none is."""
+    first = np.take_along_axis(distances, reached.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return np.where(reached.any(axis=1), first, np.nan)
 
 
 class Calibration:

@@ -2,9 +2,15 @@
 
 import numpy as np
 
-# Rounds of inference and fitting, and the samples they use.
-N_ROUNDS = 5
+# Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
+# are off are made up for by latents that do not belong, so they are fitted first, and well.
+N_ROUNDS, N_FITS = 5, 5
 N_SAMPLES = 5000
+# Share of the samples with either of two latents that must have both for the two to be a pair, and
+# the points that its plane must have.
+TOGETHER, LEAST_POINTS = 0.9, 100
+# Bins of the half circle, and the share of the points that two of them must hold to be a line.
+N_ANGLES, LINE_SHARE = 180, 0.1
 # Atoms dropped from and added to a sample's support at most, one of each at a time.
 N_SWAPS = 4
 # Least noise variance, as a fraction of the samples' variance.
@@ -72,12 +78,15 @@ class Dictionary:
             self.noise_variance = np.inf
             return self
         least = LEAST_NOISE * X.var(axis=0).mean()
-        codes = self._least_squares(X, support)
-        self._set_noise(X, support, codes, least)
         for _ in range(N_ROUNDS):
-            support, codes = self._infer(X, support)
-            self._set_atoms(X, codes)
+            codes = self._least_squares(X, support)
+            self._part_pairs(codes, support)
+            codes = self._least_squares(X, support)
+            for _ in range(N_FITS):
+                self._set_atoms(X, codes)
+                codes = self._least_squares(X, support)
             self._set_noise(X, support, codes, least)
+            support, _ = self._infer(X, support)
         return self
 
     def count(self, X, support):
@@ -101,6 +110,24 @@ class Dictionary:
         if len(few):
             counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
         return counts
+
+    def _part_pairs(self, codes, support):
+        """Turn pairs of atoms that always go together to the directions that samples prefer.
+
+        Training can stop where two atoms are mixtures of the true two: then every sample with
+        one of these needs both, and no small step helps. But in the plane of the two, samples
+        with one true atom lie on two lines.
+        """
+        together = support.T.astype(float) @ support
+        alone = np.maximum(np.diag(together), 1.0)
+        # Entry (i, j): the share of the samples with i that have j.
+        share = together / alone[:, None]
+        pairs = np.argwhere(np.triu(np.minimum(share, share.T) > TOGETHER, 1))
+        for i, j in pairs:
+            plane = codes[support[:, i] & support[:, j]][:, [i, j]]
+            lines = _two_lines(plane)
+            if lines is not None:
+                self.atoms[[i, j]] = lines @ self.atoms[[i, j]]
 
     def _set_noise(self, X, support, codes, least):
         error = np.square(X - self.offset - codes @ self.atoms).sum()
@@ -177,3 +204,29 @@ class Dictionary:
                 solution = np.linalg.solve(systems, right[..., None])[..., 0]
             np.put_along_axis(codes[part], order, np.where(used, solution, 0.0), axis=1)
         return (codes, saved) if losses else codes
+
+
+def _two_lines(plane):
+    """Return the directions of two lines through 0 near which many points lie, or None.
+
+    Each must hold a share of the points that is many times what an even spread would give it.
+    """
+    if len(plane) < LEAST_POINTS:
+        return None
+    angles = np.arctan2(plane[:, 1], plane[:, 0]) % np.pi
+    counts = np.bincount((angles / np.pi * N_ANGLES).astype(int) % N_ANGLES, minlength=N_ANGLES)
+    # A line between two bins has points in both.
+    counts = counts + np.roll(counts, -1)
+    directions = []
+    for _ in range(2):
+        best = int(counts.argmax())
+        if counts[best] < LINE_SHARE * len(plane):
+            return None
+        centre = (best + 1) * np.pi / N_ANGLES
+        off = (angles - centre + np.pi / 2) % np.pi - np.pi / 2
+        near = np.abs(off) <= np.pi / N_ANGLES
+        angle = centre + np.median(off[near])
+        directions.append([np.cos(angle), np.sin(angle)])
+        away = np.arange(best - N_ANGLES // 20, best + N_ANGLES // 20 + 1) % N_ANGLES
+        counts[away] = 0
+    return np.array(directions)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from skvaeense._geometry import Dictionary
+from skvaeense._geometry._support import MAX_SUPPORT
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.metrics import dimension_error, mean_max_cosine_similarity
+
+
+def make_problem(noise=0.0, n_samples=3000, n_active=3):
+    X, _, _, atoms = make_sparse_dictionary(
+        n_samples,
+        n_atoms=12,
+        n_active=n_active,
+        n_features=20,
+        noise=noise,
+        return_atoms=True,
+        random_state=0,
+    )
+    return X, X @ np.linalg.pinv(atoms), atoms
+
+
+def roughly(codes, seed=0):
+    """Return what an encoder would say: small coefficients are missed, some are made up."""
+    random_state = np.random.default_rng(seed)
+    return (np.abs(codes) > 0.3) | (random_state.random(codes.shape) < 0.03)
+
+
+def shaken(atoms, by=0.05, seed=1):
+    return atoms + by * np.random.default_rng(seed).standard_normal(atoms.shape)
+
+
+def test_finds_atoms_and_counts_from_near_them():
+    X, codes, atoms = make_problem()
+    support = roughly(codes)
+    dictionary = Dictionary(shaken(atoms), np.zeros(20)).fit(X, support)
+    assert mean_max_cosine_similarity(atoms, dictionary.atoms) > 0.99999
+    assert dimension_error(np.full(3000, 3), support.sum(axis=1)) > 0.5
+    assert dimension_error(np.full(3000, 3), dictionary.count(X, support)) < 0.01
+
+
+def test_noise_variance_and_counts_with_noise():
+    X, codes, atoms = make_problem(noise=0.05)
+    clean, *_ = make_problem()
+    support = roughly(codes)
+    dictionary = Dictionary(shaken(atoms), np.zeros(20)).fit(X, support)
+    assert dictionary.noise_variance == pytest.approx(np.square(X - clean).mean(), rel=0.2)
+    assert dimension_error(np.full(3000, 3), dictionary.count(X, support)) < 0.25
+
+
+def test_offset_is_found():
+    X, codes, atoms = make_problem()
+    offset = np.linspace(-1, 1, 20)
+    dictionary = Dictionary(shaken(atoms), offset + 0.02).fit(X + offset, roughly(codes))
+    np.testing.assert_allclose(dictionary.offset, offset, atol=1e-3)
+
+
+def test_unseen_samples():
+    X, codes, atoms = make_problem()
+    support = roughly(codes)
+    dictionary = Dictionary(shaken(atoms), np.zeros(20)).fit(X[:2000], support[:2000])
+    counts = dictionary.count(X[2000:], support[2000:])
+    assert dimension_error(np.full(1000, 3), counts) < 0.01
+    alone = [dictionary.count(X[i : i + 1], support[i : i + 1])[0] for i in range(2000, 2020)]
+    np.testing.assert_array_equal(alone, counts[:20])
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+def test_units_do_not_matter(factor):
+    X, codes, atoms = make_problem(noise=0.02, n_samples=500)
+    support = roughly(codes)
+    counts = [
+        Dictionary(f * shaken(atoms), np.zeros(20)).fit(f * X, support).count(f * X, support)
+        for f in (1.0, factor)
+    ]
+    assert (counts[0] == counts[1]).mean() > 0.99
+
+
+def test_large_supports_are_left_alone():
+    n = MAX_SUPPORT + 10
+    X = np.random.default_rng(0).standard_normal((30, n))
+    dictionary = Dictionary(np.eye(n), np.zeros(n)).fit(X, np.ones((30, n), dtype=bool))
+    assert dictionary.noise_variance == np.inf
+    assert (dictionary.count(X, np.ones((30, n), dtype=bool)) == n).all()
+
+
+def test_latents_that_are_never_active_stay():
+    X, codes, atoms = make_problem()
+    spare = np.ones((1, 20))
+    support = np.column_stack([roughly(codes), np.zeros(3000, dtype=bool)])
+    dictionary = Dictionary(np.vstack([shaken(atoms), spare]), np.zeros(20)).fit(X, support)
+    assert np.isfinite(dictionary.atoms).all()
+    assert dimension_error(np.full(3000, 3), dictionary.count(X, support)) < 0.02
