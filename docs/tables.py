@@ -10,6 +10,8 @@ import io
 import json
 from pathlib import Path
 
+from skvaeense import _intrinsic_dimension
+from skvaeense._geometry import _support
 from skvaeense._training import _defaults, _loop
 from skvaeense._training._defaults import STARTS
 from skvaeense.networks import _layers
@@ -37,6 +39,10 @@ def write_tables():
         "defaults": count_table(defaults),
         "sparse_autoencoders": peers_table(load("sparse_autoencoders.json")),
         "planted": planted_table(load("planted.json")),
+        "dimension_unions": unions_table(
+            load("dimension_unions.json"), load("dimension_diffusion.json")
+        ),
+        "dimension_manifolds": manifolds_table(load("dimension_manifolds.json")),
         "starts": starts_table(),
         "constants": constants(),
     }.items():
@@ -192,6 +198,48 @@ def planted_table(results):
     return table(header, rows) if rows else missing()
 
 
+def unions_table(unions, diffusion):
+    """Return the errors per sample of the dimension estimators."""
+    methods = {
+        "auto": "auto",
+        "count": "count",
+        "PCA, FastICA, best threshold": "PCA and ICA",
+        "lPCA FO": "local PCA",
+        "MLE": "MLE",
+        "diffusion, normal_bundle": "normal bundle",
+        "diffusion, flipd": "FLIPD",
+    }
+    rows = []
+    for name, result in unions.items():
+        summary = result["summary"] | diffusion.get(name, {"summary": {}})["summary"]
+        worst = summary["auto"]["error_worst"]
+        errors = [f"{summary[key]['error_mean']:.3f}" if key in summary else "" for key in methods]
+        rows.append((name, errors[0], f"{worst:.3f}", *errors[1:]))
+    labels = list(methods.values())
+    if not rows:
+        return missing()
+    return table(("data", labels[0], "its worst seed", *labels[1:]), rows)
+
+
+def manifolds_table(manifolds):
+    """Return each manifold's dimension by each method, and the mean error of each."""
+    methods = ["auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO"]
+    header = ("manifold", "dimension", *methods)
+    if not manifolds:
+        return missing()
+    result = manifolds["BenchmarkManifolds"]
+    runs = [run["manifolds"] for run in result["runs"]]
+    rows = []
+    for name, first in runs[0].items():
+        means = [sum(run[name][method] for run in runs) / len(runs) for method in methods]
+        rows.append((name, first["truth"], *(f"{mean:.2f}" for mean in means)))
+    errors = [f"{result['summary'][method]['error_mean']:.1%}" for method in methods]
+    worst = [f"{result['summary'][method]['error_worst']:.1%}" for method in methods]
+    rows.append(("mean absolute error", "", *errors))
+    rows.append(("of the worst seed", "", *worst))
+    return table(header, rows)
+
+
 def starts_table():
     """Return how the starts differ, from the package itself."""
     header = ("start", "factor on the first noise variance", "factor on learning_rate_init")
@@ -220,6 +268,8 @@ def constants():
         _noise: ["LEAST_SHARE"],
         _dead_latents: ["DEAD_AFTER"],
         _loop: ["FULL_RATE_INPUTS", "RATE_POWER"],
+        _intrinsic_dimension: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
+        _support: ["N_SAMPLES", "MAX_SUPPORT"],
         _phases: ["COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}

@@ -108,11 +108,15 @@ def test_sphere(method):
 
 
 def test_many_subspaces_are_counted():
-    """Neighbours lie on other subspaces: what they say is far too high."""
+    """Neighbours lie on other subspaces, and tell little."""
     X, _, true = make_sparse_dictionary(4500, n_atoms=12, n_active=3, n_features=16, random_state=0)
-    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:4000])
-    assert -model.score(X[4000:], true[4000:]) < 0.2
-    assert -model.set_params(method="neighbors").score(X[4000:], true[4000:]) > 1
+    model, errors = IntrinsicDimensionEstimator(random_state=0).fit(X[:4000]), {}
+    for method in ("auto", "count", "neighbors"):
+        errors[method] = -model.set_params(method=method).score(X[4000:], true[4000:])
+    assert errors["auto"] < 0.05
+    # Small coefficients are lost in the encoder's error, and found by least squares.
+    assert errors["count"] > errors["auto"] + 0.05
+    assert errors["neighbors"] > errors["auto"] + 0.1
 
 
 def test_outliers_do_not_hide_the_rest():
