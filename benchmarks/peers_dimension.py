@@ -5,6 +5,7 @@ python peers_dimension.py manifolds DATA.npz OUT.json SEED METHOD ...
 """
 
 import json
+import resource
 import sys
 import time
 import warnings
@@ -60,6 +61,23 @@ def manifolds(data, out, seed, *methods):
         json.dump(results, file)
 
 
+def growth(n_samples, method):
+    """Print the cost of a method per sample, on subspaces of 2, 4 and 8 dimensions in R^40."""
+    random_state = np.random.default_rng(0)
+    X = np.zeros((int(n_samples), 40))
+    for start, dimension in zip((0, 1, 2), (2, 4, 8), strict=True):
+        basis, _ = np.linalg.qr(random_state.standard_normal((40, dimension)))
+        codes = random_state.standard_normal((len(X[start::3]), dimension))
+        X[start::3] = codes @ basis.T
+    begin = time.process_time()
+    skdim.asPointwise(X, METHODS[method](), n_neighbors=K, n_jobs=1)
+    row = {
+        "fit_seconds": time.process_time() - begin,
+        "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+    sys.stdout.write(json.dumps(row))
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    {"pointwise": pointwise, "manifolds": manifolds}[sys.argv[1]](*sys.argv[2:])
+    {"pointwise": pointwise, "manifolds": manifolds, "growth": growth}[sys.argv[1]](*sys.argv[2:])
