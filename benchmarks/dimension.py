@@ -2,13 +2,14 @@
 
     python benchmarks/dimension.py unions [--only NAME ...] [--peer-python PYTHON]
     python benchmarks/dimension.py manifolds --peer-python PYTHON
-    python benchmarks/dimension.py diffusion [--only NAME ...]
+    python benchmarks/dimension.py diffusion [--only NAME ...] [--seeds 2]
+    python benchmarks/dimension.py peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
 
 `unions` draws samples of each data set anew for every seed, fits on 20,000, and measures the mean
 absolute error per sample: ours on 2,500 held-out samples, the peers' on the training samples, since
 they have no values for others. `manifolds` draws scikit-dimension's BenchmarkManifolds, 2,500
 samples each, and compares the dimension of the whole set, as a share of the true one. `diffusion`
-is `unions` for DiffusionDimensionEstimator. Peers are scikit-dimension 0.5.0 in the Python given,
+is `unions` for DiffusionDimensionEstimator, and `peers` for two peers that take minutes. Peers are scikit-dimension 0.5.0 in the Python given,
 which may be another environment's. All have their defaults, except for numbers of neighbours, which
 are the best of those tried. One thread; times are CPU seconds of the fit.
 """
@@ -213,6 +214,12 @@ def diffusion_methods(X, dimension, seed):
     }
 
 
+def slow_peers(peer_python):
+    return lambda X, dimension, seed: run_peers(
+        peer_python, ["CorrInt", "FisherS"], X[HELD_OUT:], dimension[HELD_OUT:]
+    )
+
+
 def run_manifolds(arguments):
     """Compare the dimensions of whole sets, for each seed and manifold."""
     runs = []
@@ -260,7 +267,7 @@ def save(path, name, result):
 def main():
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["unions", "manifolds", "diffusion"])
+    parser.add_argument("what", choices=["unions", "manifolds", "diffusion", "peers"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--peer-python")
@@ -268,10 +275,12 @@ def main():
     arguments = parser.parse_args()
     arguments.out = arguments.out or HERE / f"results/dimension_{arguments.what}.json"
     torch.set_num_threads(1)
+    if arguments.what in ("manifolds", "peers") and arguments.peer_python is None:
+        sys.exit(f"{arguments.what} needs --peer-python, a Python that has scikit-dimension")
     if arguments.what == "manifolds":
-        if arguments.peer_python is None:
-            sys.exit("manifolds needs --peer-python: scikit-dimension draws them")
         run_manifolds(arguments)
+    elif arguments.what == "peers":
+        run_unions(arguments, slow_peers(arguments.peer_python))
     elif arguments.what == "unions":
         run_unions(arguments, all_methods(arguments.peer_python))
     else:

@@ -5,11 +5,11 @@
     python benchmarks/dimension_robustness.py draw
 
 `grid` fits curved manifolds of one or two dimensions, turned at random into R^10, with 500 to
-50,000 samples and noise of 0 to 10 % of the standard deviation, and notes the mean absolute error on
-1,000 held-out samples. `growth` notes the time of a fit and of a prediction, and the peak of the
-memory, for a union of subspaces and a growing number of samples, each in a process of its own; peers
-are local PCA and TwoNN per sample in the Python given. `draw` makes the picture of the grid. One
-thread.
+50,000 samples and noise of 0 to 10 % of the standard deviation, and notes the mean absolute error
+on 1,000 held-out samples. `growth` notes the time of a fit and of a prediction, and the peak of
+the memory, for a union of subspaces and a growing number of samples, each in a process of its
+own; peers are local PCA and TwoNN per sample in the Python given. `draw` makes the picture of the
+grid. One thread.
 """
 
 import argparse

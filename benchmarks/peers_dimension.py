@@ -18,6 +18,7 @@ K = 100
 METHODS = {
     "lPCA FO": lambda: skdim.id.lPCA(ver="FO"),
     "MLE": lambda: skdim.id.MLE(K=20),
+    "CorrInt": lambda: skdim.id.CorrInt(),
     "FisherS": lambda: skdim.id.FisherS(),
     "TwoNN": lambda: skdim.id.TwoNN(),
     "GRIDE": lambda: skdim.id.GRIDE(),

@@ -40,7 +40,9 @@ def write_tables():
         "sparse_autoencoders": peers_table(load("sparse_autoencoders.json")),
         "planted": planted_table(load("planted.json")),
         "dimension_unions": unions_table(
-            load("dimension_unions.json"), load("dimension_diffusion.json")
+            load("dimension_unions.json"),
+            load("dimension_peers.json"),
+            load("dimension_diffusion.json"),
         ),
         "dimension_manifolds": manifolds_table(load("dimension_manifolds.json")),
         "starts": starts_table(),
@@ -198,7 +200,7 @@ def planted_table(results):
     return table(header, rows) if rows else missing()
 
 
-def unions_table(unions, diffusion):
+def unions_table(unions, *others):
     """Return the errors per sample of the dimension estimators."""
     methods = {
         "auto": "auto",
@@ -206,12 +208,16 @@ def unions_table(unions, diffusion):
         "PCA, FastICA, best threshold": "PCA and ICA",
         "lPCA FO": "local PCA",
         "MLE": "MLE",
+        "CorrInt": "CorrInt",
+        "FisherS": "FisherS",
         "diffusion, normal_bundle": "normal bundle",
         "diffusion, flipd": "FLIPD",
     }
     rows = []
     for name, result in unions.items():
-        summary = result["summary"] | diffusion.get(name, {"summary": {}})["summary"]
+        summary = dict(result["summary"])
+        for other in others:
+            summary |= other.get(name, {"summary": {}})["summary"]
         worst = summary["auto"]["error_worst"]
         errors = [f"{summary[key]['error_mean']:.3f}" if key in summary else "" for key in methods]
         rows.append((name, errors[0], f"{worst:.3f}", *errors[1:]))
