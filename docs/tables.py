@@ -41,6 +41,7 @@ def write_tables():
         "planted": planted_table(load("planted.json")),
         "dimension_unions": unions_table(
             load("dimension_unions.json"),
+            load("dimension_rival.json"),
             load("dimension_peers.json"),
             load("dimension_diffusion.json"),
         ),
@@ -205,7 +206,7 @@ def unions_table(unions, *others):
     methods = {
         "auto": "auto",
         "count": "count",
-        "PCA, FastICA, best threshold": "PCA and ICA",
+        "PCA and ICA": "PCA and ICA",
         "lPCA FO": "local PCA",
         "MLE": "MLE",
         "CorrInt": "CorrInt",
