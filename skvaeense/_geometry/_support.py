@@ -6,8 +6,8 @@ import numpy as np
 # are off are made up for by latents that do not belong, so they are fitted first, and well.
 N_ROUNDS, N_FITS = 5, 5
 N_SAMPLES = 5000
-# Share of the samples with either of two latents that must have both for the two to be a pair, and
-# the points that its plane must have.
+# Share of the samples with a latent that must have another for the first never to go alone, and the
+# points that their plane must have.
 TOGETHER, LEAST_POINTS = 0.9, 100
 # Bins of the half circle, and the share of the points that two of them must hold to be a line.
 N_ANGLES, LINE_SHARE = 180, 0.1
@@ -80,7 +80,7 @@ class Dictionary:
         least = LEAST_NOISE * X.var(axis=0).mean()
         for _ in range(N_ROUNDS):
             codes = self._least_squares(X, support)
-            self._part_pairs(codes, support)
+            self._part_atoms(codes, support)
             codes = self._least_squares(X, support)
             for _ in range(N_FITS):
                 self._set_atoms(X, codes)
@@ -111,23 +111,33 @@ class Dictionary:
             counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
         return counts
 
-    def _part_pairs(self, codes, support):
-        """Turn pairs of atoms that always go together to the directions that samples prefer.
+    def _part_atoms(self, codes, support):
+        """Turn atoms that never go alone to the directions that samples prefer.
 
-        Training can stop where two atoms are mixtures of the true two: then every sample with
-        one of these needs both, and no small step helps. But in the plane of the two, samples
-        with one true atom lie on two lines.
+        Training can stop where an atom is a mixture of the true one and others: then every sample
+        with the true one needs the others too, and no small step helps. But in the plane of
+        latents i and j, the samples with nothing else there lie on a line. If i and j always go
+        together, both are mixtures, and there are two lines.
         """
         together = support.T.astype(float) @ support
-        alone = np.maximum(np.diag(together), 1.0)
         # Entry (i, j): the share of the samples with i that have j.
-        share = together / alone[:, None]
-        pairs = np.argwhere(np.triu(np.minimum(share, share.T) > TOGETHER, 1))
-        for i, j in pairs:
+        share = together / np.maximum(np.diag(together), 1.0)[:, None]
+        np.fill_diagonal(share, 0.0)
+        parted = self.atoms.copy()
+        for i, j in np.argwhere(share > TOGETHER):
+            mutual = share[j, i] > TOGETHER
+            if mutual and j < i:
+                continue
             plane = codes[support[:, i] & support[:, j]][:, [i, j]]
-            lines = _two_lines(plane)
-            if lines is not None:
-                self.atoms[[i, j]] = lines @ self.atoms[[i, j]]
+            lines = _lines(plane, 2 if mutual else 1)
+            if lines is None:
+                continue
+            if mutual:
+                parted[[i, j]] = lines @ self.atoms[[i, j]]
+            elif lines[0, 0] != 0:
+                # Added up, since atom i may be mixed with several.
+                parted[i] += lines[0, 1] / lines[0, 0] * self.atoms[j]
+        self.atoms = parted
 
     def _set_noise(self, X, support, codes, least):
         error = np.square(X - self.offset - codes @ self.atoms).sum()
@@ -206,27 +216,30 @@ class Dictionary:
         return (codes, saved) if losses else codes
 
 
-def _two_lines(plane):
-    """Return the directions of two lines through 0 near which many points lie, or None.
+def _lines(plane, n_lines):
+    """Return the directions of lines through 0 near which many points of a plane lie, or None.
 
-    Each must hold a share of the points that is many times what an even spread would give it.
+    Each line must hold many times the share of the points that an even spread would give it.
+    Stretched to unit covariance, the points of a normal distribution are spread evenly.
     """
-    if len(plane) < LEAST_POINTS:
+    covariance = plane.T @ plane / max(len(plane), 1)
+    if len(plane) < LEAST_POINTS or np.linalg.cond(covariance) > 1e12:
         return None
-    angles = np.arctan2(plane[:, 1], plane[:, 0]) % np.pi
-    counts = np.bincount((angles / np.pi * N_ANGLES).astype(int) % N_ANGLES, minlength=N_ANGLES)
+    stretch = np.linalg.cholesky(covariance)
+    x, y = np.linalg.solve(stretch, plane.T)
+    angles = np.arctan2(y, x) % np.pi
+    bins = (angles / np.pi * N_ANGLES).astype(int) % N_ANGLES
+    counts = np.bincount(bins, minlength=N_ANGLES)
     # A line between two bins has points in both.
     counts = counts + np.roll(counts, -1)
     directions = []
-    for _ in range(2):
+    for _ in range(n_lines):
         best = int(counts.argmax())
         if counts[best] < LINE_SHARE * len(plane):
             return None
         centre = (best + 1) * np.pi / N_ANGLES
         off = (angles - centre + np.pi / 2) % np.pi - np.pi / 2
-        near = np.abs(off) <= np.pi / N_ANGLES
-        angle = centre + np.median(off[near])
-        directions.append([np.cos(angle), np.sin(angle)])
-        away = np.arange(best - N_ANGLES // 20, best + N_ANGLES // 20 + 1) % N_ANGLES
-        counts[away] = 0
+        angle = centre + np.median(off[np.abs(off) <= np.pi / N_ANGLES])
+        directions.append(stretch @ [np.cos(angle), np.sin(angle)])
+        counts[np.arange(best - N_ANGLES // 20, best + N_ANGLES // 20 + 1) % N_ANGLES] = 0
     return np.array(directions)
