@@ -221,11 +221,11 @@ def unions_table(unions, *others):
             summary |= other.get(name, {"summary": {}})["summary"]
         worst = summary["auto"]["error_worst"]
         errors = [f"{summary[key]['error_mean']:.3f}" if key in summary else "" for key in methods]
-        rows.append((name, errors[0], f"{worst:.3f}", *errors[1:]))
+        rows.append((name, errors[0], f"{worst:.3f}", *errors[1:], len(result["runs"])))
     labels = list(methods.values())
     if not rows:
         return missing()
-    return table(("data", labels[0], "its worst seed", *labels[1:]), rows)
+    return table(("data", labels[0], "its worst seed", *labels[1:], "seeds"), rows)
 
 
 def manifolds_table(manifolds):
@@ -243,7 +243,7 @@ def manifolds_table(manifolds):
     errors = [f"{result['summary'][method]['error_mean']:.1%}" for method in methods]
     worst = [f"{result['summary'][method]['error_worst']:.1%}" for method in methods]
     rows.append(("mean absolute error", "", *errors))
-    rows.append(("of the worst seed", "", *worst))
+    rows.append((f"of the worst of {len(runs)} seeds", "", *worst))
     return table(header, rows)
 
 

@@ -93,7 +93,7 @@ class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
     nearest ones, those that have similar active latents are its pool. Around each member of the
     pool, the distances R_a and R_b to its neighbours a and b follow
     ``E log(R_b / R_a) = (psi(b) - psi(a)) / r``, with psi the digamma function and r the dimension
-    [2]_. With b = 4 and a = 2 that gives r, without any threshold. It is then corrected by what the
+    [2]_. With b = 4 and a = 1 that gives r, without any threshold. It is then corrected by what the
     same estimate gives for balls of known dimension with as many samples [3]_.
 
     *Auto.* Where fewer than a fifth of a sample's nearest ones have similar active latents, they

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours up to which distances are compared, each with those at half of it.
+# Neighbours whose distances are compared, each with that of a neighbour a quarter as far down.
 SCALES = (4, 16, 64)
 # Dimensions of the balls of the calibration, and how many points in them are asked.
 BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -20,7 +20,7 @@ def inverse_dimensions(distances, k, alike=None):
 
         E log(R_b / R_a) = (psi(b) - psi(a)) / r
 
-    Here b is k and a its half.
+    Here b is k, and a a quarter of it.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def inverse_dimensions(distances, k, alike=None):
         Ascending distances to the nearest other samples, at least k of them.
 
     k : int
-        The farther of the two neighbours; at least 2.
+        The farther of the two neighbours; at least 4.
 
     alike : ndarray of bool of shape (n_samples, n_neighbors) or None, default=None
         Which of them count as neighbours; None: all.
@@ -44,13 +44,13 @@ def inverse_dimensions(distances, k, alike=None):
     estimator", Scientific Reports 12, 2022.
     """
     if alike is None:
-        near, far = distances[:, k // 2 - 1], distances[:, k - 1]
+        near, far = distances[:, k // 4 - 1], distances[:, k - 1]
     else:
         rank = np.cumsum(alike, axis=1)
-        near, far = (_first(distances, rank >= wanted) for wanted in (k // 2, k))
+        near, far = (_first(distances, rank >= wanted) for wanted in (k // 4, k))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
-    return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 2))
+    return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 4))
 
 
 def _first(distances, reached):

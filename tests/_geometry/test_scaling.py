@@ -23,7 +23,7 @@ def test_inverse_is_unbiased_where_samples_are_spread_evenly(dimension, k):
 
 def test_formula():
     distances = np.array([[1.0, 2.0, 3.0, 8.0], [1.0, 1.0, 1.0, 1.0]])
-    expected = np.log(8 / 2) / (digamma(4) - digamma(2))
+    expected = np.log(8 / 1) / (digamma(4) - digamma(1))
     np.testing.assert_allclose(inverse_dimensions(distances, 4), [expected, 0])
 
 
