@@ -34,7 +34,7 @@ def test_sphere():
 
 def test_noise_is_seen_through_at_larger_scales():
     X = gaussian(3000, 2, 30)
-    X += 0.01 * np.random.default_rng(1).standard_normal(X.shape)
+    X += 0.006 * np.random.default_rng(1).standard_normal(X.shape)
     answers = LocalGeometry(X[:2800], None, n_neighbors=300).at(X[2800:], None)
     assert answers.ratio.mean() > 3
     assert (answers.dimension == 2).mean() > 0.95
