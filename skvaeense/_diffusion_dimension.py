@@ -127,7 +127,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     trained on levels from 2/3 to 8/3 of that of the read-out, and the state with the least loss
     on held-out samples is kept.
 
-    For each sample, "normal_bundle" asks the network at as many points as there are features and
+    For each sample, "normal_bundle" asks the network at one point more than there are features, and
     takes the eigenvalues of a matrix of that size. "flipd" takes a derivative in each direction,
     and from 65 features on estimates the trace in it with 32 random vectors. All perturbations
     and vectors are the same for every sample, so the answer for one does not depend on others.
