@@ -13,6 +13,7 @@ from skvaeense._dimension import AGGREGATES, BaseDimensionEstimator
 from skvaeense._fitting import FLOATS
 from skvaeense._geometry import SCALES, Dictionary, LocalGeometry
 from skvaeense._vaeense import VAEenseTransformer
+from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part
 from skvaeense.utils._validation import HasMethods, Interval, StrOptions
 
 # Training samples among which neighbours are looked for.
@@ -30,7 +31,7 @@ CHUNK = 5000
 TINY = np.finfo(float).tiny
 
 
-class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
+class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseDimensionEstimator):
     """Estimate the intrinsic dimension of each sample, seen or unseen.
 
     An autoencoder is trained on the samples. For each sample it says which latents are active, and
@@ -158,7 +159,8 @@ class IntrinsicDimensionEstimator(MetaEstimatorMixin, BaseDimensionEstimator):
                 'method="neighbors" needs an autoencoder with transform and inverse_transform, '
                 f'which {autoencoder!r} has not; set method="count".'
             )
-        self.autoencoder_ = autoencoder.fit(X)
+        fit_part(self, autoencoder, X)
+        self.autoencoder_ = autoencoder
         self._geometry_, self._dictionary_, self._trusted_ = None, None, False
         if self.method != "count" and _can_decode(autoencoder):
             self._measure_geometry(X)

@@ -2,7 +2,7 @@
 
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 
-__all__ = ["CallbackSupportMixin", "EpochReports", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
 
 
 class EpochReports:
@@ -44,3 +44,27 @@ class EpochReports:
     def end(self):
         """Report the end of the fit."""
         self._context.call_on_fit_task_end(estimator=self._estimator)
+
+
+def fit_part(estimator, part, X):
+    """Fit an estimator that is part of another, under the callbacks of the whole.
+
+    Parameters
+    ----------
+    estimator : CallbackSupportMixin
+        The whole.
+
+    part : estimator
+        What is fitted.
+
+    X : ndarray of shape (n_samples, n_features)
+        Training samples.
+    """
+    context = estimator._init_callback_context(max_subtasks=1)
+    context.call_on_fit_task_begin(estimator=estimator)
+    step = context.subcontext(task_name=f"fit {type(part).__name__}")
+    with step.propagate_callback_context(part):
+        step.call_on_fit_task_begin(estimator=estimator)
+        part.fit(X)
+        step.call_on_fit_task_end(estimator=estimator)
+    context.call_on_fit_task_end(estimator=estimator)
