@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._dimension import AGGREGATES, BaseDimensionEstimator
 from skvaeense._fitting import FLOATS
-from skvaeense._geometry import SCALES, Dictionary, LocalGeometry
+from skvaeense._geometry import LEAST_NOISE, SCALES, Dictionary, LocalGeometry
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part
 from skvaeense.utils._validation import HasMethods, Interval, StrOptions
@@ -26,6 +26,9 @@ MAX_SHIFT = 0.15
 N_SHIFTED = 1000
 # Share of the nearest samples that must have similar active latents, or they lie elsewhere.
 LEAST_ALIKE = 0.2
+# Share of the samples in which a latent must be active to be of use, samples by which dictionaries
+# are compared, and the share by which one must do better, or may do worse.
+RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
 # Samples that are answered at once.
 CHUNK = 5000
 TINY = np.finfo(float).tiny
@@ -161,7 +164,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             )
         fit_part(self, autoencoder, X)
         self.autoencoder_ = autoencoder
-        self._geometry_, self._dictionary_, self._trusted_ = None, None, False
+        self._geometry_, self._dictionary_ = None, None
+        self._trusted_, self._turned_ = False, False
         if self.method != "count" and _can_decode(autoencoder):
             self._measure_geometry(X)
 
@@ -173,11 +177,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         n_neighbors = min(self._resolve_n_neighbors(len(X)), len(X) - 1)
         self._trusted_ = self._shift(X, points, n_neighbors) <= MAX_SHIFT
         if self._trusted_ and hasattr(self.autoencoder_, "components_"):
-            offset = self.autoencoder_.inverse_transform(np.zeros((1, codes.shape[1])))[0]
-            dictionary = Dictionary(np.asarray(self.autoencoder_.components_), offset)
-            # One that fits worse than the codes has lost too many latents.
-            if dictionary.fit(X, active).noise_variance <= np.square(X - points).mean():
-                self._dictionary_ = dictionary
+            self._refine(X, active, codes, np.square(X - points).mean())
+            active, _, points = self._denoise(X)
         if len(X) <= SCALES[0] + 1:
             return
 
@@ -186,6 +187,35 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             active if self._trusted_ else None,
             n_neighbors=n_neighbors,
         )
+
+    def _refine(self, X, active, codes, error):
+        """Keep the dictionary that needs fewest atoms, if there is one that fits."""
+        atoms = np.asarray(self.autoencoder_.components_)
+        offset = self.autoencoder_.inverse_transform(np.zeros((1, len(atoms))))[0]
+        dictionary = Dictionary(atoms, offset).fit(X, active)
+        # Dictionaries claim no precision beyond this.
+        error = max(error, 2 * LEAST_NOISE * X.var(axis=0).mean())
+        count = active[:N_COMPARED].sum(axis=1).mean()
+        # One that fits worse than the codes has lost too many latents.
+        if dictionary.noise_variance <= error:
+            self._dictionary_ = dictionary
+            count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED]).mean()
+        used = active.mean(axis=0) > RARELY
+        if not 2 <= used.sum() < X.shape[1]:
+            return
+        turned = Dictionary.independent(X, codes[:, used], atoms[used], offset)
+        if turned is None or turned.noise_variance > (1 + CLOSE) * self._noise_of(X, active, error):
+            return
+        turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED])).mean()
+        if turned_count < (1 - CLOSE) * count:
+            self._dictionary_, self._turned_ = turned, True
+
+    def _noise_of(self, X, active, error):
+        """Return the noise variance of the dictionary so far, or of the codes."""
+        if self._dictionary_ is not None:
+            return self._dictionary_.noise_variance
+        n_free = X.shape[1] - active.sum(axis=1).mean()
+        return error * X.shape[1] / max(n_free, 1.0)
 
     def _shift(self, X, points, n_neighbors):
         """Return how far decoding moves a typical sample, beside its distance to neighbours."""
@@ -200,7 +230,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return self.n_neighbors
 
     def _denoise(self, X):
-        """Return active latents, codes that are 0 elsewhere, and what is decoded from them."""
+        """Return active latents, codes that are 0 elsewhere, and what is decoded from them.
+
+        A dictionary that has turned the atoms speaks for the autoencoder; it gives no codes.
+        """
+        if self._turned_:
+            active, points = self._dictionary_.describe(X, self._dictionary_.support(X))
+            return active, None, points
         active = self.autoencoder_.active_dimensions(X)
         codes = self.autoencoder_.transform(X)
         codes = (codes.toarray() if sparse.issparse(codes) else np.asarray(codes)) * active

@@ -44,6 +44,13 @@ class Support(BaseEstimator):
         return -abs(self.level - 0.25)
 
 
+class Dense(PCA):
+    """Principal components, all of which are active for every sample."""
+
+    def active_dimensions(self, X):
+        return np.ones((len(X), self.n_components_), dtype=bool)
+
+
 SPARSE = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 0], [1, 1, 1.0], [0, 0, 0]])
 COUNTS = [1, 2, 2, 3, 0]
 
@@ -118,6 +125,14 @@ def test_many_subspaces_are_counted():
     # Small coefficients are lost in the encoder's error, and found by least squares.
     assert errors["count"] > errors["auto"] + 0.05
     assert errors["neighbors"] > errors["auto"] + 0.1
+
+
+def test_an_autoencoder_that_finds_no_pattern_is_helped():
+    """Principal components are dense codes: every sample needs all of them."""
+    X, _, true = make_sparse_dictionary(4000, n_atoms=8, n_active=2, n_features=12, random_state=0)
+    model = IntrinsicDimensionEstimator(Dense(8), random_state=0).fit(X[:3500])
+    assert model.autoencoder_.active_dimensions(X).all()
+    assert -model.score(X[3500:], true[3500:]) < 0.1
 
 
 def test_outliers_do_not_hide_the_rest():

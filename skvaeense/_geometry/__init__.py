@@ -6,6 +6,13 @@ around samples, seen or unseen, and `_support` counts the atoms that a sample ne
 
 from skvaeense._geometry._local import LocalGeometry
 from skvaeense._geometry._scaling import SCALES, Calibration, inverse_dimensions
-from skvaeense._geometry._support import Dictionary
+from skvaeense._geometry._support import LEAST_NOISE, Dictionary
 
-__all__ = ["SCALES", "Calibration", "Dictionary", "LocalGeometry", "inverse_dimensions"]
+__all__ = [
+    "LEAST_NOISE",
+    "SCALES",
+    "Calibration",
+    "Dictionary",
+    "LocalGeometry",
+    "inverse_dimensions",
+]

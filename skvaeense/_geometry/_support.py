@@ -1,6 +1,10 @@
 """How many atoms of a dictionary a sample needs."""
 
+import warnings
+
 import numpy as np
+from sklearn.decomposition import FastICA
+from sklearn.exceptions import ConvergenceWarning
 
 # Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
 # are off are made up for by latents that do not belong, so they are fitted first, and well.
@@ -11,6 +15,10 @@ N_SAMPLES = 5000
 TOGETHER, LEAST_POINTS = 0.9, 100
 # Bins of the half circle, and the share of the points that two of them must hold to be a line.
 N_ANGLES, LINE_SHARE = 180, 0.1
+# Independent directions: steps of the search, its seed, and the standard deviations of the noise
+# above which a coefficient counts at first; the search is not exact, so it must also be so large a
+# share of its root mean square.
+N_ICA_STEPS, SEED, DEVIATIONS, LEAST_COEFFICIENT = 500, 0, 3.0, 0.1
 # Atoms dropped from and added to a sample's support at most, one of each at a time.
 N_SWAPS = 4
 # Least noise variance, as a fraction of the samples' variance.
@@ -55,6 +63,91 @@ class Dictionary:
         self.atoms = atoms
         self.offset = offset
         self.noise_variance = None
+        # Coefficients under these are left out at first, whatever the noise.
+        self._least = np.zeros(len(atoms))
+
+    @classmethod
+    def independent(cls, X, codes, atoms, offset):
+        """Return a dictionary that spans the same space, of independent directions.
+
+        Training can stop with atoms that are turned in their space, so that every sample needs all
+        of them. If coefficients are independent, their distribution shows the right turn.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, in random order.
+
+        codes : ndarray of shape (n_samples, n_components)
+            Their codes.
+
+        atoms : ndarray of shape (n_components, n_features)
+            Columns of the decoder, linearly independent.
+
+        offset : ndarray of shape (n_features,)
+            What the decoder makes of the code 0.
+
+        Returns
+        -------
+        Dictionary or None
+            A fitted dictionary; None if the codes have no independent directions.
+        """
+        ica = FastICA(whiten="unit-variance", max_iter=N_ICA_STEPS, random_state=SEED)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            ica.fit(codes[:N_SAMPLES])
+        turned = ica.mixing_.T @ atoms
+        if len(turned) < len(atoms) or not np.isfinite(turned).all():
+            return None
+        dictionary = cls(turned, offset + ica.mean_ @ atoms)
+        freedom = max(X.shape[1] - len(atoms), 1)
+        coefficients = dictionary._project(X)
+        dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
+        residual = X - dictionary.offset - coefficients @ turned
+        dictionary.noise_variance = np.square(residual).sum() / (len(X) * freedom)
+        return dictionary.fit(X, dictionary.support(X))
+
+    def support(self, X):
+        """Return the atoms whose coefficients in least squares on all atoms are no noise.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples, n_components)
+            Supports.
+        """
+        inverse = np.linalg.pinv(self.atoms @ self.atoms.T)
+        deviation = np.sqrt(self.noise_variance * np.diag(inverse))
+        return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
+
+    def describe(self, X, support):
+        """Return the supports of samples, and their reconstructions.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        support : ndarray of bool of shape (n_samples, n_components)
+            Supports to start from.
+
+        Returns
+        -------
+        support : ndarray of bool of shape (n_samples, n_components)
+            Supports.
+
+        points : ndarray of shape (n_samples, n_features)
+            Reconstructions.
+        """
+        support, codes = self._infer(X, support)
+        return support, codes @ self.atoms + self.offset
+
+    def _project(self, X):
+        return (X - self.offset) @ np.linalg.pinv(self.atoms)
 
     def fit(self, X, support):
         """Fit atoms, offset and noise variance.

@@ -140,3 +140,27 @@ def test_lines_of_a_plane():
     assert _lines(random_state.standard_normal((700, 2)) @ [[30.0, 1.0], [0.0, 1.0]], 1) is None
     assert _lines(plane[:50], 1) is None
     assert _lines(np.repeat(lines[:1], 500, axis=0), 1) is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_independent_directions_undo_a_turn(noise):
+    """Every sample needs all of the turned atoms, and few of the true ones."""
+    X, _, atoms = make_problem(noise=noise)
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
+    turned, offset = turn @ atoms, np.full(20, 0.5)
+    codes = X @ np.linalg.pinv(turned)
+    dictionary = Dictionary.independent(X + offset, codes, turned, offset)
+    assert mean_max_cosine_similarity(atoms, dictionary.atoms) > 0.99
+    support = dictionary.support(X + offset)
+    counts = dictionary.count(X + offset, support)
+    assert dimension_error(np.full(3000, 3), counts) < (0.02 if noise == 0 else 0.25)
+    described, points = dictionary.describe(X + offset, support)
+    np.testing.assert_array_equal(described.sum(axis=1), counts)
+    assert np.square(points - X - offset).mean() < 1e-6 + 1.1 * np.square(noise * X.std())
+
+
+def test_a_normal_distribution_has_no_independent_directions_to_prefer():
+    X = np.random.default_rng(0).standard_normal((3000, 4)) @ np.eye(4, 9)
+    dictionary = Dictionary.independent(X, X[:, :4], np.eye(4, 9), np.zeros(9))
+    if dictionary is not None:
+        assert dictionary.count(X, dictionary.support(X)).mean() > 3.95
