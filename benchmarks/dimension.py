@@ -28,12 +28,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from core import subspaces
+from saving import save
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
 from skvaeense.datasets import (
-    make_linear_subspaces,
     make_mlp_manifolds,
     make_sparse_dictionary,
     make_spheres,
@@ -45,12 +46,6 @@ HELD_OUT, N_TRAIN = 2500, 20_000
 N = HELD_OUT + N_TRAIN
 # Seeds that the peers are run with; they have no random numbers of their own.
 N_PEER_SEEDS = 2
-
-
-def subspaces(dims, n_features, noise=0.0):
-    return lambda seed: make_linear_subspaces(
-        N, dims=dims, n_features=n_features, noise=noise, random_state=seed
-    )
 
 
 def dictionary(n_active, noise=0.0):
@@ -71,20 +66,20 @@ def curved(noise=0.0):
 
 # name: data of a seed. Noise is a share of the standard deviation.
 UNIONS = {
-    "4/4/4 in R^40": subspaces((4, 4, 4), 40),
-    "4/4/4 in R^40, 1 % noise": subspaces((4, 4, 4), 40, 0.01),
-    "4/4/4 in R^40, 5 % noise": subspaces((4, 4, 4), 40, 0.05),
-    "2/4/8 in R^40": subspaces((2, 4, 8), 40),
-    "2/4/8 in R^40, 1 % noise": subspaces((2, 4, 8), 40, 0.01),
-    "2/4/8 in R^40, 5 % noise": subspaces((2, 4, 8), 40, 0.05),
+    "4/4/4 in R^40": subspaces((4, 4, 4), 40, N_TRAIN),
+    "4/4/4 in R^40, 1 % noise": subspaces((4, 4, 4), 40, N_TRAIN, 0.01),
+    "4/4/4 in R^40, 5 % noise": subspaces((4, 4, 4), 40, N_TRAIN, 0.05),
+    "2/4/8 in R^40": subspaces((2, 4, 8), 40, N_TRAIN),
+    "2/4/8 in R^40, 1 % noise": subspaces((2, 4, 8), 40, N_TRAIN, 0.01),
+    "2/4/8 in R^40, 5 % noise": subspaces((2, 4, 8), 40, N_TRAIN, 0.05),
     "spheres 2/5/10 in R^60": spheres(),
     "spheres 2/5/10 in R^60, 5 % noise": spheres(0.05),
     "4 of 20 atoms": dictionary(4),
     "4 of 20 atoms, 5 % noise": dictionary(4, 0.05),
     "2/4/8 of 20 atoms": dictionary((2, 4, 8)),
     "2/4/8 of 20 atoms, 5 % noise": dictionary((2, 4, 8), 0.05),
-    "10/20/30 in R^100": subspaces((10, 20, 30), 100),
-    "fifty 4-dim in R^40": subspaces((4,) * 50, 40),
+    "10/20/30 in R^100": subspaces((10, 20, 30), 100, N_TRAIN),
+    "fifty 4-dim in R^40": subspaces((4,) * 50, 40, N_TRAIN),
     "curved 2/4/8 in R^40": curved(),
     "curved 2/4/8 in R^40, 5 % noise": curved(0.05),
 }
@@ -263,12 +258,6 @@ def run_manifolds(arguments):
         print(
             seed, {method: round(v["error_mean"], 4) for method, v in summary.items()}, flush=True
         )
-
-
-def save(path, name, result):
-    """Add a result to a JSON file."""
-    results = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")
 
 
 def main():

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from saving import save
 from sklearn.datasets import make_s_curve, make_swiss_roll
 from sklearn.exceptions import ConvergenceWarning
 
@@ -162,12 +163,6 @@ def draw():
     axes[-1].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(GRID.with_suffix(".png"), dpi=110)
-
-
-def save(path, name, result):
-    """Add a result to a JSON file."""
-    results = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")
 
 
 def main():

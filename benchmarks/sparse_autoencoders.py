@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from saving import save
 from sklearn.datasets import fetch_openml
 
 from skvaeense import SparseAutoencoder
@@ -204,12 +205,6 @@ def compare_planted(name, signed, n_seeds):
         "mmcs_worst": float(np.min(similarities)),
         "runs": runs,
     }
-
-
-def save(path, name, result):
-    """Add a result to a JSON file."""
-    results = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")
 
 
 def main():

@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 from skvaeense import _intrinsic_dimension
-from skvaeense._geometry import _support
 from skvaeense._training import _defaults, _loop
 from skvaeense._training._defaults import STARTS
 from skvaeense.networks import _layers
@@ -276,7 +275,6 @@ def constants():
         _dead_latents: ["DEAD_AFTER"],
         _loop: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _intrinsic_dimension: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
-        _support: ["N_SAMPLES", "MAX_SUPPORT"],
         _phases: ["COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}

@@ -77,7 +77,10 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def _keep_dimensions(self, X):
         """Set what is known of the training samples' dimensions."""
-        self.dimension_pw_ = self._local_dimension(X)
+        self._set_dimensions(self._local_dimension(X))
+
+    def _set_dimensions(self, dimension):
+        self.dimension_pw_ = dimension
         self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
 
     def predict(self, X):

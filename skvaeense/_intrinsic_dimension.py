@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvaeense._dimension import AGGREGATES, BaseDimensionEstimator
+from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._fitting import FLOATS
 from skvaeense._geometry import LEAST_NOISE, SCALES, Dictionary, LocalGeometry
 from skvaeense._vaeense import VAEenseTransformer
@@ -178,7 +178,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self._trusted_ = self._shift(X, points, n_neighbors) <= MAX_SHIFT
         if self._trusted_ and hasattr(self.autoencoder_, "components_"):
             self._refine(X, active, codes, np.square(X - points).mean())
-            active, _, points = self._denoise(X)
+            if self._turned_:
+                active, _, points = self._denoise(X)
         if len(X) <= SCALES[0] + 1:
             return
 
@@ -243,13 +244,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return active, codes, self.autoencoder_.inverse_transform(codes)
 
     def _keep_dimensions(self, X):
-        self.dimension_pw_, std = self._local_dimension_and_std(X)
-        self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
+        dimension, std = self._local_dimension_and_std(X)
+        self._set_dimensions(dimension)
         # Neighbours share their pools, and so their errors.
         n_pools = len(X) / (self._geometry_.n_neighbors if self._geometry_ else 1)
         known = np.isfinite(std)
         error = np.sqrt(np.square(std[known]).mean() / max(n_pools, 1)) if known.any() else np.nan
-        self.dimension_std_ = float(np.hypot(error, self.dimension_pw_.std() / np.sqrt(len(X))))
+        self.dimension_std_ = float(np.hypot(error, dimension.std() / np.sqrt(len(X))))
 
     def predict(self, X, return_std=False):
         """Return the local dimension of samples, seen or unseen.

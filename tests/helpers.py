@@ -38,3 +38,28 @@ def with_entry(X, value, dtype=float):
     bad = X.astype(dtype)
     bad[3, 2] = value
     return bad
+
+
+class Recorder:
+    """Note the score of every epoch on some samples, and ask to stop after some epochs."""
+
+    def __init__(self, X, stop_after=None):
+        self.X = X
+        self.stop_after = stop_after
+        self.scores = []
+        self.tasks = []
+
+    def setup(self, estimator, context):
+        self.tasks.append("setup")
+
+    def teardown(self, estimator, context):
+        self.tasks.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name != "epoch":
+            return False
+        self.scores.append(fitted_estimator.score(self.X))
+        return len(self.scores) == self.stop_after

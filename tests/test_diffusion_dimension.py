@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import Recorder
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
@@ -340,35 +341,21 @@ def test_refuses_other_features(trained, ask):
 # --- callbacks ------------------------------------------------------------------------------
 
 
-class Recorder:
-    """Note every epoch and its score, and ask to stop after some."""
-
-    def __init__(self, stop_after=None):
-        self.stop_after = stop_after
-        self.scores = []
-        self.tasks = []
-
-    def setup(self, estimator, context):
-        self.tasks.append("setup")
-
-    def teardown(self, estimator, context):
-        self.tasks.append("teardown")
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
+class TaskRecorder(Recorder):
+    """Note the other tasks too, and ask for dimensions in every epoch."""
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         if context.task_name != "epoch":
             self.tasks.append(context.task_name)
             return False
-        self.scores.append(fitted_estimator.score(X_NEW))
+        stops = super().on_fit_task_end(estimator, context, fitted_estimator=fitted_estimator)
         if np.isfinite(self.scores[-1]):
-            assert fitted_estimator.predict(X_NEW[:3]).shape == (3,)
-        return len(self.scores) == self.stop_after
+            assert fitted_estimator.predict(self.X[:3]).shape == (3,)
+        return stops
 
 
 def test_callback_sees_every_epoch():
-    recorder = Recorder()
+    recorder = TaskRecorder(X_NEW)
     fitted = quick("flipd", max_iter=20).set_callbacks(recorder).fit(X[:200])
     assert recorder.tasks == ["setup", "fit", "teardown"]
     assert len(recorder.scores) == fitted.n_iter_ == 20
@@ -379,14 +366,14 @@ def test_callback_sees_every_epoch():
 
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_callback_can_stop_the_training(stop_after):
-    recorder = Recorder(stop_after)
+    recorder = TaskRecorder(X_NEW, stop_after)
     fitted = quick().set_callbacks(recorder).fit(X[:200])
     assert fitted.n_iter_ == len(fitted.loss_curve_) == stop_after
     assert fitted.dimension_pw_.shape == (200,)
 
 
 def test_callbacks_are_torn_down_when_training_fails():
-    recorder = Recorder()
+    recorder = TaskRecorder(X_NEW)
     with pytest.raises(FloatingPointError):
         quick(learning_rate_init=1e30).set_callbacks(recorder).fit(X[:100])
     assert recorder.tasks == ["setup", "teardown"]

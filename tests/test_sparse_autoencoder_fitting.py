@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from helpers import PENALTIES, fit_unwarned, quick_sae
+from helpers import PENALTIES, Recorder, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.callback import ProgressBar
 
@@ -341,33 +341,9 @@ def test_default_number_of_components():
     assert fit_quick(n_components=None).n_components_ == 16
 
 
-class Recorder:
-    """Note every epoch and its score, and ask to stop after some."""
-
-    def __init__(self, stop_after=None):
-        self.stop_after = stop_after
-        self.scores = []
-        self.tasks = []
-
-    def setup(self, estimator, context):
-        self.tasks.append("setup")
-
-    def teardown(self, estimator, context):
-        self.tasks.append("teardown")
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-        if context.task_name != "epoch":
-            return False
-        self.scores.append(fitted_estimator.score(X_NEW))
-        return len(self.scores) == self.stop_after
-
-
 @pytest.mark.parametrize("params", [{}, {"target_l0": 3}], ids=["alpha", "target"])
 def test_callback_sees_every_epoch(params):
-    recorder = Recorder()
+    recorder = Recorder(X_NEW)
     fitted = fit_unwarned(quick_sae(**params).set_callbacks(recorder), X)
     assert recorder.tasks == ["setup", "teardown"]
     assert len(recorder.scores) == fitted.n_iter_ == 10
@@ -378,7 +354,7 @@ def test_callback_sees_every_epoch(params):
 
 @pytest.mark.parametrize("stop_after", [1, 3, 8])
 def test_callback_can_stop_the_training(stop_after):
-    recorder = Recorder(stop_after)
+    recorder = Recorder(X_NEW, stop_after)
     fitted = fit_unwarned(quick_sae().set_callbacks(recorder), X)
     assert fitted.n_iter_ == len(fitted.loss_curve_) == stop_after
     assert fitted.score(X_NEW) >= max(recorder.scores) - 0.2

@@ -171,7 +171,9 @@ class Dictionary:
             self.noise_variance = np.inf
             return self
         least = LEAST_NOISE * X.var(axis=0).mean()
-        for _ in range(N_ROUNDS):
+        for n_before in range(N_ROUNDS):
+            if n_before:
+                support, _ = self._infer(X, support)
             codes = self._least_squares(X, support)
             self._part_atoms(codes, support)
             codes = self._least_squares(X, support)
@@ -179,7 +181,6 @@ class Dictionary:
                 self._set_atoms(X, codes)
                 codes = self._least_squares(X, support)
             self._set_noise(X, support, codes, least)
-            support, _ = self._infer(X, support)
         return self
 
     def count(self, X, support):

@@ -28,7 +28,7 @@ class Denoiser(nn.Module):
     Each hidden unit is a product, ``silu(a) b`` of two linear functions a and b of its inputs;
     the level multiplies a. The best prediction is made of products: which subspace is near decides
     which projection is taken, and how far a sample is from the centre of a sphere decides how far
-    it is moved. Layers without products were far from learning a sphere of ten dimensions.
+    it is moved.
 
     Parameters
     ----------
