@@ -1,0 +1,80 @@
+"""How long a newcomer's first steps take: a clone, the demo, and a plot of a table of one's own.
+
+    python benchmarks/first_steps.py [--source REPOSITORY] [--note TEXT] [--python PYTHON]
+
+Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, and
+writes results/first_steps.json: the seconds that each took, by the clock on the wall, and what
+they ran on. Reading and typing take no time here. pip's cache is not used. The note says what else
+matters, as what the machine was busy with.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PYTHON = ".venv/bin/python"
+# step: the command, run in the clone. The second is a part of `make demo`, timed by itself.
+STEPS = {
+    "Build the environment": "make {stamp}",
+    "Run the demo in it": "make demo",
+    "Fit your table, and draw": f"{PYTHON} docs/examples/plot_01_own_table.py",
+}
+STAMP = ".venv/.stamp-demo"
+
+
+def seconds(command, folder, environment):
+    """Return how long a command takes; one that fails raises."""
+    begin = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    return time.perf_counter() - begin
+
+
+def versions(folder):
+    """Return the versions that the newcomer got."""
+    code = "import platform, torch; print(platform.python_version(), torch.__version__)"
+    command = [PYTHON, "-c", code]
+    out = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return dict(zip(("Python", "torch"), out.split(), strict=True))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", default=str(ROOT))
+    parser.add_argument("--note", default="")
+    parser.add_argument("--python", default="python3")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    arguments = parser.parse_args()
+    # No window is opened for the plot.
+    environment = os.environ | {"PIP_NO_CACHE_DIR": "1", "MPLBACKEND": "Agg"}
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "skvaeense"
+        command = ["git", "clone", "--quiet", arguments.source, str(clone)]
+        took = seconds(command, folder, environment)
+        steps = [{"step": "Clone", "command": "git clone", "seconds": took}]
+        for step, command in STEPS.items():
+            parts = command.format(stamp=STAMP).split()
+            if parts[0] == "make":
+                parts.append(f"PYTHON={arguments.python}")
+            took = seconds(parts, clone, environment)
+            shown = "make demo" if STAMP in parts else command
+            steps.append({"step": step, "command": shown, "seconds": took})
+        machine = {
+            "cores": os.cpu_count(),
+            "load at the start": round(load, 1),
+            "system": platform.system(),
+            **versions(clone),
+            "note": arguments.note,
+        }
+    result = {"steps": steps, "machine": machine}
+    (arguments.out / "first_steps.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""
+As many latents as each sample needs
+====================================
+
+Samples lie on three subspaces, of dimension 2, 4 and 6. A variational autoencoder (VAE) uses the same
+latents for all of them. With the gate, each sample opens as many as its own subspace has dimensions.
+"""
+
+from matplotlib import pyplot as plt
+
+from skvaeense import VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.inspection import ActiveDimensionDisplay, SparsityPatternDisplay
+
+X, subspace, dimension = make_linear_subspaces(
+    4000, dims=(2, 4, 6), n_features=20, orthogonal=True, random_state=0
+)
+train, test, label = X[:3500], X[3500:], [f"dimension {r}" for r in dimension[3500:]]
+
+# %%
+# The two differ in one parameter. Neither is told how many subspaces there are, nor which sample lies on
+# which.
+gated = VAEenseTransformer(20, n_init=2, random_state=0).fit(train)
+vae = VAEenseTransformer(20, gated=False, n_init=2, random_state=0).fit(train)
+
+# %%
+# Rows are samples that were not used in training, columns are latents. With the gate, each subspace has
+# latents of its own. Without it, every latent that is in use is in use for every sample.
+figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
+    SparsityPatternDisplay.from_estimator(model, test, label, unused=True, ax=ax)
+    ax.set_title(name)
+
+# %%
+# Counted for each sample, the open latents are the dimension of its subspace.
+figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharex=True)
+for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
+    ActiveDimensionDisplay.from_estimator(model, test, label, ax=ax)
+    ax.set_title(name)
