@@ -109,6 +109,10 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         """Return the loss by which the last phase sees a plateau; lower is better."""
 
     @abstractmethod
+    def _history(self, epochs, n_features, scaling):
+        """Return the History of epochs, with a quantity "loss"."""
+
+    @abstractmethod
     def _outcome(self, run, held_out, scaling):
         """Return the fitted attributes of this kind of autoencoder as a dict."""
 
@@ -243,6 +247,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     def _finish(self, run, held_out, n_epochs, epochs):
         """Train a run to its end: until a plateau, then with a falling learning rate."""
         self._set_final_phase(run)
+        run.n_first = len(run.losses)
         plateau = Plateau(self.tol, self.n_iter_no_change)
         n_last = math.ceil((1 - SETTLING) * n_epochs)
         for _ in epochs(run, n_epochs - n_last, span=(0.0, SETTLING)):
@@ -258,15 +263,19 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         return 1
 
     def _best_start(self, runs, held_out, epochs):
-        best, best_loss = None, np.inf
-        for run in runs:
+        best, best_loss, tried = None, np.inf, []
+        for start, run in enumerate(runs):
+            run.start = start
             if sum(1 for _ in epochs(run)) == 0:
                 break  # A callback has stopped the training.
+            # Only its epochs are kept of a start, not its module.
+            tried.append(run.trail)
             loss = self._judge(run, held_out) if run.is_finite else np.inf
             if loss < best_loss:
                 best, best_loss = run, loss
         if best is None:
             raise FloatingPointError(diverged("The loss of every start"))
+        best.rivals = [epoch for trail in tried for epoch in trail if epoch.start != best.start]
         return best
 
     def _new_runs(self, Z, scaling, random_state):
@@ -310,12 +319,15 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         # First, since it may calibrate the module.
         outcome = self._outcome(run, held_out, scaling)
         module = copy.deepcopy(run.module).cpu().eval()
+        history = self._history([*run.rivals, *run.trail], held_out.shape[1], scaling)
         shared = {
             "module_": module,
             "mean_": scaling.mean,
             "scale_": scaling.scale,
             "n_components_": module.heads[0].out_features,
             "n_iter_": len(run.losses),
+            "loss_curve_": history["loss"][history.kept].tolist(),
+            "history_": history,
         }
         if module.has_linear_decoder:
             weight = module.decoder.weight.detach().numpy()

@@ -279,6 +279,46 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         dimension, std = self._local_dimension_and_std(X)
         return (dimension, std) if return_std else dimension
 
+    def dimension_scale(self, X):
+        """Return what neighbours say of the local dimension at several scales.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, seen or unseen.
+
+        Returns
+        -------
+        n_neighbors : ndarray of int, shape (n_scales,)
+            Scales: the number of neighbours that distances are compared up to, ascending.
+
+        dimensions : ndarray of shape (n_samples, n_scales)
+            The dimension by distances alone at each scale, not rounded; NaN where too few of the
+            nearest training samples are like the sample. A fall from the first scale to the next
+            is what noise adds; a rise comes from curvature, or from other manifolds.
+
+        Raises
+        ------
+        ValueError
+            If neighbours are not looked at, as with ``method="count"``, an autoencoder that cannot
+            decode, or too few training samples.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        if self._geometry_ is None:
+            raise ValueError(
+                "There are no distances to neighbours to look at. Fit with another method than "
+                f'"count", an autoencoder that can decode, and at least {SCALES[0] + 2} samples.'
+            )
+        dimensions = []
+        for start in range(0, len(X), CHUNK):
+            rows = X[start : start + CHUNK].astype(np.float64)
+            active, _, points = self._denoise(rows)
+            points, active = (points, active) if self._trusted_ else (rows, None)
+            n_neighbors, part = self._geometry_.over_scales(points, active)
+            dimensions.append(part)
+        return n_neighbors, np.concatenate(dimensions)
+
     def _local_dimension(self, X):
         return self._local_dimension_and_std(X)[0]
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from sklearn.base import clone
 
 from skvaeense import penalties
@@ -14,6 +15,7 @@ from skvaeense._training._defaults import (
     sparse_learning_rate,
 )
 from skvaeense._training._diagnosis import SparseFindings, sparse_failure_signs
+from skvaeense._training._history import History
 from skvaeense._training._loop import LearningRate, make_optimizer
 from skvaeense._training._run import Run
 from skvaeense.metrics import explained_variance
@@ -134,6 +136,11 @@ class SparseAutoencoder(BaseAutoencoder):
     loss_curve_ : list of float
         Mean loss on the training samples in each epoch, the price included, as a fraction of the
         variance.
+
+    history_ : dict of ndarray
+        For each epoch "loss", as in `loss_curve_`; "error", as a fraction of the variance;
+        "penalty", before it is multiplied by the "price"; "start", which is 0; and "final", 1 in
+        `fit` and 0 in `partial_fit`. ``history_.to_frame()`` gives a pandas.DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -306,15 +313,15 @@ class SparseAutoencoder(BaseAutoencoder):
             return error + EXCESS_PRICE * max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
         return error + float(run.objective.price.alpha) * cost
 
+    def _history(self, epochs, n_features, scaling):
+        error, penalty, price = np.array([epoch.loss for epoch in epochs]).T
+        error = error / n_features
+        names = ("loss", "error", "penalty", "price")
+        return History.from_epochs(epochs, names, (error + price * penalty, error, penalty, price))
+
     def _outcome(self, run, held_out, scaling):
         run.objective.calibrate(run.module, held_out)
-        n_features = held_out.shape[1]
-        outcome = {
-            "loss_curve_": [
-                loss.error / n_features + loss.trade_off * loss.cost for loss in run.losses
-            ],
-            "dead_fraction_": run.objective.dead_fraction,
-        }
+        outcome = {"dead_fraction_": run.objective.dead_fraction}
         if run.objective.penalty.alpha is not None:
             outcome["alpha_"] = float(run.objective.price.alpha)
         return outcome

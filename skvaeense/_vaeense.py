@@ -11,6 +11,7 @@ from skvaeense import thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense._training._defaults import START_STEPS, STARTS, linear_residual, split_epochs
 from skvaeense._training._diagnosis import Findings, failure_signs
+from skvaeense._training._history import History
 from skvaeense._training._loop import LearningRate
 from skvaeense._training._run import Run
 from skvaeense.networks import resolve_network
@@ -18,6 +19,7 @@ from skvaeense.objectives import ELBO, NoiseVariance
 from skvaeense.objectives._phases import (
     COMMON_NOISE,
     START_NOISE,
+    bound_terms,
     error_at_noise,
     final_noise,
     held_out_means,
@@ -138,8 +140,14 @@ class VAEenseTransformer(BaseAutoencoder):
         Epochs that the kept model was trained for.
 
     loss_curve_ : list of float
-        Mean negative bound on the training samples after each epoch, in nats in units of X, at the
-        noise variance of the time.
+        Mean negative bound on the training samples after each epoch of the kept model, in nats in
+        units of X, at the noise variance of the time.
+
+    history_ : dict of ndarray
+        For each epoch "loss", as in `loss_curve_`; "kl" in nats; "error", squared and summed over
+        features, and "noise_variance", both in squared units of X; "start", from 0; and "final", 1
+        in the last phase. Starts that were not kept come first, and the last `n_iter_` epochs are
+        those of the kept model. ``history_.to_frame()`` gives a pandas.DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -286,6 +294,10 @@ class VAEenseTransformer(BaseAutoencoder):
         learned = self.learn_noise_variance
         return max(error_per_feature, LEAST_NOISE) if learned else run.objective.noise_variance
 
+    def _history(self, epochs, n_features, scaling):
+        terms = bound_terms([epoch.loss for epoch in epochs], n_features, scaling.scale)
+        return History.from_epochs(epochs, ("loss", "error", "kl", "noise_variance"), terms)
+
     def _outcome(self, run, held_out, scaling):
         error = held_out_means(run.objective, run.module, held_out).error
         n_features = held_out.shape[1]
@@ -293,11 +305,6 @@ class VAEenseTransformer(BaseAutoencoder):
             _, log_variance = run.objective.posterior(run.module, held_out[:MAX_GATES])
         return {
             "noise_variance_": self._calibrated(error / n_features, run) * scaling.scale**2,
-            "loss_curve_": [
-                0.5 * (error_at_noise(loss.error, loss.trade_off, n_features) + loss.cost)
-                + n_features * math.log(scaling.scale)
-                for loss in run.losses
-            ],
             "_deviations_": torch.exp(0.5 * log_variance).cpu().numpy(),
         }
 

@@ -145,15 +145,8 @@ class LocalGeometry:
             What neighbours say.
         """
         active = None if active is None else active.astype(np.float32)
-        parts = [
-            np.vstack([self._ratios(pools, alike), alike.mean(axis=1)])
-            for pools, alike in self._pools(points, active)
-        ]
-        *ratios, error, share = np.hstack(parts)
+        ratios, error, share = self._measure(points, active)
         known = np.isfinite(ratios).all(axis=0)
-        for scale, ratio in enumerate(ratios):
-            if known.any():
-                ratio[known] = self._calibration.correct(ratio[known], scale)
         ratio, least = ratios[0], np.min(ratios, axis=0)
         rank = self._rank_near(points, active)
         counted = False
@@ -169,6 +162,43 @@ class LocalGeometry:
             std=np.hypot(error * ratio, 0.5 * (ratio - least)),
             alike=share,
         )
+
+    def over_scales(self, points, active):
+        """Return the number of neighbours of each scale, and the ratio there around samples.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_samples, n_features)
+            Samples, without noise as far as may be.
+
+        active : ndarray of bool of shape (n_samples, n_components) or None
+            Their active latents.
+
+        Returns
+        -------
+        n_neighbors : ndarray of shape (n_scales,)
+            Ascending.
+
+        dimensions : ndarray of shape (n_samples, n_scales)
+            NaN where neighbours do not say.
+        """
+        active = None if active is None else active.astype(np.float32)
+        ratios, _, _ = self._measure(points, active)
+        known = np.isfinite(ratios).all(axis=0)
+        return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
+
+    def _measure(self, points, active):
+        """Return the corrected ratios at each scale, the error of the first, and who is alike."""
+        parts = [
+            np.vstack([self._ratios(pools, alike), alike.mean(axis=1)])
+            for pools, alike in self._pools(points, active)
+        ]
+        *ratios, error, share = np.hstack(parts)
+        known = np.isfinite(ratios).all(axis=0)
+        for scale, ratio in enumerate(ratios):
+            if known.any():
+                ratio[known] = self._calibration.correct(ratio[known], scale)
+        return np.array(ratios), error, share
 
     def _ratios(self, pools, alike):
         """Return the ratio at each scale, and the relative error of the first."""

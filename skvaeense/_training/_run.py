@@ -2,11 +2,19 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from skvaeense._training._loop import EpochLoss, LearningRate, iterate_epochs
+
+
+class Epoch(NamedTuple):
+    """One epoch: its losses, the start that it belongs to, and whether it is of the last phase."""
+
+    loss: EpochLoss
+    start: int
+    final: bool
 
 
 @dataclass
@@ -35,6 +43,15 @@ class Run:
 
     n_steps : int
         Steps so far.
+
+    start : int
+        Which of the starts this is, from 0.
+
+    n_first : int or None
+        Epochs before the last phase; None before it begins.
+
+    rivals : list of Epoch
+        The epochs of the starts that were not chosen.
     """
 
     module: torch.nn.Module
@@ -44,6 +61,9 @@ class Run:
     losses: list[EpochLoss] = field(default_factory=list)
     optimizer: torch.optim.Optimizer | None = None
     n_steps: int = 0
+    start: int = 0
+    n_first: int | None = None
+    rivals: list[Epoch] = field(default_factory=list)
 
     def epochs(self, X, *, n_epochs, batch_size, span=(0.0, 1.0)):
         """Train for some epochs; yield after each, and end early if the loss is not finite."""
@@ -64,6 +84,12 @@ class Run:
             yield loss
             if not self.is_finite:
                 return
+
+    @property
+    def trail(self):
+        """The epochs of this run, in order."""
+        n_first = len(self.losses) if self.n_first is None else self.n_first
+        return [Epoch(loss, self.start, i >= n_first) for i, loss in enumerate(self.losses)]
 
     @property
     def is_finite(self):

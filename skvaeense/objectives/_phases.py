@@ -6,6 +6,7 @@ All in units of the scaled data, whose variance averages 1.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from skvaeense.objectives._noise import NoiseVariance
@@ -57,6 +58,18 @@ def held_out_means(objective, module, x):
 def error_at_noise(error, noise_variance, n_features):
     """Return -2 log N(x; reconstruction, noise variance) for a squared error."""
     return error / noise_variance + n_features * math.log(2 * math.pi * noise_variance)
+
+
+def bound_terms(losses, n_features, scale):
+    """Return the terms of the bound in units of X, from losses in units of the scaled data.
+
+    In order: the negative bound in nats, the squared error, the divergence in nats, and the noise
+    variance, as arrays with an entry for each EpochLoss.
+    """
+    error, twice_kl, noise_variance = np.array(losses).T * [[scale**2], [1.0], [scale**2]]
+    log_noise = n_features * np.log(2 * np.pi * noise_variance)
+    loss = 0.5 * (error / noise_variance + log_noise + twice_kl)
+    return loss, error, 0.5 * twice_kl, noise_variance
 
 
 def loss_at_common_noise(means, noise_variance, common, n_features):

@@ -1,0 +1,24 @@
+"""Pictures of estimators and their codes, and the numbers behind them.
+
+The displays follow scikit-learn's: `from_estimator` and a constructor from data draw at once, and
+`plot` draws again, on other axes or in another style. They need matplotlib, which is imported when
+a picture is drawn.
+"""
+
+from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
+from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
+from skvaeense.inspection._latents import LatentDisplay
+from skvaeense.inspection._loss_curve import LossCurveDisplay
+from skvaeense.inspection._reconstruction_sparsity import reconstruction_sparsity_curve
+from skvaeense.inspection._reconstruction_sparsity_display import ReconstructionSparsityDisplay
+from skvaeense.inspection._sparsity_pattern import SparsityPatternDisplay
+
+__all__ = [
+    "ActiveDimensionDisplay",
+    "DimensionScaleDisplay",
+    "LatentDisplay",
+    "LossCurveDisplay",
+    "ReconstructionSparsityDisplay",
+    "SparsityPatternDisplay",
+    "reconstruction_sparsity_curve",
+]

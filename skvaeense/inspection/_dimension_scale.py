@@ -1,0 +1,193 @@
+"""How the dimension depends on the scale at which one looks."""
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skvaeense.inspection._estimators import last_step, require
+from skvaeense.inspection._groups import group_by_label
+from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
+
+# Bands of more classes hide each other.
+MAX_BANDS = 4
+
+
+class DimensionScaleDisplay:
+    """Draw the dimension of samples over the scale at which it is measured.
+
+    The scale is the number of neighbours that distances are compared up to. Each class has a line
+    at its median, and up to four classes have a band that holds the middle half of their samples.
+    On a manifold without noise the line is level. Noise adds dimensions at small scales, so that
+    the line falls; curvature, and other manifolds nearby, add them at large scales, so that it
+    rises.
+
+    Parameters
+    ----------
+    scales : ndarray of shape (n_scales,)
+        Number of neighbours of each scale, ascending.
+
+    quartiles : list of ndarray of shape (3, n_scales)
+        Lower quartile, median and upper quartile of the dimensions of each class.
+
+    class_names : list of str
+        Their names; one empty string where there are no classes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes.
+
+    figure_ : matplotlib.figure.Figure
+        The figure.
+
+    lines_ : list of matplotlib.lines.Line2D
+        The medians.
+
+    bands_ : list of matplotlib.collections.PolyCollection
+        The bands; none for more than four classes.
+
+    See Also
+    --------
+    ActiveDimensionDisplay : The distribution of the dimension at one scale.
+
+    Examples
+    --------
+    >>> from skvaeense.inspection import DimensionScaleDisplay
+    >>> display = DimensionScaleDisplay.from_scales([4, 16], [[2.5, 2.0], [2.3, 2.0]])
+    >>> display.quartiles[0][1]
+    array([2.4, 2. ])
+    """
+
+    def __init__(self, scales, quartiles, *, class_names):
+        self.scales = scales
+        self.quartiles = quartiles
+        self.class_names = class_names
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, ax=None, line_kw=None):
+        """Draw the dimensions of samples at each scale.
+
+        Parameters
+        ----------
+        estimator : estimator
+            With a method `dimension_scale`, as IntrinsicDimensionEstimator has. It may be the last
+            step of a Pipeline.
+
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        line_kw : dict or None, default=None
+            Keywords of the lines.
+
+        Returns
+        -------
+        DimensionScaleDisplay
+            The display.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no such method.
+        """
+        step, X = last_step(estimator, X)
+        require(step, "dimension_scale")
+        check_is_fitted(step)
+        scales, dimensions = step.dimension_scale(X)
+        return cls.from_scales(scales, dimensions, y, ax=ax, line_kw=line_kw)
+
+    @classmethod
+    def from_scales(cls, scales, dimensions, y=None, *, ax=None, line_kw=None):
+        """Draw dimensions that are known at several scales.
+
+        Parameters
+        ----------
+        scales : array-like of shape (n_scales,)
+            Number of neighbours of each scale, ascending.
+
+        dimensions : array-like of shape (n_samples, n_scales)
+            Dimension of each sample at each scale; NaN is left out.
+
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        line_kw : dict or None, default=None
+            Keywords of the lines.
+
+        Returns
+        -------
+        DimensionScaleDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or no dimension is a number.
+        """
+        dimensions = check_array(
+            dimensions, dtype=np.float64, ensure_all_finite="allow-nan", input_name="dimensions"
+        )
+        scales = np.asarray(scales, dtype=float)
+        if scales.shape != dimensions.shape[1:]:
+            raise ValueError(
+                f"dimensions has {dimensions.shape[1]} columns, and there are scales of shape "
+                f"{scales.shape}; they must match."
+            )
+        groups = [
+            (group.name, dimensions[group.rows]) for group in group_by_label(y, len(dimensions))
+        ]
+        groups = [(name, d) for name, d in groups if not np.isnan(d).all(axis=0).any()]
+        if not groups:
+            raise ValueError("dimensions holds a scale with nothing but NaN, for every class.")
+        names, values = zip(*groups, strict=True)
+        quartiles = [np.nanquantile(d, (0.25, 0.5, 0.75), axis=0) for d in values]
+        return cls(scales, quartiles, class_names=list(names)).plot(ax, line_kw=line_kw)
+
+    def plot(self, ax=None, *, line_kw=None):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        line_kw : dict or None, default=None
+            Keywords of the lines.
+
+        Returns
+        -------
+        DimensionScaleDisplay
+            The display.
+        """
+        self.ax_ = require_axes(ax, (6.4, 4.8))
+        self.figure_ = self.ax_.get_figure()
+        self.lines_, self.bands_ = [], []
+        has_bands = len(self.quartiles) <= MAX_BANDS
+        for i, (low, middle, high) in enumerate(self.quartiles):
+            keywords = {**series_style(i), "marker": "o", "label": self.class_names[i] or None}
+            (line,) = self.ax_.plot(self.scales, middle, **style(keywords, line_kw))
+            self.lines_.append(line)
+            if has_bands:
+                band = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0}
+                self.bands_.append(self.ax_.fill_between(self.scales, low, high, **band))
+        self.ax_.set_xscale("log")
+        self.ax_.set_xticks(self.scales, [f"{scale:g}" for scale in self.scales])
+        self.ax_.set_xticks([], minor=True)
+        self.ax_.set_ylim(bottom=0)
+        self.ax_.set_xlabel("Scale (number of neighbours)")
+        self.ax_.set_ylabel(
+            "Dimension (median, middle half)" if has_bands else "Dimension (median)"
+        )
+        self.ax_.set_title("Dimension over scale")
+        self.ax_.grid(alpha=0.3)
+        if any(self.class_names):
+            legend_beside(self.ax_, len(self.class_names))
+        return self

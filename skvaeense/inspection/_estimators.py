@@ -1,0 +1,59 @@
+"""What the displays ask estimators, which may be the last step of a pipeline."""
+
+import numpy as np
+from scipy import sparse
+from sklearn.pipeline import Pipeline
+
+
+def last_step(estimator, X=None):
+    """Return the estimator itself, or the last step of a pipeline with what that step sees of X.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator or Pipeline.
+
+    X : array-like of shape (n_samples, n_features) or None, default=None
+        Samples, if there are any.
+
+    Returns
+    -------
+    estimator : estimator
+        What does the work.
+
+    X : array-like or None
+        Samples for it.
+    """
+    if not isinstance(estimator, Pipeline):
+        return estimator, X
+    if X is not None and len(estimator) > 1:
+        X = estimator[:-1].transform(X)
+    return last_step(estimator[-1], X)
+
+
+def active_mask(estimator, X):
+    """Return which latents are active: by `active_dimensions`, or where `transform` is not 0."""
+    estimator, X = last_step(estimator, X)
+    if hasattr(estimator, "active_dimensions"):
+        return np.asarray(estimator.active_dimensions(X))
+    require(estimator, "active_dimensions", "transform")
+    return dense(estimator.transform(X)) != 0
+
+
+def require(estimator, *names):
+    """Raise TypeError unless the estimator has one of these methods or fitted attributes."""
+    if not any(hasattr(estimator, name) for name in names):
+        raise TypeError(
+            f"{type(estimator).__name__} has no {' or '.join(names)}, which is what is drawn; give "
+            "a fitted estimator that has."
+        )
+
+
+def dense(codes):
+    """Return codes as an ndarray."""
+    return codes.toarray() if sparse.issparse(codes) else np.asarray(codes)
+
+
+def name_of(estimator):
+    """Return the name of the class that does the work."""
+    return type(last_step(estimator)[0]).__name__

@@ -1,0 +1,111 @@
+"""How the error falls as more entries of the codes are kept."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skvaeense.inspection._estimators import active_mask, dense, last_step, require
+from skvaeense.metrics import fvu, squared_error
+
+METRICS = {"fvu": fvu, "squared_error": squared_error}
+
+
+def reconstruction_sparsity_curve(estimator, X, *, metric="fvu", n_levels=30):
+    """Compute the reconstruction error for several mean numbers of active latents.
+
+    What entry j of a code adds to the reconstruction is about its contribution ``|e_j| ||W_j||``,
+    with W_j the decoder column of latent j. Of all entries of all samples together, those of
+    largest contribution are kept, the others set to 0, and the code is decoded. So each sample
+    gets as many active latents as it deserves. An estimator with principal components (PCA,
+    TruncatedSVD) keeps its first ones, the same for all samples: that is its order.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with `transform` and `inverse_transform`, and with `components_` or `module_`. It
+        may be the last step of a Pipeline: then X and the error are as that step sees them.
+
+    X : array-like of shape (n_samples, n_features)
+        Samples.
+
+    metric : {"fvu", "squared_error"}, default="fvu"
+        The fraction of variance unexplained, or the squared error per sample in squared units of X.
+
+    n_levels : int, default=30
+        Number of points of the curve at most. They are denser where few entries are kept.
+
+    Returns
+    -------
+    n_active : ndarray of shape (n_points,)
+        Mean number of active latents per sample, ascending from 0.
+
+    error : ndarray of shape (n_points,)
+        The error there.
+
+    operating_point : tuple of two floats, or None
+        Mean number of active latents and error by the estimator's own account: with the latents
+        that `active_dimensions` names, or for codes with exact zeros with those that are not 0.
+        None where all latents are always active, as in PCA.
+
+    Raises
+    ------
+    TypeError
+        If the estimator has not what is needed.
+
+    ValueError
+        If `metric` or `n_levels` is not valid, or X is constant and `metric` is "fvu".
+
+    See Also
+    --------
+    ReconstructionSparsityDisplay : The curves of several estimators in one picture.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from skvaeense.inspection import reconstruction_sparsity_curve
+    >>> X = [[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
+    >>> n_active, error, _ = reconstruction_sparsity_curve(PCA().fit(X), X)
+    >>> n_active, error.round(3)
+    (array([0., 1., 2.]), array([1. , 0.2, 0. ]))
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
+    if n_levels < 2:
+        raise ValueError(f"n_levels must be at least 2, got {n_levels!r}.")
+    estimator, X = last_step(estimator, X)
+    check_is_fitted(estimator)
+    for name in ("transform", "inverse_transform"):
+        require(estimator, name)
+    codes = dense(estimator.transform(X))
+
+    def error_of(codes):
+        return METRICS[metric](X, estimator.inverse_transform(codes))
+
+    if hasattr(estimator, "explained_variance_"):
+        counts = _levels(codes.shape[1], n_levels)
+        errors = [error_of(np.where(np.arange(codes.shape[1]) < k, codes, 0)) for k in counts]
+        return counts.astype(float), np.array(errors), None
+    contributions = np.abs(codes) * _column_norms(estimator)
+    counts = _levels(np.count_nonzero(contributions), n_levels)
+    # Ranked from the largest; ties are broken by position, so that counts are met exactly.
+    ranks = np.empty(codes.size, dtype=np.intp)
+    ranks[np.argsort(-contributions, axis=None, kind="stable")] = np.arange(codes.size)
+    ranks = ranks.reshape(codes.shape)
+    errors = [error_of(np.where(ranks < count, codes, 0)) for count in counts]
+    active = active_mask(estimator, X)
+    own = None
+    if not active.all():
+        own = float(active.sum() / len(codes)), error_of(np.where(active, codes, 0))
+    return counts / len(codes), np.array(errors), own
+
+
+def _levels(n_entries, n_levels):
+    """Return ascending numbers of entries to keep, from 0 to all, denser where the curve bends."""
+    return np.unique(np.round(n_entries * np.linspace(0, 1, n_levels) ** 2).astype(np.intp))
+
+
+def _column_norms(estimator):
+    """Return how far the reconstruction moves per unit of each latent."""
+    require(estimator, "components_", "module_")
+    if hasattr(estimator, "components_"):
+        return np.linalg.norm(estimator.components_, axis=1)
+    return estimator.module_.code_scale().cpu().double().numpy() * estimator.scale_

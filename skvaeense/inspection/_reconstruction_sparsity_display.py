@@ -1,0 +1,298 @@
+"""The curves of error against active latents, in one picture."""
+
+import numpy as np
+
+from skvaeense.inspection._estimators import name_of
+from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
+from skvaeense.inspection._reconstruction_sparsity import METRICS, reconstruction_sparsity_curve
+
+# Errors below this share of the largest are rounding.
+ROUNDING = 1e-6
+LABELS = {
+    "fvu": "Fraction of variance unexplained",
+    "squared_error": "Squared error per sample (squared units of X)",
+}
+
+
+class ReconstructionSparsityDisplay:
+    """Draw the reconstruction error against the mean number of active latents.
+
+    Each estimator has a curve, as `reconstruction_sparsity_curve` computes it, and a dot where it
+    works by its own account. The lower and the further left, the better.
+
+    Parameters
+    ----------
+    n_active : list of ndarray
+        Mean number of active latents per sample, one array for each curve.
+
+    error : list of ndarray
+        The errors there.
+
+    operating_points : list of (tuple of two floats, or None)
+        Mean number of active latents and error that each estimator chooses itself.
+
+    names : list of str
+        Names of the curves.
+
+    metric : {"fvu", "squared_error"}, default="fvu"
+        What the error is.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes.
+
+    figure_ : matplotlib.figure.Figure
+        The figure.
+
+    lines_ : list of matplotlib.lines.Line2D
+        The curves.
+
+    points_ : list of (matplotlib.lines.Line2D or None)
+        The dots.
+
+    See Also
+    --------
+    reconstruction_sparsity_curve : The numbers of one curve.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from skvaeense.inspection import ReconstructionSparsityDisplay
+    >>> X = load_iris().data
+    >>> display = ReconstructionSparsityDisplay.from_estimators([PCA(2).fit(X)], X)
+    >>> display.names, display.n_active[0]
+    (['PCA'], array([0., 1., 2.]))
+    """
+
+    def __init__(self, *, n_active, error, operating_points, names, metric="fvu"):
+        self.n_active = n_active
+        self.error = error
+        self.operating_points = operating_points
+        self.names = names
+        self.metric = metric
+
+    @classmethod
+    def from_estimators(
+        cls, estimators, X, *, names=None, metric="fvu", n_levels=30, ax=None, line_kw=None
+    ):
+        """Draw the curves of fitted estimators.
+
+        Parameters
+        ----------
+        estimators : list of estimators, or dict of them by name
+            Autoencoders of this library, PCA, or other estimators with `transform`,
+            `inverse_transform` and `components_`.
+
+        X : array-like of shape (n_samples, n_features)
+            Samples; new ones are the fairer test.
+
+        names : list of str or None, default=None
+            Names of the curves; None: the names of the classes, or the keys of a dict.
+
+        metric : {"fvu", "squared_error"}, default="fvu"
+            The fraction of variance unexplained, or the squared error per sample.
+
+        n_levels : int, default=30
+            Number of points of a curve at most.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        line_kw : dict or None, default=None
+            Keywords of all lines.
+
+        Returns
+        -------
+        ReconstructionSparsityDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If there is no estimator, or `names` has another length.
+        """
+        if hasattr(estimators, "items"):
+            names = list(estimators) if names is None else list(names)
+            estimators = list(estimators.values())
+        elif names is None:
+            names = [name_of(estimator) for estimator in estimators]
+        if not estimators or len(names) != len(estimators):
+            raise ValueError(
+                f"Give at least one estimator and one name for each; got {len(estimators)} "
+                f"estimators and {len(names)} names."
+            )
+        curves = [
+            reconstruction_sparsity_curve(estimator, X, metric=metric, n_levels=n_levels)
+            for estimator in estimators
+        ]
+        n_active, error, operating_points = (list(part) for part in zip(*curves, strict=True))
+        display = cls(
+            n_active=n_active,
+            error=error,
+            operating_points=operating_points,
+            names=list(names),
+            metric=metric,
+        )
+        return display.plot(ax, line_kw=line_kw)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, *, name=None, metric="fvu", n_levels=30, ax=None, line_kw=None
+    ):
+        """Draw the curve of one fitted estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            As for `from_estimators`.
+
+        X : array-like of shape (n_samples, n_features)
+            Samples; new ones are the fairer test.
+
+        name : str or None, default=None
+            Name of the curve; None: the name of the class.
+
+        metric : {"fvu", "squared_error"}, default="fvu"
+            The fraction of variance unexplained, or the squared error per sample.
+
+        n_levels : int, default=30
+            Number of points of the curve at most.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        line_kw : dict or None, default=None
+            Keywords of the line.
+
+        Returns
+        -------
+        ReconstructionSparsityDisplay
+            The display.
+        """
+        return cls.from_estimators(
+            [estimator],
+            X,
+            names=None if name is None else [name],
+            metric=metric,
+            n_levels=n_levels,
+            ax=ax,
+            line_kw=line_kw,
+        )
+
+    @classmethod
+    def from_curve(
+        cls,
+        n_active,
+        error,
+        *,
+        operating_point=None,
+        name="",
+        metric="fvu",
+        ax=None,
+        line_kw=None,
+    ):
+        """Draw one curve that is known already.
+
+        Parameters
+        ----------
+        n_active : array-like of shape (n_points,)
+            Mean number of active latents per sample.
+
+        error : array-like of shape (n_points,)
+            The error there.
+
+        operating_point : tuple of two floats, or None, default=None
+            Mean number of active latents and error that the estimator chooses itself.
+
+        name : str, default=""
+            Name of the curve.
+
+        metric : {"fvu", "squared_error"}, default="fvu"
+            What the error is.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        line_kw : dict or None, default=None
+            Keywords of the line.
+
+        Returns
+        -------
+        ReconstructionSparsityDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If the arrays are not 1-d and of one length, or `metric` is not valid.
+        """
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
+        n_active, error = np.asarray(n_active, dtype=float), np.asarray(error, dtype=float)
+        if n_active.ndim != 1 or n_active.shape != error.shape:
+            raise ValueError(
+                "n_active and error must be 1-d and of one length, got shapes "
+                f"{n_active.shape} and {error.shape}."
+            )
+        display = cls(
+            n_active=[n_active],
+            error=[error],
+            operating_points=[operating_point],
+            names=[name],
+            metric=metric,
+        )
+        return display.plot(ax, line_kw=line_kw)
+
+    def plot(self, ax=None, *, line_kw=None):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        line_kw : dict or None, default=None
+            Keywords of all lines.
+
+        Returns
+        -------
+        ReconstructionSparsityDisplay
+            The display.
+        """
+        self.ax_ = require_axes(ax, (6.4, 4.8))
+        self.figure_ = self.ax_.get_figure()
+        self.lines_, self.points_ = [], []
+        # Curves of one picture after another on the same axes go on with the colours.
+        n_before = sum(1 for line in self.ax_.get_lines() if line.get_label()[:1] != "_")
+        for i, (n_active, error) in enumerate(zip(self.n_active, self.error, strict=True)):
+            keywords = {**series_style(n_before + i), "linewidth": 1.8, "label": self.names[i]}
+            (line,) = self.ax_.plot(n_active, error, **style(keywords, line_kw))
+            self.lines_.append(line)
+            self.points_.append(self._draw_point(self.operating_points[i], line.get_color()))
+        self.ax_.set_yscale("log")
+        self.ax_.set_xlabel("Mean active latents per sample")
+        self.ax_.set_ylabel(LABELS[self.metric])
+        dots = " (dots: the estimators' own choice)" if any(self.operating_points) else ""
+        self.ax_.set_title(f"Error against sparsity{dots}")
+        self.ax_.grid(alpha=0.3)
+        self._focus()
+        if any(self.names):
+            legend_beside(self.ax_, len(self.ax_.get_legend_handles_labels()[0]))
+        return self
+
+    def _draw_point(self, point, color):
+        if point is None:
+            return None
+        (artist,) = self.ax_.plot(
+            *point, "o", color=color, markersize=9, markeredgecolor="black", label="_"
+        )
+        return artist
+
+    def _focus(self):
+        """Leave out errors that are nothing but rounding, which a logarithmic axis would show."""
+        positive = np.concatenate([error[error > 0] for error in self.error])
+        if len(positive) and positive.min() < ROUNDING * positive.max():
+            kept = positive[positive > ROUNDING * positive.max()]
+            self.ax_.set_ylim(0.5 * kept.min(), 2 * kept.max())

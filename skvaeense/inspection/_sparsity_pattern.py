@@ -1,0 +1,246 @@
+"""Which latents are active in which samples."""
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+
+from skvaeense.inspection._estimators import active_mask
+from skvaeense.inspection._groups import group_by_label, thin
+from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+
+
+class SparsityPatternDisplay:
+    """Draw which latents are active in which samples.
+
+    Each row is a sample and each column a latent. Samples are grouped by label. Latents stand in
+    the order of the group that uses them most, and in a group the most used comes first, so that
+    latents of one group are blocks on the diagonal, and latents of all groups are vertical bars.
+
+    Parameters
+    ----------
+    pattern : ndarray of bool, shape (n_rows, n_columns)
+        The picture: True where the latent of the column is active in the sample of the row.
+
+    rows : ndarray of int, shape (n_rows,)
+        The sample that each row shows.
+
+    latents : ndarray of int, shape (n_columns,)
+        The latent that each column shows.
+
+    group_sizes : list of int
+        Number of rows of each group, from the top.
+
+    group_names : list of str
+        Their labels; empty strings where there are none.
+
+    n_samples : int
+        Number of samples, shown or not.
+
+    n_components : int
+        Number of latents, shown or not.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes.
+
+    figure_ : matplotlib.figure.Figure
+        The figure.
+
+    image_ : matplotlib.image.AxesImage
+        The picture.
+
+    boundaries_ : list of matplotlib.lines.Line2D
+        The lines between groups.
+
+    See Also
+    --------
+    ActiveDimensionDisplay : How many latents are active.
+
+    Examples
+    --------
+    >>> from skvaeense.inspection import SparsityPatternDisplay
+    >>> codes = [[0.0, 2.0, 0.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]]
+    >>> display = SparsityPatternDisplay.from_codes(codes, ["a", "a", "b"])
+    >>> display.latents, display.group_names
+    (array([1, 0]), ['a', 'b'])
+    """
+
+    def __init__(
+        self, pattern, *, rows, latents, group_sizes, group_names, n_samples, n_components
+    ):
+        self.pattern = pattern
+        self.rows = rows
+        self.latents = latents
+        self.group_sizes = group_sizes
+        self.group_names = group_names
+        self.n_samples = n_samples
+        self.n_components = n_components
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, y=None, *, max_samples=400, unused=False, ax=None, im_kw=None
+    ):
+        """Draw the active latents of samples.
+
+        Parameters
+        ----------
+        estimator : estimator
+            With `active_dimensions`, or with a `transform` whose codes are 0 where a latent is not
+            active. It may be the last step of a Pipeline.
+
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels.
+
+        max_samples : int, default=400
+            Rows of the picture at most. Of more samples, each group is thinned out alike.
+
+        unused : bool, default=False
+            Whether latents that are active in no sample are shown, on the right.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        im_kw : dict or None, default=None
+            Keywords of the picture.
+
+        Returns
+        -------
+        SparsityPatternDisplay
+            The display.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has neither method.
+        """
+        return cls.from_codes(
+            active_mask(estimator, X),
+            y,
+            max_samples=max_samples,
+            unused=unused,
+            ax=ax,
+            im_kw=im_kw,
+        )
+
+    @classmethod
+    def from_codes(cls, codes, y=None, *, max_samples=400, unused=False, ax=None, im_kw=None):
+        """Draw the non-zero entries of codes.
+
+        Parameters
+        ----------
+        codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+            Codes, or a boolean mask. Exact non-zeros are active.
+
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels.
+
+        max_samples : int, default=400
+            Rows of the picture at most. Of more samples, each group is thinned out alike.
+
+        unused : bool, default=False
+            Whether latents that are active in no sample are shown, on the right.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        im_kw : dict or None, default=None
+            Keywords of the picture.
+
+        Returns
+        -------
+        SparsityPatternDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If no latent is active anywhere and `unused` is False, or `max_samples` is not positive.
+        """
+        if max_samples < 1:
+            raise ValueError(f"max_samples must be at least 1, got {max_samples!r}.")
+        codes = sparse.csr_array(check_array(codes, accept_sparse="csr", dtype=None) != 0)
+        n_samples, n_components = codes.shape
+        groups = group_by_label(y, n_samples)
+        use = np.vstack([codes[group.rows].mean(axis=0) for group in groups])
+        latents = _order_latents(use)
+        if not unused:
+            latents = latents[use[:, latents].any(axis=0)]
+        if not len(latents):
+            raise ValueError("No latent is active in any sample; set unused=True to see that.")
+        patterns, rows = [], []
+        for group in groups:
+            shown = thin(group.rows, max(1, max_samples * len(group.rows) // n_samples))
+            pattern = codes[shown].toarray()[:, latents]
+            order = np.lexsort(~pattern.T[::-1])
+            patterns.append(pattern[order])
+            rows.append(shown[order])
+        display = cls(
+            np.concatenate(patterns),
+            rows=np.concatenate(rows),
+            latents=latents,
+            group_sizes=[len(pattern) for pattern in patterns],
+            group_names=[group.name for group in groups],
+            n_samples=n_samples,
+            n_components=n_components,
+        )
+        return display.plot(ax, im_kw=im_kw)
+
+    def plot(self, ax=None, *, im_kw=None):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        im_kw : dict or None, default=None
+            Keywords of the picture.
+
+        Returns
+        -------
+        SparsityPatternDisplay
+            The display.
+        """
+        self.ax_ = require_axes(ax, (6.4, 5.6))
+        self.figure_ = self.ax_.get_figure()
+        from matplotlib.colors import ListedColormap
+
+        keywords = {
+            "cmap": ListedColormap(["white", BLUE]),
+            "vmin": 0,
+            "vmax": 1,
+            "aspect": "auto",
+            "interpolation": "nearest",
+        }
+        self.image_ = self.ax_.imshow(self.pattern, **style(keywords, im_kw))
+        ends = np.cumsum(self.group_sizes)
+        self.boundaries_ = [
+            self.ax_.axhline(end - 0.5, color=RED, linewidth=1) for end in ends[:-1]
+        ]
+        if any(self.group_names):
+            self.ax_.set_yticks(ends - np.array(self.group_sizes) / 2 - 0.5, self.group_names)
+            self.ax_.tick_params(axis="y", length=0)
+            self.ax_.set_ylabel(f"Samples by label ({self._share(self.rows, self.n_samples)})")
+        else:
+            self.ax_.set_yticks([])
+            self.ax_.set_ylabel(f"Samples ({self._share(self.rows, self.n_samples)})")
+        self.ax_.set_xlabel(
+            f"Latents by group and use ({self._share(self.latents, self.n_components)})"
+            if len(self.group_sizes) > 1
+            else f"Latents by use ({self._share(self.latents, self.n_components)})"
+        )
+        self.ax_.set_title("Active latents")
+        return self
+
+    def _share(self, shown, n):
+        return f"{n}" if len(shown) == n else f"{len(shown)} of {n}"
+
+
+def _order_latents(use):
+    """Return latents by the group that uses them most, and by their use there; unused ones last."""
+    home = np.where(use.any(axis=0), use.argmax(axis=0), len(use))
+    return np.lexsort((-use.max(axis=0), home))
