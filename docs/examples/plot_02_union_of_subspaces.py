@@ -13,15 +13,15 @@ from skvaeense.datasets import make_linear_subspaces
 from skvaeense.inspection import ActiveDimensionDisplay, SparsityPatternDisplay
 
 X, subspace, dimension = make_linear_subspaces(
-    4000, dims=(2, 4, 6), n_features=20, orthogonal=True, random_state=0
+    3000, dims=(2, 4, 6), n_features=20, random_state=0
 )
-train, test, label = X[:3500], X[3500:], [f"dimension {r}" for r in dimension[3500:]]
+train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[2500:]]
 
 # %%
 # The two differ in one parameter. Neither is told how many subspaces there are, nor which sample lies on
 # which.
-gated = VAEenseTransformer(20, n_init=2, random_state=0).fit(train)
-vae = VAEenseTransformer(20, gated=False, n_init=2, random_state=0).fit(train)
+gated = VAEenseTransformer(n_init=2, random_state=0).fit(train)
+vae = VAEenseTransformer(gated=False, n_init=1, random_state=0).fit(train)
 
 # %%
 # Rows are samples that were not used in training, columns are latents. With the gate, each subspace has

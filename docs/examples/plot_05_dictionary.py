@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import fvu, l0, mean_max_cosine_similarity
-from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
+from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
 X, _, _, atoms = make_sparse_dictionary(
     6000,
@@ -31,9 +31,7 @@ models = [
     SparseAutoencoder(60, penalty=penalty, target_l0=target, random_state=0).fit(train)
     for penalty, target in (
         (L1(), 3),
-        (Log(), 3),
         (JumpReLU(), 3),
-        (Gated(), 3),
         (TopK(3), None),
         (BatchTopK(3), None),
     )

@@ -19,7 +19,7 @@ sparse = SparseAutoencoder(40, penalty=BatchTopK(8), random_state=0).fit(X)
 
 # %%
 # Strokes, and pieces of strokes:
-display = LatentDisplay.from_estimator(sparse, X, image_shape=(8, 8))
+display = LatentDisplay.from_estimator(sparse, image_shape=(8, 8), X=X)
 
 # %%
 # Digits share strokes, but each has its favourites.

@@ -6,12 +6,12 @@ Coming from PCA: scores in the same nats
 two be compared?
 """
 
-import numpy as np
 from matplotlib import pyplot as plt
 from sklearn.decomposition import PCA
 
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_ppca
+from skvaeense.inspection import ReconstructionSparsityDisplay
 
 # %%
 # Where PCA is right
@@ -47,9 +47,7 @@ ax.spines[["top", "right"]].set_visible(False)
 # at equal numbers per sample instead of scores.
 X, _, _ = make_linear_subspaces(4000, dims=(3, 3, 3), n_features=20, random_state=0)
 train, test = X[:3500], X[3500:]
-vaeense = VAEenseTransformer(18, n_init=2, random_state=0).fit(train)
+vaeense = VAEenseTransformer(18, n_init=1, random_state=0).fit(train)
 pca = PCA().fit(train)
-
-from skvaeense.inspection import ReconstructionSparsityDisplay
 
 display = ReconstructionSparsityDisplay.from_estimators([vaeense, pca], test)

@@ -6,9 +6,7 @@ Attributes have the names of scikit-dimension: ``dimension_`` for the whole set,
 sample. New is `predict`, for samples that were not in the set.
 """
 
-from sklearn.datasets import make_s_curve
-
-from skvaeense import IntrinsicDimensionEstimator
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces
 from skvaeense.inspection import ActiveDimensionDisplay, DimensionScaleDisplay
 
@@ -19,7 +17,8 @@ from skvaeense.inspection import ActiveDimensionDisplay, DimensionScaleDisplay
 # As ``skdim.id.lPCA().fit(X).dimension_``:
 X, _, dimension = make_affine_subspaces(2500, dims=(1, 3, 5), n_features=15, random_state=0)
 train, test = X[:2000], X[2000:]
-estimator = IntrinsicDimensionEstimator(random_state=0).fit(train)
+autoencoder = VAEenseTransformer(n_init=2, random_state=0)
+estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(train)
 print(f"{estimator.dimension_:.2f} ± {estimator.dimension_std_:.2f}")
 
 # %%
@@ -37,6 +36,10 @@ display = ActiveDimensionDisplay.from_dimensions(estimator.dimension_pw_, dimens
 # standard error for each:
 new, std = estimator.predict(test, return_std=True)
 print(f"right for {(new == dimension[2000:]).mean():.1%} of {len(test)} new samples")
+
+# %%
+# Where neighbours answer, one can see how the answer depends on how far one looks: it should be level.
+display = DimensionScaleDisplay.from_estimator(estimator, test, dimension[2000:])
 
 # %%
 # The table of all names is in :ref:`coming_from_skdim`.

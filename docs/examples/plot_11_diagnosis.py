@@ -2,8 +2,8 @@
 Finding out why a fit is bad
 ============================
 
-Training can fail, and then says so. Here it fails on purpose: it is much too short. What do the warning and
-the curves say, and what does a good fit look like?
+Here training fails on purpose, in two ways. What do warnings and curves say, and what does a good fit look
+like?
 """
 
 import warnings
@@ -20,19 +20,33 @@ X, subspace, dimension = make_linear_subspaces(
 train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[2500:]]
 
 # %%
-# Too short
-# ---------
+# Collapse
+# --------
+#
+# The noise variance that training starts from is far too high, and training is not long enough to bring it
+# down. There is a warning.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
-    short = VAEenseTransformer(12, n_init=2, max_iter=5, random_state=0).fit(train)
+    collapsed = VAEenseTransformer(
+        12, noise_variance=100.0, n_init=2, max_iter=30, random_state=0
+    ).fit(train)
 print(caught[0].message)
 
 # %%
-# The loss still falls where training ends, and so does the noise variance, which should settle.
+# The curves agree: the divergence, which is what the codes cost, stays at 0. There are no codes.
+display = LossCurveDisplay.from_estimator(collapsed)
+
+# %%
+# Too short
+# ---------
+#
+# Ten epochs are too few as well, but this raises no warning: the signs of failure are not proof. The curve
+# tells, as it still falls steeply where training ends.
+short = VAEenseTransformer(12, n_init=2, max_iter=10, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
 # %%
-# So counts mean nothing yet.
+# So the counts are wrong.
 display = ActiveDimensionDisplay.from_estimator(short, test, label)
 
 # %%
