@@ -1,6 +1,6 @@
 """How long a newcomer's first steps take: a clone, the demo, and a plot of a table of one's own.
 
-    python benchmarks/first_steps.py [--source REPOSITORY] [--note TEXT] [--python PYTHON]
+    python benchmarks/first_steps.py [--source REPOSITORY] [--note TEXT]
 
 Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, and
 writes results/first_steps.json: the seconds that each took, by the clock on the wall, and what
@@ -16,22 +16,32 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-PYTHON = ".venv/bin/python"
-# step: the command, run in the clone. The second is a part of `make demo`, timed by itself.
-STEPS = {
-    "Build the environment": "make {stamp}",
-    "Run the demo in it": "make demo",
-    "Fit your table, and draw": f"{PYTHON} docs/examples/plot_01_own_table.py",
-}
-STAMP = ".venv/.stamp-demo"
+PYTHON, PROGRAM = ".venv/bin/python", "docs/examples/plot_01_own_table.py"
+
+
+class Step(NamedTuple):
+    """A command of the guide, and what is run for it in the clone."""
+
+    name: str
+    command: str
+    run: str
+
+
+# Building the environment is the first thing that `make demo` does.
+STEPS = (
+    Step("Build the environment", "make demo", "make .venv/.stamp-demo"),
+    Step("Fit the digits, print and draw", "make demo", "make demo"),
+    Step("Fit the table, and draw", f"{PYTHON} my_table.py", f"{PYTHON} {PROGRAM}"),
+)
 
 
 def seconds(command, folder, environment):
     """Return how long a command takes; one that fails raises."""
     begin = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=environment, check=True)
+    subprocess.run(command.split(), cwd=folder, env=environment, check=True)
     return time.perf_counter() - begin
 
 
@@ -47,7 +57,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", default=str(ROOT))
     parser.add_argument("--note", default="")
-    parser.add_argument("--python", default="python3")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     # No window is opened for the plot.
@@ -55,16 +64,10 @@ def main():
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "skvaeense"
-        command = ["git", "clone", "--quiet", arguments.source, str(clone)]
-        took = seconds(command, folder, environment)
-        steps = [{"step": "Clone", "command": "git clone", "seconds": took}]
-        for step, command in STEPS.items():
-            parts = command.format(stamp=STAMP).split()
-            if parts[0] == "make":
-                parts.append(f"PYTHON={arguments.python}")
-            took = seconds(parts, clone, environment)
-            shown = "make demo" if STAMP in parts else command
-            steps.append({"step": step, "command": shown, "seconds": took})
+        clone_command = f"git clone --quiet {arguments.source} {clone}"
+        took = {"Clone": ("git clone", seconds(clone_command, folder, environment))}
+        for step in STEPS:
+            took[step.name] = step.command, seconds(step.run, clone, environment)
         machine = {
             "cores": os.cpu_count(),
             "load at the start": round(load, 1),
@@ -72,6 +75,7 @@ def main():
             **versions(clone),
             "note": arguments.note,
         }
+    steps = [{"step": k, "command": c, "seconds": round(s, 1)} for k, (c, s) in took.items()]
     result = {"steps": steps, "machine": machine}
     (arguments.out / "first_steps.json").write_text(json.dumps(result, indent=1) + "\n")
 

@@ -2,35 +2,37 @@
 The dimensions of a table
 =========================
 
-A table has thirty columns. In how many directions do its rows really vary, and do the classes differ
-in that? This is the shortest way from a data frame to a picture of the answer.
+A table has thirty columns. In how many directions do its rows really vary, and do the classes
+differ in that? This is the shortest way from a data frame to a picture of the answer.
 """
 
-# sphinx_gallery_start_ignore
-# sphinx_gallery_end_ignore
+from matplotlib import pyplot as plt
 from sklearn.datasets import load_breast_cancer
-
-table = load_breast_cancer(as_frame=True)
-X, y = table.data, table.target.map({0: "malignant", 1: "benign"})
-
-# %%
-# ``X`` is a ``pandas.DataFrame``, and its columns have names. For a table of your own, replace the lines
-# above by ``X = pandas.read_csv(...)``, and leave ``y`` out, or name the column that holds the classes.
-X.iloc[:3, :4]
-
-# %%
-# Columns have different units here, so a ``StandardScaler`` comes first. The estimator has its defaults.
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.inspection import ActiveDimensionDisplay
 
-pipeline = make_pipeline(StandardScaler(), IntrinsicDimensionEstimator(random_state=0)).fit(X)
-display = ActiveDimensionDisplay.from_estimator(pipeline, X, y)
+table = load_breast_cancer(as_frame=True)
+X, y = table.data, table.target.map({0: "malignant", 1: "benign"})
 
 # %%
-# Of the thirty columns, which are means, errors and extremes of ten measurements, most say the same in
-# other words. Both classes have about the same dimension. It has a standard error too:
+# ``X`` is a ``pandas.DataFrame``, and its columns have names. For a table of your own, replace the
+# last two lines by ``X = pandas.read_csv(...)``. ``y`` has the class of each row; without it there
+# is one class.
+print(X.iloc[:3, :4])
+
+# %%
+# Columns have different units here, so a ``StandardScaler`` comes first. The estimator has its
+# defaults.
+pipeline = make_pipeline(StandardScaler(), IntrinsicDimensionEstimator(random_state=0)).fit(X)
+ActiveDimensionDisplay.from_estimator(pipeline, X, y)
+plt.show()
+
+# %%
+# Of the thirty columns, which are means, errors and extremes of ten measurements, most say the
+# same in other words. Both classes have about the same dimension. The mean of all rows has a
+# standard error too:
 estimator = pipeline[-1]
 print(f"{estimator.dimension_:.1f} ± {estimator.dimension_std_:.1f}")

@@ -2,8 +2,8 @@
 The dimension of each sample
 ============================
 
-A solid ball, a rolled-up sheet and a spiral thread share one space. What is the dimension at each sample,
-also at samples that were not there in training?
+A solid ball, a rolled-up sheet and a spiral thread share one space. What is the dimension at each
+sample, also at samples that were not there in training?
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ order = rng.permutation(len(X))
 X, label = X[order], label[order]
 
 # %%
-# The estimator is not told what is what. Its autoencoder has hidden layers in the decoder too, because sheet
-# and thread are curved, and one start.
+# The estimator is not told what is what. Its autoencoder has hidden layers in the decoder too,
+# because sheet and thread are curved, and one start.
 autoencoder = VAEenseTransformer(network="mlp", n_init=1, random_state=0)
 estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(X[:5000])
 dimension = estimator.predict(X[5000:])
@@ -39,7 +39,8 @@ dimension = estimator.predict(X[5000:])
 figure, ax = plt.subplots(figsize=(7, 5), subplot_kw={"projection": "3d"}, layout="constrained")
 dots = ax.scatter(*X[5000:].T, c=dimension, cmap="viridis", vmin=1, vmax=3, s=6)
 figure.colorbar(dots, label="dimension", shrink=0.6, ticks=(1, 2, 3))
-ax.view_init(elev=12, azim=-70)
+ax.view_init(elev=8, azim=-78)
+ax.set_aspect("equal")
 ax.set(xticks=(), yticks=(), zticks=())
 
 # %%
@@ -47,6 +48,6 @@ ax.set(xticks=(), yticks=(), zticks=())
 display = ActiveDimensionDisplay.from_estimator(estimator, X[5000:], label[5000:])
 
 # %%
-# The number of active latents alone could not tell this: the sheet and the thread are curved, and take as
-# many directions as the ball. So the estimator looks at the neighbours of a sample too: see
-# :doc:`/user_guide/dimension`.
+# The number of active latents alone could not tell this: the sheet and the thread are curved, and
+# take as many directions as the ball. So the estimator looks at the neighbours of a sample too:
+# see :doc:`/user_guide/dimension`.

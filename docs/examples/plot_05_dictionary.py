@@ -2,8 +2,8 @@
 Finding the atoms of a dictionary
 =================================
 
-Each sample is a sum of three out of sixty atoms. A sparse autoencoder is to find the atoms. All penalties
-aim at three active latents for each sample, so that they can be compared.
+Each sample is a sum of three out of sixty atoms. A sparse autoencoder is to find the atoms. All
+penalties aim at three active latents for each sample, so that they can be compared.
 """
 
 from matplotlib import pyplot as plt
@@ -25,10 +25,12 @@ X, _, _, atoms = make_sparse_dictionary(
 train, test = X[:5000], X[5000:]
 
 # %%
-# A penalty with a price takes `target_l0`, the wanted mean number of active latents. The others have it as
-# their own parameter.
+# A penalty with a price takes `target_l0`, the wanted mean number of active latents. The others
+# have it as their own parameter.
 models = [
-    SparseAutoencoder(60, penalty=penalty, target_l0=target, random_state=0).fit(train)
+    SparseAutoencoder(60, penalty=penalty, target_l0=target, max_iter=120, random_state=0).fit(
+        train
+    )
     for penalty, target in (
         (L1(), 3),
         (JumpReLU(), 3),
@@ -38,8 +40,8 @@ models = [
 ]
 
 # %%
-# For each true atom, the cosine with the learned one most like it: 1 if it was found. Below, what is left
-# unexplained of new samples. L1 pays for its simplicity with codes that are too small.
+# For each true atom, the cosine with the learned one most like it: 1 if it was found. Below, what
+# is left unexplained of new samples. L1 pays for its simplicity with codes that are too small.
 names = [type(model.penalty).__name__ for model in models]
 codes = [model.transform(test) for model in models]
 found = [mean_max_cosine_similarity(atoms, model.components_, signed=True) for model in models]
@@ -55,5 +57,5 @@ for ax in (top, bottom):
     ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# One data set and one seed order nothing. The user guide has the table over five seeds, on a larger
-# dictionary: :doc:`/user_guide/sparse_autoencoders`.
+# One data set and one seed order nothing. The user guide has the table over five seeds, on a
+# larger dictionary: :doc:`/user_guide/sparse_autoencoders`.

@@ -2,8 +2,8 @@
 Codes in a pipeline and a grid search
 =====================================
 
-The estimators are scikit-learn's in every respect, so codes feed a classifier, and a grid search chooses
-the parameters of both.
+The estimators are scikit-learn's in every respect, so codes feed a classifier, and a grid search
+chooses the parameters of both.
 """
 
 from sklearn.datasets import load_digits

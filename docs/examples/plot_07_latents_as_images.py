@@ -2,8 +2,8 @@
 Latents as images
 =================
 
-A linear decoder writes each digit as a sum of images, one for each active latent. What do these images
-look like, and which of them does a digit use?
+A linear decoder writes each digit as a sum of images, one for each active latent. What do these
+images look like, and which of them does a digit use?
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ order = np.argsort(-code)[: np.count_nonzero(code)]
 origin = sparse.inverse_transform(np.zeros((1, 40)))[0]
 images = [
     ("origin", origin),
-    *((f"{code[j]:.2f} × latent {j}", code[j] * sparse.components_[j]) for j in order),
+    *((f"{code[j]:.2f} of latent {j}", code[j] * sparse.components_[j]) for j in order),
     ("sum", sparse.inverse_transform(code[None])[0]),
     ("digit", X[0]),
 ]

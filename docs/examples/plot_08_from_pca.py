@@ -2,8 +2,8 @@
 Coming from PCA: scores in the same nats
 ========================================
 
-``PCA.score`` is a log-density in nats per sample. The transformer's score has the same unit. When may the
-two be compared?
+``PCA.score`` is a log-density in nats per sample. The transformer's score has the same unit. When
+may the two be compared?
 """
 
 from matplotlib import pyplot as plt
@@ -17,13 +17,13 @@ from skvaeense.inspection import ReconstructionSparsityDisplay
 # Where PCA is right
 # ------------------
 #
-# This data is drawn from the model of probabilistic PCA, so no normalised model has a better score than
-# the true one, of which ``PCA`` has learned the parameters.
+# This data is drawn from the model of probabilistic PCA, so no normalised model has a better
+# score than the true one, of which ``PCA`` has learned the parameters.
 X = make_ppca(4000, n_components=5, n_features=20, random_state=0)[0]
 train, test = X[:3500], X[3500:]
 pca = PCA(5).fit(train)
-ungated = VAEenseTransformer(5, gated=False, n_init=1, random_state=0).fit(train)
-gated = VAEenseTransformer(5, n_init=1, random_state=0).fit(train)
+ungated = VAEenseTransformer(5, gated=False, n_init=1, max_iter=80, random_state=0).fit(train)
+gated = VAEenseTransformer(5, n_init=1, max_iter=80, random_state=0).fit(train)
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 colours = {"gated=False": "#0072B2", "gated=True": "#D55E00"}
@@ -36,15 +36,15 @@ ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# Without the gate the score is a lower bound on PCA's scale. With it, how far latents open is chosen with
-# the sample in view, and not charged for, so the score is no bound of a normalised density. See
-# :ref:`score`.
+# Without the gate the score is a lower bound on PCA's scale. With it, how far latents open is
+# chosen with the sample in view, and not charged for, so the score is no bound of a normalised
+# density. See :ref:`score`.
 #
 # Where PCA is not
 # ----------------
 #
-# On a union of subspaces PCA needs the components of all of them for every sample. Compare reconstructions
-# at equal numbers per sample instead of scores.
+# On a union of subspaces PCA needs the components of all of them for every sample. Compare
+# reconstructions at equal numbers per sample instead of scores.
 X, _, _ = make_linear_subspaces(4000, dims=(3, 3, 3), n_features=20, random_state=0)
 train, test = X[:3500], X[3500:]
 vaeense = VAEenseTransformer(18, n_init=1, random_state=0).fit(train)

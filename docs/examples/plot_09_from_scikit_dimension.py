@@ -2,8 +2,8 @@
 Coming from scikit-dimension
 ============================
 
-Attributes have the names of scikit-dimension: ``dimension_`` for the whole set, ``dimension_pw_`` for each
-sample. New is `predict`, for samples that were not in the set.
+Attributes have the names of scikit-dimension: ``dimension_`` for the whole set, ``dimension_pw_``
+for each sample. New is `predict`, for samples that were not in the set.
 """
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
@@ -32,13 +32,14 @@ display = ActiveDimensionDisplay.from_dimensions(estimator.dimension_pw_, dimens
 # Samples that were not there
 # ---------------------------
 #
-# In scikit-dimension ``transform`` ignores its argument. Here there is an answer for new samples, with a
-# standard error for each:
+# In scikit-dimension ``transform`` ignores its argument. Here there is an answer for new samples,
+# with a standard error for each:
 new, std = estimator.predict(test, return_std=True)
 print(f"right for {(new == dimension[2000:]).mean():.1%} of {len(test)} new samples")
 
 # %%
-# Where neighbours answer, one can see how the answer depends on how far one looks: it should be level.
+# Where neighbours answer, one can see how the answer depends on how far one looks: it should be
+# level.
 display = DimensionScaleDisplay.from_estimator(estimator, test, dimension[2000:])
 
 # %%

@@ -2,8 +2,8 @@
 Finding out why a fit is bad
 ============================
 
-Here training fails on purpose, in two ways. What do warnings and curves say, and what does a good fit look
-like?
+Here training fails on purpose, in two ways. What do warnings and curves say, and what does a good
+fit look like?
 """
 
 import warnings
@@ -23,8 +23,8 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 # Collapse
 # --------
 #
-# The noise variance that training starts from is far too high, and training is not long enough to bring it
-# down. There is a warning.
+# The noise variance that training starts from is far too high, and training is not long enough to
+# bring it down. There is a warning.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
     collapsed = VAEenseTransformer(
@@ -40,8 +40,8 @@ display = LossCurveDisplay.from_estimator(collapsed)
 # Too short
 # ---------
 #
-# Ten epochs are too few as well, but this raises no warning: the signs of failure are not proof. The curve
-# tells, as it still falls steeply where training ends.
+# Ten epochs are too few as well, but this raises no warning: the signs of failure are not proof.
+# The curve tells, as it still falls steeply where training ends.
 short = VAEenseTransformer(12, n_init=2, max_iter=10, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
@@ -53,8 +53,8 @@ display = ActiveDimensionDisplay.from_estimator(short, test, label)
 # Long enough
 # -----------
 #
-# The default number of steps. There is no warning, the curves are flat at the end, and the counts are the
-# dimensions.
+# The default number of steps. There is no warning, the curves are flat at the end, and the counts
+# are the dimensions.
 good = VAEenseTransformer(12, n_init=2, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)
 
