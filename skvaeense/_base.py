@@ -11,11 +11,14 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skvaeense import _evaluation
 from skvaeense._evaluation import ModuleEvaluation
 from skvaeense._fitting import FLOATS, AutoencoderFit
+from skvaeense.utils._callbacks import map_chunks
+from skvaeense.utils._repr import DocLinkMixin
 
 
 class BaseAutoencoder(
     AutoencoderFit,
     ModuleEvaluation,
+    DocLinkMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
@@ -90,12 +93,13 @@ class BaseAutoencoder(
             )
         module = self._module_for(codes.dtype)
         device = next(module.parameters()).device
-        decoded, n_rows = [], _evaluation.CODE_ROWS
+
+        def decode(rows):
+            rows = rows.toarray() if hasattr(rows, "toarray") else rows
+            return module.decode(torch.tensor(rows, device=device)).cpu().numpy()
+
         with torch.no_grad():
-            for start in range(0, codes.shape[0], n_rows):
-                rows = codes[start : start + n_rows]
-                rows = rows.toarray() if hasattr(rows, "toarray") else rows
-                decoded.append(module.decode(torch.tensor(rows, device=device)).cpu().numpy())
+            decoded = map_chunks(self, decode, codes, _evaluation.CODE_ROWS)
         reconstruction = np.concatenate(decoded) * self.scale_ + self.mean_
         return reconstruction.astype(codes.dtype, copy=False)
 

@@ -9,12 +9,15 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d,
 
 from skvaeense._fitting import FLOATS, all_or_nothing
 from skvaeense.utils._callbacks import with_callbacks
+from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._validation import StrOptions, fit_context
 
 AGGREGATES = {"mean": np.mean, "median": np.median}
 
 
-class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+class BaseDimensionEstimator(
+    DocLinkMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC
+):
     """Estimate the dimension of each sample, seen or unseen.
 
     A subclass has a parameter `aggregate`, and says what it learns, how the dimension of a sample

@@ -13,7 +13,7 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._fitting import FLOATS
 from skvaeense._geometry import LEAST_NOISE, SCALES, Dictionary, LocalGeometry
 from skvaeense._vaeense import VAEenseTransformer
-from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part
+from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._validation import HasMethods, Interval, StrOptions
 
 # Training samples among which neighbours are looked for.
@@ -310,20 +310,21 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
                 "There are no distances to neighbours to look at. Fit with another method than "
                 f'"count", an autoencoder that can decode, and at least {SCALES[0] + 2} samples.'
             )
-        dimensions = []
-        for start in range(0, len(X), CHUNK):
-            rows = X[start : start + CHUNK].astype(np.float64)
+
+        def measure(rows):
+            rows = rows.astype(np.float64)
             active, _, points = self._denoise(rows)
             points, active = (points, active) if self._trusted_ else (rows, None)
-            n_neighbors, part = self._geometry_.over_scales(points, active)
-            dimensions.append(part)
-        return n_neighbors, np.concatenate(dimensions)
+            return self._geometry_.over_scales(points, active)
+
+        n_neighbors, dimensions = zip(*map_chunks(self, measure, X, CHUNK), strict=True)
+        return n_neighbors[0], np.concatenate(dimensions)
 
     def _local_dimension(self, X):
         return self._local_dimension_and_std(X)[0]
 
     def _local_dimension_and_std(self, X):
-        parts = [self._estimate(X[i : i + CHUNK]) for i in range(0, len(X), CHUNK)]
+        parts = map_chunks(self, self._estimate, X, CHUNK)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def _estimate(self, X):

@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense.inspection._estimators import active_mask, last_step, require
 from skvaeense.inspection._groups import group_by_label
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+from skvaeense.utils._repr import ReprMixin
 
 # Whole numbers have a bar each up to this range; else there are so many bars.
 MAX_BARS = 60
@@ -15,7 +16,7 @@ N_BARS = 40
 HEIGHT = 0.85
 
 
-class ActiveDimensionDisplay:
+class ActiveDimensionDisplay(ReprMixin):
     """Draw how the dimension of samples is distributed in each class.
 
     Each class has a row with a histogram, and a mark at its mean. The bars of a row are shares of
@@ -223,6 +224,8 @@ class ActiveDimensionDisplay:
 def _edges(dimensions):
     """Return the edges of bars: one bar for each whole number, or else bars of one width."""
     low, high = dimensions.min(), dimensions.max()
+    if low == high:
+        return np.array([low - 0.5, low + 0.5])
     if (dimensions == np.round(dimensions)).all() and high - low <= MAX_BARS:
         return np.arange(low - 0.5, high + 1)
     return np.linspace(low, high, N_BARS + 1)

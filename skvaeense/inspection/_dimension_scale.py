@@ -7,12 +7,13 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense.inspection._estimators import last_step, require
 from skvaeense.inspection._groups import group_by_label
 from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
+from skvaeense.utils._repr import ReprMixin
 
 # Bands of more classes hide each other.
 MAX_BANDS = 4
 
 
-class DimensionScaleDisplay:
+class DimensionScaleDisplay(ReprMixin):
     """Draw the dimension of samples over the scale at which it is measured.
 
     The scale is the number of neighbours that distances are compared up to. Each class has a line

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import active_mask, last_step
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+from skvaeense.utils._repr import ReprMixin
 
 # Features beyond which bars have no names.
 MAX_NAMES = 30
@@ -15,7 +16,7 @@ MAX_NAMES = 30
 HEIGHT = 0.45
 
 
-class LatentDisplay:
+class LatentDisplay(ReprMixin):
     """Draw decoder columns, as images or as bars.
 
     A decoder column is what one unit of a latent adds to the reconstruction. Positive weights are

@@ -13,9 +13,10 @@ from skvaeense.inspection._plotting import (
     require_axes,
     style,
 )
+from skvaeense.utils._repr import ReprMixin
 
 
-class LossCurveDisplay:
+class LossCurveDisplay(ReprMixin):
     """Draw loss, its parts, and what weighs them, over the epochs of training.
 
     The upper panel has the loss: grey for the starts that were not kept, blue for the kept one. A

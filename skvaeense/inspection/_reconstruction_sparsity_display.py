@@ -5,6 +5,7 @@ import numpy as np
 from skvaeense.inspection._estimators import name_of
 from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
 from skvaeense.inspection._reconstruction_sparsity import METRICS, reconstruction_sparsity_curve
+from skvaeense.utils._repr import ReprMixin
 
 # Errors below this share of the largest are rounding.
 ROUNDING = 1e-6
@@ -14,7 +15,7 @@ LABELS = {
 }
 
 
-class ReconstructionSparsityDisplay:
+class ReconstructionSparsityDisplay(ReprMixin):
     """Draw the reconstruction error against the mean number of active latents.
 
     Each estimator has a curve, as `reconstruction_sparsity_curve` computes it, and a dot where it

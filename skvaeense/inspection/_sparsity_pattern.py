@@ -7,9 +7,10 @@ from sklearn.utils import check_array
 from skvaeense.inspection._estimators import active_mask
 from skvaeense.inspection._groups import group_by_label, thin
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+from skvaeense.utils._repr import ReprMixin
 
 
-class SparsityPatternDisplay:
+class SparsityPatternDisplay(ReprMixin):
     """Draw which latents are active in which samples.
 
     Each row is a sample and each column a latent. Samples are grouped by label. Latents stand in

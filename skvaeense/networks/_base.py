@@ -6,6 +6,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from skvaeense.utils._repr import DocLinkMixin
+
 
 class Autoencoder(nn.Module):
     """An encoder with one or more heads, and a decoder.
@@ -71,7 +73,7 @@ class Autoencoder(nn.Module):
         return torch.func.jacrev(self.decoder)(origin).norm(dim=0)
 
 
-class Network(BaseEstimator, ABC):
+class Network(DocLinkMixin, BaseEstimator, ABC):
     """Specify an encoder and a decoder without holding any weights.
 
     It derives from scikit-learn's BaseEstimator, so that it can be cloned, and so that a grid

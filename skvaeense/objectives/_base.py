@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import torch
 
+from skvaeense.utils._repr import ReprMixin
+
 
 class BatchLoss(NamedTuple):
     """The loss of one batch and its two parts, as tensors without dimensions.
@@ -33,7 +35,7 @@ class BatchLoss(NamedTuple):
     cost: torch.Tensor
 
 
-class Objective(ABC):
+class Objective(ReprMixin, ABC):
     """Turn a module and a batch into a loss.
 
     An objective may keep the state of its own schedule, such as the noise variance. `n_heads` is

@@ -1,11 +1,13 @@
 """The noise variance: annealed, then learned."""
 
+from skvaeense.utils._repr import ReprMixin
+
 # How far under the error the descent may go. Far under, every latent that explains anything opens,
 # for every sample; not under at all, isotropic data stays where all latents are half open.
 LEAST_SHARE = 0.3
 
 
-class NoiseVariance:
+class NoiseVariance(ReprMixin):
     """Hold the noise variance of a training run, and lower it while the run goes on.
 
     Given the rest, the best noise variance is the mean squared error per feature. Following it

@@ -2,6 +2,8 @@
 
 import torch
 
+from skvaeense.utils._repr import ReprMixin
+
 # How fast the logarithm of an adapted price follows the logarithm of (active / wanted) per step: at
 # first and at the end, when the learning rate falls, and the code answers less and less. At most
 # MOST_EXCESS of the latter counts at once.
@@ -10,7 +12,7 @@ LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
 
 
-class Price:
+class Price(ReprMixin):
     """Hold the factor alpha of a penalty, raise it from 0 at first, and adapt it if asked to.
 
     A target for the mean number of active latents makes the price follow, at every step after the

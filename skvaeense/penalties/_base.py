@@ -7,6 +7,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from skvaeense.utils._repr import DocLinkMixin
+
 
 class Coding(NamedTuple):
     """How some samples were coded.
@@ -41,7 +43,7 @@ class Coding(NamedTuple):
     unit: float
 
 
-class Penalty(BaseEstimator, ABC):
+class Penalty(DocLinkMixin, BaseEstimator, ABC):
     """Say how pre-activations become codes, and what codes cost.
 
     Derive from it and write `build` to add a penalty; write `cost` too if sparsity has a price.

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skvaeense.utils._repr import DocLinkMixin
+
 
 class Latents(NamedTuple):
     """What is known of some samples' latents.
@@ -40,7 +42,7 @@ class Latents(NamedTuple):
     noise_variance: float
 
 
-class ThresholdRule(BaseEstimator, ABC):
+class ThresholdRule(DocLinkMixin, BaseEstimator, ABC):
     """Say which latents are active for each sample, from that sample alone.
 
     A rule has no state of its own: its answer for a sample does not depend on the others.

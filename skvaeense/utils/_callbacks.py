@@ -1,8 +1,22 @@
 """The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
 
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+import copy
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-__all__ = ["CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
+from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
+
+__all__ = [
+    "CallbackSupportMixin",
+    "EpochReports",
+    "fit_part",
+    "map_chunks",
+    "show_progress",
+    "with_callbacks",
+]
+
+# The callbacks that `show_progress` has asked for.
+_observers = ContextVar("observers", default=())
 
 
 class EpochReports:
@@ -68,3 +82,110 @@ def fit_part(estimator, part, X):
         part.fit(X)
         step.call_on_fit_task_end(estimator=estimator)
     context.call_on_fit_task_end(estimator=estimator)
+
+
+@contextmanager
+def show_progress(*callbacks):
+    """Show how far the methods of fitted estimators have come.
+
+    scikit-learn's callbacks speak of `fit`. Inside this context they are told also of `transform`,
+    `inverse_transform`, `predict`, `score_samples` and the other methods that this library
+    computes some thousand samples at a time: such a call is a task, and each chunk of samples a
+    subtask of it. What a callback returns is ignored here, so none can stop a call half done.
+    Training is reported to the callbacks of the estimator itself: see `set_callbacks`.
+
+    Parameters
+    ----------
+    *callbacks : callbacks of scikit-learn
+        Whom to tell; none means ``sklearn.callback.ProgressBar()``, which needs rich.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    TypeError
+        If a callback does not have scikit-learn's methods.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> from skvaeense.inspection import show_progress
+    >>> class Log(list):
+    ...     def setup(self, estimator, context): ...
+    ...     def teardown(self, estimator, context): ...
+    ...     def on_fit_task_begin(self, estimator, context):
+    ...         self.append(context.task_name)
+    ...     def on_fit_task_end(self, estimator, context): ...
+    >>> X = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)[0]
+    >>> vaeense = VAEenseTransformer(random_state=0).fit(X)
+    >>> log = Log()
+    >>> with show_progress(log):
+    ...     codes = vaeense.transform(np.tile(X, (20, 1)))
+    >>> log
+    ['chunks of samples', 'chunk', 'chunk']
+
+    With ``with show_progress():`` there is a progress bar.
+    """
+    # This checks them as `set_callbacks` of an estimator does.
+    CallbackSupportMixin().set_callbacks(*callbacks)
+    token = _observers.set(callbacks or (ProgressBar(),))
+    try:
+        yield
+    finally:
+        _observers.reset(token)
+
+
+def map_chunks(estimator, function, X, n_rows):
+    """Return a list of what a function gives for some rows of X at a time.
+
+    Parameters
+    ----------
+    estimator : CallbackSupportMixin
+        Whose method this is.
+
+    function : callable
+        Takes some rows of X.
+
+    X : {ndarray, sparse array} of shape (n_samples, n_features)
+        Samples.
+
+    n_rows : int
+        Rows at a time.
+
+    Returns
+    -------
+    list
+        What the function has returned.
+    """
+    chunks = [slice(start, start + n_rows) for start in range(0, X.shape[0], n_rows)]
+    observers = _observers.get()
+    if not observers:
+        return [function(X[chunk]) for chunk in chunks]
+    # The estimator's own callbacks are for its fit.
+    observed = copy.copy(estimator).set_callbacks(*observers)
+    vars(observed).pop("_parent_callback_ctx", None)
+    # Loops inside a chunk are not reported: a bar for each would come and go.
+    token = _observers.set(())
+    try:
+        return _map_observed(observed, function, X, chunks)
+    finally:
+        _observers.reset(token)
+
+
+@with_callbacks
+def _map_observed(estimator, function, X, chunks):
+    context = estimator._init_callback_context("chunks of samples", max_subtasks=len(chunks))
+    context.call_on_fit_task_begin(estimator=estimator)
+    results = []
+    for chunk in chunks:
+        step = context.subcontext(task_name="chunk")
+        step.call_on_fit_task_begin(estimator=estimator)
+        results.append(function(X[chunk]))
+        step.call_on_fit_task_end(estimator=estimator)
+    context.call_on_fit_task_end(estimator=estimator)
+    return results
