@@ -248,7 +248,10 @@ class LatentDisplay(ReprMixin):
         n_shown, images = len(self.latents), self.image_shape is not None
         n_columns = math.ceil(math.sqrt(n_shown))
         n_rows = math.ceil(n_shown / n_columns)
-        size = (1 + 0.8 * n_columns, 0.6 + 0.9 * n_rows) if images else (6.4, 1.4 + 0.4 * n_shown)
+        if images:
+            size = max(1.2 + 0.8 * n_columns, 3.6), 0.8 + 0.9 * n_rows
+        else:
+            size = 6.4, 1.4 + 0.4 * n_shown
         self.ax_ = require_axes(ax, size)
         self.figure_ = self.ax_.get_figure()
         self.image_, self.bars_ = None, None
@@ -256,8 +259,7 @@ class LatentDisplay(ReprMixin):
             self._draw_images(n_rows, n_columns, im_kw)
         else:
             self._draw_bars(bar_kw)
-        order = "" if self.use is None else ", by use"
-        self.ax_.set_title(f"What latents add to the reconstruction{order}")
+        self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
     def _largest(self):
@@ -284,9 +286,7 @@ class LatentDisplay(ReprMixin):
         keywords = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
         self.image_ = self.ax_.imshow(mosaic, **style(keywords, im_kw))
         self.ax_.set_axis_off()
-        self.figure_.colorbar(
-            self.image_, ax=self.ax_, shrink=0.8, label="Weight (units of X per unit of the latent)"
-        )
+        self.figure_.colorbar(self.image_, ax=self.ax_, shrink=0.8, label="Weight (units of X)")
 
     def _draw_bars(self, bar_kw):
         n_shown, n_features = self.components.shape

@@ -270,4 +270,7 @@ def _split(ax, n_panels):
         grid = GridSpecFromSubplotSpec(subplot_spec=place, **shape)
     if n_panels:
         ax.set_subplotspec(grid[0])
-    return [figure.add_subplot(grid[i], sharex=ax) for i in range(1, 1 + n_panels)]
+    current = figure.gca()
+    panels = [figure.add_subplot(grid[i], sharex=ax) for i in range(1, 1 + n_panels)]
+    figure.sca(current)
+    return panels
