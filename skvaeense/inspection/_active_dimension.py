@@ -1,6 +1,9 @@
 """How the dimension of samples is distributed."""
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -8,6 +11,10 @@ from skvaeense.inspection._estimators import active_mask, last_step, require
 from skvaeense.inspection._groups import group_by_label
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
 from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import DoubleArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Whole numbers have a bar each up to this range; else there are so many bars.
 MAX_BARS = 60
@@ -60,13 +67,23 @@ class ActiveDimensionDisplay(ReprMixin):
     [1.33..., 5.0]
     """
 
-    def __init__(self, dimensions, *, class_names, quantity="Dimension"):
+    def __init__(
+        self, dimensions: list[DoubleArray], *, class_names: list[str], quantity: str = "Dimension"
+    ) -> None:
         self.dimensions = dimensions
         self.class_names = class_names
         self.quantity = quantity
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, ax=None, bar_kw=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        ax: "Axes | None" = None,
+        bar_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the dimensions of samples.
 
         Parameters
@@ -108,7 +125,15 @@ class ActiveDimensionDisplay(ReprMixin):
         return cls.from_dimensions(dimensions, y, quantity=quantity, ax=ax, bar_kw=bar_kw)
 
     @classmethod
-    def from_dimensions(cls, dimensions, y=None, *, quantity="Dimension", ax=None, bar_kw=None):
+    def from_dimensions(
+        cls,
+        dimensions: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        quantity: str = "Dimension",
+        ax: "Axes | None" = None,
+        bar_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw dimensions.
 
         Parameters
@@ -138,27 +163,25 @@ class ActiveDimensionDisplay(ReprMixin):
         ValueError
             If no dimension is a number, or lengths differ.
         """
-        dimensions = check_array(
+        values = check_array(
             dimensions,
             dtype=np.float64,
             ensure_2d=False,
             ensure_all_finite="allow-nan",
             input_name="dimensions",
         )
-        if dimensions.ndim != 1:
-            raise ValueError(f"dimensions must be 1-d, got shape {dimensions.shape}.")
-        groups = [
-            (group.name, dimensions[group.rows]) for group in group_by_label(y, len(dimensions))
-        ]
-        groups = [(name, values[~np.isnan(values)]) for name, values in groups]
-        groups = [(name, values) for name, values in groups if len(values)]
-        if not groups:
+        if values.ndim != 1:
+            raise ValueError(f"dimensions must be 1-d, got shape {values.shape}.")
+        groups = [(group.name, values[group.rows]) for group in group_by_label(y, len(values))]
+        known = [(name, part[~np.isnan(part)]) for name, part in groups]
+        known = [(name, part) for name, part in known if len(part)]
+        if not known:
             raise ValueError("dimensions holds nothing but NaN, so there is nothing to draw.")
-        names, values = zip(*groups, strict=True)
-        display = cls(list(values), class_names=list(names), quantity=quantity)
+        names, parts = zip(*known, strict=True)
+        display = cls(list(parts), class_names=list(names), quantity=quantity)
         return display.plot(ax, bar_kw=bar_kw)
 
-    def plot(self, ax=None, *, bar_kw=None):
+    def plot(self, ax: "Axes | None" = None, *, bar_kw: dict[str, Any] | None = None) -> Self:
         """Draw.
 
         Parameters

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._typing import BoolArray, FloatArray
 
 
 class Latents(NamedTuple):
@@ -36,9 +36,9 @@ class Latents(NamedTuple):
     array([[ True, False]])
     """
 
-    log_variance: np.ndarray
-    code: np.ndarray
-    code_scale: np.ndarray
+    log_variance: FloatArray
+    code: FloatArray
+    code_scale: FloatArray
     noise_variance: float
 
 
@@ -61,7 +61,7 @@ class ThresholdRule(DocLinkMixin, BaseEstimator, ABC):
     """
 
     @abstractmethod
-    def active(self, latents):
+    def active(self, latents: Latents) -> BoolArray:
         """Return the mask of active latents.
 
         Parameters

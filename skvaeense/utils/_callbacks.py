@@ -1,10 +1,15 @@
 """The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
 
 import copy
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
-from sklearn.callback import CallbackSupportMixin, ProgressBar, with_callbacks
+from sklearn import callback
+from sklearn.callback import CallbackSupportMixin, ProgressBar
+
+from skvaeense.utils._typing import FloatArray
 
 __all__ = [
     "CallbackSupportMixin",
@@ -16,7 +21,16 @@ __all__ = [
 ]
 
 # The callbacks that `show_progress` has asked for.
-_observers = ContextVar("observers", default=())
+_observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
+
+T = TypeVar("T")
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def with_callbacks(fit: Fit) -> Fit:
+    """Return `fit` with scikit-learn's callbacks set up before, and torn down after it."""
+    managed: Fit = callback.with_callbacks(fit)
+    return managed
 
 
 class EpochReports:
@@ -31,13 +45,13 @@ class EpochReports:
         Number of epochs of all runs together, if none ends early.
     """
 
-    def __init__(self, estimator, n_epochs):
+    def __init__(self, estimator: CallbackSupportMixin, n_epochs: int) -> None:
         self.stopped = False
         self._estimator = estimator
         self._context = estimator._init_callback_context(max_subtasks=n_epochs)
         self._context.call_on_fit_task_begin(estimator=estimator)
 
-    def walk(self, epochs, attributes):
+    def walk(self, epochs: Iterable[T], attributes: Callable[[], dict[str, Any]]) -> Iterator[T]:
         """Yield what `epochs` yields, and report each.
 
         `attributes` is called for a callback that wants the estimator as it would be if training
@@ -55,12 +69,12 @@ class EpochReports:
             if self.stopped:
                 return
 
-    def end(self):
+    def end(self) -> None:
         """Report the end of the fit."""
         self._context.call_on_fit_task_end(estimator=self._estimator)
 
 
-def fit_part(estimator, part, X):
+def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
     """Fit an estimator that is part of another, under the callbacks of the whole.
 
     Parameters
@@ -85,7 +99,7 @@ def fit_part(estimator, part, X):
 
 
 @contextmanager
-def show_progress(*callbacks):
+def show_progress(*callbacks: Any) -> Iterator[None]:
     """Show how far the methods of fitted estimators have come.
 
     scikit-learn's callbacks speak of `fit`. Inside this context they are told also of `transform`,
@@ -140,7 +154,7 @@ def show_progress(*callbacks):
         _observers.reset(token)
 
 
-def map_chunks(estimator, function, X, n_rows):
+def map_chunks(estimator: Any, function: Callable[[Any], T], X: Any, n_rows: int) -> list[T]:
     """Return a list of what a function gives for some rows of X at a time.
 
     Parameters
@@ -178,7 +192,9 @@ def map_chunks(estimator, function, X, n_rows):
 
 
 @with_callbacks
-def _map_observed(estimator, function, X, chunks):
+def _map_observed(
+    estimator: Any, function: Callable[[Any], T], X: Any, chunks: list[slice]
+) -> list[T]:
     context = estimator._init_callback_context("chunks of samples", max_subtasks=len(chunks))
     context.call_on_fit_task_begin(estimator=estimator)
     results = []

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class DocLinkMixin:
     _doc_link_module = "skvaeense"
 
     @property
-    def _doc_link_template(self):
+    def _doc_link_template(self) -> str:
         base = os.environ.get(DOCS_VARIABLE, "").rstrip("/")
         return f"{base}/generated/{{estimator_module}}.{{estimator_name}}.html" if base else ""
 
@@ -28,13 +29,13 @@ class DocLinkMixin:
 class ReprMixin:
     """Show the arguments of the constructor as they are now, and arrays by their shape."""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         names = inspect.signature(type(self)).parameters
         shown = [f"{name}={_shorten(getattr(self, name))}" for name in names if hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _shorten(value):
+def _shorten(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"<array of shape {value.shape}>"
     if isinstance(value, list | tuple | dict) and len(value) > 4:
