@@ -10,6 +10,9 @@ import skvaeense
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import write_tables
 
+# Where estimators that are shown on a page link to: pages with examples are one folder down.
+os.environ.setdefault("SKVAEENSE_DOCS_URL", "..")
+
 project = "skvaeense"
 author = "The skvaeense developers"
 project_copyright = f"2026, {author}"

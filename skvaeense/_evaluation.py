@@ -4,9 +4,12 @@ import copy
 
 import numpy as np
 import torch
+from torch import nn
 
 from skvaeense._training._devices import DTYPES, resolve_device
 from skvaeense._training._scaling import Scaling
+from skvaeense.utils._callbacks import map_chunks
+from skvaeense.utils._typing import DoubleArray
 
 # Rows taken at a time: bounds the memory of transform and score.
 CODE_ROWS = 8192
@@ -14,6 +17,11 @@ CODE_ROWS = 8192
 
 class ModuleEvaluation:
     """For estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
+
+    device: str
+    module_: nn.Module
+    mean_: DoubleArray
+    scale_: float
 
     def _module_for(self, dtype):
         """Return the module in the precision of the samples: the answer is then as precise."""
@@ -26,12 +34,11 @@ class ModuleEvaluation:
 
     def _by_chunks(self, X, module, function, n_rows=None):
         """Apply a function of tensors to scaled rows, some at a time, and join the results."""
-        scaling, n_rows = Scaling(self.mean_, self.scale_), n_rows or CODE_ROWS
-        parameter = next(module.parameters())
-        results = []
+        scaling, parameter = Scaling(self.mean_, self.scale_), next(module.parameters())
+
+        def evaluate(rows):
+            x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
+            return function(x).cpu().numpy()
+
         with torch.no_grad():
-            for start in range(0, len(X), n_rows):
-                rows = X[start : start + n_rows]
-                x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
-                results.append(function(x).cpu().numpy())
-        return np.concatenate(results)
+            return np.concatenate(map_chunks(self, evaluate, X, n_rows or CODE_ROWS))

@@ -1,8 +1,10 @@
 """IntrinsicDimensionEstimator: the dimension of each sample, seen or unseen."""
 
 from numbers import Integral
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.neighbors import NearestNeighbors
@@ -13,7 +15,8 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._fitting import FLOATS
 from skvaeense._geometry import LEAST_NOISE, SCALES, Dictionary, LocalGeometry
 from skvaeense._vaeense import VAEenseTransformer
-from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part
+from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
+from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, Interval, StrOptions
 
 # Training samples among which neighbours are looked for.
@@ -131,6 +134,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     (200,)
     """
 
+    autoencoder_: Any
+    dimension_std_: float
+
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
         "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],
         "method": [StrOptions({"auto", "count", "neighbors"})],
@@ -139,13 +145,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: HasActiveDimensions | None = None,
         *,
-        method="auto",
-        n_neighbors="auto",
-        aggregate="mean",
-        random_state=None,
-    ):
+        method: Literal["auto", "count", "neighbors"] = "auto",
+        n_neighbors: Auto | int = "auto",
+        aggregate: Literal["mean", "median"] = "mean",
+        random_state: RandomState = None,
+    ) -> None:
         self.autoencoder = autoencoder
         self.method = method
         self.n_neighbors = n_neighbors
@@ -252,7 +258,17 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         error = np.sqrt(np.square(std[known]).mean() / max(n_pools, 1)) if known.any() else np.nan
         self.dimension_std_ = float(np.hypot(error, dimension.std() / np.sqrt(len(X))))
 
-    def predict(self, X, return_std=False):
+    @overload
+    def predict(  # numpydoc ignore=GL08
+        self, X: ArrayLike, return_std: Literal[False] = ...
+    ) -> DoubleArray: ...
+    @overload
+    def predict(  # numpydoc ignore=GL08
+        self, X: ArrayLike, return_std: Literal[True]
+    ) -> tuple[DoubleArray, DoubleArray]: ...
+    def predict(
+        self, X: ArrayLike, return_std: bool = False
+    ) -> DoubleArray | tuple[DoubleArray, DoubleArray]:
         """Return the local dimension of samples, seen or unseen.
 
         Parameters
@@ -279,7 +295,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         dimension, std = self._local_dimension_and_std(X)
         return (dimension, std) if return_std else dimension
 
-    def dimension_scale(self, X):
+    def dimension_scale(self, X: ArrayLike) -> tuple[IntArray, DoubleArray]:
         """Return what neighbours say of the local dimension at several scales.
 
         Parameters
@@ -310,20 +326,21 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
                 "There are no distances to neighbours to look at. Fit with another method than "
                 f'"count", an autoencoder that can decode, and at least {SCALES[0] + 2} samples.'
             )
-        dimensions = []
-        for start in range(0, len(X), CHUNK):
-            rows = X[start : start + CHUNK].astype(np.float64)
+
+        def measure(rows):
+            rows = rows.astype(np.float64)
             active, _, points = self._denoise(rows)
             points, active = (points, active) if self._trusted_ else (rows, None)
-            n_neighbors, part = self._geometry_.over_scales(points, active)
-            dimensions.append(part)
-        return n_neighbors, np.concatenate(dimensions)
+            return self._geometry_.over_scales(points, active)
+
+        n_neighbors, dimensions = zip(*map_chunks(self, measure, X, CHUNK), strict=True)
+        return n_neighbors[0], np.concatenate(dimensions)
 
     def _local_dimension(self, X):
         return self._local_dimension_and_std(X)[0]
 
     def _local_dimension_and_std(self, X):
-        parts = [self._estimate(X[i : i + CHUNK]) for i in range(0, len(X), CHUNK)]
+        parts = map_chunks(self, self._estimate, X, CHUNK)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def _estimate(self, X):

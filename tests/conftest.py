@@ -1,7 +1,12 @@
 """What every test shares."""
 
+import os
+
 import pytest
 import torch
+
+# Pictures are drawn into memory, whatever the machine has for a screen.
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 @pytest.fixture(scope="session", autouse=True)

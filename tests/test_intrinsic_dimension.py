@@ -368,6 +368,49 @@ def test_grid_search_over_the_number_of_components():
     assert search.best_estimator_.autoencoder_.n_components_ == 6
 
 
+def test_dimension_over_scales(fitted):
+    n_neighbors, dimensions = fitted.dimension_scale(X_NEW)
+    assert n_neighbors.tolist() == [4, 16, 64]
+    assert dimensions.shape == (len(X_NEW), 3)
+    by_neighbors = copy.deepcopy(fitted).set_params(method="neighbors")
+    # The first scale is that of the estimate by distances.
+    known = np.isfinite(dimensions[:, 0])
+    assert known.mean() > 0.9
+    assert_array_equal(dimensions[known, 0], by_neighbors.predict(X_NEW)[known])
+    for r in (1, 3):
+        medians = np.nanmedian(dimensions[TRUE[1500:] == r], axis=0)
+        assert np.abs(medians - r).max() < 0.5
+
+
+def test_dimension_over_scales_is_asked_in_chunks(fitted, monkeypatch):
+    _, expected = fitted.dimension_scale(X_NEW)
+    monkeypatch.setattr("skvaeense._intrinsic_dimension.CHUNK", 100)
+    assert_array_equal(fitted.dimension_scale(X_NEW)[1], expected)
+
+
+def test_noise_falls_with_the_scale():
+    random_state = np.random.default_rng(0)
+    line = np.linspace(0, 1, 600)[:, None] * np.ones(4)
+    noisy = line + 0.002 * random_state.standard_normal(line.shape)
+    # An autoencoder that takes no noise away.
+    estimator = IntrinsicDimensionEstimator(Dense(4), random_state=0).fit(noisy)
+    medians = np.nanmedian(estimator.dimension_scale(noisy)[1], axis=0)
+    assert medians[0] > 1.5 > 1.2 > medians[-1]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        IntrinsicDimensionEstimator(Dense(2), method="count"),
+        IntrinsicDimensionEstimator(Support()),
+        IntrinsicDimensionEstimator(Dense(2)),
+    ],
+)
+def test_dimension_over_scales_needs_neighbours(estimator):
+    with pytest.raises(ValueError, match="There are no distances to neighbours"):
+        estimator.fit(SPARSE).dimension_scale(SPARSE)
+
+
 def test_cross_validation():
     scores = cross_val_score(IntrinsicDimensionEstimator(Support()), SPARSE, COUNTS, cv=2)
     assert scores.tolist() == [0.0, 0.0]

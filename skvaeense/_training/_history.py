@@ -1,9 +1,16 @@
 """What became of the losses during training, as arrays."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from skvaeense.utils._typing import BoolArray, DoubleArray
 
-class History(dict):
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class History(dict[str, DoubleArray]):
     """Hold one 1-d float64 array for each quantity, with one entry for each epoch.
 
     The epochs of starts that were not kept come first, one start after the other. Those of the kept
@@ -11,7 +18,7 @@ class History(dict):
     """
 
     @classmethod
-    def from_epochs(cls, epochs, names, columns):
+    def from_epochs(cls, epochs, terms):
         """Return the history of epochs.
 
         Parameters
@@ -19,11 +26,8 @@ class History(dict):
         epochs : list of Epoch
             Every epoch of the fit.
 
-        names : sequence of str
-            Names of quantities.
-
-        columns : sequence of array-like of shape (n_epochs,)
-            Their values.
+        terms : NamedTuple of ndarray of shape (n_epochs,)
+            Quantities by their names.
 
         Returns
         -------
@@ -31,17 +35,17 @@ class History(dict):
             The quantities, "start" (which start an epoch belongs to, from 0), and "final" (1 in the
             last phase, else 0).
         """
-        history = cls(zip(names, columns, strict=True))
-        history["start"] = [epoch.start for epoch in epochs]
-        history["final"] = [epoch.final for epoch in epochs]
-        return cls((name, np.array(column, dtype=float)) for name, column in history.items())
+        history = cls(terms._asdict())
+        history["start"] = np.array([epoch.start for epoch in epochs], dtype=float)
+        history["final"] = np.array([epoch.final for epoch in epochs], dtype=float)
+        return history
 
     @property
-    def kept(self):
+    def kept(self) -> BoolArray:
         """Mask of the epochs of the kept model: those of the start that training ended with."""
         return self["start"] == self["start"][-1]
 
-    def to_frame(self):
+    def to_frame(self) -> "pd.DataFrame":
         """Return a pandas.DataFrame with one row for each epoch; ImportError without pandas."""
         try:
             import pandas as pd
@@ -52,6 +56,6 @@ class History(dict):
             ) from error
         return pd.DataFrame(dict(self))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         n_epochs = len(next(iter(self.values()), ()))
         return f"<{type(self).__name__} of {n_epochs} epochs: {', '.join(self)}>"

@@ -12,6 +12,7 @@ from skvaeense.inspection._loss_curve import LossCurveDisplay
 from skvaeense.inspection._reconstruction_sparsity import reconstruction_sparsity_curve
 from skvaeense.inspection._reconstruction_sparsity_display import ReconstructionSparsityDisplay
 from skvaeense.inspection._sparsity_pattern import SparsityPatternDisplay
+from skvaeense.utils._callbacks import show_progress
 
 __all__ = [
     "ActiveDimensionDisplay",
@@ -21,4 +22,5 @@ __all__ = [
     "ReconstructionSparsityDisplay",
     "SparsityPatternDisplay",
     "reconstruction_sparsity_curve",
+    "show_progress",
 ]

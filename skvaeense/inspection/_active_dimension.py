@@ -1,12 +1,20 @@
 """How the dimension of samples is distributed."""
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import active_mask, last_step, require
 from skvaeense.inspection._groups import group_by_label
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import DoubleArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Whole numbers have a bar each up to this range; else there are so many bars.
 MAX_BARS = 60
@@ -15,7 +23,7 @@ N_BARS = 40
 HEIGHT = 0.85
 
 
-class ActiveDimensionDisplay:
+class ActiveDimensionDisplay(ReprMixin):
     """Draw how the dimension of samples is distributed in each class.
 
     Each class has a row with a histogram, and a mark at its mean. The bars of a row are shares of
@@ -59,13 +67,23 @@ class ActiveDimensionDisplay:
     [1.33..., 5.0]
     """
 
-    def __init__(self, dimensions, *, class_names, quantity="Dimension"):
+    def __init__(
+        self, dimensions: list[DoubleArray], *, class_names: list[str], quantity: str = "Dimension"
+    ) -> None:
         self.dimensions = dimensions
         self.class_names = class_names
         self.quantity = quantity
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, ax=None, bar_kw=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        ax: "Axes | None" = None,
+        bar_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the dimensions of samples.
 
         Parameters
@@ -107,7 +125,15 @@ class ActiveDimensionDisplay:
         return cls.from_dimensions(dimensions, y, quantity=quantity, ax=ax, bar_kw=bar_kw)
 
     @classmethod
-    def from_dimensions(cls, dimensions, y=None, *, quantity="Dimension", ax=None, bar_kw=None):
+    def from_dimensions(
+        cls,
+        dimensions: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        quantity: str = "Dimension",
+        ax: "Axes | None" = None,
+        bar_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw dimensions.
 
         Parameters
@@ -137,27 +163,25 @@ class ActiveDimensionDisplay:
         ValueError
             If no dimension is a number, or lengths differ.
         """
-        dimensions = check_array(
+        values = check_array(
             dimensions,
             dtype=np.float64,
             ensure_2d=False,
             ensure_all_finite="allow-nan",
             input_name="dimensions",
         )
-        if dimensions.ndim != 1:
-            raise ValueError(f"dimensions must be 1-d, got shape {dimensions.shape}.")
-        groups = [
-            (group.name, dimensions[group.rows]) for group in group_by_label(y, len(dimensions))
-        ]
-        groups = [(name, values[~np.isnan(values)]) for name, values in groups]
-        groups = [(name, values) for name, values in groups if len(values)]
-        if not groups:
+        if values.ndim != 1:
+            raise ValueError(f"dimensions must be 1-d, got shape {values.shape}.")
+        groups = [(group.name, values[group.rows]) for group in group_by_label(y, len(values))]
+        known = [(name, part[~np.isnan(part)]) for name, part in groups]
+        known = [(name, part) for name, part in known if len(part)]
+        if not known:
             raise ValueError("dimensions holds nothing but NaN, so there is nothing to draw.")
-        names, values = zip(*groups, strict=True)
-        display = cls(list(values), class_names=list(names), quantity=quantity)
+        names, parts = zip(*known, strict=True)
+        display = cls(list(parts), class_names=list(names), quantity=quantity)
         return display.plot(ax, bar_kw=bar_kw)
 
-    def plot(self, ax=None, *, bar_kw=None):
+    def plot(self, ax: "Axes | None" = None, *, bar_kw: dict[str, Any] | None = None) -> Self:
         """Draw.
 
         Parameters
@@ -223,6 +247,8 @@ class ActiveDimensionDisplay:
 def _edges(dimensions):
     """Return the edges of bars: one bar for each whole number, or else bars of one width."""
     low, high = dimensions.min(), dimensions.max()
+    if low == high:
+        return np.array([low - 0.5, low + 0.5])
     if (dimensions == np.round(dimensions)).all() and high - low <= MAX_BARS:
         return np.arange(low - 0.5, high + 1)
     return np.linspace(low, high, N_BARS + 1)

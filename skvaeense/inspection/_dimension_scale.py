@@ -1,18 +1,26 @@
 """How the dimension depends on the scale at which one looks."""
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import last_step, require
 from skvaeense.inspection._groups import group_by_label
 from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
+from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import DoubleArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Bands of more classes hide each other.
 MAX_BANDS = 4
 
 
-class DimensionScaleDisplay:
+class DimensionScaleDisplay(ReprMixin):
     """Draw the dimension of samples over the scale at which it is measured.
 
     The scale is the number of neighbours that distances are compared up to. Each class has a line
@@ -58,13 +66,23 @@ class DimensionScaleDisplay:
     array([2.4, 2. ])
     """
 
-    def __init__(self, scales, quartiles, *, class_names):
+    def __init__(
+        self, scales: DoubleArray, quartiles: list[DoubleArray], *, class_names: list[str]
+    ) -> None:
         self.scales = scales
         self.quartiles = quartiles
         self.class_names = class_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, ax=None, line_kw=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        ax: "Axes | None" = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the dimensions of samples at each scale.
 
         Parameters
@@ -102,7 +120,15 @@ class DimensionScaleDisplay:
         return cls.from_scales(scales, dimensions, y, ax=ax, line_kw=line_kw)
 
     @classmethod
-    def from_scales(cls, scales, dimensions, y=None, *, ax=None, line_kw=None):
+    def from_scales(
+        cls,
+        scales: ArrayLike,
+        dimensions: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        ax: "Axes | None" = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw dimensions that are known at several scales.
 
         Parameters
@@ -132,26 +158,24 @@ class DimensionScaleDisplay:
         ValueError
             If shapes do not fit, or no dimension is a number.
         """
-        dimensions = check_array(
+        values = check_array(
             dimensions, dtype=np.float64, ensure_all_finite="allow-nan", input_name="dimensions"
         )
-        scales = np.asarray(scales, dtype=float)
-        if scales.shape != dimensions.shape[1:]:
+        at = np.asarray(scales, dtype=float)
+        if at.shape != values.shape[1:]:
             raise ValueError(
-                f"dimensions has {dimensions.shape[1]} columns, and there are scales of shape "
-                f"{scales.shape}; they must match."
+                f"dimensions has {values.shape[1]} columns, and there are scales of shape "
+                f"{at.shape}; they must match."
             )
-        groups = [
-            (group.name, dimensions[group.rows]) for group in group_by_label(y, len(dimensions))
-        ]
-        groups = [(name, d) for name, d in groups if not np.isnan(d).all(axis=0).any()]
-        if not groups:
+        groups = [(group.name, values[group.rows]) for group in group_by_label(y, len(values))]
+        known = [(name, part) for name, part in groups if not np.isnan(part).all(axis=0).any()]
+        if not known:
             raise ValueError("dimensions holds a scale with nothing but NaN, for every class.")
-        names, values = zip(*groups, strict=True)
-        quartiles = [np.nanquantile(d, (0.25, 0.5, 0.75), axis=0) for d in values]
-        return cls(scales, quartiles, class_names=list(names)).plot(ax, line_kw=line_kw)
+        names, parts = zip(*known, strict=True)
+        quartiles = [np.nanquantile(part, (0.25, 0.5, 0.75), axis=0) for part in parts]
+        return cls(at, quartiles, class_names=list(names)).plot(ax, line_kw=line_kw)
 
-    def plot(self, ax=None, *, line_kw=None):
+    def plot(self, ax: "Axes | None" = None, *, line_kw: dict[str, Any] | None = None) -> Self:
         """Draw.
 
         Parameters

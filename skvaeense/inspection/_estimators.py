@@ -1,7 +1,8 @@
 """What the displays ask estimators, which may be the last step of a pipeline."""
 
+from typing import Any
+
 import numpy as np
-from scipy import sparse
 from sklearn.pipeline import Pipeline
 
 
@@ -49,9 +50,9 @@ def require(estimator, *names):
         )
 
 
-def dense(codes):
+def dense(codes: Any) -> Any:
     """Return codes as an ndarray."""
-    return codes.toarray() if sparse.issparse(codes) else np.asarray(codes)
+    return codes.toarray() if hasattr(codes, "toarray") else np.asarray(codes)
 
 
 def name_of(estimator):

@@ -1,13 +1,22 @@
 """What each latent draws."""
 
 import math
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import active_mask, last_step
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import DoubleArray, IntArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import BarContainer
+    from matplotlib.image import AxesImage
 
 # Features beyond which bars have no names.
 MAX_NAMES = 30
@@ -15,7 +24,7 @@ MAX_NAMES = 30
 HEIGHT = 0.45
 
 
-class LatentDisplay:
+class LatentDisplay(ReprMixin):
     """Draw decoder columns, as images or as bars.
 
     A decoder column is what one unit of a latent adds to the reconstruction. Positive weights are
@@ -68,7 +77,15 @@ class LatentDisplay:
     (16, 64)
     """
 
-    def __init__(self, components, *, latents, use=None, image_shape=None, feature_names=None):
+    def __init__(
+        self,
+        components: DoubleArray,
+        *,
+        latents: IntArray,
+        use: DoubleArray | None = None,
+        image_shape: tuple[int, int] | None = None,
+        feature_names: ArrayLike | None = None,
+    ) -> None:
         self.components = components
         self.latents = latents
         self.use = use
@@ -78,16 +95,16 @@ class LatentDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Any,
         *,
-        image_shape=None,
-        latents=None,
-        X=None,
-        max_latents=64,
-        ax=None,
-        im_kw=None,
-        bar_kw=None,
-    ):
+        image_shape: tuple[int, int] | None = None,
+        latents: ArrayLike | None = None,
+        X: ArrayLike | None = None,
+        max_latents: int = 64,
+        ax: "Axes | None" = None,
+        im_kw: dict[str, Any] | None = None,
+        bar_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the decoder columns of a fitted estimator.
 
         Parameters
@@ -152,17 +169,17 @@ class LatentDisplay:
     @classmethod
     def from_components(
         cls,
-        components,
+        components: ArrayLike,
         *,
-        image_shape=None,
-        latents=None,
-        use=None,
-        max_latents=64,
-        feature_names=None,
-        ax=None,
-        im_kw=None,
-        bar_kw=None,
-    ):
+        image_shape: tuple[int, int] | None = None,
+        latents: ArrayLike | None = None,
+        use: ArrayLike | None = None,
+        max_latents: int = 64,
+        feature_names: ArrayLike | None = None,
+        ax: "Axes | None" = None,
+        im_kw: dict[str, Any] | None = None,
+        bar_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw decoder columns.
 
         Parameters
@@ -204,28 +221,33 @@ class LatentDisplay:
         ValueError
             If shapes do not fit, no latent is used, or there is no latent of a given number.
         """
-        components = check_array(components, dtype=np.float64, input_name="components")
-        n_components, n_features = components.shape
+        columns = check_array(components, dtype=np.float64, input_name="components")
+        n_components, n_features = columns.shape
         if image_shape is not None and math.prod(image_shape) != n_features:
             raise ValueError(
                 f"image_shape={image_shape!r} has {math.prod(image_shape)} pixels, but there are "
                 f"{n_features} features."
             )
-        if use is not None:
-            use = np.asarray(use, dtype=float)
-            if use.shape != (n_components,):
-                raise ValueError(f"use must have shape ({n_components},), got {use.shape}.")
-        latents = _choose(latents, use, n_components, max_latents)
+        shares = None if use is None else np.asarray(use, dtype=float)
+        if shares is not None and shares.shape != (n_components,):
+            raise ValueError(f"use must have shape ({n_components},), got {shares.shape}.")
+        shown = _choose(latents, shares, n_components, max_latents)
         display = cls(
-            components[latents],
-            latents=latents,
-            use=None if use is None else use[latents],
-            image_shape=None if image_shape is None else tuple(image_shape),
+            columns[shown],
+            latents=shown,
+            use=None if shares is None else shares[shown],
+            image_shape=image_shape,
             feature_names=feature_names,
         )
         return display.plot(ax, im_kw=im_kw, bar_kw=bar_kw)
 
-    def plot(self, ax=None, *, im_kw=None, bar_kw=None):
+    def plot(
+        self,
+        ax: "Axes | None" = None,
+        *,
+        im_kw: dict[str, Any] | None = None,
+        bar_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw.
 
         Parameters
@@ -247,23 +269,26 @@ class LatentDisplay:
         n_shown, images = len(self.latents), self.image_shape is not None
         n_columns = math.ceil(math.sqrt(n_shown))
         n_rows = math.ceil(n_shown / n_columns)
-        size = (1 + 0.8 * n_columns, 0.6 + 0.9 * n_rows) if images else (6.4, 1.4 + 0.4 * n_shown)
+        if images:
+            size = max(1.2 + 0.8 * n_columns, 3.6), 0.8 + 0.9 * n_rows
+        else:
+            size = 6.4, 1.4 + 0.4 * n_shown
         self.ax_ = require_axes(ax, size)
         self.figure_ = self.ax_.get_figure()
-        self.image_, self.bars_ = None, None
+        self.image_: AxesImage | None = None
+        self.bars_: list[BarContainer] | None = None
         if images:
-            self._draw_images(n_rows, n_columns, im_kw)
+            self._draw_images(self.image_shape, n_rows, n_columns, im_kw)
         else:
             self._draw_bars(bar_kw)
-        order = "" if self.use is None else ", by use"
-        self.ax_.set_title(f"What latents add to the reconstruction{order}")
+        self.ax_.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
     def _largest(self):
         return float(np.abs(self.components).max()) or 1.0
 
-    def _draw_images(self, n_rows, n_columns, im_kw):
-        height, width = self.image_shape
+    def _draw_images(self, image_shape, n_rows, n_columns, im_kw):
+        height, width = image_shape
         # Room between the images, and for the number above each.
         top, side = max(1, round(0.3 * height)), max(1, round(0.12 * width))
         mosaic = np.full((n_rows * (height + top), n_columns * (width + side)), np.nan)
@@ -283,20 +308,19 @@ class LatentDisplay:
         keywords = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
         self.image_ = self.ax_.imshow(mosaic, **style(keywords, im_kw))
         self.ax_.set_axis_off()
-        self.figure_.colorbar(
-            self.image_, ax=self.ax_, shrink=0.8, label="Weight (units of X per unit of the latent)"
-        )
+        self.figure_.colorbar(self.image_, ax=self.ax_, shrink=0.8, label="Weight (units of X)")
 
     def _draw_bars(self, bar_kw):
         n_shown, n_features = self.components.shape
         floors, factor = np.arange(n_shown)[::-1], HEIGHT / self._largest()
-        self.bars_ = []
+        bars = []
         for component, floor in zip(self.components, floors, strict=True):
             colors = np.where(component > 0, RED, BLUE)
             keywords = style({"color": colors, "width": 0.8}, bar_kw)
             positions = np.arange(n_features)
-            self.bars_.append(self.ax_.bar(positions, factor * component, bottom=floor, **keywords))
+            bars.append(self.ax_.bar(positions, factor * component, bottom=floor, **keywords))
             self.ax_.axhline(floor, color="black", linewidth=0.5)
+        self.bars_ = bars
         self.ax_.set_yticks(floors, [self._caption(i) for i in range(n_shown)])
         self.ax_.tick_params(axis="y", length=0)
         self.ax_.set_ylim(-0.6, n_shown - 0.4)

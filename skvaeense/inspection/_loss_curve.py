@@ -1,6 +1,10 @@
 """The course of training."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import last_step, require
@@ -13,9 +17,13 @@ from skvaeense.inspection._plotting import (
     require_axes,
     style,
 )
+from skvaeense.utils._repr import ReprMixin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-class LossCurveDisplay:
+class LossCurveDisplay(ReprMixin):
     """Draw loss, its parts, and what weighs them, over the epochs of training.
 
     The upper panel has the loss: grey for the starts that were not kept, blue for the kept one. A
@@ -61,12 +69,14 @@ class LossCurveDisplay:
     'Epoch'
     """
 
-    def __init__(self, history, *, estimator_name=None):
+    def __init__(self, history: Mapping[str, Any], *, estimator_name: str | None = None) -> None:
         self.history = history
         self.estimator_name = estimator_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, line_kw=None):
+    def from_estimator(
+        cls, estimator: Any, *, ax: "Axes | None" = None, line_kw: dict[str, Any] | None = None
+    ) -> Self:
         """Draw the training of a fitted estimator.
 
         Parameters
@@ -102,7 +112,14 @@ class LossCurveDisplay:
         return cls.from_history(history, estimator_name=name, ax=ax, line_kw=line_kw)
 
     @classmethod
-    def from_history(cls, history, *, estimator_name=None, ax=None, line_kw=None):
+    def from_history(
+        cls,
+        history: Mapping[str, ArrayLike],
+        *,
+        estimator_name: str | None = None,
+        ax: "Axes | None" = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw a history.
 
         Parameters
@@ -131,13 +148,13 @@ class LossCurveDisplay:
         """
         if "loss" not in history:
             raise ValueError(f'history has no "loss", only {sorted(history)}.')
-        history = {name: np.asarray(values, dtype=float) for name, values in history.items()}
-        lengths = {name: values.shape for name, values in history.items()}
-        if len(set(lengths.values())) > 1 or history["loss"].ndim != 1 or not len(history["loss"]):
-            raise ValueError(f"history needs arrays of one length, at least 1; got {lengths}.")
-        return cls(history, estimator_name=estimator_name).plot(ax, line_kw=line_kw)
+        arrays = {name: np.asarray(values, dtype=float) for name, values in history.items()}
+        shapes = {name: values.shape for name, values in arrays.items()}
+        if len(set(shapes.values())) > 1 or arrays["loss"].ndim != 1 or not arrays["loss"].size:
+            raise ValueError(f"history needs arrays of one length, at least 1; got {shapes}.")
+        return cls(arrays, estimator_name=estimator_name).plot(ax, line_kw=line_kw)
 
-    def plot(self, ax=None, *, line_kw=None):
+    def plot(self, ax: "Axes | None" = None, *, line_kw: dict[str, Any] | None = None) -> Self:
         """Draw.
 
         Parameters
@@ -258,15 +275,19 @@ def _split(ax, n_panels):
     """Return so many axes under the given ones, which give up room and share their x-axis."""
     from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec
 
-    shape = {"nrows": 1 + n_panels, "ncols": 1, "height_ratios": [3] + [2] * n_panels}
+    rows = 1 + n_panels
+    heights = [3] + [2] * n_panels
     place, figure = ax.get_subplotspec(), ax.get_figure()
     if place is None:
         # Axes that were put somewhere by hand.
-        box = ax.get_position()
-        bounds = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
-        grid = GridSpec(figure=figure, **shape, **bounds)
+        (left, bottom), (right, top) = ax.get_position().get_points()
+        bounds = {"left": left, "right": right, "bottom": bottom, "top": top}
+        grid: Any = GridSpec(rows, 1, figure, height_ratios=heights, **bounds)
     else:
-        grid = GridSpecFromSubplotSpec(subplot_spec=place, **shape)
+        grid = GridSpecFromSubplotSpec(rows, 1, place, height_ratios=heights)
     if n_panels:
         ax.set_subplotspec(grid[0])
-    return [figure.add_subplot(grid[i], sharex=ax) for i in range(1, 1 + n_panels)]
+    current = figure.gca()
+    panels = [figure.add_subplot(grid[i], sharex=ax) for i in range(1, 1 + n_panels)]
+    figure.sca(current)
+    return panels

@@ -1,15 +1,25 @@
 """How the error falls as more entries of the codes are kept."""
 
+from typing import Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import active_mask, dense, last_step, require
 from skvaeense.metrics import fvu, squared_error
+from skvaeense.utils._typing import DoubleArray
 
 METRICS = {"fvu": fvu, "squared_error": squared_error}
 
 
-def reconstruction_sparsity_curve(estimator, X, *, metric="fvu", n_levels=30):
+def reconstruction_sparsity_curve(
+    estimator: Any,
+    X: ArrayLike,
+    *,
+    metric: Literal["fvu", "squared_error"] = "fvu",
+    n_levels: int = 30,
+) -> tuple[DoubleArray, DoubleArray, tuple[float, float] | None]:
     """Compute the reconstruction error for several mean numbers of active latents.
 
     What entry j of a code adds to the reconstruction is about its contribution ``|e_j| ||W_j||``,
@@ -77,7 +87,7 @@ def reconstruction_sparsity_curve(estimator, X, *, metric="fvu", n_levels=30):
         require(estimator, name)
     codes = dense(estimator.transform(X))
 
-    def error_of(codes):
+    def error_of(codes: Any) -> float:
         return METRICS[metric](X, estimator.inverse_transform(codes))
 
     if hasattr(estimator, "explained_variance_"):

@@ -1,10 +1,19 @@
 """The curves of error against active latents, in one picture."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skvaeense.inspection._estimators import name_of
 from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
 from skvaeense.inspection._reconstruction_sparsity import METRICS, reconstruction_sparsity_curve
+from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import DoubleArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Errors below this share of the largest are rounding.
 ROUNDING = 1e-6
@@ -14,7 +23,7 @@ LABELS = {
 }
 
 
-class ReconstructionSparsityDisplay:
+class ReconstructionSparsityDisplay(ReprMixin):
     """Draw the reconstruction error against the mean number of active latents.
 
     Each estimator has a curve, as `reconstruction_sparsity_curve` computes it, and a dot where it
@@ -66,7 +75,15 @@ class ReconstructionSparsityDisplay:
     (['PCA'], array([0., 1., 2.]))
     """
 
-    def __init__(self, *, n_active, error, operating_points, names, metric="fvu"):
+    def __init__(
+        self,
+        *,
+        n_active: list[DoubleArray],
+        error: list[DoubleArray],
+        operating_points: list[tuple[float, float] | None],
+        names: list[str],
+        metric: Literal["fvu", "squared_error"] = "fvu",
+    ) -> None:
         self.n_active = n_active
         self.error = error
         self.operating_points = operating_points
@@ -75,8 +92,16 @@ class ReconstructionSparsityDisplay:
 
     @classmethod
     def from_estimators(
-        cls, estimators, X, *, names=None, metric="fvu", n_levels=30, ax=None, line_kw=None
-    ):
+        cls,
+        estimators: Sequence[Any] | Mapping[str, Any],
+        X: ArrayLike,
+        *,
+        names: Sequence[str] | None = None,
+        metric: Literal["fvu", "squared_error"] = "fvu",
+        n_levels: int = 30,
+        ax: "Axes | None" = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the curves of fitted estimators.
 
         Parameters
@@ -113,10 +138,10 @@ class ReconstructionSparsityDisplay:
         ValueError
             If there is no estimator, or `names` has another length.
         """
-        if hasattr(estimators, "items"):
-            names = list(estimators) if names is None else list(names)
+        if isinstance(estimators, Mapping):
+            names = list(estimators) if names is None else names
             estimators = list(estimators.values())
-        elif names is None:
+        if names is None:
             names = [name_of(estimator) for estimator in estimators]
         if not estimators or len(names) != len(estimators):
             raise ValueError(
@@ -139,8 +164,16 @@ class ReconstructionSparsityDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, name=None, metric="fvu", n_levels=30, ax=None, line_kw=None
-    ):
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        name: str | None = None,
+        metric: Literal["fvu", "squared_error"] = "fvu",
+        n_levels: int = 30,
+        ax: "Axes | None" = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the curve of one fitted estimator.
 
         Parameters
@@ -184,15 +217,15 @@ class ReconstructionSparsityDisplay:
     @classmethod
     def from_curve(
         cls,
-        n_active,
-        error,
+        n_active: ArrayLike,
+        error: ArrayLike,
         *,
-        operating_point=None,
-        name="",
-        metric="fvu",
-        ax=None,
-        line_kw=None,
-    ):
+        operating_point: tuple[float, float] | None = None,
+        name: str = "",
+        metric: Literal["fvu", "squared_error"] = "fvu",
+        ax: "Axes | None" = None,
+        line_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw one curve that is known already.
 
         Parameters
@@ -245,7 +278,7 @@ class ReconstructionSparsityDisplay:
         )
         return display.plot(ax, line_kw=line_kw)
 
-    def plot(self, ax=None, *, line_kw=None):
+    def plot(self, ax: "Axes | None" = None, *, line_kw: dict[str, Any] | None = None) -> Self:
         """Draw.
 
         Parameters

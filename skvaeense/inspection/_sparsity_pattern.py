@@ -1,15 +1,23 @@
 """Which latents are active in which samples."""
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import check_array
 
 from skvaeense.inspection._estimators import active_mask
 from skvaeense.inspection._groups import group_by_label, thin
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import BoolArray, IntArray, SparseArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-class SparsityPatternDisplay:
+class SparsityPatternDisplay(ReprMixin):
     """Draw which latents are active in which samples.
 
     Each row is a sample and each column a latent. Samples are grouped by label. Latents stand in
@@ -67,8 +75,16 @@ class SparsityPatternDisplay:
     """
 
     def __init__(
-        self, pattern, *, rows, latents, group_sizes, group_names, n_samples, n_components
-    ):
+        self,
+        pattern: BoolArray,
+        *,
+        rows: IntArray,
+        latents: IntArray,
+        group_sizes: list[int],
+        group_names: list[str],
+        n_samples: int,
+        n_components: int,
+    ) -> None:
         self.pattern = pattern
         self.rows = rows
         self.latents = latents
@@ -79,8 +95,16 @@ class SparsityPatternDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, max_samples=400, unused=False, ax=None, im_kw=None
-    ):
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        max_samples: int = 400,
+        unused: bool = False,
+        ax: "Axes | None" = None,
+        im_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the active latents of samples.
 
         Parameters
@@ -127,7 +151,16 @@ class SparsityPatternDisplay:
         )
 
     @classmethod
-    def from_codes(cls, codes, y=None, *, max_samples=400, unused=False, ax=None, im_kw=None):
+    def from_codes(
+        cls,
+        codes: ArrayLike | SparseArray,
+        y: ArrayLike | None = None,
+        *,
+        max_samples: int = 400,
+        unused: bool = False,
+        ax: "Axes | None" = None,
+        im_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw the non-zero entries of codes.
 
         Parameters
@@ -189,7 +222,7 @@ class SparsityPatternDisplay:
         )
         return display.plot(ax, im_kw=im_kw)
 
-    def plot(self, ax=None, *, im_kw=None):
+    def plot(self, ax: "Axes | None" = None, *, im_kw: dict[str, Any] | None = None) -> Self:
         """Draw.
 
         Parameters

@@ -4,6 +4,9 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
+from torch import nn
+
+from skvaeense.utils._repr import ReprMixin
 
 
 class BatchLoss(NamedTuple):
@@ -33,7 +36,7 @@ class BatchLoss(NamedTuple):
     cost: torch.Tensor
 
 
-class Objective(ABC):
+class Objective(ReprMixin, ABC):
     """Turn a module and a batch into a loss.
 
     An objective may keep the state of its own schedule, such as the noise variance. `n_heads` is
@@ -53,7 +56,9 @@ class Objective(ABC):
     n_heads: int
 
     @abstractmethod
-    def loss(self, module, x, *, progress, generator):
+    def loss(
+        self, module: nn.Module, x: torch.Tensor, *, progress: float, generator: torch.Generator
+    ) -> BatchLoss:
         """Compute the loss of a batch.
 
         Parameters
@@ -78,10 +83,10 @@ class Objective(ABC):
 
     @property
     @abstractmethod
-    def trade_off(self):
+    def trade_off(self) -> float:
         """What the last loss weighed error against cost with: noise variance, or price."""
 
-    def before_step(self, module):
+    def before_step(self, module: nn.Module) -> None:
         """Change the gradients before the optimizer uses them; by default not at all.
 
         Parameters
@@ -91,7 +96,14 @@ class Objective(ABC):
         """
         return
 
-    def after_step(self, module, optimizer, *, progress, generator):
+    def after_step(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        progress: float,
+        generator: torch.Generator,
+    ) -> None:
         """Change the weights after a step of the optimizer; by default not at all.
 
         Parameters

@@ -1,11 +1,15 @@
 """The noise variance: annealed, then learned."""
 
+import torch
+
+from skvaeense.utils._repr import ReprMixin
+
 # How far under the error the descent may go. Far under, every latent that explains anything opens,
 # for every sample; not under at all, isotropic data stays where all latents are half open.
 LEAST_SHARE = 0.3
 
 
-class NoiseVariance:
+class NoiseVariance(ReprMixin):
     """Hold the noise variance of a training run, and lower it while the run goes on.
 
     Given the rest, the best noise variance is the mean squared error per feature. Following it
@@ -49,16 +53,25 @@ class NoiseVariance:
     (0.1, 0.01)
     """
 
-    def __init__(self, start, *, floor, hold=0.4, settle=0.8, follow=1.0, learned=True):
+    def __init__(
+        self,
+        start: float,
+        *,
+        floor: float,
+        hold: float = 0.4,
+        settle: float = 0.8,
+        follow: float = 1.0,
+        learned: bool = True,
+    ) -> None:
         self.start = start
         self.floor = floor
         self.hold = hold
         self.settle = settle
         self.follow = follow
         self.learned = learned
-        self._running = None
+        self._running: torch.Tensor | None = None
 
-    def at(self, progress):
+    def at(self, progress: float) -> float | torch.Tensor:
         """Return the noise variance at this point of the run.
 
         Parameters
@@ -83,7 +96,7 @@ class NoiseVariance:
         factor = self.follow + (1 - self.follow) * progress
         return (factor * self._running).clamp_min(self.floor)
 
-    def observe(self, error):
+    def observe(self, error: torch.Tensor) -> None:
         """Take note of a batch's error.
 
         Parameters

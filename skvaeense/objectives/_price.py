@@ -2,6 +2,8 @@
 
 import torch
 
+from skvaeense.utils._repr import ReprMixin
+
 # How fast the logarithm of an adapted price follows the logarithm of (active / wanted) per step: at
 # first and at the end, when the learning rate falls, and the code answers less and less. At most
 # MOST_EXCESS of the latter counts at once.
@@ -10,7 +12,7 @@ LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
 
 
-class Price:
+class Price(ReprMixin):
     """Hold the factor alpha of a penalty, raise it from 0 at first, and adapt it if asked to.
 
     A target for the mean number of active latents makes the price follow, at every step after the
@@ -39,12 +41,14 @@ class Price:
     (0.0, 0.2, 0.4)
     """
 
-    def __init__(self, alpha, *, target_l0=None, warmup=0.1):
-        self.alpha = alpha
+    def __init__(
+        self, alpha: float, *, target_l0: float | None = None, warmup: float = 0.1
+    ) -> None:
+        self.alpha: float | torch.Tensor = alpha
         self.target_l0 = target_l0
         self.warmup = warmup
 
-    def at(self, progress):
+    def at(self, progress: float) -> float | torch.Tensor:
         """Return the price at this point of the training.
 
         Parameters
@@ -61,7 +65,7 @@ class Price:
             return self.alpha
         return min(1.0, progress / self.warmup) * self.alpha
 
-    def observe(self, code, progress):
+    def observe(self, code: torch.Tensor, progress: float) -> None:
         """Take note of the codes of a batch.
 
         Parameters

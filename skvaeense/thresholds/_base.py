@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import numpy as np
 from sklearn.base import BaseEstimator
+
+from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._typing import BoolArray, FloatArray
 
 
 class Latents(NamedTuple):
@@ -34,13 +36,13 @@ class Latents(NamedTuple):
     array([[ True, False]])
     """
 
-    log_variance: np.ndarray
-    code: np.ndarray
-    code_scale: np.ndarray
+    log_variance: FloatArray
+    code: FloatArray
+    code_scale: FloatArray
     noise_variance: float
 
 
-class ThresholdRule(BaseEstimator, ABC):
+class ThresholdRule(DocLinkMixin, BaseEstimator, ABC):
     """Say which latents are active for each sample, from that sample alone.
 
     A rule has no state of its own: its answer for a sample does not depend on the others.
@@ -59,7 +61,7 @@ class ThresholdRule(BaseEstimator, ABC):
     """
 
     @abstractmethod
-    def active(self, latents):
+    def active(self, latents: Latents) -> BoolArray:
         """Return the mask of active latents.
 
         Parameters

@@ -1,8 +1,36 @@
 """The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
 
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
-__all__ = ["CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
+from sklearn import callback
+from sklearn.callback import CallbackSupportMixin, ProgressBar
+
+from skvaeense.utils._typing import FloatArray
+
+__all__ = [
+    "CallbackSupportMixin",
+    "EpochReports",
+    "fit_part",
+    "map_chunks",
+    "show_progress",
+    "with_callbacks",
+]
+
+# The callbacks that `show_progress` has asked for.
+_observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
+
+T = TypeVar("T")
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def with_callbacks(fit: Fit) -> Fit:
+    """Return `fit` with scikit-learn's callbacks set up before, and torn down after it."""
+    managed: Fit = callback.with_callbacks(fit)
+    return managed
 
 
 class EpochReports:
@@ -17,13 +45,13 @@ class EpochReports:
         Number of epochs of all runs together, if none ends early.
     """
 
-    def __init__(self, estimator, n_epochs):
+    def __init__(self, estimator: CallbackSupportMixin, n_epochs: int) -> None:
         self.stopped = False
         self._estimator = estimator
         self._context = estimator._init_callback_context(max_subtasks=n_epochs)
         self._context.call_on_fit_task_begin(estimator=estimator)
 
-    def walk(self, epochs, attributes):
+    def walk(self, epochs: Iterable[T], attributes: Callable[[], dict[str, Any]]) -> Iterator[T]:
         """Yield what `epochs` yields, and report each.
 
         `attributes` is called for a callback that wants the estimator as it would be if training
@@ -41,12 +69,12 @@ class EpochReports:
             if self.stopped:
                 return
 
-    def end(self):
+    def end(self) -> None:
         """Report the end of the fit."""
         self._context.call_on_fit_task_end(estimator=self._estimator)
 
 
-def fit_part(estimator, part, X):
+def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
     """Fit an estimator that is part of another, under the callbacks of the whole.
 
     Parameters
@@ -68,3 +96,112 @@ def fit_part(estimator, part, X):
         part.fit(X)
         step.call_on_fit_task_end(estimator=estimator)
     context.call_on_fit_task_end(estimator=estimator)
+
+
+@contextmanager
+def show_progress(*callbacks: Any) -> Iterator[None]:
+    """Show how far the methods of fitted estimators have come.
+
+    scikit-learn's callbacks speak of `fit`. Inside this context they are told also of `transform`,
+    `inverse_transform`, `predict`, `score_samples` and the other methods that this library
+    computes some thousand samples at a time: such a call is a task, and each chunk of samples a
+    subtask of it. What a callback returns is ignored here, so none can stop a call half done.
+    Training is reported to the callbacks of the estimator itself: see `set_callbacks`.
+
+    Parameters
+    ----------
+    *callbacks : callbacks of scikit-learn
+        Whom to tell; none means ``sklearn.callback.ProgressBar()``, which needs rich.
+
+    Yields
+    ------
+    None
+        Nothing.
+
+    Raises
+    ------
+    TypeError
+        If a callback does not have scikit-learn's methods.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> from skvaeense.inspection import show_progress
+    >>> class Log(list):
+    ...     def setup(self, estimator, context): ...
+    ...     def teardown(self, estimator, context): ...
+    ...     def on_fit_task_begin(self, estimator, context):
+    ...         self.append(context.task_name)
+    ...     def on_fit_task_end(self, estimator, context): ...
+    >>> X = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)[0]
+    >>> vaeense = VAEenseTransformer(random_state=0).fit(X)
+    >>> log = Log()
+    >>> with show_progress(log):
+    ...     codes = vaeense.transform(np.tile(X, (20, 1)))
+    >>> log
+    ['chunks of samples', 'chunk', 'chunk']
+
+    With ``with show_progress():`` there is a progress bar.
+    """
+    # This checks them as `set_callbacks` of an estimator does.
+    CallbackSupportMixin().set_callbacks(*callbacks)
+    token = _observers.set(callbacks or (ProgressBar(),))
+    try:
+        yield
+    finally:
+        _observers.reset(token)
+
+
+def map_chunks(estimator: Any, function: Callable[[Any], T], X: Any, n_rows: int) -> list[T]:
+    """Return a list of what a function gives for some rows of X at a time.
+
+    Parameters
+    ----------
+    estimator : CallbackSupportMixin
+        Whose method this is.
+
+    function : callable
+        Takes some rows of X.
+
+    X : {ndarray, sparse array} of shape (n_samples, n_features)
+        Samples.
+
+    n_rows : int
+        Rows at a time.
+
+    Returns
+    -------
+    list
+        What the function has returned.
+    """
+    chunks = [slice(start, start + n_rows) for start in range(0, X.shape[0], n_rows)]
+    observers = _observers.get()
+    if not observers:
+        return [function(X[chunk]) for chunk in chunks]
+    # The estimator's own callbacks are for its fit.
+    observed = copy.copy(estimator).set_callbacks(*observers)
+    vars(observed).pop("_parent_callback_ctx", None)
+    # Loops inside a chunk are not reported: a bar for each would come and go.
+    token = _observers.set(())
+    try:
+        return _map_observed(observed, function, X, chunks)
+    finally:
+        _observers.reset(token)
+
+
+@with_callbacks
+def _map_observed(
+    estimator: Any, function: Callable[[Any], T], X: Any, chunks: list[slice]
+) -> list[T]:
+    context = estimator._init_callback_context("chunks of samples", max_subtasks=len(chunks))
+    context.call_on_fit_task_begin(estimator=estimator)
+    results = []
+    for chunk in chunks:
+        step = context.subcontext(task_name="chunk")
+        step.call_on_fit_task_begin(estimator=estimator)
+        results.append(function(X[chunk]))
+        step.call_on_fit_task_end(estimator=estimator)
+    context.call_on_fit_task_end(estimator=estimator)
+    return results

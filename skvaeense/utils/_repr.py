@@ -1,0 +1,46 @@
+"""How objects show themselves."""
+
+import inspect
+import os
+from typing import Any
+
+import numpy as np
+
+# Names where the documentation is: the address of the folder that holds its front page, such as
+# "https://example.org/docs", or a path relative to the page that shows an estimator.
+DOCS_VARIABLE = "SKVAEENSE_DOCS_URL"
+
+
+class DocLinkMixin:
+    """Link the HTML of an estimator to its page in our documentation.
+
+    There is a link where the environment variable SKVAEENSE_DOCS_URL says where the documentation
+    is, and none otherwise.
+    """
+
+    _doc_link_module = "skvaeense"
+
+    @property
+    def _doc_link_template(self) -> str:
+        base = os.environ.get(DOCS_VARIABLE, "").rstrip("/")
+        return f"{base}/generated/{{estimator_module}}.{{estimator_name}}.html" if base else ""
+
+
+class ReprMixin:
+    """Show the arguments of the constructor as they are now, and arrays by their shape."""
+
+    def __repr__(self) -> str:
+        names = inspect.signature(type(self)).parameters
+        shown = [f"{name}={_shorten(getattr(self, name))}" for name in names if hasattr(self, name)]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shorten(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"<array of shape {value.shape}>"
+    if isinstance(value, list | tuple | dict) and len(value) > 4:
+        return f"<{type(value).__name__} of {len(value)}>"
+    if isinstance(value, list | tuple):
+        opening, closing = "[]" if isinstance(value, list) else "()"
+        return opening + ", ".join(_shorten(item) for item in value) + closing
+    return repr(value)

@@ -1,0 +1,35 @@
+"""What the tests of the displays share."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from helpers import fit_unwarned, quick_sae
+
+from skvaeense import VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def subspaces():
+    """Return samples of two subspaces, and the subspace of each."""
+    X, label, _ = make_linear_subspaces(300, dims=(1, 2), n_features=6, random_state=0)
+    return X, np.array(["line", "plane"])[label]
+
+
+@pytest.fixture(scope="session")
+def vaeense(subspaces):
+    """Return a VAEenseTransformer that has begun to learn."""
+    estimator = VAEenseTransformer(5, n_init=2, max_iter=40, random_state=0)
+    return fit_unwarned(estimator, subspaces[0])
+
+
+@pytest.fixture(scope="session")
+def sae(subspaces):
+    """Return a SparseAutoencoder that has begun to learn."""
+    return fit_unwarned(quick_sae(n_components=8, max_iter=30), subspaces[0])

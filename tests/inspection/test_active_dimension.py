@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from helpers import fit_unwarned
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LinearRegression
+
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense.inspection import ActiveDimensionDisplay
+
+
+def test_whole_numbers_have_a_bar_each():
+    display = ActiveDimensionDisplay.from_dimensions([1, 1, 1, 4, 2], ["a", "a", "a", "a", "b"])
+    first, second = display.bars_
+    heights = np.array([bar.get_height() for bar in first])
+    assert_allclose(heights / heights.sum(), [0.75, 0, 0, 0.25])
+    assert_allclose([bar.get_x() + bar.get_width() / 2 for bar in first], [1, 2, 3, 4])
+    # All rows have one scale: the second class is as a whole in one bar.
+    assert second[1].get_height() == pytest.approx(heights.sum())
+    assert max(bar.get_height() for bar in second) < 1
+    assert [bar.get_y() for bar in (first[0], second[0])] == [1, 0]
+
+
+def test_means_are_marked_and_written():
+    display = ActiveDimensionDisplay.from_dimensions([1.0, 2.5, 7.0], ["a", "a", "b"])
+    assert_array_equal(display.means_.get_offsets(), [[1.75, 1], [7, 0]])
+    assert [text.get_text() for text in display.ax_.texts] == ["mean 1.8", "mean 7.0"]
+
+
+@pytest.mark.parametrize("dimensions", [[0.5, 1.25, 3.0], [0, 500], [2.5, 2.5], [3]])
+def test_every_sample_is_in_a_bar(dimensions):
+    (bars,) = ActiveDimensionDisplay.from_dimensions(dimensions).bars_
+    heights = np.array([bar.get_height() for bar in bars])
+    assert len(bars) <= 60
+    assert_allclose((heights / heights.max() > 0).sum(), len(set(dimensions)))
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_classes_have_a_row_each(n_classes):
+    y = np.arange(100) % n_classes
+    display = ActiveDimensionDisplay.from_dimensions(y + 1.0, y)
+    assert [d.mean() for d in display.dimensions] == list(range(1, n_classes + 1))
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == [str(i) for i in range(n_classes)]
+
+
+def test_nan_is_left_out():
+    display = ActiveDimensionDisplay.from_dimensions([1.0, np.nan, np.nan], ["a", "a", "b"])
+    assert display.class_names == ["a"]
+    assert_array_equal(display.dimensions[0], [1.0])
+
+
+def test_autoencoders_count_active_latents(subspaces, vaeense):
+    X, y = subspaces
+    display = ActiveDimensionDisplay.from_estimator(vaeense, X, y)
+    count = vaeense.active_dimensions(X).sum(axis=1)
+    assert_array_equal(display.dimensions[0], count[y == "line"])
+    assert_array_equal(display.dimensions[1], count[y == "plane"])
+    assert display.ax_.get_xlabel() == "Active latents per sample"
+
+
+def test_dimension_estimators_predict(subspaces):
+    X, _ = subspaces
+    autoencoder = VAEenseTransformer(3, n_init=1, max_iter=5, random_state=0)
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder, random_state=0), X)
+    display = ActiveDimensionDisplay.from_estimator(estimator, X)
+    assert_array_equal(display.dimensions[0], estimator.predict(X))
+    assert display.ax_.get_xlabel() == "Estimated dimension per sample"
+
+
+def test_predictions_of_something_else_are_no_dimension(subspaces):
+    X, _ = subspaces
+    with pytest.raises(TypeError, match="LinearRegression has no active_dimensions or dimension_"):
+        ActiveDimensionDisplay.from_estimator(LinearRegression().fit(X, X[:, 0]), X)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "y", "message"),
+    [
+        ([np.nan, np.nan], None, "nothing but NaN"),
+        ([[1.0, 2.0]], None, "must be 1-d"),
+        ([1.0, 2.0], ["a"], "inconsistent numbers"),
+    ],
+)
+def test_bad_input(dimensions, y, message):
+    with pytest.raises(ValueError, match=message):
+        ActiveDimensionDisplay.from_dimensions(dimensions, y)

@@ -1,0 +1,140 @@
+"""What all displays have in common."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import same_color
+from sklearn.exceptions import NotFittedError
+
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense.inspection import (
+    ActiveDimensionDisplay,
+    DimensionScaleDisplay,
+    LatentDisplay,
+    LossCurveDisplay,
+    ReconstructionSparsityDisplay,
+    SparsityPatternDisplay,
+)
+
+HISTORY = {
+    "loss": [3.0, 2.0, 4.0, 1.0, 0.5],
+    "kl": [1.0, 1.0, 2.0, 0.5, 0.2],
+    "noise_variance": [1.0, 0.5, 1.0, 0.4, 0.1],
+    "start": [0, 0, 1, 1, 1],
+    "final": [0, 0, 0, 0, 1],
+}
+Y = ["a", "a", "b"]
+DRAW = {
+    "loss": lambda **kw: LossCurveDisplay.from_history(HISTORY, **kw),
+    "pattern": lambda **kw: SparsityPatternDisplay.from_codes(np.eye(3), Y, **kw),
+    "dimension": lambda **kw: ActiveDimensionDisplay.from_dimensions([1.0, 2.0, 4.0], Y, **kw),
+    "curve": lambda **kw: ReconstructionSparsityDisplay.from_curve([0, 1], [1.0, 0.1], **kw),
+    "images": lambda **kw: LatentDisplay.from_components(np.eye(6), image_shape=(2, 3), **kw),
+    "bars": lambda **kw: LatentDisplay.from_components(np.eye(6), **kw),
+    "scale": lambda **kw: DimensionScaleDisplay.from_scales([4, 16], np.ones((3, 2)), Y, **kw),
+}
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_new_figure_without_axes(name):
+    display = DRAW[name]()
+    assert display.figure_.number in plt.get_fignums()
+    assert display.ax_ in display.figure_.axes
+    assert display.ax_.get_title()
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_given_axes_are_used_and_pyplot_stays_as_it_was(name):
+    figure, (left, right) = plt.subplots(1, 2)
+    current = plt.subplots()[1]
+    figure.sca(left)
+    n_figures = len(plt.get_fignums())
+    display = DRAW[name](ax=right)
+    assert display.ax_ is right
+    assert display.figure_ is figure
+    assert plt.gca() is current
+    assert figure.gca() is left
+    assert not left.has_data()
+    assert len(plt.get_fignums()) == n_figures
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_axes_without_a_grid_are_used(name):
+    ax = plt.figure().add_axes([0.2, 0.2, 0.6, 0.6])
+    display = DRAW[name](ax=ax)
+    assert display.ax_ is ax
+    display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_plot_draws_again_and_returns_the_display(name):
+    display = DRAW[name]()
+    first = display.ax_
+    assert display.plot() is display
+    assert display.ax_ is not first
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_labels_are_inside_the_figure(name):
+    display = DRAW[name]()
+    display.figure_.canvas.draw()
+    box = display.figure_.get_tightbbox()
+    width, height = display.figure_.get_size_inches()
+    assert box.x0 >= -0.02
+    assert box.y0 >= -0.02
+    assert box.x1 <= width + 0.02
+    assert box.y1 <= height + 0.02
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_repr_is_short(name):
+    display = DRAW[name]()
+    assert repr(display).startswith(f"{type(display).__name__}(")
+    assert len(repr(display)) < 400
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_missing_matplotlib_is_named(name, monkeypatch):
+    display = DRAW[name]()
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"skvaeense\[plot\]"):
+        display.plot()
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "artist"),
+    [
+        ("loss", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
+        ("curve", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
+        ("scale", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
+        ("dimension", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
+        ("bars", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
+    ],
+)
+def test_style_is_passed_on(name, keywords, artist):
+    assert same_color(artist(DRAW[name](**keywords)), "green")
+    assert not same_color(artist(DRAW[name]()), "green")
+
+
+@pytest.mark.parametrize("name", ["pattern", "images"])
+def test_style_of_pictures_is_passed_on(name):
+    image = DRAW[name](im_kw={"cmap": "cividis"}).image_
+    assert image.get_cmap().name == "cividis"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: LossCurveDisplay.from_estimator(VAEenseTransformer()),
+        lambda: LatentDisplay.from_estimator(VAEenseTransformer()),
+        lambda: SparsityPatternDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
+        lambda: ActiveDimensionDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
+        lambda: ReconstructionSparsityDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
+        lambda: DimensionScaleDisplay.from_estimator(IntrinsicDimensionEstimator(), np.eye(3)),
+    ],
+)
+def test_unfitted_estimator_is_named(draw):
+    with pytest.raises(NotFittedError):
+        draw()

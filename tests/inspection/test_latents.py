@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from helpers import fit_unwarned
+from matplotlib.colors import same_color
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skvaeense import VAEenseTransformer
+from skvaeense.inspection import LatentDisplay
+from skvaeense.inspection._plotting import BLUE, RED
+
+COMPONENTS = np.arange(-12.0, 12.0).reshape(4, 6)
+
+
+def test_images_stand_side_by_side():
+    display = LatentDisplay.from_components(COMPONENTS, image_shape=(2, 3))
+    mosaic = display.image_.get_array().filled(np.nan)
+    # One row of gap on top of each image, and one column at its right.
+    for i, (top, left) in enumerate([(1, 0), (1, 4), (4, 0), (4, 4)]):
+        assert_array_equal(mosaic[top : top + 2, left : left + 3], COMPONENTS[i].reshape(2, 3))
+    assert np.isfinite(mosaic).sum() == COMPONENTS.size
+    assert display.image_.get_clim() == (-12.0, 12.0)
+    assert [text.get_text() for text in display.ax_.texts] == ["0", "1", "2", "3"]
+
+
+def test_sixty_four_images():
+    display = LatentDisplay.from_components(np.eye(100, 64), image_shape=(8, 8))
+    assert len(display.latents) == len(display.ax_.texts) == 64
+
+
+def test_bars_are_red_above_and_blue_below():
+    display = LatentDisplay.from_components([[2.0, -1.0]], feature_names=["height", "width"])
+    up, down = display.bars_[0]
+    assert up.get_height() == pytest.approx(-2 * down.get_height())
+    assert same_color(up.get_facecolor(), RED)
+    assert same_color(down.get_facecolor(), BLUE)
+    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["height", "width"]
+    assert "2 units of X" in display.ax_.get_xlabel()
+    assert display.image_ is None
+
+
+def test_latents_are_ordered_by_use():
+    display = LatentDisplay.from_components(COMPONENTS, use=[0.1, 0.0, 0.9, 0.1])
+    assert_array_equal(display.latents, [2, 0, 3])
+    assert_array_equal(display.components, COMPONENTS[[2, 0, 3]])
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == ["2 (90%)", "0 (10%)", "3 (10%)"]
+
+
+def test_latents_that_are_asked_for():
+    display = LatentDisplay.from_components(COMPONENTS, latents=[3, 1], use=[0.1, 0.0, 0.9, 0.1])
+    assert_array_equal(display.latents, [3, 1])
+    assert_array_equal(display.use, [0.1, 0.0])
+
+
+def test_estimator_with_samples(subspaces, vaeense):
+    X, _ = subspaces
+    display = LatentDisplay.from_estimator(vaeense, X=X)
+    use = vaeense.active_dimensions(X).mean(axis=0)
+    assert_allclose(display.use, np.sort(use[use > 0])[::-1])
+    assert_array_equal(display.components, vaeense.components_[display.latents])
+    display = LatentDisplay.from_estimator(vaeense, max_latents=2)
+    assert_array_equal(display.latents, [0, 1])
+    assert display.use is None
+
+
+def test_constant_zero_can_be_drawn():
+    assert LatentDisplay.from_components(np.zeros((1, 2))).bars_[0][0].get_height() == 0
+
+
+def test_hidden_layers_have_no_columns(subspaces):
+    estimator = VAEenseTransformer(2, network="mlp", n_init=1, max_iter=2, random_state=0)
+    with pytest.raises(TypeError, match="decoder has hidden layers"):
+        LatentDisplay.from_estimator(fit_unwarned(estimator, subspaces[0]))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"image_shape": (2, 2)}, "4 pixels, but there are 6 features"),
+        ({"latents": [4]}, "from 0 to 3"),
+        ({"latents": [-1]}, "from 0 to 3"),
+        ({"latents": []}, "at least one"),
+        ({"latents": [0.5]}, "whole numbers"),
+        ({"use": [1.0]}, "use must have shape"),
+        ({"use": np.zeros(4)}, "No latent is active"),
+        ({"max_latents": 0}, "max_latents must be at least 1"),
+    ],
+)
+def test_bad_input(params, message):
+    with pytest.raises(ValueError, match=message):
+        LatentDisplay.from_components(COMPONENTS, **params)

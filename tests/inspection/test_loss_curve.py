@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from helpers import fit_unwarned
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    VAEenseTransformer,
+)
+from skvaeense.inspection import LossCurveDisplay
+
+
+def _line(axes, label):
+    return next(line for line in axes.get_lines() if line.get_label() == label)
+
+
+def test_kept_start_goes_on_into_the_last_phase(vaeense):
+    display = LossCurveDisplay.from_estimator(vaeense)
+    assert_array_equal(display.line_.get_ydata(), vaeense.loss_curve_)
+    assert_array_equal(display.line_.get_xdata(), np.arange(1, vaeense.n_iter_ + 1))
+    (other,) = display.start_lines_
+    start = vaeense.history_["start"]
+    assert_array_equal(other.get_ydata(), vaeense.history_["loss"][start != start[-1]])
+    (mark, _) = _line(display.ax_, "last phase begins").get_xdata()
+    assert mark == len(other.get_ydata()) + 0.5
+
+
+def test_parts_add_up_to_the_loss(vaeense):
+    display = LossCurveDisplay.from_estimator(vaeense)
+    panel = display.axes_[1]
+    error, kl = (_line(panel, label).get_ydata() for label in ("error", "KL divergence"))
+    assert_allclose(error + kl, vaeense.loss_curve_)
+    assert_array_equal(kl, vaeense.history_["kl"][-vaeense.n_iter_ :])
+    assert "nats" in panel.get_ylabel()
+
+
+def test_noise_variance_has_a_logarithmic_axis(vaeense):
+    panel = LossCurveDisplay.from_estimator(vaeense).axes_[2]
+    assert panel.get_yscale() == "log"
+    assert_array_equal(
+        panel.get_lines()[0].get_ydata(), vaeense.history_["noise_variance"][-vaeense.n_iter_ :]
+    )
+
+
+def test_price_and_its_part(sae):
+    display = LossCurveDisplay.from_estimator(sae)
+    history = sae.history_
+    assert_array_equal(
+        _line(display.axes_[1], "price times penalty").get_ydata(),
+        history["price"] * history["penalty"],
+    )
+    assert_allclose(_line(display.axes_[1], "error").get_ydata(), history["error"], rtol=1e-9)
+    assert display.axes_[2].get_ylabel() == "Price"
+    assert display.start_lines_ == []
+    assert display.ax_.get_legend() is None
+
+
+def test_without_price_there_is_no_panel_of_it():
+    history = {"loss": [1.0, 0.5], "penalty": [0.0, 0.0], "price": [0.0, 0.0]}
+    assert len(LossCurveDisplay.from_history(history).axes_) == 2
+
+
+def test_loss_alone_has_one_panel():
+    display = LossCurveDisplay.from_history({"loss": [3.0, 2.0]})
+    assert display.axes_ == [display.ax_]
+    assert display.ax_.get_xlabel() == "Epoch"
+
+
+def test_estimators_with_a_loss_curve_only(subspaces):
+    X, _ = subspaces
+    diffusion = DiffusionDimensionEstimator(max_iter=3, random_state=0).fit(X)
+    display = LossCurveDisplay.from_estimator(diffusion)
+    assert_array_equal(display.line_.get_ydata(), diffusion.loss_curve_)
+    assert display.ax_.get_title() == "Training of DiffusionDimensionEstimator"
+
+
+def test_autoencoder_of_a_dimension_estimator(subspaces):
+    autoencoder = VAEenseTransformer(3, n_init=1, max_iter=2, random_state=0)
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder), subspaces[0])
+    display = LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), estimator))
+    assert_array_equal(display.line_.get_ydata(), estimator.autoencoder_.loss_curve_)
+    assert display.estimator_name == "VAEenseTransformer"
+
+
+def test_estimator_without_losses_is_named(subspaces):
+    with pytest.raises(TypeError, match="PCA has no history_ or loss_curve_"):
+        LossCurveDisplay.from_estimator(PCA().fit(subspaces[0]))
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ({"kl": [1.0]}, 'no "loss"'),
+        ({"loss": [1.0, 2.0], "kl": [1.0]}, "one length"),
+        ({"loss": []}, "at least 1"),
+        ({"loss": [[1.0]]}, "one length"),
+    ],
+)
+def test_bad_history(history, message):
+    with pytest.raises(ValueError, match=message):
+        LossCurveDisplay.from_history(history)

@@ -1,0 +1,175 @@
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import fit_unwarned
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvaeense import VAEenseTransformer
+from skvaeense.inspection import ReconstructionSparsityDisplay, reconstruction_sparsity_curve
+from skvaeense.metrics import fvu, squared_error
+
+
+class Axes(BaseEstimator):
+    """A dictionary whose atoms are the axes, each of its own length; codes are divided by it."""
+
+    lengths = np.array([1.0, 10.0, 0.5])
+
+    def fit(self, X, y=None):
+        self.components_ = np.diag(self.lengths)
+        return self
+
+    def transform(self, X):
+        return X / self.lengths
+
+    def inverse_transform(self, X):
+        return X * self.lengths
+
+
+X = np.array([[3.0, 0.0, 1.0], [0.0, -2.0, 0.0], [-4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+
+
+def test_largest_contributions_of_all_samples_are_kept():
+    # Contributions are 4, 3, 2, 1 in units of X, though the largest code is that of 3.
+    n_active, error, own = reconstruction_sparsity_curve(
+        Axes().fit(X), X, metric="squared_error", n_levels=100
+    )
+    assert_array_equal(n_active, np.arange(5) / 4)
+    assert_allclose(error, np.array([30, 14, 5, 1, 0]) / 4)
+    # Exact zeros are not active.
+    assert own == (1.0, 0.0)
+
+
+def test_principal_components_are_kept_in_order():
+    random_state = np.random.default_rng(0)
+    X = random_state.standard_normal((50, 6)) * np.arange(6, 0, -1)
+    for estimator in (PCA().fit(X), TruncatedSVD(5, random_state=0).fit(X)):
+        n_active, error, own = reconstruction_sparsity_curve(estimator, X)
+        codes = estimator.transform(X)
+        expected = []
+        for k in range(codes.shape[1] + 1):
+            kept = codes.copy()
+            kept[:, k:] = 0
+            expected.append(fvu(X, estimator.inverse_transform(kept)))
+        assert_array_equal(n_active, np.arange(codes.shape[1] + 1))
+        assert_allclose(error, expected)
+        assert own is None
+    shares = 1 - np.cumsum(PCA().fit(X).explained_variance_ratio_)
+    assert_allclose(reconstruction_sparsity_curve(PCA().fit(X), X)[1][1:], shares, atol=1e-12)
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp"])
+def test_vaeense_ends_where_nothing_is_left_out(subspaces, network):
+    X, _ = subspaces
+    estimator = VAEenseTransformer(4, network=network, n_init=1, max_iter=10, random_state=0)
+    estimator = fit_unwarned(estimator, X)
+    n_active, error, own = reconstruction_sparsity_curve(estimator, X, n_levels=8)
+    codes, active = estimator.transform(X), estimator.active_dimensions(X)
+    assert (n_active[0], n_active[-1]) == (0, 4)
+    assert (np.diff(n_active) > 0).all()
+    assert error[-1] == pytest.approx(fvu(X, estimator.inverse_transform(codes)))
+    assert not active.all()
+    assert own[0] == active.sum(axis=1).mean()
+    assert own[1] == pytest.approx(fvu(X, estimator.inverse_transform(codes * active)))
+
+
+def test_curve_passes_near_the_point_of_the_contribution_rule(subspaces, vaeense):
+    X, _ = subspaces
+    n_active, error, _ = reconstruction_sparsity_curve(vaeense, X, n_levels=200)
+    ruled = copy.deepcopy(vaeense).set_params(threshold="contribution")
+    active = ruled.active_dimensions(X)
+    by_rule = fvu(X, vaeense.inverse_transform(vaeense.transform(X) * active))
+    # The rule keeps the same entries: those whose contribution is over a level.
+    assert np.interp(active.sum(axis=1).mean(), n_active, error) == pytest.approx(by_rule, rel=0.01)
+
+
+def test_sparse_autoencoder_ends_at_its_own_point(subspaces, sae):
+    X, _ = subspaces
+    estimator = copy.deepcopy(sae).set_params(sparse_output=True)
+    n_active, error, own = reconstruction_sparsity_curve(estimator, X, metric="squared_error")
+    assert own == (n_active[-1], pytest.approx(error[-1]))
+    expected = squared_error(X, estimator.inverse_transform(estimator.transform(X)))
+    assert error[-1] == pytest.approx(expected)
+
+
+def test_names_of_features_are_kept(subspaces):
+    X = pd.DataFrame(subspaces[0], columns=list("abcdef"))
+    pipeline = make_pipeline(StandardScaler(), PCA(2)).set_output(transform="pandas").fit(X)
+    assert len(reconstruction_sparsity_curve(pipeline, X)[0]) == 3
+    estimator = fit_unwarned(VAEenseTransformer(2, n_init=1, max_iter=3), X)
+    assert len(reconstruction_sparsity_curve(estimator, X, n_levels=4)[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [({"metric": "rmse"}, "metric must be one of"), ({"n_levels": 1}, "n_levels must be at least")],
+)
+def test_bad_parameters(params, message):
+    with pytest.raises(ValueError, match=message):
+        reconstruction_sparsity_curve(PCA().fit(X), X, **params)
+
+
+def test_estimator_that_cannot_decode_is_named():
+    with pytest.raises(TypeError, match="LinearRegression has no transform"):
+        reconstruction_sparsity_curve(LinearRegression().fit(X, X[:, 0]), X)
+
+
+def test_estimators_are_drawn_in_one_picture(subspaces, vaeense, sae):
+    X, _ = subspaces
+    display = ReconstructionSparsityDisplay.from_estimators([vaeense, sae, PCA().fit(X)], X)
+    assert display.names == ["VAEenseTransformer", "SparseAutoencoder", "PCA"]
+    expected = reconstruction_sparsity_curve(vaeense, X)
+    assert_array_equal(display.lines_[0].get_xdata(), expected[0])
+    assert_array_equal(display.lines_[0].get_ydata(), expected[1])
+    assert_array_equal(display.points_[0].get_xydata()[0], expected[2])
+    assert display.points_[2] is None
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == display.names
+    assert len({line.get_color() for line in display.lines_}) == 3
+    # PCA with all components leaves nothing but rounding, which is below the picture.
+    assert display.error[2][-1] < 1e-20 < 1e-8 < display.ax_.get_ylim()[0]
+
+
+def test_names_are_keys_or_given(subspaces):
+    X, _ = subspaces
+    pca = PCA(2).fit(X)
+    assert ReconstructionSparsityDisplay.from_estimators({"two": pca}, X).names == ["two"]
+    display = ReconstructionSparsityDisplay.from_estimators([pca, pca], X, names=["a", "b"])
+    assert display.names == ["a", "b"]
+    display = ReconstructionSparsityDisplay.from_estimator(pca, X, name="c", ax=display.ax_)
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["a", "b", "c"]
+    assert len({line.get_color() for line in display.ax_.get_lines()}) == 3
+
+
+def test_curve_that_is_known():
+    display = ReconstructionSparsityDisplay.from_curve(
+        [0, 1, 2], [4.0, 1.0, 0.5], operating_point=(1.5, 0.8), name="mine", metric="squared_error"
+    )
+    assert_array_equal(display.points_[0].get_xydata(), [[1.5, 0.8]])
+    assert "squared units of X" in display.ax_.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "params", "message"),
+    [
+        (([0, 1], [1.0]), {}, "of one length"),
+        (([[0]], [[1.0]]), {}, "1-d"),
+        (([0], [1.0]), {"metric": "rmse"}, "metric must be one of"),
+    ],
+)
+def test_bad_curve(arguments, params, message):
+    with pytest.raises(ValueError, match=message):
+        ReconstructionSparsityDisplay.from_curve(*arguments, **params)
+
+
+@pytest.mark.parametrize(("estimators", "names"), [([], None), ([PCA()], ["a", "b"])])
+def test_names_and_estimators_must_match(estimators, names):
+    with pytest.raises(ValueError, match="one name for each"):
+        ReconstructionSparsityDisplay.from_estimators(estimators, X, names=names)

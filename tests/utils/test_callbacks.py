@@ -1,0 +1,208 @@
+"""scikit-learn's callbacks in searches and pipelines, and those of methods other than fit."""
+
+import copy
+import threading
+
+import numpy as np
+import pytest
+from helpers import Recorder, fit_unwarned, quick_sae
+from numpy.testing import assert_array_equal
+from sklearn.callback import ProgressBar
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+    _evaluation,
+    _intrinsic_dimension,
+)
+from skvaeense.inspection import show_progress
+
+X = np.random.default_rng(0).standard_normal((60, 5))
+SMALL = {"max_iter": 2, "random_state": 0}
+SEARCHES = [
+    (VAEenseTransformer(n_init=1, **SMALL), {"n_components": [2, 3]}),
+    (SparseAutoencoder(8, **SMALL), {"target_l0": [1, 2]}),
+    (
+        IntrinsicDimensionEstimator(VAEenseTransformer(n_init=1, **SMALL)),
+        {"autoencoder__n_components": [2, 3]},
+    ),
+    (DiffusionDimensionEstimator(**SMALL), {"noise_level": [0.1, 0.2]}),
+]
+IDS = [type(estimator).__name__ for estimator, _ in SEARCHES]
+quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+class Log:
+    """Note the tasks of one estimator, in order."""
+
+    def __init__(self):
+        self.tasks = []
+        self.stop = False
+
+    def setup(self, estimator, context):
+        self.tasks.append("setup")
+
+    def teardown(self, estimator, context):
+        self.tasks.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        name = f"{context.estimator_name}: {context.task_name}"
+        self.tasks.append(f"{name} of {context.max_subtasks}" if context.max_subtasks else name)
+
+    def on_fit_task_end(self, estimator, context):
+        return self.stop
+
+
+def _has_no_trace_of_callbacks(estimator):
+    return not any("callback" in name for name in vars(estimator))
+
+
+# --- fit ----------------------------------------------------------------------------------------
+
+
+@quiet
+@pytest.mark.parametrize("max_propagation_depth", [1, None])
+@pytest.mark.parametrize(("estimator", "grid"), SEARCHES, ids=IDS)
+def test_progress_bar_of_a_search(estimator, grid, max_propagation_depth, capsys):
+    bar = ProgressBar(max_propagation_depth=max_propagation_depth)
+    search = GridSearchCV(estimator, grid, cv=2).set_callbacks(bar).fit(X)
+    shown = capsys.readouterr().out
+    assert "GridSearchCV - fit" in shown
+    # Each of four fits of the search has a bar, and the last one on all samples.
+    assert shown.count("candidate-split-evaluation") >= 4
+    assert "refit-with-best-params" in shown
+    assert _has_no_trace_of_callbacks(search.best_estimator_)
+    assert not [t for t in threading.enumerate() if type(t).__name__ == "RichProgressMonitor"]
+
+
+@quiet
+@pytest.mark.parametrize(("estimator", "grid"), SEARCHES[:1], ids=IDS[:1])
+def test_progress_bar_of_a_search_in_several_processes(estimator, grid, capsys):
+    search = GridSearchCV(estimator, grid, cv=2, n_jobs=2).set_callbacks(ProgressBar()).fit(X)
+    # What workers do is sent back to this process.
+    assert capsys.readouterr().out.count("candidate-split-evaluation") >= 4
+    assert _has_no_trace_of_callbacks(search.best_estimator_)
+
+
+@quiet
+def test_inner_callback_of_a_search_sees_every_epoch():
+    recorder = Recorder(X)
+    estimator = VAEenseTransformer(2, n_init=1, **SMALL).set_callbacks(recorder)
+    search = GridSearchCV(estimator, {"n_components": [2, 3]}, cv=2).fit(X)
+    # Two epochs in each of five fits; the search is passed on the same object.
+    assert len(recorder.scores) == 2 * 5
+    assert recorder.tasks == ["setup", "teardown"] * 5
+    assert np.isfinite(search.best_score_)
+
+
+@quiet
+def test_inner_progress_bar_belongs_on_the_search():
+    estimator = VAEenseTransformer(2, n_init=1, **SMALL).set_callbacks(ProgressBar())
+    search = GridSearchCV(estimator, {"n_components": [2]}, cv=2, error_score="raise")
+    with pytest.raises(TypeError, match="Register them directly on the meta-estimator"):
+        search.fit(X)
+
+
+@quiet
+def test_progress_bar_of_a_pipeline(capsys):
+    pipeline = make_pipeline(StandardScaler(), VAEenseTransformer(2, n_init=1, **SMALL))
+    pipeline.set_callbacks(ProgressBar()).fit(X)
+    assert "VAEenseTransformer - fit" in capsys.readouterr().out
+
+
+# --- other methods ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sae():
+    return fit_unwarned(quick_sae(), X)
+
+
+METHODS = ["transform", "active_dimensions", "score_samples", "score", "inverse_transform"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_chunks_are_reported(sae, method, monkeypatch):
+    monkeypatch.setattr(_evaluation, "CODE_ROWS", 25)
+    given = sae.transform(X) if method == "inverse_transform" else X
+    expected, log = getattr(sae, method)(given), Log()
+    with show_progress(log):
+        assert_array_equal(getattr(sae, method)(given), expected)
+    chunks = ["SparseAutoencoder: chunk"] * 3
+    assert log.tasks == [
+        "setup",
+        "SparseAutoencoder: chunks of samples of 3",
+        *chunks,
+        "teardown",
+    ]
+
+
+def test_only_the_outer_loop_is_reported(monkeypatch):
+    monkeypatch.setattr(_intrinsic_dimension, "CHUNK", 30)
+    autoencoder = VAEenseTransformer(2, n_init=1, **SMALL)
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder), X)
+    log = Log()
+    with show_progress(log):
+        estimator.predict(X)
+    name = "IntrinsicDimensionEstimator"
+    expected = [f"{name}: chunks of samples of 2", f"{name}: chunk", f"{name}: chunk"]
+    assert log.tasks == ["setup", *expected, "teardown"]
+
+
+def test_nothing_is_reported_outside(sae):
+    log = Log()
+    with show_progress(log):
+        pass
+    sae.transform(X)
+    with pytest.raises(KeyError), show_progress(log):
+        raise KeyError
+    sae.transform(X)
+    assert log.tasks == []
+
+
+def test_the_estimator_keeps_its_own_callbacks(sae):
+    log, own = Log(), Log()
+    estimator = copy.deepcopy(sae).set_callbacks(own)
+    before = dict(vars(estimator))
+    with show_progress(log):
+        estimator.transform(X)
+    assert own.tasks == []
+    assert vars(estimator) == before
+    assert log.tasks
+
+
+def test_callbacks_are_torn_down_when_a_method_fails(sae):
+    log = Log()
+    broken = copy.deepcopy(sae)
+    broken.module_.decoder = None
+    with show_progress(log), pytest.raises(TypeError):
+        broken.inverse_transform(sae.transform(X))
+    assert log.tasks[-1] == "teardown"
+    with show_progress(log):
+        sae.transform(X)
+    assert log.tasks[-1] == "teardown"
+
+
+def test_no_callback_can_stop_a_method(sae, monkeypatch):
+    monkeypatch.setattr(_evaluation, "CODE_ROWS", 25)
+    log = Log()
+    log.stop = True
+    with show_progress(log):
+        assert len(sae.transform(X)) == len(X)
+
+
+def test_progress_bar_is_the_default(sae, capsys):
+    with show_progress():
+        sae.transform(X)
+        sae.transform(X)
+    assert capsys.readouterr().out.count("SparseAutoencoder - chunks of samples") >= 2
+
+
+def test_callbacks_are_checked():
+    with pytest.raises(TypeError, match="FitCallback protocol"), show_progress("bar"):
+        pass

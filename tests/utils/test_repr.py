@@ -1,0 +1,107 @@
+import inspect
+
+import numpy as np
+import pytest
+from helpers import fit_unwarned, quick_sae
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+from skvaeense.networks import MLP
+from skvaeense.objectives import ELBO, NoiseVariance, PenalisedReconstruction, Price
+from skvaeense.penalties import L1, Penalty, TopK
+from skvaeense.thresholds import FixedVariance
+from skvaeense.utils._repr import ReprMixin
+
+X = np.random.default_rng(0).standard_normal((40, 4))
+ESTIMATORS = [
+    VAEenseTransformer,
+    SparseAutoencoder,
+    IntrinsicDimensionEstimator,
+    DiffusionDimensionEstimator,
+]
+PARTS = [(MLP, "networks.MLP"), (TopK, "penalties.TopK")]
+PARTS += [(FixedVariance, "thresholds.FixedVariance")]
+
+
+@pytest.mark.parametrize("base", ["https://docs.example", "https://docs.example/", ".."])
+def test_links_lead_to_the_page_of_the_class(base, monkeypatch):
+    monkeypatch.setenv("SKVAEENSE_DOCS_URL", base)
+    root = base.rstrip("/")
+    for cls, page in [*((cls, cls.__name__) for cls in ESTIMATORS), *PARTS]:
+        link = f"{root}/generated/skvaeense.{page}.html"
+        assert cls()._get_doc_link() == link
+        assert f'href="{link}"' in cls()._repr_html_()
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_an_address_there_is_no_link(value, monkeypatch):
+    monkeypatch.delenv("SKVAEENSE_DOCS_URL", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SKVAEENSE_DOCS_URL", value)
+    html = VAEenseTransformer()._repr_html_()
+    assert VAEenseTransformer()._get_doc_link() == ""
+    assert "generated/" not in html
+
+
+def test_penalties_of_others_have_no_page_here(monkeypatch):
+    monkeypatch.setenv("SKVAEENSE_DOCS_URL", "..")
+
+    class Own(Penalty):
+        def build(self, n_components, *, unit, positive):
+            raise NotImplementedError
+
+        def cost(self, coding):
+            raise NotImplementedError
+
+    assert Own()._get_doc_link() == ""
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_html_computes_nothing(cls):
+    """The HTML asks for every attribute whose name ends with an underscore."""
+    names = [name for name, value in inspect.getmembers(cls) if isinstance(value, property)]
+    assert [name for name in names if name.endswith("_") and not name.startswith("_")] == []
+
+
+def test_html_of_a_fitted_estimator_has_its_history():
+    html = fit_unwarned(quick_sae(), X)._repr_html_()
+    assert "history_" in html
+    assert "&lt;History of" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (SparseAutoencoder(penalty=TopK(3)), "SparseAutoencoder(penalty=TopK(k=3))"),
+        (Price(0.4), "Price(alpha=0.4, target_l0=None, warmup=0.1)"),
+        (
+            ELBO(NoiseVariance(0.1, floor=0.01)),
+            "ELBO(noise=NoiseVariance(start=0.1, floor=0.01, hold=0.4, settle=0.8, follow=1.0, "
+            "learned=True), gated=True)",
+        ),
+        (
+            PenalisedReconstruction(L1(), Price(1.0)),
+            f"PenalisedReconstruction(penalty={L1()!r}, price=Price(alpha=1.0, target_l0=None, "
+            "warmup=0.1), positive=True, decay=None)",
+        ),
+    ],
+)
+def test_repr_shows_arguments(value, text):
+    assert repr(value) == text
+
+
+def test_repr_shortens_data():
+    class Thing(ReprMixin):
+        def __init__(self, array, some, many):
+            self.array = array
+            self.some = some
+            self.many = many
+
+    thing = Thing(np.ones((3, 2)), [1, (np.ones(2),)], dict.fromkeys(range(7)))
+    assert repr(thing) == (
+        "Thing(array=<array of shape (3, 2)>, some=[1, (<array of shape (2,)>)], many=<dict of 7>)"
+    )
