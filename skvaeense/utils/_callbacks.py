@@ -2,7 +2,10 @@
 
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 
-__all__ = ["CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
+__all__ = ["CALLBACKS", "CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
+
+# The attribute in which an estimator has its callbacks.
+CALLBACKS = "_skl_callbacks"
 
 
 class EpochReports:
