@@ -121,8 +121,9 @@ def load(path, *, device=None, trusted=()):
     >>> from tempfile import TemporaryDirectory
     >>> from sklearn.datasets import load_digits
     >>> from skvaeense import SparseAutoencoder, load, save
+    >>> from skvaeense.penalties import TopK
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, target_l0=8, random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "sae.safetensors"
     ...     save(sae, path)

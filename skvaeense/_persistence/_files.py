@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import os
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 import skvaeense
+from skvaeense.utils._files import whole_file
 
 # To be raised whenever older versions cannot read what is written.
 FORMAT_VERSION = 1
@@ -43,20 +42,8 @@ def write(path, node, tensors):
     text = json.dumps(description, allow_nan=False).removesuffix("}")
     text += f'{ENDING}{checksum(text, tensors)}"}}'
     data = to_bytes(tensors, {TEXT: text})
-    # A link stays, and what it points to is replaced.
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it.")
-    draft = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def read(path):
