@@ -30,6 +30,7 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/mypy
 	$(BIN)/numpydoc lint $$(find skvaeense -name '*.py' | sort)
 
 format: $(VENV)/.stamp-lint
@@ -42,7 +43,7 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .import_linter_cache docs/_build docs/generated docs/generated_tables docs/auto_examples
 	find skvaeense tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 

@@ -1,19 +1,17 @@
 """Dimension estimators on data of known dimension: ours, a trivial rival, a diffusion model, peers.
 
     python benchmarks/dimension.py unions [--only NAME ...] [--peer-python PYTHON]
-    python benchmarks/dimension.py manifolds --peer-python PYTHON
     python benchmarks/dimension.py diffusion [--only NAME ...] [--seeds 2]
     python benchmarks/dimension.py rival [--only NAME ...]
     python benchmarks/dimension.py peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
 
 `unions` draws samples of each data set anew for every seed, fits on 20,000, and measures the mean
 absolute error per sample: ours on 2,500 held-out samples, the peers' on the training samples,
-since they have no values for others. `manifolds` draws scikit-dimension's BenchmarkManifolds,
-2,500 samples each, and compares the dimension of the whole set, as a share of the true one.
-`diffusion` is `unions` for DiffusionDimensionEstimator, `rival` for a trivial method that knows
-the answer, and `peers` for two peers that take minutes. Peers are scikit-dimension 0.5.0 in the
-Python given, which may be another environment's. All have their defaults, except for numbers of
-neighbours, which are the best of those tried. One thread; times are CPU seconds of the fit.
+since they have no values for others. `diffusion` is the same for DiffusionDimensionEstimator,
+`rival` for a trivial method that knows the answer, and `peers` for two peers that take minutes.
+Peers are scikit-dimension 0.5.0 in the Python given, which may be another environment's. All have
+their defaults, except for numbers of neighbours, which are the best of those tried. One thread;
+times are CPU seconds of the fit. Whole sets are compared in dimension_manifolds.py.
 """
 
 import argparse
@@ -146,26 +144,6 @@ def run_peers(python, methods, X, truth):
         return json.loads(out.read_text())
 
 
-def draw_manifolds(python, seed, methods):
-    """Return BenchmarkManifolds with their dimensions, and what the peers say of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        data, out = Path(folder) / "data.npz", Path(folder) / "out.json"
-        command = [
-            python,
-            "-W",
-            "ignore",
-            HERE / "peers_dimension.py",
-            "manifolds",
-            data,
-            out,
-            str(seed),
-            *methods,
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        with np.load(data) as file:
-            return dict(file), json.loads(out.read_text())
-
-
 def summarise(rows):
     """Return the mean and the worst error of each method over the seeds."""
     summary = {}
@@ -208,12 +186,11 @@ def all_methods(peer_python):
 
 def diffusion_methods(X, dimension, seed):
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
-    return {
-        f"diffusion, {method}": measure(
-            DiffusionDimensionEstimator(method=method, random_state=seed), train, test, truth
-        )
-        for method in ("normal_bundle", "flipd")
-    }
+    estimator = DiffusionDimensionEstimator(random_state=seed)
+    methods = {"diffusion, normal_bundle": measure(estimator, train, test, truth)}
+    # The network serves both read-outs.
+    flipd = estimator.set_params(method="flipd").predict(test)
+    return methods | {"diffusion, flipd": {"error": dimension_error(truth, flipd)}}
 
 
 def slow_peers(peer_python):
@@ -222,48 +199,10 @@ def slow_peers(peer_python):
     )
 
 
-def run_manifolds(arguments):
-    """Compare the dimensions of whole sets, for each seed and manifold."""
-    runs = []
-    for seed in range(arguments.seeds):
-        data, peers = draw_manifolds(
-            arguments.peer_python, seed, ["DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO"]
-        )
-        rows = {}
-        for name, peer in peers.items():
-            estimator = IntrinsicDimensionEstimator(random_state=seed)
-            begin = time.process_time()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                estimator.fit(data[name])
-            rows[name] = peer | {
-                "auto": estimator.dimension_,
-                "auto std": estimator.dimension_std_,
-                "auto seconds": time.process_time() - begin,
-            }
-        runs.append({"seed": seed, "manifolds": rows})
-        methods = ["auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO"]
-        errors = {
-            method: [
-                float(np.mean([abs(r[method] / r["truth"] - 1) for r in run["manifolds"].values()]))
-                for run in runs
-            ]
-            for method in methods
-        }
-        summary = {
-            method: {"error_mean": float(np.mean(e)), "error_worst": float(max(e))}
-            for method, e in errors.items()
-        }
-        save(arguments.out, "BenchmarkManifolds", {"summary": summary, "runs": runs})
-        print(
-            seed, {method: round(v["error_mean"], 4) for method, v in summary.items()}, flush=True
-        )
-
-
 def main():
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["unions", "manifolds", "diffusion", "peers", "rival"])
+    parser.add_argument("what", choices=["unions", "diffusion", "peers", "rival"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--peer-python")
@@ -271,11 +210,9 @@ def main():
     arguments = parser.parse_args()
     arguments.out = arguments.out or HERE / f"results/dimension_{arguments.what}.json"
     torch.set_num_threads(1)
-    if arguments.what in ("manifolds", "peers") and arguments.peer_python is None:
-        sys.exit(f"{arguments.what} needs --peer-python, a Python that has scikit-dimension")
-    if arguments.what == "manifolds":
-        run_manifolds(arguments)
-    elif arguments.what == "peers":
+    if arguments.what == "peers":
+        if arguments.peer_python is None:
+            sys.exit("peers needs --peer-python, a Python that has scikit-dimension")
         run_unions(arguments, slow_peers(arguments.peer_python))
     elif arguments.what == "unions":
         run_unions(arguments, all_methods(arguments.peer_python))

@@ -1,15 +1,17 @@
-"""How the dimension estimate holds up: few samples, noise, and growth with the samples.
+"""How the dimension estimate holds up: few samples, noise, high dimensions, and growth.
 
-    python benchmarks/dimension_robustness.py grid [--only NAME ...] [--seeds 1]
+    python benchmarks/dimension_robustness.py grid [--only NAME ...] [--seeds 5]
+    python benchmarks/dimension_robustness.py high [--seeds 5]
     python benchmarks/dimension_robustness.py growth [--peer-python PYTHON]
     python benchmarks/dimension_robustness.py draw
 
 `grid` fits curved manifolds of one or two dimensions, turned at random into R^10, with 500 to
 50,000 samples and noise of 0 to 10 % of the standard deviation, and notes the mean absolute error
-on 1,000 held-out samples. `growth` notes the time of a fit and of a prediction, and the peak of
-the memory, for a union of subspaces and a growing number of samples, each in a process of its
-own; peers are local PCA and TwoNN per sample in the Python given. `draw` makes the picture of the
-grid. One thread.
+on 1,000 held-out samples. `high` fits normal distributions of 2 to 100 dimensions in R^100, and
+notes the dimension of the whole set. `growth` notes the time of a fit and of a prediction, and the
+peak of the memory, for a union of subspaces and a growing number of samples, each in a process of
+its own; peers are local PCA and TwoNN per sample in the Python given. `draw` makes the pictures of
+the first two. One thread.
 """
 
 import argparse
@@ -28,12 +30,15 @@ from sklearn.datasets import make_s_curve, make_swiss_roll
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.datasets import make_linear_subspaces
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
 
 HERE = Path(__file__).parent
-GRID, GROWTH = (HERE / f"results/dimension_{name}.json" for name in ("grid", "growth"))
+GRID, HIGH, GROWTH = (
+    HERE / f"results/dimension_{name}.json" for name in ("grid", "high", "growth")
+)
 N_FEATURES, HELD_OUT = 10, 1000
 SIZES, NOISES = (500, 2500, 10_000, 50_000), (0.0, 0.02, 0.05, 0.1)
+HIGH_SIZES, HIGH_DIMENSIONS, HIGH_FEATURES = (500, 2500, 10_000), (2, 5, 10, 20, 50, 100), 100
 GROWTH_SIZES = (2000, 10_000, 50_000, 200_000)
 # More samples than this take a peer many minutes, or too much memory.
 MOST_FOR_PEERS = 50_000
@@ -95,13 +100,17 @@ def run_grid(arguments):
         save(GRID, shape, {"dimension": SHAPES[shape][0], "cells": cells})
 
 
+def fit(X, seed):
+    """Return an estimator with its defaults, fitted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return IntrinsicDimensionEstimator(random_state=seed).fit(X)
+
+
 def measure(shape, n_samples, noise, seed):
     """Return the error on held-out samples."""
     X = draw_samples(shape, n_samples + HELD_OUT, noise, seed)
-    model = IntrinsicDimensionEstimator(random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X[HELD_OUT:])
+    model = fit(X[HELD_OUT:], seed)
     predicted = model.predict(X[:HELD_OUT])
     return {
         "seed": seed,
@@ -109,6 +118,22 @@ def measure(shape, n_samples, noise, seed):
         "dimension": model.dimension_,
         "std": model.dimension_std_,
     }
+
+
+def run_high(arguments):
+    for n_samples in HIGH_SIZES:
+        rows = []
+        for dimension in HIGH_DIMENSIONS:
+            runs = []
+            for seed in range(arguments.seeds):
+                X, *_ = make_affine_subspaces(
+                    n_samples, dims=(dimension,), n_features=HIGH_FEATURES, random_state=seed
+                )
+                model = fit(X, seed)
+                runs.append({"dimension": model.dimension_, "std": model.dimension_std_})
+            rows.append({"dimension": dimension, "runs": runs})
+            print(n_samples, dimension, [round(run["dimension"], 2) for run in runs], flush=True)
+        save(HIGH, str(n_samples), rows)
 
 
 def run_growth(arguments):
@@ -142,12 +167,10 @@ def measure_size(n_samples):
     sys.stdout.write(json.dumps(row))
 
 
-def draw():
+def draw_grid(plt):
     """Draw the grid: one panel for each manifold, one line for each noise."""
-    from matplotlib import pyplot as plt
-
     results = json.loads(GRID.read_text())
-    figure, axes = plt.subplots(1, len(results), figsize=(3 * len(results), 3), sharey=True)
+    figure, axes = plt.subplots(1, len(results), figsize=(3 * len(results), 3.2), sharey=True)
     for ax, (shape, result) in zip(axes, results.items(), strict=True):
         for noise, colour in zip(NOISES, plt.cm.viridis([0.0, 0.3, 0.6, 0.85]), strict=True):
             cells = [cell for cell in result["cells"] if cell["noise"] == noise]
@@ -161,22 +184,55 @@ def draw():
         ax.set(title=f"{shape}, dimension {result['dimension']}", xscale="log", xlabel="samples")
     axes[0].set_ylabel("mean absolute error")
     axes[-1].legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(GRID.with_suffix(".png"), dpi=110)
+    return figure
+
+
+def draw_high(plt):
+    """Draw the estimate over the true dimension: one line for each number of samples."""
+    figure, ax = plt.subplots(figsize=(5, 3.6))
+    results = json.loads(HIGH.read_text())
+    ax.axhline(1, color="0.7", lw=1)
+    for (n_samples, rows), colour in zip(
+        results.items(), plt.cm.viridis([0.0, 0.45, 0.85]), strict=True
+    ):
+        true = np.array([row["dimension"] for row in rows])
+        said = [[run["dimension"] for run in row["runs"]] for row in rows]
+        ratio = np.array(said) / true[:, None]
+        label = f"{int(n_samples):,} samples"
+        ax.plot(true, ratio.mean(axis=1), "o-", color=colour, label=label)
+        ax.fill_between(true, ratio.min(axis=1), ratio.max(axis=1), color=colour, alpha=0.2, lw=0)
+    ax.set(xscale="log", xlabel="true dimension", ylabel="estimate / true dimension")
+    ax.set_xticks(HIGH_DIMENSIONS, HIGH_DIMENSIONS)
+    ax.minorticks_off()
+    ax.legend(frameon=False)
+    return figure
+
+
+def draw():
+    """Draw what has been measured."""
+    from matplotlib import pyplot as plt
+
+    for path, draw_one in ((GRID, draw_grid), (HIGH, draw_high)):
+        if path.exists():
+            figure = draw_one(plt)
+            figure.tight_layout()
+            figure.savefig(path.with_suffix(".png"), dpi=110)
 
 
 def main():
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["grid", "growth", "one", "draw"])
+    parser.add_argument("what", choices=["grid", "high", "growth", "one", "draw"])
     parser.add_argument("--only", nargs="*")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", type=int)
     parser.add_argument("--peer-python")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.what == "grid":
         run_grid(arguments)
+    elif arguments.what == "high":
+        run_high(arguments)
     elif arguments.what == "growth":
         run_growth(arguments)
     elif arguments.what == "one":

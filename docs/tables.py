@@ -45,6 +45,9 @@ def write_tables():
             load("dimension_diffusion.json"),
         ),
         "dimension_manifolds": manifolds_table(load("dimension_manifolds.json")),
+        "dimension_grid": grid_table(load("dimension_grid.json")),
+        "dimension_high": high_table(load("dimension_high.json")),
+        "dimension_growth": growth_table(load("dimension_growth.json")),
         "starts": starts_table(),
         "constants": constants(),
     }.items():
@@ -229,21 +232,90 @@ def unions_table(unions, *others):
 
 def manifolds_table(manifolds):
     """Return each manifold's dimension by each method, and the mean error of each."""
-    methods = ["auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO"]
-    header = ("manifold", "dimension", *methods)
     if not manifolds:
         return missing()
     result = manifolds["BenchmarkManifolds"]
-    runs = [run["manifolds"] for run in result["runs"]]
+    wanted = ("auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "PCA and ICA")
+    wanted += ("normal bundle", "FLIPD")
+    methods = [method for method in wanted if method in result["summary"]]
+    runs = list(result["runs"].values())
     rows = []
     for name, first in runs[0].items():
-        means = [sum(run[name][method] for run in runs) / len(runs) for method in methods]
-        rows.append((name, first["truth"], *(f"{mean:.2f}" for mean in means)))
-    errors = [f"{result['summary'][method]['error_mean']:.1%}" for method in methods]
-    worst = [f"{result['summary'][method]['error_worst']:.1%}" for method in methods]
-    rows.append(("mean absolute error", "", *errors))
-    rows.append((f"of the worst of {len(runs)} seeds", "", *worst))
-    return table(header, rows)
+        said = ([run[name][m] for run in runs if m in run[name]] for m in methods)
+        rows.append((name, first["truth"], *(f"{sum(s) / len(s):.2f}" for s in said)))
+    for label, key in (("mean absolute error", "error_mean"), ("of the worst seed", "error_worst")):
+        rows.append((label, "", *(f"{result['summary'][m][key]:.1%}" for m in methods)))
+    rows.append(("seeds", "", *(result["summary"][m]["n_seeds"] for m in methods)))
+    rows.append(("worst manifold", "", *(result["summary"][m]["worst_manifold"] for m in methods)))
+    return table(("manifold", "dimension", *methods), rows)
+
+
+def grid_table(grid):
+    """Return the error on curved manifolds for each number of samples and amount of noise."""
+    if not grid:
+        return missing()
+    cells = {
+        (shape, cell["noise"], cell["n_samples"]): cell["error"]
+        for shape, result in grid.items()
+        for cell in result["cells"]
+    }
+    noises, sizes = (sorted({key[i] for key in cells}) for i in (1, 2))
+    rows = [
+        (
+            shape,
+            result["dimension"],
+            f"{noise:.0%}",
+            *(f"{cells[shape, noise, n]:.3f}" for n in sizes),
+        )
+        for shape, result in grid.items()
+        for noise in noises
+    ]
+    return table(("manifold", "dimension", "noise", *(f"{n:,} samples" for n in sizes)), rows)
+
+
+def high_table(high):
+    """Return the dimension of normal distributions for each number of samples."""
+    if not high:
+        return missing()
+    rows = []
+    for entries in zip(*high.values(), strict=True):
+        cells = []
+        for entry in entries:
+            said = [run["dimension"] for run in entry["runs"]]
+            cells.append(f"{sum(said) / len(said):.1f} ({min(said):.1f} to {max(said):.1f})")
+        rows.append((entries[0]["dimension"], *cells))
+    return table(("dimension", *(f"{int(n):,} samples" for n in high)), rows)
+
+
+def growth_table(growth):
+    """Return what fits and predictions cost as the samples grow."""
+    header = (
+        "samples",
+        "fit, CPU seconds",
+        "prediction, ms per sample",
+        "peak memory, GB",
+        "local PCA: CPU seconds",
+        "GB",
+        "TwoNN: CPU seconds",
+        "GB",
+    )
+    rows = []
+    for n_samples, row in growth.items():
+        own = (
+            f"{row['fit_seconds']:.0f}",
+            f"{row['milliseconds_per_prediction']:.2f}",
+            f"{row['peak_gigabytes']:.2f}",
+        )
+        peers = []
+        for peer in ("lPCA FO", "TwoNN"):
+            cost = row.get(peer)
+            peers += (
+                [f"{cost['fit_seconds']:.0f}", f"{cost['peak_gigabytes']:.2f}"]
+                if cost
+                else ["", ""]
+            )
+        rows.append((f"{int(n_samples):,}", *own, *peers))
+    return table(header, rows) if rows else missing()
 
 
 def starts_table():

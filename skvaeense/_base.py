@@ -1,9 +1,11 @@
 """What the autoencoders share besides fitting: coding, decoding, scikit-learn's protocols."""
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -11,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skvaeense import _evaluation
 from skvaeense._evaluation import ModuleEvaluation
 from skvaeense._fitting import FLOATS, AutoencoderFit
+from skvaeense.utils._typing import BoolArray, FloatArray, SparseArray
 
 
 class BaseAutoencoder(
@@ -35,7 +38,7 @@ class BaseAutoencoder(
 
     # --- coding and decoding ------------------------------------------------------------------
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> FloatArray | sparse.csr_array:
         """Return the codes of samples.
 
         Parameters
@@ -52,7 +55,13 @@ class BaseAutoencoder(
         codes = self._by_chunks(X, module, lambda x: self._encode(module, x))
         return sparse.csr_array(codes) if self.sparse_output else codes
 
-    def active_dimensions(self, X):
+    if TYPE_CHECKING:
+        # Inherited; there it has no annotations.
+        def fit_transform(
+            self, X: ArrayLike, y: object = None
+        ) -> FloatArray | sparse.csr_array: ...
+
+    def active_dimensions(self, X: ArrayLike) -> BoolArray:
         """Return which latents are active for each sample.
 
         Parameters
@@ -68,7 +77,7 @@ class BaseAutoencoder(
         X, module = self._check_for_coding(X)
         return self._by_chunks(X, module, lambda x: self._active(module, x))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the samples that codes stand for.
 
         Parameters
@@ -99,7 +108,7 @@ class BaseAutoencoder(
         reconstruction = np.concatenate(decoded) * self.scale_ + self.mean_
         return reconstruction.astype(codes.dtype, copy=False)
 
-    def _check_for_coding(self, X):
+    def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         return X, self._module_for(X.dtype)

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from sklearn.utils import check_random_state
@@ -26,6 +28,7 @@ from skvaeense.networks._denoiser import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.objectives import DenoisingScoreMatching
 from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports
+from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Noise levels of the training, as multiples of the level of the read-out.
@@ -155,6 +158,10 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     [1, 3]
     """
 
+    noise_level_: float
+    n_iter_: int
+    loss_curve_: list[float]
+
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
         "method": [StrOptions({"flipd", "normal_bundle"})],
         "noise_level": [POSITIVE],
@@ -168,18 +175,18 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
 
     def __init__(
         self,
-        method="normal_bundle",
+        method: Literal["normal_bundle", "flipd"] = "normal_bundle",
         *,
-        noise_level=0.15,
-        hidden_layer_sizes=(256, 256),
-        learning_rate_init=0.003,
-        batch_size="auto",
-        max_iter="auto",
-        aggregate="mean",
-        dtype="float32",
-        device="auto",
-        random_state=None,
-    ):
+        noise_level: float = 0.15,
+        hidden_layer_sizes: int | Iterable[int] = (256, 256),
+        learning_rate_init: float = 0.003,
+        batch_size: Auto | int = "auto",
+        max_iter: Auto | int = "auto",
+        aggregate: Literal["mean", "median"] = "mean",
+        dtype: Precision = "float32",
+        device: str = "auto",
+        random_state: RandomState = None,
+    ) -> None:
         self.method = method
         self.noise_level = noise_level
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -215,7 +222,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
             }
 
         self._train(run, train, held_out, attributes)
-        vars(self).update(attributes())
+        self.__dict__.update(attributes())
 
     def _new_run(self, n_features, level, random_state):
         """Return a run at random weights, for the read-out at this level."""

@@ -1,17 +1,20 @@
 """What estimators of the dimension share: one contract, whatever they learn from the samples."""
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from skvaeense._fitting import FLOATS, all_or_nothing
 from skvaeense.utils._callbacks import with_callbacks
+from skvaeense.utils._typing import DoubleArray, FloatArray
 from skvaeense.utils._validation import StrOptions, fit_context
 
-AGGREGATES = {"mean": np.mean, "median": np.median}
+AGGREGATES: dict[str, Any] = {"mean": np.mean, "median": np.median}
 
 
 class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
@@ -20,6 +23,12 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     A subclass has a parameter `aggregate`, and says what it learns, how the dimension of a sample
     follows from that, and how well it fits samples whose dimension is not known.
     """
+
+    # Fitted attributes that users see.
+    dimension_: float
+    dimension_pw_: DoubleArray
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
 
     _parameter_constraints = {
         "aggregate": [StrOptions(set(AGGREGATES))],
@@ -45,7 +54,7 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     # Does nothing for a subclass without CallbackSupportMixin.
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn from the training samples, and estimate the dimension at each of them.
 
         Parameters
@@ -83,7 +92,7 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.dimension_pw_ = dimension
         self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> DoubleArray:
         """Return the local dimension of samples, seen or unseen.
 
         Parameters
@@ -99,7 +108,7 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         check_is_fitted(self)
         return self._local_dimension(validate_data(self, X, dtype=FLOATS, reset=False))
 
-    def fit_predict(self, X, y=None):
+    def fit_predict(self, X: ArrayLike, y: object = None) -> DoubleArray:
         """Fit, and return the local dimension of the training samples.
 
         Parameters
@@ -117,7 +126,7 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         return self.fit(X).dimension_pw_
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> FloatArray:
         """Return the local dimension as one column, for a FeatureUnion.
 
         Parameters
@@ -131,10 +140,14 @@ class BaseDimensionEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             Dimension at each sample, in the precision of X.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
-        return self._local_dimension(X)[:, None].astype(X.dtype, copy=False)
+        samples: FloatArray = validate_data(self, X, dtype=FLOATS, reset=False)
+        return self._local_dimension(samples)[:, None].astype(samples.dtype, copy=False)
 
-    def score(self, X, y=None):
+    if TYPE_CHECKING:
+        # Inherited; there it has no annotations.
+        def fit_transform(self, X: ArrayLike, y: object = None) -> FloatArray: ...
+
+    def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Return how well dimensions are predicted, or how well the samples are fitted.
 
         Parameters

@@ -4,9 +4,11 @@ import copy
 
 import numpy as np
 import torch
+from torch import nn
 
 from skvaeense._training._devices import DTYPES, resolve_device
 from skvaeense._training._scaling import Scaling
+from skvaeense.utils._typing import DoubleArray
 
 # Rows taken at a time: bounds the memory of transform and score.
 CODE_ROWS = 8192
@@ -14,6 +16,11 @@ CODE_ROWS = 8192
 
 class ModuleEvaluation:
     """For estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
+
+    device: str
+    module_: nn.Module
+    mean_: DoubleArray
+    scale_: float
 
     def _module_for(self, dtype):
         """Return the module in the precision of the samples: the answer is then as precise."""

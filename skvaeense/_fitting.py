@@ -6,9 +6,11 @@ import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
@@ -26,6 +28,7 @@ from skvaeense._training._loop import make_optimizer
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._stopping import Plateau
 from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports, with_callbacks
+from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     NON_NEGATIVE,
@@ -67,6 +70,14 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
 
     # Steps over which `partial_fit` walks through the schedule of a new run.
     _schedule_steps: int
+
+    # Fitted attributes that users see.
+    n_components_: int
+    components_: DoubleArray
+    n_iter_: int
+    loss_curve_: list[float]
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],
@@ -120,7 +131,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Fit the autoencoder.
 
         Parameters
@@ -156,13 +167,13 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(X)
             train, held_out = split_rows(self._to_tensor(X, scaling), random_state)
             run = self._train(train, held_out, scaling, random_state, continues)
-            vars(self).pop("_partial_run_", None)
+            self.__dict__.pop("_partial_run_", None)
             self._keep(run, held_out, scaling)
             self._warn_of_failure(held_out)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
         """Train on one more batch of samples.
 
         The first call fixes the centre, the scale and the number of components, so its batch
@@ -326,8 +337,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         attributes = self._attributes(run, held_out, scaling)
         # An earlier fit may have left what this one has not, as with another network.
         for name in OPTIONAL_ATTRIBUTES:
-            vars(self).pop(name, None)
-        vars(self).update(attributes)
+            self.__dict__.pop(name, None)
+        self.__dict__.update(attributes)
 
     def _warn_of_failure(self, held_out):
         """Warn if held-out samples show a sign of failure."""

@@ -1,8 +1,10 @@
 """IntrinsicDimensionEstimator: the dimension of each sample, seen or unseen."""
 
 from numbers import Integral
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.neighbors import NearestNeighbors
@@ -14,6 +16,7 @@ from skvaeense._fitting import FLOATS
 from skvaeense._geometry import LEAST_NOISE, SCALES, Dictionary, LocalGeometry
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part
+from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, RandomState
 from skvaeense.utils._validation import HasMethods, Interval, StrOptions
 
 # Training samples among which neighbours are looked for.
@@ -131,6 +134,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     (200,)
     """
 
+    autoencoder_: Any
+    dimension_std_: float
+
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
         "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],
         "method": [StrOptions({"auto", "count", "neighbors"})],
@@ -139,13 +145,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def __init__(
         self,
-        autoencoder=None,
+        autoencoder: HasActiveDimensions | None = None,
         *,
-        method="auto",
-        n_neighbors="auto",
-        aggregate="mean",
-        random_state=None,
-    ):
+        method: Literal["auto", "count", "neighbors"] = "auto",
+        n_neighbors: Auto | int = "auto",
+        aggregate: Literal["mean", "median"] = "mean",
+        random_state: RandomState = None,
+    ) -> None:
         self.autoencoder = autoencoder
         self.method = method
         self.n_neighbors = n_neighbors
@@ -252,7 +258,17 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         error = np.sqrt(np.square(std[known]).mean() / max(n_pools, 1)) if known.any() else np.nan
         self.dimension_std_ = float(np.hypot(error, dimension.std() / np.sqrt(len(X))))
 
-    def predict(self, X, return_std=False):
+    @overload
+    def predict(  # numpydoc ignore=GL08
+        self, X: ArrayLike, return_std: Literal[False] = ...
+    ) -> DoubleArray: ...
+    @overload
+    def predict(  # numpydoc ignore=GL08
+        self, X: ArrayLike, return_std: Literal[True]
+    ) -> tuple[DoubleArray, DoubleArray]: ...
+    def predict(
+        self, X: ArrayLike, return_std: bool = False
+    ) -> DoubleArray | tuple[DoubleArray, DoubleArray]:
         """Return the local dimension of samples, seen or unseen.
 
         Parameters

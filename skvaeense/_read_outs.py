@@ -71,7 +71,7 @@ def flipd(noise, x, level, probes):
     torch.Tensor of shape (n_samples,)
         The dimensions.
     """
-    predicted, pull_back = torch.func.vjp(noise, x)
+    predicted, pull_back = torch.func.vjp(noise, x)[:2]
     (rows,) = torch.func.vmap(pull_back)(probes[:, None].expand(-1, *x.shape))
     trace = torch.einsum("knd,kd->n", rows, probes)
     return x.shape[1] - level * trace + predicted.square().sum(dim=1)

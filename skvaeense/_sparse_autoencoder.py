@@ -1,7 +1,9 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
 import math
+from typing import Literal
 
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from skvaeense import penalties
@@ -17,8 +19,9 @@ from skvaeense._training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense._training._loop import LearningRate, make_optimizer
 from skvaeense._training._run import Run
 from skvaeense.metrics import explained_variance
-from skvaeense.networks import resolve_network
+from skvaeense.networks import Network, NetworkName, resolve_network
 from skvaeense.objectives import PenalisedReconstruction, Price
+from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 
 # Factor of the squared weights of a decoder with hidden layers, unless another is given.
@@ -165,6 +168,9 @@ class SparseAutoencoder(BaseAutoencoder):
     ((1797, 100), 10)
     """
 
+    alpha_: float
+    dead_fraction_: float
+
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "penalty": [StrOptions(set(penalties.ALIASES)), penalties.Penalty],
         "target_l0": [POSITIVE, None],
@@ -178,24 +184,24 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def __init__(
         self,
-        n_components=None,
+        n_components: int | None = None,
         *,
-        penalty="l1",
-        target_l0=None,
-        network="single_layer",
-        positive_code=True,
-        decoder_penalty="auto",
-        learning_rate_init="auto",
-        batch_size="auto",
-        max_iter="auto",
-        tol=1e-5,
-        n_iter_no_change=30,
-        sparse_output=False,
-        warm_start=False,
-        dtype="float32",
-        device="auto",
-        random_state=None,
-    ):
+        penalty: penalties.PenaltyName | penalties.Penalty = "l1",
+        target_l0: float | None = None,
+        network: NetworkName | Network = "single_layer",
+        positive_code: bool = True,
+        decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
+        learning_rate_init: Auto | float = "auto",
+        batch_size: Auto | int = "auto",
+        max_iter: Auto | int = "auto",
+        tol: float = 1e-5,
+        n_iter_no_change: int = 30,
+        sparse_output: bool = False,
+        warm_start: bool = False,
+        dtype: Precision = "float32",
+        device: str = "auto",
+        random_state: RandomState = None,
+    ) -> None:
         self.n_components = n_components
         self.penalty = penalty
         self.target_l0 = target_l0
@@ -343,7 +349,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _active(self, module, x):
         return self._encode(module, x) != 0
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> FloatArray:
         """Return how much of each sample is explained.
 
         Parameters
@@ -365,7 +371,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
         return self._by_chunks(X, module, explained)
 
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: object = None) -> float:
         """Return the explained variance, the field's measure for sparse autoencoders.
 
         Parameters

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +14,7 @@ from skvaeense._training._defaults import START_STEPS, STARTS, linear_residual, 
 from skvaeense._training._diagnosis import Findings, failure_signs
 from skvaeense._training._loop import LearningRate
 from skvaeense._training._run import Run
-from skvaeense.networks import resolve_network
+from skvaeense.networks import Network, NetworkName, resolve_network
 from skvaeense.objectives import ELBO, NoiseVariance
 from skvaeense.objectives._phases import (
     COMMON_NOISE,
@@ -24,6 +25,7 @@ from skvaeense.objectives._phases import (
     loss_at_common_noise,
     start_noise,
 )
+from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Least noise variance that is reported, as a fraction of the data's variance: that of data without
@@ -173,6 +175,8 @@ class VAEenseTransformer(BaseAutoencoder):
     [1, 2]
     """
 
+    noise_variance_: float
+
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "gated": ["boolean"],
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
@@ -185,26 +189,26 @@ class VAEenseTransformer(BaseAutoencoder):
 
     def __init__(
         self,
-        n_components=None,
+        n_components: int | None = None,
         *,
-        gated=True,
-        network="linear",
-        threshold="fixed_variance",
-        noise_variance="auto",
-        learn_noise_variance=True,
-        n_init=5,
-        learning_rate_init=0.02,
-        batch_size="auto",
-        max_iter="auto",
-        tol=1e-4,
-        n_iter_no_change=30,
-        hard=False,
-        sparse_output=False,
-        warm_start=False,
-        dtype="float32",
-        device="auto",
-        random_state=None,
-    ):
+        gated: bool = True,
+        network: NetworkName | Network = "linear",
+        threshold: thresholds.ThresholdName | thresholds.ThresholdRule = "fixed_variance",
+        noise_variance: Auto | float = "auto",
+        learn_noise_variance: bool = True,
+        n_init: int = 5,
+        learning_rate_init: float = 0.02,
+        batch_size: Auto | int = "auto",
+        max_iter: Auto | int = "auto",
+        tol: float = 1e-4,
+        n_iter_no_change: int = 30,
+        hard: bool = False,
+        sparse_output: bool = False,
+        warm_start: bool = False,
+        dtype: Precision = "float32",
+        device: str = "auto",
+        random_state: RandomState = None,
+    ) -> None:
         self.n_components = n_components
         self.gated = gated
         self.network = network
@@ -342,7 +346,7 @@ class VAEenseTransformer(BaseAutoencoder):
             code = code * self._mask(module, code, log_variance)
         return code
 
-    def posterior(self, X):
+    def posterior(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return the posterior of the latents before the gate.
 
         Parameters
@@ -368,7 +372,7 @@ class VAEenseTransformer(BaseAutoencoder):
         mean, std = np.moveaxis(self._by_chunks(X, module, both), 1, 0)
         return mean, std
 
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> FloatArray:
         """Return the evidence lower bound of each sample.
 
         Parameters
@@ -394,7 +398,7 @@ class VAEenseTransformer(BaseAutoencoder):
         constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
         return self._by_chunks(X, module, bound) - constant
 
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: object = None) -> float:
         """Return the mean evidence lower bound.
 
         Parameters
@@ -412,7 +416,7 @@ class VAEenseTransformer(BaseAutoencoder):
         """
         return float(np.mean(self.score_samples(X)))
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> FloatArray:
         """Draw samples from the model.
 
         Latents are drawn from the prior N(0, I). With the gate on they are multiplied by

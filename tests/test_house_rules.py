@@ -7,11 +7,13 @@ import json
 import pkgutil
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 import skvaeense
+from skvaeense.utils._validation import StrOptions
 
 PACKAGE = Path(skvaeense.__file__).parent
 PRIVATE_IMPORTER = "utils/_validation.py"
@@ -103,6 +105,23 @@ def _takes_parameters(value):
     return bool(set(inspect.signature(function).parameters) - {"self", "cls"})
 
 
+def _unannotated(function):
+    """Return the names of what has no annotation in a signature."""
+    signature = inspect.signature(function)
+    names = set(signature.parameters) - {"self", "cls"}
+    without = [
+        k for k in sorted(names) if signature.parameters[k].annotation is inspect.Signature.empty
+    ]
+    return without + ["return"] * (signature.return_annotation is inspect.Signature.empty)
+
+
+def _literals(annotation):
+    """Return the values of the Literals in an annotation."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return set(typing.get_args(annotation))
+    return set().union(*map(_literals, typing.get_args(annotation)))
+
+
 def test_imports_are_absolute():
     found = [f"{file}:{node.lineno}" for file, node in _nodes(ast.ImportFrom) if node.level]
     assert found == []
@@ -183,6 +202,30 @@ def test_public_names_document_their_parameters(module_name):
             if _takes_parameters(definitions[0]) and not documented:
                 without.append(f"{name}.{method}")
     assert without == []
+
+
+@pytest.mark.parametrize("module_name", _public_modules())
+def test_public_names_are_annotated(module_name):
+    functions = {}
+    for name, value in _public_objects(module_name):
+        if _takes_parameters(value) or inspect.isfunction(value):
+            functions[name] = value.__init__ if inspect.isclass(value) else value
+        for method, definitions in _public_methods(value):
+            functions |= {f"{name}.{method} ({f.__module__})": f for f in definitions}
+    without = {name: _unannotated(function) for name, function in functions.items()}
+    assert {name: parts for name, parts in without.items() if parts} == {}
+
+
+@pytest.mark.parametrize("module_name", _public_modules())
+def test_annotated_names_are_those_that_validation_takes(module_name):
+    differ = []
+    for name, value in _public_objects(module_name):
+        parameters = inspect.signature(value).parameters
+        for parameter, constraints in getattr(value, "_parameter_constraints", {}).items():
+            taken = set().union(*(c.options for c in constraints if isinstance(c, StrOptions)))
+            if _literals(parameters[parameter].annotation) != taken:
+                differ.append(f"{name}.{parameter}")
+    assert differ == []
 
 
 def test_imports_stay_light():

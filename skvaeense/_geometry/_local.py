@@ -77,7 +77,7 @@ class LocalGeometry:
 
     def __init__(self, points, active, *, n_neighbors):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
-        self.active = None if active is None else active.astype(np.float32)
+        self._patterns = None if active is None else _pack(active)
         self._search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors)
         scales = self._calibration.scales
@@ -94,17 +94,17 @@ class LocalGeometry:
             distances, neighbours = self._search.kneighbors(points[rows], n_neighbors + 1)
             distances, neighbours = distances[:, 1:], neighbours[:, 1:]
             alike = None
-            if self.active is not None:
-                alike = self._alike(neighbours, self.active[rows])
+            if self._patterns is not None:
+                alike = self._alike(neighbours, self._patterns[rows])
             parts.append([inverse_dimensions(distances, k, alike) for k in scales])
         return np.concatenate(parts, axis=1)
 
     def _measure_ranks(self, points):
         """Measure the rank around landmarks, which are the first references."""
         landmarks = points[:MAX_LANDMARKS]
-        active = None if self.active is None else self.active[:MAX_LANDMARKS]
+        patterns = None if self._patterns is None else self._patterns[:MAX_LANDMARKS]
         ranks = []
-        for pools, alike in self._pools(landmarks, active):
+        for pools, alike in self._pools(landmarks, patterns):
             ranks += [
                 _rank(points[pool[like] if like.any() else pool])
                 for pool, like in zip(pools, alike, strict=True)
@@ -113,19 +113,21 @@ class LocalGeometry:
         self._landmarks = NearestNeighbors(n_neighbors=min(N_ANSWERS, len(landmarks)))
         self._landmarks.fit(landmarks)
 
-    def _pools(self, points, active):
+    def _pools(self, points, patterns):
         """Yield, for some samples at a time, their nearest references and which are like them."""
         for start in range(0, len(points), CHUNK):
             part = slice(start, start + CHUNK)
             pools = self._search.kneighbors(points[part], return_distance=False)
-            yield pools, self._alike(pools, None if active is None else active[part])
+            yield pools, self._alike(pools, None if patterns is None else patterns[part])
 
-    def _alike(self, references, active):
+    def _alike(self, references, patterns):
         """Return which references have similar active latents, one row for each sample."""
-        if active is None:
+        if patterns is None:
             return np.ones(references.shape, dtype=bool)
-        both = np.take_along_axis(active @ self.active.T, references, axis=1)
-        either = active.sum(axis=1)[:, None] + self.active.sum(axis=1)[references] - both
+        both, either = np.zeros(references.shape, int), np.zeros(references.shape, int)
+        for own, word in zip(patterns.T, self._patterns.T, strict=True):
+            both += np.bitwise_count(own[:, None] & word[references])
+            either += np.bitwise_count(own[:, None] | word[references])
         return both >= LEAST_OVERLAP * np.maximum(either, 1)
 
     def at(self, points, active):
@@ -144,10 +146,10 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        active = None if active is None else active.astype(np.float32)
+        patterns = None if active is None else _pack(active)
         parts = [
             np.vstack([self._ratios(pools, alike), alike.mean(axis=1)])
-            for pools, alike in self._pools(points, active)
+            for pools, alike in self._pools(points, patterns)
         ]
         *ratios, error, share = np.hstack(parts)
         known = np.isfinite(ratios).all(axis=0)
@@ -155,7 +157,7 @@ class LocalGeometry:
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
         ratio, least = ratios[0], np.min(ratios, axis=0)
-        rank = self._rank_near(points, active)
+        rank = self._rank_near(points, patterns)
         counted = False
         if active is not None:
             count = active.sum(axis=1)
@@ -182,13 +184,20 @@ class LocalGeometry:
             error = np.sqrt(spread) / n_known[0] / mean[0]
             return np.vstack([np.where(mean > 0, 1 / mean, np.nan), error])
 
-    def _rank_near(self, points, active):
+    def _rank_near(self, points, patterns):
         """Return the median rank of the nearest landmarks that are like each sample."""
         nearest = self._landmarks.kneighbors(points, return_distance=False)
-        alike = self._alike(nearest, active)
+        alike = self._alike(nearest, patterns)
         # All answer where none is alike: such a sample is not believed anyway.
         alike |= ~alike.any(axis=1, keepdims=True)
         return np.nanmedian(np.where(alike, self._ranks[nearest], np.nan), axis=1)
+
+
+def _pack(active):
+    """Return active latents as the bits of words, of shape (n_samples, n_words)."""
+    packed = np.packbits(active, axis=1)
+    padding = -packed.shape[1] % 8
+    return np.pad(packed, [(0, 0), (0, padding)]).view(np.uint64)
 
 
 def _rank(points):

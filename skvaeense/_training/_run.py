@@ -21,8 +21,8 @@ class Run:
     objective : Objective
         What the current phase minimises.
 
-    learning_rate : LearningRate
-        Of the current phase.
+    learning_rate : LearningRate or None
+        Of the current phase; None before the first.
 
     generator : torch.Generator
         The source of order and noise.
@@ -39,7 +39,7 @@ class Run:
 
     module: torch.nn.Module
     objective: Any
-    learning_rate: LearningRate
+    learning_rate: LearningRate | None
     generator: torch.Generator
     losses: list[EpochLoss] = field(default_factory=list)
     optimizer: torch.optim.Optimizer | None = None

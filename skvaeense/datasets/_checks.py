@@ -2,11 +2,12 @@
 
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 
 
-def _check_integer(value, name, *, minimum):
+def _check_integer(value: Any, name: str, *, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`."""
     # bool is an Integral too, but True samples is a slip of the pen, not a size.
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -16,7 +17,7 @@ def _check_integer(value, name, *, minimum):
     return int(value)
 
 
-def _check_integers(values, name, *, minimum):
+def _check_integers(values: Any, name: str, *, minimum: int) -> tuple[int, ...]:
     """Return `values` as a non-empty tuple of ints of at least `minimum` each."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise TypeError(
@@ -32,7 +33,7 @@ def _check_integers(values, name, *, minimum):
     )
 
 
-def _check_nonnegative(value, name):
+def _check_nonnegative(value: Any, name: str) -> float:
     """Return `value` as a finite float of at least 0."""
     value = _check_finite(value, name)
     if value < 0:
@@ -40,7 +41,7 @@ def _check_nonnegative(value, name):
     return value
 
 
-def _check_positive(value, name):
+def _check_positive(value: Any, name: str) -> float:
     """Return `value` as a finite float above 0."""
     value = _check_finite(value, name)
     if value <= 0:
@@ -48,14 +49,14 @@ def _check_positive(value, name):
     return value
 
 
-def _check_flag(value, name):
+def _check_flag(value: Any, name: str) -> bool:
     """Return `value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
     return bool(value)
 
 
-def _check_room(n_needed, n_features, reason):
+def _check_room(n_needed: int, n_features: int, reason: str) -> None:
     """Raise unless `n_features` ambient directions hold the `n_needed` that `reason` asks for."""
     if n_needed > n_features:
         raise ValueError(
@@ -64,7 +65,7 @@ def _check_room(n_needed, n_features, reason):
         )
 
 
-def _check_finite(value, name):
+def _check_finite(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a float, got {value!r} of type {type(value).__name__}.")
     if not math.isfinite(value):

@@ -1,30 +1,57 @@
 """Sparse combinations of the atoms of a random dictionary."""
 
 import numbers
+from collections.abc import Iterable
+from typing import Literal, overload
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import _assemble, _split_evenly
+from skvaeense.datasets._assembly import Samples, _assemble, _split_evenly
 from skvaeense.datasets._checks import (
     _check_integer,
     _check_integers,
     _check_nonnegative,
     _check_room,
 )
+from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 
 
-def make_sparse_dictionary(
-    n_samples=1000,
+@overload
+def make_sparse_dictionary(  # numpydoc ignore=GL08
+    n_samples: int = ...,
     *,
-    n_atoms=20,
-    n_active=4,
-    n_features=40,
-    noise=0.0,
-    signed=True,
-    return_atoms=False,
-    random_state=None,
-):
+    n_atoms: int = ...,
+    n_active: int | Iterable[int] = ...,
+    n_features: int = ...,
+    noise: float = ...,
+    signed: bool = ...,
+    return_atoms: Literal[False] = ...,
+    random_state: RandomState = ...,
+) -> Samples: ...
+@overload
+def make_sparse_dictionary(  # numpydoc ignore=GL08
+    n_samples: int = ...,
+    *,
+    n_atoms: int = ...,
+    n_active: int | Iterable[int] = ...,
+    n_features: int = ...,
+    noise: float = ...,
+    signed: bool = ...,
+    return_atoms: Literal[True],
+    random_state: RandomState = ...,
+) -> tuple[DoubleArray, IntArray, IntArray, DoubleArray]: ...
+def make_sparse_dictionary(
+    n_samples: int = 1000,
+    *,
+    n_atoms: int = 20,
+    n_active: int | Iterable[int] = 4,
+    n_features: int = 40,
+    noise: float = 0.0,
+    signed: bool = True,
+    return_atoms: bool = False,
+    random_state: RandomState = None,
+) -> Samples | tuple[DoubleArray, IntArray, IntArray, DoubleArray]:
     """Draw samples that are sparse combinations of the atoms of a random dictionary.
 
     Parameters
@@ -120,7 +147,9 @@ def make_sparse_dictionary(
     return (*samples, atoms) if return_atoms else samples
 
 
-def _draw_codes(n_samples, n_nonzero, n_atoms, rng):
+def _draw_codes(
+    n_samples: int, n_nonzero: int, n_atoms: int, rng: np.random.RandomState
+) -> DoubleArray:
     """Return codes with `n_nonzero` standard normal entries in each row, at random places."""
     keys = rng.random_sample((n_samples, n_atoms))
     # The places of the smallest of n_atoms exchangeable keys are a uniformly random subset.

@@ -1,9 +1,11 @@
 """Gaussian data: isometrically embedded, and from the probabilistic PCA model."""
 
+from typing import Literal, overload
+
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import _assemble, _draw_frame
+from skvaeense.datasets._assembly import Samples, _assemble, _draw_frame
 from skvaeense.datasets._checks import (
     _check_flag,
     _check_integer,
@@ -11,9 +13,17 @@ from skvaeense.datasets._checks import (
     _check_positive,
     _check_room,
 )
+from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 
 
-def make_gaussian(n_samples=1000, *, dim=20, n_features=20, noise=0.0, random_state=None):
+def make_gaussian(
+    n_samples: int = 1000,
+    *,
+    dim: int = 20,
+    n_features: int = 20,
+    noise: float = 0.0,
+    random_state: RandomState = None,
+) -> Samples:
     """Draw standard normal samples in a random subspace, or in all of the ambient space.
 
     Parameters
@@ -74,15 +84,35 @@ def make_gaussian(n_samples=1000, *, dim=20, n_features=20, noise=0.0, random_st
     return _assemble([rng.standard_normal((n_samples, dim)) @ frame], [dim], noise=noise, rng=rng)
 
 
-def make_ppca(
-    n_samples=1000,
+@overload
+def make_ppca(  # numpydoc ignore=GL08
+    n_samples: int = ...,
     *,
-    n_components=5,
-    n_features=20,
-    noise_variance=0.1,
-    return_parameters=False,
-    random_state=None,
-):
+    n_components: int = ...,
+    n_features: int = ...,
+    noise_variance: float = ...,
+    return_parameters: Literal[False] = ...,
+    random_state: RandomState = ...,
+) -> Samples: ...
+@overload
+def make_ppca(  # numpydoc ignore=GL08
+    n_samples: int = ...,
+    *,
+    n_components: int = ...,
+    n_features: int = ...,
+    noise_variance: float = ...,
+    return_parameters: Literal[True],
+    random_state: RandomState = ...,
+) -> tuple[DoubleArray, IntArray, IntArray, DoubleArray, DoubleArray]: ...
+def make_ppca(
+    n_samples: int = 1000,
+    *,
+    n_components: int = 5,
+    n_features: int = 20,
+    noise_variance: float = 0.1,
+    return_parameters: bool = False,
+    random_state: RandomState = None,
+) -> Samples | tuple[DoubleArray, IntArray, IntArray, DoubleArray, DoubleArray]:
     """Draw samples from the probabilistic PCA model, whose likelihood is known exactly.
 
     Parameters

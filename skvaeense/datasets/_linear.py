@@ -1,9 +1,11 @@
 """Unions of random linear and affine subspaces."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import _assemble, _orthonormalise, _split_evenly
+from skvaeense.datasets._assembly import Samples, _assemble, _orthonormalise, _split_evenly
 from skvaeense.datasets._checks import (
     _check_flag,
     _check_integer,
@@ -11,18 +13,19 @@ from skvaeense.datasets._checks import (
     _check_nonnegative,
     _check_room,
 )
+from skvaeense.utils._typing import DoubleArray, RandomState
 
 
 def make_linear_subspaces(
-    n_samples=1000,
+    n_samples: int = 1000,
     *,
-    dims=(4, 4, 4),
-    n_features=40,
-    shared=0,
-    orthogonal=False,
-    noise=0.0,
-    random_state=None,
-):
+    dims: Iterable[int] = (4, 4, 4),
+    n_features: int = 40,
+    shared: int = 0,
+    orthogonal: bool = False,
+    noise: float = 0.0,
+    random_state: RandomState = None,
+) -> Samples:
     """Draw samples from a union of random linear subspaces.
 
     Parameters
@@ -94,16 +97,16 @@ def make_linear_subspaces(
 
 
 def make_affine_subspaces(
-    n_samples=1000,
+    n_samples: int = 1000,
     *,
-    dims=(4, 4, 4),
-    n_features=40,
-    shared=0,
-    orthogonal=False,
-    offset_scale=1.0,
-    noise=0.0,
-    random_state=None,
-):
+    dims: Iterable[int] = (4, 4, 4),
+    n_features: int = 40,
+    shared: int = 0,
+    orthogonal: bool = False,
+    offset_scale: float = 1.0,
+    noise: float = 0.0,
+    random_state: RandomState = None,
+) -> Samples:
     """Draw samples from a union of random affine subspaces.
 
     Parameters
@@ -176,7 +179,9 @@ def make_affine_subspaces(
     return _assemble(parts, [len(basis) for basis in bases], noise=noise, rng=rng)
 
 
-def _draw_bases(dims, n_features, shared, orthogonal, rng):
+def _draw_bases(
+    dims: Iterable[int], n_features: int, shared: int, orthogonal: bool, rng: np.random.RandomState
+) -> list[DoubleArray]:
     """Check the geometry and return one basis of orthonormal rows for each subspace."""
     dims = _check_integers(dims, "dims", minimum=1)
     n_features = _check_integer(n_features, "n_features", minimum=1)
@@ -200,7 +205,9 @@ def _draw_bases(dims, n_features, shared, orthogonal, rng):
     return [_orthonormalise(np.concatenate([common, own])) for own in private]
 
 
-def _draw_coordinates(n_samples, bases, rng):
+def _draw_coordinates(
+    n_samples: int, bases: Sequence[DoubleArray], rng: np.random.RandomState
+) -> list[DoubleArray]:
     """Return one array of samples with standard normal coordinates for each basis."""
     counts = _split_evenly(n_samples, len(bases))
     return [

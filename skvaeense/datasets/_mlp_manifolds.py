@@ -1,32 +1,37 @@
 """Unions of curved manifolds: images of Gaussian latents under random smooth networks."""
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import _assemble, _split_evenly
+from skvaeense.datasets._assembly import Samples, _assemble, _split_evenly
 from skvaeense.datasets._checks import (
     _check_integer,
     _check_integers,
     _check_nonnegative,
     _check_room,
 )
+from skvaeense.utils._typing import DoubleArray, RandomState
 
 # Latents that fix a manifold's scale. They belong to the manifold and not to the samples,
 # so that its size depends neither on n_samples nor on which samples were drawn.
 _N_REFERENCE = 1000
+# Weights and biases of the hidden layers, and the output weights.
+_Network: TypeAlias = tuple[list[tuple[DoubleArray, DoubleArray]], DoubleArray]
 
 
 def make_mlp_manifolds(
-    n_samples=1000,
+    n_samples: int = 1000,
     *,
-    dims=(2, 4, 8),
-    n_features=40,
-    hidden_layer_sizes=(64,),
-    noise=0.0,
-    random_state=None,
-):
+    dims: Iterable[int] = (2, 4, 8),
+    n_features: int = 40,
+    hidden_layer_sizes: Iterable[int] = (64,),
+    noise: float = 0.0,
+    random_state: RandomState = None,
+) -> Samples:
     """Draw samples from a union of curved manifolds, the images of random smooth networks.
 
     Parameters
@@ -111,7 +116,7 @@ def make_mlp_manifolds(
     return _assemble(parts, dims, noise=noise, rng=rng)
 
 
-def _draw_network(sizes, rng):
+def _draw_network(sizes: Sequence[int], rng: np.random.RandomState) -> _Network:
     """Return hidden weights and biases, and output weights scaled to root mean square 1."""
     weights = [
         rng.standard_normal((fan_in, fan_out)) / np.sqrt(fan_in)
@@ -123,7 +128,7 @@ def _draw_network(sizes, rng):
     return hidden, weights[-1] / np.sqrt(reference.var(axis=0).mean())
 
 
-def _apply_network(network, latents):
+def _apply_network(network: _Network, latents: DoubleArray) -> DoubleArray:
     """Return the image of `latents` under `network`, shape (n_samples, n_features)."""
     hidden, output = network
     values = latents

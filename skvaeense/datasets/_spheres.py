@@ -1,18 +1,28 @@
 """Unions of spheres."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import _assemble, _draw_frame, _split_evenly
+from skvaeense.datasets._assembly import Samples, _assemble, _draw_frame, _split_evenly
 from skvaeense.datasets._checks import (
     _check_integer,
     _check_integers,
     _check_nonnegative,
     _check_room,
 )
+from skvaeense.utils._typing import DoubleArray, RandomState
 
 
-def make_spheres(n_samples=1000, *, dims=(2, 5, 10), n_features=60, noise=0.0, random_state=None):
+def make_spheres(
+    n_samples: int = 1000,
+    *,
+    dims: Iterable[int] = (2, 5, 10),
+    n_features: int = 60,
+    noise: float = 0.0,
+    random_state: RandomState = None,
+) -> Samples:
     """Draw samples from a union of spheres around the origin, each in its own subspace.
 
     Parameters
@@ -81,7 +91,7 @@ def make_spheres(n_samples=1000, *, dims=(2, 5, 10), n_features=60, noise=0.0, r
     return _assemble(parts, dims, noise=noise, rng=rng)
 
 
-def _draw_sphere(n_samples, dim, rng):
+def _draw_sphere(n_samples: int, dim: int, rng: np.random.RandomState) -> DoubleArray:
     """Return uniform samples of S^dim with radius sqrt(dim + 1), shape (n_samples, dim + 1)."""
     directions = rng.standard_normal((n_samples, dim + 1))
     return directions * (np.sqrt(dim + 1) / np.linalg.norm(directions, axis=1, keepdims=True))

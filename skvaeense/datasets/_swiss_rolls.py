@@ -3,19 +3,20 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import _assemble, _draw_frame, _split_evenly
+from skvaeense.datasets._assembly import Samples, _assemble, _draw_frame, _split_evenly
 from skvaeense.datasets._checks import _check_integer, _check_nonnegative, _check_room
+from skvaeense.utils._typing import DoubleArray, RandomState
 
 
 def make_swiss_rolls(
-    n_samples=1000,
+    n_samples: int = 1000,
     *,
-    n_rolls=1,
-    n_features=3,
-    offset_scale=10.0,
-    noise=0.0,
-    random_state=None,
-):
+    n_rolls: int = 1,
+    n_features: int = 3,
+    offset_scale: float = 10.0,
+    noise: float = 0.0,
+    random_state: RandomState = None,
+) -> Samples:
     """Draw samples from one or several 2-dimensional swiss rolls.
 
     Parameters
@@ -101,7 +102,7 @@ def make_swiss_rolls(
     return _assemble(parts, [2] * n_rolls, noise=noise, rng=rng)
 
 
-def _draw_roll(n_samples, rng):
+def _draw_roll(n_samples: int, rng: np.random.RandomState) -> DoubleArray:
     """Return samples of one roll along the axes, shape (n_samples, 3)."""
     angle = rng.uniform(1.5 * np.pi, 4.5 * np.pi, size=n_samples)
     height = rng.uniform(0.0, 21.0, size=n_samples)

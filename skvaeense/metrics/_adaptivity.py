@@ -1,15 +1,25 @@
 """How much the pattern of active latents differs from sample to sample."""
 
 import numbers
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state
+
+from skvaeense.utils._typing import IntArray, RandomState, SparseArray
 
 # Bytes of packed patterns, or of distances, that one step of a computation holds.
 _BLOCK_BYTES = 2**22
 
 
-def pattern_adaptivity(codes, *, max_pairs=1_000_000, random_state=None):
+def pattern_adaptivity(
+    codes: ArrayLike | SparseArray,
+    *,
+    max_pairs: int = 1_000_000,
+    random_state: RandomState = None,
+) -> float:
     """Compute the mean Jaccard distance between the supports of two different samples.
 
     Parameters
@@ -80,7 +90,7 @@ def pattern_adaptivity(codes, *, max_pairs=1_000_000, random_state=None):
     return _average_over_random_pairs(packed, max_pairs, rng)
 
 
-def _pack_patterns(codes):
+def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
     """Return the supports at one bit per entry, shape (n_samples, ceil(n_components / 8))."""
     n_samples, n_components = codes.shape
     packed = np.empty((n_samples, -(-n_components // 8)), dtype=np.uint8)
@@ -92,7 +102,7 @@ def _pack_patterns(codes):
     return packed
 
 
-def _average_over_all_pairs(patterns, counts):
+def _average_over_all_pairs(patterns: NDArray[np.uint8], counts: IntArray) -> float:
     """Return the mean distance over pairs of samples, `counts` of them with each pattern."""
     n_samples = int(counts.sum())
     # float32 holds integers up to 2**24 exactly, more than a support can have.
@@ -107,7 +117,9 @@ def _average_over_all_pairs(patterns, counts):
     return total / (n_samples * (n_samples - 1))
 
 
-def _average_over_random_pairs(packed, n_pairs, rng):
+def _average_over_random_pairs(
+    packed: NDArray[np.uint8], n_pairs: int, rng: np.random.RandomState
+) -> float:
     """Return the mean distance over `n_pairs` uniformly random pairs of different samples."""
     n_samples, n_bytes = packed.shape
     sizes = _count_ones(packed)
@@ -122,19 +134,21 @@ def _average_over_random_pairs(packed, n_pairs, rng):
     return total / n_pairs
 
 
-def _count_ones(packed):
+def _count_ones(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the number of ones in each row of bytes."""
     return np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
 
 
-def _jaccard_distance(n_shared, n_first, n_second):
+def _jaccard_distance(
+    n_shared: NDArray[Any], n_first: NDArray[Any], n_second: NDArray[Any]
+) -> NDArray[Any]:
     """Return the distance between supports from their sizes and that of their overlap."""
     n_union = n_first + n_second - n_shared
     # Two empty supports are equal: 0 differences out of at least one.
     return (n_union - n_shared) / np.maximum(n_union, 1).astype(np.float64)
 
 
-def _iterate_blocks(n_rows, bytes_per_row):
+def _iterate_blocks(n_rows: int, bytes_per_row: int) -> Iterator[slice]:
     """Yield slices that cover `n_rows` rows in blocks of bounded memory."""
     step = max(1, _BLOCK_BYTES // bytes_per_row)
     for start in range(0, n_rows, step):

@@ -1,10 +1,15 @@
 """How well estimated dimensions match true ones."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
+from skvaeense.utils._typing import DoubleArray
 
-def dimension_error(dimension_true, dimension_pred):
+
+def dimension_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> float:
     """Compute the mean absolute error of estimated dimensions.
 
     Parameters
@@ -40,7 +45,7 @@ def dimension_error(dimension_true, dimension_pred):
     return float(np.mean(np.abs(dimension_true - dimension_pred)))
 
 
-def dimension_accuracy(dimension_true, dimension_pred):
+def dimension_accuracy(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> float:
     """Compute the fraction of samples whose estimated dimension is right once rounded.
 
     Parameters
@@ -76,7 +81,7 @@ def dimension_accuracy(dimension_true, dimension_pred):
     return float(np.mean(dimension_true == np.rint(dimension_pred)))
 
 
-def mean_percentage_error(dimension_true, dimension_pred):
+def mean_percentage_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> float:
     """Compute the mean absolute error of estimated dimensions, in percent of the true ones.
 
     Parameters
@@ -124,7 +129,7 @@ def mean_percentage_error(dimension_true, dimension_pred):
     return float(100.0 * np.mean(np.abs(dimension_true - dimension_pred) / dimension_true))
 
 
-def _check_pair(dimension_true, dimension_pred):
+def _check_pair(dimension_true: Any, dimension_pred: Any) -> tuple[DoubleArray, DoubleArray]:
     """Return both arrays as float64 of shape (n_samples,), once they are sound."""
     dimension_true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
     dimension_pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")

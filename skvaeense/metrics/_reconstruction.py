@@ -1,11 +1,13 @@
 """How well reconstructions match the data."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skvaeense.metrics._arrays import _check_pair
+from skvaeense.utils._typing import DoubleArray
 
 
-def squared_error(X, X_reconstructed):
+def squared_error(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     """Compute the squared reconstruction error, summed over features, averaged over samples.
 
     Parameters
@@ -40,7 +42,7 @@ def squared_error(X, X_reconstructed):
     return _sum_squares(X - X_reconstructed) / X.shape[0]
 
 
-def fvu(X, X_reconstructed):
+def fvu(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     """Compute the fraction of variance unexplained by a reconstruction.
 
     Parameters
@@ -90,7 +92,7 @@ def fvu(X, X_reconstructed):
     return _sum_squares(X - X_reconstructed) / _sum_squares(X - X.mean(axis=0))
 
 
-def explained_variance(X, X_reconstructed):
+def explained_variance(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     """Compute the fraction of variance explained by a reconstruction.
 
     Parameters
@@ -126,5 +128,5 @@ def explained_variance(X, X_reconstructed):
     return 1.0 - fvu(X, X_reconstructed)
 
 
-def _sum_squares(values):
+def _sum_squares(values: DoubleArray) -> float:
     return float(np.einsum("ij,ij->", values, values))

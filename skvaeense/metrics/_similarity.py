@@ -1,11 +1,12 @@
 """How reconstructions compare to the data in length and direction."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skvaeense.metrics._arrays import _check_nonzero_rows, _check_pair, _normalise_rows
 
 
-def l2_ratio(X, X_reconstructed):
+def l2_ratio(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     """Compute the mean ratio of the norm of a reconstruction to that of its sample.
 
     Parameters
@@ -56,7 +57,7 @@ def l2_ratio(X, X_reconstructed):
     return float(np.mean(norms / np.linalg.norm(X, axis=1)))
 
 
-def cosine_similarity(X, X_reconstructed):
+def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     """Compute the mean cosine of the angle between a sample and its reconstruction.
 
     Parameters
@@ -110,7 +111,7 @@ def cosine_similarity(X, X_reconstructed):
     return float(np.mean(np.clip(cosines, -1.0, 1.0)))
 
 
-def shrinkage(X, X_reconstructed):
+def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     """Compute by how much reconstructions are too short for the least squared error.
 
     Parameters

@@ -1,10 +1,15 @@
 """How many latents are active, and which."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
+from skvaeense.utils._typing import DoubleArray, IntArray, SparseArray
 
-def l0(codes):
+
+def l0(codes: ArrayLike | SparseArray) -> float:
     """Compute the mean number of active latents per sample.
 
     Parameters
@@ -37,7 +42,7 @@ def l0(codes):
     return float(counts.sum() / n_samples)
 
 
-def active_union(codes):
+def active_union(codes: ArrayLike | SparseArray) -> int:
     """Count the latents that are active for at least one sample.
 
     Parameters
@@ -70,7 +75,7 @@ def active_union(codes):
     return int(np.count_nonzero(_count_active(codes)[1]))
 
 
-def dead_fraction(codes):
+def dead_fraction(codes: ArrayLike | SparseArray) -> float:
     """Compute the fraction of latents that are active for none of the samples.
 
     Parameters
@@ -108,7 +113,7 @@ def dead_fraction(codes):
     return float(np.mean(_count_active(codes)[1] == 0))
 
 
-def feature_density(codes):
+def feature_density(codes: ArrayLike | SparseArray) -> DoubleArray:
     """Compute the fraction of samples on which each latent is active.
 
     Parameters
@@ -146,7 +151,7 @@ def feature_density(codes):
     return counts / n_samples
 
 
-def _count_active(codes):
+def _count_active(codes: Any) -> tuple[int, IntArray]:
     """Return the number of samples, and for each latent how many it is active on."""
     codes = check_array(codes, accept_sparse="csr", input_name="codes")
     # != drops the zeros that a sparse matrix may store; its sum is a matrix, hence ravel.

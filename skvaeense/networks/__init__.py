@@ -3,6 +3,8 @@
 A new architecture is one class in one file that derives from `Network`, and one line here.
 """
 
+from typing import Literal, TypeAlias
+
 from skvaeense.networks._base import Network
 from skvaeense.networks._linear import Linear
 from skvaeense.networks._mlp import MLP
@@ -11,10 +13,11 @@ from skvaeense.utils._validation import resolve_alias
 
 __all__ = ["MLP", "Linear", "Network", "SingleLayer", "resolve_network"]
 
-ALIASES = {"linear": Linear, "mlp": MLP, "single_layer": SingleLayer}
+NetworkName: TypeAlias = Literal["linear", "mlp", "single_layer"]
+ALIASES: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP, "single_layer": SingleLayer}
 
 
-def resolve_network(network):
+def resolve_network(network: NetworkName | Network) -> Network:
     """Return the network that an alias stands for, or the instance itself.
 
     Parameters

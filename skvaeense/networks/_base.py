@@ -1,6 +1,8 @@
 """The specification that estimators hold, and the module that it builds."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
@@ -28,7 +30,20 @@ class Autoencoder(nn.Module):
         Whether the bias of a linear decoder is subtracted from samples before they are encoded.
     """
 
-    def __init__(self, body, heads, skip, decoder, *, subtract_bias=False):
+    # torch knows the attributes of a module only as tensors or modules: less than is needed here.
+    body: Any
+    heads: Any
+    decoder: Any
+
+    def __init__(
+        self,
+        body: nn.Module,
+        heads: Iterable[nn.Linear],
+        skip: nn.Linear | None,
+        decoder: nn.Module,
+        *,
+        subtract_bias: bool = False,
+    ) -> None:
         super().__init__()
         self.subtract_bias = subtract_bias
         self.body = body
@@ -36,11 +51,11 @@ class Autoencoder(nn.Module):
         self.skip = skip
         self.decoder = decoder
 
-    def hidden(self, x):
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the heads see of samples."""
         return self.body(x - self.decoder.bias if self.subtract_bias else x)
 
-    def encode(self, x):
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) per head."""
         hidden = self.hidden(x)
         first, *others = (head(hidden) for head in self.heads)
@@ -48,17 +63,17 @@ class Autoencoder(nn.Module):
             first = first + self.skip(x)
         return first, *others
 
-    def decode(self, code):
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""
         return self.decoder(code)
 
     @property
-    def has_linear_decoder(self):
+    def has_linear_decoder(self) -> bool:
         """Whether the decoder is one linear layer."""
         return isinstance(self.decoder, nn.Linear)
 
     @torch.no_grad()
-    def code_scale(self):
+    def code_scale(self) -> torch.Tensor:
         """Return how far the output moves per unit of each latent, shape (n_components,).
 
         These are the norms of the columns of the decoder's Jacobian at the code 0; for a linear
@@ -91,7 +106,9 @@ class Network(BaseEstimator, ABC):
     """
 
     @abstractmethod
-    def build(self, n_features, n_components, *, n_heads, generator):
+    def build(
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
+    ) -> Autoencoder:
         """Make the module with random weights.
 
         Parameters

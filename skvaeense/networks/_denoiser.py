@@ -1,6 +1,7 @@
 """The network that predicts the noise in noisy samples."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -45,7 +46,14 @@ class Denoiser(nn.Module):
         The source of the random weights; torch's global one is left alone.
     """
 
-    def __init__(self, n_features, hidden_layer_sizes, levels, *, generator):
+    def __init__(
+        self,
+        n_features: int,
+        hidden_layer_sizes: Sequence[int],
+        levels: tuple[float, float],
+        *,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
         self.levels = levels
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -57,7 +65,7 @@ class Denoiser(nn.Module):
         with torch.no_grad():
             self.gains.weight.mul_(EMBEDDING_SCALE)
 
-    def noise(self, z, level):
+    def noise(self, z: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Return the predicted noise.
 
         Parameters
@@ -81,7 +89,7 @@ class Denoiser(nn.Module):
             hidden = nn.functional.silu(opening * (1 + gain)) * content
         return level * c * z - c.sqrt() * self.output(hidden)
 
-    def _gains(self, level):
+    def _gains(self, level: torch.Tensor) -> torch.Tensor:
         """Return what multiplies the units of all hidden layers at a noise level."""
         low, high = (math.log(value) for value in self.levels)
         position = (torch.log(level) - low) / (high - low)

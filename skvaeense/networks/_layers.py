@@ -1,24 +1,28 @@
 """Layers with weights from a given generator, and the rule for their widths."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import TypeAlias
 
 import torch
 from torch import nn
 
 from skvaeense.networks._base import Autoencoder
+from skvaeense.utils._typing import Auto
+
+LayerSizes: TypeAlias = Auto | int | Iterable[int]
 
 MIN_WIDTH, MAX_WIDTH = 256, 1024
 
 
-def default_width(n_components):
+def default_width(n_components: int) -> int:
     """Return the width of a hidden layer: one unit per latent, between 256 and 1,024."""
     return min(max(n_components, MIN_WIDTH), MAX_WIDTH)
 
 
-def linear_layer(n_in, n_out, generator, bias=True):
+def linear_layer(n_in: int, n_out: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
     """Return a linear layer with weights uniform in ±1/sqrt(n_in) and no bias yet."""
     # skip_init allocates without drawing from torch's global generator.
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
@@ -30,7 +34,7 @@ def linear_layer(n_in, n_out, generator, bias=True):
     return layer
 
 
-def hidden_layers(n_in, sizes, generator):
+def hidden_layers(n_in: int, sizes: Sequence[int], generator: torch.Generator) -> nn.Sequential:
     """Return linear layers of the given widths, each followed by SiLU."""
     layers = []
     for a, b in pairwise([n_in, *sizes]):
@@ -38,11 +42,13 @@ def hidden_layers(n_in, sizes, generator):
     return nn.Sequential(*layers)
 
 
-def check_layer_sizes(name, sizes, n_components, n_default_layers):
+def check_layer_sizes(
+    name: str, sizes: LayerSizes, n_components: int, n_default_layers: int
+) -> list[int]:
     """Return the hidden widths as a list; "auto" means `n_default_layers` of `default_width`."""
     if isinstance(sizes, str) and sizes == "auto":
         return [default_width(n_components)] * n_default_layers
-    sizes = [sizes] if isinstance(sizes, Integral) else sizes
+    sizes = [int(sizes)] if isinstance(sizes, Integral) else sizes
     if not isinstance(sizes, Iterable) or not all(
         isinstance(s, Integral) and s >= 1 for s in sizes
     ):
@@ -51,8 +57,15 @@ def check_layer_sizes(name, sizes, n_components, n_default_layers):
 
 
 def dense_autoencoder(
-    n_features, n_components, *, encoder_sizes, decoder_sizes, n_heads, skip, generator
-):
+    n_features: int,
+    n_components: int,
+    *,
+    encoder_sizes: Sequence[int],
+    decoder_sizes: Sequence[int],
+    n_heads: int,
+    skip: bool,
+    generator: torch.Generator,
+) -> Autoencoder:
     """Return an autoencoder of dense layers; without hidden ones its decoder is linear."""
     body = hidden_layers(n_features, encoder_sizes, generator)
     last = encoder_sizes[-1] if encoder_sizes else n_features

@@ -1,7 +1,9 @@
 """Linear decoder, nonlinear encoder."""
 
-from skvaeense.networks._base import Network
-from skvaeense.networks._layers import check_layer_sizes, dense_autoencoder
+import torch
+
+from skvaeense.networks._base import Autoencoder, Network
+from skvaeense.networks._layers import LayerSizes, check_layer_sizes, dense_autoencoder
 
 
 class Linear(Network):
@@ -32,11 +34,13 @@ class Linear(Network):
     VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
     """
 
-    def __init__(self, hidden_layer_sizes="auto", *, skip=True):
+    def __init__(self, hidden_layer_sizes: LayerSizes = "auto", *, skip: bool = True) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.skip = skip
 
-    def build(self, n_features, n_components, *, n_heads, generator):
+    def build(
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
+    ) -> Autoencoder:
         """Make the module with random weights."""
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2)
         return dense_autoencoder(

@@ -1,7 +1,9 @@
 """Encoder and decoder with hidden layers."""
 
-from skvaeense.networks._base import Network
-from skvaeense.networks._layers import check_layer_sizes, dense_autoencoder
+import torch
+
+from skvaeense.networks._base import Autoencoder, Network
+from skvaeense.networks._layers import LayerSizes, check_layer_sizes, dense_autoencoder
 
 
 class MLP(Network):
@@ -32,12 +34,20 @@ class MLP(Network):
     VAEenseTransformer(network=MLP(hidden_layer_sizes=(256, 256)))
     """
 
-    def __init__(self, hidden_layer_sizes="auto", *, encoder_layer_sizes="auto", skip=False):
+    def __init__(
+        self,
+        hidden_layer_sizes: LayerSizes = "auto",
+        *,
+        encoder_layer_sizes: LayerSizes = "auto",
+        skip: bool = False,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.encoder_layer_sizes = encoder_layer_sizes
         self.skip = skip
 
-    def build(self, n_features, n_components, *, n_heads, generator):
+    def build(
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
+    ) -> Autoencoder:
         """Make the module with random weights."""
         outer = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
         inner = check_layer_sizes("encoder_layer_sizes", self.encoder_layer_sizes, n_components, 2)

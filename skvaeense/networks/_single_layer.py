@@ -8,6 +8,7 @@ from torch import nn
 
 from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import linear_layer
+from skvaeense.utils._typing import Auto
 
 INIT_NORM = 0.1
 
@@ -50,12 +51,20 @@ class SingleLayer(Network):
     SparseAutoencoder(network=SingleLayer(tied_init=False))
     """
 
-    def __init__(self, *, tied_init=True, init_norm="auto", subtract_bias=True):
+    def __init__(
+        self,
+        *,
+        tied_init: bool = True,
+        init_norm: Auto | float = "auto",
+        subtract_bias: bool = True,
+    ) -> None:
         self.tied_init = tied_init
         self.init_norm = init_norm
         self.subtract_bias = subtract_bias
 
-    def build(self, n_features, n_components, *, n_heads, generator):
+    def build(
+        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
+    ) -> Autoencoder:
         """Make the module with random weights."""
         norm = (
             INIT_NORM

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 
 class BatchLoss(NamedTuple):
@@ -53,7 +54,9 @@ class Objective(ABC):
     n_heads: int
 
     @abstractmethod
-    def loss(self, module, x, *, progress, generator):
+    def loss(
+        self, module: nn.Module, x: torch.Tensor, *, progress: float, generator: torch.Generator
+    ) -> BatchLoss:
         """Compute the loss of a batch.
 
         Parameters
@@ -78,10 +81,10 @@ class Objective(ABC):
 
     @property
     @abstractmethod
-    def trade_off(self):
+    def trade_off(self) -> float:
         """What the last loss weighed error against cost with: noise variance, or price."""
 
-    def before_step(self, module):
+    def before_step(self, module: nn.Module) -> None:
         """Change the gradients before the optimizer uses them; by default not at all.
 
         Parameters
@@ -91,7 +94,14 @@ class Objective(ABC):
         """
         return
 
-    def after_step(self, module, optimizer, *, progress, generator):
+    def after_step(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        progress: float,
+        generator: torch.Generator,
+    ) -> None:
         """Change the weights after a step of the optimizer; by default not at all.
 
         Parameters

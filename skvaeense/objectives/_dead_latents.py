@@ -1,8 +1,10 @@
 """Latents that no sample uses: finding them, and bringing them back."""
 
 import math
+from typing import Any
 
 import torch
+from torch import nn
 
 # A latent is dead once it was active for none of this many samples of the training.
 DEAD_AFTER = 10_000
@@ -28,7 +30,7 @@ class DeadLatents:
         Where the counts are kept.
     """
 
-    def __init__(self, n_components, activation, device):
+    def __init__(self, n_components: int, activation: nn.Module, device: torch.device) -> None:
         self._first = {
             name: parameter.detach().clone()
             for name, parameter in activation.named_parameters()
@@ -42,7 +44,7 @@ class DeadLatents:
         self._n_looks = 0
         self._n_seen = 0
 
-    def observe(self, code):
+    def observe(self, code: torch.Tensor) -> None:
         """Take note of the codes of a batch, detached."""
         fired = (code != 0).any(dim=0)
         for count in (self.silent_for, self._inactive_for):
@@ -55,11 +57,13 @@ class DeadLatents:
         self._n_seen += len(code)
 
     @property
-    def fraction(self):
+    def fraction(self) -> float:
         """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer."""
         return float((self._inactive_for >= min(DEAD_AFTER, self._n_seen)).double().mean())
 
-    def auxiliary_loss(self, module, preactivation, residual, positive):
+    def auxiliary_loss(
+        self, module: Any, preactivation: torch.Tensor, residual: torch.Tensor, positive: bool
+    ) -> torch.Tensor:
         """Return the error of the residual's reconstruction from dead latents alone.
 
         As many of them as half the number of features are used for each sample, those of largest
@@ -77,7 +81,14 @@ class DeadLatents:
         return left.square().sum() / residual.square().sum().clamp_min(1e-30)
 
     @torch.no_grad()
-    def resample(self, module, optimizer, x, residual, generator):
+    def resample(
+        self,
+        module: Any,
+        optimizer: torch.optim.Optimizer,
+        x: torch.Tensor,
+        residual: torch.Tensor,
+        generator: torch.Generator,
+    ) -> None:
         """Point dead latents at samples that are reconstructed badly, for a linear decoder.
 
         Samples are drawn with probability proportional to their squared error. The decoder's
@@ -112,7 +123,7 @@ class DeadLatents:
         self.silent_for[dead] = 0
 
 
-def _forget(optimizer, parameter, index):
+def _forget(optimizer: torch.optim.Optimizer, parameter: torch.Tensor, index: Any) -> None:
     """Clear what Adam remembers of some entries of a parameter."""
     state = optimizer.state.get(parameter, {})
     for name in ("exp_avg", "exp_avg_sq"):

@@ -1,6 +1,7 @@
 """Denoising score matching."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -55,10 +56,12 @@ class DenoisingScoreMatching(Objective):
 
     n_heads = 1
 
-    def __init__(self, levels):
+    def __init__(self, levels: tuple[float, float]) -> None:
         self.levels = levels
 
-    def loss(self, module, x, *, progress, generator):
+    def loss(
+        self, module: Any, x: torch.Tensor, *, progress: float, generator: torch.Generator
+    ) -> BatchLoss:
         """Compute the loss of a batch, with one level and one draw of noise for each sample.
 
         Parameters
@@ -80,14 +83,14 @@ class DenoisingScoreMatching(Objective):
         BatchLoss
             The squared error; its cost is 0.
         """
-        settings = {"dtype": x.dtype, "device": x.device, "generator": generator}
+        settings: dict[str, Any] = {"dtype": x.dtype, "device": x.device, "generator": generator}
         noise = torch.randn(x.shape, **settings)
         level = self._level(torch.rand((len(x), 1), **settings))
         error = (noise - module.noise(x + level * noise, level)).square().sum(dim=1).mean()
         return BatchLoss(error, error.detach(), error.new_zeros(()))
 
     @torch.no_grad()
-    def sample_losses(self, module, x, noise):
+    def sample_losses(self, module: Any, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return the loss of each sample for noise that is the same for all of them.
 
         So the loss of a sample does not depend on the samples beside it, and models are compared
@@ -116,12 +119,12 @@ class DenoisingScoreMatching(Objective):
             total += (draw - module.noise(x + level * draw, level)).square().sum(dim=1)
         return total / len(noise)
 
-    def _level(self, position):
+    def _level(self, position: torch.Tensor) -> torch.Tensor:
         """Return the level at positions from 0 to 1 between the bounds."""
         low, high = (math.log(level) for level in self.levels)
         return torch.exp(low + (high - low) * position)
 
     @property
-    def trade_off(self):
+    def trade_off(self) -> float:
         """Nothing is weighed: 0."""
         return 0.0

@@ -1,11 +1,12 @@
 """The evidence lower bound of a variational autoencoder, with or without gate."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from skvaeense.objectives._base import BatchLoss, Objective
+from skvaeense.objectives._noise import NoiseVariance
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
 EXPECTATION_PAIRS = 8
@@ -72,22 +73,24 @@ class ELBO(Objective):
 
     n_heads = 2
 
-    def __init__(self, noise, *, gated=True):
+    def __init__(self, noise: NoiseVariance, *, gated: bool = True) -> None:
         self.noise = noise
         self.gated = gated
         self._last_noise_variance = noise.at(0.0)
 
     @property
-    def noise_variance(self):
+    def noise_variance(self) -> float:
         """Noise variance in each feature that the last loss was computed at."""
         return float(self._last_noise_variance)
 
     @property
-    def trade_off(self):
+    def trade_off(self) -> float:
         """The noise variance."""
         return self.noise_variance
 
-    def loss(self, module, x, *, progress, generator):
+    def loss(
+        self, module: Any, x: torch.Tensor, *, progress: float, generator: torch.Generator
+    ) -> BatchLoss:
         """Compute the loss of a batch, with one draw of the noise for each sample.
 
         Parameters
@@ -118,7 +121,7 @@ class ELBO(Objective):
         self._last_noise_variance = noise_variance
         return BatchLoss(error / noise_variance + cost, error.detach(), cost.detach())
 
-    def posterior(self, module, x):
+    def posterior(self, module: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean and the log variance of each latent.
 
         Parameters
@@ -140,7 +143,7 @@ class ELBO(Objective):
         mean, opening = module.encode(x)
         return mean, F.logsigmoid(opening)
 
-    def code(self, z, log_variance):
+    def code(self, z: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
         """Return what the decoder sees.
 
         Parameters
@@ -158,7 +161,14 @@ class ELBO(Objective):
         """
         return -torch.expm1(0.5 * log_variance) * z if self.gated else z
 
-    def sampled_terms(self, module, x, mean, log_variance, eps):
+    def sampled_terms(
+        self,
+        module: Any,
+        x: torch.Tensor,
+        mean: torch.Tensor,
+        log_variance: torch.Tensor,
+        eps: torch.Tensor,
+    ) -> ELBOTerms:
         """Return the terms with the expectation taken at the given noise.
 
         Parameters
@@ -184,7 +194,9 @@ class ELBO(Objective):
         error = (x - module.decode(self.code(z, log_variance))).square().sum(dim=1)
         return ELBOTerms(error, _kl(mean, log_variance))
 
-    def exact_terms(self, module, x, mean, log_variance):
+    def exact_terms(
+        self, module: Any, x: torch.Tensor, mean: torch.Tensor, log_variance: torch.Tensor
+    ) -> ELBOTerms:
         """Return the terms with the exact expectation, for a linear decoder.
 
         Parameters
@@ -213,7 +225,9 @@ class ELBO(Objective):
         residual = x - module.decode(self.code(mean, log_variance))
         return ELBOTerms(residual.square().sum(dim=1) + spread, _kl(mean, log_variance))
 
-    def expected_terms(self, module, x, mean, log_variance):
+    def expected_terms(
+        self, module: Any, x: torch.Tensor, mean: torch.Tensor, log_variance: torch.Tensor
+    ) -> ELBOTerms:
         """Return the terms without noise of their own: exact, or over fixed draws.
 
         The draws are the same for every sample, so that the answer for a sample does not depend
@@ -248,6 +262,6 @@ class ELBO(Objective):
         return ELBOTerms(error, _kl(mean, log_variance))
 
 
-def _kl(mean, log_variance):
+def _kl(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """Return KL(N(mean, variance) || N(0, 1)), summed over the latents."""
     return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(dim=1)

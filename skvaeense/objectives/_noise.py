@@ -1,5 +1,7 @@
 """The noise variance: annealed, then learned."""
 
+import torch
+
 # How far under the error the descent may go. Far under, every latent that explains anything opens,
 # for every sample; not under at all, isotropic data stays where all latents are half open.
 LEAST_SHARE = 0.3
@@ -49,16 +51,25 @@ class NoiseVariance:
     (0.1, 0.01)
     """
 
-    def __init__(self, start, *, floor, hold=0.4, settle=0.8, follow=1.0, learned=True):
+    def __init__(
+        self,
+        start: float,
+        *,
+        floor: float,
+        hold: float = 0.4,
+        settle: float = 0.8,
+        follow: float = 1.0,
+        learned: bool = True,
+    ) -> None:
         self.start = start
         self.floor = floor
         self.hold = hold
         self.settle = settle
         self.follow = follow
         self.learned = learned
-        self._running = None
+        self._running: torch.Tensor | None = None
 
-    def at(self, progress):
+    def at(self, progress: float) -> float | torch.Tensor:
         """Return the noise variance at this point of the run.
 
         Parameters
@@ -83,7 +94,7 @@ class NoiseVariance:
         factor = self.follow + (1 - self.follow) * progress
         return (factor * self._running).clamp_min(self.floor)
 
-    def observe(self, error):
+    def observe(self, error: torch.Tensor) -> None:
         """Take note of a batch's error.
 
         Parameters

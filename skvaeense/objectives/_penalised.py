@@ -7,6 +7,7 @@ import torch
 
 from skvaeense.objectives._base import BatchLoss, Objective
 from skvaeense.objectives._dead_latents import DeadLatents
+from skvaeense.objectives._price import Price
 
 # Weight of the auxiliary loss, which trains dead latents on what the others leave.
 AUXILIARY_WEIGHT = 1 / 32
@@ -61,27 +62,29 @@ class PenalisedReconstruction(Objective):
 
     n_heads = 1
 
-    def __init__(self, penalty: Any, price, *, positive=True, decay=None):
+    def __init__(
+        self, penalty: Any, price: Price, *, positive: bool = True, decay: float | None = None
+    ) -> None:
         self.penalty = penalty
         self.price = price
         self.positive = positive
         self.decay = decay
-        self.dead = None
+        self.dead: DeadLatents | None = None
         self._last_price = price.at(0.0)
-        self._last_batch = None
+        self._last_batch: tuple[torch.Tensor, torch.Tensor] | None = None
         self._to_resample = list(RESAMPLE_AT)
 
     @property
-    def trade_off(self):
+    def trade_off(self) -> float:
         """The price of the code that the last loss was computed at."""
         return float(self._last_price)
 
     @property
-    def dead_fraction(self):
+    def dead_fraction(self) -> float:
         """Fraction of the latents that were silent for the last samples of the training."""
         return self.dead.fraction if self.dead else 0.0
 
-    def coding(self, module, x):
+    def coding(self, module: Any, x: torch.Tensor) -> Any:
         """Return how samples are coded.
 
         Parameters
@@ -100,7 +103,9 @@ class PenalisedReconstruction(Objective):
         (preactivation,) = module.encode(x)
         return self.penalty.coding(module.activation, preactivation, math.sqrt(x.shape[1]))
 
-    def loss(self, module, x, *, progress, generator):
+    def loss(
+        self, module: Any, x: torch.Tensor, *, progress: float, generator: torch.Generator
+    ) -> BatchLoss:
         """Compute the loss of a batch.
 
         Parameters
@@ -148,7 +153,7 @@ class PenalisedReconstruction(Objective):
         return BatchLoss(total, error.detach(), cost.detach())
 
     @torch.no_grad()
-    def held_out_terms(self, module, x):
+    def held_out_terms(self, module: Any, x: torch.Tensor) -> tuple[float, float, float]:
         """Return means over samples that do not train.
 
         Parameters
@@ -179,7 +184,7 @@ class PenalisedReconstruction(Objective):
         return float(error), float(self.penalty.cost(coding).mean()), float(l0)
 
     @torch.no_grad()
-    def calibrate(self, module, x):
+    def calibrate(self, module: Any, x: torch.Tensor) -> None:
         """Set what the activation uses after training.
 
         Parameters
@@ -193,24 +198,32 @@ class PenalisedReconstruction(Objective):
         self.penalty.calibrate(module.activation, module.encode(x)[0])
 
     @torch.no_grad()
-    def before_step(self, module):
+    def before_step(self, module: Any) -> None:
         """Take from the gradients of the decoder's columns what would change their norm."""
         if self.decay is None:
             weight = module.decoder.weight
             weight.grad -= weight * (weight * weight.grad).sum(dim=0)
 
     @torch.no_grad()
-    def after_step(self, module, optimizer, *, progress, generator):
+    def after_step(
+        self,
+        module: Any,
+        optimizer: torch.optim.Optimizer,
+        *,
+        progress: float,
+        generator: torch.Generator,
+    ) -> None:
         """Bring the decoder's columns back to norm 1, and draw dead latents anew at times."""
         if self._to_resample and progress >= self._to_resample[0]:
             self._to_resample.pop(0)
-            if self.penalty.revival == "resampling" and module.has_linear_decoder:
+            revives = self.penalty.revival == "resampling" and module.has_linear_decoder
+            if revives and self.dead and self._last_batch:
                 self.dead.resample(module, optimizer, *self._last_batch, generator)
         self._last_batch = None
         self.constrain(module)
 
     @torch.no_grad()
-    def constrain(self, module):
+    def constrain(self, module: Any) -> None:
         """Bring the decoder's columns to norm 1, unless its weights have a price instead.
 
         Parameters

@@ -4,10 +4,11 @@ All in units of the scaled data, whose variance averages 1.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from skvaeense.objectives._elbo import ELBO
 from skvaeense.objectives._noise import NoiseVariance
 
 # Starts come down to one common level, and are compared there: the loss at one noise level charges
@@ -24,14 +25,14 @@ START_NOISE = 0.1
 FOLLOW = 0.7
 
 
-def start_noise(level, mean_eigenvalue, *, learned):
+def start_noise(level: float, mean_eigenvalue: float, *, learned: bool) -> NoiseVariance:
     """Return the noise of a start: held at a level, then lowered to the common one."""
     common = max(COMMON_NOISE, COMMON_NOISE_SHARE * mean_eigenvalue)
     floor = min(common, level) if learned else level
     return NoiseVariance(level, floor=floor, learned=learned)
 
 
-def final_noise(level, common, *, learned):
+def final_noise(level: float, common: float, *, learned: bool) -> NoiseVariance:
     """Return the noise of the last phase: it follows the error down from a level."""
     floor = min(FINAL_NOISE * common, level)
     return NoiseVariance(level, floor=floor, hold=0.0, settle=0.0, follow=FOLLOW, learned=learned)
@@ -46,7 +47,7 @@ class HeldOutMeans(NamedTuple):
 
 
 @torch.no_grad()
-def held_out_means(objective, module, x):
+def held_out_means(objective: ELBO, module: Any, x: torch.Tensor) -> HeldOutMeans:
     """Return the means of the terms of an ELBO over samples."""
     mean, log_variance = objective.posterior(module, x)
     error, kl = objective.expected_terms(module, x, mean, log_variance)
@@ -54,12 +55,14 @@ def held_out_means(objective, module, x):
     return HeldOutMeans(float(error.mean()), float(kl.mean()), float(n_active.mean()))
 
 
-def error_at_noise(error, noise_variance, n_features):
+def error_at_noise(error: float, noise_variance: float, n_features: int) -> float:
     """Return -2 log N(x; reconstruction, noise variance) for a squared error."""
     return error / noise_variance + n_features * math.log(2 * math.pi * noise_variance)
 
 
-def loss_at_common_noise(means, noise_variance, common, n_features):
+def loss_at_common_noise(
+    means: HeldOutMeans, noise_variance: float, common: float, n_features: int
+) -> float:
     """Return -2 ELBO at the common noise variance.
 
     A run that is still above that level is charged what its active latents will cost on the way

@@ -39,12 +39,14 @@ class Price:
     (0.0, 0.2, 0.4)
     """
 
-    def __init__(self, alpha, *, target_l0=None, warmup=0.1):
-        self.alpha = alpha
+    def __init__(
+        self, alpha: float, *, target_l0: float | None = None, warmup: float = 0.1
+    ) -> None:
+        self.alpha: float | torch.Tensor = alpha
         self.target_l0 = target_l0
         self.warmup = warmup
 
-    def at(self, progress):
+    def at(self, progress: float) -> float | torch.Tensor:
         """Return the price at this point of the training.
 
         Parameters
@@ -61,7 +63,7 @@ class Price:
             return self.alpha
         return min(1.0, progress / self.warmup) * self.alpha
 
-    def observe(self, code, progress):
+    def observe(self, code: torch.Tensor, progress: float) -> None:
         """Take note of the codes of a batch.
 
         Parameters

@@ -3,6 +3,8 @@
 A new penalty is one class in one file that derives from `Penalty`, and one line here.
 """
 
+from typing import Literal, TypeAlias
+
 from skvaeense.penalties._base import Coding, Penalty
 from skvaeense.penalties._batch_topk import BatchTopK
 from skvaeense.penalties._gated import Gated
@@ -26,7 +28,10 @@ __all__ = [
     "resolve_penalty",
 ]
 
-ALIASES = {
+PenaltyName: TypeAlias = Literal[
+    "batch_topk", "gated", "jump_relu", "l1", "log", "matryoshka", "topk"
+]
+ALIASES: dict[str, type[Penalty]] = {
     "batch_topk": BatchTopK,
     "gated": Gated,
     "jump_relu": JumpReLU,
@@ -37,7 +42,7 @@ ALIASES = {
 }
 
 
-def resolve_penalty(penalty):
+def resolve_penalty(penalty: PenaltyName | Penalty) -> Penalty:
     """Return the penalty that an alias stands for, or the instance itself.
 
     Parameters
@@ -61,6 +66,6 @@ def resolve_penalty(penalty):
     >>> resolve_penalty("topk")
     TopK()
     """
-    penalty = resolve_alias("penalty", penalty, Penalty, ALIASES)
-    penalty.validate()
-    return penalty
+    resolved = resolve_alias("penalty", penalty, Penalty, ALIASES)
+    resolved.validate()
+    return resolved

@@ -1,7 +1,7 @@
 """What an objective asks of a penalty."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from sklearn.base import BaseEstimator
@@ -61,16 +61,16 @@ class Penalty(BaseEstimator, ABC):
     """
 
     # As in scikit-learn's estimators; parameters without a constraint are not checked.
-    _parameter_constraints: dict = {}
+    _parameter_constraints: dict[str, list[Any]] = {}
 
     # The price. None for a penalty that is a constraint on the code, and has no price.
-    alpha = None
+    alpha: float | None = None
     # How dead latents are brought back: by "resampling" them, or by an "auxiliary" loss.
-    revival = "resampling"
+    revival: Literal["resampling", "auxiliary"] = "resampling"
     # Norm with which the rows of a single layer's encoder start, unless it is given.
-    init_norm = 0.1
+    init_norm: float = 0.1
 
-    def validate(self):
+    def validate(self) -> None:
         """Check the parameters.
 
         Raises
@@ -81,7 +81,7 @@ class Penalty(BaseEstimator, ABC):
         self._validate_params()
 
     @abstractmethod
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes.
 
         Parameters
@@ -101,7 +101,7 @@ class Penalty(BaseEstimator, ABC):
             Maps pre-activations of shape (n_samples, n_components) to codes of that shape.
         """
 
-    def coding(self, activation, preactivation, unit):
+    def coding(self, activation: nn.Module, preactivation: torch.Tensor, unit: float) -> Coding:
         """Code samples.
 
         Parameters
@@ -122,7 +122,7 @@ class Penalty(BaseEstimator, ABC):
         """
         return Coding(activation, preactivation, activation(preactivation), unit)
 
-    def cost(self, coding):
+    def cost(self, coding: Coding) -> torch.Tensor:
         """Return what the codes cost, before it is multiplied by `alpha`.
 
         Parameters
@@ -137,7 +137,9 @@ class Penalty(BaseEstimator, ABC):
         """
         return coding.code.new_zeros(len(coding.code))
 
-    def auxiliary_error(self, module, x, coding):
+    def auxiliary_error(
+        self, module: nn.Module, x: torch.Tensor, coding: Coding
+    ) -> torch.Tensor | None:
         """Return a squared error that is added to that of the reconstruction.
 
         Parameters
@@ -158,7 +160,7 @@ class Penalty(BaseEstimator, ABC):
         """
         return None
 
-    def calibrate(self, activation, preactivation):
+    def calibrate(self, activation: nn.Module, preactivation: torch.Tensor) -> None:
         """Set what the activation uses after training, from samples that did not train.
 
         By default nothing.
@@ -177,11 +179,11 @@ class Penalty(BaseEstimator, ABC):
 class LearnedThreshold(nn.Module):
     """Hold a positive threshold for each latent, as its logarithm."""
 
-    def __init__(self, n_components, start):
+    def __init__(self, n_components: int, start: float) -> None:
         super().__init__()
         self.log_threshold = nn.Parameter(torch.full((n_components,), start).log())
 
     @property
-    def threshold(self):
+    def threshold(self) -> torch.Tensor:
         """The thresholds, shape (n_components,)."""
         return self.log_threshold.exp()

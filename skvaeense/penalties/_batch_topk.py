@@ -1,5 +1,7 @@
 """The largest of a whole batch."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -27,13 +29,15 @@ class KeepBatchTop(nn.Module):
         Running mean of the smallest entry that was kept, until it is calibrated.
     """
 
-    def __init__(self, k, positive):
+    threshold: torch.Tensor
+
+    def __init__(self, k: int, positive: bool) -> None:
         super().__init__()
         self.k = k
         self.positive = positive
         self.register_buffer("threshold", torch.tensor(-1.0))
 
-    def forward(self, preactivation):
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         size = self._size(preactivation)
         if self.training:
@@ -45,19 +49,19 @@ class KeepBatchTop(nn.Module):
         return (size if self.positive else preactivation) * kept
 
     @torch.no_grad()
-    def calibrate(self, preactivation):
+    def calibrate(self, preactivation: torch.Tensor) -> None:
         """Set the threshold at which these samples have k active latents on average."""
         self.threshold.copy_(self._least_kept(self._size(preactivation)))
 
-    def _size(self, preactivation):
+    def _size(self, preactivation: torch.Tensor) -> torch.Tensor:
         return preactivation.relu() if self.positive else preactivation.abs()
 
-    def _least_kept(self, size):
+    def _least_kept(self, size: torch.Tensor) -> torch.Tensor:
         n_kept = self.k * len(size)
         return size.detach().flatten().topk(n_kept, sorted=False).values.min()
 
     @torch.no_grad()
-    def _observe(self, least):
+    def _observe(self, least: torch.Tensor) -> None:
         weight = torch.where(self.threshold < 0, 1.0, THRESHOLD_MEMORY)
         self.threshold.lerp_(least.to(self.threshold), weight.to(self.threshold))
 
@@ -98,13 +102,13 @@ class BatchTopK(Penalty):
 
     _parameter_constraints = {"k": [AT_LEAST_ONE]}
 
-    def __init__(self, k=32):
+    def __init__(self, k: int = 32) -> None:
         self.k = k
 
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         return KeepBatchTop(min(self.k, n_components), positive)
 
-    def calibrate(self, activation, preactivation):
+    def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
         """Set the threshold at which samples have k active latents on average."""
         activation.calibrate(preactivation)

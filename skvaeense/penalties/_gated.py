@@ -1,22 +1,24 @@
 """A gate that chooses latents, apart from their magnitudes."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from skvaeense.penalties._base import Penalty
+from skvaeense.penalties._base import Coding, Penalty
 from skvaeense.utils._validation import NON_NEGATIVE
 
 
 class GatedReLU(nn.Module):
     """Let ``relu(exp(r) h + c)`` pass where h is positive, with r and c for each latent."""
 
-    def __init__(self, n_components):
+    def __init__(self, n_components: int) -> None:
         super().__init__()
         self.log_gain = nn.Parameter(torch.zeros(n_components))
         self.bias = nn.Parameter(torch.zeros(n_components))
 
-    def forward(self, preactivation):
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         magnitude = torch.relu(torch.addcmul(self.bias, self.log_gain.exp(), preactivation))
         return magnitude * (preactivation > 0)
@@ -64,10 +66,10 @@ class Gated(Penalty):
     init_norm = 1.0
     _parameter_constraints = {"alpha": [NON_NEGATIVE]}
 
-    def __init__(self, alpha=0.1):
+    def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
 
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         if not positive:
             raise ValueError(
@@ -76,11 +78,11 @@ class Gated(Penalty):
             )
         return GatedReLU(n_components)
 
-    def cost(self, coding):
+    def cost(self, coding: Coding) -> torch.Tensor:
         """Return the sum of the open gates' pre-activations of each sample."""
         return coding.preactivation.relu().sum(dim=1) / coding.unit
 
-    def auxiliary_error(self, module, x, coding):
+    def auxiliary_error(self, module: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
         """Return the squared error of the gate's own reconstruction, with a frozen decoder."""
         frozen = {name: value.detach() for name, value in module.decoder.named_parameters()}
         gate = coding.preactivation.relu()

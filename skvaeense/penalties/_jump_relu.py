@@ -1,8 +1,11 @@
 """A learned threshold for each latent, and a price for being over it."""
 
-import torch
+from typing import Any, Literal
 
-from skvaeense.penalties._base import LearnedThreshold, Penalty
+import torch
+from torch import nn
+
+from skvaeense.penalties._base import Coding, LearnedThreshold, Penalty
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 
 
@@ -10,13 +13,15 @@ class _Step(torch.autograd.Function):
     """``size > threshold`` as 0 or 1; the threshold's derivative is that of a box of some width."""
 
     @staticmethod
-    def forward(ctx, size, threshold, bandwidth):
+    def forward(
+        ctx: Any, size: torch.Tensor, threshold: torch.Tensor, bandwidth: float
+    ) -> torch.Tensor:
         ctx.save_for_backward(size, threshold)
         ctx.bandwidth = bandwidth
         return (size > threshold).to(size.dtype)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, torch.Tensor, None]:
         size, threshold = ctx.saved_tensors
         near = (size - threshold).abs() < 0.5 * ctx.bandwidth
         return None, -(gradient * near).sum(dim=0) / ctx.bandwidth, None
@@ -29,17 +34,17 @@ class HardThreshold(LearnedThreshold):
     place: the mean slope over a box of width `bandwidth` around the threshold.
     """
 
-    def __init__(self, n_components, start, bandwidth, positive):
+    def __init__(self, n_components: int, start: float, bandwidth: float, positive: bool) -> None:
         super().__init__(n_components, start)
         self.bandwidth = bandwidth
         self.positive = positive
 
-    def forward(self, preactivation):
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         # The value at the jump is what the step's derivative is multiplied by.
         return preactivation * self.is_over(preactivation)
 
-    def is_over(self, preactivation):
+    def is_over(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return 1 for entries over the threshold, else 0."""
         size = preactivation if self.positive else preactivation.abs()
         return _Step.apply(size, self.threshold, self.bandwidth)
@@ -109,19 +114,28 @@ class JumpReLU(Penalty):
         "tanh_scale": [POSITIVE],
     }
 
-    def __init__(self, alpha=0.005, *, loss="l0", bandwidth=0.05, threshold=0.02, tanh_scale=0.1):
+    def __init__(
+        self,
+        alpha: float = 0.005,
+        *,
+        loss: Literal["l0", "tanh"] = "l0",
+        bandwidth: float = 0.05,
+        threshold: float = 0.02,
+        tanh_scale: float = 0.1,
+    ) -> None:
         self.alpha = alpha
         self.loss = loss
         self.bandwidth = bandwidth
         self.threshold = threshold
         self.tanh_scale = tanh_scale
 
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         return HardThreshold(n_components, self.threshold * unit, self.bandwidth * unit, positive)
 
-    def cost(self, coding):
+    def cost(self, coding: Coding) -> torch.Tensor:
         """Return the number of active latents of each sample, or its smooth stand-in."""
         if self.loss == "l0":
-            return coding.activation.is_over(coding.preactivation).sum(dim=1)
+            activation: Any = coding.activation
+            return activation.is_over(coding.preactivation).sum(dim=1)
         return torch.tanh(coding.code.abs() / (self.tanh_scale * coding.unit)).sum(dim=1)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from skvaeense.penalties._base import LearnedThreshold, Penalty
+from skvaeense.penalties._base import Coding, LearnedThreshold, Penalty
 from skvaeense.utils._validation import NON_NEGATIVE
 
 # First threshold of signed codes, in units of the samples' norm.
@@ -13,13 +13,13 @@ START_THRESHOLD = 0.01
 class SoftThreshold(LearnedThreshold):
     """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
 
-    def forward(self, preactivation):
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         shrunk = torch.relu(preactivation.abs() - self.threshold)
         return preactivation.sign() * shrunk
 
 
-def build_shrinkage(n_components, *, unit, positive):
+def build_shrinkage(n_components: int, *, unit: float, positive: bool) -> nn.Module:
     """Return ReLU, whose threshold is the encoder's bias, or a soft threshold for both signs."""
     return nn.ReLU() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
 
@@ -68,13 +68,13 @@ class L1(Penalty):
 
     _parameter_constraints = {"alpha": [NON_NEGATIVE]}
 
-    def __init__(self, alpha=0.1):
+    def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
 
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         return build_shrinkage(n_components, unit=unit, positive=positive)
 
-    def cost(self, coding):
+    def cost(self, coding: Coding) -> torch.Tensor:
         """Return the sum of absolute values of each sample."""
         return coding.code.abs().sum(dim=1) / coding.unit

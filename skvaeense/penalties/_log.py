@@ -1,8 +1,9 @@
 """The sum of logarithms."""
 
 import torch
+from torch import nn
 
-from skvaeense.penalties._base import Penalty
+from skvaeense.penalties._base import Coding, Penalty
 from skvaeense.penalties._l1 import build_shrinkage
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE
 
@@ -46,14 +47,14 @@ class Log(Penalty):
 
     _parameter_constraints = {"alpha": [NON_NEGATIVE], "eps": [POSITIVE]}
 
-    def __init__(self, alpha=0.01, eps=0.1):
+    def __init__(self, alpha: float = 0.01, eps: float = 0.1) -> None:
         self.alpha = alpha
         self.eps = eps
 
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         return build_shrinkage(n_components, unit=unit, positive=positive)
 
-    def cost(self, coding):
+    def cost(self, coding: Coding) -> torch.Tensor:
         """Return the sum of logarithms of each sample."""
         return torch.log1p(coding.code.abs() / (self.eps * coding.unit)).sum(dim=1)

@@ -1,8 +1,11 @@
 """Prefixes of the dictionary that are dictionaries themselves."""
 
-import torch
+from typing import Any
 
-from skvaeense.penalties._base import Penalty
+import torch
+from torch import nn
+
+from skvaeense.penalties._base import Coding, Penalty
 from skvaeense.penalties._batch_topk import KeepBatchTop
 from skvaeense.utils._validation import AT_LEAST_ONE
 
@@ -43,19 +46,19 @@ class Matryoshka(Penalty):
 
     _parameter_constraints = {"k": [AT_LEAST_ONE], "n_prefixes": [AT_LEAST_ONE]}
 
-    def __init__(self, k=32, n_prefixes=5):
+    def __init__(self, k: int = 32, n_prefixes: int = 5) -> None:
         self.k = k
         self.n_prefixes = n_prefixes
 
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         return KeepBatchTop(min(self.k, n_components), positive)
 
-    def calibrate(self, activation, preactivation):
+    def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
         """Set the threshold at which samples have k active latents on average."""
         activation.calibrate(preactivation)
 
-    def prefixes(self, n_components):
+    def prefixes(self, n_components: int) -> list[int]:
         """Return the sizes of the prefixes but for the last, which is all latents.
 
         Parameters
@@ -71,7 +74,7 @@ class Matryoshka(Penalty):
         sizes = {n_components >> i for i in range(1, self.n_prefixes)}
         return sorted(sizes - {0, n_components})
 
-    def auxiliary_error(self, module, x, coding):
+    def auxiliary_error(self, module: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
         """Return the sum of the squared errors of the prefixes."""
         error = x.new_zeros(len(x))
         latent = torch.arange(coding.code.shape[1], device=x.device)

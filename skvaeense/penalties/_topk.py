@@ -10,12 +10,12 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 class KeepTop(nn.Module):
     """Keep the k largest entries of each sample, or the k largest in magnitude."""
 
-    def __init__(self, k, positive):
+    def __init__(self, k: int, positive: bool) -> None:
         super().__init__()
         self.k = k
         self.positive = positive
 
-    def forward(self, preactivation):
+    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         if self.positive:
             values, kept = preactivation.topk(self.k, dim=1, sorted=False)
@@ -65,9 +65,9 @@ class TopK(Penalty):
 
     _parameter_constraints = {"k": [AT_LEAST_ONE]}
 
-    def __init__(self, k=32):
+    def __init__(self, k: int = 32) -> None:
         self.k = k
 
-    def build(self, n_components, *, unit, positive):
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         return KeepTop(min(self.k, n_components), positive)

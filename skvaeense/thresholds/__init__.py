@@ -3,6 +3,8 @@
 A new rule is one class in one file that derives from `ThresholdRule`, and one line here.
 """
 
+from typing import Literal, TypeAlias
+
 from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.thresholds._contribution import Contribution
 from skvaeense.thresholds._fixed_variance import FixedVariance
@@ -18,14 +20,15 @@ __all__ = [
     "resolve_threshold",
 ]
 
-ALIASES = {
+ThresholdName: TypeAlias = Literal["contribution", "fixed_variance", "otsu"]
+ALIASES: dict[str, type[ThresholdRule]] = {
     "contribution": Contribution,
     "fixed_variance": FixedVariance,
     "otsu": Otsu,
 }
 
 
-def resolve_threshold(threshold):
+def resolve_threshold(threshold: ThresholdName | ThresholdRule) -> ThresholdRule:
     """Return the rule that an alias stands for, or the instance itself.
 
     Parameters

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import numpy as np
 from sklearn.base import BaseEstimator
+
+from skvaeense.utils._typing import BoolArray, FloatArray
 
 
 class Latents(NamedTuple):
@@ -34,9 +35,9 @@ class Latents(NamedTuple):
     array([[ True, False]])
     """
 
-    log_variance: np.ndarray
-    code: np.ndarray
-    code_scale: np.ndarray
+    log_variance: FloatArray
+    code: FloatArray
+    code_scale: FloatArray
     noise_variance: float
 
 
@@ -59,7 +60,7 @@ class ThresholdRule(BaseEstimator, ABC):
     """
 
     @abstractmethod
-    def active(self, latents):
+    def active(self, latents: Latents) -> BoolArray:
         """Return the mask of active latents.
 
         Parameters

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from skvaeense.thresholds._base import ThresholdRule
+from skvaeense.thresholds._base import Latents, ThresholdRule
+from skvaeense.utils._typing import BoolArray
 
 
 class Contribution(ThresholdRule):
@@ -32,10 +33,10 @@ class Contribution(ThresholdRule):
     array([[ True, False]])
     """
 
-    def __init__(self, level=2.0):
+    def __init__(self, level: float = 2.0) -> None:
         self.level = level
 
-    def active(self, latents):
+    def active(self, latents: Latents) -> BoolArray:
         """Return the mask of active latents.
 
         Parameters

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from skvaeense.thresholds._base import ThresholdRule
+from skvaeense.thresholds._base import Latents, ThresholdRule
+from skvaeense.utils._typing import BoolArray
 
 
 class FixedVariance(ThresholdRule):
@@ -32,10 +33,10 @@ class FixedVariance(ThresholdRule):
     array([[ True, False, False]])
     """
 
-    def __init__(self, level=0.8):
+    def __init__(self, level: float = 0.8) -> None:
         self.level = level
 
-    def active(self, latents):
+    def active(self, latents: Latents) -> BoolArray:
         """Return the mask of active latents.
 
         Parameters

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from skvaeense.thresholds._base import ThresholdRule
+from skvaeense.thresholds._base import Latents, ThresholdRule
+from skvaeense.utils._typing import BoolArray, FloatArray
 
 
-def otsu_cut(values):
+def otsu_cut(values: FloatArray) -> FloatArray:
     """Return, for each row, the cut that splits it in two groups of least variance within.
 
     The cut is halfway between the groups, so ``values < cut`` is the lower one. A row whose
@@ -49,7 +50,7 @@ class Otsu(ThresholdRule):
     array([[ True,  True, False]])
     """
 
-    def active(self, latents):
+    def active(self, latents: Latents) -> BoolArray:
         """Return the mask of active latents.
 
         Parameters

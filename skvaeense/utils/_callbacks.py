@@ -1,11 +1,26 @@
 """The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
 
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from sklearn import callback
+from sklearn.callback import CallbackSupportMixin
+
+from skvaeense.utils._typing import FloatArray
 
 __all__ = ["CALLBACKS", "CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
 
 # The attribute in which an estimator has its callbacks.
 CALLBACKS = "_skl_callbacks"
+
+T = TypeVar("T")
+Fit = TypeVar("Fit", bound=Callable[..., Any])
+
+
+def with_callbacks(fit: Fit) -> Fit:
+    """Return `fit` with scikit-learn's callbacks set up before, and torn down after it."""
+    managed: Fit = callback.with_callbacks(fit)
+    return managed
 
 
 class EpochReports:
@@ -20,13 +35,13 @@ class EpochReports:
         Number of epochs of all runs together, if none ends early.
     """
 
-    def __init__(self, estimator, n_epochs):
+    def __init__(self, estimator: CallbackSupportMixin, n_epochs: int) -> None:
         self.stopped = False
         self._estimator = estimator
         self._context = estimator._init_callback_context(max_subtasks=n_epochs)
         self._context.call_on_fit_task_begin(estimator=estimator)
 
-    def walk(self, epochs, attributes):
+    def walk(self, epochs: Iterable[T], attributes: Callable[[], dict[str, Any]]) -> Iterator[T]:
         """Yield what `epochs` yields, and report each.
 
         `attributes` is called for a callback that wants the estimator as it would be if training
@@ -44,12 +59,12 @@ class EpochReports:
             if self.stopped:
                 return
 
-    def end(self):
+    def end(self) -> None:
         """Report the end of the fit."""
         self._context.call_on_fit_task_end(estimator=self._estimator)
 
 
-def fit_part(estimator, part, X):
+def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
     """Fit an estimator that is part of another, under the callbacks of the whole.
 
     Parameters

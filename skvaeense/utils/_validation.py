@@ -3,7 +3,9 @@
 When scikit-learn moves a private name, this file is the one to mend.
 """
 
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
+from typing import Any, TypeVar
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -19,14 +21,24 @@ __all__ = [
     "resolve_alias",
 ]
 
-fit_context = _fit_context
-
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 
-def resolve_alias(name, value, kind, aliases):
+T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
+    """Return scikit-learn's decorator that validates parameters before a method runs."""
+    decorator: Callable[[Method], Method] = _fit_context(
+        prefer_skip_nested_validation=prefer_skip_nested_validation
+    )
+    return decorator
+
+
+def resolve_alias(name: str, value: Any, kind: type[T], aliases: Mapping[str, type[T]]) -> T:
     """Return an instance of `kind`: the value itself, or the defaults of the class it names."""
     if isinstance(value, kind):
         return value

@@ -1,0 +1,169 @@
+"""The dimension of whole sets: scikit-dimension's BenchmarkManifolds, 2,500 samples each.
+
+    python benchmarks/dimension_manifolds.py --peer-python PYTHON [--methods NAME ...] [--seeds 5]
+
+The methods are `auto`, which is IntrinsicDimensionEstimator, `peers`, `diffusion` and `rival`. The
+peers are scikit-dimension 0.5.0, which with pandas is in the Python given. The rival is trivial,
+and knows the answer: PCA to 99 % of the variance, FastICA, and the mean number of codes above one
+level, which is set by the true dimensions of all manifolds. All others have their defaults. An
+error is the difference from the true dimension as a share of it. Each seed draws the samples anew;
+methods may be added to a file of results one after the other. One thread; times are CPU seconds.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from saving import save
+from sklearn.decomposition import PCA, FastICA
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
+
+HERE = Path(__file__).parent
+NAME = "BenchmarkManifolds"
+PEERS = ("DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO")
+
+
+def draw_manifolds(python, seed, peers=()):
+    """Return the sets of a seed with their true dimensions, and what the peers say of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = Path(folder) / "data.npz", Path(folder) / "out.json"
+        script = HERE / "peers_dimension.py"
+        command = [python, "-W", "ignore", script, "manifolds", data, out, str(seed), *peers]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        with np.load(data) as file:
+            return dict(file), json.loads(out.read_text())
+
+
+def ours(sets, truth, seed):
+    """Return what IntrinsicDimensionEstimator says of each set."""
+    rows = {}
+    for name, X in sets.items():
+        begin = time.process_time()
+        model = IntrinsicDimensionEstimator(random_state=seed).fit(X)
+        seconds = time.process_time() - begin
+        std = model.dimension_std_
+        rows[name] = {"auto": model.dimension_, "auto std": std, "auto seconds": seconds}
+    return rows
+
+
+def diffusion(sets, truth, seed):
+    """Return what DiffusionDimensionEstimator says of each set, by both of its methods."""
+    rows = {}
+    for name, X in sets.items():
+        begin = time.process_time()
+        model = DiffusionDimensionEstimator(random_state=seed).fit(X)
+        rows[name] = {
+            "normal bundle": model.dimension_,
+            "normal bundle seconds": time.process_time() - begin,
+            "FLIPD": float(model.set_params(method="flipd").predict(X).mean()),
+        }
+    return rows
+
+
+def rival(sets, truth, seed):
+    """Return the mean number of independent components above a level that suits all sets."""
+    codes = {}
+    for name, X in sets.items():
+        ica = FastICA(random_state=seed, whiten="unit-variance", max_iter=500)
+        codes[name] = np.abs(ica.fit_transform(PCA(0.99, svd_solver="full").fit_transform(X)))
+
+    def counts(level):
+        return {name: float((c > level).sum(axis=1).mean()) for name, c in codes.items()}
+
+    def error(level):
+        return np.mean([abs(count / truth[name] - 1) for name, count in counts(level).items()])
+
+    best = counts(min(np.linspace(0, 2, 201), key=error))
+    return {name: {"PCA and ICA": count} for name, count in best.items()}
+
+
+METHODS = {"auto": ours, "diffusion": diffusion, "rival": rival}
+
+
+def measure(methods, python, seed):
+    """Return a row for each manifold: its true dimension, and what each method says."""
+    sets, rows = draw_manifolds(python, seed, PEERS if "peers" in methods else ())
+    truth = {name: row["truth"] for name, row in rows.items()}
+    for method, run in METHODS.items():
+        if method in methods:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                for name, row in run(sets, truth, seed).items():
+                    rows[name] |= row
+    return rows
+
+
+def summarise(runs):
+    """Return the error of each method: the mean and the worst seed's, and its worst manifold."""
+    said = {method for run in runs.values() for row in run.values() for method in row}
+    summary = {}
+    for method in sorted(said - {"truth"}):
+        if method.endswith((" std", " seconds")):
+            continue
+        errors = [
+            {name: abs(row[method] / row["truth"] - 1) for name, row in run.items()}
+            for run in runs.values()
+            if all(method in row for row in run.values())
+        ]
+        of_seeds = [np.mean(list(e.values())) for e in errors]
+        of_manifolds = {name: float(np.mean([e[name] for e in errors])) for name in errors[0]}
+        worst = max(of_manifolds, key=of_manifolds.get)
+        summary[method] = {
+            "error_mean": float(np.mean(of_seeds)),
+            "error_worst": float(max(of_seeds)),
+            "n_seeds": len(errors),
+            "worst_manifold": worst,
+            "error_of_worst_manifold": of_manifolds[worst],
+        }
+    return summary
+
+
+def report(runs, summary):
+    """Print the mean over the seeds for each manifold, and the errors."""
+    for name, first in next(iter(runs.values())).items():
+        means = {
+            method: round(float(np.mean([run[name][method] for run in runs.values()])), 2)
+            for method in summary
+            if all(method in run[name] for run in runs.values())
+        }
+        print(name, first["truth"], means)
+    for method, row in summary.items():
+        print(
+            f"{method}: {row['error_mean']:.1%}, worst seed {row['error_worst']:.1%}, worst "
+            f"manifold {row['worst_manifold']} with {row['error_of_worst_manifold']:.0%}"
+        )
+
+
+def main():
+    """Measure what the command line asks for."""
+    choices = ["auto", "peers", "diffusion", "rival"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", choices=choices, default=choices)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--out", type=Path, default=HERE / "results/dimension_manifolds.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    runs = {}
+    if arguments.out.exists():
+        runs = json.loads(arguments.out.read_text())[NAME]["runs"]
+    for seed in range(arguments.seeds):
+        rows = measure(arguments.methods, arguments.peer_python, seed)
+        before = runs.get(str(seed), {})
+        runs[str(seed)] = {name: before.get(name, {}) | row for name, row in rows.items()}
+        summary = summarise(runs)
+        save(arguments.out, NAME, {"summary": summary, "runs": runs})
+        print(seed, {method: round(row["error_mean"], 4) for method, row in summary.items()})
+    report(runs, summary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Types that public signatures share; without torch, which datasets and metrics do not need."""
+
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+__all__ = [
+    "Auto",
+    "BoolArray",
+    "DoubleArray",
+    "FloatArray",
+    "HasActiveDimensions",
+    "IntArray",
+    "Precision",
+    "RandomState",
+    "SparseArray",
+]
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+IntArray: TypeAlias = NDArray[np.int_]
+DoubleArray: TypeAlias = NDArray[np.float64]
+# In the precision of the samples, float32 or float64.
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+# Any of scipy's; `csr_array` is what the package itself returns.
+SparseArray: TypeAlias = sparse.sparray | sparse.spmatrix
+
+Auto: TypeAlias = Literal["auto"]
+Precision: TypeAlias = Literal["float32", "float64"]
+RandomState: TypeAlias = int | np.random.RandomState | None
+
+
+class HasActiveDimensions(Protocol):
+    """An autoencoder of which the active latents can be counted."""
+
+    def fit(self, X: Any, /) -> Any:
+        """Fit the autoencoder."""
+
+    def active_dimensions(self, X: Any, /) -> Any:
+        """Return the mask of active latents."""

@@ -1,0 +1,113 @@
+"""What a type checker knows of the package in the hands of a user; `make lint` runs mypy on it."""
+
+from typing import Any, assert_type
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import nn
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
+from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
+from skvaeense.networks import MLP, Linear, Network, resolve_network
+from skvaeense.objectives import ELBO, BatchLoss, NoiseVariance
+from skvaeense.penalties import L1, Coding, JumpReLU, Penalty, resolve_penalty
+from skvaeense.thresholds import FixedVariance, Latents, Otsu, ThresholdRule
+
+Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.int_]
+Mask = NDArray[np.bool_]
+
+
+def use_datasets() -> None:
+    X, manifold, dimension = make_linear_subspaces(100, dims=[1, 2], random_state=0)
+    assert_type(X, Doubles)
+    assert_type(manifold, Integers)
+    assert_type(dimension, Integers)
+    assert_type(make_sparse_dictionary(n_active=(2, 3)), tuple[Doubles, Integers, Integers])
+    assert_type(make_sparse_dictionary(return_atoms=True)[3], Doubles)
+    assert_type(make_ppca(return_parameters=True)[4], Doubles)
+    make_linear_subspaces("100")  # type: ignore[arg-type]
+
+
+def use_vaeense(X: Doubles) -> None:
+    vaeense = VAEenseTransformer(4, network=Linear((64,)), threshold=Otsu(), random_state=0)
+    assert_type(vaeense.fit(X), VAEenseTransformer)
+    assert_type(vaeense.partial_fit([[0.0, 1.0]]), VAEenseTransformer)
+    assert_type(vaeense.transform(X), Floats | sparse.csr_array)
+    assert_type(vaeense.fit_transform(X), Floats | sparse.csr_array)
+    assert_type(vaeense.active_dimensions(X), Mask)
+    assert_type(vaeense.inverse_transform(vaeense.transform(X)), Floats)
+    assert_type(vaeense.posterior(X), tuple[Floats, Floats])
+    assert_type(vaeense.score_samples(X), Floats)
+    assert_type(vaeense.score(X), float)
+    assert_type(vaeense.sample(3, random_state=np.random.RandomState(0)), Floats)
+    assert_type(vaeense.components_, Doubles)
+    assert_type(vaeense.noise_variance_, float)
+    assert_type(vaeense.module_, nn.Module)
+    VAEenseTransformer(threshold="otzu")  # type: ignore[arg-type]
+    VAEenseTransformer(max_iter="never")  # type: ignore[arg-type]
+
+
+def use_sparse_autoencoder(X: Doubles) -> None:
+    sae = SparseAutoencoder(penalty=JumpReLU(loss="tanh"), network="mlp", decoder_penalty=0.1)
+    assert_type(sae.fit(X, None), SparseAutoencoder)
+    codes = sae.transform(X)
+    assert_type(l0(codes), float)
+    assert_type(active_union(codes), int)
+    assert_type(feature_density(codes), Doubles)
+    assert_type(pattern_adaptivity([[0, 1], [1, 0]]), float)
+    assert_type(sae.loss_curve_, list[float])
+    SparseAutoencoder(penalty="l2")  # type: ignore[arg-type]
+
+
+def use_dimension_estimators(X: Doubles) -> None:
+    estimator = IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=10), method="count")
+    assert_type(estimator.fit(X), IntrinsicDimensionEstimator)
+    assert_type(estimator.predict(X), Doubles)
+    assert_type(estimator.predict(X, return_std=True), tuple[Doubles, Doubles])
+    assert_type(estimator.fit_predict(X), Doubles)
+    assert_type(estimator.transform(X), Floats)
+    assert_type(estimator.score(X, [1, 2]), float)
+    assert_type(estimator.dimension_, float)
+    diffusion = DiffusionDimensionEstimator("flipd", hidden_layer_sizes=(8, 8)).fit(X)
+    assert_type(diffusion, DiffusionDimensionEstimator)
+    assert_type(diffusion.predict(X), Doubles)
+
+
+def resolve_names() -> None:
+    assert_type(resolve_network("mlp"), Network)
+    assert_type(resolve_penalty(L1(0.2)), Penalty)
+    module = MLP(16).build(5, 3, n_heads=2, generator=torch.Generator())
+    assert_type(module.decode(torch.zeros(2, 3)), torch.Tensor)
+    elbo = ELBO(NoiseVariance(0.1, floor=0.01))
+    loss = elbo.loss(module, torch.ones(4, 5), progress=0.0, generator=torch.Generator())
+    assert_type(loss, BatchLoss)
+
+
+class HalfVariance(ThresholdRule):
+    """A rule of one's own."""
+
+    def active(self, latents: Latents) -> Mask:
+        return np.asarray(latents.log_variance < np.log(0.5)) & FixedVariance().active(latents)
+
+
+class SquareRoot(Penalty):
+    """A penalty of one's own."""
+
+    def __init__(self, alpha: float = 0.1) -> None:
+        self.alpha = alpha
+
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
+        return nn.ReLU()
+
+    def cost(self, coding: Coding) -> torch.Tensor:
+        return (coding.code.abs() / coding.unit).sqrt().sum(dim=1)
