@@ -7,6 +7,9 @@ together. A new kind of value is one codec, and one line at the end of its file.
 needs nothing.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 from sklearn.base import BaseEstimator
 
 from skvaeense._persistence import _files
@@ -14,13 +17,14 @@ from skvaeense._persistence._graph import Reader, Writer
 from skvaeense._persistence._objects import OBJECTS
 from skvaeense._persistence._registry import Registry
 from skvaeense._persistence._values import VALUES
+from skvaeense.utils._typing import PathName
 
 __all__ = ["load", "save"]
 
 CODECS = (*VALUES, *OBJECTS)
 
 
-def save(estimator, path, *, trusted=()):
+def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = ()) -> None:
     """Write an estimator, fitted or not, into one file.
 
     The file has the safetensors format. Its tensors are the arrays and weights; parameters and all
@@ -77,7 +81,7 @@ def save(estimator, path, *, trusted=()):
     _files.write(path, node, writer.tensors)
 
 
-def load(path, *, device=None, trusted=()):
+def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] = ()) -> Any:
     """Read an estimator from a file that `save` has written.
 
     Nothing in the file is run: it can only name classes of this package, and those that are

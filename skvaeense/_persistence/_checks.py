@@ -68,7 +68,7 @@ def check_fitted(estimator, where, registry):
         raise ValueError(f"mean_ of {place(where)} holds NaN or infinity")
     for name in POSITIVE:
         value = getattr(estimator, name, 1.0)
-        if not isinstance(value, Real) or not 0 < value < math.inf:
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ValueError(f"{name} of {place(where)} must be a number above 0, not {value!r}")
     if not isinstance(estimator.module_, nn.Module):
         raise ValueError(f"module_ of {place(where)} is no module")

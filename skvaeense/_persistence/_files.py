@@ -71,7 +71,7 @@ def read(path):
     with explained(path):
         try:
             with safe_open(path, framework="np") as file:
-                text = (file.metadata() or {}).get(TEXT)
+                text = _text(file.metadata())
                 description = _parse(text)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, TypeError) as error:
@@ -100,14 +100,19 @@ def checksum(text, tensors):
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _text(metadata):
+    """Return what the metadata say of an estimator."""
+    if TEXT not in (metadata or {}):
+        raise ValueError("it is a safetensors file, but skvaeense.save has not written it")
+    return metadata[TEXT]
 
 
 def _parse(text):
     """Return the description of an estimator that is in the text."""
-    if text is None:
-        raise ValueError("it is a safetensors file, but skvaeense.save has not written it")
     description = json.loads(text, parse_constant=_refuse_constant)
     if not isinstance(description, dict) or type(description.get("format_version")) is not int:
         raise ValueError("its metadata do not say of which version they are")

@@ -2,23 +2,31 @@
 
 import copy
 import importlib.util
-import io
 import logging
 import warnings
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skvaeense._base import BaseAutoencoder
+from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._training._devices import DTYPES
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.export._rules import mask_of
 from skvaeense.utils._files import whole_file
+from skvaeense.utils._typing import PathName, Precision
 
 
-def to_onnx(estimator, path, *, opset_version=18, dtype="float32"):
+def to_onnx(
+    estimator: VAEenseTransformer | SparseAutoencoder,
+    path: PathName,
+    *,
+    opset_version: int = 18,
+    dtype: Precision = "float32",
+) -> None:
     """Write the transform of a fitted autoencoder as an ONNX file.
 
     The model has the input ``X`` of shape (n_samples, n_features), with any number of samples, in
@@ -103,7 +111,7 @@ def to_bytes(module, n_features, dtype, outputs, opset_version):
     # Any two samples will do; their number is not part of the model.
     example = torch.zeros((2, n_features), dtype=dtype)
     with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             module.eval(),
             (example,),
             dynamo=True,
@@ -113,9 +121,7 @@ def to_bytes(module, n_features, dtype, outputs, opset_version):
             opset_version=opset_version,
             verbose=False,
         )
-    file = io.BytesIO()
-    program.save(file)
-    return file.getvalue()
+    return program.model_proto.SerializeToString()
 
 
 class Transform(nn.Module):

@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +17,18 @@ from skvaeense.penalties._gated import GatedReLU
 from skvaeense.penalties._jump_relu import HardThreshold
 from skvaeense.penalties._topk import KeepTop
 from skvaeense.utils._files import whole_folder
+from skvaeense.utils._typing import PathName
 
 # The version of SAELens whose format this is.
 SAELENS_VERSION = "6.0.0"
 
 
-def to_saelens(estimator, folder, *, metadata=None):
+def to_saelens(
+    estimator: SparseAutoencoder,
+    folder: PathName,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
     """Write a fitted sparse autoencoder in the format of SAELens 6.
 
     The folder holds ``cfg.json`` and ``sae_weights.safetensors``, and SAELens reads it by
@@ -100,17 +108,16 @@ def to_saelens(estimator, folder, *, metadata=None):
         )
     check_is_fitted(estimator)
     tensors, settings = _fold(estimator)
-    dtype = estimator.module_.decoder.weight.dtype
     n_features, n_components = estimator.n_features_in_, estimator.n_components_
     config = settings | {
         "d_in": n_features,
         "d_sae": n_components,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": tensors["W_dec"].dtype.name,
         "device": "cpu",
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"sae_lens_version": SAELENS_VERSION} | (metadata or {}),
+        "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
     }
     text = json.dumps(config, indent=2)
     with whole_folder(folder) as draft:

@@ -2,13 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
+
+from skvaeense.utils._typing import PathName
 
 
 @contextmanager
-def whole_file(path):
+def whole_file(path: PathName) -> Iterator[BinaryIO]:
     """Yield a file to write bytes to, which takes its place at the end if nothing has failed.
 
     Until then an existing file is as it was. A link stays, and what it points to is replaced.
@@ -29,7 +33,7 @@ def whole_file(path):
 
 
 @contextmanager
-def whole_folder(path):
+def whole_folder(path: PathName) -> Iterator[Path]:
     """Yield a folder to write files to, which takes its place at the end if nothing has failed."""
     path = Path(path).absolute()
     if path.exists():
@@ -44,6 +48,6 @@ def whole_folder(path):
         raise
 
 
-def _draft_of(path):
+def _draft_of(path: Path) -> Path:
     """Return a name beside a path, on the same disk, that nothing has."""
     return path.with_name(f".{path.name}.{uuid4().hex}.tmp")

@@ -377,6 +377,17 @@ def test_forged_geometry(dimension_path, tmp_path):
         assert message in refusal(forged(dimension_path, tmp_path, change))
 
 
+def test_generator_of_another_device(path, tmp_path):
+    """Its state means nothing here, so a new one is seeded from it."""
+    gpu = forged(path, tmp_path, set_in(*GENERATOR, "device", value="cuda"))
+    first, second = load(gpu), load(gpu)
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    np.testing.assert_array_equal(
+        first.partial_fit(X).transform(X), second.partial_fit(X).transform(X)
+    )
+    assert (load(path).partial_fit(X).transform(X) != first.transform(X)).any()
+
+
 def test_unchanged_forgery_is_sound(path, dimension_path, tmp_path):
     """What the other tests refuse is refused for what was changed."""
     for sound in (path, dimension_path):

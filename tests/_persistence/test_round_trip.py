@@ -214,6 +214,35 @@ def test_feature_names_and_output_of_pandas(tmp_path):
     pd.testing.assert_frame_equal(loaded.transform(X), sae.transform(X))
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0, 3)),
+        np.array(2.5),
+        np.arange(6).reshape(2, 3),
+        np.arange(6).reshape(2, 3).T,
+        np.array([[True, False]]),
+        np.array([1, 2], np.uint8),
+    ],
+    ids=str,
+)
+def test_arrays(array, tmp_path):
+    """Their order in memory is kept too: sums are made in that order."""
+    sae = quick_sae()
+    sae.note_ = array
+    found = through_a_file(sae, tmp_path).note_
+    assert (found.dtype, found.shape, found.strides) == (array.dtype, array.shape, array.strides)
+    assert found.flags.writeable
+    np.testing.assert_array_equal(found, array)
+
+
+def test_plain_values(tmp_path):
+    sae = quick_sae()
+    numbers = [np.bool_(True), np.float32(0.1), 2**80, 1e-320, -0.0, float("nan"), -float("inf")]
+    sae.note_ = {"numbers": numbers, 7: (None, "é\n"), ("a", 1): [], "flag": True}
+    assert repr(through_a_file(sae, tmp_path).note_) == repr(sae.note_)
+
+
 def test_callbacks_are_left_out(tmp_path):
     pytest.importorskip("rich")
     sae = quick_sae().set_callbacks(ProgressBar())
