@@ -31,8 +31,8 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     else is one JSON text in its metadata. `load` gives an estimator with the same outputs, to the
     bit. What `partial_fit` needs to go on is kept too. Callbacks are not.
 
-    An existing file is replaced in one step: whatever fails, it is either the old one or the new
-    one, and nothing else is left in the folder.
+    An existing file is replaced in one step: it is either the old one or the new one, and where
+    writing fails nothing else is left in the folder.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def through_a_file(estimator, tmp_path, **options):
 SIGNS = [(p, positive) for p in PENALTIES for positive in (True, False) if positive or p != "gated"]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["linear", "mlp", "single_layer"])
 @pytest.mark.parametrize(("penalty", "positive"), SIGNS)
 def test_sparse_autoencoder(penalty, positive, network, tmp_path):
     sae = quick_sae(PENALTIES[penalty], network=NETWORKS[network], positive_code=positive)
@@ -375,6 +375,23 @@ def test_own_classes_are_refused_by_name(tmp_path):
     loaded = load(path, trusted=[OwnActivation, OwnPenalty])
     assert_same(loaded, sae)
     assert loaded.penalty.shift == 0.1
+
+
+class OwnHistory(dict):
+    """A dict of arrays with a method and an attribute."""
+
+    def last(self):
+        return {name: values[-1] for name, values in self.items()}
+
+
+def test_dict_with_methods(tmp_path):
+    sae = quick_sae()
+    sae.history_ = OwnHistory(loss=np.array([3.0, 2.0]), l0=np.array([5, 4]))
+    sae.history_.unit = "nats"
+    history = through_a_file(sae, tmp_path, trusted=[OwnHistory]).history_
+    assert type(history) is OwnHistory
+    assert history.last() == {"loss": 2.0, "l0": 4}
+    assert history.unit == "nats"
 
 
 def test_own_network(tmp_path):
