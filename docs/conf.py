@@ -50,6 +50,8 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autodoc_typehints = "none"
+# The list of what is on a page has room for the names of methods, not for that of their class too.
+toc_object_entries_show_parents = "hide"
 # The class template lists the members.
 numpydoc_show_class_members = False
 

@@ -2,7 +2,7 @@
 As many latents as each sample needs
 ====================================
 
-Samples lie on three subspaces, of dimension 2, 4 and 6. A variational autoencoder (VAE) uses the
+Samples lie on three subspaces, of dimension 1, 2 and 4. A variational autoencoder (VAE) uses the
 same latents for all of them. With the gate, each sample opens as many as its own subspace has
 dimensions.
 """
@@ -13,14 +13,14 @@ from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.inspection import ActiveDimensionDisplay, SparsityPatternDisplay
 
-X, subspace, dimension = make_linear_subspaces(3000, dims=(2, 4, 6), n_features=20, random_state=0)
+X, subspace, dimension = make_linear_subspaces(3000, dims=(1, 2, 4), n_features=12, random_state=0)
 train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[2500:]]
 
 # %%
 # The two differ in one parameter. Neither is told how many subspaces there are, nor which sample
 # lies on which.
-gated = VAEenseTransformer(n_init=2, random_state=0).fit(train)
-vae = VAEenseTransformer(gated=False, n_init=1, random_state=0).fit(train)
+gated = VAEenseTransformer(n_init=1, random_state=0).fit(train)
+vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
 
 # %%
 # Rows are samples that were not used in training, columns are latents. With the gate, each

@@ -20,7 +20,7 @@ train, test = train_test_split(load_digits().data, test_size=400, random_state=0
 # %%
 # A sparse autoencoder is told how many latents to use, 12 on average. The transformer finds that
 # by itself; the dots mark where each of them stands.
-vaeense = VAEenseTransformer(32, n_init=2, random_state=0).fit(train)
+vaeense = VAEenseTransformer(32, n_init=1, random_state=0).fit(train)
 sparse = SparseAutoencoder(64, penalty=BatchTopK(12), random_state=0).fit(train)
 pca = PCA().fit(train)
 

@@ -14,7 +14,7 @@ from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.inspection import ActiveDimensionDisplay
 
 rng = np.random.default_rng(0)
-n = 2500
+n = 1500
 sheet = make_swiss_roll(n, random_state=0)[0] / 10
 directions = rng.standard_normal((n, 3))
 radii = 0.8 * rng.uniform(size=(n, 1)) ** (1 / 3)
@@ -31,13 +31,13 @@ X, label = X[order], label[order]
 # The estimator is not told what is what. Its autoencoder has hidden layers in the decoder too,
 # because sheet and thread are curved, and one start.
 autoencoder = VAEenseTransformer(network="mlp", n_init=1, random_state=0)
-estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(X[:5000])
-dimension = estimator.predict(X[5000:])
+estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(X[:3500])
+dimension = estimator.predict(X[3500:])
 
 # %%
 # Colours are dimensions at samples that were not seen in training.
 figure, ax = plt.subplots(figsize=(7, 5), subplot_kw={"projection": "3d"}, layout="constrained")
-dots = ax.scatter(*X[5000:].T, c=dimension, cmap="viridis", vmin=1, vmax=3, s=6)
+dots = ax.scatter(*X[3500:].T, c=dimension, cmap="viridis", vmin=1, vmax=3, s=6)
 figure.colorbar(dots, label="dimension", shrink=0.6, ticks=(1, 2, 3))
 ax.view_init(elev=8, azim=-78)
 ax.set_aspect("equal")
@@ -45,7 +45,7 @@ ax.set(xticks=(), yticks=(), zticks=())
 
 # %%
 # The same, counted:
-display = ActiveDimensionDisplay.from_estimator(estimator, X[5000:], label[5000:])
+display = ActiveDimensionDisplay.from_estimator(estimator, X[3500:], label[3500:])
 
 # %%
 # The number of active latents alone could not tell this: the sheet and the thread are curved, and

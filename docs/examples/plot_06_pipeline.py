@@ -22,7 +22,7 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 # %%
 # ``MaxAbsScaler`` keeps zeros as they are, so codes stay sparse on the way.
 pipeline = make_pipeline(
-    SparseAutoencoder(penalty=TopK(), sparse_output=True, max_iter=60, random_state=0),
+    SparseAutoencoder(penalty=TopK(), sparse_output=True, max_iter=50, random_state=0),
     MaxAbsScaler(),
     LogisticRegression(max_iter=2000),
 )
@@ -30,7 +30,7 @@ grid = {
     "sparseautoencoder__n_components": [64, 256],
     "sparseautoencoder__penalty__k": [4, 16],
 }
-search = GridSearchCV(pipeline, grid, cv=3).fit(X_train, y_train)
+search = GridSearchCV(pipeline, grid, cv=2).fit(X_train, y_train)
 search.best_params_
 
 # %%
