@@ -3,15 +3,16 @@
     python benchmarks/first_steps.py [--source REPOSITORY] [--note TEXT]
 
 Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, and
-writes results/first_steps.json: the seconds that each took, by the clock on the wall, and what
-they ran on. Reading and typing take no time here. pip's cache is not used. The note says what else
-matters, as what the machine was busy with.
+writes results/first_steps.json: the seconds that each took, by the clock on the wall and of the
+processors, and what they ran on. Reading and typing take no time here. pip's cache is not used. The
+note says what else matters, as what the machine was busy with.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import tempfile
 import time
@@ -38,11 +39,14 @@ STEPS = (
 )
 
 
-def seconds(command, folder, environment):
-    """Return how long a command takes; one that fails raises."""
-    begin = time.perf_counter()
-    subprocess.run(command.split(), cwd=folder, env=environment, check=True)
-    return time.perf_counter() - begin
+def timed(name, command, run, folder, environment):
+    """Run a command, and return what it took; one that fails raises."""
+    begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(run.split(), cwd=folder, env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = round(time.perf_counter() - begin, 1)
+    return {"step": name, "command": command, "seconds": seconds, "cpu_seconds": round(busy, 1)}
 
 
 def versions(folder):
@@ -64,10 +68,9 @@ def main():
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "skvaeense"
-        clone_command = f"git clone --quiet {arguments.source} {clone}"
-        took = {"Clone": ("git clone", seconds(clone_command, folder, environment))}
-        for step in STEPS:
-            took[step.name] = step.command, seconds(step.run, clone, environment)
+        clone_it = Step("Clone", "git clone", f"git clone --quiet {arguments.source} {clone}")
+        steps = [timed(*clone_it, folder, environment)]
+        steps += [timed(*step, clone, environment) for step in STEPS]
         machine = {
             "cores": os.cpu_count(),
             "load at the start": round(load, 1),
@@ -75,7 +78,6 @@ def main():
             **versions(clone),
             "note": arguments.note,
         }
-    steps = [{"step": k, "command": c, "seconds": round(s, 1)} for k, (c, s) in took.items()]
     result = {"steps": steps, "machine": machine}
     (arguments.out / "first_steps.json").write_text(json.dumps(result, indent=1) + "\n")
 

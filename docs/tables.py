@@ -394,8 +394,11 @@ def growth_table(growth):
 
 def first_steps_table(results):
     """Return what a newcomer's steps took."""
-    rows = [(s["step"], s["command"], f"{s['seconds']:.0f}") for s in results.get("steps", [])]
-    return Table(("step", "command", "seconds"), rows)
+    rows = [
+        (s["step"], s["command"], f"{s['seconds']:.0f}", f"{s['cpu_seconds']:.0f}")
+        for s in results.get("steps", [])
+    ]
+    return Table(("step", "command", "seconds", "CPU seconds"), rows)
 
 
 def machine_table(results):
