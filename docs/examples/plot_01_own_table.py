@@ -17,18 +17,15 @@ from skvaeense.inspection import ActiveDimensionDisplay
 table = load_breast_cancer(as_frame=True)
 X, y = table.data, table.target.map({0: "malignant", 1: "benign"})
 
-# %%
-# ``X`` is a ``pandas.DataFrame``, and its columns have names. For a table of your own, replace the
-# last two lines by ``X = pandas.read_csv(...)``. ``y`` has the class of each row; without it there
-# is one class.
-print(X.iloc[:3, :4])
-
-# %%
-# Columns have different units here, so a ``StandardScaler`` comes first. The estimator has its
-# defaults.
 pipeline = make_pipeline(StandardScaler(), IntrinsicDimensionEstimator(random_state=0)).fit(X)
 ActiveDimensionDisplay.from_estimator(pipeline, X, y)
 plt.show()
+
+# %%
+# ``X`` is a ``pandas.DataFrame``, and its columns have names. For a table of your own, replace the
+# two lines in the middle by ``X = pandas.read_csv(...)``. ``y`` has the class of each row; without
+# it there is one class. Columns have different units here, so a ``StandardScaler`` comes first.
+print(X.iloc[:3, :4])
 
 # %%
 # Of the thirty columns, which are means, errors and extremes of ten measurements, most say the

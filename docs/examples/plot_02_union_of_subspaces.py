@@ -24,8 +24,8 @@ vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fi
 
 # %%
 # Rows are samples that were not used in training, columns are latents. With the gate, each
-# subspace has latents of its own. Without it, every latent that is in use is in use for every
-# sample.
+# subspace has latents of its own, and a sample opens as many as its subspace has dimensions.
+# Without it, every latent that is in use is in use for every sample.
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
     SparsityPatternDisplay.from_estimator(model, test, label, unused=True, ax=ax)
