@@ -8,7 +8,7 @@
 `unions` draws samples of each data set anew for every seed, fits on 20,000, and measures the mean
 absolute error per sample: ours on 2,500 held-out samples, the peers' on the training samples,
 since they have no values for others. `diffusion` is the same for DiffusionDimensionEstimator,
-`rival` for a trivial method that knows the answer, and `peers` for two peers that take minutes.
+`rival` for a trivial method that knows the answer, and `peers` for four more peers.
 Peers are scikit-dimension 0.5.0 in the Python given, which may be another environment's. All have
 their defaults, except for numbers of neighbours, which are the best of those tried. One thread;
 times are CPU seconds of the fit. Whole sets are compared in dimension_manifolds.py.
@@ -195,7 +195,10 @@ def diffusion_methods(X, dimension, seed):
 
 def slow_peers(peer_python):
     return lambda X, dimension, seed: run_peers(
-        peer_python, ["CorrInt", "FisherS"], X[HELD_OUT:], dimension[HELD_OUT:]
+        peer_python,
+        ["lPCA maxgap", "lPCA Minka", "CorrInt", "FisherS"],
+        X[HELD_OUT:],
+        dimension[HELD_OUT:],
     )
 
 

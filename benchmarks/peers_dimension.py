@@ -17,6 +17,8 @@ import skdim
 K = 100
 METHODS = {
     "lPCA FO": lambda: skdim.id.lPCA(ver="FO"),
+    "lPCA maxgap": lambda: skdim.id.lPCA(ver="maxgap"),
+    "lPCA Minka": lambda: skdim.id.lPCA(ver="Minka"),
     "MLE": lambda: skdim.id.MLE(K=20),
     "CorrInt": lambda: skdim.id.CorrInt(),
     "FisherS": lambda: skdim.id.FisherS(),
