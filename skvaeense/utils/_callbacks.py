@@ -8,7 +8,10 @@ from sklearn.callback import CallbackSupportMixin
 
 from skvaeense.utils._typing import FloatArray
 
-__all__ = ["CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
+__all__ = ["CALLBACKS", "CallbackSupportMixin", "EpochReports", "fit_part", "with_callbacks"]
+
+# The attribute in which an estimator has its callbacks.
+CALLBACKS = "_skl_callbacks"
 
 T = TypeVar("T")
 Fit = TypeVar("Fit", bound=Callable[..., Any])
