@@ -2,6 +2,7 @@
 
 from skvaeense._diffusion_dimension import DiffusionDimensionEstimator
 from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
+from skvaeense._persistence import load, save
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
 
@@ -13,4 +14,6 @@ __all__ = [
     "SparseAutoencoder",
     "VAEenseTransformer",
     "__version__",
+    "load",
+    "save",
 ]

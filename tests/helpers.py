@@ -2,6 +2,8 @@
 
 import warnings
 
+import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder
@@ -31,6 +33,19 @@ def fit_unwarned(estimator, X, method="fit"):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return getattr(estimator, method)(X)
+
+
+def outputs(estimator, X):
+    """Return what the methods of a fitted estimator give, as arrays by name."""
+    methods = ("transform", "active_dimensions", "score_samples", "posterior", "predict", "score")
+    found = {name: getattr(estimator, name)(X) for name in methods if hasattr(estimator, name)}
+    if hasattr(estimator, "inverse_transform"):
+        found["inverse_transform"] = estimator.inverse_transform(found["transform"])
+    if hasattr(estimator, "sample"):
+        found["sample"] = estimator.sample(5, random_state=0)
+    if hasattr(estimator, "dimension_std_"):
+        found["predict"] = np.stack(estimator.predict(X, return_std=True))
+    return {k: v.toarray() if sparse.issparse(v) else np.asarray(v) for k, v in found.items()}
 
 
 def with_entry(X, value, dtype=float):

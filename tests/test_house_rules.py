@@ -20,7 +20,7 @@ PRIVATE_IMPORTER = "utils/_validation.py"
 MAX_FILE_LINES = 450
 MAX_FUNCTION_LINES = 70
 # Optional or heavy: loaded by the function that needs them, never by an import of ours.
-LAZY = ["IPython", "matplotlib", "pandas", "rich", "skdim"]
+LAZY = ["IPython", "matplotlib", "onnx", "onnxscript", "pandas", "rich", "skdim"]
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)

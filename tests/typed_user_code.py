@@ -1,5 +1,6 @@
 """What a type checker knows of the package in the hands of a user; `make lint` runs mypy on it."""
 
+from pathlib import Path
 from typing import Any, assert_type
 
 import numpy as np
@@ -13,8 +14,11 @@ from skvaeense import (
     IntrinsicDimensionEstimator,
     SparseAutoencoder,
     VAEenseTransformer,
+    load,
+    save,
 )
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
+from skvaeense.export import to_onnx, to_saelens
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
 from skvaeense.networks import MLP, Linear, Network, resolve_network
 from skvaeense.objectives import ELBO, BatchLoss, NoiseVariance
@@ -36,6 +40,14 @@ def use_datasets() -> None:
     assert_type(make_sparse_dictionary(return_atoms=True)[3], Doubles)
     assert_type(make_ppca(return_parameters=True)[4], Doubles)
     make_linear_subspaces("100")  # type: ignore[arg-type]
+
+
+def use_files(sae: SparseAutoencoder, path: Path) -> None:
+    save(sae, path, trusted=[L1])
+    loaded: SparseAutoencoder = load(str(path), device="cpu", trusted=(L1,))
+    to_onnx(loaded, path, dtype="float64")
+    to_saelens(loaded, path, metadata={"model_name": "mine"})
+    to_onnx(loaded, path, dtype="float16")  # type: ignore[arg-type]
 
 
 def use_vaeense(X: Doubles) -> None:

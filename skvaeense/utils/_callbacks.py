@@ -12,6 +12,7 @@ from sklearn.callback import CallbackSupportMixin, ProgressBar
 from skvaeense.utils._typing import FloatArray
 
 __all__ = [
+    "CALLBACKS",
     "CallbackSupportMixin",
     "EpochReports",
     "fit_part",
@@ -20,6 +21,8 @@ __all__ = [
     "with_callbacks",
 ]
 
+# The attribute in which an estimator has its callbacks.
+CALLBACKS = "_skl_callbacks"
 # The callbacks that `show_progress` has asked for.
 _observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
 

@@ -1,5 +1,6 @@
 """Types that public signatures share; without torch, which datasets and metrics do not need."""
 
+from os import PathLike
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = [
     "FloatArray",
     "HasActiveDimensions",
     "IntArray",
+    "PathName",
     "Precision",
     "RandomState",
     "SparseArray",
@@ -28,6 +30,7 @@ SparseArray: TypeAlias = sparse.sparray | sparse.spmatrix
 
 Auto: TypeAlias = Literal["auto"]
 Precision: TypeAlias = Literal["float32", "float64"]
+PathName: TypeAlias = str | PathLike[str]
 RandomState: TypeAlias = int | np.random.RandomState | None
 
 

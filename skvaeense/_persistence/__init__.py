@@ -1,0 +1,146 @@
+"""Keep estimators in files that hold data and no code.
+
+`_graph` walks an estimator and describes it as JSON and arrays, with one codec for each kind of
+value: `_values` has those of plain data, `_objects` those of objects. `_registry` says which
+classes a file may name, `_files` reads and writes, and `_checks` asks whether what was read fits
+together. A new kind of value is one codec, and one line at the end of its file. A new attribute
+needs nothing here; give it a default in its class, and files that are older than it still load.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from skvaeense._persistence import _files
+from skvaeense._persistence._graph import Reader, Writer
+from skvaeense._persistence._objects import OBJECTS
+from skvaeense._persistence._registry import Registry
+from skvaeense._persistence._values import VALUES
+from skvaeense.utils._typing import PathName
+
+__all__ = ["load", "save"]
+
+CODECS = (*VALUES, *OBJECTS)
+
+
+def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = ()) -> None:
+    """Write an estimator, fitted or not, into one file.
+
+    The file has the safetensors format. Its tensors are the arrays and weights; parameters and all
+    else is one JSON text in its metadata. `load` gives an estimator with the same outputs, to the
+    bit. What `partial_fit` needs to go on is kept too. Callbacks are not.
+
+    An existing file is replaced in one step: it is either the old one or the new one, and where
+    writing fails nothing else is left in the folder.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An estimator of this package.
+
+    path : str or path-like
+        The file. By habit its name ends in ".safetensors".
+
+    trusted : iterable of classes, default=()
+        Classes of your own that the estimator holds, such as a penalty that you wrote, or the
+        modules of a network. Give the same to `load`.
+
+    Raises
+    ------
+    TypeError
+        If this is no estimator, or if it holds an object of a class that is neither of this package
+        nor trusted.
+
+    ValueError
+        If a parameter is out of its range.
+
+    OSError
+        If the file cannot be written.
+
+    See Also
+    --------
+    load : The way back.
+    skvaeense.export.to_onnx : For other programs.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skvaeense import VAEenseTransformer, load, save
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "vaeense.safetensors"
+    ...     save(VAEenseTransformer(20, n_init=3), path)
+    ...     load(path)
+    VAEenseTransformer(n_components=20, n_init=3)
+    """
+    if not isinstance(estimator, BaseEstimator):
+        raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
+    writer = Writer(CODECS, Registry(trusted))
+    node = writer.encode(estimator, "")
+    _files.write(path, node, writer.tensors)
+
+
+def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] = ()) -> Any:
+    """Read an estimator from a file that `save` has written.
+
+    Nothing in the file is run: it can only name classes of this package, and those that are
+    trusted. So files from others may be loaded, other than pickles.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    device : str or None, default=None
+        Where the estimator is to compute: its parameter `device`, and that of the estimators in
+        it. None keeps what it was. A file of an estimator that was trained on a GPU can be loaded
+        where there is none.
+
+    trusted : iterable of classes, default=()
+        Classes of your own that the file may name. They are rebuilt as any other, and estimators
+        among them by their `__init__`.
+
+    Returns
+    -------
+    estimator
+        The estimator. Parameters that are newer than the file have their defaults.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is of a newer version of the format, was not written by `save`,
+        or names a class, a parameter or an attribute that cannot be.
+
+    OSError
+        If there is no such file, or it cannot be read.
+
+    See Also
+    --------
+    save : Writes such files.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder, load, save
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "sae.safetensors"
+    ...     save(sae, path)
+    ...     loaded = load(path, device="cpu")
+    >>> bool((loaded.transform(X) == sae.transform(X)).all())
+    True
+    """
+    registry = Registry(trusted)
+    node, tensors = _files.read(path)
+    reader = Reader(CODECS, registry, tensors, device)
+    with _files.explained(path):
+        estimator = reader.decode(node, "")
+        if not isinstance(estimator, BaseEstimator):
+            raise ValueError("it holds no estimator")
+        reader.check_all_used()
+    return estimator

@@ -1,0 +1,173 @@
+"""ONNX: the transform of an autoencoder, for programs without Python."""
+
+import copy
+import importlib.util
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from skvaeense._base import BaseAutoencoder
+from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense._training._devices import DTYPES
+from skvaeense._vaeense import VAEenseTransformer
+from skvaeense.export._rules import mask_of
+from skvaeense.utils._files import whole_file
+from skvaeense.utils._typing import PathName, Precision
+
+
+def to_onnx(
+    estimator: VAEenseTransformer | SparseAutoencoder,
+    path: PathName,
+    *,
+    opset_version: int = 18,
+    dtype: Precision = "float32",
+) -> None:
+    """Write the transform of a fitted autoencoder as an ONNX file.
+
+    The model has the input ``X`` of shape (n_samples, n_features), with any number of samples, in
+    the units of the training samples: centring and scaling are part of it. Its output ``codes`` of
+    shape (n_samples, n_components) is what `transform` gives, up to rounding, as a dense array. So
+    codes of a VAEenseTransformer are hard if its `hard` or its `sparse_output` is set.
+
+    It takes the packages of ``pip install skvaeense[onnx]``. An existing file is replaced in one
+    step; if anything fails it stays.
+
+    Parameters
+    ----------
+    estimator : VAEenseTransformer or SparseAutoencoder
+        A fitted autoencoder, with any network and any penalty. Threshold rules of a hard code must
+        be of this package.
+
+    path : str or path-like
+        The file. By habit its name ends in ".onnx".
+
+    opset_version : int, default=18
+        Version of the operators.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of X and of the codes, and of all that is computed in between.
+
+    Raises
+    ------
+    ImportError
+        If a package that this takes is not installed.
+
+    NotFittedError
+        If the estimator is not fitted.
+
+    TypeError
+        If the estimator is of another class.
+
+    ValueError
+        If `dtype` is unknown, or the threshold rule cannot be written.
+
+    OSError
+        If the file cannot be written.
+
+    See Also
+    --------
+    skvaeense.save : For this package itself.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.export import to_onnx
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data.astype(np.float32)
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as folder:
+    ...     to_onnx(sae, f"{folder}/sae.onnx")
+    ...     session = onnxruntime.InferenceSession(f"{folder}/sae.onnx")
+    >>> (codes,) = session.run(["codes"], {"X": X})
+    >>> bool(np.allclose(codes, sae.transform(X), atol=1e-4))
+    True
+    """
+    if not isinstance(estimator, BaseAutoencoder):
+        raise TypeError(
+            "Only the transform of a VAEenseTransformer or a SparseAutoencoder can be exported, "
+            f"got {estimator!r}."
+        )
+    check_is_fitted(estimator)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {dtype!r}.")
+    _check_installed()
+    transform = Transform(estimator, DTYPES[dtype])
+    model = to_bytes(transform, estimator.n_features_in_, DTYPES[dtype], ["codes"], opset_version)
+    with whole_file(path) as file:
+        file.write(model)
+
+
+def to_bytes(module, n_features, dtype, outputs, opset_version):
+    """Return the ONNX file of a module that takes samples, and has these outputs."""
+    # Any two samples will do; their number is not part of the model.
+    example = torch.zeros((2, n_features), dtype=dtype)
+    with torch.no_grad(), _quiet():
+        program: Any = torch.onnx.export(
+            module.eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("n_samples")},),
+            input_names=["X"],
+            output_names=outputs,
+            opset_version=opset_version,
+            verbose=False,
+        )
+    return program.model_proto.SerializeToString()
+
+
+class Transform(nn.Module):
+    """The transform as a module: from samples in the user's units to codes."""
+
+    def __init__(self, estimator, dtype):
+        super().__init__()
+        self.module = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
+        # As tensors: a number of Python's would be rounded to float32.
+        self.register_buffer("mean", torch.tensor(estimator.mean_))
+        self.register_buffer("scale", torch.tensor(estimator.scale_, dtype=torch.float64))
+        self.estimator = estimator
+        self.dtype = dtype
+        hard = isinstance(estimator, VAEenseTransformer)
+        hard = hard and (estimator.hard or estimator.sparse_output)
+        self.mask = mask_of(estimator, self.module) if hard else None
+
+    def forward(self, X):
+        """Return the codes of samples."""
+        # As in training, centring and scaling are done in float64 and rounded once.
+        x = ((X.double() - self.mean) / self.scale).to(self.dtype)
+        if not isinstance(self.estimator, VAEenseTransformer):
+            return self.estimator._encode(self.module, x)
+        code, log_variance = self.estimator._code(self.module, x)
+        return code if self.mask is None else code * self.mask(code, log_variance)
+
+
+def _check_installed():
+    """Say what to install, before anything is done."""
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(
+                f"to_onnx needs {package}, which is not installed: pip install skvaeense[onnx]"
+            )
+
+
+@contextmanager
+def _quiet():
+    """Keep what torch's exporter says of itself from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

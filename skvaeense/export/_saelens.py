@@ -1,0 +1,205 @@
+"""SAELens: sparse autoencoders with one layer each way."""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save as to_bytes
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense.penalties._batch_topk import KeepBatchTop
+from skvaeense.penalties._gated import GatedReLU
+from skvaeense.penalties._jump_relu import HardThreshold
+from skvaeense.penalties._topk import KeepTop
+from skvaeense.utils._files import whole_folder
+from skvaeense.utils._typing import PathName
+
+# The version of SAELens whose format this is.
+SAELENS_VERSION = "6.0.0"
+
+
+def to_saelens(
+    estimator: SparseAutoencoder,
+    folder: PathName,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a fitted sparse autoencoder in the format of SAELens 6.
+
+    The folder holds ``cfg.json`` and ``sae_weights.safetensors``, and SAELens reads it by
+    ``SAE.load_from_disk(folder)``. Its `encode` and `decode` then give what `transform` and
+    `inverse_transform` give, up to rounding, for samples in the units of the training samples:
+    centring and scaling are folded into the weights.
+
+    ========================  ===========================================================
+    Penalty                   Architecture
+    ========================  ===========================================================
+    L1, Log                   "standard"
+    TopK                      "topk"
+    BatchTopK, Matryoshka     "jumprelu", with the one threshold that is used after training
+    JumpReLU                  "jumprelu"
+    Gated                     "gated"
+    ========================  ===========================================================
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoder
+        A fitted sparse autoencoder with the network "single_layer", codes that are not negative,
+        and a penalty of the table.
+
+    folder : str or path-like
+        A new folder. It is there whole, or not at all.
+
+    metadata : dict or None, default=None
+        What SAELens is to know of the samples, such as ``{"model_name": "gpt2-small",
+        "hook_name": "blocks.6.hook_resid_pre"}``.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    TypeError
+        If the estimator is of another class.
+
+    ValueError
+        If SAELens has no architecture for it; the message says why.
+
+    FileExistsError
+        If the folder is there already.
+
+    OSError
+        If it cannot be written.
+
+    See Also
+    --------
+    to_onnx : Any network and penalty, the transform only.
+
+    Notes
+    -----
+    With the encoder ``A (x' - b) + a`` of samples ``x' = (x - mean) / scale`` and the decoder
+    ``W z + b``, the weights are ``W_enc = A^T / scale``, ``b_enc = a``, ``W_dec = scale W^T`` and
+    ``b_dec = scale b + mean``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.export import to_saelens
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as parent:
+    ...     to_saelens(sae, f"{parent}/digits")
+    ...     sorted(path.name for path in Path(f"{parent}/digits").iterdir())
+    ['cfg.json', 'sae_weights.safetensors']
+    """
+    if not isinstance(estimator, SparseAutoencoder):
+        raise TypeError(
+            f"Only a SparseAutoencoder can be exported to SAELens, got {estimator!r}: SAELens has "
+            "no architecture for others."
+        )
+    check_is_fitted(estimator)
+    tensors, settings = _fold(estimator)
+    n_features, n_components = estimator.n_features_in_, estimator.n_components_
+    config = settings | {
+        "d_in": n_features,
+        "d_sae": n_components,
+        "dtype": tensors["W_dec"].dtype.name,
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
+    }
+    text = json.dumps(config, indent=2)
+    with whole_folder(folder) as draft:
+        (draft / "cfg.json").write_text(text, encoding="utf-8")
+        (draft / "sae_weights.safetensors").write_bytes(to_bytes(tensors))
+
+
+def _fold(estimator):
+    """Return the weights by SAELens' names, and the settings of the architecture."""
+    module = estimator.module_
+    if not isinstance(module.body, nn.Identity) or not module.has_linear_decoder:
+        raise ValueError(
+            f"The network {estimator.network!r} has hidden layers, and SAELens has one layer each "
+            'way; fit with network="single_layer".'
+        )
+    head, decoder = _double(module.heads[0]), _double(module.decoder)
+    scale = estimator.scale_
+    bias = head.bias
+    if not module.subtract_bias:
+        # SAELens is told to subtract it.
+        bias = bias + head.weight @ decoder.bias
+    weights = {
+        "W_enc": head.weight.T / scale,
+        "W_dec": decoder.weight.T * scale,
+        "b_dec": decoder.bias * scale + torch.tensor(estimator.mean_),
+    }
+    activation, dtype = module.activation, module.decoder.weight.dtype
+    if type(activation) not in ARCHITECTURES or not getattr(activation, "positive", True):
+        raise ValueError(
+            f"SAELens has no architecture for codes of the penalty {estimator.penalty!r} with "
+            f"positive_code={estimator.positive_code!r}: it has ReLU, TopK, JumpReLU and gates, "
+            "all with codes that are not negative."
+        )
+    own_weights, settings = ARCHITECTURES[type(activation)](activation, bias, dtype)
+    tensors = {
+        name: np.ascontiguousarray(value.detach().to(dtype).numpy())
+        for name, value in (weights | own_weights).items()
+    }
+    return tensors, settings
+
+
+def _double(layer):
+    """Return a copy of a layer in float64: products are rounded once."""
+    return copy.deepcopy(layer).double()
+
+
+# --- one function for each activation ---------------------------------------------------------
+
+
+def _standard(activation, bias, dtype):
+    return {"b_enc": bias}, {"architecture": "standard"}
+
+
+def _topk(activation, bias, dtype):
+    settings = {"k": activation.k, "rescale_acts_by_decoder_norm": False}
+    return {"b_enc": bias}, {"architecture": "topk"} | settings
+
+
+def _one_threshold(activation, bias, dtype):
+    # Codes at the threshold pass here, and do not in SAELens.
+    below = torch.nextafter(activation.threshold, torch.tensor(-torch.inf).to(dtype))
+    return {"b_enc": bias, "threshold": below.expand(len(bias))}, {"architecture": "jumprelu"}
+
+
+def _thresholds(activation, bias, dtype):
+    return {"b_enc": bias, "threshold": activation.threshold}, {"architecture": "jumprelu"}
+
+
+def _gated(activation, bias, dtype):
+    gain = activation.log_gain.double()
+    weights = {
+        "r_mag": gain,
+        "b_gate": bias,
+        "b_mag": gain.exp() * bias + activation.bias.double(),
+    }
+    return weights, {"architecture": "gated"}
+
+
+ARCHITECTURES = {
+    GatedReLU: _gated,
+    HardThreshold: _thresholds,
+    KeepBatchTop: _one_threshold,
+    KeepTop: _topk,
+    nn.ReLU: _standard,
+}

@@ -1,0 +1,102 @@
+"""A file is the old one or the new one, whatever fails."""
+
+import errno
+import os
+import stat
+
+import pytest
+
+from skvaeense import SparseAutoencoder, load, save
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return a file in a folder of its own."""
+    path = tmp_path / "sae.safetensors"
+    save(SparseAutoencoder(3), path)
+    return path
+
+
+def test_overwrites(path):
+    save(SparseAutoencoder(4), path)
+    assert load(path).n_components == 4
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_path_may_be_a_string(path):
+    save(SparseAutoencoder(5), str(path))
+    assert load(str(path)).n_components == 5
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left"), PermissionError("no"), KeyboardInterrupt()]
+)
+def test_failure_leaves_the_old_file(step, error, path, monkeypatch):
+    def fail(*args):
+        raise error
+
+    if step == "write":
+        monkeypatch.setattr("builtins.open", _open_that_fails(error))
+    else:
+        monkeypatch.setattr(os, step, fail)
+    with pytest.raises(type(error)):
+        save(SparseAutoencoder(4), path)
+    monkeypatch.undo()
+    assert os.listdir(path.parent) == [path.name]
+    assert load(path).n_components == 3
+
+
+def _open_that_fails(error):
+    """Return an open whose files take the first bytes, and then fail."""
+    real_open = open
+
+    def opened(name, mode="r"):
+        file = real_open(name, mode)
+
+        class Failing:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *args):
+                file.close()
+
+            def write(self, data):
+                file.write(data[:10])
+                raise error
+
+        return Failing() if "x" in mode else file
+
+    return opened
+
+
+def test_folder_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        save(SparseAutoencoder(), tmp_path / "nowhere" / "sae.safetensors")
+    assert os.listdir(tmp_path) == []
+
+
+def test_path_is_a_folder(tmp_path):
+    with pytest.raises(IsADirectoryError, match="name of a file"):
+        save(SparseAutoencoder(), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_link_stays(path, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    save(SparseAutoencoder(9), link)
+    assert link.is_symlink()
+    assert load(path).n_components == 9
+
+
+def test_others_may_read_as_the_umask_says(tmp_path):
+    path, plain = tmp_path / "sae.safetensors", tmp_path / "plain"
+    save(SparseAutoencoder(), path)
+    plain.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_equal_estimators_give_equal_files(path, tmp_path):
+    save(SparseAutoencoder(3), tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()

@@ -1,0 +1,55 @@
+"""Write a file of each estimator, and what its methods give: later versions must load them.
+
+Run it from the root of the repository, once for each release: `python tests/data/make_files.py`.
+What a release has written is never written again.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers import outputs
+
+import skvaeense
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+    save,
+)
+from skvaeense.networks import MLP, Linear
+from skvaeense.penalties import BatchTopK
+
+
+def main():
+    """Write the files."""
+    rng = np.random.default_rng(0)
+    X = np.kron(np.eye(2), rng.normal(size=(100, 2))) @ rng.normal(size=(4, 6))
+    X = rng.permutation(X + 0.01 * rng.normal(size=X.shape))
+    vae = VAEenseTransformer(5, network=Linear((12,)), n_init=1, max_iter=60, random_state=0)
+    estimators = {
+        "vaeense": VAEenseTransformer(
+            3, network=MLP((6,), encoder_layer_sizes=(6,)), hard=True, random_state=0
+        ).partial_fit(X),
+        "sparse_autoencoder": SparseAutoencoder(
+            8, penalty=BatchTopK(2), random_state=np.random.RandomState(0)
+        ).partial_fit(X),
+        "intrinsic_dimension": IntrinsicDimensionEstimator(vae, random_state=0).fit(X),
+        "diffusion_dimension": DiffusionDimensionEstimator(
+            hidden_layer_sizes=(8,), max_iter=20, random_state=0
+        ).fit(X),
+    }
+    for name, estimator in estimators.items():
+        path = Path(__file__).with_name(f"{name}-{skvaeense.__version__}.safetensors")
+        save(estimator, path)
+        np.savez(path.with_suffix(".npz"), X=X[:10], **outputs(estimator, X[:10]))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main()

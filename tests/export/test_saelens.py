@@ -1,0 +1,158 @@
+"""The files of SAELens, read by code that knows its format and nothing of ours."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from helpers import PENALTIES, fit_unwarned, quick_sae
+from safetensors.torch import load_file
+from sklearn.exceptions import NotFittedError
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.export import to_saelens
+from skvaeense.networks import MLP, Linear, SingleLayer
+
+ARCHITECTURES = {
+    "batch_topk": "jumprelu",
+    "gated": "gated",
+    "jump_relu": "jumprelu",
+    "l1": "standard",
+    "log": "standard",
+    "matryoshka": "jumprelu",
+    "topk": "topk",
+}
+
+
+def samples(seed=0, n_samples=80):
+    """Return samples that are far from 0, and of another size than 1."""
+    map_ = np.random.default_rng(0).normal(size=(3, 6))
+    return 30.0 * np.random.default_rng(seed).normal(size=(n_samples, 3)) @ map_ + 100.0
+
+
+def read(folder):
+    """Return the settings and the weights, for computations in float64."""
+    config = json.loads((folder / "cfg.json").read_text())
+    weights = load_file(folder / "sae_weights.safetensors")
+    return config, {name: value.double() for name, value in weights.items()}
+
+
+def encode(config, weights, x):
+    """Return the codes as SAELens defines them."""
+    if config["apply_b_dec_to_input"]:
+        x = x - weights["b_dec"]
+    if config["architecture"] == "gated":
+        gate = x @ weights["W_enc"] + weights["b_gate"] > 0
+        magnitude = x @ (weights["W_enc"] * weights["r_mag"].exp()) + weights["b_mag"]
+        return gate * magnitude.relu()
+    h = x @ weights["W_enc"] + weights["b_enc"]
+    if config["architecture"] == "topk":
+        values, kept = h.topk(config["k"])
+        return torch.zeros_like(h).scatter(1, kept, values.relu())
+    if config["architecture"] == "jumprelu":
+        return h.relu() * (h > weights["threshold"])
+    return h.relu()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("subtract_bias", [True, False])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_codes_and_reconstructions(penalty, subtract_bias, dtype, tmp_path):
+    network = SingleLayer(subtract_bias=subtract_bias)
+    sae = fit_unwarned(quick_sae(PENALTIES[penalty], network=network, dtype=dtype), samples())
+    to_saelens(sae, tmp_path / "sae")
+    config, weights = read(tmp_path / "sae")
+    assert config["architecture"] == ARCHITECTURES[penalty]
+    assert (config["d_in"], config["d_sae"]) == (6, 12)
+    assert config["dtype"] == dtype
+    assert weights["W_enc"].shape == (6, 12)
+    # Of other samples: the threshold of BatchTopK is where one of the training samples is.
+    X = samples(1)
+    codes = encode(config, weights, torch.tensor(X)).numpy()
+    expected = sae.transform(X)
+    assert (expected != 0).any()
+    # Samples are about 100, in single precision.
+    tolerance = 1e-4 if dtype == "float32" else 1e-9
+    np.testing.assert_allclose(codes, expected, atol=tolerance)
+    reconstruction = torch.tensor(expected) @ weights["W_dec"] + weights["b_dec"]
+    scale = tolerance * np.abs(X).max()
+    np.testing.assert_allclose(reconstruction, sae.inverse_transform(expected), atol=scale)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_saelens_reads_it(penalty, tmp_path):
+    sae_lens = pytest.importorskip("sae_lens")
+    X = samples(1)
+    sae = fit_unwarned(quick_sae(PENALTIES[penalty], dtype="float64"), samples())
+    to_saelens(sae, tmp_path / "sae", metadata={"hook_name": "blocks.0.hook_resid_pre"})
+    theirs = sae_lens.SAE.load_from_disk(str(tmp_path / "sae"))
+    assert theirs.cfg.architecture() == ARCHITECTURES[penalty]
+    assert theirs.cfg.metadata.hook_name == "blocks.0.hook_resid_pre"
+    codes = theirs.encode(torch.tensor(X))
+    expected = sae.transform(X)
+    np.testing.assert_allclose(codes.detach().numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(
+        theirs.decode(codes).detach().numpy(), sae.inverse_transform(expected), atol=1e-6
+    )
+
+
+def test_codes_at_the_threshold_pass(tmp_path):
+    """BatchTopK keeps what is at its threshold; JumpReLU drops it."""
+    X = samples()
+    sae = fit_unwarned(quick_sae(PENALTIES["batch_topk"], dtype="float64"), X)
+    to_saelens(sae, tmp_path / "sae")
+    threshold = read(tmp_path / "sae")[1]["threshold"]
+    assert bool((sae.module_.activation.threshold > threshold).all())
+    assert bool((sae.module_.activation.threshold * (1 - 1e-15) <= threshold).all())
+
+
+def test_metadata(tmp_path):
+    sae = fit_unwarned(quick_sae(max_iter=1), samples())
+    to_saelens(sae, tmp_path / "sae", metadata={"model_name": "gpt2-small"})
+    metadata = read(tmp_path / "sae")[0]["metadata"]
+    assert metadata == {"sae_lens_version": "6.0.0", "model_name": "gpt2-small"}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"positive_code": False}, "positive_code=False"),
+        ({"positive_code": False, "penalty": PENALTIES["topk"]}, "not negative"),
+        ({"positive_code": False, "penalty": "jump_relu"}, "not negative"),
+        ({"network": Linear((4,))}, "one layer each way"),
+        ({"network": MLP((4,))}, 'network="single_layer"'),
+    ],
+)
+def test_what_saelens_has_not(params, message, tmp_path):
+    sae = fit_unwarned(quick_sae(**({"max_iter": 1} | params)), samples())
+    with pytest.raises(ValueError, match=message):
+        to_saelens(sae, tmp_path / "sae")
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_estimators(tmp_path):
+    with pytest.raises(TypeError, match="Only a SparseAutoencoder"):
+        to_saelens(VAEenseTransformer(), tmp_path / "vae")
+    with pytest.raises(NotFittedError):
+        to_saelens(SparseAutoencoder(), tmp_path / "sae")
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_is_new_and_whole(tmp_path, monkeypatch):
+    sae = fit_unwarned(quick_sae(max_iter=1), samples())
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(FileExistsError, match="new folder"):
+        to_saelens(sae, tmp_path / "mine")
+    with pytest.raises(FileNotFoundError):
+        to_saelens(sae, tmp_path / "nowhere" / "sae")
+    with pytest.raises(TypeError, match="JSON"):
+        to_saelens(sae, tmp_path / "sae", metadata={"model_name": object()})
+
+    def fail(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fail)
+    with pytest.raises(OSError, match="No space"):
+        to_saelens(sae, tmp_path / "sae")
+    assert os.listdir(tmp_path) == ["mine"]
