@@ -12,11 +12,14 @@ import warnings
 
 import numpy as np
 import skdim
+from sklearn.neighbors import NearestNeighbors
 
 # Neighbours of the local methods other than MLE.
 K = 100
 METHODS = {
     "lPCA FO": lambda: skdim.id.lPCA(ver="FO"),
+    "lPCA maxgap": lambda: skdim.id.lPCA(ver="maxgap"),
+    "lPCA Minka": lambda: skdim.id.lPCA(ver="Minka"),
     "MLE": lambda: skdim.id.MLE(K=20),
     "CorrInt": lambda: skdim.id.CorrInt(),
     "FisherS": lambda: skdim.id.FisherS(),
@@ -27,9 +30,12 @@ METHODS = {
 
 
 def pointwise(job, out, *methods):
-    """Write the mean absolute error of each method's dimensions per training sample."""
+    """Write the mean absolute error of each method's dimensions per training sample.
+
+    The neighbours are always those among all samples, also where only the first are asked.
+    """
     with np.load(job) as file:
-        X, truth = file["X"], file["truth"]
+        X, truth, n_asked = file["X"], file["truth"], int(file["n_asked"])
     results = {}
     for name in methods:
         begin = time.process_time()
@@ -37,8 +43,11 @@ def pointwise(job, out, *methods):
         if name == "MLE":
             dimension = estimator.fit(X, n_neighbors=20, smooth=True).dimension_pw_smooth_
         else:
-            dimension = skdim.asPointwise(X, estimator, n_neighbors=K, n_jobs=1)
-        error = np.abs(np.asarray(dimension, dtype=float) - truth)
+            # Without samples to ask about, scikit-learn leaves each sample out itself.
+            search = NearestNeighbors(n_neighbors=K).fit(X)
+            neighbours = search.kneighbors(return_distance=False)[:n_asked]
+            dimension = skdim.asPointwise(X, estimator, precomputed_knn=neighbours)
+        error = np.abs(np.asarray(dimension, dtype=float)[:n_asked] - truth[:n_asked])
         results[name] = {
             "error": float(np.nanmean(error)),
             "undefined": float(np.isnan(error).mean()),

@@ -288,7 +288,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
                 best, best_loss = run, loss
         if best is None:
             raise FloatingPointError(diverged("The loss of every start"))
-        best.rivals = [epoch for trail in tried for epoch in trail if epoch.start != best.start]
+        others = [trail for start, trail in enumerate(tried) if start != best.start]
+        best.rivals = tuple(epoch for trail in others for epoch in trail)
         return best
 
     def _new_runs(self, Z, scaling, random_state):

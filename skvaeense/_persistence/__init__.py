@@ -4,7 +4,7 @@
 value: `_values` has those of plain data, `_objects` those of objects. `_registry` says which
 classes a file may name, `_files` reads and writes, and `_checks` asks whether what was read fits
 together. A new kind of value is one codec, and one line at the end of its file. A new attribute
-needs nothing.
+needs nothing here; give it a default in its class, and files that are older than it still load.
 """
 
 from collections.abc import Iterable

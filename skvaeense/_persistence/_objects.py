@@ -1,8 +1,8 @@
 """Codecs of objects: estimators, modules, and whatever holds their state."""
 
+import dataclasses
 import inspect
 from abc import abstractmethod
-from dataclasses import replace
 
 import torch
 from sklearn.base import BaseEstimator
@@ -61,8 +61,9 @@ class _Plain(_Object):
     def rebuild(self, cls, node, where, reader):
         if cls is Run:
             # It is half of a training, and lives where the training goes on.
-            reader = replace(reader, device=reader.training_device)
+            reader = dataclasses.replace(reader, device=reader.training_device)
         value = set_attributes(cls.__new__(cls), node, where, reader)
+        vars(value).update({k: v for k, v in _defaults(cls) if k not in vars(value)})
         _checks.check_annotated(value, where)
         return value
 
@@ -99,9 +100,10 @@ class _NamedTuple(_Object):
 
     def rebuild(self, cls, node, where, reader):
         items = reader.items(reader.field(node, "items", list, where), where)
-        if len(items) != len(cls._fields):
-            raise ValueError(f"{place(where)} has {len(items)} fields, not {len(cls._fields)}")
-        return cls._make(items)
+        n_fields = len(cls._fields)
+        if not n_fields - len(cls._field_defaults) <= len(items) <= n_fields:
+            raise ValueError(f"{place(where)} has {len(items)} fields, not {n_fields}")
+        return cls(*items)
 
 
 class _Estimator(_Object):
@@ -136,7 +138,9 @@ class _Estimator(_Object):
         except TypeError as error:
             raise ValueError(f"a parameter of {place(where)} is missing: {error}") from error
         _checks.check_parameters(estimator)
-        inner = replace(reader, training_device=_training_device(parameters), device=CPU)
+        inner = dataclasses.replace(
+            reader, training_device=_training_device(parameters), device=CPU
+        )
         set_attributes(estimator, node, where, inner)
         _checks.check_fitted(estimator, where, reader.registry)
         return estimator
@@ -230,6 +234,18 @@ def set_attributes(value, node, where, reader):
             raise ValueError(f"{type(value).__name__} has no attribute {name!r} that can be set")
     vars(value).update(reader.fields(nodes, where))
     return value
+
+
+def _defaults(cls):
+    """Yield the name and the default of each field of a dataclass that has one.
+
+    As parameters do, fields that are newer than the file have them.
+    """
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        if field.default is not dataclasses.MISSING:
+            yield field.name, field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            yield field.name, field.default_factory()
 
 
 def _training_device(parameters):

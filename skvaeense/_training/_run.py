@@ -50,7 +50,7 @@ class Run:
     n_first : int or None
         Epochs before the last phase; None before it begins.
 
-    rivals : list of Epoch
+    rivals : tuple of Epoch
         The epochs of the starts that were not chosen.
     """
 
@@ -63,7 +63,7 @@ class Run:
     n_steps: int = 0
     start: int = 0
     n_first: int | None = None
-    rivals: list[Epoch] = field(default_factory=list)
+    rivals: tuple[Epoch, ...] = ()
 
     def epochs(self, X, *, n_epochs, batch_size, span=(0.0, 1.0)):
         """Train for some epochs; yield after each, and end early if the loss is not finite."""

@@ -400,6 +400,17 @@ def test_missing_parameter_has_its_default(path, tmp_path):
     assert loaded.tol == quick_sae().tol
 
 
+def test_missing_field_has_its_default(path, tmp_path):
+    run = "attributes", "_partial_run_", "attributes"
+    loaded = load(forged(path, tmp_path, delete(*run, "n_steps")))
+    assert loaded._partial_run_.n_steps == 0
+    # The generator has no default.
+    missing = forged(path, tmp_path, delete(*run, "generator"))
+    assert "_partial_run_ lacks its attribute 'generator'" in refusal(missing)
+    short = forged(path, tmp_path, set_in(*run, "losses", 0, "items", value=[1.0]))
+    assert "_partial_run_.losses.0 has 1 fields, not 3" in refusal(short)
+
+
 def test_names_of_classes_are_public_and_one_for_each():
     classes = builtin_classes()
     assert len(set(classes.values())) == len(classes)

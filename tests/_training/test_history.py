@@ -88,7 +88,7 @@ def test_units_are_those_of_x():
 
 
 def test_error_is_that_of_the_codes():
-    estimator = fit_unwarned(quick(n_init=1, max_iter=200), X)
+    estimator = fit_unwarned(quick(n_init=1, max_iter=60), X)
     error = squared_error(X, estimator.inverse_transform(estimator.transform(X)))
     # The error in training includes that of drawing from the posterior.
     assert 1.0 < estimator.history_["error"][-1] / error < 10.0

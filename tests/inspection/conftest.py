@@ -25,7 +25,7 @@ def subspaces():
 @pytest.fixture(scope="session")
 def vaeense(subspaces):
     """Return a VAEenseTransformer that has begun to learn."""
-    estimator = VAEenseTransformer(5, n_init=2, max_iter=40, random_state=0)
+    estimator = VAEenseTransformer(5, n_init=2, max_iter=25, random_state=0)
     return fit_unwarned(estimator, subspaces[0])
 
 
