@@ -52,7 +52,16 @@ README_COLUMNS = {
         "ratio, worst",
         "runs",
     ),
-    "dimension_unions": ("data", "auto", "PCA and ICA", "local PCA", "MLE", "normal bundle"),
+    "dimension_unions": (
+        "data",
+        "auto",
+        "PCA and ICA",
+        "local PCA, FO",
+        "local PCA, maxgap",
+        "local PCA, Minka",
+        "MLE",
+        "normal bundle",
+    ),
 }
 
 
