@@ -1,6 +1,7 @@
 """How a fitted module is asked about samples: in their precision, and some at a time."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from skvaeense._training._devices import DTYPES, resolve_device
 from skvaeense._training._scaling import Scaling
+from skvaeense._training._state import put_together, take_apart
 from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._typing import DoubleArray
 
@@ -22,6 +24,17 @@ class ModuleEvaluation:
     module_: nn.Module
     mean_: DoubleArray
     scale_: float
+
+    def __getstate__(self):
+        state: Any = super().__getstate__()
+        if "module_" in state:
+            state = state | {"module_": take_apart(state["module_"])}
+        return state
+
+    def __setstate__(self, state):
+        if "module_" in state:
+            state = state | {"module_": put_together(*state["module_"])}
+        super().__setstate__(state)  # type: ignore[misc]
 
     def _module_for(self, dtype):
         """Return the module in the precision of the samples: the answer is then as precise."""

@@ -7,6 +7,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+import skops.io
 import torch
 from helpers import PENALTIES, fit_unwarned, outputs, quick_sae
 from sklearn.base import BaseEstimator
@@ -461,8 +462,7 @@ def test_only_estimators_are_saved(tmp_path):
 # --- pickles ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dump", [pickle, joblib], ids=lambda module: module.__name__)
-@pytest.mark.parametrize(
+FITTED = pytest.mark.parametrize(
     "estimator",
     [
         quick_vae(),
@@ -472,9 +472,47 @@ def test_only_estimators_are_saved(tmp_path):
     ],
     ids=class_name,
 )
+
+
+@FITTED
+@pytest.mark.parametrize("dump", [pickle, joblib], ids=lambda module: module.__name__)
 def test_pickle_and_joblib(estimator, dump):
     estimator = fit_unwarned(copy.deepcopy(estimator), samples())
     file = io.BytesIO()
     dump.dump(estimator, file)
     file.seek(0)
     assert_same(dump.load(file), estimator)
+
+
+@FITTED
+def test_skops_with_a_short_list(estimator):
+    estimator = fit_unwarned(copy.deepcopy(estimator), samples())
+    data = skops.io.dumps(estimator)
+    named = skops.io.get_untrusted_types(data=data)
+    assert len(named) <= 14
+    rooms = "skvaeense.", "torch.nn.modules.", "sklearn.neighbors.", "sklearn.metrics."
+    assert all(name.startswith(rooms) for name in named)
+    assert_same(skops.io.loads(data, trusted=named), estimator)
+
+
+def test_skops_list_of_the_guide():
+    """The list that docs/user_guide/saving.rst gives is enough."""
+    vae = fit_unwarned(quick_vae(), samples())
+    trusted = [
+        "skvaeense._training._history.History",
+        "skvaeense._vaeense.VAEenseTransformer",
+        "skvaeense.networks._base.Autoencoder",
+        "torch.nn.modules.activation.SiLU",
+        "torch.nn.modules.container.ModuleList",
+        "torch.nn.modules.container.Sequential",
+        "torch.nn.modules.linear.Linear",
+    ]
+    # Its network is not the default, but an object of this package.
+    trusted.append("skvaeense.networks._linear.Linear")
+    assert_same(skops.io.loads(skops.io.dumps(vae), trusted=trusted), vae)
+
+
+def test_partial_fit_goes_on_after_a_pickle():
+    vae = fit_unwarned(quick_vae(), samples()).partial_fit(samples())
+    loaded = pickle.loads(pickle.dumps(vae))
+    assert_same(loaded.partial_fit(samples()), vae.partial_fit(samples()))
