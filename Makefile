@@ -38,13 +38,16 @@ format: $(VENV)/.stamp-lint
 	$(BIN)/ruff format .
 
 # The pages of the API reference are made anew: one left over from a removed name is a warning.
+# Then every link inside the site is followed, and the examples of the guide and of README.md run.
 docs: $(VENV)/.stamp-docs
 	rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check.py docs/_build/html
+	$(BIN)/python -m pytest -q --doctest-glob='*.rst' docs/user_guide
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
-	rm -rf .import_linter_cache docs/_build docs/generated docs/generated_tables docs/auto_examples
+	rm -rf .import_linter_cache docs/_build docs/generated docs/generated_tables docs/auto_examples docs/sg_execution_times.rst
 	find skvaeense tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 
 # pip is the last thing that venv installs, so it stands for the whole environment.

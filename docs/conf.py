@@ -23,10 +23,16 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "numpydoc",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-# The generated tables are parts of pages.
-exclude_patterns = ["_build", "generated_tables"]
+# The generated tables are parts of pages; sphinx-gallery writes pages from the examples.
+exclude_patterns = ["_build", "examples", "generated_tables"]
+
+# Every name in a role or under "See Also" must lead somewhere, except into other projects.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(numpy|pandas|scipy|sklearn|torch)\..*")]
 
 # Links into other projects' documentation need the network, so they are opt-in.
 if os.environ.get("SKVAEENSE_DOCS_INTERSPHINX"):
@@ -44,12 +50,37 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autodoc_typehints = "none"
+# The list of what is on a page has room for the names of methods, not for that of their class too.
+toc_object_entries_show_parents = "hide"
 # The class template lists the members.
 numpydoc_show_class_members = False
 
+# Examples are executed where they have changed, and one that fails stops the build.
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": "skvaeense",
+    "reference_url": {"skvaeense": None},
+    "backreferences_dir": "auto_examples/backreferences",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "min_reported_time": 1,
+    "thumbnail_size": (400, 280),
+}
+
 html_theme = "pydata_sphinx_theme"
 html_title = "skvaeense"
-html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
+html_theme_options = {
+    "logo": {"text": "skvaeense"},
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+}
+# The front page and single pages have nothing to list beside them.
+html_sidebars = {"index": [], "whats_new": []}
+html_static_path = ["_static"]
+html_css_files = ["skvaeense.css"]
 html_show_sourcelink = False
 
 

@@ -1,14 +1,18 @@
-"""The numbers of the user guide: what the benchmarks wrote, and the constants of the package.
+"""The numbers of the user guide and of README.md: what the benchmarks wrote, and the constants.
+
+    python docs/tables.py
 
 `write_tables` writes one reStructuredText file for each table; pages include them. So a number in
 the guide is always one that a benchmark measured, or one that the package uses. Where a result is
-missing, the table says so.
+missing, the table says so. Run as a script, it brings the tables in README.md up to date.
 """
 
 import csv
 import io
 import json
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 from skvaeense import _intrinsic_dimension
 from skvaeense._training import _defaults, _loop
@@ -20,23 +24,95 @@ from skvaeense.thresholds import FixedVariance
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TABLES = ROOT / "docs" / "generated_tables"
+README = ROOT / "README.md"
 
 MISSING = "not measured yet"
 GATED, VAE = "4/4/4, 20 latents", "4/4/4, 20 latents, VAE"
 PPCA = {False: "PPCA data, gated=False", True: "PPCA data, gated=True"}
 
 
+# The tables in README.md, and which of their columns.
+README_COLUMNS = {
+    "first_experiment": (
+        "model",
+        "paper: active latents",
+        "active latents",
+        "worst FVU",
+        "adaptivity",
+        "runs",
+    ),
+    "sparse_autoencoders": (
+        "data",
+        "method",
+        "latents",
+        "L0",
+        "FVU",
+        "peer's FVU",
+        "ratio, mean",
+        "ratio, worst",
+        "runs",
+    ),
+    "dimension_unions": (
+        "data",
+        "auto",
+        "PCA and ICA",
+        "local PCA, FO",
+        "local PCA, maxgap",
+        "local PCA, Minka",
+        "MLE",
+        "normal bundle",
+    ),
+}
+
+
+class Table(NamedTuple):
+    """The cells of a table."""
+
+    header: tuple
+    rows: list
+
+    def rst(self):
+        """Return a csv-table directive."""
+        if not self.rows:
+            return f"*{MISSING.capitalize()}.*\n"
+        lines = io.StringIO()
+        writer = csv.writer(lines, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerows([[escape(cell) for cell in row] for row in [self.header, *self.rows]])
+        body = "".join(f"   {line}\n" for line in lines.getvalue().splitlines())
+        return f".. csv-table::\n   :header-rows: 1\n\n{body}"
+
+    def markdown(self, columns):
+        """Return some columns as a table of Markdown."""
+        if not self.rows:
+            return f"*{MISSING.capitalize()}.*\n"
+        kept = [self.header.index(column) for column in columns]
+        rows = [columns, ["---"] * len(columns), *([row[i] for i in kept] for row in self.rows)]
+        return "".join(f"| {' | '.join(str(cell) for cell in row)} |\n" for row in rows)
+
+
 def write_tables():
-    """Write every table."""
+    """Write every table of the guide, and the constants."""
+    TABLES.mkdir(exist_ok=True)
+    texts = {name: table.rst() for name, table in tables().items()}
+    for name, text in (texts | {"constants": constants()}).items():
+        path = TABLES / f"{name}.rst"
+        # Left alone if unchanged, so that sphinx need not read its page again.
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def tables():
+    """Return every table by its name."""
     core, defaults = load("core.json"), load("defaults.json")
     counts = {name: row for name, row in core.items() if name not in {VAE, *PPCA.values()}}
-    TABLES.mkdir(exist_ok=True)
-    for name, text in {
+    peers = load("sparse_autoencoders.json")
+    return {
         "first_experiment": first_experiment(core),
         "score": score_table(core),
         "core": count_table(counts),
         "defaults": count_table(defaults),
-        "sparse_autoencoders": peers_table(load("sparse_autoencoders.json")),
+        "sparse_autoencoders": peers_table(peers),
+        "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "planted": planted_table(load("planted.json")),
         "dimension_unions": unions_table(
             load("dimension_unions.json"),
@@ -45,16 +121,25 @@ def write_tables():
             load("dimension_diffusion.json"),
         ),
         "dimension_manifolds": manifolds_table(load("dimension_manifolds.json")),
+        "first_steps": first_steps_table(load("first_steps.json")),
+        "first_steps_machine": machine_table(load("first_steps.json")),
         "dimension_grid": grid_table(load("dimension_grid.json")),
         "dimension_high": high_table(load("dimension_high.json")),
         "dimension_growth": growth_table(load("dimension_growth.json")),
         "starts": starts_table(),
-        "constants": constants(),
-    }.items():
-        path = TABLES / f"{name}.rst"
-        # Left alone if unchanged, so that sphinx need not read its page again.
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+    }
+
+
+def with_tables(text):
+    """Return the text of README.md with its tables up to date."""
+    current = tables()
+
+    def update(match):
+        name = match["name"]
+        return f"{match['begin']}\n{current[name].markdown(README_COLUMNS[name])}\n{match['end']}"
+
+    blocks = r"(?P<begin><!-- table (?P<name>\w+) -->\n).*?(?P<end><!-- end of table -->)"
+    return re.sub(blocks, update, text, flags=re.DOTALL)
 
 
 def load(name):
@@ -91,7 +176,7 @@ def first_experiment(core):
                     len(row["runs"]),
                 )
             )
-    return table(header, rows)
+    return Table(header, rows)
 
 
 def count_table(results):
@@ -119,7 +204,7 @@ def count_table(results):
         )
         for name, row in results.items()
     ]
-    return table(header, rows) if rows else missing()
+    return Table(header, rows)
 
 
 def count_by_dimension(runs):
@@ -142,7 +227,7 @@ def score_table(core):
             pca = sum(run["pca"] for run in row["runs"]) / len(row["runs"])
             gaps = f"{row['gap_mean']:+.3f}", f"{row['gap_worst']:+.3f}"
             rows.append((gated, *gaps, f"{pca:.2f}", len(row["runs"])))
-    return table(header, rows)
+    return Table(header, rows)
 
 
 def peers_table(results):
@@ -179,7 +264,7 @@ def peers_table(results):
         sizes = data, cell["method"], cell["n_components"]
         times = seconds, peer_seconds, len(runs)
         rows.append((*sizes, l0, fvu, peer_l0, peer_fvu, *ratios, *times))
-    return table(header, rows) if rows else missing()
+    return Table(header, rows)
 
 
 def planted_table(results):
@@ -200,7 +285,7 @@ def planted_table(results):
         dead = max(run["dead"] for run in runs)
         similarity = f"{row['mmcs_mean']:.3f}", f"{row['mmcs_worst']:.3f}"
         rows.append((name, *similarity, f"{l0:.2f}", f"{fvu:.3f}", f"{dead:.0%}", len(runs)))
-    return table(header, rows) if rows else missing()
+    return Table(header, rows)
 
 
 def unions_table(unions, *others):
@@ -227,15 +312,13 @@ def unions_table(unions, *others):
         errors = [f"{summary[key]['error_mean']:.3f}" if key in summary else "" for key in methods]
         rows.append((name, errors[0], f"{worst:.3f}", *errors[1:], len(result["runs"])))
     labels = list(methods.values())
-    if not rows:
-        return missing()
-    return table(("data", labels[0], "its worst seed", *labels[1:], "seeds"), rows)
+    return Table(("data", labels[0], "its worst seed", *labels[1:], "seeds"), rows)
 
 
 def manifolds_table(manifolds):
     """Return each manifold's dimension by each method, and the mean error of each."""
     if not manifolds:
-        return missing()
+        return Table((), [])
     result = manifolds["BenchmarkManifolds"]
     wanted = ("auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "PCA and ICA")
     wanted += ("normal bundle", "FLIPD")
@@ -249,13 +332,13 @@ def manifolds_table(manifolds):
         rows.append((label, "", *(f"{result['summary'][m][key]:.1%}" for m in methods)))
     rows.append(("seeds", "", *(result["summary"][m]["n_seeds"] for m in methods)))
     rows.append(("worst manifold", "", *(result["summary"][m]["worst_manifold"] for m in methods)))
-    return table(("manifold", "dimension", *methods), rows)
+    return Table(("manifold", "dimension", *methods), rows)
 
 
 def grid_table(grid):
     """Return the error on curved manifolds for each number of samples and amount of noise."""
     if not grid:
-        return missing()
+        return Table((), [])
     cells = {
         (shape, cell["noise"], cell["n_samples"]): cell["error"]
         for shape, result in grid.items()
@@ -272,13 +355,13 @@ def grid_table(grid):
         for shape, result in grid.items()
         for noise in noises
     ]
-    return table(("manifold", "dimension", "noise", *(f"{n:,} samples" for n in sizes)), rows)
+    return Table(("manifold", "dimension", "noise", *(f"{n:,} samples" for n in sizes)), rows)
 
 
 def high_table(high):
     """Return the dimension of normal distributions for each number of samples."""
     if not high:
-        return missing()
+        return Table((), [])
     rows = []
     for entries in zip(*high.values(), strict=True):
         cells = []
@@ -287,7 +370,7 @@ def high_table(high):
             mean = f"{sum(said) / len(said):.1f}"
             cells.append(mean if len(said) == 1 else f"{mean} ({min(said):.1f} to {max(said):.1f})")
         rows.append((entries[0]["dimension"], *cells))
-    return table(("dimension", *(f"{int(n):,} samples" for n in high)), rows)
+    return Table(("dimension", *(f"{int(n):,} samples" for n in high)), rows)
 
 
 def growth_table(growth):
@@ -318,14 +401,28 @@ def growth_table(growth):
                 else ["", ""]
             )
         rows.append((f"{int(n_samples):,}", *own, *peers))
-    return table(header, rows) if rows else missing()
+    return Table(header, rows)
+
+
+def first_steps_table(results):
+    """Return what a newcomer's steps took."""
+    rows = [
+        (s["step"], s["command"], f"{s['seconds']:.0f}", f"{s['cpu_seconds']:.0f}")
+        for s in results.get("steps", [])
+    ]
+    return Table(("step", "command", "seconds", "CPU seconds"), rows)
+
+
+def machine_table(results):
+    """Return what the newcomer's steps were measured on."""
+    return Table(("", "machine"), list(results.get("machine", {}).items()))
 
 
 def starts_table():
     """Return how the starts differ, from the package itself."""
     header = ("start", "factor on the first noise variance", "factor on learning_rate_init")
     rows = [(i + 1, start.noise, start.learning_rate) for i, start in enumerate(STARTS)]
-    return table(header, rows)
+    return Table(header, rows)
 
 
 def constants():
@@ -372,20 +469,10 @@ def span(values):
     return str(low) if low == high else f"{low} to {high}"
 
 
-def missing():
-    """Return what stands in place of a whole table."""
-    return f"*{MISSING.capitalize()}.*\n"
-
-
-def table(header, rows):
-    """Return a csv-table directive."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerows([[escape(cell) for cell in row] for row in [header, *rows]])
-    body = "".join(f"   {line}\n" for line in lines.getvalue().splitlines())
-    return f".. csv-table::\n   :header-rows: 1\n\n{body}"
-
-
 def escape(cell):
     """Return a cell as text in which nothing is markup."""
     return "".join("\\" + c if c in "\\*_`|" else c for c in str(cell))
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

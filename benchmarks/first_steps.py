@@ -1,0 +1,86 @@
+"""How long a newcomer's first steps take: a clone, the demo, and a plot of a table of one's own.
+
+    python benchmarks/first_steps.py [--source REPOSITORY] [--note TEXT]
+
+Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, and
+writes results/first_steps.json: the seconds that each took, by the clock on the wall and of the
+processors, and what they ran on. Reading and typing take no time here. pip's cache is not used. The
+note says what else matters, as what the machine was busy with.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+PYTHON, PROGRAM = ".venv/bin/python", "docs/examples/plot_01_own_table.py"
+
+
+class Step(NamedTuple):
+    """A command of the guide, and what is run for it in the clone."""
+
+    name: str
+    command: str
+    run: str
+
+
+# Building the environment is the first thing that `make demo` does.
+STEPS = (
+    Step("Build the environment", "make demo", "make .venv/.stamp-demo"),
+    Step("Fit the digits, print and draw", "make demo", "make demo"),
+    Step("Fit the table, and draw", f"{PYTHON} my_table.py", f"{PYTHON} {PROGRAM}"),
+)
+
+
+def timed(name, command, run, folder, environment):
+    """Run a command, and return what it took; one that fails raises."""
+    begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(run.split(), cwd=folder, env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = round(time.perf_counter() - begin, 1)
+    return {"step": name, "command": command, "seconds": seconds, "cpu_seconds": round(busy, 1)}
+
+
+def versions(folder):
+    """Return the versions that the newcomer got."""
+    code = "import platform, torch; print(platform.python_version(), torch.__version__)"
+    command = [PYTHON, "-c", code]
+    out = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return dict(zip(("Python", "torch"), out.split(), strict=True))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", default=str(ROOT))
+    parser.add_argument("--note", default="")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    arguments = parser.parse_args()
+    # No window is opened for the plot.
+    environment = os.environ | {"PIP_NO_CACHE_DIR": "1", "MPLBACKEND": "Agg"}
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "skvaeense"
+        clone_it = Step("Clone", "git clone", f"git clone --quiet {arguments.source} {clone}")
+        steps = [timed(*clone_it, folder, environment)]
+        steps += [timed(*step, clone, environment) for step in STEPS]
+        machine = {
+            "cores": os.cpu_count(),
+            "load at the start": round(load, 1),
+            "system": platform.system(),
+            **versions(clone),
+            "note": arguments.note,
+        }
+    result = {"steps": steps, "machine": machine}
+    (arguments.out / "first_steps.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

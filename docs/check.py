@@ -1,0 +1,73 @@
+"""Check what a build of the documentation promises.
+
+    python docs/check.py docs/_build/html
+
+Every link inside the site leads to a file, and to a place in it where it names one. Every relative
+link in README.md leads to a file, and the examples there run. Links to other sites are not tried.
+"""
+
+import re
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parent.parent
+
+
+@cache
+def parse(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+@cache
+def anchors(path):
+    """Return the names of all places in a page."""
+    return {tag[key] for key in ("id", "name") for tag in parse(path).find_all(attrs={key: True})}
+
+
+def broken_links(folder):
+    """Yield (page, link) for each link, picture or script of the site that leads nowhere."""
+    # The theme's own files are no pages.
+    for page in sorted(set(folder.rglob("*.html")) - set(folder.glob("_static/**/*"))):
+        for tag in parse(page).find_all(["a", "img", "link", "script"]):
+            link = tag.get("href") or tag.get("src") or ""
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
+                continue
+            target = page.parent / unquote(parts.path) if parts.path else page
+            target = target / "index.html" if target.is_dir() else target
+            html = target.suffix == ".html" and target.is_file()
+            place = unquote(parts.fragment)
+            if not target.is_file() or (html and place and place not in anchors(target)):
+                yield page.relative_to(folder), link
+
+
+def broken_readme_links(text):
+    """Yield each relative link that names no file of the repository."""
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not urlsplit(link).scheme and not (ROOT / link).exists():
+            yield "README.md", link
+
+
+def run_readme(text):
+    """Run the Python examples; one that fails raises."""
+    warnings.simplefilter("error")
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def main():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    broken = [*broken_links(Path(sys.argv[1])), *broken_readme_links(readme)]
+    for page, link in broken:
+        sys.stderr.write(f"{page}: broken link {link}\n")
+    run_readme(readme)
+    sys.exit(bool(broken))
+
+
+if __name__ == "__main__":
+    main()

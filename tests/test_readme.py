@@ -1,0 +1,37 @@
+"""The tables in README.md are those of the committed results."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_in_step_with_the_results(tables):
+    text = tables.README.read_text(encoding="utf-8")
+    assert text == tables.with_tables(text), "Run `python docs/tables.py`."
+
+
+def test_every_table_has_its_place(tables):
+    text = tables.README.read_text(encoding="utf-8")
+    assert text.count("<!-- end of table -->") == len(tables.README_COLUMNS)
+    for name in tables.README_COLUMNS:
+        assert f"<!-- table {name} -->\n" in text
+
+
+def test_a_stale_number_is_replaced(tables):
+    fresh = tables.README.read_text(encoding="utf-8")
+    rows = fresh.split("<!-- table first_experiment -->\n")[1]
+    number = rows.split("| gated | about 4 | ")[1].split(" |")[0]
+    stale = fresh.replace(f"| gated | about 4 | {number} |", "| gated | about 4 | 0.12 |")
+    assert stale != fresh
+    assert tables.with_tables(stale) == fresh
