@@ -367,7 +367,8 @@ def high_table(high):
         cells = []
         for entry in entries:
             said = [run["dimension"] for run in entry["runs"]]
-            cells.append(f"{sum(said) / len(said):.1f} ({min(said):.1f} to {max(said):.1f})")
+            mean = f"{sum(said) / len(said):.1f}"
+            cells.append(mean if len(said) == 1 else f"{mean} ({min(said):.1f} to {max(said):.1f})")
         rows.append((entries[0]["dimension"], *cells))
     return Table(("dimension", *(f"{int(n):,} samples" for n in high)), rows)
 

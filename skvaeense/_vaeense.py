@@ -10,33 +10,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import thresholds
 from skvaeense._base import BaseAutoencoder
-from skvaeense._training._defaults import START_STEPS, STARTS, linear_residual, split_epochs
+from skvaeense._bound_fitting import BoundFit
+from skvaeense._training._defaults import linear_residual
 from skvaeense._training._diagnosis import Findings, failure_signs
-from skvaeense._training._loop import LearningRate
-from skvaeense._training._run import Run
-from skvaeense.networks import Network, NetworkName, resolve_network
+from skvaeense.networks import Network, NetworkName
 from skvaeense.objectives import ELBO, NoiseVariance
-from skvaeense.objectives._phases import (
-    COMMON_NOISE,
-    START_NOISE,
-    bound_terms,
-    error_at_noise,
-    final_noise,
-    held_out_means,
-    loss_at_common_noise,
-    start_noise,
-)
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
-# Least noise variance that is reported, as a fraction of the data's variance: that of data without
-# any noise, in single precision.
-LEAST_NOISE = 1e-10
-# Rows whose gates `sample` draws from.
-MAX_GATES = 1000
 
-
-class VAEenseTransformer(BaseAutoencoder):
+class VAEenseTransformer(BoundFit, BaseAutoencoder):
     """Variational autoencoder whose latents open and close for each sample.
 
     The code of a sample has few active latents, and which ones, and how many, depends on the
@@ -233,80 +216,6 @@ class VAEenseTransformer(BaseAutoencoder):
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
-
-    _schedule_steps = START_STEPS
-
-    def _n_starts(self):
-        return self.n_init
-
-    def _split_epochs(self, n_samples, batch_size):
-        return split_epochs(self.max_iter, n_samples, batch_size)
-
-    def _start_runs(self, shape, n_components, spectrum, scaling, random_state):
-        network = resolve_network(self.network)
-        for i in range(self.n_init):
-            start = STARTS[i % len(STARTS)]
-            generator, weights = self._make_generators(random_state)
-            module = network.build(shape[1], n_components, n_heads=2, generator=weights)
-            yield Run(
-                self._place(module),
-                ELBO(self._first_noise(spectrum, scaling, start), gated=self.gated),
-                LearningRate(self.learning_rate_init * start.learning_rate),
-                generator,
-            )
-
-    def _first_noise(self, spectrum, scaling, start):
-        if self.noise_variance == "auto":
-            if not self.learn_noise_variance:
-                raise ValueError(
-                    "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
-                    "must be a number, in squared units of X; got 'auto'."
-                )
-            level = START_NOISE * spectrum.mean_eigenvalue * start.noise
-        else:
-            level = self.noise_variance / scaling.scale**2
-        return start_noise(level, spectrum.mean_eigenvalue, learned=self.learn_noise_variance)
-
-    def _resumed_run(self, module, generator, n_samples):
-        run = Run(module, None, None, generator)
-        self._begin_final_phase(run, self.noise_variance_ / self.scale_**2, COMMON_NOISE)
-        return run
-
-    def _set_final_phase(self, run):
-        self._begin_final_phase(run, run.objective.noise_variance, run.objective.noise.floor)
-
-    def _begin_final_phase(self, run, level, common):
-        noise = final_noise(level, common, learned=self.learn_noise_variance)
-        run.objective = ELBO(noise, gated=self.gated)
-        run.learning_rate = LearningRate(0.5 * self.learning_rate_init)
-
-    def _judge(self, run, held_out):
-        means = held_out_means(run.objective, run.module, held_out)
-        noise = run.objective.noise_variance, run.objective.noise.floor
-        return loss_at_common_noise(means, *noise, held_out.shape[1])
-
-    def _held_out_loss(self, run, held_out):
-        """Return -ELBO in nats at the best noise variance for the held-out samples."""
-        means, d = held_out_means(run.objective, run.module, held_out), held_out.shape[1]
-        noise_variance = self._calibrated(means.error / d, run)
-        return 0.5 * error_at_noise(means.error, noise_variance, d) + means.kl
-
-    def _calibrated(self, error_per_feature, run):
-        """Return the noise variance that suits an error best, if it is to be learned."""
-        learned = self.learn_noise_variance
-        return max(error_per_feature, LEAST_NOISE) if learned else run.objective.noise_variance
-
-    def _loss_terms(self, losses, n_features, scale):
-        return bound_terms(losses, n_features, scale)
-
-    def _outcome(self, run, held_out, scaling):
-        error = held_out_means(run.objective, run.module, held_out).error / held_out.shape[1]
-        with torch.no_grad():
-            _, log_variance = run.objective.posterior(run.module, held_out[:MAX_GATES])
-        return {
-            "noise_variance_": self._calibrated(error, run) * scaling.scale**2,
-            "_deviations_": torch.exp(0.5 * log_variance).cpu().numpy(),
-        }
 
     def _failure_signs(self, module, held_out):
         code, log_variance = self._code(module, held_out)
