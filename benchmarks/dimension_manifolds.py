@@ -28,7 +28,7 @@ from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
 
 HERE = Path(__file__).parent
 NAME = "BenchmarkManifolds"
-PEERS = ("DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO")
+PEERS = ("DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "global PCA")
 
 
 def draw_manifolds(python, seed, peers=()):

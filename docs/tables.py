@@ -7,12 +7,12 @@ the guide is always one that a benchmark measured, or one that the package uses.
 missing, the table says so. Run as a script, it brings the tables in README.md up to date.
 """
 
-import csv
-import io
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+
+from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
+from table import MISSING, Table
 
 from skvaeense import _intrinsic_dimension
 from skvaeense._training import _defaults, _loop
@@ -26,10 +26,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 TABLES = ROOT / "docs" / "generated_tables"
 README = ROOT / "README.md"
 
-MISSING = "not measured yet"
 GATED, VAE = "4/4/4, 20 latents", "4/4/4, 20 latents, VAE"
 PPCA = {False: "PPCA data, gated=False", True: "PPCA data, gated=True"}
-
 
 # The tables in README.md, and which of their columns.
 README_COLUMNS = {
@@ -63,31 +61,6 @@ README_COLUMNS = {
         "normal bundle",
     ),
 }
-
-
-class Table(NamedTuple):
-    """The cells of a table."""
-
-    header: tuple
-    rows: list
-
-    def rst(self):
-        """Return a csv-table directive."""
-        if not self.rows:
-            return f"*{MISSING.capitalize()}.*\n"
-        lines = io.StringIO()
-        writer = csv.writer(lines, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        writer.writerows([[escape(cell) for cell in row] for row in [self.header, *self.rows]])
-        body = "".join(f"   {line}\n" for line in lines.getvalue().splitlines())
-        return f".. csv-table::\n   :header-rows: 1\n\n{body}"
-
-    def markdown(self, columns):
-        """Return some columns as a table of Markdown."""
-        if not self.rows:
-            return f"*{MISSING.capitalize()}.*\n"
-        kept = [self.header.index(column) for column in columns]
-        rows = [columns, ["---"] * len(columns), *([row[i] for i in kept] for row in self.rows)]
-        return "".join(f"| {' | '.join(str(cell) for cell in row)} |\n" for row in rows)
 
 
 def write_tables():
@@ -288,122 +261,6 @@ def planted_table(results):
     return Table(header, rows)
 
 
-def unions_table(unions, *others):
-    """Return the errors per sample of the dimension estimators."""
-    methods = {
-        "auto": "auto",
-        "count": "count",
-        "PCA and ICA": "PCA and ICA",
-        "lPCA FO": "local PCA, FO",
-        "lPCA maxgap": "local PCA, maxgap",
-        "lPCA Minka": "local PCA, Minka",
-        "MLE": "MLE",
-        "CorrInt": "CorrInt",
-        "FisherS": "FisherS",
-        "diffusion, normal_bundle": "normal bundle",
-        "diffusion, flipd": "FLIPD",
-    }
-    rows = []
-    for name, result in unions.items():
-        summary = dict(result["summary"])
-        for other in others:
-            summary |= other.get(name, {"summary": {}})["summary"]
-        worst = summary["auto"]["error_worst"]
-        errors = [f"{summary[key]['error_mean']:.3f}" if key in summary else "" for key in methods]
-        rows.append((name, errors[0], f"{worst:.3f}", *errors[1:], len(result["runs"])))
-    labels = list(methods.values())
-    return Table(("data", labels[0], "its worst seed", *labels[1:], "seeds"), rows)
-
-
-def manifolds_table(manifolds):
-    """Return each manifold's dimension by each method, and the mean error of each."""
-    if not manifolds:
-        return Table((), [])
-    result = manifolds["BenchmarkManifolds"]
-    wanted = ("auto", "DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "PCA and ICA")
-    wanted += ("normal bundle", "FLIPD")
-    methods = [method for method in wanted if method in result["summary"]]
-    runs = list(result["runs"].values())
-    rows = []
-    for name, first in runs[0].items():
-        said = ([run[name][m] for run in runs if m in run[name]] for m in methods)
-        rows.append((name, first["truth"], *(f"{sum(s) / len(s):.2f}" for s in said)))
-    for label, key in (("mean absolute error", "error_mean"), ("of the worst seed", "error_worst")):
-        rows.append((label, "", *(f"{result['summary'][m][key]:.1%}" for m in methods)))
-    rows.append(("seeds", "", *(result["summary"][m]["n_seeds"] for m in methods)))
-    rows.append(("worst manifold", "", *(result["summary"][m]["worst_manifold"] for m in methods)))
-    return Table(("manifold", "dimension", *methods), rows)
-
-
-def grid_table(grid):
-    """Return the error on curved manifolds for each number of samples and amount of noise."""
-    if not grid:
-        return Table((), [])
-    cells = {
-        (shape, cell["noise"], cell["n_samples"]): cell["error"]
-        for shape, result in grid.items()
-        for cell in result["cells"]
-    }
-    noises, sizes = (sorted({key[i] for key in cells}) for i in (1, 2))
-    rows = [
-        (
-            shape,
-            result["dimension"],
-            f"{noise:.0%}",
-            *(f"{cells[shape, noise, n]:.3f}" for n in sizes),
-        )
-        for shape, result in grid.items()
-        for noise in noises
-    ]
-    return Table(("manifold", "dimension", "noise", *(f"{n:,} samples" for n in sizes)), rows)
-
-
-def high_table(high):
-    """Return the dimension of normal distributions for each number of samples."""
-    if not high:
-        return Table((), [])
-    rows = []
-    for entries in zip(*high.values(), strict=True):
-        cells = []
-        for entry in entries:
-            said = [run["dimension"] for run in entry["runs"]]
-            mean = f"{sum(said) / len(said):.1f}"
-            cells.append(mean if len(said) == 1 else f"{mean} ({min(said):.1f} to {max(said):.1f})")
-        rows.append((entries[0]["dimension"], *cells))
-    return Table(("dimension", *(f"{int(n):,} samples" for n in high)), rows)
-
-
-def growth_table(growth):
-    """Return what fits and predictions cost as the samples grow."""
-    header = (
-        "samples",
-        "fit, CPU seconds",
-        "prediction, ms per sample",
-        "peak memory, GB",
-        "local PCA: CPU seconds",
-        "GB",
-        "TwoNN: CPU seconds",
-        "GB",
-    )
-    rows = []
-    for n_samples, row in growth.items():
-        own = (
-            f"{row['fit_seconds']:.0f}",
-            f"{row['milliseconds_per_prediction']:.2f}",
-            f"{row['peak_gigabytes']:.2f}",
-        )
-        peers = []
-        for peer in ("lPCA FO", "TwoNN"):
-            cost = row.get(peer)
-            peers += (
-                [f"{cost['fit_seconds']:.0f}", f"{cost['peak_gigabytes']:.2f}"]
-                if cost
-                else ["", ""]
-            )
-        rows.append((f"{int(n_samples):,}", *own, *peers))
-    return Table(header, rows)
-
-
 def first_steps_table(results):
     """Return what a newcomer's steps took."""
     rows = [
@@ -467,11 +324,6 @@ def span(values):
     """Return the range of some whole numbers as text."""
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def escape(cell):
-    """Return a cell as text in which nothing is markup."""
-    return "".join("\\" + c if c in "\\*_`|" else c for c in str(cell))
 
 
 if __name__ == "__main__":

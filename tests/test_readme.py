@@ -1,6 +1,6 @@
 """The tables in README.md are those of the committed results."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,9 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def tables():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
+        return importlib.import_module("tables")
 
 
 def test_tables_are_in_step_with_the_results(tables):
