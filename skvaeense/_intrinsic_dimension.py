@@ -21,8 +21,9 @@ from skvaeense.utils._validation import HasMethods, Interval, StrOptions
 
 # Training samples among which neighbours are looked for.
 MAX_REFERENCES = 20_000
-# Pools of this many neighbours, or of a sixth of the samples where they are few.
-MAX_NEIGHBORS = 400
+# Pools of this many neighbours, or of a sixth of the samples where they are few. They grow up to a
+# sixth where noise is larger than they are.
+MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # How far an autoencoder may move a typical sample, and still tell what is noise and which samples
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
@@ -57,7 +58,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     n_neighbors : "auto" or int, default="auto"
         Number of neighbours of a landmark, from which its dimension is estimated. "auto" means
-        400, or a sixth of the samples where they are few. Not used by "count".
+        400, or a sixth of the samples where they are few; where noise moves samples farther than
+        that, 800 and so on, up to a sixth. Not used by "count".
 
     aggregate : {"mean", "median"}, default="mean"
         How `dimension_` follows from the dimensions of the training samples.
@@ -110,7 +112,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     largest variance, if the estimate by distances agrees; and else that estimate, rounded.
 
     If the autoencoder moves samples by more than 15 % of the mean squared distance to their
-    neighbours, it is not asked, and neighbours are looked for among the samples as they are.
+    neighbours, pools grow, since noise may be larger than they are. If they are a sixth of the
+    samples and that is not enough, it is not asked, and neighbours are looked for among the samples
+    as they are.
 
     References
     ----------
@@ -180,8 +184,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         order = check_random_state(self.random_state).permutation(len(X))[:MAX_REFERENCES]
         X = X[order].astype(np.float64)
         active, codes, points = self._denoise(X)
-        n_neighbors = min(self._resolve_n_neighbors(len(X)), len(X) - 1)
-        self._trusted_ = self._shift(X, points, n_neighbors) <= MAX_SHIFT
+        n_neighbors, self._trusted_ = self._choose_pools(X, points)
         if self._trusted_ and hasattr(self.autoencoder_, "components_"):
             self._refine(X, active, codes, np.square(X - points).mean())
             if self._turned_:
@@ -231,10 +234,24 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         shifts = np.square(X - points)[:N_SHIFTED].sum(axis=1)
         return float(np.median(shifts / np.maximum(np.square(distances).mean(axis=1), TINY)))
 
-    def _resolve_n_neighbors(self, n_samples):
+    def _choose_pools(self, X, points):
+        """Return the size of the pools, and whether decoding moves samples little beside it.
+
+        The more samples, the closer neighbours are, and noise that decoding takes off may move
+        samples farther than that. Pools then grow, as far as their share of the samples allows.
+        """
         if self.n_neighbors == "auto":
-            return max(min(MAX_NEIGHBORS, n_samples // 6), SCALES[0])
-        return self.n_neighbors
+            most = max(len(X) // LEAST_POOLS, SCALES[0])
+            least = min(MAX_NEIGHBORS, most)
+        else:
+            most = least = self.n_neighbors
+        least, most = (min(n_neighbors, len(X) - 1) for n_neighbors in (least, most))
+        n_neighbors = least
+        while n_neighbors <= most:
+            if self._shift(X, points, n_neighbors) <= MAX_SHIFT:
+                return n_neighbors, True
+            n_neighbors *= 2
+        return least, False
 
     def _denoise(self, X):
         """Return active latents, codes that are 0 elsewhere, and what is decoded from them.

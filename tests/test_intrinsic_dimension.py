@@ -105,6 +105,18 @@ def test_neighbors_are_between_whole_numbers(fitted):
         assert dimension[TRUE[1500:] == true].mean() == pytest.approx(true, abs=0.5)
 
 
+def test_pools_grow_where_noise_is_larger_than_they_are():
+    """A line with so many samples that the nearest of them differ by noise alone."""
+    rng = np.random.default_rng(0)
+    line = np.outer(rng.uniform(size=5500), np.ones(10) / np.sqrt(10))
+    noisy = line + 0.06 * line.std() * rng.standard_normal(line.shape)
+    model = IntrinsicDimensionEstimator(Dense(1), random_state=0).fit(noisy[:5000])
+    assert (model.predict(noisy[5000:]) == 1).mean() > 0.99
+    # Pools of a given size do not grow: among these neighbours, noise is all there is.
+    small = IntrinsicDimensionEstimator(Dense(1), n_neighbors=400, random_state=0)
+    assert small.fit(noisy[:5000]).predict(noisy[5000:]).mean() > 2
+
+
 @pytest.mark.parametrize("method", ["auto", "neighbors"])
 def test_sphere(method):
     """A sphere has one dimension less than the linear space that its code needs."""
