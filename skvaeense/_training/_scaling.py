@@ -57,7 +57,10 @@ class Scaling:
         values, start = scaled.numpy(), 0
         for rows in _chunks(X):
             rows -= self.mean
-            np.divide(rows, self.scale, out=values[start : start + len(rows)], casting="same_kind")
+            rows /= self.scale
+            # Beyond single precision is infinite, and found out by the loss.
+            with np.errstate(over="ignore"):
+                values[start : start + len(rows)] = rows
             start += len(rows)
         return scaled.to(device)
 
