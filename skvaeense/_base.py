@@ -10,8 +10,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skvaeense import _evaluation
-from skvaeense._evaluation import ModuleEvaluation
+from skvaeense._evaluation import ModuleEvaluation, rows_at_a_time
 from skvaeense._fitting import FLOATS, AutoencoderFit
 from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._repr import DocLinkMixin
@@ -105,12 +104,12 @@ class BaseAutoencoder(
 
         def decode(rows):
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
-            return module.decode(torch.tensor(rows, device=device)).cpu().numpy()
+            decoded = module.decode(torch.tensor(rows, device=device)).cpu().numpy()
+            return (decoded * self.scale_ + self.mean_).astype(codes.dtype, copy=False)
 
+        n_rows = rows_at_a_time(self.n_features_in_, self.n_components_)
         with torch.no_grad():
-            decoded = map_chunks(self, decode, codes, _evaluation.CODE_ROWS)
-        reconstruction = np.concatenate(decoded) * self.scale_ + self.mean_
-        return reconstruction.astype(codes.dtype, copy=False)
+            return np.concatenate(map_chunks(self, decode, codes, n_rows))
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         check_is_fitted(self)

@@ -13,8 +13,14 @@ from skvaeense._training._state import put_together, take_apart
 from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._typing import DoubleArray
 
-# Rows taken at a time: bounds the memory of transform and score.
-CODE_ROWS = 8192
+# Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
+# of a core from one layer to the next; fewer rows than the least make matrix products slow.
+CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
+
+
+def rows_at_a_time(*widths):
+    """Return how many rows are coded or decoded at a time, where they have so many entries."""
+    return min(max(CODE_ENTRIES // max(widths), LEAST_ROWS), CODE_ROWS)
 
 
 class ModuleEvaluation:
@@ -53,5 +59,6 @@ class ModuleEvaluation:
             x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
             return function(x).cpu().numpy()
 
+        n_rows = n_rows or rows_at_a_time(X.shape[1], getattr(self, "n_components_", 1))
         with torch.no_grad():
-            return np.concatenate(map_chunks(self, evaluate, X, n_rows or CODE_ROWS))
+            return np.concatenate(map_chunks(self, evaluate, X, n_rows))

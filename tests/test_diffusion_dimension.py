@@ -277,7 +277,7 @@ def test_divergence_in_the_middle_is_an_error(monkeypatch):
     """Although there is a best state from before."""
     loss = DenoisingScoreMatching.loss
 
-    def spoilt(self, module, x, *, progress, generator):
+    def spoilt(self, module, x, *, progress, generator, workspace=None):
         scale = 1.0 if progress < 0.5 else math.nan
         return loss(self, module, scale * x, progress=progress, generator=generator)
 

@@ -13,7 +13,7 @@ import skvaeense
 from skvaeense._persistence._graph import place
 
 # Rooms whose objects are no part of an estimator.
-WITHOUT_STATE = {"_persistence", "datasets", "export", "inspection", "metrics"}
+WITHOUT_STATE = {"_kernels", "_persistence", "datasets", "export", "inspection", "metrics"}
 FOREIGN = {
     "sklearn.neighbors.NearestNeighbors": NearestNeighbors,
     "torch.nn.Identity": nn.Identity,

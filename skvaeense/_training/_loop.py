@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from skvaeense._kernels import Workspace
+
 
 class EpochLoss(NamedTuple):
     """Means over one epoch, in units of the scaled data."""
@@ -47,12 +49,13 @@ def make_optimizer(module, *, full_rate=False):
     misses its patterns; a power over 1 was steadier there than 1. With `full_rate` all layers take
     full steps: few of a sparse code's entries add up.
     """
-    groups = []
+    groups: dict[float, list[torch.nn.Parameter]] = {}
     for parameter in module.parameters():
         n_inputs = parameter.shape[1] if parameter.ndim == 2 else 1
         factor = 1.0 if full_rate else min(1.0, FULL_RATE_INPUTS / n_inputs) ** RATE_POWER
-        groups.append({"params": [parameter], "factor": factor})
-    return torch.optim.Adam(groups, lr=1e-3, fused=True)
+        groups.setdefault(factor, []).append(parameter)
+    by_factor = [{"params": members, "factor": factor} for factor, members in groups.items()]
+    return torch.optim.Adam(by_factor, lr=1e-3, fused=True)
 
 
 def iterate_epochs(
@@ -105,7 +108,9 @@ def iterate_epochs(
         After each epoch.
     """
     optimizer = make_optimizer(module) if optimizer is None else optimizer
+    workspace = Workspace()
     batch_size = min(batch_size, len(X))
+    batch = X.new_empty((batch_size, X.shape[1]))
     n_steps = len(X) // batch_size
     first, last = span
     for epoch in range(n_epochs):
@@ -114,8 +119,11 @@ def iterate_epochs(
         error, cost = X.new_zeros(()), X.new_zeros(())
         for step in range(n_steps):
             progress = first + (last - first) * (epoch + step / n_steps) / n_epochs
-            batch = X[order[step * batch_size : (step + 1) * batch_size]]
-            loss = objective.loss(module, batch, progress=progress, generator=generator)
+            rows = order[step * batch_size : (step + 1) * batch_size]
+            torch.index_select(X, 0, rows, out=batch)
+            loss = objective.loss(
+                module, batch, progress=progress, generator=generator, workspace=workspace
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.total.backward()
             objective.before_step(module)

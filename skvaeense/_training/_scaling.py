@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-# Rows converted at a time: bounds the extra memory at any number of samples.
-CHUNK_ROWS = 65_536
+# Entries converted at a time: few enough to stay in the cache of a core from one operation to the
+# next, and the extra memory is bounded.
+CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,13 @@ class Scaling:
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         """
         scaled = torch.empty(X.shape, dtype=dtype)
-        start = 0
+        values, start = scaled.numpy(), 0
         for rows in _chunks(X):
-            scaled[start : start + len(rows)] = torch.tensor((rows - self.mean) / self.scale)
+            rows -= self.mean
+            rows /= self.scale
+            # Beyond single precision is infinite, and found out by the loss.
+            with np.errstate(over="ignore"):
+                values[start : start + len(rows)] = rows
             start += len(rows)
         return scaled.to(device)
 
@@ -65,5 +70,6 @@ class Scaling:
 
 
 def _chunks(X):
-    for start in range(0, len(X), CHUNK_ROWS):
-        yield X[start : start + CHUNK_ROWS].astype(np.float64)
+    n_rows = max(1, CHUNK // X.shape[1])
+    for start in range(0, len(X), n_rows):
+        yield X[start : start + n_rows].astype(np.float64)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from torch import nn
 
@@ -30,6 +31,7 @@ class Autoencoder(nn.Module):
 
     subtract_bias : bool, default=False
         Whether the bias of a linear decoder is subtracted from samples before they are encoded.
+        The heads must then see the samples themselves: `body` is an identity.
     """
 
     # torch knows the attributes of a module only as tensors or modules: less than is needed here.
@@ -57,10 +59,21 @@ class Autoencoder(nn.Module):
         """Return what the heads see of samples."""
         return self.body(x - self.decoder.bias if self.subtract_bias else x)
 
+    def head_bias(self, head: Any) -> torch.Tensor:
+        """Return the bias of a head on the samples as they are.
+
+        What subtracting the decoder's bias b from the samples would do is part of it: with weights
+        A it is ``a - A b``. To subtract b itself would take a gradient for each sample.
+        """
+        bias: torch.Tensor = head.bias
+        return bias - head.weight @ self.decoder.bias if self.subtract_bias else bias
+
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) per head."""
-        hidden = self.hidden(x)
-        first, *others = (head(hidden) for head in self.heads)
+        hidden = self.body(x)
+        first, *others = (
+            F.linear(hidden, head.weight, self.head_bias(head)) for head in self.heads
+        )
         if self.skip is not None:
             first = first + self.skip(x)
         return first, *others

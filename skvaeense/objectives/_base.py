@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from skvaeense._kernels import Workspace
 from skvaeense.utils._repr import ReprMixin
 
 
@@ -57,7 +58,13 @@ class Objective(ReprMixin, ABC):
 
     @abstractmethod
     def loss(
-        self, module: nn.Module, x: torch.Tensor, *, progress: float, generator: torch.Generator
+        self,
+        module: nn.Module,
+        x: torch.Tensor,
+        *,
+        progress: float,
+        generator: torch.Generator,
+        workspace: Workspace | None = None,
     ) -> BatchLoss:
         """Compute the loss of a batch.
 
@@ -74,6 +81,9 @@ class Objective(ReprMixin, ABC):
 
         generator : torch.Generator
             The source of the noise.
+
+        workspace : Workspace or None, default=None
+            Memory to use again; None takes new memory.
 
         Returns
         -------

@@ -39,22 +39,27 @@ class DeadLatents:
         # The first starts anew for latents that are drawn anew, the second does not.
         self.silent_for = torch.zeros(n_components, dtype=torch.int64, device=device)
         self._inactive_for = self.silent_for.clone()
+        # Which were dead at the last look.
         self.mask = torch.zeros(n_components, dtype=torch.bool, device=device)
         self.n_dead = 0
         self._n_looks = 0
         self._n_seen = 0
 
-    def observe(self, code: torch.Tensor) -> None:
-        """Take note of the codes of a batch, detached."""
-        fired = (code != 0).any(dim=0)
+    def observe(self, fired: torch.Tensor, n_samples: int) -> None:
+        """Take note of a batch of so many samples, by the mask of latents that any of them uses."""
         for count in (self.silent_for, self._inactive_for):
-            count += len(code)
+            count += n_samples
             count.masked_fill_(fired, 0)
         if self._n_looks % LOOK_EVERY == 0:
             self.mask = self.silent_for >= DEAD_AFTER
             self.n_dead = int(self.mask.sum())
         self._n_looks += 1
-        self._n_seen += len(code)
+        self._n_seen += n_samples
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """Which latents were dead at the last look, as indices."""
+        return torch.nonzero(self.mask).ravel()
 
     @property
     def fraction(self) -> float:
@@ -66,19 +71,26 @@ class DeadLatents:
     ) -> torch.Tensor:
         """Return the error of the residual's reconstruction from dead latents alone.
 
-        As many of them as half the number of features are used for each sample, those of largest
-        pre-activation. The loss is the fraction of the residual's mean square that is left.
+        The pre-activations are those of the dead ones. As many of them as half the number of
+        features are used for each sample, the largest. The loss is the fraction of the residual's
+        mean square that is left.
         """
         residual = residual.detach()
-        k = min(self.n_dead, max(1, residual.shape[1] // 2))
-        size = preactivation if positive else preactivation.abs()
-        _, kept = size.masked_fill(~self.mask, -torch.inf).topk(k, dim=1, sorted=False)
-        values = preactivation.gather(1, kept)
-        values = values.relu() if positive else values
-        code = torch.zeros_like(preactivation).scatter(1, kept, values)
-        origin = module.decode(code.new_zeros(1, code.shape[1]))
-        left = residual - (module.decode(code) - origin)
+        code = preactivation.relu() if positive else preactivation
+        n_used = max(1, residual.shape[1] // 2)
+        if n_used < self.n_dead:
+            kept = code.abs().topk(n_used, dim=1, sorted=False).indices
+            code = torch.zeros_like(code).scatter(1, kept, code.gather(1, kept))
+        left = residual - self._decode(module, code)
         return left.square().sum() / residual.square().sum().clamp_min(1e-30)
+
+    def _decode(self, module: Any, code: torch.Tensor) -> torch.Tensor:
+        """Return by how much codes of dead latents move the reconstruction."""
+        if module.has_linear_decoder:
+            return code @ module.decoder.weight[:, self.latents].T
+        whole = code.new_zeros((len(code), len(self.silent_for)))
+        whole = whole.index_copy(1, self.latents, code)
+        return module.decode(whole) - module.decode(torch.zeros_like(whole[:1]))
 
     @torch.no_grad()
     def resample(

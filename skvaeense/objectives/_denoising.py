@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from skvaeense._kernels import Workspace, squared_error
 from skvaeense.objectives._base import BatchLoss, Objective
 
 # Levels of the loss that models are compared by.
@@ -60,7 +61,13 @@ class DenoisingScoreMatching(Objective):
         self.levels = levels
 
     def loss(
-        self, module: Any, x: torch.Tensor, *, progress: float, generator: torch.Generator
+        self,
+        module: Any,
+        x: torch.Tensor,
+        *,
+        progress: float,
+        generator: torch.Generator,
+        workspace: Workspace | None = None,
     ) -> BatchLoss:
         """Compute the loss of a batch, with one level and one draw of noise for each sample.
 
@@ -78,6 +85,9 @@ class DenoisingScoreMatching(Objective):
         generator : torch.Generator
             The source of levels and noise.
 
+        workspace : Workspace or None, default=None
+            Memory to use again.
+
         Returns
         -------
         BatchLoss
@@ -86,7 +96,9 @@ class DenoisingScoreMatching(Objective):
         settings: dict[str, Any] = {"dtype": x.dtype, "device": x.device, "generator": generator}
         noise = torch.randn(x.shape, **settings)
         level = self._level(torch.rand((len(x), 1), **settings))
-        error = (noise - module.noise(x + level * noise, level)).square().sum(dim=1).mean()
+        predicted = module.noise(x + level * noise, level)
+        workspace = Workspace() if workspace is None else workspace
+        error = squared_error(noise, predicted, workspace=workspace)[0].mean()
         return BatchLoss(error, error.detach(), error.new_zeros(()))
 
     @torch.no_grad()

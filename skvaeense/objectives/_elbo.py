@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from skvaeense._kernels import Workspace, draw_code, squared_error
 from skvaeense.objectives._base import BatchLoss, Objective
 from skvaeense.objectives._noise import NoiseVariance
 
@@ -89,7 +90,13 @@ class ELBO(Objective):
         return self.noise_variance
 
     def loss(
-        self, module: Any, x: torch.Tensor, *, progress: float, generator: torch.Generator
+        self,
+        module: Any,
+        x: torch.Tensor,
+        *,
+        progress: float,
+        generator: torch.Generator,
+        workspace: Workspace | None = None,
     ) -> BatchLoss:
         """Compute the loss of a batch, with one draw of the noise for each sample.
 
@@ -107,15 +114,20 @@ class ELBO(Objective):
         generator : torch.Generator
             The source of the noise.
 
+        workspace : Workspace or None, default=None
+            Memory to use again.
+
         Returns
         -------
         BatchLoss
             -2 ELBO without its constants, and its parts.
         """
-        mean, log_variance = self.posterior(module, x)
-        eps = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        terms = self.sampled_terms(module, x, mean, log_variance, eps)
-        error, cost = terms.error.mean(), 2 * terms.kl.mean()
+        workspace = Workspace() if workspace is None else workspace
+        mean, opening = module.encode(x)
+        eps = workspace.like(mean, "eps").normal_(generator=generator)
+        code, kl = draw_code(mean, opening, eps, gated=self.gated, workspace=workspace)
+        errors, _ = squared_error(x, module.decode(code), workspace=workspace)
+        error, cost = errors.mean(), 2 * kl.mean()
         noise_variance = self.noise.at(progress)
         self.noise.observe(error.detach() / x.shape[1])
         self._last_noise_variance = noise_variance

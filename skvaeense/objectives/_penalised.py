@@ -1,12 +1,14 @@
 """Reconstruction error plus a penalty: the objective of sparse autoencoders."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from skvaeense._kernels import Workspace, count_active, decode_entries, encode_top, squared_error
 from skvaeense.objectives._base import BatchLoss, Objective
 from skvaeense.objectives._dead_latents import DeadLatents
 from skvaeense.objectives._price import Price
@@ -14,8 +16,23 @@ from skvaeense.utils._typing import DoubleArray
 
 # Weight of the auxiliary loss, which trains dead latents on what the others leave.
 AUXILIARY_WEIGHT = 1 / 32
+# Share of the latents up to which kept entries are decoded by themselves: see benchmarks/speed.py.
+FEW = 0.25
 # When dead latents are drawn anew, as shares of the training.
 RESAMPLE_AT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+class _Pass(NamedTuple):
+    """What became of a batch on its way through the autoencoder."""
+
+    reconstruction: torch.Tensor
+    # Cost of the code, and further squared error or None, of each sample.
+    cost: torch.Tensor
+    auxiliary: torch.Tensor | None
+    # For how many samples each latent is active.
+    n_active: torch.Tensor
+    # From the indices of latents to their pre-activations.
+    preactivation: Callable[[torch.Tensor], torch.Tensor]
 
 
 class PenalisedReconstruction(Objective):
@@ -107,7 +124,13 @@ class PenalisedReconstruction(Objective):
         return self.penalty.coding(module.activation, preactivation, math.sqrt(x.shape[1]))
 
     def loss(
-        self, module: Any, x: torch.Tensor, *, progress: float, generator: torch.Generator
+        self,
+        module: Any,
+        x: torch.Tensor,
+        *,
+        progress: float,
+        generator: torch.Generator,
+        workspace: Workspace | None = None,
     ) -> BatchLoss:
         """Compute the loss of a batch.
 
@@ -125,35 +148,85 @@ class PenalisedReconstruction(Objective):
         generator : torch.Generator
             Unused: nothing is drawn.
 
+        workspace : Workspace or None, default=None
+            Memory to use again.
+
         Returns
         -------
         BatchLoss
             The loss and its parts.
         """
-        coding = self.coding(module, x)
-        residual = x - module.decode(coding.code)
-        error = residual.square().sum(dim=1).mean()
-        cost = self.penalty.cost(coding).mean()
-        code = coding.code.detach()
+        workspace = Workspace() if workspace is None else workspace
+        if self._keeps_few(module):
+            done = self._pass_of_few(module, x, workspace)
+        else:
+            done = self._pass(module, x, workspace)
+        errors, residual = squared_error(x, done.reconstruction, workspace=workspace)
+        error, cost = errors.mean(), done.cost.mean()
         if self.dead is None:
-            self.dead = DeadLatents(code.shape[1], module.activation, code.device)
-        self.dead.observe(code)
+            self.dead = DeadLatents(len(done.n_active), module.activation, x.device)
+        self.dead.observe(done.n_active > 0, len(x))
         self._last_price = self.price.at(progress)
-        self.price.observe(code, progress)
-        self._last_batch = x, residual.detach()
+        self.price.observe(done.n_active.sum() / len(x), progress)
+        self._last_batch = x, residual
         total = error / x.shape[1] + self._last_price * cost
-        auxiliary = self.penalty.auxiliary_error(module, x, coding)
-        if auxiliary is not None:
-            total = total + auxiliary.mean() / x.shape[1]
+        if done.auxiliary is not None:
+            total = total + done.auxiliary.mean() / x.shape[1]
         if self.penalty.revival == "auxiliary" and self.dead.n_dead:
-            dead_loss = self.dead.auxiliary_loss(
-                module, coding.preactivation, residual, self.positive
+            total = total + AUXILIARY_WEIGHT * self.dead.auxiliary_loss(
+                module, done.preactivation(self.dead.latents), residual, self.positive
             )
-            total = total + AUXILIARY_WEIGHT * dead_loss
         if self.decay:
             weights = (p for p in module.decoder.parameters() if p.ndim > 1)
             total = total + self.decay * sum(w.square().sum() for w in weights)
         return BatchLoss(total, error.detach(), cost.detach())
+
+    def _pass(self, module: Any, x: torch.Tensor, workspace: Workspace) -> _Pass:
+        """Code and decode a batch by the activation and the cost that the penalty gives."""
+        (preactivation,) = module.encode(x)
+        coding, cost = self.penalty.priced_coding(
+            module.activation, preactivation, math.sqrt(x.shape[1]), workspace
+        )
+        return _Pass(
+            reconstruction=module.decode(coding.code),
+            cost=cost,
+            auxiliary=self.penalty.auxiliary_error(module, x, coding),
+            n_active=count_active(coding.code.detach()),
+            preactivation=lambda latents: preactivation[:, latents],
+        )
+
+    def _keeps_few(self, module: Any) -> bool:
+        """Whether codes have so few entries that these are best decoded by themselves."""
+        n_top, head = self.penalty.n_top(module.activation), module.heads[0]
+        return (
+            n_top is not None
+            and n_top <= FEW * head.out_features
+            and module.has_linear_decoder
+            and module.skip is None
+            and head.weight.device.type == "cpu"
+        )
+
+    def _pass_of_few(self, module: Any, x: torch.Tensor, workspace: Workspace) -> _Pass:
+        """Code and decode a batch by the largest pre-activations."""
+        hidden, head, decoder = module.body(x), module.heads[0], module.decoder
+        bias = module.head_bias(head)
+        kept, entries = encode_top(
+            hidden,
+            head.weight,
+            bias,
+            n_kept=self.penalty.n_top(module.activation),
+            positive=self.positive,
+            workspace=workspace,
+        )
+        values = kept.relu() if self.positive else kept
+        active = (values.detach() != 0).to(values.dtype)
+        return _Pass(
+            reconstruction=decode_entries(values, entries, decoder.weight, decoder.bias),
+            cost=values.new_zeros(len(x)),
+            auxiliary=None,
+            n_active=entries.column_sums(active),
+            preactivation=lambda latents: F.linear(hidden, head.weight[latents], bias[latents]),
+        )
 
     @torch.no_grad()
     def held_out_terms(self, module: Any, x: torch.Tensor) -> tuple[float, float, float]:

@@ -65,20 +65,19 @@ class Price(ReprMixin):
             return self.alpha
         return min(1.0, progress / self.warmup) * self.alpha
 
-    def observe(self, code: torch.Tensor, progress: float) -> None:
-        """Take note of the codes of a batch.
+    def observe(self, l0: torch.Tensor, progress: float) -> None:
+        """Take note of a batch.
 
         Parameters
         ----------
-        code : torch.Tensor of shape (n_samples, n_components)
-            Codes, detached.
+        l0 : torch.Tensor without dimensions
+            Mean number of active latents of its samples.
 
         progress : float
             How much of the training is done, in [0, 1).
         """
         if self.target_l0 is None or progress < self.warmup:
             return
-        l0 = torch.count_nonzero(code).to(code.dtype) / len(code)
         excess = (l0 / self.target_l0).log().clamp(-MOST_EXCESS, MOST_EXCESS)
         gain = GAIN + (LAST_GAIN - GAIN) * progress**2
         self.alpha = self.alpha * torch.exp(gain * excess)

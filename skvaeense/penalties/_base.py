@@ -7,6 +7,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from skvaeense._kernels import Workspace
 from skvaeense.utils._repr import DocLinkMixin
 
 
@@ -138,6 +139,59 @@ class Penalty(DocLinkMixin, BaseEstimator, ABC):
             The cost of each sample; 0 if the penalty is a constraint.
         """
         return coding.code.new_zeros(len(coding.code))
+
+    def priced_coding(
+        self,
+        activation: nn.Module,
+        preactivation: torch.Tensor,
+        unit: float,
+        workspace: Workspace,
+    ) -> tuple[Coding, torch.Tensor]:
+        """Code samples, and return what the codes cost: `coding` and `cost` in one, for training.
+
+        A penalty that knows a faster way says so here.
+
+        Parameters
+        ----------
+        activation : torch.nn.Module
+            What `build` returned.
+
+        preactivation : torch.Tensor of shape (n_samples, n_components)
+            What the encoder gives.
+
+        unit : float
+            What counts as a code of 1.
+
+        workspace : Workspace
+            Memory that the codes may be in.
+
+        Returns
+        -------
+        coding : Coding
+            The codes, with what led to them.
+
+        cost : torch.Tensor of shape (n_samples,)
+            The cost of each sample.
+        """
+        coding = self.coding(activation, preactivation, unit)
+        return coding, self.cost(coding)
+
+    def n_top(self, activation: nn.Module) -> int | None:
+        """Return how many entries codes keep of the pre-activations, the largest, and no others.
+
+        Then only these are decoded and have gradients. They pass a ReLU if codes are not negative.
+
+        Parameters
+        ----------
+        activation : torch.nn.Module
+            What `build` returned.
+
+        Returns
+        -------
+        int or None
+            The number for each sample; None if codes are made otherwise, or cost something.
+        """
+        return None
 
     def auxiliary_error(
         self, module: nn.Module, x: torch.Tensor, coding: Coding

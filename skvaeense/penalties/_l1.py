@@ -1,30 +1,28 @@
 """The sum of absolute values."""
 
 import torch
-from torch import nn
 
-from skvaeense.penalties._base import Coding, LearnedThreshold, Penalty
+from skvaeense._kernels import EntryPrice
+from skvaeense.penalties._shrinkage import Shrinkage
 from skvaeense.utils._validation import NON_NEGATIVE
 
-# First threshold of signed codes, in units of the samples' norm.
-START_THRESHOLD = 0.01
+
+class LinearPrice(EntryPrice):
+    """The same for every further unit."""
+
+    def __init__(self, unit: float) -> None:
+        self.unit = unit
+
+    def cost(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the entries."""
+        return code.sum(dim=1) / self.unit
+
+    def slope(self, code: torch.Tensor) -> float:
+        """Return the price of a unit."""
+        return 1 / self.unit
 
 
-class SoftThreshold(LearnedThreshold):
-    """Shrink pre-activations of either sign towards 0, by a learned amount for each latent."""
-
-    def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
-        """Return the codes."""
-        shrunk = torch.relu(preactivation.abs() - self.threshold)
-        return preactivation.sign() * shrunk
-
-
-def build_shrinkage(n_components: int, *, unit: float, positive: bool) -> nn.Module:
-    """Return ReLU, whose threshold is the encoder's bias, or a soft threshold for both signs."""
-    return nn.ReLU() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
-
-
-class L1(Penalty):
+class L1(Shrinkage):
     """Price on the sum of absolute values.
 
     For a sample x with code z and reconstruction f(z), where the training samples have the mean
@@ -71,10 +69,6 @@ class L1(Penalty):
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
 
-    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
-        """Make the map from pre-activations to codes."""
-        return build_shrinkage(n_components, unit=unit, positive=positive)
-
-    def cost(self, coding: Coding) -> torch.Tensor:
-        """Return the sum of absolute values of each sample."""
-        return coding.code.abs().sum(dim=1) / coding.unit
+    def entry_price(self, unit: float) -> EntryPrice:
+        """Return the price of an entry, proportional to it."""
+        return LinearPrice(unit)

@@ -1,14 +1,28 @@
 """The sum of logarithms."""
 
 import torch
-from torch import nn
 
-from skvaeense.penalties._base import Coding, Penalty
-from skvaeense.penalties._l1 import build_shrinkage
+from skvaeense._kernels import EntryPrice
+from skvaeense.penalties._shrinkage import Shrinkage
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE
 
 
-class Log(Penalty):
+class LogPrice(EntryPrice):
+    """As the logarithm, from a level on."""
+
+    def __init__(self, level: float) -> None:
+        self.level = level
+
+    def cost(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the logarithms."""
+        return torch.log1p(code / self.level).sum(dim=1)
+
+    def slope(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the price of a little more."""
+        return (code + self.level).reciprocal_()
+
+
+class Log(Shrinkage):
     """Price on the sum of logarithms, nearer to counting than L1.
 
     For a sample x with code z and reconstruction f(z), where the training samples have the mean
@@ -51,10 +65,6 @@ class Log(Penalty):
         self.alpha = alpha
         self.eps = eps
 
-    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
-        """Make the map from pre-activations to codes."""
-        return build_shrinkage(n_components, unit=unit, positive=positive)
-
-    def cost(self, coding: Coding) -> torch.Tensor:
-        """Return the sum of logarithms of each sample."""
-        return torch.log1p(coding.code.abs() / (self.eps * coding.unit)).sum(dim=1)
+    def entry_price(self, unit: float) -> EntryPrice:
+        """Return the price of an entry, which rises slower and slower."""
+        return LogPrice(self.eps * unit)

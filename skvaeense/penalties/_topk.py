@@ -1,5 +1,7 @@
 """The k largest of each sample."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -71,3 +73,7 @@ class TopK(Penalty):
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         return KeepTop(min(self.k, n_components), positive)
+
+    def n_top(self, activation: Any) -> int:
+        """Return k, or the number of latents if there are fewer."""
+        return activation.k

@@ -5,6 +5,9 @@ import numpy as np
 from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.utils._typing import BoolArray, FloatArray
 
+# Entries at a time: few enough to stay in the cache of a core, and to bound the extra memory.
+CHUNK = 2**16
+
 
 def otsu_cut(values: FloatArray) -> FloatArray:
     """Return, for each row, the cut that splits it in two groups of least variance within.
@@ -12,6 +15,12 @@ def otsu_cut(values: FloatArray) -> FloatArray:
     The cut is halfway between the groups, so ``values < cut`` is the lower one. A row whose
     values are all equal has no second group: its cut is that value.
     """
+    n_rows = max(1, CHUNK // values.shape[1])
+    parts = [_cut(values[start : start + n_rows]) for start in range(0, len(values), n_rows)]
+    return np.concatenate(parts) if parts else values[:, 0]
+
+
+def _cut(values: FloatArray) -> FloatArray:
     ordered = np.sort(values, axis=1)
     n = ordered.shape[1]
     if n == 1:

@@ -34,7 +34,7 @@ def test_chunks_do_not_matter(monkeypatch):
     X = draw()
     scaling = Scaling.from_data(X)
     scaled = scaling.apply(X, **DOUBLE)
-    monkeypatch.setattr(_scaling, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(_scaling, "CHUNK", 7 * 3)
     by_chunks = Scaling.from_data(X)
     assert_allclose(by_chunks.mean, scaling.mean, rtol=1e-13)
     assert by_chunks.scale == pytest.approx(scaling.scale, rel=1e-13)

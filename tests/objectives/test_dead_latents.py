@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skvaeense._training._loop import make_optimizer
-from skvaeense.networks import Linear, SingleLayer
+from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.objectives import _dead_latents
 from skvaeense.objectives._dead_latents import LOOK_EVERY, RESAMPLED_NORM, DeadLatents
 from skvaeense.penalties import L1, Gated, JumpReLU
@@ -31,7 +31,8 @@ def make_module(network=None, seed=0):
     """Return a module with no bias at 0."""
     network, generator = SingleLayer() if network is None else network, make_generator(seed)
     module = network.build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=generator)
-    torch.nn.init.normal_(module.decoder.bias, generator=generator)
+    last = module.decoder if module.has_linear_decoder else module.decoder[-1]
+    torch.nn.init.normal_(last.bias, generator=generator)
     torch.nn.init.normal_(module.heads[0].bias, generator=generator)
     return module.double()
 
@@ -55,6 +56,11 @@ def code_of(*rows):
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def observe(dead, code):
+    """Let the record see a batch of codes."""
+    dead.observe((code != 0).any(dim=0), len(code))
+
+
 # --- counting -------------------------------------------------------------------------------
 
 
@@ -66,7 +72,7 @@ def test_counts_by_hand():
         code_of([0, 0, 0, 0], [0, 0, 0, 0], [0, 1e-9, 0, 0]),
         code_of([1, 0, 0, 0]),
     ):
-        dead.observe(code)
+        observe(dead, code)
         counts.append(dead.silent_for.tolist())
     assert counts == [[0, 2, 0, 2], [3, 0, 3, 5], [0, 1, 4, 6]]
 
@@ -76,13 +82,12 @@ def test_a_latent_is_dead_after_so_many_samples(monkeypatch):
     monkeypatch.setattr(_dead_latents, "LOOK_EVERY", 1)
     dead, numbers = make_record(2), []
     for _ in range(4):
-        dead.observe(code_of([1, 0], [1, 0]))
+        observe(dead, code_of([1, 0], [1, 0]))
         numbers.append(dead.n_dead)
     assert numbers == [0, 0, 1, 1]
-    assert dead.mask.tolist() == [False, True]
-    dead.observe(code_of([0, 1]))
+    assert dead.latents.tolist() == [1]
+    observe(dead, code_of([0, 1]))
     assert dead.n_dead == 0
-    assert dead.mask.tolist() == [False, False]
 
 
 def test_looks_are_rare(monkeypatch):
@@ -91,13 +96,13 @@ def test_looks_are_rare(monkeypatch):
     dead = make_record(2)
     numbers = []
     for _ in range(2 * LOOK_EVERY + 1):
-        dead.observe(code_of([1, 0]))
+        observe(dead, code_of([1, 0]))
         numbers.append(dead.n_dead)
     assert LOOK_EVERY > 1
     assert numbers == [0] * LOOK_EVERY + [1] * (LOOK_EVERY + 1)
     # The other way round: revived ones are seen at the next look.
     for i in range(1, LOOK_EVERY + 1):
-        dead.observe(code_of([1, 1]))
+        observe(dead, code_of([1, 1]))
         assert dead.n_dead == (0 if i == LOOK_EVERY else 1)
 
 
@@ -111,7 +116,7 @@ def test_fraction(monkeypatch):
         code_of([1, 0, 1, 0], [1, 0, 0, 0]),  # 0, 3, 0, 5 of 5
         code_of([1, 0, 0, 0], [1, 0, 0, 0]),  # 0, 5, 2, 7
     ):
-        dead.observe(code)
+        observe(dead, code)
         fractions.append(dead.fraction)
     assert fractions == [0.5, 0.5, 0.25, 0.5]
 
@@ -136,7 +141,7 @@ def test_auxiliary_loss_by_hand(indices, positive):
     """With half as many features used at most, of those that are dead."""
     module, residual = make_module(), draw(N_SAMPLES, N_FEATURES, seed=1)
     h, indices = draw(N_SAMPLES, N_COMPONENTS, seed=2), list(indices)
-    loss = make_dead(indices).auxiliary_loss(module, h, residual, positive)
+    loss = make_dead(indices).auxiliary_loss(module, h[:, indices], residual, positive)
     weight = module.decoder.weight.detach().numpy()
     expected = auxiliary_loss_by_hand(weight, h.numpy(), residual.numpy(), indices, positive)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-10)
@@ -146,14 +151,14 @@ def test_one_latent_is_used_where_there_is_one_feature():
     module = SingleLayer().build(1, 3, n_heads=1, generator=make_generator()).double()
     torch.nn.init.ones_(module.decoder.weight)
     h, residual = code_of([1, 3, 2]), code_of([5])
-    loss = make_dead([0, 2], 3).auxiliary_loss(module, h, residual, True)
+    loss = make_dead([0, 2], 3).auxiliary_loss(module, h[:, [0, 2]], residual, True)
     assert float(loss.detach()) == pytest.approx((5 - 2) ** 2 / 5**2)
 
 
 def test_auxiliary_loss_without_a_residual_is_finite():
     module, h = make_module(), draw(N_SAMPLES, N_COMPONENTS)
     residual = torch.zeros(N_SAMPLES, N_FEATURES, dtype=torch.float64)
-    loss = make_dead().auxiliary_loss(module, -h.abs(), residual, True)
+    loss = make_dead().auxiliary_loss(module, -h[:, DEAD].abs(), residual, True)
     assert float(loss.detach()) == 0
 
 
@@ -165,7 +170,7 @@ def test_auxiliary_loss_trains_dead_latents_only(network, positive):
     torch.nn.init.ones_(module.heads[0].bias)
     (h,) = module.encode(x)
     residual = draw(N_SAMPLES, N_FEATURES, seed=2).requires_grad_()
-    make_dead().auxiliary_loss(module, h, residual, positive).backward()
+    make_dead().auxiliary_loss(module, h[:, DEAD], residual, positive).backward()
     head, decoder = module.heads[0], module.decoder
     for gradient in (head.weight.grad.T, head.bias.grad[None], decoder.weight.grad):
         assert (gradient[:, LIVING] == 0).all()
@@ -173,7 +178,19 @@ def test_auxiliary_loss_trains_dead_latents_only(network, positive):
     # What the others leave is a target, and the reconstruction of it has no offset.
     assert residual.grad is None
     if not module.subtract_bias:
-        torch.testing.assert_close(decoder.bias.grad, torch.zeros_like(decoder.bias))
+        assert decoder.bias.grad is None
+
+
+def test_auxiliary_loss_of_a_decoder_with_hidden_layers():
+    """What dead latents add is a difference from the reconstruction of no code at all."""
+    network = MLP((7,), encoder_layer_sizes=(7,))
+    module, residual = make_module(network), draw(N_SAMPLES, N_FEATURES, seed=1)
+    h = draw(N_SAMPLES, 2, seed=2)
+    loss = make_dead([3, 5]).auxiliary_loss(module, h, residual, positive=False)
+    code = torch.zeros(N_SAMPLES, N_COMPONENTS, dtype=torch.float64)
+    code[:, [3, 5]] = h
+    left = residual - module.decode(code) + module.decode(torch.zeros_like(code))
+    torch.testing.assert_close(loss, left.square().sum() / residual.square().sum())
 
 
 # --- resampling -----------------------------------------------------------------------------

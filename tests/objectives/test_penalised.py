@@ -6,7 +6,7 @@ import torch
 
 from skvaeense._training._loop import make_optimizer
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.objectives import BatchLoss, PenalisedReconstruction, Price
+from skvaeense.objectives import BatchLoss, PenalisedReconstruction, Price, _penalised
 from skvaeense.objectives._dead_latents import DeadLatents
 from skvaeense.objectives._penalised import AUXILIARY_WEIGHT, RESAMPLE_AT
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
@@ -124,7 +124,7 @@ def test_the_price_follows_the_active_latents_of_the_batch():
     module, (price, twin) = make_module(penalty), (Price(0.4, target_l0=1.0) for _ in range(2))
     objective = PenalisedReconstruction(penalty, price)
     code = objective.coding(module, x).code.detach()
-    twin.observe(code, 0.5)
+    twin.observe(torch.count_nonzero(code) / len(code), 0.5)
     compute_loss(objective, module, x)
     assert objective.trade_off == 0.4
     compute_loss(objective, module, x)
@@ -354,7 +354,7 @@ def losses_with_and_without_dead(penalty, positive=True):
     objective.dead.n_dead = 2
     (h,) = module.encode(x)
     residual = x - module.decode(module.activation(h))
-    part = objective.dead.auxiliary_loss(module, h, residual, positive)
+    part = objective.dead.auxiliary_loss(module, h[:, [2, 6]], residual, positive)
     return alive.total, compute_loss(objective, module, x).total, part
 
 
@@ -381,3 +381,47 @@ def test_dead_fraction():
     silent = (code == 0).all(dim=0).double().mean()
     assert 0 < silent < 1
     assert objective.dead_fraction == pytest.approx(float(silent))
+
+
+# --- few entries ----------------------------------------------------------------------------
+
+
+@SIGNS
+@pytest.mark.parametrize("n_dead", [0, 2], ids=["none dead", "some dead"])
+@pytest.mark.parametrize(
+    "network",
+    [SingleLayer(), SingleLayer(subtract_bias=False), Linear((6,), skip=False)],
+    ids=["single layer", "bias not subtracted", "hidden layers"],
+)
+def test_entries_by_themselves_are_the_whole_code(monkeypatch, network, n_dead, positive):
+    """Codes with few entries are decoded entry by entry, to the same loss and gradients."""
+    penalty, x, found = TopK(2), make_samples(), []
+    for few in (0.0, 1.0):
+        monkeypatch.setattr(_penalised, "FEW", few)
+        module = make_module(penalty, network, positive=positive)
+        objective = make_objective(penalty, positive=positive)
+        assert objective._keeps_few(module) == (few == 1)
+        compute_loss(objective, module, x)
+        objective.dead.mask[:n_dead] = True
+        objective.dead.n_dead = n_dead
+        objective.price = Price(0.1, target_l0=1.0)
+        loss = compute_loss(objective, module, x)
+        loss.total.backward()
+        gradients = {name: p.grad for name, p in module.named_parameters()}
+        found.append((loss, gradients, objective.dead.silent_for, objective.price.alpha))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("penalty", "network", "decay"),
+    [
+        (TopK(N_COMPONENTS), SingleLayer(), None),
+        (BatchTopK(1), SingleLayer(), None),
+        (TopK(1), Linear((6,)), None),
+        (TopK(1), MLP((6,)), 0.1),
+    ],
+    ids=["many entries", "another penalty", "skip", "decoder not linear"],
+)
+def test_where_whole_codes_are_decoded(penalty, network, decay):
+    module, objective = make_module(penalty, network), make_objective(penalty, decay=decay)
+    assert not objective._keeps_few(module)

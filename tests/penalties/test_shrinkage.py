@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skvaeense.penalties import L1, Coding, Log
-from skvaeense.penalties._l1 import START_THRESHOLD
+from skvaeense.penalties._shrinkage import START_THRESHOLD
 
 PENALTIES = pytest.mark.parametrize("penalty", [L1(0.3), Log(0.3, eps=0.2)], ids=str)
 # Step of the grids on which minima are searched by brute force.

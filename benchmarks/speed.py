@@ -1,0 +1,351 @@
+"""How long steps, fits and transforms take, as ratios to what they are measured against.
+
+    python benchmarks/speed.py WHAT [--threads 1] [--repeats 9]
+
+WHAT is one of:
+
+* `step`: a training step, over the time of its matrix products alone (the floor), beside loops
+  written by hand;
+* `entries`: a step of a top-k autoencoder that decodes whole codes, and one that decodes their
+  entries only, for several shares of active latents;
+* `transform`: the transform of samples, over that of PCA with as many components;
+* `growth`: fits with more samples and more latents: seconds, and peak memory above the samples;
+* `starts`: a fit with eight starts, over one with one start;
+* `paper`: until dimensions are right, over the recipe of the paper's code;
+* `counting`: Otsu's rule for a million samples of 300 latents;
+* `importing`: the time and the memory of the import, over those of torch and scikit-learn;
+* `draw`: the picture of `step`.
+
+What is compared is timed in turns in one process, in CPU seconds, and medians are kept.
+"""
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import speed_loops
+import torch
+from saving import save
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.metrics import dimension_error
+from skvaeense.networks import Linear, SingleLayer
+from skvaeense.objectives import ELBO, NoiseVariance, PenalisedReconstruction, Price, _penalised
+from skvaeense.penalties import L1, Log, TopK
+from skvaeense.thresholds import Latents, Otsu
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+# name: (features, latents, samples of a batch)
+SHAPES = {
+    "small": (40, 20, 4096),
+    "image": (784, 64, 4096),
+    "language model, narrow": (576, 300, 4096),
+    "language model, wide": (768, 4096, 4096),
+}
+SPARSE_SHAPES = {
+    "language model, narrow": (512, 300, 4096),
+    "language model, wide": (768, 4096, 4096),
+}
+# Steps of one timed pass.
+N_STEPS = 2
+N_TOP = 32
+GROWTH_SAMPLES = (1000, 10_000, 100_000, 1_000_000)
+GROWTH_LATENTS = (16, 64, 256, 1024, 4096)
+
+
+def medians(contenders, repeats):
+    """Return the median of the CPU seconds of each function, called in turns."""
+    times = {name: [] for name in contenders}
+    for function in contenders.values():
+        function()
+    for _ in range(repeats):
+        for name, function in contenders.items():
+            begin = time.process_time()
+            function()
+            times[name].append(time.process_time() - begin)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def one_pass(module, objective, X, batch_size, optimizer=None):
+    """Return one pass of the package's own training."""
+    epochs = iterate_epochs(
+        module,
+        objective,
+        X,
+        n_epochs=10**9,
+        batch_size=batch_size,
+        learning_rate=LearningRate(1e-3),
+        generator=torch.Generator().manual_seed(0),
+        optimizer=optimizer,
+    )
+    return lambda: next(epochs)
+
+
+def build(network, d, k, n_heads):
+    return network.build(d, k, n_heads=n_heads, generator=torch.Generator().manual_seed(0))
+
+
+def vae_contenders(network, d, k, n):
+    X = torch.randn(N_STEPS * n, d)
+    module = build(network, d, k, 2)
+    contenders = {"floor": speed_loops.floor(module, n)}
+    contenders["ours"] = one_pass(module, ELBO(NoiseVariance(0.1, floor=1e-3)), X, n)
+    for name in ("gathered", "collated"):
+        module = build(network, d, k, 2)
+        batches = getattr(speed_loops, name)(X, n)
+        contenders[name] = speed_loops.passes(speed_loops.vae_loss(module), module, batches)
+    return contenders
+
+
+def sae_module(penalty, d, k):
+    module = build(SingleLayer(), d, k, 1)
+    module.activation = penalty.build(k, unit=math.sqrt(d), positive=True)
+    return module
+
+
+def own_sae(penalty, X, k, n):
+    module = sae_module(penalty, X.shape[1], k)
+    objective = PenalisedReconstruction(penalty, Price(0.1))
+    return one_pass(module, objective, X, n, make_optimizer(module, full_rate=True))
+
+
+def sae_contenders(penalty, d, k, n):
+    X = torch.randn(N_STEPS * n, d)
+    contenders = {"floor": speed_loops.floor(build(SingleLayer(), d, k, 1), n)}
+    contenders["ours"] = own_sae(penalty, X, k, n)
+    for name in ("gathered", "collated"):
+        module = build(SingleLayer(), d, k, 1)
+        loss = speed_loops.sae_loss(module, getattr(penalty, "k", None))
+        batches = getattr(speed_loops, name)(X, n)
+        after = speed_loops.unit_norm(module)
+        contenders[name] = speed_loops.passes(loss, module, batches, after)
+    return contenders
+
+
+def run_step(arguments):
+    """Time steps of every kind and shape."""
+    jobs = [
+        (f"VAEense, {kind}", shape, lambda shape, network=network: vae_contenders(network, *shape))
+        for shape in SHAPES.items()
+        for kind, network in (("single layer", SingleLayer()), ("default network", Linear()))
+    ]
+    jobs += [
+        (name, shape, lambda shape, penalty=penalty: sae_contenders(penalty, *shape))
+        for shape in SPARSE_SHAPES.items()
+        for name, penalty in (("L1", L1()), ("Log", Log()), ("TopK", TopK(N_TOP)))
+    ]
+    rows = []
+    for name, (shape, sizes), contenders in jobs:
+        times = medians(contenders(sizes), arguments.repeats)
+        # The floor is one step, the others are passes.
+        steps = {k: t if k == "floor" else t / N_STEPS for k, t in times.items()}
+        ratios = {k: t / steps["floor"] for k, t in steps.items() if k != "floor"}
+        d, k, n = sizes
+        row = {"step": name, "shape": shape, "n_features": d, "n_components": k, "batch_size": n}
+        rows.append(row | {"floor_seconds": steps["floor"], "ratios": ratios})
+        print(name, sizes, {k: round(r, 2) for k, r in ratios.items()}, flush=True)
+        key = f"step, {arguments.threads} thread" + "s" * (arguments.threads > 1)
+        save(RESULTS, key, rows)
+
+
+def run_entries(arguments):
+    """Time steps that decode whole codes, and steps that decode entries."""
+    rows = []
+    for d, k, n in ((512, 300, 4096), (768, 4096, 4096)):
+        for share in (1 / 128, 1 / 32, 1 / 8, 1 / 4, 1 / 2):
+            penalty, X = TopK(max(1, round(share * k))), torch.randn(N_STEPS * n, d)
+
+            def forced(few, penalty=penalty, X=X, k=k, n=n):
+                step = own_sae(penalty, X, k, n)
+
+                def call():
+                    _penalised.FEW = few
+                    step()
+
+                return call
+
+            times = medians({"whole": forced(0.0), "entries": forced(1.0)}, arguments.repeats)
+            ratio = times["entries"] / times["whole"]
+            rows.append({"n_features": d, "n_components": k, "k": penalty.k, "ratio": ratio})
+            print(rows[-1], flush=True)
+            save(RESULTS, "entries", rows)
+
+
+def run_transform(arguments):
+    """Time the transform of samples beside PCA's."""
+    rows = []
+    for d, k in ((40, 20), (784, 64), (576, 300)):
+        X = np.random.default_rng(0).standard_normal((20_000, d)).astype(np.float32)
+        few = {"n_init": 1, "max_iter": 2, "random_state": 0}
+        models = {
+            "PCA": PCA(k),
+            "single layer": VAEenseTransformer(k, network="single_layer", **few),
+            "default network": VAEenseTransformer(k, **few),
+            "SparseAutoencoder": SparseAutoencoder(k, max_iter=2, random_state=0),
+        }
+        fitted = {name: model.fit(X[:2000]) for name, model in models.items()}
+        times = medians(
+            {name: lambda m=model, X=X: m.transform(X) for name, model in fitted.items()},
+            arguments.repeats,
+        )
+        ratios = {name: t / times["PCA"] for name, t in times.items() if name != "PCA"}
+        rows.append({"n_features": d, "n_components": k, "ratios": ratios})
+        print(rows[-1], flush=True)
+    save(RESULTS, "transform", rows)
+
+
+def run_growth(arguments):
+    """Measure fits of more and more samples, and latents, each in a process of its own."""
+    for key, name, values in (
+        ("growth in samples", "--samples", GROWTH_SAMPLES),
+        ("growth in latents", "--latents", GROWTH_LATENTS),
+    ):
+        rows = []
+        for value in values:
+            command = [sys.executable, __file__, "one", name, str(value)]
+            rows.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+            print(rows[-1], flush=True)
+        save(RESULTS, key, rows)
+
+
+def run_one(arguments):
+    """Write what one fit, of a given number of steps, takes."""
+    n, k = arguments.samples, arguments.latents
+    # Made in pieces, since the generator of data sets needs memory of its own.
+    X = np.empty((n, 40), np.float32)
+    rng = np.random.default_rng(0)
+    for start in range(0, n, 10_000):
+        X[start : start + 10_000] = rng.standard_normal(X[start : start + 10_000].shape)
+    fit(VAEenseTransformer(k, n_init=1, max_iter=2, random_state=0), X[:1000])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    begin = time.process_time()
+    model = fit(VAEenseTransformer(k, n_init=1, max_iter=arguments.epochs, random_state=0), X)
+    seconds = time.process_time() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    begin = time.process_time()
+    for _ in model.transform(X[:10_000]):
+        pass
+    row = {
+        "n_samples": n,
+        "n_components": k,
+        "n_epochs": model.n_iter_,
+        "seconds_per_epoch": seconds / model.n_iter_,
+        "copies_of_X": (peak - before) / X.nbytes,
+        "extra_megabytes": (peak - before) / 2**20,
+    }
+    sys.stdout.write(json.dumps(row))
+
+
+def fit(model, X):
+    """Return the model, fitted: how well does not matter here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(X)
+
+
+def run_starts(arguments):
+    """Time a fit with eight starts, over one with one, by the clock and all cores."""
+    X, *_ = make_linear_subspaces(5000, dims=(4, 4, 4), random_state=0)
+    seconds = {n: [] for n in (1, 8)}
+    for _ in range(max(3, arguments.repeats // 3)):
+        for n_init, taken in seconds.items():
+            begin = time.perf_counter()
+            fit(VAEenseTransformer(20, n_init=n_init, random_state=0), X)
+            taken.append(time.perf_counter() - begin)
+    ratio = statistics.median(seconds[8]) / statistics.median(seconds[1])
+    save(RESULTS, "starts", {"threads": arguments.threads, "ratio": ratio, "seconds": seconds})
+    print(ratio)
+
+
+def run_paper(arguments):
+    """Time until dimensions are right by the defaults, over the recipe of the paper's code.
+
+    The recipe: batches put together sample by sample, 150 passes over 50,000 samples, a linear
+    decoder and an encoder with hidden layers. A pass is timed, and counted 150 times.
+    """
+    X, _, dimension = make_linear_subspaces(52_500, dims=(4, 4, 4), random_state=0)
+    begin = time.process_time()
+    model = fit(VAEenseTransformer(20, random_state=0), X[2500:])
+    ours = time.process_time() - begin
+    error = dimension_error(model.active_dimensions(X[:2500]).sum(axis=1), dimension[:2500])
+    samples = torch.tensor(X[2500:], dtype=torch.float32)
+    module = build(Linear(), 40, 20, 2)
+    batches = speed_loops.collated(samples, 1024)
+    step = speed_loops.passes(speed_loops.vae_loss(module), module, batches)
+    pass_seconds = medians({"pass": step}, 3)["pass"]
+    row = {"ours": ours, "error": error, "recipe": 150 * pass_seconds}
+    save(RESULTS, "paper", row | {"ratio": row["recipe"] / ours})
+    print(row)
+
+
+def run_counting(arguments):
+    """Time Otsu's rule for a million samples."""
+    rng = np.random.default_rng(0)
+    log_variance = rng.standard_normal((1_000_000, 300), dtype=np.float32)
+    ones = np.ones(300)
+    latents = Latents(log_variance, log_variance, ones, 1.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.process_time()
+    count = Otsu().active(latents).sum(axis=1)
+    seconds = time.process_time() - begin
+    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    row = {"seconds": seconds, "copies": extra / log_variance.nbytes, "mean": float(count.mean())}
+    save(RESULTS, "counting", row)
+    print(row)
+
+
+def run_importing(arguments):
+    """Time imports, each in a process of its own."""
+    seconds = {"torch, sklearn": [], "skvaeense": []}
+    for _ in range(max(3, arguments.repeats // 2)):
+        for names, taken in seconds.items():
+            code = f"import time; b = time.process_time(); import {names}; "
+            code += "print(time.process_time() - b)"
+            command = [sys.executable, "-c", code]
+            taken.append(float(subprocess.run(command, capture_output=True, check=True).stdout))
+    row = {name: statistics.median(taken) for name, taken in seconds.items()}
+    save(RESULTS, "importing", row)
+    print(row)
+
+
+def main():
+    """Run what the command line asks for."""
+    tasks = {
+        "step": run_step,
+        "entries": run_entries,
+        "transform": run_transform,
+        "growth": run_growth,
+        "starts": run_starts,
+        "paper": run_paper,
+        "counting": run_counting,
+        "importing": run_importing,
+        "one": run_one,
+    }
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=list(tasks))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--latents", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with threadpool_limits(arguments.threads):
+        tasks[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Codes of which few entries are kept: only these are decoded, and have gradients."""
+
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense._kernels._workspace import Workspace
+
+
+class TopEntries:
+    """Hold which entries of a matrix were kept, the same number in each row.
+
+    Parameters
+    ----------
+    columns : torch.Tensor of int64, shape (n_samples, n_kept)
+        Where they are.
+
+    n_components : int
+        Number of columns of the matrix.
+    """
+
+    def __init__(self, columns: torch.Tensor, n_components: int) -> None:
+        self.columns = columns
+        self.n_components = n_components
+
+    def dense(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the matrix with these values, shape (n_samples, n_components), and 0 elsewhere."""
+        shape = len(values), self.n_components
+        return values.new_zeros(shape).scatter(1, self.columns, values)
+
+    def times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """Return ``dense(values) @ matrix``; it has a gradient for the values."""
+        return F.embedding_bag(self.columns, matrix, mode="sum", per_sample_weights=values)
+
+    def transposed_times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """Return ``dense(values).T @ matrix``."""
+        order, rows, offsets = self._by_column
+        weights = values.flatten()[order]
+        return F.embedding_bag(rows, matrix, offsets, mode="sum", per_sample_weights=weights)
+
+    def column_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return ``dense(values).sum(dim=0)``."""
+        sums = values.new_zeros(self.n_components)
+        return sums.index_add_(0, self.columns.flatten(), values.flatten())
+
+    @cached_property
+    def _by_column(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The order by columns, the rows in that order, and where each column begins."""
+        columns = self.columns.flatten()
+        order = columns.argsort(stable=True)
+        counts = torch.bincount(columns, minlength=self.n_components)
+        return order, order // self.columns.shape[1], counts.cumsum(0) - counts
+
+
+def encode_top(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    n_kept: int,
+    positive: bool,
+    workspace: Workspace,
+) -> tuple[torch.Tensor, TopEntries]:
+    """Return the largest of a layer's outputs ``hidden @ weight.T + bias`` for each sample.
+
+    Parameters
+    ----------
+    hidden : torch.Tensor of shape (n_samples, n_features)
+        Inputs.
+
+    weight : torch.Tensor of shape (n_components, n_features)
+        The weights.
+
+    bias : torch.Tensor of shape (n_components,)
+        The bias.
+
+    n_kept : int
+        How many of each sample's are kept.
+
+    positive : bool
+        Whether the largest are meant, or the largest in magnitude.
+
+    workspace : Workspace
+        Memory for the outputs.
+
+    Returns
+    -------
+    values : torch.Tensor of shape (n_samples, n_kept)
+        What was kept.
+
+    entries : TopEntries
+        Where it is.
+    """
+    with torch.no_grad():
+        shape = len(hidden), len(weight)
+        outputs = workspace.empty(shape, hidden, "preactivation")
+        torch.addmm(bias, hidden, weight.T, out=outputs)
+        sizes = outputs if positive else outputs.abs()
+        columns = sizes.topk(n_kept, dim=1, sorted=False).indices
+        entries, kept = TopEntries(columns, len(weight)), outputs.gather(1, columns)
+    values: torch.Tensor = _Kept.apply(hidden, weight, bias, kept, entries)
+    return values, entries
+
+
+def decode_entries(
+    values: torch.Tensor, entries: TopEntries, weight: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Return ``entries.dense(values) @ weight.T + bias``.
+
+    Parameters
+    ----------
+    values : torch.Tensor of shape (n_samples, n_kept)
+        Entries of the codes.
+
+    entries : TopEntries
+        Where they are.
+
+    weight : torch.Tensor of shape (n_features, n_components)
+        The decoder's weights.
+
+    bias : torch.Tensor of shape (n_features,)
+        Its bias.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_samples, n_features)
+        Reconstructions.
+    """
+    # This product has a gradient for the values. That of the weights is dense, and added by hand.
+    product = entries.times(values, weight.detach().T.contiguous())
+    reconstruction: torch.Tensor = _Decoded.apply(product, weight, bias, values.detach(), entries)
+    return reconstruction
+
+
+class _Kept(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, kept, entries):
+        ctx.save_for_backward(hidden, weight)
+        ctx.entries = entries
+        return kept
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        hidden, weight = ctx.saved_tensors
+        by_hidden = ctx.entries.times(grad, weight) if ctx.needs_input_grad[0] else None
+        by_weight = ctx.entries.transposed_times(grad, hidden)
+        return by_hidden, by_weight, ctx.entries.column_sums(grad), None, None
+
+
+class _Decoded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, product, weight, bias, values, entries):
+        ctx.values, ctx.entries = values, entries
+        return product + bias
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        by_weight = ctx.entries.transposed_times(ctx.values, grad).T
+        return grad, by_weight, grad.sum(dim=0), None, None
