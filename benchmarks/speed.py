@@ -321,6 +321,36 @@ def run_importing(arguments):
     print(row)
 
 
+def run_draw(arguments):
+    """Draw the steps: a row for each, with the floor at 1."""
+    from matplotlib import pyplot as plt
+
+    rows = json.loads(RESULTS.read_text())["step, 1 thread"]
+    labels = [f"{r['step']}: {r['n_features']} to {r['n_components']}" for r in rows]
+    figure, ax = plt.subplots(figsize=(7.5, 0.6 + 0.42 * len(rows)))
+    places = np.arange(len(rows))[::-1]
+    ax.axvline(1, color="0.5", lw=1)
+    styles = {
+        "ours": ("this library", "#0072B2", "o"),
+        "gathered": ("by hand, gathered batches", "#D55E00", "s"),
+        "collated": ("by hand, collated batches", "#E69F00", "^"),
+    }
+    for name, (label, colour, marker) in styles.items():
+        ratios = [row["ratios"][name] for row in rows]
+        ax.plot(ratios, places, marker, color=colour, label=label, ms=7)
+    ax.set_yticks(places, labels)
+    ax.set_xscale("log")
+    ticks = [0.25, 0.5, 1, 2, 4, 8, 16]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.grid(axis="y", color="0.9")
+    ax.set_axisbelow(True)
+    ax.set_xlabel("time of a step / time of its matrix products")
+    ax.legend(frameon=False, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(RESULTS.with_suffix(".png"), dpi=110)
+
+
 def main():
     """Run what the command line asks for."""
     tasks = {
@@ -332,6 +362,7 @@ def main():
         "paper": run_paper,
         "counting": run_counting,
         "importing": run_importing,
+        "draw": run_draw,
         "one": run_one,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
