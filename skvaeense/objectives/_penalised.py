@@ -16,7 +16,8 @@ from skvaeense.utils._typing import DoubleArray
 
 # Weight of the auxiliary loss, which trains dead latents on what the others leave.
 AUXILIARY_WEIGHT = 1 / 32
-# Share of the latents up to which kept entries are decoded by themselves: benchmarks/speed.py entries.
+# Share of the latents up to which kept entries are decoded by themselves, as benchmarks/speed.py
+# measured.
 FEW = 0.125
 # When dead latents are drawn anew, as shares of the training.
 RESAMPLE_AT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
