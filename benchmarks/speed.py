@@ -346,7 +346,7 @@ def run_draw(arguments):
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)
     ax.set_xlabel("time of a step / time of its matrix products")
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="center right")
     figure.tight_layout()
     figure.savefig(RESULTS.with_suffix(".png"), dpi=110)
 
