@@ -13,7 +13,7 @@ WHAT is one of:
 * `starts`: a fit with eight starts, over one with one start;
 * `paper`: until dimensions are right, over the recipe of the paper's code;
 * `counting`: Otsu's rule for a million samples of 300 latents;
-* `importing`: the time and the memory of the import, over those of torch and scikit-learn;
+* `importing`: the time of the import, beside that of torch and scikit-learn;
 * `draw`: the picture of `step`.
 
 What is compared is timed in turns in one process, in CPU seconds, and medians are kept.
@@ -235,9 +235,6 @@ def run_one(arguments):
     model = fit(VAEenseTransformer(k, n_init=1, max_iter=arguments.epochs, random_state=0), X)
     seconds = time.process_time() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    begin = time.process_time()
-    for _ in model.transform(X[:10_000]):
-        pass
     row = {
         "n_samples": n,
         "n_components": k,

@@ -24,9 +24,21 @@ class TopEntries:
         self.columns = columns
         self.n_components = n_components
 
+    @classmethod
+    def largest(cls, outputs: torch.Tensor, n_kept: int, *, positive: bool) -> "TopEntries":
+        """Return where the largest entries of each row are, or the largest in magnitude."""
+        sizes = outputs if positive else outputs.abs()
+        columns = sizes.topk(n_kept, dim=1, sorted=False).indices
+        return cls(columns, outputs.shape[1])
+
+    def of(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Return the entries of a matrix, shape (n_samples, n_kept)."""
+        return matrix.gather(1, self.columns)
+
     def dense(self, values: torch.Tensor) -> torch.Tensor:
         """Return the matrix with these values, shape (n_samples, n_components), and 0 elsewhere."""
-        shape = len(values), self.n_components
+        # Not len: it would make the number of samples a constant of an exported model.
+        shape = values.shape[0], self.n_components
         return values.new_zeros(shape).scatter(1, self.columns, values)
 
     def times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -96,10 +108,8 @@ def encode_top(
         shape = len(hidden), len(weight)
         outputs = workspace.empty(shape, hidden, "preactivation")
         torch.addmm(bias, hidden, weight.T, out=outputs)
-        sizes = outputs if positive else outputs.abs()
-        columns = sizes.topk(n_kept, dim=1, sorted=False).indices
-        entries, kept = TopEntries(columns, len(weight)), outputs.gather(1, columns)
-    values: torch.Tensor = _Kept.apply(hidden, weight, bias, kept, entries)
+        entries = TopEntries.largest(outputs, n_kept, positive=positive)
+    values: torch.Tensor = _Kept.apply(hidden, weight, bias, entries.of(outputs), entries)
     return values, entries
 
 

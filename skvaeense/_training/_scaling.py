@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 
 # Entries converted at a time: few enough to stay in the cache of a core from one operation to the
 # next, and the extra memory is bounded.
@@ -32,10 +33,10 @@ class Scaling:
         if largest == 0:
             return cls(np.zeros(X.shape[1]), 1.0)
         mean = np.zeros(X.shape[1])
-        for rows in _chunks(X):
-            mean += (rows / largest).sum(axis=0)
+        for _, values in _chunks(X):
+            mean += (values / largest).sum(axis=0)
         mean /= len(X)
-        total = sum(float(np.square(rows / largest - mean).sum()) for rows in _chunks(X))
+        total = sum(float(np.square(values / largest - mean).sum()) for _, values in _chunks(X))
         rms = np.sqrt(total / X.size)
         # What is left of constant features after rounding is no variance.
         if rms <= 16 * np.finfo(np.float64).eps * np.abs(mean).max():
@@ -54,14 +55,11 @@ class Scaling:
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         """
         scaled = torch.empty(X.shape, dtype=dtype)
-        values, start = scaled.numpy(), 0
-        for rows in _chunks(X):
-            rows -= self.mean
-            rows /= self.scale
+        for rows, values in _chunks(X):
+            values -= self.mean
+            values /= self.scale
             # Beyond single precision is infinite, and found out by the loss.
-            with np.errstate(over="ignore"):
-                values[start : start + len(rows)] = rows
-            start += len(rows)
+            scaled[rows] = torch.from_numpy(values)
         return scaled.to(device)
 
     def undo(self, scaled):
@@ -70,6 +68,6 @@ class Scaling:
 
 
 def _chunks(X):
-    n_rows = max(1, CHUNK // X.shape[1])
-    for start in range(0, len(X), n_rows):
-        yield X[start : start + n_rows].astype(np.float64)
+    """Yield slices of rows, and what they hold in double precision."""
+    for rows in gen_batches(len(X), max(1, CHUNK // X.shape[1])):
+        yield rows, X[rows].astype(np.float64)

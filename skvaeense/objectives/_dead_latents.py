@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from skvaeense._kernels import TopEntries
+
 # A latent is dead once it was active for none of this many samples of the training.
 DEAD_AFTER = 10_000
 # Steps between two looks at which latents are dead: a look waits for the device.
@@ -79,8 +81,8 @@ class DeadLatents:
         code = preactivation.relu() if positive else preactivation
         n_used = max(1, residual.shape[1] // 2)
         if n_used < self.n_dead:
-            kept = code.abs().topk(n_used, dim=1, sorted=False).indices
-            code = torch.zeros_like(code).scatter(1, kept, code.gather(1, kept))
+            entries = TopEntries.largest(code, n_used, positive=positive)
+            code = entries.dense(entries.of(code))
         left = residual - self._decode(module, code)
         return left.square().sum() / residual.square().sum().clamp_min(1e-30)
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from skvaeense._kernels import TopEntries
 from skvaeense.penalties._base import Penalty
 from skvaeense.utils._validation import AT_LEAST_ONE
 
@@ -19,13 +20,9 @@ class KeepTop(nn.Module):
 
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
-        if self.positive:
-            values, kept = preactivation.topk(self.k, dim=1, sorted=False)
-            values = values.relu()
-        else:
-            _, kept = preactivation.abs().topk(self.k, dim=1, sorted=False)
-            values = preactivation.gather(1, kept)
-        return torch.zeros_like(preactivation).scatter(1, kept, values)
+        entries = TopEntries.largest(preactivation, self.k, positive=self.positive)
+        values = entries.of(preactivation)
+        return entries.dense(values.relu() if self.positive else values)
 
 
 class TopK(Penalty):

@@ -1,6 +1,7 @@
 """The cut of least within-group variance, per sample."""
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.utils._typing import BoolArray, FloatArray
@@ -15,9 +16,10 @@ def otsu_cut(values: FloatArray) -> FloatArray:
     The cut is halfway between the groups, so ``values < cut`` is the lower one. A row whose
     values are all equal has no second group: its cut is that value.
     """
-    n_rows = max(1, CHUNK // values.shape[1])
-    parts = [_cut(values[start : start + n_rows]) for start in range(0, len(values), n_rows)]
-    return np.concatenate(parts) if parts else values[:, 0]
+    if len(values) == 0:
+        return values[:, 0]
+    chunks = gen_batches(len(values), max(1, CHUNK // values.shape[1]))
+    return np.concatenate([_cut(values[rows]) for rows in chunks])
 
 
 def _cut(values: FloatArray) -> FloatArray:

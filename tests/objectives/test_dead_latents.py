@@ -85,9 +85,11 @@ def test_a_latent_is_dead_after_so_many_samples(monkeypatch):
         observe(dead, code_of([1, 0], [1, 0]))
         numbers.append(dead.n_dead)
     assert numbers == [0, 0, 1, 1]
+    assert dead.mask.tolist() == [False, True]
     assert dead.latents.tolist() == [1]
     observe(dead, code_of([0, 1]))
     assert dead.n_dead == 0
+    assert dead.mask.tolist() == [False, False]
 
 
 def test_looks_are_rare(monkeypatch):
