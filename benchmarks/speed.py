@@ -343,8 +343,8 @@ def run_draw(arguments):
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)
     ax.set_xlabel("time of a step / time of its matrix products")
-    ax.legend(frameon=False, loc="center right")
-    figure.tight_layout()
+    figure.legend(*ax.get_legend_handles_labels(), frameon=False, loc="upper center", ncols=3)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(RESULTS.with_suffix(".png"), dpi=110)
 
 
