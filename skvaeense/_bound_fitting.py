@@ -53,6 +53,7 @@ class BoundFit(AutoencoderFit):
                 ELBO(self._first_noise(spectrum, scaling, start), gated=self.gated),
                 LearningRate(self.learning_rate_init * start.learning_rate),
                 generator,
+                start=i,
             )
 
     def _first_noise(self, spectrum, scaling, start):

@@ -250,7 +250,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         reports = EpochReports(self, n)
         best, draws = Plateau(0.0, math.inf), _fixed_noise(train.shape[1], STATE_DRAWS).to(train)
         held_out = held_out[:STATE_ROWS]
-        for _ in reports.walk(run.epochs(train, n_epochs=n, batch_size=batch_size), attributes):
+        epochs = run.epochs(train, n_epochs=n, batch_size=batch_size)
+        for _ in reports.walk(epochs, lambda _: attributes()):
             losses = run.objective.sample_losses(run.module, held_out, draws)
             best.is_reached(float(losses.mean()), run.module)
         if not (run.is_finite and math.isfinite(best.best_loss)):

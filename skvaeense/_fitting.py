@@ -28,6 +28,7 @@ from skvaeense._training._history import History
 from skvaeense._training._loop import make_optimizer
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._stopping import Plateau
+from skvaeense._training._threads import advance_together, groups_of, n_at_once
 from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports, with_callbacks
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import (
@@ -237,11 +238,15 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         n_epochs = final_epochs if continues else self._n_starts() * start_epochs + final_epochs
         reports = EpochReports(self, n_epochs)
 
-        def epochs(run, n_epochs, span=(0.0, 1.0)):
-            """Yield after each epoch of a run, unless a callback has asked to stop."""
+        def walk(runs, n_epochs, span=(0.0, 1.0)):
+            """Yield after each epoch of some runs at once, unless a callback has asked to stop."""
+            walks = [
+                run.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span)
+                for run in runs
+            ]
             return reports.walk(
-                run.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span),
-                lambda: self._attributes(run, held_out, scaling),
+                (runs[i] for moved in advance_together(walks) for i in moved),
+                lambda run: self._attributes(run, held_out, scaling),
             )
 
         if continues:
@@ -249,24 +254,24 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         else:
             runs = self._new_runs(train, scaling, random_state)
             if start_epochs:
-                run = self._best_start(runs, held_out, lambda run: epochs(run, start_epochs))
+                run = self._best_start(runs, held_out, lambda runs: walk(runs, start_epochs))
             else:
                 run = next(iter(runs))
         if final_epochs and not reports.stopped:
-            self._finish(run, held_out, final_epochs, epochs)
+            self._finish(run, held_out, final_epochs, walk)
         reports.end()
         return run
 
-    def _finish(self, run, held_out, n_epochs, epochs):
+    def _finish(self, run, held_out, n_epochs, walk):
         """Train a run to its end: until a plateau, then with a falling learning rate."""
         self._set_final_phase(run)
         run.n_first = len(run.losses)
         plateau = Plateau(self.tol, self.n_iter_no_change)
         n_last = math.ceil((1 - SETTLING) * n_epochs)
-        for _ in epochs(run, n_epochs - n_last, span=(0.0, SETTLING)):
+        for _ in walk([run], n_epochs - n_last, span=(0.0, SETTLING)):
             if plateau.is_reached(self._held_out_loss(run, held_out), run.module):
                 break
-        for _ in epochs(run, n_last, span=(SETTLING, 1.0)):
+        for _ in walk([run], n_last, span=(SETTLING, 1.0)):
             plateau.is_reached(self._held_out_loss(run, held_out), run.module)
         if not math.isfinite(plateau.best_loss):
             raise FloatingPointError(diverged("The loss"))
@@ -275,17 +280,20 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     def _n_starts(self):
         return 1
 
-    def _best_start(self, runs, held_out, epochs):
+    def _best_start(self, runs, held_out, walk):
+        """Train the starts, some at once, and return the one that is best on held-out rows."""
         best, best_loss, tried = None, np.inf, []
-        for start, run in enumerate(runs):
-            run.start = start
-            if sum(1 for _ in epochs(run)) == 0:
+        for group in groups_of(runs, n_at_once(held_out.device)):
+            for _ in walk(group):
+                pass
+            if not group[0].losses:
                 break  # A callback has stopped the training.
-            # Only its epochs are kept of a start, not its module.
-            tried.append(run.trail)
-            loss = self._judge(run, held_out) if run.is_finite else np.inf
-            if loss < best_loss:
-                best, best_loss = run, loss
+            for run in group:
+                # Only its epochs are kept of a start, not its module.
+                tried.append(run.trail)
+                loss = self._judge(run, held_out) if run.is_finite else np.inf
+                if loss < best_loss:
+                    best, best_loss = run, loss
         if best is None:
             raise FloatingPointError(diverged("The loss of every start"))
         others = [trail for start, trail in enumerate(tried) if start != best.start]

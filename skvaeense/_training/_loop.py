@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from skvaeense._kernels import Workspace
+from skvaeense._training._threads import suited_threads
 
 
 class EpochLoss(NamedTuple):
@@ -112,25 +113,34 @@ def iterate_epochs(
     batch_size = min(batch_size, len(X))
     batch = X.new_empty((batch_size, X.shape[1]))
     n_steps = len(X) // batch_size
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     first, last = span
+
+    def take_step(rows, progress):
+        torch.index_select(X, 0, rows, out=batch)
+        loss = objective.loss(
+            module, batch, progress=progress, generator=generator, workspace=workspace
+        )
+        # By hand: where steps are small, what zero_grad does besides is felt.
+        for parameter in parameters:
+            parameter.grad = None
+        loss.total.backward()
+        objective.before_step(module)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate.at(progress) * group["factor"]
+        optimizer.step()
+        objective.after_step(module, optimizer, progress=progress, generator=generator)
+        return loss
+
     for epoch in range(n_epochs):
-        order = torch.randperm(len(X), generator=generator, device=X.device)
-        # Sums stay on the device: reading them would wait for it at every step.
-        error, cost = X.new_zeros(()), X.new_zeros(())
-        for step in range(n_steps):
-            progress = first + (last - first) * (epoch + step / n_steps) / n_epochs
-            rows = order[step * batch_size : (step + 1) * batch_size]
-            torch.index_select(X, 0, rows, out=batch)
-            loss = objective.loss(
-                module, batch, progress=progress, generator=generator, workspace=workspace
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.total.backward()
-            objective.before_step(module)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate.at(progress) * group["factor"]
-            optimizer.step()
-            objective.after_step(module, optimizer, progress=progress, generator=generator)
-            error += loss.error
-            cost += loss.cost
+        with suited_threads(module, batch_size):
+            order = torch.randperm(len(X), generator=generator, device=X.device)
+            # Sums stay on the device: reading them would wait for it at every step.
+            error, cost = X.new_zeros(()), X.new_zeros(())
+            for step in range(n_steps):
+                rows = order[step * batch_size : (step + 1) * batch_size]
+                done = (epoch + step / n_steps) / n_epochs
+                loss = take_step(rows, first + (last - first) * done)
+                error += loss.error
+                cost += loss.cost
         yield EpochLoss(float(error) / n_steps, float(cost) / n_steps, objective.trade_off)

@@ -1,9 +1,10 @@
 """The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from sklearn import callback
@@ -54,23 +55,26 @@ class EpochReports:
         self._context = estimator._init_callback_context(max_subtasks=n_epochs)
         self._context.call_on_fit_task_begin(estimator=estimator)
 
-    def walk(self, epochs: Iterable[T], attributes: Callable[[], dict[str, Any]]) -> Iterator[T]:
+    def walk(
+        self, epochs: Generator[T, None, None], attributes: Callable[[T], dict[str, Any]]
+    ) -> Iterator[T]:
         """Yield what `epochs` yields, and report each.
 
         `attributes` is called for a callback that wants the estimator as it would be if training
-        ended here; it returns the fitted attributes as a dict.
+        ended here; it takes what was yielded, and returns the fitted attributes as a dict.
         """
         if self.stopped:
             return
-        for loss in epochs:
-            step = self._context.subcontext(task_name="epoch")
-            step.call_on_fit_task_begin(estimator=self._estimator)
-            self.stopped = step.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=attributes
-            )
-            yield loss
-            if self.stopped:
-                return
+        with closing(epochs):
+            for epoch in epochs:
+                step = self._context.subcontext(task_name="epoch")
+                step.call_on_fit_task_begin(estimator=self._estimator)
+                self.stopped = step.call_on_fit_task_end(
+                    estimator=self._estimator, reconstruction_attributes=partial(attributes, epoch)
+                )
+                yield epoch
+                if self.stopped:
+                    return
 
     def end(self) -> None:
         """Report the end of the fit."""
