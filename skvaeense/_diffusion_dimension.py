@@ -203,8 +203,10 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     def _learn(self, X):
         random_state = check_random_state(self.random_state)
         scaling = Scaling.from_data(X)
-        Z = scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
-        train, held_out = split_rows(Z, random_state)
+        split = split_rows(len(X), random_state)
+        dtype, device = DTYPES[self.dtype], resolve_device(self.device)
+        Z = scaling.apply(X, dtype=dtype, device=device, order=split.order)
+        train, held_out = Z[split.train], Z[split.held_out]
         level = self.noise_level * math.sqrt(Spectrum.of(train).mean_eigenvalue)
         run = self._new_run(Z.shape[1], level, random_state)
         # Of what is drawn when the estimator is asked: the same in every call.

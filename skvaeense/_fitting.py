@@ -172,7 +172,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2, reset=not continues)
             random_state = check_random_state(self.random_state)
             scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(X)
-            train, held_out = split_rows(self._to_tensor(X, scaling), random_state)
+            split = split_rows(len(X), random_state)
+            Z = self._to_tensor(X, scaling, split.order)
+            train, held_out = Z[split.train], Z[split.held_out]
             run = self._train(train, held_out, scaling, random_state, continues)
             self.__dict__.pop("_partial_run_", None)
             self._keep(run, held_out, scaling)
@@ -226,8 +228,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             self._partial_run_ = run
         return self
 
-    def _to_tensor(self, X, scaling):
-        return scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
+    def _to_tensor(self, X, scaling, order=None):
+        device = resolve_device(self.device)
+        return scaling.apply(X, dtype=DTYPES[self.dtype], device=device, order=order)
 
     def _train(self, train, held_out, scaling, random_state, continues):
         """Train the starts, choose the best on held-out rows, and train it to the end."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 # The spectrum is taken of this many rows.
@@ -143,10 +144,20 @@ def n_held_out(n_samples):
     return min(max(1, int(HELD_OUT_SHARE * n_samples)), MAX_HELD_OUT)
 
 
-def split_rows(Z, random_state):
-    """Return training rows and held-out rows; very few rows are both."""
-    n_out = n_held_out(len(Z))
+class Split(NamedTuple):
+    """An order of the rows, and which of them, in that order, train and which judge."""
+
+    order: np.ndarray | None
+    train: slice
+    held_out: slice
+
+
+def split_rows(n_samples, random_state):
+    """Return which rows train and which are held out; very few rows are both, in their own order.
+
+    What the order says is done while samples are scaled, since it would take a copy of its own.
+    """
+    n_out = n_held_out(n_samples)
     if n_out == 0:
-        return Z, Z
-    order = torch.as_tensor(random_state.permutation(len(Z)), device=Z.device)
-    return Z[order[n_out:]], Z[order[:n_out]]
+        return Split(None, slice(None), slice(None))
+    return Split(random_state.permutation(n_samples), slice(n_out, None), slice(n_out))

@@ -49,13 +49,13 @@ class Scaling:
             )
         return cls(mean * largest, scale)
 
-    def apply(self, X, *, dtype, device):
-        """Return X as a centred and scaled tensor.
+    def apply(self, X, *, dtype, device, order=None):
+        """Return X, or its rows in another order, as a centred and scaled tensor.
 
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         """
         scaled = torch.empty(X.shape, dtype=dtype)
-        for rows, values in _chunks(X):
+        for rows, values in _chunks(X, order):
             values -= self.mean
             values /= self.scale
             # Beyond single precision is infinite, and found out by the loss.
@@ -67,7 +67,7 @@ class Scaling:
         return scaled.cpu().numpy().astype(np.float64) * self.scale + self.mean
 
 
-def _chunks(X):
-    """Yield slices of rows, and what they hold in double precision."""
+def _chunks(X, order=None):
+    """Yield slices of rows, and what is to be there in double precision."""
     for rows in gen_batches(len(X), max(1, CHUNK // X.shape[1])):
-        yield rows, X[rows].astype(np.float64)
+        yield rows, X[rows if order is None else order[rows]].astype(np.float64)

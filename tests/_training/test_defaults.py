@@ -111,17 +111,18 @@ def test_linear_residual_is_what_principal_components_leave():
 
 @pytest.mark.parametrize("n_samples", [1, 19])
 def test_very_few_rows_train_and_judge(n_samples):
-    Z = draw(n_samples, (1.0, 1.0))
-    for rows in split_rows(Z, np.random.RandomState(0)):
-        assert torch.equal(rows, Z)
+    order, train, held_out = split_rows(n_samples, np.random.RandomState(0))
+    assert order is None
+    assert list(range(n_samples))[train] == list(range(n_samples))[held_out]
+    assert len(range(n_samples)[train]) == n_samples
 
 
 def test_rows_are_split_at_random():
-    Z = torch.arange(200.0)[:, None]
-    train, held_out = split_rows(Z, np.random.RandomState(0))
-    assert len(held_out) == n_held_out(200)
-    assert sorted(torch.cat([train, held_out]).flatten().tolist()) == list(range(200))
-    assert not torch.equal(held_out, split_rows(Z, np.random.RandomState(1))[1])
+    order, train, held_out = split_rows(200, np.random.RandomState(0))
+    assert len(order[held_out]) == n_held_out(200)
+    assert sorted([*order[train], *order[held_out]]) == list(range(200))
+    again = split_rows(200, np.random.RandomState(1))
+    assert sorted(order[held_out]) != sorted(again.order[held_out])
 
 
 def test_batch_size_that_samples_can_fill():

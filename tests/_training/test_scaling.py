@@ -100,3 +100,11 @@ def test_read_only_samples():
     scaled = Scaling.from_data(X).apply(X, **DOUBLE)
     scaled += 1
     assert_array_equal(X, draw())
+
+
+def test_rows_in_another_order():
+    X = np.random.default_rng(0).standard_normal((5000, 30))
+    order = np.random.default_rng(1).permutation(5000)
+    scaling = Scaling.from_data(X)
+    expected = scaling.apply(X, **SINGLE)[order]
+    assert torch.equal(scaling.apply(X, **SINGLE, order=order), expected)
