@@ -1,4 +1,4 @@
-"""How long steps, fits and transforms take, as ratios to what they are measured against.
+"""How long steps and transforms take, as ratios to what they are measured against.
 
     python benchmarks/speed.py WHAT [--threads 1] [--repeats 9]
 
@@ -9,14 +9,12 @@ WHAT is one of:
 * `entries`: a step of a top-k autoencoder that decodes whole codes, and one that decodes their
   entries only, for several shares of active latents;
 * `transform`: the transform of samples, over that of PCA with as many components;
-* `growth`: fits with more samples and more latents: seconds, and peak memory above the samples;
-* `starts`: a fit with eight starts, over one with one start;
-* `paper`: until dimensions are right, over the recipe of the paper's code;
 * `counting`: Otsu's rule for a million samples of 300 latents;
 * `importing`: the time of the import, beside that of torch and scikit-learn;
 * `draw`: the picture of `step`.
 
-What is compared is timed in turns in one process, in CPU seconds, and medians are kept.
+What is compared is timed in turns in one process, in CPU seconds, or by the clock with more than
+one thread, and medians are kept. Whole fits are in speed_fits.py.
 """
 
 import argparse
@@ -27,7 +25,6 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +32,10 @@ import speed_loops
 import torch
 from saving import save
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
-from skvaeense.datasets import make_linear_subspaces
-from skvaeense.metrics import dimension_error
 from skvaeense.networks import Linear, SingleLayer
 from skvaeense.objectives import ELBO, NoiseVariance, PenalisedReconstruction, Price, _penalised
 from skvaeense.penalties import L1, Log, TopK
@@ -62,20 +56,19 @@ SPARSE_SHAPES = {
 # Steps of one timed pass.
 N_STEPS = 2
 N_TOP = 32
-GROWTH_SAMPLES = (1000, 10_000, 100_000, 1_000_000)
-GROWTH_LATENTS = (16, 64, 256, 1024, 4096)
 
 
 def medians(contenders, repeats):
-    """Return the median of the CPU seconds of each function, called in turns."""
+    """Return the median of the seconds of each function, called in turns."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times = {name: [] for name in contenders}
     for function in contenders.values():
         function()
     for _ in range(repeats):
         for name, function in contenders.items():
-            begin = time.process_time()
+            begin = clock()
             function()
-            times[name].append(time.process_time() - begin)
+            times[name].append(clock() - begin)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -207,87 +200,6 @@ def run_transform(arguments):
     save(RESULTS, "transform", rows)
 
 
-def run_growth(arguments):
-    """Measure fits of more and more samples, and latents, each in a process of its own."""
-    for key, name, values in (
-        ("growth in samples", "--samples", GROWTH_SAMPLES),
-        ("growth in latents", "--latents", GROWTH_LATENTS),
-    ):
-        rows = []
-        for value in values:
-            command = [sys.executable, __file__, "one", name, str(value)]
-            rows.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
-            print(rows[-1], flush=True)
-        save(RESULTS, key, rows)
-
-
-def run_one(arguments):
-    """Write what one fit, of a given number of steps, takes."""
-    n, k = arguments.samples, arguments.latents
-    # Made in pieces, since the generator of data sets needs memory of its own.
-    X = np.empty((n, 40), np.float32)
-    rng = np.random.default_rng(0)
-    for start in range(0, n, 10_000):
-        X[start : start + 10_000] = rng.standard_normal(X[start : start + 10_000].shape)
-    fit(VAEenseTransformer(k, n_init=1, max_iter=2, random_state=0), X[:1000])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    begin = time.process_time()
-    model = fit(VAEenseTransformer(k, n_init=1, max_iter=arguments.epochs, random_state=0), X)
-    seconds = time.process_time() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    row = {
-        "n_samples": n,
-        "n_components": k,
-        "n_epochs": model.n_iter_,
-        "seconds_per_epoch": seconds / model.n_iter_,
-        "copies_of_X": (peak - before) / X.nbytes,
-        "extra_megabytes": (peak - before) / 2**20,
-    }
-    sys.stdout.write(json.dumps(row))
-
-
-def fit(model, X):
-    """Return the model, fitted: how well does not matter here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(X)
-
-
-def run_starts(arguments):
-    """Time a fit with eight starts, over one with one, by the clock and all cores."""
-    X, *_ = make_linear_subspaces(5000, dims=(4, 4, 4), random_state=0)
-    seconds = {n: [] for n in (1, 8)}
-    for _ in range(max(3, arguments.repeats // 3)):
-        for n_init, taken in seconds.items():
-            begin = time.perf_counter()
-            fit(VAEenseTransformer(20, n_init=n_init, random_state=0), X)
-            taken.append(time.perf_counter() - begin)
-    ratio = statistics.median(seconds[8]) / statistics.median(seconds[1])
-    save(RESULTS, "starts", {"threads": arguments.threads, "ratio": ratio, "seconds": seconds})
-    print(ratio)
-
-
-def run_paper(arguments):
-    """Time until dimensions are right by the defaults, over the recipe of the paper's code.
-
-    The recipe: batches put together sample by sample, 150 passes over 50,000 samples, a linear
-    decoder and an encoder with hidden layers. A pass is timed, and counted 150 times.
-    """
-    X, _, dimension = make_linear_subspaces(52_500, dims=(4, 4, 4), random_state=0)
-    begin = time.process_time()
-    model = fit(VAEenseTransformer(20, random_state=0), X[2500:])
-    ours = time.process_time() - begin
-    error = dimension_error(model.active_dimensions(X[:2500]).sum(axis=1), dimension[:2500])
-    samples = torch.tensor(X[2500:], dtype=torch.float32)
-    module = build(Linear(), 40, 20, 2)
-    batches = speed_loops.collated(samples, 1024)
-    step = speed_loops.passes(speed_loops.vae_loss(module), module, batches)
-    pass_seconds = medians({"pass": step}, 3)["pass"]
-    row = {"ours": ours, "error": error, "recipe": 150 * pass_seconds}
-    save(RESULTS, "paper", row | {"ratio": row["recipe"] / ours})
-    print(row)
-
-
 def run_counting(arguments):
     """Time Otsu's rule for a million samples."""
     rng = np.random.default_rng(0)
@@ -354,21 +266,14 @@ def main():
         "step": run_step,
         "entries": run_entries,
         "transform": run_transform,
-        "growth": run_growth,
-        "starts": run_starts,
-        "paper": run_paper,
         "counting": run_counting,
         "importing": run_importing,
         "draw": run_draw,
-        "one": run_one,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=list(tasks))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--latents", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with threadpool_limits(arguments.threads):

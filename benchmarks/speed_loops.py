@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from skvaeense.networks import Linear
+
 
 def floor(module, batch_size):
     """Return the matrix products of a step, forward and backward, and nothing else.
@@ -118,3 +120,42 @@ def passes(loss, module, batches, after=lambda: None):
             after()
 
     return one_pass
+
+
+def paper_recipe(X, n_passes, seed):
+    """Train as the paper's code does, and return what gives log variances of samples.
+
+    The encoder has three hidden layers as wide as the samples, the decoder is linear, the noise
+    variance is learned, and the second head is the log variance, at most 0. Adam's learning rate
+    falls along cosines that start over after every tenth of the passes. Batches are put together
+    sample by sample.
+    """
+    torch.manual_seed(seed)
+    d, k, batch_size = X.shape[1], 20, 1024
+    generator = torch.Generator().manual_seed(seed)
+    module = Linear((d, d, d), skip=False).build(d, k, n_heads=2, generator=generator)
+    log_noise = nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.Adam([*module.parameters(), log_noise], lr=0.01)
+    batches = collated(X, batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, max(1, n_passes // 10) * len(batches)
+    )
+    for _ in range(n_passes):
+        for x in batches:
+            mean, log_variance = module.encode(x)
+            log_variance = log_variance.clamp(max=0)
+            deviation = torch.exp(log_variance / 2)
+            z = mean + deviation * torch.randn_like(mean)
+            error = ((x - module.decode((1 - deviation) * z)) ** 2).sum(dim=1)
+            kl = (log_variance.exp() + mean**2 - 1 - log_variance).sum(dim=1)
+            loss = (error / log_noise.exp() + d * log_noise + kl).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+    @torch.no_grad()
+    def log_variances(x):
+        return module.encode(x)[1].clamp(max=0).numpy()
+
+    return log_variances
