@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs clean
+.PHONY: help demo test lint format docs guards clean
 
 help:
 	@echo "make demo    fit the estimators on small data and show what they find"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint    run the linters"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation into docs/_build/html"
+	@echo "make guards  measure the ratios of speed that asv follows from commit to commit"
 	@echo "make clean   remove what was built, and .venv"
 
 demo: $(VENV)/.stamp-demo
@@ -44,6 +45,12 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/check.py docs/_build/html
 	$(BIN)/python -m pytest -q --doctest-glob='*.rst' docs/user_guide
+
+# One thread, as in the committed results; they are kept under build/asv, a file for each commit.
+guards: $(VENV)/.stamp-guards
+	$(BIN)/asv machine --yes
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/asv run --config asv.conf.json \
+		--environment existing:../$(BIN)/python --set-commit-hash $$(git rev-parse HEAD)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -25,7 +25,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import speed_loops
@@ -56,6 +59,8 @@ SPARSE_SHAPES = {
 # Steps of one timed pass.
 N_STEPS = 2
 N_TOP = 32
+# Features and components.
+TRANSFORM_SIZES = ((40, 20), (784, 64), (576, 300))
 
 
 def medians(contenders, repeats):
@@ -128,28 +133,57 @@ def sae_contenders(penalty, d, k, n):
     return contenders
 
 
-def run_step(arguments):
-    """Time steps of every kind and shape."""
-    jobs = [
-        (f"VAEense, {kind}", shape, lambda shape, network=network: vae_contenders(network, *shape))
-        for shape in SHAPES.items()
-        for kind, network in (("single layer", SingleLayer()), ("default network", Linear()))
-    ]
-    jobs += [
-        (name, shape, lambda shape, penalty=penalty: sae_contenders(penalty, *shape))
-        for shape in SPARSE_SHAPES.items()
-        for name, penalty in (("L1", L1()), ("Log", Log()), ("TopK", TopK(N_TOP)))
-    ]
-    rows = []
-    for name, (shape, sizes), contenders in jobs:
-        times = medians(contenders(sizes), arguments.repeats)
+class Step(NamedTuple):
+    """A training step to be timed."""
+
+    name: str
+    shape: str
+    sizes: tuple[int, int, int]
+    contenders: Callable[[int, int, int], dict[str, Callable[[], object]]]
+
+    def measure(self, repeats):
+        """Return the seconds of the floor, and the others as multiples of it."""
+        times = medians(self.contenders(*self.sizes), repeats)
         # The floor is one step, the others are passes.
-        steps = {k: t if k == "floor" else t / N_STEPS for k, t in times.items()}
-        ratios = {k: t / steps["floor"] for k, t in steps.items() if k != "floor"}
-        d, k, n = sizes
-        row = {"step": name, "shape": shape, "n_features": d, "n_components": k, "batch_size": n}
-        rows.append(row | {"floor_seconds": steps["floor"], "ratios": ratios})
-        print(name, sizes, {k: round(r, 2) for k, r in ratios.items()}, flush=True)
+        floor = times.pop("floor")
+        return floor, {name: seconds / N_STEPS / floor for name, seconds in times.items()}
+
+
+def steps():
+    """Return steps of every kind and shape."""
+    networks = {"single layer": SingleLayer(), "default network": Linear()}
+    penalties = {"L1": L1(), "Log": Log(), "TopK": TopK(N_TOP)}
+    dense = [
+        Step(f"VAEense, {name}", shape, sizes, partial(vae_contenders, network))
+        for shape, sizes in SHAPES.items()
+        for name, network in networks.items()
+    ]
+    sparse = [
+        Step(name, shape, sizes, partial(sae_contenders, penalty))
+        for shape, sizes in SPARSE_SHAPES.items()
+        for name, penalty in penalties.items()
+    ]
+    return dense + sparse
+
+
+def run_step(arguments):
+    """Time all steps."""
+    rows = []
+    for step in steps():
+        floor, ratios = step.measure(arguments.repeats)
+        d, k, n = step.sizes
+        rows.append(
+            {
+                "step": step.name,
+                "shape": step.shape,
+                "n_features": d,
+                "n_components": k,
+                "batch_size": n,
+                "floor_seconds": floor,
+                "ratios": ratios,
+            }
+        )
+        print(step.name, step.sizes, {k: round(r, 2) for k, r in ratios.items()}, flush=True)
         key = f"step, {arguments.threads} thread" + "s" * (arguments.threads > 1)
         save(RESULTS, key, rows)
 
@@ -177,24 +211,26 @@ def run_entries(arguments):
             save(RESULTS, "entries", rows)
 
 
+def transform_ratios(d, k, repeats):
+    """Return the time of transforms over that of PCA's."""
+    X = np.random.default_rng(0).standard_normal((20_000, d)).astype(np.float32)
+    few = {"n_init": 1, "max_iter": 2, "random_state": 0}
+    models = {
+        "PCA": PCA(k),
+        "single layer": VAEenseTransformer(k, network="single_layer", **few),
+        "default network": VAEenseTransformer(k, **few),
+        "SparseAutoencoder": SparseAutoencoder(k, max_iter=2, random_state=0),
+    }
+    fitted = {name: model.fit(X[:2000]) for name, model in models.items()}
+    times = medians({name: partial(m.transform, X) for name, m in fitted.items()}, repeats)
+    return {name: t / times["PCA"] for name, t in times.items() if name != "PCA"}
+
+
 def run_transform(arguments):
     """Time the transform of samples beside PCA's."""
     rows = []
-    for d, k in ((40, 20), (784, 64), (576, 300)):
-        X = np.random.default_rng(0).standard_normal((20_000, d)).astype(np.float32)
-        few = {"n_init": 1, "max_iter": 2, "random_state": 0}
-        models = {
-            "PCA": PCA(k),
-            "single layer": VAEenseTransformer(k, network="single_layer", **few),
-            "default network": VAEenseTransformer(k, **few),
-            "SparseAutoencoder": SparseAutoencoder(k, max_iter=2, random_state=0),
-        }
-        fitted = {name: model.fit(X[:2000]) for name, model in models.items()}
-        times = medians(
-            {name: lambda m=model, X=X: m.transform(X) for name, model in fitted.items()},
-            arguments.repeats,
-        )
-        ratios = {name: t / times["PCA"] for name, t in times.items() if name != "PCA"}
+    for d, k in TRANSFORM_SIZES:
+        ratios = transform_ratios(d, k, arguments.repeats)
         rows.append({"n_features": d, "n_components": k, "ratios": ratios})
         print(rows[-1], flush=True)
     save(RESULTS, "transform", rows)
