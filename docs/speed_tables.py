@@ -1,5 +1,7 @@
 """The tables of the timings: benchmarks/results/speed.json."""
 
+from statistics import median
+
 from table import Table
 
 
@@ -52,3 +54,98 @@ def transform_table(speed):
         for row in speed.get("transform", [])
     ]
     return Table(("features", "components", *names), rows)
+
+
+def cost_of_growth_table(speed):
+    """Return what an epoch takes with more samples and more latents."""
+    header = (
+        "samples",
+        "latents",
+        "encoder",
+        "s of an epoch",
+        "µs for a sample",
+        "memory above X, MB",
+        "copies of X",
+    )
+    kinds = {
+        "growth in samples": "default",
+        "growth in latents": "default",
+        "growth in latents, layers of 256": "layers of 256",
+    }
+    rows = [
+        (
+            f"{row['n_samples']:,}",
+            row["n_components"],
+            encoder,
+            f"{row['seconds_per_epoch']:.3g}",
+            f"{1e6 * row['seconds_per_epoch'] / row['n_samples']:.1f}",
+            f"{row['extra_megabytes']:.0f}",
+            f"{row['copies_of_X']:.1f}",
+        )
+        for key, encoder in kinds.items()
+        for row in speed.get(key, [])
+    ]
+    return Table(header, rows)
+
+
+def cost_of_starts_table(speed):
+    """Return the time of a fit with eight starts over that of one with one start."""
+    rows = [
+        (n, *(f"{median(result['seconds'][k]):.1f}" for k in ("1", "8")), f"{result['ratio']:.2f}")
+        for n in (1, 2)
+        if (result := speed.get(f"starts, {n} thread" + "s" * (n > 1)))
+    ]
+    return Table(("threads", "one start, s", "eight starts, s", "ratio"), rows)
+
+
+def answer_table(speed):
+    """Return how long it takes until dimensions are right."""
+    rows = speed.get("answer", [])
+    if not rows:
+        return Table((), [])
+    recipe = median(row["recipe"]["seconds_500k"] for row in rows)
+    lines = []
+    for name, label in (("defaults", "the defaults"), ("small", "smaller and shorter")):
+        seconds = median(row[name]["seconds"] for row in rows)
+        errors = [row[name]["error"] for row in rows]
+        lines.append((label, 50_000, seconds, errors, recipe / seconds))
+    for label, n, key in (
+        ("the recipe", 50_000, "seconds"),
+        ("the recipe, scaled up", 500_000, "seconds_500k"),
+    ):
+        seconds = median(row["recipe"][key] for row in rows)
+        # Its errors are those of the better rule, which the recipe could not know.
+        rules = ("error_otsu", "error_fixed_variance")
+        errors = [min(row["recipe"][rule] for rule in rules) for row in rows]
+        lines.append((label, n, seconds, errors if n == 50_000 else None, recipe / seconds))
+    header = ("fit", "samples", "CPU s", "error, mean", "error, worst", "times faster")
+    return Table(
+        header,
+        [
+            (
+                label,
+                f"{n:,}",
+                f"{seconds:.1f}",
+                f"{sum(errors) / len(errors):.3f}" if errors else "not run",
+                f"{max(errors):.3f}" if errors else "not run",
+                f"{ratio:.0f}",
+            )
+            for label, n, seconds, errors, ratio in lines
+        ],
+    )
+
+
+def small_jobs_table(speed):
+    """Return the time of Otsu's rule and of the import."""
+    rows = []
+    if counting := speed.get("counting"):
+        rows.append(
+            (
+                "Otsu's rule, 1,000,000 samples of 300 latents",
+                f"{counting['seconds']:.1f}",
+                f"{counting['copies']:.2f} copies of the log variances",
+            )
+        )
+    if importing := speed.get("importing"):
+        rows += [(f"import of {name}", f"{seconds:.1f}", "") for name, seconds in importing.items()]
+    return Table(("what", "CPU s", "extra memory"), rows)

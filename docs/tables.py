@@ -12,7 +12,15 @@ import re
 from pathlib import Path
 
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
-from speed_tables import entries_table, step_table, transform_table
+from speed_tables import (
+    answer_table,
+    cost_of_growth_table,
+    cost_of_starts_table,
+    entries_table,
+    small_jobs_table,
+    step_table,
+    transform_table,
+)
 from table import MISSING, Table
 
 from skvaeense import _intrinsic_dimension
@@ -103,6 +111,10 @@ def tables():
         "speed_step": step_table(load("speed.json")),
         "speed_entries": entries_table(load("speed.json")),
         "speed_transform": transform_table(load("speed.json")),
+        "speed_growth": cost_of_growth_table(load("speed.json")),
+        "speed_starts": cost_of_starts_table(load("speed.json")),
+        "speed_answer": answer_table(load("speed.json")),
+        "speed_small_jobs": small_jobs_table(load("speed.json")),
         "starts": starts_table(),
     }
 
