@@ -172,9 +172,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2, reset=not continues)
             random_state = check_random_state(self.random_state)
             scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(X)
-            split = split_rows(len(X), random_state)
-            Z = self._to_tensor(X, scaling, split.order)
-            train, held_out = Z[split.train], Z[split.held_out]
+            train, held_out = self._split(X, scaling, random_state)
             run = self._train(train, held_out, scaling, random_state, continues)
             self.__dict__.pop("_partial_run_", None)
             self._keep(run, held_out, scaling)
@@ -227,6 +225,12 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             self._keep(run, Z, scaling)
             self._partial_run_ = run
         return self
+
+    def _split(self, X, scaling, random_state):
+        """Return the rows that train, and those by which starts and epochs are judged."""
+        split = split_rows(len(X), random_state)
+        Z = self._to_tensor(X, scaling, split.order)
+        return Z[split.train], Z[split.held_out]
 
     def _to_tensor(self, X, scaling, order=None):
         device = resolve_device(self.device)

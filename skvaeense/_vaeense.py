@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -235,9 +236,8 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         return ELBO(NoiseVariance(1.0, floor=1.0, learned=False), gated=self.gated)
 
     def _code(self, module, x):
-        objective = self._objective()
-        mean, log_variance = objective.posterior(module, x)
-        return objective.code(mean, log_variance), log_variance
+        mean, opening = module.encode(x)
+        return self._objective().mean_code(mean, opening), F.logsigmoid(opening)
 
     def _mask(self, module, code, log_variance):
         latents = thresholds.Latents(
@@ -253,10 +253,10 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         return self._mask(module, *self._code(module, x))
 
     def _encode(self, module, x):
+        if not (self.hard or self.sparse_output):
+            return self._objective().mean_code(*module.encode(x))
         code, log_variance = self._code(module, x)
-        if self.hard or self.sparse_output:
-            code = code * self._mask(module, code, log_variance)
-        return code
+        return code * self._mask(module, code, log_variance)
 
     def posterior(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return the posterior of the latents before the gate.

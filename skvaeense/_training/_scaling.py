@@ -54,10 +54,10 @@ class Scaling:
 
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
         """
-        scaled = torch.empty(X.shape, dtype=dtype)
+        scaled, factor = torch.empty(X.shape, dtype=dtype), 1 / self.scale
         for rows, values in _chunks(X, order):
             values -= self.mean
-            values /= self.scale
+            values *= factor
             # Beyond single precision is infinite, and found out by the loss.
             scaled[rows] = torch.from_numpy(values)
         return scaled.to(device)

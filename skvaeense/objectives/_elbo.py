@@ -173,6 +173,26 @@ class ELBO(Objective):
         """
         return -torch.expm1(0.5 * log_variance) * z if self.gated else z
 
+    def mean_code(self, mean: torch.Tensor, opening: torch.Tensor) -> torch.Tensor:
+        """Return what the decoder sees of the posterior means, without log variances.
+
+        It takes half the time of `posterior` and `code`: ``1 - s = sigmoid(-h) / (1 + s)``.
+
+        Parameters
+        ----------
+        mean, opening : torch.Tensor of shape (n_samples, n_components)
+            The encoder's outputs: the posterior mean, and h.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            Codes.
+        """
+        if not self.gated:
+            return mean
+        deviation = torch.sigmoid(opening).sqrt_()
+        return torch.sigmoid(-opening).div_(deviation.add_(1)).mul_(mean)
+
     def sampled_terms(
         self,
         module: Any,

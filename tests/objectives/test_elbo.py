@@ -70,6 +70,23 @@ def test_posterior_variance_is_within_bounds(gated):
     assert torch.isfinite(log_variance).all()
 
 
+@GATED
+@NETWORKS
+def test_code_of_the_means(network, gated):
+    module, x, elbo = make_module(network), make_samples(), make_elbo(gated)
+    with torch.no_grad():
+        expected = elbo.code(*elbo.posterior(module, x))
+        torch.testing.assert_close(elbo.mean_code(*module.encode(x)), expected, rtol=1e-12, atol=0)
+
+
+def test_code_of_the_means_at_gates_wide_open_and_shut():
+    opening = torch.tensor([-200.0, -80, -1, 0, 1, 80, 200])
+    gates = ELBO(NoiseVariance(0.1, floor=0.1)).mean_code(torch.ones(7), opening)
+    h = opening.double()
+    expected = torch.sigmoid(-h) / (1 + torch.sigmoid(h).sqrt())
+    torch.testing.assert_close(gates.double(), expected, rtol=1e-5, atol=1e-38)
+
+
 def test_code_with_and_without_gate():
     z = torch.tensor([[2.0, -3.0, 1.0]])
     log_variance = 2 * torch.log(torch.tensor([[0.25, 0.5, 1.0]]))
