@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
-from speed_tables import entries_table, step_table, transform_table
+from speed_tables import entries_table, peers_step_table, step_table, transform_table
 from table import MISSING, Table
 
 from skvaeense import _intrinsic_dimension
@@ -101,6 +101,7 @@ def tables():
         "dimension_high": high_table(load("dimension_high.json")),
         "dimension_growth": growth_table(load("dimension_growth.json")),
         "speed_step": step_table(load("speed.json")),
+        "speed_peers": peers_step_table(load("speed_peers.json")),
         "speed_entries": entries_table(load("speed.json")),
         "speed_transform": transform_table(load("speed.json")),
         "starts": starts_table(),
