@@ -1,4 +1,4 @@
-"""The tables of the timings: benchmarks/results/speed.json."""
+"""The tables of the timings: speed.json and speed_peers.json in benchmarks/results."""
 
 from statistics import median
 
@@ -28,6 +28,39 @@ def step_table(speed):
         )
         for row in speed.get("step, 1 thread", [])
     ]
+    return Table(header, rows)
+
+
+def peers_step_table(results):
+    """Return the time of training steps of other libraries beside that of this one's."""
+    header = (
+        "step",
+        "features",
+        "latents",
+        "batch",
+        "other library",
+        "floor, ms",
+        "this library",
+        "the other",
+        "the other over this",
+    )
+    rows = []
+    # The libraries one below the other for each step.
+    for row in sorted(results.values(), key=lambda row: (row["n_components"], row["method"])):
+        ours, peer = row["ratios"]["ours"], row["ratios"]["peer"]
+        rows.append(
+            (
+                row["method"],
+                row["n_features"],
+                row["n_components"],
+                row["batch_size"],
+                f"{row['peer']} {row['version']}",
+                f"{1000 * row['floor_seconds']:.1f}",
+                f"{ours:.2f}",
+                f"{peer:.2f}",
+                f"{peer / ours:.1f}",
+            )
+        )
     return Table(header, rows)
 
 
