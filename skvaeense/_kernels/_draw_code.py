@@ -57,10 +57,12 @@ class _DrawCode(torch.autograd.Function):
             workspace.like(mean, name) for name in ("code", "deviation", "gate")
         )
         kl, least = mean.new_empty(len(mean)), torch.finfo(mean.dtype).tiny
+        # Sums of short rows take half the time as a product.
+        ones = mean.new_ones(mean.shape[1])
         for rows in tiles(mean):
             m, h, s, g = mean[rows], opening[rows], deviation[rows], gate[rows]
             variance = torch.sigmoid(h).clamp_min_(least)
-            kl[rows] = torch.addcmul(variance, m, m).sub_(variance.log()).sum(dim=1)
+            torch.mv(torch.addcmul(variance, m, m).sub_(variance.log()), ones, out=kl[rows])
             torch.sqrt(variance, out=s)
             torch.div(torch.sigmoid(-h), s + 1, out=g)
             z = torch.addcmul(m, s, eps[rows], out=code[rows])
