@@ -35,15 +35,20 @@ def check_annotated(value, where):
 
 
 def check_layer(module, where):
-    """Check the shapes of a linear layer."""
-    if type(module) is not nn.Linear:
+    """Check the shapes of a linear layer or a convolution."""
+    shape: tuple[int, ...]
+    if type(module) is nn.Linear:
+        shape = module.out_features, module.in_features
+    elif type(module) is nn.Conv2d:
+        n_in = module.in_channels // module.groups
+        shape = module.out_channels, n_in, *module.kernel_size
+    else:
         return
-    shapes = {"weight": (module.out_features, module.in_features), "bias": (module.out_features,)}
-    for name, shape in shapes.items():
+    for name, expected in (("weight", shape), ("bias", shape[:1])):
         tensor = getattr(module, name)
-        if tensor is not None and tuple(tensor.shape) != shape:
+        if tensor is not None and tuple(tensor.shape) != expected:
             raise ValueError(
-                f"{name!r} of {place(where)} has shape {tuple(tensor.shape)}, not {shape}"
+                f"{name!r} of {place(where)} has shape {tuple(tensor.shape)}, not {expected}"
             )
 
 

@@ -16,6 +16,7 @@ from skvaeense._persistence._graph import place
 WITHOUT_STATE = {"_kernels", "_persistence", "datasets", "export", "inspection", "metrics"}
 FOREIGN = {
     "sklearn.neighbors.NearestNeighbors": NearestNeighbors,
+    "torch.nn.Conv2d": nn.Conv2d,
     "torch.nn.Identity": nn.Identity,
     "torch.nn.Linear": nn.Linear,
     "torch.nn.ModuleList": nn.ModuleList,

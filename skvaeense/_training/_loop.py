@@ -52,7 +52,8 @@ def make_optimizer(module, *, full_rate=False):
     """
     groups: dict[float, list[torch.nn.Parameter]] = {}
     for parameter in module.parameters():
-        n_inputs = parameter.shape[1] if parameter.ndim == 2 else 1
+        # The weights of a convolution have the shape (n_out, n_in, height, width).
+        n_inputs = parameter.shape[1:].numel()
         factor = 1.0 if full_rate else min(1.0, FULL_RATE_INPUTS / n_inputs) ** RATE_POWER
         groups.setdefault(factor, []).append(parameter)
     by_factor = [{"params": members, "factor": factor} for factor, members in groups.items()]

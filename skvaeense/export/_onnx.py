@@ -50,7 +50,8 @@ def to_onnx(
         Version of the operators.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of X and of the codes, and of all that is computed in between.
+        Precision of X and of the codes, and of all that is computed in between. Some programs,
+        onnxruntime among them, have convolutions in float32 only.
 
     Raises
     ------

@@ -6,12 +6,13 @@ A new architecture is one class in one file that derives from `Network`, and one
 from typing import Literal, TypeAlias
 
 from skvaeense.networks._base import Network
+from skvaeense.networks._conv import Conv
 from skvaeense.networks._linear import Linear
 from skvaeense.networks._mlp import MLP
 from skvaeense.networks._single_layer import SingleLayer
 from skvaeense.utils._validation import resolve_alias
 
-__all__ = ["MLP", "Linear", "Network", "SingleLayer", "resolve_network"]
+__all__ = ["MLP", "Conv", "Linear", "Network", "SingleLayer", "resolve_network"]
 
 NetworkName: TypeAlias = Literal["linear", "mlp", "single_layer"]
 ALIASES: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP, "single_layer": SingleLayer}

@@ -112,6 +112,7 @@ class Network(DocLinkMixin, BaseEstimator, ABC):
     --------
     Linear : Linear decoder.
     MLP : Decoder with hidden layers.
+    Conv : Convolutions, for images.
 
     Examples
     --------

@@ -26,12 +26,31 @@ def linear_layer(n_in: int, n_out: int, generator: torch.Generator, bias: bool =
     """Return a linear layer with weights uniform in ±1/sqrt(n_in) and no bias yet."""
     # skip_init allocates without drawing from torch's global generator.
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
-    bound = 1 / math.sqrt(n_in)
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        if bias:
-            layer.bias.zero_()
+    draw_weights(layer, generator)
     return layer
+
+
+def convolution(
+    n_in: int, n_out: int, kernel_size: int, generator: torch.Generator, stride: int = 1
+) -> nn.Conv2d:
+    """Return a convolution with weights as in `linear_layer`, for the inputs of its window.
+
+    Height and width are divided by the stride, and rounded up; the kernel size is odd.
+    """
+    layer = nn.utils.skip_init(
+        nn.Conv2d, n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2
+    )
+    draw_weights(layer, generator)
+    return layer
+
+
+@torch.no_grad()
+def draw_weights(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
+    """Draw weights uniform in ±1/sqrt(inputs of a unit), and set the bias to 0."""
+    bound = 1 / math.sqrt(layer.weight[0].numel())
+    layer.weight.uniform_(-bound, bound, generator=generator)
+    if layer.bias is not None:
+        layer.bias.zero_()
 
 
 def hidden_layers(n_in: int, sizes: Sequence[int], generator: torch.Generator) -> nn.Sequential:

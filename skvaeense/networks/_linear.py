@@ -25,6 +25,7 @@ class Linear(Network):
     See Also
     --------
     MLP : Decoder with hidden layers.
+    Conv : Convolutional encoder, for images.
 
     Examples
     --------

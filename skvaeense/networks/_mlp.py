@@ -25,6 +25,7 @@ class MLP(Network):
     See Also
     --------
     Linear : Linear decoder.
+    Conv : Convolutional encoder and decoder, for images.
 
     Examples
     --------

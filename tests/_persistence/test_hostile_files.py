@@ -18,7 +18,7 @@ import skvaeense
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
 from skvaeense._persistence import _files
 from skvaeense._persistence._registry import builtin_classes
-from skvaeense.networks import Linear
+from skvaeense.networks import Conv, Linear
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,16 @@ def dimension_path(tmp_path_factory):
     vae = VAEenseTransformer(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
     path = tmp_path_factory.mktemp("sound") / "dimension.safetensors"
     save(fit_unwarned(IntrinsicDimensionEstimator(vae, random_state=0), X), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def conv_path(tmp_path_factory):
+    """Return a sound file of a model with convolutions both ways."""
+    X = np.random.default_rng(0).normal(size=(40, 6))
+    network = Conv((2, 3), (4,), decoder="conv")
+    path = tmp_path_factory.mktemp("sound") / "conv.safetensors"
+    save(fit_unwarned(quick_sae(network=network, max_iter=1), X), path)
     return path
 
 
@@ -377,6 +387,32 @@ def test_forged_geometry(dimension_path, tmp_path):
         assert message in refusal(forged(dimension_path, tmp_path, change))
 
 
+def test_forged_convolution(conv_path, tmp_path):
+    def broadcast(node, tensors):
+        """Give a bias one entry, for all channels."""
+        for step in convolution[:-1]:
+            node = node[step]
+        tensors["module_.body.1.bias"] = np.zeros(1, np.float32)
+        node["_parameters"]["bias"]["shape"] = [1]
+
+    body = *MODULE, "_modules", "body", "_modules"
+    convolution, decoder = (*body, "1", "attributes"), (*DECODER, "_modules")
+    for change, message in [
+        (
+            set_in(*convolution, "out_channels", value=10**12),
+            "has shape (4, 1, 3, 3)",
+        ),
+        (set_in(*convolution, "groups", value=0), "cannot be loaded"),
+        (set_in(*convolution, "kernel_size", value="33"), "has shape (4, 1, 3, 3)"),
+        (broadcast, "'bias' of module_.body.1 has shape (1,), not (4,)"),
+        (set_in(*body, "0", "attributes", "shape", value=[3, 3, 1]), "do not fit together"),
+        (set_in(*body, "0", "attributes", "shape", value="code"), "do not fit together"),
+        (set_in(*decoder, "4", "attributes", "factor", value=3), "do not fit together"),
+        (set_in(*decoder, "4", "attributes", "size", value=[1, 3]), "are for shapes"),
+    ]:
+        assert message in refusal(forged(conv_path, tmp_path, change))
+
+
 def test_generator_of_another_device(path, tmp_path):
     """Its state means nothing here, so a new one is seeded from it."""
     gpu = forged(path, tmp_path, set_in(*GENERATOR, "device", value="cuda"))
@@ -388,9 +424,9 @@ def test_generator_of_another_device(path, tmp_path):
     assert (load(path).partial_fit(X).transform(X) != first.transform(X)).any()
 
 
-def test_unchanged_forgery_is_sound(path, dimension_path, tmp_path):
+def test_unchanged_forgery_is_sound(path, dimension_path, conv_path, tmp_path):
     """What the other tests refuse is refused for what was changed."""
-    for sound in (path, dimension_path):
+    for sound in (path, dimension_path, conv_path):
         load(forged(sound, tmp_path, lambda node, tensors: None))
 
 

@@ -23,7 +23,7 @@ from skvaeense import (
     load,
     save,
 )
-from skvaeense.networks import MLP, Linear, Network, SingleLayer
+from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer
 from skvaeense.penalties import L1, JumpReLU, Penalty
 from skvaeense.thresholds import Contribution, FixedVariance, Otsu
 
@@ -31,6 +31,8 @@ NETWORKS = {
     "linear": Linear((5,)),
     "linear_without_skip": Linear((5, 4), skip=False),
     "mlp": MLP((5,), encoder_layer_sizes=6, skip=True),
+    "conv": Conv((2, 3), (4,), hidden_layer_sizes=(5,)),
+    "convolutional_decoder": Conv((1, 2, 3), (4, 5), decoder="conv", skip=False),
     "single_layer": SingleLayer(),
     "single_layer_with_bias": SingleLayer(tied_init=False, init_norm=0.5, subtract_bias=False),
 }
@@ -293,6 +295,7 @@ def test_device_that_is_not_there(tmp_path):
     [
         quick_vae(),
         quick_vae(network=NETWORKS["mlp"], dtype="float64", learn_noise_variance=True),
+        quick_vae(network=NETWORKS["convolutional_decoder"]),
         *(quick_sae(penalty) for penalty in PENALTIES.values()),
         quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"]),
         quick_sae(positive_code=False),

@@ -172,6 +172,13 @@ def test_layers_with_many_inputs_take_smaller_steps():
     assert members == {0.125: [(8, 1024)], 1.0: [(8,), (4, 8), (4,)]}
 
 
+def test_inputs_of_a_convolution_are_all_that_its_window_sees():
+    module = torch.nn.Sequential(torch.nn.Conv2d(16, 4, 8), torch.nn.Conv2d(4, 300, 8))
+    groups = make_optimizer(module).param_groups
+    members = {group["factor"]: [tuple(p.shape) for p in group["params"]] for group in groups}
+    assert members == {0.125: [(4, 16, 8, 8)], 1.0: [(4,), (300, 4, 8, 8), (300,)]}
+
+
 def test_all_layers_take_full_steps_if_asked_to():
     module = torch.nn.Sequential(torch.nn.Linear(1024, 8), torch.nn.Linear(8, 4))
     groups = make_optimizer(module, full_rate=True).param_groups

@@ -1,0 +1,372 @@
+"""The network for images."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned, outputs, quick_sae
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from skvaeense import VAEenseTransformer, load, save
+from skvaeense.networks import Conv
+from skvaeense.networks._conv import Enlarge, ToImage, ToRow
+from skvaeense.penalties import TopK
+
+SHAPES = [(1, 1), (1, 9), (2, 2), (5, 7), (8, 8), (9, 4, 3), (7, 7, 1), (3, 17, 2), (13, 6, 5)]
+DECODERS = pytest.mark.parametrize("decoder", ["linear", "conv"])
+
+
+def build(network, n_components=3, n_heads=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    n_features = math.prod(network.image_shape)
+    return network.build(n_features, n_components, n_heads=n_heads, generator=generator)
+
+
+def draw(*shape, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(9), dtype=dtype)
+
+
+def squares(n_samples=400, side=12, seed=0):
+    """Return images of a bright square of 4 by 4 pixels, anywhere, of two brightnesses."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((n_samples, side, side))
+    for image, (top, left) in zip(images, rng.integers(0, side - 3, (n_samples, 2)), strict=True):
+        image[top : top + 4, left : left + 4] = rng.choice([1.0, 2.0])
+    return images.reshape(n_samples, -1)
+
+
+def quick_vae(**params):
+    settings = {"n_components": 8, "n_init": 1, "max_iter": 2, "random_state": 0}
+    return VAEenseTransformer(**(settings | params))
+
+
+# --- shapes -----------------------------------------------------------------------------------
+
+
+@DECODERS
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("channels", ["auto", (2,), (3, 2, 4)], ids=str)
+def test_shapes(shape, channels, decoder):
+    module = build(Conv(shape, channels, decoder=decoder), n_heads=3)
+    x = draw(4, math.prod(shape))
+    heads = module.encode(x)
+    assert [tuple(head.shape) for head in heads] == [(4, 3)] * 3
+    assert module.decode(heads[0]).shape == x.shape
+    assert module.decode(heads[0][0]).shape == x[0].shape
+    assert module.has_linear_decoder == (decoder == "linear")
+    assert module.code_scale().shape == (3,)
+    assert (module.code_scale() > 0).all()
+
+
+@DECODERS
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 9])
+def test_kernel_sizes(kernel_size, decoder):
+    module = build(Conv((5, 6), (2, 3), kernel_size=kernel_size, decoder=decoder))
+    sizes = {p.shape[2:] for p in module.parameters() if p.ndim == 4}
+    assert sizes == {(kernel_size, kernel_size)}
+    assert module.decode(module.encode(draw(4, 30))[0]).shape == (4, 30)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((1, 1), [8]),
+        ((8, 8), [8]),
+        ((16, 9), [8]),
+        ((17, 3), [8, 16]),
+        ((28, 28), [8, 16]),
+        ((32, 33, 3), [8, 16, 32]),
+        ((65, 65), [8, 16, 32, 32]),
+    ],
+    ids=str,
+)
+def test_default_channels(shape, channels):
+    """Convolutions go on until no side is longer than 8."""
+    layers = [p for p in build(Conv(shape)).body.parameters() if p.ndim == 4]
+    assert [len(weight) for weight in layers] == channels
+    assert layers[0].shape[1] == (*shape, 1)[2]
+
+
+def test_hidden_layers():
+    last = build(Conv((28, 28), hidden_layer_sizes=())).heads[0]
+    assert last.in_features == 7 * 7 * 16
+    assert build(Conv((28, 28))).heads[0].in_features == 256
+    module = build(Conv((28, 28), hidden_layer_sizes=(20, 10)))
+    assert module.heads[0].in_features == 10
+
+
+# --- layout -----------------------------------------------------------------------------------
+
+
+def test_pixels_go_where_they_belong():
+    """Rows are images with channels last in C order, and torch has channels first."""
+    x = torch.arange(2 * 3 * 5 * 4.0).reshape(2, 60)
+    images = ToImage((3, 5, 4))(x)
+    assert images.shape == (2, 4, 3, 5)
+    for i, j, channel in np.ndindex(3, 5, 4):
+        assert torch.equal(images[:, channel, i, j], x[:, (i * 5 + j) * 4 + channel])
+    assert torch.equal(ToRow()(images), x)
+    assert torch.equal(ToImage((3, 5, 4))(x[1]), images[1])
+    # Nothing is copied.
+    assert images.data_ptr() == x.data_ptr()
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def test_a_window_sees_its_neighbourhood_in_all_channels():
+    module = build(Conv((6, 9, 2), (3,)))
+    first = module.body[:2]
+    x, y = torch.zeros(1, 6, 9, 2), torch.zeros(1, 6, 9, 2)
+    for channel in range(2):
+        # The windows of 3 by 3 whose middles are (2, 4) and (2, 6) share the column 5.
+        y[:] = 0
+        y[0, 2, 5, channel] = 1
+        moved = (first(y.reshape(1, -1)) - first(x.reshape(1, -1))).abs().sum(dim=(0, 1)) > 0
+        assert moved.nonzero().tolist() == [[1, 2], [1, 3]]
+
+
+def test_enlarged_pixels_are_squares():
+    x = torch.arange(2 * 18 * 2 * 3.0).reshape(2, 18, 2, 3)
+    large = Enlarge(3, (5, 8))(x)
+    assert large.shape == (2, 2, 5, 8)
+    for channel, i, j in np.ndindex(2, 5, 8):
+        source = x[:, channel * 9 + (i % 3) * 3 + j % 3, i // 3, j // 3]
+        assert torch.equal(large[:, channel, i, j], source)
+
+
+@torch.no_grad()
+def test_convolutional_decoder_is_local():
+    """A pixel of the hidden layer moves the pixels around it, in the place of its own."""
+    module = build(Conv((12, 20), (2, 3), decoder="conv"))
+    to_pixels = module.decoder[2:]
+    hidden = torch.zeros(2, 3, 5, 3)
+    hidden[1, 1, 3] = 1
+    without, with_it = to_pixels(hidden.reshape(2, -1)).reshape(2, 12, 20)
+    rows, columns = ((with_it - without) != 0).nonzero(as_tuple=True)
+    # Three by three pixels of the hidden layer, each a square of 4 by 4; it ends at row 12.
+    assert rows.unique().tolist() == list(range(12))
+    assert columns.unique().tolist() == list(range(8, 20))
+
+
+@DECODERS
+@torch.no_grad()
+def test_features_move_with_the_image(decoder):
+    module = build(Conv((20, 24, 2), (3, 4), decoder=decoder))
+    convolutions = module.body[:5]
+    images = torch.zeros(2, 20, 24, 2)
+    patch = draw(4, 5, 2)
+    images[0, 8:12, 8:13] = patch
+    # Two convolutions of stride 2: one pixel of what they leave is four of the image.
+    images[1, 12:16, 4:9] = patch
+    first, second = convolutions(images.reshape(2, -1))
+    assert first.shape == (4, 5, 6)
+    # What a window sees beyond the border is not what it sees far from it.
+    moved = first.roll((1, -1), dims=(1, 2))[:, 2:-1, 1:-2]
+    torch.testing.assert_close(second[:, 2:-1, 1:-2], moved)
+    assert first.std(dim=(1, 2)).min() > 1e-3
+    assert not torch.allclose(first[:, 2:-1, 1:-2], second[:, 2:-1, 1:-2], atol=1e-3)
+
+
+@torch.no_grad()
+def test_both_ways_are_nonlinear():
+    module = build(Conv((8, 8), hidden_layer_sizes=(), decoder="conv"))
+    for function, n in ((lambda x: module.encode(x)[1], 64), (module.decode, 3)):
+        x = draw(4, n)
+        origin = function(torch.zeros(1, n))
+        assert not torch.allclose(function(2 * x) - origin, 2 * (function(x) - origin), rtol=0.01)
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+@DECODERS
+def test_gradients_reach_every_parameter(decoder):
+    module = build(Conv((9, 7, 3), (3, 2), decoder=decoder))
+    mean, opening = module.encode(draw(6, 189))
+    module.decode(mean * torch.sigmoid(opening)).square().sum().backward()
+    for name, parameter in module.named_parameters():
+        assert torch.count_nonzero(parameter.grad) > 0.5 * parameter.numel(), name
+
+
+@DECODERS
+def test_weights_come_from_the_generator(decoder):
+    network = Conv((5, 7), decoder=decoder)
+    before = torch.random.get_rng_state()
+    one, two, other = (build(network, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    for name, value in one.items():
+        assert torch.equal(value, other[name]) == name.endswith("bias"), name
+
+
+def test_weights_start_by_the_inputs_of_their_windows():
+    module = build(Conv((16, 16, 2), (50, 40), kernel_size=5, decoder="conv"))
+    layers = [p for p in module.parameters() if p.ndim == 4]
+    for weight, n_inputs in zip(layers, (2 * 25, 50 * 25, 40 * 25), strict=True):
+        assert weight.shape[1:].numel() == n_inputs
+        bound = 1 / math.sqrt(n_inputs)
+        assert 0.98 * bound < weight.abs().max() <= bound
+
+
+@DECODERS
+@torch.no_grad()
+def test_samples_pass_one_by_one(decoder):
+    module, x = build(Conv((9, 7, 3), decoder=decoder)), draw(6, 189)
+    for together, alone in zip(module.encode(x), module.encode(x[2:3]), strict=True):
+        torch.testing.assert_close(together[2:3], alone)
+    code = draw(6, 3)
+    torch.testing.assert_close(module.decode(code)[4], module.decode(code[4]))
+
+
+@DECODERS
+@torch.no_grad()
+def test_double_precision(decoder):
+    single = build(Conv((9, 7, 3), decoder=decoder))
+    double, x = pickle.loads(pickle.dumps(single)).double(), draw(5, 189, dtype=torch.float64)
+    for a, b in zip(single.encode(x.float()), double.encode(x), strict=True):
+        assert b.dtype == torch.float64
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+    code = draw(5, 3, dtype=torch.float64)
+    assert double.decode(code).dtype == torch.float64
+    torch.testing.assert_close(
+        single.decode(code.float()).double(), double.decode(code), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_code_scale_is_the_norm_of_the_change_of_the_image():
+    module = build(Conv((9, 7), decoder="conv")).double()
+    step = 1e-6 * torch.eye(3, dtype=torch.float64)
+    change = (module.decode(step) - module.decode(-step)) / 2e-6
+    torch.testing.assert_close(module.code_scale(), change.norm(dim=1), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@torch.no_grad()
+def test_skip_is_added_to_the_first_head_only(skip):
+    module, x = build(Conv((5, 7), skip=skip)), draw(4, 35)
+    mean, opening = module.encode(x)
+    hidden = module.body(x)
+    shortcut = x @ module.skip.weight.T if skip else 0
+    assert (module.skip is not None) == skip
+    torch.testing.assert_close(mean, module.heads[0](hidden) + shortcut)
+    torch.testing.assert_close(opening, module.heads[1](hidden))
+
+
+# --- what cannot be ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Conv(()), "image_shape must be .*height, width"),
+        (Conv((64,)), "image_shape must be .*height, width"),
+        (Conv((2, 2, 2, 8)), "image_shape must be .*height, width"),
+        (Conv((8.0, 8)), r"got \(8.0, 8\)"),
+        (Conv((-8, -8)), r"got \(-8, -8\)"),
+        (Conv((0, 8)), r"got \(0, 8\)"),
+        (Conv(64), "image_shape must be .* got 64"),
+        (Conv("88"), "image_shape must be .* got '88'"),
+        (Conv((8, 8), ()), r"channels must name at least one convolution, got \(\)"),
+        (Conv((8, 8), (4, 0)), "channels must be 'auto' or positive integers"),
+        (Conv((8, 8), "wide"), "channels must be 'auto' or positive integers"),
+        (Conv((8, 8), kernel_size=4), "kernel_size must be an odd positive integer, got 4"),
+        (Conv((8, 8), kernel_size=-1), "kernel_size must be an odd positive integer"),
+        (Conv((8, 8), kernel_size=3.0), "kernel_size must be an odd positive integer"),
+        (Conv((8, 8), hidden_layer_sizes=(0,)), "hidden_layer_sizes must be 'auto' or"),
+        (Conv((8, 8), decoder="mlp"), "decoder must be 'conv' or 'linear', got 'mlp'"),
+    ],
+    ids=str,
+)
+def test_parameters_of_a_wrong_kind(network, message):
+    with pytest.raises(ValueError, match=message):
+        network.build(64, 3, n_heads=2, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("make", [quick_vae, quick_sae])
+@pytest.mark.parametrize("shape", [(6, 7), (2, 7, 3)], ids=str)
+def test_features_that_are_no_such_images(make, shape):
+    estimator = make(network=Conv(shape))
+    with pytest.raises(ValueError, match="X has 144 features, but Conv is expecting 42 features"):
+        estimator.fit(squares(10))
+    assert not hasattr(estimator, "module_")
+
+
+@pytest.mark.parametrize("shape", [(np.int64(5), np.int32(7)), [5, 7]], ids=["numpy", "list"])
+def test_other_sequences_of_integers(shape):
+    assert build(Conv(shape, [np.int64(4)])).encode(draw(2, 35))[0].shape == (2, 3)
+
+
+# --- in estimators ----------------------------------------------------------------------------
+
+
+@DECODERS
+def test_parameters_can_be_set_and_cloned(decoder):
+    vae = quick_vae(network=Conv((5, 7), (4,), decoder=decoder))
+    copy = clone(vae).set_params(network__kernel_size=5, network__image_shape=(7, 5))
+    assert copy.network.get_params() == vae.network.get_params() | {
+        "kernel_size": 5,
+        "image_shape": (7, 5),
+    }
+    assert vae.network.kernel_size == 3
+    before = vae.network.get_params()
+    build(vae.network)
+    assert vars(vae.network) == before
+
+
+@DECODERS
+@pytest.mark.parametrize("estimator", ["vae", "sae"])
+def test_reconstructs_images_that_it_has_not_seen(estimator, decoder):
+    network = Conv((12, 12), (8,), decoder=decoder)
+    if estimator == "vae":
+        model = quick_vae(n_components=32, network=network, max_iter=40, learning_rate_init=0.01)
+    else:
+        model = quick_sae(TopK(12), n_components=64, network=network, max_iter=40)
+    model, X = fit_unwarned(model, squares()), squares(200, seed=1)
+    mean_error = ((X - squares().mean(axis=0)) ** 2).sum()
+    reconstruction = model.inverse_transform(model.transform(X))
+    assert reconstruction.shape == X.shape
+    assert ((X - reconstruction) ** 2).sum() < 0.5 * mean_error
+    assert hasattr(model, "components_") == (decoder == "linear")
+
+
+@DECODERS
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_seed_fixes_the_model(decoder, dtype):
+    network = Conv((12, 12), (4, 3), decoder=decoder)
+    X = squares(60)
+    one, two = (fit_unwarned(quick_vae(network=network, dtype=dtype), X) for _ in range(2))
+    found, expected = outputs(one, X), outputs(two, X)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        assert np.isfinite(value).all()
+    assert next(one.module_.parameters()).dtype == getattr(torch, dtype)
+
+
+def test_grid_search_over_the_network():
+    vae = quick_vae(network=Conv((12, 12), (4,), hidden_layer_sizes=(8,)))
+    grid = {"network__channels": [(2,), (3, 2)], "network__decoder": ["linear", "conv"]}
+    search = fit_unwarned(GridSearchCV(vae, grid, cv=2, error_score="raise"), squares(60))
+    assert len(search.cv_results_["params"]) == 4
+    assert len(np.unique(search.cv_results_["mean_test_score"])) == 4
+    best = search.best_estimator_
+    assert best.network.channels == search.best_params_["network__channels"]
+    assert best.module_.has_linear_decoder == (search.best_params_["network__decoder"] == "linear")
+
+
+@DECODERS
+@pytest.mark.parametrize("make", [quick_vae, quick_sae])
+def test_file_and_pickle(make, decoder, tmp_path):
+    X = squares(60)
+    estimator = make(network=Conv((12, 12), (4, 3), decoder=decoder), max_iter=2)
+    estimator = fit_unwarned(estimator, X, "partial_fit")
+    save(estimator, tmp_path / "conv.safetensors")
+    expected = outputs(estimator, X)
+    for loaded in (load(tmp_path / "conv.safetensors"), pickle.loads(pickle.dumps(estimator))):
+        assert repr(loaded) == repr(estimator)
+        for name, value in outputs(loaded, X).items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+        again = pickle.loads(pickle.dumps(estimator)).partial_fit(X)
+        np.testing.assert_array_equal(loaded.partial_fit(X).transform(X), again.transform(X))
