@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import fit_unwarned
+from joblib import cpu_count
 from numpy.testing import assert_array_equal
+from sklearn.model_selection import GridSearchCV
 
 from skvaeense import VAEenseTransformer
 from skvaeense._training._loop import LearningRate
@@ -155,3 +157,18 @@ def test_training_uses_them():
     for _ in run.epochs(torch.zeros(8, 5), n_epochs=2, batch_size=4):
         assert torch.get_num_threads() == 4
     assert seen == [1] * 4
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_search_in_processes_shares_the_threads():
+    def n_threads(estimator, X, y=None):
+        import torch
+
+        return torch.get_num_threads()
+
+    model = VAEenseTransformer(2, n_init=1, max_iter=2, random_state=0)
+    search = GridSearchCV(
+        model, {"n_components": [2, 3]}, cv=2, scoring=n_threads, n_jobs=2, refit=False
+    )
+    scores = search.fit(X).cv_results_["mean_test_score"]
+    assert max(scores) <= max(1, cpu_count() // 2)
