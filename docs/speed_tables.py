@@ -5,7 +5,7 @@ from statistics import median
 from table import Table
 
 
-def step_table(speed):
+def step_table(speed, threads="1 thread"):
     """Return the time of a training step over that of its matrix products."""
     header = (
         "step",
@@ -26,7 +26,7 @@ def step_table(speed):
             f"{1000 * row['floor_seconds']:.1f}",
             *(f"{row['ratios'][name]:.2f}" for name in ("ours", "gathered", "collated")),
         )
-        for row in speed.get("step, 1 thread", [])
+        for row in speed.get(f"step, {threads}", [])
     ]
     return Table(header, rows)
 

@@ -110,6 +110,7 @@ def tables():
         "dimension_high": high_table(load("dimension_high.json")),
         "dimension_growth": growth_table(load("dimension_growth.json")),
         "speed_step": step_table(load("speed.json")),
+        "speed_step_2": step_table(load("speed.json"), "2 threads"),
         "speed_peers": peers_step_table(load("speed_peers.json")),
         "speed_entries": entries_table(load("speed.json")),
         "speed_transform": transform_table(load("speed.json")),
