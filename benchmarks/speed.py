@@ -1,6 +1,6 @@
 """How long steps and transforms take, as ratios to what they are measured against.
 
-    python benchmarks/speed.py WHAT [--threads 1] [--repeats 9]
+    python benchmarks/speed.py WHAT [--threads 1] [--repeats 9] [--shape SHAPE]
 
 WHAT is one of:
 
@@ -167,25 +167,26 @@ def steps():
 
 
 def run_step(arguments):
-    """Time all steps."""
-    rows = []
+    """Time all steps, or those of one shape."""
+    key = f"step, {arguments.threads} thread" + "s" * (arguments.threads > 1)
+    kept = json.loads(RESULTS.read_text()).get(key, []) if RESULTS.exists() else []
+    rows = {(row["step"], row["shape"]): row for row in kept}
     for step in steps():
+        if arguments.shape not in (None, step.shape):
+            continue
         floor, ratios = step.measure(arguments.repeats)
         d, k, n = step.sizes
-        rows.append(
-            {
-                "step": step.name,
-                "shape": step.shape,
-                "n_features": d,
-                "n_components": k,
-                "batch_size": n,
-                "floor_seconds": floor,
-                "ratios": ratios,
-            }
-        )
+        rows[step.name, step.shape] = {
+            "step": step.name,
+            "shape": step.shape,
+            "n_features": d,
+            "n_components": k,
+            "batch_size": n,
+            "floor_seconds": floor,
+            "ratios": ratios,
+        }
         print(step.name, step.sizes, {k: round(r, 2) for k, r in ratios.items()}, flush=True)
-        key = f"step, {arguments.threads} thread" + "s" * (arguments.threads > 1)
-        save(RESULTS, key, rows)
+        save(RESULTS, key, list(rows.values()))
 
 
 def run_entries(arguments):
@@ -310,6 +311,7 @@ def main():
     parser.add_argument("what", choices=list(tasks))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--shape", choices=list(SHAPES), help="time the steps of one shape only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with threadpool_limits(arguments.threads):
