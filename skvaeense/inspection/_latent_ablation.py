@@ -99,7 +99,8 @@ def latent_ablation(
 
     References
     ----------
-    L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+    L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093: on the
+    sparsity of the effects of ablating a latent.
 
     Examples
     --------

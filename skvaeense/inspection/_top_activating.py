@@ -10,11 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import last_step, require, transformed
 from skvaeense.inspection._latent_order import check_latents
+from skvaeense.utils._typing import SparseArray
 
 
 def top_activating(
     estimator: Any,
-    X: ArrayLike,
+    X: ArrayLike | SparseArray,
     *,
     latents: ArrayLike | None = None,
     n_samples: int = 10,
