@@ -19,6 +19,7 @@ from skvaeense import (
 )
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.export import to_onnx, to_saelens
+from skvaeense.inspection import class_activity, latent_ablation, top_activating
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
 from skvaeense.networks import MLP, Linear, Network, resolve_network
 from skvaeense.objectives import ELBO, BatchLoss, NoiseVariance
@@ -79,6 +80,14 @@ def use_sparse_autoencoder(X: Doubles) -> None:
     assert_type(pattern_adaptivity([[0, 1], [1, 0]]), float)
     assert_type(sae.loss_curve_, list[float])
     SparseAutoencoder(penalty="l2")  # type: ignore[arg-type]
+
+
+def use_inspection(sae: SparseAutoencoder, X: Doubles, y: Integers) -> None:
+    latent_ablation(sae, X, "fvu", latents=[0, 1])
+    latent_ablation(sae, X, lambda X_reconstructed: X_reconstructed[:, 0])
+    latent_ablation(sae, X, "rmse")  # type: ignore[arg-type]
+    top_activating(sae, sparse.csr_array(X), n_samples=3)
+    class_activity(sae, X, y)
 
 
 def use_dimension_estimators(X: Doubles) -> None:

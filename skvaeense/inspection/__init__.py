@@ -6,21 +6,29 @@ a picture is drawn.
 """
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
+from skvaeense.inspection._class_activity import class_activity
+from skvaeense.inspection._class_activity_display import ClassActivityDisplay
 from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
+from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
 from skvaeense.inspection._reconstruction_sparsity import reconstruction_sparsity_curve
 from skvaeense.inspection._reconstruction_sparsity_display import ReconstructionSparsityDisplay
 from skvaeense.inspection._sparsity_pattern import SparsityPatternDisplay
+from skvaeense.inspection._top_activating import top_activating
 from skvaeense.utils._callbacks import show_progress
 
 __all__ = [
     "ActiveDimensionDisplay",
+    "ClassActivityDisplay",
     "DimensionScaleDisplay",
     "LatentDisplay",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",
     "SparsityPatternDisplay",
+    "class_activity",
+    "latent_ablation",
     "reconstruction_sparsity_curve",
     "show_progress",
+    "top_activating",
 ]

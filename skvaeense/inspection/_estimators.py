@@ -32,22 +32,31 @@ def last_step(estimator, X=None):
     return last_step(estimator[-1], X)
 
 
-def active_mask(estimator, X):
-    """Return which latents are active: by `active_dimensions`, or where `transform` is not 0."""
+def active_mask(estimator, X, codes=None):
+    """Return which latents are active: by `active_dimensions`, or where `transform` is not 0.
+
+    Codes that are known are not computed again.
+    """
     estimator, X = last_step(estimator, X)
     if hasattr(estimator, "active_dimensions"):
         return np.asarray(estimator.active_dimensions(X))
     require(estimator, "active_dimensions", "transform")
-    return dense(estimator.transform(X)) != 0
+    return dense(estimator.transform(X) if codes is None else codes) != 0
 
 
 def require(estimator, *names):
     """Raise TypeError unless the estimator has one of these methods or fitted attributes."""
     if not any(hasattr(estimator, name) for name in names):
         raise TypeError(
-            f"{type(estimator).__name__} has no {' or '.join(names)}, which is what is drawn; give "
-            "a fitted estimator that has."
+            f"{type(estimator).__name__} has no {' or '.join(names)}, which is needed here; give a "
+            "fitted estimator that has."
         )
+
+
+def transformed(estimator, X):
+    """Return codes of which rows can be taken: an ndarray, or sparse codes as CSR."""
+    codes = estimator.transform(X)
+    return codes.tocsr() if hasattr(codes, "tocsr") else np.asarray(codes)
 
 
 def dense(codes: Any) -> Any:

@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import active_mask, last_step
+from skvaeense.inspection._latent_order import check_latents
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -337,12 +338,7 @@ class LatentDisplay(ReprMixin):
 def _choose(latents, use, n_components, max_latents):
     """Return the latents to show, in order."""
     if latents is not None:
-        latents = np.atleast_1d(np.asarray(latents))
-        if latents.dtype.kind not in "iu" or not len(latents):
-            raise ValueError(f"latents must be whole numbers, at least one; got {latents!r}.")
-        if latents.min() < 0 or latents.max() >= n_components:
-            raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
-        return latents
+        return check_latents(latents, n_components)
     if max_latents < 1:
         raise ValueError(f"max_latents must be at least 1, got {max_latents!r}.")
     if use is None:

@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 
 from skvaeense.inspection._estimators import active_mask
 from skvaeense.inspection._groups import group_by_label, thin
+from skvaeense.inspection._latent_order import order_by_group
 from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import BoolArray, IntArray, SparseArray
@@ -199,7 +200,7 @@ class SparsityPatternDisplay(ReprMixin):
         n_samples, n_components = codes.shape
         groups = group_by_label(y, n_samples)
         use = np.vstack([codes[group.rows].mean(axis=0) for group in groups])
-        latents = _order_latents(use)
+        latents = order_by_group(use)
         if not unused:
             latents = latents[use[:, latents].any(axis=0)]
         if not len(latents):
@@ -271,9 +272,3 @@ class SparsityPatternDisplay(ReprMixin):
 
     def _share(self, shown, n):
         return f"{n}" if len(shown) == n else f"{len(shown)} of {n}"
-
-
-def _order_latents(use):
-    """Return latents by the group that uses them most, and by their use there; unused ones last."""
-    home = np.where(use.any(axis=0), use.argmax(axis=0), len(use))
-    return np.lexsort((-use.max(axis=0), home))

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 from matplotlib.colors import same_color
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import FunctionTransformer
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.inspection import (
     ActiveDimensionDisplay,
+    ClassActivityDisplay,
     DimensionScaleDisplay,
     LatentDisplay,
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
     SparsityPatternDisplay,
+    class_activity,
 )
 
 HISTORY = {
@@ -26,8 +29,10 @@ HISTORY = {
     "final": [0, 0, 0, 0, 1],
 }
 Y = ["a", "a", "b"]
+ACTIVITY = class_activity(FunctionTransformer(), np.eye(3), Y)
 DRAW = {
     "loss": lambda **kw: LossCurveDisplay.from_history(HISTORY, **kw),
+    "activity": lambda **kw: ClassActivityDisplay.from_activity(ACTIVITY, **kw),
     "pattern": lambda **kw: SparsityPatternDisplay.from_codes(np.eye(3), Y, **kw),
     "dimension": lambda **kw: ActiveDimensionDisplay.from_dimensions([1.0, 2.0, 4.0], Y, **kw),
     "curve": lambda **kw: ReconstructionSparsityDisplay.from_curve([0, 1], [1.0, 0.1], **kw),
@@ -118,7 +123,7 @@ def test_style_is_passed_on(name, keywords, artist):
     assert not same_color(artist(DRAW[name]()), "green")
 
 
-@pytest.mark.parametrize("name", ["pattern", "images"])
+@pytest.mark.parametrize("name", ["activity", "pattern", "images"])
 def test_style_of_pictures_is_passed_on(name):
     image = DRAW[name](im_kw={"cmap": "cividis"}).image_
     assert image.get_cmap().name == "cividis"
@@ -131,6 +136,7 @@ def test_style_of_pictures_is_passed_on(name):
         lambda: LatentDisplay.from_estimator(VAEenseTransformer()),
         lambda: SparsityPatternDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
         lambda: ActiveDimensionDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
+        lambda: ClassActivityDisplay.from_estimator(VAEenseTransformer(), np.eye(3), Y),
         lambda: ReconstructionSparsityDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
         lambda: DimensionScaleDisplay.from_estimator(IntrinsicDimensionEstimator(), np.eye(3)),
     ],

@@ -1,0 +1,244 @@
+"""The classes in which latents are active."""
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import Bunch
+
+from skvaeense.inspection._class_activity import class_activity
+from skvaeense.inspection._latent_order import order_by_group
+from skvaeense.inspection._plotting import require_axes, style
+from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import DoubleArray, IntArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Latents beyond which columns have no numbers.
+MAX_NUMBERS = 40
+
+
+class ClassActivityDisplay(ReprMixin):
+    """Draw in which share of the samples of each class latents are active.
+
+    Each row is a class and each column a latent. Latents stand in the order of
+    `SparsityPatternDisplay`: by the class that uses them most, and for each class the most used
+    first. Beside each class stands its mean number of active latents per sample, with the standard
+    deviation among its samples.
+
+    Parameters
+    ----------
+    share : ndarray of shape (n_classes, n_shown)
+        The picture: share of the samples of the class in which the latent is active.
+
+    classes : ndarray of shape (n_classes,)
+        The class that each row shows.
+
+    latents : ndarray of int, shape (n_shown,)
+        The latent that each column shows.
+
+    mean_active : ndarray of shape (n_classes,)
+        Mean number of active latents per sample of each class.
+
+    std_active : ndarray of shape (n_classes,)
+        Standard deviation of that number.
+
+    n_components : int
+        Number of latents, shown or not.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The axes.
+
+    figure_ : matplotlib.figure.Figure
+        The figure.
+
+    image_ : matplotlib.image.AxesImage
+        The picture.
+
+    colorbar_ : matplotlib.colorbar.Colorbar
+        The scale of its colours.
+
+    See Also
+    --------
+    class_activity : The numbers, and what they say about the class.
+    SparsityPatternDisplay : The active latents of each sample.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skvaeense.inspection import ClassActivityDisplay
+    >>> codes = [[0.0, 2.0, 0.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]]
+    >>> display = ClassActivityDisplay.from_estimator(
+    ...     FunctionTransformer(), codes, ["a", "a", "b"]
+    ... )
+    >>> display.latents
+    array([1, 0])
+    >>> display.share
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    def __init__(
+        self,
+        share: DoubleArray,
+        *,
+        classes: Any,
+        latents: IntArray,
+        mean_active: DoubleArray,
+        std_active: DoubleArray,
+        n_components: int,
+    ) -> None:
+        self.share = share
+        self.classes = classes
+        self.latents = latents
+        self.mean_active = mean_active
+        self.std_active = std_active
+        self.n_components = n_components
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        unused: bool = False,
+        ax: "Axes | None" = None,
+        im_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the active latents of classes.
+
+        Parameters
+        ----------
+        estimator : estimator
+            With `active_dimensions`, or with a `transform` whose codes are 0 where a latent is not
+            active. It may be the last step of a Pipeline.
+
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : array-like of shape (n_samples,)
+            The class of each sample.
+
+        unused : bool, default=False
+            Whether latents that are active in no sample are shown, on the right.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        im_kw : dict or None, default=None
+            Keywords of the picture.
+
+        Returns
+        -------
+        ClassActivityDisplay
+            The display.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has neither method.
+
+        ValueError
+            If y does not fit X, or no latent is active anywhere and `unused` is False.
+        """
+        return cls.from_activity(class_activity(estimator, X, y), unused=unused, ax=ax, im_kw=im_kw)
+
+    @classmethod
+    def from_activity(
+        cls,
+        activity: Bunch,
+        *,
+        unused: bool = False,
+        ax: "Axes | None" = None,
+        im_kw: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw what `class_activity` has found.
+
+        Parameters
+        ----------
+        activity : Bunch
+            What `class_activity` returns.
+
+        unused : bool, default=False
+            Whether latents that are active in no sample are shown, on the right.
+
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        im_kw : dict or None, default=None
+            Keywords of the picture.
+
+        Returns
+        -------
+        ClassActivityDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If no latent is active anywhere and `unused` is False.
+        """
+        latents = order_by_group(activity.share)
+        if not unused:
+            latents = latents[activity.share[:, latents].any(axis=0)]
+        if not len(latents):
+            raise ValueError("No latent is active in any sample; set unused=True to see that.")
+        display = cls(
+            activity.share[:, latents],
+            classes=activity.classes,
+            latents=latents,
+            mean_active=activity.mean_active,
+            std_active=activity.std_active,
+            n_components=activity.share.shape[1],
+        )
+        return display.plot(ax, im_kw=im_kw)
+
+    def plot(self, ax: "Axes | None" = None, *, im_kw: dict[str, Any] | None = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None: those of a new figure.
+
+        im_kw : dict or None, default=None
+            Keywords of the picture.
+
+        Returns
+        -------
+        ClassActivityDisplay
+            The display.
+        """
+        n_classes, n_shown = self.share.shape
+        self.ax_ = require_axes(ax, (8.0, max(2.6, 1.6 + 0.3 * n_classes)))
+        self.figure_ = self.ax_.get_figure()
+        keywords = {
+            "cmap": "Blues",
+            "vmin": 0,
+            "vmax": 1,
+            "aspect": "auto",
+            "interpolation": "nearest",
+        }
+        self.image_ = self.ax_.imshow(self.share, **style(keywords, im_kw))
+        self.colorbar_ = self.figure_.colorbar(self.image_, ax=self.ax_, label="Share of samples")
+        rows = zip(self.classes, self.mean_active, self.std_active, strict=True)
+        self.ax_.set_yticks(
+            np.arange(n_classes), [f"{name} ({mean:.1f} ± {std:.1f})" for name, mean, std in rows]
+        )
+        self.ax_.set_ylabel("Class (active latents)")
+        if n_shown <= MAX_NUMBERS:
+            rotation = 90 if n_shown > MAX_NUMBERS / 2 else 0
+            self.ax_.set_xticks(np.arange(n_shown), self.latents, rotation=rotation)
+        else:
+            self.ax_.set_xticks([])
+        self.ax_.tick_params(length=0)
+        shown = (
+            f"{n_shown}" if n_shown == self.n_components else f"{n_shown} of {self.n_components}"
+        )
+        self.ax_.set_xlabel(f"Latents by class and use ({shown})")
+        self.ax_.set_title("Active latents of each class")
+        return self

@@ -1,0 +1,151 @@
+"""The samples in which latents are largest."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.utils import Bunch, gen_batches, indexable
+from sklearn.utils.validation import check_is_fitted
+
+from skvaeense.inspection._estimators import last_step, require, transformed
+from skvaeense.inspection._latent_order import check_latents
+from skvaeense.utils._typing import SparseArray
+
+
+def top_activating(
+    estimator: Any,
+    X: ArrayLike | SparseArray,
+    *,
+    latents: ArrayLike | None = None,
+    n_samples: int = 10,
+    batch_size: int = 1024,
+) -> Bunch:
+    """Find the samples in which each latent is largest.
+
+    A latent is often named after them. They are ordered by the size ``|z_nj|`` of the code, of
+    either sign, and of equal sizes the earlier sample comes first. Samples whose code is 0 never
+    count, so a latent may have fewer than `n_samples`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with `transform`. It may be the last step of a Pipeline.
+
+    X : {array-like, sparse matrix} of shape (n_total, n_features)
+        Samples.
+
+    latents : array-like of int of shape (n_latents,) or None, default=None
+        Which latents, in this order; None: all.
+
+    n_samples : int, default=10
+        Number of samples for each latent at most.
+
+    batch_size : int, default=1024
+        Samples that are coded at a time. Memory is needed for their codes, and not for those of
+        all samples.
+
+    Returns
+    -------
+    result : :class:`~sklearn.utils.Bunch`
+        With these attributes:
+
+        latents : ndarray of int, shape (n_latents,)
+            The latents.
+        samples : ndarray of int, shape (n_latents, n_samples)
+            Rows of X, from the largest code; -1 where there are no more.
+        codes : ndarray of shape (n_latents, n_samples)
+            Their codes, with the sign; 0 where there are no more.
+
+    Raises
+    ------
+    TypeError
+        If the estimator cannot code.
+
+    ValueError
+        If `latents`, `n_samples` or `batch_size` is not valid, or X is empty.
+
+    See Also
+    --------
+    latent_ablation : What leaving out a latent does.
+    LatentDisplay : What a latent draws.
+
+    Notes
+    -----
+    Codes of :class:`~skvaeense.VAEenseTransformer` are small but not 0 in latents that are not
+    active. With ``set_params(hard=True)`` only samples in which a latent is active are found.
+
+    References
+    ----------
+    T. Bricken et al., "Towards monosemanticity: decomposing language models with dictionary
+    learning", Transformer Circuits Thread, 2023.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skvaeense.inspection import top_activating
+    >>> X = [[0.0, 1.0, 0.0], [0.0, -3.0, 0.0], [0.5, 2.0, 0.0]]
+    >>> result = top_activating(FunctionTransformer(), X, n_samples=2)
+    >>> result.samples
+    array([[ 2, -1],
+           [ 1,  2],
+           [-1, -1]])
+    >>> result.codes
+    array([[ 0.5,  0. ],
+           [-3. ,  2. ],
+           [ 0. ,  0. ]])
+    """
+    for name, value in {"n_samples": n_samples, "batch_size": batch_size}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    check_is_fitted(estimator)
+    require(last_step(estimator)[0], "transform")
+    top = Entries(np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0))
+    chosen = np.empty(0, dtype=int)
+    for start, rows in _batches(X, batch_size):
+        codes = transformed(estimator, rows)
+        chosen = check_latents(latents, codes.shape[1])
+        top = _largest(top, _entries(codes[:, chosen], start), n_samples)
+    shape = len(chosen), n_samples
+    samples, largest = np.full(shape, -1), np.zeros(shape)
+    places = top.latent, _ranks(top.latent)
+    samples[places], largest[places] = top.sample, top.code
+    return Bunch(latents=chosen, samples=samples, codes=largest)
+
+
+class Entries(NamedTuple):
+    """Entries of codes: the place of the latent among those looked at, the sample, the code."""
+
+    latent: np.ndarray
+    sample: np.ndarray
+    code: np.ndarray
+
+
+def _batches(X, batch_size):
+    """Yield the number of the first sample, and some samples."""
+    (X,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
+    if not X.shape[0]:
+        raise ValueError("X has no samples, and at least 1 is needed.")
+    for batch in gen_batches(X.shape[0], batch_size):
+        yield batch.start, X.iloc[batch] if hasattr(X, "iloc") else X[batch]
+
+
+def _entries(codes, start):
+    """Return the entries of codes that are not 0; the first row is sample `start`."""
+    codes = sparse.coo_array(codes, dtype=np.float64)
+    codes.eliminate_zeros()
+    sample, latent = codes.coords
+    return Entries(latent, sample + start, codes.data)
+
+
+def _largest(kept, new, n_samples):
+    """Return the largest entries of each latent, in order; the latents are in order too."""
+    latent, sample, code = map(np.concatenate, zip(kept, new, strict=True))
+    order = np.lexsort((sample, -np.abs(code), latent))
+    order = order[_ranks(latent[order]) < n_samples]
+    return Entries(latent[order], sample[order], code[order])
+
+
+def _ranks(latent):
+    """Return the place of each entry among those of its latent, where latents are in order."""
+    return np.arange(len(latent)) - np.searchsorted(latent, latent)

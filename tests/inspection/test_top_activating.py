@@ -1,0 +1,139 @@
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import quick_sae
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skvaeense.inspection import top_activating
+
+CODES = np.array([[0.0, 2.0, -1.0], [0.0, -3.0, 1.0], [0.5, 2.0, 0.0], [0.0, 0.0, -1.0]])
+
+
+class Counter(BaseEstimator):
+    """Codes are the samples; notes how many are coded at a time."""
+
+    def fit(self, X, y=None):
+        self.n_rows_ = []
+        return self
+
+    def transform(self, X):
+        self.n_rows_.append(X.shape[0])
+        return X
+
+
+def rounded(X):
+    """Codes of few values, so that many are equal or 0."""
+    return np.round(X)
+
+
+def by_sorting(codes, n_samples):
+    """Return samples and codes from a full stable sort of each column."""
+    samples = np.argsort(-np.abs(codes), axis=0, kind="stable")[:n_samples].T
+    values = np.take_along_axis(codes.T, samples, axis=1)
+    return np.where(values == 0, -1, samples), values
+
+
+def test_largest_of_either_sign_come_first_and_ties_in_order():
+    result = top_activating(FunctionTransformer(), CODES, n_samples=3)
+    assert_array_equal(result.latents, [0, 1, 2])
+    assert_array_equal(result.samples, [[2, -1, -1], [1, 0, 2], [0, 1, 3]])
+    assert_array_equal(result.codes, [[0.5, 0, 0], [-3, 2, 2], [-1, 1, -1]])
+
+
+def test_more_samples_than_there_are():
+    result = top_activating(FunctionTransformer(), CODES, n_samples=6)
+    assert_array_equal(result.samples[1], [1, 0, 2, -1, -1, -1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("scale", [0.6, 3.0])
+def test_batches_give_what_a_full_sort_gives(batch_size, scale):
+    X = scale * np.random.default_rng(0).standard_normal((200, 9))
+    result = top_activating(FunctionTransformer(rounded), X, n_samples=12, batch_size=batch_size)
+    samples, codes = by_sorting(np.round(X), 12)
+    assert_array_equal(result.samples, samples)
+    assert_array_equal(result.codes, codes)
+
+
+def test_few_samples_are_coded_at_a_time():
+    counter = Counter().fit(CODES)
+    top_activating(counter, np.ones((25, 3)), batch_size=10)
+    assert counter.n_rows_ == [10, 10, 5]
+
+
+@pytest.mark.parametrize("kind", ["vaeense", "sae", "sparse", "pca", "pipeline"])
+def test_codes_of_estimators(subspaces, vaeense, sae, kind):
+    X, _ = subspaces
+    estimator = {
+        "vaeense": vaeense,
+        "sae": sae,
+        "sparse": copy.deepcopy(sae).set_params(sparse_output=True),
+        "pca": PCA(3).fit(X),
+        "pipeline": make_pipeline(FunctionTransformer(lambda X: X / 2), sae),
+    }[kind]
+    result = top_activating(estimator, X, n_samples=5, batch_size=50)
+    codes = estimator.transform(X)
+    samples, largest = by_sorting(codes.toarray() if sparse.issparse(codes) else codes, 5)
+    assert_array_equal(result.samples, samples)
+    assert_allclose(result.codes, largest)
+
+
+@pytest.mark.parametrize(
+    "convert", [np.ndarray.tolist, sparse.csr_array, sparse.coo_array, pd.DataFrame]
+)
+def test_kinds_of_samples(convert):
+    expected = top_activating(FunctionTransformer(), CODES, n_samples=2)
+    estimator = FunctionTransformer(accept_sparse=True)
+    result = top_activating(estimator, convert(CODES), n_samples=2, batch_size=3)
+    assert_array_equal(result.samples, expected.samples)
+    assert_array_equal(result.codes, expected.codes)
+
+
+def test_data_frame_is_cut_by_position():
+    X = pd.DataFrame(CODES, index=[3.0, 2.0, 1.0, 0.0])
+    result = top_activating(FunctionTransformer(), X, n_samples=3, batch_size=2)
+    assert_array_equal(result.samples, [[2, -1, -1], [1, 0, 2], [0, 1, 3]])
+
+
+def test_boolean_codes():
+    result = top_activating(FunctionTransformer(lambda X: X > 0), CODES, n_samples=2)
+    assert_array_equal(result.samples, [[2, -1], [0, 2], [1, -1]])
+
+
+def test_latents_that_are_asked_for():
+    result = top_activating(FunctionTransformer(), CODES, latents=[2, 0], n_samples=2)
+    assert_array_equal(result.latents, [2, 0])
+    assert_array_equal(result.samples, [[0, 1], [2, -1]])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_samples": 0}, "n_samples must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"latents": [-1]}, "latents must be from 0 to 2"),
+        ({"X": np.empty((0, 3))}, "X has no samples"),
+    ],
+)
+def test_bad_parameters(params, message):
+    with pytest.raises(ValueError, match=message):
+        top_activating(FunctionTransformer(), **({"X": CODES} | params))
+
+
+def test_estimator_that_cannot_code_is_named():
+    with pytest.raises(TypeError, match="LinearRegression has no transform"):
+        top_activating(LinearRegression().fit(CODES, CODES[:, 0]), CODES)
+
+
+def test_unfitted_estimator_is_named():
+    with pytest.raises(NotFittedError):
+        top_activating(quick_sae(), CODES)
