@@ -1,0 +1,116 @@
+"""What the scripts of this folder share: their command line, their results, and their fits.
+
+A script has two sizes: `--quick`, the default, for minutes on two cores, and `--full`, the paper's
+own, for a GPU. Its results are tables, lists of rows, in ../results/paper/NAME.json.
+"""
+
+import argparse
+import json
+import os
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, parallel_config
+from sklearn.datasets import fetch_openml
+from sklearn.exceptions import ConvergenceWarning
+
+RESULTS = Path(__file__).parent.parent / "results" / "paper"
+
+
+def run(name, description, sizes, measure):
+    """Run an experiment in the size that the command line asks for, and keep what it measures.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file of results.
+
+    description : str
+        The script's docstring.
+
+    sizes : dict of dict
+        The numbers that "quick" and "full" stand for.
+
+    measure : callable
+        With an argparse.Namespace of these numbers, `jobs` and `data`, it yields (table, row).
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    size = parser.add_mutually_exclusive_group()
+    for key in sizes:
+        size.add_argument(f"--{key}", action="store_const", const=key, dest="size")
+    parser.set_defaults(size="quick")
+    parser.add_argument("--jobs", type=int, default=-1, help="fits at once; 1 for a GPU")
+    parser.add_argument("--data", default=os.environ.get("SKVAEENSE_DATA"))
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    arguments = parser.parse_args()
+    numbers = sizes[arguments.size]
+    begin, tables = time.perf_counter(), {}
+    for table, row in measure(argparse.Namespace(**vars(arguments), **numbers)):
+        tables.setdefault(table, []).append(row)
+        print(f"{table}:", in_short(row), flush=True)
+    minutes = (time.perf_counter() - begin) / 60
+    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    results[arguments.size] = {"size": numbers, "minutes": round(minutes, 1), **tables}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def in_short(row):
+    """Return a row on one line: its lists only by their length."""
+    return ", ".join(
+        f"{key} {f'{value:.4g}' if isinstance(value, float) else value}"
+        if not isinstance(value, list | dict)
+        else f"{key} [{len(value)}]"
+        for key, value in row.items()
+    )
+
+
+def at_once(function, jobs, n_jobs):
+    """Yield what a function returns for each tuple of arguments, in their order.
+
+    Each call has one thread, so that results do not depend on how many run at once.
+    """
+    with parallel_config("loky", inner_max_num_threads=1):
+        yield from Parallel(n_jobs, return_as="generator")(
+            delayed(_alone)(function, job) for job in jobs
+        )
+
+
+def _alone(function, job):
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        # Tables show what these warn of.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return function(*job)
+
+
+def mean_and_worst(values, worst=max):
+    """Return the mean of some values, and the worst of them."""
+    return float(np.mean(values)), float(worst(values))
+
+
+def load_mnist(folder):
+    """Return images of training and test digits as rows in [0, 1], and their labels."""
+    if folder is not None:
+        with np.load(Path(folder) / "mnist.npz") as file:
+            X_train, y_train = file["X_train"], file["y_train"]
+            X_test, y_test = file["X_test"], file["y_test"]
+    else:
+        X, y = fetch_openml("mnist_784", as_frame=False, return_X_y=True)
+        X_train, X_test, y_train, y_test = X[:60_000], X[60_000:], y[:60_000], y[60_000:]
+    X_train, X_test = (X.reshape(len(X), -1).astype(np.float32) / 255 for X in (X_train, X_test))
+    return X_train, y_train.astype(int), X_test, y_test.astype(int)
+
+
+def load_activations(folder):
+    """Return training and test rows of a language model's activations, or stop."""
+    if folder is None:
+        raise SystemExit(
+            "This experiment needs activations: make them with benchmarks/lm_activations.py, and "
+            "give their folder by --data or SKVAEENSE_DATA."
+        )
+    with np.load(Path(folder) / "lm_activations.npz") as file:
+        return file["X_train"].astype(np.float32), file["X_test"].astype(np.float32)

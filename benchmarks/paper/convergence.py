@@ -1,0 +1,70 @@
+"""Convergence from random starts (the paper's open question 1).
+
+    python benchmarks/paper/convergence.py [--quick | --full]
+
+`fits`: how often training from random weights finds the dimension of all samples, for more and more
+steps, from one start, and with the best of five. Each seed draws data and weights. A fit *succeeds*
+where the mean absolute error of the count, on held-out samples, is under 0.05 for subspaces and 0.5
+for dictionaries, whose smallest coefficients no model sees.
+"""
+
+from common import at_once, run
+
+from skvaeense import VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
+from skvaeense.metrics import dimension_error, fvu
+
+HELD_OUT = 2000
+DATA = {
+    "4/4/4 in R^40": lambda n, seed: make_linear_subspaces(n, random_state=seed),
+    "2/4/8 in R^40": lambda n, seed: make_linear_subspaces(n, dims=(2, 4, 8), random_state=seed),
+    "4 of 20 atoms in R^40": lambda n, seed: make_sparse_dictionary(n, random_state=seed),
+}
+# Factors on the default number of steps, for one start; five starts have the default only.
+LENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)
+# Steps of a start and of the last phase.
+STEPS = 2500
+SIZES = {
+    "quick": {"n_samples": 10_000, "n_seeds": 12},
+    "full": {"n_samples": 500_000, "n_seeds": 100},
+}
+
+
+def fit(data, n_init, length, seed, n_samples):
+    """Return the error of one fit."""
+    X, _, dimension = DATA[data](n_samples + HELD_OUT, seed)
+    train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
+    steps_per_epoch = round(0.9 * n_samples) // 256
+    model = VAEenseTransformer(
+        20,
+        n_init=n_init,
+        max_iter=max(2, round(length * STEPS / steps_per_epoch)),
+        random_state=seed,
+    ).fit(train)
+    count = model.active_dimensions(test).sum(axis=1)
+    return {
+        "data": data,
+        "n_init": n_init,
+        "steps": round(length * STEPS),
+        "seed": seed,
+        "error": dimension_error(truth, count),
+        "fvu": fvu(test, model.inverse_transform(model.transform(test))),
+        "score": model.score(test),
+    }
+
+
+def measure(arguments):
+    """Yield a row for each fit."""
+    cases = [(1, length) for length in LENGTHS] + [(5, 1.0)]
+    jobs = [
+        (data, n_init, length, seed, arguments.n_samples)
+        for data in DATA
+        for n_init, length in cases
+        for seed in range(arguments.n_seeds)
+    ]
+    for row in at_once(fit, jobs, arguments.jobs):
+        yield "fits", row
+
+
+if __name__ == "__main__":
+    run("convergence", __doc__, SIZES, measure)

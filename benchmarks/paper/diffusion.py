@@ -1,0 +1,237 @@
+"""A diffusion model on gated codes (the paper's open question 3), on handwritten digits.
+
+    python benchmarks/paper/diffusion.py [--quick | --full] [--data FOLDER]
+
+A diffusion model has no sparse code, and a sparse autoencoder no good samples: its latents are
+active together or not at all, and a prior that draws them one by one does not know that. Here the
+two are stacked. A network learns to take noise out of hard codes, in which closed latents are
+exactly 0. From pure noise it then leads to new codes, step by step along the probability flow;
+entries below all but 1 % of the active ones are closed, and the rest is decoded. The same is done
+with the codes of a VAE and of PCA, and samples are drawn from the models themselves.
+
+Samples are judged beside test images in the hidden layer of a classifier of the digits: by the
+Fréchet distance, by precision (the share of samples among the images) and recall (of images among
+the samples), each by the distance to the third neighbour.
+"""
+
+import base64
+import math
+import zlib
+from itertools import pairwise
+
+import numpy as np
+import torch
+from common import at_once, load_mnist, run
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+from sklearn.neural_network import MLPClassifier
+
+from skvaeense import VAEenseTransformer
+from skvaeense._training._loop import LearningRate, make_optimizer
+from skvaeense._training._run import Run
+from skvaeense.networks import MLP
+from skvaeense.networks._denoiser import Denoiser
+from skvaeense.objectives import DenoisingScoreMatching
+
+# Noise levels of the diffusion, in units of the codes' root mean square.
+LEVELS = (0.01, 20.0)
+# Steps from noise to code, each with two looks at the network, and the power of their spacing.
+N_FLOW, POWER = 40, 7
+# Share of the active entries that are smaller than where sampled ones are cut off.
+CUT = 0.01
+N_JUDGED, N_SHOWN = 5000, 20
+NEIGHBOR = 3
+SIZES = {
+    "quick": {
+        "n_train": 20_000,
+        "n_components": 128,
+        "width": 256,
+        "max_iter": 20,
+        "noise_variance": 0.02,
+        "layers": [512, 512],
+        "n_steps": 4000,
+        "n_seeds": 5,
+    },
+    "full": {
+        "n_train": 60_000,
+        "n_components": 256,
+        "width": 1024,
+        "max_iter": 150,
+        "noise_variance": 0.02,
+        "layers": [2048, 2048, 2048],
+        "n_steps": 200_000,
+        "n_seeds": 5,
+    },
+}
+
+
+def autoencoder(name, seed, size):
+    """Return the estimator of a name."""
+    if name == "PCA":
+        return PCA(size["n_components"], random_state=seed)
+    width = size["width"]
+    return VAEenseTransformer(
+        size["n_components"],
+        gated=name == "VAEense",
+        hard=True,
+        network=MLP((width,), encoder_layer_sizes=(width, width)),
+        noise_variance=size["noise_variance"],
+        learn_noise_variance=False,
+        n_init=1,
+        max_iter=size["max_iter"],
+        random_state=seed,
+    )
+
+
+def learn_diffusion(codes, layers, n_steps, seed):
+    """Return a module that predicts the noise in noisy codes."""
+    weights, generator = (torch.Generator().manual_seed(2 * seed + i) for i in range(2))
+    module = Denoiser(codes.shape[1], layers, LEVELS, generator=weights)
+    optimizer = make_optimizer(module, full_rate=True)
+    objective = DenoisingScoreMatching(LEVELS)
+    run_ = Run(module, objective, LearningRate(2e-3), generator, optimizer=optimizer)
+    batch_size = 256
+    n_epochs = math.ceil(n_steps / (len(codes) // batch_size))
+    for _ in run_.epochs(codes, n_epochs=n_epochs, batch_size=batch_size):
+        pass
+    return module
+
+
+@torch.no_grad()
+def draw(module, n, n_features, seed):
+    """Return new codes: along the probability flow, dx/dt = noise(x, t), by Heun's method."""
+    generator = torch.Generator().manual_seed(seed)
+    low, high = (level ** (1 / POWER) for level in LEVELS)
+    levels = [*(torch.linspace(high, low, N_FLOW) ** POWER), torch.tensor(0.0)]
+    x = levels[0] * torch.randn((n, n_features), generator=generator)
+    for now, then in pairwise(levels):
+        slope = module.noise(x, now.reshape(1, 1))
+        moved = x + (then - now) * slope
+        if then > 0:
+            slope = 0.5 * (slope + module.noise(moved, then.reshape(1, 1)))
+            moved = x + (then - now) * slope
+        x = moved
+    return x.numpy()
+
+
+class Judge:
+    """Compare samples with test images in what a classifier sees of them."""
+
+    def __init__(self, X, y, X_test):
+        self.classifier = MLPClassifier((128,), max_iter=10, random_state=0)
+        self.classifier.fit(X, y)
+        self.real = self.features(X_test[:N_JUDGED])
+
+    def features(self, X):
+        """Return the classifier's hidden layer."""
+        return np.maximum(X @ self.classifier.coefs_[0] + self.classifier.intercepts_[0], 0)
+
+    def compare(self, X):
+        """Return the distance of samples, their precision and their recall."""
+        samples = self.features(X)
+        return {
+            "frechet": frechet_distance(self.real, samples),
+            "precision": share_among(samples, self.real),
+            "recall": share_among(self.real, samples),
+        }
+
+
+def frechet_distance(a, b):
+    """Return the squared distance of two normal distributions with these means and covariances."""
+    cov_a, cov_b = np.cov(a.T), np.cov(b.T)
+    # The ridge keeps the root real where units are never active.
+    ridge = 1e-6 * np.eye(len(cov_a))
+    root = sqrtm((cov_a + ridge) @ (cov_b + ridge)).real
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    return float(gap @ gap + np.trace(cov_a + cov_b - 2 * root))
+
+
+def share_among(points, others):
+    """Return the share of points that are nearer to one of the others than its third neighbour."""
+    neighbors = NearestNeighbors(n_neighbors=NEIGHBOR + 1).fit(others)
+    radius = neighbors.kneighbors(others)[0][:, -1]
+    return float((cdist(points, others) <= radius).any(axis=1).mean())
+
+
+def packed(images):
+    """Return images as text: bytes, deflated, in base 64."""
+    pixels = (255 * images.clip(0, 1)).round().astype(np.uint8)
+    return base64.b64encode(zlib.compress(pixels.tobytes(), 9)).decode()
+
+
+def measure_one(name, seed, size, folder):
+    """Return rows: samples of the model itself, and of a diffusion on its codes."""
+    X, y, X_test, _ = load_mnist(folder)
+    X, y = X[: size["n_train"]], y[: size["n_train"]]
+    judge = Judge(X, y, X_test)
+    if name == "images":
+        row = {"samples": "training images", "seed": seed, **judge.compare(X[:N_JUDGED])}
+        return [row | {"images": packed(X[:N_SHOWN])}]
+    model = autoencoder(name, seed, size).fit(X)
+    codes = model.transform(X).astype(np.float32)
+    scale = float(np.sqrt(np.mean(codes**2)))
+    module = learn_diffusion(torch.tensor(codes / scale), size["layers"], size["n_steps"], seed)
+    drawn = scale * draw(module, N_JUDGED, codes.shape[1], seed)
+    cut = np.quantile(np.abs(codes[codes != 0]), CUT) if name != "PCA" else 0.0
+    drawn = np.where(np.abs(drawn) > cut, drawn, 0)
+    test_codes = model.transform(X_test)
+    decoded = model.inverse_transform(test_codes)
+    rows = [
+        {
+            "samples": f"diffusion on codes of {name}",
+            "seed": seed,
+            **judge.compare(model.inverse_transform(drawn)),
+            **judge_counts(drawn, test_codes),
+            "images": packed(model.inverse_transform(drawn[:N_SHOWN])),
+        },
+        {
+            "samples": f"reconstructions by {name}",
+            "seed": seed,
+            **judge.compare(decoded[:N_JUDGED]),
+            "error": float(np.square(X_test - decoded).sum(axis=1).mean()),
+        },
+    ]
+    if name != "PCA":
+        # Without the noise of the pixels, which no reconstruction has either.
+        model.noise_variance_ = 0.0
+        prior = model.sample(N_JUDGED, random_state=seed)
+        rows.append(
+            {
+                "samples": f"{name} itself",
+                "seed": seed,
+                **judge.compare(prior),
+                "images": packed(prior[:N_SHOWN]),
+            }
+        )
+    return rows
+
+
+def judge_counts(drawn, codes):
+    """Return how many latents are active in drawn codes, and in those of test images."""
+    count, real = (np.count_nonzero(c, axis=1) for c in (drawn, codes))
+    return {
+        "active": float(count.mean()),
+        "std": float(count.std()),
+        "active_real": float(real.mean()),
+        "std_real": float(real.std()),
+    }
+
+
+def measure(arguments):
+    """Yield a row for each kind of samples."""
+    size = {key: getattr(arguments, key) for key in SIZES["quick"]}
+    jobs = [("images", 0, size, arguments.data)]
+    jobs += [
+        (name, seed, size, arguments.data)
+        for name in ("VAEense", "VAE", "PCA")
+        for seed in range(arguments.n_seeds)
+    ]
+    for rows in at_once(measure_one, jobs, arguments.jobs):
+        for row in rows:
+            yield "samples", row
+
+
+if __name__ == "__main__":
+    run("diffusion", __doc__, SIZES, measure)

@@ -1,0 +1,190 @@
+"""Error against the mean number of active latents, for methods that are tuned alike.
+
+The script of a data set lists candidates: methods, each with some settings. All count active
+latents in the same way. What entry j of a code adds to the reconstruction is about its
+contribution ``|e_j| ||W_j||``. A cut on contributions, one for all samples, is set on validation
+rows so that a wanted number of entries per sample is left in the mean. Test rows get the same cut:
+entries under it are exactly 0, the rest is decoded and counted.
+
+For each wanted number a method is tried with all of its settings and takes the one of least
+validation error; that is fitted again from other seeds.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import at_once
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+
+from skvaeense.metrics import fvu, pattern_adaptivity, squared_error
+from skvaeense.thresholds import Otsu
+
+# Share of the test samples that a latent is active in, from which it is said to be in use.
+IN_USE = 0.01
+ERRORS = {"squared_error": squared_error, "fvu": fvu}
+
+
+class Candidate(NamedTuple):
+    """A method with one of its settings."""
+
+    method: str
+    setting: str
+    estimator: Any
+    # Where it is tried; None: at all of them.
+    levels: tuple[int, ...] | None = None
+
+
+class Samples(NamedTuple):
+    """Rows to fit, to tune and to report on, and labels of the last, if there are any."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    labels: np.ndarray | None = None
+
+
+def contributions(estimator, codes):
+    """Return how far each entry of the codes moves the reconstruction, about."""
+    if isinstance(estimator, PCA):
+        return np.abs(codes)
+    return np.abs(codes) * estimator.module_.code_scale().double().numpy() * estimator.scale_
+
+
+def cut_for(amounts, level):
+    """Return the cut above which so many entries per sample are left, or None of too few."""
+    n_kept = round(level * len(amounts))
+    flat = amounts[amounts > 0]
+    if n_kept > len(flat):
+        return None
+    return float(np.partition(flat, len(flat) - n_kept)[len(flat) - n_kept])
+
+
+def describe(active, labels):
+    """Return how adaptive a pattern of active latents is."""
+    count = active.sum(axis=1)
+    row = {
+        "active": float(count.mean()),
+        "std": float(count.std()),
+        "in_use": int((active.mean(axis=0) >= IN_USE).sum()),
+        "adaptivity": pattern_adaptivity(active, random_state=0),
+    }
+    if labels is not None:
+        row["by_label"] = [float(count[labels == y].mean()) for y in np.unique(labels)]
+    return row
+
+
+def fit(candidate, seed, samples, levels, metric):
+    """Return what a candidate gives at each level, and by its own rule."""
+    estimator = clone(candidate.estimator)
+    if "random_state" in estimator.get_params():
+        estimator.set_params(random_state=seed)
+    estimator.fit(samples.train)
+    error = ERRORS[metric]
+    parts = samples.validation, samples.test
+    codes = [estimator.transform(X) for X in parts]
+    amounts = [contributions(estimator, code) for code in codes]
+
+    def error_of(part, active):
+        code = np.where(active, codes[part], 0)
+        return error(parts[part], estimator.inverse_transform(code))
+
+    by_level = []
+    for level in candidate.levels or levels:
+        cut = cut_for(amounts[0], level)
+        if cut is None:
+            continue
+        kept = [amount >= cut for amount in amounts]
+        row = {
+            "level": level,
+            "validation_error": error_of(0, kept[0]),
+            "error": error_of(1, kept[1]),
+        }
+        by_level.append(row | describe(kept[1], samples.labels))
+    own = own_count(estimator, samples.test, codes[1])
+    if own is not None:
+        own = {"error": error_of(1, own)} | describe(own, samples.labels)
+    row = {"method": candidate.method, "setting": candidate.setting, "seed": seed}
+    if hasattr(estimator, "posterior"):
+        row["otsu"] = otsu_count(estimator, samples.test)
+    return row | {"own": own, "levels": by_level}
+
+
+def own_count(estimator, X, codes):
+    """Return what a method itself calls active; None where that is everything."""
+    active = (
+        estimator.active_dimensions(X) if hasattr(estimator, "active_dimensions") else codes != 0
+    )
+    return None if active.all() else active
+
+
+def otsu_count(estimator, X):
+    """Return the mean number of active latents by the paper's rule."""
+    threshold = estimator.threshold
+    count = estimator.set_params(threshold=Otsu()).active_dimensions(X).sum(axis=1)
+    estimator.set_params(threshold=threshold)
+    return float(count.mean())
+
+
+def measure(candidates, samples, levels, metric, n_seeds, n_jobs):
+    """Yield rows of `settings`, one for each fit, and of `chosen`, for each method and level.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+        Methods and settings.
+
+    samples : Samples
+        The data.
+
+    levels : tuple of float
+        Wanted mean numbers of active latents.
+
+    metric : {"squared_error", "fvu"}
+        The error.
+
+    n_seeds : int
+        Fits of each chosen setting.
+
+    n_jobs : int
+        Fits at once.
+    """
+    tries = []
+    jobs = [(candidate, 0, samples, levels, metric) for candidate in candidates]
+    for row in at_once(fit, jobs, n_jobs):
+        tries.append(row)
+        yield "settings", row
+    best = {}
+    for candidate, row in zip(candidates, tries, strict=True):
+        for at in row["levels"]:
+            key = candidate.method, at["level"]
+            if key not in best or at["validation_error"] < best[key][0]:
+                best[key] = at["validation_error"], candidate
+    chosen = dict.fromkeys(candidate for _, candidate in best.values())
+    fits = {(c.method, c.setting): [r] for c, r in zip(candidates, tries, strict=True)}
+    jobs = [
+        (candidate, seed, samples, levels, metric)
+        for candidate in chosen
+        for seed in range(1, n_seeds)
+        if "random_state" in candidate.estimator.get_params()
+    ]
+    for row in at_once(fit, jobs, n_jobs):
+        fits[row["method"], row["setting"]].append(row)
+        print(row["method"], row["setting"], "seed", row["seed"], flush=True)
+    for (method, level), (_, candidate) in best.items():
+        repeats = fits[method, candidate.setting]
+        at = [next(a for a in r["levels"] if a["level"] == level) for r in repeats]
+        yield (
+            "chosen",
+            {
+                "method": method,
+                "level": level,
+                "setting": candidate.setting,
+                "errors": [a["error"] for a in at],
+                "active": [a["active"] for a in at],
+                "std": [a["std"] for a in at],
+                "in_use": [a["in_use"] for a in at],
+                "adaptivity": [a["adaptivity"] for a in at],
+                "by_label": [a.get("by_label") for a in at],
+            },
+        )

@@ -1,0 +1,241 @@
+"""Local minima: in one latent, over seeds and learning rates, and around solutions.
+
+    python benchmarks/paper/minima.py [--quick | --full] [--data FOLDER]
+
+`one_latent`: a sample x, a decoder column of norm 1, and the code of this sample alone. The number
+of local minima of the loss over the code, for many x and prices. d such latents, with orthogonal
+columns, have the product of their numbers: 2^d where one has 2.
+
+`fits`: the loss at the end of training from several seeds and learning rates, each model with its
+own loss, the same for all of its fits, and the loss of the empty code.
+
+`planes`: the loss on a plane through the parameters of a fitted model, spanned by two random
+directions, each with the norm of the parameters in every layer.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from common import at_once, load_mnist, run
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.metrics import fvu
+from skvaeense.objectives import PenalisedReconstruction, Price
+from skvaeense.penalties import L1, Log, TopK
+
+SIZES = {
+    "quick": {"n_samples": 5000, "n_seeds": 6, "max_iter": "auto", "n_points": 25},
+    "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150, "n_points": 51},
+}
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+# Where the loss of one latent is looked at.
+SAMPLES = np.linspace(0, 2, 101)
+NOISE = np.geomspace(1e-3, 1, 61)
+PRICES = np.geomspace(1e-3, 1, 61)
+# Level of Log, in units of x.
+EPS = 0.1
+# The planes reach so far from the solution, as a fraction of the norm of its parameters.
+REACH = 1.0
+
+
+# --- one latent -------------------------------------------------------------------------------
+
+
+def n_minima(losses):
+    """Return the number of local minima along the last axis, ends included."""
+    wall = np.full((*losses.shape[:-1], 1), np.inf)
+    steps = np.diff(np.concatenate([wall, losses, wall], axis=-1), axis=-1)
+    return ((steps[..., :-1] < 0) & (steps[..., 1:] > 0)).sum(axis=-1)
+
+
+def gated_losses(x, noise):
+    """Return the loss for every deviation s, at the best mean for each.
+
+    (x - (1 - s) m)^2 / g + m^2 is least at m = x (1 - s) / ((1 - s)^2 + g), where it is
+    x^2 / ((1 - s)^2 + g).
+    """
+    s = 1 / (1 + np.exp(-np.linspace(-9, 9, 4001)))
+    open_share = (1 - s) ** 2
+    spread = open_share * s**2 / noise + s**2 - 1 - 2 * np.log(s)
+    return x[:, None] ** 2 / (open_share + noise) + spread
+
+
+def sparse_losses(x, price, cost):
+    """Return (x - z)^2 + price * cost(z) for every code z >= 0."""
+    z = np.linspace(0, 2.5, 4001)
+    return (x[:, None] - z) ** 2 + price * cost(z)
+
+
+def one_latent():
+    """Yield the number of minima of each loss, a row for each price."""
+    models = {
+        "VAEense": (NOISE, gated_losses),
+        "SAE log": (PRICES, lambda x, p: sparse_losses(x, p, lambda z: np.log1p(z / EPS))),
+        "SAE L1": (PRICES, lambda x, p: sparse_losses(x, p, lambda z: z)),
+    }
+    for model, (prices, losses) in models.items():
+        for price in prices:
+            counts = n_minima(losses(SAMPLES, price))
+            yield {"model": model, "price": float(price), "n_minima": counts.tolist()}
+
+
+# --- fits from several starts -----------------------------------------------------------------
+
+
+def load(data, n_samples, folder):
+    """Return training and test samples."""
+    if data == "MNIST":
+        X, _, X_test, _ = load_mnist(folder)
+        return X[:n_samples], X_test[:2000]
+    X, *_ = make_linear_subspaces(n_samples + 2000, noise=0.05, random_state=0)
+    return X[2000:], X[:2000]
+
+
+def models(data):
+    """Return the estimators, with prices for about as many active latents as the data has."""
+    kappa, n_active = {"subspaces": (20, 4), "MNIST": (64, 20)}[data]
+    shared = {"n_components": kappa, "network": "linear"}
+    signed = shared | {"positive_code": False}
+    return {
+        "VAEense": VAEenseTransformer(**shared, n_init=1),
+        "SAE L1": SparseAutoencoder(**signed, penalty=L1(), target_l0=n_active),
+        "SAE log": SparseAutoencoder(**signed, penalty=Log(), target_l0=n_active),
+        "SAE top-k": SparseAutoencoder(**signed, penalty=TopK(n_active)),
+    }
+
+
+def with_fixed_price(estimator, train):
+    """Return the estimator with the price that meets its target, so that all fits have one loss."""
+    if getattr(estimator, "target_l0", None) is None:
+        return estimator
+    alpha = estimator.set_params(random_state=0).fit(train).alpha_
+    return estimator.set_params(target_l0=None, penalty__alpha=alpha)
+
+
+def prepare(data, n_samples, folder, max_iter):
+    """Return the estimators of a data set, ready to be fitted."""
+    train, _ = load(data, n_samples, folder)
+    return {
+        name: with_fixed_price(model.set_params(max_iter=max_iter), train)
+        for name, model in models(data).items()
+    }
+
+
+def fit(data, name, estimator, rate, seed, n_samples, folder):
+    """Return how one fit ends."""
+    train, test = load(data, n_samples, folder)
+    base = estimator.learning_rate_init
+    if base == "auto":
+        # The default at the default batch size of 256.
+        base = 0.008
+    estimator.set_params(learning_rate_init=rate * base, random_state=seed)
+    row = {
+        "data": data,
+        "model": name,
+        "rate": rate,
+        "seed": seed,
+        "empty": empty(estimator, train),
+    }
+    try:
+        estimator.fit(train)
+    except FloatingPointError:
+        return row | {"loss": None, "fvu": None}
+    reconstruction = estimator.inverse_transform(estimator.transform(test))
+    return row | {"loss": estimator.loss_curve_[-1], "fvu": fvu(test, reconstruction)}
+
+
+def empty(estimator, X):
+    """Return the loss of a code that says nothing."""
+    if isinstance(estimator, SparseAutoencoder):
+        return 1.0
+    return 0.5 * X.shape[1] * float(np.log(2 * np.pi * np.e * np.var(X - X.mean(axis=0))))
+
+
+# --- planes -----------------------------------------------------------------------------------
+
+
+def plane(data, name, estimator, n_samples, folder, n_points):
+    """Return the loss on a plane through a solution, as far as it was trained."""
+    train, test = load(data, n_samples, folder)
+    fitted = estimator.set_params(random_state=0).fit(train)
+    generator = torch.Generator().manual_seed(0)
+    solution = list(fitted.module_.parameters())
+    directions = [[torch.randn(p.shape, generator=generator) for p in solution] for _ in range(2)]
+    for direction in directions:
+        for step, parameter in zip(direction, solution, strict=True):
+            step *= parameter.detach().norm() / step.norm()
+    moved = copy.deepcopy(fitted)
+    positions = np.linspace(-REACH, REACH, n_points)
+    losses = np.empty((n_points, n_points))
+    for i, a in enumerate(positions):
+        for j, b in enumerate(positions):
+            with torch.no_grad():
+                targets = moved.module_.parameters()
+                for p, at, u, v in zip(targets, solution, *directions, strict=True):
+                    p.copy_(at + a * u + b * v)
+            losses[i, j] = loss_of(moved, test)
+    return {
+        "data": data,
+        "model": name,
+        "positions": positions.round(4).tolist(),
+        "losses": [[float(f"{loss:.5g}") for loss in row] for row in losses],
+        "empty": empty(estimator, train),
+        "n_minima": n_grid_minima(losses),
+    }
+
+
+def n_grid_minima(losses):
+    """Return the number of inner points of a grid that are lower than all eight around them."""
+    inner = losses[1:-1, 1:-1]
+    n, m = losses.shape
+    around = [
+        losses[i : n - 2 + i, j : m - 2 + j] for i in range(3) for j in range(3) if (i, j) != (1, 1)
+    ]
+    return int((inner < np.min(around, axis=0)).sum())
+
+
+@torch.no_grad()
+def loss_of(estimator, X):
+    """Return the loss of test samples, as it is minimised."""
+    if isinstance(estimator, VAEenseTransformer):
+        return -estimator.score(X)
+    penalty = estimator.penalty
+    price = Price(getattr(penalty, "alpha", None) or 0.0, warmup=0.0)
+    objective = PenalisedReconstruction(penalty, price, positive=False)
+    x = torch.as_tensor((X - estimator.mean_) / estimator.scale_, dtype=torch.float32)
+    loss = objective.loss(
+        estimator.module_.eval(), x, progress=1.0, generator=torch.Generator().manual_seed(0)
+    )
+    return float(loss.total)
+
+
+def measure(arguments):
+    """Yield the rows of the three tables."""
+    for row in one_latent():
+        yield "one_latent", row
+    sources = ("subspaces", "MNIST")
+    n, folder = arguments.n_samples, arguments.data
+    jobs = [(data, n, folder, arguments.max_iter) for data in sources]
+    ready = dict(zip(sources, at_once(prepare, jobs, arguments.jobs), strict=True))
+    jobs = [
+        (data, name, estimator, rate, seed, n, folder)
+        for data in sources
+        for name, estimator in ready[data].items()
+        for rate in RATES
+        for seed in range(arguments.n_seeds)
+    ]
+    for row in at_once(fit, jobs, arguments.jobs):
+        yield "fits", row
+    jobs = [
+        (data, name, estimator, n, folder, arguments.n_points)
+        for data in sources
+        for name, estimator in ready[data].items()
+    ]
+    for row in at_once(plane, jobs, arguments.jobs):
+        yield "planes", row
+
+
+if __name__ == "__main__":
+    run("minima", __doc__, SIZES, measure)

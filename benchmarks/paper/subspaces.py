@@ -1,0 +1,75 @@
+"""The paper's first table: how many latents are active on three 4-dimensional subspaces of R^40.
+
+    python benchmarks/paper/subspaces.py [--quick | --full]
+
+Every model has 20 latents and the same encoder and linear decoder. The VAE and VAEense are told
+nothing else. The sparse autoencoders are told the answer: k = 4, or a price that training adapts
+to 4 active latents in the mean. Active are exact non-zeros of hard codes. Samples are held out, and
+each seed draws new subspaces.
+"""
+
+import numpy as np
+from common import at_once, run
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.metrics import dimension_error, fvu, pattern_adaptivity
+from skvaeense.penalties import L1, Log, TopK
+
+DIMENSION, KAPPA, HELD_OUT = 4, 20, 2500
+SIZES = {
+    "quick": {"n_samples": 50_000, "n_seeds": 5, "max_iter": "auto"},
+    "full": {"n_samples": 500_000, "n_seeds": 10, "max_iter": 150},
+}
+
+
+def model(name, seed, max_iter):
+    """Return the estimator of a name."""
+    shared = {"random_state": seed, "max_iter": max_iter}
+    if name in ("VAEense", "VAE"):
+        return VAEenseTransformer(KAPPA, gated=name == "VAEense", hard=True, **shared)
+    # Codes of both signs, or a subspace of dimension 4 takes more than 4 of them.
+    shared |= {"network": "linear", "positive_code": False}
+    if name == "SAE top-k":
+        return SparseAutoencoder(KAPPA, penalty=TopK(DIMENSION), **shared)
+    penalty = {"SAE L1": L1(), "SAE log": Log()}[name]
+    return SparseAutoencoder(KAPPA, penalty=penalty, target_l0=DIMENSION, **shared)
+
+
+def fit_and_count(name, seed, n_samples, max_iter):
+    """Return what one model gives for held-out samples."""
+    X, subspace, dimension = make_linear_subspaces(
+        n_samples + HELD_OUT, dims=(DIMENSION,) * 3, random_state=seed
+    )
+    train, test = X[HELD_OUT:], X[:HELD_OUT]
+    subspace, dimension = subspace[:HELD_OUT], dimension[:HELD_OUT]
+    fitted = model(name, seed, max_iter).fit(train)
+    codes = fitted.transform(test)
+    active = codes != 0
+    count = active.sum(axis=1)
+    return {
+        "model": name,
+        "seed": seed,
+        "active": float(count.mean()),
+        "by_subspace": [float(count[subspace == i].mean()) for i in range(3)],
+        "count_error": dimension_error(dimension, count),
+        "exact": float(np.mean(count == dimension)),
+        "fvu": fvu(test, fitted.inverse_transform(codes)),
+        "adaptivity": pattern_adaptivity(active, random_state=0),
+    }
+
+
+def measure(arguments):
+    """Yield a row for each model and seed."""
+    names = ("VAEense", "VAE", "SAE L1", "SAE log", "SAE top-k")
+    jobs = [
+        (name, seed, arguments.n_samples, arguments.max_iter)
+        for name in names
+        for seed in range(arguments.n_seeds)
+    ]
+    for row in at_once(fit_and_count, jobs, arguments.jobs):
+        yield "fits", row
+
+
+if __name__ == "__main__":
+    run("subspaces", __doc__, SIZES, measure)
