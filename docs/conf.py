@@ -59,6 +59,8 @@ numpydoc_show_class_members = False
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
+    # A module that some of them share.
+    "ignore_pattern": r"__init__\.py|paper_results\.py",
     "within_subsection_order": "FileNameSortKey",
     "doc_module": "skvaeense",
     "reference_url": {"skvaeense": None},

@@ -1,0 +1,96 @@
+"""What the pictures of the paper's experiments share: their numbers, and a colour for each method.
+
+`benchmarks/paper` has the scripts that measure, and `benchmarks/results/paper` what they wrote.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from skvaeense.inspection._plotting import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+)
+
+RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results" / "paper"
+
+GREY = "#777777"
+# Colour, marker and dashes of each method, in the order of legends.
+STYLES = {
+    "VAEense": (BLUE, "o", "-"),
+    "VAE": (RED, "s", "-"),
+    "SAE L1": (ORANGE, "^", "-"),
+    "SAE log": (PURPLE, "v", "-"),
+    "SAE top-k": (GREEN, "D", "-"),
+    "SAE batch-top-k": (SKY, "P", "-"),
+    "SAE JumpReLU": (BLACK, "X", "-"),
+    "PCA": (GREY, "o", "--"),
+    "PCA, largest entries": (GREY, "s", ":"),
+}
+
+
+def load(name):
+    """Return the tables of an experiment: of the quick size, or of the full one if it is alone."""
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return results.get("quick") or results["full"]
+
+
+def select(rows, **wanted):
+    """Return the rows that have these values."""
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def values(rows, key):
+    """Return the different values of a key, in the order of the rows."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def methods(rows, key="method"):
+    """Return the methods in the rows, in the order of legends."""
+    there = {row[key] for row in rows}
+    return [method for method in STYLES if method in there]
+
+
+def style(method, **more):
+    """Return the keywords that draw a method's line."""
+    color, marker, dashes = STYLES[method]
+    return {"color": color, "marker": marker, "linestyle": dashes, "label": method} | more
+
+
+def draw_spread(ax, x, groups, **kwargs):
+    """Draw a line through means, and bars from the least to the largest value."""
+    means = np.array([np.mean(group) for group in groups])
+    reach = means - [min(group) for group in groups], [max(group) for group in groups] - means
+    # The mean of equal numbers may differ from them by rounding.
+    return ax.errorbar(x, means, np.maximum(reach, 0), capsize=3, markersize=5, **kwargs)
+
+
+def draw_frontier(ax, rows, shift=0.012):
+    """Draw the error of each method at each level, spread over seeds; levels have a log scale.
+
+    Methods stand beside one another at a level, by so much of it.
+    """
+    names = methods(rows)
+    for i, method in enumerate(names):
+        chosen = sorted(select(rows, method=method), key=lambda row: row["level"])
+        x = [row["level"] * (1 + shift * (i - (len(names) - 1) / 2)) for row in chosen]
+        draw_spread(ax, x, [row["errors"] for row in chosen], **style(method))
+    levels = sorted(set(values(rows, "level")))
+    ax.set(xscale="log", yscale="log", xlabel="active latents per sample, mean")
+    ax.set_xticks(levels, [str(level) for level in levels])
+    ax.minorticks_off()
+
+
+def plain_log_axis(axis):
+    """Label a logarithmic axis with plain numbers."""
+    from matplotlib import ticker
+
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(ticker.NullLocator())

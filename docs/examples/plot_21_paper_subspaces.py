@@ -1,0 +1,49 @@
+"""
+The paper's first table
+=======================
+
+Samples lie on three random subspaces of dimension 4, in 40 dimensions, and each model has 20
+latents. How many of them does it use for a sample? The numbers are those that
+``benchmarks/paper/subspaces.py`` measured; see :doc:`/user_guide/paper`.
+"""
+
+from matplotlib import pyplot as plt
+from paper_results import GREY, load, methods, select, style
+
+rows = load("subspaces")["fits"]
+names = methods(rows, "model")
+
+# %%
+# On the left a dot is one subspace of one seed; in the middle and on the right it is one seed. The
+# samples were not used in training. Sparse autoencoders are told how many latents to use.
+figure, axes = plt.subplots(
+    1, 3, figsize=(10, 3.4), sharey=True, layout="constrained", width_ratios=(5, 3, 3)
+)
+for i, name in enumerate(names):
+    fits = select(rows, model=name)
+    dots = style(name, linestyle="none", alpha=0.7, markersize=6)
+    # Dots of one model lie one below the other, in the order of seeds.
+    for j, row in enumerate(fits):
+        y = i + 0.5 * (j / max(1, len(fits) - 1) - 0.5)
+        axes[0].plot(row["by_subspace"], [y] * len(row["by_subspace"]), **dots)
+        axes[1].plot(row["exact"], y, **dots)
+        axes[2].plot(row["fvu"], y, **dots)
+paper = {"VAEense": 4, "VAE": 13}
+places = [names.index(name) for name in paper]
+ends = [[place + sign * 0.45 for place in places] for sign in (-1, 1)]
+axes[0].vlines(list(paper.values()), *ends, GREY, linewidth=4, label="the paper's number", zorder=0)
+axes[0].legend(handles=[axes[0].collections[0]], loc="upper right", frameon=False)
+axes[0].set_yticks(range(len(names)), names)
+axes[0].invert_yaxis()
+axes[0].set(xlabel="active latents per sample, mean", xlim=(0, 20), xticks=range(0, 21, 4))
+axes[1].set(xlabel="samples with exactly 4", xlim=(-0.05, 1.05))
+axes[1].xaxis.set_major_formatter("{x:.0%}")
+axes[2].set(xlabel="fraction of variance unexplained", xscale="log")
+for ax in axes:
+    ax.grid(axis="x", alpha=0.3)
+    for i in range(1, len(names)):
+        ax.axhline(i - 0.5, color="0.85", linewidth=0.8)
+
+# %%
+# A sample of a subspace of dimension 4 needs four numbers. A model without a gate has the same
+# latents active for all samples, and the subspaces have 12 dimensions together.

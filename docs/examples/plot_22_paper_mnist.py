@@ -1,0 +1,65 @@
+"""
+Digits: error against active latents
+====================================
+
+The fewer latents of a code are active, the larger the error. How much larger, for each method? All
+have networks of the same size and the same steps. The numbers are those that
+``benchmarks/paper/mnist.py`` measured; see :doc:`/user_guide/paper`.
+"""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from paper_results import (
+    BLUE,
+    GREY,
+    draw_frontier,
+    draw_spread,
+    load,
+    methods,
+    plain_log_axis,
+    select,
+    style,
+)
+
+rows = load("mnist")["chosen"]
+
+# %%
+# Errors are of test images, summed over pixels from 0 to 1. For each mean number of active latents
+# a method has the setting that was best on validation images. Markers are means over seeds, bars
+# reach from the best seed to the worst.
+figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
+draw_frontier(ax, rows)
+ax.set(ylabel="squared error per image")
+plain_log_axis(ax.yaxis)
+ax.grid(axis="y", alpha=0.3)
+legend = ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+
+# %%
+# The numbers of active latents are means. On the left, they are taken digit by digit, for VAEense
+# at each of the four levels. On the right stands how much they vary from image to image, for all
+# methods: the standard deviation of the number, over its mean.
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+chosen = sorted(select(rows, method="VAEense"), key=lambda row: row["level"])
+for row, marker in zip(chosen, "osD^", strict=False):
+    by_digit = np.array(row["by_label"]).T
+    draw_spread(left, range(len(by_digit)), by_digit, color=BLUE, marker=marker, linestyle=":")
+    left.axhline(row["level"], color=GREY, linewidth=0.8, zorder=0)
+    left.annotate(
+        f"all: {row['level']}",
+        (len(by_digit) - 0.4, row["level"]),
+        color=GREY,
+        va="center",
+        annotation_clip=False,
+    )
+left.set(xlabel="digit", ylabel="active latents per image, mean", xticks=range(10), ylim=(0, None))
+names = methods(rows)
+for i, method in enumerate(names):
+    chosen = sorted(select(rows, method=method), key=lambda row: row["level"])
+    # Methods stand beside one another.
+    x = [row["level"] + 0.5 * (i - (len(names) - 1) / 2) for row in chosen]
+    draw_spread(right, x, [np.divide(row["std"], row["active"]) for row in chosen], **style(method))
+levels = sorted({row["level"] for row in rows})
+right.set(xlabel="active latents per image, mean", ylabel="standard deviation / mean")
+right.set_xticks(levels)
+right.grid(axis="y", alpha=0.3)
+legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
