@@ -51,7 +51,7 @@ for (above, below), data in zip(axes.T, sources, strict=True):
     below.axhline(BOUNDS[data], color=GREY, linewidth=0.8)
     # Linear up to 0.01, so that there is room for 0.
     below.set_yscale("symlog", linthresh=0.01)
-    below.set(xlabel="steps of a start", xscale="log", ylim=(-0.001, None))
+    below.set(xlabel="training steps", xscale="log", ylim=(-0.001, None))
     steps = sorted(values(rows, "steps"))
     below.set_xticks(steps, steps)
     below.minorticks_off()
