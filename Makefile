@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs guards clean
+.PHONY: help demo test lint format docs guards paper clean
 
 help:
 	@echo "make demo    fit the estimators on small data and show what they find"
@@ -18,6 +18,7 @@ help:
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation into docs/_build/html"
 	@echo "make guards  measure the ratios of speed that asv follows from commit to commit"
+	@echo "make paper   run the experiments of the paper again, in their quick size"
 	@echo "make clean   remove what was built, and .venv"
 
 demo: $(VENV)/.stamp-demo
@@ -39,9 +40,10 @@ format: $(VENV)/.stamp-lint
 	$(BIN)/ruff format .
 
 # The pages of the API reference are made anew: one left over from a removed name is a warning.
+# So are the pictures of the paper's experiments: their code stays as it is where their numbers change.
 # Then every link inside the site is followed, and the examples of the guide and of README.md run.
 docs: $(VENV)/.stamp-docs
-	rm -rf docs/generated
+	rm -rf docs/generated docs/auto_examples/plot_*_paper_*.md5
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/check.py docs/_build/html
 	$(BIN)/python -m pytest -q --doctest-glob='*.rst' docs/user_guide
@@ -51,6 +53,14 @@ guards: $(VENV)/.stamp-guards
 	$(BIN)/asv machine --yes
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(BIN)/asv run --config asv.conf.json \
 		--environment existing:../$(BIN)/python --set-commit-hash $$(git rev-parse HEAD)
+
+# Digits come from the folder that SKVAEENSE_DATA names, or else from OpenML; activations of a language
+# model are in no public data set.
+paper: $(VENV)/.stamp-demo
+	set -e; for name in subspaces few_latents convergence minima mnist diffusion; do \
+		$(BIN)/python benchmarks/paper/$$name.py --quick; done
+	@if [ -n "$$SKVAEENSE_DATA" ]; then $(BIN)/python benchmarks/paper/language_model.py --quick; else \
+		echo "language_model was left out: SKVAEENSE_DATA must name a folder with lm_activations.npz"; fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
