@@ -44,9 +44,9 @@ for row, marker in zip(chosen, "osD^", strict=False):
     by_digit = np.array(row["by_label"]).T
     draw_spread(left, range(len(by_digit)), by_digit, color=BLUE, marker=marker, linestyle=":")
     left.axhline(row["level"], color=GREY, linewidth=0.8, zorder=0)
-    left.text(len(by_digit), row["level"], f"all: {row['level']}", color=GREY, va="bottom")
+    left.text(12, row["level"], f"all: {row['level']}", color=GREY, ha="right", va="bottom")
 left.set(xlabel="digit", ylabel="active latents per image, mean", xticks=range(10))
-left.set(xlim=(-0.5, 11.5), ylim=(0, None))
+left.set(xlim=(-0.5, 12.2), ylim=(0, None))
 names = methods(rows)
 for i, method in enumerate(names):
     chosen = sorted(select(rows, method=method), key=lambda row: row["level"])
