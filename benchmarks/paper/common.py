@@ -59,13 +59,14 @@ def run(name, description, sizes, measure):
 
 
 def in_short(row):
-    """Return a row on one line: its lists only by their length."""
-    return ", ".join(
-        f"{key} {f'{value:.4g}' if isinstance(value, float) else value}"
-        if not isinstance(value, list | dict)
-        else f"{key} [{len(value)}]"
-        for key, value in row.items()
-    )
+    """Return a row on one line: its lists only by their length, and the beginning of texts."""
+    return ", ".join(f"{key} {_brief(value)}" for key, value in row.items())
+
+
+def _brief(value):
+    if isinstance(value, list | dict):
+        return f"[{len(value)}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:40]
 
 
 def at_once(function, jobs, n_jobs):

@@ -51,7 +51,7 @@ SIZES = {
         "max_iter": 20,
         "noise_variance": 0.02,
         "layers": [512, 512],
-        "n_steps": 4000,
+        "n_steps": 3000,
         "n_seeds": 5,
     },
     "full": {

@@ -18,7 +18,7 @@ from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import fvu, pattern_adaptivity
 
 HELD_OUT = 2500
-LATENTS = {3: (2, 4, 6, 8, 10, 12, 16, 24), 10: (4, 8, 16, 24, 32, 40, 60)}
+LATENTS = {3: (4, 8, 12, 24), 10: (8, 24, 40, 60)}
 SIZES = {
     "quick": {"n_samples": 20_000, "n_seeds": 5, "n_init": 2},
     "full": {"n_samples": 500_000, "n_seeds": 10, "n_init": 5},

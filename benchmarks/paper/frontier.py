@@ -77,9 +77,7 @@ def describe(active, labels):
 def fit(candidate, seed, samples, levels, metric):
     """Return what a candidate gives at each level, and by its own rule."""
     estimator = clone(candidate.estimator)
-    if "random_state" in estimator.get_params():
-        estimator.set_params(random_state=seed)
-    estimator.fit(samples.train)
+    estimator.set_params(random_state=seed).fit(samples.train)
     error = ERRORS[metric]
     parts = samples.validation, samples.test
     codes = [estimator.transform(X) for X in parts]
@@ -166,14 +164,14 @@ def measure(candidates, samples, levels, metric, n_seeds, n_jobs):
         (candidate, seed, samples, levels, metric)
         for candidate in chosen
         for seed in range(1, n_seeds)
-        if "random_state" in candidate.estimator.get_params()
+        if not isinstance(candidate.estimator, PCA)
     ]
     for row in at_once(fit, jobs, n_jobs):
         fits[row["method"], row["setting"]].append(row)
         print(row["method"], row["setting"], "seed", row["seed"], flush=True)
     for (method, level), (_, candidate) in best.items():
         repeats = fits[method, candidate.setting]
-        at = [next(a for a in r["levels"] if a["level"] == level) for r in repeats]
+        at = [a for r in repeats for a in r["levels"] if a["level"] == level]
         yield (
             "chosen",
             {

@@ -19,9 +19,9 @@ from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
 LEVELS = (10, 30, 100)
 # Noise variances, as fractions of the variance of a feature.
-NOISE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
+NOISE = (0.1, 0.2, 0.3, 0.4, 0.6)
 SIZES = {
-    "quick": {"n_components": 300, "max_iter": 15, "batch_size": 512, "n_seeds": 5},
+    "quick": {"n_components": 300, "max_iter": 12, "batch_size": 512, "n_seeds": 5},
     "full": {"n_components": 300, "max_iter": 150, "batch_size": 1024, "n_seeds": 5},
 }
 

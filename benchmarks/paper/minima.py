@@ -26,10 +26,10 @@ from skvaeense.objectives import PenalisedReconstruction, Price
 from skvaeense.penalties import L1, Log, TopK
 
 SIZES = {
-    "quick": {"n_samples": 5000, "n_seeds": 6, "max_iter": "auto", "n_points": 25},
+    "quick": {"n_samples": 5000, "n_seeds": 5, "max_iter": "auto", "n_points": 25},
     "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150, "n_points": 51},
 }
-RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+RATES = (0.25, 1.0, 4.0)
 # Where the loss of one latent is looked at.
 SAMPLES = np.linspace(0, 2, 101)
 NOISE = np.geomspace(1e-3, 1, 61)

@@ -17,10 +17,10 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.networks import MLP
 from skvaeense.penalties import L1, Log, TopK
 
-LEVELS = (10, 20, 30, 40)
-# Noise variances, in squared units of a pixel.
-NOISE = (0.01, 0.02, 0.03, 0.05, 0.08)
-RATES = (0.002, 0.004, 0.008)
+LEVELS = (10, 20, 40)
+# Noise variances, in squared units of a pixel, and whether they are only where it starts.
+NOISE = ((0.02, True), (0.05, True), (0.02, False), (0.04, False), (0.08, False))
+RATES = (0.002, 0.004)
 SIZES = {
     "quick": {
         "n_train": 57_500,
@@ -51,19 +51,20 @@ def candidates(arguments):
         "batch_size": arguments.batch_size,
     }
     for gated in (True, False):
-        for noise in NOISE:
+        for noise, learned in NOISE:
             estimator = VAEenseTransformer(
                 kappa,
                 gated=gated,
                 noise_variance=noise,
-                learn_noise_variance=False,
+                learn_noise_variance=learned,
                 n_init=1,
                 **shared,
             )
-            yield Candidate("VAEense" if gated else "VAE", f"noise variance {noise}", estimator)
+            setting = f"noise variance {noise}{', learned' if learned else ''}"
+            yield Candidate("VAEense" if gated else "VAE", setting, estimator)
     for name, penalty in (("SAE L1", L1()), ("SAE log", Log())):
         for target in LEVELS:
-            for rate in RATES[:2]:
+            for rate in RATES:
                 estimator = SparseAutoencoder(
                     kappa,
                     penalty=penalty,
