@@ -298,8 +298,8 @@ def machine_table(results):
 
 def starts_table():
     """Return how the starts differ, from the package itself."""
-    header = ("start", "factor on the first noise variance", "factor on learning_rate_init")
-    rows = [(i + 1, start.noise, start.learning_rate) for i, start in enumerate(STARTS)]
+    header = ("start", "eigenvalue", "factor on learning_rate_init")
+    rows = [(i + 1, start.eigenvalue, start.learning_rate) for i, start in enumerate(STARTS)]
     return Table(header, rows)
 
 
@@ -308,6 +308,7 @@ def constants():
     names = {
         _defaults: [
             "SPECTRUM_ROWS",
+            "BULK_SHARE",
             "MAX_COMPONENTS",
             "MAX_BATCH",
             "MIN_BATCH",

@@ -18,8 +18,9 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
 LEVELS = (10, 30, 100)
-# Noise variances, as fractions of the variance of a feature.
-NOISE = (0.1, 0.2, 0.3, 0.4, 0.6)
+# Noise variances, as fractions of the variance of a feature, and whether they are only where it
+# starts.
+NOISE = ((0.3, True), (0.6, True), (0.1, False), (0.2, False), (0.4, False))
 SIZES = {
     "quick": {"n_components": 300, "max_iter": 12, "batch_size": 512, "n_seeds": 5},
     "full": {"n_components": 300, "max_iter": 150, "batch_size": 1024, "n_seeds": 5},
@@ -30,17 +31,16 @@ def candidates(arguments, variance):
     """Yield the methods with their settings."""
     kappa = arguments.n_components
     shared = {"max_iter": arguments.max_iter, "batch_size": arguments.batch_size}
-    for gated in (True, False):
-        for noise in NOISE:
-            estimator = VAEenseTransformer(
-                kappa,
-                gated=gated,
-                noise_variance=noise * variance,
-                learn_noise_variance=False,
-                n_init=1,
-                **shared,
-            )
-            yield Candidate("VAEense" if gated else "VAE", f"noise {noise}", estimator)
+    for noise, learned in NOISE:
+        estimator = VAEenseTransformer(
+            kappa,
+            noise_variance=noise * variance,
+            learn_noise_variance=learned,
+            n_init=1,
+            **shared,
+        )
+        setting = f"noise variance {noise}{', learned' if learned else ''}"
+        yield Candidate("VAEense", setting, estimator)
     for level in LEVELS:
         penalties = {
             "SAE top-k": (TopK(level), None),
