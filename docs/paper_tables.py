@@ -166,8 +166,16 @@ def one_latent_table(results):
     for (model,), group in grouped(results.get("one_latent", []), "model").items():
         counts = [count for row in group for count in row["n_minima"]]
         share = mean(count > 1 for count in counts)
-        rows.append((model, len(counts), f"{share:.1%}", max(counts)))
-    return Table(("model", "pairs of x and price", "more than one minimum", "most minima"), rows)
+        missed = sum(row["n_missed"] for row in group) / len(counts)
+        rows.append((model, len(counts), f"{share:.1%}", max(counts), f"{missed:.1%}"))
+    header = (
+        "model",
+        "pairs of x and price",
+        "more than one minimum",
+        "most minima",
+        "not the best when followed",
+    )
+    return Table(header, rows)
 
 
 def minima_table(results):

@@ -4,7 +4,8 @@
 
 `one_latent`: a sample x, a decoder column of norm 1, and the code of this sample alone. The number
 of local minima of the loss over the code, for many x and prices. d such latents, with orthogonal
-columns, have the product of their numbers: 2^d where one has 2.
+columns, have the product of their numbers: 2^d where one has 2. And, as training does it, the
+minimum is followed from the highest price down to the others: for how many x is it not the best?
 
 `fits`: the loss at the end of training from several seeds and learning rates, each model with its
 own loss, the same for all of its fits, and the loss of the empty code.
@@ -34,6 +35,8 @@ RATES = (0.25, 1.0, 4.0)
 SAMPLES = np.linspace(0, 2, 101)
 NOISE = np.geomspace(1e-3, 1, 61)
 PRICES = np.geomspace(1e-3, 1, 61)
+# Losses that differ by less are the same.
+SAME = 1e-3
 # Level of Log, in units of x.
 EPS = 0.1
 # The planes reach so far from the solution, as a fraction of the norm of its parameters.
@@ -48,6 +51,18 @@ def n_minima(losses):
     wall = np.full((*losses.shape[:-1], 1), np.inf)
     steps = np.diff(np.concatenate([wall, losses, wall], axis=-1), axis=-1)
     return ((steps[..., :-1] < 0) & (steps[..., 1:] > 0)).sum(axis=-1)
+
+
+def followed(losses, positions):
+    """Return where one comes to downhill from some positions, one for each row of losses."""
+    ends = []
+    for row, i in zip(losses, positions, strict=True):
+        around = slice(max(i - 1, 0), i + 2)
+        while (lower := around.start + int(row[around].argmin())) != i:
+            i = lower
+            around = slice(max(i - 1, 0), i + 2)
+        ends.append(i)
+    return np.array(ends)
 
 
 def gated_losses(x, noise):
@@ -75,10 +90,18 @@ def one_latent():
         "SAE log": (PRICES, lambda x, p: sparse_losses(x, p, lambda z: np.log1p(z / EPS))),
         "SAE L1": (PRICES, lambda x, p: sparse_losses(x, p, lambda z: z)),
     }
-    for model, (prices, losses) in models.items():
-        for price in prices:
-            counts = n_minima(losses(SAMPLES, price))
-            yield {"model": model, "price": float(price), "n_minima": counts.tolist()}
+    for model, (prices, losses_at) in models.items():
+        positions = losses_at(SAMPLES, prices[-1]).argmin(axis=1)
+        for price in prices[::-1]:
+            losses = losses_at(SAMPLES, price)
+            positions = followed(losses, positions)
+            reached = losses[np.arange(len(losses)), positions]
+            yield {
+                "model": model,
+                "price": float(price),
+                "n_minima": n_minima(losses).tolist(),
+                "n_missed": int((reached > losses.min(axis=1) + SAME).sum()),
+            }
 
 
 # --- fits from several starts -----------------------------------------------------------------
