@@ -240,7 +240,7 @@ def extract(arguments):
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if longest and arguments.context > longest:
         raise SystemExit(f"--context must be at most {longest} for this model.")
-    n_test = round(arguments.tokens * arguments.test_share)
+    n_test = max(1, round(arguments.tokens * arguments.test_share))
     wanted = {"train": arguments.tokens - n_test, "test": n_test}
     documents = read_documents(
         arguments.text, arguments.separator, arguments.split, arguments.column
