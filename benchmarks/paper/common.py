@@ -7,6 +7,7 @@ own, for a GPU. Its results are tables, lists of rows, in ../results/paper/NAME.
 import argparse
 import json
 import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -17,10 +18,13 @@ from joblib import Parallel, delayed, parallel_config
 from sklearn.datasets import fetch_openml
 from sklearn.exceptions import ConvergenceWarning
 
-RESULTS = Path(__file__).parent.parent / "results" / "paper"
+BENCHMARKS = Path(__file__).parent.parent
+RESULTS = BENCHMARKS / "results" / "paper"
+# Scripts share code with those of the folder above, too.
+sys.path.append(str(BENCHMARKS))
 
 
-def run(name, description, sizes, measure):
+def run(name, description, sizes, measure, add_arguments=None):
     """Run an experiment in the size that the command line asks for, and keep what it measures.
 
     Parameters
@@ -35,7 +39,11 @@ def run(name, description, sizes, measure):
         The numbers that "quick" and "full" stand for.
 
     measure : callable
-        With an argparse.Namespace of these numbers, `jobs` and `data`, it yields (table, row).
+        With an argparse.Namespace of these numbers, `jobs`, `data` and the script's own arguments,
+        it yields (table, row).
+
+    add_arguments : callable or None, default=None
+        With the parser, it adds the script's own arguments.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     size = parser.add_mutually_exclusive_group()
@@ -45,6 +53,8 @@ def run(name, description, sizes, measure):
     parser.add_argument("--jobs", type=int, default=-1, help="fits at once; 1 for a GPU")
     parser.add_argument("--data", default=os.environ.get("SKVAEENSE_DATA"))
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    if add_arguments is not None:
+        add_arguments(parser)
     arguments = parser.parse_args()
     numbers = sizes[arguments.size]
     begin, tables = time.perf_counter(), {}

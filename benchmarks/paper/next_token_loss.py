@@ -1,0 +1,257 @@
+"""What a language model loses when it goes on from reconstructions of its hidden states.
+
+    python benchmarks/paper/next_token_loss.py [--quick | --full] --data FOLDER
+        --model NAME_OR_FOLDER [--gguf FILE] --layer N --text NAME_OR_FILES
+
+FOLDER holds lm_activations.npz, which benchmarks/lm_activations.py made with this model and layer.
+Codes are fitted to its training rows. All have the same network, with a linear decoder, the same
+number of latents and the same steps; k is VAEense's mean number of active latents on test rows.
+Then the model reads a text that was not in that file, the first window of each document. After
+block N hidden states are replaced, except for those of the first tokens of a window, which were
+left out of the rows as well. The loss of the next token, in nats, is a mean over the tokens whose
+hidden states are replaced.
+
+`text` has the loss of the whole model, and with all hidden states replaced by the mean row. A row
+of `codes` is a fit:
+
+* `active` and `fvu` are those of the test rows, `text_active` and `text_fvu` those of the text,
+* `loss` is the loss with reconstructions, and
+* `recovered` is (loss of the mean - loss) / (loss of the mean - loss of the whole model).
+
+The latents that are most often active in the first windows are left out, one at a time: `use` is
+the share of the tokens that each is active for, `loss_changes` by how much the loss grows without
+it, and `loss_changes_where_active` the same at these tokens alone. Tokens after them can change,
+too, as they attend to them.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from common import at_once, load_activations, run
+from lm_activations import block_after, hidden_states, load, read_documents, read_windows
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.inspection import latent_ablation
+from skvaeense.metrics import fvu, l0
+from skvaeense.penalties import BatchTopK, TopK
+
+# Noise variance, as a fraction of the variance of a feature.
+NOISE = 0.3
+WINDOWS_AT_ONCE = 8
+SIZES = {
+    "quick": {
+        "n_components": 300,
+        "max_iter": 15,
+        "batch_size": 512,
+        "n_seeds": 1,
+        "context": 128,
+        "n_windows": 16,
+        "n_windows_ablated": 6,
+        "n_latents": 16,
+    },
+    "full": {
+        "n_components": 300,
+        "max_iter": 150,
+        "batch_size": 1024,
+        "n_seeds": 5,
+        "context": 256,
+        "n_windows": 400,
+        "n_windows_ablated": 100,
+        "n_latents": 300,
+    },
+}
+
+
+class Continuation:
+    """A language model that goes on from hidden states after one of its blocks.
+
+    Rows are the hidden states that can be replaced: those of all windows, one after the other,
+    without the first tokens of each and without its last, of which no next token is known.
+    """
+
+    def __init__(self, model, layer, windows, skip):
+        self.model = model
+        self.blocks = block_after(model, layer)
+        self.tokens = torch.tensor(windows)
+        self.skip = skip
+        forms = []
+        handle = self.blocks[-1].register_forward_hook(
+            lambda _, __, output: forms.append(isinstance(output, tuple))
+        )
+        parts = [hidden_states(model, self.blocks[-1], part) for part in self._parts(windows)]
+        handle.remove()
+        self.in_tuple = forms[0]
+        self.hidden = torch.tensor(np.concatenate([np.stack(part) for part in parts]))
+
+    def first(self, n_windows):
+        """Return the same for the first windows alone."""
+        other = object.__new__(Continuation)
+        vars(other).update(vars(self))
+        other.tokens, other.hidden = self.tokens[:n_windows], self.hidden[:n_windows]
+        return other
+
+    @property
+    def rows(self):
+        """The hidden states that can be replaced."""
+        return self.hidden[:, self.skip : -1].flatten(0, 1).numpy()
+
+    @torch.no_grad()
+    def losses(self, rows):
+        """Return the loss of the next token for each row, when the rows are replaced by these."""
+        hidden = self.hidden.clone()
+        inner = hidden[:, self.skip : -1]
+        inner.copy_(torch.as_tensor(rows).reshape(inner.shape))
+        device, found = self.model.device, []
+        for part, tokens in zip(self._parts(hidden), self._parts(self.tokens), strict=True):
+            tokens = tokens.to(device)
+            with replaced(self.blocks, part.to(device), self.in_tuple):
+                logits = self.model(tokens, use_cache=False).logits[:, self.skip : -1]
+            after = tokens[:, self.skip + 1 :]
+            found.append(F.cross_entropy(logits.flatten(0, 1), after.flatten(), reduction="none"))
+        return torch.cat(found).double().cpu().numpy()
+
+    @staticmethod
+    def _parts(windows):
+        starts = range(0, len(windows), WINDOWS_AT_ONCE)
+        return [windows[start : start + WINDOWS_AT_ONCE] for start in starts]
+
+
+@contextmanager
+def replaced(blocks, hidden, in_tuple):
+    """Within it blocks do not compute: each gives these hidden states."""
+
+    def give(*_, **__):
+        return (hidden,) if in_tuple else hidden
+
+    for block in blocks:
+        block.forward = give
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def estimators(arguments, variance):
+    """Yield the models that do not need k, and functions of k for those that do."""
+    shared = {
+        "n_components": arguments.n_components,
+        "max_iter": arguments.max_iter,
+        "batch_size": arguments.batch_size,
+    }
+    bound = {"noise_variance": NOISE * variance, "learn_noise_variance": False, "n_init": 1}
+    yield "VAEense", lambda _: VAEenseTransformer(**shared, **bound, hard=True)
+    yield "VAE", lambda _: VAEenseTransformer(**shared, **bound, hard=True, gated=False)
+    for name, penalty in (("SAE top-k", TopK), ("SAE batch-top-k", BatchTopK)):
+        yield (
+            name,
+            lambda k, penalty=penalty: SparseAutoencoder(
+                **shared, penalty=penalty(k), network="linear"
+            ),
+        )
+
+
+def fit(estimator, seed, X, X_test, rows):
+    """Return a fitted model, its reconstructions of the text's rows, and what they have."""
+    model = estimator.set_params(random_state=seed).fit(X)
+    row = {}
+    for name, samples in (("", X_test), ("text_", rows)):
+        codes = model.transform(samples)
+        reconstruction = model.inverse_transform(codes)
+        row |= {f"{name}active": float(l0(codes)), f"{name}fvu": fvu(samples, reconstruction)}
+    return model, reconstruction, row
+
+
+def ablate(model, text, n_latents):
+    """Return what leaving out the latents that are most often active does."""
+    use = (model.transform(text.rows) != 0).mean(axis=0)
+    latents = np.argsort(-use, kind="stable")[:n_latents]
+    result = latent_ablation(model, text.rows, text.losses, latents=latents)
+    return {
+        "loss_change": float(result.change.mean()),
+        "loss_change_where_active": float(np.nanmean(result.change_where_active)),
+        "use": rounded(result.use),
+        "loss_changes": rounded(result.change),
+        "loss_changes_where_active": rounded(result.change_where_active),
+    }
+
+
+def rounded(values):
+    """Return values with four digits; None for what is not known."""
+    return [None if np.isnan(value) else float(f"{value:.4g}") for value in values]
+
+
+def read_text(arguments):
+    """Return the model that goes on from the text's hidden states."""
+    tokenizer, model = load(arguments.model, arguments.gguf)
+    documents = read_documents(
+        arguments.text, arguments.separator, arguments.split, arguments.column
+    )
+    every = {"text": 10**12}
+    first = {}
+    for window in read_windows(documents, tokenizer, arguments.context, arguments.skip, every):
+        if len(first) == arguments.n_windows:
+            break
+        if len(window.tokens) == arguments.context:
+            first.setdefault(window.doc, window.tokens)
+    if len(first) < arguments.n_windows:
+        raise SystemExit(
+            f"The text is too short: {len(first)} of its documents have {arguments.context} "
+            f"tokens, {arguments.n_windows} are needed; see --separator."
+        )
+    return Continuation(model, arguments.layer, list(first.values()), arguments.skip)
+
+
+def measure(arguments):
+    """Yield the losses of the text, and a row for each fit."""
+    X, X_test = load_activations(arguments.data)
+    text = read_text(arguments)
+    rows = text.rows
+    if rows.shape[1] != X.shape[1]:
+        raise SystemExit("The rows of lm_activations.npz are not of this model.")
+    whole = float(text.losses(rows).mean())
+    of_mean = float(text.losses(np.broadcast_to(X.mean(axis=0), rows.shape).copy()).mean())
+    yield (
+        "text",
+        {
+            "model": arguments.gguf or Path(arguments.model).name,
+            "layer": arguments.layer,
+            "n_tokens": len(rows),
+            "loss": whole,
+            "loss_of_mean": of_mean,
+        },
+    )
+    few = text.first(arguments.n_windows_ablated)
+    variance = float(np.mean(np.var(X, axis=0)))
+    k = None
+    for name, of_k in estimators(arguments, variance):
+        jobs = [(of_k(k), seed, X, X_test, rows) for seed in range(arguments.n_seeds)]
+        active = []
+        for seed, (model, reconstruction, row) in enumerate(at_once(fit, jobs, arguments.jobs)):
+            active.append(row["active"])
+            loss = float(text.losses(reconstruction).mean())
+            recovered = {"loss": loss, "recovered": (of_mean - loss) / (of_mean - whole)}
+            named = {"model": name, "seed": seed, "k": k if name.startswith("SAE") else None}
+            yield "codes", named | row | recovered | ablate(model, few, arguments.n_latents)
+        if k is None:
+            k = round(np.mean(active))
+
+
+def add_arguments(parser):
+    """Add what says which model reads which text."""
+    add = parser.add_argument
+    add("--model", required=True, help="name on the Hub, or folder")
+    add("--gguf", help="file in that folder, for a model in this format")
+    add("--layer", type=int, required=True, help="number of the block, from 1")
+    add("--text", nargs="+", required=True, help="text files, or one data set of the Hub")
+    add("--separator", help="what stands between documents in files (blank lines)")
+    add("--split", default="train", help="split of the data set")
+    add("--column", default="text", help="column of the data set")
+    add("--skip", type=int, default=1, help="tokens that were left out at the start of windows")
+
+
+if __name__ == "__main__":
+    run("next_token_loss", __doc__, SIZES, measure, add_arguments)
