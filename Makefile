@@ -57,7 +57,7 @@ guards: $(VENV)/.stamp-guards
 # Digits come from the folder that SKVAEENSE_DATA names, or else from OpenML; activations of a language
 # model are in no public data set.
 paper: $(VENV)/.stamp-demo
-	set -e; for name in subspaces few_latents convergence minima mnist diffusion; do \
+	set -e; for name in subspaces few_latents convergence minima mnist diffusion interpretability; do \
 		$(BIN)/python benchmarks/paper/$$name.py --quick; done
 	@if [ -n "$$SKVAEENSE_DATA" ]; then $(BIN)/python benchmarks/paper/language_model.py --quick; else \
 		echo "language_model was left out: SKVAEENSE_DATA must name a folder with lm_activations.npz"; fi

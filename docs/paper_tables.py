@@ -12,6 +12,8 @@ EXPERIMENTS = (
     "few_latents",
     "convergence",
     "diffusion",
+    "interpretability",
+    "next_token_loss",
 )
 # A fit succeeds if the mean absolute error of its counts is less than this: for subspaces, and for
 # dictionaries.
@@ -40,6 +42,8 @@ def paper_tables(load):
         "paper_few_latents": few_latents_table(of["few_latents"]),
         "paper_convergence": convergence_table(of["convergence"]),
         "paper_diffusion": diffusion_table(of["diffusion"]),
+        "paper_interpretability": interpretability_table(of["interpretability"]),
+        "paper_next_token_loss": next_token_loss_table(of["next_token_loss"]),
     }
 
 
@@ -284,3 +288,46 @@ def diffusion_table(results):
             )
         )
     return Table(header, rows)
+
+
+def interpretability_table(results):
+    """Return what leaving out latents does to a classifier of digits."""
+    columns = {
+        "active latents": ("active", ".1f"),
+        "latents in use": ("in_use", ".0f"),
+        "information, nats": ("information", ".3f"),
+        "digits read": ("accuracy", ".1%"),
+        "log loss": ("log_loss", ".3f"),
+        "change without a latent": ("log_loss_change", ".4f"),
+        "where it is active": ("log_loss_change_where_active", ".4f"),
+        "effective latents": ("log_loss_effective", ".0f"),
+        "share of one digit": ("log_loss_class_share", ".2f"),
+        "by chance": ("log_loss_class_share_by_chance", ".2f"),
+    }
+    rows = [
+        (model, *(format(mean_of(fits, key), style) for key, style in columns.values()), len(fits))
+        for (model,), fits in grouped(results.get("digits", []), "model").items()
+    ]
+    return Table(("model", *columns, "seeds"), rows)
+
+
+def next_token_loss_table(results):
+    """Return what a language model loses with codes in place of its hidden states."""
+    columns = {
+        "active latents": ("active", ".1f"),
+        "FVU": ("fvu", ".3f"),
+        "active, in the text": ("text_active", ".1f"),
+        "FVU, in the text": ("text_fvu", ".3f"),
+        "loss, nats": ("loss", ".3f"),
+        "recovered": ("recovered", ".1%"),
+        "change without a latent": ("loss_change", ".4f"),
+    }
+    rows = [
+        (model, *(format(mean_of(fits, key), style) for key, style in columns.values()), len(fits))
+        for (model,), fits in grouped(results.get("codes", []), "model").items()
+    ]
+    for text in results.get("text", []):
+        nothing = [""] * (len(columns) - 3)
+        for name, key in (("hidden states", "loss"), ("their mean", "loss_of_mean")):
+            rows.append((name, *nothing, f"{text[key]:.3f}", "", "", ""))
+    return Table(("in place of hidden states", *columns, "seeds"), rows)

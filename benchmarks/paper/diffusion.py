@@ -48,10 +48,10 @@ SIZES = {
         "n_train": 20_000,
         "n_components": 128,
         "width": 256,
-        "max_iter": 20,
+        "max_iter": 16,
         "noise_variance": 0.02,
         "layers": [512, 512],
-        "n_steps": 3000,
+        "n_steps": 2500,
         "n_seeds": 5,
     },
     "full": {

@@ -22,6 +22,8 @@ from skvaeense.thresholds import Otsu
 
 # Share of the test samples that a latent is active in, from which it is said to be in use.
 IN_USE = 0.01
+# By how much fewer entries may fall short of a level.
+SHORT = 0.02
 ERRORS = {"squared_error": squared_error, "fvu": fvu}
 
 
@@ -53,9 +55,9 @@ def contributions(estimator, codes):
 
 def cut_for(amounts, level):
     """Return the cut above which so many entries per sample are left, or None of too few."""
-    n_kept = round(level * len(amounts))
     flat = amounts[amounts > 0]
-    if n_kept > len(flat):
+    n_kept = min(round(level * len(amounts)), len(flat))
+    if n_kept < (1 - SHORT) * level * len(amounts):
         return None
     return float(np.partition(flat, len(flat) - n_kept)[len(flat) - n_kept])
 
