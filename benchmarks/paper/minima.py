@@ -27,7 +27,7 @@ from skvaeense.objectives import PenalisedReconstruction, Price
 from skvaeense.penalties import L1, Log, TopK
 
 SIZES = {
-    "quick": {"n_samples": 5000, "n_seeds": 5, "max_iter": "auto", "n_points": 25},
+    "quick": {"n_samples": 5000, "n_seeds": 5, "max_iter": 60, "n_points": 21},
     "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150, "n_points": 51},
 }
 RATES = (0.25, 1.0, 4.0)
