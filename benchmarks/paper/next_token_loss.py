@@ -219,6 +219,7 @@ def measure(arguments):
         {
             "model": arguments.gguf or Path(arguments.model).name,
             "layer": arguments.layer,
+            "skip": arguments.skip,
             "n_tokens": len(rows),
             "loss": whole,
             "loss_of_mean": of_mean,
