@@ -25,7 +25,7 @@ LENGTHS = (0.25, 0.5, 1.0)
 # Steps of a start and of the last phase.
 STEPS = 2500
 SIZES = {
-    "quick": {"n_samples": 10_000, "n_seeds": 10},
+    "quick": {"n_samples": 10_000, "n_seeds": 5},
     "full": {"n_samples": 500_000, "n_seeds": 100},
 }
 
