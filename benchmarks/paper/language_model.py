@@ -3,8 +3,7 @@
     python benchmarks/paper/language_model.py [--quick | --full] --data FOLDER
 
 All dictionaries have 300 latents, the same number of steps, and a linear decoder. Sparse
-autoencoders have an encoder of one layer, as is usual, or the default one of VAEense, whichever is
-better; VAEense has encoders of several widths.
+autoencoders have an encoder of one layer, as is usual, or that of VAEense, whichever is better.
 FOLDER holds lm_activations.npz with X_train and X_test, from other documents;
 benchmarks/lm_activations.py makes it.
 """
@@ -16,20 +15,12 @@ from frontier import Candidate, Samples
 from sklearn.decomposition import PCA
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
 LEVELS = (10, 30, 100)
-# Noise variances, as fractions of the variance of a feature, whether they are only where it starts,
-# and the width of the encoder's hidden layers.
-NOISE = (
-    (0.4, True, (600,)),
-    (0.8, True, (600,)),
-    (0.8, True, (1024,)),
-    (0.4, False, (600,)),
-    (0.8, False, (600,)),
-    (0.4, False, "auto"),
-)
+# Noise variances, as fractions of the variance of a feature, and whether they are only where it
+# starts.
+NOISE = ((0.3, True), (0.6, True), (0.1, False), (0.2, False), (0.4, False))
 SIZES = {
     "quick": {"n_components": 300, "max_iter": 12, "batch_size": 512, "n_seeds": 5},
     "full": {"n_components": 300, "max_iter": 150, "batch_size": 1024, "n_seeds": 5},
@@ -40,16 +31,15 @@ def candidates(arguments, variance):
     """Yield the methods with their settings."""
     kappa = arguments.n_components
     shared = {"max_iter": arguments.max_iter, "batch_size": arguments.batch_size}
-    for noise, learned, width in NOISE:
+    for noise, learned in NOISE:
         estimator = VAEenseTransformer(
             kappa,
             noise_variance=noise * variance,
             learn_noise_variance=learned,
-            network=Linear(width),
             n_init=1,
             **shared,
         )
-        setting = f"noise variance {noise}{', learned' if learned else ''}, layers {width}"
+        setting = f"noise variance {noise}{', learned' if learned else ''}"
         yield Candidate("VAEense", setting, estimator)
     for level in LEVELS:
         penalties = {
