@@ -100,17 +100,27 @@ def learn_diffusion(codes, layers, n_steps, seed):
 
 
 @torch.no_grad()
-def draw(module, n, n_features, seed):
-    """Return new codes: along the probability flow, dx/dt = noise(x, t), by Heun's method."""
+def draw(module, n, codes, seed):
+    """Return new codes: along the probability flow, dx/dt = noise(x, t), by Heun's method.
+
+    What is left of x without its noise is cut to the range of the codes, latent by latent: far from
+    them the network was never trained.
+    """
     generator = torch.Generator().manual_seed(seed)
+    least, most = codes.min(dim=0).values, codes.max(dim=0).values
+
+    def slope_at(x, level):
+        clean = x - level * module.noise(x, level.reshape(1, 1))
+        return (x - clean.clamp(least, most)) / level
+
     low, high = (level ** (1 / POWER) for level in LEVELS)
     levels = [*(torch.linspace(high, low, N_FLOW) ** POWER), torch.tensor(0.0)]
-    x = levels[0] * torch.randn((n, n_features), generator=generator)
+    x = levels[0] * torch.randn((n, codes.shape[1]), generator=generator)
     for now, then in pairwise(levels):
-        slope = module.noise(x, now.reshape(1, 1))
+        slope = slope_at(x, now)
         moved = x + (then - now) * slope
         if then > 0:
-            slope = 0.5 * (slope + module.noise(moved, then.reshape(1, 1)))
+            slope = 0.5 * (slope + slope_at(moved, then))
             moved = x + (then - now) * slope
         x = moved
     return x.numpy()
@@ -172,8 +182,9 @@ def measure_one(name, seed, size, folder):
     model = autoencoder(name, seed, size).fit(X)
     codes = model.transform(X).astype(np.float32)
     scale = float(np.sqrt(np.mean(codes**2)))
-    module = learn_diffusion(torch.tensor(codes / scale), size["layers"], size["n_steps"], seed)
-    drawn = scale * draw(module, N_JUDGED, codes.shape[1], seed)
+    scaled = torch.tensor(codes / scale)
+    module = learn_diffusion(scaled, size["layers"], size["n_steps"], seed)
+    drawn = scale * draw(module, N_JUDGED, scaled, seed)
     cut = np.quantile(np.abs(codes[codes != 0]), CUT) if name != "PCA" else 0.0
     drawn = np.where(np.abs(drawn) > cut, drawn, 0)
     test_codes = model.transform(X_test)
