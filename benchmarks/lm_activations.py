@@ -268,21 +268,27 @@ def extract(arguments):
     return path
 
 
-def main():
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_text_arguments(parser):
+    """Add what says which block of the model reads which text."""
     add = parser.add_argument
-    add("--model", default="EleutherAI/pythia-70m", help="name on the Hub, or folder")
-    add("--gguf", help="file in that folder, for a model in this format")
+    add("--gguf", help="file in the model's folder, for a model in this format")
     add("--layer", type=int, required=True, help="number of the block, from 1")
     add("--text", nargs="+", required=True, help="text files, or one data set of the Hub")
     add("--separator", help="what stands between documents in files (blank lines); '' for nothing")
     add("--split", default="train", help="split of the data set")
     add("--column", default="text", help="column of the data set")
+    add("--skip", type=int, default=1, help="tokens to leave out at the start of each window")
+
+
+def main():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--model", default="EleutherAI/pythia-70m", help="name on the Hub, or folder")
+    add_text_arguments(parser)
     add("--context", type=int, default=256, help="tokens of a window")
     add("--tokens", type=int, default=200_000, help="rows to write")
     add("--test-share", type=float, default=0.1, help="share of them that are test rows")
-    add("--skip", type=int, default=1, help="tokens to leave out at the start of each window")
     add("--batch", type=int, default=8, help="windows at once")
     add("--device", default="auto")
     add("--out", type=Path, required=True, help="folder for lm_activations.npz")

@@ -98,11 +98,6 @@ def _alone(function, job):
         return function(*job)
 
 
-def mean_and_worst(values, worst=max):
-    """Return the mean of some values, and the worst of them."""
-    return float(np.mean(values)), float(worst(values))
-
-
 def load_mnist(folder):
     """Return images of training and test digits as rows in [0, 1], and their labels."""
     if folder is not None:

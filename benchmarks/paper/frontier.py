@@ -17,6 +17,7 @@ from common import at_once
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from skvaeense.inspection._estimators import active_mask, contributions
 from skvaeense.metrics import fvu, pattern_adaptivity, squared_error
 from skvaeense.thresholds import Otsu
 
@@ -44,13 +45,6 @@ class Samples(NamedTuple):
     validation: np.ndarray
     test: np.ndarray
     labels: np.ndarray | None = None
-
-
-def contributions(estimator, codes):
-    """Return how far each entry of the codes moves the reconstruction, about."""
-    if isinstance(estimator, PCA):
-        return np.abs(codes)
-    return np.abs(codes) * estimator.module_.code_scale().double().numpy() * estimator.scale_
 
 
 def cut_for(amounts, level):
@@ -101,21 +95,14 @@ def fit(candidate, seed, samples, levels, metric):
             "error": error_of(1, kept[1]),
         }
         by_level.append(row | describe(kept[1], samples.labels))
-    own = own_count(estimator, samples.test, codes[1])
-    if own is not None:
-        own = {"error": error_of(1, own)} | describe(own, samples.labels)
+    active, own = active_mask(estimator, samples.test, codes[1]), None
+    # Of a method that calls everything active it says nothing.
+    if not active.all():
+        own = {"error": error_of(1, active)} | describe(active, samples.labels)
     row = {"method": candidate.method, "setting": candidate.setting, "seed": seed}
     if hasattr(estimator, "posterior"):
         row["otsu"] = otsu_count(estimator, samples.test)
     return row | {"own": own, "levels": by_level}
-
-
-def own_count(estimator, X, codes):
-    """Return what a method itself calls active; None where that is everything."""
-    active = (
-        estimator.active_dimensions(X) if hasattr(estimator, "active_dimensions") else codes != 0
-    )
-    return None if active.all() else active
 
 
 def otsu_count(estimator, X):

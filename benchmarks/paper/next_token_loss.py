@@ -31,7 +31,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import at_once, load_activations, run
-from lm_activations import block_after, hidden_states, load, read_documents, read_windows
+from lm_activations import (
+    add_text_arguments,
+    block_after,
+    hidden_states,
+    load,
+    read_documents,
+    read_windows,
+)
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.inspection import latent_ablation
@@ -243,15 +250,8 @@ def measure(arguments):
 
 def add_arguments(parser):
     """Add what says which model reads which text."""
-    add = parser.add_argument
-    add("--model", required=True, help="name on the Hub, or folder")
-    add("--gguf", help="file in that folder, for a model in this format")
-    add("--layer", type=int, required=True, help="number of the block, from 1")
-    add("--text", nargs="+", required=True, help="text files, or one data set of the Hub")
-    add("--separator", help="what stands between documents in files (blank lines)")
-    add("--split", default="train", help="split of the data set")
-    add("--column", default="text", help="column of the data set")
-    add("--skip", type=int, default=1, help="tokens that were left out at the start of windows")
+    parser.add_argument("--model", required=True, help="name on the Hub, or folder")
+    add_text_arguments(parser)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from skvaeense.inspection._class_activity import class_activity
-from skvaeense.inspection._latent_order import order_by_group
-from skvaeense.inspection._plotting import require_axes, style
+from skvaeense.inspection._latent_order import latents_to_show
+from skvaeense.inspection._plotting import how_many, require_axes, style
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -182,11 +182,7 @@ class ClassActivityDisplay(ReprMixin):
         ValueError
             If no latent is active anywhere and `unused` is False.
         """
-        latents = order_by_group(activity.share)
-        if not unused:
-            latents = latents[activity.share[:, latents].any(axis=0)]
-        if not len(latents):
-            raise ValueError("No latent is active in any sample; set unused=True to see that.")
+        latents = latents_to_show(activity.share, unused)
         display = cls(
             activity.share[:, latents],
             classes=activity.classes,
@@ -236,9 +232,7 @@ class ClassActivityDisplay(ReprMixin):
         else:
             self.ax_.set_xticks([])
         self.ax_.tick_params(length=0)
-        shown = (
-            f"{n_shown}" if n_shown == self.n_components else f"{n_shown} of {self.n_components}"
-        )
+        shown = how_many(n_shown, self.n_components)
         self.ax_.set_xlabel(f"Latents by class and use ({shown})")
         self.ax_.set_title("Active latents of each class")
         return self

@@ -59,6 +59,16 @@ def transformed(estimator, X):
     return codes.tocsr() if hasattr(codes, "tocsr") else np.asarray(codes)
 
 
+def contributions(estimator, codes):
+    """Return how far each entry of the codes moves the reconstruction, about: ``|e_j| ||W_j||``."""
+    require(estimator, "components_", "module_")
+    if hasattr(estimator, "components_"):
+        norms = np.linalg.norm(estimator.components_, axis=1)
+    else:
+        norms = estimator.module_.code_scale().cpu().double().numpy() * estimator.scale_
+    return np.abs(codes) * norms
+
+
 def dense(codes: Any) -> Any:
     """Return codes as an ndarray."""
     return codes.toarray() if hasattr(codes, "toarray") else np.asarray(codes)

@@ -17,6 +17,35 @@ def check_latents(latents, n_components):
     return latents
 
 
+def latents_to_show(use, unused):
+    """Return the latents of a picture in the order of `order_by_group`, with unused ones or not.
+
+    Parameters
+    ----------
+    use : ndarray of shape (n_groups, n_components)
+        Share of the samples of each group in which each latent is active.
+
+    unused : bool
+        Whether latents that are active in no sample are shown.
+
+    Returns
+    -------
+    ndarray of int, shape (n_shown,)
+        The latents in order.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    latents = order_by_group(use)
+    if not unused:
+        latents = latents[use[:, latents].any(axis=0)]
+    if not len(latents):
+        raise ValueError("No latent is active in any sample; set unused=True to see that.")
+    return latents
+
+
 def order_by_group(use):
     """Return latents by the group that uses them most, and by their use there; unused ones last.
 

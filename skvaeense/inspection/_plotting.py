@@ -52,6 +52,11 @@ def style(defaults, given):
     return {**defaults, **(given or {})}
 
 
+def how_many(n_shown, n):
+    """Return how many are shown, "n" or "n_shown of n"."""
+    return f"{n}" if n_shown == n else f"{n_shown} of {n}"
+
+
 def series_style(i):
     """Return colour and dashes of the i-th line of several."""
     return {

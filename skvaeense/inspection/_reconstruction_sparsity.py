@@ -6,7 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.inspection._estimators import active_mask, dense, last_step, require
+from skvaeense.inspection._estimators import (
+    active_mask,
+    contributions,
+    dense,
+    last_step,
+    require,
+)
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.utils._typing import DoubleArray
 
@@ -94,11 +100,11 @@ def reconstruction_sparsity_curve(
         counts = _levels(codes.shape[1], n_levels)
         errors = [error_of(np.where(np.arange(codes.shape[1]) < k, codes, 0)) for k in counts]
         return counts.astype(float), np.array(errors), None
-    contributions = np.abs(codes) * _column_norms(estimator)
-    counts = _levels(np.count_nonzero(contributions), n_levels)
+    amounts = contributions(estimator, codes)
+    counts = _levels(np.count_nonzero(amounts), n_levels)
     # Ranked from the largest; ties are broken by position, so that counts are met exactly.
     ranks = np.empty(codes.size, dtype=np.intp)
-    ranks[np.argsort(-contributions, axis=None, kind="stable")] = np.arange(codes.size)
+    ranks[np.argsort(-amounts, axis=None, kind="stable")] = np.arange(codes.size)
     ranks = ranks.reshape(codes.shape)
     errors = [error_of(np.where(ranks < count, codes, 0)) for count in counts]
     active = active_mask(estimator, X)
@@ -111,11 +117,3 @@ def reconstruction_sparsity_curve(
 def _levels(n_entries, n_levels):
     """Return ascending numbers of entries to keep, from 0 to all, denser where the curve bends."""
     return np.unique(np.round(n_entries * np.linspace(0, 1, n_levels) ** 2).astype(np.intp))
-
-
-def _column_norms(estimator):
-    """Return how far the reconstruction moves per unit of each latent."""
-    require(estimator, "components_", "module_")
-    if hasattr(estimator, "components_"):
-        return np.linalg.norm(estimator.components_, axis=1)
-    return estimator.module_.code_scale().cpu().double().numpy() * estimator.scale_

@@ -9,8 +9,8 @@ from sklearn.utils import check_array
 
 from skvaeense.inspection._estimators import active_mask
 from skvaeense.inspection._groups import group_by_label, thin
-from skvaeense.inspection._latent_order import order_by_group
-from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
+from skvaeense.inspection._latent_order import latents_to_show
+from skvaeense.inspection._plotting import BLUE, RED, how_many, require_axes, style
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import BoolArray, IntArray, SparseArray
 
@@ -200,11 +200,7 @@ class SparsityPatternDisplay(ReprMixin):
         n_samples, n_components = codes.shape
         groups = group_by_label(y, n_samples)
         use = np.vstack([codes[group.rows].mean(axis=0) for group in groups])
-        latents = order_by_group(use)
-        if not unused:
-            latents = latents[use[:, latents].any(axis=0)]
-        if not len(latents):
-            raise ValueError("No latent is active in any sample; set unused=True to see that.")
+        latents = latents_to_show(use, unused)
         patterns, rows = [], []
         for group in groups:
             shown = thin(group.rows, max(1, max_samples * len(group.rows) // n_samples))
@@ -258,17 +254,14 @@ class SparsityPatternDisplay(ReprMixin):
         if any(self.group_names):
             self.ax_.set_yticks(ends - np.array(self.group_sizes) / 2 - 0.5, self.group_names)
             self.ax_.tick_params(axis="y", length=0)
-            self.ax_.set_ylabel(f"Samples by label ({self._share(self.rows, self.n_samples)})")
+            self.ax_.set_ylabel(f"Samples by label ({how_many(len(self.rows), self.n_samples)})")
         else:
             self.ax_.set_yticks([])
-            self.ax_.set_ylabel(f"Samples ({self._share(self.rows, self.n_samples)})")
+            self.ax_.set_ylabel(f"Samples ({how_many(len(self.rows), self.n_samples)})")
         self.ax_.set_xlabel(
-            f"Latents by group and use ({self._share(self.latents, self.n_components)})"
+            f"Latents by group and use ({how_many(len(self.latents), self.n_components)})"
             if len(self.group_sizes) > 1
-            else f"Latents by use ({self._share(self.latents, self.n_components)})"
+            else f"Latents by use ({how_many(len(self.latents), self.n_components)})"
         )
         self.ax_.set_title("Active latents")
         return self
-
-    def _share(self, shown, n):
-        return f"{n}" if len(shown) == n else f"{len(shown)} of {n}"
