@@ -67,6 +67,14 @@ def mean_of(rows, key):
     return mean(row[key] for row in rows)
 
 
+def means_by_model(fits, columns):
+    """Return a row for each model: the mean of each column's (key, format), and the seeds."""
+    return [
+        (model, *(format(mean_of(rows, key), style) for key, style in columns.values()), len(rows))
+        for (model,), rows in grouped(fits, "model").items()
+    ]
+
+
 def sizes_table(results):
     """Return the numbers behind each experiment, and what it took."""
     rows = []
@@ -304,10 +312,7 @@ def interpretability_table(results):
         "share of one digit": ("log_loss_class_share", ".2f"),
         "by chance": ("log_loss_class_share_by_chance", ".2f"),
     }
-    rows = [
-        (model, *(format(mean_of(fits, key), style) for key, style in columns.values()), len(fits))
-        for (model,), fits in grouped(results.get("digits", []), "model").items()
-    ]
+    rows = means_by_model(results.get("digits", []), columns)
     return Table(("model", *columns, "seeds"), rows)
 
 
@@ -322,10 +327,7 @@ def next_token_loss_table(results):
         "recovered": ("recovered", ".1%"),
         "change without a latent": ("loss_change", ".4f"),
     }
-    rows = [
-        (model, *(format(mean_of(fits, key), style) for key, style in columns.values()), len(fits))
-        for (model,), fits in grouped(results.get("codes", []), "model").items()
-    ]
+    rows = means_by_model(results.get("codes", []), columns)
     for text in results.get("text", []):
         nothing = [""] * (len(columns) - 3)
         for name, key in (("hidden states", "loss"), ("their mean", "loss_of_mean")):
