@@ -5,23 +5,20 @@ own, for a GPU. Its results are tables, lists of rows, in ../results/paper/NAME.
 """
 
 import argparse
-import json
 import os
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from above import BENCHMARKS
 from joblib import Parallel, delayed, parallel_config
+from saving import save
 from sklearn.datasets import fetch_openml
 from sklearn.exceptions import ConvergenceWarning
 
-BENCHMARKS = Path(__file__).parent.parent
 RESULTS = BENCHMARKS / "results" / "paper"
-# Scripts share code with those of the folder above, too.
-sys.path.append(str(BENCHMARKS))
 
 
 def run(name, description, sizes, measure, add_arguments=None):
@@ -62,10 +59,9 @@ def run(name, description, sizes, measure, add_arguments=None):
         tables.setdefault(table, []).append(row)
         print(f"{table}:", in_short(row), flush=True)
     minutes = (time.perf_counter() - begin) / 60
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    results[arguments.size] = {"size": numbers, "minutes": round(minutes, 1), **tables}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    result = {"size": numbers, "minutes": round(minutes, 1), **tables}
+    save(arguments.out, arguments.size, result)
 
 
 def in_short(row):
