@@ -7,7 +7,7 @@ from skvaeense._training._defaults import START_STEPS, STARTS, split_epochs
 from skvaeense._training._loop import LearningRate
 from skvaeense._training._run import Run
 from skvaeense.networks import resolve_network
-from skvaeense.objectives import ELBO
+from skvaeense.objectives import ELBO, NoiseVariance
 from skvaeense.objectives._phases import (
     COMMON_NOISE,
     START_NOISE,
@@ -50,11 +50,16 @@ class BoundFit(AutoencoderFit):
             module = network.build(shape[1], n_components, n_heads=2, generator=weights)
             yield Run(
                 self._place(module),
-                ELBO(self._first_noise(spectrum, scaling, start), gated=self.gated),
+                self._bound(self._first_noise(spectrum, scaling, start)),
                 LearningRate(self.learning_rate_init * start.learning_rate),
                 generator,
                 start=i,
             )
+
+    def _bound(self, noise=None):
+        """Return the objective; what does not depend on the noise variance needs none."""
+        noise = NoiseVariance(1.0, floor=1.0, learned=False) if noise is None else noise
+        return ELBO(noise, gated=self.gated, positive=self.positive_code)
 
     def _first_noise(self, spectrum, scaling, start):
         if self.noise_variance == "auto":
@@ -78,7 +83,7 @@ class BoundFit(AutoencoderFit):
 
     def _begin_final_phase(self, run, level, common):
         noise = final_noise(level, common, learned=self.learn_noise_variance)
-        run.objective = ELBO(noise, gated=self.gated)
+        run.objective = self._bound(noise)
         run.learning_rate = LearningRate(0.5 * self.learning_rate_init)
 
     def _judge(self, run, held_out):

@@ -15,7 +15,6 @@ from skvaeense._bound_fitting import BoundFit
 from skvaeense._training._defaults import linear_residual
 from skvaeense._training._diagnosis import Findings, failure_signs
 from skvaeense.networks import Network, NetworkName
-from skvaeense.objectives import ELBO, NoiseVariance
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
@@ -46,9 +45,14 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
         active latents are the same for every sample.
 
-    network : {"linear", "mlp"} or Network, default="linear"
+    network : {"linear", "mlp", "single_layer"} or Network, default="linear"
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
-        layers in both.
+        layers in both, "single_layer" one linear layer each way.
+
+    positive_code : bool, default=False
+        Whether posterior means, and with them codes, are not negative. Directions are then found
+        with their sign, as in most sparse autoencoders: a subspace of r dimensions takes 2 r
+        latents.
 
     threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
             default="fixed_variance"
@@ -172,6 +176,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
+        "positive_code": ["boolean"],
         "n_init": [AT_LEAST_ONE],
         "hard": ["boolean"],
         "sparse_output": ["boolean"],
@@ -183,6 +188,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         *,
         gated: bool = True,
         network: NetworkName | Network = "linear",
+        positive_code: bool = False,
         threshold: thresholds.ThresholdName | thresholds.ThresholdRule = "fixed_variance",
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
@@ -202,6 +208,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         self.n_components = n_components
         self.gated = gated
         self.network = network
+        self.positive_code = positive_code
         self.threshold = threshold
         self.noise_variance = noise_variance
         self.learn_noise_variance = learn_noise_variance
@@ -232,12 +239,9 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         )
         return failure_signs(findings)
 
-    def _objective(self):
-        return ELBO(NoiseVariance(1.0, floor=1.0, learned=False), gated=self.gated)
-
     def _code(self, module, x):
-        mean, opening = module.encode(x)
-        return self._objective().mean_code(mean, opening), F.logsigmoid(opening)
+        code, opening = self._bound().mean_code(module, x)
+        return code, F.logsigmoid(opening)
 
     def _mask(self, module, code, log_variance):
         latents = thresholds.Latents(
@@ -254,7 +258,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
 
     def _encode(self, module, x):
         if not (self.hard or self.sparse_output):
-            return self._objective().mean_code(*module.encode(x))
+            return self._bound().mean_code(module, x)[0]
         code, log_variance = self._code(module, x)
         return code * self._mask(module, code, log_variance)
 
@@ -278,7 +282,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         X, module = self._check_for_coding(X)
 
         def both(x):
-            mean, log_variance = self._objective().posterior(module, x)
+            mean, log_variance = self._bound().posterior(module, x)
             return torch.stack([mean, torch.exp(0.5 * log_variance)], dim=1)
 
         mean, std = np.moveaxis(self._by_chunks(X, module, both), 1, 0)
@@ -299,7 +303,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
             the notes on what the gate leaves out.
         """
         X, module = self._check_for_coding(X)
-        objective = self._objective()
+        objective = self._bound()
         noise_variance = self.noise_variance_ / self.scale_**2
 
         def bound(x):
@@ -333,7 +337,8 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
 
         Latents are drawn from the prior N(0, I). With the gate on they are multiplied by
         ``1 - s`` with the deviations s of a random training sample, since the model says how
-        latents are distributed when open, and the data which ones open together.
+        latents are distributed when open, and the data which ones open together. With
+        ``positive_code=True`` their absolute values are taken.
 
         Parameters
         ----------
@@ -353,6 +358,8 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
             raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
         rng = check_random_state(random_state)
         code = rng.standard_normal((n_samples, self.n_components_))
+        if self.positive_code:
+            code = np.abs(code)
         if self.gated:
             code *= 1 - self._deviations_[rng.randint(len(self._deviations_), size=n_samples)]
         X = self.inverse_transform(code)

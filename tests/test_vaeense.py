@@ -453,6 +453,26 @@ def test_a_copy_takes_partial_fit_on_its_own():
 # --- sampling -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("network", [LINEAR, MLP_SMALL, "single_layer"])
+def test_positive_codes(network):
+    model = fit_quick(network=network, positive_code=True)
+    mean, std = model.posterior(X_NEW)
+    codes = model.transform(X_NEW)
+    assert (mean >= 0).all()
+    assert (mean > 0).any()
+    assert_allclose(codes, (1 - std) * mean, rtol=1e-5, atol=1e-7)
+    assert (fit_quick(network=network).transform(X_NEW) < 0).any()
+
+
+def test_samples_are_drawn_from_positive_codes(monkeypatch):
+    model = fit_quick(positive_code=True)
+    drawn, decode = [], model.inverse_transform
+    monkeypatch.setattr(model, "inverse_transform", lambda code: decode(drawn.append(code) or code))
+    model.sample(50, random_state=0)
+    assert (drawn[0] >= 0).all()
+    assert (drawn[0] > 0).any()
+
+
 def test_samples_have_the_scale_of_the_data(default_fit):
     samples = default_fit.sample(4000, random_state=0)
     assert samples.shape == (4000, 8)

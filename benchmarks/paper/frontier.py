@@ -17,6 +17,7 @@ from common import at_once
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from skvaeense import VAEenseTransformer
 from skvaeense.inspection._estimators import active_mask, contributions
 from skvaeense.metrics import fvu, pattern_adaptivity, squared_error
 from skvaeense.thresholds import Otsu
@@ -45,6 +46,28 @@ class Samples(NamedTuple):
     validation: np.ndarray
     test: np.ndarray
     labels: np.ndarray | None = None
+
+
+class Noise(NamedTuple):
+    """A setting of a variational autoencoder: its noise variance, and how fast it learns."""
+
+    variance: float
+    # Whether the variance is only where it starts.
+    learned: bool = False
+    learning_rate: float = 0.02
+
+    def candidate(self, method, unit, note="", **parameters):
+        """Return the candidate of this setting; variances are in a unit of squared samples."""
+        estimator = VAEenseTransformer(
+            noise_variance=self.variance * unit,
+            learn_noise_variance=self.learned,
+            learning_rate_init=self.learning_rate,
+            n_init=1,
+            **parameters,
+        )
+        learned = ", learned" if self.learned else ""
+        setting = f"noise variance {self.variance}{learned}, rate {self.learning_rate}{note}"
+        return Candidate(method, setting, estimator)
 
 
 def cut_for(amounts, level):

@@ -2,8 +2,9 @@
 
     python benchmarks/paper/language_model.py [--quick | --full] --data FOLDER
 
-All dictionaries have 300 latents, the same number of steps, and a linear decoder. Sparse
-autoencoders have an encoder of one layer, as is usual, or that of VAEense, whichever is better.
+All dictionaries have 300 latents, the same number of steps, and a linear decoder. The encoder has
+one layer and codes are not negative, as is usual in sparse autoencoders, or it is VAEense's own,
+whichever is better.
 FOLDER holds lm_activations.npz with X_train and X_test, from other documents;
 benchmarks/lm_activations.py makes it.
 """
@@ -11,16 +12,22 @@ benchmarks/lm_activations.py makes it.
 import frontier
 import numpy as np
 from common import load_activations, run
-from frontier import Candidate, Samples
+from frontier import Candidate, Noise, Samples
 from sklearn.decomposition import PCA
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder
+from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
 LEVELS = (10, 30, 100)
-# Noise variances, as fractions of the variance of a feature, and whether they are only where it
-# starts.
-NOISE = ((0.3, True), (0.6, True), (0.1, False), (0.2, False), (0.4, False))
+# As fractions of the variance of a feature, with VAEense's own encoder and with one layer.
+NOISE = (Noise(0.3, learned=True), Noise(0.1), Noise(0.4))
+NOISE_ONE_LAYER = (
+    Noise(4.0, learned=True),
+    Noise(0.3, learning_rate=0.05),
+    Noise(0.5, learning_rate=0.05),
+    Noise(0.8, learning_rate=0.05),
+)
 SIZES = {
     "quick": {"n_components": 300, "max_iter": 12, "batch_size": 512, "n_seeds": 5},
     "full": {"n_components": 300, "max_iter": 150, "batch_size": 1024, "n_seeds": 5},
@@ -31,16 +38,12 @@ def candidates(arguments, variance):
     """Yield the methods with their settings."""
     kappa = arguments.n_components
     shared = {"max_iter": arguments.max_iter, "batch_size": arguments.batch_size}
-    for noise, learned in NOISE:
-        estimator = VAEenseTransformer(
-            kappa,
-            noise_variance=noise * variance,
-            learn_noise_variance=learned,
-            n_init=1,
-            **shared,
-        )
-        setting = f"noise variance {noise}{', learned' if learned else ''}"
-        yield Candidate("VAEense", setting, estimator)
+    for noise in NOISE:
+        yield noise.candidate("VAEense", variance, n_components=kappa, **shared)
+    one_layer = {"network": Linear((), skip=False), "positive_code": True}
+    for noise in NOISE_ONE_LAYER:
+        note = ", one layer"
+        yield noise.candidate("VAEense", variance, note, n_components=kappa, **one_layer, **shared)
     for level in LEVELS:
         penalties = {
             "SAE top-k": (TopK(level), None),

@@ -24,7 +24,7 @@ class Autoencoder(nn.Module):
         Each maps the hidden features to one number per latent.
 
     skip : nn.Linear or None
-        A linear map of the sample that is added to the first head.
+        A linear map of the sample whose outputs are added to the heads', one head after the other.
 
     decoder : nn.Module
         Maps codes to samples.
@@ -71,12 +71,13 @@ class Autoencoder(nn.Module):
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) per head."""
         hidden = self.body(x)
-        first, *others = (
-            F.linear(hidden, head.weight, self.head_bias(head)) for head in self.heads
-        )
-        if self.skip is not None:
-            first = first + self.skip(x)
-        return first, *others
+        outputs = [F.linear(hidden, head.weight, self.head_bias(head)) for head in self.heads]
+        if self.skip is None:
+            return tuple(outputs)
+        shortcuts = self.skip(x).split(outputs[0].shape[1], dim=1)
+        # It may be for the first head alone.
+        added = [a + b for a, b in zip(outputs, shortcuts, strict=False)]
+        return (*added, *outputs[len(added) :])
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""

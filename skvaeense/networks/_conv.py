@@ -13,10 +13,12 @@ from torch import nn
 from skvaeense.networks._base import Autoencoder, Network
 from skvaeense.networks._layers import (
     LayerSizes,
+    Skip,
     check_layer_sizes,
     convolution,
     hidden_layers,
     linear_layer,
+    shortcut_layer,
 )
 
 # By how much each convolution of the encoder divides height and width.
@@ -60,9 +62,9 @@ class Conv(Network):
         convolution that makes the large image of them [1]_. It reconstructs better, but the
         pattern of active latents differs less between samples.
 
-    skip : bool, default=True
-        Whether a linear map of the sample is added to the encoder's first head. Without it
-        a convolutional decoder learns far more slowly.
+    skip : bool or "first", default="first"
+        Whether a linear map of the sample is added to what the encoder's heads give, or to the
+        first head alone. Without it a convolutional decoder learns far more slowly.
 
     See Also
     --------
@@ -102,7 +104,7 @@ class Conv(Network):
         kernel_size: int = 3,
         hidden_layer_sizes: LayerSizes = "auto",
         decoder: Literal["linear", "conv"] = "linear",
-        skip: bool = True,
+        skip: Skip = "first",
     ) -> None:
         self.image_shape = image_shape
         self.channels = channels
@@ -130,7 +132,7 @@ class Conv(Network):
         layers += [ToRow(), *hidden_layers(math.prod(small), sizes, generator)]
         last = sizes[-1] if sizes else math.prod(small)
         heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
-        skip = linear_layer(n_features, n_components, generator, bias=False) if self.skip else None
+        skip = shortcut_layer(self.skip, n_features, n_components, n_heads, generator)
         decoder: nn.Module
         if self.decoder == "linear":
             decoder = linear_layer(n_components, n_features, generator)

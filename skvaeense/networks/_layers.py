@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from skvaeense.networks._base import Autoencoder
 from skvaeense.utils._typing import Auto
 
 LayerSizes: TypeAlias = Auto | int | Iterable[int]
+Skip: TypeAlias = bool | Literal["first"]
 
 MIN_WIDTH, MAX_WIDTH = 256, 1024
 
@@ -61,6 +63,18 @@ def hidden_layers(n_in: int, sizes: Sequence[int], generator: torch.Generator) -
     return nn.Sequential(*layers)
 
 
+def shortcut_layer(
+    skip: Skip, n_features: int, n_components: int, n_heads: int, generator: torch.Generator
+) -> nn.Linear | None:
+    """Return the linear map of samples that is added to what heads give: all, "first" or none."""
+    if not isinstance(skip, bool | np.bool_) and skip != "first":
+        raise ValueError(f"skip must be a boolean or 'first', got {skip!r}.")
+    if not skip:
+        return None
+    n_outputs = n_components if skip == "first" else n_heads * n_components
+    return linear_layer(n_features, n_outputs, generator, bias=False)
+
+
 def check_layer_sizes(
     name: str, sizes: LayerSizes, n_components: int, n_default_layers: int
 ) -> list[int]:
@@ -82,14 +96,14 @@ def dense_autoencoder(
     encoder_sizes: Sequence[int],
     decoder_sizes: Sequence[int],
     n_heads: int,
-    skip: bool,
+    skip: Skip,
     generator: torch.Generator,
 ) -> Autoencoder:
     """Return an autoencoder of dense layers; without hidden ones its decoder is linear."""
     body = hidden_layers(n_features, encoder_sizes, generator)
     last = encoder_sizes[-1] if encoder_sizes else n_features
     heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
-    shortcut = linear_layer(n_features, n_components, generator, bias=False) if skip else None
+    shortcut = shortcut_layer(skip, n_features, n_components, n_heads, generator)
     hidden = hidden_layers(n_components, decoder_sizes, generator)
     last = decoder_sizes[-1] if decoder_sizes else n_components
     output = linear_layer(last, n_features, generator)

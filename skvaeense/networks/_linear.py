@@ -3,7 +3,7 @@
 import torch
 
 from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import LayerSizes, check_layer_sizes, dense_autoencoder
+from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes, dense_autoencoder
 
 
 class Linear(Network):
@@ -18,9 +18,10 @@ class Linear(Network):
         Widths of the encoder's hidden layers. "auto" means two layers with one unit per latent,
         at least 256 and at most 1,024.
 
-    skip : bool, default=True
-        Whether a linear map of the sample is added to the encoder's first head. Inside one
-        linear subspace the exact mean is linear, and the skip carries it to small noise levels.
+    skip : bool or "first", default="first"
+        Whether a linear map of the sample is added to what the encoder's heads give, or to the
+        first head alone. Inside one linear subspace the exact mean is linear, and the skip
+        carries it to small noise levels.
 
     See Also
     --------
@@ -35,7 +36,7 @@ class Linear(Network):
     VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
     """
 
-    def __init__(self, hidden_layer_sizes: LayerSizes = "auto", *, skip: bool = True) -> None:
+    def __init__(self, hidden_layer_sizes: LayerSizes = "auto", *, skip: Skip = "first") -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.skip = skip
 

@@ -3,7 +3,7 @@
 import torch
 
 from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import LayerSizes, check_layer_sizes, dense_autoencoder
+from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes, dense_autoencoder
 
 
 class MLP(Network):
@@ -19,8 +19,10 @@ class MLP(Network):
     encoder_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers. "auto" means two layers of that same width.
 
-    skip : bool, default=False
-        Whether a linear map of the sample is added to the encoder's first head.
+    skip : bool or "first", default=False
+        Whether a linear map of the sample is added to what the encoder's heads give, or to the
+        first head alone. Where samples are not symmetric about their mean, as images are not, what
+        is active depends on it, and True lowers the error.
 
     See Also
     --------
@@ -40,7 +42,7 @@ class MLP(Network):
         hidden_layer_sizes: LayerSizes = "auto",
         *,
         encoder_layer_sizes: LayerSizes = "auto",
-        skip: bool = False,
+        skip: Skip = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.encoder_layer_sizes = encoder_layer_sizes

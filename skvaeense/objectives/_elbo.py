@@ -55,6 +55,9 @@ class ELBO(Objective):
     gated : bool, default=True
         Whether the decoder sees ``(1 - s) z``. False is the variational autoencoder.
 
+    positive : bool, default=False
+        Whether m is the encoder's first output where that is positive, and 0 elsewhere.
+
     References
     ----------
     Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
@@ -73,10 +76,13 @@ class ELBO(Objective):
     """
 
     n_heads = 2
+    # What files of early versions, which have no such entry, mean.
+    positive = False
 
-    def __init__(self, noise: NoiseVariance, *, gated: bool = True) -> None:
+    def __init__(self, noise: NoiseVariance, *, gated: bool = True, positive: bool = False) -> None:
         self.noise = noise
         self.gated = gated
+        self.positive = positive
         self._last_noise_variance = noise.at(0.0)
 
     @property
@@ -123,7 +129,7 @@ class ELBO(Objective):
             -2 ELBO without its constants, and its parts.
         """
         workspace = Workspace() if workspace is None else workspace
-        mean, opening = module.encode(x)
+        mean, opening = self._outputs(module, x)
         eps = workspace.like(mean, "eps").normal_(generator=generator)
         code, kl = draw_code(mean, opening, eps, gated=self.gated, workspace=workspace)
         errors, _ = squared_error(x, module.decode(code), workspace=workspace)
@@ -152,8 +158,13 @@ class ELBO(Objective):
         log_variance : torch.Tensor of shape (n_samples, n_components)
             Logarithm of the posterior variance, at most 0.
         """
-        mean, opening = module.encode(x)
+        mean, opening = self._outputs(module, x)
         return mean, F.logsigmoid(opening)
+
+    def _outputs(self, module: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the posterior mean and h."""
+        mean, opening = module.encode(x)
+        return torch.relu(mean) if self.positive else mean, opening
 
     def code(self, z: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
         """Return what the decoder sees.
@@ -173,25 +184,33 @@ class ELBO(Objective):
         """
         return -torch.expm1(0.5 * log_variance) * z if self.gated else z
 
-    def mean_code(self, mean: torch.Tensor, opening: torch.Tensor) -> torch.Tensor:
-        """Return what the decoder sees of the posterior means, without log variances.
+    def mean_code(self, module: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the decoder sees of the posterior means, and h.
 
         It takes half the time of `posterior` and `code`: ``1 - s = sigmoid(-h) / (1 + s)``.
 
         Parameters
         ----------
-        mean, opening : torch.Tensor of shape (n_samples, n_components)
-            The encoder's outputs: the posterior mean, and h.
+        module : torch.nn.Module
+            The autoencoder, with `encode` and `decode`.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
 
         Returns
         -------
-        torch.Tensor of shape (n_samples, n_components)
+        code : torch.Tensor of shape (n_samples, n_components)
             Codes.
+
+        opening : torch.Tensor of shape (n_samples, n_components)
+            The encoder's second output h, with ``s^2 = sigmoid(h)``.
         """
+        mean, opening = self._outputs(module, x)
         if not self.gated:
-            return mean
+            return mean, opening
         deviation = torch.sigmoid(opening).sqrt_()
-        return torch.sigmoid(-opening).div_(deviation.add_(1)).mul_(mean)
+        gate = torch.sigmoid(-opening).div_(deviation.add_(1))
+        return gate.mul_(mean), opening
 
     def sampled_terms(
         self,

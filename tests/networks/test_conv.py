@@ -243,16 +243,16 @@ def test_code_scale_is_the_norm_of_the_change_of_the_image():
     torch.testing.assert_close(module.code_scale(), change.norm(dim=1), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize(("skip", "n_shortcuts"), [(True, 2), ("first", 1), (False, 0)])
 @torch.no_grad()
-def test_skip_is_added_to_the_first_head_only(skip):
+def test_skip_is_added_to_each_head_or_to_the_first(skip, n_shortcuts):
     module, x = build(Conv((5, 7), skip=skip)), draw(4, 35)
-    mean, opening = module.encode(x)
     hidden = module.body(x)
-    shortcut = x @ module.skip.weight.T if skip else 0
-    assert (module.skip is not None) == skip
-    torch.testing.assert_close(mean, module.heads[0](hidden) + shortcut)
-    torch.testing.assert_close(opening, module.heads[1](hidden))
+    weights = [] if module.skip is None else module.skip.weight.split(3)
+    assert len(weights) == n_shortcuts
+    for i, output in enumerate(module.encode(x)):
+        shortcut = x @ weights[i].T if i < n_shortcuts else 0
+        torch.testing.assert_close(output, module.heads[i](hidden) + shortcut)
 
 
 # --- what cannot be ---------------------------------------------------------------------------

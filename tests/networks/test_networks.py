@@ -108,14 +108,26 @@ def test_encoder_of_linear_is_not_linear():
     assert not torch.allclose(module.encode(2 * x)[1] - origin, 2 * (module.encode(x)[1] - origin))
 
 
-def test_skip_is_added_to_the_first_head_only():
-    module, x = build(Linear((7,))), draw(4, 5)
-    with_skip = module.encode(x)
-    skip, module.skip = module.skip, None
-    without = module.encode(x)
-    torch.testing.assert_close(with_skip[0], without[0] + x @ skip.weight.T)
-    assert torch.equal(with_skip[1], without[1])
-    assert skip.bias is None
+@pytest.mark.parametrize(("skip", "n_shortcuts"), [(True, 2), ("first", 1), (False, 0)])
+@pytest.mark.parametrize("network", [Linear, MLP])
+def test_skip_is_added_to_each_head_or_to_the_first(network, skip, n_shortcuts):
+    module, x = build(network((7,), skip=skip)), draw(4, 5)
+    hidden = module.body(x)
+    weights = [] if module.skip is None else module.skip.weight.split(3)
+    assert len(weights) == n_shortcuts
+    for i, output in enumerate(module.encode(x)):
+        shortcut = x @ weights[i].T if i < n_shortcuts else 0
+        torch.testing.assert_close(output, module.heads[i](hidden) + shortcut)
+
+
+def test_skip_has_no_bias():
+    assert build(Linear()).skip.bias is None
+
+
+@pytest.mark.parametrize("network", [Linear(skip="mean"), MLP(skip="mean"), MLP(skip=None)])
+def test_unknown_skip(network):
+    with pytest.raises(ValueError, match=r"skip must be a boolean or 'first', got"):
+        build(network)
 
 
 @pytest.mark.parametrize("network", [Linear(skip=False), MLP(skip=False), MLP()])

@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,15 +77,36 @@ def test_code_of_the_means(network, gated):
     module, x, elbo = make_module(network), make_samples(), make_elbo(gated)
     with torch.no_grad():
         expected = elbo.code(*elbo.posterior(module, x))
-        torch.testing.assert_close(elbo.mean_code(*module.encode(x)), expected, rtol=1e-12, atol=0)
+        code, opening = elbo.mean_code(module, x)
+        torch.testing.assert_close(code, expected, rtol=1e-12, atol=0)
+        assert torch.equal(opening, module.encode(x)[1])
 
 
 def test_code_of_the_means_at_gates_wide_open_and_shut():
     opening = torch.tensor([-200.0, -80, -1, 0, 1, 80, 200])
-    gates = ELBO(NoiseVariance(0.1, floor=0.1)).mean_code(torch.ones(7), opening)
+    module = SimpleNamespace(encode=lambda x: (torch.ones(7), opening))
+    gates, _ = ELBO(NoiseVariance(0.1, floor=0.1)).mean_code(module, None)
     h = opening.double()
     expected = torch.sigmoid(-h) / (1 + torch.sigmoid(h).sqrt())
     torch.testing.assert_close(gates.double(), expected, rtol=1e-5, atol=1e-38)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@torch.no_grad()
+def test_positive_means_are_the_positive_outputs(gated):
+    module, x = make_module(Linear((6,))), make_samples()
+    noise = NoiseVariance(0.3, floor=0.01)
+    elbo = ELBO(noise, gated=gated, positive=True)
+    output = module.encode(x)[0]
+    assert (output < 0).any()
+    mean, log_variance = elbo.posterior(module, x)
+    torch.testing.assert_close(mean, output.clamp_min(0))
+    torch.testing.assert_close(elbo.mean_code(module, x)[0], elbo.code(mean, log_variance))
+    # The loss at the noise that it draws.
+    eps = torch.empty_like(mean).normal_(generator=torch.Generator().manual_seed(3))
+    terms = elbo.sampled_terms(module, x, mean, log_variance, eps)
+    loss = elbo.loss(module, x, progress=0.0, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(loss.total, (terms.error / 0.3 + 2 * terms.kl).mean())
 
 
 def test_code_with_and_without_gate():

@@ -81,7 +81,7 @@ def test_html_of_a_fitted_estimator_has_its_history():
         (
             ELBO(NoiseVariance(0.1, floor=0.01)),
             "ELBO(noise=NoiseVariance(start=0.1, floor=0.01, hold=0.4, settle=0.8, follow=1.0, "
-            "learned=True), gated=True)",
+            "learned=True), gated=True, positive=False)",
         ),
         (
             PenalisedReconstruction(L1(), Price(1.0)),
