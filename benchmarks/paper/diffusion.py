@@ -171,14 +171,8 @@ def packed(images):
     return base64.b64encode(zlib.compress(pixels.tobytes(), 9)).decode()
 
 
-def measure_one(name, seed, size, folder):
+def measure_one(name, seed, size, judge, X, X_test):
     """Return rows: samples of the model itself, and of a diffusion on its codes."""
-    X, y, X_test, _ = load_mnist(folder)
-    X, y = X[: size["n_train"]], y[: size["n_train"]]
-    judge = Judge(X, y, X_test)
-    if name == "images":
-        row = {"samples": "training images", "seed": seed, **judge.compare(X[:N_JUDGED])}
-        return [row | {"images": packed(X[:N_SHOWN])}]
     model = autoencoder(name, seed, size).fit(X)
     codes = model.transform(X).astype(np.float32)
     scale = float(np.sqrt(np.mean(codes**2)))
@@ -232,10 +226,14 @@ def judge_counts(drawn, codes):
 
 def measure(arguments):
     """Yield a row for each kind of samples."""
+    X, y, X_test, _ = load_mnist(arguments.data)
+    X, y = X[: arguments.n_train], y[: arguments.n_train]
+    (judge,) = at_once(Judge, [(X, y, X_test)], arguments.jobs)
+    row = {"samples": "training images", "seed": 0, **judge.compare(X[:N_JUDGED])}
+    yield "samples", row | {"images": packed(X[:N_SHOWN])}
     size = {key: getattr(arguments, key) for key in SIZES["quick"]}
-    jobs = [("images", 0, size, arguments.data)]
-    jobs += [
-        (name, seed, size, arguments.data)
+    jobs = [
+        (name, seed, size, judge, X, X_test)
         for name in ("VAEense", "VAE", "PCA")
         for seed in range(arguments.n_seeds)
     ]
