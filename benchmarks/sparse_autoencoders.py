@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from real_data import read_activations, read_mnist
 from saving import save
-from sklearn.datasets import fetch_openml
 
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
@@ -77,16 +77,16 @@ PLANTED = {
 
 
 def load(name, folder):
-    """Return training and test rows, centred, with a mean squared norm of 1 for training rows."""
-    if folder is not None:
-        with np.load(Path(folder) / f"{name}.npz") as file:
-            train, test = file["X_train"], file["X_test"]
-    elif name == "mnist":
-        X = fetch_openml("mnist_784", as_frame=False).data
-        train, test = X[:60_000], X[60_000:]
+    """Return training and test rows, centred, with a mean squared norm of 1 for training rows.
+
+    Activations that are not at hand are None.
+    """
+    if name == "mnist":
+        train, _, test, _ = read_mnist(folder)
+    elif folder is not None:
+        train, test = read_activations(folder)
     else:
         return None
-    train, test = (X.reshape(len(X), -1).astype(np.float32) for X in (train, test))
     mean = train.mean(axis=0)
     norm = np.sqrt(np.square(train - mean).sum(axis=1).mean())
     return (train - mean) / norm, (test - mean) / norm

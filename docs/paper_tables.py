@@ -67,10 +67,20 @@ def mean_of(rows, key):
     return mean(row[key] for row in rows)
 
 
+def in_short(values, style, worst=None):
+    """Return the mean of some values, and the worst in parentheses if it is said which that is."""
+    text = format(mean(values), style)
+    return f"{text} ({worst(values):{style}})" if worst else text
+
+
 def means_by_model(fits, columns):
-    """Return a row for each model: the mean of each column's (key, format), and the seeds."""
+    """Return a row for each model: its seeds in short, by each column's key and style."""
     return [
-        (model, *(format(mean_of(rows, key), style) for key, style in columns.values()), len(rows))
+        (
+            model,
+            *(in_short([row[key] for row in rows], *style) for key, *style in columns.values()),
+            len(rows),
+        )
         for (model,), rows in grouped(fits, "model").items()
     ]
 
@@ -131,7 +141,7 @@ def frontier_table(results, digits):
     """Return the error of each method at each level: the mean, and the worst seed."""
     return by_level(
         results,
-        lambda row: f"{mean(row['errors']):.{digits}f} ({max(row['errors']):.{digits}f})",
+        lambda row: in_short(row["errors"], f".{digits}f", max),
     )
 
 
@@ -323,11 +333,12 @@ def next_token_loss_table(results):
         "FVU": ("fvu", ".3f"),
         "active, in the text": ("text_active", ".1f"),
         "FVU, in the text": ("text_fvu", ".3f"),
-        "loss, nats": ("loss", ".3f"),
-        "recovered": ("recovered", ".1%"),
+        "loss, nats": ("loss", ".3f", max),
+        "recovered": ("recovered", ".1%", min),
         "change without a latent": ("loss_change", ".4f"),
     }
-    rows = means_by_model(results.get("codes", []), columns)
+    levels = ("codes", "sparse_codes")
+    rows = [row for level in levels for row in means_by_model(results.get(level, []), columns)]
     for text in results.get("text", []):
         nothing = [""] * (len(columns) - 3)
         for name, key in (("hidden states", "loss"), ("their mean", "loss_of_mean")):

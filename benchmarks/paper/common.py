@@ -10,12 +10,11 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from above import BENCHMARKS
 from joblib import Parallel, delayed, parallel_config
+from real_data import read_activations, read_mnist
 from saving import save
-from sklearn.datasets import fetch_openml
 from sklearn.exceptions import ConvergenceWarning
 
 RESULTS = BENCHMARKS / "results" / "paper"
@@ -95,16 +94,9 @@ def _alone(function, job):
 
 
 def load_mnist(folder):
-    """Return images of training and test digits as rows in [0, 1], and their labels."""
-    if folder is not None:
-        with np.load(Path(folder) / "mnist.npz") as file:
-            X_train, y_train = file["X_train"], file["y_train"]
-            X_test, y_test = file["X_test"], file["y_test"]
-    else:
-        X, y = fetch_openml("mnist_784", as_frame=False, return_X_y=True)
-        X_train, X_test, y_train, y_test = X[:60_000], X[60_000:], y[:60_000], y[60_000:]
-    X_train, X_test = (X.reshape(len(X), -1).astype(np.float32) / 255 for X in (X_train, X_test))
-    return X_train, y_train.astype(int), X_test, y_test.astype(int)
+    """Return training and test images as rows of pixels in [0, 1], and their labels."""
+    X_train, y_train, X_test, y_test = read_mnist(folder)
+    return X_train / 255, y_train, X_test / 255, y_test
 
 
 def load_activations(folder):
@@ -114,5 +106,4 @@ def load_activations(folder):
             "This experiment needs activations: make them with benchmarks/lm_activations.py, and "
             "give their folder by --data or SKVAEENSE_DATA."
         )
-    with np.load(Path(folder) / "lm_activations.npz") as file:
-        return file["X_train"].astype(np.float32), file["X_test"].astype(np.float32)
+    return read_activations(folder)

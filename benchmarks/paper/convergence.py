@@ -11,6 +11,12 @@ for dictionaries, whose smallest coefficients no model sees.
 from common import at_once, run
 
 from skvaeense import VAEenseTransformer
+from skvaeense._training._defaults import (
+    FINAL_STEPS,
+    START_STEPS,
+    default_batch_size,
+    n_held_out,
+)
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.metrics import dimension_error, fvu
 
@@ -22,8 +28,7 @@ DATA = {
 }
 # Factors on the default number of steps, for one start; five starts have the default only.
 LENGTHS = (0.25, 0.5, 1.0)
-# Steps of a start and of the last phase.
-STEPS = 2500
+STEPS = START_STEPS + FINAL_STEPS
 SIZES = {
     "quick": {"n_samples": 10_000, "n_seeds": 5},
     "full": {"n_samples": 500_000, "n_seeds": 100},
@@ -34,7 +39,8 @@ def fit(data, n_init, length, seed, n_samples):
     """Return the error of one fit."""
     X, _, dimension = DATA[data](n_samples + HELD_OUT, seed)
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
-    steps_per_epoch = round(0.9 * n_samples) // 256
+    n_train = n_samples - n_held_out(n_samples)
+    steps_per_epoch = n_train // default_batch_size(n_train)
     model = VAEenseTransformer(
         20,
         n_init=n_init,

@@ -99,6 +99,25 @@ def effective_number(share):
     return np.exp(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=-1))
 
 
+def ablate(model, X, codes, metric):
+    """Return the result of latent_ablation, and a row of changes by image for each latent.
+
+    The result has means over images. But the metric sees the whole codes first, then what is left
+    without each latent that is not 0 in all images; so its values are kept.
+    """
+    values = []
+
+    def kept(reconstructions):
+        values.append(metric(reconstructions))
+        return values[-1]
+
+    result = latent_ablation(model, X, kept)
+    whole, *without = values
+    changes = np.zeros((codes.shape[1], len(X)))
+    changes[codes.any(axis=0)] = np.subtract(without, whole)
+    return result, changes
+
+
 def effects(name, whole, by_class, by_chance):
     """Return what the ablations of all latents come to.
 
@@ -145,12 +164,15 @@ def fit(name, estimator, seed, reader, train, X, y):
         "largest_information": float(activity.mutual_information.max()),
     }
     mixed = np.random.default_rng(seed).permutation(y)
-    metrics = {"log_loss": reader.log_loss, "squared_error": lambda y: "squared_error"}
+    metrics = {
+        "log_loss": reader.log_loss(y),
+        "squared_error": lambda decoded: np.square(X - decoded, dtype=np.float64).sum(axis=1),
+    }
     for metric, of in metrics.items():
-        whole = latent_ablation(model, X, of(y))
+        whole, changes = ablate(model, X, codes, of)
         by_class, by_chance = (
-            np.array([latent_ablation(model, X[g], of(y[g])).change for g in groups])
-            for groups in ([labels == c for c in activity.classes] for labels in (y, mixed))
+            np.array([changes[:, labels == c].mean(axis=1) for c in activity.classes])
+            for labels in (y, mixed)
         )
         row |= effects(metric, whole, by_class, by_chance)
     return row

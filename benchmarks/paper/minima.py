@@ -19,8 +19,10 @@ import copy
 import numpy as np
 import torch
 from common import at_once, load_mnist, run
+from sklearn.base import clone
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense._training._defaults import resolve_batch_size, sparse_learning_rate
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import fvu
 from skvaeense.objectives import PenalisedReconstruction, Price
@@ -137,23 +139,27 @@ def with_fixed_price(estimator, train):
     return estimator.set_params(target_l0=None, penalty__alpha=alpha)
 
 
-def prepare(data, n_samples, folder, max_iter):
+def prepare(data, train, max_iter):
     """Return the estimators of a data set, ready to be fitted."""
-    train, _ = load(data, n_samples, folder)
     return {
         name: with_fixed_price(model.set_params(max_iter=max_iter), train)
         for name, model in models(data).items()
     }
 
 
-def fit(data, name, estimator, rate, seed, n_samples, folder):
+def default_rate(estimator, n_samples):
+    """Return the learning rate that an estimator has by default."""
+    if estimator.learning_rate_init != "auto":
+        return estimator.learning_rate_init
+    batch_size = resolve_batch_size(estimator.batch_size, n_samples)
+    return sparse_learning_rate(batch_size, estimator.n_components)
+
+
+def fit(data, name, estimator, rate, seed, train, test):
     """Return how one fit ends."""
-    train, test = load(data, n_samples, folder)
-    base = estimator.learning_rate_init
-    if base == "auto":
-        # The default at the default batch size of 256.
-        base = 0.008
-    estimator.set_params(learning_rate_init=rate * base, random_state=seed)
+    base = default_rate(estimator, len(train))
+    # Jobs of one process share the estimator that they are given.
+    estimator = clone(estimator).set_params(learning_rate_init=rate * base, random_state=seed)
     row = {
         "data": data,
         "model": name,
@@ -179,9 +185,8 @@ def empty(estimator, X):
 # --- planes -----------------------------------------------------------------------------------
 
 
-def plane(data, name, estimator, n_samples, folder, n_points):
+def plane(data, name, estimator, n_points, train, test):
     """Return the loss on a plane through a solution, as far as it was trained."""
-    train, test = load(data, n_samples, folder)
     fitted = estimator.set_params(random_state=0).fit(train)
     generator = torch.Generator().manual_seed(0)
     solution = list(fitted.module_.parameters())
@@ -238,13 +243,14 @@ def measure(arguments):
     """Yield the rows of the three tables."""
     for row in one_latent():
         yield "one_latent", row
-    sources = ("subspaces", "MNIST")
-    n, folder = arguments.n_samples, arguments.data
-    jobs = [(data, n, folder, arguments.max_iter) for data in sources]
-    ready = dict(zip(sources, at_once(prepare, jobs, arguments.jobs), strict=True))
+    samples = {
+        data: load(data, arguments.n_samples, arguments.data) for data in ("subspaces", "MNIST")
+    }
+    jobs = [(data, train, arguments.max_iter) for data, (train, _) in samples.items()]
+    ready = dict(zip(samples, at_once(prepare, jobs, arguments.jobs), strict=True))
     jobs = [
-        (data, name, estimator, rate, seed, n, folder)
-        for data in sources
+        (data, name, estimator, rate, seed, *samples[data])
+        for data in samples
         for name, estimator in ready[data].items()
         for rate in RATES
         for seed in range(arguments.n_seeds)
@@ -252,8 +258,8 @@ def measure(arguments):
     for row in at_once(fit, jobs, arguments.jobs):
         yield "fits", row
     jobs = [
-        (data, name, estimator, n, folder, arguments.n_points)
-        for data in sources
+        (data, name, estimator, arguments.n_points, *samples[data])
+        for data in samples
         for name, estimator in ready[data].items()
     ]
     for row in at_once(plane, jobs, arguments.jobs):

@@ -6,13 +6,15 @@
 FOLDER holds lm_activations.npz, which benchmarks/lm_activations.py made with this model and layer.
 Codes are fitted to its training rows. All have the same network, with a linear decoder, the same
 number of latents and the same steps; k is VAEense's mean number of active latents on test rows.
+There are two levels: `codes`, of which more than half of the latents are active, and
+`sparse_codes`, of which few are.
 Then the model reads a text that was not in that file, the first window of each document. After
 block N hidden states are replaced, except for those of the first tokens of a window, which were
 left out of the rows as well. The loss of the next token, in nats, is a mean over the tokens whose
 hidden states are replaced.
 
 `text` has the loss of the whole model, and with all hidden states replaced by the mean row. A row
-of `codes` is a fit:
+of either level is a fit:
 
 * `active` and `fvu` are those of the test rows, `text_active` and `text_fvu` those of the text,
 * `loss` is the loss with reconstructions, and
@@ -31,6 +33,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import at_once, load_activations, run
+from frontier import Noise
 from lm_activations import (
     add_text_arguments,
     block_after,
@@ -39,21 +42,30 @@ from lm_activations import (
     read_documents,
     read_windows,
 )
+from sklearn.base import clone
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import SparseAutoencoder
 from skvaeense.inspection import latent_ablation
 from skvaeense.metrics import fvu, l0
+from skvaeense.networks import Linear
 from skvaeense.penalties import BatchTopK, TopK
 
-# Noise variance, as a fraction of the variance of a feature.
-NOISE = 0.3
+# The noise of each level, its variance as a fraction of that of a feature, and what all models of
+# the level share. The sparse one is a setting of language_model.py, with about 45 active latents.
+LEVELS = {
+    "codes": (Noise(0.3), {"network": "linear"}),
+    "sparse_codes": (
+        Noise(0.5, learning_rate=0.05),
+        {"network": Linear((), skip=False), "positive_code": True},
+    ),
+}
 WINDOWS_AT_ONCE = 8
 SIZES = {
     "quick": {
         "n_components": 300,
         "max_iter": 15,
         "batch_size": 512,
-        "n_seeds": 1,
+        "n_seeds": 5,
         "context": 128,
         "n_windows": 16,
         "n_windows_ablated": 6,
@@ -142,34 +154,38 @@ def replaced(blocks, hidden, in_tuple):
             del block.forward
 
 
-def estimators(arguments, variance):
-    """Yield the models that do not need k, and functions of k for those that do."""
-    shared = {
-        "n_components": arguments.n_components,
-        "max_iter": arguments.max_iter,
-        "batch_size": arguments.batch_size,
-    }
-    bound = {"noise_variance": NOISE * variance, "learn_noise_variance": False, "n_init": 1}
-    yield "VAEense", lambda _: VAEenseTransformer(**shared, **bound, hard=True)
-    yield "VAE", lambda _: VAEenseTransformer(**shared, **bound, hard=True, gated=False)
+def estimators(noise, variance, shared):
+    """Yield the name of each model, and a function of k that makes it."""
+    for name, gated in (("VAEense", True), ("VAE", False)):
+        candidate = noise.candidate(name, variance, hard=True, gated=gated, **shared)
+        yield name, lambda _, candidate=candidate: candidate.estimator
     for name, penalty in (("SAE top-k", TopK), ("SAE batch-top-k", BatchTopK)):
-        yield (
-            name,
-            lambda k, penalty=penalty: SparseAutoencoder(
-                **shared, penalty=penalty(k), network="linear"
-            ),
-        )
+        yield name, lambda k, penalty=penalty: SparseAutoencoder(penalty=penalty(k), **shared)
 
 
 def fit(estimator, seed, X, X_test, rows):
     """Return a fitted model, its reconstructions of the text's rows, and what they have."""
-    model = estimator.set_params(random_state=seed).fit(X)
+    model = clone(estimator).set_params(random_state=seed).fit(X)
     row = {}
     for name, samples in (("", X_test), ("text_", rows)):
         codes = model.transform(samples)
         reconstruction = model.inverse_transform(codes)
         row |= {f"{name}active": float(l0(codes)), f"{name}fvu": fvu(samples, reconstruction)}
     return model, reconstruction, row
+
+
+def fits(models, samples, arguments):
+    """Yield what `fit` returns for each model and seed; the first model says what k is."""
+    k = None
+    for name, of_k in models:
+        jobs = [(of_k(k), seed, *samples) for seed in range(arguments.n_seeds)]
+        active = []
+        for seed, (model, reconstruction, row) in enumerate(at_once(fit, jobs, arguments.jobs)):
+            active.append(row["active"])
+            named = {"model": name, "seed": seed, "k": k if name.startswith("SAE") else None}
+            yield model, reconstruction, named | row
+        if k is None:
+            k = round(np.mean(active))
 
 
 def ablate(model, text, n_latents):
@@ -234,18 +250,13 @@ def measure(arguments):
     )
     few = text.first(arguments.n_windows_ablated)
     variance = float(np.mean(np.var(X, axis=0)))
-    k = None
-    for name, of_k in estimators(arguments, variance):
-        jobs = [(of_k(k), seed, X, X_test, rows) for seed in range(arguments.n_seeds)]
-        active = []
-        for seed, (model, reconstruction, row) in enumerate(at_once(fit, jobs, arguments.jobs)):
-            active.append(row["active"])
+    size = {key: getattr(arguments, key) for key in ("n_components", "max_iter", "batch_size")}
+    for level, (noise, shared) in LEVELS.items():
+        models = estimators(noise, variance, size | shared)
+        for model, reconstruction, row in fits(models, (X, X_test, rows), arguments):
             loss = float(text.losses(reconstruction).mean())
             recovered = {"loss": loss, "recovered": (of_mean - loss) / (of_mean - whole)}
-            named = {"model": name, "seed": seed, "k": k if name.startswith("SAE") else None}
-            yield "codes", named | row | recovered | ablate(model, few, arguments.n_latents)
-        if k is None:
-            k = round(np.mean(active))
+            yield level, row | recovered | ablate(model, few, arguments.n_latents)
 
 
 def add_arguments(parser):
