@@ -145,7 +145,10 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training samples, in any units: they are centred and scaled by one factor inside.
+            Training samples, in any units: they are centred and scaled by one factor inside. Those
+            that are not in memory are read as they are needed: a memory map, an array of zarr,
+            h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
+            each), a dataset or a loader of torch, or another iterable of batches.
 
         y : None
             Ignored.
@@ -158,7 +161,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples.
+            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if it can be
+            gone through only once.
 
         FloatingPointError
             If the loss of every start becomes NaN or infinite. Attributes of an earlier fit stay.

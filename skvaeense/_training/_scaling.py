@@ -38,12 +38,8 @@ class Moments(NamedTuple):
     def of(cls, X):
         """Return the moments of an array or a source, in one pass.
 
-        Means and sums of squares of blocks of rows are merged, which loses no digits [1]_.
-
-        References
-        ----------
-        .. [1] Chan, Golub and LeVeque, "Algorithms for computing the sample variance: analysis and
-           recommendations", The American Statistician 37, 1983.
+        Means and sums of squares of blocks of rows are merged, which loses no digits: Chan, Golub
+        and LeVeque, "Algorithms for computing the sample variance", 1983.
         """
         n_rows, squares, unit = 0, 0.0, 0.0
         mean = np.zeros(X.shape[1])

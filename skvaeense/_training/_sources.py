@@ -4,6 +4,7 @@ A source has a shape, and reads rows when asked. A new kind of store is one clas
 in `open_samples`.
 """
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -167,6 +168,36 @@ class ShardedSource(SlicedSource):
                 break
             parts.append(as_array(shard[max(start - begin, 0) : stop - begin]))
         return np.concatenate(parts) if parts else np.empty((0, self.shape[1]))
+
+
+class ArrayShard:
+    """A file of numpy's format, read without a memory map, whose pages would fill the memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        mapped: Any = np.load(path, mmap_mode="r")
+        self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
+        # Rows of another order lie apart, and are left to the map.
+        self.mapped = None if mapped.flags.c_contiguous else mapped
+        self.offset = mapped.offset
+
+    def __getitem__(self, rows: slice) -> FloatArray:
+        if self.mapped is not None:
+            return np.asarray(self.mapped[rows])
+        start, stop, _ = rows.indices(self.shape[0])
+        size = math.prod(self.shape[1:])
+        values = np.fromfile(
+            self.path,
+            self.dtype,
+            count=max(0, stop - start) * size,
+            offset=self.offset + start * size * self.dtype.itemsize,
+        )
+        return values.reshape(-1, *self.shape[1:])
 
 
 class TensorShard:
@@ -350,8 +381,7 @@ def _paths(X: Any) -> list[Path]:
 
 def open_shard(path: Path) -> Any:
     """Return what a file holds, with a shape and slices, unread."""
-    is_tensor = path.suffix == ".safetensors"
-    shard: Any = TensorShard(path) if is_tensor else np.load(path, mmap_mode="r")
+    shard: Any = TensorShard(path) if path.suffix == ".safetensors" else ArrayShard(path)
     if len(shard.shape) != 2:
         raise ValueError(
             f"{path} must hold samples of shape (n_samples, n_features), got {shard.shape}."

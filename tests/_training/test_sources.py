@@ -57,6 +57,11 @@ def npy_folder(folder):
     return folder
 
 
+def fortran_file(folder):
+    np.save(folder / "X.npy", np.asfortranarray(X))
+    return folder / "X.npy"
+
+
 def safetensors_files(folder):
     paths = []
     for i, rows in enumerate(np.split(X, [300, 301])):
@@ -72,6 +77,7 @@ SLICED = {
     "dask": lambda folder: dask_array.from_array(X, chunks=(77, 6)),
     "npy folder": npy_folder,
     "npy file": lambda folder: memmap(folder) is not None and str(folder / "X.npy"),
+    "npy file in Fortran's order": fortran_file,
     "safetensors files": safetensors_files,
     "dataset": lambda folder: TensorDataset(torch.tensor(X), torch.zeros(N_SAMPLES)),
 }
