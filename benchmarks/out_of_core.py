@@ -8,15 +8,14 @@ shard, fitted, and deleted afterwards.
 * `memory`: the peak of a process that fits all of them, beside that of one that only imports.
 * `fits`: unexplained variance on held-out samples after one pass over all shards, and after as many
   steps on as many of them as fit into memory.
-* `pace`: samples per second in training, from memory maps and shards over from memory, timed in turn;
-  the median of the ratios of neighbours.
+* `pace`: samples per second in training VAEense, from memory maps and shards over from memory,
+  timed in turn; the median of the ratios of neighbours.
 
 Each fit is a process of its own.
 """
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -93,8 +92,16 @@ def fit(what, folder, seed, max_iter):
         row["seconds"] = time.perf_counter() - begin
         held_out = draw(HELD_OUT, 10**6)
         row["fvu"] = fvu(held_out, model.inverse_transform(model.transform(held_out)))
-    row["peak"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(row))
+    print(json.dumps(row | {"peak": peak_memory()}))
+
+
+def peak_memory():
+    """Return the most bytes that this process had in memory.
+
+    What `resource` says of a process begins with the peak of the one that started it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def apart(what, folder, seed=0, max_iter=1):
@@ -134,16 +141,13 @@ def one_pass(X, scaling, split_samples, open_samples):
     import torch
 
     from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
-    from skvaeense.networks import SingleLayer
-    from skvaeense.objectives import PenalisedReconstruction, Price
-    from skvaeense.penalties import BatchTopK
+    from skvaeense.networks import Linear
+    from skvaeense.objectives import ELBO, NoiseVariance
 
-    penalty = BatchTopK(N_ACTIVE)
+    # All of its steps cost the same; those of sparse autoencoders depend on how many latents died.
     generator = torch.Generator().manual_seed(0)
-    module = SingleLayer().build(N_FEATURES, N_LATENTS, n_heads=1, generator=generator)
-    module.activation = penalty.build(N_LATENTS, unit=N_FEATURES**0.5, positive=True)
-    objective = PenalisedReconstruction(penalty, Price(0.0))
-    objective.constrain(module)
+    module = Linear().build(N_FEATURES, N_LATENTS, n_heads=2, generator=generator)
+    objective = ELBO(NoiseVariance(0.5, floor=0.5))
     train, _ = split_samples(
         open_samples(X),
         scaling,
@@ -151,7 +155,7 @@ def one_pass(X, scaling, split_samples, open_samples):
         dtype=torch.float32,
         device=torch.device("cpu"),
     )
-    optimizer = make_optimizer(module, full_rate=True)
+    optimizer = make_optimizer(module)
 
     def train_once():
         begin = time.perf_counter()
