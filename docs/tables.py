@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
 from paper_tables import paper_tables
+from scale_tables import out_of_core_table
 from speed_tables import (
     answer_table,
     cost_of_growth_table,
@@ -119,6 +120,7 @@ def tables():
         "speed_starts": cost_of_starts_table(load("speed.json")),
         "speed_answer": answer_table(load("speed.json")),
         "speed_small_jobs": small_jobs_table(load("speed.json")),
+        "out_of_core": out_of_core_table(load("out_of_core.json")),
         "starts": starts_table(),
         **paper_tables(load),
     }

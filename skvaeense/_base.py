@@ -3,16 +3,16 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_array, check_is_fitted
 
-from skvaeense._evaluation import ModuleEvaluation, rows_at_a_time
+from skvaeense._evaluation import ModuleEvaluation, joined_chunks, rows_at_a_time
 from skvaeense._fitting import FLOATS, AutoencoderFit
-from skvaeense.utils._callbacks import map_chunks
+from skvaeense._training._sources import StreamSource
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import BoolArray, FloatArray, SparseArray
 
@@ -30,6 +30,10 @@ class BaseAutoencoder(
     A subclass says what a code is, and which of its latents are active.
     """
 
+    # Where codes are written is no metadata that a pipeline could pass on.
+    __metadata_request__transform = {"out": UNUSED}
+    __metadata_request__inverse_transform = {"out": UNUSED}
+
     @abstractmethod
     def _encode(self, module, x):
         """Return the code of centred and scaled samples as the user asked for it."""
@@ -40,21 +44,36 @@ class BaseAutoencoder(
 
     # --- coding and decoding ------------------------------------------------------------------
 
-    def transform(self, X: ArrayLike) -> FloatArray | sparse.csr_array:
+    def transform(self, X: ArrayLike, *, out: Any = None) -> FloatArray | sparse.csr_array:
         """Return the codes of samples.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples in the units of the training samples.
+            Samples in the units of the training samples; in memory or elsewhere, as for `fit`, but
+            not a stream.
+
+        out : array of shape (n_samples, n_components) or None, default=None
+            Where the codes are written, some rows at a time: an array in memory, a memory map, or
+            an array of zarr or h5py. None makes a new array.
 
         Returns
         -------
         ndarray or scipy.sparse.csr_array of shape (n_samples, n_components)
-            The codes.
+            The codes; `out`, if it was given.
+
+        Raises
+        ------
+        ValueError
+            If `out` has another shape, or the codes are to be sparse.
         """
+        if out is not None and self.sparse_output:
+            raise ValueError(
+                "sparse_output=True makes codes a new sparse array, which out cannot hold; set "
+                "hard=True instead, or leave out=None."
+            )
         X, module = self._check_for_coding(X)
-        codes = self._by_chunks(X, module, lambda x: self._encode(module, x))
+        codes = self._by_chunks(X, module, lambda x: self._encode(module, x), out=out)
         return sparse.csr_array(codes) if self.sparse_output else codes
 
     if TYPE_CHECKING:
@@ -79,7 +98,7 @@ class BaseAutoencoder(
         X, module = self._check_for_coding(X)
         return self._by_chunks(X, module, lambda x: self._active(module, x))
 
-    def inverse_transform(self, X: ArrayLike | SparseArray) -> FloatArray:
+    def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the samples that codes stand for.
 
         Parameters
@@ -87,10 +106,13 @@ class BaseAutoencoder(
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
             Codes, as `transform` returns them. Set latents to 0 to see what the others hold.
 
+        out : array of shape (n_samples, n_features) or None, default=None
+            Where the reconstructions are written, as for `transform`.
+
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Reconstructions in the units of the training samples.
+            Reconstructions in the units of the training samples; `out`, if it was given.
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
@@ -109,11 +131,16 @@ class BaseAutoencoder(
 
         n_rows = rows_at_a_time(self.n_features_in_, self.n_components_)
         with torch.no_grad():
-            return np.concatenate(map_chunks(self, decode, codes, n_rows))
+            return joined_chunks(self, decode, codes, n_rows, out)
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        X = self._check_samples(X, reset=False)
+        if isinstance(X, StreamSource):
+            raise ValueError(
+                "X is a stream of batches, whose rows cannot be read by their position; code each "
+                "batch by itself."
+            )
         return X, self._module_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------

@@ -51,8 +51,11 @@ class ModuleEvaluation:
             return self.module_
         return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
 
-    def _by_chunks(self, X, module, function, n_rows=None):
-        """Apply a function of tensors to scaled rows, some at a time, and join the results."""
+    def _by_chunks(self, X, module, function, n_rows=None, out=None):
+        """Apply a function of tensors to scaled rows, some at a time, and join the results.
+
+        With `out`, which can be written by slices, they go there.
+        """
         scaling, parameter = Scaling(self.mean_, self.scale_), next(module.parameters())
 
         def evaluate(rows):
@@ -61,4 +64,31 @@ class ModuleEvaluation:
 
         n_rows = n_rows or rows_at_a_time(X.shape[1], getattr(self, "n_components_", 1))
         with torch.no_grad():
-            return np.concatenate(map_chunks(self, evaluate, X, n_rows))
+            return joined_chunks(self, evaluate, X, n_rows, out)
+
+
+def joined_chunks(estimator, function, X, n_rows, out=None):
+    """Return what a function gives for some rows of X at a time, joined or written to `out`."""
+    if out is None:
+        return np.concatenate(map_chunks(estimator, function, X, n_rows))
+    n_written = 0
+
+    def write(rows):
+        nonlocal n_written
+        result = function(rows)
+        if n_written == 0:
+            check_out(out, (X.shape[0], *result.shape[1:]))
+        out[n_written : n_written + len(result)] = result
+        n_written += len(result)
+
+    map_chunks(estimator, write, X, n_rows)
+    return out
+
+
+def check_out(out, shape):
+    """Raise an error unless `out` has this shape."""
+    if tuple(getattr(out, "shape", ())) != shape:
+        raise ValueError(
+            f"out must be an array of shape {shape}, in memory or elsewhere; got "
+            f"{getattr(out, 'shape', type(out).__name__)}."
+        )

@@ -16,17 +16,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skvaeense import networks
+from skvaeense._training._batches import TensorBatches, split_samples
 from skvaeense._training._defaults import (
     SETTLING,
     Spectrum,
     default_n_components,
     resolve_batch_size,
-    split_rows,
 )
 from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
 from skvaeense._training._history import History
 from skvaeense._training._loop import make_optimizer
 from skvaeense._training._scaling import Scaling
+from skvaeense._training._sources import Source, open_samples
 from skvaeense._training._stopping import Plateau
 from skvaeense._training._threads import advance_together, groups_of, n_at_once
 from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports, with_callbacks
@@ -144,7 +145,10 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training samples, in any units: they are centred and scaled by one factor inside.
+            Training samples, in any units: they are centred and scaled by one factor inside. Those
+            that are not in memory are read as they are needed: a memory map, an array of zarr,
+            h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
+            each), a dataset or a loader of torch, or another iterable of batches.
 
         y : None
             Ignored.
@@ -157,7 +161,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples.
+            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if it can be
+            gone through only once.
 
         FloatingPointError
             If the loss of every start becomes NaN or infinite. Attributes of an earlier fit stay.
@@ -169,7 +174,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         """
         with all_or_nothing(self):
             continues = self.warm_start and hasattr(self, "module_")
-            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2, reset=not continues)
+            X = self._check_samples(X, ensure_min_samples=2, reset=not continues)
             random_state = check_random_state(self.random_state)
             scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(X)
             train, held_out = self._split(X, scaling, random_state)
@@ -213,7 +218,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             first = not hasattr(self, "module_")
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first)
             scaling = Scaling.from_data(X) if first else Scaling(self.mean_, self.scale_)
-            Z = self._to_tensor(X, scaling)
+            Z = scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
             run = self._partial_run(Z, scaling)
             batch_size = resolve_batch_size(self.batch_size, len(Z))
             ends = run.n_steps, run.n_steps + len(Z) // batch_size
@@ -226,15 +231,19 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             self._partial_run_ = run
         return self
 
+    def _check_samples(self, X, *, reset, ensure_min_samples=1):
+        """Return samples as a valid array, or as a source whose rows are checked when read."""
+        X = open_samples(X)
+        head = X.head(ensure_min_samples) if isinstance(X, Source) else X
+        head = validate_data(
+            self, head, dtype=FLOATS, ensure_min_samples=ensure_min_samples, reset=reset
+        )
+        return X if isinstance(X, Source) else head
+
     def _split(self, X, scaling, random_state):
         """Return the rows that train, and those by which starts and epochs are judged."""
-        split = split_rows(len(X), random_state)
-        Z = self._to_tensor(X, scaling, split.order)
-        return Z[split.train], Z[split.held_out]
-
-    def _to_tensor(self, X, scaling, order=None):
-        device = resolve_device(self.device)
-        return scaling.apply(X, dtype=DTYPES[self.dtype], device=device, order=order)
+        dtype, device = DTYPES[self.dtype], resolve_device(self.device)
+        return split_samples(X, scaling, random_state, dtype=dtype, device=device)
 
     def _train(self, train, held_out, scaling, random_state, continues):
         """Train the starts, choose the best on held-out rows, and train it to the end."""
@@ -307,11 +316,11 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         best.rivals = tuple(epoch for trail in others for epoch in trail)
         return best
 
-    def _new_runs(self, Z, scaling, random_state):
+    def _new_runs(self, batches, scaling, random_state):
         """Return the starts for these samples, one after the other."""
-        spectrum = Spectrum.of(Z)
+        spectrum = Spectrum.of(batches.head)
         n_components = self.n_components or default_n_components(spectrum)
-        return self._start_runs(Z.shape, n_components, spectrum, scaling, random_state)
+        return self._start_runs(batches.shape, n_components, spectrum, scaling, random_state)
 
     def _make_generators(self, random_state):
         """Return a generator on the device for training, and one on the CPU for weights."""
@@ -333,7 +342,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             run = self._continued_run(len(Z), random_state)
             run.n_steps = self._schedule_steps
         else:
-            run = next(iter(self._new_runs(Z, scaling, random_state)))
+            run = next(iter(self._new_runs(TensorBatches(Z), scaling, random_state)))
         run.learning_rate = replace(run.learning_rate, floor=PARTIAL_LEARNING_RATE)
         if run.optimizer is None:
             run.optimizer = make_optimizer(run.module)

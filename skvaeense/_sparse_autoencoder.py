@@ -1,8 +1,9 @@
 """SparseAutoencoder: sparse codes by a penalty or a constraint."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
@@ -18,7 +19,7 @@ from skvaeense._training._defaults import (
 from skvaeense._training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense._training._loop import LearningRate, make_optimizer
 from skvaeense._training._run import Run
-from skvaeense.metrics import explained_variance
+from skvaeense._training._scaling import Moments
 from skvaeense.networks import Network, NetworkName, resolve_network
 from skvaeense.objectives import PenalisedReconstruction, Price
 from skvaeense.objectives._penalised import penalised_terms
@@ -352,13 +353,16 @@ class SparseAutoencoder(BaseAutoencoder):
     def _active(self, module, x):
         return self._encode(module, x) != 0
 
-    def score_samples(self, X: ArrayLike) -> FloatArray:
+    def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
         """Return how much of each sample is explained.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Samples.
+
+        out : array of shape (n_samples,) or None, default=None
+            Where the scores are written, as for `transform`.
 
         Returns
         -------
@@ -372,7 +376,7 @@ class SparseAutoencoder(BaseAutoencoder):
         def explained(x):
             return 1 - (x - self._reconstruct(module, x)).square().mean(dim=1)
 
-        return self._by_chunks(X, module, explained)
+        return self._by_chunks(X, module, explained, out=out)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Return the explained variance, the field's measure for sparse autoencoders.
@@ -392,5 +396,14 @@ class SparseAutoencoder(BaseAutoencoder):
             weighted by the features' variances.
         """
         X, module = self._check_for_coding(X)
-        reconstruction = self._by_chunks(X, module, lambda x: self._reconstruct(module, x))
-        return explained_variance(X, reconstruction * self.scale_ + self.mean_)
+
+        def error(x):
+            return (x - self._reconstruct(module, x)).square().mean(dim=1)
+
+        moments = Moments.of(X)
+        if moments.rms == 0:
+            raise ValueError(
+                f"X is constant over its {len(X)} sample(s), so it has no variance to explain."
+            )
+        unexplained = float(self._by_chunks(X, module, error).mean(dtype=np.float64))
+        return 1 - unexplained * (self.scale_ / (moments.rms * moments.unit)) ** 2

@@ -1,6 +1,7 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -288,13 +289,16 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         mean, std = np.moveaxis(self._by_chunks(X, module, both), 1, 0)
         return mean, std
 
-    def score_samples(self, X: ArrayLike) -> FloatArray:
+    def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Samples.
+
+        out : array of shape (n_samples,) or None, default=None
+            Where the scores are written, as for `transform`.
 
         Returns
         -------
@@ -305,14 +309,14 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         X, module = self._check_for_coding(X)
         objective = self._bound()
         noise_variance = self.noise_variance_ / self.scale_**2
+        constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
 
         def bound(x):
             mean, log_variance = objective.posterior(module, x)
             error, kl = objective.expected_terms(module, x, mean, log_variance)
-            return -0.5 * error / noise_variance - kl
+            return -0.5 * error / noise_variance - kl - constant
 
-        constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
-        return self._by_chunks(X, module, bound) - constant
+        return self._by_chunks(X, module, bound, out=out)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Return the mean evidence lower bound.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from skvaeense._kernels import Workspace
+from skvaeense._training._batches import TensorBatches
 from skvaeense._training._threads import suited_threads
 
 
@@ -82,7 +83,7 @@ def iterate_epochs(
     objective : Objective
         Gives the loss of a batch.
 
-    X : torch.Tensor of shape (n_samples, n_features)
+    X : Batches or torch.Tensor of shape (n_samples, n_features)
         Centred and scaled samples, on the module's device.
 
     n_epochs : int
@@ -111,14 +112,13 @@ def iterate_epochs(
     """
     optimizer = make_optimizer(module) if optimizer is None else optimizer
     workspace = Workspace()
+    batches = TensorBatches(X) if isinstance(X, torch.Tensor) else X
     batch_size = min(batch_size, len(X))
-    batch = X.new_empty((batch_size, X.shape[1]))
     n_steps = len(X) // batch_size
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     first, last = span
 
-    def take_step(rows, progress):
-        torch.index_select(X, 0, rows, out=batch)
+    def take_step(batch, progress):
         loss = objective.loss(
             module, batch, progress=progress, generator=generator, workspace=workspace
         )
@@ -135,13 +135,11 @@ def iterate_epochs(
 
     for epoch in range(n_epochs):
         with suited_threads(module, batch_size):
-            order = torch.randperm(len(X), generator=generator, device=X.device)
             # Sums stay on the device: reading them would wait for it at every step.
-            error, cost = X.new_zeros(()), X.new_zeros(())
-            for step in range(n_steps):
-                rows = order[step * batch_size : (step + 1) * batch_size]
+            error, cost = 0.0, 0.0
+            for step, batch in enumerate(batches.epoch(batch_size, generator)):
                 done = (epoch + step / n_steps) / n_epochs
-                loss = take_step(rows, first + (last - first) * done)
+                loss = take_step(batch, first + (last - first) * done)
                 error += loss.error
                 cost += loss.cost
         yield EpochLoss(float(error) / n_steps, float(cost) / n_steps, objective.trade_off)

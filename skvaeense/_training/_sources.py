@@ -1,0 +1,416 @@
+"""Samples that are not in memory: what can be fitted and coded besides arrays.
+
+A source has a shape, and reads rows when asked. A new kind of store is one class here, and one line
+in `open_samples`.
+"""
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from scipy import sparse
+from sklearn.utils import assert_all_finite
+from torch.utils.data import Dataset
+
+from skvaeense.utils._typing import FloatArray, IntArray
+
+# What takes no more bytes is read into memory at once, and is then as any array.
+IN_MEMORY = 2**28
+# Entries of a block, the rows that are read at once.
+BLOCK_ENTRIES = 2**20
+# Rows that stand side by side where single rows are asked for: stores are slow at single ones.
+RUN = 64
+SUFFIXES = (".npy", ".safetensors")
+
+
+# The position of the first row, and the rows.
+Block: TypeAlias = tuple[int, FloatArray]
+
+
+class Source(ABC):
+    """Samples of shape (n_samples, n_features), read some rows at a time."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """The shape (n_samples, n_features)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def head(self, n_rows: int) -> FloatArray:
+        """Return the first rows."""
+
+    @abstractmethod
+    def blocks(self, random_state: np.random.RandomState | None = None) -> Iterator[Block]:
+        """Yield all rows, some at a time; in random order, as far as the source can."""
+
+    @abstractmethod
+    def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
+        """Return positions of random rows, sorted."""
+
+    def take(self, positions: IntArray) -> FloatArray:
+        """Return the rows at sorted positions."""
+        taken = [
+            rows[positions[(positions >= start) & (positions < start + len(rows))] - start]
+            for start, rows in self.blocks()
+        ]
+        return np.concatenate(taken)
+
+
+class SlicedSource(Source):
+    """Samples of which any slice can be read.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n_samples, n_features).
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self._shape = int(shape[0]), int(shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape (n_samples, n_features)."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision in which rows are given."""
+        return self[:1].dtype
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows as an array or a tensor."""
+
+    def __getitem__(self, rows: slice) -> FloatArray:
+        start, stop, _ = rows.indices(len(self))
+        return checked(self.read(start, stop))
+
+    def head(self, n_rows: int) -> FloatArray:
+        """Return the first rows."""
+        return self[:n_rows]
+
+    def blocks(self, random_state: np.random.RandomState | None = None) -> Iterator[Block]:
+        """Yield all rows; blocks are in random order if there is a random state."""
+        n_rows = block_rows(self.shape[1])
+        starts = np.arange(0, len(self), n_rows)
+        if random_state is not None:
+            random_state.shuffle(starts)
+        for start in starts.tolist():
+            yield start, self[start : start + n_rows]
+
+    def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
+        """Return positions of random rows, sorted, in runs of neighbours."""
+        starts = random_state.permutation(-(-len(self) // RUN))[: -(-n_rows // RUN)] * RUN
+        positions = (np.sort(starts)[:, None] + np.arange(RUN)).ravel()
+        return positions[positions < len(self)][:n_rows]
+
+    def take(self, positions: IntArray) -> FloatArray:
+        """Return the rows at sorted positions."""
+        gaps = np.flatnonzero(np.diff(positions) != 1) + 1
+        runs = np.split(positions, gaps)
+        return np.concatenate([self[int(run[0]) : int(run[-1]) + 1] for run in runs])
+
+
+class ArraySource(SlicedSource):
+    """An array that lies elsewhere: a memory map, or what zarr, h5py and Dask have.
+
+    Parameters
+    ----------
+    array : array-like
+        It has a shape, and its slices can be made numpy arrays.
+    """
+
+    def __init__(self, array: Any) -> None:
+        super().__init__(array.shape)
+        self.array = array
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows."""
+        return np.asarray(self.array[start:stop])
+
+
+class ShardedSource(SlicedSource):
+    """Files of samples, one after the other.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Files of numpy's format, or safetensors with one tensor in each.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.shards = [open_shard(path) for path in paths]
+        widths = {shard.shape[1] for shard in self.shards}
+        if len(widths) > 1:
+            raise ValueError(
+                f"All shards must have the same number of features, got {sorted(widths)}."
+            )
+        self.ends = np.cumsum([shard.shape[0] for shard in self.shards])
+        super().__init__((int(self.ends[-1]), widths.pop()))
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows, of several files where they go over an end."""
+        first = int(np.searchsorted(self.ends, start, side="right"))
+        parts = []
+        for shard, end in zip(self.shards[first:], self.ends[first:].tolist(), strict=True):
+            begin = end - shard.shape[0]
+            if begin >= stop:
+                break
+            parts.append(as_array(shard[max(start - begin, 0) : stop - begin]))
+        return np.concatenate(parts) if parts else np.empty((0, self.shape[1]))
+
+
+class ArrayShard:
+    """A file of numpy's format, read without a memory map, whose pages would fill the memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        mapped: Any = np.load(path, mmap_mode="r")
+        self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
+        # Rows of another order lie apart, and are left to the map.
+        self.mapped = None if mapped.flags.c_contiguous else mapped
+        self.offset = mapped.offset
+
+    def __getitem__(self, rows: slice) -> FloatArray:
+        if self.mapped is not None:
+            return np.asarray(self.mapped[rows])
+        start, stop, _ = rows.indices(self.shape[0])
+        size = math.prod(self.shape[1:])
+        values = np.fromfile(
+            self.path,
+            self.dtype,
+            count=max(0, stop - start) * size,
+            offset=self.offset + start * size * self.dtype.itemsize,
+        )
+        return values.reshape(-1, *self.shape[1:])
+
+
+class TensorShard:
+    """The one tensor of a safetensors file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file: Any = safe_open(path, framework="pt")
+        names = list(self.file.keys())
+        if len(names) != 1:
+            raise ValueError(f"{path} must hold one tensor, the samples; it has {names}.")
+        self.tensor = self.file.get_slice(names[0])
+        self.shape = tuple(self.tensor.get_shape())
+
+    def __getitem__(self, rows: slice) -> torch.Tensor:
+        tensor: torch.Tensor = self.tensor[rows]
+        return tensor
+
+
+class DatasetSource(SlicedSource):
+    """A map-style dataset of torch, whose items are samples, or tuples that begin with one.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        It has a length.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        super().__init__((len(dataset), len(self.read_one(0))))
+
+    def read_one(self, i: int) -> Any:
+        """Return one sample."""
+        return as_array(first_of(self.dataset[i]))
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows."""
+        rows = [self.read_one(i) for i in range(start, stop)]
+        return np.stack(rows) if rows else np.empty((0, self.shape[1]))
+
+
+class StreamSource(Source):
+    """Batches of samples, or single ones, that come one after the other.
+
+    Their order is that of the stream, and their number is known after a pass over all.
+
+    Parameters
+    ----------
+    batches : iterable
+        As a DataLoader of torch: it yields arrays or tensors of shape (n_samples, n_features) or
+        (n_features,), or tuples that begin with one, and can be iterated again.
+    """
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.batches = batches
+        self.n_samples: int | None = None
+        self.n_features: int = next(self._arrays()).shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape (n_samples, n_features)."""
+        if self.n_samples is None:
+            self.n_samples = sum(len(rows) for rows in self._arrays())
+        return self.n_samples, self.n_features
+
+    def _arrays(self) -> Iterator[FloatArray]:
+        for item in self.batches:
+            yield np.atleast_2d(as_array(first_of(item)))
+
+    def head(self, n_rows: int) -> FloatArray:
+        """Return the first rows."""
+        parts: list[FloatArray] = []
+        for rows in self._arrays():
+            parts.append(rows)
+            if sum(map(len, parts)) >= n_rows:
+                break
+        return checked(np.concatenate(parts)[:n_rows])
+
+    def blocks(self, random_state: np.random.RandomState | None = None) -> Iterator[Block]:
+        """Yield all rows, in the order of the stream."""
+        start, n_rows = 0, 0
+        waiting: list[FloatArray] = []
+        for rows in self._arrays():
+            waiting.append(rows)
+            n_rows += len(rows)
+            if n_rows >= block_rows(self.n_features):
+                yield start, checked(np.concatenate(waiting))
+                start, n_rows, waiting = start + n_rows, 0, []
+        if waiting:
+            yield start, checked(np.concatenate(waiting))
+        self.n_samples = start + n_rows
+
+    def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
+        """Return positions of random rows, sorted."""
+        return np.sort(random_state.choice(len(self), n_rows, replace=False))
+
+
+def open_samples(X: Any) -> Any:
+    """Return X as a source if its samples are not in memory and are many, else as it can be used.
+
+    Parameters
+    ----------
+    X : object
+        A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a dataset or
+        loader of torch, an iterable of batches; anything else is left to scikit-learn.
+
+    Returns
+    -------
+    Source, ndarray or object
+        A source, or the samples in memory, or X itself.
+    """
+    source = _as_source(X)
+    if isinstance(source, SlicedSource):
+        n_samples = len(source)
+        if as_array(source.read(0, 1)).nbytes * n_samples <= IN_MEMORY:
+            return as_array(source.read(0, n_samples))
+    return X if source is None else source
+
+
+def _as_source(X: Any) -> Source | None:
+    if isinstance(X, Source):
+        return X
+    if paths := _paths(X):
+        return ShardedSource(paths)
+    if isinstance(X, Dataset) and hasattr(X, "__len__"):
+        return DatasetSource(X)
+    if isinstance(X, np.memmap) or _is_array_elsewhere(X):
+        return ArraySource(X) if len(X.shape) == 2 and X.shape[0] > 0 else None
+    if _is_stream(X):
+        return StreamSource(X)
+    return None
+
+
+def _is_array_elsewhere(X: Any) -> bool:
+    """Whether X has what an array has, and is not one that scikit-learn takes as it is."""
+    known = isinstance(X, np.ndarray | np.generic | torch.Tensor) or sparse.issparse(X)
+    needed = ("shape", "dtype", "__getitem__")
+    return not known and all(hasattr(X, name) for name in needed) and not hasattr(X, "iloc")
+
+
+def _is_stream(X: Any) -> bool:
+    if hasattr(X, "__array__") or hasattr(X, "shape") or isinstance(X, str | bytes | dict | set):
+        return False
+    # Sequences, as lists of lists, have both.
+    if not hasattr(X, "__iter__") or hasattr(X, "__getitem__"):
+        return isinstance(X, Dataset)
+    if isinstance(X, Iterator):
+        raise ValueError(
+            "X is an iterator, which can be gone through only once, and training needs several "
+            "passes. Give an iterable that starts anew each time, or call partial_fit with each "
+            "batch."
+        )
+    return True
+
+
+def _paths(X: Any) -> list[Path]:
+    """Return the files that X names: a folder, a file, or a list of files."""
+    if isinstance(X, str | os.PathLike):
+        path = Path(X)
+        if not path.is_dir():
+            paths = [path]
+        elif not (paths := sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)):
+            raise ValueError(f"The folder {path} has no files that end in {SUFFIXES}.")
+    elif isinstance(X, list | tuple) and X and all(isinstance(p, str | os.PathLike) for p in X):
+        paths = [Path(p) for p in X]
+        if not any(path.suffix in SUFFIXES for path in paths):
+            return []
+    else:
+        return []
+    for path in paths:
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"Samples are read from files that end in {SUFFIXES}, got {path}.")
+    return paths
+
+
+def open_shard(path: Path) -> Any:
+    """Return what a file holds, with a shape and slices, unread."""
+    shard: Any = TensorShard(path) if path.suffix == ".safetensors" else ArrayShard(path)
+    if len(shard.shape) != 2:
+        raise ValueError(
+            f"{path} must hold samples of shape (n_samples, n_features), got {shard.shape}."
+        )
+    return shard
+
+
+def block_rows(n_features: int) -> int:
+    """Return the number of rows of a block."""
+    return max(1, BLOCK_ENTRIES // n_features)
+
+
+def first_of(item: Any) -> Any:
+    """Return an item of a dataset without what comes with it, as labels."""
+    return item[0] if isinstance(item, tuple | list) else item
+
+
+def as_array(rows: Any) -> Any:
+    """Return rows as a numpy array; of what numpy has not, as bfloat16, in single precision."""
+    if isinstance(rows, torch.Tensor):
+        rows = rows.detach().cpu()
+        return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
+    return np.asarray(rows)
+
+
+def checked(rows: Any) -> FloatArray:
+    """Return rows in single or double precision, as scikit-learn takes arrays."""
+    rows = as_array(rows)
+    if rows.dtype not in (np.float32, np.float64):
+        rows = rows.astype(np.float64)
+    assert_all_finite(rows, input_name="X")
+    return rows

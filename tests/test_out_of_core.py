@@ -1,0 +1,191 @@
+"""Samples and codes that are not in memory, from fit to transform."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import zarr
+from dask import array as dask_array
+from helpers import fit_unwarned
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from torch.utils.data import DataLoader, TensorDataset
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense._training import _sources
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import Linear
+
+X_ALL, *_ = make_linear_subspaces(5000, dims=(1, 2), n_features=8, noise=0.01, random_state=0)
+X, X_NEW = X_ALL[:4500], X_ALL[4500:]
+SETTINGS = {"n_components": 4, "max_iter": 30, "random_state": 0}
+ESTIMATORS = {
+    "vaeense": VAEenseTransformer(network=Linear((16,)), n_init=2, **SETTINGS),
+    "sae": SparseAutoencoder(target_l0=2.0, **SETTINGS),
+}
+EACH = pytest.mark.parametrize("name", ESTIMATORS)
+
+
+@pytest.fixture
+def _elsewhere(monkeypatch):
+    """Take everything as large, and read 300 rows at once."""
+    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 300 * 8)
+
+
+@pytest.fixture(scope="module")
+def in_memory():
+    return {name: fit_unwarned(clone(estimator), X) for name, estimator in ESTIMATORS.items()}
+
+
+def fit(name, samples):
+    return fit_unwarned(clone(ESTIMATORS[name]), samples)
+
+
+def in_zarr(values):
+    stored = zarr.create_array({}, shape=values.shape, chunks=(200, 8), dtype=values.dtype)
+    stored[:] = values
+    return stored
+
+
+SOURCES = {
+    "zarr": in_zarr,
+    "dask": lambda values: dask_array.from_array(values, chunks=(1000, 8)),
+    "stream": lambda values: DataLoader(TensorDataset(torch.tensor(values)), batch_size=100),
+}
+
+
+# --- fitting ------------------------------------------------------------------------------------
+
+
+@EACH
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_fit_is_as_good_as_in_memory(name, kind, in_memory):
+    fitted = fit(name, SOURCES[kind](X))
+    expected = in_memory[name]
+    assert fitted.n_features_in_ == 8
+    assert_allclose(fitted.mean_, expected.mean_, rtol=1e-9)
+    assert fitted.scale_ == pytest.approx(expected.scale_, rel=1e-9)
+    assert len(fitted.loss_curve_) == len(expected.loss_curve_)
+    errors = [
+        np.square(X_NEW - model.inverse_transform(model.transform(X_NEW))).sum()
+        for model in (fitted, expected)
+    ]
+    total = np.square(X_NEW - X.mean(axis=0)).sum()
+    assert errors[0] / total == pytest.approx(errors[1] / total, abs=0.06)
+    assert errors[0] / total < 0.15
+
+
+@EACH
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_seed_fixes_the_fit(name):
+    first, again = (fit(name, SOURCES["dask"](X)) for _ in range(2))
+    assert_array_equal(first.transform(X_NEW), again.transform(X_NEW))
+
+
+@EACH
+def test_what_is_small_is_fitted_as_an_array(name, in_memory, tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    for samples in (np.load(tmp_path / "X.npy", mmap_mode="r"), tmp_path, in_zarr(X)):
+        fitted = fit(name, samples)
+        assert_array_equal(fitted.transform(X_NEW), in_memory[name].transform(X_NEW))
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_fit_goes_on_from_samples_elsewhere(in_memory):
+    model = fit_unwarned(clone(in_memory["vaeense"]).set_params(warm_start=True), X)
+    score, mean = model.score(X_NEW), model.mean_
+    fit_unwarned(model, SOURCES["dask"](X[:4000]))
+    assert model.mean_ is mean
+    assert model.score(X_NEW) > score
+    with pytest.raises(ValueError, match=r"X has 5 features, but .* is expecting 8 features"):
+        model.fit(dask_array.from_array(X[:, :5]))
+
+
+@EACH
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_bad_value_far_inside_is_an_error(name, in_memory):
+    bad = X.copy()
+    bad[4321, 3] = np.nan
+    model = clone(in_memory[name])
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.fit(dask_array.from_array(bad))
+    assert not hasattr(model, "module_")
+
+
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_stream_of_one_sample():
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        fit("sae", DataLoader(TensorDataset(torch.tensor(X[:1]))))
+
+
+def test_an_iterator_is_an_error():
+    with pytest.raises(ValueError, match="only once"):
+        fit("sae", iter(np.array_split(X, 3)))
+
+
+# --- coding -------------------------------------------------------------------------------------
+
+
+@EACH
+@pytest.mark.parametrize("kind", ["zarr", "dask"])
+@pytest.mark.usefixtures("_elsewhere")
+def test_methods_take_samples_elsewhere(name, kind, in_memory):
+    model, samples = in_memory[name], SOURCES[kind](X_NEW)
+    assert_array_equal(model.transform(samples), model.transform(X_NEW))
+    assert_array_equal(model.active_dimensions(samples), model.active_dimensions(X_NEW))
+    assert_array_equal(model.score_samples(samples), model.score_samples(X_NEW))
+    assert model.score(samples) == pytest.approx(model.score(X_NEW), rel=1e-12)
+
+
+@EACH
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_stream_is_not_coded(name, in_memory):
+    for method in ("transform", "score_samples"):
+        with pytest.raises(ValueError, match=r"X is a stream.*code each batch"):
+            getattr(in_memory[name], method)(SOURCES["stream"](X_NEW))
+
+
+def arrays_elsewhere(folder, shape):
+    yield np.empty(shape)
+    yield np.lib.format.open_memmap(folder / "out.npy", mode="w+", dtype="f8", shape=shape)
+    yield zarr.create_array({}, shape=shape, chunks=(64, shape[1]), dtype="f8")
+    yield h5py.File(folder / "out.h5", "w").create_dataset("codes", shape, dtype="f8")
+
+
+@EACH
+def test_codes_and_reconstructions_are_written_where_they_are_wanted(name, in_memory, tmp_path):
+    model = in_memory[name]
+    many = np.tile(X_NEW, (40, 1))
+    codes = model.transform(many)
+    for out in arrays_elsewhere(tmp_path, codes.shape):
+        assert model.transform(many, out=out) is out
+        assert_array_equal(out[:], codes)
+    X_again = model.inverse_transform(codes)
+    (tmp_path / "out.h5").unlink()
+    for out in arrays_elsewhere(tmp_path, X_again.shape):
+        assert model.inverse_transform(codes, out=out) is out
+        assert_array_equal(out[:], X_again)
+
+
+def test_scores_are_written_where_they_are_wanted(in_memory):
+    for model in in_memory.values():
+        out = np.empty(len(X_NEW))
+        assert model.score_samples(X_NEW, out=out) is out
+        assert_array_equal(out, model.score_samples(X_NEW))
+
+
+@pytest.mark.parametrize(
+    ("out", "got"),
+    [(np.empty((500, 3)), r"\(500, 3\)"), (np.empty((499, 4)), r"\(499, 4\)"), ([], "list")],
+)
+def test_out_of_another_shape(in_memory, out, got):
+    with pytest.raises(ValueError, match=rf"out must be an array of shape \(500, 4\).*{got}"):
+        in_memory["sae"].transform(X_NEW, out=out)
+
+
+def test_sparse_codes_have_no_out(in_memory):
+    model = fit_unwarned(clone(in_memory["sae"]).set_params(sparse_output=True), X)
+    with pytest.raises(ValueError, match=r"sparse_output=True.*out=None"):
+        model.transform(X_NEW, out=np.empty((500, 4)))
