@@ -5,14 +5,9 @@
 A diffusion model has no sparse code, and a sparse autoencoder no good samples: its latents are
 active together or not at all, and a prior that draws them one by one does not know that. Here the
 two are stacked. A network learns to take noise out of hard codes, in which closed latents are
-exactly 0. From pure noise it then leads to new codes, step by step along the probability flow.
-Their entries are small where a latent should be closed, but not 0. So each latent has a cut of its
-own, which leaves it active in the same share of the new codes as of the training codes. What is
-below is closed, and the rest is decoded. The same is done with the codes of a VAE, and of PCA,
-where nothing is closed, and samples are drawn from the models themselves.
-
-So the mean number of active latents is right by construction. How their number differs from sample
-to sample, and which of them are active together, is up to the diffusion.
+exactly 0. From pure noise it then leads to new codes, step by step along the probability flow;
+entries below all but 1 % of the active ones are closed, and the rest is decoded. The same is done
+with the codes of a VAE and of PCA, and samples are drawn from the models themselves.
 
 Samples are judged beside test images in the hidden layer of a classifier of the digits: by the
 Fréchet distance, by precision (the share of samples among the images) and recall (of images among
@@ -44,6 +39,8 @@ from skvaeense.objectives import DenoisingScoreMatching
 LEVELS = (0.01, 20.0)
 # Steps from noise to code, each with two looks at the network, and the power of their spacing.
 N_FLOW, POWER = 40, 7
+# Share of the active entries that are smaller than where sampled ones are cut off.
+CUT = 0.01
 N_JUDGED, N_SHOWN = 5000, 20
 NEIGHBOR = 3
 SIZES = {
@@ -129,16 +126,6 @@ def draw(module, n, codes, seed):
     return x.numpy()
 
 
-def close_latents(drawn, codes):
-    """Return drawn codes in which each latent is active as often as in the codes.
-
-    The entries of least absolute value are set to 0, latent by latent.
-    """
-    n_closed = ((codes == 0).mean(axis=0) * len(drawn)).round()
-    ranks = np.abs(drawn).argsort(axis=0).argsort(axis=0)
-    return np.where(ranks >= n_closed, drawn, 0)
-
-
 class Judge:
     """Compare samples with test images in what a classifier sees of them."""
 
@@ -191,7 +178,9 @@ def measure_one(name, seed, size, judge, X, X_test):
     scale = float(np.sqrt(np.mean(codes**2)))
     scaled = torch.tensor(codes / scale)
     module = learn_diffusion(scaled, size["layers"], size["n_steps"], seed)
-    drawn = close_latents(scale * draw(module, N_JUDGED, scaled, seed), codes)
+    drawn = scale * draw(module, N_JUDGED, scaled, seed)
+    cut = np.quantile(np.abs(codes[codes != 0]), CUT) if name != "PCA" else 0.0
+    drawn = np.where(np.abs(drawn) > cut, drawn, 0)
     test_codes = model.transform(X_test)
     decoded = model.inverse_transform(test_codes)
     rows = [
