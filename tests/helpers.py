@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
@@ -46,6 +47,17 @@ def outputs(estimator, X):
     if hasattr(estimator, "dimension_std_"):
         found["predict"] = np.stack(estimator.predict(X, return_std=True))
     return {k: v.toarray() if sparse.issparse(v) else np.asarray(v) for k, v in found.items()}
+
+
+def assert_has_shortcuts(module, x, n_shortcuts):
+    """Check that so many of an autoencoder's heads, the first, have a linear map of x added."""
+    hidden = module.body(x)
+    n_components = module.heads[0].out_features
+    weights = [] if module.skip is None else module.skip.weight.split(n_components)
+    assert len(weights) == n_shortcuts
+    for i, output in enumerate(module.encode(x)):
+        shortcut = x @ weights[i].T if i < n_shortcuts else 0
+        torch.testing.assert_close(output, module.heads[i](hidden) + shortcut)
 
 
 def with_entry(X, value, dtype=float):

@@ -1,14 +1,13 @@
 """Searches over many models on a cluster of dask workers."""
 
 import pickle
-import warnings
 
 import pytest
 from distributed import Client, LocalCluster
+from helpers import fit_unwarned
 from joblib import parallel_config
 from numpy.testing import assert_allclose
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
@@ -22,12 +21,6 @@ SAE = SparseAutoencoder(penalty=TopK(2), max_iter=3, random_state=0)
 SEARCH = GridSearchCV(SAE, {"penalty__k": [1, 2, 3, 4], "n_components": [4, 8, 12]}, cv=2)
 
 
-def fit_quietly(model):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(X)
-
-
 @pytest.fixture(scope="module")
 def _cluster():
     with (
@@ -38,11 +31,10 @@ def _cluster():
 
 
 @pytest.mark.usefixtures("_cluster")
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_search_on_a_cluster_is_that_of_one_process():
-    alone = fit_quietly(clone(SEARCH))
+    alone = fit_unwarned(clone(SEARCH), X)
     with parallel_config("dask", wait_for_workers_timeout=60):
-        together = fit_quietly(clone(SEARCH))
+        together = fit_unwarned(clone(SEARCH), X)
     results = [search.cv_results_ for search in (alone, together)]
     assert len(results[1]["params"]) == 12
     for fold in ("split0_test_score", "split1_test_score"):
@@ -59,6 +51,6 @@ def test_a_search_on_a_cluster_is_that_of_one_process():
     ids=["vaeense", "sae"],
 )
 def test_a_fitted_estimator_is_sent_as_little_more_than_its_weights(estimator):
-    fitted = fit_quietly(estimator)
+    fitted = fit_unwarned(clone(estimator), X)
     n_bytes = sum(p.numel() * p.element_size() for p in fitted.module_.parameters())
     assert len(pickle.dumps(fitted)) < n_bytes + 40_000

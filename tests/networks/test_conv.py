@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import fit_unwarned, outputs, quick_sae
+from helpers import assert_has_shortcuts, fit_unwarned, outputs, quick_sae
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -247,12 +247,7 @@ def test_code_scale_is_the_norm_of_the_change_of_the_image():
 @torch.no_grad()
 def test_skip_is_added_to_each_head_or_to_the_first(skip, n_shortcuts):
     module, x = build(Conv((5, 7), skip=skip)), draw(4, 35)
-    hidden = module.body(x)
-    weights = [] if module.skip is None else module.skip.weight.split(3)
-    assert len(weights) == n_shortcuts
-    for i, output in enumerate(module.encode(x)):
-        shortcut = x @ weights[i].T if i < n_shortcuts else 0
-        torch.testing.assert_close(output, module.heads[i](hidden) + shortcut)
+    assert_has_shortcuts(module, x, n_shortcuts)
 
 
 # --- what cannot be ---------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import assert_has_shortcuts
 from sklearn.base import clone
 from torch import nn
 
@@ -112,12 +113,7 @@ def test_encoder_of_linear_is_not_linear():
 @pytest.mark.parametrize("network", [Linear, MLP])
 def test_skip_is_added_to_each_head_or_to_the_first(network, skip, n_shortcuts):
     module, x = build(network((7,), skip=skip)), draw(4, 5)
-    hidden = module.body(x)
-    weights = [] if module.skip is None else module.skip.weight.split(3)
-    assert len(weights) == n_shortcuts
-    for i, output in enumerate(module.encode(x)):
-        shortcut = x @ weights[i].T if i < n_shortcuts else 0
-        torch.testing.assert_close(output, module.heads[i](hidden) + shortcut)
+    assert_has_shortcuts(module, x, n_shortcuts)
 
 
 def test_skip_has_no_bias():
