@@ -12,12 +12,12 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModuleEvaluation
 from skvaeense._fitting import diverged
 from skvaeense._read_outs import flipd, normal_bundle, perturbation_directions, trace_probes
+from skvaeense._training._batches import split_samples
 from skvaeense._training._defaults import (
     SCORE_STEPS,
     Spectrum,
     n_epochs,
     resolve_batch_size,
-    split_rows,
 )
 from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
 from skvaeense._training._loop import LearningRate, make_optimizer
@@ -203,12 +203,10 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     def _learn(self, X):
         random_state = check_random_state(self.random_state)
         scaling = Scaling.from_data(X)
-        split = split_rows(len(X), random_state)
         dtype, device = DTYPES[self.dtype], resolve_device(self.device)
-        Z = scaling.apply(X, dtype=dtype, device=device, order=split.order)
-        train, held_out = Z[split.train], Z[split.held_out]
-        level = self.noise_level * math.sqrt(Spectrum.of(train).mean_eigenvalue)
-        run = self._new_run(Z.shape[1], level, random_state)
+        train, held_out = split_samples(X, scaling, random_state, dtype=dtype, device=device)
+        level = self.noise_level * math.sqrt(Spectrum.of(train.head).mean_eigenvalue)
+        run = self._new_run(X.shape[1], level, random_state)
         # Of what is drawn when the estimator is asked: the same in every call.
         self._seed_ = draw_seed(random_state)
 
@@ -250,7 +248,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         batch_size = resolve_batch_size(self.batch_size, len(train))
         n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
         reports = EpochReports(self, n)
-        best, draws = Plateau(0.0, math.inf), _fixed_noise(train.shape[1], STATE_DRAWS).to(train)
+        best, draws = Plateau(0.0, math.inf), _fixed_noise(train.shape[1], STATE_DRAWS).to(held_out)
         held_out = held_out[:STATE_ROWS]
         epochs = run.epochs(train, n_epochs=n, batch_size=batch_size)
         for _ in reports.walk(epochs, lambda _: attributes()):
