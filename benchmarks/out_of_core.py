@@ -58,14 +58,10 @@ def write(folder, n_shards):
 
 
 def samples(what, folder):
-    """Return samples as they are to be fitted: all shards, or some of them in memory or mapped."""
+    """Return samples as they are to be fitted: all shards, or some of them in memory."""
     if what == "shards":
         return folder
     paths = sorted(folder.glob("*.npy"))[:SHARDS_IN_MEMORY]
-    if what == "few shards":
-        return paths
-    if what == "memory map":
-        return np.load(paths[0], mmap_mode="r")
     return np.concatenate([np.load(path) for path in paths])
 
 
@@ -116,11 +112,9 @@ def pace(folder):
     """Yield samples per second of passes that read, over a pass from memory beside each."""
     # No limit: what is small would be read into memory.
     from skvaeense._training import _sources
-    from skvaeense._training._batches import split_samples
     from skvaeense._training._scaling import Scaling
 
     _sources.IN_MEMORY = 0
-    steps = {}
     paths = sorted(folder.glob("*.npy"))[:1]
     arrays = {
         "memory": np.load(paths[0]),
@@ -128,19 +122,20 @@ def pace(folder):
         "shards": paths,
     }
     scaling = Scaling.from_data(arrays["memory"])
-    for name, X in arrays.items():
-        steps[name] = one_pass(X, scaling, split_samples, _sources.open_samples)
+    passes = {name: one_pass(X, scaling) for name, X in arrays.items()}
     for repeat in range(PACE_REPEATS):
-        seconds = {name: step() for name, step in steps.items()}
+        seconds = {name: train_once() for name, train_once in passes.items()}
         for name in ("memory map", "shards"):
             yield {"repeat": repeat, "from": name, "ratio": seconds["memory"] / seconds[name]}
 
 
-def one_pass(X, scaling, split_samples, open_samples):
+def one_pass(X, scaling):
     """Return a function that trains for one pass, and returns its seconds."""
     import torch
 
+    from skvaeense._training._batches import split_samples
     from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
+    from skvaeense._training._sources import open_samples
     from skvaeense.networks import Linear
     from skvaeense.objectives import ELBO, NoiseVariance
 
