@@ -300,9 +300,8 @@ def machine_table(results):
 
 def starts_table():
     """Return how the starts differ, from the package itself."""
-    header = ("start", "eigenvalue", "factor on learning_rate_init")
-    rows = [(i + 1, start.eigenvalue, start.learning_rate) for i, start in enumerate(STARTS)]
-    return Table(header, rows)
+    header = ("start", "eigenvalue", "factor on its share", "factor on learning_rate_init")
+    return Table(header, [(i + 1, *start) for i, start in enumerate(STARTS)])
 
 
 def constants():

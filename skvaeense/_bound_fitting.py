@@ -68,7 +68,7 @@ class BoundFit(AutoencoderFit):
                     "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
                     "must be a number, in squared units of X; got 'auto'."
                 )
-            level = START_NOISE * spectrum.eigenvalue(start.eigenvalue)
+            level = START_NOISE * start.noise * spectrum.eigenvalue(start.eigenvalue)
         else:
             level = self.noise_variance / scaling.scale**2
         return start_noise(level, spectrum.mean_eigenvalue, learned=self.learn_noise_variance)

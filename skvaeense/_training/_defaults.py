@@ -41,23 +41,28 @@ class Start(NamedTuple):
     eigenvalue : {"mean", "bulk"}
         The eigenvalue of the covariance that the first noise variance is a fraction of.
 
+    noise : float
+        Factor on that fraction.
+
     learning_rate : float
         Factor on learning_rate_init.
     """
 
     eigenvalue: str
+    noise: float
     learning_rate: float
 
 
 # Start i takes entry i, and over again. Fast steps sort out unions of subspaces, slow ones sparse
 # dictionaries. Where few directions have much of the variance, as in images, only noise that is
-# small beside the bulk of them lets more than these few open.
+# small beside the bulk of them lets more than these few open. Where all directions are alike, and
+# mean and bulk are the same, less noise keeps isotropic data from staying half open.
 STARTS = (
-    Start("mean", 1.0),
-    Start("bulk", 1.5),
-    Start("mean", 1.5),
-    Start("bulk", 1.5),
-    Start("mean", 1.0),
+    Start("mean", 1.0, 1.0),
+    Start("bulk", 0.7, 1.5),
+    Start("mean", 1.0, 1.5),
+    Start("bulk", 0.7, 1.5),
+    Start("mean", 1.0, 1.0),
 )
 # Share of the variance that the directions of the bulk hold.
 BULK_SHARE = 0.8
