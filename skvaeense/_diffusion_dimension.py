@@ -3,14 +3,15 @@
 import copy
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 import torch
-from sklearn.utils import check_random_state
 
+from skvaeense._course import Course, begin_or_go_on
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModuleEvaluation
-from skvaeense._fitting import diverged
+from skvaeense._fitting import all_or_nothing
 from skvaeense._read_outs import flipd, normal_bundle, perturbation_directions, trace_probes
 from skvaeense._training._batches import split_samples
 from skvaeense._training._defaults import (
@@ -27,7 +28,8 @@ from skvaeense._training._stopping import Plateau
 from skvaeense.networks._denoiser import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.objectives import DenoisingScoreMatching
-from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports
+from skvaeense.utils._callbacks import CallbackSupportMixin
+from skvaeense.utils._keeping import Keeping
 from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
@@ -201,28 +203,31 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     # --- training -----------------------------------------------------------------------------
 
     def _learn(self, X):
-        random_state = check_random_state(self.random_state)
-        scaling = Scaling.from_data(X)
-        dtype, device = DTYPES[self.dtype], resolve_device(self.device)
-        train, held_out = split_samples(X, scaling, random_state, dtype=dtype, device=device)
-        level = self.noise_level * math.sqrt(Spectrum.of(train.head).mean_eigenvalue)
-        run = self._new_run(X.shape[1], level, random_state)
-        # Of what is drawn when the estimator is asked: the same in every call.
-        self._seed_ = draw_seed(random_state)
-
-        def attributes():
-            return {
-                "module_": copy.deepcopy(run.module).cpu().eval(),
-                "mean_": scaling.mean,
-                "scale_": scaling.scale,
-                "noise_level_": level * scaling.scale,
-                "n_iter_": len(run.losses),
-                "loss_curve_": [loss.error for loss in run.losses],
-                "_seed_": self._seed_,
-            }
-
-        self._train(run, train, held_out, attributes)
-        self.__dict__.update(attributes())
+        with all_or_nothing(self):
+            scaling = Scaling.from_data(X)
+            keeping = Keeping(self, [X.shape, scaling.mean, scaling.scale])
+            progress, random_state = begin_or_go_on(self, keeping)
+            dtype, device = DTYPES[self.dtype], resolve_device(self.device)
+            train, held_out = split_samples(X, scaling, random_state, dtype=dtype, device=device)
+            level = self.noise_level * math.sqrt(Spectrum.of(train.head).mean_eigenvalue)
+            run = self._new_run(X.shape[1], level, random_state)
+            self.noise_level_ = level * scaling.scale
+            # Of what is drawn when the estimator is asked: the same in every call.
+            self._seed_ = draw_seed(random_state)
+            batch_size = resolve_batch_size(self.batch_size, len(train))
+            n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
+            course = Course(
+                self,
+                progress,
+                keeping,
+                train=train,
+                held_out=held_out[:STATE_ROWS],
+                scaling=scaling,
+                batch_size=batch_size,
+                parts=((n, (0.0, 1.0)),),
+            )
+            run = course.complete(iter([run]), Plateau(0.0, math.inf))
+            self.__dict__.update(self._attributes(run, held_out, scaling))
 
     def _new_run(self, n_features, level, random_state):
         """Return a run at random weights, for the read-out at this level."""
@@ -243,21 +248,23 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
             optimizer=make_optimizer(module, full_rate=True),
         )
 
-    def _train(self, run, train, held_out, attributes):
-        """Train a run to its end, and leave it in the state that suits held-out rows best."""
-        batch_size = resolve_batch_size(self.batch_size, len(train))
-        n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
-        reports = EpochReports(self, n)
-        best, draws = Plateau(0.0, math.inf), _fixed_noise(train.shape[1], STATE_DRAWS).to(held_out)
-        held_out = held_out[:STATE_ROWS]
-        epochs = run.epochs(train, n_epochs=n, batch_size=batch_size)
-        for _ in reports.walk(epochs, lambda _: attributes()):
-            losses = run.objective.sample_losses(run.module, held_out, draws)
-            best.is_reached(float(losses.mean()), run.module)
-        if not (run.is_finite and math.isfinite(best.best_loss)):
-            raise FloatingPointError(diverged("The loss"))
-        best.restore(run.module)
-        reports.end()
+    def _set_final_phase(self, run):
+        """Leave the run as it is: it has but one phase."""
+
+    def _held_out_loss(self, run, held_out):
+        draws = _fixed_noise(held_out.shape[1], STATE_DRAWS).to(held_out)
+        return float(run.objective.sample_losses(run.module, held_out, draws).mean())
+
+    def _attributes(self, run, held_out, scaling):
+        return {
+            "module_": copy.deepcopy(run.module).cpu().eval(),
+            "mean_": scaling.mean,
+            "scale_": scaling.scale,
+            "noise_level_": self.noise_level_,
+            "n_iter_": len(run.losses),
+            "loss_curve_": [loss.error for loss in run.losses],
+            "_seed_": self._seed_,
+        }
 
     # --- reading out --------------------------------------------------------------------------
 
@@ -292,6 +299,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         return -float(losses.mean())
 
 
+@lru_cache(maxsize=4)
 def _fixed_noise(n_features, n_draws):
     """Return draws of noise that are the same for all models, so that their losses compare.
 

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skvaeense import networks
+from skvaeense._course import Course, begin_or_go_on, diverged
 from skvaeense._training._batches import TensorBatches, split_samples
 from skvaeense._training._defaults import (
     SETTLING,
@@ -29,8 +30,8 @@ from skvaeense._training._loop import make_optimizer
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._sources import Source, open_samples
 from skvaeense._training._stopping import Plateau
-from skvaeense._training._threads import advance_together, groups_of, n_at_once
-from skvaeense.utils._callbacks import CallbackSupportMixin, EpochReports, with_callbacks
+from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
+from skvaeense.utils._keeping import Keeping
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
@@ -171,14 +172,24 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         -----
         ConvergenceWarning
             If the fitted model shows a sign of failure; the message names the cure.
+
+        UserWarning
+            If Ctrl-C, a KeyboardInterrupt, has ended training: what was learned until then stays.
         """
         with all_or_nothing(self):
             continues = self.warm_start and hasattr(self, "module_")
-            X = self._check_samples(X, ensure_min_samples=2, reset=not continues)
-            random_state = check_random_state(self.random_state)
-            scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(X)
-            train, held_out = self._split(X, scaling, random_state)
-            run = self._train(train, held_out, scaling, random_state, continues)
+            samples = self._check_samples(X, ensure_min_samples=2, reset=not continues)
+            scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(samples)
+            module = self.module_ if continues else None
+            keeping = Keeping(self, [samples.shape, scaling.mean, scaling.scale, module])
+            progress, random_state = begin_or_go_on(self, keeping)
+            train, held_out = self._split(samples, scaling, random_state)
+            course = self._course(progress, keeping, train, held_out, scaling, continues)
+            if continues:
+                runs = iter([self._continued_run(len(train), random_state)])
+            else:
+                runs = self._new_runs(train, scaling, random_state)
+            run = course.complete(runs, Plateau(self.tol, self.n_iter_no_change))
             self.__dict__.pop("_partial_run_", None)
             self._keep(run, held_out, scaling)
             self._warn_of_failure(held_out)
@@ -245,76 +256,29 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         dtype, device = DTYPES[self.dtype], resolve_device(self.device)
         return split_samples(X, scaling, random_state, dtype=dtype, device=device)
 
-    def _train(self, train, held_out, scaling, random_state, continues):
-        """Train the starts, choose the best on held-out rows, and train it to the end."""
+    def _course(self, progress, keeping, train, held_out, scaling, continues):
+        """Return the way of a fit: starts unless it continues, and the last phase in two parts."""
         batch_size = resolve_batch_size(self.batch_size, len(train))
         start_epochs, final_epochs = self._split_epochs(len(train), batch_size)
         if continues:
-            final_epochs = max(final_epochs, 1)
-        n_epochs = final_epochs if continues else self._n_starts() * start_epochs + final_epochs
-        reports = EpochReports(self, n_epochs)
-
-        def walk(runs, n_epochs, span=(0.0, 1.0)):
-            """Yield after each epoch of some runs at once, unless a callback has asked to stop."""
-            walks = [
-                run.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span)
-                for run in runs
-            ]
-            return reports.walk(
-                (runs[i] for moved in advance_together(walks) for i in moved),
-                lambda run: self._attributes(run, held_out, scaling),
-            )
-
-        if continues:
-            run = self._continued_run(len(train), random_state)
-        else:
-            runs = self._new_runs(train, scaling, random_state)
-            if start_epochs:
-                run = self._best_start(runs, held_out, lambda runs: walk(runs, start_epochs))
-            else:
-                run = next(iter(runs))
-        if final_epochs and not reports.stopped:
-            self._finish(run, held_out, final_epochs, walk)
-        reports.end()
-        return run
-
-    def _finish(self, run, held_out, n_epochs, walk):
-        """Train a run to its end: until a plateau, then with a falling learning rate."""
-        self._set_final_phase(run)
-        run.n_first = len(run.losses)
-        plateau = Plateau(self.tol, self.n_iter_no_change)
-        n_last = math.ceil((1 - SETTLING) * n_epochs)
-        for _ in walk([run], n_epochs - n_last, span=(0.0, SETTLING)):
-            if plateau.is_reached(self._held_out_loss(run, held_out), run.module):
-                break
-        for _ in walk([run], n_last, span=(SETTLING, 1.0)):
-            plateau.is_reached(self._held_out_loss(run, held_out), run.module)
-        if not math.isfinite(plateau.best_loss):
-            raise FloatingPointError(diverged("The loss"))
-        plateau.restore(run.module)
+            start_epochs, final_epochs = 0, max(final_epochs, 1)
+        n_last = math.ceil((1 - SETTLING) * final_epochs)
+        parts = (final_epochs - n_last, (0.0, SETTLING)), (n_last, (SETTLING, 1.0))
+        return Course(
+            self,
+            progress,
+            keeping,
+            train=train,
+            held_out=held_out,
+            scaling=scaling,
+            batch_size=batch_size,
+            n_starts=self._n_starts(),
+            start_epochs=start_epochs,
+            parts=parts if final_epochs else (),
+        )
 
     def _n_starts(self):
         return 1
-
-    def _best_start(self, runs, held_out, walk):
-        """Train the starts, some at once, and return the one that is best on held-out rows."""
-        best, best_loss, tried = None, np.inf, []
-        for group in groups_of(runs, n_at_once(held_out.device)):
-            for _ in walk(group):
-                pass
-            if not group[0].losses:
-                break  # A callback has stopped the training.
-            for run in group:
-                # Only its epochs are kept of a start, not its module.
-                tried.append(run.trail)
-                loss = self._judge(run, held_out) if run.is_finite else np.inf
-                if loss < best_loss:
-                    best, best_loss = run, loss
-        if best is None:
-            raise FloatingPointError(diverged("The loss of every start"))
-        others = [trail for start, trail in enumerate(tried) if start != best.start]
-        best.rivals = tuple(epoch for trail in others for epoch in trail)
-        return best
 
     def _new_runs(self, batches, scaling, random_state):
         """Return the starts for these samples, one after the other."""
@@ -354,9 +318,10 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
 
     def _attributes(self, run, held_out, scaling):
         """Return all fitted attributes, from a copy of the module on the CPU."""
-        # First, since it may calibrate the module.
-        outcome = self._outcome(run, held_out, scaling)
-        module = copy.deepcopy(run.module).cpu().eval()
+        # A copy, since it may be calibrated, and training may go on.
+        module = copy.deepcopy(run.module)
+        outcome = self._outcome(replace(run, module=module), held_out, scaling)
+        module = module.cpu().eval()
         epochs = [*run.rivals, *run.trail]
         losses = [epoch.loss for epoch in epochs]
         terms = self._loss_terms(losses, held_out.shape[1], scaling.scale)
@@ -391,12 +356,3 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             messages = self._failure_signs(module, held_out)
         for message in messages:
             warnings.warn(message, ConvergenceWarning, stacklevel=5)
-
-
-def diverged(subject):
-    """Return the message for a loss that is not finite."""
-    return (
-        f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far "
-        "from all others: scaling is by one factor, and an outlier of many standard deviations "
-        "makes gradients explode."
-    )

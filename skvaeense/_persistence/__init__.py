@@ -2,9 +2,10 @@
 
 `_graph` walks an estimator and describes it as JSON and arrays, with one codec for each kind of
 value: `_values` has those of plain data, `_objects` those of objects. `_registry` says which
-classes a file may name, `_files` reads and writes, and `_checks` asks whether what was read fits
-together. A new kind of value is one codec, and one line at the end of its file. A new attribute
-needs nothing here; give it a default in its class, and files that are older than it still load.
+classes a file may name, `_files` reads and writes, `_coding` puts these together, and `_checks`
+asks whether what was read fits together. `_checkpoint` keeps trainings in such files. A new kind of
+value is one codec, and one line at the end of its file. A new attribute needs nothing here; give it
+a default in its class, and files that are older than it still load.
 """
 
 from collections.abc import Iterable
@@ -12,16 +13,11 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from skvaeense._persistence import _files
-from skvaeense._persistence._graph import Reader, Writer
-from skvaeense._persistence._objects import OBJECTS
-from skvaeense._persistence._registry import Registry
-from skvaeense._persistence._values import VALUES
+from skvaeense._persistence._checkpoint import Checkpoint
+from skvaeense._persistence._coding import read_estimator, write_estimator
 from skvaeense.utils._typing import PathName
 
-__all__ = ["load", "save"]
-
-CODECS = (*VALUES, *OBJECTS)
+__all__ = ["Checkpoint", "load", "save"]
 
 
 def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = ()) -> None:
@@ -76,13 +72,11 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     """
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
-    writer = Writer(CODECS, Registry(trusted))
-    node = writer.encode(estimator, "")
-    _files.write(path, node, writer.tensors)
+    write_estimator(estimator, path, trusted)
 
 
 def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] = ()) -> Any:
-    """Read an estimator from a file that `save` has written.
+    """Read an estimator from a file that `save` or a `Checkpoint` has written.
 
     Nothing in the file is run: it can only name classes of this package, and those that are
     trusted. So files from others may be loaded, other than pickles.
@@ -135,12 +129,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     >>> bool((loaded.transform(X) == sae.transform(X)).all())
     True
     """
-    registry = Registry(trusted)
-    node, tensors = _files.read(path)
-    reader = Reader(CODECS, registry, tensors, device)
-    with _files.explained(path):
-        estimator = reader.decode(node, "")
-        if not isinstance(estimator, BaseEstimator):
-            raise ValueError("it holds no estimator")
-        reader.check_all_used()
+    estimator = read_estimator(path, trusted, device)
+    # A checkpoint is the estimator that it would be if training had ended there.
+    vars(estimator).pop("_progress_", None)
     return estimator

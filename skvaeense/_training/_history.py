@@ -43,7 +43,7 @@ class History(dict[str, DoubleArray]):
     @property
     def kept(self) -> BoolArray:
         """Mask of the epochs of the kept model: those of the start that training ended with."""
-        return self["start"] == self["start"][-1]
+        return self["start"] == self["start"][-1:]
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas.DataFrame with one row for each epoch; ImportError without pandas."""

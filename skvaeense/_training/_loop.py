@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,33 @@ class EpochLoss(NamedTuple):
     error: float
     cost: float
     trade_off: float
+
+
+# Steps after which the loop comes back in the middle of an epoch, as for what keeps the training.
+STRETCH = 500
+
+
+@dataclass
+class Position:
+    """How far the loop has come, between two steps.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Epochs that are over, and steps of the one that is not.
+
+    error, cost : float or torch.Tensor
+        Sums over these steps.
+
+    order : torch.Tensor or None
+        The state of the generator from which the order of the epoch was drawn.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    error: float | torch.Tensor = 0.0
+    cost: float | torch.Tensor = 0.0
+    order: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +100,7 @@ def iterate_epochs(
     generator,
     optimizer=None,
     span=(0.0, 1.0),
+    position=None,
 ):
     """Train, and yield the losses of each epoch.
 
@@ -105,12 +134,16 @@ def iterate_epochs(
         Progress at the first step and after the last, where these epochs are part of a longer
         schedule.
 
+    position : Position or None, default=None
+        Where to go on; None begins. It is moved as the training moves.
+
     Yields
     ------
-    EpochLoss
-        After each epoch.
+    EpochLoss or None
+        The losses after each epoch, and None after so many steps inside one.
     """
     optimizer = make_optimizer(module) if optimizer is None else optimizer
+    position = Position() if position is None else position
     workspace = Workspace()
     batches = TensorBatches(X) if isinstance(X, torch.Tensor) else X
     batch_size = min(batch_size, len(X))
@@ -133,13 +166,38 @@ def iterate_epochs(
         objective.after_step(module, optimizer, progress=progress, generator=generator)
         return loss
 
-    for epoch in range(n_epochs):
-        with suited_threads(module, batch_size):
-            # Sums stay on the device: reading them would wait for it at every step.
-            error, cost = 0.0, 0.0
-            for step, batch in enumerate(batches.epoch(batch_size, generator)):
-                done = (epoch + step / n_steps) / n_epochs
-                loss = take_step(batch, first + (last - first) * done)
-                error += loss.error
-                cost += loss.cost
-        yield EpochLoss(float(error) / n_steps, float(cost) / n_steps, objective.trade_off)
+    while position.epoch < n_epochs:
+        coming = _batches_from(position, batches, batch_size, generator)
+        while position.step < n_steps:
+            with suited_threads(module, batch_size):
+                for batch in islice(coming, min(STRETCH, n_steps - position.step)):
+                    done = (position.epoch + position.step / n_steps) / n_epochs
+                    loss = take_step(batch, first + (last - first) * done)
+                    # Sums stay on the device: reading them would wait for it at every step.
+                    position.error = position.error + loss.error
+                    position.cost = position.cost + loss.cost
+                    position.step += 1
+            if position.step < n_steps:
+                yield None
+        means = float(position.error) / n_steps, float(position.cost) / n_steps
+        position.epoch, position.step, position.error, position.cost = (
+            position.epoch + 1,
+            0,
+            0.0,
+            0.0,
+        )
+        yield EpochLoss(*means, objective.trade_off)
+
+
+def _batches_from(position, batches, batch_size, generator):
+    """Return the batches of an epoch that are to come: all, or those after some steps."""
+    if position.step == 0:
+        position.order = generator.get_state()
+        return batches.epoch(batch_size, generator)
+    now = generator.get_state()
+    generator.set_state(position.order.cpu())
+    coming = batches.epoch(batch_size, generator)
+    for _ in range(position.step):
+        next(coming)
+    generator.set_state(now)
+    return coming

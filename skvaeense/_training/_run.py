@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from skvaeense._training._loop import EpochLoss, LearningRate, iterate_epochs
+from skvaeense._training._loop import (
+    EpochLoss,
+    LearningRate,
+    Position,
+    iterate_epochs,
+    make_optimizer,
+)
 
 
 class Epoch(NamedTuple):
@@ -39,7 +45,8 @@ class Run:
         One for each epoch so far.
 
     optimizer : torch.optim.Optimizer or None
-        Kept where training goes on with it, as between calls of `partial_fit`.
+        Kept where training goes on with it, as between calls of `partial_fit`; else new for each
+        series of epochs.
 
     n_steps : int
         Steps so far.
@@ -52,6 +59,12 @@ class Run:
 
     rivals : tuple of Epoch
         The epochs of the starts that were not chosen.
+
+    position : Position or None
+        Where the training is in the series of epochs under way; None between two of them.
+
+    keeps_optimizer : bool
+        Whether the optimizer outlasts that series.
     """
 
     module: torch.nn.Module
@@ -64,10 +77,20 @@ class Run:
     start: int = 0
     n_first: int | None = None
     rivals: tuple[Epoch, ...] = ()
+    position: Position | None = None
+    keeps_optimizer: bool = False
 
     def epochs(self, X, *, n_epochs, batch_size, span=(0.0, 1.0)):
-        """Train for some epochs; yield after each, and end early if the loss is not finite."""
+        """Train for some epochs, or go on with them; end early if the loss is not finite.
+
+        Yields the losses after each epoch, and None at times inside one.
+        """
         batch_size = min(batch_size, len(X))
+        if self.position is None:
+            self.position = Position()
+            self.keeps_optimizer = self.optimizer is not None
+            if not self.keeps_optimizer:
+                self.optimizer = make_optimizer(self.module)
         for loss in iterate_epochs(
             self.module,
             self.objective,
@@ -78,12 +101,26 @@ class Run:
             generator=self.generator,
             optimizer=self.optimizer,
             span=span,
+            position=self.position,
         ):
-            self.losses.append(loss)
-            self.n_steps += len(X) // batch_size
+            if loss is not None:
+                self.losses.append(loss)
+                self.n_steps += len(X) // batch_size
             yield loss
-            if not self.is_finite:
-                return
+            if loss is not None and not self.is_finite:
+                break
+        self.rest()
+
+    def rest(self):
+        """End a series of epochs, be it over or not: the next begins anew."""
+        if not self.keeps_optimizer:
+            self.optimizer = None
+        self.position = None
+
+    @property
+    def is_between_epochs(self):
+        """Whether no epoch is half over."""
+        return self.position is None or self.position.step == 0
 
     @property
     def trail(self):

@@ -1,6 +1,5 @@
 """When to stop."""
 
-import copy
 import math
 
 
@@ -28,7 +27,7 @@ class Plateau:
         """Take note of a loss, and say whether to stop."""
         if loss < self.best_loss:
             self.best_loss = loss
-            self._best_state = copy.deepcopy(module.state_dict())
+            self._best_state = {k: v.detach().clone() for k, v in module.state_dict().items()}
         if loss < self._reference - self.tol:
             self._reference = loss
             self._waited = 0

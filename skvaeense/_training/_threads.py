@@ -1,14 +1,11 @@
 """What threads are used for: parts of one large operation, or several small trainings at once."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-
-T = TypeVar("T")
 
 # Multiplications of a step that a thread is worth, about a millisecond of them. Threads that share
 # less wait for one another more than they gain, and where another process has a core, far more.
@@ -41,13 +38,6 @@ def n_at_once(device: torch.device) -> int:
     The products of small matrices do not fill several threads, and nothing else in a step does.
     """
     return torch.get_num_threads() if device.type == "cpu" else 1
-
-
-def groups_of(items: Iterable[T], n_items: int) -> Iterator[list[T]]:
-    """Yield lists of `n_items` items, the last of what is left; items are made when needed."""
-    items = iter(items)
-    while group := list(islice(items, n_items)):
-        yield group
 
 
 def advance_together(walks: Sequence[Iterator[Any]]) -> Iterator[list[int]]:

@@ -324,6 +324,6 @@ class PenalisedTerms(NamedTuple):
 
 def penalised_terms(losses: Sequence[Sequence[float]], n_features: int) -> PenalisedTerms:
     """Return the terms of the objective, without that of the decoder's weights."""
-    error, penalty, price = np.array(losses).T
+    error, penalty, price = np.reshape(losses, (-1, 3)).T
     error = error / n_features
     return PenalisedTerms(error + price * penalty, error, penalty, price)

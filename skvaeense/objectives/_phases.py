@@ -74,7 +74,8 @@ class BoundTerms(NamedTuple):
 
 def bound_terms(losses: Sequence[Sequence[float]], n_features: int, scale: float) -> BoundTerms:
     """Return the terms of the bound in units of X, from losses in units of the scaled data."""
-    error, twice_kl, noise_variance = np.array(losses).T * [[scale**2], [1.0], [scale**2]]
+    columns = np.reshape(losses, (-1, 3)).T
+    error, twice_kl, noise_variance = columns * [[scale**2], [1.0], [scale**2]]
     log_noise = n_features * np.log(2 * np.pi * noise_variance)
     loss = 0.5 * (error / noise_variance + log_noise + twice_kl)
     return BoundTerms(loss, error, 0.5 * twice_kl, noise_variance)

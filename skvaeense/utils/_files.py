@@ -10,6 +10,9 @@ from uuid import uuid4
 
 from skvaeense.utils._typing import PathName
 
+# How the names of files end that are being written.
+DRAFT_SUFFIX = ".tmp"
+
 
 @contextmanager
 def whole_file(path: PathName) -> Iterator[BinaryIO]:
@@ -50,4 +53,4 @@ def whole_folder(path: PathName) -> Iterator[Path]:
 
 def _draft_of(path: Path) -> Path:
     """Return a name beside a path, on the same disk, that nothing has."""
-    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    return path.with_name(f".{path.name}.{uuid4().hex}{DRAFT_SUFFIX}")

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from skvaeense import VAEenseTransformer
 from skvaeense._training._loop import LearningRate
 from skvaeense._training._run import Run
-from skvaeense._training._threads import advance_together, groups_of, n_at_once, suited_threads
+from skvaeense._training._threads import advance_together, n_at_once, suited_threads
 from skvaeense.networks import Linear
 from skvaeense.objectives import ELBO, NoiseVariance
 
@@ -87,14 +87,6 @@ def test_walks_do_move_at_once():
         yield
 
     assert list(advance_together([meet(), meet()])) == [[0, 1]]
-
-
-def test_items_are_made_as_they_are_needed():
-    made = []
-    groups = groups_of((made.append(i) or i for i in range(5)), 2)
-    assert next(groups) == [0, 1]
-    assert made == [0, 1]
-    assert list(groups) == [[2, 3], [4]]
 
 
 @pytest.mark.usefixtures("four_threads")

@@ -1,0 +1,89 @@
+"""Ctrl-C while an estimator is fitted."""
+
+import warnings
+
+import pytest
+from helpers import fit_unwarned
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import Linear
+
+X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
+ESTIMATORS = [
+    VAEenseTransformer(6, network=Linear((12,)), n_init=3, max_iter=10, random_state=0),
+    SparseAutoencoder(12, max_iter=6, random_state=0),
+    DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
+]
+INTERRUPTED = "Training was interrupted after"
+
+
+class Interruption:
+    """Interrupt at the end of an epoch, counted over all epochs of the fit."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+        self.n_epochs = 0
+
+    def setup(self, estimator, context):
+        self.n_epochs = 0
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            self.n_epochs += 1
+            if self.n_epochs == self.epoch:
+                raise KeyboardInterrupt
+
+
+def interrupted(estimator, epoch, *callbacks):
+    estimator = clone(estimator).set_callbacks(Interruption(epoch), *callbacks)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(X)
+    assert any(str(warning.message).startswith(INTERRUPTED) for warning in caught)
+    return estimator
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("epoch", [2, 5])
+def test_what_was_learned_stays(estimator, epoch):
+    fitted = interrupted(estimator, epoch)
+    read = fitted.predict if hasattr(fitted, "predict") else fitted.transform
+    assert len(read(X)) == len(X)
+    assert 1 <= fitted.n_iter_ <= epoch
+    assert len(fitted.loss_curve_) == fitted.n_iter_
+
+
+def test_in_the_last_phase_the_best_state_is_kept():
+    vaeense = ESTIMATORS[0]
+    n_first = 3 * 4
+    late, later = interrupted(vaeense, n_first + 3), fit_unwarned(clone(vaeense), X)
+    assert late.n_iter_ == 4 + 3
+    assert late.loss_curve_ == later.loss_curve_[: late.n_iter_]
+
+
+def test_before_an_epoch_is_over_there_is_nothing_to_keep(monkeypatch):
+    sae = clone(ESTIMATORS[1])
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skvaeense._training._loop._batches_from", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sae.fit(X)
+    with pytest.raises(NotFittedError):
+        sae.transform(X)
+
+
+def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
+    sae, checkpoint = ESTIMATORS[1], Checkpoint(tmp_path, interval=0)
+    interrupted(sae, 3, checkpoint)
+    gone_on = fit_unwarned(clone(sae).set_callbacks(checkpoint), X)
+    assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))
