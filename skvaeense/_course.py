@@ -14,6 +14,7 @@ from skvaeense._training._run import Epoch, Run
 from skvaeense._training._stopping import Plateau
 from skvaeense._training._threads import advance_together, n_at_once
 from skvaeense.utils._callbacks import EpochReports
+from skvaeense.utils._ranks import ALONE
 
 # Of what an estimator is given before training, not by it.
 FEATURES = ("n_features_in_", "feature_names_in_")
@@ -60,14 +61,28 @@ class Progress:
     is_over: bool = False
 
 
-def begin_or_go_on(estimator, keeping):
+def begin_or_go_on(estimator, keeping, ranks):
     """Return the progress of a fit that was broken off, or of a new one, and its random state."""
     kept = keeping.latest
+    ranks.check_same(
+        [kept is not None, kept.n_iter_ if kept else 0],
+        "The processes that train together find different checkpoints; their folder must be one "
+        "that all of them see.",
+    )
     if kept is not None:
         progress = kept._progress_
         return progress, copy.deepcopy(progress.random_state)
-    random_state = check_random_state(estimator.random_state)
+    random_state = ranks.same_random_state(check_random_state(estimator.random_state))
     return Progress(copy.deepcopy(random_state)), random_state
+
+
+def check_same_samples(X, scaling, ranks):
+    """Raise a ValueError if the processes that train together have different samples."""
+    ranks.check_same(
+        [*X.shape, scaling.scale, float(scaling.mean.sum())],
+        "The processes that train together must be given the same samples: each takes its part of "
+        "them by itself.",
+    )
 
 
 class Course:
@@ -107,6 +122,9 @@ class Course:
 
     start_epochs : int, default=0
         Epochs of each start; 0 if there is but one, which has the last phase only.
+
+    ranks : Ranks, default=ALONE
+        The processes that train together.
     """
 
     def __init__(
@@ -122,6 +140,7 @@ class Course:
         parts,
         n_starts=1,
         start_epochs=0,
+        ranks=ALONE,
     ):
         self.estimator = estimator
         self.progress = progress
@@ -132,8 +151,9 @@ class Course:
         self.batch_size = batch_size
         self.start_epochs = start_epochs
         self.parts = parts
+        self.ranks = ranks
         n_epochs = n_starts * start_epochs + sum(n for n, _ in parts)
-        self.reports = EpochReports(estimator, n_epochs)
+        self.reports = EpochReports(estimator, n_epochs, ranks)
 
     def complete(self, runs, plateau):
         """Train, from the progress to the end.
@@ -155,6 +175,7 @@ class Course:
             if not self.progress.is_over:
                 self._go_through(runs, plateau)
             run = self.progress.runs[0]
+            self.ranks.take_from_first(run.module.state_dict().values())
         except KeyboardInterrupt:
             run = self._interrupted()
         self.reports.end()
@@ -173,7 +194,7 @@ class Course:
             self._finish(*progress.runs)
         if not self.reports.stopped:
             progress.is_over = True
-            self.keeping.keep(self._draft)
+            self._keep()
 
     def _choose(self, runs):
         """Leave the best start as the only run."""
@@ -184,7 +205,8 @@ class Course:
         if not self.start_epochs:
             progress.runs = progress.runs or list(islice(runs, 1))
             return
-        n_together = n_at_once(self.held_out.device)
+        # What is sent between processes has one order.
+        n_together = n_at_once(self.held_out.device) if self.ranks.number == 1 else 1
         while group := progress.runs or list(islice(runs, n_together)):
             for _ in self._walk(group, self.start_epochs):
                 pass
@@ -195,6 +217,7 @@ class Course:
                 # Only its epochs are kept of a start, not its module.
                 progress.tried.append(run.trail)
                 loss = self.estimator._judge(run, self.held_out) if run.is_finite else math.inf
+                loss = self.ranks.agree(loss)
                 if loss < progress.best_loss:
                     progress.best, progress.best_loss = run, loss
             progress.runs = []
@@ -210,7 +233,7 @@ class Course:
         progress, plateau = self.progress, self.progress.plateau
         for part, (n_epochs, span) in list(enumerate(self.parts, 1))[progress.part :]:
             for _ in self._walk([run], n_epochs, span):
-                loss = self.estimator._held_out_loss(run, self.held_out)
+                loss = self.ranks.agree(self.estimator._held_out_loss(run, self.held_out))
                 if plateau.is_reached(loss, run.module) and part < len(self.parts):
                     break
             run.rest()
@@ -240,7 +263,13 @@ class Course:
         """Yield after each epoch of some runs at once, unless a callback has asked to stop."""
         self.progress.runs = runs
         walks = [
-            run.epochs(self.train, n_epochs=n_epochs, batch_size=self.batch_size, span=span)
+            run.epochs(
+                self.train,
+                n_epochs=n_epochs,
+                batch_size=self.batch_size,
+                span=span,
+                ranks=self.ranks,
+            )
             for run in runs
         ]
 
@@ -249,9 +278,13 @@ class Course:
                 yield from (runs[i] for i in moved if runs[i].is_between_epochs)
                 # Whoever walks has dealt with these epochs by now.
                 if self.keeping.is_due:
-                    self.keeping.keep(self._draft)
+                    self._keep()
 
         return self.reports.walk(epochs(), self._attributes)
+
+    def _keep(self):
+        if self.ranks.is_first:
+            self.keeping.keep(self._draft)
 
     def _attributes(self, run):
         return self.estimator._attributes(run, self.held_out, self.scaling)

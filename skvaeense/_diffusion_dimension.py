@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from skvaeense._course import Course, begin_or_go_on
+from skvaeense._course import Course, begin_or_go_on, check_same_samples
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModuleEvaluation
 from skvaeense._fitting import all_or_nothing
@@ -30,6 +30,7 @@ from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.objectives import DenoisingScoreMatching
 from skvaeense.utils._callbacks import CallbackSupportMixin
 from skvaeense.utils._keeping import Keeping
+from skvaeense.utils._ranks import find_ranks
 from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
@@ -205,8 +206,10 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     def _learn(self, X):
         with all_or_nothing(self):
             scaling = Scaling.from_data(X)
+            ranks = find_ranks()
+            check_same_samples(X, scaling, ranks)
             keeping = Keeping(self, [X.shape, scaling.mean, scaling.scale])
-            progress, random_state = begin_or_go_on(self, keeping)
+            progress, random_state = begin_or_go_on(self, keeping, ranks)
             dtype, device = DTYPES[self.dtype], resolve_device(self.device)
             train, held_out = split_samples(X, scaling, random_state, dtype=dtype, device=device)
             level = self.noise_level * math.sqrt(Spectrum.of(train.head).mean_eigenvalue)
@@ -225,6 +228,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
                 scaling=scaling,
                 batch_size=batch_size,
                 parts=((n, (0.0, 1.0)),),
+                ranks=ranks,
             )
             run = course.complete(iter([run]), Plateau(0.0, math.inf))
             self.__dict__.update(self._attributes(run, held_out, scaling))

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skvaeense import networks
-from skvaeense._course import Course, begin_or_go_on, diverged
+from skvaeense._course import Course, begin_or_go_on, check_same_samples, diverged
 from skvaeense._training._batches import TensorBatches, split_samples
 from skvaeense._training._defaults import (
     SETTLING,
@@ -32,6 +32,7 @@ from skvaeense._training._sources import Source, open_samples
 from skvaeense._training._stopping import Plateau
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._keeping import Keeping
+from skvaeense.utils._ranks import find_ranks
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
@@ -181,10 +182,12 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             samples = self._check_samples(X, ensure_min_samples=2, reset=not continues)
             scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(samples)
             module = self.module_ if continues else None
+            ranks = find_ranks()
+            check_same_samples(samples, scaling, ranks)
             keeping = Keeping(self, [samples.shape, scaling.mean, scaling.scale, module])
-            progress, random_state = begin_or_go_on(self, keeping)
+            progress, random_state = begin_or_go_on(self, keeping, ranks)
             train, held_out = self._split(samples, scaling, random_state)
-            course = self._course(progress, keeping, train, held_out, scaling, continues)
+            course = self._course(progress, keeping, train, held_out, scaling, ranks, continues)
             if continues:
                 runs = iter([self._continued_run(len(train), random_state)])
             else:
@@ -192,7 +195,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             run = course.complete(runs, Plateau(self.tol, self.n_iter_no_change))
             self.__dict__.pop("_partial_run_", None)
             self._keep(run, held_out, scaling)
-            self._warn_of_failure(held_out)
+            if ranks.is_first:
+                self._warn_of_failure(held_out)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -256,7 +260,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         dtype, device = DTYPES[self.dtype], resolve_device(self.device)
         return split_samples(X, scaling, random_state, dtype=dtype, device=device)
 
-    def _course(self, progress, keeping, train, held_out, scaling, continues):
+    def _course(self, progress, keeping, train, held_out, scaling, ranks, continues):
         """Return the way of a fit: starts unless it continues, and the last phase in two parts."""
         batch_size = resolve_batch_size(self.batch_size, len(train))
         start_epochs, final_epochs = self._split_epochs(len(train), batch_size)
@@ -275,6 +279,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             n_starts=self._n_starts(),
             start_epochs=start_epochs,
             parts=parts if final_epochs else (),
+            ranks=ranks,
         )
 
     def _n_starts(self):

@@ -10,6 +10,7 @@ import torch
 from skvaeense._training._defaults import SPECTRUM_ROWS, n_held_out, split_rows
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._sources import Source
+from skvaeense.utils._ranks import ALONE, Ranks
 from skvaeense.utils._typing import IntArray
 
 # Blocks that are read, and mixed, at once. While these train, the next are read.
@@ -35,10 +36,13 @@ class Batches(ABC):
         return self.shape[0]
 
     @abstractmethod
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    def epoch(
+        self, batch_size: int, generator: torch.Generator, ranks: Ranks = ALONE
+    ) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order; what is left of the last is dropped.
 
-        A batch is valid until the next one is asked for.
+        Of several processes that train together, each gets its part of every batch. A batch is
+        valid until the next one is asked for.
         """
 
 
@@ -56,13 +60,16 @@ class TensorBatches(Batches):
         self.shape = X.shape[0], X.shape[1]
         self.head = X[:SPECTRUM_ROWS]
 
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    def epoch(
+        self, batch_size: int, generator: torch.Generator, ranks: Ranks = ALONE
+    ) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order."""
-        X = self.X
-        batch = X.new_empty((batch_size, X.shape[1]))
+        X, n_rows = self.X, part_of(batch_size, ranks)
+        batch = X.new_empty((n_rows, X.shape[1]))
         order = torch.randperm(len(X), generator=generator, device=X.device)
         for start in range(0, len(X) - batch_size + 1, batch_size):
-            torch.index_select(X, 0, order[start : start + batch_size], out=batch)
+            first = start + ranks.rank * n_rows
+            torch.index_select(X, 0, order[first : first + n_rows], out=batch)
             yield batch
 
 
@@ -96,26 +103,41 @@ class SourceBatches(Batches):
         self.shape = len(source) - len(left_out), source.shape[1]
         self.head = head
 
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Yield batches of samples in random order."""
+    def epoch(
+        self, batch_size: int, generator: torch.Generator, ranks: Ranks = ALONE
+    ) -> Iterator[torch.Tensor]:
+        """Yield batches of samples in random order.
+
+        Each of several processes reads its own blocks. One whose blocks end before the epoch does
+        takes samples of its last ones again.
+        """
         device = self.head.device
         seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
-        pools = self._mixed(np.random.RandomState(seed))
-        rest = self.head[:0]
+        pools = self._mixed(np.random.RandomState(seed), ranks)
+        n_rows, n_batches = part_of(batch_size, ranks), len(self) // batch_size
+        rest = last = self.head[:0]
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(next, pools, None)
-            while (pool := coming.result()) is not None:
-                coming = reader.submit(next, pools, None)
-                pool = torch.cat([rest, pool.to(device)])
-                n_full = len(pool) // batch_size * batch_size
-                if n_full:
-                    yield from pool[:n_full].split(batch_size)
-                rest = pool[n_full:].clone()
+            while n_batches:
+                pool = coming.result()
+                if pool is None:
+                    pool = last if len(last) >= n_rows else self._some(n_rows)
+                else:
+                    coming = reader.submit(next, pools, None)
+                    last = pool = torch.cat([rest, pool.to(device)])
+                n_full = min(len(pool) // n_rows, n_batches)
+                yield from pool[: n_full * n_rows].split(n_rows) if n_full else ()
+                n_batches -= n_full
+                rest = pool[n_full * n_rows :].clone()
 
-    def _mixed(self, random_state: np.random.RandomState) -> Iterator[torch.Tensor]:
+    def _some(self, n_rows: int) -> torch.Tensor:
+        """Return samples that are at hand, over again if they are too few."""
+        return self.head.repeat(-(-n_rows // len(self.head)), 1)
+
+    def _mixed(self, random_state: np.random.RandomState, ranks: Ranks) -> Iterator[torch.Tensor]:
         """Yield the rows of a few blocks at a time, mixed and scaled."""
         pool: list[torch.Tensor] = []
-        for start, rows in self.source.blocks(random_state):
+        for start, rows in self.source.blocks(random_state, ranks):
             pool.append(self._scaled(start, rows))
             if len(pool) == MIXED_BLOCKS:
                 yield _mix(pool, random_state)
@@ -128,6 +150,16 @@ class SourceBatches(Batches):
         if first < last:
             rows = np.delete(rows, self.left_out[first:last] - start, axis=0)
         return self.scaling.apply(rows, dtype=self.head.dtype, device="cpu")
+
+
+def part_of(batch_size: int, ranks: Ranks) -> int:
+    """Return the samples of a batch that each process takes."""
+    if batch_size < ranks.number:
+        raise ValueError(
+            f"batch_size={batch_size} gives none to some of {ranks.number} processes; raise it to "
+            f"at least {ranks.number}, or start fewer."
+        )
+    return batch_size // ranks.number
 
 
 def _mix(pool: list[torch.Tensor], random_state: np.random.RandomState) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from skvaeense._kernels import Workspace
 from skvaeense._training._batches import TensorBatches
 from skvaeense._training._threads import suited_threads
+from skvaeense.utils._ranks import ALONE
 
 
 class EpochLoss(NamedTuple):
@@ -101,6 +102,7 @@ def iterate_epochs(
     optimizer=None,
     span=(0.0, 1.0),
     position=None,
+    ranks=ALONE,
 ):
     """Train, and yield the losses of each epoch.
 
@@ -137,6 +139,9 @@ def iterate_epochs(
     position : Position or None, default=None
         Where to go on; None begins. It is moved as the training moves.
 
+    ranks : Ranks, default=ALONE
+        The processes that train together.
+
     Yields
     ------
     EpochLoss or None
@@ -151,52 +156,69 @@ def iterate_epochs(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     first, last = span
 
-    def take_step(batch, progress):
+    def take_step(batch, progress, noise):
         loss = objective.loss(
-            module, batch, progress=progress, generator=generator, workspace=workspace
+            module, batch, progress=progress, generator=noise, workspace=workspace
         )
         # By hand: where steps are small, what zero_grad does besides is felt.
         for parameter in parameters:
             parameter.grad = None
         loss.total.backward()
+        if ranks.number > 1:
+            ranks.average(_shared(module, parameters, loss))
+        if loss.seen is not None:
+            objective.observe(loss.seen, n_samples=batch_size, progress=progress)
         objective.before_step(module)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate.at(progress) * group["factor"]
         optimizer.step()
-        objective.after_step(module, optimizer, progress=progress, generator=generator)
+        drawn = objective.after_step(module, optimizer, progress=progress, generator=noise)
+        if drawn:
+            ranks.take_from_first(parameters)
         return loss
 
     while position.epoch < n_epochs:
-        coming = _batches_from(position, batches, batch_size, generator)
+        coming = _batches_from(position, batches, batch_size, generator, ranks)
+        noise = ranks.generator(generator)
         while position.step < n_steps:
             with suited_threads(module, batch_size):
                 for batch in islice(coming, min(STRETCH, n_steps - position.step)):
                     done = (position.epoch + position.step / n_steps) / n_epochs
-                    loss = take_step(batch, first + (last - first) * done)
+                    loss = take_step(batch, first + (last - first) * done, noise)
                     # Sums stay on the device: reading them would wait for it at every step.
                     position.error = position.error + loss.error
                     position.cost = position.cost + loss.cost
                     position.step += 1
             if position.step < n_steps:
                 yield None
-        means = float(position.error) / n_steps, float(position.cost) / n_steps
+        sums = torch.stack([position.error, position.cost]).double()
+        ranks.average([sums])
+        error, cost = (sums / n_steps).tolist()
         position.epoch, position.step, position.error, position.cost = (
             position.epoch + 1,
             0,
             0.0,
             0.0,
         )
-        yield EpochLoss(*means, objective.trade_off)
+        yield EpochLoss(error, cost, objective.trade_off)
 
 
-def _batches_from(position, batches, batch_size, generator):
+def _shared(module, parameters, loss):
+    """Yield what is averaged over all processes: gradients, statistics, and what layers keep."""
+    yield from (parameter.grad for parameter in parameters if parameter.grad is not None)
+    yield from (buffer for buffer in module.buffers() if buffer.is_floating_point())
+    if loss.seen is not None:
+        yield loss.seen
+
+
+def _batches_from(position, batches, batch_size, generator, ranks):
     """Return the batches of an epoch that are to come: all, or those after some steps."""
     if position.step == 0:
         position.order = generator.get_state()
-        return batches.epoch(batch_size, generator)
+        return batches.epoch(batch_size, generator, ranks)
     now = generator.get_state()
     generator.set_state(position.order.cpu())
-    coming = batches.epoch(batch_size, generator)
+    coming = batches.epoch(batch_size, generator, ranks)
     for _ in range(position.step):
         next(coming)
     generator.set_state(now)

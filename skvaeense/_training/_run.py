@@ -13,6 +13,7 @@ from skvaeense._training._loop import (
     iterate_epochs,
     make_optimizer,
 )
+from skvaeense.utils._ranks import ALONE
 
 
 class Epoch(NamedTuple):
@@ -80,7 +81,7 @@ class Run:
     position: Position | None = None
     keeps_optimizer: bool = False
 
-    def epochs(self, X, *, n_epochs, batch_size, span=(0.0, 1.0)):
+    def epochs(self, X, *, n_epochs, batch_size, span=(0.0, 1.0), ranks=ALONE):
         """Train for some epochs, or go on with them; end early if the loss is not finite.
 
         Yields the losses after each epoch, and None at times inside one.
@@ -102,6 +103,7 @@ class Run:
             optimizer=self.optimizer,
             span=span,
             position=self.position,
+            ranks=ranks,
         ):
             if loss is not None:
                 self.losses.append(loss)

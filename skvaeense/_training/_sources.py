@@ -18,6 +18,7 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite
 from torch.utils.data import Dataset
 
+from skvaeense.utils._ranks import ALONE, Ranks
 from skvaeense.utils._typing import FloatArray, IntArray
 
 # What takes no more bytes is read into memory at once, and is then as any array.
@@ -49,8 +50,13 @@ class Source(ABC):
         """Return the first rows."""
 
     @abstractmethod
-    def blocks(self, random_state: np.random.RandomState | None = None) -> Iterator[Block]:
-        """Yield all rows, some at a time; in random order, as far as the source can."""
+    def blocks(
+        self, random_state: np.random.RandomState | None = None, ranks: Ranks = ALONE
+    ) -> Iterator[Block]:
+        """Yield all rows, some at a time; in random order, as far as the source can.
+
+        Of several processes, each gets some of the blocks.
+        """
 
     @abstractmethod
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
@@ -99,13 +105,15 @@ class SlicedSource(Source):
         """Return the first rows."""
         return self[:n_rows]
 
-    def blocks(self, random_state: np.random.RandomState | None = None) -> Iterator[Block]:
+    def blocks(
+        self, random_state: np.random.RandomState | None = None, ranks: Ranks = ALONE
+    ) -> Iterator[Block]:
         """Yield all rows; blocks are in random order if there is a random state."""
         n_rows = block_rows(self.shape[1])
         starts = np.arange(0, len(self), n_rows)
         if random_state is not None:
             random_state.shuffle(starts)
-        for start in starts.tolist():
+        for start in starts[ranks.rank :: ranks.number].tolist():
             yield start, self[start : start + n_rows]
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
@@ -282,19 +290,27 @@ class StreamSource(Source):
                 break
         return checked(np.concatenate(parts)[:n_rows])
 
-    def blocks(self, random_state: np.random.RandomState | None = None) -> Iterator[Block]:
-        """Yield all rows, in the order of the stream."""
-        start, n_rows = 0, 0
+    def blocks(
+        self, random_state: np.random.RandomState | None = None, ranks: Ranks = ALONE
+    ) -> Iterator[Block]:
+        """Yield all rows, in the order of the stream; every process goes through all of it."""
+        start = 0
+        for i, parts in enumerate(self._gathered()):
+            if i % ranks.number == ranks.rank:
+                yield start, checked(np.concatenate(parts))
+            start += sum(map(len, parts))
+        self.n_samples = start
+
+    def _gathered(self) -> Iterator[list[FloatArray]]:
+        """Yield as many arrays of the stream at a time as make a block."""
         waiting: list[FloatArray] = []
         for rows in self._arrays():
             waiting.append(rows)
-            n_rows += len(rows)
-            if n_rows >= block_rows(self.n_features):
-                yield start, checked(np.concatenate(waiting))
-                start, n_rows, waiting = start + n_rows, 0, []
+            if sum(map(len, waiting)) >= block_rows(self.n_features):
+                yield waiting
+                waiting = []
         if waiting:
-            yield start, checked(np.concatenate(waiting))
-        self.n_samples = start + n_rows
+            yield waiting
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted."""

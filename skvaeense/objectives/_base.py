@@ -24,6 +24,9 @@ class BatchLoss(NamedTuple):
     cost : torch.Tensor
         What the code costs: twice the Kullback-Leibler divergence, or the penalty; detached.
 
+    seen : torch.Tensor or None
+        What `Objective.observe` is told of the batch: means over its samples, detached.
+
     Examples
     --------
     >>> import torch
@@ -35,6 +38,7 @@ class BatchLoss(NamedTuple):
     total: torch.Tensor
     error: torch.Tensor
     cost: torch.Tensor
+    seen: torch.Tensor | None = None
 
 
 class Objective(ReprMixin, ABC):
@@ -96,6 +100,25 @@ class Objective(ReprMixin, ABC):
     def trade_off(self) -> float:
         """What the last loss weighed error against cost with: noise variance, or price."""
 
+    def observe(self, seen: torch.Tensor, *, n_samples: int, progress: float) -> None:
+        """Take note of a batch, for the objective's own schedule; by default not at all.
+
+        Where several processes train together, each computes the loss of its part of a batch, and
+        the objective takes note of the whole.
+
+        Parameters
+        ----------
+        seen : torch.Tensor
+            As in the `BatchLoss`, averaged over the parts of the batch.
+
+        n_samples : int
+            Samples of the whole batch.
+
+        progress : float
+            How much of the training is done, in [0, 1).
+        """
+        return
+
     def before_step(self, module: nn.Module) -> None:
         """Change the gradients before the optimizer uses them; by default not at all.
 
@@ -113,7 +136,7 @@ class Objective(ReprMixin, ABC):
         *,
         progress: float,
         generator: torch.Generator,
-    ) -> None:
+    ) -> bool:
         """Change the weights after a step of the optimizer; by default not at all.
 
         Parameters
@@ -129,5 +152,11 @@ class Objective(ReprMixin, ABC):
 
         generator : torch.Generator
             The source of randomness.
+
+        Returns
+        -------
+        bool
+            Whether some were drawn at random. Processes that train together then take them from
+            the first one.
         """
-        return
+        return False

@@ -135,9 +135,25 @@ class ELBO(Objective):
         errors, _ = squared_error(x, module.decode(code), workspace=workspace)
         error, cost = errors.mean(), 2 * kl.mean()
         noise_variance = self.noise.at(progress)
-        self.noise.observe(error.detach() / x.shape[1])
         self._last_noise_variance = noise_variance
-        return BatchLoss(error / noise_variance + cost, error.detach(), cost.detach())
+        seen = error.detach() / x.shape[1]
+        return BatchLoss(error / noise_variance + cost, error.detach(), cost.detach(), seen)
+
+    def observe(self, seen: torch.Tensor, *, n_samples: int, progress: float) -> None:
+        """Let the noise variance follow the error.
+
+        Parameters
+        ----------
+        seen : torch.Tensor without dimensions
+            Mean squared error per feature.
+
+        n_samples : int
+            Not used.
+
+        progress : float
+            Not used.
+        """
+        self.noise.observe(seen)
 
     def posterior(self, module: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean and the log variance of each latent.

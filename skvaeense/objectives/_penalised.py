@@ -166,9 +166,7 @@ class PenalisedReconstruction(Objective):
         error, cost = errors.mean(), done.cost.mean()
         if self.dead is None:
             self.dead = DeadLatents(len(done.n_active), module.activation, x.device)
-        self.dead.observe(done.n_active > 0, len(x))
         self._last_price = self.price.at(progress)
-        self.price.observe(done.n_active.sum() / len(x), progress)
         self._last_batch = x, residual
         total = error / x.shape[1] + self._last_price * cost
         if done.auxiliary is not None:
@@ -180,7 +178,26 @@ class PenalisedReconstruction(Objective):
         if self.decay:
             weights = (p for p in module.decoder.parameters() if p.ndim > 1)
             total = total + self.decay * sum(w.square().sum() for w in weights)
-        return BatchLoss(total, error.detach(), cost.detach())
+        return BatchLoss(total, error.detach(), cost.detach(), (done.n_active / len(x)).to(x.dtype))
+
+    @torch.no_grad()
+    def observe(self, seen: torch.Tensor, *, n_samples: int, progress: float) -> None:
+        """Let the price follow the number of active latents, and count who is silent.
+
+        Parameters
+        ----------
+        seen : torch.Tensor of shape (n_components,)
+            The fraction of samples that each latent is active for.
+
+        n_samples : int
+            Samples of the batch.
+
+        progress : float
+            How much of the training is done, in [0, 1).
+        """
+        if self.dead is not None:
+            self.dead.observe(seen > 0, n_samples)
+        self.price.observe(seen.sum(), progress)
 
     def _pass(self, module: Any, x: torch.Tensor, workspace: Workspace) -> _Pass:
         """Code and decode a batch by the activation and the cost that the penalty gives."""
@@ -289,15 +306,18 @@ class PenalisedReconstruction(Objective):
         *,
         progress: float,
         generator: torch.Generator,
-    ) -> None:
+    ) -> bool:
         """Bring the decoder's columns back to norm 1, and draw dead latents anew at times."""
+        draws = False
         if self._to_resample and progress >= self._to_resample[0]:
             self._to_resample.pop(0)
             revives = self.penalty.revival == "resampling" and module.has_linear_decoder
             if revives and self.dead and self._last_batch:
                 self.dead.resample(module, optimizer, *self._last_batch, generator)
+                draws = True
         self._last_batch = None
         self.constrain(module)
+        return draws
 
     @torch.no_grad()
     def constrain(self, module: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sklearn import callback
 from sklearn.callback import CallbackSupportMixin, ProgressBar
 
+from skvaeense.utils._ranks import Ranks, find_ranks
 from skvaeense.utils._typing import FloatArray
 
 __all__ = [
@@ -47,13 +48,18 @@ class EpochReports:
 
     n_epochs : int
         Number of epochs of all runs together, if none ends early.
+
+    ranks : Ranks
+        The processes that train together: the first one reports, and all stop if it does.
     """
 
-    def __init__(self, estimator: CallbackSupportMixin, n_epochs: int) -> None:
+    def __init__(self, estimator: CallbackSupportMixin, n_epochs: int, ranks: Ranks) -> None:
         self.stopped = False
         self._estimator = estimator
-        self._context = estimator._init_callback_context(max_subtasks=n_epochs)
-        self._context.call_on_fit_task_begin(estimator=estimator)
+        self._ranks = ranks
+        if ranks.is_first:
+            self._context = estimator._init_callback_context(max_subtasks=n_epochs)
+            self._context.call_on_fit_task_begin(estimator=estimator)
 
     def walk(
         self, epochs: Generator[T, None, None], attributes: Callable[[T], dict[str, Any]]
@@ -67,18 +73,26 @@ class EpochReports:
             return
         with closing(epochs):
             for epoch in epochs:
-                step = self._context.subcontext(task_name="epoch")
-                step.call_on_fit_task_begin(estimator=self._estimator)
-                self.stopped = step.call_on_fit_task_end(
-                    estimator=self._estimator, reconstruction_attributes=partial(attributes, epoch)
-                )
+                stops = self._ranks.is_first and self._report(partial(attributes, epoch))
+                self.stopped = bool(self._ranks.agree(stops))
                 yield epoch
                 if self.stopped:
                     return
 
+    def _report(self, attributes: Callable[[], dict[str, Any]]) -> bool:
+        """Report an epoch, and return whether a callback asks to stop."""
+        step = self._context.subcontext(task_name="epoch")
+        step.call_on_fit_task_begin(estimator=self._estimator)
+        return bool(
+            step.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=attributes
+            )
+        )
+
     def end(self) -> None:
         """Report the end of the fit."""
-        self._context.call_on_fit_task_end(estimator=self._estimator)
+        if self._ranks.is_first:
+            self._context.call_on_fit_task_end(estimator=self._estimator)
 
 
 def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
@@ -95,6 +109,9 @@ def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
     X : ndarray of shape (n_samples, n_features)
         Training samples.
     """
+    if not find_ranks().is_first:
+        part.fit(X)
+        return
     context = estimator._init_callback_context(max_subtasks=1)
     context.call_on_fit_task_begin(estimator=estimator)
     step = context.subcontext(task_name=f"fit {type(part).__name__}")

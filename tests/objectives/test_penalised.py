@@ -125,8 +125,9 @@ def test_the_price_follows_the_active_latents_of_the_batch():
     objective = PenalisedReconstruction(penalty, price)
     code = objective.coding(module, x).code.detach()
     twin.observe(torch.count_nonzero(code) / len(code), 0.5)
-    compute_loss(objective, module, x)
+    seen = compute_loss(objective, module, x).seen
     assert objective.trade_off == 0.4
+    objective.observe(seen, n_samples=len(x), progress=0.5)
     compute_loss(objective, module, x)
     assert objective.trade_off == pytest.approx(float(twin.alpha))
     assert objective.trade_off > 0.4
@@ -376,7 +377,8 @@ def test_dead_fraction():
     penalty, x = TopK(2), make_samples()
     module, objective = make_module(penalty), make_objective(penalty)
     assert objective.dead_fraction == 0
-    compute_loss(objective, module, x)
+    seen = compute_loss(objective, module, x).seen
+    objective.observe(seen, n_samples=len(x), progress=0.0)
     code = objective.coding(module, x).code
     silent = (code == 0).all(dim=0).double().mean()
     assert 0 < silent < 1

@@ -1,0 +1,92 @@
+"""What each of several processes runs in test_many_processes.py; alone it gives the reference."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense._training import _sources
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.networks import Linear
+from skvaeense.objectives import _dead_latents
+from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.utils._ranks import find_ranks
+
+X = make_sparse_dictionary(800, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
+
+
+class Stop:
+    """End every fit after its second epoch, and count those that are reported."""
+
+    n_epochs = 0
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context):
+        self.n_epochs += context.task_name == "epoch"
+        return self.n_epochs == 2
+
+
+def estimators(folder):
+    sae = SparseAutoencoder(16, penalty=L1(0.05), batch_size=64, max_iter=6, random_state=0)
+    yield "l1", sae, X
+    yield "topk", SparseAutoencoder(**sae.get_params(deep=False) | {"penalty": TopK(2)}), X
+    dead = {"penalty": L1(1.0), "n_components": 64}
+    yield "dead latents", SparseAutoencoder(**sae.get_params(deep=False) | dead), X
+    target = {"penalty": L1(0.05), "target_l0": 2}
+    yield "target", SparseAutoencoder(**sae.get_params(deep=False) | target), X
+    yield "batch", SparseAutoencoder(**sae.get_params(deep=False) | {"penalty": BatchTopK(2)}), X
+    files = sorted(folder.glob("*.npy"))
+    yield "files", SparseAutoencoder(**sae.get_params(deep=False)), files
+    drawn = {"random_state": None, "max_iter": 2}
+    yield "no seed", SparseAutoencoder(**sae.get_params(deep=False) | drawn), X
+    vaeense = VAEenseTransformer(
+        8, network=Linear((16,)), n_init=2, batch_size=64, max_iter=10, random_state=0
+    )
+    yield "vaeense", vaeense, X
+    diffusion = DiffusionDimensionEstimator(
+        hidden_layer_sizes=(16,), batch_size=64, max_iter=6, random_state=0
+    )
+    yield "diffusion", diffusion, X
+
+
+def main(folder):
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    # So that there is what to read in parts, and what to draw anew.
+    _sources.IN_MEMORY, _sources.BLOCK_ENTRIES = 0, 8 * 50
+    _dead_latents.DEAD_AFTER = 200
+    ranks, report = find_ranks(), {}
+    for name, estimator, data in estimators(folder):
+        estimator.fit(data)
+        report[name] = {
+            "weights": [t.double().sum().item() for t in estimator.module_.state_dict().values()],
+            "loss": estimator.loss_curve_,
+            "score": estimator.score(X),
+        }
+    stop = Stop()
+    stopped = SparseAutoencoder(4, max_iter=5, random_state=0).set_callbacks(stop).fit(X)
+    report["stopped"] = {"n_iter": stopped.n_iter_, "n_reported": stop.n_epochs}
+    checkpoint = Checkpoint(folder / f"kept-by-{ranks.number}", interval=0, n_kept=1000)
+    for turn in ("kept", "read"):
+        sae = SparseAutoencoder(4, max_iter=3, random_state=0).set_callbacks(checkpoint)
+        codes = sae.fit_transform(X)
+        report[turn] = {"files": len(checkpoint.files()), "codes": float(np.abs(codes).sum())}
+    try:
+        SparseAutoencoder(4).fit(X + ranks.rank)
+    except ValueError as error:
+        report["other samples"] = str(error)
+    text = json.dumps({"number": ranks.number} | report)
+    (folder / f"{ranks.number}-{ranks.rank}.json").write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,199 @@
+"""Processes that train one model together, on one host and on two."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from ranks_script import X
+
+from skvaeense._training._batches import part_of
+from skvaeense.utils import _ranks
+from skvaeense.utils._ranks import ALONE, Ranks, find_ranks
+
+SCRIPT = Path(__file__).with_name("ranks_script.py")
+HOSTS = {"skvaeense0": "10.213.7.1", "skvaeense1": "10.213.7.2"}
+# What does not depend on the noise that each process draws for itself.
+WITHOUT_NOISE = ["l1", "topk", "target"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(folder, number, rank, *, before=(), **environment):
+    command = [*before, sys.executable, str(SCRIPT), str(folder)]
+    launched = {"RANK": rank, "WORLD_SIZE": number, "LOCAL_RANK": rank, "OMP_NUM_THREADS": 1}
+    variables = {name: str(value) for name, value in (launched | environment).items()}
+    return subprocess.Popen(command, env=os.environ | variables)
+
+
+def reports(folder, processes):
+    try:
+        assert [process.wait(timeout=300) for process in processes] == [0] * len(processes)
+    finally:
+        for process in processes:
+            process.kill()
+    number = len(processes)
+    return [json.loads((folder / f"{number}-{rank}.json").read_text()) for rank in range(number)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    for i, rows in enumerate(np.array_split(X, 3)):
+        np.save(folder / f"{i}.npy", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    return reports(folder, [start(folder, 1, 0)])[0]
+
+
+@pytest.fixture(scope="module")
+def _two_hosts():
+    """Two network namespaces with a cable between them."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("needs the right to make network namespaces")
+
+    def ip(*arguments):
+        return subprocess.run(["ip", *arguments], capture_output=True, text=True)
+
+    try:
+        for name in HOSTS:
+            if ip("netns", "add", name).returncode:
+                pytest.skip("network namespaces cannot be made")
+        first, second = HOSTS
+        ip("link", "add", "cable", "netns", first, "type", "veth", "peer", "cable", "netns", second)
+        for name, address in HOSTS.items():
+            ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
+            for device in ("cable", "lo"):
+                ip("-n", name, "link", "set", device, "up")
+        yield
+    finally:
+        for name in HOSTS:
+            ip("netns", "del", name)
+
+
+@pytest.fixture(scope="module", params=["2 processes", "4 processes", "2 hosts"])
+def together(folder, request):
+    port = free_port()
+    if request.param != "2 hosts":
+        number, address = int(request.param[0]), "127.0.0.1"
+        settings = [{}] * number
+    else:
+        request.getfixturevalue("_two_hosts")
+        number, address = 2, HOSTS["skvaeense0"]
+        settings = [
+            {"before": ("ip", "netns", "exec", name), "GLOO_SOCKET_IFNAME": "cable"}
+            for name in HOSTS
+        ]
+    shutil.rmtree(folder / f"kept-by-{number}", ignore_errors=True)
+    processes = [
+        start(folder, number, rank, MASTER_ADDR=address, MASTER_PORT=port, **setting)
+        for rank, setting in enumerate(settings)
+    ]
+    return reports(folder, processes)
+
+
+def test_every_process_ends_with_the_same_model(together, alone):
+    first, *others = together
+    fits = [name for name, fit in alone.items() if isinstance(fit, dict) and "weights" in fit]
+    assert len(fits) == 9
+    for other in others:
+        for name in fits:
+            assert other[name] == first[name], name
+
+
+@pytest.mark.parametrize("name", WITHOUT_NOISE)
+def test_the_losses_are_those_of_one_process(together, alone, name):
+    assert_allclose(together[0][name]["loss"], alone[name]["loss"], rtol=1e-3)
+    assert together[0][name]["score"] == pytest.approx(alone[name]["score"], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["batch", "files", "vaeense", "diffusion"])
+def test_with_noise_or_another_order_they_are_about_the_same(together, alone, name):
+    scores = [report[name]["score"] for report in (together[0], alone)]
+    assert scores[0] == pytest.approx(scores[1], rel=0.1, abs=0.1)
+
+
+def test_the_first_reports_and_all_stop(together):
+    assert [report["stopped"]["n_iter"] for report in together] == [2] * len(together)
+    assert [report["stopped"]["n_reported"] for report in together][1:] == [0] * (len(together) - 1)
+    assert together[0]["stopped"]["n_reported"] == 2
+
+
+def test_the_first_keeps_and_all_read(together):
+    for report in together:
+        # One file for each epoch, and one for the end.
+        assert report["kept"]["files"] <= 4
+        assert report["read"] == together[0]["read"]
+        assert report["read"] == {"files": 4, "codes": together[0]["kept"]["codes"]}
+
+
+def test_other_samples_are_an_error_in_all(together):
+    for report in together:
+        assert "must be given the same samples" in report["other samples"]
+
+
+# --- who trains together -------------------------------------------------------------------
+
+
+def test_one_process_is_alone(monkeypatch):
+    for name in _ranks.TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    assert find_ranks() is ALONE
+    tensor = torch.ones(3)
+    ALONE.average([tensor])
+    ALONE.take_from_first([tensor])
+    ALONE.check_same([1.0], "never said")
+    assert torch.equal(tensor, torch.ones(3))
+    assert ALONE.agree(0.5) == 0.5
+    generator, random_state = torch.Generator(), np.random.RandomState(0)
+    assert ALONE.generator(generator) is generator
+    assert ALONE.same_random_state(random_state) is random_state
+
+
+@pytest.mark.parametrize(
+    "change", [{"WORLD_SIZE": "1"}, {"RANK": None}, {"parent": True}, {"fork": True}]
+)
+def test_who_is_not_started_by_torchrun_is_alone(monkeypatch, change):
+    """Neither are the workers of joblib, which inherit the environment."""
+    launched = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    if "parent" in change:
+        monkeypatch.setattr("multiprocessing.parent_process", object)
+    elif "fork" in change:
+        monkeypatch.setattr(_ranks, "_is_fork", True)
+    for name in set(change) & set(launched):
+        monkeypatch.delenv(name)
+        if change[name] is not None:
+            monkeypatch.setenv(name, change[name])
+    assert find_ranks() is ALONE
+
+
+def test_noise_is_a_processes_own_and_the_shared_source_stays():
+    shared = torch.Generator().manual_seed(3)
+    before = shared.get_state()
+    draws = [torch.rand(4, generator=Ranks(2, rank).generator(shared)) for rank in (0, 1, 0)]
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+    assert torch.equal(shared.get_state(), before)
+
+
+def test_a_batch_has_a_part_for_each():
+    assert part_of(64, Ranks(4, 1)) == 16
+    assert part_of(7, Ranks(2, 0)) == 3
+    with pytest.raises(ValueError, match="raise it to at least 8"):
+        part_of(7, Ranks(8, 0))
