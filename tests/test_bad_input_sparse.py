@@ -159,6 +159,14 @@ def test_any_scale_trains_alike(factor):
     assert fitted.score(factor * X) == pytest.approx(reference.score(X), abs=1e-3)
 
 
+@pytest.mark.parametrize(("factor", "dtype"), [(1e37, np.float32), (1e300, np.float64)])
+def test_the_score_of_samples_far_from_the_training_samples(factor, dtype):
+    """The squares of their errors overflow; the share of their variance does not."""
+    fitted = fit_unwarned(quick(), X)
+    score = fitted.score((factor * X).astype(dtype))
+    assert score == pytest.approx(fitted.score(1e6 * X), abs=1e-3)
+
+
 def test_offset_far_from_the_origin():
     """Subtracting the mean is done in double precision."""
     moved = fit_unwarned(quick(), X + 1e6)

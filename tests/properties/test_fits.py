@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from strategies import AUTOENCODERS, DIMENSION, samples
+from strategies import AUTOENCODERS, DIMENSION, ESTIMATORS, samples
 
 X_ANY = samples()
 
@@ -66,3 +66,28 @@ def test_the_same_seed_gives_the_same_answers(name, X, seed):
     other = fit_unwarned(estimator, np.ascontiguousarray(X)).transform(np.ascontiguousarray(X))
     assert one.dtype == other.dtype == (X.dtype if X.dtype == np.float32 else np.float64)
     assert abs(one - other).max() <= 1e-6 * max(1.0, abs(one).max())
+
+
+@settings(max_examples=30)
+@given(
+    name=st.sampled_from(sorted(ESTIMATORS)),
+    X=samples(exponents=(-30, 0), kinds=("normal",), rows=(8, 8), columns=(2, 2)),
+    far=st.integers(0, 300).map(lambda exponent: 10.0**exponent),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_samples_far_from_all_others(name, X, far, dtype):
+    """They have an answer, or it is said that they are too far; only scores can be infinite."""
+    fitted = fit_unwarned(clone(ESTIMATORS[name]), X)
+    with np.errstate(over="ignore"):
+        distant = np.nan_to_num((far * np.float64([[1, 2], [-3, 1]])).astype(dtype))
+    for method in ("transform", "active_dimensions", "score_samples", "score", "predict"):
+        if hasattr(fitted, method):
+            try:
+                answer = getattr(fitted, method)(distant)
+            except ValueError as error:
+                if not str(error).startswith("X has samples too far from the training samples"):
+                    raise
+            else:
+                answer = answer.toarray() if hasattr(answer, "toarray") else answer
+                assert not np.isnan(answer).any()
+                assert method.startswith("score") or np.isfinite(answer).all()

@@ -76,6 +76,10 @@ def test_otsu_moves_with_the_values():
     np.testing.assert_allclose(otsu_cut(3 * values - 7), 3 * otsu_cut(values) - 7)
 
 
+def test_otsu_takes_values_whose_squares_overflow():
+    assert otsu_cut(np.float32([[-3e38, -1.0, -2e38]])).tolist() == [np.float32(-1e38)]
+
+
 # --- fixed variance -------------------------------------------------------------------------
 
 
