@@ -63,7 +63,7 @@ class ModuleEvaluation:
             with np.errstate(over="ignore"):
                 x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
             result = function(x)
-            if not is_finite(x) or has_nan(result):
+            if not (is_finite(x) and is_finite(result)):
                 raise ValueError(
                     f"X has samples too far from the training samples for {rows.dtype}: what is "
                     "computed of them is not finite. Leave them out, or give X in double precision."
@@ -78,11 +78,6 @@ class ModuleEvaluation:
 def is_finite(values):
     """Return whether all values are finite; their sum tells first, at little cost."""
     return bool(values.sum().isfinite() or values.isfinite().all())
-
-
-def has_nan(values):
-    """Return whether a value is NaN."""
-    return bool(values.sum().isnan() and values.isnan().any())
 
 
 def joined_chunks(estimator, function, X, n_rows, out=None):

@@ -81,9 +81,9 @@ SAMPLES = [
         "float() argument must be a string or a real number, not 'dict'",
     ),
     to_fit("complex numbers", lambda fit: fit(X + 1j), ValueError, "Complex data not supported…"),
-    to_fit("a sparse array, CSR", lambda fit: fit(sparse.csr_array(X)), TypeError, DENSE),
-    to_fit("a sparse array, CSC", lambda fit: fit(sparse.csc_array(X)), TypeError, DENSE),
-    to_fit("a sparse array, COO", lambda fit: fit(sparse.coo_array(X)), TypeError, DENSE),
+    to_fit("a sparse array of rows", lambda fit: fit(sparse.csr_array(X)), TypeError, DENSE),
+    to_fit("a sparse array of columns", lambda fit: fit(sparse.csc_array(X)), TypeError, DENSE),
+    to_fit("a sparse array of coordinates", lambda fit: fit(sparse.coo_array(X)), TypeError, DENSE),
     to_fit(
         "columns named by strings and numbers",
         lambda fit: fit(pd.DataFrame(X, columns=["a", 1, "b", 2])),

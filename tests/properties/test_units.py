@@ -86,7 +86,8 @@ def test_the_origin_does_not_matter(name, X, factor, shift):
     one, other = fitted_pair(AUTOENCODERS[name], X, moved)
     assert_allclose(other.mean_, factor * (one.mean_ + shift), rtol=1e-9, atol=1e-9 * factor)
     assert other.scale_ == pytest.approx(factor * one.scale_, rel=1e-9)
-    assert_alike(one.score_samples(X), other.score_samples(moved) + log_factor(one, X, factor))
+    scores = other.score_samples(moved) + log_factor(one, X, factor)
+    assert_allclose(scores, one.score_samples(X), rtol=1e-3, atol=1e-3)
     same = one.active_dimensions(X) == other.active_dimensions(moved)
     assert same.mean() >= 0.9
 
