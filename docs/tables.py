@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 
+from bad_input_tables import bad_input_tables, bad_inputs
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
 from paper_tables import paper_tables
 from scale_tables import out_of_core_table
@@ -123,6 +124,7 @@ def tables():
         "out_of_core": out_of_core_table(load("out_of_core.json")),
         "starts": starts_table(),
         **paper_tables(load),
+        **bad_input_tables(),
     }
 
 
@@ -331,6 +333,7 @@ def constants():
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _phases.start_noise(1.0, 1.0, learned=True)
+    values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
     values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _penalised.RESAMPLE_AT)
     values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())

@@ -65,7 +65,8 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If `out` has another shape, or the codes are to be sparse.
+            If `out` has another shape or holds no floats, if the codes are to be sparse, or if
+            samples are too far from the training samples for their precision.
         """
         if out is not None and self.sparse_output:
             raise ValueError(

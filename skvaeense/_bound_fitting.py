@@ -18,6 +18,7 @@ from skvaeense.objectives._phases import (
     loss_at_common_noise,
     start_noise,
 )
+from skvaeense.thresholds import resolve_threshold
 
 # Least noise variance that is reported, as a fraction of the data's variance: that of data without
 # any noise, in single precision.
@@ -43,6 +44,7 @@ class BoundFit(AutoencoderFit):
         return split_epochs(self.max_iter, n_samples, batch_size)
 
     def _start_runs(self, shape, n_components, spectrum, scaling, random_state):
+        resolve_threshold(self.threshold).validate()
         network = resolve_network(self.network)
         for i in range(self.n_init):
             start = STARTS[i % len(STARTS)]
@@ -74,6 +76,7 @@ class BoundFit(AutoencoderFit):
         return start_noise(level, spectrum.mean_eigenvalue, learned=self.learn_noise_variance)
 
     def _resumed_run(self, module, generator, n_samples):
+        resolve_threshold(self.threshold).validate()
         run = Run(module, None, None, generator)
         self._begin_final_phase(run, self.noise_variance_ / self.scale_**2, COMMON_NOISE)
         return run

@@ -16,6 +16,8 @@ from skvaeense.utils._typing import DoubleArray
 # Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
 # of a core from one layer to the next; fewer rows than the least make matrix products slow.
 CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
+# Beyond this many standard deviations samples are far from those of the training.
+FAR = 1e6
 
 
 def rows_at_a_time(*widths):
@@ -59,12 +61,26 @@ class ModuleEvaluation:
         scaling, parameter = Scaling(self.mean_, self.scale_), next(module.parameters())
 
         def evaluate(rows):
-            x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
-            return function(x).cpu().numpy()
+            # What overflows is found out below.
+            with np.errstate(over="ignore"):
+                x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
+            result = function(x)
+            # One that diverges, as callbacks may see it, says nothing of the samples.
+            if not (is_finite(x) and is_finite(result)) and x.abs().max() > FAR:
+                raise ValueError(
+                    f"X has samples too far from the training samples for {rows.dtype}: what is "
+                    "computed of them is not finite. Leave them out, or give X in double precision."
+                )
+            return result.cpu().numpy()
 
         n_rows = n_rows or rows_at_a_time(X.shape[1], getattr(self, "n_components_", 1))
         with torch.no_grad():
             return joined_chunks(self, evaluate, X, n_rows, out)
+
+
+def is_finite(values):
+    """Return whether all values are finite; their sum tells first, at little cost."""
+    return bool(values.sum().isfinite() or values.isfinite().all())
 
 
 def joined_chunks(estimator, function, X, n_rows, out=None):
@@ -77,7 +93,7 @@ def joined_chunks(estimator, function, X, n_rows, out=None):
         nonlocal n_written
         result = function(rows)
         if n_written == 0:
-            check_out(out, (X.shape[0], *result.shape[1:]))
+            check_out(out, (X.shape[0], *result.shape[1:]), result.dtype)
         out[n_written : n_written + len(result)] = result
         n_written += len(result)
 
@@ -85,10 +101,12 @@ def joined_chunks(estimator, function, X, n_rows, out=None):
     return out
 
 
-def check_out(out, shape):
-    """Raise an error unless `out` has this shape."""
+def check_out(out, shape, dtype):
+    """Raise an error unless `out` has this shape, and can hold this kind of numbers."""
     if tuple(getattr(out, "shape", ())) != shape:
         raise ValueError(
             f"out must be an array of shape {shape}, in memory or elsewhere; got "
             f"{getattr(out, 'shape', type(out).__name__)}."
         )
+    if not np.can_cast(dtype, out.dtype, casting="same_kind"):
+        raise ValueError(f"out must hold floats, as {dtype}; got an array of {out.dtype}.")

@@ -232,7 +232,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         search = NearestNeighbors(n_neighbors=n_neighbors).fit(X)
         distances = search.kneighbors(X[:N_SHIFTED])[0]
         shifts = np.square(X - points)[:N_SHIFTED].sum(axis=1)
-        return float(np.median(shifts / np.maximum(np.square(distances).mean(axis=1), TINY)))
+        # Beside copies of a sample any shift is infinite.
+        with np.errstate(over="ignore"):
+            return float(np.median(shifts / np.maximum(np.square(distances).mean(axis=1), TINY)))
 
     def _choose_pools(self, X, points):
         """Return the size of the pools, and whether decoding moves samples little beside it.

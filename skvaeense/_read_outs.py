@@ -108,12 +108,15 @@ def normal_bundle(noise, x, level, directions):
     Returns
     -------
     torch.Tensor of shape (n_samples,)
-        The dimensions, integers.
+        The dimensions, whole numbers; NaN where scores are beyond the precision of x.
     """
     n_samples, n_features = x.shape
     perturbed = x[:, None] + level * directions
     scores = noise(perturbed.reshape(-1, n_features)).reshape(perturbed.shape)
     scores = scores - scores.mean(dim=1, keepdim=True)
+    # No eigenvalues can be had of what is not finite.
+    known = scores.isfinite().all(dim=2).all(dim=1)
+    scores = scores.where(known[:, None, None], 0)
     # Far from the data scores can be so large that their squares overflow.
     size = scores.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1.0)
     scores = scores / size
@@ -123,4 +126,5 @@ def normal_bundle(noise, x, level, directions):
     values = values.clamp_max(1)
     bounds = values.new_zeros(n_samples, 1), values.new_ones(n_samples, 1)
     spectrum = torch.cat([bounds[0], values, bounds[1]], dim=1)
-    return spectrum.diff(dim=1).argmax(dim=1)
+    dimension = spectrum.diff(dim=1).argmax(dim=1).to(x.dtype)
+    return dimension.where(known, math.nan)

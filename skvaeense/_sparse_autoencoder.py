@@ -396,14 +396,15 @@ class SparseAutoencoder(BaseAutoencoder):
             weighted by the features' variances.
         """
         X, module = self._check_for_coding(X)
-
-        def error(x):
-            return (x - self._reconstruct(module, x)).square().mean(dim=1)
-
         moments = Moments.of(X)
         if moments.rms == 0:
             raise ValueError(
                 f"X is constant over its {len(X)} sample(s), so it has no variance to explain."
             )
-        unexplained = float(self._by_chunks(X, module, error).mean(dtype=np.float64))
-        return 1 - unexplained * (self.scale_ / (moments.rms * moments.unit)) ** 2
+        spread = moments.rms * moments.unit / self.scale_
+
+        def unexplained(x):
+            # Divided before it is squared, which could overflow.
+            return ((x - self._reconstruct(module, x)) / spread).square().mean(dim=1)
+
+        return 1 - float(self._by_chunks(X, module, unexplained).mean(dtype=np.float64))

@@ -1,6 +1,7 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -356,10 +357,15 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         -------
         ndarray of shape (n_samples, n_features)
             Samples in units of X, noise included.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is no int, or below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
         rng = check_random_state(random_state)
         code = rng.standard_normal((n_samples, self.n_components_))
         if self.positive_code:

@@ -495,12 +495,6 @@ def test_a_seed_fixes_the_samples(fitted):
     assert fitted.sample().shape == (1, 8)
 
 
-@pytest.mark.parametrize("n_samples", [0, -1])
-def test_sample_needs_at_least_one(fitted, n_samples):
-    with pytest.raises(ValueError, match="n_samples must be at least 1"):
-        fitted.sample(n_samples)
-
-
 # --- scikit-learn ---------------------------------------------------------------------------
 
 

@@ -92,12 +92,16 @@ class Dictionary:
         Dictionary or None
             A fitted dictionary; None if the codes have no independent directions.
         """
+        codes = codes[:N_SAMPLES]
+        # What does not vary cannot be whitened.
+        if np.linalg.matrix_rank(codes - codes.mean(axis=0)) < len(atoms):
+            return None
         ica = FastICA(whiten="unit-variance", max_iter=N_ICA_STEPS, random_state=SEED)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            ica.fit(codes[:N_SAMPLES])
+            ica.fit(codes)
         turned = ica.mixing_.T @ atoms
-        if len(turned) < len(atoms) or not np.isfinite(turned).all():
+        if not np.isfinite(turned).all():
             return None
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
         freedom = max(X.shape[1] - len(atoms), 1)

@@ -1,7 +1,7 @@
 """What a rule sees, and what it must answer."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator
 
@@ -59,6 +59,19 @@ class ThresholdRule(DocLinkMixin, BaseEstimator, ABC):
     >>> isinstance(Otsu(), ThresholdRule)
     True
     """
+
+    # As in scikit-learn's estimators; parameters without a constraint are not checked.
+    _parameter_constraints: dict[str, list[Any]] = {}
+
+    def validate(self) -> None:
+        """Check the parameters.
+
+        Raises
+        ------
+        ValueError
+            If one is of the wrong type or out of its range, as `_parameter_constraints` has it.
+        """
+        self._validate_params()
 
     @abstractmethod
     def active(self, latents: Latents) -> BoolArray:

@@ -4,6 +4,7 @@ import numpy as np
 
 from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.utils._typing import BoolArray
+from skvaeense.utils._validation import NON_NEGATIVE
 
 
 class Contribution(ThresholdRule):
@@ -33,6 +34,8 @@ class Contribution(ThresholdRule):
     array([[ True, False]])
     """
 
+    _parameter_constraints = {"level": [NON_NEGATIVE]}
+
     def __init__(self, level: float = 2.0) -> None:
         self.level = level
 
@@ -54,7 +57,6 @@ class Contribution(ThresholdRule):
         ValueError
             If the level is negative.
         """
-        if not self.level >= 0:
-            raise ValueError(f"level must be at least 0, got {self.level!r}.")
+        self.validate()
         contribution = np.abs(latents.code) * latents.code_scale
         return contribution > self.level * np.sqrt(latents.noise_variance)

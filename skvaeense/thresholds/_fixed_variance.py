@@ -1,9 +1,12 @@
 """One cut for all samples."""
 
+from numbers import Real
+
 import numpy as np
 
 from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.utils._typing import BoolArray
+from skvaeense.utils._validation import Interval
 
 
 class FixedVariance(ThresholdRule):
@@ -33,6 +36,8 @@ class FixedVariance(ThresholdRule):
     array([[ True, False, False]])
     """
 
+    _parameter_constraints = {"level": [Interval(Real, 0, 1, closed="neither")]}
+
     def __init__(self, level: float = 0.8) -> None:
         self.level = level
 
@@ -54,6 +59,5 @@ class FixedVariance(ThresholdRule):
         ValueError
             If the level is not within (0, 1).
         """
-        if not 0 < self.level < 1:
-            raise ValueError(f"level must be a variance in (0, 1), got {self.level!r}.")
+        self.validate()
         return latents.log_variance < np.log(self.level)

@@ -27,7 +27,10 @@ def _cut(values: FloatArray) -> FloatArray:
     n = ordered.shape[1]
     if n == 1:
         return ordered[:, 0]
-    centred = ordered - ordered.mean(axis=1, keepdims=True)
+    # Far from the training samples values can be so large that their squares overflow.
+    size = np.abs(ordered).max(axis=1, keepdims=True)
+    centred = ordered / np.where(size == 0, 1, size)
+    centred -= centred.mean(axis=1, keepdims=True)
     sizes = np.arange(1, n)
     sums = np.cumsum(centred, axis=1)[:, :-1]
     # The rows are centred: the variance between the groups is S^2 / m + S^2 / (n - m).

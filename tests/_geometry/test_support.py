@@ -164,3 +164,10 @@ def test_a_normal_distribution_has_no_independent_directions_to_prefer():
     dictionary = Dictionary.independent(X, X[:, :4], np.eye(4, 9), np.zeros(9))
     if dictionary is not None:
         assert dictionary.count(X, dictionary.support(X)).mean() > 3.95
+
+
+def test_codes_that_do_not_vary_have_no_independent_directions():
+    X = np.random.default_rng(0).normal(size=(30, 5))
+    equal, dependent = np.ones((30, 2)), np.repeat(X[:, :1], 2, axis=1)
+    for codes in (equal, dependent):
+        assert Dictionary.independent(X, codes, np.eye(2, 5), np.zeros(5)) is None

@@ -76,6 +76,10 @@ def test_otsu_moves_with_the_values():
     np.testing.assert_allclose(otsu_cut(3 * values - 7), 3 * otsu_cut(values) - 7)
 
 
+def test_otsu_takes_values_whose_squares_overflow():
+    assert otsu_cut(np.float32([[-3e38, -1.0, -2e38]])).tolist() == [np.float32(-1e38)]
+
+
 # --- fixed variance -------------------------------------------------------------------------
 
 
@@ -91,9 +95,9 @@ def test_fixed_variance_with_all_active_and_none():
     assert not FixedVariance().active(make_latents([0.9, 0.99, 0.999])).any()
 
 
-@pytest.mark.parametrize("level", [0, 1, -0.5, 2, float("nan")])
+@pytest.mark.parametrize("level", [0, 1, -0.5, 2, float("nan"), "0.5", None])
 def test_fixed_variance_level_is_a_variance(level):
-    with pytest.raises(ValueError, match=r"level must be a variance in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"'level' parameter .* in the range \(0.0, 1.0\)"):
         FixedVariance(level).active(draw_latents())
 
 
@@ -120,9 +124,9 @@ def test_contribution_does_not_look_at_variances():
     assert_array_equal(Contribution().active(latents), Contribution().active(other))
 
 
-@pytest.mark.parametrize("level", [-1, -1e-9, float("nan")])
+@pytest.mark.parametrize("level", [-1, -1e-9, float("nan"), "2", None])
 def test_contribution_level_is_not_negative(level):
-    with pytest.raises(ValueError, match="level must be at least 0"):
+    with pytest.raises(ValueError, match=r"'level' parameter .* in the range \[0.0, inf\)"):
         Contribution(level).active(draw_latents())
 
 

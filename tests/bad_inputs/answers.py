@@ -1,0 +1,240 @@
+"""What fitted estimators do not answer, code or decode."""
+
+import numpy as np
+from scipy import sparse
+
+from bad_inputs.rows import (
+    AUTOENCODERS,
+    BACK,
+    DEEP,
+    DENSE,
+    DIFFUSION,
+    DIMENSION,
+    FAR,
+    FLAT,
+    INFINITY,
+    INTRINSIC,
+    ITERATOR,
+    NAMED,
+    NAMES,
+    NAN,
+    SPARSE,
+    TOO_FEW,
+    VAEENSE,
+    Stream,
+    X,
+    after_fit,
+    with_entry,
+)
+
+FITTED = [
+    after_fit("NaN", lambda ask: ask(with_entry(np.nan)), ValueError, NAN),
+    after_fit("infinity", lambda ask: ask(with_entry(np.inf)), ValueError, INFINITY),
+    after_fit(
+        "another number of features",
+        lambda ask: ask(X[:, :3]),
+        ValueError,
+        "X has 3 features, but … is expecting 4 features as input.",
+    ),
+    after_fit(
+        "one more batch with another number of features",
+        lambda fit: fit(X[:, :3]),
+        ValueError,
+        "X has 3 features, but … is expecting 4 features as input.",
+        methods=("partial_fit",),
+    ),
+    after_fit(
+        "warm_start=True, and another number of features",
+        lambda fit: fit(X[:, :3]),
+        ValueError,
+        "X has 3 features, but … is expecting 4 features as input.",
+        estimators=AUTOENCODERS,
+        methods=("fit",),
+        warm_start=True,
+    ),
+    after_fit(
+        "features in another order",
+        lambda ask: ask(NAMED[list("dcba")]),
+        ValueError,
+        f"{NAMES}Feature names must be in the same order as they were in fit.\n",
+        before=NAMED,
+    ),
+    after_fit(
+        "features of other names",
+        lambda ask: ask(NAMED.rename(columns={"a": "z"})),
+        ValueError,
+        f"{NAMES}Feature names unseen at fit time:\n- z\n…",
+        before=NAMED,
+    ),
+    after_fit("no samples", lambda ask: ask(X[:0]), ValueError, TOO_FEW.format(0, "(0, 4)", 1)),
+    after_fit("one dimension", lambda ask: ask(X[0]), ValueError, FLAT),
+    after_fit("three dimensions", lambda ask: ask(X[None]), ValueError, DEEP),
+    after_fit(
+        "complex numbers", lambda ask: ask(X + 1j), ValueError, "Complex data not supported…"
+    ),
+    after_fit("a sparse array", lambda ask: ask(sparse.csr_array(X)), TypeError, DENSE),
+    after_fit("an iterator", lambda ask: ask(iter([X])), ValueError, ITERATOR, AUTOENCODERS),
+    after_fit(
+        "a stream",
+        lambda ask: ask(Stream(X, X)),
+        ValueError,
+        "X is a stream of batches, whose rows cannot be read by their position; code each batch by "
+        "itself.",
+        AUTOENCODERS,
+    ),
+    after_fit(
+        "samples 1e300 standard deviations away",
+        lambda ask: ask(1e300 * X),
+        ValueError,
+        FAR,
+        DIFFUSION,
+    ),
+    after_fit(
+        "samples beyond single precision, in units of those of fit",
+        lambda ask: ask((1e37 * X).astype(np.float32)),
+        ValueError,
+        FAR,
+        AUTOENCODERS,
+        before=1e-10 * X,
+    ),
+    after_fit(
+        "samples that are all equal",
+        lambda score: score(np.ones((5, 4))),
+        ValueError,
+        "X is constant over its 5 sample(s), so it has no variance to explain.",
+        SPARSE,
+        ("score",),
+    ),
+    after_fit(
+        "one sample",
+        lambda score: score(X[:1]),
+        ValueError,
+        "X is constant over its 1 sample(s), so it has no variance to explain.",
+        SPARSE,
+        ("score",),
+    ),
+    after_fit(
+        "true dimensions of other samples",
+        lambda score: score(X, [1, 2]),
+        ValueError,
+        "Found input variables with inconsistent numbers of samples: [2, 12]",
+        DIMENSION,
+        ("score",),
+    ),
+    after_fit(
+        "true dimensions in two columns",
+        lambda score: score(X, np.ones((12, 2))),
+        ValueError,
+        "y should be a 1d array, got an array of shape (12, 2) instead.",
+        DIMENSION,
+        ("score",),
+    ),
+    after_fit(
+        'scales, after method="count"',
+        lambda scales: scales(X),
+        ValueError,
+        "There are no distances to neighbours to look at. Fit with another method than "
+        '"count", an autoencoder that can decode, and at least 6 samples.',
+        INTRINSIC,
+        ("dimension_scale",),
+        method="count",
+    ),
+    *(
+        after_fit(
+            f"n_samples={n_samples!r}",
+            lambda sample, n_samples=n_samples: sample(n_samples),
+            ValueError,
+            f"n_samples must be an int, at least 1; got {n_samples!r}.",
+            VAEENSE,
+            ("sample",),
+        )
+        for n_samples in (0, 2.5, "all")
+    ),
+]
+
+CODES = [
+    after_fit(given, call, ValueError, message, AUTOENCODERS, BACK)
+    for given, call, message in [
+        (
+            "codes of another width",
+            lambda decode: decode(np.zeros((2, 2))),
+            "X has 2 columns, but this … has 3 components; give codes as transform returns them.",
+        ),
+        (
+            "sparse codes of another width",
+            lambda decode: decode(sparse.csr_array((2, 4))),
+            "X has 4 columns, but this … has 3 components; give codes as transform returns them.",
+        ),
+        ("NaN", lambda decode: decode(np.full((2, 3), np.nan)), "Input contains NaN."),
+        (
+            "NaN in sparse codes",
+            lambda decode: decode(sparse.csr_array(np.full((2, 3), np.nan))),
+            "Input contains NaN.",
+        ),
+        ("one dimension", lambda decode: decode(np.zeros(3)), FLAT),
+        (
+            "no codes",
+            lambda decode: decode(np.zeros((0, 3))),
+            "Found array with 0 sample(s) (shape=(0, 3)) while a minimum of 1 is required.",
+        ),
+        (
+            "complex codes",
+            lambda decode: decode(np.zeros((2, 3)) + 1j),
+            "Complex data not supported…",
+        ),
+    ]
+] + [
+    after_fit(given, call, ValueError, message, AUTOENCODERS, methods, **params)
+    for given, methods, call, message, params in [
+        (
+            "out of another shape",
+            ("transform",),
+            lambda transform: transform(X, out=np.empty((3, 3))),
+            "out must be an array of shape (12, 3), in memory or elsewhere; got (3, 3).",
+            {},
+        ),
+        (
+            "out of another shape",
+            ("score_samples",),
+            lambda score: score(X, out=np.empty((12, 1))),
+            "out must be an array of shape (12,), in memory or elsewhere; got (12, 1).",
+            {},
+        ),
+        (
+            "out of another shape",
+            BACK,
+            lambda decode: decode(np.zeros((2, 3)), out=np.empty((2, 3))),
+            "out must be an array of shape (2, 4), in memory or elsewhere; got (2, 3).",
+            {},
+        ),
+        (
+            "out is a list",
+            ("transform", "score_samples"),
+            lambda transform: transform(X, out=[]),
+            "out must be an array of shape …, in memory or elsewhere; got list.",
+            {},
+        ),
+        (
+            "out holds integers",
+            ("transform",),
+            lambda transform: transform(X, out=np.empty((12, 3), dtype=int)),
+            "out must hold floats, as float64; got an array of int64.",
+            {},
+        ),
+        (
+            "out cannot be written to",
+            ("transform",),
+            lambda transform: transform(X, out=np.broadcast_to(0.0, (12, 3))),
+            "assignment destination is read-only",
+            {},
+        ),
+        (
+            "out, with sparse_output=True",
+            ("transform",),
+            lambda transform: transform(X, out=np.empty((12, 3))),
+            "sparse_output=True makes codes a new sparse array, which out cannot hold; set "
+            "hard=True instead, or leave out=None.",
+            {"sparse_output": True},
+        ),
+    ]
+]

@@ -1,0 +1,262 @@
+"""Parameters that are out of their range, or contradict each other."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.utils._param_validation import InvalidParameterError
+
+from bad_inputs.rows import (
+    AUTOENCODERS,
+    DIFFUSION,
+    DIMENSION,
+    DIVERGED,
+    EVERY,
+    INTRINSIC,
+    SPARSE,
+    TRAINED,
+    VAEENSE,
+    parameter,
+    together,
+)
+from skvaeense import VAEenseTransformer
+from skvaeense.networks import MLP, Conv, Linear, SingleLayer
+from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
+from skvaeense.thresholds import Contribution, FixedVariance
+
+COUNT = "an int in the range [1, inf)"
+POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
+SWITCH = "an instance of 'bool' or an instance of 'numpy.bool'"
+AUTO = " or a str among {'auto'}"
+AT_LEAST_4 = "an int in the range [4, inf) or a str among {'auto'}"
+SEED = "an int in the range [0, 4294967295], an instance of …RandomState' or None"
+NAN, INF = float("nan"), float("inf")
+
+
+class OnlyCounts(BaseEstimator):
+    """An autoencoder that cannot decode."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def active_dimensions(self, X):
+        return np.ones(np.shape(X), dtype=bool)
+
+
+def network_kind(network):
+    """Return the row of what is no network."""
+    must = "a str among {…} or an instance of 'skvaeense.networks._base.Network'"
+    return parameter(AUTOENCODERS, must, network=network)
+
+
+def penalty_kind(penalty):
+    """Return the row of what is no penalty."""
+    must = "a str among {…} or an instance of 'skvaeense.penalties._base.Penalty'"
+    return parameter(SPARSE, must, penalty=penalty)
+
+
+def threshold_kind(threshold):
+    """Return the row of what is no rule."""
+    must = "a str among {…} or an instance of 'skvaeense.thresholds._base.ThresholdRule'"
+    return parameter(VAEENSE, must, threshold=threshold)
+
+
+def autoencoder_kind(autoencoder):
+    """Return the row of what is no autoencoder."""
+    must = "an object implementing … or None"
+    return parameter(INTRINSIC, must, autoencoder=autoencoder)
+
+
+PARAMETERS = [
+    *(parameter(AUTOENCODERS, f"{COUNT} or None", n_components=v) for v in (0, -1, 2.5, "all")),
+    *(parameter(TRAINED, COUNT + AUTO, batch_size=v) for v in (0, 2.5, "all")),
+    *(parameter(TRAINED, COUNT + AUTO, max_iter=v) for v in (0, 1.5, None)),
+    *(parameter(VAEENSE, COUNT, n_init=v) for v in (0, 1.5, "auto")),
+    *(parameter(AUTOENCODERS, COUNT, n_iter_no_change=v) for v in (0, None)),
+    *(parameter(VAEENSE + DIFFUSION, POSITIVE, learning_rate_init=v) for v in (0, NAN, "auto")),
+    *(parameter(SPARSE, POSITIVE + AUTO, learning_rate_init=v) for v in (0, INF, "fast")),
+    *(parameter(VAEENSE, POSITIVE + AUTO, noise_variance=v) for v in (0.0, -1, NAN, INF, "pca")),
+    *(parameter(VAEENSE, POSITIVE + AUTO, noise_variance=v) for v in (None, [1.0])),
+    *(parameter(DIFFUSION, POSITIVE, noise_level=v) for v in (0, -0.1, NAN, "auto")),
+    *(parameter(AUTOENCODERS, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN, None)),
+    *(parameter(SPARSE, f"{POSITIVE} or None", target_l0=v) for v in (0, -1, NAN, "auto")),
+    *(
+        parameter(SPARSE, f"{NON_NEGATIVE} or a str among {{…}}", decoder_penalty=v)
+        for v in (-1, NAN, "norm", None)
+    ),
+    parameter(VAEENSE, SWITCH, gated="yes"),
+    parameter(VAEENSE, SWITCH, learn_noise_variance=2),
+    parameter(VAEENSE, SWITCH, hard=None),
+    parameter(AUTOENCODERS, SWITCH, positive_code="yes"),
+    parameter(AUTOENCODERS, SWITCH, sparse_output="csr"),
+    parameter(AUTOENCODERS, SWITCH, warm_start=1.5),
+    *map(network_kind, ("conv9", Linear, PCA())),
+    *map(penalty_kind, ("l2", "L1", None, 0.1, L1, Linear())),
+    *map(threshold_kind, ("none", 0.5, L1())),
+    *map(autoencoder_kind, (3, "vae", PCA())),
+    parameter(INTRINSIC, "a str among {…}", method="mle"),
+    parameter(DIFFUSION, "a str among {…}", method="auto"),
+    *(
+        parameter(INTRINSIC, f"an int in the range [4, inf){AUTO}", n_neighbors=v)
+        for v in (3, "all")
+    ),
+    parameter(DIMENSION, "a str among {…}", aggregate="max"),
+    parameter(DIFFUSION, f"…{COUNT}", hidden_layer_sizes=0),
+    parameter(DIFFUSION, f"…{COUNT}", hidden_layer_sizes="auto"),
+    *(parameter(TRAINED, "a str among {…}", dtype=v) for v in ("float16", np.float32)),
+    parameter(TRAINED, "an instance of 'str'", device=0),
+    *(parameter(EVERY, SEED, random_state=v) for v in ("seed", -1, 1.5)),
+]
+
+
+def of_part(estimators, part, name, must, **params):
+    """Return the row of a parameter of a penalty or an estimator that is itself a parameter."""
+    message = f"The {name!r} parameter of {part} must be {must}. Got … instead."
+    return together(estimators, message, InvalidParameterError, **params)
+
+
+SIZES = "hidden_layer_sizes must be 'auto' or positive integers, got {}."
+
+NESTED = [
+    *(of_part(SPARSE, "L1", "alpha", NON_NEGATIVE, penalty=L1(v)) for v in (-0.1, NAN, INF, None)),
+    of_part(SPARSE, "Log", "alpha", NON_NEGATIVE, penalty=Log(-1)),
+    of_part(SPARSE, "Log", "eps", POSITIVE, penalty=Log(eps=0)),
+    of_part(SPARSE, "Gated", "alpha", NON_NEGATIVE, penalty=Gated("auto")),
+    of_part(SPARSE, "JumpReLU", "alpha", NON_NEGATIVE, penalty=JumpReLU(-0.1)),
+    of_part(SPARSE, "JumpReLU", "loss", "a str among {…}", penalty=JumpReLU(loss="l1")),
+    of_part(SPARSE, "JumpReLU", "bandwidth", POSITIVE, penalty=JumpReLU(bandwidth=0)),
+    of_part(SPARSE, "JumpReLU", "threshold", POSITIVE, penalty=JumpReLU(threshold=0)),
+    of_part(SPARSE, "JumpReLU", "tanh_scale", POSITIVE, penalty=JumpReLU(tanh_scale=-1)),
+    *(of_part(SPARSE, "TopK", "k", COUNT, penalty=TopK(v)) for v in (0, 2.5)),
+    of_part(SPARSE, "BatchTopK", "k", COUNT, penalty=BatchTopK(0)),
+    of_part(SPARSE, "Matryoshka", "k", COUNT, penalty=Matryoshka(0)),
+    of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
+    of_part(
+        INTRINSIC,
+        "VAEenseTransformer",
+        "n_init",
+        COUNT,
+        autoencoder=VAEenseTransformer(n_init=0),
+    ),
+    *(
+        together(AUTOENCODERS, SIZES.format(got), network=network)
+        for got, network in [
+            ("(0,)", Linear((0,))),
+            ("(-3, 4)", MLP((-3, 4))),
+            ("(2.5,)", Linear((2.5,))),
+            ("[0]", Linear(0)),
+            ("'wide'", MLP("wide")),
+            ("None", Linear(None)),
+        ]
+    ),
+    together(
+        AUTOENCODERS,
+        "skip must be a boolean or 'first', got 'last'.",
+        network=Linear(skip="last"),
+    ),
+    together(
+        AUTOENCODERS,
+        "init_norm must be 'auto' or a positive number, got 0.",
+        network=SingleLayer(init_norm=0),
+    ),
+    together(
+        AUTOENCODERS,
+        "X has 4 features, but Conv is expecting 9 features as input: images of "
+        "image_shape=(3, 3), one in each row.",
+        network=Conv((3, 3)),
+    ),
+    together(
+        AUTOENCODERS,
+        "image_shape must be (height, width) or (height, width, n_channels), positive integers, "
+        "got 4.",
+        network=Conv(4),
+    ),
+    together(
+        AUTOENCODERS,
+        "kernel_size must be an odd positive integer, got 2.",
+        network=Conv((2, 2), kernel_size=2),
+    ),
+    together(
+        AUTOENCODERS,
+        "channels must name at least one convolution, got ().",
+        network=Conv((2, 2), ()),
+    ),
+    together(
+        AUTOENCODERS,
+        "decoder must be 'conv' or 'linear', got 'mlp'.",
+        network=Conv((2, 2), decoder="mlp"),
+    ),
+    *(
+        of_part(
+            VAEENSE,
+            "FixedVariance",
+            "level",
+            "a float in the range (0.0, 1.0)",
+            threshold=FixedVariance(level),
+        )
+        for level in (0, 1.5, NAN, "low")
+    ),
+    of_part(VAEENSE, "Contribution", "level", NON_NEGATIVE, threshold=Contribution(-1)),
+    together(DIFFUSION, SIZES.format("(0,)"), hidden_layer_sizes=(0,)),
+    together(
+        DIFFUSION,
+        "hidden_layer_sizes is empty; name at least one layer.",
+        hidden_layer_sizes=(),
+    ),
+    together(
+        TRAINED,
+        "device must be 'auto' or a torch device, got 'toaster'.",
+        device="toaster",
+    ),
+]
+
+TOGETHER = [
+    together(
+        VAEENSE,
+        "learn_noise_variance=False keeps the given noise_variance, so noise_variance must be a "
+        "number, in squared units of X; got 'auto'.",
+        learn_noise_variance=False,
+        noise_variance="auto",
+    ),
+    together(
+        SPARSE,
+        "The gated penalty has no codes of both signs: a gate opens on one side. Set "
+        "positive_code=True, or another penalty.",
+        penalty="gated",
+        positive_code=False,
+    ),
+    together(
+        SPARSE,
+        "target_l0=2 adapts the price alpha, and TopK(k=3) has none; set its k instead, and leave "
+        "target_l0=None.",
+        penalty=TopK(3),
+        target_l0=2,
+    ),
+    together(
+        SPARSE,
+        "target_l0=9 must be at most n_components=3.",
+        n_components=3,
+        target_l0=9,
+    ),
+    together(
+        SPARSE,
+        "target_l0=2 adapts the price by factors, so the alpha it starts from must be above 0; got "
+        "L1(alpha=0).",
+        penalty=L1(0),
+        target_l0=2,
+    ),
+    together(
+        SPARSE,
+        "decoder_penalty=\"unit_norm\" needs a linear decoder, which the network 'mlp' has not; "
+        'set a number, or network="linear".',
+        network="mlp",
+        decoder_penalty="unit_norm",
+    ),
+    together(
+        INTRINSIC,
+        'method="neighbors" needs an autoencoder with transform and inverse_transform, which '
+        'OnlyCounts() has not; set method="count".',
+        autoencoder=OnlyCounts(),
+        method="neighbors",
+    ),
+    together(TRAINED, DIVERGED, FloatingPointError, learning_rate_init=1e30),
+]

@@ -1,0 +1,144 @@
+"""A row of the table of bad input, and what rows share: samples, files, messages."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from sklearn.utils._param_validation import InvalidParameterError
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+
+VAEENSE, SPARSE = (VAEenseTransformer,), (SparseAutoencoder,)
+INTRINSIC, DIFFUSION = (IntrinsicDimensionEstimator,), (DiffusionDimensionEstimator,)
+AUTOENCODERS, DIMENSION = VAEENSE + SPARSE, INTRINSIC + DIFFUSION
+EVERY = AUTOENCODERS + DIMENSION
+TRAINED = AUTOENCODERS + DIFFUSION
+
+# Methods, of which an estimator may have only some.
+FIT = ("fit", "partial_fit")
+ASK = (
+    "transform",
+    "active_dimensions",
+    "posterior",
+    "score",
+    "score_samples",
+    "predict",
+    "dimension_scale",
+)
+BACK = ("inverse_transform",)
+
+X = np.random.default_rng(0).standard_normal((12, 4))
+NAMED = pd.DataFrame(X, columns=list("abcd"))
+
+
+class BadInput(NamedTuple):
+    """A row of the table.
+
+    `given` is in words what is given to the `methods` of the `estimators`; `call` gives it to one
+    of them. `params` are set before; `before` is what the estimator was fitted to, if anything.
+    """
+
+    given: str
+    estimators: tuple[type, ...]
+    methods: tuple[str, ...]
+    call: Callable[[Any], Any]
+    error: type[Exception]
+    message: str
+    params: dict[str, Any] = {}
+    before: Any = None
+
+
+def to_fit(given, call, error, message, estimators=EVERY, methods=FIT):
+    """Return a row of samples to fit."""
+    return BadInput(given, estimators, methods, call, error, message)
+
+
+def after_fit(given, call, error, message, estimators=EVERY, methods=ASK, before=X, **params):
+    """Return a row of what is given to a fitted estimator."""
+    return BadInput(given, estimators, methods, call, error, message, params, before)
+
+
+def parameter(estimators, must, **params):
+    """Return the row of one parameter that scikit-learn's validation refuses."""
+    ((name, value),) = params.items()
+    message = f"The {name!r} parameter of … must be {must}. Got {value!r} instead."
+    return together(estimators, message, InvalidParameterError, **params)
+
+
+def together(estimators, message, error=ValueError, **params):
+    """Return the row of parameters that `fit` refuses."""
+    given = ", ".join(f"{name}={value!r}" for name, value in params.items())
+    return BadInput(given, estimators, FIT, lambda fit: fit(X), error, message, params)
+
+
+def with_entry(value, dtype=float):
+    """Return samples with one entry set."""
+    bad = X.astype(dtype)
+    bad[3, 2] = value
+    return bad
+
+
+def file(name, content):
+    """Return the name of a file with this content in the working directory."""
+    if isinstance(content, dict):
+        save_file({k: torch.tensor(v) for k, v in content.items()}, name)
+    elif isinstance(content, str):
+        Path(name).write_text(content, encoding="utf-8")
+    else:
+        np.save(name, content)
+    return name
+
+
+def folder(name):
+    """Return the name of an empty folder in the working directory."""
+    Path(name).mkdir()
+    return name
+
+
+class Stream:
+    """Batches that can be gone through again."""
+
+    def __init__(self, *batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+NAN = "Input X contains NaN.…"
+INFINITY = "Input X contains infinity or a value too large for dtype(…)."
+FLAT = "Expected 2D array, got 1D array instead:…Reshape your data…"
+DEEP = "Found array with dim 3, while dim <= 2 is required by …."
+DENSE = (
+    "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a "
+    "dense numpy array."
+)
+TOO_FEW = "Found array with {} sample(s) (shape={}) while a minimum of {} is required by …."
+SCALE = (
+    "X has a standard deviation of …, and its square, the noise variance, is beyond the range of "
+    "float64. Multiply X by a constant first."
+)
+ITERATOR = (
+    "X is an iterator, which can be gone through only once, and training needs several passes. "
+    "Give an iterable that starts anew each time, or call partial_fit with each batch."
+)
+SUFFIX = "Samples are read from files that end in ('.npy', '.safetensors'), got data.csv."
+DIVERGED = (
+    "The loss … NaN or infinite. Lower learning_rate_init, or look for samples far from all "
+    "others: scaling is by one factor, and an outlier of many standard deviations makes gradients "
+    "explode."
+)
+FAR = (
+    "X has samples too far from the training samples for …: what is computed of them is not "
+    "finite. Leave them out, or give X in double precision."
+)
+NAMES = "The feature names should match those that were passed during fit.…"

@@ -1,0 +1,173 @@
+"""Samples that cannot be fitted, and methods that are called before."""
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+
+from bad_inputs.rows import (
+    ASK,
+    AUTOENCODERS,
+    BACK,
+    DEEP,
+    DENSE,
+    EVERY,
+    FLAT,
+    INFINITY,
+    ITERATOR,
+    NAMED,
+    NAN,
+    SCALE,
+    SUFFIX,
+    TOO_FEW,
+    VAEENSE,
+    BadInput,
+    Stream,
+    X,
+    file,
+    folder,
+    to_fit,
+    with_entry,
+)
+
+SAMPLES = [
+    to_fit("an entry is NaN", lambda fit: fit(with_entry(np.nan)), ValueError, NAN),
+    to_fit("NaN in single precision", lambda fit: fit(with_entry(np.nan, "f4")), ValueError, NAN),
+    to_fit("NaN in a tensor", lambda fit: fit(torch.tensor(with_entry(np.nan))), ValueError, NAN),
+    to_fit("None in an array of objects", lambda fit: fit(with_entry(None, "O")), ValueError, NAN),
+    to_fit("pandas.NA", lambda fit: fit(NAMED.where(X > 0, pd.NA)), ValueError, NAN),
+    to_fit("infinity", lambda fit: fit(with_entry(np.inf)), ValueError, INFINITY),
+    to_fit("minus infinity", lambda fit: fit(with_entry(-np.inf, "f4")), ValueError, INFINITY),
+    to_fit("no samples", lambda fit: fit(X[:0]), ValueError, TOO_FEW.format(0, "(0, 4)", 2)),
+    to_fit("one sample", lambda fit: fit(X[:1]), ValueError, TOO_FEW.format(1, "(1, 4)", 2)),
+    to_fit(
+        "no features",
+        lambda fit: fit(X[:, :0]),
+        ValueError,
+        "Found array with 0 feature(s) (shape=(12, 0)) while a minimum of 1 is required by ….",
+    ),
+    to_fit("one dimension", lambda fit: fit(X[0]), ValueError, FLAT),
+    to_fit("an empty list", lambda fit: fit([]), ValueError, FLAT),
+    to_fit("three dimensions", lambda fit: fit(X[None]), ValueError, DEEP),
+    to_fit(
+        "a number",
+        lambda fit: fit(3.0),
+        ValueError,
+        "Expected 2D array, got scalar array instead:…Reshape your data…",
+    ),
+    to_fit(
+        "None",
+        lambda fit: fit(None),
+        ValueError,
+        "Expected 2D array, got scalar array instead:…Reshape your data…",
+    ),
+    to_fit(
+        "lists of different lengths",
+        lambda fit: fit([[1.0, 2.0], [3.0]]),
+        ValueError,
+        "setting an array element with a sequence.…inhomogeneous…",
+    ),
+    to_fit(
+        "strings",
+        lambda fit: fit(np.array([["a", "b"], ["c", "d"]])),
+        ValueError,
+        "could not convert string to float: …",
+    ),
+    to_fit(
+        "other objects",
+        lambda fit: fit(np.array([[{}, 1.0], [2.0, 3.0]], dtype=object)),
+        TypeError,
+        "float() argument must be a string or a real number, not 'dict'",
+    ),
+    to_fit("complex numbers", lambda fit: fit(X + 1j), ValueError, "Complex data not supported…"),
+    to_fit("a sparse array of rows", lambda fit: fit(sparse.csr_array(X)), TypeError, DENSE),
+    to_fit("a sparse array of columns", lambda fit: fit(sparse.csc_array(X)), TypeError, DENSE),
+    to_fit("a sparse array of coordinates", lambda fit: fit(sparse.coo_array(X)), TypeError, DENSE),
+    to_fit(
+        "columns named by strings and numbers",
+        lambda fit: fit(pd.DataFrame(X, columns=["a", 1, "b", 2])),
+        TypeError,
+        "Feature names are only supported if all input features have string names, but your input "
+        "has ['int', 'str'] as feature name / column name types.…",
+    ),
+    to_fit("values near 1e200", lambda fit: fit(1e200 * X), ValueError, SCALE),
+    to_fit("values near 1e307", lambda fit: fit(1e307 * X), ValueError, SCALE),
+    to_fit("values near 1e-200", lambda fit: fit(1e-200 * X), ValueError, SCALE),
+]
+
+ELSEWHERE = [
+    to_fit(given, call, error, message, AUTOENCODERS, ("fit",))
+    for given, call, error, message in [
+        ("an iterator", lambda fit: fit(iter([X, X])), ValueError, ITERATOR),
+        ("a generator", lambda fit: fit(rows for rows in [X, X]), ValueError, ITERATOR),
+        ("a stream with NaN", lambda fit: fit(Stream(X, with_entry(np.nan))), ValueError, NAN),
+        (
+            "a stream of one sample",
+            lambda fit: fit(Stream(X[:1])),
+            ValueError,
+            TOO_FEW.format(1, "(1, 4)", 2),
+        ),
+        ("a stream of three dimensions", lambda fit: fit(Stream(X[None])), ValueError, DEEP),
+        ("a file of another format", lambda fit: fit("data.csv"), ValueError, SUFFIX),
+        ("a list with such a file", lambda fit: fit(["a.npy", "data.csv"]), ValueError, SUFFIX),
+        (
+            "no file",
+            lambda fit: fit("nowhere.npy"),
+            FileNotFoundError,
+            "[Errno 2] No such file or directory: 'nowhere.npy'",
+        ),
+        (
+            "a folder without files",
+            lambda fit: fit(folder("empty")),
+            ValueError,
+            "The folder empty has no files that end in ('.npy', '.safetensors').",
+        ),
+        (
+            "a file of one dimension",
+            lambda fit: fit(file("flat.npy", X[0])),
+            ValueError,
+            "flat.npy must hold samples of shape (n_samples, n_features), got (4,).",
+        ),
+        (
+            "files with different numbers of features",
+            lambda fit: fit([file("a.npy", X), file("b.npy", X[:, :3])]),
+            ValueError,
+            "All shards must have the same number of features, got [3, 4].",
+        ),
+        (
+            "a file of two tensors",
+            lambda fit: fit(file("two.safetensors", {"a": X, "b": X})),
+            ValueError,
+            "two.safetensors must hold one tensor, the samples; it has ['a', 'b'].",
+        ),
+        ("a file with NaN", lambda fit: fit(file("n.npy", with_entry(np.nan))), ValueError, NAN),
+        (
+            "a file without samples",
+            lambda fit: fit(file("none.npy", X[:0])),
+            ValueError,
+            TOO_FEW.format(0, "(0, 4)", 2),
+        ),
+    ]
+]
+
+UNFITTED = [
+    BadInput(
+        "samples, before fit",
+        EVERY,
+        (*ASK, *BACK),
+        lambda ask: ask(X),
+        NotFittedError,
+        "This … instance is not fitted yet. Call 'fit' with appropriate arguments before using "
+        "this estimator.",
+    ),
+    BadInput(
+        "nothing, before fit",
+        VAEENSE,
+        ("sample",),
+        lambda sample: sample(),
+        NotFittedError,
+        "This VAEenseTransformer instance is not fitted yet. Call 'fit' with appropriate arguments "
+        "before using this estimator.",
+    ),
+]

@@ -1,0 +1,12 @@
+"""How the properties are tried: the same examples in every run, and no clock."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "properties",
+    derandomize=True,
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("properties")

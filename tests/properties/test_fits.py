@@ -1,0 +1,92 @@
+"""Whatever finite samples an estimator is given, what it answers is finite."""
+
+import numpy as np
+from helpers import fit_unwarned, outputs
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from strategies import AUTOENCODERS, DIMENSION, ESTIMATORS, samples
+
+X_ANY = samples()
+
+
+def assert_answers_are_finite(fitted, X):
+    """Check what all methods give; the score of samples without variance has no value."""
+    try:
+        answers = outputs(fitted, X)
+    except ValueError as error:
+        if not str(error).startswith("X is constant over its"):
+            raise
+        answers = {"score_samples": fitted.score_samples(X)}
+    for method, answer in answers.items():
+        assert np.isfinite(answer).all(), method
+    assert np.isfinite(fitted.loss_curve_).all()
+    assert np.isfinite(fitted.mean_).all()
+    assert fitted.scale_ > 0
+
+
+@settings(max_examples=60)
+@given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY)
+def test_autoencoders_are_finite(name, X):
+    before = X.copy()
+    assert_answers_are_finite(fit_unwarned(clone(AUTOENCODERS[name]), X), X)
+    assert_array_equal(X, before)
+
+
+@settings(max_examples=40)
+@given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY)
+def test_streams_are_finite(name, X):
+    fitted = clone(AUTOENCODERS[name]).partial_fit(X).partial_fit(X[:1])
+    assert_answers_are_finite(fitted, X)
+
+
+@settings(max_examples=40)
+@given(name=st.sampled_from(sorted(DIMENSION)), X=X_ANY)
+@example(name="auto", X=np.array([[3.0], [8.0]]))
+def test_dimensions_are_finite(name, X):
+    before = X.copy()
+    fitted = fit_unwarned(clone(DIMENSION[name]), X)
+    dimension = fitted.predict(X)
+    assert dimension.shape == (len(X),)
+    assert dimension.dtype == np.float64
+    assert (dimension >= 0).all()
+    assert np.isfinite(dimension).all()
+    assert_array_equal(fitted.dimension_pw_, dimension)
+    assert np.isfinite(fitted.dimension_)
+    assert fitted.transform(X).dtype == (X.dtype if X.dtype == np.float32 else np.float64)
+    assert_array_equal(X, before)
+
+
+@given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY, seed=st.integers(0, 99))
+def test_the_same_seed_gives_the_same_answers(name, X, seed):
+    """Twice in a row, and whatever the order of X in memory."""
+    estimator = clone(AUTOENCODERS[name]).set_params(random_state=seed)
+    one = fit_unwarned(clone(estimator), X).transform(X)
+    other = fit_unwarned(estimator, np.ascontiguousarray(X)).transform(np.ascontiguousarray(X))
+    assert one.dtype == other.dtype == (X.dtype if X.dtype == np.float32 else np.float64)
+    assert abs(one - other).max() <= 1e-6 * max(1.0, abs(one).max())
+
+
+@settings(max_examples=30)
+@given(
+    name=st.sampled_from(sorted(ESTIMATORS)),
+    X=samples(exponents=(-30, 0), kinds=("normal",), rows=(8, 8), columns=(2, 2)),
+    far=st.integers(0, 300).map(lambda exponent: 10.0**exponent),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_samples_far_from_all_others(name, X, far, dtype):
+    """They have a finite answer, or it is said that they are too far."""
+    fitted = fit_unwarned(clone(ESTIMATORS[name]), X)
+    with np.errstate(over="ignore"):
+        distant = np.nan_to_num((far * np.float64([[1, 2], [-3, 1]])).astype(dtype))
+    for method in ("transform", "active_dimensions", "score_samples", "score", "predict"):
+        if hasattr(fitted, method):
+            try:
+                answer = getattr(fitted, method)(distant)
+            except ValueError as error:
+                if not str(error).startswith("X has samples too far from the training samples"):
+                    raise
+            else:
+                answer = answer.toarray() if hasattr(answer, "toarray") else answer
+                assert np.isfinite(answer).all()

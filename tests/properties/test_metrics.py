@@ -1,0 +1,164 @@
+"""Bounds of the metrics, and what leaves them unchanged."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+from strategies import LAYOUTS, SEEDS, rotation, samples
+
+from skvaeense import metrics
+
+DOUBLES = samples(rows=(1, 20), dtypes=("float64",))
+FACTORS = st.integers(-100, 100).map(lambda exponent: 2.0**exponent)
+CODES = hnp.arrays(
+    st.sampled_from([np.float64, np.float32, np.int64, np.bool_]),
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
+    elements=st.integers(0, 1),
+)
+DIMENSIONS = hnp.arrays(float, st.shared(st.integers(1, 9), key="n"), elements=st.floats(0, 1e6))
+OF_PAIRS = [metrics.squared_error, metrics.fvu, metrics.explained_variance]
+OF_LENGTHS = [metrics.l2_ratio, metrics.cosine_similarity, metrics.shrinkage]
+
+
+@st.composite
+def pairs(draw):
+    """Return samples and what stands for their reconstruction."""
+    X, rng = draw(DOUBLES), np.random.default_rng(draw(SEEDS))
+    size = np.abs(X).max()
+    return X, X * draw(st.sampled_from([0, 0.5, 1])) + size * rng.standard_normal(X.shape)
+
+
+# Why there may be no value.
+REASONS = ("X is constant over its", "X has norm 0 in", "The mean inner product of X and")
+
+
+def value_of(metric, X, restored):
+    """Return a finite value, or None if the metric says why there is none."""
+    try:
+        value = metric(X, restored)
+    except ValueError as error:
+        if not str(error).startswith(REASONS):
+            raise
+        return None
+    assert isinstance(value, float)
+    assert np.isfinite(value)
+    return value
+
+
+@pytest.mark.parametrize("metric", [*OF_PAIRS, *OF_LENGTHS])
+@given(pair=pairs(), seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)))
+def test_rows_features_and_rotations(metric, pair, seed, layout):
+    """Neither the order of rows nor the axes matter, nor the layout in memory."""
+    X, restored = pair
+    value = value_of(metric, X, restored)
+    assume(value is not None)
+    rows = np.random.default_rng(seed).permutation(len(X))
+    moved = (LAYOUTS[layout](values[rows]) for values in pair)
+    assert value_of(metric, *moved) == pytest.approx(value, rel=1e-9)
+    # Rounding gives constant columns a variance, so there must be more than that.
+    assume(np.linalg.norm(X - X.mean(axis=0)) > 1e-6 * np.abs(X).max())
+    turn = rotation(X.shape[1], seed)
+    assert value_of(metric, X @ turn, restored @ turn) == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", [*OF_PAIRS, *OF_LENGTHS])
+@given(pair=pairs(), factor=FACTORS)
+def test_units(metric, pair, factor):
+    value = value_of(metric, *pair)
+    scaled = value_of(metric, factor * pair[0], factor * pair[1])
+    assume(value is not None)
+    unit = factor**2 if metric is metrics.squared_error else 1.0
+    assert scaled == pytest.approx(unit * value, rel=1e-12)
+
+
+@given(X=DOUBLES)
+def test_perfect_reconstructions(X):
+    assert metrics.squared_error(X, X) == 0
+    for metric, best in [
+        (metrics.fvu, 0),
+        (metrics.explained_variance, 1),
+        (metrics.l2_ratio, 1),
+        (metrics.cosine_similarity, 1),
+        (metrics.shrinkage, 0),
+    ]:
+        value = value_of(metric, X, X)
+        assert value is None or value == pytest.approx(best, abs=1e-12)
+
+
+@given(pair=pairs())
+def test_bounds_of_reconstructions(pair):
+    for metric, low, high in [
+        (metrics.squared_error, 0, np.inf),
+        (metrics.fvu, 0, np.inf),
+        (metrics.l2_ratio, 0, np.inf),
+        (metrics.cosine_similarity, -1, 1),
+    ]:
+        value = value_of(metric, *pair)
+        assert value is None or low <= value <= high
+
+
+@given(codes=CODES, seed=SEEDS, layout=st.sampled_from(sorted(LAYOUTS)))
+def test_sparsity(codes, seed, layout):
+    """Counts agree with each other, dense or sparse, in any order."""
+    n, k = codes.shape
+    density = metrics.feature_density(codes)
+    assert metrics.l0(codes) == pytest.approx(density.sum())
+    assert metrics.l0(codes) == np.count_nonzero(codes) / n
+    assert metrics.active_union(codes) == np.count_nonzero(density)
+    assert metrics.dead_fraction(codes) == pytest.approx(1 - metrics.active_union(codes) / k)
+    rng = np.random.default_rng(seed)
+    other = LAYOUTS[layout](codes[rng.permutation(n)][:, rng.permutation(k)])
+    for metric in (metrics.l0, metrics.active_union, metrics.dead_fraction):
+        assert metric(sparse.csr_array(codes)) == metric(other) == metric(codes)
+
+
+@given(codes=CODES.filter(lambda codes: len(codes) > 1), seed=SEEDS)
+def test_adaptivity(codes, seed):
+    exact = metrics.pattern_adaptivity(codes)
+    rng = np.random.default_rng(seed)
+    assert 0 <= exact <= 1
+    assert (exact == 0) == ((codes != 0) == (codes[0] != 0)).all()
+    moved = codes[rng.permutation(len(codes))][:, rng.permutation(codes.shape[1])]
+    assert metrics.pattern_adaptivity(moved) == pytest.approx(exact)
+    assert metrics.pattern_adaptivity(sparse.csr_array(codes)) == exact
+    drawn = metrics.pattern_adaptivity(codes, max_pairs=1, random_state=seed)
+    assert 0 <= drawn <= 1
+
+
+@given(true=DIMENSIONS, predicted=DIMENSIONS, factor=st.sampled_from([0.5, 2.0, 4.0]))
+def test_dimensions(true, predicted, factor):
+    error = metrics.dimension_error(true, predicted)
+    assert error == metrics.dimension_error(predicted, true)
+    assert metrics.dimension_error(factor * true, factor * predicted) == factor * error
+    assert metrics.dimension_error(true, true) == 0
+    assert metrics.dimension_accuracy(np.rint(true), true) == 1
+    assert 0 <= metrics.dimension_accuracy(true, predicted) <= 1
+    percentage = metrics.mean_percentage_error(true + 1, predicted)
+    assert 0 <= percentage < np.inf
+    assert percentage == pytest.approx(
+        metrics.mean_percentage_error(factor * (true + 1), factor * predicted)
+    )
+
+
+@given(atoms=DOUBLES, learned=DOUBLES, seed=SEEDS, signed=st.booleans())
+def test_dictionaries(atoms, learned, seed, signed):
+    """Order, norms and, unless signed, signs of atoms do not matter; nor do the axes."""
+    d = min(atoms.shape[1], learned.shape[1])
+    atoms, learned = atoms[:, :d], learned[:, :d]
+    atoms = atoms[np.linalg.norm(atoms, axis=1) > 0]
+    assume(len(atoms))
+    rng = np.random.default_rng(seed)
+
+    def similarity(true, found):
+        return metrics.mean_max_cosine_similarity(true, found, signed=signed)
+
+    value = similarity(atoms, learned)
+    assert (-1 if signed else 0) <= value <= 1
+    assert similarity(atoms, atoms) == pytest.approx(1)
+    sizes = rng.uniform(0.1, 9, len(learned)) * (1 if signed else rng.choice([-1, 1], len(learned)))
+    assert similarity(atoms, (learned * sizes[:, None])[::-1]) == pytest.approx(value, abs=1e-9)
+    turn = rotation(d, seed)
+    assert similarity(atoms @ turn, learned @ turn) == pytest.approx(value, abs=1e-9)
+    assert similarity(atoms, np.concatenate([learned, atoms])) == pytest.approx(1)

@@ -1,0 +1,68 @@
+"""Modules of any shape: what goes in and comes out, and that seeds say all."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import SEEDS
+
+from skvaeense.networks import MLP, Conv, Linear, SingleLayer
+
+SIZES = st.lists(st.integers(1, 9), max_size=2).map(tuple)
+SKIPS = st.sampled_from([False, "first", True])
+DENSE = st.one_of(
+    st.builds(Linear, SIZES, skip=SKIPS),
+    st.builds(MLP, SIZES, skip=SKIPS),
+    st.builds(SingleLayer),
+)
+COUNTS = {"n_components": st.integers(1, 9), "n_heads": st.integers(1, 3), "seed": SEEDS}
+
+
+def build(network, n_features, n_components, n_heads, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return network.build(n_features, n_components, n_heads=n_heads, generator=generator)
+
+
+def assert_sound(network, n_features, n_components, n_heads, seed):
+    """Check shapes, finite values, and that rows go through by themselves."""
+    state = torch.get_rng_state()
+    module = build(network, n_features, n_components, n_heads, seed).double()
+    again = build(network, n_features, n_components, n_heads, seed).double()
+    assert torch.equal(torch.get_rng_state(), state)
+    x = torch.randn(5, n_features, generator=torch.Generator().manual_seed(seed)).double()
+    heads = module.encode(x)
+    assert [tuple(head.shape) for head in heads] == [(5, n_components)] * n_heads
+    restored = module.decode(heads[0])
+    assert restored.shape == x.shape
+    assert all(value.isfinite().all() for value in (*heads, restored))
+    torch.testing.assert_close(module.encode(x[2:3])[0], heads[0][2:3])
+    torch.testing.assert_close(again.decode(again.encode(x)[0]), restored, rtol=0, atol=0)
+    scale = module.code_scale()
+    assert scale.shape == (n_components,)
+    assert scale.isfinite().all()
+    assert (scale >= 0).all()
+
+
+@given(network=DENSE, n_features=st.integers(1, 12), **COUNTS)
+def test_dense_networks(network, n_features, n_components, n_heads, seed):
+    assert_sound(network, n_features, n_components, n_heads, seed)
+
+
+@given(
+    shape=st.lists(st.integers(1, 7), min_size=2, max_size=3).map(tuple),
+    channels=st.one_of(st.just("auto"), st.lists(st.integers(1, 3), min_size=1, max_size=3)),
+    kernel_size=st.sampled_from([1, 3, 5]),
+    decoder=st.sampled_from(["linear", "conv"]),
+    skip=SKIPS,
+    **COUNTS,
+)
+def test_convolutions(shape, channels, kernel_size, decoder, skip, n_components, n_heads, seed):
+    network = Conv(
+        shape,
+        channels,
+        kernel_size=kernel_size,
+        hidden_layer_sizes=(4,),
+        decoder=decoder,
+        skip=skip,
+    )
+    n_features = torch.Size(shape).numel()
+    assert_sound(network, n_features, n_components, n_heads, seed)

@@ -1,0 +1,136 @@
+"""Nothing depends on the units of X, nor on where its origin is."""
+
+import numpy as np
+import pytest
+from helpers import fit_unwarned
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, clone
+from strategies import AUTOENCODERS, DIMENSION, SEEDS, SPARSE, VAEENSE, rotation, samples
+
+from skvaeense import IntrinsicDimensionEstimator
+
+# Factors that change no digit.
+FACTORS = st.integers(-100, 100).map(lambda exponent: 2.0**exponent)
+VARIED = ("normal", "heavy tails", "copies", "constant columns", "dependent columns")
+
+
+def varied(offsets):
+    """Return samples of which not all are the same: those have no scale."""
+    drawn = samples(kinds=VARIED, dtypes=("float64",), exponents=(0, 0), offsets=offsets)
+    return drawn.filter(lambda X: np.ptp(X, axis=0).any())
+
+
+X_DOUBLE, X_CENTRAL = varied((0, 1, -1000)), varied((0,))
+
+
+def fitted_pair(estimator, X, moved):
+    """Return the estimator fitted to X, and fitted to the same samples elsewhere."""
+    return fit_unwarned(clone(estimator), X), fit_unwarned(clone(estimator), moved)
+
+
+def assert_alike(one, other, **tolerance):
+    """Compare codes, sparse ones too."""
+    one, other = (v.toarray() if hasattr(v, "toarray") else v for v in (one, other))
+    assert_allclose(other, one, **tolerance)
+
+
+@settings(max_examples=40)
+@given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_DOUBLE, factor=FACTORS)
+def test_autoencoders_know_no_units(name, X, factor):
+    """Codes and masks are the same to the bit."""
+    one, other = fitted_pair(AUTOENCODERS[name], X, factor * X)
+    assert_alike(one.transform(X), other.transform(factor * X), rtol=0)
+    assert_array_equal(one.active_dimensions(X), other.active_dimensions(factor * X))
+    assert_array_equal(other.mean_, factor * one.mean_)
+    assert other.scale_ == factor * one.scale_
+    restored = (m.inverse_transform(m.transform(f * X)) for m, f in ((one, 1), (other, factor)))
+    assert_allclose(*(r / f for r, f in zip(restored, (1, factor), strict=True)), rtol=1e-12)
+
+
+@given(name=st.sampled_from(sorted(VAEENSE)), X=X_DOUBLE, factor=FACTORS)
+def test_the_bound_is_a_log_density(name, X, factor):
+    one, other = fitted_pair(VAEENSE[name], X, factor * X)
+    shift = -X.shape[1] * np.log(factor)
+    scores = one.score_samples(X), other.score_samples(factor * X)
+    assert_allclose(scores[1], scores[0] + shift, rtol=1e-9, atol=1e-6)
+    assert other.noise_variance_ == pytest.approx(factor**2 * one.noise_variance_, rel=1e-12)
+
+
+@given(name=st.sampled_from(sorted(SPARSE)), X=X_DOUBLE, factor=FACTORS)
+def test_explained_variance_has_no_unit(name, X, factor):
+    one, other = fitted_pair(SPARSE[name], X, factor * X)
+    assert_array_equal(other.score_samples(factor * X), one.score_samples(X))
+    assert other.score(factor * X) == pytest.approx(one.score(X), rel=1e-12)
+
+
+@settings(max_examples=20)
+@given(name=st.sampled_from(sorted(DIMENSION)), X=X_DOUBLE, factor=FACTORS)
+def test_dimensions_have_no_unit(name, X, factor):
+    one, other = fitted_pair(DIMENSION[name], X, factor * X)
+    assert_allclose(other.predict(factor * X), one.predict(X), rtol=1e-9)
+    assert other.dimension_ == pytest.approx(one.dimension_, rel=1e-9)
+
+
+@settings(max_examples=30)
+@given(
+    name=st.sampled_from(sorted(AUTOENCODERS)),
+    X=X_CENTRAL,
+    factor=st.floats(1e-3, 1e3),
+    shift=st.floats(-1e3, 1e3),
+)
+def test_the_origin_does_not_matter(name, X, factor, shift):
+    """Up to rounding, which two epochs enlarge only a little."""
+    moved = factor * X + factor * shift
+    one, other = fitted_pair(AUTOENCODERS[name], X, moved)
+    assert_allclose(other.mean_, factor * (one.mean_ + shift), rtol=1e-9, atol=1e-9 * factor)
+    assert other.scale_ == pytest.approx(factor * one.scale_, rel=1e-9)
+    scores = other.score_samples(moved) + log_factor(one, X, factor)
+    assert_allclose(scores, one.score_samples(X), rtol=1e-3, atol=1e-3)
+    same = one.active_dimensions(X) == other.active_dimensions(moved)
+    assert same.mean() >= 0.9
+
+
+def log_factor(fitted, X, factor):
+    """Return what is added to a log-density by the factor, 0 for other scores."""
+    return X.shape[1] * np.log(factor) if hasattr(fitted, "noise_variance_") else 0.0
+
+
+@given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_CENTRAL, seed=SEEDS)
+def test_centre_and_scale_turn_with_the_samples(name, X, seed):
+    turn = rotation(X.shape[1], seed)
+    estimator = clone(AUTOENCODERS[name]).set_params(max_iter=1)
+    one, other = fitted_pair(estimator, X, X @ turn)
+    size = np.abs(X).max()
+    assert_allclose(other.mean_, one.mean_ @ turn, atol=1e-9 * size)
+    assert other.scale_ == pytest.approx(one.scale_, rel=1e-9)
+
+
+class Identity(BaseEstimator):
+    """Leave samples as they are, with all features active: distances then speak alone."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X
+
+    inverse_transform = transform
+
+    def active_dimensions(self, X):
+        return np.ones(X.shape, dtype=bool)
+
+
+@given(
+    X=samples(kinds=("normal", "heavy tails"), rows=(12, 30), dtypes=("float64",), offsets=(0,)),
+    method=st.sampled_from(["auto", "neighbors"]),
+    seed=SEEDS,
+)
+def test_dimensions_by_distances_turn_with_the_samples(X, method, seed):
+    estimator = IntrinsicDimensionEstimator(
+        Identity(), method=method, n_neighbors=5, random_state=0
+    )
+    turned = X @ rotation(X.shape[1], seed)
+    one, other = fitted_pair(estimator, X, turned)
+    assert_allclose(other.predict(turned), one.predict(X), rtol=1e-6)

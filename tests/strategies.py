@@ -1,0 +1,137 @@
+"""What hypothesis draws samples and estimators from.
+
+Samples are small, and as awkward as data get: few rows or many columns, copies, constant or
+dependent columns, heavy tails, any scale, any precision, any order in memory.
+"""
+
+import numpy as np
+from hypothesis import strategies as st
+from scipy.stats import ortho_group
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+from skvaeense.networks import MLP, Linear
+from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+
+
+def _with_copies(rng, n, d):
+    return rng.standard_normal((n, d))[rng.integers(max(1, n // 3), size=n)]
+
+
+def _with_constant_columns(rng, n, d):
+    X = rng.standard_normal((n, d))
+    X[:, rng.random(d) < 0.5] = 3.0
+    return X
+
+
+def _with_dependent_columns(rng, n, d):
+    return rng.standard_normal((n, 1)) * rng.standard_normal(d)
+
+
+def _one_row_differs(rng, n, d):
+    X = np.zeros((n, d))
+    X[rng.integers(n)] = rng.standard_normal(d)
+    return X
+
+
+KINDS = {
+    "normal": lambda rng, n, d: rng.standard_normal((n, d)),
+    "heavy tails": lambda rng, n, d: rng.standard_t(1.5, (n, d)),
+    "copies": _with_copies,
+    "constant columns": _with_constant_columns,
+    "dependent columns": _with_dependent_columns,
+    "one row differs": _one_row_differs,
+    "all rows equal": lambda rng, n, d: np.tile(rng.standard_normal(d), (n, 1)),
+    "mostly zero": lambda rng, n, d: rng.exponential(size=(n, d)) * (rng.random((n, d)) < 0.3),
+}
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "strided": lambda X: X.repeat(2, axis=0).repeat(3, axis=1)[::2, ::3],
+    "reversed": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+}
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def samples(
+    draw,
+    *,
+    rows=(2, 30),
+    columns=(1, 6),
+    kinds=tuple(KINDS),
+    dtypes=("float64", "float32", "int64", "int8"),
+    exponents=(-30, 30),
+    offsets=(0, 1, -1000),
+):
+    """Return an array of samples: a kind, shifted, scaled by a power of 10, laid out in memory."""
+    shape = draw(st.integers(*rows)), draw(st.integers(*columns))
+    kind, dtype = draw(st.sampled_from(kinds)), draw(st.sampled_from(dtypes))
+    X = KINDS[kind](np.random.default_rng(draw(SEEDS)), *shape)
+    if dtype.startswith("int"):
+        X = (10 * X).clip(-100, 100)
+    else:
+        X = (X + draw(st.sampled_from(offsets))) * 10.0 ** draw(st.integers(*exponents))
+    return LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](X.astype(dtype))
+
+
+def rotation(d, seed):
+    """Return a random rotation of d features, or the reflection of one."""
+    return ortho_group.rvs(d, random_state=seed) if d > 1 else -np.eye(1)
+
+
+def vaeense(**params):
+    """Return a VAEenseTransformer that trains for two epochs."""
+    settings = {"n_components": 3, "n_init": 1, "max_iter": 2, "random_state": 0}
+    return VAEenseTransformer(network=Linear((8,))).set_params(**(settings | params))
+
+
+def sparse_autoencoder(penalty="l1", **params):
+    """Return a SparseAutoencoder that trains for two epochs."""
+    settings = {"n_components": 4, "max_iter": 2, "random_state": 0}
+    return SparseAutoencoder(penalty=penalty, **(settings | params))
+
+
+def diffusion(**params):
+    """Return a DiffusionDimensionEstimator that trains for two epochs."""
+    return DiffusionDimensionEstimator(
+        hidden_layer_sizes=(8,), max_iter=2, random_state=0, **params
+    )
+
+
+VAEENSE = {
+    "gated": vaeense(),
+    "variational": vaeense(gated=False),
+    "contribution": vaeense(threshold="contribution", n_init=2),
+    "otsu": vaeense(threshold="otsu", n_components=None),
+    "positive": vaeense(positive_code=True, hard=True),
+    "double": vaeense(dtype="float64"),
+    "both layers": vaeense(network=MLP((8,)), sparse_output=True),
+    "one layer": vaeense(network="single_layer"),
+}
+SPARSE = {
+    "l1": sparse_autoencoder(),
+    "log": sparse_autoencoder("log", positive_code=False),
+    "gated penalty": sparse_autoencoder("gated", sparse_output=True),
+    "jump_relu": sparse_autoencoder("jump_relu", n_components=None),
+    "topk": sparse_autoencoder(TopK(2), positive_code=False),
+    "batch_topk": sparse_autoencoder(BatchTopK(2), dtype="float64"),
+    "matryoshka": sparse_autoencoder(Matryoshka(2)),
+    "target": sparse_autoencoder(target_l0=2.0),
+    "hidden layers": sparse_autoencoder(network=MLP((8,))),
+}
+DIMENSION = {
+    "auto": IntrinsicDimensionEstimator(vaeense(), random_state=0),
+    "count": IntrinsicDimensionEstimator(vaeense(), method="count", aggregate="median"),
+    "neighbors": IntrinsicDimensionEstimator(
+        sparse_autoencoder(), method="neighbors", n_neighbors=5, random_state=0
+    ),
+    "normal_bundle": diffusion(),
+    "flipd": diffusion(method="flipd"),
+}
+AUTOENCODERS = VAEENSE | SPARSE
+ESTIMATORS = AUTOENCODERS | DIMENSION

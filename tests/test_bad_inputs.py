@@ -1,0 +1,64 @@
+"""Every row of the table of bad input, and that nothing is missing from it."""
+
+import re
+
+import pytest
+from bad_inputs import TABLES
+from bad_inputs.rows import EVERY
+from helpers import fit_unwarned
+from sklearn.base import clone
+from strategies import diffusion, sparse_autoencoder, vaeense
+
+from skvaeense import IntrinsicDimensionEstimator
+
+ROWS = [row for rows in TABLES.values() for row in rows]
+QUICK = {
+    type(estimator): estimator
+    for estimator in (
+        vaeense(),
+        sparse_autoencoder(n_components=3),
+        IntrinsicDimensionEstimator(vaeense(), random_state=0),
+        diffusion(),
+    )
+}
+CASES = [
+    pytest.param(row, estimator, method, id=f"{estimator.__name__}.{method}: {row.given}")
+    for row in ROWS
+    for estimator in row.estimators
+    for method in row.methods
+    if hasattr(estimator, method)
+]
+
+
+def fitted_names(estimator):
+    return {name for name in vars(estimator) if name.endswith("_") and not name.startswith("__")}
+
+
+def pattern(message):
+    """Return the regular expression for a message in which "…" stands for anything."""
+    return f"(?s)\\A{re.escape(message).replace('…', '.*')}\\Z"
+
+
+@pytest.mark.parametrize(("row", "kind", "method"), CASES)
+def test_bad_input(row, kind, method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if row.before is None:
+        estimator = clone(QUICK[kind]).set_params(**row.params)
+    else:
+        estimator = fit_unwarned(clone(QUICK[kind]).set_params(**row.params), row.before)
+    before = fitted_names(estimator)
+    with pytest.raises(row.error, match=pattern(row.message)):
+        row.call(getattr(estimator, method))
+    # What had been learned is there, and nothing of the failure.
+    assert fitted_names(estimator) == before
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_parameter_is_in_the_table(kind):
+    tried = {name for row in ROWS if kind in row.estimators for name in row.params}
+    assert set(kind._parameter_constraints) - tried == set()
+
+
+def test_rows_differ():
+    keys = [(row.given, row.estimators, row.methods, str(row.params)) for row in ROWS]
+    assert len(set(keys)) == len(keys)
