@@ -111,10 +111,10 @@ def apart(what, folder, seed=0, max_iter=1):
 def pace(folder):
     """Yield samples per second of passes that read, over a pass from memory beside each."""
     # No limit: what is small would be read into memory.
-    from skvaeense._training import _sources
+    from skvaeense._training import _opening
     from skvaeense._training._scaling import Scaling
 
-    _sources.IN_MEMORY = 0
+    _opening.IN_MEMORY = 0
     paths = sorted(folder.glob("*.npy"))[:1]
     arrays = {
         "memory": np.load(paths[0]),
@@ -135,7 +135,7 @@ def one_pass(X, scaling):
 
     from skvaeense._training._batches import split_samples
     from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
-    from skvaeense._training._sources import open_samples
+    from skvaeense._training._opening import open_samples
     from skvaeense.networks import Linear
     from skvaeense.objectives import ELBO, NoiseVariance
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense._training import _sources
+from skvaeense._training import _opening, _sources
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.objectives import _dead_latents
@@ -62,7 +62,7 @@ def main(folder):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     # So that there is what to read in parts, and what to draw anew.
-    _sources.IN_MEMORY, _sources.BLOCK_ENTRIES = 0, 8 * 50
+    _opening.IN_MEMORY, _sources.BLOCK_ENTRIES = 0, 8 * 50
     _dead_latents.DEAD_AFTER = 200
     ranks, report = find_ranks(), {}
     for name, estimator, data in estimators(folder):

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense._training import _sources
+from skvaeense._training import _opening, _sources
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
 
@@ -29,7 +29,7 @@ EACH = pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.fixture
 def _elsewhere(monkeypatch):
     """Take everything as large, and read 300 rows at once."""
-    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 300 * 8)
 
 

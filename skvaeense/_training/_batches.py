@@ -163,8 +163,9 @@ def part_of(batch_size: int, ranks: Ranks) -> int:
 
 
 def _mix(pool: list[torch.Tensor], random_state: np.random.RandomState) -> torch.Tensor:
-    rows = torch.cat(pool)
-    return rows[torch.from_numpy(random_state.permutation(len(rows)))]
+    # In numpy, as scaling is: this goes on beside training.
+    rows = np.concatenate([part.numpy() for part in pool])
+    return torch.from_numpy(rows[random_state.permutation(len(rows))])
 
 
 def split_samples(

@@ -90,14 +90,16 @@ class Scaling:
     def apply(self, X, *, dtype, device, order=None):
         """Return X, or its rows in another order, as a centred and scaled tensor.
 
-        The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike.
+        The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike. It
+        is numpy's: where samples are read while others train, torch would take threads from these.
         """
         scaled, factor = torch.empty(X.shape, dtype=dtype), 1 / self.scale
-        for rows, values in _chunks(X, order):
-            values -= self.mean
-            values *= factor
-            # Beyond single precision is infinite, and found out by the loss.
-            scaled[rows] = torch.from_numpy(values)
+        # Beyond the precision is infinite, and found out by the loss.
+        with np.errstate(over="ignore"):
+            for rows, values in _chunks(X, order):
+                values -= self.mean
+                values *= factor
+                scaled.numpy()[rows] = values
         return scaled.to(device)
 
     def undo(self, scaled):

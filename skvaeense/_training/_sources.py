@@ -1,11 +1,8 @@
 """Samples that are not in memory: what can be fitted and coded besides arrays.
 
-A source has a shape, and reads rows when asked. A new kind of store is one class here, and one line
-in `open_samples`.
+A source has a shape, and reads rows when asked.
 """
 
-import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,21 +10,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from scipy import sparse
 from sklearn.utils import assert_all_finite
-from torch.utils.data import Dataset
 
+from skvaeense._training._shards import open_shard
 from skvaeense.utils._ranks import ALONE, Ranks
 from skvaeense.utils._typing import FloatArray, IntArray
 
-# What takes no more bytes is read into memory at once, and is then as any array.
-IN_MEMORY = 2**28
 # Entries of a block, the rows that are read at once.
 BLOCK_ENTRIES = 2**20
 # Rows that stand side by side where single rows are asked for: stores are slow at single ones.
 RUN = 64
-SUFFIXES = (".npy", ".safetensors")
 
 
 # The position of the first row, and the rows.
@@ -178,58 +170,6 @@ class ShardedSource(SlicedSource):
         return np.concatenate(parts) if parts else np.empty((0, self.shape[1]))
 
 
-class ArrayShard:
-    """A file of numpy's format, read without a memory map, whose pages would fill the memory.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        mapped: Any = np.load(path, mmap_mode="r")
-        self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
-        # Rows of another order lie apart, and are left to the map.
-        self.mapped = None if mapped.flags.c_contiguous else mapped
-        self.offset = mapped.offset
-
-    def __getitem__(self, rows: slice) -> FloatArray:
-        if self.mapped is not None:
-            return np.asarray(self.mapped[rows])
-        start, stop, _ = rows.indices(self.shape[0])
-        size = math.prod(self.shape[1:])
-        values = np.fromfile(
-            self.path,
-            self.dtype,
-            count=max(0, stop - start) * size,
-            offset=self.offset + start * size * self.dtype.itemsize,
-        )
-        return values.reshape(-1, *self.shape[1:])
-
-
-class TensorShard:
-    """The one tensor of a safetensors file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.file: Any = safe_open(path, framework="pt")
-        names = list(self.file.keys())
-        if len(names) != 1:
-            raise ValueError(f"{path} must hold one tensor, the samples; it has {names}.")
-        self.tensor = self.file.get_slice(names[0])
-        self.shape = tuple(self.tensor.get_shape())
-
-    def __getitem__(self, rows: slice) -> torch.Tensor:
-        tensor: torch.Tensor = self.tensor[rows]
-        return tensor
-
-
 class DatasetSource(SlicedSource):
     """A map-style dataset of torch, whose items are samples, or tuples that begin with one.
 
@@ -268,7 +208,10 @@ class StreamSource(Source):
     def __init__(self, batches: Iterable[Any]) -> None:
         self.batches = batches
         self.n_samples: int | None = None
-        self.n_features: int = next(self._arrays()).shape[1]
+        first = next((as_rows(item) for item in batches), None)
+        if first is None:
+            raise ValueError("X is an iterable without any batch; at least two samples are needed.")
+        self.n_features: int = first.shape[1]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -279,7 +222,13 @@ class StreamSource(Source):
 
     def _arrays(self) -> Iterator[FloatArray]:
         for item in self.batches:
-            yield np.atleast_2d(as_array(first_of(item)))
+            rows = as_rows(item)
+            if rows.ndim != 2 or rows.shape[1] != self.n_features:
+                raise ValueError(
+                    f"All batches must have the shape (n_samples, {self.n_features}) of the first "
+                    f"one, got {rows.shape}."
+                )
+            yield rows
 
     def head(self, n_rows: int) -> FloatArray:
         """Return the first rows."""
@@ -317,97 +266,14 @@ class StreamSource(Source):
         return np.sort(random_state.choice(len(self), n_rows, replace=False))
 
 
-def open_samples(X: Any) -> Any:
-    """Return X as a source if its samples are not in memory and are many, else as it can be used.
-
-    Parameters
-    ----------
-    X : object
-        A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a dataset or
-        loader of torch, an iterable of batches; anything else is left to scikit-learn.
-
-    Returns
-    -------
-    Source, ndarray or object
-        A source, or the samples in memory, or X itself.
-    """
-    source = _as_source(X)
-    if isinstance(source, SlicedSource):
-        n_samples = len(source)
-        if as_array(source.read(0, 1)).nbytes * n_samples <= IN_MEMORY:
-            return as_array(source.read(0, n_samples))
-    return X if source is None else source
-
-
-def _as_source(X: Any) -> Source | None:
-    if isinstance(X, Source):
-        return X
-    if paths := _paths(X):
-        return ShardedSource(paths)
-    if isinstance(X, Dataset) and hasattr(X, "__len__"):
-        return DatasetSource(X)
-    if isinstance(X, np.memmap) or _is_array_elsewhere(X):
-        return ArraySource(X) if len(X.shape) == 2 and X.shape[0] > 0 else None
-    if _is_stream(X):
-        return StreamSource(X)
-    return None
-
-
-def _is_array_elsewhere(X: Any) -> bool:
-    """Whether X has what an array has, and is not one that scikit-learn takes as it is."""
-    known = isinstance(X, np.ndarray | np.generic | torch.Tensor) or sparse.issparse(X)
-    needed = ("shape", "dtype", "__getitem__")
-    return not known and all(hasattr(X, name) for name in needed) and not hasattr(X, "iloc")
-
-
-def _is_stream(X: Any) -> bool:
-    if hasattr(X, "__array__") or hasattr(X, "shape") or isinstance(X, str | bytes | dict | set):
-        return False
-    # Sequences, as lists of lists, have both.
-    if not hasattr(X, "__iter__") or hasattr(X, "__getitem__"):
-        return isinstance(X, Dataset)
-    if isinstance(X, Iterator):
-        raise ValueError(
-            "X is an iterator, which can be gone through only once, and training needs several "
-            "passes. Give an iterable that starts anew each time, or call partial_fit with each "
-            "batch."
-        )
-    return True
-
-
-def _paths(X: Any) -> list[Path]:
-    """Return the files that X names: a folder, a file, or a list of files."""
-    if isinstance(X, str | os.PathLike):
-        path = Path(X)
-        if not path.is_dir():
-            paths = [path]
-        elif not (paths := sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)):
-            raise ValueError(f"The folder {path} has no files that end in {SUFFIXES}.")
-    elif isinstance(X, list | tuple) and X and all(isinstance(p, str | os.PathLike) for p in X):
-        paths = [Path(p) for p in X]
-        if not any(path.suffix in SUFFIXES for path in paths):
-            return []
-    else:
-        return []
-    for path in paths:
-        if path.suffix not in SUFFIXES:
-            raise ValueError(f"Samples are read from files that end in {SUFFIXES}, got {path}.")
-    return paths
-
-
-def open_shard(path: Path) -> Any:
-    """Return what a file holds, with a shape and slices, unread."""
-    shard: Any = TensorShard(path) if path.suffix == ".safetensors" else ArrayShard(path)
-    if len(shard.shape) != 2:
-        raise ValueError(
-            f"{path} must hold samples of shape (n_samples, n_features), got {shard.shape}."
-        )
-    return shard
-
-
 def block_rows(n_features: int) -> int:
     """Return the number of rows of a block."""
     return max(1, BLOCK_ENTRIES // n_features)
+
+
+def as_rows(item: Any) -> FloatArray:
+    """Return what a stream yields as an array of samples."""
+    return np.atleast_2d(as_array(first_of(item)))
 
 
 def first_of(item: Any) -> Any:

@@ -24,7 +24,7 @@ from skvaeense import (
     VAEenseTransformer,
     load,
 )
-from skvaeense._training import _loop, _sources
+from skvaeense._training import _loop, _opening, _sources
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import L1, BatchTopK
@@ -83,7 +83,7 @@ def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
 @pytest.mark.parametrize("lies", ["in memory", "in files"])
 def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monkeypatch):
     monkeypatch.setattr(_loop, "STRETCH", 5)
-    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 8 * 40)
     data = X
     if lies == "in files":

@@ -4,11 +4,11 @@ import torch
 from dask import array as dask_array
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense._training import _sources
+from skvaeense._training import _opening, _sources
 from skvaeense._training._batches import SourceBatches, TensorBatches, split_samples
 from skvaeense._training._devices import make_generator
 from skvaeense._training._scaling import Scaling
-from skvaeense._training._sources import open_samples
+from skvaeense._training._opening import open_samples
 
 N_SAMPLES, N_FEATURES = 3000, 4
 # The first feature says which row it is.
@@ -20,7 +20,7 @@ SETTINGS = {"dtype": torch.float64, "device": torch.device("cpu")}
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 100 * N_FEATURES)
 
 

@@ -8,8 +8,9 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from skvaeense._training import _sources
-from skvaeense._training._sources import SlicedSource, Source, StreamSource, open_samples
+from skvaeense._training import _opening, _sources
+from skvaeense._training._opening import open_samples
+from skvaeense._training._sources import SlicedSource, Source, StreamSource
 
 N_SAMPLES, N_FEATURES = 1000, 6
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.float32)
@@ -18,7 +19,7 @@ X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     """Take everything as large, and read 50 rows at once."""
-    monkeypatch.setattr(_sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 50 * N_FEATURES)
 
 
@@ -191,7 +192,7 @@ def test_rows_are_checked_when_they_are_read(bad):
 
 
 def test_small_ones_are_read_into_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(_sources, "IN_MEMORY", X.nbytes)
+    monkeypatch.setattr(_opening, "IN_MEMORY", X.nbytes)
     for make in SLICED.values():
         folder = tmp_path / make.__name__ if make.__name__ != "<lambda>" else tmp_path
         folder.mkdir(exist_ok=True)
@@ -284,7 +285,7 @@ def test_a_safetensors_file_with_two_tensors(tmp_path):
 
 def test_objects_are_never_unpickled(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[object()]]), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"allow_pickle|memory-mapped|Array can't be"):
+    with pytest.raises(ValueError, match="is no array in numpy's format"):
         open_samples(tmp_path)
 
 
@@ -299,3 +300,28 @@ def test_a_dataset_without_a_length_is_a_stream():
     assert isinstance(source, StreamSource)
     assert not isinstance(source, SlicedSource)
     assert source.shape == (5, N_FEATURES)
+
+
+class Listed:
+    """Batches that are given one by one, each time anew."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def test_a_stream_has_batches_of_one_width():
+    with pytest.raises(ValueError, match="X is an iterable without any batch"):
+        open_samples(Listed([]))
+    source = open_samples(Listed([X[:4], X[4:8, :-1]]))
+    with pytest.raises(ValueError, match=rf"shape \(n_samples, {N_FEATURES}\) of the first one"):
+        source.head(6)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.safetensors"])
+def test_damaged_files_are_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no samples")
+    with pytest.raises(ValueError, match=rf"{name} is no .*, or a damaged one"):
+        open_samples(tmp_path / name)

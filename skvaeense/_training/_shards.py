@@ -1,0 +1,81 @@
+"""Files of samples, of which any rows can be read."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from skvaeense.utils._typing import FloatArray
+
+SUFFIXES = (".npy", ".safetensors")
+
+
+def open_shard(path: Path) -> Any:
+    """Return what a file holds, with a shape and slices, unread."""
+    shard: Any = TensorShard(path) if path.suffix == ".safetensors" else ArrayShard(path)
+    if len(shard.shape) != 2:
+        raise ValueError(
+            f"{path} must hold samples of shape (n_samples, n_features), got {shard.shape}."
+        )
+    return shard
+
+
+class ArrayShard:
+    """A file of numpy's format, read without a memory map, whose pages would fill the memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            mapped: Any = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is no array in numpy's format, or a damaged one.") from error
+        self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
+        # Rows of another order lie apart, and are left to the map.
+        self.mapped = None if mapped.flags.c_contiguous else mapped
+        self.offset = mapped.offset
+
+    def __getitem__(self, rows: slice) -> FloatArray:
+        if self.mapped is not None:
+            return np.asarray(self.mapped[rows])
+        start, stop, _ = rows.indices(self.shape[0])
+        size = math.prod(self.shape[1:])
+        values = np.fromfile(
+            self.path,
+            self.dtype,
+            count=max(0, stop - start) * size,
+            offset=self.offset + start * size * self.dtype.itemsize,
+        )
+        return values.reshape(-1, *self.shape[1:])
+
+
+class TensorShard:
+    """The one tensor of a safetensors file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.file: Any = safe_open(path, framework="pt")
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+        names = list(self.file.keys())
+        if len(names) != 1:
+            raise ValueError(f"{path} must hold one tensor, the samples; it has {names}.")
+        self.tensor = self.file.get_slice(names[0])
+        self.shape = tuple(self.tensor.get_shape())
+
+    def __getitem__(self, rows: slice) -> torch.Tensor:
+        tensor: torch.Tensor = self.tensor[rows]
+        return tensor
