@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-# Read by workers that are started later, too.
-os.environ["PYTHONWARNINGS"] = "ignore"
+# Read by workers that are started later, too. Ray's would let everything else go first.
+os.environ.update({"PYTHONWARNINGS": "ignore", "RAY_worker_niceness": "0"})
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from skvaeense.penalties import TopK
 
 RESULTS = Path(__file__).parent / "results" / "many_models.json"
 N_SAMPLES, N_FEATURES, N_WORKERS = 4000, 32, 2
-SAE = SparseAutoencoder(penalty=TopK(2), max_iter=5, random_state=0)
+SAE = SparseAutoencoder(penalty=TopK(2), max_iter=2, random_state=0)
 GRID = {"penalty__k": [1, 2, 3, 4], "n_components": [32, 48, 64]}
 
 
