@@ -65,7 +65,7 @@ def dask():
     try:
         default_client()
     except ValueError:
-        options = {"threads_per_worker": 1, "dashboard_address": None}
+        options = {"threads_per_worker": 1, "dashboard_address": ":0"}
         Client(LocalCluster(n_workers=N_WORKERS, **options))
     with parallel_config("dask", wait_for_workers_timeout=60):
         yield

@@ -43,7 +43,8 @@ def alone():
 
 @pytest.fixture(scope="module")
 def dask_cluster():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    # Port 0 is any free port: other clusters on the machine may have the usual one.
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster
 
 
