@@ -37,7 +37,14 @@ def out_of_core_table(results):
 
 def many_models_table(results):
     """Return how long a search takes on each backend."""
-    header = ("backend", "first, seconds", "later, median seconds", "ratio", "rounds")
+    header = (
+        "backend",
+        "first, seconds",
+        "later, median seconds",
+        "ratio",
+        "rounds",
+        "load average",
+    )
     rows = [
         (
             name,
@@ -45,6 +52,7 @@ def many_models_table(results):
             f"{row['median']:.1f}",
             f"{row['ratio']:.2f}",
             len(row["seconds"]),
+            f"{result['machine']['load']:.0f}",
         )
         for result in results.values()
         for name, row in result["backends"].items()
