@@ -1,4 +1,4 @@
-"""The table of fits to more samples than memory holds."""
+"""The tables of fits to more samples than memory holds, and of many fits on several workers."""
 
 from statistics import mean
 
@@ -33,6 +33,39 @@ def out_of_core_table(results):
         for row in results.values()
     ]
     return Table(header, rows)
+
+
+def many_models_table(results):
+    """Return how long a search takes on each backend."""
+    header = (
+        "backend",
+        "first, seconds",
+        "later, median seconds",
+        "ratio",
+        "rounds",
+        "load average",
+    )
+    rows = [
+        (
+            name,
+            f"{row['first']:.1f}",
+            f"{row['median']:.1f}",
+            f"{row['ratio']:.2f}",
+            len(row["seconds"]),
+            f"{result['machine']['load']:.0f}",
+        )
+        for result in results.values()
+        for name, row in result["backends"].items()
+    ]
+    return Table(header, rows)
+
+
+def many_models_bytes_table(results):
+    """Return how large is what a search sends."""
+    rows = [
+        (name, f"{size:,}") for result in results.values() for name, size in result["bytes"].items()
+    ]
+    return Table(("pickled", "bytes"), rows)
 
 
 def in_short(values):

@@ -14,7 +14,7 @@ from pathlib import Path
 from bad_input_tables import bad_input_tables, bad_inputs
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
 from paper_tables import paper_tables
-from scale_tables import out_of_core_table
+from scale_tables import many_models_bytes_table, many_models_table, out_of_core_table
 from speed_tables import (
     answer_table,
     cost_of_growth_table,
@@ -122,6 +122,8 @@ def tables():
         "speed_answer": answer_table(load("speed.json")),
         "speed_small_jobs": small_jobs_table(load("speed.json")),
         "out_of_core": out_of_core_table(load("out_of_core.json")),
+        "many_models": many_models_table(load("many_models.json")),
+        "many_models_bytes": many_models_bytes_table(load("many_models.json")),
         "starts": starts_table(),
         **paper_tables(load),
         **bad_input_tables(),

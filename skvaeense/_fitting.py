@@ -27,8 +27,8 @@ from skvaeense._training._defaults import (
 from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
 from skvaeense._training._history import History
 from skvaeense._training._loop import make_optimizer
-from skvaeense._training._scaling import Scaling
 from skvaeense._training._opening import open_samples
+from skvaeense._training._scaling import Scaling
 from skvaeense._training._sources import Source
 from skvaeense._training._stopping import Plateau
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks

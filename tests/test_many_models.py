@@ -1,8 +1,14 @@
-"""Searches over many models on a cluster of dask workers."""
+"""Searches over many models, on workers of dask and ray, some of which die."""
 
+import os
 import pickle
+import signal
+import threading
+import time
+from copy import copy
 
 import pytest
+import torch
 from distributed import Client, LocalCluster
 from helpers import fit_unwarned
 from joblib import parallel_config
@@ -19,27 +25,111 @@ X, *_ = make_sparse_dictionary(300, n_atoms=10, n_active=2, n_features=8, random
 SAE = SparseAutoencoder(penalty=TopK(2), max_iter=3, random_state=0)
 # 12 candidates, and two folds of each.
 SEARCH = GridSearchCV(SAE, {"penalty__k": [1, 2, 3, 4], "n_components": [4, 8, 12]}, cv=2)
+# So that ray starts a worker again that died, and sends it its task again.
+RESTARTED = {"max_restarts": -1, "max_task_retries": 3}
+
+
+class KeepingClient(Client):
+    """A client whose scheduler keeps what joblib sends to workers, as in cluster.rst."""
+
+    async def scatter(self, data, **options):
+        return self.submit(copy, data, pure=False)
 
 
 @pytest.fixture(scope="module")
-def _cluster():
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
-    ):
-        yield
+def alone():
+    return fit_unwarned(clone(SEARCH), X)
 
 
-@pytest.mark.usefixtures("_cluster")
-def test_a_search_on_a_cluster_is_that_of_one_process():
-    alone = fit_unwarned(clone(SEARCH), X)
-    with parallel_config("dask", wait_for_workers_timeout=60):
-        together = fit_unwarned(clone(SEARCH), X)
-    results = [search.cv_results_ for search in (alone, together)]
-    assert len(results[1]["params"]) == 12
+@pytest.fixture(scope="module")
+def dask_cluster():
+    # Port 0 is any free port: other clusters on the machine may have the usual one.
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def _ray():
+    """Start ray with two workers."""
+    ray = pytest.importorskip("ray")
+    from ray.util.joblib import register_ray
+
+    # Else its workers wait for everything else on the machine.
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_worker_niceness", "0")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    register_ray()
+    yield
+    ray.shutdown()
+
+
+def mortal_search(folder):
+    """Return the search; its fits, after the first, wait until there is `folder / "killed"`."""
+
+    # Inside a function, so that workers are sent the class and need not find this file.
+    class Mortal(SparseAutoencoder):
+        def fit(self, X, y=None):
+            while self.n_components > 4 and not (folder / "killed").exists():
+                (folder / f"{os.getpid()}.fits").touch()
+                time.sleep(0.05)
+            return super().fit(X)
+
+    return clone(SEARCH).set_params(estimator=Mortal(**SAE.get_params(deep=False)))
+
+
+def kill_at_work(folder, pids=()):
+    """Kill the processes, and those that fit, as soon as one fits, in a thread; return it."""
+
+    def kill():
+        while not (fitting := {int(path.stem) for path in folder.glob("*.fits")}):
+            time.sleep(0.05)
+        for pid in fitting.union(pids):
+            os.kill(pid, signal.SIGKILL)
+        (folder / "killed").touch()
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread
+
+
+def assert_same_results(search, other):
+    """Check that two searches tried the same candidates, with the same scores."""
+    assert len(search.cv_results_["params"]) == 12
+    assert search.cv_results_["params"] == other.cv_results_["params"]
     for fold in ("split0_test_score", "split1_test_score"):
-        assert_allclose(results[1][fold], results[0][fold], rtol=1e-6)
-    assert together.best_params_ == alone.best_params_
+        assert_allclose(search.cv_results_[fold], other.cv_results_[fold], rtol=1e-6)
+    assert search.best_params_ == other.best_params_
+
+
+def test_a_search_on_dask_is_that_of_one_process(dask_cluster, alone):
+    with Client(dask_cluster), parallel_config("dask", wait_for_workers_timeout=60):
+        assert_same_results(fit_unwarned(clone(SEARCH), X), alone)
+
+
+def test_a_search_on_dask_survives_the_death_of_every_worker(dask_cluster, alone, tmp_path):
+    with KeepingClient(dask_cluster) as client:
+        killer = kill_at_work(tmp_path, client.run(os.getpid).values())
+        with parallel_config("dask", wait_for_workers_timeout=60):
+            together = fit_unwarned(mortal_search(tmp_path), X)
+    killer.join(timeout=0)
+    assert not killer.is_alive()
+    assert_same_results(together, alone)
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_search_on_ray_is_that_of_one_process(alone):
+    with parallel_config("ray", n_jobs=2):
+        assert_same_results(fit_unwarned(clone(SEARCH), X), alone)
+
+
+@pytest.mark.usefixtures("_ray")
+def test_a_search_on_ray_survives_the_death_of_a_worker(alone, tmp_path):
+    killer = kill_at_work(tmp_path)
+    with parallel_config("ray", n_jobs=2, ray_remote_args=RESTARTED):
+        together = fit_unwarned(mortal_search(tmp_path), X)
+    killer.join(timeout=0)
+    assert not killer.is_alive()
+    assert_same_results(together, alone)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +144,25 @@ def test_a_fitted_estimator_is_sent_as_little_more_than_its_weights(estimator):
     fitted = fit_unwarned(clone(estimator), X)
     n_bytes = sum(p.numel() * p.element_size() for p in fitted.module_.parameters())
     assert len(pickle.dumps(fitted)) < n_bytes + 40_000
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+        ),
+    ],
+)
+def test_what_was_fitted_on_a_device_is_unpickled_without_it(device, monkeypatch):
+    fitted = fit_unwarned(clone(SAE).set_params(device=device), X)
+    data = pickle.dumps(fitted)
+    # Tensors would come back on their device; arrays have none.
+    assert b"_rebuild_tensor" not in data
+    assert b"torch.storage" not in data
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    loaded = pickle.loads(data)
+    assert {parameter.device.type for parameter in loaded.module_.parameters()} == {"cpu"}
+    expected = fitted.set_params(device="cpu").transform(X)
+    assert_allclose(loaded.set_params(device="cpu").transform(X), expected, rtol=1e-6)

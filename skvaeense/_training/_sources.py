@@ -211,6 +211,7 @@ class StreamSource(Source):
         first = next((as_rows(item) for item in batches), None)
         if first is None:
             raise ValueError("X is an iterable without any batch; at least two samples are needed.")
+        self.row_shape = first.shape[1:]
         self.n_features: int = first.shape[1]
 
     @property
@@ -223,7 +224,7 @@ class StreamSource(Source):
     def _arrays(self) -> Iterator[FloatArray]:
         for item in self.batches:
             rows = as_rows(item)
-            if rows.ndim != 2 or rows.shape[1] != self.n_features:
+            if rows.shape[1:] != self.row_shape:
                 raise ValueError(
                     f"All batches must have the shape (n_samples, {self.n_features}) of the first "
                     f"one, got {rows.shape}."

@@ -7,8 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skvaeense._training import _opening, _sources
 from skvaeense._training._batches import SourceBatches, TensorBatches, split_samples
 from skvaeense._training._devices import make_generator
-from skvaeense._training._scaling import Scaling
 from skvaeense._training._opening import open_samples
+from skvaeense._training._scaling import Scaling
 
 N_SAMPLES, N_FEATURES = 3000, 4
 # The first feature says which row it is.
