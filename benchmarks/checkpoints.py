@@ -1,0 +1,154 @@
+"""Fits that are killed at random moments, and what keeping them costs.
+
+    python benchmarks/checkpoints.py [--kills 10] [--seeds 5]
+
+For each seed a process fits VAEense with a checkpoint after every epoch, and is killed by SIGKILL
+at a random moment; the same script is started again, until it was killed so often, and then left
+to end. Written are
+
+* `kills`: how often it was killed, and how many states it had written by then;
+* `unreadable`: files that `load` could not read after a kill, of `files_read` that were read;
+* `equal`: whether the parameters are those of a fit that nothing broke, to the bit;
+* `seconds_to_keep`: the time of one state, of this model and of one of 2 million weights, beside
+  the size of the file: the median over states.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from saving import save as save_results
+
+from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense.datasets import make_linear_subspaces
+
+RESULTS = Path(__file__).parent / "results" / "checkpoints.json"
+# A process takes some seconds to begin, and is killed within so many more.
+LONGEST = 6.0
+
+
+def make(seed):
+    X, *_ = make_linear_subspaces(4000, dims=(2, 4), n_features=20, random_state=seed)
+    return X, VAEenseTransformer(12, n_init=2, max_iter=60, random_state=seed)
+
+
+def fit(seed, folder, kept):
+    """Fit in this process, and save the estimator."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    X, vaeense = make(seed)
+    if kept:
+        vaeense.set_callbacks(Checkpoint(folder / "kept", interval=0))
+    save(vaeense.fit(X), folder / f"{'kept' if kept else 'unbroken'}.safetensors")
+
+
+def start(seed, folder, *flags):
+    command = [sys.executable, __file__, "--fit", str(folder), "--seed", str(seed), *flags]
+    return subprocess.Popen(command)
+
+
+def kill_and_go_on(seed, n_kills):
+    """Return what became of one fit that was killed so many times."""
+    random = np.random.default_rng(seed)
+    row = {"seed": seed, "states_at_kill": [], "files_read": 0, "unreadable": 0}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unbroken = start(seed, folder)
+        checkpoint = Checkpoint(folder / "kept")
+        n_states = 0
+        while len(row["states_at_kill"]) < n_kills:
+            process = start(seed, folder, "--kept")
+            # Not before there is something new to lose.
+            while newest_number(checkpoint) <= n_states and process.poll() is None:
+                time.sleep(0.005)
+            time.sleep(random.uniform(0, LONGEST / n_kills))
+            if process.poll() is not None:
+                break
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            n_states = newest_number(checkpoint)
+            row["states_at_kill"].append(n_states)
+            for path in checkpoint.files():
+                row["files_read"] += 1
+                try:
+                    load(path)
+                except ValueError:
+                    row["unreadable"] += 1
+        codes = start(seed, folder, "--kept").wait(), unbroken.wait()
+        if any(codes):
+            raise RuntimeError(f"a fit ended with {codes}")
+        row["kills"] = len(row["states_at_kill"])
+        states = [
+            load(folder / f"{name}.safetensors").module_.state_dict()
+            for name in ("kept", "unbroken")
+        ]
+        row["equal"] = all(torch.equal(states[0][key], states[1][key]) for key in states[1])
+    return row
+
+
+def newest_number(checkpoint):
+    files = checkpoint.files()
+    return int(files[-1].stem.rpartition("-")[2]) if files else 0
+
+
+class Timed(Checkpoint):
+    """A checkpoint that notes how long each state takes."""
+
+    def keep(self, name, estimator):
+        begin = time.perf_counter()
+        super().keep(name, estimator)
+        self.seconds.append(time.perf_counter() - begin)
+
+
+def cost(estimator, X):
+    """Return the size of a state of a fit, and the seconds that it takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Timed(folder, interval=0)
+        checkpoint.seconds = []
+        estimator.set_callbacks(checkpoint).fit(X)
+        return {
+            "weights": sum(p.numel() for p in estimator.module_.parameters()),
+            "bytes": max(path.stat().st_size for path in checkpoint.files()),
+            "seconds_to_keep": statistics.median(checkpoint.seconds),
+            "states": len(checkpoint.seconds),
+        }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.fit:
+        fit(arguments.seed, arguments.fit, arguments.kept)
+        return
+    warnings.simplefilter("ignore")
+    rows = []
+    for seed in range(arguments.seeds):
+        rows.append(kill_and_go_on(seed, arguments.kills))
+        print(rows[-1], flush=True)
+    X, vaeense = make(0)
+    wide = np.random.default_rng(0).standard_normal((4096, 512), dtype=np.float32)
+    sae = SparseAutoencoder(2048, penalty="topk", max_iter=8, random_state=0)
+    costs = {
+        "small": cost(vaeense.set_params(max_iter=10), X),
+        "2 million weights": cost(sae, wide),
+    }
+    print(costs)
+    save_results(RESULTS, "checkpoints", {"fits": rows, "costs": costs})
+
+
+if __name__ == "__main__":
+    main()

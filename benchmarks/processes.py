@@ -1,0 +1,142 @@
+"""One model in two processes, and in one: samples per second, and the loss.
+
+    python benchmarks/processes.py [--rounds 5]
+
+Both train with one thread in each process and the same batches, in turn. Samples per second are
+of the median epoch of a fit.
+
+* `ratio`: samples per second of two processes over those of one, in the same round; the median.
+* `alone_beside`: how much of its pace one process keeps while another one, which has nothing to do
+  with it, trains beside it. Twice that is the most that two processes can reach on this machine.
+* `loss`: by how much the last training loss of two processes differs from that of one, relatively.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from saving import save
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.penalties import L1
+
+RESULTS = Path(__file__).parent / "results" / "processes.json"
+N_SAMPLES, N_FEATURES, N_LATENTS, BATCH_SIZE = 16_384, 512, 1024, 2048
+ESTIMATORS = {
+    "sparse autoencoder": SparseAutoencoder(
+        N_LATENTS, penalty=L1(0.1), batch_size=BATCH_SIZE, max_iter=4, random_state=0
+    ),
+    "VAEense": VAEenseTransformer(
+        N_LATENTS, n_init=1, batch_size=BATCH_SIZE, max_iter=4, random_state=0
+    ),
+}
+
+
+class Clock:
+    """Note when epochs end."""
+
+    def __init__(self):
+        self.times = []
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context):
+        self.times.append(time.perf_counter())
+
+
+def fit(name):
+    """Fit in this process, alone or with others, and print the pace and the last loss."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    atoms = rng.standard_normal((2048, N_FEATURES), dtype=np.float32)
+    X = np.zeros((N_SAMPLES, N_FEATURES), dtype=np.float32)
+    for _ in range(8):
+        X += (
+            rng.exponential(size=(N_SAMPLES, 1)).astype(np.float32)
+            * atoms[rng.integers(len(atoms), size=N_SAMPLES)]
+        )
+    clock = Clock()
+    estimator = ESTIMATORS[name].set_callbacks(clock).fit(X)
+    if clock.times:
+        # The last two are of one epoch, and of the whole fit.
+        seconds = statistics.median(np.diff(clock.times[:-1]))
+        steps = int(0.9 * N_SAMPLES) // BATCH_SIZE
+        pace = steps * BATCH_SIZE / seconds
+        print(json.dumps({"pace": pace, "loss": estimator.loss_curve_[-1]}))
+
+
+def start(name, number=1, rank=0, port=0):
+    variables = {"OMP_NUM_THREADS": 1}
+    if number > 1:
+        variables |= {"RANK": rank, "WORLD_SIZE": number, "LOCAL_RANK": rank}
+        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = os.environ | {key: str(value) for key, value in variables.items()}
+    command = [sys.executable, __file__, "--fit", name]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def read(processes):
+    """Return what the first of some processes has printed, once all have ended."""
+    texts = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise RuntimeError("a process failed")
+    return json.loads(texts[0].splitlines()[-1])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def compare(name, n_rounds):
+    """Return the rounds of one estimator, and their medians."""
+    rounds = []
+    for _ in range(n_rounds):
+        one = read([start(name)])
+        port = free_port()
+        two = read([start(name, 2, rank, port) for rank in range(2)])
+        beside = read([start(name) for _ in range(2)])
+        rounds.append(
+            {
+                "one": one["pace"],
+                "two": two["pace"],
+                "ratio": two["pace"] / one["pace"],
+                "alone_beside": beside["pace"] / one["pace"],
+                "loss": abs(two["loss"] / one["loss"] - 1),
+            }
+        )
+        print(name, rounds[-1], flush=True)
+    names = ("one", "two", "ratio", "alone_beside", "loss")
+    return {key: statistics.median(r[key] for r in rounds) for key in names} | {"rounds": rounds}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--fit", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.fit:
+        fit(arguments.fit)
+        return
+    results = {name: compare(name, arguments.rounds) for name in ESTIMATORS}
+    load = os.getloadavg()[0]
+    save(RESULTS, "processes", {"load": load, "estimators": results})
+
+
+if __name__ == "__main__":
+    main()
