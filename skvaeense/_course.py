@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from skvaeense._training._devices import is_out_of_memory
 from skvaeense._training._run import Epoch, Run
 from skvaeense._training._stopping import Plateau
 from skvaeense._training._threads import advance_together, n_at_once
@@ -170,6 +171,14 @@ class Course:
         -------
         Run
             What the fit ends with, at its best state.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss becomes NaN or infinite.
+
+        MemoryError
+            If a step takes too much memory.
         """
         try:
             if not self.progress.is_over:
@@ -178,6 +187,13 @@ class Course:
             self.ranks.take_from_first(run.module.state_dict().values())
         except KeyboardInterrupt:
             run = self._interrupted()
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise MemoryError(
+                    f"A step of training with {self.batch_size} samples takes more memory than "
+                    "there is. Lower batch_size, n_components or the width of the network."
+                ) from error
+            raise
         self.reports.end()
         return run
 

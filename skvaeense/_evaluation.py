@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense._training._devices import DTYPES, resolve_device
+from skvaeense._training._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._state import put_together, take_apart
 from skvaeense.utils._callbacks import map_chunks
@@ -56,14 +56,25 @@ class ModuleEvaluation:
     def _by_chunks(self, X, module, function, n_rows=None, out=None):
         """Apply a function of tensors to scaled rows, some at a time, and join the results.
 
-        With `out`, which can be written by slices, they go there.
+        With `out`, which can be written by slices, they go there. Where memory is used up, rows are
+        taken by halves.
         """
         scaling, parameter = Scaling(self.mean_, self.scale_), next(module.parameters())
 
         def evaluate(rows):
+            try:
+                return answer(rows)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if len(rows) == 1:
+                raise MemoryError("There is too little memory to compute one sample at a time.")
+            half = len(rows) // 2
+            return np.concatenate([evaluate(rows[:half]), evaluate(rows[half:])])
+
+        def answer(rows):
             # What overflows is found out below.
-            with np.errstate(over="ignore"):
-                x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
+            x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
             result = function(x)
             # One that diverges, as callbacks may see it, says nothing of the samples.
             if not (is_finite(x) and is_finite(result)) and x.abs().max() > FAR:

@@ -18,6 +18,11 @@ def resolve_device(device):
     return resolved
 
 
+def is_out_of_memory(error):
+    """Return whether a RuntimeError of torch says that memory is used up, of the CPU or a GPU."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def make_generator(seed, device="cpu"):
     """Return a generator of its own; torch's global one is left alone."""
     return torch.Generator(device=device).manual_seed(seed)

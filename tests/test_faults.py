@@ -1,0 +1,129 @@
+"""Trainings in which something goes wrong: nothing is lost, and the estimator can be used again."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from faults import FAULTS
+from helpers import fit_unwarned
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+
+from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import Linear
+
+X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
+ESTIMATORS = {
+    "vaeense": VAEenseTransformer(6, network=Linear((12,)), n_init=2, max_iter=6, random_state=0),
+    "sae": SparseAutoencoder(12, max_iter=6, random_state=0),
+    "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
+}
+each_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+
+
+def answers(estimator):
+    return estimator.predict(X) if hasattr(estimator, "predict") else estimator.transform(X)
+
+
+@each_estimator
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+@pytest.mark.parametrize("fitted", [False, True], ids=["unfitted", "fitted"])
+def test_a_fault_loses_nothing(name, fault, fitted, monkeypatch):
+    expected = fit_unwarned(clone(ESTIMATORS[name]), X)
+    estimator = clone(ESTIMATORS[name])
+    if fitted:
+        fit_unwarned(estimator, X)
+    before, n_threads = dict(vars(estimator)), torch.get_num_threads()
+    with monkeypatch.context() as patch:
+        fault.inject(patch)
+        if fault.of_one_start and name == "vaeense":
+            fit_unwarned(estimator, X)
+            assert np.isfinite(answers(estimator)).all()
+        else:
+            with pytest.raises(fault.error, match=fault.message):
+                estimator.fit(X)
+            assert {k for k in vars(estimator) if k.endswith("_")} == {
+                k for k in before if k.endswith("_")
+            }
+            if fitted:
+                assert_array_equal(answers(estimator), answers(expected))
+    assert torch.get_num_threads() == n_threads
+    assert_array_equal(answers(fit_unwarned(estimator, X)), answers(expected))
+
+
+@each_estimator
+@pytest.mark.parametrize("rate", [1.0, 30.0, 1e3])
+def test_a_learning_rate_that_explodes_is_finite_or_an_error(name, rate):
+    estimator = clone(ESTIMATORS[name]).set_params(learning_rate_init=rate)
+    said = ""
+    try:
+        fit_unwarned(estimator, X)
+    except FloatingPointError as error:
+        said = str(error)
+    if said:
+        assert "Lower learning_rate_init" in said
+        assert not hasattr(estimator, "module_")
+    else:
+        assert np.isfinite(answers(estimator)).all()
+        assert all(map(math.isfinite, estimator.loss_curve_))
+
+
+class Raising:
+    """A callback that raises at the end of the third epoch."""
+
+    def __init__(self):
+        self.n_epochs = 0
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context):
+        self.n_epochs += 1
+        if self.n_epochs == 3:
+            raise LookupError("from a callback")
+
+
+@each_estimator
+def test_a_callback_that_raises(name):
+    expected = fit_unwarned(clone(ESTIMATORS[name]), X)
+    estimator = fit_unwarned(clone(ESTIMATORS[name]), X).set_callbacks(Raising())
+    with pytest.raises(LookupError, match="from a callback"):
+        estimator.fit(X)
+    assert_array_equal(answers(estimator), answers(expected))
+    assert_array_equal(answers(fit_unwarned(estimator.set_callbacks(), X)), answers(expected))
+
+
+# --- memory, after a fit ---------------------------------------------------------------------
+
+
+def scarce(monkeypatch, n_rows):
+    """Let no more than so many rows be decoded or coded at once."""
+    encode = torch.nn.Linear.forward
+
+    def forward(self, x):
+        if len(x) > n_rows:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB")
+        return encode(self, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", forward)
+
+
+@pytest.mark.parametrize("name", ["vaeense", "sae"])
+@pytest.mark.parametrize("n_rows", [100, 1])
+def test_fewer_rows_are_taken_where_memory_is_scarce(name, n_rows, monkeypatch):
+    estimator = fit_unwarned(clone(ESTIMATORS[name]), X)
+    expected = estimator.transform(X)
+    scarce(monkeypatch, n_rows)
+    np.testing.assert_allclose(estimator.transform(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_row_is_the_least(monkeypatch):
+    estimator = fit_unwarned(clone(ESTIMATORS["vaeense"]), X)
+    scarce(monkeypatch, 0)
+    with pytest.raises(MemoryError, match="too little memory to compute one sample at a time"):
+        estimator.transform(X)
