@@ -35,6 +35,67 @@ def out_of_core_table(results):
     return Table(header, rows)
 
 
+def checkpoints_table(results):
+    """Return what became of fits that were killed."""
+    rows = [
+        (
+            fit["seed"],
+            fit["kills"],
+            fit["states_at_kill"][-1],
+            fit["files_read"],
+            fit["unreadable"],
+            "yes" if fit["equal"] else "no",
+        )
+        for result in results.values()
+        for fit in result["fits"]
+    ]
+    return Table(("seed", "kills", "states until then", "read", "torn", "equal"), rows)
+
+
+def checkpoint_costs_table(results):
+    """Return what keeping a state takes."""
+    rows = [
+        (
+            f"{cost['weights']:,}",
+            f"{cost['bytes'] / 1e6:.1f}",
+            f"{1000 * cost['seconds_to_keep']:.0f}",
+            cost["states"],
+        )
+        for result in results.values()
+        for cost in result["costs"].values()
+    ]
+    return Table(("weights", "file, MB", "median milliseconds", "states"), rows)
+
+
+def processes_table(results):
+    """Return how fast two processes train one model."""
+    header = (
+        "estimator",
+        "one, samples/s",
+        "two, samples/s",
+        "ratio",
+        "possible",
+        "loss",
+        "rounds",
+        "load average",
+    )
+    rows = [
+        (
+            name,
+            f"{row['one']:,.0f}",
+            f"{row['two']:,.0f}",
+            f"{row['ratio']:.2f}",
+            f"{2 * row['alone_beside']:.2f}",
+            f"{row['loss']:.0e}",
+            len(row["rounds"]),
+            f"{result['load']:.0f}",
+        )
+        for result in results.values()
+        for name, row in result["estimators"].items()
+    ]
+    return Table(header, rows)
+
+
 def many_models_table(results):
     """Return how long a search takes on each backend."""
     header = (

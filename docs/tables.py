@@ -11,10 +11,17 @@ import json
 import re
 from pathlib import Path
 
-from bad_input_tables import bad_input_tables, bad_inputs
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
 from paper_tables import paper_tables
-from scale_tables import many_models_bytes_table, many_models_table, out_of_core_table
+from reliability_tables import bad_input_tables, bad_inputs, faults, faults_table
+from scale_tables import (
+    checkpoint_costs_table,
+    checkpoints_table,
+    many_models_bytes_table,
+    many_models_table,
+    out_of_core_table,
+    processes_table,
+)
 from speed_tables import (
     answer_table,
     cost_of_growth_table,
@@ -122,10 +129,14 @@ def tables():
         "speed_answer": answer_table(load("speed.json")),
         "speed_small_jobs": small_jobs_table(load("speed.json")),
         "out_of_core": out_of_core_table(load("out_of_core.json")),
+        "checkpoints": checkpoints_table(load("checkpoints.json")),
+        "checkpoint_costs": checkpoint_costs_table(load("checkpoints.json")),
+        "processes": processes_table(load("processes.json")),
         "many_models": many_models_table(load("many_models.json")),
         "many_models_bytes": many_models_bytes_table(load("many_models.json")),
         "starts": starts_table(),
         **paper_tables(load),
+        "faults": faults_table(),
         **bad_input_tables(),
     }
 
@@ -335,6 +346,7 @@ def constants():
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _phases.start_noise(1.0, 1.0, learned=True)
+    values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
     values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _penalised.RESAMPLE_AT)
     values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}

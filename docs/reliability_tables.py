@@ -1,5 +1,6 @@
-"""The tables of bad input: the rows that the tests run."""
+"""The tables of bad input and of faults: what the tests run."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -16,12 +17,26 @@ def bad_input_tables():
 
 def bad_inputs():
     """Return the rows of each table."""
+    return from_tests("bad_inputs").TABLES
+
+
+def faults():
+    """Return the faults that are injected."""
+    return from_tests("faults").FAULTS
+
+
+def from_tests(name):
+    """Return a module of the tests."""
     folder = str(Path(__file__).parent.parent / "tests")
     if folder not in sys.path:
         sys.path.append(folder)
-    from bad_inputs import TABLES
+    return importlib.import_module(name)
 
-    return TABLES
+
+def faults_table():
+    """Return what goes wrong, and what follows."""
+    rows = [(fault.what, fault.error.__name__, f"… {fault.message} …") for fault in faults()]
+    return Table(("what goes wrong", "error", "message"), rows)
 
 
 def cells(row):
