@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -13,6 +14,32 @@ WORK_OF_A_THREAD = 2**26
 
 _END = object()
 
+# How many trainings have changed the number of threads, and what it was before the first of them.
+_lock = Lock()
+_n_inside, _n_outside = 0, 1
+
+
+@contextmanager
+def restored_threads() -> Iterator[int]:
+    """Yield the number of torch's threads, which may be changed inside, and is given back.
+
+    Torch has one number for each thread, and threads to come take the one that was set last, in
+    whichever thread. So a thread may begin with the number of another that trains; the last of
+    those that overlap gives back what there was before the first.
+    """
+    global _n_inside, _n_outside
+    own = torch.get_num_threads()
+    with _lock:
+        if _n_inside == 0:
+            _n_outside = own
+        _n_inside += 1
+    try:
+        yield own
+    finally:
+        with _lock:
+            _n_inside -= 1
+            torch.set_num_threads(own if _n_inside else _n_outside)
+
 
 @contextmanager
 def suited_threads(module: torch.nn.Module, batch_size: int) -> Iterator[None]:
@@ -21,15 +48,12 @@ def suited_threads(module: torch.nn.Module, batch_size: int) -> Iterator[None]:
     A matrix has three products in a step. What convolutions do is not known from their weights, and
     they are not limited.
     """
-    before = torch.get_num_threads()
-    if all(parameter.ndim <= 2 for parameter in module.parameters()):
-        n_weights = sum(p.numel() for p in module.parameters() if p.ndim == 2)
-        wanted = max(1, 3 * n_weights * batch_size // WORK_OF_A_THREAD)
-        torch.set_num_threads(min(wanted, before))
-    try:
+    with restored_threads() as n_threads:
+        if all(parameter.ndim <= 2 for parameter in module.parameters()):
+            n_weights = sum(p.numel() for p in module.parameters() if p.ndim == 2)
+            wanted = max(1, 3 * n_weights * batch_size // WORK_OF_A_THREAD)
+            torch.set_num_threads(min(wanted, n_threads))
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def n_at_once(device: torch.device) -> int:
@@ -60,20 +84,18 @@ def advance_together(walks: Sequence[Iterator[Any]]) -> Iterator[list[int]]:
         for _ in walks[0]:
             yield [0]
         return
-    n_threads = torch.get_num_threads()
     moving = dict(enumerate(walks))
-    try:
-        with ThreadPoolExecutor(
+    with (
+        restored_threads() as n_threads,
+        ThreadPoolExecutor(
             len(walks),
             initializer=torch.set_num_threads,
             initargs=(max(1, n_threads // len(walks)),),
-        ) as pool:
-            while moving:
-                ends = pool.map(lambda walk: next(walk, _END) is _END, moving.values())
-                ended = dict(zip(moving, ends, strict=True))
-                moving = {i: walk for i, walk in moving.items() if not ended[i]}
-                if moving:
-                    yield list(moving)
-    finally:
-        # Threads to come take the number that was set last, in whichever thread.
-        torch.set_num_threads(n_threads)
+        ) as pool,
+    ):
+        while moving:
+            ends = pool.map(lambda walk: next(walk, _END) is _END, moving.values())
+            ended = dict(zip(moving, ends, strict=True))
+            moving = {i: walk for i, walk in moving.items() if not ended[i]}
+            if moving:
+                yield list(moving)
