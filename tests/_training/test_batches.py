@@ -9,6 +9,7 @@ from skvaeense._training._batches import SourceBatches, TensorBatches, split_sam
 from skvaeense._training._devices import make_generator
 from skvaeense._training._opening import open_samples
 from skvaeense._training._scaling import Scaling
+from skvaeense.utils._ranks import ALONE, Ranks
 
 N_SAMPLES, N_FEATURES = 3000, 4
 # The first feature says which row it is.
@@ -29,9 +30,9 @@ def split(samples=None, scaling=UNSCALED, seed=0):
     return split_samples(source, scaling, np.random.RandomState(seed), **SETTINGS)
 
 
-def epoch(batches, batch_size=64, seed=0):
+def epoch(batches, batch_size=64, seed=0, ranks=ALONE):
     generator = make_generator(seed)
-    return [batch.clone().numpy() for batch in batches.epoch(batch_size, generator)]
+    return [batch.clone().numpy() for batch in batches.epoch(batch_size, generator, ranks)]
 
 
 @pytest.fixture(params=["source", "memory"])
@@ -55,6 +56,32 @@ def test_batches_are_full_and_of_different_rows(train_and_held_out, batch_size):
     assert [len(batch) for batch in batches] == [batch_size] * (2700 // batch_size)
     rows = np.concatenate(batches)[:, 0]
     assert len(np.unique(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("number", [2, 3, 7])
+def test_every_process_has_a_part_of_every_batch(train_and_held_out, number):
+    train, _ = train_and_held_out
+    parts = [epoch(train, 100, ranks=Ranks(number, rank)) for rank in range(number)]
+    for part in parts:
+        assert [len(batch) for batch in part] == [100 // number] * 27
+    rows = [np.concatenate(part)[:, 0] for part in parts]
+    for i, some in enumerate(rows):
+        for others in rows[:i]:
+            assert not np.intersect1d(some, others).size
+
+
+def test_parts_in_memory_are_those_of_the_batch_of_one_process():
+    train, _ = split(X)
+    parts = [epoch(train, 100, ranks=Ranks(2, rank)) for rank in range(2)]
+    for whole, *some in zip(epoch(train, 100), *parts, strict=True):
+        assert_array_equal(np.concatenate(some), whole)
+
+
+def test_a_process_without_blocks_of_its_own_takes_samples_that_are_at_hand():
+    train, _ = split(dask_array.from_array(X[:100]))
+    parts = [epoch(train, 30, ranks=Ranks(3, rank)) for rank in range(3)]
+    assert [len(np.concatenate(part)) for part in parts] == [30, 30, 30]
+    assert set(np.concatenate(parts[2])[:, 0]) <= set(X[:100, 0])
 
 
 def test_an_order_follows_from_the_generator(train_and_held_out):

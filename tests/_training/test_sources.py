@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from skvaeense._training import _opening, _sources
 from skvaeense._training._opening import open_samples
 from skvaeense._training._sources import SlicedSource, Source, StreamSource
+from skvaeense.utils._ranks import Ranks
 
 N_SAMPLES, N_FEATURES = 1000, 6
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.float32)
@@ -119,6 +120,14 @@ def test_blocks_are_all_rows_in_order(source):
 def test_blocks_in_random_order_are_all_rows(sliced):
     blocks = dict(sliced.blocks(np.random.RandomState(0)))
     assert list(blocks) != sorted(blocks)
+    assert_array_equal(np.concatenate([blocks[start] for start in sorted(blocks)]), X)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_each_of_several_processes_gets_its_blocks(source, number):
+    parts = [dict(source.blocks(None, Ranks(number, rank))) for rank in range(number)]
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    blocks = {start: block for part in parts for start, block in part.items()}
     assert_array_equal(np.concatenate([blocks[start] for start in sorted(blocks)]), X)
 
 
