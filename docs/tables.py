@@ -35,7 +35,7 @@ from speed_tables import (
 from table import MISSING, Table
 
 from skvaeense import _intrinsic_dimension
-from skvaeense._training import _defaults, _loop
+from skvaeense._training import _defaults, _loop, _opening
 from skvaeense._training._defaults import STARTS
 from skvaeense.networks import _layers
 from skvaeense.objectives import _dead_latents, _noise, _penalised, _phases
@@ -346,6 +346,7 @@ def constants():
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _phases.start_noise(1.0, 1.0, learned=True)
+    values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
     values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _penalised.RESAMPLE_AT)

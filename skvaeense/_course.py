@@ -262,8 +262,9 @@ class Course:
     def _interrupted(self):
         """Return the best run so far, at its best; if there is none the interruption goes on."""
         progress = self.progress
-        run = progress.best or progress.runs[0] if progress.runs else None
-        if run is None or not (run.losses and run.is_finite):
+        runs = [progress.best, *progress.runs] if progress.best else progress.runs
+        run = next((run for run in runs if run.losses and run.is_finite), None)
+        if run is None:
             raise
         run.rest()
         if progress.plateau is not None:

@@ -87,6 +87,8 @@ class Run:
         Yields the losses after each epoch, and None at times inside one.
         """
         batch_size = min(batch_size, len(X))
+        if self.position is not None and self.losses and not self.is_finite:
+            return
         if self.position is None:
             self.position = Position()
             self.keeps_optimizer = self.optimizer is not None
@@ -110,7 +112,8 @@ class Run:
                 self.n_steps += len(X) // batch_size
             yield loss
             if loss is not None and not self.is_finite:
-                break
+                # It rests where it is: whoever goes on with it ends here, too.
+                return
         self.rest()
 
     def rest(self):

@@ -292,6 +292,8 @@ def test_run_ends_when_the_loss_is_not_finite(value):
     run = make_run(value)
     assert len(list(run.epochs(X, n_epochs=5, batch_size=4))) == 1
     assert not run.is_finite
+    # One that is kept among others in training does not go on.
+    assert list(run.epochs(X, n_epochs=5, batch_size=4)) == []
 
 
 # --- stopping -------------------------------------------------------------------------------
