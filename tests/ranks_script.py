@@ -1,7 +1,15 @@
-"""What each of several processes runs in test_many_processes.py; alone it gives the reference."""
+"""What each of several processes runs in test_many_processes.py; alone it gives the reference.
+
+    python ranks_script.py FOLDER [NUMBER:PORT ...]
+
+Without numbers it is one of the processes that its environment speaks of. With them it makes so
+many copies of itself, one group after the other: what takes longest is to import.
+"""
 
 import json
+import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -14,9 +22,10 @@ from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.objectives import _dead_latents
 from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.utils import _ranks
 from skvaeense.utils._ranks import find_ranks
 
-X = make_sparse_dictionary(800, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
+X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
 
 
 class Stop:
@@ -88,5 +97,39 @@ def main(folder):
     (folder / f"{ranks.number}-{ranks.rank}.json").write_text(text)
 
 
+def launch(folder, number, port):
+    """Run in so many copies of this process, and return whether all have succeeded."""
+    children = []
+    for rank in range(number):
+        child = os.fork()
+        if child == 0:
+            run_copy(folder, {"WORLD_SIZE": number, "RANK": rank, "MASTER_PORT": port})
+        children.append(child)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    return not any(statuses)
+
+
+def run_copy(folder, variables):
+    """Run in a copy that has just been made, and end it."""
+    status = 1
+    try:
+        os.environ.update({key: str(value) for key, value in variables.items()})
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        # It was made before there was any group, so it may have its own.
+        _ranks._is_fork = False
+        main(folder)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
 if __name__ == "__main__":
+    if sys.argv[2:]:
+        # Torch imports much more for its first optimizer.
+        torch.optim.Adam([torch.zeros(1)])
+        groups = [group.split(":") for group in sys.argv[2:]]
+        successes = [launch(Path(sys.argv[1]), int(n), port) for n, port in groups]
+        sys.exit(not all(successes))
     main(Path(sys.argv[1]))

@@ -30,20 +30,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(folder, number, rank, *, before=(), **environment):
-    command = [*before, sys.executable, str(SCRIPT), str(folder)]
-    launched = {"RANK": rank, "WORLD_SIZE": number, "LOCAL_RANK": rank, "OMP_NUM_THREADS": 1}
-    variables = {name: str(value) for name, value in (launched | environment).items()}
-    return subprocess.Popen(command, env=os.environ | variables)
+def start(folder, *groups, before=(), **environment):
+    command = [*before, sys.executable, str(SCRIPT), str(folder), *groups]
+    variables = {name: str(value) for name, value in environment.items()}
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"} | variables)
 
 
-def reports(folder, processes):
+def wait_for(processes):
     try:
-        assert [process.wait(timeout=300) for process in processes] == [0] * len(processes)
+        assert [process.wait(timeout=400) for process in processes] == [0] * len(processes)
     finally:
         for process in processes:
             process.kill()
-    number = len(processes)
+
+
+def reports(folder, number):
     return [json.loads((folder / f"{number}-{rank}.json").read_text()) for rank in range(number)]
 
 
@@ -56,8 +57,15 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(folder):
-    return reports(folder, [start(folder, 1, 0)])[0]
+def _one_host(folder):
+    if not hasattr(os, "fork"):
+        pytest.skip("needs processes that can copy themselves")
+    wait_for([start(folder, *(f"{number}:{free_port()}" for number in (1, 2, 4)))])
+
+
+@pytest.fixture(scope="module")
+def alone(folder, _one_host):
+    return reports(folder, 1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -87,23 +95,28 @@ def _two_hosts():
 
 @pytest.fixture(scope="module", params=["2 processes", "4 processes", "2 hosts"])
 def together(folder, request):
-    port = free_port()
     if request.param != "2 hosts":
-        number, address = int(request.param[0]), "127.0.0.1"
-        settings = [{}] * number
-    else:
-        request.getfixturevalue("_two_hosts")
-        number, address = 2, HOSTS["skvaeense0"]
-        settings = [
-            {"before": ("ip", "netns", "exec", name), "GLOO_SOCKET_IFNAME": "cable"}
-            for name in HOSTS
+        request.getfixturevalue("_one_host")
+        return reports(folder, int(request.param[0]))
+    request.getfixturevalue("_two_hosts")
+    other = folder / "hosts"
+    other.mkdir()
+    for path in folder.glob("*.npy"):
+        shutil.copy(path, other)
+    shared = {"WORLD_SIZE": 2, "MASTER_ADDR": HOSTS["skvaeense0"], "MASTER_PORT": free_port()}
+    wait_for(
+        [
+            start(
+                other,
+                before=("ip", "netns", "exec", name),
+                RANK=rank,
+                GLOO_SOCKET_IFNAME="cable",
+                **shared,
+            )
+            for rank, name in enumerate(HOSTS)
         ]
-    shutil.rmtree(folder / f"kept-by-{number}", ignore_errors=True)
-    processes = [
-        start(folder, number, rank, MASTER_ADDR=address, MASTER_PORT=port, **setting)
-        for rank, setting in enumerate(settings)
-    ]
-    return reports(folder, processes)
+    )
+    return reports(other, 2)
 
 
 def test_every_process_ends_with_the_same_model(together, alone):
