@@ -34,6 +34,8 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/numpydoc lint $$(find skvaeense -name '*.py' | sort)
+	$(BIN)/bandit -q -c pyproject.toml -r skvaeense
+	$(BIN)/python .ci/audit.py
 
 format: $(VENV)/.stamp-lint
 	$(BIN)/ruff check --fix .
