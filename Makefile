@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -13,7 +15,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo    fit the estimators on small data and show what they find"
-	@echo "make test    run the whole test suite, doctests included"
+	@echo "make test    run the whole test suite, doctests included, and measure what it covers"
 	@echo "make lint    run the linters"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation into docs/_build/html"
@@ -25,7 +27,7 @@ demo: $(VENV)/.stamp-demo
 	$(BIN)/python benchmarks/demo.py
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
