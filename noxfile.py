@@ -2,9 +2,9 @@
 
     make test-matrix
 
-The oldest are the lower bounds of pyproject.toml. Each set has an environment of its own under .nox,
-which takes some gigabytes of downloads the first time. The results of training are compared with
-numbers that are kept in tests/data, so they are the same across versions too.
+The oldest are the lower bounds of pyproject.toml. Each set has an environment of its own under
+.nox, which takes some gigabytes of downloads the first time. The results of training are compared
+with numbers that are kept in tests/data, so they are the same across versions too.
 """
 
 import tomllib
