@@ -15,6 +15,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense._training._threads import suited_threads
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
 
@@ -194,4 +195,35 @@ def test_the_number_of_threads_comes_back(name, n_fits):
         assert after == before
     assert torch.get_num_threads() == 3
     # The number that threads to come will have.
+    assert in_threads([torch.get_num_threads]) == [3]
+
+
+@pytest.mark.xfail(strict=False, reason="each thread restores what it found, which another had set")
+@pytest.mark.usefixtures("_three_threads")
+def test_threads_that_overlap_give_the_number_back():
+    """A thread that begins while another trains finds that one's number, and ends after it."""
+    module = torch.nn.Linear(2, 2)
+    inside, second, end = threading.Event(), threading.Event(), threading.Event()
+
+    def first_in_first_out():
+        with suited_threads(module, 1):
+            inside.set()
+            second.wait(PATIENCE)
+        end.set()
+
+    def last_in_last_out():
+        inside.wait(PATIENCE)
+        with suited_threads(module, 1):
+            second.set()
+            end.wait(PATIENCE)
+
+    threads = [
+        threading.Thread(target=function, daemon=True)
+        for function in (first_in_first_out, last_in_last_out)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert torch.get_num_threads() == 3
     assert in_threads([torch.get_num_threads]) == [3]
