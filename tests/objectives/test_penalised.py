@@ -433,3 +433,26 @@ def test_terms_of_the_objective():
     assert terms.penalty.tolist() == [2.0, 1.0]
     assert terms.price.tolist() == [0.5, 0.25]
     assert terms.loss.tolist() == [3.0, 1.25]
+
+
+def test_a_loss_tells_its_number_of_active_latents_to_the_price():
+    seen = []
+    objective = make_objective(L1(0.3))
+    objective.price.observe = lambda l0, progress: seen.append((float(l0), progress))
+    module, x = make_module(L1(0.3)), make_samples()
+    compute_loss(objective, module, x, progress=0.25)
+    code = module.activation(module.encode(x)[0])
+    code = code[0] if isinstance(code, tuple) else code
+    assert seen == [(pytest.approx(float((code != 0).sum(dim=1).double().mean())), 0.25)]
+
+
+def test_a_latent_that_one_sample_uses_is_not_dead():
+    seen = []
+    objective, module, x = make_objective(L1(0.3)), make_module(L1(0.3)), make_samples()
+    compute_loss(objective, module, x)
+    objective.dead.observe = lambda fired, n_samples: seen.append((fired.tolist(), n_samples))
+    compute_loss(objective, module, x[:1])
+    (fired, n_samples), used = seen[0], module.encode(x[:1])[0].relu() > 0
+    assert n_samples == 1
+    assert fired == used[0].tolist()
+    assert any(fired)
