@@ -5,15 +5,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs guards paper clean
+.PHONY: help demo test test-matrix mutants lint format docs guards paper clean
 
 help:
 	@echo "make demo    fit the estimators on small data and show what they find"
-	@echo "make test    run the whole test suite, doctests included"
+	@echo "make test    run the whole test suite, doctests included, and measure what it covers"
+	@echo "make test-matrix  run the tests of the core with the oldest and newest versions of what it needs"
+	@echo "make mutants  change the arithmetic in many small ways, and count what the tests notice"
 	@echo "make lint    run the linters"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation into docs/_build/html"
@@ -25,7 +29,15 @@ demo: $(VENV)/.stamp-demo
 	$(BIN)/python benchmarks/demo.py
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov
+
+test-matrix: $(VENV)/.stamp-matrix
+	$(BIN)/nox
+
+# Hours on two cores. What is done already is kept in the folder mutants, and not done again.
+mutants: $(VENV)/.stamp-mutants
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(JOBS)
+	$(BIN)/python benchmarks/mutants.py
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
@@ -34,6 +46,8 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/numpydoc lint $$(find skvaeense -name '*.py' | sort)
+	$(BIN)/bandit -q -c pyproject.toml -r skvaeense
+	$(BIN)/python .ci/audit.py
 
 format: $(VENV)/.stamp-lint
 	$(BIN)/ruff check --fix .
@@ -63,7 +77,7 @@ paper: $(VENV)/.stamp-demo
 		echo "language_model was left out: SKVAEENSE_DATA must name a folder with lm_activations.npz"; fi
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .nox mutants build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .import_linter_cache docs/_build docs/generated docs/generated_tables docs/auto_examples docs/sg_execution_times.rst
 	find skvaeense tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} +
 

@@ -103,7 +103,7 @@ def test_squared_error():
         (L1(), lambda code: code.sum(dim=1) / 3),
         (Log(eps=0.2), lambda code: torch.log(1 + code / (0.2 * 3)).sum(dim=1)),
     ],
-    ids=str,
+    ids=["l1", "log"],
 )
 def test_priced_relu(penalty, cost):
     (h,) = leaves((N_SAMPLES, N_COMPONENTS))

@@ -99,7 +99,7 @@ class Payload:
         return (os.mkdir, (str(self.target),))
 
 
-@pytest.mark.parametrize("dump", [pickle.dump, joblib.dump, torch.save], ids=str)
+@pytest.mark.parametrize("dump", [pickle.dump, joblib.dump, torch.save], ids=lambda f: f.__module__)
 def test_pickles_do_not_run(dump, tmp_path):
     path, target = tmp_path / "model.safetensors", tmp_path / "harm"
     with open(path, "wb") as file:

@@ -46,6 +46,11 @@ def test_columns_are_accepted():
     assert dimension_error([2, 4], pred) == 0.5
 
 
+def test_numbers_in_text_and_small_integers_are_accepted():
+    assert dimension_error(["2", "4"], ["2", "5"]) == 0.5
+    assert dimension_error(np.uint8([2, 4]), np.uint8([3, 3])) == 1.0
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_python_floats_are_returned(metric):
     assert type(metric([2, 4], [2, 5])) is float

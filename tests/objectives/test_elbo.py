@@ -270,3 +270,24 @@ def test_noise_variance_is_that_of_the_last_loss():
     elbo.loss(module, x, progress=0.6, generator=make_generator())
     assert elbo.noise_variance == pytest.approx(math.sqrt(0.3 * 0.01))
     assert np.isscalar(elbo.noise_variance)
+
+
+# --- what a loss leaves behind ----------------------------------------------------------------
+
+
+def test_a_loss_tells_its_error_per_feature_to_the_noise():
+    noise = NoiseVariance(0.3, floor=0.01, hold=0.0, settle=0.0)
+    module = make_module(Linear((4,)))
+    loss = ELBO(noise).loss(module, make_samples(), progress=0.5, generator=make_generator())
+    assert float(noise.at(0.5)) == pytest.approx(float(loss.error) / N_FEATURES)
+
+
+def test_fixed_draws_come_in_opposite_pairs():
+    """What is odd in the noise has no part in the error: samples left and right are the same."""
+    decoder = make_module(Linear((4,))).decoder
+    # Taken for one that is not linear, so that the expectation is not the exact one.
+    module = SimpleNamespace(decode=lambda e: e @ decoder.weight.T, has_linear_decoder=False)
+    x, elbo = make_samples(), make_elbo(False)
+    mean = torch.zeros(N_SAMPLES, N_COMPONENTS, dtype=torch.float64)
+    left, right = (elbo.expected_terms(module, s * x, mean, mean - 1).error for s in (1, -1))
+    torch.testing.assert_close(left, right)

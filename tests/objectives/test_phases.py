@@ -4,8 +4,11 @@ import math
 from functools import partial
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose
+from scipy.stats import norm
 
 from skvaeense.networks import Linear
 from skvaeense.objectives import ELBO
@@ -13,6 +16,7 @@ from skvaeense.objectives._phases import (
     COMMON_NOISE,
     FINAL_NOISE,
     HeldOutMeans,
+    bound_terms,
     error_at_noise,
     final_noise,
     held_out_means,
@@ -98,3 +102,24 @@ def test_held_out_means_are_those_of_the_terms():
     assert means.n_active == pytest.approx(
         float((log_variance.exp() < 0.5).sum(dim=1).double().mean())
     )
+
+
+@pytest.mark.parametrize("noise_variance", [0.01, 2.0])
+def test_error_at_noise_is_a_gaussian_density(noise_variance):
+    residual = np.array([0.3, -1.0, 0.2])
+    density = norm.logpdf(residual, scale=np.sqrt(noise_variance)).sum()
+    assert error_at_noise(float(residual @ residual), noise_variance, 3) == pytest.approx(
+        -2 * density
+    )
+
+
+def test_terms_of_the_bound_are_in_the_units_of_the_samples():
+    """Lengths are 10 times those of the scaled data, squares 100 times."""
+    losses = [(0.5, 6.0, 0.1), (0.2, 8.0, 0.05)]
+    terms = bound_terms(losses, 4, 10.0)
+    assert_allclose(terms.error, [50.0, 20.0])
+    assert_allclose(terms.kl, [3.0, 4.0])
+    assert_allclose(terms.noise_variance, [10.0, 5.0])
+    for i in range(2):
+        density = error_at_noise(terms.error[i], terms.noise_variance[i], 4)
+        assert terms.loss[i] == pytest.approx(0.5 * density + terms.kl[i])

@@ -80,6 +80,18 @@ def test_otsu_takes_values_whose_squares_overflow():
     assert otsu_cut(np.float32([[-3e38, -1.0, -2e38]])).tolist() == [np.float32(-1e38)]
 
 
+def test_otsu_cuts_many_rows_as_few(monkeypatch):
+    values = np.random.default_rng(0).normal(size=(7, 3))
+    cuts = otsu_cut(values)
+    monkeypatch.setattr("skvaeense.thresholds._otsu.CHUNK", 1)
+    assert_array_equal(otsu_cut(values), cuts)
+    assert_array_equal(otsu_cut(values[:, :1]), values[:, 0])
+
+
+def test_otsu_cuts_no_rows():
+    assert otsu_cut(np.empty((0, 1))).shape == (0,)
+
+
 # --- fixed variance -------------------------------------------------------------------------
 
 
@@ -88,6 +100,11 @@ def test_fixed_variance_is_a_comparison():
     expected = np.exp(latents.log_variance) < 0.3
     assert 0 < expected.mean() < 1
     assert_array_equal(FixedVariance(0.3).active(latents), expected)
+
+
+def test_fixed_variance_at_its_level_is_not_active():
+    """An encoder that says 0 of a latent gives it this variance."""
+    assert not FixedVariance(0.5).active(make_latents([0.5])).any()
 
 
 def test_fixed_variance_with_all_active_and_none():

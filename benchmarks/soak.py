@@ -1,0 +1,111 @@
+"""Many fits in one process: what memory and open files do.
+
+    python benchmarks/soak.py [--cycles 500]
+
+Each cycle fits an estimator, asks it about samples, saves it, loads it, and checks that both give
+the same; the estimators take turns. Afterwards come resident memory and the number of open files,
+which stay flat where nothing leaks. results/soak.json has them at every tenth of the run, with the
+slope of a line through the second half: early on, allocators and caches still fill up.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+    load,
+    save,
+)
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.penalties import BatchTopK
+
+RESULTS = Path(__file__).parent / "results" / "soak.json"
+VAE = VAEenseTransformer(8, n_init=2, max_iter=3)
+ESTIMATORS = (
+    VAE,
+    VAEenseTransformer(8, network="mlp", n_init=1, max_iter=3),
+    SparseAutoencoder(16, max_iter=3),
+    SparseAutoencoder(16, penalty=BatchTopK(3), max_iter=3),
+    IntrinsicDimensionEstimator(VAE),
+    DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=3),
+)
+
+
+class Use(NamedTuple):
+    """Resident memory in MB, and open files, of this process."""
+
+    memory: float
+    files: int
+
+
+def use():
+    """Return what this process has now; only Linux tells."""
+    gc.collect()
+    n_pages = int(Path("/proc/self/statm").read_text().split()[1])
+    n_files = len(list(Path("/proc/self/fd").iterdir()))
+    # The listing itself is one of them.
+    return Use(n_pages * 4096 / 1e6, n_files - 1)
+
+
+def cycle(i, X, folder):
+    """Fit, ask, save, load, ask again."""
+    estimator = clone(ESTIMATORS[i % len(ESTIMATORS)]).set_params(random_state=i)
+    codes = estimator.fit(X).transform(X)
+    path = Path(folder) / "estimator.safetensors"
+    save(estimator, path)
+    np.testing.assert_array_equal(load(path).transform(X), codes)
+
+
+def soak(n_cycles, X, every=1):
+    """Go through cycles, and return what the process had after every so many of them."""
+    uses = []
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for i in range(n_cycles):
+            cycle(i, X, folder)
+            if (i + 1) % every == 0:
+                uses.append(use())
+    return uses
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cycles", type=int, default=500)
+    n_cycles = parser.parse_args().cycles
+    X = make_linear_subspaces(400, n_features=10, random_state=0)[0]
+    torch.set_num_threads(1)
+    begin, every = time.perf_counter(), n_cycles // 10
+    uses = soak(n_cycles, X, every)
+    memory = np.array([u.memory for u in uses])
+    cycles = every * np.arange(1, len(uses) + 1)
+    late = cycles > n_cycles // 2
+    slope = np.polyfit(cycles[late], memory[late], 1)[0]
+    result = {
+        "cycles": cycles.tolist(),
+        "memory_mb": memory.round(1).tolist(),
+        "open_files": [u.files for u in uses],
+        "slope_kb_per_cycle": round(1000 * slope, 2),
+        "seconds": round(time.perf_counter() - begin),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Threads and processes at once: each gives what it would alone, and leaves nothing changed.
+
+Whoever waits here waits no longer than some time, so that a deadlock is a failure.
+"""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned, outputs, quick_sae
+from joblib import Parallel, delayed
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+
+from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense._training._threads import suited_threads
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import MLP
+
+# Seconds until what still runs is taken for stuck; it takes a few.
+PATIENCE = 180
+N_THREADS = 8
+
+X = make_linear_subspaces(240, n_features=8, random_state=0)[0]
+VAE = VAEenseTransformer(6, network=MLP((16,)), n_init=2, max_iter=6, random_state=0)
+ESTIMATORS = {
+    "vaeense": VAE,
+    "sae": quick_sae("topk", max_iter=4),
+    "dimension": IntrinsicDimensionEstimator(clone(VAE), random_state=0),
+    "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(8,), max_iter=4, random_state=0),
+}
+
+
+def in_threads(functions):
+    """Call functions at once, each in a thread of its own, and return what they return."""
+    start, results = threading.Barrier(len(functions)), [None] * len(functions)
+
+    def call(place, function):
+        # Threads take torch's number of threads when they first ask, so before any changes it.
+        torch.get_num_threads()
+        start.wait(PATIENCE)
+        try:
+            results[place] = function()
+        except BaseException as error:
+            results[place] = error
+
+    # What is stuck must not keep the interpreter from ending.
+    calls = [(i, function) for i, function in enumerate(functions)]
+    threads = [threading.Thread(target=call, args=args, daemon=True) for args in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads), "a thread is stuck"
+    for error in [result for result in results if isinstance(result, BaseException)]:
+        raise error
+    return results
+
+
+def fitted_arrays(name, seed):
+    """Fit an estimator, and return what its methods give for some samples."""
+    torch.set_num_threads(1)
+    estimator = clone(ESTIMATORS[name]).set_params(random_state=seed)
+    return outputs(fit_unwarned(estimator, X), X[:20])
+
+
+def in_child(results, release, name, seed):
+    """Put what `fitted_arrays` returns into a queue, once that is allowed."""
+    release.wait(PATIENCE)
+    results.put((seed, fitted_arrays(name, seed)))
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert_array_equal(found[name], values, err_msg=name)
+
+
+@pytest.fixture(scope="module", params=ESTIMATORS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def fitted(name):
+    return fit_unwarned(clone(ESTIMATORS[name]), X)
+
+
+@pytest.fixture(scope="module")
+def alone(name):
+    """Return the outputs of fits with the seeds 0 to 3, one after the other."""
+    return [fitted_arrays(name, seed) for seed in range(4)]
+
+
+def test_one_estimator_answers_many_threads(fitted):
+    expected = outputs(fitted, X)
+    for found in in_threads([lambda: outputs(fitted, X)] * N_THREADS):
+        assert_same(found, expected)
+
+
+def test_threads_with_other_samples_do_not_mix(fitted):
+    parts = np.array_split(X, N_THREADS)
+    expected = [outputs(fitted, part) for part in parts]
+    found = in_threads([lambda part=part: outputs(fitted, part) for part in parts])
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
+
+
+def test_fits_in_threads_are_those_of_one(name, alone):
+    seeds = [0, 1, 2, 3, 3, 2, 1, 0]
+    fits = in_threads([lambda seed=seed: fitted_arrays(name, seed) for seed in seeds])
+    for seed, found in zip(seeds, fits, strict=True):
+        assert_same(found, alone[seed])
+
+
+# Newer Pythons warn of a fork beside threads, which torch and joblib have left here.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_threads_and_processes_at_once(name, alone):
+    context = multiprocessing.get_context("fork")
+    results, release = context.Queue(), context.Event()
+    # They are forked while nothing else runs, from a process that has trained before.
+    children = [
+        context.Process(target=in_child, args=(results, release, name, seed), daemon=True)
+        for seed in (0, 1)
+    ]
+    for child in children:
+        child.start()
+
+    def forked():
+        release.set()
+        return dict(results.get(timeout=PATIENCE) for _ in children)
+
+    def loky():
+        fits = Parallel(n_jobs=2, timeout=PATIENCE)(
+            delayed(fitted_arrays)(name, seed) for seed in (2, 3)
+        )
+        return dict(zip((2, 3), fits, strict=True))
+
+    def threads():
+        return {seed: fitted_arrays(name, seed) for seed in (0, 3)}
+
+    try:
+        found = in_threads([forked, loky, threads, threads])
+    finally:
+        for child in children:
+            child.join(PATIENCE)
+            child.kill()
+    for fits in found:
+        for seed, arrays in fits.items():
+            assert_same(arrays, alone[seed])
+
+
+# --- what is left -----------------------------------------------------------------------------
+
+
+def random_states():
+    """Return the states of the global sources of random numbers, as arrays."""
+    legacy = np.random.get_state()  # noqa: NPY002
+    return legacy[1], np.array(legacy[2:]), torch.get_rng_state().numpy()
+
+
+def test_the_global_random_states_stay(name, fitted):
+    before = random_states()
+    fitted_arrays(name, 0)
+    in_threads([lambda: fitted_arrays(name, 1)] * 2)
+    outputs(fitted, X)
+    for now, then in zip(random_states(), before, strict=True):
+        assert_array_equal(now, then)
+
+
+def test_a_fit_does_not_depend_on_the_global_random_states(name, alone):
+    np.random.seed(7)  # noqa: NPY002
+    torch.manual_seed(7)
+    assert_same(fitted_arrays(name, 1), alone[1])
+
+
+@pytest.fixture
+def _three_threads():
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("_three_threads")
+@pytest.mark.parametrize("n_fits", [1, 4])
+def test_the_number_of_threads_comes_back(name, n_fits):
+    def fit():
+        before = torch.get_num_threads()
+        fit_unwarned(clone(ESTIMATORS[name]), X)
+        return before, torch.get_num_threads()
+
+    for before, after in [fit()] if n_fits == 1 else in_threads([fit] * n_fits):
+        assert after == before
+    assert torch.get_num_threads() == 3
+    # The number that threads to come will have.
+    assert in_threads([torch.get_num_threads]) == [3]
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_threads_that_overlap_give_the_number_back():
+    """A thread that begins while another trains finds that one's number, and ends after it."""
+    module = torch.nn.Linear(2, 2)
+    inside, second, end = threading.Event(), threading.Event(), threading.Event()
+
+    def first_in_first_out():
+        with suited_threads(module, 1):
+            inside.set()
+            second.wait(PATIENCE)
+        end.set()
+
+    def last_in_last_out():
+        inside.wait(PATIENCE)
+        with suited_threads(module, 1):
+            second.set()
+            end.wait(PATIENCE)
+
+    threads = [
+        threading.Thread(target=function, daemon=True)
+        for function in (first_in_first_out, last_in_last_out)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert torch.get_num_threads() == 3
+    assert in_threads([torch.get_num_threads]) == [3]

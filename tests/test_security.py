@@ -1,0 +1,120 @@
+"""What is read from files is never run: no module of the package has the means to do it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skvaeense
+
+PACKAGE = Path(skvaeense.__file__).parent
+# Formats whose readers run what is in them.
+CODE_IN_FILES = {"_pickle", "cloudpickle", "dill", "marshal", "pickle", "shelve"}
+# Functions that run text, or that read such formats.
+RUNS = {
+    "__import__",
+    "compile",
+    "eval",
+    "exec",
+    "joblib.load",
+    "numpy.lib.format.read_array",
+    "pandas.eval",
+    "pandas.read_pickle",
+    "runpy.run_path",
+    "torch.hub.load",
+    "torch.jit.load",
+    "torch.load",
+}
+
+
+def _imported(tree):
+    """Return the names that a module's imports bind, as dotted names by the name."""
+    bound = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            # `import a.b` binds a, `import a.b as c` binds a.b.
+            names = [(a.asname or a.name.split(".")[0], a) for a in node.names]
+            bound |= {name: a.name if a.asname else name for name, a in names}
+        elif isinstance(node, ast.ImportFrom):
+            bound |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return bound
+
+
+def _modules(tree):
+    """Yield (line, dotted name) for every module or name that is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, a.name) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module
+            yield from ((node.lineno, f"{node.module}.{a.name}") for a in node.names)
+
+
+def _dotted(node, imported):
+    """Return the dotted name of a function, as it is outside of the module, or an empty string."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return ""
+    name = imported.get(node.id, node.id)
+    return ".".join([name, *reversed(parts)]).removeprefix("builtins.")
+
+
+def findings(source):
+    """Return what in a module could run code from a file, as texts with their lines."""
+    tree = ast.parse(source)
+    imported = _imported(tree)
+    found = {f"{n} {name}" for n, name in _modules(tree) if name.split(".")[0] in CODE_IN_FILES}
+    # Names count wherever they stand: a function can be called under another name.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and _dotted(node, imported) in RUNS:
+            found.add(f"{node.lineno} {_dotted(node, imported)}")
+        # False is the default. Whatever else it is, only the run would tell.
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            harmless = isinstance(node.value, ast.Constant) and node.value.value is False
+            found |= set() if harmless else {f"{node.value.lineno} allow_pickle"}
+    return sorted(found)
+
+
+def test_no_module_can_run_what_it_reads():
+    sources = {str(path): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    found = {path: findings(source) for path, source in sources.items()}
+    assert len(sources) > 100
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "import marshal as m",
+        "from dill import loads",
+        "import shelve, json",
+        "eval('1')",
+        "run = exec",
+        "import builtins\nbuiltins.eval('1')",
+        "import torch\ntorch.load('file')",
+        "from torch import load as read\nread('file')",
+        "import torch.hub as hub\nhub.load('a', 'b')",
+        "import numpy as np\nnp.load('file', allow_pickle=True)",
+        "import numpy as np\nflag = True\nnp.load('file', allow_pickle=flag)",
+    ],
+)
+def test_the_search_finds(source):
+    assert findings(source) != []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "module.eval()",
+        "import re\nre.compile('a')",
+        "import numpy as np\nnp.load('file')",
+        "import numpy as np\nnp.load('file', allow_pickle=False)",
+        "from skvaeense import load\nload('file')",
+    ],
+)
+def test_the_search_lets_pass(source):
+    assert findings(source) == []

@@ -1,0 +1,50 @@
+"""The same results with every version of torch, NumPy and scikit-learn, up to rounding.
+
+Where training is changed on purpose, `python tests/test_versions.py` writes the numbers anew.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import fit_unwarned, quick_sae
+from numpy.testing import assert_allclose
+
+from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
+from skvaeense.networks import Linear
+from skvaeense.penalties import BatchTopK
+
+REFERENCE = Path(__file__).parent / "data" / "reference.json"
+# Double precision, so that sums in another order differ by little after some epochs too.
+PRECISE = {"dtype": "float64", "random_state": 0, "max_iter": 12}
+VAE = VAEenseTransformer(4, network=Linear((16,)), n_init=2, **PRECISE)
+ESTIMATORS = {
+    "vaeense": VAE,
+    "vae": VAEenseTransformer(4, gated=False, network=Linear((16,)), n_init=1, **PRECISE),
+    "l1": quick_sae("l1", **PRECISE),
+    "batch_topk": quick_sae(BatchTopK(3), **PRECISE),
+    "jump_relu": quick_sae("jump_relu", **PRECISE),
+    "dimension": IntrinsicDimensionEstimator(VAE, random_state=0),
+    "diffusion": DiffusionDimensionEstimator("flipd", hidden_layer_sizes=(16,), **PRECISE),
+}
+
+
+def numbers(name):
+    """Return a few numbers that depend on all of an estimator's training and of its answers."""
+    rng = np.random.default_rng(0)
+    X = np.kron(np.eye(2), rng.normal(size=(100, 2))) @ rng.normal(size=(4, 6))
+    X = X + 0.05 * rng.normal(size=X.shape)
+    fitted = fit_unwarned(ESTIMATORS[name], X)
+    answers = fitted.transform(X)
+    found = [fitted.score(X), answers.mean(), np.abs(answers).mean(), answers[7].sum()]
+    return [float(number) for number in found]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_numbers_are_those_of_other_versions(name):
+    assert_allclose(numbers(name), json.loads(REFERENCE.read_text())[name], rtol=1e-4, atol=1e-6)
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(json.dumps({name: numbers(name) for name in ESTIMATORS}, indent=1) + "\n")
