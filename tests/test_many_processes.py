@@ -19,7 +19,8 @@ from skvaeense.utils import _ranks
 from skvaeense.utils._ranks import ALONE, Ranks, find_ranks
 
 SCRIPT = Path(__file__).with_name("ranks_script.py")
-HOSTS = {"skvaeense0": "10.213.7.1", "skvaeense1": "10.213.7.2"}
+# Names of their own, since other runs of these tests may go on beside this one.
+HOSTS = {f"skvaeense-{os.getpid()}-{i}": f"10.213.7.{i + 1}" for i in range(2)}
 # What does not depend on the noise that each process draws for itself.
 WITHOUT_NOISE = ["l1", "topk", "target"]
 
@@ -103,7 +104,7 @@ def together(folder, request):
     other.mkdir()
     for path in folder.glob("*.npy"):
         shutil.copy(path, other)
-    shared = {"WORLD_SIZE": 2, "MASTER_ADDR": HOSTS["skvaeense0"], "MASTER_PORT": free_port()}
+    shared = {"WORLD_SIZE": 2, "MASTER_ADDR": next(iter(HOSTS.values())), "MASTER_PORT": free_port()}
     wait_for(
         [
             start(
