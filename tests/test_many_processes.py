@@ -104,7 +104,8 @@ def together(folder, request):
     other.mkdir()
     for path in folder.glob("*.npy"):
         shutil.copy(path, other)
-    shared = {"WORLD_SIZE": 2, "MASTER_ADDR": next(iter(HOSTS.values())), "MASTER_PORT": free_port()}
+    address = next(iter(HOSTS.values()))
+    shared = {"WORLD_SIZE": 2, "MASTER_ADDR": address, "MASTER_PORT": free_port()}
     wait_for(
         [
             start(
