@@ -1,6 +1,6 @@
 """Fits to more samples than memory holds: peak memory, the result, and the pace.
 
-    python benchmarks/out_of_core.py [--gigabytes 4] [--seeds 5] [--folder FOLDER]
+    python benchmarks/out_of_core.py [--gigabytes 4] [--seeds 5] [--folder FOLDER] [--only PART ...]
 
 Sparse combinations of atoms, as activations are thought to be, are written to a folder shard by
 shard, fitted, and deleted afterwards.
@@ -37,6 +37,7 @@ SHARDS_IN_MEMORY = 2
 HELD_OUT = 5000
 N_LATENTS, BATCH_SIZE = 512, 1024
 PACE_REPEATS = 5
+PARTS = ("shards", "memory", "pace")
 
 
 def draw(n_samples, seed):
@@ -176,6 +177,7 @@ def main():
     parser.add_argument("--gigabytes", type=float, default=4.0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where shards are written and deleted")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="what is measured")
     parser.add_argument("--fit", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--max-iter", type=int, help=argparse.SUPPRESS)
@@ -194,21 +196,24 @@ def main():
         for seed in range(arguments.seeds):
             # As many steps on a part of the samples as one pass over all has.
             for what, max_iter in (("shards", 1), ("memory", n_shards // SHARDS_IN_MEMORY)):
+                if what not in arguments.only:
+                    continue
                 row = {"samples": what, "seed": seed} | apart(what, folder, seed, max_iter)
                 rows.append(row)
                 print(row, flush=True)
-        paces = list(pace(folder))
+        paces = list(pace(folder)) if "pace" in arguments.only else []
     imported = apart("import", Path())["peak"]
     by_kind = {name: [r for r in rows if r["samples"] == name] for name in ("shards", "memory")}
     result = {
         "bytes": n_bytes,
         "n_samples": n_shards * SHARD_ROWS,
-        "peak": max(row["peak"] for row in by_kind["shards"]),
+        "peak": max((row["peak"] for row in by_kind["shards"]), default=None),
         "peak_import": imported,
         "fvu": {name: [row["fvu"] for row in group] for name, group in by_kind.items()},
         "pace": {
             name: statistics.median(row["ratio"] for row in paces if row["from"] == name)
             for name in ("memory map", "shards")
+            if paces
         },
         "fits": rows,
         "paces": paces,

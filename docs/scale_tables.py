@@ -26,8 +26,10 @@ def out_of_core_table(results):
             f"{row['peak_import'] / 1e6:.0f}",
             in_short(row["fvu"]["shards"]),
             in_short(row["fvu"]["memory"]),
-            f"{row['pace']['memory map']:.2f}",
-            f"{row['pace']['shards']:.2f}",
+            *(
+                f"{row['pace'][name]:.2f}" if row["pace"] else ""
+                for name in ("memory map", "shards")
+            ),
             len(row["fvu"]["shards"]),
         )
         for row in results.values()
@@ -131,4 +133,4 @@ def many_models_bytes_table(results):
 
 def in_short(values):
     """Return the mean of some values, and the largest in parentheses."""
-    return f"{mean(values):.3f} ({max(values):.3f})"
+    return f"{mean(values):.3f} ({max(values):.3f})" if values else ""
