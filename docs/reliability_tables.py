@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 from table import Table
@@ -37,6 +38,29 @@ def faults_table():
     """Return what goes wrong, and what follows."""
     rows = [(fault.what, fault.error.__name__, f"… {fault.message} …") for fault in faults()]
     return Table(("what goes wrong", "error", "message"), rows)
+
+
+def soak_table(results):
+    """Return memory and open files over the cycles of one process."""
+    columns = [results.get(key, []) for key in ("cycles", "memory_mb", "open_files")]
+    return Table(("cycles", "memory, MB", "open files"), list(zip(*columns, strict=True)))
+
+
+def mutants_table(results):
+    """Return what share of small changes the tests notice."""
+    rows = [
+        (name, row["mutants"], row["tested"], row["killed"], f"{row['score']:.1%}")
+        for name, row in results.items()
+        if row["tested"]
+    ]
+    return Table(("where", "changes", "tried", "noticed", "share"), rows)
+
+
+def least_coverage():
+    """Return the percentage below which the tests fail."""
+    settings = ConfigParser()
+    settings.read(Path(__file__).parent.parent / "setup.cfg")
+    return settings.getint("coverage:report", "fail_under")
 
 
 def cells(row):

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
 from paper_tables import paper_tables
-from reliability_tables import bad_input_tables, bad_inputs, faults, faults_table
+from reliability_tables import (
+    bad_input_tables,
+    bad_inputs,
+    faults,
+    faults_table,
+    least_coverage,
+    mutants_table,
+    soak_table,
+)
 from scale_tables import (
     checkpoint_costs_table,
     checkpoints_table,
@@ -137,6 +145,8 @@ def tables():
         "starts": starts_table(),
         **paper_tables(load),
         "faults": faults_table(),
+        "soak": soak_table(load("soak.json")),
+        "mutants": mutants_table(load("mutants.json")),
         **bad_input_tables(),
     }
 
@@ -347,6 +357,7 @@ def constants():
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _phases.start_noise(1.0, 1.0, learned=True)
     values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"
+    values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
     values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _penalised.RESAMPLE_AT)
