@@ -28,8 +28,9 @@ help:
 demo: $(VENV)/.stamp-demo
 	$(BIN)/python benchmarks/demo.py
 
+# A thread for each process: theirs are better used by another test.
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov
 
 test-matrix: $(VENV)/.stamp-matrix
 	$(BIN)/nox

@@ -8,7 +8,7 @@ from skvaeense._training._loop import make_optimizer
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.objectives import BatchLoss, PenalisedReconstruction, Price, _penalised
 from skvaeense.objectives._dead_latents import DeadLatents
-from skvaeense.objectives._penalised import AUXILIARY_WEIGHT, RESAMPLE_AT, penalised_terms
+from skvaeense.objectives._penalised import AUXILIARY_WEIGHT, RESAMPLE_AT
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 7, 5, 8
@@ -427,14 +427,6 @@ def test_entries_by_themselves_are_the_whole_code(monkeypatch, network, n_dead, 
 def test_where_whole_codes_are_decoded(penalty, network, decay):
     module, objective = make_module(penalty, network), make_objective(penalty, decay=decay)
     assert not objective._keeps_few(module)
-
-
-def test_terms_of_the_objective():
-    terms = penalised_terms([(6.0, 2.0, 0.5), (3.0, 1.0, 0.25)], 3)
-    assert terms.error.tolist() == [2.0, 1.0]
-    assert terms.penalty.tolist() == [2.0, 1.0]
-    assert terms.price.tolist() == [0.5, 0.25]
-    assert terms.loss.tolist() == [3.0, 1.25]
 
 
 def test_a_loss_tells_its_number_of_active_latents_to_the_price():

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from skvaeense.networks import Linear
 from skvaeense.objectives import ELBO
+from skvaeense.objectives._penalised import penalised_terms
 from skvaeense.objectives._phases import (
     COMMON_NOISE,
     FINAL_NOISE,
@@ -123,3 +124,11 @@ def test_terms_of_the_bound_are_in_the_units_of_the_samples():
     for i in range(2):
         density = error_at_noise(terms.error[i], terms.noise_variance[i], 4)
         assert terms.loss[i] == pytest.approx(0.5 * density + terms.kl[i])
+
+
+def test_terms_of_the_penalised_error():
+    terms = penalised_terms([(6.0, 2.0, 0.5), (3.0, 1.0, 0.25)], 3)
+    assert terms.error.tolist() == [2.0, 1.0]
+    assert terms.penalty.tolist() == [2.0, 1.0]
+    assert terms.price.tolist() == [0.5, 0.25]
+    assert terms.loss.tolist() == [3.0, 1.25]
