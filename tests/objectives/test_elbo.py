@@ -277,8 +277,9 @@ def test_noise_variance_is_that_of_the_last_loss():
 
 def test_a_loss_tells_its_error_per_feature_to_the_noise():
     noise = NoiseVariance(0.3, floor=0.01, hold=0.0, settle=0.0)
-    module = make_module(Linear((4,)))
-    loss = ELBO(noise).loss(module, make_samples(), progress=0.5, generator=make_generator())
+    module, elbo = make_module(Linear((4,))), ELBO(noise)
+    loss = elbo.loss(module, make_samples(), progress=0.5, generator=make_generator())
+    elbo.observe(loss.seen, n_samples=N_SAMPLES, progress=0.5)
     assert float(noise.at(0.5)) == pytest.approx(float(loss.error) / N_FEATURES)
 
 

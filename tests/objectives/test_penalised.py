@@ -44,6 +44,11 @@ def compute_loss(objective, module, x, progress=0.5):
     return objective.loss(module, x, progress=progress, generator=make_generator())
 
 
+def compute_and_observe(objective, module, x, progress=0.5):
+    loss = compute_loss(objective, module, x, progress)
+    objective.observe(loss.seen, n_samples=len(x), progress=progress)
+
+
 def make_samples(seed=1):
     return draw(N_SAMPLES, N_FEATURES, seed=seed)
 
@@ -377,8 +382,7 @@ def test_dead_fraction():
     penalty, x = TopK(2), make_samples()
     module, objective = make_module(penalty), make_objective(penalty)
     assert objective.dead_fraction == 0
-    seen = compute_loss(objective, module, x).seen
-    objective.observe(seen, n_samples=len(x), progress=0.0)
+    compute_and_observe(objective, module, x)
     code = objective.coding(module, x).code
     silent = (code == 0).all(dim=0).double().mean()
     assert 0 < silent < 1
@@ -434,7 +438,7 @@ def test_a_loss_tells_its_number_of_active_latents_to_the_price():
     objective = make_objective(L1(0.3))
     objective.price.observe = lambda l0, progress: seen.append((float(l0), progress))
     module, x = make_module(L1(0.3)), make_samples()
-    compute_loss(objective, module, x, progress=0.25)
+    compute_and_observe(objective, module, x, progress=0.25)
     code = module.activation(module.encode(x)[0])
     code = code[0] if isinstance(code, tuple) else code
     assert seen == [(pytest.approx(float((code != 0).sum(dim=1).double().mean())), 0.25)]
@@ -443,9 +447,9 @@ def test_a_loss_tells_its_number_of_active_latents_to_the_price():
 def test_a_latent_that_one_sample_uses_is_not_dead():
     seen = []
     objective, module, x = make_objective(L1(0.3)), make_module(L1(0.3)), make_samples()
-    compute_loss(objective, module, x)
+    compute_and_observe(objective, module, x)
     objective.dead.observe = lambda fired, n_samples: seen.append((fired.tolist(), n_samples))
-    compute_loss(objective, module, x[:1])
+    compute_and_observe(objective, module, x[:1])
     (fired, n_samples), used = seen[0], module.encode(x[:1])[0].relu() > 0
     assert n_samples == 1
     assert fired == used[0].tolist()
