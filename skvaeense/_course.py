@@ -5,6 +5,7 @@ import math
 import warnings
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -15,7 +16,8 @@ from skvaeense._training._run import Epoch, Run
 from skvaeense._training._stopping import Plateau
 from skvaeense._training._threads import advance_together, n_at_once
 from skvaeense.utils._callbacks import EpochReports
-from skvaeense.utils._ranks import ALONE
+from skvaeense.utils._keeping import Keeping
+from skvaeense.utils._ranks import Ranks, find_ranks
 
 # Of what an estimator is given before training, not by it.
 FEATURES = ("n_features_in_", "feature_names_in_")
@@ -62,8 +64,49 @@ class Progress:
     is_over: bool = False
 
 
-def begin_or_go_on(estimator, keeping, ranks):
-    """Return the progress of a fit that was broken off, or of a new one, and its random state."""
+class Begin(NamedTuple):
+    """What a fit begins with."""
+
+    progress: Progress
+    random_state: np.random.RandomState
+    keeping: Keeping
+    ranks: Ranks
+
+
+def begin_or_go_on(estimator, X, scaling, module=None):
+    """Return what a new fit begins with, or one that was broken off.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Before its fit.
+
+    X : Source or ndarray of shape (n_samples, n_features)
+        Training samples.
+
+    scaling : Scaling
+        Their centre and scale.
+
+    module : torch.nn.Module or None, default=None
+        The fitted one that training goes on with, if it does.
+
+    Returns
+    -------
+    Begin
+        Progress, random state, and what keeps and shares the training.
+
+    Raises
+    ------
+    ValueError
+        If processes that train together have different samples, or find different checkpoints.
+    """
+    ranks = find_ranks()
+    ranks.check_same(
+        [*X.shape, scaling.scale, float(scaling.mean.sum())],
+        "The processes that train together must be given the same samples: each takes its part of "
+        "them by itself.",
+    )
+    keeping = Keeping(estimator, [X.shape, scaling.mean, scaling.scale, module])
     kept = keeping.latest
     ranks.check_same(
         [kept is not None, kept.n_iter_ if kept else 0],
@@ -72,18 +115,9 @@ def begin_or_go_on(estimator, keeping, ranks):
     )
     if kept is not None:
         progress = kept._progress_
-        return progress, copy.deepcopy(progress.random_state)
+        return Begin(progress, copy.deepcopy(progress.random_state), keeping, ranks)
     random_state = ranks.same_random_state(check_random_state(estimator.random_state))
-    return Progress(copy.deepcopy(random_state)), random_state
-
-
-def check_same_samples(X, scaling, ranks):
-    """Raise a ValueError if the processes that train together have different samples."""
-    ranks.check_same(
-        [*X.shape, scaling.scale, float(scaling.mean.sum())],
-        "The processes that train together must be given the same samples: each takes its part of "
-        "them by itself.",
-    )
+    return Begin(Progress(copy.deepcopy(random_state)), random_state, keeping, ranks)
 
 
 class Course:
@@ -96,11 +130,8 @@ class Course:
         sees a plateau (`_held_out_loss`); it prepares the last phase (`_set_final_phase`), and
         says which attributes it has of a run (`_attributes`).
 
-    progress : Progress
-        Where to begin.
-
-    keeping : Keeping
-        What keeps the progress.
+    begin : Begin
+        Where to begin, what keeps the progress, and the processes that train together.
 
     train : Batches
         The rows that train.
@@ -123,16 +154,12 @@ class Course:
 
     start_epochs : int, default=0
         Epochs of each start; 0 if there is but one, which has the last phase only.
-
-    ranks : Ranks, default=ALONE
-        The processes that train together.
     """
 
     def __init__(
         self,
         estimator,
-        progress,
-        keeping,
+        begin,
         *,
         train,
         held_out,
@@ -141,20 +168,17 @@ class Course:
         parts,
         n_starts=1,
         start_epochs=0,
-        ranks=ALONE,
     ):
         self.estimator = estimator
-        self.progress = progress
-        self.keeping = keeping
+        self.progress, _, self.keeping, self.ranks = begin
         self.train = train
         self.held_out = held_out
         self.scaling = scaling
         self.batch_size = batch_size
         self.start_epochs = start_epochs
         self.parts = parts
-        self.ranks = ranks
         n_epochs = n_starts * start_epochs + sum(n for n, _ in parts)
-        self.reports = EpochReports(estimator, n_epochs, ranks)
+        self.reports = EpochReports(estimator, n_epochs, self.ranks)
 
     def complete(self, runs, plateau):
         """Train, from the progress to the end.

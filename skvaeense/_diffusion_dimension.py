@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from skvaeense._course import Course, begin_or_go_on, check_same_samples
+from skvaeense._course import Course, begin_or_go_on
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModuleEvaluation
 from skvaeense._fitting import all_or_nothing
@@ -29,8 +29,6 @@ from skvaeense.networks._denoiser import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.objectives import DenoisingScoreMatching
 from skvaeense.utils._callbacks import CallbackSupportMixin
-from skvaeense.utils._keeping import Keeping
-from skvaeense.utils._ranks import find_ranks
 from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
@@ -206,10 +204,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     def _learn(self, X):
         with all_or_nothing(self):
             scaling = Scaling.from_data(X)
-            ranks = find_ranks()
-            check_same_samples(X, scaling, ranks)
-            keeping = Keeping(self, [X.shape, scaling.mean, scaling.scale])
-            progress, random_state = begin_or_go_on(self, keeping, ranks)
+            begin = begin_or_go_on(self, X, scaling)
+            random_state = begin.random_state
             dtype, device = DTYPES[self.dtype], resolve_device(self.device)
             train, held_out = split_samples(X, scaling, random_state, dtype=dtype, device=device)
             level = self.noise_level * math.sqrt(Spectrum.of(train.head).mean_eigenvalue)
@@ -221,14 +217,12 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
             n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
             course = Course(
                 self,
-                progress,
-                keeping,
+                begin,
                 train=train,
                 held_out=held_out[:STATE_ROWS],
                 scaling=scaling,
                 batch_size=batch_size,
                 parts=((n, (0.0, 1.0)),),
-                ranks=ranks,
             )
             run = course.complete(iter([run]), Plateau(0.0, math.inf))
             self.__dict__.update(self._attributes(run, held_out, scaling))

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skvaeense import networks
-from skvaeense._course import Course, begin_or_go_on, check_same_samples, diverged
+from skvaeense._course import Course, begin_or_go_on, diverged
 from skvaeense._training._batches import TensorBatches, split_samples
 from skvaeense._training._defaults import (
     SETTLING,
@@ -32,8 +32,6 @@ from skvaeense._training._scaling import Scaling
 from skvaeense._training._sources import Source
 from skvaeense._training._stopping import Plateau
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
-from skvaeense.utils._keeping import Keeping
-from skvaeense.utils._ranks import find_ranks
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
@@ -182,21 +180,17 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             continues = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not continues)
             scaling = Scaling(self.mean_, self.scale_) if continues else Scaling.from_data(samples)
-            module = self.module_ if continues else None
-            ranks = find_ranks()
-            check_same_samples(samples, scaling, ranks)
-            keeping = Keeping(self, [samples.shape, scaling.mean, scaling.scale, module])
-            progress, random_state = begin_or_go_on(self, keeping, ranks)
-            train, held_out = self._split(samples, scaling, random_state)
-            course = self._course(progress, keeping, train, held_out, scaling, ranks, continues)
+            begin = begin_or_go_on(self, samples, scaling, self.module_ if continues else None)
+            train, held_out = self._split(samples, scaling, begin.random_state)
+            course = self._course(begin, train, held_out, scaling, continues)
             if continues:
-                runs = iter([self._continued_run(len(train), random_state)])
+                runs = iter([self._continued_run(len(train), begin.random_state)])
             else:
-                runs = self._new_runs(train, scaling, random_state)
+                runs = self._new_runs(train, scaling, begin.random_state)
             run = course.complete(runs, Plateau(self.tol, self.n_iter_no_change))
             self.__dict__.pop("_partial_run_", None)
             self._keep(run, held_out, scaling)
-            if ranks.is_first:
+            if begin.ranks.is_first:
                 self._warn_of_failure(held_out)
         return self
 
@@ -261,7 +255,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         dtype, device = DTYPES[self.dtype], resolve_device(self.device)
         return split_samples(X, scaling, random_state, dtype=dtype, device=device)
 
-    def _course(self, progress, keeping, train, held_out, scaling, ranks, continues):
+    def _course(self, begin, train, held_out, scaling, continues):
         """Return the way of a fit: starts unless it continues, and the last phase in two parts."""
         batch_size = resolve_batch_size(self.batch_size, len(train))
         start_epochs, final_epochs = self._split_epochs(len(train), batch_size)
@@ -271,8 +265,7 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
         parts = (final_epochs - n_last, (0.0, SETTLING)), (n_last, (SETTLING, 1.0))
         return Course(
             self,
-            progress,
-            keeping,
+            begin,
             train=train,
             held_out=held_out,
             scaling=scaling,
@@ -280,7 +273,6 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
             n_starts=self._n_starts(),
             start_epochs=start_epochs,
             parts=parts if final_epochs else (),
-            ranks=ranks,
         )
 
     def _n_starts(self):

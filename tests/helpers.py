@@ -67,7 +67,17 @@ def with_entry(X, value, dtype=float):
     return bad
 
 
-class Recorder:
+class Callback:
+    """A callback that does nothing; subclasses say what it does at the end of a task."""
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+
+class Recorder(Callback):
     """Note the score of every epoch on some samples, and ask to stop after some epochs."""
 
     def __init__(self, X, stop_after=None):
@@ -81,9 +91,6 @@ class Recorder:
 
     def teardown(self, estimator, context):
         self.tasks.append("teardown")
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         if context.task_name != "epoch":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers import Callback
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense._training import _opening, _sources
@@ -28,16 +29,10 @@ from skvaeense.utils._ranks import find_ranks
 X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
 
 
-class Stop:
+class Stop(Callback):
     """End every fit after its second epoch, and count those that are reported."""
 
     n_epochs = 0
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context): ...
 
     def on_fit_task_end(self, estimator, context):
         self.n_epochs += context.task_name == "epoch"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from faults import FAULTS
-from helpers import fit_unwarned
+from helpers import Callback, fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
@@ -70,17 +70,11 @@ def test_a_learning_rate_that_explodes_is_finite_or_an_error(name, rate):
         assert all(map(math.isfinite, estimator.loss_curve_))
 
 
-class Raising:
+class Raising(Callback):
     """A callback that raises at the end of the third epoch."""
 
     def __init__(self):
         self.n_epochs = 0
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context): ...
 
     def on_fit_task_end(self, estimator, context):
         self.n_epochs += 1

@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from helpers import fit_unwarned
+from helpers import Callback, fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -21,7 +21,7 @@ ESTIMATORS = [
 INTERRUPTED = "Training was interrupted after"
 
 
-class Interruption:
+class Interruption(Callback):
     """Interrupt at the end of an epoch, counted over all epochs of the fit."""
 
     def __init__(self, epoch):
@@ -30,10 +30,6 @@ class Interruption:
 
     def setup(self, estimator, context):
         self.n_epochs = 0
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context): ...
 
     def on_fit_task_end(self, estimator, context):
         if context.task_name == "epoch":

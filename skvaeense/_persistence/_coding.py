@@ -1,5 +1,7 @@
 """Estimators to files and back, with what only their training needs."""
 
+from sklearn.base import BaseEstimator
+
 from skvaeense._persistence import _files
 from skvaeense._persistence._graph import Reader, Writer
 from skvaeense._persistence._objects import OBJECTS
@@ -73,7 +75,7 @@ def read_estimator(path, trusted=(), device=None):
     reader = Reader(CODECS, registry, tensors, device)
     with _files.explained(path):
         estimator = reader.decode(node, "")
-        if not hasattr(estimator, "get_params"):
+        if not isinstance(estimator, BaseEstimator):
             raise ValueError("it holds no estimator")
         reader.check_all_used()
     return estimator

@@ -164,8 +164,7 @@ def iterate_epochs(
         for parameter in parameters:
             parameter.grad = None
         loss.total.backward()
-        if ranks.number > 1:
-            ranks.average(_shared(module, parameters, loss))
+        ranks.average(_shared(module, parameters, loss))
         if loss.seen is not None:
             objective.observe(loss.seen, n_samples=batch_size, progress=progress)
         objective.before_step(module)
@@ -194,12 +193,8 @@ def iterate_epochs(
         sums = torch.stack([position.error, position.cost]).double()
         ranks.average([sums])
         error, cost = (sums / n_steps).tolist()
-        position.epoch, position.step, position.error, position.cost = (
-            position.epoch + 1,
-            0,
-            0.0,
-            0.0,
-        )
+        position.epoch, position.step = position.epoch + 1, 0
+        position.error = position.cost = 0.0
         yield EpochLoss(error, cost, objective.trade_off)
 
 

@@ -70,7 +70,9 @@ class Ranks:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         distributed.all_reduce(flat)
         flat /= self.number
-        self._put_back(flat, tensors)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
 
     @torch.no_grad()
     def take_from_first(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -111,12 +113,6 @@ class Ranks:
         shared = np.random.RandomState()
         shared.set_state(("MT19937", np.array(key, dtype=np.uint32), position, 0, 0.0))
         return shared
-
-    @staticmethod
-    def _put_back(flat: torch.Tensor, tensors: Sequence[torch.Tensor]) -> None:
-        parts = flat.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view(tensor.shape))
 
 
 ALONE = Ranks()

@@ -92,31 +92,23 @@ def nan_loss_everywhere(monkeypatch):
     nan_loss(monkeypatch, wrap=lambda change: change)
 
 
-def no_memory(monkeypatch):
-    def change(module, loss, step):
-        if step == STEP:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB")
-        return loss
+def raising(error):
+    """Return a fault that raises an error in a step of each run."""
 
-    _steps(monkeypatch, change)
+    def inject(monkeypatch):
+        def change(module, loss, step):
+            if step == STEP:
+                raise error
+            return loss
 
+        _steps(monkeypatch, change)
 
-def no_memory_on_a_gpu(monkeypatch):
-    def change(module, loss, step):
-        if step == STEP:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return loss
-
-    _steps(monkeypatch, change)
+    return inject
 
 
-def other_error(monkeypatch):
-    def change(module, loss, step):
-        if step == STEP:
-            raise RuntimeError("something else")
-        return loss
-
-    _steps(monkeypatch, change)
+no_memory = raising(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB"))
+no_memory_on_a_gpu = raising(torch.cuda.OutOfMemoryError("CUDA out of memory."))
+other_error = raising(RuntimeError("something else"))
 
 
 def unreadable_samples(monkeypatch):
