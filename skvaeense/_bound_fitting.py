@@ -23,6 +23,9 @@ from skvaeense.thresholds import resolve_threshold
 # Least noise variance that is reported, as a fraction of the data's variance: that of data without
 # any noise, in single precision.
 LEAST_NOISE = 1e-10
+# Factor by which a given noise variance may differ from the squared scale of the data: further off,
+# terms of the loss leave the range of single precision.
+NOISE_RANGE = 1e20
 # Rows whose gates `sample` draws from.
 MAX_GATES = 1000
 
@@ -72,8 +75,19 @@ class BoundFit(AutoencoderFit):
                 )
             level = START_NOISE * start.noise * spectrum.eigenvalue(start.eigenvalue)
         else:
-            level = self.noise_variance / scaling.scale**2
+            level = self._given_noise(scaling)
         return start_noise(level, spectrum.mean_eigenvalue, learned=self.learn_noise_variance)
+
+    def _given_noise(self, scaling):
+        """Return the noise variance that was asked for, in squared units of the scaled data."""
+        level = self.noise_variance / scaling.scale**2
+        if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
+            raise ValueError(
+                f"noise_variance={self.noise_variance:g} is in squared units of X, and X has a "
+                f"scale of {scaling.scale:.3g}: it must be within a factor of {NOISE_RANGE:g} of "
+                f'{scaling.scale**2:.3g}. Give the variance of the noise in X, or "auto".'
+            )
+        return level
 
     def _resumed_run(self, module, generator, n_samples):
         resolve_threshold(self.threshold).validate()

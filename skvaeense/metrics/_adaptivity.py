@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_random_state, gen_batches
 
 from skvaeense.utils._typing import IntArray, RandomState, SparseArray
 
@@ -149,7 +149,6 @@ def _jaccard_distance(
 
 
 def _iterate_blocks(n_rows: int, bytes_per_row: int) -> Iterator[slice]:
-    """Yield slices that cover `n_rows` rows in blocks of bounded memory."""
-    step = max(1, _BLOCK_BYTES // bytes_per_row)
-    for start in range(0, n_rows, step):
-        yield slice(start, min(start + step, n_rows))
+    """Return slices that cover `n_rows` rows in blocks of bounded memory."""
+    blocks: Iterator[slice] = gen_batches(n_rows, max(1, _BLOCK_BYTES // bytes_per_row))
+    return blocks

@@ -217,6 +217,15 @@ TOGETHER = [
         learn_noise_variance=False,
         noise_variance="auto",
     ),
+    *(
+        together(
+            VAEENSE,
+            f"noise_variance={value:g} is in squared units of X, and X has a scale of …: it must be "
+            'within a factor of 1e+20 of …. Give the variance of the noise in X, or "auto".',
+            noise_variance=value,
+        )
+        for value in (1e-30, 1e30)
+    ),
     together(
         SPARSE,
         "The gated penalty has no codes of both signs: a gate opens on one side. Set "

@@ -86,6 +86,19 @@ def test_random_pairs_never_pair_a_sample_with_itself():
     assert pattern_adaptivity(np.eye(5), max_pairs=9, random_state=0) == 1.0
 
 
+def test_random_pairs_meet_every_pair_alike():
+    # Neighbours in the order of samples differ little, and others in everything.
+    mask = [[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [1, 0, 0, 1, 0]]
+    values = [pattern_adaptivity(mask, max_pairs=5, random_state=seed) for seed in range(2_000)]
+    assert np.mean(values) == pytest.approx(_brute_force(mask), abs=4 * 0.5 / np.sqrt(5 * 2_000))
+
+
+def test_each_random_pair_is_drawn_anew():
+    mask = _random_mask(200, 12)
+    values = [pattern_adaptivity(mask, max_pairs=n, random_state=0) for n in (2_000, 4_000)]
+    np.testing.assert_allclose(values, _brute_force(mask), atol=4 * 0.5 / np.sqrt(2_000))
+
+
 def test_global_random_state_is_untouched_by_a_seed():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     pattern_adaptivity(_random_mask(30, 12), max_pairs=100, random_state=0)
@@ -120,7 +133,7 @@ def test_does_not_depend_on_the_order_of_samples_or_latents():
     [
         ([[1.0, 0.0]], 10, ValueError, "minimum of 2 is required"),
         ([1.0, 0.0], 10, ValueError, "Expected 2D array"),
-        ([[np.inf, 0.0], [1.0, 1.0]], 10, ValueError, "contains infinity"),
+        ([[np.inf, 0.0], [1.0, 1.0]], 10, ValueError, "Input codes contains infinity"),
         (np.eye(3), 0, ValueError, "max_pairs must be at least 1, got 0"),
         (np.eye(3), 10.0, TypeError, "max_pairs must be an int, got 10.0"),
         (np.eye(3), True, TypeError, "max_pairs must be an int"),

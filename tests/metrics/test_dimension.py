@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
 
 from skvaeense.metrics import dimension_accuracy, dimension_error, mean_percentage_error
@@ -61,7 +62,7 @@ def test_python_floats_are_returned(metric):
     ("true", "pred", "match"),
     [
         ([2, 4], [2], "inconsistent numbers of samples"),
-        ([], [], "are empty: give at least one sample"),
+        ([], [], "^dimension_true and dimension_pred are empty: give at least one sample.$"),
         ([2, 4], [2, np.nan], "Input dimension_pred contains NaN"),
         ([2, np.inf], [2, 4], "Input dimension_true contains infinity"),
         (4, 4, "should be a 1d array"),
@@ -73,7 +74,16 @@ def test_bad_arrays(metric, true, pred, match):
         metric(true, pred)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_sparse_arrays_are_refused_by_name(metric):
+    column = sparse.csr_array([[2.0], [4.0]])
+    with pytest.raises(TypeError, match="passed for dimension_true, but dense data is required"):
+        metric(column, [2, 4])
+    with pytest.raises(TypeError, match="passed for dimension_pred, but dense data is required"):
+        metric([2, 4], column)
+
+
 @pytest.mark.parametrize("dimension", [0, -1])
 def test_percentage_error_needs_positive_dimensions(dimension):
-    with pytest.raises(ValueError, match="must be positive for a percentage error"):
+    with pytest.raises(ValueError, match="^dimension_true must be positive for a percentage"):
         mean_percentage_error([2, dimension], [2, 2])

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from strategies import AUTOENCODERS, DIMENSION, ESTIMATORS, samples
+from strategies import AUTOENCODERS, DIMENSION, ESTIMATORS, samples, vaeense
 
 X_ANY = samples()
 
@@ -32,6 +32,26 @@ def test_autoencoders_are_finite(name, X):
     before = X.copy()
     assert_answers_are_finite(fit_unwarned(clone(AUTOENCODERS[name]), X), X)
     assert_array_equal(X, before)
+
+
+@settings(max_examples=40)
+@given(
+    X=samples(exponents=(-18, 18), kinds=("normal",), rows=(8, 8), columns=(2, 2)),
+    exponent=st.integers(-30, 30),
+    learned=st.booleans(),
+)
+@example(X=np.float32([[1e18, 2e18], [-3e18, 1e18]]), exponent=-1, learned=False)
+@example(X=np.float32([[1.0, 2.0], [-3.0, 1.0]]), exponent=-20, learned=False)
+@example(X=np.float32([[1.0, 2.0], [-3.0, 1.0]]), exponent=20, learned=True)
+def test_given_noise_is_finite_or_refused(X, exponent, learned):
+    model = vaeense(noise_variance=10.0**exponent, learn_noise_variance=learned)
+    try:
+        fitted = fit_unwarned(model, X)
+    except ValueError as error:
+        if "is in squared units of X, and X has a scale of" not in str(error):
+            raise
+    else:
+        assert_answers_are_finite(fitted, X)
 
 
 @settings(max_examples=40)
