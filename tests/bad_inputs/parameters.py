@@ -220,8 +220,8 @@ TOGETHER = [
     *(
         together(
             VAEENSE,
-            f"noise_variance={value:g} is in squared units of X, and X has a scale of …: it must be "
-            'within a factor of 1e+20 of …. Give the variance of the noise in X, or "auto".',
+            f"noise_variance={value:g} is in squared units of X, and X has a scale of …: it must "
+            'be within a factor of 1e+20 of …. Give the variance of the noise in X, or "auto".',
             noise_variance=value,
         )
         for value in (1e-30, 1e30)

@@ -85,5 +85,5 @@ def test_sparse_arrays_are_refused_by_name(metric):
 
 @pytest.mark.parametrize("dimension", [0, -1])
 def test_percentage_error_needs_positive_dimensions(dimension):
-    with pytest.raises(ValueError, match="^dimension_true must be positive for a percentage"):
+    with pytest.raises(ValueError, match=r"^dimension_true must be positive for a percentage"):
         mean_percentage_error([2, dimension], [2, 2])
