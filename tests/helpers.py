@@ -7,7 +7,8 @@ import torch
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense import SparseAutoencoder
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.networks import Linear
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 
 # One of each penalty, for data with about 3 active latents.
@@ -27,6 +28,12 @@ def quick_sae(penalty="l1", **params):
     # The learning rate is high enough for so few steps.
     settings = {"n_components": 12, "max_iter": 10, "random_state": 0, "learning_rate_init": 0.004}
     return SparseAutoencoder(penalty=penalty, **(settings | params))
+
+
+def quick_vaeense(**params):
+    """Return a small VAEenseTransformer that trains in a fraction of a second."""
+    settings = {"n_components": 4, "n_init": 1, "max_iter": 20, "random_state": 0}
+    return VAEenseTransformer(**({"network": Linear((16,))} | settings | params))
 
 
 def fit_unwarned(estimator, X, method="fit"):
