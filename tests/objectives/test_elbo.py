@@ -292,3 +292,8 @@ def test_fixed_draws_come_in_opposite_pairs():
     mean = torch.zeros(N_SAMPLES, N_COMPONENTS, dtype=torch.float64)
     left, right = (elbo.expected_terms(module, s * x, mean, mean - 1).error for s in (1, -1))
     torch.testing.assert_close(left, right)
+
+
+def test_a_step_draws_no_parameter_anew():
+    """So that several processes have nothing to exchange."""
+    assert make_elbo(True).after_step(None, None, progress=0.5, generator=None) is False

@@ -80,6 +80,14 @@ def test_otsu_takes_values_whose_squares_overflow():
     assert otsu_cut(np.float32([[-3e38, -1.0, -2e38]])).tolist() == [np.float32(-1e38)]
 
 
+def test_otsu_cuts_each_row_in_its_own_scale():
+    rows = np.array([[1.0, 2.0, 8.0, 9.0], [-9.0, 4.0, 5.0, 6.0], [0.0, 0.0, 0.0, 0.0]])
+    cuts = otsu_cut(rows)
+    assert cuts.tolist() == [5.0, -2.5, 0.0]
+    scale = np.array([[1e-200], [1e200], [1.0]])
+    np.testing.assert_allclose(otsu_cut(scale * rows), scale[:, 0] * cuts)
+
+
 def test_otsu_cuts_many_rows_as_few(monkeypatch):
     values = np.random.default_rng(0).normal(size=(7, 3))
     cuts = otsu_cut(values)
