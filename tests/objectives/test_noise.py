@@ -50,6 +50,12 @@ def test_follows_a_fraction_of_the_error_that_rises_to_one():
     assert values[2] <= 0.1 * 1.0001
 
 
+def test_follows_the_error_from_settle_on():
+    noise = NoiseVariance(0.5, floor=0.005, hold=0.4, settle=0.8)
+    noise.observe(torch.tensor(1.0))
+    assert float(noise.at(0.8)) == 1.0
+
+
 def test_does_not_fall_under_its_floor():
     noise = NoiseVariance(0.5, floor=0.005)
     noise.observe(torch.tensor(1e-9))
