@@ -160,7 +160,7 @@ def show_progress(*callbacks: Any) -> Iterator[None]:
     ...         self.append(context.task_name)
     ...     def on_fit_task_end(self, estimator, context): ...
     >>> X = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)[0]
-    >>> vaeense = VAEenseTransformer(random_state=0).fit(X)
+    >>> vaeense = VAEenseTransformer(random_state=0).partial_fit(X)
     >>> log = Log()
     >>> with show_progress(log):
     ...     codes = vaeense.transform(np.tile(X, (20, 1)))
