@@ -94,9 +94,22 @@ def test_random_pairs_meet_every_pair_alike():
 
 
 def test_each_random_pair_is_drawn_anew():
-    mask = _random_mask(200, 12)
-    values = [pattern_adaptivity(mask, max_pairs=n, random_state=0) for n in (2_000, 4_000)]
+    """Half of the samples share most of their latents, and the others none."""
+    mask = np.zeros((200, 205), dtype=bool)
+    mask[:100, 200:] = True
+    mask[np.arange(200), np.arange(200)] = True
+    values = [pattern_adaptivity(mask, max_pairs=2_000, random_state=seed) for seed in range(10)]
     np.testing.assert_allclose(values, _brute_force(mask), atol=4 * 0.5 / np.sqrt(2_000))
+
+
+@pytest.mark.parametrize("max_pairs", [1, 14, 15, 16])
+def test_exact_where_pairs_of_patterns_suffice(max_pairs):
+    mask = np.repeat(np.tri(6), 3, axis=0)
+    values = {pattern_adaptivity(mask, max_pairs=max_pairs, random_state=s) for s in range(10)}
+    if max_pairs < 15:
+        assert len(values) > 1
+    else:
+        assert list(values) == [pytest.approx(_brute_force(mask))]
 
 
 def test_global_random_state_is_untouched_by_a_seed():

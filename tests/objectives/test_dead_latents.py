@@ -157,6 +157,16 @@ def test_one_latent_is_used_where_there_is_one_feature():
     assert float(loss.detach()) == pytest.approx((5 - 2) ** 2 / 5**2)
 
 
+def test_auxiliary_loss_is_a_share_however_small_the_residual():
+    module, h = make_module(), draw(N_SAMPLES, N_COMPONENTS)[:, DEAD]
+    residual = draw(N_SAMPLES, N_FEATURES, seed=1)
+    losses = [
+        float(make_dead().auxiliary_loss(module, s * h, s * residual, True).detach())
+        for s in (1.0, 1e-6)
+    ]
+    assert losses[1] == pytest.approx(losses[0])
+
+
 def test_auxiliary_loss_without_a_residual_is_finite():
     module, h = make_module(), draw(N_SAMPLES, N_COMPONENTS)
     residual = torch.zeros(N_SAMPLES, N_FEATURES, dtype=torch.float64)

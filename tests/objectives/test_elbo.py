@@ -91,6 +91,15 @@ def test_code_of_the_means_at_gates_wide_open_and_shut():
     torch.testing.assert_close(gates.double(), expected, rtol=1e-5, atol=1e-38)
 
 
+@torch.no_grad()
+def test_means_have_both_signs_unless_asked_for():
+    module, x = make_module(Linear((4,))), make_samples(50)
+    output = module.encode(x)[0]
+    mean, _ = make_elbo(True).posterior(module, x)
+    assert (mean < 0).any()
+    torch.testing.assert_close(mean, output)
+
+
 @pytest.mark.parametrize("gated", [True, False])
 @torch.no_grad()
 def test_positive_means_are_the_positive_outputs(gated):
