@@ -29,6 +29,7 @@ from real_data import read_activations, read_mnist
 from saving import save
 
 from skvaeense import SparseAutoencoder
+from skvaeense._training._defaults import SPARSE_HELD_OUT
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import (
     dead_fraction,
@@ -139,7 +140,7 @@ def measure(model, train, test):
 def run_ours(cell, seed, data, wanted_l0):
     """Return our numbers at the peer's number of active latents, on test rows."""
     train, test = data
-    n_held_out = min(len(train) // 10, 2500)
+    n_held_out = SPARSE_HELD_OUT.of(len(train))
     parameters = {
         "n_components": cell.n_components,
         "batch_size": BATCH_SIZE,

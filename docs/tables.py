@@ -341,7 +341,6 @@ def constants():
             "START_STEPS",
             "FINAL_STEPS",
             "SETTLING",
-            "MAX_HELD_OUT",
             "MIN_ROWS_TO_SPLIT",
             "SPARSE_STEPS",
             "SPARSE_RATE",
@@ -356,6 +355,8 @@ def constants():
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _phases.start_noise(1.0, 1.0, learned=True)
+    values["MAX_HELD_OUT"] = _defaults.HELD_OUT.at_most
+    values["SPARSE_MAX_HELD_OUT"] = _defaults.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())

@@ -19,6 +19,7 @@ from skvaeense import networks
 from skvaeense._course import Course, begin_or_go_on, diverged
 from skvaeense._training._batches import TensorBatches, split_samples
 from skvaeense._training._defaults import (
+    HELD_OUT,
     SETTLING,
     Spectrum,
     default_n_components,
@@ -74,6 +75,8 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
 
     # Steps over which `partial_fit` walks through the schedule of a new run.
     _schedule_steps: int
+    # How many rows do not train.
+    _held_out = HELD_OUT
 
     # Fitted attributes that users see.
     n_components_: int
@@ -253,7 +256,9 @@ class AutoencoderFit(CallbackSupportMixin, ABC):
     def _split(self, X, scaling, random_state):
         """Return the rows that train, and those by which starts and epochs are judged."""
         dtype, device = DTYPES[self.dtype], resolve_device(self.device)
-        return split_samples(X, scaling, random_state, dtype=dtype, device=device)
+        return split_samples(
+            X, scaling, random_state, dtype=dtype, device=device, rule=self._held_out
+        )
 
     def _course(self, begin, train, held_out, scaling, continues):
         """Return the way of a fit: starts unless it continues, and the last phase in two parts."""

@@ -11,6 +11,7 @@ from skvaeense import penalties
 from skvaeense._base import BaseAutoencoder
 from skvaeense._training._defaults import (
     SETTLING,
+    SPARSE_HELD_OUT,
     SPARSE_STEPS,
     n_epochs,
     resolve_batch_size,
@@ -188,6 +189,7 @@ class SparseAutoencoder(BaseAutoencoder):
     }
 
     _schedule_steps = SPARSE_STEPS
+    _held_out = SPARSE_HELD_OUT
 
     def __init__(
         self,

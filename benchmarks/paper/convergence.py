@@ -13,14 +13,14 @@ from common import at_once, run
 from skvaeense import VAEenseTransformer
 from skvaeense._training._defaults import (
     FINAL_STEPS,
+    HELD_OUT,
     START_STEPS,
     default_batch_size,
-    n_held_out,
 )
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.metrics import dimension_error, fvu
 
-HELD_OUT = 2000
+N_TEST = 2000
 DATA = {
     "4/4/4 in R^40": lambda n, seed: make_linear_subspaces(n, random_state=seed),
     "2/4/8 in R^40": lambda n, seed: make_linear_subspaces(n, dims=(2, 4, 8), random_state=seed),
@@ -37,9 +37,9 @@ SIZES = {
 
 def fit(data, n_init, length, seed, n_samples):
     """Return the error of one fit."""
-    X, _, dimension = DATA[data](n_samples + HELD_OUT, seed)
-    train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
-    n_train = n_samples - n_held_out(n_samples)
+    X, _, dimension = DATA[data](n_samples + N_TEST, seed)
+    train, test, truth = X[N_TEST:], X[:N_TEST], dimension[:N_TEST]
+    n_train = n_samples - HELD_OUT.of(n_samples)
     steps_per_epoch = n_train // default_batch_size(n_train)
     model = VAEenseTransformer(
         20,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from skvaeense._training._defaults import SPECTRUM_ROWS, n_held_out, split_rows
+from skvaeense._training._defaults import HELD_OUT, SPECTRUM_ROWS, HeldOut, split_rows
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._sources import Source
 from skvaeense.utils._ranks import ALONE, Ranks
@@ -175,6 +175,7 @@ def split_samples(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    rule: HeldOut = HELD_OUT,
 ) -> tuple[Batches, torch.Tensor]:
     """Return the rows that train, and those by which starts and epochs are judged.
 
@@ -195,6 +196,9 @@ def split_samples(
     device : torch.device
         Where training is.
 
+    rule : HeldOut, default=HELD_OUT
+        How many rows judge.
+
     Returns
     -------
     train : Batches
@@ -204,13 +208,13 @@ def split_samples(
         The others, centred and scaled.
     """
     if isinstance(X, Source):
-        n_out = max(n_held_out(len(X)), 1)
+        n_out = max(rule.of(len(X)), 1)
         positions = X.draw(n_out + min(SPECTRUM_ROWS, len(X) - n_out), random_state)
         rows = scaling.apply(X.take(positions), dtype=dtype, device=device)
         out = np.sort(random_state.permutation(len(positions))[:n_out])
         head = np.delete(np.arange(len(positions)), out)
         train = SourceBatches(X, positions[out], scaling, rows[torch.from_numpy(head)])
         return train, rows[torch.from_numpy(out)]
-    split = split_rows(len(X), random_state)
+    split = split_rows(len(X), random_state, rule)
     Z = scaling.apply(X, dtype=dtype, device=device, order=split.order)
     return TensorBatches(Z[split.train]), Z[split.held_out]

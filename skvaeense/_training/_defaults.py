@@ -27,10 +27,27 @@ FULL_RATE_COMPONENTS = 512
 SETTLING = 0.7
 # Share of max_iter that goes to each start.
 START_SHARE = 0.4
-HELD_OUT_SHARE = 0.1
-MAX_HELD_OUT = 2500
 # Fewer rows than this are not split: all of them train and judge.
 MIN_ROWS_TO_SPLIT = 20
+
+
+class HeldOut(NamedTuple):
+    """How many rows do not train: a share of them, and at most so many."""
+
+    share: float
+    at_most: int
+
+    def of(self, n_samples):
+        """Return how many of these rows are held out: none of very few."""
+        if n_samples < MIN_ROWS_TO_SPLIT:
+            return 0
+        return min(max(1, int(self.share * n_samples)), self.at_most)
+
+
+# Where starts are compared by them, and the noise variance is learned from them.
+HELD_OUT = HeldOut(0.1, 2500)
+# Where they only tell when to stop. Rows that do not train are missed where latents are many.
+SPARSE_HELD_OUT = HeldOut(0.05, 1000)
 
 
 class Start(NamedTuple):
@@ -163,13 +180,6 @@ def sparse_learning_rate(batch_size, n_components):
     return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding)
 
 
-def n_held_out(n_samples):
-    """Return how many rows judge the starts: a tenth, at most 2,500, none of very few."""
-    if n_samples < MIN_ROWS_TO_SPLIT:
-        return 0
-    return min(max(1, int(HELD_OUT_SHARE * n_samples)), MAX_HELD_OUT)
-
-
 class Split(NamedTuple):
     """An order of the rows, and which of them, in that order, train and which judge."""
 
@@ -178,12 +188,12 @@ class Split(NamedTuple):
     held_out: slice
 
 
-def split_rows(n_samples, random_state):
+def split_rows(n_samples, random_state, rule=HELD_OUT):
     """Return which rows train and which are held out; very few rows are both, in their own order.
 
     What the order says is done while samples are scaled, since it would take a copy of its own.
     """
-    n_out = n_held_out(n_samples)
+    n_out = rule.of(n_samples)
     if n_out == 0:
         return Split(None, slice(None), slice(None))
     return Split(random_state.permutation(n_samples), slice(n_out, None), slice(n_out))

@@ -4,13 +4,13 @@ import torch
 
 from skvaeense._training._defaults import (
     FINAL_STEPS,
-    MAX_HELD_OUT,
+    HELD_OUT,
+    SPARSE_HELD_OUT,
     START_STEPS,
     Spectrum,
     default_batch_size,
     default_n_components,
     linear_residual,
-    n_held_out,
     resolve_batch_size,
     split_epochs,
     split_rows,
@@ -57,13 +57,15 @@ def test_max_iter_is_split(max_iter):
     assert start == pytest.approx(0.4 * max_iter, abs=1)
 
 
+@pytest.mark.parametrize("rule", [HELD_OUT, SPARSE_HELD_OUT])
 @pytest.mark.parametrize("n_samples", SIZES)
-def test_some_rows_are_held_out(n_samples):
-    n_out = n_held_out(n_samples)
+def test_some_rows_are_held_out(n_samples, rule):
+    n_out = rule.of(n_samples)
     if n_samples < 20:
         assert n_out == 0
     else:
-        assert 1 <= n_out <= min(0.1 * n_samples, MAX_HELD_OUT)
+        assert n_out == pytest.approx(min(rule.share * n_samples, rule.at_most), abs=1)
+        assert n_out >= 1
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8])
@@ -127,9 +129,14 @@ def test_very_few_rows_train_and_judge(n_samples):
     assert len(range(n_samples)[train]) == n_samples
 
 
+@pytest.mark.parametrize(("rule", "n_out"), [(HELD_OUT, 20), (SPARSE_HELD_OUT, 10)])
+def test_rows_are_split_by_a_rule(rule, n_out):
+    order, _, held_out = split_rows(200, np.random.RandomState(0), rule)
+    assert len(order[held_out]) == n_out
+
+
 def test_rows_are_split_at_random():
     order, train, held_out = split_rows(200, np.random.RandomState(0))
-    assert len(order[held_out]) == n_held_out(200)
     assert sorted([*order[train], *order[held_out]]) == list(range(200))
     again = split_rows(200, np.random.RandomState(1))
     assert sorted(order[held_out]) != sorted(again.order[held_out])
