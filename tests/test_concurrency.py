@@ -21,6 +21,9 @@ from skvaeense.networks import MLP
 
 # Seconds until what still runs is taken for stuck; it takes a few.
 PATIENCE = 180
+# scikit-learn's searches for neighbours, each in its thread, reset the filters of the whole process
+# for a moment, and say this where they find none.
+pytestmark = pytest.mark.filterwarnings("ignore:.*utils.parallel.delayed:UserWarning")
 N_THREADS = 8
 
 X = make_linear_subspaces(240, n_features=8, random_state=0)[0]
