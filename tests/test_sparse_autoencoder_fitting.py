@@ -1,20 +1,17 @@
-"""How a SparseAutoencoder is fitted: randomness, going on, refits, stopping."""
+"""How a SparseAutoencoder is fitted, besides what test_fitting has: going on, refits, stopping."""
 
 import copy
-import random
 
 import numpy as np
 import pytest
-import torch
 from helpers import PENALTIES, Recorder, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.callback import ProgressBar
 
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0
 from skvaeense.networks import MLP, SingleLayer
-from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
+from skvaeense.penalties import L1, BatchTopK, TopK
 
 X_ALL, _, _ = make_sparse_dictionary(
     2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0
@@ -33,13 +30,6 @@ def fit_quick(penalty="l1", X=X, **params):
 
 
 @EVERY
-def test_a_seed_fixes_every_bit(penalty):
-    one, two = fit_quick(penalty), fit_quick(penalty)
-    assert_array_equal(one.transform(X_NEW), two.transform(X_NEW))
-    assert one.loss_curve_ == two.loss_curve_
-
-
-@EVERY
 def test_another_seed_trains_another_model(penalty):
     one, two = fit_quick(penalty), fit_quick(penalty, random_state=1)
     assert not np.allclose(one.components_, two.components_)
@@ -52,49 +42,6 @@ def test_a_generator_is_used_up():
     again = fit_quick(random_state=np.random.RandomState(0))
     assert_array_equal(one.components_, again.components_)
     assert not np.allclose(one.components_, two.components_)
-
-
-def global_states():
-    numpy_state = np.random.get_state()  # noqa: NPY002
-    return [
-        torch.random.get_rng_state().tolist(),
-        [part.tolist() if isinstance(part, np.ndarray) else part for part in numpy_state],
-        random.getstate(),
-    ]
-
-
-@EVERY
-def test_global_generators_are_not_touched(penalty):
-    before = global_states()
-    fitted = fit_quick(penalty)
-    fitted.transform(X_NEW)
-    fitted.score(X_NEW)
-    fitted.partial_fit(X)
-    assert global_states() == before
-
-
-def test_global_generators_are_not_touched_by_resampling():
-    """No sample reaches these thresholds, so that all latents are dead and drawn anew."""
-    before = global_states()
-    fitted = fit_quick(JumpReLU(threshold=1e3), X_ALL)
-    assert not fitted.active_dimensions(X_ALL).any()
-    # Being drawn anew does not count as being alive.
-    assert fitted.dead_fraction_ == 1
-    assert global_states() == before
-
-
-def test_no_seed_leaves_the_generator_of_torch_alone():
-    """numpy's global one is the source then, by scikit-learn's convention."""
-    before = torch.random.get_rng_state()
-    fit_quick(random_state=None)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_global_seeds_have_no_say():
-    one = fit_quick()
-    torch.manual_seed(12345)
-    random.seed(12345)
-    assert_array_equal(one.transform(X_NEW), fit_quick().transform(X_NEW))
 
 
 # --- going on -------------------------------------------------------------------------------
@@ -160,21 +107,6 @@ def test_warm_start_takes_another_penalty(first, penalty):
     assert estimator.score(X_NEW) > 0.5
 
 
-def test_warm_start_refuses_other_features():
-    estimator = fit_quick(warm_start=True)
-    codes = estimator.transform(X_NEW)
-    with pytest.raises(ValueError, match="8 features"):
-        estimator.fit(X[:, :5])
-    assert_array_equal(estimator.transform(X_NEW), codes)
-
-
-@EVERY
-def test_without_warm_start_fit_begins_anew(penalty):
-    estimator = fit_quick(penalty)
-    codes = estimator.transform(X_NEW)
-    assert_array_equal(fit_unwarned(estimator, X).transform(X_NEW), codes)
-
-
 @pytest.mark.parametrize(
     "params", [{"penalty": TopK(3)}, {"penalty": "l1", "target_l0": 3}], ids=["topk", "target"]
 )
@@ -220,38 +152,6 @@ def test_partial_fit_after_fit_stays_at_a_small_learning_rate():
         estimator.partial_fit(X)
         moves.append(np.abs(estimator.components_ - before).mean())
     assert np.mean(moves[-5:]) < 3 * np.mean(moves[:5])
-
-
-def test_partial_fit_takes_a_single_row_later():
-    estimator = quick_sae().partial_fit(X)
-    assert estimator.partial_fit(X[:1]).n_iter_ == 2
-
-
-def test_partial_fit_refuses_other_features():
-    estimator = quick_sae().partial_fit(X)
-    before = estimator.transform(X_NEW)
-    with pytest.raises(ValueError, match="8 features"):
-        estimator.partial_fit(X[:, :5])
-    assert_array_equal(estimator.transform(X_NEW), before)
-
-
-def test_fit_after_partial_fit_begins_anew():
-    estimator = fit_unwarned(quick_sae().partial_fit(X), X)
-    assert_array_equal(estimator.transform(X_NEW), fit_quick().transform(X_NEW))
-
-
-def test_partial_fit_goes_on_from_the_last_fit():
-    """Not from an earlier stream, which the fit has replaced."""
-    estimator = fit_unwarned(quick_sae().partial_fit(X), X).partial_fit(X)
-    assert_array_equal(estimator.transform(X_NEW), fit_quick().partial_fit(X).transform(X_NEW))
-
-
-def test_a_copy_takes_partial_fit_on_its_own():
-    estimator = quick_sae(target_l0=3).partial_fit(X)
-    codes, alpha = estimator.transform(X_NEW), estimator.alpha_
-    copy.deepcopy(estimator).partial_fit(X)
-    assert_array_equal(estimator.transform(X_NEW), codes)
-    assert estimator.alpha_ == alpha
 
 
 # --- refits ---------------------------------------------------------------------------------
@@ -331,11 +231,6 @@ def test_a_larger_tol_or_less_patience_stops_earlier():
     assert hasty < lax < strict == 100
 
 
-def test_batch_size_has_its_say():
-    small, large = fit_quick(batch_size=16), fit_quick(batch_size=10**6)
-    assert not np.allclose(small.transform(X_NEW), large.transform(X_NEW))
-
-
 def test_default_number_of_components():
     """Twice the principal components that hold 99 % of the variance, here all eight."""
     assert fit_quick(n_components=None).n_components_ == 16
@@ -358,13 +253,6 @@ def test_callback_can_stop_the_training(stop_after):
     fitted = fit_unwarned(quick_sae().set_callbacks(recorder), X)
     assert fitted.n_iter_ == len(fitted.loss_curve_) == stop_after
     assert fitted.score(X_NEW) >= max(recorder.scores) - 0.2
-
-
-def test_progress_bar_changes_nothing(capsys):
-    pytest.importorskip("rich")
-    fitted = fit_unwarned(quick_sae().set_callbacks(ProgressBar()), X)
-    assert_array_equal(fitted.transform(X_NEW), fit_quick().transform(X_NEW))
-    assert "SparseAutoencoder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,12 @@
-"""How a VAEenseTransformer is fitted: randomness, noise, going on, starts, stopping."""
+"""How a VAEenseTransformer is fitted, besides what test_fitting has: noise, starts, stopping."""
 
 import copy
-import random
 
 import numpy as np
 import pytest
 import torch
 from helpers import Recorder, fit_unwarned, quick_vaeense
 from numpy.testing import assert_array_equal
-from sklearn.callback import ProgressBar
 
 from skvaeense import VAEenseTransformer
 from skvaeense._training._defaults import split_epochs
@@ -28,52 +26,9 @@ def fit_quick(X=X, **params):
 # --- randomness -----------------------------------------------------------------------------
 
 
-@BOTH
-def test_a_seed_fixes_every_bit(network):
-    params = {"network": network, "n_init": 2, "max_iter": 6}
-    one, two = fit_quick(**params), fit_quick(**params)
-    assert_array_equal(one.transform(X_NEW), two.transform(X_NEW))
-    assert one.loss_curve_ == two.loss_curve_
-
-
 def test_another_seed_trains_another_model():
     one, two = (fit_quick(random_state=seed, max_iter=2) for seed in (0, 1))
     assert not np.allclose(one.transform(X_NEW), two.transform(X_NEW))
-
-
-def global_states():
-    numpy_state = np.random.get_state()  # noqa: NPY002
-    return [
-        torch.random.get_rng_state().tolist(),
-        [part.tolist() if isinstance(part, np.ndarray) else part for part in numpy_state],
-        random.getstate(),
-    ]
-
-
-@BOTH
-def test_global_generators_are_not_touched(network):
-    before = global_states()
-    fitted = fit_quick(network=network)
-    fitted.transform(X_NEW)
-    fitted.active_dimensions(X_NEW)
-    fitted.score(X_NEW)
-    fitted.sample(3, random_state=0)
-    fitted.partial_fit(X)
-    assert global_states() == before
-
-
-def test_no_seed_leaves_the_generator_of_torch_alone():
-    """numpy's global one is the source then, by scikit-learn's convention."""
-    before = torch.random.get_rng_state()
-    fit_quick(random_state=None).sample(3)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_global_seeds_have_no_say():
-    one = fit_quick()
-    torch.manual_seed(12345)
-    random.seed(12345)
-    assert_array_equal(one.transform(X_NEW), fit_quick().transform(X_NEW))
 
 
 # --- noise variance -------------------------------------------------------------------------
@@ -117,18 +72,6 @@ def test_warm_start_improves_the_model():
     assert estimator.score(X_NEW) > score + 0.5
 
 
-def test_warm_start_refuses_other_features():
-    estimator = fit_quick(warm_start=True)
-    with pytest.raises(ValueError, match="8 features"):
-        estimator.fit(X[:, :5])
-
-
-def test_without_warm_start_fit_begins_anew():
-    estimator = fit_quick()
-    codes = estimator.transform(X_NEW)
-    assert_array_equal(fit_unwarned(estimator, X).transform(X_NEW), codes)
-
-
 def test_partial_fit_learns_batch_by_batch():
     estimator = quick_vaeense(batch_size=32)
     estimator.partial_fit(X)
@@ -150,42 +93,7 @@ def test_partial_fit_after_fit_goes_on():
     assert estimator.score(X_NEW) > before.score(X_NEW) - 3
 
 
-def test_partial_fit_takes_a_single_row_later():
-    estimator = quick_vaeense().partial_fit(X)
-    assert estimator.partial_fit(X[:1]).n_iter_ == 2
-
-
-def test_partial_fit_refuses_other_features():
-    estimator = quick_vaeense().partial_fit(X)
-    before = estimator.transform(X_NEW)
-    with pytest.raises(ValueError, match="8 features"):
-        estimator.partial_fit(X[:, :5])
-    assert_array_equal(estimator.transform(X_NEW), before)
-
-
-def test_fit_after_partial_fit_begins_anew():
-    estimator = quick_vaeense().partial_fit(X)
-    fit_unwarned(estimator, X)
-    assert_array_equal(estimator.transform(X_NEW), fit_quick().transform(X_NEW))
-
-
-def test_a_copy_takes_partial_fit_on_its_own():
-    estimator = quick_vaeense().partial_fit(X)
-    codes = estimator.transform(X_NEW)
-    copy.deepcopy(estimator).partial_fit(X)
-    assert_array_equal(estimator.transform(X_NEW), codes)
-
-
 # --- epochs, starts, callbacks --------------------------------------------------------------
-
-
-def test_progress_bar_changes_nothing(capsys):
-    pytest.importorskip("rich")
-    estimator = quick_vaeense(n_init=2).set_callbacks(ProgressBar())
-    assert_array_equal(
-        fit_unwarned(estimator, X).transform(X_NEW), fit_quick(n_init=2).transform(X_NEW)
-    )
-    assert "VAEenseTransformer" in capsys.readouterr().out
 
 
 def test_callback_sees_every_epoch():
@@ -243,11 +151,6 @@ def test_the_start_of_least_loss_is_kept(monkeypatch):
     fit_quick(n_init=4)
     assert len(judged) == 4
     assert kept == [min(judged, key=lambda pair: pair[0])[1]]
-
-
-def test_batch_size_has_its_say():
-    small, large = fit_quick(batch_size=16), fit_quick(batch_size=10**6)
-    assert not np.allclose(small.transform(X_NEW), large.transform(X_NEW))
 
 
 def test_default_number_of_components():
