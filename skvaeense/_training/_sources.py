@@ -254,11 +254,14 @@ class StreamSource(Source):
     def _gathered(self) -> Iterator[list[FloatArray]]:
         """Yield as many arrays of the stream at a time as make a block."""
         waiting: list[FloatArray] = []
+        n_rows, n_wanted = 0, block_rows(self.n_features)
         for rows in self._arrays():
             waiting.append(rows)
-            if sum(map(len, waiting)) >= block_rows(self.n_features):
+            # Counted as they come: a stream may yield single rows.
+            n_rows += len(rows)
+            if n_rows >= n_wanted:
                 yield waiting
-                waiting = []
+                waiting, n_rows = [], 0
         if waiting:
             yield waiting
 
