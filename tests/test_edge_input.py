@@ -1,27 +1,20 @@
 """Data at the edge of what autoencoders take; bad_inputs has what is refused."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import strategies
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import Linear
 from skvaeense.penalties import ALIASES
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
-SETTINGS = {"n_components": 3, "max_iter": 6, "random_state": 0}
-
-
-def vaeense(**params):
-    return VAEenseTransformer(network=Linear((8,)), **(SETTINGS | {"n_init": 1} | params))
-
-
-def sparse_autoencoder(penalty="l1", **params):
-    return SparseAutoencoder(penalty=penalty, **(SETTINGS | params))
-
-
+vaeense = partial(strategies.vaeense, n_components=3, max_iter=6)
+sparse_autoencoder = partial(strategies.sparse_autoencoder, n_components=3, max_iter=6)
 QUICK = {"vaeense": vaeense, "sparse": sparse_autoencoder}
 EACH = pytest.mark.parametrize("quick", [pytest.param(QUICK[name], id=name) for name in QUICK])
 # With every penalty.

@@ -1,14 +1,14 @@
 """What an objective asks of a penalty."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 
 from skvaeense._kernels import Workspace
 from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._validation import ValidatedEstimator
 
 
 class Coding(NamedTuple):
@@ -44,7 +44,7 @@ class Coding(NamedTuple):
     unit: float
 
 
-class Penalty(DocLinkMixin, BaseEstimator, ABC):
+class Penalty(DocLinkMixin, ValidatedEstimator, ABC):
     """Say how pre-activations become codes, and what codes cost.
 
     Derive from it and write `build` to add a penalty; write `cost` too if sparsity has a price.
@@ -63,25 +63,12 @@ class Penalty(DocLinkMixin, BaseEstimator, ABC):
     (True, True, True)
     """
 
-    # As in scikit-learn's estimators; parameters without a constraint are not checked.
-    _parameter_constraints: dict[str, list[Any]] = {}
-
     # The price. None for a penalty that is a constraint on the code, and has no price.
     alpha: float | None = None
     # How dead latents are brought back: by "resampling" them, or by an "auxiliary" loss.
     revival: Literal["resampling", "auxiliary"] = "resampling"
     # Norm with which the rows of a single layer's encoder start, unless it is given.
     init_norm: float = 0.1
-
-    def validate(self) -> None:
-        """Check the parameters.
-
-        Raises
-        ------
-        ValueError
-            If one is of the wrong type or out of its range, as `_parameter_constraints` has it.
-        """
-        self._validate_params()
 
     @abstractmethod
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:

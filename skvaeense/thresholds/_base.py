@@ -1,12 +1,11 @@
 """What a rule sees, and what it must answer."""
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
-
-from sklearn.base import BaseEstimator
+from typing import NamedTuple
 
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import BoolArray, FloatArray
+from skvaeense.utils._validation import ValidatedEstimator
 
 
 class Latents(NamedTuple):
@@ -42,7 +41,7 @@ class Latents(NamedTuple):
     noise_variance: float
 
 
-class ThresholdRule(DocLinkMixin, BaseEstimator, ABC):
+class ThresholdRule(DocLinkMixin, ValidatedEstimator, ABC):
     """Say which latents are active for each sample, from that sample alone.
 
     A rule has no state of its own: its answer for a sample does not depend on the others.
@@ -59,19 +58,6 @@ class ThresholdRule(DocLinkMixin, BaseEstimator, ABC):
     >>> isinstance(Otsu(), ThresholdRule)
     True
     """
-
-    # As in scikit-learn's estimators; parameters without a constraint are not checked.
-    _parameter_constraints: dict[str, list[Any]] = {}
-
-    def validate(self) -> None:
-        """Check the parameters.
-
-        Raises
-        ------
-        ValueError
-            If one is of the wrong type or out of its range, as `_parameter_constraints` has it.
-        """
-        self._validate_params()
 
     @abstractmethod
     def active(self, latents: Latents) -> BoolArray:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from sklearn.base import _fit_context
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "ValidatedEstimator",
     "fit_context",
     "resolve_alias",
 ]
@@ -28,6 +29,23 @@ NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class ValidatedEstimator(BaseEstimator):
+    """What is a parameter of estimators, and has parameters of its own."""
+
+    # As in scikit-learn's estimators; parameters without a constraint are not checked.
+    _parameter_constraints: dict[str, list[Any]] = {}
+
+    def validate(self) -> None:
+        """Check the parameters.
+
+        Raises
+        ------
+        ValueError
+            If one is of the wrong type or out of its range, as `_parameter_constraints` has it.
+        """
+        self._validate_params()
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import helpers
 import numpy as np
 import pandas as pd
 import torch
@@ -82,9 +83,7 @@ def together(estimators, message, error=ValueError, **params):
 
 def with_entry(value, dtype=float):
     """Return samples with one entry set."""
-    bad = X.astype(dtype)
-    bad[3, 2] = value
-    return bad
+    return helpers.with_entry(X, value, dtype)
 
 
 def file(name, content):
