@@ -2,19 +2,15 @@
 
 from skvaeense._diffusion_dimension import DiffusionDimensionEstimator
 from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
-from skvaeense._persistence import Checkpoint, load, save
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
-    "Checkpoint",
     "DiffusionDimensionEstimator",
     "IntrinsicDimensionEstimator",
     "SparseAutoencoder",
     "VAEenseTransformer",
     "__version__",
-    "load",
-    "save",
 ]

@@ -1,46 +1,398 @@
-"""What the autoencoders share besides fitting: coding, decoding, scikit-learn's protocols."""
+"""What the autoencoders share: fitting, coding, decoding, scikit-learn's protocols."""
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+import copy
+import math
+import warnings
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skvaeense._evaluation import ModuleEvaluation, joined_chunks, rows_at_a_time
-from skvaeense._fitting import FLOATS, AutoencoderFit
-from skvaeense._training._sources import StreamSource
+from skvaeense import networks, optimizers, schedules
+from skvaeense._evaluation import (
+    FLOATS,
+    ModelEvaluation,
+    all_or_nothing,
+    joined_chunks,
+    rows_at_a_time,
+)
+from skvaeense.models import Model
+from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
+from skvaeense.training._history import History
+from skvaeense.training._opening import open_samples
+from skvaeense.training._plateau import Plateau
+from skvaeense.training._scaling import Scaling
+from skvaeense.training._session import FitSession
+from skvaeense.training._sizes import HELD_OUT, SETTLING
+from skvaeense.training._sources import Source, StreamSource
+from skvaeense.training._trainer import Trainer
+from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
+from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._typing import BoolArray, FloatArray, SparseArray
+from skvaeense.utils._seeding import draw_seed
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    NON_NEGATIVE,
+    POSITIVE,
+    StrOptions,
+    fit_context,
+)
+
+# Of the fitted attributes, those that validation sets before training.
+FEATURES = ("n_features_in_", "feature_names_in_")
+# Fitted attributes that not every fit has.
+OPTIONAL_ATTRIBUTES = ("alpha_", "components_")
+# What partial_fit keeps of the peak learning rate once its schedule is over.
+PARTIAL_LEARNING_RATE = 0.1
 
 
 class BaseAutoencoder(
-    AutoencoderFit,
-    ModuleEvaluation,
+    CallbackSupportMixin,
+    ModelEvaluation,
     DocLinkMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
+    ABC,
 ):
-    """Code samples with an autoencoder, and decode them.
+    """Fit an autoencoder, code samples with it, and decode them.
 
-    A subclass says what a code is, and which of its latents are active.
+    A subclass says which model it trains and how (`_make_trainer`), by what epochs are compared
+    (`_validation_loss`), and what a code is (`_encode`).
     """
+
+    # Steps over which `partial_fit` goes through the schedule of a new model.
+    _partial_steps: int
+    # How many rows do not train.
+    _held_out = HELD_OUT
+
+    # Fitted attributes that users see.
+    n_components_: int
+    components_: DoubleArray
+    n_iter_: int
+    loss_curve_: list[float]
+    history_: History
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    _parameter_constraints = {
+        "n_components": [AT_LEAST_ONE, None],
+        "network": [StrOptions(set(networks.ALIASES)), networks.Network],
+        "optimizer": [StrOptions(set(optimizers.ALIASES)), optimizers.Optimizer],
+        "schedule": [StrOptions({"auto", *schedules.ALIASES}), schedules.Schedule],
+        "learning_rate_init": [POSITIVE],
+        "batch_size": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "max_iter": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "tol": [NON_NEGATIVE],
+        "n_iter_no_change": [AT_LEAST_ONE],
+        "warm_start": ["boolean"],
+        "dtype": [StrOptions(set(DTYPES))],
+        "device": [str],
+        "random_state": ["random_state"],
+    }
 
     # Where codes are written is no metadata that a pipeline could pass on.
     __metadata_request__transform = {"out": UNUSED}
     __metadata_request__inverse_transform = {"out": UNUSED}
 
-    @abstractmethod
-    def _encode(self, module, x):
-        """Return the code of centred and scaled samples as the user asked for it."""
+    # --- what a subclass says -----------------------------------------------------------------
 
     @abstractmethod
-    def _active(self, module, x):
-        """Return the mask of active latents of centred and scaled samples, as a tensor."""
+    def _make_trainer(
+        self, data: FitData, seeds: tuple[int, int], init: int = 0, model: Any = None
+    ) -> Trainer:
+        """Return the trainer of a new model, or of one that goes on from an earlier fit.
+
+        The first seed is that of order and noise, the second that of the weights.
+        """
+
+    @abstractmethod
+    def _train(self, data: FitData, session: FitSession, trainer: Trainer | None) -> Trainer:
+        """Train from the first init to the end, or go on with a trainer; return the last one."""
+
+    @abstractmethod
+    def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
+        """Return the loss by which epochs are compared; lower is better."""
+
+    @abstractmethod
+    def _encode(self, model: Any, x: torch.Tensor) -> torch.Tensor:
+        """Return the codes of centred and scaled samples as the user asked for them."""
+
+    def _active(self, model: Any, x: torch.Tensor) -> torch.Tensor:
+        """Return the mask of active latents of centred and scaled samples."""
+        return self._encode(model, x) != 0
+
+    def _finish(self, model: Any, trainer: Trainer, data: FitData) -> dict[str, Any]:
+        """Set what a model needs after training, and return further fitted attributes."""
+        return {}
+
+    def _failure_signs(self, model: Any, valid: torch.Tensor) -> list[str]:
+        """Return a message for each sign of failure that held-out samples show."""
+        return []
+
+    # --- fitting ------------------------------------------------------------------------------
+
+    @with_callbacks
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Fit the autoencoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples, in any units: they are centred and scaled by one factor inside. Those
+            that are not in memory are read as they are needed: a memory map, an array of zarr,
+            h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
+            each), a dataset or a loader of torch, or another iterable of batches.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if it can be
+            gone through only once.
+
+        FloatingPointError
+            If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the fitted model shows a sign of failure; the message names the cure.
+
+        UserWarning
+            If Ctrl-C, a KeyboardInterrupt, has ended training: what was learned until then stays.
+        """
+        with all_or_nothing(self):
+            goes_on = self.warm_start and hasattr(self, "module_")
+            samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
+            scaling = Scaling(self.mean_, self.scale_) if goes_on else Scaling.from_data(samples)
+            model = self.module_ if goes_on else None
+            processes = find_processes()
+            processes.check_equal(
+                [*samples.shape, scaling.scale, float(scaling.mean.sum())],
+                "The processes that train together must be given the same samples: each takes its "
+                "part of them by itself.",
+            )
+            facts = [samples.shape, scaling.mean, scaling.scale, model]
+            session = FitSession(self, facts, processes=processes, draft=self._draft)
+            data = prepare_data(
+                samples,
+                scaling,
+                session.random_state,
+                batch_size=self.batch_size,
+                dtype=DTYPES[self.dtype],
+                device=resolve_device(self.device),
+                held_out=self._held_out,
+                processes=processes,
+            )
+            trainer = None
+            if goes_on:
+                model = self._copy_of_model()
+                trainer = self._make_trainer(data, _draw_seeds(session.random_state), model=model)
+            trainer = self._train_until_interrupted(data, session, trainer)
+            vars(self).pop("_partial_state_", None)
+            self._store(self._attributes(trainer, data))
+            if processes.is_first:
+                self._warn_of_failure(data.valid)
+        return self
+
+    def _train_until_interrupted(self, data, session, trainer):
+        """Train; if the user interrupts, return what was learned until then, if there is any."""
+        try:
+            trainer = self._train(data, session, trainer)
+            session.processes.broadcast(trainer.model.state_dict().values())
+        except KeyboardInterrupt:
+            trainer = session.best_trainer()
+            if trainer is None:
+                raise
+            warnings.warn(
+                f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that is "
+                "kept. The estimator has what was learned until then.",
+                stacklevel=4,
+            )
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise MemoryError(
+                    f"A step of training with {data.batch_size} samples takes more memory than "
+                    "there is. Lower batch_size, n_components or the width of the network."
+                ) from error
+            raise
+        session.end(trainer, lambda trainer: self._attributes(trainer, data))
+        return trainer
+
+    def _train_to_the_end(
+        self, trainer: Trainer, data: FitData, session: FitSession, n_epochs: int
+    ) -> Trainer:
+        """Train until a plateau of the validation loss, then with a falling learning rate."""
+        plateau = session.track("plateau", Plateau(self.tol, self.n_iter_no_change))
+
+        def is_reached(trainer: Trainer) -> bool:
+            loss = self._validation_loss(trainer.model, data.valid)
+            return plateau.is_reached(data.processes.broadcast_scalar(loss), trainer.model)
+
+        n_last = math.ceil((1 - SETTLING) * n_epochs)
+        stages = {
+            "search": (n_epochs - n_last, (0.0, SETTLING), is_reached),
+            "settle": (n_last, (SETTLING, 1.0), lambda trainer: is_reached(trainer) and False),
+        }
+        for stage, (n_stage_epochs, span, until) in stages.items():
+            session.train(
+                trainer,
+                data.train,
+                stage=stage,
+                n_epochs=n_stage_epochs,
+                batch_size=data.batch_size,
+                span=span,
+                until=until,
+                attributes=lambda trainer: self._attributes(trainer, data),
+            )
+        if not (trainer.is_finite and (math.isfinite(plateau.best_loss) or not trainer.log)):
+            raise FloatingPointError(diverged("The loss"))
+        plateau.restore(trainer.model)
+        return trainer
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Train on one more batch of samples.
+
+        The first call fixes the centre, the scale and the number of components, so its batch
+        should be a fair sample of the data. What changes in the course of training, as the learning
+        rate does, follows the schedule of one init of `fit`, counted in steps over all calls, and
+        then stays at its end.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples; each call is one pass over them in mini-batches.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If X holds NaN or infinity, is sparse, or has fewer than two samples at the first call.
+
+        FloatingPointError
+            If the loss becomes NaN or infinite. The estimator stays as it was before the call.
+        """
+        with all_or_nothing(self):
+            first = not hasattr(self, "module_")
+            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first)
+            scaling = Scaling.from_data(X) if first else Scaling(self.mean_, self.scale_)
+            x = scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
+            data = FitData.of_batch(x, scaling, self.batch_size)
+            trainer = self._partial_trainer(data)
+            ends = trainer.n_steps, trainer.n_steps + len(x) // data.batch_size
+            start, stop = (min(n_steps / self._partial_steps, 1.0) for n_steps in ends)
+            batch_size = data.batch_size
+            trainer.fit(data.train, n_epochs=1, batch_size=batch_size, span=(start, stop))
+            loss = self._validation_loss(trainer.model, x)
+            if not (trainer.is_finite and math.isfinite(loss)):
+                raise FloatingPointError(diverged("The loss"))
+            self._store(self._attributes(trainer, data))
+            self._partial_state_ = copy.deepcopy(trainer.state_dict())
+        return self
+
+    def _partial_trainer(self, data: FitData) -> Trainer:
+        """Return the trainer that `partial_fit` goes on with: its own, a fitted one, or a new one."""
+        model = self._copy_of_model() if hasattr(self, "module_") else None
+        seeds = _draw_seeds(check_random_state(self.random_state))
+        trainer = self._make_trainer(data, seeds, model=model)
+        trainer.least_factor = PARTIAL_LEARNING_RATE
+        if hasattr(self, "_partial_state_"):
+            trainer.load_state_dict(self._partial_state_)
+        elif model is not None:
+            trainer.n_steps = self._partial_steps
+        return trainer
+
+    def _check_samples(self, X, *, reset, ensure_min_samples=1):
+        """Return samples as a valid array, or as a source whose rows are checked when read."""
+        X = open_samples(X)
+        head = X.head(ensure_min_samples) if isinstance(X, Source) else X
+        head = validate_data(
+            self, head, dtype=FLOATS, ensure_min_samples=ensure_min_samples, reset=reset
+        )
+        return X if isinstance(X, Source) else head
+
+    def _copy_of_model(self) -> Any:
+        device = resolve_device(self.device)
+        return copy.deepcopy(self.module_).to(device=device, dtype=DTYPES[self.dtype])
+
+    def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
+        """Return all fitted attributes, with a copy of the model on the CPU."""
+        model: Any = copy.deepcopy(trainer.model).eval()
+        further = self._finish(model, trainer, data)
+        model = model.cpu()
+        history = self._history(trainer, data)
+        attributes = {
+            "module_": model,
+            "mean_": data.scaling.mean,
+            "scale_": data.scaling.scale,
+            "n_components_": model.n_components,
+            "n_iter_": len(trainer.log),
+            "loss_curve_": history["loss"][history.kept].tolist(),
+            "history_": history,
+        }
+        if model.linear_decoder is not None:
+            weight = model.linear_decoder.weight.detach().numpy()
+            attributes["components_"] = weight.T.astype(np.float64) * data.scaling.scale
+        return attributes | further
+
+    def _history(self, trainer: Trainer, data: FitData) -> History:
+        rows = []
+        for epoch in (*trainer.other_log, *trainer.log):
+            row = trainer.loss.in_user_units(
+                epoch, n_features=data.valid.shape[1], scale=data.scaling.scale
+            )
+            rows.append(row | {name: epoch[name] for name in trainer.tags})
+        return History.from_log(rows)
+
+    def _store(self, attributes: dict[str, Any]) -> None:
+        # An earlier fit may have left what this one has not, as with another network.
+        for name in OPTIONAL_ATTRIBUTES:
+            vars(self).pop(name, None)
+        vars(self).update(attributes)
+
+    def _draft(self, attributes: dict[str, Any]) -> Self:
+        """Return the estimator as it would be with these fitted attributes."""
+        draft = clone(self)
+        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
+        draft._store(attributes)
+        return draft
+
+    def _warn_of_failure(self, valid: torch.Tensor) -> None:
+        """Warn if held-out samples show a sign of failure."""
+        if not bool((valid != valid[0]).any()):
+            return  # Samples that are all the same have no latent to find.
+        model = copy.deepcopy(self.module_).to(device=valid.device, dtype=valid.dtype)
+        with torch.no_grad():
+            messages = self._failure_signs(model, valid)
+        for message in messages:
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
 
     # --- coding and decoding ------------------------------------------------------------------
 
@@ -73,8 +425,8 @@ class BaseAutoencoder(
                 "sparse_output=True makes codes a new sparse array, which out cannot hold; set "
                 "hard=True instead, or leave out=None."
             )
-        X, module = self._check_for_coding(X)
-        codes = self._by_chunks(X, module, lambda x: self._encode(module, x), out=out)
+        X, model = self._check_for_coding(X)
+        codes = self._by_chunks(X, model, lambda x: self._encode(model, x), out=out)
         return sparse.csr_array(codes) if self.sparse_output else codes
 
     if TYPE_CHECKING:
@@ -96,8 +448,8 @@ class BaseAutoencoder(
         ndarray of bool, shape (n_samples, n_components)
             True where the latent is active.
         """
-        X, module = self._check_for_coding(X)
-        return self._by_chunks(X, module, lambda x: self._active(module, x))
+        X, model = self._check_for_coding(X)
+        return self._by_chunks(X, model, lambda x: self._active(model, x))
 
     def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the samples that codes stand for.
@@ -122,12 +474,12 @@ class BaseAutoencoder(
                 f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
                 f"{self.n_components_} components; give codes as transform returns them."
             )
-        module = self._module_for(codes.dtype)
-        device = next(module.parameters()).device
+        model = self._model_for(codes.dtype)
+        device = next(model.parameters()).device
 
         def decode(rows):
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
-            decoded = module.decode(torch.tensor(rows, device=device)).cpu().numpy()
+            decoded = model.decode(torch.tensor(rows, device=device)).cpu().numpy()
             return (decoded * self.scale_ + self.mean_).astype(codes.dtype, copy=False)
 
         n_rows = rows_at_a_time(self.n_features_in_, self.n_components_)
@@ -142,7 +494,7 @@ class BaseAutoencoder(
                 "X is a stream of batches, whose rows cannot be read by their position; code each "
                 "batch by itself."
             )
-        return X, self._module_for(X.dtype)
+        return X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 
@@ -158,3 +510,17 @@ class BaseAutoencoder(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.non_deterministic = False
         return tags
+
+
+def _draw_seeds(random_state: np.random.RandomState) -> tuple[int, int]:
+    """Return a seed for order and noise, and one for weights."""
+    return draw_seed(random_state), draw_seed(random_state)
+
+
+def diverged(subject: str) -> str:
+    """Return the message for a loss that is not finite."""
+    return (
+        f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far "
+        "from all others: scaling is by one factor, and an outlier of many standard deviations "
+        "makes gradients explode."
+    )

@@ -7,28 +7,27 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
+from sklearn.base import clone
 
-from skvaeense._course import Course, begin_or_go_on
+from skvaeense._base import FEATURES, diverged
 from skvaeense._dimension import BaseDimensionEstimator
-from skvaeense._evaluation import ModuleEvaluation
-from skvaeense._fitting import all_or_nothing
+from skvaeense._evaluation import ModelEvaluation, all_or_nothing
 from skvaeense._read_outs import flipd, normal_bundle, perturbation_directions, trace_probes
-from skvaeense._training._batches import split_samples
-from skvaeense._training._defaults import (
-    SCORE_STEPS,
-    Spectrum,
-    n_epochs,
-    resolve_batch_size,
-)
-from skvaeense._training._devices import DTYPES, draw_seed, make_generator, resolve_device
-from skvaeense._training._loop import LearningRate, make_optimizer
-from skvaeense._training._run import Run
-from skvaeense._training._scaling import Scaling
-from skvaeense._training._stopping import Plateau
-from skvaeense.networks._denoiser import Denoiser
+from skvaeense.losses import DenoisingScoreMatching
+from skvaeense.models import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
-from skvaeense.objectives import DenoisingScoreMatching
+from skvaeense.optimizers import Adam
+from skvaeense.schedules import Cosine
+from skvaeense.training._data import prepare_data
+from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.training._plateau import Plateau
+from skvaeense.training._scaling import Scaling
+from skvaeense.training._session import FitSession
+from skvaeense.training._sizes import SCORE_STEPS, n_epochs
+from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CallbackSupportMixin
+from skvaeense.utils._processes import find_processes
+from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
@@ -41,7 +40,7 @@ READ_OUT_POINTS = 2048
 STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
 
 
-class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDimensionEstimator):
+class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDimensionEstimator):
     """Estimate the intrinsic dimension of each sample from a learned score.
 
     Add noise of standard deviation t to samples near a manifold of dimension d in D features.
@@ -204,31 +203,56 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     def _learn(self, X):
         with all_or_nothing(self):
             scaling = Scaling.from_data(X)
-            begin = begin_or_go_on(self, X, scaling)
-            random_state = begin.random_state
-            dtype, device = DTYPES[self.dtype], resolve_device(self.device)
-            train, held_out = split_samples(X, scaling, random_state, dtype=dtype, device=device)
-            level = self.noise_level * math.sqrt(Spectrum.of(train.head).mean_eigenvalue)
-            run = self._new_run(X.shape[1], level, random_state)
+            processes = find_processes()
+            facts = [X.shape, scaling.mean, scaling.scale]
+            session = FitSession(self, facts, processes=processes, draft=self._draft)
+            data = prepare_data(
+                X,
+                scaling,
+                session.random_state,
+                batch_size=self.batch_size,
+                dtype=DTYPES[self.dtype],
+                device=resolve_device(self.device),
+                processes=processes,
+            )
+            level = self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
+            trainer = self._make_trainer(data, level, session.random_state)
             self.noise_level_ = level * scaling.scale
             # Of what is drawn when the estimator is asked: the same in every call.
-            self._seed_ = draw_seed(random_state)
-            batch_size = resolve_batch_size(self.batch_size, len(train))
-            n = n_epochs(self.max_iter, len(train), batch_size, SCORE_STEPS)
-            course = Course(
-                self,
-                begin,
-                train=train,
-                held_out=held_out[:STATE_ROWS],
-                scaling=scaling,
-                batch_size=batch_size,
-                parts=((n, (0.0, 1.0)),),
-            )
-            run = course.complete(iter([run]), Plateau(0.0, math.inf))
-            self.__dict__.update(self._attributes(run, held_out, scaling))
+            self._seed_ = draw_seed(session.random_state)
+            plateau = session.track("plateau", Plateau(0.0, math.inf))
+            valid = data.valid[:STATE_ROWS]
+            draws = _fixed_noise(X.shape[1], STATE_DRAWS).to(valid)
 
-    def _new_run(self, n_features, level, random_state):
-        """Return a run at random weights, for the read-out at this level."""
+            def take_note(trainer):
+                losses = trainer.loss.sample_losses(trainer.model, valid, draws)
+                loss = processes.broadcast_scalar(float(losses.mean()))
+                plateau.is_reached(loss, trainer.model)
+                return False
+
+            def attributes(trainer):
+                return self._attributes(trainer, scaling)
+
+            n = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
+            session.begin(n)
+            session.train(
+                trainer,
+                data.train,
+                stage="search",
+                n_epochs=n,
+                batch_size=data.batch_size,
+                until=take_note,
+                attributes=attributes,
+            )
+            if not (math.isfinite(plateau.best_loss) and trainer.is_finite):
+                raise FloatingPointError(diverged("The loss"))
+            plateau.restore(trainer.model)
+            session.end(trainer, attributes)
+            vars(self).update(attributes(trainer))
+
+    def _make_trainer(self, data, level, random_state):
+        """Return the trainer of a new network, for this noise level."""
+        n_features = data.train.shape[1]
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_features, 2)
         if not sizes:
             raise ValueError("hidden_layer_sizes is empty; name at least one layer.")
@@ -236,44 +260,45 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         generator = make_generator(draw_seed(random_state), device)
         weights = make_generator(draw_seed(random_state))
         levels = LEAST_LEVEL * level, GREATEST_LEVEL * level
-        module = Denoiser(n_features, sizes, levels, generator=weights)
-        module = module.to(device=device, dtype=DTYPES[self.dtype])
-        return Run(
-            module,
+        model = Denoiser(n_features, sizes, levels, generator=weights)
+        return Trainer(
+            model.to(device=device, dtype=DTYPES[self.dtype]),
             DenoisingScoreMatching(levels),
-            LearningRate(self.learning_rate_init),
-            generator,
-            optimizer=make_optimizer(module, full_rate=True),
+            optimizer=Adam(),
+            learning_rate=self.learning_rate_init,
+            schedule=Cosine(),
+            generator=generator,
+            processes=data.processes,
         )
 
-    def _set_final_phase(self, run):
-        """Leave the run as it is: it has but one phase."""
-
-    def _held_out_loss(self, run, held_out):
-        draws = _fixed_noise(held_out.shape[1], STATE_DRAWS).to(held_out)
-        return float(run.objective.sample_losses(run.module, held_out, draws).mean())
-
-    def _attributes(self, run, held_out, scaling):
+    def _attributes(self, trainer, scaling):
         return {
-            "module_": copy.deepcopy(run.module).cpu().eval(),
+            "module_": copy.deepcopy(trainer.model).cpu().eval(),
             "mean_": scaling.mean,
             "scale_": scaling.scale,
             "noise_level_": self.noise_level_,
-            "n_iter_": len(run.losses),
-            "loss_curve_": [loss.error for loss in run.losses],
+            "n_iter_": len(trainer.log),
+            "loss_curve_": [epoch["loss"] for epoch in trainer.log],
             "_seed_": self._seed_,
         }
+
+    def _draft(self, attributes):
+        """Return the estimator as it would be with these fitted attributes."""
+        draft = clone(self)
+        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
+        vars(draft).update(attributes)
+        return draft
 
     # --- reading out --------------------------------------------------------------------------
 
     def _local_dimension(self, X):
-        module = self._module_for(X.dtype)
-        parameter = next(module.parameters())
+        model = self._model_for(X.dtype)
+        parameter = next(model.parameters())
         generator, n_features = make_generator(self._seed_), X.shape[1]
         level = self.noise_level_ / self.scale_
 
         def noise(z):
-            return module.noise(z, z.new_full((1, 1), level))
+            return model.noise(z, z.new_full((1, 1), level))
 
         if self.method == "flipd":
             read_out, vectors = flipd, trace_probes(n_features, generator)
@@ -282,18 +307,18 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
         vectors = vectors.to(parameter)
         n_rows = max(1, READ_OUT_POINTS // len(vectors))
         dimension = self._by_chunks(
-            X, module, lambda x: read_out(noise, x, level, vectors).double(), n_rows
+            X, model, lambda x: read_out(noise, x, level, vectors).double(), n_rows
         )
         return dimension.clip(0.0, n_features)
 
     def _score_fit(self, X):
-        module = self._module_for(X.dtype)
-        objective = DenoisingScoreMatching(module.levels)
+        model = self._model_for(X.dtype)
+        loss = DenoisingScoreMatching(model.levels)
         n_corners = X.shape[1] + 1
         draws = _fixed_noise(
             X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, MOST_DRAWS)
-        ).to(next(module.parameters()))
-        losses = self._by_chunks(X, module, lambda x: objective.sample_losses(module, x, draws))
+        ).to(next(model.parameters()))
+        losses = self._by_chunks(X, model, lambda x: loss.sample_losses(model, x, draws))
         return -float(losses.mean())
 
 

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
-from skvaeense._fitting import FLOATS, all_or_nothing
+from skvaeense._evaluation import FLOATS, all_or_nothing
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray

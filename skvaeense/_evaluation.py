@@ -1,18 +1,20 @@
-"""How a fitted module is asked about samples: in their precision, and some at a time."""
+"""How a fitted model is asked about samples: in their precision, and some at a time."""
 
 import copy
+from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from skvaeense._training._devices import DTYPES, is_out_of_memory, resolve_device
-from skvaeense._training._scaling import Scaling
-from skvaeense._training._state import put_together, take_apart
+from skvaeense.models import Model
+from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
+from skvaeense.training._scaling import Scaling
 from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._typing import DoubleArray
 
+FLOATS = (np.float64, np.float32)
 # Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
 # of a core from one layer to the next; fewer rows than the least make matrix products slow.
 CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
@@ -20,32 +22,33 @@ CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
 FAR = 1e6
 
 
-def rows_at_a_time(*widths):
-    """Return how many rows are coded or decoded at a time, where they have so many entries."""
-    return min(max(CODE_ENTRIES // max(widths), LEAST_ROWS), CODE_ROWS)
+@contextmanager
+def all_or_nothing(estimator):
+    """Give the estimator its fitted attributes back if fitting fails."""
+    before = _fitted(estimator)
+    try:
+        yield
+    except BaseException:
+        for name in _fitted(estimator):
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
 
 
-class ModuleEvaluation:
+def _fitted(estimator):
+    return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}
+
+
+class ModelEvaluation:
     """For estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
 
     device: str
-    module_: nn.Module
+    module_: Model
     mean_: DoubleArray
     scale_: float
 
-    def __getstate__(self):
-        state: Any = super().__getstate__()
-        if "module_" in state:
-            state = state | {"module_": take_apart(state["module_"])}
-        return state
-
-    def __setstate__(self, state):
-        if "module_" in state:
-            state = state | {"module_": put_together(*state["module_"])}
-        super().__setstate__(state)  # type: ignore[misc]
-
-    def _module_for(self, dtype):
-        """Return the module in the precision of the samples: the answer is then as precise."""
+    def _model_for(self, dtype):
+        """Return the model in the precision of the samples: the answer is then as precise."""
         dtype = DTYPES[np.dtype(dtype).name]
         device = resolve_device(self.device)
         parameter = next(self.module_.parameters())
@@ -53,13 +56,20 @@ class ModuleEvaluation:
             return self.module_
         return copy.deepcopy(self.module_).to(device=device, dtype=dtype)
 
-    def _by_chunks(self, X, module, function, n_rows=None, out=None):
+    def _by_chunks(
+        self,
+        X: Any,
+        model: Model,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        n_rows: int | None = None,
+        out: Any = None,
+    ) -> Any:
         """Apply a function of tensors to scaled rows, some at a time, and join the results.
 
         With `out`, which can be written by slices, they go there. Where memory is used up, rows are
         taken by halves.
         """
-        scaling, parameter = Scaling(self.mean_, self.scale_), next(module.parameters())
+        scaling, parameter = Scaling(self.mean_, self.scale_), next(model.parameters())
 
         def evaluate(rows):
             try:
@@ -76,8 +86,8 @@ class ModuleEvaluation:
             # What overflows is found out below.
             x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
             result = function(x)
-            # One that diverges, as callbacks may see it, says nothing of the samples.
-            if not (is_finite(x) and is_finite(result)) and x.abs().max() > FAR:
+            # A model that diverges, as callbacks may see it, says nothing of the samples.
+            if not (_is_finite(x) and _is_finite(result)) and x.abs().max() > FAR:
                 raise ValueError(
                     f"X has samples too far from the training samples for {rows.dtype}: what is "
                     "computed of them is not finite. Leave them out, or give X in double precision."
@@ -89,7 +99,12 @@ class ModuleEvaluation:
             return joined_chunks(self, evaluate, X, n_rows, out)
 
 
-def is_finite(values):
+def rows_at_a_time(*widths):
+    """Return how many rows are coded or decoded at a time, where they have so many entries."""
+    return min(max(CODE_ENTRIES // max(widths), LEAST_ROWS), CODE_ROWS)
+
+
+def _is_finite(values):
     """Return whether all values are finite; their sum tells first, at little cost."""
     return bool(values.sum().isfinite() or values.isfinite().all())
 

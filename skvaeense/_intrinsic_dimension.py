@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._dimension import BaseDimensionEstimator
-from skvaeense._fitting import FLOATS
+from skvaeense._evaluation import FLOATS
 from skvaeense._geometry import LEAST_NOISE, SCALES, Dictionary, LocalGeometry
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks

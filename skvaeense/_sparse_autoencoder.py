@@ -4,26 +4,32 @@ import math
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from skvaeense import penalties
+from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder
-from skvaeense._training._defaults import (
+from skvaeense.models import SparseCoder, as_number
+from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
+from skvaeense.training._scaling import Moments
+from skvaeense.training._sizes import (
     SETTLING,
     SPARSE_HELD_OUT,
     SPARSE_STEPS,
+    default_n_components,
     n_epochs,
-    resolve_batch_size,
     sparse_learning_rate,
 )
-from skvaeense._training._diagnosis import SparseFindings, sparse_failure_signs
-from skvaeense._training._loop import LearningRate, make_optimizer
-from skvaeense._training._run import Run
-from skvaeense._training._scaling import Moments
-from skvaeense.networks import Network, NetworkName, resolve_network
-from skvaeense.objectives import PenalisedReconstruction, Price
-from skvaeense.objectives._penalised import penalised_terms
+from skvaeense.training._sparse_hooks import (
+    Coefficient,
+    DeadLatents,
+    UnitNorm,
+    normalize_decoder,
+)
+from skvaeense.training._trainer import Trainer
+from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 
@@ -31,7 +37,7 @@ from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 DECODER_PENALTY = 1e-4
 # What an epoch's L0 over target_l0 counts as when epochs are compared, for each unit of its
 # logarithm, as a fraction of the variance.
-EXCESS_PRICE = 0.3
+EXCESS_WEIGHT = 0.3
 
 
 class SparseAutoencoder(BaseAutoencoder):
@@ -59,8 +65,8 @@ class SparseAutoencoder(BaseAutoencoder):
         `skvaeense.penalties`.
 
     target_l0 : float or None, default=None
-        Wanted mean number of active latents. The penalty's alpha then only is where the price
-        starts, and training adapts it; the last one is `alpha_`. None keeps alpha. TopK and its
+        Wanted mean number of active latents. The penalty's alpha then is only its first
+        value, which training adapts; the last one is `alpha_`. None keeps alpha. TopK and its
         kin have k for it.
 
     network : {"linear", "mlp", "single_layer"} or Network, default="single_layer"
@@ -71,15 +77,25 @@ class SparseAutoencoder(BaseAutoencoder):
         Whether codes are not negative. False allows both signs.
 
     decoder_penalty : {"auto", "unit_norm"} or float, default="auto"
-        What keeps codes from shrinking while the decoder grows, which would make any price of
+        What keeps codes from shrinking while the decoder grows, which would make any penalty on
         codes meaningless. "unit_norm" keeps the columns of a linear decoder at norm 1 in units of
         the scaled samples; a number is the factor of the decoder's squared weights in the loss.
         "auto" means "unit_norm" for a linear decoder and 1e-4 for another.
 
+    loss : {"penalized_reconstruction"} or Loss, default="penalized_reconstruction"
+        What is minimised.
+
+    optimizer : {"adam", "sgd"} or Optimizer, default="adam"
+        What moves the weights.
+
     learning_rate_init : "auto" or float, default="auto"
-        Learning rate, until it falls to nothing over the last 30 % of the training. "auto" means
+        Peak learning rate. "auto" means
         0.008 for batches of 256 samples, times the root of (batch / 256), and for more than 512
         latents times the root of (512 / n_components).
+
+    schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
+        How the learning rate changes. "auto" means the peak until it falls to nothing over the last
+        30 % of the training.
 
     batch_size : "auto" or int, default="auto"
         Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
@@ -112,14 +128,14 @@ class SparseAutoencoder(BaseAutoencoder):
     Attributes
     ----------
     module_ : torch.nn.Module
-        Encoder, activation and decoder, for scaled samples.
+        The model, `skvaeense.models.SparseCoder`, for centred and scaled samples.
 
     components_ : ndarray of shape (n_components_, n_features)
         The dictionary: decoder columns in units of X, one row for each latent. Only with a linear
         decoder.
 
     alpha_ : float
-        Price of the code at the end of training. Only with a penalty that has one.
+        Coefficient of the penalty at the end of training. Only with a penalty that has one.
 
     dead_fraction_ : float
         Fraction of latents that were active for none of the last 10,000 samples that training
@@ -138,13 +154,12 @@ class SparseAutoencoder(BaseAutoencoder):
         Epochs that the model was trained for.
 
     loss_curve_ : list of float
-        Mean loss on the training samples in each epoch, the price included, as a fraction of the
-        variance.
+        Mean loss on the training samples in each epoch, as a fraction of the variance.
 
     history_ : dict of ndarray
         For each epoch "loss", as in `loss_curve_`; "error", as a fraction of the variance;
-        "penalty", before it is multiplied by the "price"; "start", which is 0; and "final", 1 in
-        `fit` and 0 in `partial_fit`. ``history_.to_frame()`` gives a pandas.DataFrame.
+        "penalty", before it is multiplied by "alpha"; "init", which is 0; and "final", 1 in `fit`
+        and 0 in `partial_fit`. ``history_.to_frame()`` gives a pandas.DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -183,12 +198,13 @@ class SparseAutoencoder(BaseAutoencoder):
         "penalty": [StrOptions(set(penalties.ALIASES)), penalties.Penalty],
         "target_l0": [POSITIVE, None],
         "positive_code": ["boolean"],
+        "loss": [StrOptions({"penalized_reconstruction"}), losses.Loss],
         "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
         "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
         "sparse_output": ["boolean"],
     }
 
-    _schedule_steps = SPARSE_STEPS
+    _partial_steps = SPARSE_STEPS
     _held_out = SPARSE_HELD_OUT
 
     def __init__(
@@ -197,10 +213,13 @@ class SparseAutoencoder(BaseAutoencoder):
         *,
         penalty: penalties.PenaltyName | penalties.Penalty = "l1",
         target_l0: float | None = None,
-        network: NetworkName | Network = "single_layer",
+        network: networks.NetworkName | networks.Network = "single_layer",
         positive_code: bool = True,
         decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
+        loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction",
+        optimizer: optimizers.OptimizerName | optimizers.Optimizer = "adam",
         learning_rate_init: Auto | float = "auto",
+        schedule: Auto | schedules.ScheduleName | schedules.Schedule = "auto",
         batch_size: Auto | int = "auto",
         max_iter: Auto | int = "auto",
         tol: float = 1e-5,
@@ -217,7 +236,10 @@ class SparseAutoencoder(BaseAutoencoder):
         self.network = network
         self.positive_code = positive_code
         self.decoder_penalty = decoder_penalty
+        self.loss = loss
+        self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
+        self.schedule = schedule
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -230,66 +252,82 @@ class SparseAutoencoder(BaseAutoencoder):
 
     # --- fitting ------------------------------------------------------------------------------
 
-    def _split_epochs(self, n_samples, batch_size):
-        return 0, n_epochs(self.max_iter, n_samples, batch_size)
+    def _train(self, data, session, trainer):
+        if trainer is None:
+            seeds = draw_seed(session.random_state), draw_seed(session.random_state)
+            trainer = self._make_trainer(data, seeds, is_final=True)
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size)
+        session.begin(epochs)
+        return self._train_to_the_end(trainer, data, session, epochs)
 
-    def _start_runs(self, shape, n_components, spectrum, scaling, random_state):
-        n_samples, n_features = shape
-        generator, weights = self._make_generators(random_state)
+    def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         penalty = penalties.resolve_penalty(self.penalty)
-        network = resolve_network(self.network)
+        device = resolve_device(self.device)
+        goes_on = model is not None
+        new = self._new_model(data, penalty, make_generator(seeds[1]))
+        if goes_on:
+            # The penalty may have been changed.
+            learned = model.activation.state_dict()
+            if new.activation.state_dict().keys() == learned.keys():
+                new.activation.load_state_dict(learned)
+            new.network.load_state_dict(model.network.state_dict())
+        model = new.to(device=device, dtype=DTYPES[self.dtype])
+        decay = self._decay(model)
+        hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model)]
+        loss = losses.resolve_loss(self.loss)
+        if decay is None:
+            normalize_decoder(model)
+            hooks.append(UnitNorm())
+        elif self.loss == "penalized_reconstruction":
+            loss = losses.PenalizedReconstruction(decay)
+        schedule = schedules.Cosine(hold=SETTLING) if self.schedule == "auto" else self.schedule
+        rate = self.learning_rate_init
+        if rate == "auto":
+            rate = sparse_learning_rate(data.batch_size, model.n_components)
+        return Trainer(
+            model,
+            loss,
+            optimizer=optimizers.resolve_optimizer(self.optimizer),
+            learning_rate=rate,
+            schedule=schedules.resolve_schedule(schedule),
+            generator=make_generator(seeds[0], device),
+            hooks=hooks,
+            processes=data.processes,
+            is_final=is_final or goes_on,
+        )
+
+    def _new_model(self, data, penalty, generator):
+        network = networks.resolve_network(self.network)
         if network.get_params().get("init_norm") == "auto":
             network = clone(network).set_params(init_norm=penalty.init_norm)
-        module = network.build(n_features, n_components, n_heads=1, generator=weights)
-        module.activation = self._activation(penalty, n_components, n_features)
-        price = Price(penalty.alpha or 0.0, target_l0=self._target(penalty, n_components))
-        yield self._run(self._place(module), penalty, price, generator, n_samples)
-
-    def _resumed_run(self, module, generator, n_samples):
-        penalty = penalties.resolve_penalty(self.penalty)
-        target_l0 = self._target(penalty, self.n_components_)
-        # An adapted price goes on from where it was; one that is given may have been changed, and
-        # so may the penalty.
-        alpha = penalty.alpha if target_l0 is None else getattr(self, "alpha_", penalty.alpha)
-        price = Price(alpha or 0.0, target_l0=target_l0, warmup=0.0)
-        activation = self._activation(penalty, self.n_components_, self.n_features_in_)
-        learned = module.activation.state_dict()
-        if activation.state_dict().keys() == learned.keys():
-            activation.load_state_dict(learned)
-        module.activation = activation
-        return self._run(self._place(module).train(), penalty, price, generator, n_samples)
-
-    def _activation(self, penalty, n_components, n_features):
-        unit = math.sqrt(n_features)
-        return penalty.build(n_components, unit=unit, positive=self.positive_code)
-
-    def _run(self, module, penalty, price, generator, n_samples):
-        """Return a run of this module."""
-        objective = PenalisedReconstruction(
-            penalty, price, positive=self.positive_code, decay=self._decay(module)
+        return SparseCoder(
+            network,
+            data.train.shape[1],
+            self.n_components or default_n_components(data.spectrum),
+            penalty=penalty,
+            positive=self.positive_code,
+            generator=generator,
         )
-        objective.constrain(module)
-        learning_rate = LearningRate(self._peak_rate(module, n_samples), hold=SETTLING)
-        optimizer = make_optimizer(module, full_rate=True)
-        return Run(module, objective, learning_rate, generator, optimizer=optimizer)
 
-    def _peak_rate(self, module, n_samples):
-        if self.learning_rate_init != "auto":
-            return self.learning_rate_init
-        n_components = module.heads[0].out_features
-        return sparse_learning_rate(resolve_batch_size(self.batch_size, n_samples), n_components)
+    def _coefficient(self, penalty, model, goes_on):
+        target_l0 = self._target(penalty, model.n_components)
+        if not goes_on:
+            return Coefficient(penalty.alpha or 0.0, target_l0=target_l0)
+        # One that was adapted goes on from where it was; one that is given may have been changed.
+        alpha = penalty.alpha if target_l0 is None else getattr(self, "alpha_", penalty.alpha)
+        return Coefficient(alpha or 0.0, target_l0=target_l0, warmup=0.0)
 
     def _target(self, penalty, n_components):
         if self.target_l0 is None:
             return None
         if penalty.alpha is None:
             raise ValueError(
-                f"target_l0={self.target_l0!r} adapts the price alpha, and {penalty!r} has none; "
+                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has none; "
                 "set its k instead, and leave target_l0=None."
             )
         if penalty.alpha == 0:
             raise ValueError(
-                f"target_l0={self.target_l0!r} adapts the price by factors, so the alpha it starts "
+                f"target_l0={self.target_l0!r} adapts alpha by factors, so the alpha it starts "
                 f"from must be above 0; got {penalty!r}."
             )
         if self.target_l0 > n_components:
@@ -298,12 +336,13 @@ class SparseAutoencoder(BaseAutoencoder):
             )
         return self.target_l0
 
-    def _decay(self, module):
+    def _decay(self, model):
         """Return the factor of the decoder's squared weights; None for columns of norm 1."""
+        linear = model.linear_decoder is not None
         if self.decoder_penalty == "auto":
-            return None if module.has_linear_decoder else DECODER_PENALTY
+            return None if linear else DECODER_PENALTY
         if self.decoder_penalty == "unit_norm":
-            if not module.has_linear_decoder:
+            if not linear:
                 raise ValueError(
                     'decoder_penalty="unit_norm" needs a linear decoder, which the network '
                     f'{self.network!r} has not; set a number, or network="linear".'
@@ -311,49 +350,46 @@ class SparseAutoencoder(BaseAutoencoder):
             return None
         return self.decoder_penalty
 
-    def _set_final_phase(self, run):
-        """Leave the run as it is: it has but one phase."""
-
-    def _held_out_loss(self, run, held_out):
-        error, cost, l0 = run.objective.held_out_terms(run.module, held_out)
+    @torch.no_grad()
+    def _validation_loss(self, model, x):
+        training = model.training
+        model.eval()
+        coding = model.coding(x)
+        error = float((x - model.decode(coding.code)).square().mean())
+        l0 = float(torch.count_nonzero(coding.code) / len(x))
+        cost = float(model.penalty.cost(coding).mean())
+        model.train(training)
         if self.target_l0 is not None:
-            # The price differs from epoch to epoch. Too many latents count as an error instead.
-            return error + EXCESS_PRICE * max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
-        return error + float(run.objective.price.alpha) * cost
+            # The coefficient differs from epoch to epoch. Too many latents count as an error
+            # instead.
+            return error + EXCESS_WEIGHT * max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
+        return error + float(model.alpha) * cost
 
-    def _loss_terms(self, losses, n_features, scale):
-        return penalised_terms(losses, n_features)
-
-    def _outcome(self, run, held_out, scaling):
-        run.objective.calibrate(run.module, held_out)
-        outcome = {"dead_fraction_": run.objective.dead_fraction}
-        if run.objective.penalty.alpha is not None:
-            outcome["alpha_"] = float(run.objective.price.alpha)
+    def _finish(self, model, trainer, data):
+        coefficient, dead, *_ = trainer.hooks
+        model.calibrate(data.valid)
+        model.alpha = as_number(float(coefficient.alpha))
+        outcome = {"dead_fraction_": dead.fraction}
+        if model.penalty.alpha is not None:
+            outcome["alpha_"] = float(coefficient.alpha)
         return outcome
 
-    def _failure_signs(self, module, held_out):
-        code = self._encode(module, held_out)
-        residual = held_out - module.decode(code)
+    def _failure_signs(self, model, valid):
+        code = model.code(valid)
+        residual = valid - model.decode(code)
         findings = SparseFindings(
             active=(code != 0).cpu().numpy(),
-            unexplained=float(residual.square().sum() / held_out.square().sum()),
+            unexplained=float(residual.square().sum() / valid.square().sum()),
             dead_fraction=self.dead_fraction_,
             target_l0=self.target_l0,
-            has_price=hasattr(self, "alpha_"),
+            has_alpha=hasattr(self, "alpha_"),
         )
         return sparse_failure_signs(findings)
 
     # --- coding -------------------------------------------------------------------------------
 
-    def _encode(self, module, x):
-        (preactivation,) = module.encode(x)
-        return module.activation(preactivation)
-
-    def _reconstruct(self, module, x):
-        return module.decode(self._encode(module, x))
-
-    def _active(self, module, x):
-        return self._encode(module, x) != 0
+    def _encode(self, model, x):
+        return model.code(x)
 
     def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
         """Return how much of each sample is explained.
@@ -373,12 +409,12 @@ class SparseAutoencoder(BaseAutoencoder):
             samples: 1 for a perfect reconstruction, and on the training samples the mean is the
             explained variance.
         """
-        X, module = self._check_for_coding(X)
+        X, model = self._check_for_coding(X)
 
         def explained(x):
-            return 1 - (x - self._reconstruct(module, x)).square().mean(dim=1)
+            return 1 - (x - model.decode(model.code(x))).square().mean(dim=1)
 
-        return self._by_chunks(X, module, explained, out=out)
+        return self._by_chunks(X, model, explained, out=out)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Return the explained variance, the field's measure for sparse autoencoders.
@@ -397,7 +433,7 @@ class SparseAutoencoder(BaseAutoencoder):
             Fraction of the variance of these samples that their reconstructions explain: R2,
             weighted by the features' variances.
         """
-        X, module = self._check_for_coding(X)
+        X, model = self._check_for_coding(X)
         moments = Moments.of(X)
         if moments.rms == 0:
             raise ValueError(
@@ -407,6 +443,6 @@ class SparseAutoencoder(BaseAutoencoder):
 
         def unexplained(x):
             # Divided before it is squared, which could overflow.
-            return ((x - self._reconstruct(module, x)) / spread).square().mean(dim=1)
+            return ((x - model.decode(model.code(x))) / spread).square().mean(dim=1)
 
-        return 1 - float(self._by_chunks(X, module, unexplained).mean(dtype=np.float64))
+        return 1 - float(self._by_chunks(X, model, unexplained).mean(dtype=np.float64))

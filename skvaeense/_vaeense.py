@@ -2,26 +2,50 @@
 
 import math
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skvaeense import thresholds
-from skvaeense._base import BaseAutoencoder
-from skvaeense._bound_fitting import BoundFit
-from skvaeense._training._defaults import linear_residual
-from skvaeense._training._diagnosis import Findings, failure_signs
-from skvaeense.networks import Network, NetworkName
+from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
+from skvaeense._base import BaseAutoencoder, diverged
+from skvaeense.models import VAE, as_number
+from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.training._diagnosis import Findings, failure_signs
+from skvaeense.training._noise import (
+    COMMON_NOISE,
+    annealed_noise,
+    best_noise,
+    common_noise,
+    final_noise,
+    selection_loss,
+    validation_loss,
+    validation_terms,
+)
+from skvaeense.training._parameters import layer_rates
+from skvaeense.training._selection import Selection
+from skvaeense.training._sizes import (
+    INIT_CONFIGS,
+    INIT_STEPS,
+    default_n_components,
+    linear_residual,
+    split_epochs,
+)
+from skvaeense.training._trainer import Trainer
+from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
+# Factor by which a given noise variance may differ from the squared scale of the data: further off,
+# terms of the loss leave the range of single precision.
+NOISE_RANGE = 1e20
 
-class VAEenseTransformer(BoundFit, BaseAutoencoder):
+
+class VAEenseTransformer(BaseAutoencoder):
     """Variational autoencoder whose latents open and close for each sample.
 
     The code of a sample has few active latents, and which ones, and how many, depends on the
@@ -60,6 +84,12 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
             default="fixed_variance"
         The rule that says which latents are active.
 
+    loss : {"elbo"} or Loss, default="elbo"
+        What is minimised.
+
+    prior : {"standard_normal"} or Prior, default="standard_normal"
+        Distribution of the latents before a sample is seen.
+
     noise_variance : "auto" or float, default="auto"
         Noise variance to start from, in squared units of X. "auto" follows from the spectrum.
 
@@ -68,18 +98,24 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         number.
 
     n_init : int, default=5
-        Number of starts: they differ in random weights, first noise variance and learning rate,
+        Number of random inits: they differ in weights, first noise variance and learning rate,
         and are compared on held-out samples at one noise variance. The best is trained on.
 
+    optimizer : {"adam", "sgd"} or Optimizer, default="adam"
+        What moves the weights.
+
     learning_rate_init : float, default=0.02
-        Peak learning rate of the first start; the others multiply it by up to 1.5.
+        Peak learning rate of the first init; the others multiply it by up to 1.5.
+
+    schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
+        How the learning rate changes. "auto" means "cosine".
 
     batch_size : "auto" or int, default="auto"
         Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs that a model is trained for at most: 40 % in its start, the others only for the
-        best start. "auto" means the epochs that amount to 1,000 and 1,500 steps.
+        Epochs that a model is trained for at most: 40 % in its init, the others only for the
+        best one. "auto" means the epochs that amount to 1,000 and 1,500 steps.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -96,7 +132,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the fitted model, without new starts.
+        Whether `fit` goes on from the fitted model, without new inits.
 
     dtype : {"float32", "float64"}, default="float32"
         Precision of training. Codes and scores are computed in the precision of the X given.
@@ -110,7 +146,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
     Attributes
     ----------
     module_ : torch.nn.Module
-        Encoder and decoder, for scaled samples.
+        The model, `skvaeense.models.VAE`, for centred and scaled samples.
 
     components_ : ndarray of shape (n_components_, n_features)
         Decoder columns in units of X, one row for each latent. Only with a linear decoder.
@@ -136,7 +172,7 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
 
     history_ : dict of ndarray
         For each epoch "loss", as in `loss_curve_`; "kl" in nats; "error", summed over features, and
-        "noise_variance", in squared units of X; "start", from 0; "final", 1 in the last phase.
+        "noise_variance", in squared units of X; "init", from 0; "final", 1 in the last phase.
         The last `n_iter_` epochs are of the kept model. ``history_.to_frame()`` gives a DataFrame.
 
     n_features_in_ : int
@@ -176,6 +212,8 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "gated": ["boolean"],
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
+        "loss": [StrOptions({"elbo"}), losses.Loss],
+        "prior": [StrOptions(set(priors.ALIASES)), priors.Prior],
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
         "positive_code": ["boolean"],
@@ -184,18 +222,24 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         "sparse_output": ["boolean"],
     }
 
+    _partial_steps = INIT_STEPS
+
     def __init__(
         self,
         n_components: int | None = None,
         *,
         gated: bool = True,
-        network: NetworkName | Network = "linear",
+        network: networks.NetworkName | networks.Network = "linear",
         positive_code: bool = False,
         threshold: thresholds.ThresholdName | thresholds.ThresholdRule = "fixed_variance",
+        loss: Literal["elbo"] | losses.Loss = "elbo",
+        prior: priors.PriorName | priors.Prior = "standard_normal",
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
         n_init: int = 5,
+        optimizer: optimizers.OptimizerName | optimizers.Optimizer = "adam",
         learning_rate_init: float = 0.02,
+        schedule: Auto | schedules.ScheduleName | schedules.Schedule = "auto",
         batch_size: Auto | int = "auto",
         max_iter: Auto | int = "auto",
         tol: float = 1e-4,
@@ -212,10 +256,14 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         self.network = network
         self.positive_code = positive_code
         self.threshold = threshold
+        self.loss = loss
+        self.prior = prior
         self.noise_variance = noise_variance
         self.learn_noise_variance = learn_noise_variance
         self.n_init = n_init
+        self.optimizer = optimizer
         self.learning_rate_init = learning_rate_init
+        self.schedule = schedule
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.tol = tol
@@ -227,42 +275,176 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         self.device = device
         self.random_state = random_state
 
-    def _failure_signs(self, module, held_out):
-        code, log_variance = self._code(module, held_out)
-        residual = held_out - module.decode(code)
-        active = self._mask(module, code, log_variance)
-        findings = Findings(
-            active=active.cpu().numpy(),
-            deviation=torch.exp(0.5 * log_variance).cpu().numpy(),
-            unexplained=float(residual.square().sum() / held_out.square().sum()),
-            linear_residual=linear_residual(held_out, self.n_components_),
+    # --- fitting ------------------------------------------------------------------------------
+
+    def _train(self, data, session, trainer):
+        n_init_epochs, n_epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
+        if trainer is not None:
+            session.begin(max(n_epochs, 1))
+            return self._train_to_the_end(trainer, data, session, max(n_epochs, 1))
+        session.begin(self.n_init * n_init_epochs + n_epochs)
+        seeds = session.random_state.randint(2**31 - 1, size=(self.n_init, 2)).tolist()
+        selection = session.track(
+            "selection", Selection(lambda init: self._make_trainer(data, seeds[init], init))
+        )
+        for init in range(len(selection.logs), self.n_init):
+            trainer = self._make_trainer(data, seeds[init], init)
+            session.train(
+                trainer,
+                data.train,
+                stage="init",
+                n_epochs=n_init_epochs,
+                batch_size=data.batch_size,
+                attributes=lambda trainer: self._attributes(trainer, data),
+            )
+            if trainer.log:
+                selection.offer(trainer, self._selection_loss(trainer, data))
+            if session.stopped:
+                break
+        best = selection.best
+        if best is None:
+            raise FloatingPointError(diverged("The loss of every init"))
+        best.other_log = selection.other_log
+        if session.stopped or n_epochs == 0:
+            return best
+        trainer = self._final_trainer(best, data, selection.best_init)
+        return self._train_to_the_end(trainer, data, session, n_epochs)
+
+    def _make_trainer(self, data, seeds, init=0, model=None):
+        thresholds.resolve_threshold(self.threshold).validate()
+        device = resolve_device(self.device)
+        generator = make_generator(seeds[0], device)
+        if model is not None:
+            noise_variance = float(model.noise_variance)
+            return self._trainer(
+                model, self._final_noise(noise_variance, COMMON_NOISE), 0.5, generator, data
+            )
+        n_features = data.train.shape[1]
+        model = VAE(
+            networks.resolve_network(self.network),
+            n_features,
+            self.n_components or default_n_components(data.spectrum),
             gated=self.gated,
-            linear_decoder=module.has_linear_decoder,
+            positive=self.positive_code,
+            prior=clone(priors.resolve_prior(self.prior)),
+            generator=make_generator(seeds[1]),
+        ).to(device=device, dtype=DTYPES[self.dtype])
+        config = INIT_CONFIGS[init % len(INIT_CONFIGS)]
+        noise = annealed_noise(
+            self._first_noise(data, config),
+            common_noise(data.spectrum.mean_eigenvalue),
+            learned=self.learn_noise_variance,
+        )
+        return self._trainer(model, noise, config.learning_rate, generator, data, init=init)
+
+    def _final_trainer(self, best, data, init):
+        """Return the trainer of the last phase, which goes on with the best init."""
+        (noise,) = best.hooks
+        noise = self._final_noise(float(noise.value), noise.floor)
+        trainer = self._trainer(
+            best.model, noise, 0.5, best.generator, data, init=init, is_final=True
+        )
+        trainer.log, trainer.other_log = list(best.log), best.other_log
+        return trainer
+
+    def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False):
+        schedule = "cosine" if self.schedule == "auto" else self.schedule
+        return Trainer(
+            model,
+            losses.resolve_loss(self.loss),
+            optimizer=optimizers.resolve_optimizer(self.optimizer),
+            learning_rate=self.learning_rate_init * rate,
+            schedule=schedules.resolve_schedule(schedule),
+            generator=generator,
+            hooks=[noise],
+            rates=layer_rates(model),
+            processes=data.processes,
+            init=init,
+            is_final=is_final,
+        )
+
+    def _final_noise(self, first, common):
+        return final_noise(first, common, learned=self.learn_noise_variance)
+
+    def _first_noise(self, data, config):
+        if self.noise_variance == "auto":
+            if not self.learn_noise_variance:
+                raise ValueError(
+                    "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
+                    "must be a number, in squared units of X; got 'auto'."
+                )
+            return data.spectrum.first_noise(config)
+        scale = data.scaling.scale
+        level = self.noise_variance / scale**2
+        if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
+            raise ValueError(
+                f"noise_variance={self.noise_variance:g} is in squared units of X, and X has a "
+                f"scale of {scale:.3g}: it must be within a factor of {NOISE_RANGE:g} of "
+                f'{scale**2:.3g}. Give the variance of the noise in X, or "auto".'
+            )
+        return level
+
+    def _selection_loss(self, trainer, data):
+        loss = math.inf
+        if trainer.is_finite:
+            (noise,) = trainer.hooks
+            terms = validation_terms(trainer.model, data.valid)
+            loss = selection_loss(terms, float(noise.value), noise.floor, data.valid.shape[1])
+        return data.processes.broadcast_scalar(loss)
+
+    def _validation_loss(self, model, x):
+        """Return -ELBO in nats, at the best noise variance if it is learned."""
+        terms = validation_terms(model, x)
+        return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
+
+    def _noise_for(self, terms, model, n_features):
+        if self.learn_noise_variance:
+            return best_noise(terms, n_features)
+        return float(model.noise_variance)
+
+    def _finish(self, model, trainer, data):
+        terms = validation_terms(model, data.valid)
+        noise_variance = self._noise_for(terms, model, data.valid.shape[1])
+        model.noise_variance = as_number(noise_variance)
+        model.remember_gates(data.valid)
+        return {"noise_variance_": noise_variance * data.scaling.scale**2}
+
+    def _failure_signs(self, model, valid):
+        posterior = model.posterior(valid)
+        code = model.code(posterior)
+        residual = valid - model.decode(code)
+        findings = Findings(
+            active=self._mask(model, posterior, code).cpu().numpy(),
+            deviation=posterior.std.cpu().numpy(),
+            unexplained=float(residual.square().sum() / valid.square().sum()),
+            linear_residual=linear_residual(valid, self.n_components_),
+            gated=model.gated,
+            linear_decoder=model.linear_decoder is not None,
         )
         return failure_signs(findings)
 
-    def _code(self, module, x):
-        code, opening = self._bound().mean_code(module, x)
-        return code, F.logsigmoid(opening)
+    # --- coding -------------------------------------------------------------------------------
 
-    def _mask(self, module, code, log_variance):
+    def _encode(self, model, x):
+        posterior = model.posterior(x)
+        code = model.code(posterior)
+        if self.hard or self.sparse_output:
+            code = code * self._mask(model, posterior, code)
+        return code
+
+    def _active(self, model, x):
+        posterior = model.posterior(x)
+        return self._mask(model, posterior, model.code(posterior))
+
+    def _mask(self, model, posterior, code):
         latents = thresholds.Latents(
-            log_variance=log_variance.cpu().numpy(),
+            log_variance=posterior.log_variance.cpu().numpy(),
             code=code.cpu().numpy(),
-            code_scale=module.code_scale().cpu().double().numpy() * self.scale_,
+            code_scale=model.code_scale().cpu().double().numpy() * self.scale_,
             noise_variance=self.noise_variance_,
         )
         active = thresholds.resolve_threshold(self.threshold).active(latents)
         return torch.as_tensor(active, device=code.device)
-
-    def _active(self, module, x):
-        return self._mask(module, *self._code(module, x))
-
-    def _encode(self, module, x):
-        if not (self.hard or self.sparse_output):
-            return self._bound().mean_code(module, x)[0]
-        code, log_variance = self._code(module, x)
-        return code * self._mask(module, code, log_variance)
 
     def posterior(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return the posterior of the latents before the gate.
@@ -281,13 +463,13 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
             Posterior standard deviations, in (0, 1); near 1 where the latent is closed. The gated
             code is ``(1 - std) * mean``.
         """
-        X, module = self._check_for_coding(X)
+        X, model = self._check_for_coding(X)
 
         def both(x):
-            mean, log_variance = self._bound().posterior(module, x)
-            return torch.stack([mean, torch.exp(0.5 * log_variance)], dim=1)
+            posterior = model.posterior(x)
+            return torch.stack([posterior.mean, posterior.std], dim=1)
 
-        mean, std = np.moveaxis(self._by_chunks(X, module, both), 1, 0)
+        mean, std = np.moveaxis(self._by_chunks(X, model, both), 1, 0)
         return mean, std
 
     def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
@@ -307,17 +489,15 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
             Bound on the log-density in nats, in units of X, as `PCA.score_samples` has them. See
             the notes on what the gate leaves out.
         """
-        X, module = self._check_for_coding(X)
-        objective = self._bound()
+        X, model = self._check_for_coding(X)
         noise_variance = self.noise_variance_ / self.scale_**2
         constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
 
-        def bound(x):
-            mean, log_variance = objective.posterior(module, x)
-            error, kl = objective.expected_terms(module, x, mean, log_variance)
+        def elbo(x):
+            error, kl = model.elbo(x)
             return -0.5 * error / noise_variance - kl - constant
 
-        return self._by_chunks(X, module, bound, out=out)
+        return self._by_chunks(X, model, elbo, out=out)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Return the mean evidence lower bound.
@@ -367,10 +547,6 @@ class VAEenseTransformer(BoundFit, BaseAutoencoder):
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
         rng = check_random_state(random_state)
-        code = rng.standard_normal((n_samples, self.n_components_))
-        if self.positive_code:
-            code = np.abs(code)
-        if self.gated:
-            code *= 1 - self._deviations_[rng.randint(len(self._deviations_), size=n_samples)]
-        X = self.inverse_transform(code)
+        generator = make_generator(draw_seed(rng))
+        X = self.inverse_transform(self.module_.sample(n_samples, generator).numpy())
         return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)

@@ -1,105 +1,14 @@
-"""The specification that estimators hold, and the module that it builds."""
+"""The specification that estimators hold, and what is asked of the module that it builds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from torch import nn
 
 from skvaeense.utils._repr import DocLinkMixin
-
-
-class Autoencoder(nn.Module):
-    """An encoder with one or more heads, and a decoder.
-
-    Parameters
-    ----------
-    body : nn.Module
-        Maps samples to hidden features.
-
-    heads : list of nn.Linear
-        Each maps the hidden features to one number per latent.
-
-    skip : nn.Linear or None
-        A linear map of the sample whose outputs are added to the heads', one head after the other.
-
-    decoder : nn.Module
-        Maps codes to samples.
-
-    subtract_bias : bool, default=False
-        Whether the bias of a linear decoder is subtracted from samples before they are encoded.
-        The heads must then see the samples themselves: `body` is an identity.
-    """
-
-    # torch knows the attributes of a module only as tensors or modules: less than is needed here.
-    body: Any
-    heads: Any
-    decoder: Any
-
-    def __init__(
-        self,
-        body: nn.Module,
-        heads: Iterable[nn.Linear],
-        skip: nn.Linear | None,
-        decoder: nn.Module,
-        *,
-        subtract_bias: bool = False,
-    ) -> None:
-        super().__init__()
-        self.subtract_bias = subtract_bias
-        self.body = body
-        self.heads = nn.ModuleList(heads)
-        self.skip = skip
-        self.decoder = decoder
-
-    def hidden(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the heads see of samples."""
-        return self.body(x - self.decoder.bias if self.subtract_bias else x)
-
-    def head_bias(self, head: Any) -> torch.Tensor:
-        """Return the bias of a head on the samples as they are.
-
-        What subtracting the decoder's bias b from the samples would do is part of it: with weights
-        A it is ``a - A b``. To subtract b itself would take a gradient for each sample.
-        """
-        bias: torch.Tensor = head.bias
-        return bias - head.weight @ self.decoder.bias if self.subtract_bias else bias
-
-    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return one tensor of shape (n_samples, n_components) per head."""
-        hidden = self.body(x)
-        outputs = [F.linear(hidden, head.weight, self.head_bias(head)) for head in self.heads]
-        if self.skip is None:
-            return tuple(outputs)
-        shortcuts = self.skip(x).split(outputs[0].shape[1], dim=1)
-        # It may be for the first head alone.
-        added = [a + b for a, b in zip(outputs, shortcuts, strict=False)]
-        return (*added, *outputs[len(added) :])
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code, shape (n_samples, n_features)."""
-        return self.decoder(code)
-
-    @property
-    def has_linear_decoder(self) -> bool:
-        """Whether the decoder is one linear layer."""
-        return isinstance(self.decoder, nn.Linear)
-
-    @torch.no_grad()
-    def code_scale(self) -> torch.Tensor:
-        """Return how far the output moves per unit of each latent, shape (n_components,).
-
-        These are the norms of the columns of the decoder's Jacobian at the code 0; for a linear
-        decoder, the norms of its columns.
-        """
-        if self.has_linear_decoder:
-            return self.decoder.weight.norm(dim=0)
-        parameter = next(self.parameters())
-        origin = parameter.new_zeros(self.heads[0].out_features)
-        return torch.func.jacrev(self.decoder)(origin).norm(dim=0)
+from skvaeense.utils._seeding import fixed_global_generator
 
 
 class Network(DocLinkMixin, BaseEstimator, ABC):
@@ -107,7 +16,8 @@ class Network(DocLinkMixin, BaseEstimator, ABC):
 
     It derives from scikit-learn's BaseEstimator, so that it can be cloned, and so that a grid
     search reaches its parameters (``network__hidden_layer_sizes``). Derive from it and write
-    `build` to add an architecture.
+    `build` to add an architecture: the module that it returns may be any that has `encode` and
+    `decode`.
 
     See Also
     --------
@@ -117,15 +27,43 @@ class Network(DocLinkMixin, BaseEstimator, ABC):
 
     Examples
     --------
-    >>> from skvaeense.networks import Linear, Network
-    >>> isinstance(Linear(), Network)
-    True
+    >>> import torch
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> from skvaeense.networks import Network
+    >>> class TanhModule(torch.nn.Module):
+    ...     def __init__(self, n_features, n_components, n_heads):
+    ...         super().__init__()
+    ...         self.encoder = torch.nn.Sequential(
+    ...             torch.nn.Linear(n_features, 32),
+    ...             torch.nn.LayerNorm(32),
+    ...             torch.nn.Tanh(),
+    ...             torch.nn.Linear(32, n_heads * n_components),
+    ...         )
+    ...         self.decoder = torch.nn.Linear(n_components, n_features)
+    ...         self.n_heads = n_heads
+    ...     def encode(self, x):
+    ...         return self.encoder(x).chunk(self.n_heads, dim=1)
+    ...     def decode(self, code):
+    ...         return self.decoder(code)
+    >>> class Tanh(Network):
+    ...     def build(self, n_features, n_components, *, n_heads, generator):
+    ...         return TanhModule(n_features, n_components, n_heads)
+    >>> X = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)[0]
+    >>> vaeense = VAEenseTransformer(6, network=Tanh(), n_init=1, random_state=0)
+    >>> vaeense.fit_transform(X).shape
+    (600, 6)
     """
 
     @abstractmethod
     def build(
-        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
-    ) -> Autoencoder:
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> nn.Module:
         """Make the module with random weights.
 
         Parameters
@@ -137,13 +75,75 @@ class Network(DocLinkMixin, BaseEstimator, ABC):
             Number of latents.
 
         n_heads : int
-            Number of outputs of the encoder for each latent: 2 for a mean and a variance.
+            Number of outputs of the encoder for each latent: 2 for a VAE, which has a mean and a
+            gate logit, 1 for a sparse autoencoder.
 
-        generator : torch.Generator
-            The source of the random weights; torch's global one is left alone.
+        generator : torch.Generator or None
+            A source of random weights. Layers may as well draw from torch's global generator: it
+            is seeded before, and set back after this call. None if weights will be loaded.
 
         Returns
         -------
-        Autoencoder
-            A torch module with `encode` and `decode`.
+        torch.nn.Module
+            It has a method `encode`, from samples of shape (n_samples, n_features) to a tuple of
+            `n_heads` tensors of shape (n_samples, n_components), and a method `decode`, from codes
+            to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this one layer
+            must be the decoder.
         """
+
+
+class OutputLayer(NamedTuple):
+    """The linear layer that gives the pre-activations, applied to some samples.
+
+    Attributes
+    ----------
+    inputs : torch.Tensor of shape (n_samples, n_inputs)
+        What the layer sees of the samples.
+
+    weight : torch.nn.Parameter of shape (n_components, n_inputs)
+        Its weights.
+
+    bias : torch.Tensor of shape (n_components,)
+        What is added.
+
+    has_shortcuts : bool
+        Whether a linear map of the samples is added, too.
+
+    others : tuple of (torch.nn.Parameter, int)
+        Further parameters with an entry or a row for each latent, and where the first of them is.
+    """
+
+    inputs: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+    has_shortcuts: bool
+    others: tuple[tuple[Any, int], ...]
+
+
+def build_network(
+    network: Network,
+    n_features: int,
+    n_components: int,
+    *,
+    n_heads: int,
+    generator: torch.Generator | None,
+) -> Any:
+    """Return the module of a network; torch's global generator is left as it was."""
+    sizes = n_features, n_components
+    if generator is None:
+        module = network.build(*sizes, n_heads=n_heads, generator=None)
+    else:
+        with fixed_global_generator(generator):
+            module = network.build(*sizes, n_heads=n_heads, generator=generator)
+    if not hasattr(module, "encode") or not hasattr(module, "decode"):
+        raise TypeError(
+            f"{network!r} must build a torch.nn.Module with the methods encode and decode, got "
+            f"{module!r}."
+        )
+    return module
+
+
+def linear_decoder(module: Any) -> nn.Linear | None:
+    """Return the decoder of a network's module if it is one linear layer, else None."""
+    decoder = getattr(module, "decoder", None)
+    return decoder if isinstance(decoder, nn.Linear) else None

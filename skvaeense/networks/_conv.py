@@ -10,15 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Autoencoder, Network
+from skvaeense.networks._base import Network
 from skvaeense.networks._layers import (
     LayerSizes,
     Skip,
+    add_shortcuts,
     check_layer_sizes,
     convolution,
+    count_shortcuts,
     hidden_layers,
     linear_layer,
-    shortcut_layer,
 )
 
 # By how much each convolution of the encoder divides height and width.
@@ -114,8 +115,13 @@ class Conv(Network):
         self.skip = skip
 
     def build(
-        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
-    ) -> Autoencoder:
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> nn.Module:
         """Make the module with random weights."""
         image = check_image_shape(self.image_shape, n_features)
         channels = check_channels(self.channels, max(image[:2]))
@@ -131,12 +137,11 @@ class Conv(Network):
             layers += [convolution(n_in, n_out, kernel_size, generator, STRIDE), nn.SiLU()]
         layers += [ToRow(), *hidden_layers(math.prod(small), sizes, generator)]
         last = sizes[-1] if sizes else math.prod(small)
-        heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
-        skip = shortcut_layer(self.skip, n_features, n_components, n_heads, generator)
-        decoder: nn.Module
-        if self.decoder == "linear":
-            decoder = linear_layer(n_components, n_features, generator)
-        else:
+        layers += [linear_layer(last, n_heads * n_components, generator)]
+        n_shortcuts = count_shortcuts(self.skip, n_heads) * n_components
+        skip = linear_layer(n_features, n_shortcuts, generator, bias=False) if n_shortcuts else None
+        decoder: nn.Module = linear_layer(n_components, n_features, generator)
+        if self.decoder == "conv":
             decoder = nn.Sequential(
                 *hidden_layers(n_components, [math.prod(small)], generator),
                 ToImage(small),
@@ -144,7 +149,46 @@ class Conv(Network):
                 Enlarge(factor, image[:2]),
                 ToRow(),
             )
-        return Autoencoder(nn.Sequential(*layers), heads, skip, decoder)
+        return ConvAutoencoder(nn.Sequential(*layers), skip, decoder, n_heads=n_heads)
+
+
+class ConvAutoencoder(nn.Module):
+    """An encoder of any layers with linear shortcuts past them, and a decoder.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        From samples to the outputs of all heads.
+
+    skip : torch.nn.Linear or None
+        A linear map of the sample that is added to the first of these outputs.
+
+    decoder : torch.nn.Module
+        From codes to samples.
+
+    n_heads : int
+        Number of outputs of the encoder for each latent.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, skip: nn.Linear | None, decoder: nn.Module, *, n_heads: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.skip = skip
+        self.decoder = decoder
+        self.n_heads = n_heads
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return one tensor of shape (n_samples, n_components) for each head."""
+        outputs = self.encoder(x)
+        if self.skip is not None:
+            outputs = add_shortcuts(outputs, self.skip(x))
+        return outputs.chunk(self.n_heads, dim=1)
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        return self.decoder(code)
 
 
 class ToImage(nn.Module):

@@ -4,17 +4,17 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.networks._base import Autoencoder
 from skvaeense.utils._typing import Auto
 
 LayerSizes: TypeAlias = Auto | int | Iterable[int]
 Skip: TypeAlias = bool | Literal["first"]
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 MIN_WIDTH, MAX_WIDTH = 256, 1024
 
@@ -24,55 +24,63 @@ def default_width(n_components: int) -> int:
     return min(max(n_components, MIN_WIDTH), MAX_WIDTH)
 
 
-def linear_layer(n_in: int, n_out: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
-    """Return a linear layer with weights uniform in ±1/sqrt(n_in) and no bias yet."""
-    # skip_init allocates without drawing from torch's global generator.
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
-    draw_weights(layer, generator)
-    return layer
+def linear_layer(
+    n_in: int, n_out: int, generator: torch.Generator | None, bias: bool = True
+) -> nn.Linear:
+    """Return a linear layer with weights uniform in ±1/sqrt(n_in), and biases of 0.
+
+    Without a generator the weights are to be loaded, and take no memory yet.
+    """
+    return _drawn(nn.Linear(n_in, n_out, bias=bias, device="meta"), generator)
 
 
 def convolution(
-    n_in: int, n_out: int, kernel_size: int, generator: torch.Generator, stride: int = 1
+    n_in: int, n_out: int, kernel_size: int, generator: torch.Generator | None, stride: int = 1
 ) -> nn.Conv2d:
     """Return a convolution with weights as in `linear_layer`, for the inputs of its window.
 
     Height and width are divided by the stride, and rounded up; the kernel size is odd.
     """
-    layer = nn.utils.skip_init(
-        nn.Conv2d, n_in, n_out, kernel_size, stride=stride, padding=kernel_size // 2
-    )
-    draw_weights(layer, generator)
-    return layer
+    padding = kernel_size // 2
+    layer = nn.Conv2d(n_in, n_out, kernel_size, stride=stride, padding=padding, device="meta")
+    return _drawn(layer, generator)
 
 
 @torch.no_grad()
-def draw_weights(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
-    """Draw weights uniform in ±1/sqrt(inputs of a unit), and set the bias to 0."""
+def _drawn(layer: Layer, generator: torch.Generator | None) -> Layer:
+    if generator is None:
+        return layer
+    layer.to_empty(device="cpu")
     bound = 1 / math.sqrt(layer.weight[0].numel())
     layer.weight.uniform_(-bound, bound, generator=generator)
     if layer.bias is not None:
         layer.bias.zero_()
+    return layer
 
 
-def hidden_layers(n_in: int, sizes: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+def hidden_layers(
+    n_in: int, sizes: Sequence[int], generator: torch.Generator | None
+) -> list[nn.Module]:
     """Return linear layers of the given widths, each followed by SiLU."""
-    layers = []
+    layers: list[nn.Module] = []
     for a, b in pairwise([n_in, *sizes]):
         layers += [linear_layer(a, b, generator), nn.SiLU()]
-    return nn.Sequential(*layers)
+    return layers
 
 
-def shortcut_layer(
-    skip: Skip, n_features: int, n_components: int, n_heads: int, generator: torch.Generator
-) -> nn.Linear | None:
-    """Return the linear map of samples that is added to what heads give: all, "first" or none."""
+def count_shortcuts(skip: Skip, n_heads: int) -> int:
+    """Return how many heads, the first ones, have a linear map of the sample added."""
     if not isinstance(skip, bool | np.bool_) and skip != "first":
         raise ValueError(f"skip must be a boolean or 'first', got {skip!r}.")
-    if not skip:
-        return None
-    n_outputs = n_components if skip == "first" else n_heads * n_components
-    return linear_layer(n_features, n_outputs, generator, bias=False)
+    return 1 if skip == "first" else n_heads * int(skip)
+
+
+def add_shortcuts(outputs: torch.Tensor, shortcuts: torch.Tensor) -> torch.Tensor:
+    """Return the outputs of all heads, with the shortcuts added to the first of them."""
+    n_added = shortcuts.shape[1]
+    if n_added == outputs.shape[1]:
+        return outputs + shortcuts
+    return torch.cat([outputs[:, :n_added] + shortcuts, outputs[:, n_added:]], dim=1)
 
 
 def check_layer_sizes(
@@ -87,25 +95,3 @@ def check_layer_sizes(
     ):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
     return [int(size) for size in sizes]
-
-
-def dense_autoencoder(
-    n_features: int,
-    n_components: int,
-    *,
-    encoder_sizes: Sequence[int],
-    decoder_sizes: Sequence[int],
-    n_heads: int,
-    skip: Skip,
-    generator: torch.Generator,
-) -> Autoencoder:
-    """Return an autoencoder of dense layers; without hidden ones its decoder is linear."""
-    body = hidden_layers(n_features, encoder_sizes, generator)
-    last = encoder_sizes[-1] if encoder_sizes else n_features
-    heads = [linear_layer(last, n_components, generator) for _ in range(n_heads)]
-    shortcut = shortcut_layer(skip, n_features, n_components, n_heads, generator)
-    hidden = hidden_layers(n_components, decoder_sizes, generator)
-    last = decoder_sizes[-1] if decoder_sizes else n_components
-    output = linear_layer(last, n_features, generator)
-    decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
-    return Autoencoder(body, heads, shortcut, decoder)

@@ -2,8 +2,9 @@
 
 import torch
 
-from skvaeense.networks._base import Autoencoder, Network
-from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes, dense_autoencoder
+from skvaeense.networks._base import Network
+from skvaeense.networks._dense import DenseAutoencoder
+from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes
 
 
 class MLP(Network):
@@ -49,17 +50,22 @@ class MLP(Network):
         self.skip = skip
 
     def build(
-        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
-    ) -> Autoencoder:
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> DenseAutoencoder:
         """Make the module with random weights."""
         outer = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
         inner = check_layer_sizes("encoder_layer_sizes", self.encoder_layer_sizes, n_components, 2)
-        return dense_autoencoder(
+        return DenseAutoencoder(
             n_features,
             n_components,
+            n_heads=n_heads,
             encoder_sizes=inner,
             decoder_sizes=outer,
-            n_heads=n_heads,
             skip=self.skip,
             generator=generator,
         )

@@ -4,9 +4,10 @@ import math
 from numbers import Real
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import Autoencoder, Network
+from skvaeense.networks._base import Network, OutputLayer
 from skvaeense.networks._layers import linear_layer
 from skvaeense.utils._typing import Auto
 
@@ -63,22 +64,89 @@ class SingleLayer(Network):
         self.subtract_bias = subtract_bias
 
     def build(
-        self, n_features: int, n_components: int, *, n_heads: int, generator: torch.Generator
-    ) -> Autoencoder:
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> nn.Module:
         """Make the module with random weights."""
-        norm = (
-            INIT_NORM
-            if isinstance(self.init_norm, str) and self.init_norm == "auto"
-            else self.init_norm
-        )
+        norm = INIT_NORM if self.init_norm == "auto" else self.init_norm
         if not isinstance(norm, Real) or not 0 < norm < math.inf:
             raise ValueError(f"init_norm must be 'auto' or a positive number, got {norm!r}.")
-        heads = [linear_layer(n_features, n_components, generator) for _ in range(n_heads)]
-        decoder = linear_layer(n_components, n_features, generator)
-        with torch.no_grad():
-            decoder.weight /= decoder.weight.norm(dim=0)
-            if self.tied_init:
-                heads[0].weight.copy_(decoder.weight.T)
-            for head in heads:
-                head.weight *= norm / head.weight.norm(dim=1, keepdim=True)
-        return Autoencoder(nn.Identity(), heads, None, decoder, subtract_bias=self.subtract_bias)
+        module = SingleLayerAutoencoder(
+            n_features,
+            n_components,
+            n_heads=n_heads,
+            subtract_bias=self.subtract_bias,
+            generator=generator,
+        )
+        if generator is not None:
+            module.scale_weights(float(norm), tied=self.tied_init)
+        return module
+
+
+class SingleLayerAutoencoder(nn.Module):
+    """One linear layer each way.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features of a sample.
+
+    n_components : int
+        Number of latents.
+
+    n_heads : int
+        Number of outputs of the encoder for each latent.
+
+    subtract_bias : bool
+        Whether the decoder's bias is subtracted from samples before they are encoded.
+
+    generator : torch.Generator or None
+        The source of the random weights; None if they will be loaded.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        subtract_bias: bool,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.subtract_bias = subtract_bias
+        self.encoder = linear_layer(n_features, n_heads * n_components, generator)
+        self.decoder = linear_layer(n_components, n_features, generator)
+
+    @torch.no_grad()
+    def scale_weights(self, norm: float, *, tied: bool) -> None:
+        """Bring decoder columns to norm 1 and encoder rows to a norm; tied, the first rows are W'."""
+        self.decoder.weight /= self.decoder.weight.norm(dim=0)
+        if tied:
+            self.encoder.weight[: self.decoder.in_features] = self.decoder.weight.T
+        self.encoder.weight *= norm / self.encoder.weight.norm(dim=1, keepdim=True)
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return one tensor of shape (n_samples, n_components) for each head."""
+        layer = self.output_layer(x)
+        return F.linear(x, layer.weight, layer.bias).chunk(self.n_heads, dim=1)
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        return self.decoder(code)
+
+    def output_layer(self, x: torch.Tensor) -> OutputLayer:
+        """Return the layer that gives the pre-activations.
+
+        What subtracting the decoder's bias b from the samples would do is part of its bias: with
+        weights A it is ``a - A b``. To subtract b itself would take a gradient for each sample.
+        """
+        weight, bias = self.encoder.weight, self.encoder.bias
+        if self.subtract_bias:
+            bias = bias - weight @ self.decoder.bias
+        return OutputLayer(x, weight, bias, False, ((self.encoder.bias, 0),))

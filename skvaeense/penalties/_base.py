@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from skvaeense._kernels import Workspace
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._validation import ValidatedEstimator
 
@@ -47,13 +46,13 @@ class Coding(NamedTuple):
 class Penalty(DocLinkMixin, ValidatedEstimator, ABC):
     """Say how pre-activations become codes, and what codes cost.
 
-    Derive from it and write `build` to add a penalty; write `cost` too if sparsity has a price.
-    A penalty with a price has the parameter `alpha`. It holds no weights: those of the
+    Derive from it and write `build` to add a penalty; write `cost` too, and give it the parameter
+    `alpha`, if the loss has a term for sparsity. A penalty holds no weights: those of the
     activation are in the module that `build` returns.
 
     See Also
     --------
-    L1 : A price on the absolute values.
+    L1 : The sum of absolute values.
     TopK : A fixed number of active latents.
 
     Examples
@@ -63,10 +62,10 @@ class Penalty(DocLinkMixin, ValidatedEstimator, ABC):
     (True, True, True)
     """
 
-    # The price. None for a penalty that is a constraint on the code, and has no price.
+    # The coefficient of the cost in the loss. None for a penalty that is a constraint on the code.
     alpha: float | None = None
-    # How dead latents are brought back: by "resampling" them, or by an "auxiliary" loss.
-    revival: Literal["resampling", "auxiliary"] = "resampling"
+    # The remedy for dead latents: "resampling" them, or an "auxiliary" loss.
+    dead_latents: Literal["resampling", "auxiliary"] = "resampling"
     # Norm with which the rows of a single layer's encoder start, unless it is given.
     init_norm: float = 0.1
 
@@ -91,29 +90,8 @@ class Penalty(DocLinkMixin, ValidatedEstimator, ABC):
             Maps pre-activations of shape (n_samples, n_components) to codes of that shape.
         """
 
-    def coding(self, activation: nn.Module, preactivation: torch.Tensor, unit: float) -> Coding:
-        """Code samples.
-
-        Parameters
-        ----------
-        activation : torch.nn.Module
-            What `build` returned.
-
-        preactivation : torch.Tensor of shape (n_samples, n_components)
-            What the encoder gives.
-
-        unit : float
-            What counts as a code of 1.
-
-        Returns
-        -------
-        Coding
-            The codes, with what led to them.
-        """
-        return Coding(activation, preactivation, activation(preactivation), unit)
-
     def cost(self, coding: Coding) -> torch.Tensor:
-        """Return what the codes cost, before it is multiplied by `alpha`.
+        """Return the cost of codes, before it is multiplied by `alpha`.
 
         Parameters
         ----------
@@ -126,42 +104,6 @@ class Penalty(DocLinkMixin, ValidatedEstimator, ABC):
             The cost of each sample; 0 if the penalty is a constraint.
         """
         return coding.code.new_zeros(len(coding.code))
-
-    def priced_coding(
-        self,
-        activation: nn.Module,
-        preactivation: torch.Tensor,
-        unit: float,
-        workspace: Workspace,
-    ) -> tuple[Coding, torch.Tensor]:
-        """Code samples, and return what the codes cost: `coding` and `cost` in one, for training.
-
-        A penalty that knows a faster way says so here.
-
-        Parameters
-        ----------
-        activation : torch.nn.Module
-            What `build` returned.
-
-        preactivation : torch.Tensor of shape (n_samples, n_components)
-            What the encoder gives.
-
-        unit : float
-            What counts as a code of 1.
-
-        workspace : Workspace
-            Memory that the codes may be in.
-
-        Returns
-        -------
-        coding : Coding
-            The codes, with what led to them.
-
-        cost : torch.Tensor of shape (n_samples,)
-            The cost of each sample.
-        """
-        coding = self.coding(activation, preactivation, unit)
-        return coding, self.cost(coding)
 
     def n_top(self, activation: nn.Module) -> int | None:
         """Return how many entries codes keep of the pre-activations, the largest, and no others.
@@ -181,14 +123,14 @@ class Penalty(DocLinkMixin, ValidatedEstimator, ABC):
         return None
 
     def auxiliary_error(
-        self, module: nn.Module, x: torch.Tensor, coding: Coding
+        self, network: nn.Module, x: torch.Tensor, coding: Coding
     ) -> torch.Tensor | None:
         """Return a squared error that is added to that of the reconstruction.
 
         Parameters
         ----------
-        module : torch.nn.Module
-            The autoencoder.
+        network : torch.nn.Module
+            Encoder and decoder.
 
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.

@@ -98,7 +98,7 @@ class BatchTopK(Penalty):
     8
     """
 
-    revival = "auxiliary"
+    dead_latents = "auxiliary"
 
     _parameter_constraints = {"k": [AT_LEAST_ONE]}
 

@@ -24,6 +24,17 @@ class GatedReLU(nn.Module):
         return magnitude * (preactivation > 0)
 
 
+class _Decoder(nn.Module):
+    """The decoder of a network, as a module that can be called with other weights."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        return self.network.decode(code)
+
+
 class Gated(Penalty):
     """Gate that chooses latents by L1, and magnitudes that are not shrunk.
 
@@ -39,7 +50,7 @@ class Gated(Penalty):
     Parameters
     ----------
     alpha : float, default=0.1
-        The price, in fractions of the samples' norm.
+        Coefficient, in fractions of the samples' norm.
 
     See Also
     --------
@@ -82,9 +93,10 @@ class Gated(Penalty):
         """Return the sum of the open gates' pre-activations of each sample."""
         return coding.preactivation.relu().sum(dim=1) / coding.unit
 
-    def auxiliary_error(self, module: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
+    def auxiliary_error(self, network: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
         """Return the squared error of the gate's own reconstruction, with a frozen decoder."""
-        frozen = {name: value.detach() for name, value in module.decoder.named_parameters()}
+        decoder = _Decoder(network)
+        frozen = {name: value.detach() for name, value in decoder.named_parameters()}
         gate = coding.preactivation.relu()
-        reconstruction = functional_call(module.decoder, frozen, (gate,))
+        reconstruction = functional_call(decoder, frozen, (gate,))
         return (x - reconstruction).square().sum(dim=1)

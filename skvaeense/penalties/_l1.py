@@ -2,28 +2,12 @@
 
 import torch
 
-from skvaeense._kernels import EntryPrice
 from skvaeense.penalties._shrinkage import Shrinkage
 from skvaeense.utils._validation import NON_NEGATIVE
 
 
-class LinearPrice(EntryPrice):
-    """The same for every further unit."""
-
-    def __init__(self, unit: float) -> None:
-        self.unit = unit
-
-    def cost(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the sum of the entries."""
-        return code.sum(dim=1) / self.unit
-
-    def slope(self, code: torch.Tensor) -> float:
-        """Return the price of a unit."""
-        return 1 / self.unit
-
-
 class L1(Shrinkage):
-    """Price on the sum of absolute values.
+    """Penalty on the sum of absolute values.
 
     For a sample x with code z and reconstruction f(z), where the training samples have the mean
     squared norm v once centred, training minimises the mean of ::
@@ -37,7 +21,7 @@ class L1(Shrinkage):
     Parameters
     ----------
     alpha : float, default=0.1
-        The price, in fractions of the samples' norm. Any number of features and any units need
+        Coefficient, in fractions of the samples' norm. Any number of features and any units need
         about the same.
 
     See Also
@@ -69,6 +53,6 @@ class L1(Shrinkage):
     def __init__(self, alpha: float = 0.1) -> None:
         self.alpha = alpha
 
-    def entry_price(self, unit: float) -> EntryPrice:
-        """Return the price of an entry, proportional to it."""
-        return LinearPrice(unit)
+    def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
+        """Return the entries themselves."""
+        return size

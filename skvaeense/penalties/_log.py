@@ -2,28 +2,12 @@
 
 import torch
 
-from skvaeense._kernels import EntryPrice
 from skvaeense.penalties._shrinkage import Shrinkage
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE
 
 
-class LogPrice(EntryPrice):
-    """As the logarithm, from a level on."""
-
-    def __init__(self, level: float) -> None:
-        self.level = level
-
-    def cost(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the sum of the logarithms."""
-        return torch.log1p(code / self.level).sum(dim=1)
-
-    def slope(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the price of a little more."""
-        return (code + self.level).reciprocal_()
-
-
 class Log(Shrinkage):
-    """Price on the sum of logarithms, nearer to counting than L1.
+    """Penalty on the sum of logarithms, nearer to counting than L1.
 
     For a sample x with code z and reconstruction f(z), where the training samples have the mean
     squared norm v once centred, training minimises the mean of ::
@@ -31,20 +15,20 @@ class Log(Shrinkage):
         ||x - f(z)||^2 / v + alpha * sum_j log(1 + |z_j| / (eps sqrt(v)))
 
     This is ``sum_j log(|z_j| + eps)`` in units of the samples' norm, less what a code of 0 costs.
-    The price of a little more is ``alpha / (|z_j| + eps)``: large codes are hardly shrunk.
+    Its derivative is ``alpha / (|z_j| + eps)``: large codes are hardly shrunk.
 
     Parameters
     ----------
     alpha : float, default=0.01
-        The price.
+        Coefficient.
 
     eps : float, default=0.1
-        Codes far below it, in fractions of the samples' norm, are priced as by L1, with
-        ``alpha / eps``. The smaller, the more local minima.
+        Codes far below it, in fractions of the samples' norm, cost what they cost with
+        ``L1(alpha / eps)``. The smaller, the more local minima.
 
     See Also
     --------
-    L1 : The same price for every further unit.
+    L1 : The same cost for every further unit.
 
     References
     ----------
@@ -65,6 +49,6 @@ class Log(Shrinkage):
         self.alpha = alpha
         self.eps = eps
 
-    def entry_price(self, unit: float) -> EntryPrice:
-        """Return the price of an entry, which rises slower and slower."""
-        return LogPrice(self.eps * unit)
+    def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
+        """Return the logarithms, which rise more and more slowly."""
+        return torch.log1p(size / self.eps)

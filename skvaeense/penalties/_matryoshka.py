@@ -42,7 +42,7 @@ class Matryoshka(Penalty):
     [16, 32]
     """
 
-    revival = "auxiliary"
+    dead_latents = "auxiliary"
 
     _parameter_constraints = {"k": [AT_LEAST_ONE], "n_prefixes": [AT_LEAST_ONE]}
 
@@ -74,11 +74,11 @@ class Matryoshka(Penalty):
         sizes = {n_components >> i for i in range(1, self.n_prefixes)}
         return sorted(sizes - {0, n_components})
 
-    def auxiliary_error(self, module: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
+    def auxiliary_error(self, network: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
         """Return the sum of the squared errors of the prefixes."""
         error = x.new_zeros(len(x))
         latent = torch.arange(coding.code.shape[1], device=x.device)
         for size in self.prefixes(coding.code.shape[1]):
-            reconstruction = module.decode(coding.code * (latent < size))
+            reconstruction = network.decode(coding.code * (latent < size))
             error = error + (x - reconstruction).square().sum(dim=1)
         return error

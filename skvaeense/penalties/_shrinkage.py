@@ -5,7 +5,6 @@ from abc import abstractmethod
 import torch
 from torch import nn
 
-from skvaeense._kernels import EntryPrice, Workspace, priced_relu
 from skvaeense.penalties._base import Coding, LearnedThreshold, Penalty
 
 # First threshold of signed codes, in units of the samples' norm.
@@ -22,21 +21,21 @@ class SoftThreshold(LearnedThreshold):
 
 
 class Shrinkage(Penalty):
-    """Price on each entry by itself, which shrinks it towards 0."""
+    """Penalty on each entry by itself, which shrinks it towards 0."""
 
     @abstractmethod
-    def entry_price(self, unit: float) -> EntryPrice:
-        """Return what an entry costs.
+    def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
+        """Return the cost of each entry.
 
         Parameters
         ----------
-        unit : float
-            What counts as a code of 1.
+        size : torch.Tensor of shape (n_samples, n_components)
+            Absolute values of codes, in units of the samples' norm.
 
         Returns
         -------
-        EntryPrice
-            Costs and their derivative.
+        torch.Tensor of shape (n_samples, n_components)
+            Costs.
         """
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
@@ -45,17 +44,5 @@ class Shrinkage(Penalty):
 
     def cost(self, coding: Coding) -> torch.Tensor:
         """Return the sum of each sample's costs."""
-        return self.entry_price(coding.unit).cost(coding.code.abs())
-
-    def priced_coding(
-        self,
-        activation: nn.Module,
-        preactivation: torch.Tensor,
-        unit: float,
-        workspace: Workspace,
-    ) -> tuple[Coding, torch.Tensor]:
-        """Code samples, and return what the codes cost."""
-        if not isinstance(activation, nn.ReLU):
-            return super().priced_coding(activation, preactivation, unit, workspace)
-        code, cost = priced_relu(preactivation, self.entry_price(unit), workspace=workspace)
-        return Coding(activation, preactivation, code, unit), cost
+        size = coding.code if isinstance(coding.activation, nn.ReLU) else coding.code.abs()
+        return self.entry_cost(size / coding.unit).sum(dim=1)

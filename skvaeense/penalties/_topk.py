@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvaeense._kernels import TopEntries
+from skvaeense.utils._top_entries import TopEntries
 from skvaeense.penalties._base import Penalty
 from skvaeense.utils._validation import AT_LEAST_ONE
 
@@ -60,7 +60,7 @@ class TopK(Penalty):
     8
     """
 
-    revival = "auxiliary"
+    dead_latents = "auxiliary"
 
     _parameter_constraints = {"k": [AT_LEAST_ONE]}
 

@@ -1,16 +1,15 @@
 """The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
 
 import copy
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from typing import Any, TypeVar
 
 from sklearn import callback
 from sklearn.callback import CallbackSupportMixin, ProgressBar
 
-from skvaeense.utils._ranks import Ranks, find_ranks
+from skvaeense.utils._processes import Processes, find_processes
 from skvaeense.utils._typing import FloatArray
 
 __all__ = [
@@ -39,7 +38,7 @@ def with_callbacks(fit: Fit) -> Fit:
 
 
 class EpochReports:
-    """Tell the callbacks of an estimator of every epoch of one fit, until one asks to stop.
+    """Tell the callbacks of an estimator of every epoch of one fit.
 
     Parameters
     ----------
@@ -47,51 +46,39 @@ class EpochReports:
         The estimator that is fitted.
 
     n_epochs : int
-        Number of epochs of all runs together, if none ends early.
+        Number of epochs of all trainings together, if none ends early.
 
-    ranks : Ranks
+    processes : Processes
         The processes that train together: the first one reports, and all stop if it does.
     """
 
-    def __init__(self, estimator: CallbackSupportMixin, n_epochs: int, ranks: Ranks) -> None:
-        self.stopped = False
+    def __init__(
+        self, estimator: CallbackSupportMixin, n_epochs: int, processes: Processes
+    ) -> None:
         self._estimator = estimator
-        self._ranks = ranks
-        if ranks.is_first:
+        self._processes = processes
+        if processes.is_first:
             self._context = estimator._init_callback_context(max_subtasks=n_epochs)
             self._context.call_on_fit_task_begin(estimator=estimator)
 
-    def walk(
-        self, epochs: Generator[T, None, None], attributes: Callable[[T], dict[str, Any]]
-    ) -> Iterator[T]:
-        """Yield what `epochs` yields, and report each.
+    def report(self, attributes: Callable[[], dict[str, Any]]) -> bool:
+        """Report an epoch, and return whether a callback asks to stop.
 
         `attributes` is called for a callback that wants the estimator as it would be if training
-        ended here; it takes what was yielded, and returns the fitted attributes as a dict.
+        ended here; it returns the fitted attributes as a dict.
         """
-        if self.stopped:
-            return
-        with closing(epochs):
-            for epoch in epochs:
-                stops = self._ranks.is_first and self._report(partial(attributes, epoch))
-                self.stopped = bool(self._ranks.agree(stops))
-                yield epoch
-                if self.stopped:
-                    return
-
-    def _report(self, attributes: Callable[[], dict[str, Any]]) -> bool:
-        """Report an epoch, and return whether a callback asks to stop."""
-        step = self._context.subcontext(task_name="epoch")
-        step.call_on_fit_task_begin(estimator=self._estimator)
-        return bool(
-            step.call_on_fit_task_end(
+        stops = False
+        if self._processes.is_first:
+            step = self._context.subcontext(task_name="epoch")
+            step.call_on_fit_task_begin(estimator=self._estimator)
+            stops = step.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes=attributes
             )
-        )
+        return bool(self._processes.broadcast_scalar(stops))
 
     def end(self) -> None:
         """Report the end of the fit."""
-        if self._ranks.is_first:
+        if self._processes.is_first:
             self._context.call_on_fit_task_end(estimator=self._estimator)
 
 
@@ -109,7 +96,7 @@ def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
     X : ndarray of shape (n_samples, n_features)
         Training samples.
     """
-    if not find_ranks().is_first:
+    if not find_processes().is_first:
         part.fit(X)
         return
     context = estimator._init_callback_context(max_subtasks=1)

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 __all__ = [
     "AT_LEAST_ONE",
+    "FRACTION",
     "NON_NEGATIVE",
     "POSITIVE",
     "HasMethods",
@@ -25,6 +26,7 @@ __all__ = [
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+FRACTION = Interval(Real, 0, 1, closed="left")
 
 
 T = TypeVar("T")

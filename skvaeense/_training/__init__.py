@@ -1,1 +1,0 @@
-"""The training loop and what it needs; nothing here knows of scikit-learn's estimators."""

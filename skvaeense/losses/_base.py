@@ -1,0 +1,109 @@
+"""What the trainer asks of a loss."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+
+from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._validation import ValidatedEstimator
+
+Terms: TypeAlias = dict[str, torch.Tensor]
+Gradient: TypeAlias = Callable[[torch.Tensor, torch.Generator], Terms]
+
+
+class Loss(DocLinkMixin, ValidatedEstimator, ABC):
+    """A function of a model and a batch that returns named terms.
+
+    Derive from it and write `terms` to add a loss. It holds parameters only, no state.
+
+    See Also
+    --------
+    ELBO : The loss of variational autoencoders.
+    PenalizedReconstruction : The loss of sparse autoencoders.
+
+    Examples
+    --------
+    A variational autoencoder whose divergence counts four times:
+
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.losses import Loss
+    >>> class BetaELBO(Loss):
+    ...     def terms(self, model, x, *, generator):
+    ...         error, kl = (term.mean() for term in model.elbo(x, generator=generator))
+    ...         loss = error / model.noise_variance + 2 * 4 * kl
+    ...         return {"loss": loss, "error": error, "kl": kl}
+    >>> VAEenseTransformer(loss=BetaELBO()).get_params()["loss"]
+    BetaELBO()
+    """
+
+    @abstractmethod
+    def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+        """Return the terms of a batch.
+
+        Parameters
+        ----------
+        model : Model
+            In training mode.
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        generator : torch.Generator
+            The source of noise.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            "loss", without dimensions, is minimised. Other terms without dimensions are noted in
+            the history, as means over each epoch.
+        """
+
+    def gradient(self, model: Any) -> Gradient:
+        """Return the function that computes terms and gradients for training.
+
+        By default it is autograd's. A loss that knows a faster way says so here.
+
+        Parameters
+        ----------
+        model : Model
+            The model that is trained. Its parameters have a `grad` each, which the function sets.
+
+        Returns
+        -------
+        callable
+            From a batch and a generator to the terms, detached.
+        """
+
+        def compute(x: torch.Tensor, generator: torch.Generator) -> Terms:
+            model.zero_grad(set_to_none=False)
+            terms = self.terms(model, x, generator=generator)
+            terms["loss"].backward()
+            return {name: term.detach() for name, term in terms.items()}
+
+        return compute
+
+    def in_user_units(
+        self, means: dict[str, float], *, n_features: int, scale: float
+    ) -> dict[str, float]:
+        """Return what the history notes of an epoch.
+
+        Parameters
+        ----------
+        means : dict of float
+            Means of the terms over the epoch in units of the scaled samples, and the numbers that
+            changed during training: "noise_variance" or "alpha".
+
+        n_features : int
+            Number of features of a sample.
+
+        scale : float
+            Root mean square of the centred training samples, in the user's units.
+
+        Returns
+        -------
+        dict of float
+            The same in the user's units; by default as they are.
+        """
+        return means

@@ -1,0 +1,188 @@
+"""Reconstruction error plus a penalty: the loss of sparse autoencoders."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.losses._base import Loss, Terms
+from skvaeense.utils._top_entries import TopEntries, encode_top
+from skvaeense.utils._validation import NON_NEGATIVE
+
+# Weight of the auxiliary term, which trains dead latents on what the others leave.
+AUXILIARY_WEIGHT = 1 / 32
+# Kept entries are decoded by themselves if they are at most this share of the latents, and these are
+# at least so many: elsewhere dense products are as fast.
+FEW, MANY_LATENTS = 0.125, 512
+
+
+class _Pass(NamedTuple):
+    """How a batch went through the autoencoder."""
+
+    reconstruction: torch.Tensor
+    # Cost of the codes, and further squared error, means over the samples.
+    cost: torch.Tensor
+    auxiliary: torch.Tensor | None
+    # For how many samples each latent is active.
+    n_active: torch.Tensor
+    # From the indices of latents to their pre-activations.
+    preactivation: Callable[[torch.Tensor], torch.Tensor]
+
+
+class PenalizedReconstruction(Loss):
+    """Squared error as a fraction of the variance, plus the penalty on the code.
+
+    For d features, of samples that are scaled to a mean squared norm of d, with code z, decoder f
+    and penalty h, whose coefficient alpha the model holds::
+
+        E ||x - f(z)||^2 / d + alpha * E h(z / sqrt(d)) + decay * ||decoder's weights||^2
+
+    Parameters
+    ----------
+    decay : float, default=0.0
+        Factor of the decoder's squared weights. Without it, codes could shrink while the decoder
+        grows, and the penalty would mean nothing, unless the columns of the decoder are kept at
+        norm 1.
+
+    See Also
+    --------
+    ELBO : The loss of variational autoencoders.
+
+    References
+    ----------
+    Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.losses import PenalizedReconstruction
+    >>> from skvaeense.models import SparseCoder
+    >>> from skvaeense.networks import SingleLayer
+    >>> from skvaeense.penalties import L1
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> model = SparseCoder(SingleLayer(), 5, 3, penalty=L1(), generator=generator)
+    >>> terms = PenalizedReconstruction().terms(model, torch.ones(4, 5), generator=generator)
+    >>> sorted(terms)
+    ['active_share', 'error', 'loss', 'penalty']
+    """
+
+    _parameter_constraints = {"decay": [NON_NEGATIVE]}
+
+    def __init__(self, decay: float = 0.0) -> None:
+        self.decay = decay
+
+    def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+        """Return "loss", "error", "penalty" and "active_share" of a batch; nothing is drawn.
+
+        The last one has the shape (n_components,): the fraction of samples for which each latent is
+        active.
+        """
+        done = _pass_of_few(model, x) if _keeps_few(model) else _pass(model, x)
+        residual = x - done.reconstruction
+        error = residual.square().mean()
+        total = error + model.alpha * done.cost
+        if done.auxiliary is not None:
+            total = total + done.auxiliary / x.shape[1]
+        if model.penalty.dead_latents == "auxiliary" and model.dead_latents is not None:
+            preactivation = done.preactivation(model.dead_latents)
+            total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, preactivation, residual)
+        if self.decay:
+            decoder = getattr(model.network, "decoder", model.network)
+            weights = (p for p in decoder.parameters() if p.ndim > 1)
+            total = total + self.decay * sum(w.square().sum() for w in weights)
+        active_share = (done.n_active / len(x)).to(x.dtype)
+        return {
+            "loss": total,
+            "error": error,
+            "penalty": done.cost,
+            "active_share": active_share,
+        }
+
+
+def _pass(model: Any, x: torch.Tensor) -> _Pass:
+    """Code and decode a batch by the model's activation."""
+    coding = model.coding(x)
+    auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
+    return _Pass(
+        reconstruction=model.decode(coding.code),
+        cost=model.penalty.cost(coding).mean(),
+        auxiliary=None if auxiliary is None else auxiliary.mean(),
+        n_active=torch.count_nonzero(coding.code.detach(), dim=0),
+        preactivation=lambda latents: coding.preactivation[:, latents],
+    )
+
+
+def _keeps_few(model: Any) -> bool:
+    """Whether codes have so few entries that these are best decoded by themselves."""
+    n_top = model.penalty.n_top(model.activation)
+    return (
+        n_top is not None
+        and n_top <= FEW * model.n_components
+        and model.n_components >= MANY_LATENTS
+        and model.linear_decoder is not None
+        and hasattr(model.network, "output_layer")
+        and model.linear_decoder.weight.device.type == "cpu"
+    )
+
+
+def _pass_of_few(model: Any, x: torch.Tensor) -> _Pass:
+    """Code and decode a batch by the largest pre-activations alone."""
+    layer, decoder = model.network.output_layer(x), model.linear_decoder
+    if layer.has_shortcuts:
+        return _pass(model, x)
+    n_top = model.penalty.n_top(model.activation)
+    kept, entries = encode_top(
+        layer.inputs, layer.weight, layer.bias, n_kept=n_top, positive=model.positive
+    )
+    values = kept.relu() if model.positive else kept
+    active = (values.detach() != 0).to(values.dtype)
+    return _Pass(
+        reconstruction=entries.times(values, decoder.weight.T.contiguous()) + decoder.bias,
+        cost=values.new_zeros(()),
+        auxiliary=None,
+        n_active=entries.column_sums(active),
+        preactivation=lambda latents: F.linear(
+            layer.inputs, layer.weight[latents], layer.bias[latents]
+        ),
+    )
+
+
+def auxiliary_loss(
+    model: Any, preactivation: torch.Tensor, residual: torch.Tensor
+) -> torch.Tensor:
+    """Return the error of the residual's reconstruction from dead latents alone.
+
+    As many of them as half the number of features are used for each sample, those of the largest
+    pre-activations.
+
+    Parameters
+    ----------
+    model : SparseCoder
+        The model, with the indices of its dead latents.
+
+    preactivation : torch.Tensor of shape (n_samples, n_dead)
+        Pre-activations of the dead latents.
+
+    residual : torch.Tensor of shape (n_samples, n_features)
+        What the other latents leave of the samples.
+
+    Returns
+    -------
+    torch.Tensor without dimensions
+        Fraction of the residual's mean square that is left.
+    """
+    residual, dead = residual.detach(), model.dead_latents
+    code = preactivation.relu() if model.positive else preactivation
+    n_used = max(1, residual.shape[1] // 2)
+    if n_used < len(dead):
+        entries = TopEntries.largest(code, n_used, positive=model.positive)
+        code = entries.dense(entries.of(code))
+    decoder = model.linear_decoder
+    if decoder is not None:
+        explained = code @ decoder.weight[:, dead].T
+    else:
+        whole = code.new_zeros((len(code), model.n_components)).index_copy(1, dead, code)
+        explained = model.decode(whole) - model.decode(torch.zeros_like(whole[:1]))
+    left = residual - explained
+    return left.square().sum() / residual.square().sum().clamp_min(1e-30)

@@ -1,0 +1,113 @@
+"""What all models share."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    """A torch module that can be made again from its configuration and its state.
+
+    Parameters
+    ----------
+    config : dict
+        The arguments of the constructor of the class, without the generator: specifications,
+        numbers and strings.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.models import VAE
+    >>> from skvaeense.networks import Linear
+    >>> model = VAE(Linear((16,)), 5, 3, generator=torch.Generator().manual_seed(0))
+    >>> copy = VAE.from_state(model.config, model.state_dict())
+    >>> x = torch.ones(2, 5)
+    >>> bool(torch.equal(copy.posterior(x).mean, model.posterior(x).mean))
+    True
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def from_state(cls, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Self:
+        """Return the model of a configuration, with these tensors.
+
+        Parameters
+        ----------
+        config : dict
+            As the attribute of that name.
+
+        state : dict of torch.Tensor
+            As `state_dict` gives them; they become those of the model.
+
+        Returns
+        -------
+        Model
+            The model, in evaluation mode.
+
+        Raises
+        ------
+        RuntimeError
+            If names or shapes do not fit.
+        """
+        model = cls.__new__(cls)
+        model._restore(config, state)
+        return model.eval()
+
+    def _restore(self, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> None:
+        # Nothing is allocated for weights that are then replaced.
+        with torch.device("meta"):
+            type(self).__init__(self, **config, generator=None)
+        self.load_state_dict(state, assign=True)
+        for parameter in self.parameters():
+            parameter.requires_grad_(True)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move and convert all tensors but numbers, which stay in double precision on the CPU.
+
+        Tensors without dimensions go along with those of any device.
+        """
+        numbers = {name: buffer for name, buffer in self._buffers.items() if _is_number(buffer)}
+        super()._apply(fn, recurse)
+        self._buffers.update(numbers)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the configuration and arrays, for pickling.
+
+        Some readers of pickled objects make objects without calling their classes, and then set
+        attributes. Tensors cannot be made so, and arrays can.
+        """
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+        return {"config": self.config, "arrays": arrays, "training": self.training}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tensors = {name: torch.tensor(np.asarray(a)) for name, a in state["arrays"].items()}
+        self._restore(state["config"], tensors)
+        self.train(state["training"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy tensors as they are, on their devices."""
+        memo[id(self)] = other = type(self).__new__(type(self))
+        vars(other).update(copy.deepcopy(vars(self), memo))
+        return other
+
+
+def as_number(value: float | torch.Tensor) -> torch.Tensor:
+    """Return a number as a tensor that a model keeps in double precision.
+
+    One that is a tensor already stays on its device, so that nothing has to wait for it.
+    """
+    if isinstance(value, torch.Tensor):
+        return value
+    return torch.tensor(float(value), dtype=torch.float64, device="cpu")
+
+
+def _is_number(buffer: torch.Tensor | None) -> bool:
+    return buffer is not None and buffer.ndim == 0 and buffer.dtype is torch.float64

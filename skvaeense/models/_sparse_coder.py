@@ -1,0 +1,173 @@
+"""The autoencoder whose codes a penalty or a constraint makes sparse."""
+
+import math
+from typing import Any
+
+import torch
+
+from skvaeense.models._base import Model, as_number
+from skvaeense.networks._base import Network, build_network, linear_decoder
+from skvaeense.penalties import Coding, Penalty
+
+
+class SparseCoder(Model):
+    """An autoencoder with an activation that makes sparse codes of pre-activations.
+
+    Parameters
+    ----------
+    network : Network
+        Specification of encoder and decoder.
+
+    n_features : int
+        Number of features of a sample.
+
+    n_components : int
+        Number of latents.
+
+    penalty : Penalty
+        What makes codes sparse; it builds the activation.
+
+    positive : bool, default=True
+        Whether codes are not negative.
+
+    generator : torch.Generator or None, default=None
+        The source of the random weights; None if they will be loaded.
+
+    Attributes
+    ----------
+    activation : torch.nn.Module
+        The map from pre-activations to codes.
+
+    alpha : torch.Tensor without dimensions
+        Coefficient of the penalty.
+
+    dead_latents : torch.Tensor of int64 or None
+        Indices of the latents that no recent training sample used; None while none is known.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.models import SparseCoder
+    >>> from skvaeense.networks import SingleLayer
+    >>> from skvaeense.penalties import TopK
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> model = SparseCoder(SingleLayer(), 5, 8, penalty=TopK(2), generator=generator)
+    >>> int((model.code(torch.ones(1, 5)) != 0).sum()) <= 2
+    True
+    """
+
+    alpha: torch.Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        n_features: int,
+        n_components: int,
+        *,
+        penalty: Penalty,
+        positive: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            {
+                "network": network,
+                "n_features": n_features,
+                "n_components": n_components,
+                "penalty": penalty,
+                "positive": positive,
+            }
+        )
+        self.n_features = n_features
+        self.n_components = n_components
+        self.penalty = penalty
+        self.positive = positive
+        self.network: Any = build_network(
+            network, n_features, n_components, n_heads=1, generator=generator
+        )
+        self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
+        self.register_buffer("alpha", as_number(penalty.alpha or 0.0))
+        self.dead_latents: torch.Tensor | None = None
+
+    @property
+    def unit(self) -> float:
+        """What counts as a code of 1: the root mean square norm of scaled samples."""
+        return math.sqrt(self.n_features)
+
+    def preactivation(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder gives.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            Pre-activations.
+        """
+        (preactivation,) = self.network.encode(x)
+        return preactivation
+
+    def coding(self, x: torch.Tensor) -> Coding:
+        """Return how samples are coded.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        Coding
+            Pre-activations and codes.
+        """
+        preactivation = self.preactivation(x)
+        code = self.activation(preactivation)
+        return Coding(self.activation, preactivation, code, self.unit)
+
+    def code(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the codes of samples.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            Codes, exactly 0 where a latent is not active.
+        """
+        return self.activation(self.preactivation(x))
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code.
+
+        Parameters
+        ----------
+        code : torch.Tensor of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_features)
+            Reconstructions.
+        """
+        return self.network.decode(code)
+
+    @torch.no_grad()
+    def calibrate(self, x: torch.Tensor) -> None:
+        """Set what the activation uses after training.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples that did not train.
+        """
+        self.penalty.calibrate(self.activation, self.preactivation(x))
+
+    @property
+    def linear_decoder(self) -> torch.nn.Linear | None:
+        """The decoder, if it is one linear layer."""
+        return linear_decoder(self.network)

@@ -1,0 +1,284 @@
+"""The variational autoencoder, with or without gate."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+from skvaeense.models._base import Model, as_number
+from skvaeense.networks._base import Network, build_network, linear_decoder
+from skvaeense.priors import Posterior, Prior, StandardNormal
+
+# Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
+EXPECTATION_PAIRS = 8
+# Training samples whose gates are kept to draw from.
+N_GATES = 1000
+
+
+class ELBOTerms(NamedTuple):
+    """The parts of the evidence lower bound of each sample.
+
+    Attributes
+    ----------
+    error : torch.Tensor of shape (n_samples,)
+        Expected squared error, summed over the features.
+
+    kl : torch.Tensor of shape (n_samples,)
+        Kullback-Leibler divergence of the posterior from the prior, in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.models import ELBOTerms
+    >>> ELBOTerms(torch.ones(2), torch.zeros(2)).kl
+    tensor([0., 0.])
+    """
+
+    error: torch.Tensor
+    kl: torch.Tensor
+
+
+class VAE(Model):
+    """A variational autoencoder whose decoder sees gated latents.
+
+    With mean m and standard deviation s from the encoder, decoder f and noise variance g, for d
+    features::
+
+        z = m + s * eps,  eps ~ N(0, I);     e = (1 - s) * z if gated, else z
+        -2 ELBO(x) = E ||x - f(e)||^2 / g + d log(2 pi g) + 2 KL(q(z | x) || p(z))
+
+    The gate lets a latent close for one sample (s = 1) while its decoder column stays for others.
+
+    Parameters
+    ----------
+    network : Network
+        Specification of encoder and decoder.
+
+    n_features : int
+        Number of features of a sample.
+
+    n_components : int
+        Number of latents.
+
+    gated : bool, default=True
+        Whether the decoder sees ``(1 - s) z``.
+
+    positive : bool, default=False
+        Whether m is the encoder's first output where that is positive, and 0 elsewhere.
+
+    prior : Prior or None, default=None
+        Distribution of the latents z. None means the standard normal one.
+
+    generator : torch.Generator or None, default=None
+        The source of the random weights; None if they will be loaded.
+
+    Attributes
+    ----------
+    noise_variance : torch.Tensor without dimensions
+        Variance of the noise in each feature, in squared units of the scaled samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.models import VAE
+    >>> from skvaeense.networks import Linear
+    >>> model = VAE(Linear((16,)), 5, 3, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.ones(4, 5)
+    >>> model.decode(model.code(model.posterior(x))).shape, model.elbo(x).kl.shape
+    (torch.Size([4, 5]), torch.Size([4]))
+    """
+
+    noise_variance: torch.Tensor
+    gate_std: torch.Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        n_features: int,
+        n_components: int,
+        *,
+        gated: bool = True,
+        positive: bool = False,
+        prior: Prior | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self_prior = StandardNormal() if prior is None else prior
+        super().__init__(
+            {
+                "network": network,
+                "n_features": n_features,
+                "n_components": n_components,
+                "gated": gated,
+                "positive": positive,
+                "prior": self_prior,
+            }
+        )
+        self.n_features = n_features
+        self.n_components = n_components
+        self.gated = gated
+        self.positive = positive
+        self.prior = self_prior
+        self.network: Any = build_network(
+            network, n_features, n_components, n_heads=2, generator=generator
+        )
+        self.register_buffer("noise_variance", as_number(1.0))
+        n_gates = N_GATES if gated else 0
+        self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
+
+    def posterior(self, x: torch.Tensor) -> Posterior:
+        """Return the posterior of the latents.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        Posterior
+            Means and gate logits.
+        """
+        mean, gate_logit = self.network.encode(x)
+        return Posterior(torch.relu(mean) if self.positive else mean, gate_logit)
+
+    def code(self, posterior: Posterior, eps: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the code that the decoder sees.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            Of some samples.
+
+        eps : torch.Tensor that broadcasts to (n_samples, n_components), or None, default=None
+            Standard normal noise for a draw. None means the posterior mean.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            ``(1 - s) z`` if gated, else z.
+        """
+        z = posterior.mean
+        if eps is not None:
+            z = torch.addcmul(z, posterior.std, eps)
+        return posterior.openness * z if self.gated else z
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code.
+
+        Parameters
+        ----------
+        code : torch.Tensor of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_features)
+            Reconstructions.
+        """
+        return self.network.decode(code)
+
+    def elbo(self, x: torch.Tensor, *, generator: torch.Generator | None = None) -> ELBOTerms:
+        """Return the terms of the evidence lower bound.
+
+        For a linear decoder with columns W_j the expectation is exact, with the factor (1 - s_j)
+        only if gated::
+
+            E ||x - f(e)||^2 = ||x - f((1 - s) m)||^2 + sum_j (1 - s_j)^2 s_j^2 ||W_j||^2
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        generator : torch.Generator or None, default=None
+            For a nonlinear decoder, the source of one draw for each sample. None takes the mean
+            over 8 pairs of opposite draws that are the same for every sample, so that the answer
+            for one does not depend on those beside it.
+
+        Returns
+        -------
+        ELBOTerms
+            The terms of each sample.
+        """
+        posterior = self.posterior(x)
+        kl = self.prior.kl(posterior)
+        decoder = self.linear_decoder
+        if decoder is not None:
+            error = (x - self.decode(self.code(posterior))).square().sum(dim=1)
+            std = posterior.std
+            spread = (posterior.openness * std if self.gated else std).square()
+            return ELBOTerms(error + spread @ decoder.weight.square().sum(dim=0), kl)
+        if generator is not None:
+            shape = posterior.mean.shape
+            draws = [torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)]
+        else:
+            draws = list(self._fixed_draws().to(x))
+        error = x.new_zeros(len(x))
+        for eps in draws:
+            residual = x - self.decode(self.code(posterior, eps))
+            error = error + residual.square().sum(dim=1) / len(draws)
+        return ELBOTerms(error, kl)
+
+    def _fixed_draws(self) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        shape = EXPECTATION_PAIRS, self.n_components
+        draws = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.cat([draws, -draws])
+
+    @torch.no_grad()
+    def remember_gates(self, x: torch.Tensor) -> None:
+        """Keep the gates of some training samples, which `sample` draws from.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+        """
+        if self.gated:
+            std = self.posterior(x[:N_GATES]).std
+            self.gate_std = std[torch.arange(N_GATES, device=x.device) % len(std)]
+
+    @torch.no_grad()
+    def sample(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw codes: latents from the prior, behind the gates of a random training sample.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of samples.
+
+        generator : torch.Generator
+            The source of randomness, on the CPU.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            Codes in double precision, on the CPU.
+        """
+        z = self.prior.sample(n_samples, self.n_components, generator)
+        if self.positive:
+            z = z.abs()
+        if self.gated:
+            rows = torch.randint(N_GATES, (n_samples,), generator=generator)
+            z = z * (1 - self.gate_std.cpu().double()[rows])
+        return z
+
+    @property
+    def linear_decoder(self) -> torch.nn.Linear | None:
+        """The decoder, if it is one linear layer."""
+        return linear_decoder(self.network)
+
+    @torch.no_grad()
+    def code_scale(self) -> torch.Tensor:
+        """Return how far the reconstruction moves per unit of each latent.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_components,)
+            Norms of the columns of the decoder's Jacobian at the code 0; for a linear decoder, of
+            its columns.
+        """
+        decoder = self.linear_decoder
+        if decoder is not None:
+            return decoder.weight.norm(dim=0)
+        origin = next(self.parameters()).new_zeros(self.n_components)
+        return torch.func.jacrev(lambda e: self.decode(e[None])[0])(origin).norm(dim=0)

@@ -1,0 +1,119 @@
+"""Autoencoders of dense layers."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from skvaeense.networks._base import OutputLayer
+from skvaeense.networks._layers import (
+    Skip,
+    add_shortcuts,
+    count_shortcuts,
+    hidden_layers,
+    linear_layer,
+)
+
+
+class DenseAutoencoder(nn.Module):
+    """Dense layers with SiLU between them, and linear shortcuts past them to the encoder's heads.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features of a sample.
+
+    n_components : int
+        Number of latents.
+
+    n_heads : int
+        Number of outputs of the encoder for each latent.
+
+    encoder_sizes, decoder_sizes : sequence of int
+        Widths of the hidden layers; without any the decoder is linear.
+
+    skip : bool or "first"
+        Whether the heads have shortcuts, or the first head alone.
+
+    generator : torch.Generator or None
+        The source of the random weights; None if they will be loaded.
+
+    Attributes
+    ----------
+    layers : torch.nn.ModuleList
+        Hidden layers of the encoder. The outputs of the first are its hidden units, and then the
+        shortcuts, so that both are one product.
+
+    heads : torch.nn.Linear
+        From the last hidden layer to the outputs of all heads.
+
+    decoder : torch.nn.Module
+        From codes to samples.
+
+    n_shortcuts : int
+        Number of heads that have a shortcut.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        encoder_sizes: Sequence[int],
+        decoder_sizes: Sequence[int],
+        skip: Skip,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.n_components = n_components
+        self.n_shortcuts = count_shortcuts(skip, n_heads) if encoder_sizes else 0
+        layers = [linear_layer(a, b, generator) for a, b in pairwise([n_features, *encoder_sizes])]
+        if self.n_shortcuts:
+            n_outputs = encoder_sizes[0] + self.n_shortcuts * n_components
+            layers[0] = linear_layer(n_features, n_outputs, generator)
+        self.layers = nn.ModuleList(layers)
+        last = encoder_sizes[-1] if encoder_sizes else n_features
+        self.heads = linear_layer(last, n_heads * n_components, generator)
+        hidden = hidden_layers(n_components, decoder_sizes, generator)
+        last = decoder_sizes[-1] if decoder_sizes else n_components
+        output = linear_layer(last, n_features, generator)
+        self.decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return one tensor of shape (n_samples, n_components) for each head."""
+        hidden, shortcuts = self._hidden(x)
+        outputs = self.heads(hidden)
+        if self.n_shortcuts:
+            outputs = add_shortcuts(outputs, shortcuts)
+        return outputs.chunk(self.n_heads, dim=1)
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        return self.decoder(code)
+
+    def output_layer(self, x: torch.Tensor) -> OutputLayer:
+        """Return the last layer of the encoder."""
+        others: tuple[tuple[Any, int], ...] = ((self.heads.bias, 0),)
+        if self.n_shortcuts:
+            first: Any = self.layers[0]
+            place = first.out_features - self.n_shortcuts * self.n_components
+            others += (first.weight, place), (first.bias, place)
+        hidden = self._hidden(x)[0]
+        weight, bias = self.heads.weight, self.heads.bias
+        return OutputLayer(hidden, weight, bias, self.n_shortcuts > 0, others)
+
+    def _hidden(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the last hidden units, and the shortcuts."""
+        shortcuts = x[:, :0]
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i == 0 and self.n_shortcuts:
+                n_shortcuts = self.n_shortcuts * self.n_components
+                x, shortcuts = x[:, :-n_shortcuts], x[:, -n_shortcuts:]
+            x = F.silu(x)
+        return x, shortcuts

@@ -1,0 +1,44 @@
+"""Distributions of the latents.
+
+A new prior is one class in one file that derives from `Prior`, and one line here.
+"""
+
+from typing import Literal, TypeAlias
+
+from skvaeense.priors._base import Posterior, Prior
+from skvaeense.priors._standard_normal import StandardNormal
+from skvaeense.utils._validation import resolve_alias
+
+__all__ = ["Posterior", "Prior", "StandardNormal", "resolve_prior"]
+
+PriorName: TypeAlias = Literal["standard_normal"]
+ALIASES: dict[str, type[Prior]] = {"standard_normal": StandardNormal}
+
+
+def resolve_prior(prior: PriorName | Prior) -> Prior:
+    """Return the prior that an alias stands for, or the instance itself.
+
+    Parameters
+    ----------
+    prior : {"standard_normal"} or Prior
+        An alias, which means the defaults of its class, or a prior.
+
+    Returns
+    -------
+    Prior
+        The prior.
+
+    Raises
+    ------
+    ValueError
+        If the alias is unknown, or a parameter of the prior is out of its range.
+
+    Examples
+    --------
+    >>> from skvaeense.priors import resolve_prior
+    >>> resolve_prior("standard_normal")
+    StandardNormal()
+    """
+    resolved = resolve_alias("prior", prior, Prior, ALIASES)
+    resolved.validate()
+    return resolved

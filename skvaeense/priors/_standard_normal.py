@@ -1,0 +1,43 @@
+"""The standard normal distribution."""
+
+import math
+
+import torch
+
+from skvaeense.priors._base import Posterior, Prior
+
+
+class StandardNormal(Prior):
+    """Independent latents of mean 0 and variance 1.
+
+    With posterior means m and standard deviations s the divergence of a sample is
+    ``sum_j (s_j^2 + m_j^2 - 1 - log s_j^2) / 2``.
+
+    See Also
+    --------
+    Prior : How to write another one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.priors import Posterior, StandardNormal
+    >>> closed = Posterior(torch.zeros(1, 4), torch.full((1, 4), 20.0))
+    >>> round(float(StandardNormal().kl(closed)), 3)
+    0.0
+    """
+
+    def kl(self, posterior: Posterior) -> torch.Tensor:
+        """Return the divergence of each sample's posterior in nats."""
+        log_variance = posterior.log_variance
+        terms = log_variance.exp() + posterior.mean.square() - 1 - log_variance
+        return 0.5 * terms.sum(dim=1)
+
+    def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+        """Return the log-density of latents in nats."""
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=1)
+
+    def sample(
+        self, n_samples: int, n_components: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Draw latents."""
+        return torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)

@@ -1,0 +1,165 @@
+"""Batches: how samples come to training, from memory or from elsewhere."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from skvaeense.training._scaling import Scaling
+from skvaeense.training._sizes import SPECTRUM_ROWS
+from skvaeense.training._sources import Source
+from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._typing import IntArray
+
+# Blocks that are read, and mixed, at once. While these train, the next are read.
+MIXED_BLOCKS = 8
+
+
+class Batches(ABC):
+    """Centred and scaled samples that training passes over, epoch by epoch.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n_samples, n_features).
+
+    head : torch.Tensor of shape (n_rows, n_features)
+        Some thousand of them, from which sizes are taken; all, if they are fewer.
+    """
+
+    shape: tuple[int, int]
+    head: torch.Tensor
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Yield batches of samples in random order; what is left of the last is dropped.
+
+        Of several processes that train together, each gets its part of every batch. A batch is
+        valid until the next one is asked for.
+        """
+
+
+class TensorBatches(Batches):
+    """Samples in memory.
+
+    Parameters
+    ----------
+    X : torch.Tensor of shape (n_samples, n_features)
+        Centred and scaled samples, on the device of training.
+
+    processes : Processes, default=SINGLE_PROCESS
+        The processes that train together.
+    """
+
+    def __init__(self, X: torch.Tensor, processes: Processes = SINGLE_PROCESS) -> None:
+        self.X = X
+        self.processes = processes
+        self.shape = X.shape[0], X.shape[1]
+        self.head = X[:SPECTRUM_ROWS]
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Yield batches of samples in random order."""
+        X, n_rows = self.X, self.processes.share(batch_size)
+        batch = X.new_empty((n_rows, X.shape[1]))
+        order = torch.randperm(len(X), generator=generator, device=X.device)
+        for start in range(0, len(X) - batch_size + 1, batch_size):
+            first = start + self.processes.rank * n_rows
+            torch.index_select(X, 0, order[first : first + n_rows], out=batch)
+            yield batch
+
+
+class SourceBatches(Batches):
+    """Samples that are read while training goes on.
+
+    Blocks are read in random order, a few at a time, and their rows mixed. So a batch has rows of
+    several places, and memory holds a few blocks.
+
+    Parameters
+    ----------
+    source : Source
+        The samples, in the user's units.
+
+    left_out : ndarray of int
+        Sorted positions of rows that do not train.
+
+    scaling : Scaling
+        Centre and scale.
+
+    head : torch.Tensor of shape (n_rows, n_features)
+        Some centred and scaled samples.
+
+    processes : Processes, default=SINGLE_PROCESS
+        The processes that train together.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        left_out: IntArray,
+        scaling: Scaling,
+        head: torch.Tensor,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> None:
+        self.processes = processes
+        self.source = source
+        self.left_out = left_out
+        self.scaling = scaling
+        self.shape = len(source) - len(left_out), source.shape[1]
+        self.head = head
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Yield batches of samples in random order.
+
+        Each of several processes reads its own blocks. One whose blocks end before the epoch does
+        takes samples of its last ones again.
+        """
+        device = self.head.device
+        seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
+        pools = self._mixed(np.random.RandomState(seed))
+        n_rows, n_batches = self.processes.share(batch_size), len(self) // batch_size
+        remainder = last = self.head[:0]
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(next, pools, None)
+            while n_batches:
+                pool = coming.result()
+                if pool is None:
+                    pool = last if len(last) >= n_rows else self._some(n_rows)
+                else:
+                    coming = reader.submit(next, pools, None)
+                    last = pool = torch.cat([remainder, pool.to(device)])
+                n_full = min(len(pool) // n_rows, n_batches)
+                yield from pool[: n_full * n_rows].split(n_rows) if n_full else ()
+                n_batches -= n_full
+                remainder = pool[n_full * n_rows :].clone()
+
+    def _some(self, n_rows: int) -> torch.Tensor:
+        """Return samples that are at hand, over again if they are too few."""
+        return self.head.repeat(-(-n_rows // len(self.head)), 1)
+
+    def _mixed(self, random_state: np.random.RandomState) -> Iterator[torch.Tensor]:
+        """Yield the rows of a few blocks at a time, mixed and scaled."""
+        pool: list[torch.Tensor] = []
+        for start, rows in self.source.blocks(random_state, self.processes):
+            pool.append(self._scaled(start, rows))
+            if len(pool) == MIXED_BLOCKS:
+                yield _mix(pool, random_state)
+                pool = []
+        if pool:
+            yield _mix(pool, random_state)
+
+    def _scaled(self, start: int, rows: np.ndarray) -> torch.Tensor:
+        first, last = np.searchsorted(self.left_out, [start, start + len(rows)])
+        if first < last:
+            rows = np.delete(rows, self.left_out[first:last] - start, axis=0)
+        return self.scaling.apply(rows, dtype=self.head.dtype, device="cpu")
+
+
+def _mix(pool: list[torch.Tensor], random_state: np.random.RandomState) -> torch.Tensor:
+    # In numpy, as scaling is: this goes on beside training.
+    rows = np.concatenate([part.numpy() for part in pool])
+    return torch.from_numpy(rows[random_state.permutation(len(rows))])

@@ -1,0 +1,121 @@
+"""The samples of one fit: what trains, and what is held out."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+
+from skvaeense.training._batches import Batches, SourceBatches, TensorBatches
+from skvaeense.training._scaling import Scaling
+from skvaeense.training._sizes import (
+    HELD_OUT,
+    SPECTRUM_ROWS,
+    HeldOut,
+    Spectrum,
+    resolve_batch_size,
+    split_rows,
+)
+from skvaeense.training._sources import Source
+from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._typing import Auto
+
+
+@dataclass
+class FitData:
+    """The samples of one fit.
+
+    Attributes
+    ----------
+    train : Batches
+        Most of the samples, centred and scaled.
+
+    valid : torch.Tensor of shape (n_valid, n_features)
+        Those by which inits and epochs are compared.
+
+    scaling : Scaling
+        Between their units and the user's.
+
+    batch_size : int
+        Samples in each step.
+
+    processes : Processes
+        The processes that train together.
+    """
+
+    train: Batches
+    valid: torch.Tensor
+    scaling: Scaling
+    batch_size: int
+    processes: Processes = SINGLE_PROCESS
+
+    @classmethod
+    def of_batch(cls, x: torch.Tensor, scaling: Scaling, batch_size: Auto | int) -> Self:
+        """Return scaled samples that are all trained on, and all looked at."""
+        return cls(TensorBatches(x), x, scaling, resolve_batch_size(batch_size, len(x)))
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """The spectrum of the training samples."""
+        return Spectrum.of(self.train.head)
+
+
+def prepare_data(
+    X: np.ndarray | Source,
+    scaling: Scaling,
+    random_state: np.random.RandomState,
+    *,
+    batch_size: Auto | int,
+    dtype: torch.dtype,
+    device: torch.device,
+    held_out: HeldOut = HELD_OUT,
+    processes: Processes = SINGLE_PROCESS,
+) -> FitData:
+    """Scale samples, and hold some out.
+
+    Parameters
+    ----------
+    X : ndarray or Source of shape (n_samples, n_features)
+        Samples in the user's units.
+
+    scaling : Scaling
+        Centre and scale.
+
+    random_state : RandomState
+        What draws the rows.
+
+    batch_size : "auto" or int
+        Samples in each step.
+
+    dtype : torch.dtype
+        Precision of training.
+
+    device : torch.device
+        Where training is.
+
+    held_out : HeldOut, default=HELD_OUT
+        How many rows are held out.
+
+    processes : Processes, default=SINGLE_PROCESS
+        The processes that train together.
+
+    Returns
+    -------
+    FitData
+        The samples of a fit.
+    """
+    train: Batches
+    if isinstance(X, Source):
+        n_out = max(held_out.of(len(X)), 1)
+        positions = X.draw(n_out + min(SPECTRUM_ROWS, len(X) - n_out), random_state)
+        rows = scaling.apply(X.take(positions), dtype=dtype, device=device)
+        out = np.sort(random_state.permutation(len(positions))[:n_out])
+        head = rows[torch.from_numpy(np.delete(np.arange(len(positions)), out))]
+        train = SourceBatches(X, positions[out], scaling, head, processes)
+        valid = rows[torch.from_numpy(out)]
+    else:
+        split = split_rows(len(X), random_state, held_out)
+        x = scaling.apply(X, dtype=dtype, device=device, order=split.order)
+        train, valid = TensorBatches(x[split.train], processes), x[split.valid]
+    return FitData(train, valid, scaling, resolve_batch_size(batch_size, len(train)), processes)

@@ -1,0 +1,23 @@
+"""Where and how precisely to compute."""
+
+import torch
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def resolve_device(device):
+    """Return the torch device; "auto" is CUDA where torch finds one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'auto' or a torch device, got {device!r}.") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but torch finds no CUDA device; use device='auto'.")
+    return resolved
+
+
+def is_out_of_memory(error):
+    """Return whether a RuntimeError of torch says that memory is used up, of the CPU or a GPU."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,142 @@
+"""Signs that training failed, each with its cure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What held-out samples show of a fitted model.
+
+    Attributes
+    ----------
+    active : ndarray of bool, shape (n_samples, n_components)
+        Which latents are active.
+
+    deviation : ndarray of shape (n_samples, n_components)
+        Posterior standard deviations.
+
+    unexplained : float
+        Fraction of the variance that the reconstruction leaves.
+
+    linear_residual : float
+        Fraction of the variance that as many principal components leave.
+
+    gated : bool
+        Whether the gate is on.
+
+    linear_decoder : bool
+        Whether the decoder is linear.
+    """
+
+    active: np.ndarray
+    deviation: np.ndarray
+    unexplained: float
+    linear_residual: float
+    gated: bool
+    linear_decoder: bool
+
+
+def failure_signs(findings):
+    """Return a message for each sign of failure, most telling first."""
+    active = findings.active
+    n_active = active.sum(axis=1).mean()
+    n_components = active.shape[1]
+    if np.mean((findings.deviation > 0.3) & (findings.deviation < 0.7)) > 0.5:
+        return [
+            "Most posterior standard deviations are near 0.5: the encoder has not learned to open "
+            "or close latents. Raise max_iter, or learning_rate_init."
+        ]
+    if not active.any():
+        return [
+            "No latent is active for any sample: training collapsed to the mean. Set a lower "
+            "noise_variance to start from, raise n_init, or raise max_iter. Data without structure "
+            "(pure noise) does this too."
+        ]
+    if active.all() and findings.unexplained > max(0.05, 1.5 * findings.linear_residual):
+        return [
+            f"Every latent is active for every sample, and {findings.unexplained:.0%} of the "
+            f"variance is unexplained where as many principal components leave "
+            f"{findings.linear_residual:.0%}: the noise variance has not fallen enough for latents "
+            "to pay their way. Raise max_iter, or start from a lower noise_variance."
+        ]
+    if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
+        return [
+            f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} "
+            "latents active: the decoder is too weak for the data, or training stopped too soon. "
+            'Raise max_iter, or try network="mlp" with wider or more layers.'
+        ]
+    fixed = findings.gated and not active.all() and (active == active[0]).all()
+    if fixed and not findings.linear_decoder and len(active) > 1:
+        return [
+            "All samples have the same active latents although the gate is on. This is right for "
+            "one manifold; otherwise the decoder is deep enough to fold all manifolds into one "
+            'chart. Use fewer decoder layers, or network="linear".'
+        ]
+    return []
+
+
+@dataclass(frozen=True)
+class SparseFindings:
+    """What held-out samples show of a fitted sparse autoencoder.
+
+    Attributes
+    ----------
+    active : ndarray of bool, shape (n_samples, n_components)
+        Which latents are active.
+
+    unexplained : float
+        Fraction of the variance that the reconstruction leaves.
+
+    dead_fraction : float
+        Fraction of latents that were silent at the end of the training.
+
+    target_l0 : float or None
+        Wanted mean number of active latents.
+
+    has_alpha : bool
+        Whether the penalty has a parameter alpha.
+    """
+
+    active: np.ndarray
+    unexplained: float
+    dead_fraction: float
+    target_l0: float | None
+    has_alpha: bool
+
+
+def sparse_failure_signs(findings):
+    """Return a message for each sign of failure, most telling first."""
+    l0 = findings.active.sum(axis=1).mean()
+    target = findings.target_l0
+    if findings.unexplained > 1.5:
+        return [
+            f"{findings.unexplained:.0%} of the variance is unexplained, more than the mean alone "
+            "would leave: training has gone astray. Lower learning_rate_init."
+        ]
+    if l0 < 0.1:
+        cure = "Lower the penalty's alpha" if findings.has_alpha else "Lower learning_rate_init"
+        return [
+            "No latent is active for nearly all samples: the reconstruction is the mean. "
+            f"{cure}. Data without structure (pure noise) does this too."
+        ]
+    signs = []
+    if target is not None and not 0.9 <= l0 / target <= 1.1:
+        signs.append(
+            f"{l0:.1f} latents are active on average where target_l0={target:g} was asked for. "
+            "Raise max_iter, or start from "
+            f"a {'higher' if l0 > target else 'lower'} alpha of the penalty. With few samples for "
+            "each latent, held-out ones, which are counted here, have more active latents."
+        )
+    if findings.has_alpha and target is None and l0 > 0.5 * findings.active.shape[1]:
+        signs.append(
+            f"{l0:.1f} of {findings.active.shape[1]} latents are active on average: codes are not "
+            "sparse. Raise the penalty's alpha, or set target_l0."
+        )
+    if findings.dead_fraction > 0.5:
+        signs.append(
+            f"{findings.dead_fraction:.0%} of the latents are dead: no sample used them at the end "
+            "of the training. Lower n_components, the penalty's alpha, or learning_rate_init."
+        )
+    return signs

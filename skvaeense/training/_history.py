@@ -1,0 +1,56 @@
+"""The losses during training, as arrays."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skvaeense.utils._typing import BoolArray, DoubleArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class History(dict[str, DoubleArray]):
+    """Hold one 1-d float64 array for each quantity, with one entry for each epoch.
+
+    The epochs of inits that were not kept come first, one init after the other. Those of the kept
+    model come last, through its last phase.
+    """
+
+    @classmethod
+    def from_log(cls, log):
+        """Return the history of epochs.
+
+        Parameters
+        ----------
+        log : list of dict of float
+            For each epoch its quantities, "init" (the index of the init that it belongs to) and
+            "final" (1 in the last phase, else 0) among them.
+
+        Returns
+        -------
+        History
+            One array for each quantity.
+        """
+        names = log[0] if log else ("loss", "init", "final")
+        return cls({name: np.array([epoch[name] for epoch in log], dtype=float) for name in names})
+
+    @property
+    def kept(self) -> BoolArray:
+        """Mask of the epochs of the kept model: those of the init that training ended with."""
+        return self["init"] == self["init"][-1:]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a pandas.DataFrame with one row for each epoch; ImportError without pandas."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas; install it with `pip install skvaeense[pandas]`. Without "
+                "it the history is a dict of arrays."
+            ) from error
+        return pd.DataFrame(dict(self))
+
+    def __repr__(self) -> str:
+        n_epochs = len(next(iter(self.values()), ()))
+        return f"<{type(self).__name__} of {n_epochs} epochs: {', '.join(self)}>"

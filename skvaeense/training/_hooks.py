@@ -1,0 +1,46 @@
+"""What happens around each step of the trainer besides the step."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from skvaeense.losses import Terms
+
+if TYPE_CHECKING:
+    from skvaeense.training._trainer import Trainer
+
+
+class Hook:
+    """Take part in training; every method does nothing by default.
+
+    The whole state is in `state_dict`, so that a training that was broken off can go on.
+    """
+
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Set what the loss reads from the model."""
+
+    def before_step(self, trainer: "Trainer") -> None:
+        """Change the gradients before the optimizer uses them."""
+
+    def after_step(
+        self,
+        trainer: "Trainer",
+        x: torch.Tensor,
+        terms: Terms,
+        fraction_done: float,
+        generator: torch.Generator,
+    ) -> None:
+        """Change weights, or take note of the terms, which are means over the whole batch."""
+
+    def values(self) -> dict[str, float]:
+        """Return the numbers that the history notes at the end of an epoch."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state: all attributes."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a copy of a state over."""
+        vars(self).update(copy.deepcopy(state))

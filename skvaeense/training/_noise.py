@@ -1,0 +1,196 @@
+"""The noise variance of a VAE during training: annealed, then learned; and what follows from it."""
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from skvaeense.losses import Terms
+from skvaeense.models import as_number
+from skvaeense.training._hooks import Hook
+
+if TYPE_CHECKING:
+    from skvaeense.training._trainer import Trainer
+
+# How far under the error the descent may go. Far under, every latent that explains anything opens,
+# for every sample; not under at all, isotropic data stays where all latents are half open.
+LEAST_SHARE = 0.3
+# Weight of a batch in the running mean of the error.
+MEMORY = 0.02
+# Random inits come down to one common level, and are compared there: the loss at one noise level
+# charges for each active latent alike, where the bound at each one's own level does not. It is the
+# larger of these, the second as a fraction of the mean eigenvalue of the covariance: where the data
+# varies in few of many directions, each of them stands out far more from the same noise.
+COMMON_NOISE = 1e-3
+COMMON_NOISE_SHARE = 3e-4
+# Least noise variance of the last phase, as a fraction of the common level.
+FINAL_NOISE = 0.01
+# The last phase begins with the noise variance under the error, so that it does not stall.
+FOLLOW = 0.7
+# Least noise variance that is reported, as a fraction of the data's variance: that of data without
+# any noise, in single precision.
+LEAST_NOISE = 1e-10
+
+
+class NoiseSchedule(Hook):
+    """Set the noise variance of a VAE before each step.
+
+    Given the rest, the best noise variance is the mean squared error per feature. Following it
+    from the start finds bad minima: too high and all latents close, too low and patterns freeze
+    before they are sorted out. So training holds the first value, then lowers it geometrically,
+    and from `settle` on follows a running mean of the error, at the fraction p done::
+
+        g(p) = first                                                  p <= hold
+        g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
+               but at least LEAST_SHARE of the running mean of the error
+        g(p) = max(floor, f(p) * running mean)                        p >= settle
+
+    where f goes from `follow` to 1 by the end.
+
+    Parameters
+    ----------
+    first : float
+        First value, in squared units of the scaled data.
+
+    floor : float
+        Least value.
+
+    hold : float, default=0.4
+        Share of the training that keeps the first value.
+
+    settle : float, default=0.8
+        Share of the training after which the error is followed.
+
+    follow : float, default=1.0
+        First factor on the running mean of the error, which then rises to 1. Under 1 the descent
+        is faster than the error's, which alone would stall above its limit.
+
+    learned : bool, default=True
+        If False, the value stays at `first`.
+    """
+
+    def __init__(
+        self,
+        first: float,
+        *,
+        floor: float,
+        hold: float = 0.4,
+        settle: float = 0.8,
+        follow: float = 1.0,
+        learned: bool = True,
+    ) -> None:
+        self.first = first
+        self.floor = floor
+        self.hold = hold
+        self.settle = settle
+        self.follow = follow
+        self.learned = learned
+        self.running_error: torch.Tensor | None = None
+        self.value: float | torch.Tensor = first
+
+    def at(self, fraction_done: float) -> float | torch.Tensor:
+        """Return the noise variance; a tensor once it follows the error, so that nothing waits."""
+        if not self.learned or fraction_done <= self.hold:
+            return self.first
+        if fraction_done < self.settle or self.running_error is None:
+            share = (fraction_done - self.hold) / max(self.settle - self.hold, 1e-12)
+            level = self.first * (self.floor / self.first) ** min(1.0, share)
+            if self.running_error is None:
+                return level
+            return (LEAST_SHARE * self.running_error).clamp(level, self.first)
+        factor = self.follow + (1 - self.follow) * fraction_done
+        return (factor * self.running_error).clamp_min(self.floor)
+
+    def observe(self, error: torch.Tensor) -> None:
+        """Take note of the mean squared error per feature of a batch."""
+        if self.running_error is None:
+            self.running_error = error.clone()
+        else:
+            self.running_error.lerp_(error, MEMORY)
+
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Set the model's noise variance."""
+        self.value = self.at(fraction_done)
+        trainer.model.noise_variance = as_number(self.value)
+
+    def after_step(
+        self,
+        trainer: "Trainer",
+        x: torch.Tensor,
+        terms: Terms,
+        fraction_done: float,
+        generator: torch.Generator,
+    ) -> None:
+        """Take note of the error."""
+        self.observe(terms["error"] / x.shape[1])
+
+    def values(self) -> dict[str, float]:
+        """Return the noise variance of the last step."""
+        return {"noise_variance": float(self.value)}
+
+
+def common_noise(mean_eigenvalue: float) -> float:
+    """Return the noise variance at which random inits are compared."""
+    return max(COMMON_NOISE, COMMON_NOISE_SHARE * mean_eigenvalue)
+
+
+def annealed_noise(first: float, common: float, *, learned: bool) -> NoiseSchedule:
+    """Return the noise of a random init: held at a level, then lowered to the common one."""
+    return NoiseSchedule(first, floor=min(common, first) if learned else first, learned=learned)
+
+
+def final_noise(first: float, common: float, *, learned: bool) -> NoiseSchedule:
+    """Return the noise of the last phase: it follows the error down from a level."""
+    floor = min(FINAL_NOISE * common, first)
+    return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=FOLLOW, learned=learned)
+
+
+class ValidationTerms(NamedTuple):
+    """Expected squared error, divergence in nats, and count of active latents, per sample."""
+
+    error: float
+    kl: float
+    n_active: float
+
+
+@torch.no_grad()
+def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
+    """Return the means of the terms of the bound over samples, in evaluation mode."""
+    training = model.training
+    model.eval()
+    error, kl = model.elbo(x)
+    log_variance = model.posterior(x).log_variance
+    model.train(training)
+    n_active = (log_variance < math.log(0.5)).sum(dim=1).to(error.dtype)
+    return ValidationTerms(float(error.mean()), float(kl.mean()), float(n_active.mean()))
+
+
+def best_noise(terms: ValidationTerms, n_features: int) -> float:
+    """Return the noise variance that suits the error best."""
+    return max(terms.error / n_features, LEAST_NOISE)
+
+
+def validation_loss(terms: ValidationTerms, noise_variance: float, n_features: int) -> float:
+    """Return -ELBO in nats at a noise variance."""
+    return 0.5 * _scaled_error(terms.error, noise_variance, n_features) + terms.kl
+
+
+def selection_loss(
+    terms: ValidationTerms, noise_variance: float, common: float, n_features: int
+) -> float:
+    """Return -2 ELBO at the common noise variance, by which inits are compared.
+
+    A model that is still above that level is charged what its active latents will cost on the way
+    down: each adds about log(g / g_common) to twice the divergence.
+    """
+    excess = max(noise_variance / common, 1.0)
+    return (
+        _scaled_error(terms.error, common, n_features)
+        + 2 * terms.kl
+        + terms.n_active * math.log(excess)
+    )
+
+
+def _scaled_error(error: float, noise_variance: float, n_features: int) -> float:
+    """Return -2 log N(x; reconstruction, noise variance) for a squared error."""
+    return error / noise_variance + n_features * math.log(2 * math.pi * noise_variance)

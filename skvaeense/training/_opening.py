@@ -1,0 +1,106 @@
+"""What a user may give as samples, and the source that reads it.
+
+A new kind of store is one class in `_sources`, and one line here, in `_as_source`.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch.utils.data import Dataset
+
+from skvaeense.training._shards import SUFFIXES
+from skvaeense.training._sources import (
+    ArraySource,
+    DatasetSource,
+    ShardedSource,
+    SlicedSource,
+    Source,
+    StreamSource,
+    as_array,
+)
+
+# What takes no more bytes is read into memory at once, and is then as any array.
+IN_MEMORY = 2**28
+
+
+def open_samples(X: Any) -> Any:
+    """Return X as a source if its samples are not in memory and are many, else as it can be used.
+
+    Parameters
+    ----------
+    X : object
+        A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a dataset or
+        loader of torch, an iterable of batches; anything else is left to scikit-learn.
+
+    Returns
+    -------
+    Source, ndarray or object
+        A source, or the samples in memory, or X itself.
+    """
+    source = _as_source(X)
+    if isinstance(source, SlicedSource):
+        n_samples = len(source)
+        if as_array(source.read(0, 1)).nbytes * n_samples <= IN_MEMORY:
+            return as_array(source.read(0, n_samples))
+    return X if source is None else source
+
+
+def _as_source(X: Any) -> Source | None:
+    if isinstance(X, Source):
+        return X
+    if paths := _paths(X):
+        return ShardedSource(paths)
+    if isinstance(X, Dataset) and hasattr(X, "__len__"):
+        return DatasetSource(X)
+    if isinstance(X, np.memmap) or _is_array_elsewhere(X):
+        return ArraySource(X) if len(X.shape) == 2 and X.shape[0] > 0 else None
+    if _is_stream(X):
+        return StreamSource(X)
+    return None
+
+
+def _is_array_elsewhere(X: Any) -> bool:
+    """Whether X has what an array has, and is not one that scikit-learn takes as it is."""
+    known = isinstance(X, np.ndarray | np.generic | torch.Tensor) or sparse.issparse(X)
+    needed = ("shape", "dtype", "__getitem__")
+    return not known and all(hasattr(X, name) for name in needed) and not hasattr(X, "iloc")
+
+
+def _is_stream(X: Any) -> bool:
+    if hasattr(X, "__array__") or hasattr(X, "shape") or isinstance(X, str | bytes | dict | set):
+        return False
+    # Sequences, as lists of lists, have both.
+    if not hasattr(X, "__iter__") or hasattr(X, "__getitem__"):
+        return isinstance(X, Dataset)
+    if isinstance(X, Iterator):
+        raise ValueError(
+            "X is an iterator, which can be gone through only once, and training needs several "
+            "passes. Give an iterable that starts anew each time, or call partial_fit with each "
+            "batch."
+        )
+    return True
+
+
+def _paths(X: Any) -> list[Path]:
+    """Return the files that X names: a folder, a file, or a list of files."""
+    if isinstance(X, str | os.PathLike):
+        path = Path(X)
+        if not path.is_dir():
+            paths = [path]
+        elif not (paths := sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)):
+            raise ValueError(f"The folder {path} has no files that end in {SUFFIXES}.")
+    elif isinstance(X, list | tuple) and X and all(isinstance(p, str | os.PathLike) for p in X):
+        paths = [Path(p) for p in X]
+        if not any(path.suffix in SUFFIXES for path in paths):
+            return []
+    else:
+        return []
+    for path in paths:
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"Samples are read from files that end in {SUFFIXES}, got {path}.")
+    return paths

@@ -1,0 +1,113 @@
+"""Centring, and scaling by one number."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import gen_batches
+
+from skvaeense.training._sources import Source
+
+# Entries converted at a time: few enough to stay in the cache of a core from one operation to the
+# next, and the extra memory is bounded.
+CHUNK = 2**16
+
+
+class Moments(NamedTuple):
+    """The mean of samples, and their root mean square about it.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,)
+        Mean, as a multiple of `unit`.
+
+    rms : float
+        Root mean square of the centred samples over all entries, as a multiple of `unit`; 0 if
+        nothing is left but what rounding leaves of constant features.
+
+    unit : float
+        A size of entries: with it, squares and sums of huge or tiny values stay finite.
+    """
+
+    mean: np.ndarray
+    rms: float
+    unit: float
+
+    @classmethod
+    def of(cls, X):
+        """Return the moments of an array or a source, in one pass.
+
+        Means and sums of squares of blocks of rows are merged, which loses no digits: Chan, Golub
+        and LeVeque, "Algorithms for computing the sample variance", 1983.
+        """
+        n_rows, squares, unit = 0, 0.0, 0.0
+        mean = np.zeros(X.shape[1])
+        for _, block in X.blocks() if isinstance(X, Source) else _chunks(X):
+            if unit == 0:
+                unit = float(max(abs(block.min()), abs(block.max())))
+            values = block.astype(np.float64) / (unit or 1.0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                n_before, n_rows = n_rows, n_rows + len(values)
+                own_mean = values.mean(axis=0)
+                shift = own_mean - mean
+                mean = mean + shift * (len(values) / n_rows)
+                squares += float(np.square(values - own_mean).sum())
+                squares += float(shift @ shift) * n_before * len(values) / n_rows
+        rms = float(np.sqrt(squares / (n_rows * mean.size)))
+        rounding = 16 * np.finfo(np.float64).eps * np.abs(mean).max()
+        return cls(mean, 0.0 if rms <= rounding else rms, unit)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The map between the user's units and those of training.
+
+    One factor for all features keeps their relative sizes; with it nothing in training depends
+    on the units of the data.
+    """
+
+    mean: np.ndarray
+    scale: float
+
+    @classmethod
+    def from_data(cls, X):
+        """Return the scaling that centres X and makes its variance average 1.
+
+        X without any variance is only centred.
+        """
+        moments = Moments.of(X)
+        if not moments.rms:
+            return cls(moments.mean * moments.unit, 1.0)
+        scale = moments.rms * moments.unit
+        if not 1e-150 < scale < 1e150:
+            raise ValueError(
+                f"X has a standard deviation of {scale:.3g}, and its square, the noise variance, "
+                "is beyond the range of float64. Multiply X by a constant first."
+            )
+        return cls(moments.mean * moments.unit, scale)
+
+    def apply(self, X, *, dtype, device, order=None):
+        """Return X, or its rows in another order, as a centred and scaled tensor.
+
+        The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike. It
+        is numpy's: where samples are read while others train, torch would take threads from these.
+        """
+        scaled, factor = torch.empty(X.shape, dtype=dtype), 1 / self.scale
+        # Beyond the precision is infinite, and found out by the loss.
+        with np.errstate(over="ignore"):
+            for rows, values in _chunks(X, order):
+                values -= self.mean
+                values *= factor
+                scaled.numpy()[rows] = values
+        return scaled.to(device)
+
+    def undo(self, scaled):
+        """Return centred and scaled samples in the user's units, as a float64 array."""
+        return scaled.cpu().numpy().astype(np.float64) * self.scale + self.mean
+
+
+def _chunks(X, order=None):
+    """Yield slices of rows, and what is to be there in double precision."""
+    for rows in gen_batches(len(X), max(1, CHUNK // X.shape[1])):
+        yield rows, X[rows if order is None else order[rows]].astype(np.float64)

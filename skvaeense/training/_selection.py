@@ -1,0 +1,65 @@
+"""The best of several inits."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from skvaeense.training._trainer import Trainer
+
+
+class Selection:
+    """Keep the best of several trainings from different inits, and the logs of the others.
+
+    Parameters
+    ----------
+    make_trainer : callable
+        From the index of an init to its trainer, before training.
+
+    Attributes
+    ----------
+    logs : list of list of dict
+        The log of each init that is finished, in order.
+
+    best : Trainer or None
+        The one of least loss so far.
+
+    best_init : int
+        Its index.
+    """
+
+    def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:
+        self.make_trainer = make_trainer
+        self.logs: list[list[dict[str, float]]] = []
+        self.best: Trainer | None = None
+        self.best_init = 0
+        self.best_loss = math.inf
+
+    def offer(self, trainer: Trainer, loss: float) -> None:
+        """Take note of a finished init."""
+        if loss < self.best_loss:
+            self.best, self.best_loss, self.best_init = trainer, loss, len(self.logs)
+        self.logs.append(trainer.log)
+
+    @property
+    def other_log(self) -> list[dict[str, float]]:
+        """The epochs of all inits but the best."""
+        others = [log for i, log in enumerate(self.logs) if i != self.best_init]
+        return [epoch for log in others for epoch in log]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        best = None if self.best is None else self.best.state_dict()
+        return {
+            "logs": self.logs,
+            "best": best,
+            "best_init": self.best_init,
+            "best_loss": self.best_loss,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state over."""
+        self.logs, self.best_init = list(state["logs"]), state["best_init"]
+        self.best_loss = state["best_loss"]
+        if state["best"] is not None:
+            self.best = self.make_trainer(self.best_init)
+            self.best.load_state_dict(state["best"])

@@ -1,0 +1,302 @@
+"""Samples that are not in memory: what can be fitted and coded besides arrays.
+
+A source has a shape, and reads rows when asked.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from sklearn.utils import assert_all_finite
+
+from skvaeense.training._shards import open_shard
+from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._typing import FloatArray, IntArray
+
+# Entries of a block, the rows that are read at once.
+BLOCK_ENTRIES = 2**20
+# Rows that stand side by side where single rows are asked for: stores are slow at single ones.
+RUN = 64
+
+
+# The position of the first row, and the rows.
+Block: TypeAlias = tuple[int, FloatArray]
+
+
+class Source(ABC):
+    """Samples of shape (n_samples, n_features), read some rows at a time."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """The shape (n_samples, n_features)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def head(self, n_rows: int) -> FloatArray:
+        """Return the first rows."""
+
+    @abstractmethod
+    def blocks(
+        self, random_state: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
+    ) -> Iterator[Block]:
+        """Yield all rows, some at a time; in random order, as far as the source can.
+
+        Of several processes, each gets some of the blocks.
+        """
+
+    @abstractmethod
+    def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
+        """Return positions of random rows, sorted."""
+
+    def take(self, positions: IntArray) -> FloatArray:
+        """Return the rows at sorted positions."""
+        taken = [
+            rows[positions[(positions >= start) & (positions < start + len(rows))] - start]
+            for start, rows in self.blocks()
+        ]
+        return np.concatenate(taken)
+
+
+class SlicedSource(Source):
+    """Samples of which any slice can be read.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n_samples, n_features).
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self._shape = int(shape[0]), int(shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape (n_samples, n_features)."""
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision in which rows are given."""
+        return self[:1].dtype
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows as an array or a tensor."""
+
+    def __getitem__(self, rows: slice) -> FloatArray:
+        start, stop, _ = rows.indices(len(self))
+        return checked(self.read(start, stop))
+
+    def head(self, n_rows: int) -> FloatArray:
+        """Return the first rows."""
+        return self[:n_rows]
+
+    def blocks(
+        self, random_state: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
+    ) -> Iterator[Block]:
+        """Yield all rows; blocks are in random order if there is a random state."""
+        n_rows = block_rows(self.shape[1])
+        starts = np.arange(0, len(self), n_rows)
+        if random_state is not None:
+            random_state.shuffle(starts)
+        for start in starts[processes.rank :: processes.world_size].tolist():
+            yield start, self[start : start + n_rows]
+
+    def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
+        """Return positions of random rows, sorted, in runs of neighbours."""
+        starts = random_state.permutation(-(-len(self) // RUN))[: -(-n_rows // RUN)] * RUN
+        positions = (np.sort(starts)[:, None] + np.arange(RUN)).ravel()
+        return positions[positions < len(self)][:n_rows]
+
+    def take(self, positions: IntArray) -> FloatArray:
+        """Return the rows at sorted positions."""
+        gaps = np.flatnonzero(np.diff(positions) != 1) + 1
+        runs = np.split(positions, gaps)
+        return np.concatenate([self[int(run[0]) : int(run[-1]) + 1] for run in runs])
+
+
+class ArraySource(SlicedSource):
+    """An array that lies elsewhere: a memory map, or what zarr, h5py and Dask have.
+
+    Parameters
+    ----------
+    array : array-like
+        It has a shape, and its slices can be made numpy arrays.
+    """
+
+    def __init__(self, array: Any) -> None:
+        super().__init__(array.shape)
+        self.array = array
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows."""
+        return np.asarray(self.array[start:stop])
+
+
+class ShardedSource(SlicedSource):
+    """Files of samples, one after the other.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Files of numpy's format, or safetensors with one tensor in each.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.shards = [open_shard(path) for path in paths]
+        widths = {shard.shape[1] for shard in self.shards}
+        if len(widths) > 1:
+            raise ValueError(
+                f"All shards must have the same number of features, got {sorted(widths)}."
+            )
+        self.ends = np.cumsum([shard.shape[0] for shard in self.shards])
+        super().__init__((int(self.ends[-1]), widths.pop()))
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows, of several files where they go over an end."""
+        first = int(np.searchsorted(self.ends, start, side="right"))
+        parts = []
+        for shard, end in zip(self.shards[first:], self.ends[first:].tolist(), strict=True):
+            begin = end - shard.shape[0]
+            if begin >= stop:
+                break
+            parts.append(as_array(shard[max(start - begin, 0) : stop - begin]))
+        return np.concatenate(parts) if parts else np.empty((0, self.shape[1]))
+
+
+class DatasetSource(SlicedSource):
+    """A map-style dataset of torch, whose items are samples, or tuples that begin with one.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        It has a length.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        super().__init__((len(dataset), len(self.read_one(0))))
+
+    def read_one(self, i: int) -> Any:
+        """Return one sample."""
+        return as_array(first_of(self.dataset[i]))
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return rows."""
+        rows = [self.read_one(i) for i in range(start, stop)]
+        return np.stack(rows) if rows else np.empty((0, self.shape[1]))
+
+
+class StreamSource(Source):
+    """Batches of samples, or single ones, that come one after the other.
+
+    Their order is that of the stream, and their number is known after a pass over all.
+
+    Parameters
+    ----------
+    batches : iterable
+        As a DataLoader of torch: it yields arrays or tensors of shape (n_samples, n_features) or
+        (n_features,), or tuples that begin with one, and can be iterated again.
+    """
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.batches = batches
+        self.n_samples: int | None = None
+        first = next((as_rows(item) for item in batches), None)
+        if first is None:
+            raise ValueError("X is an iterable without any batch; at least two samples are needed.")
+        self.row_shape = first.shape[1:]
+        self.n_features: int = first.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape (n_samples, n_features)."""
+        if self.n_samples is None:
+            self.n_samples = sum(len(rows) for rows in self._arrays())
+        return self.n_samples, self.n_features
+
+    def _arrays(self) -> Iterator[FloatArray]:
+        for item in self.batches:
+            rows = as_rows(item)
+            if rows.shape[1:] != self.row_shape:
+                raise ValueError(
+                    f"All batches must have the shape (n_samples, {self.n_features}) of the first "
+                    f"one, got {rows.shape}."
+                )
+            yield rows
+
+    def head(self, n_rows: int) -> FloatArray:
+        """Return the first rows."""
+        parts: list[FloatArray] = []
+        for rows in self._arrays():
+            parts.append(rows)
+            if sum(map(len, parts)) >= n_rows:
+                break
+        return checked(np.concatenate(parts)[:n_rows])
+
+    def blocks(
+        self, random_state: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
+    ) -> Iterator[Block]:
+        """Yield all rows, in the order of the stream; every process goes through all of it."""
+        start = 0
+        for i, parts in enumerate(self._gathered()):
+            if i % processes.world_size == processes.rank:
+                yield start, checked(np.concatenate(parts))
+            start += sum(map(len, parts))
+        self.n_samples = start
+
+    def _gathered(self) -> Iterator[list[FloatArray]]:
+        """Yield as many arrays of the stream at a time as make a block."""
+        waiting: list[FloatArray] = []
+        n_rows, n_wanted = 0, block_rows(self.n_features)
+        for rows in self._arrays():
+            waiting.append(rows)
+            # Counted as they come: a stream may yield single rows.
+            n_rows += len(rows)
+            if n_rows >= n_wanted:
+                yield waiting
+                waiting, n_rows = [], 0
+        if waiting:
+            yield waiting
+
+    def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
+        """Return positions of random rows, sorted."""
+        return np.sort(random_state.choice(len(self), n_rows, replace=False))
+
+
+def block_rows(n_features: int) -> int:
+    """Return the number of rows of a block."""
+    return max(1, BLOCK_ENTRIES // n_features)
+
+
+def as_rows(item: Any) -> FloatArray:
+    """Return what a stream yields as an array of samples."""
+    return np.atleast_2d(as_array(first_of(item)))
+
+
+def first_of(item: Any) -> Any:
+    """Return an item of a dataset without what comes with it, as labels."""
+    return item[0] if isinstance(item, tuple | list) else item
+
+
+def as_array(rows: Any) -> Any:
+    """Return rows as a numpy array; of what numpy has not, as bfloat16, in single precision."""
+    if isinstance(rows, torch.Tensor):
+        rows = rows.detach().cpu()
+        return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
+    return np.asarray(rows)
+
+
+def checked(rows: Any) -> FloatArray:
+    """Return rows in single or double precision, as scikit-learn takes arrays."""
+    rows = as_array(rows)
+    if rows.dtype not in (np.float32, np.float64):
+        rows = rows.astype(np.float64)
+    assert_all_finite(rows, input_name="X")
+    return rows

@@ -1,0 +1,225 @@
+"""What sparse autoencoders need around each step: coefficient, unit norms, dead latents."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.losses import Terms
+from skvaeense.models import SparseCoder, as_number
+from skvaeense.training._hooks import Hook
+
+if TYPE_CHECKING:
+    from skvaeense.training._trainer import Trainer
+
+# How fast the logarithm of an adapted coefficient follows the logarithm of (active / wanted) per
+# step: at first and at the end, when the learning rate falls, and the code answers less and less.
+# At most MOST_EXCESS of the latter counts at once.
+GAIN = 0.03
+LAST_GAIN = 0.1
+MOST_EXCESS = 1.0
+# A latent is dead once it was active for none of this many samples of the training.
+DEAD_AFTER = 10_000
+# Steps between two looks at which latents are dead: a look waits for the device.
+LOOK_EVERY = 20
+# Norm of a new encoder row, as a share of the mean of the living ones.
+RESAMPLED_NORM = 0.2
+# When dead latents are resampled, as shares of the training.
+RESAMPLE_AT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+class Coefficient(Hook):
+    """Raise the coefficient alpha of a penalty from 0 at first, and adapt it if asked to.
+
+    A target for the mean number of active latents makes it follow, at every step after the
+    rise, with the L0 of the batch, at the fraction p done::
+
+        log alpha <- log alpha + gain(p) * clip(log(L0 / target), -1, 1)
+
+    The gain rises from 0.03 to 0.1 with p^2.
+
+    Parameters
+    ----------
+    alpha : float
+        The coefficient, or its first value if there is a target.
+
+    target_l0 : float or None, default=None
+        Wanted mean number of active latents; None keeps the coefficient.
+
+    warmup : float, default=0.1
+        Share of the training over which it rises from 0 to its value.
+    """
+
+    def __init__(
+        self, alpha: float, *, target_l0: float | None = None, warmup: float = 0.1
+    ) -> None:
+        self.alpha: float | torch.Tensor = alpha
+        self.target_l0 = target_l0
+        self.warmup = warmup
+        self.value: float | torch.Tensor = 0.0
+
+    def at(self, fraction_done: float) -> float | torch.Tensor:
+        """Return the coefficient; a tensor once it is adapted, so that nothing has to wait."""
+        if self.warmup == 0:
+            return self.alpha
+        return min(1.0, fraction_done / self.warmup) * self.alpha
+
+    def observe(self, l0: torch.Tensor, fraction_done: float) -> None:
+        """Take note of the mean number of active latents of a batch."""
+        if self.target_l0 is None or fraction_done < self.warmup:
+            return
+        excess = (l0 / self.target_l0).log().clamp(-MOST_EXCESS, MOST_EXCESS)
+        gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
+        self.alpha = self.alpha * torch.exp(gain * excess)
+
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Set the model's coefficient."""
+        self.value = self.at(fraction_done)
+        trainer.model.alpha = as_number(self.value)
+
+    def after_step(
+        self,
+        trainer: "Trainer",
+        x: torch.Tensor,
+        terms: Terms,
+        fraction_done: float,
+        generator: torch.Generator,
+    ) -> None:
+        """Take note of the number of active latents."""
+        if "active_share" in terms:
+            self.observe(terms["active_share"].sum(), fraction_done)
+
+    def values(self) -> dict[str, float]:
+        """Return the coefficient of the last step."""
+        return {"alpha": float(self.value)}
+
+
+class UnitNorm(Hook):
+    """Keep the columns of a linear decoder at norm 1, and their gradients orthogonal to them."""
+
+    @torch.no_grad()
+    def before_step(self, trainer: "Trainer") -> None:
+        """Take from the gradients what would change the norms."""
+        weight = trainer.model.linear_decoder.weight
+        weight.grad -= weight * (weight * weight.grad).sum(dim=0)
+
+    def after_step(
+        self,
+        trainer: "Trainer",
+        x: torch.Tensor,
+        terms: Terms,
+        fraction_done: float,
+        generator: torch.Generator,
+    ) -> None:
+        """Bring the columns back to norm 1."""
+        normalize_decoder(trainer.model)
+
+
+@torch.no_grad()
+def normalize_decoder(model: SparseCoder) -> None:
+    """Bring the columns of a linear decoder to norm 1."""
+    decoder = model.linear_decoder
+    assert decoder is not None
+    least = torch.finfo(decoder.weight.dtype).tiny
+    decoder.weight /= decoder.weight.norm(dim=0).clamp_min(least)
+
+
+class DeadLatents(Hook):
+    """Count for how many samples each latent has been silent, and resample those that are dead.
+
+    Parameters
+    ----------
+    model : SparseCoder
+        The model before training: those parameters of its activation that have an entry for each
+        latent go back to their present values where a latent is resampled.
+    """
+
+    def __init__(self, model: SparseCoder) -> None:
+        device = next(model.parameters()).device
+        self.first = {
+            name: parameter.detach().clone()
+            for name, parameter in model.activation.named_parameters()
+            if parameter.ndim and len(parameter) == model.n_components
+        }
+        # The first begins anew for latents that are resampled, the second does not.
+        self.silent_for = torch.zeros(model.n_components, dtype=torch.int64, device=device)
+        self.inactive_for = self.silent_for.clone()
+        self.dead = self.silent_for.bool()
+        self.n_dead = self.n_looks = self.n_samples = 0
+        self.to_resample = list(RESAMPLE_AT)
+
+    @torch.no_grad()
+    def after_step(
+        self,
+        trainer: "Trainer",
+        x: torch.Tensor,
+        terms: Terms,
+        fraction_done: float,
+        generator: torch.Generator,
+    ) -> None:
+        """Count, and resample dead latents if it is time to."""
+        model = trainer.model
+        if "active_share" not in terms:
+            return
+        self._count(terms["active_share"] > 0, len(x) * trainer.processes.world_size)
+        model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
+        if not self.to_resample or fraction_done < self.to_resample[0]:
+            return
+        self.to_resample.pop(0)
+        can_resample = model.linear_decoder is not None and hasattr(model.network, "output_layer")
+        if model.penalty.dead_latents == "resampling" and can_resample:
+            self._resample(trainer, x, generator)
+            trainer.processes.broadcast([trainer.parameters.values])
+
+    def _count(self, fired: torch.Tensor, n_samples: int) -> None:
+        for count in (self.silent_for, self.inactive_for):
+            count += n_samples
+            count.masked_fill_(fired, 0)
+        if self.n_looks % LOOK_EVERY == 0:
+            self.dead = self.silent_for >= DEAD_AFTER
+            self.n_dead = int(self.dead.sum())
+        self.n_looks += 1
+        self.n_samples += n_samples
+
+    @property
+    def fraction(self) -> float:
+        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer."""
+        return float((self.inactive_for >= min(DEAD_AFTER, self.n_samples)).double().mean())
+
+    def _resample(self, trainer: "Trainer", x: torch.Tensor, generator: torch.Generator) -> None:
+        """Point dead latents at samples that are reconstructed badly.
+
+        Samples are drawn with probability proportional to their squared error. The decoder's
+        column becomes the sample's residual at norm 1, the encoder's row points at the sample's
+        hidden features, the activation's parameters go back to their first values, and the
+        optimizer's memory of them is cleared.
+        """
+        model = trainer.model
+        dead = torch.nonzero(self.silent_for >= DEAD_AFTER).ravel()
+        residual = x - model.decode(model.code(x))
+        error = residual.square().sum(dim=1)
+        total = float(error.sum())
+        if len(dead) == 0 or not 0 < total < math.inf:
+            return  # Nothing to do, nothing to point at, or training has diverged.
+        layer = model.network.output_layer(x)
+        drawn = torch.multinomial(error, len(dead), replacement=True, generator=generator)
+        decoder = model.linear_decoder
+        decoder.weight[:, dead] = F.normalize(residual[drawn], dim=1).T
+        alive = self.silent_for < DEAD_AFTER
+        norm = layer.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
+        layer.weight[dead] = RESAMPLED_NORM * norm * F.normalize(layer.inputs[drawn], dim=1)
+        changed = [(layer.weight, dead)]
+        for parameter, place in layer.others:
+            parameter[place + dead] = 0
+            changed.append((parameter, place + dead))
+        for name, first in self.first.items():
+            parameter = model.activation.get_parameter(name)
+            parameter[dead] = first[dead]
+            changed.append((parameter, dead))
+        changed.append((decoder.weight, (slice(None), dead)))
+        for memory in trainer.optimizer.state[trainer.parameters.values].values():
+            if isinstance(memory, torch.Tensor) and memory.ndim:
+                for parameter, index in changed:
+                    trainer.parameters.part(memory, parameter)[index] = 0
+        self.silent_for[dead] = 0

@@ -1,0 +1,52 @@
+"""How many of torch's threads a training uses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import torch
+
+# Multiplications of a step that a thread is worth, about a millisecond of them. Threads that share
+# less wait for one another more than they gain, and where another process has a core, far more.
+WORK_OF_A_THREAD = 2**26
+
+# How many trainings have changed the number of threads, and what it was before the first of them.
+_lock = Lock()
+_n_inside, _n_outside = 0, 1
+
+
+@contextmanager
+def restored_threads() -> Iterator[int]:
+    """Yield the number of torch's threads, which may be changed inside, and is given back.
+
+    Torch has one number for each thread, and threads to come take the one that was set last, in
+    whichever thread. So a thread may begin with the number of another that trains; the last of
+    those that overlap gives back what there was before the first.
+    """
+    global _n_inside, _n_outside
+    own = torch.get_num_threads()
+    with _lock:
+        if _n_inside == 0:
+            _n_outside = own
+        _n_inside += 1
+    try:
+        yield own
+    finally:
+        with _lock:
+            _n_inside -= 1
+            torch.set_num_threads(own if _n_inside else _n_outside)
+
+
+@contextmanager
+def suited_threads(model: torch.nn.Module, batch_size: int) -> Iterator[None]:
+    """Use no more threads inside than the steps of a model have work for.
+
+    A matrix has three products in a step. What convolutions do is not known from their weights, and
+    they are not limited.
+    """
+    with restored_threads() as n_threads:
+        if all(parameter.ndim <= 2 for parameter in model.parameters()):
+            n_weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
+            wanted = max(1, 3 * n_weights * batch_size // WORK_OF_A_THREAD)
+            torch.set_num_threads(min(wanted, n_threads))
+        yield

@@ -1,0 +1,281 @@
+"""The trainer: epochs of steps on shuffled mini-batches."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from skvaeense.losses import Loss, Terms
+from skvaeense.optimizers import Optimizer
+from skvaeense.schedules import Schedule
+from skvaeense.training._batches import Batches
+from skvaeense.training._hooks import Hook
+from skvaeense.training._parameters import FlatParameters
+from skvaeense.training._threads import suited_threads
+from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+
+# Steps between two calls of `after_steps`.
+STRIDE = 500
+
+
+class Trainer:
+    """Train a model, in one series of epochs or in several.
+
+    Parameters
+    ----------
+    model : Model
+        Trained in place.
+
+    loss : Loss
+        What is minimised.
+
+    optimizer : Optimizer
+        What moves the weights.
+
+    learning_rate : float
+        Peak learning rate.
+
+    schedule : Schedule
+        How the learning rate changes.
+
+    generator : torch.Generator
+        The source of order and noise, on the model's device.
+
+    hooks : sequence of Hook, default=()
+        What happens around each step.
+
+    rates : dict of Parameter to float or tensor, default={}
+        Factors on the learning rate of single weights, which broadcast to their parameter.
+
+    processes : Processes, default=SINGLE_PROCESS
+        The processes that train together.
+
+    init : int, default=0
+        Index of the init that is trained; noted in the log.
+
+    is_final : bool, default=False
+        Whether this is the last phase of a fit; noted in the log.
+
+    Attributes
+    ----------
+    log : list of dict of float
+        For each epoch the means of the loss terms, and what the hooks note.
+
+    other_log : list of dict of float
+        The same for other inits, which were not kept.
+
+    n_steps : int
+        Steps so far.
+
+    least_factor : float
+        What the learning rate is never below, as a share of its peak.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Loss,
+        *,
+        optimizer: Optimizer,
+        learning_rate: float,
+        schedule: Schedule,
+        generator: torch.Generator,
+        hooks: Sequence[Hook] = (),
+        rates: Mapping[nn.Parameter, float | torch.Tensor] | None = None,
+        processes: Processes = SINGLE_PROCESS,
+        init: int = 0,
+        is_final: bool = False,
+    ) -> None:
+        self.model = model.train()
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.generator = generator
+        self.hooks = list(hooks)
+        self.processes = processes
+        self.parameters = FlatParameters(model)
+        self.rates = self._flat_rates(rates)
+        self.optimizer = optimizer.build([self.parameters.values])
+        self.gradient = loss.gradient(model)
+        self.tags = {"init": float(init), "final": float(is_final)}
+        self.log: list[dict[str, float]] = []
+        self.other_log: list[dict[str, float]] = []
+        self.n_steps = 0
+        self.least_factor = 0.0
+        self._reset_position()
+
+    def _reset_position(self) -> None:
+        """Begin a series of epochs."""
+        self.epoch = self.step = 0
+        # Sums of the terms over the steps of the present epoch, on the device: reading them would
+        # wait for it at every step.
+        self.sums: Terms = {}
+        # The state of the generator from which the order of the present epoch was drawn.
+        self.order: torch.Tensor | None = None
+
+    def _flat_rates(
+        self, rates: Mapping[nn.Parameter, float | torch.Tensor] | None
+    ) -> torch.Tensor | None:
+        if not rates:
+            return None
+        flat = torch.ones_like(self.parameters.values.detach())
+        for parameter, rate in rates.items():
+            part = self.parameters.part(flat, parameter)
+            part.copy_(torch.as_tensor(rate, dtype=part.dtype).expand_as(part))
+        return flat
+
+    def fit(
+        self,
+        train: Batches,
+        *,
+        n_epochs: int,
+        batch_size: int,
+        span: tuple[float, float] = (0.0, 1.0),
+        after_epoch: Callable[["Trainer"], bool] | None = None,
+        after_steps: Callable[["Trainer"], None] | None = None,
+    ) -> None:
+        """Train for a series of epochs; it ends early if the loss is not finite.
+
+        After `load_state_dict` it goes on from there.
+
+        Parameters
+        ----------
+        train : Batches
+            Centred and scaled samples.
+
+        n_epochs : int
+            Passes over the samples.
+
+        batch_size : int
+            Samples in each step; what is left of a pass is dropped, and another order is drawn.
+
+        span : tuple of two floats, default=(0.0, 1.0)
+            Fraction done at the first step and after the last, where these epochs are part of a
+            longer training.
+
+        after_epoch : callable or None, default=None
+            Called with the trainer after each epoch; a true answer ends the series.
+
+        after_steps : callable or None, default=None
+            Called with the trainer after some hundred steps, within long epochs.
+        """
+        batch_size = min(batch_size, len(train))
+        n_steps = len(train) // batch_size
+        while self.epoch < n_epochs and self.is_finite:
+            batches = self._batches(train, batch_size)
+            noise = self.processes.generator(self.generator)
+            with suited_threads(self.model, batch_size):
+                for batch in batches:
+                    done = (self.epoch + self.step / n_steps) / n_epochs
+                    self._take_step(batch, span[0] + (span[1] - span[0]) * done, noise)
+                    if after_steps and self.step % STRIDE == 0 and self.step < n_steps:
+                        after_steps(self)
+            self._end_epoch(n_steps)
+            if after_epoch and after_epoch(self):
+                break
+        self._reset_position()
+
+    def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
+        """Return the batches of an epoch that are to come: all, or those after some steps."""
+        if self.order is None:
+            self.order = self.generator.get_state()
+            return train.epoch(batch_size, self.generator)
+        now = self.generator.get_state()
+        self.generator.set_state(self.order.cpu())
+        batches = train.epoch(batch_size, self.generator)
+        for _ in range(self.step):
+            next(batches)
+        self.generator.set_state(now)
+        return batches
+
+    def _take_step(self, x: torch.Tensor, fraction_done: float, noise: torch.Generator) -> None:
+        for hook in self.hooks:
+            hook.before_loss(self, fraction_done)
+        terms = self.gradient(x, noise)
+        self.processes.all_reduce_mean(self._shared(terms))
+        for hook in self.hooks:
+            hook.before_step(self)
+        factor = max(self.schedule.factor(fraction_done), self.least_factor)
+        self._move(self.learning_rate * factor)
+        for hook in self.hooks:
+            hook.after_step(self, x, terms, fraction_done, noise)
+        for name, term in terms.items():
+            if term.ndim == 0:
+                self.sums[name] = self.sums[name] + term if name in self.sums else term
+        self.step += 1
+        self.n_steps += 1
+
+    def _shared(self, terms: Terms) -> Iterator[torch.Tensor]:
+        """Yield what is averaged over all processes: gradients, terms, and what layers keep."""
+        assert self.parameters.values.grad is not None
+        yield self.parameters.values.grad
+        yield from terms.values()
+        yield from (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
+
+    @torch.no_grad()
+    def _move(self, learning_rate: float) -> None:
+        """Take a step of the optimizer, of which each weight goes the share of its rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        if self.rates is None:
+            self.optimizer.step()
+            return
+        values = self.parameters.values
+        before = values.detach().clone()
+        self.optimizer.step()
+        torch.lerp(before, values, self.rates, out=values.detach())
+
+    def _end_epoch(self, n_steps: int) -> None:
+        means = {name: float(total) / n_steps for name, total in self.sums.items()}
+        for hook in self.hooks:
+            means |= hook.values()
+        self.log.append(means | self.tags)
+        self.epoch += 1
+        self.step, self.sums, self.order = 0, {}, None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the terms of the last epoch are numbers."""
+        return not self.log or all(map(math.isfinite, self.log[-1].values()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the training needs to go on: tensors, numbers and containers.
+
+        Returns
+        -------
+        dict
+            The state. Its tensors are those of the training: copy what is to be kept.
+        """
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "hooks": [hook.state_dict() for hook in self.hooks],
+            "generator": self.generator.get_state(),
+            "learning_rate": self.learning_rate,
+            "log": self.log,
+            "n_steps": self.n_steps,
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "order": self.order,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, which a trainer of the same parts has given.
+
+        Parameters
+        ----------
+        state : dict
+            The state. It is copied, so that it may be used again.
+        """
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for hook, own in zip(self.hooks, state["hooks"], strict=True):
+            hook.load_state_dict(own)
+        self.generator.set_state(state["generator"].cpu())
+        self.learning_rate = state["learning_rate"]
+        self.log = [dict(epoch) for epoch in state["log"]]
+        self.n_steps, self.epoch, self.step = state["n_steps"], state["epoch"], state["step"]
+        self.sums, self.order = dict(state["sums"]), state["order"]

@@ -1,0 +1,160 @@
+"""Processes that train one model together, by torch.distributed."""
+
+import atexit
+import multiprocessing
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import distributed
+
+# What torchrun sets in the environment of each process that it starts.
+TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+# A forked process has a copy of its parent's group, and must not use it.
+_is_fork = False
+
+
+def _note_fork() -> None:
+    global _is_fork
+    _is_fork = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+class Processes:
+    """The processes that train together, and which of them this one is.
+
+    Each has the same model and all samples, and takes its part of every batch. With a single
+    process nothing is sent, and nothing changes.
+
+    Parameters
+    ----------
+    world_size : int
+        Number of processes.
+
+    rank : int
+        Index of this one, from 0. The first one decides, reports and writes.
+    """
+
+    def __init__(self, world_size: int = 1, rank: int = 0) -> None:
+        self.world_size = world_size
+        self.rank = rank
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that decides."""
+        return self.rank == 0
+
+    def share(self, batch_size: int) -> int:
+        """Return the number of samples of a batch that each process takes."""
+        if batch_size < self.world_size:
+            raise ValueError(
+                f"batch_size={batch_size} gives none to some of {self.world_size} processes; "
+                f"raise it to at least {self.world_size}, or start fewer."
+            )
+        return batch_size // self.world_size
+
+    def generator(self, shared: torch.Generator) -> torch.Generator:
+        """Return the source of this process's own noise.
+
+        It follows from the shared one, which goes on to draw what it would have drawn.
+        """
+        if self.world_size == 1:
+            return shared
+        own = torch.Generator(shared.device)
+        own.set_state(shared.get_state())
+        seed = int(torch.randint(2**31 - 1, (), generator=own, device=own.device))
+        return own.manual_seed(seed + self.rank)
+
+    @torch.no_grad()
+    def all_reduce_mean(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace tensors by their means over all processes."""
+        if self.world_size == 1:
+            return
+        tensors = list(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        distributed.all_reduce(flat)
+        flat /= self.world_size
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    @torch.no_grad()
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Replace tensors by those of the first process."""
+        if self.world_size == 1:
+            return
+        for tensor in tensors:
+            whole = tensor.to(_device()).contiguous()
+            distributed.broadcast(whole, 0)
+            tensor.copy_(whole)
+
+    def broadcast_scalar(self, value: float) -> float:
+        """Return a number as the first process has it."""
+        if self.world_size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=_device())
+        distributed.broadcast(shared, 0)
+        return float(shared)
+
+    def broadcast_random_state(self, random_state: np.random.RandomState) -> np.random.RandomState:
+        """Return the random state of the first process."""
+        if self.world_size == 1:
+            return random_state
+        state = random_state.get_state(legacy=False)
+        words = [*state["state"]["key"].tolist(), state["state"]["pos"]]
+        sent = torch.tensor(words, dtype=torch.int64, device=_device())
+        distributed.broadcast(sent, 0)
+        *key, position = sent.tolist()
+        shared = np.random.RandomState()
+        shared.set_state(("MT19937", np.array(key, dtype=np.uint32), position, 0, 0.0))
+        return shared
+
+    def check_equal(self, values: Sequence[float], message: str) -> None:
+        """Raise a ValueError in all processes if numbers are not the same in all of them."""
+        if self.world_size == 1:
+            return
+        both = torch.tensor([[v, -v] for v in values], dtype=torch.float64, device=_device())
+        distributed.all_reduce(both, distributed.ReduceOp.MAX)
+        if bool((both.sum(dim=1) != 0).any()):
+            raise ValueError(message)
+
+
+SINGLE_PROCESS = Processes()
+
+
+def find_processes() -> Processes:
+    """Return the processes of the present group, or of the one that torchrun has started.
+
+    Processes that these start themselves, as those of joblib, train alone.
+    """
+    if not distributed.is_available() or _is_fork:
+        return SINGLE_PROCESS
+    if not distributed.is_initialized():
+        if not _is_started_by_torchrun():
+            return SINGLE_PROCESS
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+            distributed.init_process_group("nccl")
+        else:
+            distributed.init_process_group("gloo")
+        atexit.register(distributed.destroy_process_group)
+    return Processes(distributed.get_world_size(), distributed.get_rank())
+
+
+def _is_started_by_torchrun() -> bool:
+    return (
+        all(name in os.environ for name in TORCHRUN)
+        and int(os.environ["WORLD_SIZE"]) > 1
+        and multiprocessing.parent_process() is None
+    )
+
+
+def _device() -> torch.device:
+    """Return the device that the group sends from."""
+    is_nccl = distributed.get_backend() == "nccl"
+    return torch.device("cuda" if is_nccl else "cpu")

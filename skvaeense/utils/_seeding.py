@@ -1,0 +1,35 @@
+"""Seeded generators of torch; the global one is left alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import numpy as np
+import torch
+
+# One thread at a time may borrow torch's global generator.
+_lock = Lock()
+
+
+def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator of its own; torch's global one is left alone."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def draw_seed(random_state: np.random.RandomState) -> int:
+    """Return a seed for torch, drawn from a numpy RandomState."""
+    return int(random_state.randint(2**31 - 1))
+
+
+@contextmanager
+def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
+    """Seed torch's global generator inside, by a copy of another one, and set it back after.
+
+    Layers of torch draw their weights from it.
+    """
+    seed = torch.randint(
+        2**31 - 1, (), generator=torch.Generator().set_state(generator.get_state())
+    )
+    with _lock, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed))
+        yield
