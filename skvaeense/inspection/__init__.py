@@ -6,6 +6,7 @@ a picture is drawn.
 """
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
+from skvaeense.inspection._base import Display
 from skvaeense.inspection._class_activity import class_activity
 from skvaeense.inspection._class_activity_display import ClassActivityDisplay
 from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
@@ -22,6 +23,7 @@ __all__ = [
     "ActiveDimensionDisplay",
     "ClassActivityDisplay",
     "DimensionScaleDisplay",
+    "Display",
     "LatentDisplay",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",

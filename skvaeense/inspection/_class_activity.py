@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skvaeense.inspection._estimators import active_mask, last_step
+from skvaeense.inspection._estimators import active_mask, fitted_step
 
 
 def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
@@ -84,8 +84,7 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
     >>> activity.mutual_information
     array([0.693, 0.693, 0.   ])
     """
-    step, X = last_step(estimator, X)
-    check_is_fitted(step)
+    step, X = fitted_step(estimator, X)
     active = active_mask(step, X)
     labels = column_or_1d(y)
     check_consistent_length(active, labels)

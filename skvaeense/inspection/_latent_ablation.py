@@ -1,31 +1,23 @@
 """What leaving out one latent at a time does to the reconstruction, or to a model that reads it."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import Bunch, check_array
-from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.inspection._estimators import (
-    active_mask,
-    dense,
-    last_step,
-    require,
-    transformed,
-)
-from skvaeense.inspection._latent_order import check_latents
+from skvaeense.inspection._estimators import active_mask, dense, fitted_step, transformed
+from skvaeense.inspection._groups import check_latents
+from skvaeense.inspection._reconstruction_sparsity import METRICS, Metric
 from skvaeense.metrics import fvu, squared_error
-
-METRICS = ("fvu", "squared_error")
 
 
 def latent_ablation(
     estimator: Any,
     X: ArrayLike,
-    metric: Literal["squared_error", "fvu"] | Callable[[Any], Any] = "squared_error",
+    metric: Metric | Callable[[Any], Any] = "squared_error",
     *,
     latents: ArrayLike | None = None,
 ) -> Bunch:
@@ -125,27 +117,32 @@ def latent_ablation(
     >>> result.baseline, result.change.round(2)
     (0.12..., array([2.33, 0.03, 0.03]))
     """
-    if metric not in METRICS and not callable(metric):
-        raise ValueError(f"metric must be one of {list(METRICS)} or a callable, got {metric!r}.")
-    step, X = last_step(estimator, X)
-    check_is_fitted(step)
-    for name in ("transform", "inverse_transform"):
-        require(step, name)
+    if not callable(metric) and metric not in METRICS:
+        raise ValueError(f"metric must be one of {sorted(METRICS)} or a callable, got {metric!r}.")
+    step, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = transformed(step, X)
     left_out = check_latents(latents, codes.shape[1])
     whole = np.asarray(step.inverse_transform(codes))
-    measure = _outcome(metric, whole) if callable(metric) else _error(metric, X, whole)
+    measure = _measure(metric, X, whole)
     values = measure(slice(0), whole[:0])
     baseline = float(values.mean())
     active = active_mask(step, X, codes)[:, left_out]
     ablated = np.full(len(left_out), baseline)
     change_where_active = np.full(len(left_out), np.nan)
-    columns = _nonzero_columns(codes)
+    columns = sparse.csc_array(codes, copy=True)
+    columns.eliminate_zeros()
+    is_linear = _decodes_by_components(step, codes, whole)
     for i, latent in enumerate(left_out):
         rows = columns.indices[columns.indptr[latent] : columns.indptr[latent + 1]]
         without = values
         if len(rows):
-            without = measure(rows, _decode_without(latent, step, codes[rows], whole[rows]))
+            some = dense(codes[rows])
+            if is_linear:
+                decoded = whole[rows] - some[:, [latent]] * step.components_[latent]
+            else:
+                some[:, latent] = 0
+                decoded = np.asarray(step.inverse_transform(some))
+            without = measure(rows, decoded)
             ablated[i] = without.mean()
         if values.ndim and active[:, i].any():
             change_where_active[i] = (without - values)[active[:, i]].mean()
@@ -159,38 +156,29 @@ def latent_ablation(
     )
 
 
-def _error(metric, X, whole):
-    """Return a function that takes rows and their reconstructions, and gives all samples' errors.
+def _measure(metric, X, whole):
+    """Return a function that takes rows and their new reconstructions, and returns the metric.
 
-    The reconstructions of the other rows are whole.
+    The other rows keep their reconstructions in `whole`. The metric has a value for each sample,
+    unless it is a user's function that returns one number.
     """
-    X = check_array(X, dtype=np.float64, input_name="X")
-    unit = 1.0
-    if metric == "fvu":
+    if not callable(metric):
+        X = check_array(X, dtype=np.float64, input_name="X")
         mean = np.broadcast_to(X.mean(axis=0), X.shape)
-        unit = squared_error(X, mean)
-        # It names an X without variance.
-        fvu(X, mean)
-    errors = np.square(X - whole).sum(axis=1) / unit
+        # The fvu of the mean is 1, but it raises an error if X is constant.
+        unit = squared_error(X, mean) / fvu(X, mean) if metric == "fvu" else 1.0
+
+    def of_rows(rows, reconstructions):
+        if callable(metric):
+            return reconstructions
+        return np.square(X[rows] - reconstructions).sum(axis=1) / unit
+
+    base = of_rows(slice(None), whole)
 
     def measure(rows, reconstructions):
-        changed = errors.copy()
-        changed[rows] = np.square(X[rows] - reconstructions).sum(axis=1) / unit
-        return changed
-
-    return measure
-
-
-def _outcome(function, whole):
-    """Return a function that takes rows and their reconstructions, and calls the user's function.
-
-    The reconstructions of the other rows are whole.
-    """
-
-    def measure(rows, reconstructions):
-        changed = whole.copy()
-        changed[rows] = reconstructions
-        values = np.asarray(function(changed), dtype=np.float64)
+        changed = base.copy()
+        changed[rows] = of_rows(rows, reconstructions)
+        values = np.asarray(metric(changed) if callable(metric) else changed, dtype=np.float64)
         if values.shape not in {(), (len(whole),)}:
             raise ValueError(
                 f"metric must return a float or an array of shape ({len(whole)},), got shape "
@@ -201,20 +189,13 @@ def _outcome(function, whole):
     return measure
 
 
-def _nonzero_columns(codes):
-    """Return codes by column, without stored zeros."""
-    columns = sparse.csc_array(codes, copy=True)
-    columns.eliminate_zeros()
-    return columns
+def _decodes_by_components(step, codes, whole):
+    """Return whether reconstructions are ``codes @ components_`` plus a constant.
 
-
-def _decode_without(latent, step, codes, whole):
-    """Return the reconstructions of codes in which a latent is left out.
-
-    With a linear decoder of our own its part is subtracted, which spares a matrix product.
+    If so, the part of a latent can be subtracted, which saves a matrix product for each latent.
     """
-    codes = dense(codes)
-    if hasattr(step, "module_") and hasattr(step, "components_"):
-        return whole - codes[:, [latent]] * step.components_[latent]
-    codes[:, latent] = 0
-    return np.asarray(step.inverse_transform(codes))
+    if not hasattr(step, "components_"):
+        return False
+    offset = np.asarray(step.inverse_transform(np.zeros((1, codes.shape[1]))))
+    tolerance = 1e-5 * np.abs(whole).max()
+    return np.allclose(codes @ step.components_ + offset, whole, rtol=0, atol=tolerance)

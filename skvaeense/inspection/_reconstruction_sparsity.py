@@ -1,30 +1,21 @@
 """How the error falls as more entries of the codes are kept."""
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.inspection._estimators import (
-    active_mask,
-    contributions,
-    dense,
-    last_step,
-    require,
-)
+from skvaeense.inspection._estimators import active_mask, contributions, dense, fitted_step
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.utils._typing import DoubleArray
 
+Metric: TypeAlias = Literal["fvu", "squared_error"]
 METRICS = {"fvu": fvu, "squared_error": squared_error}
 
 
 def reconstruction_sparsity_curve(
-    estimator: Any,
-    X: ArrayLike,
-    *,
-    metric: Literal["fvu", "squared_error"] = "fvu",
-    n_levels: int = 30,
+    estimator: Any, X: ArrayLike, *, metric: Metric = "fvu", n_levels: int = 30
 ) -> tuple[DoubleArray, DoubleArray, tuple[float, float] | None]:
     """Compute the reconstruction error for several mean numbers of active latents.
 
@@ -87,31 +78,27 @@ def reconstruction_sparsity_curve(
         raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
     if n_levels < 2:
         raise ValueError(f"n_levels must be at least 2, got {n_levels!r}.")
-    estimator, X = last_step(estimator, X)
-    check_is_fitted(estimator)
-    for name in ("transform", "inverse_transform"):
-        require(estimator, name)
+    estimator, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = dense(estimator.transform(X))
 
-    def error_of(codes: Any) -> float:
-        return METRICS[metric](X, estimator.inverse_transform(codes))
+    def errors_of(kept: Iterable[Any]) -> DoubleArray:
+        decoded = (estimator.inverse_transform(np.where(mask, codes, 0)) for mask in kept)
+        return np.array([METRICS[metric](X, reconstructed) for reconstructed in decoded])
 
     if hasattr(estimator, "explained_variance_"):
         counts = _levels(codes.shape[1], n_levels)
-        errors = [error_of(np.where(np.arange(codes.shape[1]) < k, codes, 0)) for k in counts]
-        return counts.astype(float), np.array(errors), None
+        errors = errors_of(np.arange(codes.shape[1]) < count for count in counts)
+        return counts.astype(float), errors, None
     amounts = contributions(estimator, codes)
     counts = _levels(np.count_nonzero(amounts), n_levels)
     # Ranked from the largest; ties are broken by position, so that counts are met exactly.
     ranks = np.empty(codes.size, dtype=np.intp)
     ranks[np.argsort(-amounts, axis=None, kind="stable")] = np.arange(codes.size)
     ranks = ranks.reshape(codes.shape)
-    errors = [error_of(np.where(ranks < count, codes, 0)) for count in counts]
-    active = active_mask(estimator, X)
-    own = None
+    active, own = active_mask(estimator, X, codes), None
     if not active.all():
-        own = float(active.sum() / len(codes)), error_of(np.where(active, codes, 0))
-    return counts / len(codes), np.array(errors), own
+        own = float(active.sum() / len(codes)), float(errors_of([active])[0])
+    return counts / len(codes), errors_of(ranks < count for count in counts), own
 
 
 def _levels(n_entries, n_levels):

@@ -1,24 +1,22 @@
 """Which latents are active in which samples."""
 
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import check_array
 
+from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import active_mask
-from skvaeense.inspection._groups import group_by_label, thin
-from skvaeense.inspection._latent_order import latents_to_show
-from skvaeense.inspection._plotting import BLUE, RED, how_many, require_axes, style
-from skvaeense.utils._repr import ReprMixin
+from skvaeense.inspection._groups import group_by_label, latents_to_show, thin
+from skvaeense.inspection._plotting import BLUE, RED, TABLE, how_many, style
 from skvaeense.utils._typing import BoolArray, IntArray, SparseArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
-
-class SparsityPatternDisplay(ReprMixin):
+@dataclass(repr=False, eq=False)
+class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
     """Draw which latents are active in which samples.
 
     Each row is a sample and each column a latent. Samples are grouped by label. Latents stand in
@@ -75,24 +73,14 @@ class SparsityPatternDisplay(ReprMixin):
     (array([1, 0]), ['a', 'b'])
     """
 
-    def __init__(
-        self,
-        pattern: BoolArray,
-        *,
-        rows: IntArray,
-        latents: IntArray,
-        group_sizes: list[int],
-        group_names: list[str],
-        n_samples: int,
-        n_components: int,
-    ) -> None:
-        self.pattern = pattern
-        self.rows = rows
-        self.latents = latents
-        self.group_sizes = group_sizes
-        self.group_names = group_names
-        self.n_samples = n_samples
-        self.n_components = n_components
+    pattern: BoolArray
+    _: KW_ONLY
+    rows: IntArray
+    latents: IntArray
+    group_sizes: list[int]
+    group_names: list[str]
+    n_samples: int
+    n_components: int
 
     @classmethod
     def from_estimator(
@@ -103,8 +91,8 @@ class SparsityPatternDisplay(ReprMixin):
         *,
         max_samples: int = 400,
         unused: bool = False,
-        ax: "Axes | None" = None,
-        im_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        im_kw: Style = None,
     ) -> Self:
         """Draw the active latents of samples.
 
@@ -127,7 +115,7 @@ class SparsityPatternDisplay(ReprMixin):
             Whether latents that are active in no sample are shown, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the picture.
@@ -142,14 +130,8 @@ class SparsityPatternDisplay(ReprMixin):
         TypeError
             If the estimator has neither method.
         """
-        return cls.from_codes(
-            active_mask(estimator, X),
-            y,
-            max_samples=max_samples,
-            unused=unused,
-            ax=ax,
-            im_kw=im_kw,
-        )
+        active = active_mask(estimator, X)
+        return cls.from_codes(active, y, max_samples=max_samples, unused=unused, ax=ax, im_kw=im_kw)
 
     @classmethod
     def from_codes(
@@ -159,8 +141,8 @@ class SparsityPatternDisplay(ReprMixin):
         *,
         max_samples: int = 400,
         unused: bool = False,
-        ax: "Axes | None" = None,
-        im_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        im_kw: Style = None,
     ) -> Self:
         """Draw the non-zero entries of codes.
 
@@ -179,7 +161,7 @@ class SparsityPatternDisplay(ReprMixin):
             Whether latents that are active in no sample are shown, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the picture.
@@ -219,13 +201,13 @@ class SparsityPatternDisplay(ReprMixin):
         )
         return display.plot(ax, im_kw=im_kw)
 
-    def plot(self, ax: "Axes | None" = None, *, im_kw: dict[str, Any] | None = None) -> Self:
-        """Draw.
+    def plot(self, ax: OptionalAxes = None, *, im_kw: Style = None) -> Self:
+        """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the picture.
@@ -235,33 +217,22 @@ class SparsityPatternDisplay(ReprMixin):
         SparsityPatternDisplay
             The display.
         """
-        self.ax_ = require_axes(ax, (6.4, 5.6))
-        self.figure_ = self.ax_.get_figure()
         from matplotlib.colors import ListedColormap
 
-        keywords = {
-            "cmap": ListedColormap(["white", BLUE]),
-            "vmin": 0,
-            "vmax": 1,
-            "aspect": "auto",
-            "interpolation": "nearest",
-        }
-        self.image_ = self.ax_.imshow(self.pattern, **style(keywords, im_kw))
+        axes = self.use_axes(ax, (6.4, 5.6))
+        keywords = style({"cmap": ListedColormap(["white", BLUE]), **TABLE}, im_kw)
+        self.image_ = axes.imshow(self.pattern, **keywords)
         ends = np.cumsum(self.group_sizes)
-        self.boundaries_ = [
-            self.ax_.axhline(end - 0.5, color=RED, linewidth=1) for end in ends[:-1]
-        ]
-        if any(self.group_names):
-            self.ax_.set_yticks(ends - np.array(self.group_sizes) / 2 - 0.5, self.group_names)
-            self.ax_.tick_params(axis="y", length=0)
-            self.ax_.set_ylabel(f"Samples by label ({how_many(len(self.rows), self.n_samples)})")
-        else:
-            self.ax_.set_yticks([])
-            self.ax_.set_ylabel(f"Samples ({how_many(len(self.rows), self.n_samples)})")
-        self.ax_.set_xlabel(
-            f"Latents by group and use ({how_many(len(self.latents), self.n_components)})"
-            if len(self.group_sizes) > 1
-            else f"Latents by use ({how_many(len(self.latents), self.n_components)})"
+        self.boundaries_ = [axes.axhline(end - 0.5, color=RED, linewidth=1) for end in ends[:-1]]
+        is_named = any(self.group_names)
+        middles = ends - np.array(self.group_sizes) / 2 - 0.5
+        axes.set_yticks(middles if is_named else [], self.group_names if is_named else [])
+        axes.tick_params(axis="y", length=0)
+        samples = "Samples by label" if is_named else "Samples"
+        latents = "Latents by group and use" if len(self.group_sizes) > 1 else "Latents by use"
+        axes.set(
+            title="Active latents",
+            xlabel=f"{latents} ({how_many(len(self.latents), self.n_components)})",
+            ylabel=f"{samples} ({how_many(len(self.rows), self.n_samples)})",
         )
-        self.ax_.set_title("Active latents")
         return self

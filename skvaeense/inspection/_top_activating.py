@@ -1,6 +1,6 @@
 """The samples in which latents are largest."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +9,7 @@ from sklearn.utils import Bunch, gen_batches, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from skvaeense.inspection._estimators import last_step, require, transformed
-from skvaeense.inspection._latent_order import check_latents
+from skvaeense.inspection._groups import check_latents
 from skvaeense.utils._typing import SparseArray
 
 
@@ -100,29 +100,23 @@ def top_activating(
             raise ValueError(f"{name} must be at least 1, got {value!r}.")
     check_is_fitted(estimator)
     require(last_step(estimator)[0], "transform")
-    top = Entries(np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0))
-    chosen = np.empty(0, dtype=int)
+    # Entries of codes as arrays of equal length: place among the latents, sample, code.
+    top = [np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0)]
     for start, rows in _batches(X, batch_size):
         codes = transformed(estimator, rows)
         chosen = check_latents(latents, codes.shape[1])
-        top = _largest(top, _entries(codes[:, chosen], start), n_samples)
-    shape = len(chosen), n_samples
-    samples, largest = np.full(shape, -1), np.zeros(shape)
-    places = top.latent, _ranks(top.latent)
-    samples[places], largest[places] = top.sample, top.code
+        new = sparse.coo_array(codes[:, chosen], dtype=np.float64)
+        new.eliminate_zeros()
+        sample, place = new.coords
+        top = _largest(zip(top, [place, sample + start, new.data], strict=True), n_samples)
+    place, sample, code = top
+    samples, largest = np.full((len(chosen), n_samples), -1), np.zeros((len(chosen), n_samples))
+    samples[place, _ranks(place)], largest[place, _ranks(place)] = sample, code
     return Bunch(latents=chosen, samples=samples, codes=largest)
 
 
-class Entries(NamedTuple):
-    """Entries of codes: the place of the latent among those looked at, the sample, the code."""
-
-    latent: np.ndarray
-    sample: np.ndarray
-    code: np.ndarray
-
-
 def _batches(X, batch_size):
-    """Yield the number of the first sample, and some samples."""
+    """Yield batches of samples, each with the index of its first one."""
     (X,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
     if not X.shape[0]:
         raise ValueError("X has no samples, and at least 1 is needed.")
@@ -130,22 +124,14 @@ def _batches(X, batch_size):
         yield batch.start, X.iloc[batch] if hasattr(X, "iloc") else X[batch]
 
 
-def _entries(codes, start):
-    """Return the entries of codes that are not 0; the first row is sample `start`."""
-    codes = sparse.coo_array(codes, dtype=np.float64)
-    codes.eliminate_zeros()
-    sample, latent = codes.coords
-    return Entries(latent, sample + start, codes.data)
+def _largest(pairs, n_samples):
+    """Return the largest entries of each latent, ordered by latent and size, from joined arrays."""
+    place, sample, code = map(np.concatenate, pairs)
+    order = np.lexsort((sample, -np.abs(code), place))
+    order = order[_ranks(place[order]) < n_samples]
+    return place[order], sample[order], code[order]
 
 
-def _largest(kept, new, n_samples):
-    """Return the largest entries of each latent, in order; the latents are in order too."""
-    latent, sample, code = map(np.concatenate, zip(kept, new, strict=True))
-    order = np.lexsort((sample, -np.abs(code), latent))
-    order = order[_ranks(latent[order]) < n_samples]
-    return Entries(latent[order], sample[order], code[order])
-
-
-def _ranks(latent):
-    """Return the place of each entry among those of its latent, where latents are in order."""
-    return np.arange(len(latent)) - np.searchsorted(latent, latent)
+def _ranks(place):
+    """Return the position of each entry among those of its latent; latents are in order."""
+    return np.arange(len(place)) - np.searchsorted(place, place)

@@ -77,7 +77,7 @@ def test_predictions_of_something_else_are_no_dimension(subspaces):
     ("dimensions", "y", "message"),
     [
         ([np.nan, np.nan], None, "nothing but NaN"),
-        ([[1.0, 2.0]], None, "must be 1-d"),
+        ([[1.0, 2.0]], None, "should be a 1d array"),
         ([1.0, 2.0], ["a"], "inconsistent numbers"),
     ],
 )

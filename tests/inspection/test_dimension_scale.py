@@ -63,7 +63,7 @@ class Frozen:
 
 def test_estimator_without_scales_is_named():
     with pytest.raises(TypeError, match="PCA has no dimension_scale"):
-        DimensionScaleDisplay.from_estimator(PCA(), DIMENSIONS)
+        DimensionScaleDisplay.from_estimator(PCA().fit(np.eye(3)), DIMENSIONS)
 
 
 @pytest.mark.parametrize(

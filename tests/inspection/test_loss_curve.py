@@ -50,11 +50,11 @@ def test_price_and_its_part(sae):
     display = LossCurveDisplay.from_estimator(sae)
     history = sae.history_
     assert_array_equal(
-        _line(display.axes_[1], "price times penalty").get_ydata(),
+        _line(display.axes_[1], "weighted penalty").get_ydata(),
         history["price"] * history["penalty"],
     )
     assert_allclose(_line(display.axes_[1], "error").get_ydata(), history["error"], rtol=1e-9)
-    assert display.axes_[2].get_ylabel() == "Price"
+    assert display.axes_[2].get_ylabel() == "Coefficient\nof the penalty"
     assert display.start_lines_ == []
     assert display.ax_.get_legend() is None
 
