@@ -47,11 +47,9 @@ def _check_float(value: Any, name: str, *, positive: bool = False) -> float:
 
 def _check_common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float]:
     """Return the arguments that the generators share, once they are valid."""
-    return (
-        _check_integer(n_samples, "n_samples", minimum=1),
-        _check_integer(n_features, "n_features", minimum=1),
-        _check_float(noise, "noise"),
-    )
+    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
+    n_features = _check_integer(n_features, "n_features", minimum=1)
+    return n_samples, n_features, _check_float(noise, "noise")
 
 
 def _check_flag(value: Any, name: str) -> bool:

@@ -197,8 +197,5 @@ def make_ppca(
     mean = rng.standard_normal(n_features)
     X = rng.standard_normal((n_samples, n_components)) @ loadings.T + mean
     X += np.sqrt(noise_variance) * rng.standard_normal(X.shape)
-    manifold = np.zeros(n_samples, dtype=int)
-    dimension = np.full(n_samples, n_components)
-    if return_parameters:
-        return X, manifold, dimension, loadings, mean
-    return X, manifold, dimension
+    samples = X, np.zeros(n_samples, dtype=int), np.full(n_samples, n_components)
+    return (*samples, loadings, mean) if return_parameters else samples

@@ -11,7 +11,7 @@ from sklearn.utils.validation import column_or_1d
 from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import active_mask, fitted_step, require
 from skvaeense.inspection._groups import known_by_label
-from skvaeense.inspection._plotting import BLUE, RED, style
+from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray
 
 # Each whole number has a bar if there are at most MAX_BARS of them; else there are N_BARS bars.
@@ -183,39 +183,30 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         """
         from matplotlib.ticker import MaxNLocator
 
-        # The first class is on top.
-        floors = np.arange(len(self.dimensions))[::-1]
-        axes = self.use_axes(ax, (6.4, 1.8 + 0.45 * len(floors)))
+        n_classes = len(self.dimensions)
+        axes = self.use_axes(ax, (6.4, 1.8 + 0.45 * n_classes))
         edges = _edges(np.concatenate(self.dimensions))
         shares = np.array([np.histogram(d, edges)[0] / len(d) for d in self.dimensions])
         keywords = style({"color": BLUE, "width": 0.9 * np.diff(edges)}, bar_kw)
-        middles = (edges[:-1] + edges[1:]) / 2
-        self.bars_ = [
-            axes.bar(middles, heights, bottom=floor, **keywords)
-            for heights, floor in zip(HEIGHT * shares / shares.max(), floors, strict=True)
-        ]
+        middles, heights = (edges[:-1] + edges[1:]) / 2, HEIGHT * shares / shares.max()
+        styles = [keywords] * n_classes
+        self.bars_ = draw_rows(axes, middles, heights, self.class_names, styles)
+        floors = axes.get_yticks()
         means = np.array([d.mean() for d in self.dimensions])
         self.means_ = axes.scatter(
             means, floors, marker="^", s=45, color=RED, clip_on=False, zorder=3, label="mean"
         )
-        beside: dict[str, Any] = {
-            "xycoords": ("axes fraction", "data"),
-            "color": RED,
-            "va": "center",
-        }
         for floor, mean in zip(floors, means, strict=True):
-            axes.axhline(floor, color="black", linewidth=0.5)
-            axes.annotate(f"mean {mean:.1f}", (1.01, floor + 0.25), **beside)
+            place = {"xy": (1.01, floor + 0.25), "xycoords": ("axes fraction", "data")}
+            axes.annotate(f"mean {mean:.1f}", **place, color=RED, va="center")
         is_named = any(self.class_names)
-        axes.set_yticks(floors, self.class_names)
-        axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.spines[["left", "right", "top"]].set_visible(False)
         axes.set(
             title="Samples by dimension" + (", as shares of each class" if is_named else ""),
             xlabel=f"{self.quantity} per sample",
             ylabel="Class" if is_named else "Share of samples",
-            ylim=(-0.15, len(floors) + 0.05),
+            ylim=(-0.15, n_classes + 0.05),
         )
         return self
 

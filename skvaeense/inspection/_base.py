@@ -67,7 +67,7 @@ class Display(ReprMixin, ABC):
             The display itself.
         """
 
-    def use_axes(self, ax: OptionalAxes, figsize: tuple[float, float]) -> "Axes":
+    def use_axes(self, ax: OptionalAxes, figsize: tuple[float, float]) -> Any:
         """Set `ax_` and `figure_` to the given axes, or to those of a new figure.
 
         Parameters
@@ -94,6 +94,6 @@ class Display(ReprMixin, ABC):
             raise ImportError(
                 "Pictures need matplotlib; install it with `pip install skvaeense[plot]`."
             ) from error
-        self.ax_ = plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+        self.ax_: Any = plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
         self.figure_: Any = self.ax_.get_figure()
         return self.ax_

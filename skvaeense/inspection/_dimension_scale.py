@@ -188,11 +188,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
             keywords = {**series_style(i), "marker": "o", "label": self.class_names[i] or None}
             self.lines_ += axes.plot(self.scales, middle, **style(keywords, line_kw))
             if has_bands:
-                band: dict[str, Any] = {
-                    "color": self.lines_[i].get_color(),
-                    "alpha": 0.15,
-                    "linewidth": 0,
-                }
+                band = {"color": self.lines_[i].get_color(), "alpha": 0.15, "linewidth": 0}
                 self.bands_.append(axes.fill_between(self.scales, low, high, **band))
         axes.set(
             title="Dimension over scale",

@@ -7,11 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
-
-# Codes are decoded in batches of about this many entries.
-BATCH_ENTRIES = 2**22
 
 
 def last_step(estimator, X=None):
@@ -83,14 +79,10 @@ def contributions(estimator, codes):
     """
     if hasattr(estimator, "components_"):
         return np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
-    n_components = codes.shape[1]
-    norms = np.empty(n_components)
     # Central differences. The step is small beside codes, and large beside rounding in float32.
-    for batch in gen_batches(n_components, max(1, BATCH_ENTRIES // n_components)):
-        steps = 0.01 * np.eye(n_components)[batch]
-        ahead, behind = (np.asarray(estimator.inverse_transform(s)) for s in (steps, -steps))
-        norms[batch] = np.linalg.norm(ahead - behind, axis=1) / 0.02
-    return np.abs(codes) * norms
+    steps = 0.01 * np.eye(codes.shape[1])
+    ahead, behind = (np.asarray(estimator.inverse_transform(e)) for e in (steps, -steps))
+    return np.abs(codes) * np.linalg.norm(ahead - behind, axis=1) / 0.02
 
 
 def dense(codes: Any) -> Any:

@@ -1,20 +1,11 @@
 """Samples grouped by label, and latents ordered by the groups that use them."""
 
-from typing import NamedTuple
-
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 
-class Group(NamedTuple):
-    """The rows of the samples with one label; the name is empty if there are no labels."""
-
-    name: str
-    rows: np.ndarray
-
-
 def group_by_label(y, n_samples):
-    """Return a Group for each label, sorted by label.
+    """Return the rows of the samples of each label by its name, sorted by label.
 
     Parameters
     ----------
@@ -26,8 +17,8 @@ def group_by_label(y, n_samples):
 
     Returns
     -------
-    list of Group
-        The groups.
+    dict of str to ndarray of int
+        The rows of each label; the name is empty if there are no labels.
 
     Raises
     ------
@@ -35,11 +26,11 @@ def group_by_label(y, n_samples):
         If y has another length, or more than one column.
     """
     if y is None:
-        return [Group("", np.arange(n_samples))]
+        return {"": np.arange(n_samples)}
     y = column_or_1d(y, warn=False)
     check_consistent_length(y, np.empty(n_samples))
     labels, group = np.unique(y, return_inverse=True)
-    return [Group(str(label), np.flatnonzero(group == i)) for i, label in enumerate(labels)]
+    return {str(label): np.flatnonzero(group == i) for i, label in enumerate(labels)}
 
 
 def known_by_label(dimensions, y):
@@ -47,13 +38,10 @@ def known_by_label(dimensions, y):
 
     Labels whose samples have nothing but NaN, or have it in a column, are left out.
     """
-    groups = {group.name: dimensions[group.rows] for group in group_by_label(y, len(dimensions))}
+    groups = {k: dimensions[rows] for k, rows in group_by_label(y, len(dimensions)).items()}
     known = {name: d for name, d in groups.items() if not np.isnan(d).all(axis=0).any()}
     if not known:
-        raise ValueError(
-            "Every class has nothing but NaN in dimensions, or in one column of it, so there is "
-            "nothing to draw."
-        )
+        raise ValueError("Every class has nothing but NaN, at one scale at least.")
     return known
 
 

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import active_mask, fitted_step
 from skvaeense.inspection._groups import check_latents
-from skvaeense.inspection._plotting import BLUE, RED, style
+from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Features beyond which bars have no names.
@@ -256,9 +256,10 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         self.image_ = self.bars_ = None
         if self.image_shape is None:
             axes = self.use_axes(ax, (6.4, 1.4 + 0.4 * n_shown))
-            self.bars_ = self._draw_bars(HEIGHT / largest, bar_kw)
-            axes.set_yticks(np.arange(n_shown)[::-1], captions)
-            axes.tick_params(axis="y", length=0)
+            colors = np.where(self.components > 0, RED, BLUE)
+            styles = [style({"color": row, "width": 0.8}, bar_kw) for row in colors]
+            heights = HEIGHT / largest * self.components
+            self.bars_ = draw_rows(axes, np.arange(n_features), heights, captions, styles)
             if self.feature_names is not None and n_features <= MAX_NAMES:
                 axes.set_xticks(np.arange(n_features), self.feature_names, rotation=90)
             axes.set(
@@ -280,15 +281,6 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         axes.set_title("Decoder columns" + ("" if self.use is None else " by use"))
         return self
 
-    def _draw_bars(self, factor, bar_kw):
-        bars = []
-        for floor, component in enumerate(self.components[::-1]):
-            keywords = style({"color": np.where(component > 0, RED, BLUE), "width": 0.8}, bar_kw)
-            places = np.arange(len(component))
-            bars.append(self.ax_.bar(places, factor * component, bottom=floor, **keywords))
-            self.ax_.axhline(floor, color="black", linewidth=0.5)
-        return bars[::-1]
-
 
 def _tile(components, image_shape, n_rows, n_columns):
     """Return all images in one, with gaps of NaN between them, and where each caption stands."""
@@ -300,9 +292,8 @@ def _tile(components, image_shape, n_rows, n_columns):
     tiles = np.pad(images, ((0, n_empty), (top, 0), (0, side)), constant_values=np.nan)
     rows = tiles.reshape(n_rows, n_columns, *tiles.shape[1:]).swapaxes(1, 2)
     row, column = np.divmod(np.arange(len(components)), n_columns)
-    x = column * (width + side) + 0.5 * (width - 1)
-    y = row * (height + top) + top - 0.6
-    return rows.reshape(n_rows * (height + top), -1), np.column_stack([x, y])
+    x, y = column * (width + side) + 0.5 * (width - 1), row * (height + top) + top - 0.6
+    return rows.reshape(n_rows * (height + top), -1), zip(x, y, strict=True)
 
 
 def _choose(latents, use, n_components, max_latents):

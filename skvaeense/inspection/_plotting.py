@@ -1,4 +1,6 @@
-"""Colours and styles that the displays share."""
+"""Colours, styles and rows of bars that the displays share."""
+
+import numpy as np
 
 # The palette of Okabe and Ito, which colour-blind people can tell apart, without its yellow, which
 # is too light for lines.
@@ -37,3 +39,20 @@ def add_legend(ax):
         ax.legend(frameon=True, framealpha=0.9)
     elif n_entries:
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+
+
+def draw_rows(axes, places, heights, names, styles):
+    """Draw a named row of bars for each row of `heights`, 1 apart, and return them.
+
+    The first row is on top; `styles` has keywords for each.
+    """
+    floors = np.arange(len(heights))[::-1]
+    bars = [
+        axes.bar(places, row, bottom=floor, **keywords)
+        for row, floor, keywords in zip(heights, floors, styles, strict=True)
+    ]
+    for floor in floors:
+        axes.axhline(floor, color="black", linewidth=0.5)
+    axes.set_yticks(floors, names)
+    axes.tick_params(axis="y", length=0)
+    return bars

@@ -147,13 +147,10 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             reconstruction_sparsity_curve(estimator, X, metric=metric, n_levels=n_levels)
             for estimator in estimators
         ]
-        n_active, error, points = map(list, zip(*curves, strict=True))
-        fields: dict[str, Any] = {
-            "operating_points": points,
-            "names": list(names),
-            "metric": metric,
-        }
-        display = cls(n_active=n_active, error=error, **fields)
+        n_active, error, own = map(list, zip(*curves, strict=True))
+        display = cls(
+            n_active=n_active, error=error, operating_points=own, names=list(names), metric=metric
+        )
         return display.plot(ax, line_kw=line_kw)
 
     @classmethod
@@ -258,9 +255,9 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
                 "n_active and error must be 1-d and of one length, got shapes "
                 f"{n_active.shape} and {error.shape}."
             )
-        points, names = [operating_point], [name]
+        own = [operating_point]
         display = cls(
-            n_active=[n_active], error=[error], operating_points=points, names=names, metric=metric
+            n_active=[n_active], error=[error], operating_points=own, names=[name], metric=metric
         )
         return display.plot(ax, line_kw=line_kw)
 
@@ -284,17 +281,12 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         self.lines_, self.points_ = [], []
         # Pictures drawn one after the other on the same axes continue the colours.
         n_before = len(axes.get_legend_handles_labels()[0])
-        dot: dict[str, Any] = {
-            "marker": "o",
-            "markersize": 9,
-            "markeredgecolor": "black",
-            "label": "_",
-        }
+        dot = {"markersize": 9, "markeredgecolor": "black", "label": "_"}
         for i, (n_active, error) in enumerate(zip(self.n_active, self.error, strict=True)):
             keywords = {**series_style(n_before + i), "linewidth": 1.8, "label": self.names[i]}
             self.lines_ += axes.plot(n_active, error, **style(keywords, line_kw))
             point, color = self.operating_points[i], self.lines_[i].get_color()
-            self.points_.append(point and axes.plot(*point, color=color, linestyle="", **dot)[0])
+            self.points_.append(point and axes.plot(*point, "o", color=color, **dot)[0])
         # A logarithmic axis would show errors that are nothing but rounding.
         positive = np.concatenate([error[error > 0] for error in self.error])
         kept = positive[positive > ROUNDING * positive.max(initial=0)]

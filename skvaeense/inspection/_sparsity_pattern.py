@@ -181,11 +181,11 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         codes = sparse.csr_array(check_array(codes, accept_sparse="csr", dtype=None) != 0)
         n_samples, n_components = codes.shape
         groups = group_by_label(y, n_samples)
-        use = np.vstack([codes[group.rows].mean(axis=0) for group in groups])
+        use = np.vstack([codes[members].mean(axis=0) for members in groups.values()])
         latents = latents_to_show(use, unused)
         patterns, rows = [], []
-        for group in groups:
-            shown = thin(group.rows, max(1, max_samples * len(group.rows) // n_samples))
+        for members in groups.values():
+            shown = thin(members, max(1, max_samples * len(members) // n_samples))
             pattern = codes[shown].toarray()[:, latents]
             order = np.lexsort(~pattern.T[::-1])
             patterns.append(pattern[order])
@@ -195,7 +195,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
             rows=np.concatenate(rows),
             latents=latents,
             group_sizes=[len(pattern) for pattern in patterns],
-            group_names=[group.name for group in groups],
+            group_names=list(groups),
             n_samples=n_samples,
             n_components=n_components,
         )

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import Bunch, gen_batches, indexable
-from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.inspection._estimators import last_step, require, transformed
+from skvaeense.inspection._estimators import fitted_step, transformed
 from skvaeense.inspection._groups import check_latents
 from skvaeense.utils._typing import SparseArray
 
@@ -98,8 +97,7 @@ def top_activating(
     for name, value in {"n_samples": n_samples, "batch_size": batch_size}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}.")
-    check_is_fitted(estimator)
-    require(last_step(estimator)[0], "transform")
+    fitted_step(estimator, needs=["transform"])
     # Entries of codes as arrays of equal length: place among the latents, sample, code.
     top = [np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0)]
     for start, rows in _batches(X, batch_size):
