@@ -56,7 +56,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     See Also
     --------
     SparsityPatternDisplay : Which latents are active.
-    DimensionScaleDisplay : How the dimension depends on the scale.
+    DimensionScaleDisplay : Dimension against scale.
 
     Examples
     --------

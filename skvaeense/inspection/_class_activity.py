@@ -1,4 +1,4 @@
-"""How active latents differ between classes."""
+"""Differences between classes in their active latents."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from skvaeense.inspection._estimators import active_mask, fitted_step
 
 
 def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
-    """Measure in which classes latents are active, and how many are.
+    """Measure how often each latent is active in each class.
 
     Parameters
     ----------
@@ -40,21 +40,21 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
         mean_active : ndarray of shape (n_classes,)
             Mean number of active latents per sample of the class.
         std_active : ndarray of shape (n_classes,)
-            Standard deviation of that number among the samples of the class.
+            Standard deviation of that number over the samples of the class.
         mutual_information : ndarray of shape (n_components,)
-            What it says about the class whether the latent is active, in nats.
+            Mutual information of the class and whether the latent is active, in nats.
 
     Raises
     ------
     TypeError
-        If the estimator has neither method.
+        If the estimator has neither of these methods.
 
     ValueError
         If `y` has another length than X, or more than one column.
 
     See Also
     --------
-    ClassActivityDisplay : The shares in a picture.
+    ClassActivityDisplay : Draw the shares.
     SparsityPatternDisplay : The active latents of each sample.
     sklearn.metrics.mutual_info_score : Mutual information of two labelings.
 
@@ -65,10 +65,10 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
 
         I_j = sum_c p(c) (q_cj log(q_cj / q_j) + (1 - q_cj) log((1 - q_cj) / (1 - q_j)))
 
-    It is 0 if the latent is active equally often in all classes, and at most log 2, for a latent
-    that is active in all samples of some classes, in none of the others, and in half of all.
-    Estimated from n samples it is too large, by about ``(n_classes - 1) / (2 n)`` nats for a latent
-    that says nothing.
+    It is 0 if the latent is active equally often in all classes. It is at most log 2, for a latent
+    that is active in all samples of some classes, in none of the others, and in half of all
+    samples. Its estimate from n samples is biased upwards, by about ``(n_classes - 1) / (2 n)``
+    nats for a latent that is independent of the class.
 
     Examples
     --------

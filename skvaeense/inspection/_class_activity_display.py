@@ -1,4 +1,4 @@
-"""The classes in which latents are active."""
+"""A picture of the classes in which latents are active."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
@@ -19,17 +19,17 @@ MAX_NUMBERS = 40
 
 @dataclass(repr=False, eq=False)
 class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
-    """Draw in which share of the samples of each class latents are active.
+    """Draw the share of the samples of each class in which each latent is active.
 
-    Each row is a class and each column a latent. Latents stand in the order of
-    `SparsityPatternDisplay`: by the class that uses them most, and for each class the most used
-    first. Beside each class stands its mean number of active latents per sample, with the standard
-    deviation among its samples.
+    Each row is a class and each column a latent. Latents are in the order of
+    `SparsityPatternDisplay`: by the class that uses them most, the most used first. The label of a
+    class shows its mean number of active latents per sample, with the standard deviation over its
+    samples.
 
     Parameters
     ----------
     share : ndarray of shape (n_classes, n_shown)
-        The picture: share of the samples of the class in which the latent is active.
+        Share of the samples of the class in which the latent is active.
 
     classes : ndarray of shape (n_classes,)
         The class that each row shows.
@@ -58,11 +58,11 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         The picture.
 
     colorbar_ : matplotlib.colorbar.Colorbar
-        The scale of its colours.
+        The colour bar.
 
     See Also
     --------
-    class_activity : The numbers, and what they say about the class.
+    class_activity : The numbers, and their mutual information with the class.
     SparsityPatternDisplay : The active latents of each sample.
 
     Examples
@@ -99,13 +99,13 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         ax: OptionalAxes = None,
         im_kw: Style = None,
     ) -> Self:
-        """Draw the active latents of classes.
+        """Draw the active latents of each class.
 
         Parameters
         ----------
         estimator : estimator
-            With `active_dimensions`, or with a `transform` whose codes are 0 where a latent is not
-            active. It may be the last step of a Pipeline.
+            Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent
+            is not active. It may be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -114,13 +114,13 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
             The class of each sample.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -130,10 +130,11 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator has neither method.
+            If the estimator has neither of these methods.
 
         ValueError
-            If y does not fit X, or no latent is active anywhere and `unused` is False.
+            If the lengths of X and y differ, or if no latent is active anywhere and `unused` is
+            False.
         """
         return cls.from_activity(class_activity(estimator, X, y), unused=unused, ax=ax, im_kw=im_kw)
 
@@ -141,21 +142,21 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
     def from_activity(
         cls, activity: Bunch, *, unused: bool = False, ax: OptionalAxes = None, im_kw: Style = None
     ) -> Self:
-        """Draw what `class_activity` has found.
+        """Draw the result of `class_activity`.
 
         Parameters
         ----------
         activity : Bunch
-            What `class_activity` returns.
+            The result of `class_activity`.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -187,7 +188,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------

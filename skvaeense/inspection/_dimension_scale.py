@@ -1,4 +1,4 @@
-"""How the dimension depends on the scale at which one looks."""
+"""The dimension as a function of the scale at which it is measured."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
@@ -19,13 +19,13 @@ MAX_BANDS = 4
 
 @dataclass(repr=False, eq=False)
 class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
-    """Draw the dimension of samples over the scale at which it is measured.
+    """Draw the dimension of samples against the scale at which it is measured.
 
-    The scale is the number of neighbours that distances are compared up to. Each class has a line
-    at its median, and up to four classes have a band that holds the middle half of their samples.
-    On a manifold without noise the line is level. Noise adds dimensions at small scales, so that
-    the line falls; curvature, and other manifolds nearby, add them at large scales, so that it
-    rises.
+    The scale is the number of nearest neighbours whose distances are compared. Each class has a
+    line at its median and, if there are at most four classes, a band from the lower to the upper
+    quartile. On a manifold without noise the line is level. Noise adds dimensions at small scales,
+    so the line falls. Curvature and other manifolds nearby add dimensions at large scales, so the
+    line rises.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Lower quartile, median and upper quartile of the dimensions of each class.
 
     class_names : list of str
-        Their names; one empty string where there are no classes.
+        Names of the classes; a single empty string if there are no classes.
 
     Attributes
     ----------
@@ -50,11 +50,11 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         The medians.
 
     bands_ : list of matplotlib.collections.PolyCollection
-        The bands; none for more than four classes.
+        The bands; empty if there are more than four classes.
 
     See Also
     --------
-    ActiveDimensionDisplay : The distribution of the dimension at one scale.
+    ActiveDimensionDisplay : Distribution of the dimension at one scale.
 
     Examples
     --------
@@ -84,8 +84,8 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            With a method `dimension_scale`, as IntrinsicDimensionEstimator has. It may be the last
-            step of a Pipeline.
+            Fitted, with a method `dimension_scale`, as IntrinsicDimensionEstimator has. It may be
+            the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -123,7 +123,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         ax: OptionalAxes = None,
         line_kw: Style = None,
     ) -> Self:
-        """Draw dimensions that are known at several scales.
+        """Draw known dimensions.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
             Number of neighbours of each scale, ascending.
 
         dimensions : array-like of shape (n_samples, n_scales)
-            Dimension of each sample at each scale; NaN is left out.
+            Dimension of each sample at each scale; NaN is ignored.
 
         y : array-like of shape (n_samples,) or None, default=None
             Labels.
@@ -150,7 +150,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If shapes do not fit, or no dimension is a number.
+            If shapes do not match, or if every class has nothing but NaN at some scale.
         """
         values = check_array(
             dimensions, dtype=np.float64, ensure_all_finite="allow-nan", input_name="dimensions"
@@ -158,7 +158,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         at = np.asarray(scales, dtype=float)
         if at.shape != values.shape[1:]:
             raise ValueError(
-                f"dimensions has {values.shape[1]} columns, and there are scales of shape "
+                f"dimensions has {values.shape[1]} columns, but scales has shape "
                 f"{at.shape}; they must match."
             )
         known = known_by_label(values, y)

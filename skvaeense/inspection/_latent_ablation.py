@@ -1,4 +1,4 @@
-"""What leaving out one latent at a time does to the reconstruction, or to a model that reads it."""
+"""The effect of single latents on the reconstruction, or on a model that reads it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,30 +21,30 @@ def latent_ablation(
     *,
     latents: ArrayLike | None = None,
 ) -> Bunch:
-    """Measure what leaving out one latent at a time does.
+    """Measure the effect of leaving out one latent at a time.
 
-    Samples are coded once. For each latent in turn its code is set to 0 in all samples, the rest
-    of the code is decoded, and the metric of this reconstruction is compared with that of the
-    whole code. A latent that is 0 in all samples changes nothing, and is not decoded.
+    Samples are encoded once. Each latent in turn is set to 0 in all samples, the rest of the code
+    is decoded, and the metric of this reconstruction is compared with that of the whole code.
+    Samples in which the latent is 0 anyway are not decoded again.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted, with `transform` and `inverse_transform`. It may be the last step of a Pipeline:
-        then X and its reconstructions are as that step sees them.
+        Fitted, with `transform` and `inverse_transform`. It may be the last step of a Pipeline; X
+        and its reconstructions are then as that step sees them.
 
     X : array-like of shape (n_samples, n_features)
         Samples.
 
     metric : {"squared_error", "fvu"} or callable, default="squared_error"
-        The squared error per sample in squared units of X, the fraction of variance unexplained,
-        or a function of reconstructions alone. The function takes an ndarray of shape (n_samples,
-        n_features), samples in the order of X, and returns a float or an ndarray of shape
-        (n_samples,) with a value for each sample, of which the mean is taken. It may ask a model
-        that reads the reconstructions, and compare its answers with targets that it knows.
+        The squared error per sample in squared units of X, the fraction of variance unexplained, or
+        a function of reconstructions alone. The function takes an ndarray of shape (n_samples,
+        n_features), in the order of X, and returns a float, or an ndarray of shape (n_samples,)
+        with a value for each sample, which is averaged. For example, it may return the loss of a
+        classifier that predicts from the reconstructions.
 
     latents : array-like of int of shape (n_latents,) or None, default=None
-        The latents to leave out, one at a time; None: each of them.
+        Latents to leave out, one at a time; None means all of them.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def latent_ablation(
             ``ablated - baseline``: positive for an error that grows without the latent.
         change_where_active : ndarray of shape (n_latents,)
             Mean change over the samples in which the latent is active. NaN for a latent that is
-            active in none, and for a metric without values of samples.
+            active in none, or if the metric has no values for single samples.
         use : ndarray of shape (n_latents,)
             Share of the samples in which the latent is active: by `active_dimensions`, or where
             `transform` is not 0.
@@ -69,30 +69,30 @@ def latent_ablation(
     Raises
     ------
     TypeError
-        If the estimator cannot code or decode.
+        If the estimator has no `transform` or no `inverse_transform`.
 
     ValueError
-        If `metric` or `latents` is not valid, X is constant and `metric` is "fvu", or a function
-        returns neither a float nor a value for each sample.
+        If `metric` or `latents` is invalid, if X is constant and `metric` is "fvu", or if a
+        function returns neither a float nor a value for each sample.
 
     See Also
     --------
-    reconstruction_sparsity_curve : The error with the largest entries of codes alone.
-    class_activity : In which classes latents are active.
+    reconstruction_sparsity_curve : The error if only the largest entries are kept.
+    class_activity : How often latents are active in each class.
 
     Notes
     -----
     With the code z_n of sample n, the decoder f and the metric m_n of a sample,
     ``change[j] = mean_n m_n(f(z_n with z_nj = 0)) - mean_n m_n(f(z_n))``.
-    The values of samples for "fvu" are ``||x_n - f(z_n)||^2 / mean_i ||x_i - mean(X)||^2``.
-    Changes do not add up: two latents that stand in for each other both change little.
-    Codes of :class:`~skvaeense.VAEenseTransformer` are small but not 0 in latents that are not
-    active, unless `hard` is set, so such samples are part of `change` too.
+    For "fvu", the value of a sample is ``||x_n - f(z_n)||^2 / mean_i ||x_i - mean(X)||^2``.
+    Changes do not add up: if two latents can replace each other, leaving out either changes little.
+    Unless `hard` is set, inactive latents of :class:`~skvaeense.VAEenseTransformer` have codes that
+    are small but not 0, so these samples contribute to `change` too.
 
     References
     ----------
     L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093: on the
-    sparsity of the effects of ablating a latent.
+    sparsity of the effects of ablating latents.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def latent_ablation(
     >>> latent_ablation(pca, X, "fvu").change.round(3)
     array([0.925, 0.053, 0.017])
 
-    Which of them does a classifier need? The metric is its log loss in nats, for each sample:
+    The metric may also be the log loss of a classifier, in nats for each sample:
 
     >>> classifier = LogisticRegression(max_iter=500).fit(X, y)
     >>> def log_loss(X_reconstructed):

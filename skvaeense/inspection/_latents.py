@@ -1,4 +1,4 @@
-"""What each latent draws."""
+"""A picture of the decoder columns of latents."""
 
 import math
 from dataclasses import KW_ONLY, dataclass
@@ -14,7 +14,7 @@ from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Features beyond which bars have no names.
+# Bars have no names if there are more features than this.
 MAX_NAMES = 30
 # Height of the tallest bar, where rows are 1 apart.
 HEIGHT = 0.45
@@ -22,25 +22,25 @@ HEIGHT = 0.45
 
 @dataclass(repr=False, eq=False)
 class LatentDisplay(Display):  # numpydoc ignore=PR02
-    """Draw decoder columns, as images or as bars.
+    """Draw decoder columns as images or as bars.
 
     A decoder column is what one unit of a latent adds to the reconstruction. Positive weights are
-    red and negative ones blue, on one scale for all latents. The number of the latent stands at
-    each.
+    red and negative ones blue, on one scale for all latents. Each column is labelled with the index
+    of its latent.
 
     Parameters
     ----------
     components : ndarray of shape (n_shown, n_features)
-        The columns, one row each.
+        The decoder columns, as rows.
 
     latents : ndarray of int, shape (n_shown,)
-        Number of the latent of each.
+        Index of the latent of each column.
 
     use : ndarray of shape (n_shown,) or None, default=None
-        Share of the samples in which each is active; None: not known.
+        Share of the samples in which each latent is active, if it is known.
 
     image_shape : tuple of two ints, or None, default=None
-        Height and width of the images that samples are; None: bars.
+        Height and width of samples that are images; None draws bars instead.
 
     feature_names : array-like of str of shape (n_features,) or None, default=None
         Names of the features, for bars.
@@ -54,14 +54,14 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         The figure.
 
     image_ : matplotlib.image.AxesImage or None
-        All images in one, with gaps between them.
+        The mosaic of all images; None if bars are drawn.
 
     bars_ : list of matplotlib.container.BarContainer, or None
-        The bars of each latent.
+        The bars of each latent; None if images are drawn.
 
     See Also
     --------
-    SparsityPatternDisplay : In which samples latents are active.
+    SparsityPatternDisplay : Draw which latents are active in which samples.
 
     Examples
     --------
@@ -99,27 +99,27 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            With `components_`, as autoencoders with a linear decoder and PCA have. It may be the
-            last step of a Pipeline.
+            Fitted, with `components_`, as PCA and autoencoders with a linear decoder have. It may
+            be the last step of a Pipeline.
 
         image_shape : tuple of two ints, or None, default=None
-            Height and width of the images that samples are; None: bars.
+            Height and width of samples that are images; None draws bars instead.
 
         latents : array-like of int or None, default=None
-            Which latents, in this order; None: all, as far as `max_latents` goes.
+            Latents to draw, in this order; None means up to `max_latents` of them.
 
         X : array-like of shape (n_samples, n_features) or None, default=None
-            Samples. With them, latents stand in the order of how many samples they are active in,
-            and each has that share beside its number; unused ones are left out unless asked for.
+            Samples. If given, latents are ordered and labelled by the share of the samples in which
+            they are active, and unused ones are left out unless `latents` names them.
 
         max_latents : int, default=64
-            Number of latents that are shown at most, if `latents` is None.
+            Maximum number of latents to draw if `latents` is None.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture of the images.
+            Keywords of the image.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -168,24 +168,24 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         im_kw: Style = None,
         bar_kw: Style = None,
     ) -> Self:
-        """Draw decoder columns.
+        """Draw known decoder columns.
 
         Parameters
         ----------
         components : array-like of shape (n_components, n_features)
-            The columns, one row for each latent.
+            The decoder columns, one row for each latent.
 
         image_shape : tuple of two ints, or None, default=None
-            Height and width of the images that samples are; None: bars.
+            Height and width of samples that are images; None draws bars instead.
 
         latents : array-like of int or None, default=None
-            Which latents, in this order; None: all, as far as `max_latents` goes.
+            Latents to draw, in this order; None means up to `max_latents` of them.
 
         use : array-like of shape (n_components,) or None, default=None
-            Share of the samples in which each latent is active: the order of the latents.
+            Share of the samples in which each latent is active, by which the latents are ordered.
 
         max_latents : int, default=64
-            Number of latents that are shown at most, if `latents` is None.
+            Maximum number of latents to draw if `latents` is None.
 
         feature_names : array-like of str of shape (n_features,) or None, default=None
             Names of the features, for bars.
@@ -194,7 +194,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture of the images.
+            Keywords of the image.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -207,7 +207,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If shapes do not fit, no latent is used, or there is no latent of a given number.
+            If shapes do not match, if no latent is used, or if a latent does not exist.
         """
         columns = check_array(components, dtype=np.float64, input_name="components")
         n_components, n_features = columns.shape
@@ -238,7 +238,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture of the images.
+            Keywords of the image.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.

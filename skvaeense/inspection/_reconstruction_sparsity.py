@@ -1,4 +1,4 @@
-"""How the error falls as more entries of the codes are kept."""
+"""The reconstruction error as a function of the number of active latents."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
@@ -17,19 +17,21 @@ METRICS = {"fvu": fvu, "squared_error": squared_error}
 def reconstruction_sparsity_curve(
     estimator: Any, X: ArrayLike, *, metric: Metric = "fvu", n_levels: int = 30
 ) -> tuple[DoubleArray, DoubleArray, tuple[float, float] | None]:
-    """Compute the reconstruction error for several mean numbers of active latents.
+    """Compute the reconstruction error at several mean numbers of active latents.
 
-    What entry j of a code adds to the reconstruction is about its contribution ``|e_j| ||W_j||``,
-    with W_j the decoder column of latent j. Of all entries of all samples together, those of
-    largest contribution are kept, the others set to 0, and the code is decoded. So each sample
-    gets as many active latents as it deserves. An estimator with principal components (PCA,
-    TruncatedSVD) keeps its first ones, the same for all samples: that is its order.
+    The contribution of entry j of a code is ``|e_j| ||W_j||``, with W_j the decoder column of
+    latent j; it measures how far the entry moves the reconstruction. For a decoder with hidden
+    layers, W_j is column j of its Jacobian at the code 0. Among the entries of all samples
+    together, those with the largest contributions are kept, the others are set to 0, and the codes
+    are decoded, so that the number of active latents adapts to the sample. An estimator with
+    principal components (PCA, TruncatedSVD) keeps its first components instead, the same for all
+    samples.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted, with `transform` and `inverse_transform`, and with `components_` or `module_`. It
-        may be the last step of a Pipeline: then X and the error are as that step sees them.
+        Fitted, with `transform` and `inverse_transform`. It may be the last step of a Pipeline; X
+        and the error are then as that step sees them.
 
     X : array-like of shape (n_samples, n_features)
         Samples.
@@ -38,7 +40,7 @@ def reconstruction_sparsity_curve(
         The fraction of variance unexplained, or the squared error per sample in squared units of X.
 
     n_levels : int, default=30
-        Number of points of the curve at most. They are denser where few entries are kept.
+        Maximum number of points of the curve. They are denser where few entries are kept.
 
     Returns
     -------
@@ -46,24 +48,24 @@ def reconstruction_sparsity_curve(
         Mean number of active latents per sample, ascending from 0.
 
     error : ndarray of shape (n_points,)
-        The error there.
+        Error at these points.
 
     operating_point : tuple of two floats, or None
-        Mean number of active latents and error by the estimator's own account: with the latents
-        that `active_dimensions` names, or for codes with exact zeros with those that are not 0.
-        None where all latents are always active, as in PCA.
+        Mean number of active latents and error if the active latents are kept: those that
+        `active_dimensions` names, or, without this method, those that are not 0. None if all
+        latents are always active, as in PCA.
 
     Raises
     ------
     TypeError
-        If the estimator has not what is needed.
+        If the estimator has no `transform` or no `inverse_transform`.
 
     ValueError
-        If `metric` or `n_levels` is not valid, or X is constant and `metric` is "fvu".
+        If `metric` or `n_levels` is invalid, or if X is constant and `metric` is "fvu".
 
     See Also
     --------
-    ReconstructionSparsityDisplay : The curves of several estimators in one picture.
+    ReconstructionSparsityDisplay : Draw the curves of several estimators.
 
     Examples
     --------

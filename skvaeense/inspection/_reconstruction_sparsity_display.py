@@ -1,4 +1,4 @@
-"""The curves of error against active latents, in one picture."""
+"""A picture of reconstruction errors against numbers of active latents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -17,7 +17,7 @@ from skvaeense.inspection._reconstruction_sparsity import (
 )
 from skvaeense.utils._typing import DoubleArray
 
-# Errors below this share of the largest are rounding.
+# Errors below this share of the largest are attributed to rounding.
 ROUNDING = 1e-6
 LABELS = {
     "fvu": "Fraction of variance unexplained",
@@ -29,8 +29,8 @@ LABELS = {
 class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
     """Draw the reconstruction error against the mean number of active latents.
 
-    Each estimator has a curve, as `reconstruction_sparsity_curve` computes it, and a dot where it
-    works by its own account. The lower and the further left, the better.
+    Each estimator has a curve, as `reconstruction_sparsity_curve` computes it, and a dot at its own
+    choice of active latents. Lower and further left is better.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         Mean number of active latents per sample, one array for each curve.
 
     error : list of ndarray
-        The errors there.
+        Errors at these points.
 
     operating_points : list of (tuple of two floats, or None)
-        Mean number of active latents and error that each estimator chooses itself.
+        Mean number of active latents and error at each estimator's own choice.
 
     names : list of str
         Names of the curves.
@@ -102,20 +102,19 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimators : list of estimators, or dict of them by name
-            Autoencoders of this library, PCA, or other estimators with `transform`,
-            `inverse_transform` and `components_`.
+            Fitted, with `transform` and `inverse_transform`, such as autoencoders and PCA.
 
         X : array-like of shape (n_samples, n_features)
-            Samples; new ones are the fairer test.
+            Samples; those not used for fitting give a fairer comparison.
 
         names : list of str or None, default=None
-            Names of the curves; None: the names of the classes, or the keys of a dict.
+            Names of the curves; None means the keys of a dict, or the names of the classes.
 
         metric : {"fvu", "squared_error"}, default="fvu"
             The fraction of variance unexplained, or the squared error per sample.
 
         n_levels : int, default=30
-            Number of points of a curve at most.
+            Maximum number of points of a curve.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
@@ -131,7 +130,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If there is no estimator, or `names` has another length.
+            If there is no estimator, or if the number of names differs from that of estimators.
         """
         if isinstance(estimators, Mapping):
             names = list(estimators) if names is None else names
@@ -173,10 +172,10 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             As for `from_estimators`.
 
         X : array-like of shape (n_samples, n_features)
-            Samples; new ones are the fairer test.
+            Samples; those not used for fitting give a fairer comparison.
 
         name : str or None, default=None
-            Name of the curve; None: the name of the class.
+            Name of the curve; None means the name of the class.
 
         metric : {"fvu", "squared_error"}, default="fvu"
             The fraction of variance unexplained, or the squared error per sample.
@@ -212,7 +211,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         ax: OptionalAxes = None,
         line_kw: Style = None,
     ) -> Self:
-        """Draw one curve that is known already.
+        """Draw one known curve.
 
         Parameters
         ----------
@@ -220,10 +219,10 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             Mean number of active latents per sample.
 
         error : array-like of shape (n_points,)
-            The error there.
+            Error at these points.
 
         operating_point : tuple of two floats, or None, default=None
-            Mean number of active latents and error that the estimator chooses itself.
+            Mean number of active latents and error at the estimator's own choice.
 
         name : str, default=""
             Name of the curve.
@@ -245,7 +244,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If the arrays are not 1-d and of one length, or `metric` is not valid.
+            If the arrays are not 1-d and of equal length, or if `metric` is invalid.
         """
         if metric not in METRICS:
             raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")

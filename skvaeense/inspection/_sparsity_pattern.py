@@ -1,4 +1,4 @@
-"""Which latents are active in which samples."""
+"""A picture of the active latents of samples."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
@@ -19,14 +19,14 @@ from skvaeense.utils._typing import BoolArray, IntArray, SparseArray
 class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
     """Draw which latents are active in which samples.
 
-    Each row is a sample and each column a latent. Samples are grouped by label. Latents stand in
-    the order of the group that uses them most, and in a group the most used comes first, so that
-    latents of one group are blocks on the diagonal, and latents of all groups are vertical bars.
+    Each row is a sample and each column a latent. Samples are grouped by label. Latents are ordered
+    by the group that uses them most, the most used first, so that the latents of a single group
+    form blocks on the diagonal, and latents that all groups share form vertical bars.
 
     Parameters
     ----------
     pattern : ndarray of bool, shape (n_rows, n_columns)
-        The picture: True where the latent of the column is active in the sample of the row.
+        True where the latent of the column is active in the sample of the row.
 
     rows : ndarray of int, shape (n_rows,)
         The sample that each row shows.
@@ -38,7 +38,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Number of rows of each group, from the top.
 
     group_names : list of str
-        Their labels; empty strings where there are none.
+        Labels of the groups; empty strings if there are none.
 
     n_samples : int
         Number of samples, shown or not.
@@ -62,7 +62,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    ActiveDimensionDisplay : How many latents are active.
+    ActiveDimensionDisplay : Draw how many latents are active.
 
     Examples
     --------
@@ -99,8 +99,8 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            With `active_dimensions`, or with a `transform` whose codes are 0 where a latent is not
-            active. It may be the last step of a Pipeline.
+            Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent
+            is not active. It may be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -109,16 +109,16 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
             Labels.
 
         max_samples : int, default=400
-            Rows of the picture at most. Of more samples, each group is thinned out alike.
+            Maximum number of rows. If there are more samples, all groups are thinned out alike.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator has neither method.
+            If the estimator has neither of these methods.
         """
         active = active_mask(estimator, X)
         return cls.from_codes(active, y, max_samples=max_samples, unused=unused, ax=ax, im_kw=im_kw)
@@ -155,16 +155,16 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
             Labels.
 
         max_samples : int, default=400
-            Rows of the picture at most. Of more samples, each group is thinned out alike.
+            Maximum number of rows. If there are more samples, all groups are thinned out alike.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -174,7 +174,8 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If no latent is active anywhere and `unused` is False, or `max_samples` is not positive.
+            If no latent is active anywhere and `unused` is False, or if `max_samples` is not
+            positive.
         """
         if max_samples < 1:
             raise ValueError(f"max_samples must be at least 1, got {max_samples!r}.")
@@ -210,7 +211,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
             Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The samples in which latents are largest."""
+"""The samples in which latents have their largest codes."""
 
 from typing import Any
 
@@ -20,11 +20,11 @@ def top_activating(
     n_samples: int = 10,
     batch_size: int = 1024,
 ) -> Bunch:
-    """Find the samples in which each latent is largest.
+    """Find the samples in which each latent has its largest codes.
 
-    A latent is often named after them. They are ordered by the size ``|z_nj|`` of the code, of
-    either sign, and of equal sizes the earlier sample comes first. Samples whose code is 0 never
-    count, so a latent may have fewer than `n_samples`.
+    These samples often suggest an interpretation of the latent. They are ordered by the absolute
+    value ``|z_nj|`` of the code; of equal values the earlier sample comes first. Samples whose code
+    is 0 are left out, so a latent may have fewer than `n_samples`.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ def top_activating(
         Samples.
 
     latents : array-like of int of shape (n_latents,) or None, default=None
-        Which latents, in this order; None: all.
+        Latents to look at, in this order; None means all.
 
     n_samples : int, default=10
-        Number of samples for each latent at most.
+        Maximum number of samples for each latent.
 
     batch_size : int, default=1024
-        Samples that are coded at a time. Memory is needed for their codes, and not for those of
-        all samples.
+        Number of samples that are encoded at a time. Only their codes are held in memory, and not
+        those of all samples.
 
     Returns
     -------
@@ -52,27 +52,27 @@ def top_activating(
         latents : ndarray of int, shape (n_latents,)
             The latents.
         samples : ndarray of int, shape (n_latents, n_samples)
-            Rows of X, from the largest code; -1 where there are no more.
+            Rows of X, from the largest code; -1 if there are no more.
         codes : ndarray of shape (n_latents, n_samples)
-            Their codes, with the sign; 0 where there are no more.
+            Signed codes of these samples; 0 if there are no more.
 
     Raises
     ------
     TypeError
-        If the estimator cannot code.
+        If the estimator has no `transform`.
 
     ValueError
-        If `latents`, `n_samples` or `batch_size` is not valid, or X is empty.
+        If `latents`, `n_samples` or `batch_size` is invalid, or if X is empty.
 
     See Also
     --------
-    latent_ablation : What leaving out a latent does.
-    LatentDisplay : What a latent draws.
+    latent_ablation : The effect of leaving out a latent.
+    LatentDisplay : Draw decoder columns.
 
     Notes
     -----
-    Codes of :class:`~skvaeense.VAEenseTransformer` are small but not 0 in latents that are not
-    active. With ``set_params(hard=True)`` only samples in which a latent is active are found.
+    Inactive latents of :class:`~skvaeense.VAEenseTransformer` have codes that are small but not 0.
+    With ``set_params(hard=True)``, only samples in which a latent is active are found.
 
     References
     ----------

@@ -72,7 +72,7 @@ def _by_products(mask):
 @pytest.mark.parametrize("n_components", [20, 3_000])
 def test_masks_of_several_blocks_are_exact(n_components):
     """Neither the patterns nor their distances fit in one block of memory."""
-    mask = _random_mask(1_500, n_components)
+    mask = _random_mask(1_500, n_components, density=0.5)
     assert len(np.unique(mask, axis=0)) > 1_200
     assert pattern_adaptivity(mask, max_pairs=2_000_000) == pytest.approx(_by_products(mask))
 
