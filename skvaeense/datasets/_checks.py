@@ -1,4 +1,4 @@
-"""Checks of the generators' arguments, with errors that say what to change."""
+"""Validation of the generators' arguments, with error messages that say what to change."""
 
 import math
 import numbers
@@ -9,7 +9,7 @@ import numpy as np
 
 def _check_integer(value: Any, name: str, *, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`."""
-    # bool is an Integral too, but True samples is a slip of the pen, not a size.
+    # bool is an Integral too, but `n_samples=True` is a mistake.
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
     if value < minimum:

@@ -65,7 +65,7 @@ def make_sparse_dictionary(
         fraction of the root mean square (over samples and features) of the noiseless
         data around its mean.
     signed : bool, default=True
-        Whether coefficients have either sign. False takes their absolute values.
+        Whether coefficients may be negative. If False, their absolute values are taken.
     return_atoms : bool, default=False
         Whether to return the atoms too.
     random_state : int, RandomState instance or None, default=None
@@ -92,12 +92,11 @@ def make_sparse_dictionary(
 
     Notes
     -----
-    A sample is ``x = sum_{j in S} c_j a_j``. The atoms a_j are uniform on the unit sphere
-    of R^n_features, the support S is a uniformly random subset of the atoms, drawn anew
-    for each sample, and the coefficients c_j are N(0, 1), or the absolute values of
-    such. So the samples lie on a union of
-    ``binom(n_atoms, n_active)`` subspaces that share atoms; `manifold` tells the counts
-    apart and not these subspaces.
+    A sample is ``x = sum_{j in S} c_j a_j``. The atoms a_j are uniform on the unit sphere of
+    R^n_features, the support S is a uniformly random subset of the atoms, drawn anew for each
+    sample, and the coefficients c_j are N(0, 1), or their absolute values. So the samples lie
+    on a union of ``binom(n_atoms, n_active)`` subspaces that share atoms; `manifold`
+    distinguishes the counts, not these subspaces.
 
     To get training and test samples of one dictionary, draw one set and split it.
 

@@ -1,4 +1,4 @@
-"""Gaussian data: isometrically embedded, and from the probabilistic PCA model."""
+"""Gaussian samples: isometrically embedded, or from the probabilistic PCA model."""
 
 from typing import Literal, overload
 
@@ -61,8 +61,8 @@ def make_gaussian(
     Notes
     -----
     A sample is ``x = z @ B``, with z from N(0, I_dim) and B orthonormal rows of uniformly
-    random span. Isotropic data has no direction that is better to drop than another, which
-    makes the full-dimensional case a hard one for dimension estimators.
+    random span. All directions of isotropic data are equally important, which makes the
+    full-dimensional case hard for dimension estimators.
 
     To get training and test samples of the same subspace, draw one set and split it.
 
@@ -126,8 +126,8 @@ def make_ppca(
     n_features : int, default=20
         Number d of ambient dimensions.
     noise_variance : float, default=0.1
-        Variance of the noise in every ambient direction, in squared units of X. It is
-        absolute here and not a fraction, because it is a parameter of the model.
+        Variance of the noise in every ambient direction, in squared units of X. It is a
+        parameter of the model, and so not relative to the data.
     return_parameters : bool, default=False
         Whether to return the model's loadings and mean as well.
     random_state : int, RandomState instance or None, default=None

@@ -74,8 +74,8 @@ def make_linear_subspaces(
     rows whose span is uniformly random (given the shared directions).
 
     To get training and test samples of the same subspaces, draw one set and split it: two
-    calls with one integer seed repeat samples as well as subspaces, so the second is no
-    test set for the first. One seed gives the same samples at every noise level.
+    calls with the same integer seed repeat the samples as well as the subspaces, so the second
+    set is no test set for the first. A seed gives the same samples at every noise level.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def make_affine_subspaces(
     n_features : int, default=40
         Number of ambient dimensions.
     shared : int, default=0
-        Number of directions that every subspace runs along, at most ``min(dims)``.
+        Number of directions that all subspaces share, at most ``min(dims)``.
     orthogonal : bool, default=False
         Whether the directions that are not shared are orthogonal between subspaces. It
         needs ``shared + sum(dim - shared for dim in dims) <= n_features``.

@@ -11,8 +11,8 @@ from skvaeense.datasets._assembly import Samples, _draw_union
 from skvaeense.datasets._checks import _check_common, _check_integers, _check_room
 from skvaeense.utils._typing import DoubleArray, RandomState
 
-# Latents that fix a manifold's scale. They belong to the manifold and not to the samples,
-# so that its size depends neither on n_samples nor on which samples were drawn.
+# Number of latents that fix the scale of a manifold. They are drawn apart from the samples, so that
+# the scale depends neither on n_samples nor on the samples.
 _N_REFERENCE = 1000
 # Weights and biases of the hidden layers, and the output weights.
 _Network: TypeAlias = tuple[list[tuple[DoubleArray, DoubleArray]], DoubleArray]

@@ -117,7 +117,7 @@ def latent_ablation(
     >>> result.baseline, result.change.round(2)
     (0.12..., array([2.33, 0.03, 0.03]))
     """
-    if not callable(metric) and metric not in METRICS:
+    if not callable(metric) and metric not in sorted(METRICS):
         raise ValueError(f"metric must be one of {sorted(METRICS)} or a callable, got {metric!r}.")
     step, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = transformed(step, X)
