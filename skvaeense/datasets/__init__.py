@@ -1,8 +1,10 @@
 """Random unions of manifolds whose dimension is known at every sample.
 
 Every generator returns the same tuple ``(X, manifold, dimension)``: the samples, the
-manifold each was drawn from, and the dimension of that manifold. Draw one set and
-split it to get training and test samples of the same manifolds.
+manifold that each was drawn from, and the dimension of that manifold. To get training and
+test samples of the same manifolds, draw one set and split it.
+
+A new generator is one function in a file of its own, and a line here.
 """
 
 from skvaeense.datasets._dictionary import make_sparse_dictionary

@@ -1,6 +1,6 @@
-"""What every generator shares: even splits, random frames, shuffling and noise."""
+"""Steps that the generators share: random frames, even shares, shuffling and noise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -9,12 +9,6 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Samples, the manifold each was drawn from, and its dimension.
 Samples: TypeAlias = tuple[DoubleArray, IntArray, IntArray]
-
-
-def _split_evenly(n_samples: int, n_parts: int) -> list[int]:
-    """Return `n_parts` counts that add up to `n_samples` and differ by at most one."""
-    quotient, remainder = divmod(n_samples, n_parts)
-    return [quotient + (part < remainder) for part in range(n_parts)]
 
 
 def _draw_frame(n_directions: int, n_features: int, rng: np.random.RandomState) -> DoubleArray:
@@ -27,19 +21,25 @@ def _orthonormalise(directions: DoubleArray) -> DoubleArray:
     return np.linalg.qr(directions.T)[0].T
 
 
-def _assemble(
-    parts: Sequence[DoubleArray], dims: Sequence[int], *, noise: float, rng: np.random.RandomState
+def _draw_union(
+    n_samples: int,
+    dims: Sequence[int],
+    draw: Callable[[int, int], DoubleArray],
+    *,
+    noise: float,
+    rng: np.random.RandomState,
 ) -> Samples:
-    """Stack noiseless `parts`, shuffle them, add noise, and return the generators' tuple.
+    """Draw equal shares of samples from all manifolds, shuffle them, and add noise.
 
-    Noise comes last, so that one seed gives the same samples at every noise level.
+    ``draw(i, n)`` returns n samples of manifold i, without noise. Noise is drawn last, so that a
+    seed gives the same samples at every noise level.
     """
-    counts = [len(part) for part in parts]
-    manifold = np.repeat(np.arange(len(parts)), counts)
-    dimension = np.repeat(np.asarray(dims, dtype=manifold.dtype), counts)
-    order = rng.permutation(len(manifold))
-    X = np.concatenate(parts)[order]
+    quotient, remainder = divmod(n_samples, len(dims))
+    counts = [quotient + (i < remainder) for i in range(len(dims))]
+    X = np.concatenate([draw(i, count) for i, count in enumerate(counts)])
+    order = rng.permutation(n_samples)
+    X, manifold = X[order], np.repeat(np.arange(len(dims)), counts)[order]
     if noise > 0:
         rms = np.sqrt(X.var(axis=0).mean())
         X += noise * rms * rng.standard_normal(X.shape)
-    return X, manifold[order], dimension[order]
+    return X, manifold, np.asarray(dims, dtype=manifold.dtype)[manifold]

@@ -1,4 +1,4 @@
-"""Checks of the generators' arguments, with errors that say what to change."""
+"""Validation of the generators' arguments, with error messages that say what to change."""
 
 import math
 import numbers
@@ -9,7 +9,7 @@ import numpy as np
 
 def _check_integer(value: Any, name: str, *, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`."""
-    # bool is an Integral too, but True samples is a slip of the pen, not a size.
+    # bool is an Integral too, but `n_samples=True` is a mistake.
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
     if value < minimum:
@@ -33,20 +33,23 @@ def _check_integers(values: Any, name: str, *, minimum: int) -> tuple[int, ...]:
     )
 
 
-def _check_nonnegative(value: Any, name: str) -> float:
-    """Return `value` as a finite float of at least 0."""
-    value = _check_finite(value, name)
-    if value < 0:
-        raise ValueError(f"{name} must be 0 or positive, got {value}.")
-    return value
+def _check_float(value: Any, name: str, *, positive: bool = False) -> float:
+    """Return `value` as a finite float of at least 0, or above 0 if it must be `positive`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a float, got {value!r} of type {type(value).__name__}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")
+    if value < 0 or (positive and value == 0):
+        kind = "positive" if positive else "0 or positive"
+        raise ValueError(f"{name} must be {kind}, got {value}.")
+    return float(value)
 
 
-def _check_positive(value: Any, name: str) -> float:
-    """Return `value` as a finite float above 0."""
-    value = _check_finite(value, name)
-    if value <= 0:
-        raise ValueError(f"{name} must be positive, got {value}.")
-    return value
+def _check_common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float]:
+    """Return the arguments that the generators share, once they are valid."""
+    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
+    n_features = _check_integer(n_features, "n_features", minimum=1)
+    return n_samples, n_features, _check_float(noise, "noise")
 
 
 def _check_flag(value: Any, name: str) -> bool:
@@ -63,11 +66,3 @@ def _check_room(n_needed: int, n_features: int, reason: str) -> None:
             f"{reason} needs at least {n_needed} features, got n_features={n_features}: "
             f"raise n_features to {n_needed} or lower the dimensions."
         )
-
-
-def _check_finite(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a float, got {value!r} of type {type(value).__name__}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}.")
-    return float(value)

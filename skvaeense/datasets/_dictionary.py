@@ -7,13 +7,8 @@ from typing import Literal, overload
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import Samples, _assemble, _split_evenly
-from skvaeense.datasets._checks import (
-    _check_integer,
-    _check_integers,
-    _check_nonnegative,
-    _check_room,
-)
+from skvaeense.datasets._assembly import Samples, _draw_union
+from skvaeense.datasets._checks import _check_common, _check_integer, _check_integers, _check_room
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 
 
@@ -70,7 +65,7 @@ def make_sparse_dictionary(
         fraction of the root mean square (over samples and features) of the noiseless
         data around its mean.
     signed : bool, default=True
-        Whether coefficients have either sign. False takes their absolute values.
+        Whether coefficients may be negative. If False, their absolute values are taken.
     return_atoms : bool, default=False
         Whether to return the atoms too.
     random_state : int, RandomState instance or None, default=None
@@ -97,12 +92,11 @@ def make_sparse_dictionary(
 
     Notes
     -----
-    A sample is ``x = sum_{j in S} c_j a_j``. The atoms a_j are uniform on the unit sphere
-    of R^n_features, the support S is a uniformly random subset of the atoms, drawn anew
-    for each sample, and the coefficients c_j are N(0, 1), or the absolute values of
-    such. So the samples lie on a union of
-    ``binom(n_atoms, n_active)`` subspaces that share atoms; `manifold` tells the counts
-    apart and not these subspaces.
+    A sample is ``x = sum_{j in S} c_j a_j``. The atoms a_j are uniform on the unit sphere of
+    R^n_features, the support S is a uniformly random subset of the atoms, drawn anew for each
+    sample, and the coefficients c_j are N(0, 1), or their absolute values. So the samples lie
+    on a union of ``binom(n_atoms, n_active)`` subspaces that share atoms; `manifold`
+    distinguishes the counts, not these subspaces.
 
     To get training and test samples of one dictionary, draw one set and split it.
 
@@ -121,10 +115,8 @@ def make_sparse_dictionary(
     >>> np.bincount(dimension).tolist()
     [0, 0, 100, 0, 100, 0, 0, 0, 100]
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    noise = _check_nonnegative(noise, "noise")
+    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
     n_atoms = _check_integer(n_atoms, "n_atoms", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
     if isinstance(n_active, numbers.Integral):
         n_active = (_check_integer(n_active, "n_active", minimum=1),)
     n_active = _check_integers(n_active, "n_active", minimum=1)
@@ -137,13 +129,12 @@ def make_sparse_dictionary(
     rng = check_random_state(random_state)
     atoms = rng.standard_normal((n_atoms, n_features))
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
-    counts = _split_evenly(n_samples, len(n_active))
-    codes = [
-        _draw_codes(count, n_nonzero, n_atoms, rng)
-        for count, n_nonzero in zip(counts, n_active, strict=True)
-    ]
-    parts = [(c if signed else np.abs(c)) @ atoms for c in codes]
-    samples = _assemble(parts, n_active, noise=noise, rng=rng)
+
+    def draw(i: int, n: int) -> DoubleArray:
+        codes = _draw_codes(n, n_active[i], n_atoms, rng)
+        return (codes if signed else np.abs(codes)) @ atoms
+
+    samples = _draw_union(n_samples, n_active, draw, noise=noise, rng=rng)
     return (*samples, atoms) if return_atoms else samples
 
 

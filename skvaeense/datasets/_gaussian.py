@@ -1,16 +1,16 @@
-"""Gaussian data: isometrically embedded, and from the probabilistic PCA model."""
+"""Gaussian samples: isometrically embedded, or from the probabilistic PCA model."""
 
 from typing import Literal, overload
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import Samples, _assemble, _draw_frame
+from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
 from skvaeense.datasets._checks import (
+    _check_common,
     _check_flag,
+    _check_float,
     _check_integer,
-    _check_nonnegative,
-    _check_positive,
     _check_room,
 )
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
@@ -61,8 +61,8 @@ def make_gaussian(
     Notes
     -----
     A sample is ``x = z @ B``, with z from N(0, I_dim) and B orthonormal rows of uniformly
-    random span. Isotropic data has no direction that is better to drop than another, which
-    makes the full-dimensional case a hard one for dimension estimators.
+    random span. All directions of isotropic data are equally important, which makes the
+    full-dimensional case hard for dimension estimators.
 
     To get training and test samples of the same subspace, draw one set and split it.
 
@@ -74,14 +74,16 @@ def make_gaussian(
     >>> X.shape, int(np.linalg.matrix_rank(X))
     ((100, 8), 3)
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    noise = _check_nonnegative(noise, "noise")
+    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
     dim = _check_integer(dim, "dim", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
     _check_room(dim, n_features, f"A subspace of dimension {dim}")
     rng = check_random_state(random_state)
     frame = _draw_frame(dim, n_features, rng)
-    return _assemble([rng.standard_normal((n_samples, dim)) @ frame], [dim], noise=noise, rng=rng)
+
+    def draw(i: int, n: int) -> DoubleArray:
+        return rng.standard_normal((n, dim)) @ frame
+
+    return _draw_union(n_samples, [dim], draw, noise=noise, rng=rng)
 
 
 @overload
@@ -124,8 +126,8 @@ def make_ppca(
     n_features : int, default=20
         Number d of ambient dimensions.
     noise_variance : float, default=0.1
-        Variance of the noise in every ambient direction, in squared units of X. It is
-        absolute here and not a fraction, because it is a parameter of the model.
+        Variance of the noise in every ambient direction, in squared units of X. It is a
+        parameter of the model, and so not relative to the data.
     return_parameters : bool, default=False
         Whether to return the model's loadings and mean as well.
     random_state : int, RandomState instance or None, default=None
@@ -184,11 +186,10 @@ def make_ppca(
     >>> f"{pca.noise_variance_:.2f}"
     '0.10'
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
+    n_samples, n_features, _ = _check_common(n_samples, n_features, 0)
     n_components = _check_integer(n_components, "n_components", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
     _check_room(n_components, n_features, f"A model with {n_components} components")
-    noise_variance = _check_positive(noise_variance, "noise_variance")
+    noise_variance = _check_float(noise_variance, "noise_variance", positive=True)
     _check_flag(return_parameters, "return_parameters")
     rng = check_random_state(random_state)
     norms = np.sqrt(np.linspace(2.0, 1.0, n_components))
@@ -196,8 +197,5 @@ def make_ppca(
     mean = rng.standard_normal(n_features)
     X = rng.standard_normal((n_samples, n_components)) @ loadings.T + mean
     X += np.sqrt(noise_variance) * rng.standard_normal(X.shape)
-    manifold = np.zeros(n_samples, dtype=int)
-    dimension = np.full(n_samples, n_components)
-    if return_parameters:
-        return X, manifold, dimension, loadings, mean
-    return X, manifold, dimension
+    samples = X, np.zeros(n_samples, dtype=int), np.full(n_samples, n_components)
+    return (*samples, loadings, mean) if return_parameters else samples

@@ -1,16 +1,17 @@
 """Unions of random linear and affine subspaces."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import Samples, _assemble, _orthonormalise, _split_evenly
+from skvaeense.datasets._assembly import Samples, _draw_union, _orthonormalise
 from skvaeense.datasets._checks import (
+    _check_common,
     _check_flag,
+    _check_float,
     _check_integer,
     _check_integers,
-    _check_nonnegative,
     _check_room,
 )
 from skvaeense.utils._typing import DoubleArray, RandomState
@@ -73,8 +74,8 @@ def make_linear_subspaces(
     rows whose span is uniformly random (given the shared directions).
 
     To get training and test samples of the same subspaces, draw one set and split it: two
-    calls with one integer seed repeat samples as well as subspaces, so the second is no
-    test set for the first. One seed gives the same samples at every noise level.
+    calls with the same integer seed repeat the samples as well as the subspaces, so the second
+    set is no test set for the first. A seed gives the same samples at every noise level.
 
     Examples
     --------
@@ -88,12 +89,14 @@ def make_linear_subspaces(
     >>> [int(np.linalg.matrix_rank(X[manifold == label])) for label in range(3)]
     [2, 4, 8]
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    noise = _check_nonnegative(noise, "noise")
+    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
     rng = check_random_state(random_state)
-    bases = _draw_bases(dims, n_features, shared, orthogonal, rng)
-    parts = _draw_coordinates(n_samples, bases, rng)
-    return _assemble(parts, [len(basis) for basis in bases], noise=noise, rng=rng)
+    dims, bases = _draw_bases(dims, n_features, shared, orthogonal, rng)
+
+    def draw(i: int, n: int) -> DoubleArray:
+        return rng.standard_normal((n, dims[i])) @ bases[i]
+
+    return _draw_union(n_samples, dims, draw, noise=noise, rng=rng)
 
 
 def make_affine_subspaces(
@@ -118,7 +121,7 @@ def make_affine_subspaces(
     n_features : int, default=40
         Number of ambient dimensions.
     shared : int, default=0
-        Number of directions that every subspace runs along, at most ``min(dims)``.
+        Number of directions that all subspaces share, at most ``min(dims)``.
     orthogonal : bool, default=False
         Whether the directions that are not shared are orthogonal between subspaces. It
         needs ``shared + sum(dim - shared for dim in dims) <= n_features``.
@@ -168,23 +171,23 @@ def make_affine_subspaces(
     >>> int(np.linalg.matrix_rank(part)), int(np.linalg.matrix_rank(part - part[0]))
     (4, 3)
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    noise = _check_nonnegative(noise, "noise")
-    offset_scale = _check_nonnegative(offset_scale, "offset_scale")
+    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
+    offset_scale = _check_float(offset_scale, "offset_scale")
     rng = check_random_state(random_state)
-    bases = _draw_bases(dims, n_features, shared, orthogonal, rng)
-    offsets = offset_scale * rng.standard_normal((len(bases), bases[0].shape[1]))
-    parts = _draw_coordinates(n_samples, bases, rng)
-    parts = [part + offset for part, offset in zip(parts, offsets, strict=True)]
-    return _assemble(parts, [len(basis) for basis in bases], noise=noise, rng=rng)
+    dims, bases = _draw_bases(dims, n_features, shared, orthogonal, rng)
+    offsets = offset_scale * rng.standard_normal((len(dims), n_features))
+
+    def draw(i: int, n: int) -> DoubleArray:
+        return rng.standard_normal((n, dims[i])) @ bases[i] + offsets[i]
+
+    return _draw_union(n_samples, dims, draw, noise=noise, rng=rng)
 
 
 def _draw_bases(
     dims: Iterable[int], n_features: int, shared: int, orthogonal: bool, rng: np.random.RandomState
-) -> list[DoubleArray]:
-    """Check the geometry and return one basis of orthonormal rows for each subspace."""
+) -> tuple[tuple[int, ...], list[DoubleArray]]:
+    """Return the dimensions, once the geometry is valid, and a basis of each subspace as rows."""
     dims = _check_integers(dims, "dims", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
     shared = _check_integer(shared, "shared", minimum=0)
     _check_flag(orthogonal, "orthogonal")
     if shared > min(dims):
@@ -202,15 +205,4 @@ def _draw_bases(
         directions = _orthonormalise(directions)
     common, *private = np.split(directions, shared + np.cumsum([0, *n_private[:-1]]))
     # QR keeps the span of the leading rows, so the common directions stay common.
-    return [_orthonormalise(np.concatenate([common, own])) for own in private]
-
-
-def _draw_coordinates(
-    n_samples: int, bases: Sequence[DoubleArray], rng: np.random.RandomState
-) -> list[DoubleArray]:
-    """Return one array of samples with standard normal coordinates for each basis."""
-    counts = _split_evenly(n_samples, len(bases))
-    return [
-        rng.standard_normal((count, len(basis))) @ basis
-        for count, basis in zip(counts, bases, strict=True)
-    ]
+    return dims, [_orthonormalise(np.concatenate([common, own])) for own in private]

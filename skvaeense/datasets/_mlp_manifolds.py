@@ -7,17 +7,12 @@ from typing import TypeAlias
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import Samples, _assemble, _split_evenly
-from skvaeense.datasets._checks import (
-    _check_integer,
-    _check_integers,
-    _check_nonnegative,
-    _check_room,
-)
+from skvaeense.datasets._assembly import Samples, _draw_union
+from skvaeense.datasets._checks import _check_common, _check_integers, _check_room
 from skvaeense.utils._typing import DoubleArray, RandomState
 
-# Latents that fix a manifold's scale. They belong to the manifold and not to the samples,
-# so that its size depends neither on n_samples nor on which samples were drawn.
+# Number of latents that fix the scale of a manifold. They are drawn apart from the samples, so that
+# the scale depends neither on n_samples nor on the samples.
 _N_REFERENCE = 1000
 # Weights and biases of the hidden layers, and the output weights.
 _Network: TypeAlias = tuple[list[tuple[DoubleArray, DoubleArray]], DoubleArray]
@@ -95,10 +90,8 @@ def make_mlp_manifolds(
     >>> np.unique(dimension[manifold == 1]).tolist()
     [4]
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    noise = _check_nonnegative(noise, "noise")
+    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
     dims = _check_integers(dims, "dims", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
     _check_room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
     widths = _check_integers(hidden_layer_sizes, "hidden_layer_sizes", minimum=1)
     if min(widths) < max(dims):
@@ -108,12 +101,11 @@ def make_mlp_manifolds(
         )
     rng = check_random_state(random_state)
     networks = [_draw_network([dim, *widths, n_features], rng) for dim in dims]
-    counts = _split_evenly(n_samples, len(dims))
-    parts = [
-        _apply_network(network, rng.standard_normal((count, dim)))
-        for count, dim, network in zip(counts, dims, networks, strict=True)
-    ]
-    return _assemble(parts, dims, noise=noise, rng=rng)
+
+    def draw(i: int, n: int) -> DoubleArray:
+        return _apply_network(networks[i], rng.standard_normal((n, dims[i])))
+
+    return _draw_union(n_samples, dims, draw, noise=noise, rng=rng)
 
 
 def _draw_network(sizes: Sequence[int], rng: np.random.RandomState) -> _Network:

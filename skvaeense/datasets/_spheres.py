@@ -5,13 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import Samples, _assemble, _draw_frame, _split_evenly
-from skvaeense.datasets._checks import (
-    _check_integer,
-    _check_integers,
-    _check_nonnegative,
-    _check_room,
-)
+from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
+from skvaeense.datasets._checks import _check_common, _check_integers, _check_room
 from skvaeense.utils._typing import DoubleArray, RandomState
 
 
@@ -76,19 +71,16 @@ def make_spheres(
     >>> np.allclose(squared_radius, dimension + 1)
     True
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    noise = _check_nonnegative(noise, "noise")
+    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
     dims = _check_integers(dims, "dims", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
     _check_room(max(dims) + 1, n_features, f"A sphere of intrinsic dimension {max(dims)}")
     rng = check_random_state(random_state)
     frames = [_draw_frame(dim + 1, n_features, rng) for dim in dims]
-    counts = _split_evenly(n_samples, len(dims))
-    parts = [
-        _draw_sphere(count, dim, rng) @ frame
-        for count, dim, frame in zip(counts, dims, frames, strict=True)
-    ]
-    return _assemble(parts, dims, noise=noise, rng=rng)
+
+    def draw(i: int, n: int) -> DoubleArray:
+        return _draw_sphere(n, dims[i], rng) @ frames[i]
+
+    return _draw_union(n_samples, dims, draw, noise=noise, rng=rng)
 
 
 def _draw_sphere(n_samples: int, dim: int, rng: np.random.RandomState) -> DoubleArray:

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.datasets._assembly import Samples, _assemble, _draw_frame, _split_evenly
-from skvaeense.datasets._checks import _check_integer, _check_nonnegative, _check_room
+from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
+from skvaeense.datasets._checks import _check_common, _check_float, _check_integer, _check_room
 from skvaeense.utils._typing import DoubleArray, RandomState
 
 
@@ -81,12 +81,10 @@ def make_swiss_rolls(
     >>> X.shape, np.unique(dimension).tolist()
     ((200, 10), [2])
     """
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    noise = _check_nonnegative(noise, "noise")
+    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
     n_rolls = _check_integer(n_rolls, "n_rolls", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
     _check_room(3, n_features, "A swiss roll")
-    offset_scale = _check_nonnegative(offset_scale, "offset_scale")
+    offset_scale = _check_float(offset_scale, "offset_scale")
     rng = check_random_state(random_state)
     frames = [
         _draw_frame(3, n_features, rng) if n_features > 3 else np.eye(3) for _ in range(n_rolls)
@@ -94,12 +92,11 @@ def make_swiss_rolls(
     offsets = np.zeros((n_rolls, n_features))
     if n_rolls > 1:
         offsets = offset_scale * rng.standard_normal(offsets.shape)
-    counts = _split_evenly(n_samples, n_rolls)
-    parts = [
-        _draw_roll(count, rng) @ frame + offset
-        for count, frame, offset in zip(counts, frames, offsets, strict=True)
-    ]
-    return _assemble(parts, [2] * n_rolls, noise=noise, rng=rng)
+
+    def draw(i: int, n: int) -> DoubleArray:
+        return _draw_roll(n, rng) @ frames[i] + offsets[i]
+
+    return _draw_union(n_samples, [2] * n_rolls, draw, noise=noise, rng=rng)
 
 
 def _draw_roll(n_samples: int, rng: np.random.RandomState) -> DoubleArray:

@@ -1,11 +1,14 @@
 """Pictures of estimators and their codes, and the numbers behind them.
 
-The displays follow scikit-learn's: `from_estimator` and a constructor from data draw at once, and
-`plot` draws again, on other axes or in another style. They need matplotlib, which is imported when
-a picture is drawn.
+The displays follow scikit-learn's convention: `from_estimator`, and a second constructor that takes
+the numbers, draw at once, and `plot` draws again on other axes or in another style. They need
+matplotlib, which is only imported when a picture is drawn.
+
+A new display is a class in a file of its own that derives from `Display`, and a line here.
 """
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
+from skvaeense.inspection._base import Display
 from skvaeense.inspection._class_activity import class_activity
 from skvaeense.inspection._class_activity_display import ClassActivityDisplay
 from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
@@ -22,6 +25,7 @@ __all__ = [
     "ActiveDimensionDisplay",
     "ClassActivityDisplay",
     "DimensionScaleDisplay",
+    "Display",
     "LatentDisplay",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",

@@ -1,33 +1,32 @@
-"""How the dimension of samples is distributed."""
+"""The distribution of the dimension over samples."""
 
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import assert_all_finite
+from sklearn.utils.validation import column_or_1d
 
-from skvaeense.inspection._estimators import active_mask, last_step, require
-from skvaeense.inspection._groups import group_by_label
-from skvaeense.inspection._plotting import BLUE, RED, require_axes, style
-from skvaeense.utils._repr import ReprMixin
+from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._estimators import active_mask, fitted_step, require
+from skvaeense.inspection._groups import known_by_label
+from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Whole numbers have a bar each up to this range; else there are so many bars.
+# Each whole number has a bar if there are at most MAX_BARS of them; else there are N_BARS bars.
 MAX_BARS = 60
 N_BARS = 40
 # Height of the tallest bar, where rows are 1 apart.
 HEIGHT = 0.85
 
 
-class ActiveDimensionDisplay(ReprMixin):
-    """Draw how the dimension of samples is distributed in each class.
+@dataclass(repr=False, eq=False)
+class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
+    """Draw the distribution of the dimension over the samples of each class.
 
-    Each class has a row with a histogram, and a mark at its mean. The bars of a row are shares of
-    its samples, and all rows have the same scale.
+    Each class has a row with a histogram and a mark at its mean. Bars show shares of the samples of
+    the class, on the same scale in all rows.
 
     Parameters
     ----------
@@ -35,10 +34,10 @@ class ActiveDimensionDisplay(ReprMixin):
         Dimensions of the samples of each class.
 
     class_names : list of str
-        Their names; one empty string where there are no classes.
+        Names of the classes; a single empty string if there are no classes.
 
     quantity : str, default="Dimension"
-        What is counted, for the axis.
+        What is counted, for the label of the axis.
 
     Attributes
     ----------
@@ -57,7 +56,7 @@ class ActiveDimensionDisplay(ReprMixin):
     See Also
     --------
     SparsityPatternDisplay : Which latents are active.
-    DimensionScaleDisplay : How the dimension depends on the scale.
+    DimensionScaleDisplay : Dimension against scale.
 
     Examples
     --------
@@ -67,12 +66,10 @@ class ActiveDimensionDisplay(ReprMixin):
     [1.33..., 5.0]
     """
 
-    def __init__(
-        self, dimensions: list[DoubleArray], *, class_names: list[str], quantity: str = "Dimension"
-    ) -> None:
-        self.dimensions = dimensions
-        self.class_names = class_names
-        self.quantity = quantity
+    dimensions: list[DoubleArray]
+    _: KW_ONLY
+    class_names: list[str]
+    quantity: str = "Dimension"
 
     @classmethod
     def from_estimator(
@@ -81,16 +78,16 @@ class ActiveDimensionDisplay(ReprMixin):
         X: ArrayLike,
         y: ArrayLike | None = None,
         *,
-        ax: "Axes | None" = None,
-        bar_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        bar_kw: Style = None,
     ) -> Self:
         """Draw the dimensions of samples.
 
         Parameters
         ----------
         estimator : estimator
-            With `active_dimensions`, whose number is drawn, or a dimension estimator, whose
-            `predict` is. It may be the last step of a Pipeline.
+            An autoencoder with `active_dimensions`, whose active latents are counted, or a
+            dimension estimator, whose `predict` is used. It may be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -99,7 +96,7 @@ class ActiveDimensionDisplay(ReprMixin):
             Labels.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -112,10 +109,9 @@ class ActiveDimensionDisplay(ReprMixin):
         Raises
         ------
         TypeError
-            If the estimator has neither.
+            If the estimator is of neither kind.
         """
-        step, X = last_step(estimator, X)
-        check_is_fitted(step)
+        step, X = fitted_step(estimator, X)
         if hasattr(step, "active_dimensions"):
             dimensions, quantity = active_mask(step, X).sum(axis=1), "Active latents"
         else:
@@ -131,10 +127,10 @@ class ActiveDimensionDisplay(ReprMixin):
         y: ArrayLike | None = None,
         *,
         quantity: str = "Dimension",
-        ax: "Axes | None" = None,
-        bar_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        bar_kw: Style = None,
     ) -> Self:
-        """Draw dimensions.
+        """Draw known dimensions.
 
         Parameters
         ----------
@@ -145,10 +141,10 @@ class ActiveDimensionDisplay(ReprMixin):
             Labels.
 
         quantity : str, default="Dimension"
-            What is counted, for the axis.
+            What is counted, for the label of the axis.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -161,33 +157,21 @@ class ActiveDimensionDisplay(ReprMixin):
         Raises
         ------
         ValueError
-            If no dimension is a number, or lengths differ.
+            If `dimensions` is not 1-d, holds infinity or nothing but NaN, or if lengths differ.
         """
-        values = check_array(
-            dimensions,
-            dtype=np.float64,
-            ensure_2d=False,
-            ensure_all_finite="allow-nan",
-            input_name="dimensions",
-        )
-        if values.ndim != 1:
-            raise ValueError(f"dimensions must be 1-d, got shape {values.shape}.")
-        groups = [(group.name, values[group.rows]) for group in group_by_label(y, len(values))]
-        known = [(name, part[~np.isnan(part)]) for name, part in groups]
-        known = [(name, part) for name, part in known if len(part)]
-        if not known:
-            raise ValueError("dimensions holds nothing but NaN, so there is nothing to draw.")
-        names, parts = zip(*known, strict=True)
-        display = cls(list(parts), class_names=list(names), quantity=quantity)
-        return display.plot(ax, bar_kw=bar_kw)
+        values = column_or_1d(dimensions, dtype=np.float64, input_name="dimensions")
+        assert_all_finite(values, allow_nan=True, input_name="dimensions")
+        known = known_by_label(values, y)
+        parts = [part[~np.isnan(part)] for part in known.values()]
+        return cls(parts, class_names=list(known), quantity=quantity).plot(ax, bar_kw=bar_kw)
 
-    def plot(self, ax: "Axes | None" = None, *, bar_kw: dict[str, Any] | None = None) -> Self:
-        """Draw.
+    def plot(self, ax: OptionalAxes = None, *, bar_kw: Style = None) -> Self:
+        """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -197,58 +181,40 @@ class ActiveDimensionDisplay(ReprMixin):
         ActiveDimensionDisplay
             The display.
         """
-        n_classes = len(self.dimensions)
-        self.ax_ = require_axes(ax, (6.4, 1.8 + 0.45 * n_classes))
-        self.figure_ = self.ax_.get_figure()
-        edges = _edges(np.concatenate(self.dimensions))
-        shares = [np.histogram(d, edges)[0] / len(d) for d in self.dimensions]
-        factor = HEIGHT / max(share.max() for share in shares)
-        # The first class is on top.
-        floors = np.arange(n_classes)[::-1]
-        keywords = style({"color": BLUE, "width": 0.9 * np.diff(edges)}, bar_kw)
-        middles = (edges[:-1] + edges[1:]) / 2
-        self.bars_ = [
-            self.ax_.bar(middles, factor * share, bottom=floor, **keywords)
-            for share, floor in zip(shares, floors, strict=True)
-        ]
-        for floor in floors:
-            self.ax_.axhline(floor, color="black", linewidth=0.5)
-        means = np.array([d.mean() for d in self.dimensions])
-        self.means_ = self.ax_.scatter(
-            means, floors, marker="^", s=45, color=RED, clip_on=False, zorder=3, label="mean"
-        )
-        self._label(floors, means)
-        return self
-
-    def _label(self, floors, means):
         from matplotlib.ticker import MaxNLocator
 
-        named = any(self.class_names)
-        self.ax_.set_yticks(floors, self.class_names)
-        self.ax_.tick_params(axis="y", length=0)
-        self.ax_.set_ylim(-0.15, len(floors) + 0.05)
-        self.ax_.set_ylabel("Class" if named else "Share of samples")
-        self.ax_.set_xlabel(f"{self.quantity} per sample")
-        self.ax_.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        self.ax_.set_title("Samples by dimension" + (", as shares of each class" if named else ""))
-        for side in ("left", "right", "top"):
-            self.ax_.spines[side].set_visible(False)
-        # Means stand in a column beside the rows.
+        n_classes = len(self.dimensions)
+        axes = self.use_axes(ax, (6.4, 1.8 + 0.45 * n_classes))
+        edges = _edges(np.concatenate(self.dimensions))
+        shares = np.array([np.histogram(d, edges)[0] / len(d) for d in self.dimensions])
+        keywords = style({"color": BLUE, "width": 0.9 * np.diff(edges)}, bar_kw)
+        middles, heights = (edges[:-1] + edges[1:]) / 2, HEIGHT * shares / shares.max()
+        styles = [keywords] * n_classes
+        self.bars_ = draw_rows(axes, middles, heights, self.class_names, styles)
+        floors = axes.get_yticks()
+        means = np.array([d.mean() for d in self.dimensions])
+        self.means_ = axes.scatter(
+            means, floors, marker="^", s=45, color=RED, clip_on=False, zorder=3, label="mean"
+        )
         for floor, mean in zip(floors, means, strict=True):
-            self.ax_.annotate(
-                f"mean {mean:.1f}",
-                (1.01, floor + 0.25),
-                xycoords=("axes fraction", "data"),
-                color=RED,
-                va="center",
-            )
+            place = {"xy": (1.01, floor + 0.25), "xycoords": ("axes fraction", "data")}
+            axes.annotate(f"mean {mean:.1f}", **place, color=RED, va="center")
+        is_named = any(self.class_names)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axes.spines[["left", "right", "top"]].set_visible(False)
+        axes.set(
+            title="Samples by dimension" + (", as shares of each class" if is_named else ""),
+            xlabel=f"{self.quantity} per sample",
+            ylabel="Class" if is_named else "Share of samples",
+            ylim=(-0.15, n_classes + 0.05),
+        )
+        return self
 
 
 def _edges(dimensions):
-    """Return the edges of bars: one bar for each whole number, or else bars of one width."""
+    """Return the edges of the bars: one for each whole number, or else bars of equal width."""
     low, high = dimensions.min(), dimensions.max()
-    if low == high:
-        return np.array([low - 0.5, low + 0.5])
-    if (dimensions == np.round(dimensions)).all() and high - low <= MAX_BARS:
+    is_whole = (dimensions == np.round(dimensions)).all()
+    if low == high or (is_whole and high - low <= MAX_BARS):
         return np.arange(low - 0.5, high + 1)
     return np.linspace(low, high, N_BARS + 1)

@@ -1,4 +1,4 @@
-"""How active latents differ between classes."""
+"""Differences between classes in their active latents."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skvaeense.inspection._estimators import active_mask, last_step
+from skvaeense.inspection._estimators import active_mask, fitted_step
 
 
 def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
-    """Measure in which classes latents are active, and how many are.
+    """Measure how often each latent is active in each class.
 
     Parameters
     ----------
@@ -40,21 +40,21 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
         mean_active : ndarray of shape (n_classes,)
             Mean number of active latents per sample of the class.
         std_active : ndarray of shape (n_classes,)
-            Standard deviation of that number among the samples of the class.
+            Standard deviation of that number over the samples of the class.
         mutual_information : ndarray of shape (n_components,)
-            What it says about the class whether the latent is active, in nats.
+            Mutual information of the class and whether the latent is active, in nats.
 
     Raises
     ------
     TypeError
-        If the estimator has neither method.
+        If the estimator has neither of these methods.
 
     ValueError
         If `y` has another length than X, or more than one column.
 
     See Also
     --------
-    ClassActivityDisplay : The shares in a picture.
+    ClassActivityDisplay : Draw the shares.
     SparsityPatternDisplay : The active latents of each sample.
     sklearn.metrics.mutual_info_score : Mutual information of two labelings.
 
@@ -65,10 +65,10 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
 
         I_j = sum_c p(c) (q_cj log(q_cj / q_j) + (1 - q_cj) log((1 - q_cj) / (1 - q_j)))
 
-    It is 0 if the latent is active equally often in all classes, and at most log 2, for a latent
-    that is active in all samples of some classes, in none of the others, and in half of all.
-    Estimated from n samples it is too large, by about ``(n_classes - 1) / (2 n)`` nats for a latent
-    that says nothing.
+    It is 0 if the latent is active equally often in all classes. It is at most log 2, for a latent
+    that is active in all samples of some classes, in none of the others, and in half of all
+    samples. Its estimate from n samples is biased upwards, by about ``(n_classes - 1) / (2 n)``
+    nats for a latent that is independent of the class.
 
     Examples
     --------
@@ -84,8 +84,7 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
     >>> activity.mutual_information
     array([0.693, 0.693, 0.   ])
     """
-    step, X = last_step(estimator, X)
-    check_is_fitted(step)
+    step, X = fitted_step(estimator, X)
     active = active_mask(step, X)
     labels = column_or_1d(y)
     check_consistent_length(active, labels)

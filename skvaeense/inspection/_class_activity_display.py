@@ -1,36 +1,35 @@
-"""The classes in which latents are active."""
+"""A picture of the classes in which latents are active."""
 
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
+from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._class_activity import class_activity
-from skvaeense.inspection._latent_order import latents_to_show
-from skvaeense.inspection._plotting import how_many, require_axes, style
-from skvaeense.utils._repr import ReprMixin
+from skvaeense.inspection._groups import latents_to_show
+from skvaeense.inspection._plotting import TABLE, how_many, style
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Latents beyond which columns have no numbers.
+# Columns have no numbers if there are more latents than this.
 MAX_NUMBERS = 40
 
 
-class ClassActivityDisplay(ReprMixin):
-    """Draw in which share of the samples of each class latents are active.
+@dataclass(repr=False, eq=False)
+class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
+    """Draw the share of the samples of each class in which each latent is active.
 
-    Each row is a class and each column a latent. Latents stand in the order of
-    `SparsityPatternDisplay`: by the class that uses them most, and for each class the most used
-    first. Beside each class stands its mean number of active latents per sample, with the standard
-    deviation among its samples.
+    Each row is a class and each column a latent. Latents are in the order of
+    `SparsityPatternDisplay`: by the class that uses them most, the most used first. The label of a
+    class shows its mean number of active latents per sample, with the standard deviation over its
+    samples.
 
     Parameters
     ----------
     share : ndarray of shape (n_classes, n_shown)
-        The picture: share of the samples of the class in which the latent is active.
+        Share of the samples of the class in which the latent is active.
 
     classes : ndarray of shape (n_classes,)
         The class that each row shows.
@@ -59,11 +58,11 @@ class ClassActivityDisplay(ReprMixin):
         The picture.
 
     colorbar_ : matplotlib.colorbar.Colorbar
-        The scale of its colours.
+        The colour bar.
 
     See Also
     --------
-    class_activity : The numbers, and what they say about the class.
+    class_activity : The numbers, and their mutual information with the class.
     SparsityPatternDisplay : The active latents of each sample.
 
     Examples
@@ -81,22 +80,13 @@ class ClassActivityDisplay(ReprMixin):
            [0., 1.]])
     """
 
-    def __init__(
-        self,
-        share: DoubleArray,
-        *,
-        classes: Any,
-        latents: IntArray,
-        mean_active: DoubleArray,
-        std_active: DoubleArray,
-        n_components: int,
-    ) -> None:
-        self.share = share
-        self.classes = classes
-        self.latents = latents
-        self.mean_active = mean_active
-        self.std_active = std_active
-        self.n_components = n_components
+    share: DoubleArray
+    _: KW_ONLY
+    classes: Any
+    latents: IntArray
+    mean_active: DoubleArray
+    std_active: DoubleArray
+    n_components: int
 
     @classmethod
     def from_estimator(
@@ -106,16 +96,16 @@ class ClassActivityDisplay(ReprMixin):
         y: ArrayLike,
         *,
         unused: bool = False,
-        ax: "Axes | None" = None,
-        im_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        im_kw: Style = None,
     ) -> Self:
-        """Draw the active latents of classes.
+        """Draw the active latents of each class.
 
         Parameters
         ----------
         estimator : estimator
-            With `active_dimensions`, or with a `transform` whose codes are 0 where a latent is not
-            active. It may be the last step of a Pipeline.
+            Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent
+            is not active. It may be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -124,13 +114,13 @@ class ClassActivityDisplay(ReprMixin):
             The class of each sample.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -140,37 +130,33 @@ class ClassActivityDisplay(ReprMixin):
         Raises
         ------
         TypeError
-            If the estimator has neither method.
+            If the estimator has neither of these methods.
 
         ValueError
-            If y does not fit X, or no latent is active anywhere and `unused` is False.
+            If the lengths of X and y differ, or if no latent is active anywhere and `unused` is
+            False.
         """
         return cls.from_activity(class_activity(estimator, X, y), unused=unused, ax=ax, im_kw=im_kw)
 
     @classmethod
     def from_activity(
-        cls,
-        activity: Bunch,
-        *,
-        unused: bool = False,
-        ax: "Axes | None" = None,
-        im_kw: dict[str, Any] | None = None,
+        cls, activity: Bunch, *, unused: bool = False, ax: OptionalAxes = None, im_kw: Style = None
     ) -> Self:
-        """Draw what `class_activity` has found.
+        """Draw the result of `class_activity`.
 
         Parameters
         ----------
         activity : Bunch
-            What `class_activity` returns.
+            The result of `class_activity`.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -193,16 +179,16 @@ class ClassActivityDisplay(ReprMixin):
         )
         return display.plot(ax, im_kw=im_kw)
 
-    def plot(self, ax: "Axes | None" = None, *, im_kw: dict[str, Any] | None = None) -> Self:
-        """Draw.
+    def plot(self, ax: OptionalAxes = None, *, im_kw: Style = None) -> Self:
+        """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -210,29 +196,19 @@ class ClassActivityDisplay(ReprMixin):
             The display.
         """
         n_classes, n_shown = self.share.shape
-        self.ax_ = require_axes(ax, (8.0, max(2.6, 1.6 + 0.3 * n_classes)))
-        self.figure_ = self.ax_.get_figure()
-        keywords = {
-            "cmap": "Blues",
-            "vmin": 0,
-            "vmax": 1,
-            "aspect": "auto",
-            "interpolation": "nearest",
-        }
-        self.image_ = self.ax_.imshow(self.share, **style(keywords, im_kw))
-        self.colorbar_ = self.figure_.colorbar(self.image_, ax=self.ax_, label="Share of samples")
+        axes = self.use_axes(ax, (8.0, max(2.6, 1.6 + 0.3 * n_classes)))
+        self.image_ = axes.imshow(self.share, **style({"cmap": "Blues", **TABLE}, im_kw))
+        self.colorbar_ = self.figure_.colorbar(self.image_, ax=axes, label="Share of samples")
         rows = zip(self.classes, self.mean_active, self.std_active, strict=True)
-        self.ax_.set_yticks(
-            np.arange(n_classes), [f"{name} ({mean:.1f} ± {std:.1f})" for name, mean, std in rows]
+        names = [f"{name} ({mean:.1f} ± {std:.1f})" for name, mean, std in rows]
+        axes.set_yticks(np.arange(n_classes), names)
+        numbers: Any = self.latents if n_shown <= MAX_NUMBERS else []
+        rotation = 90 if n_shown > MAX_NUMBERS / 2 else 0
+        axes.set_xticks(np.arange(len(numbers)), numbers, rotation=rotation)
+        axes.tick_params(length=0)
+        axes.set(
+            title="Active latents of each class",
+            xlabel=f"Latents by class and use ({how_many(n_shown, self.n_components)})",
+            ylabel="Class (active latents)",
         )
-        self.ax_.set_ylabel("Class (active latents)")
-        if n_shown <= MAX_NUMBERS:
-            rotation = 90 if n_shown > MAX_NUMBERS / 2 else 0
-            self.ax_.set_xticks(np.arange(n_shown), self.latents, rotation=rotation)
-        else:
-            self.ax_.set_xticks([])
-        self.ax_.tick_params(length=0)
-        shown = how_many(n_shown, self.n_components)
-        self.ax_.set_xlabel(f"Latents by class and use ({shown})")
-        self.ax_.set_title("Active latents of each class")
         return self

@@ -1,33 +1,31 @@
-"""How the dimension depends on the scale at which one looks."""
+"""The dimension as a function of the scale at which it is measured."""
 
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.inspection._estimators import last_step, require
-from skvaeense.inspection._groups import group_by_label
-from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
-from skvaeense.utils._repr import ReprMixin
+from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._estimators import fitted_step
+from skvaeense.inspection._groups import known_by_label
+from skvaeense.inspection._plotting import add_legend, series_style, style
 from skvaeense.utils._typing import DoubleArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Bands of more classes hide each other.
+# Bands of more classes would hide each other.
 MAX_BANDS = 4
 
 
-class DimensionScaleDisplay(ReprMixin):
-    """Draw the dimension of samples over the scale at which it is measured.
+@dataclass(repr=False, eq=False)
+class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
+    """Draw the dimension of samples against the scale at which it is measured.
 
-    The scale is the number of neighbours that distances are compared up to. Each class has a line
-    at its median, and up to four classes have a band that holds the middle half of their samples.
-    On a manifold without noise the line is level. Noise adds dimensions at small scales, so that
-    the line falls; curvature, and other manifolds nearby, add them at large scales, so that it
-    rises.
+    The scale is the number of nearest neighbours whose distances are compared. Each class has a
+    line at its median and, if there are at most four classes, a band from the lower to the upper
+    quartile. On a manifold without noise the line is level. Noise adds dimensions at small scales,
+    so the line falls. Curvature and other manifolds nearby add dimensions at large scales, so the
+    line rises.
 
     Parameters
     ----------
@@ -38,7 +36,7 @@ class DimensionScaleDisplay(ReprMixin):
         Lower quartile, median and upper quartile of the dimensions of each class.
 
     class_names : list of str
-        Their names; one empty string where there are no classes.
+        Names of the classes; a single empty string if there are no classes.
 
     Attributes
     ----------
@@ -52,11 +50,11 @@ class DimensionScaleDisplay(ReprMixin):
         The medians.
 
     bands_ : list of matplotlib.collections.PolyCollection
-        The bands; none for more than four classes.
+        The bands; empty if there are more than four classes.
 
     See Also
     --------
-    ActiveDimensionDisplay : The distribution of the dimension at one scale.
+    ActiveDimensionDisplay : Distribution of the dimension at one scale.
 
     Examples
     --------
@@ -66,12 +64,10 @@ class DimensionScaleDisplay(ReprMixin):
     array([2.4, 2. ])
     """
 
-    def __init__(
-        self, scales: DoubleArray, quartiles: list[DoubleArray], *, class_names: list[str]
-    ) -> None:
-        self.scales = scales
-        self.quartiles = quartiles
-        self.class_names = class_names
+    scales: DoubleArray
+    quartiles: list[DoubleArray]
+    _: KW_ONLY
+    class_names: list[str]
 
     @classmethod
     def from_estimator(
@@ -80,16 +76,16 @@ class DimensionScaleDisplay(ReprMixin):
         X: ArrayLike,
         y: ArrayLike | None = None,
         *,
-        ax: "Axes | None" = None,
-        line_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        line_kw: Style = None,
     ) -> Self:
         """Draw the dimensions of samples at each scale.
 
         Parameters
         ----------
         estimator : estimator
-            With a method `dimension_scale`, as IntrinsicDimensionEstimator has. It may be the last
-            step of a Pipeline.
+            Fitted, with a method `dimension_scale`, as IntrinsicDimensionEstimator has. It may be
+            the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -98,7 +94,7 @@ class DimensionScaleDisplay(ReprMixin):
             Labels.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the lines.
@@ -113,9 +109,7 @@ class DimensionScaleDisplay(ReprMixin):
         TypeError
             If the estimator has no such method.
         """
-        step, X = last_step(estimator, X)
-        require(step, "dimension_scale")
-        check_is_fitted(step)
+        step, X = fitted_step(estimator, X, needs=["dimension_scale"])
         scales, dimensions = step.dimension_scale(X)
         return cls.from_scales(scales, dimensions, y, ax=ax, line_kw=line_kw)
 
@@ -126,10 +120,10 @@ class DimensionScaleDisplay(ReprMixin):
         dimensions: ArrayLike,
         y: ArrayLike | None = None,
         *,
-        ax: "Axes | None" = None,
-        line_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        line_kw: Style = None,
     ) -> Self:
-        """Draw dimensions that are known at several scales.
+        """Draw known dimensions.
 
         Parameters
         ----------
@@ -137,13 +131,13 @@ class DimensionScaleDisplay(ReprMixin):
             Number of neighbours of each scale, ascending.
 
         dimensions : array-like of shape (n_samples, n_scales)
-            Dimension of each sample at each scale; NaN is left out.
+            Dimension of each sample at each scale; NaN is ignored.
 
         y : array-like of shape (n_samples,) or None, default=None
             Labels.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the lines.
@@ -156,7 +150,7 @@ class DimensionScaleDisplay(ReprMixin):
         Raises
         ------
         ValueError
-            If shapes do not fit, or no dimension is a number.
+            If shapes do not match, or if every class has nothing but NaN at some scale.
         """
         values = check_array(
             dimensions, dtype=np.float64, ensure_all_finite="allow-nan", input_name="dimensions"
@@ -164,24 +158,20 @@ class DimensionScaleDisplay(ReprMixin):
         at = np.asarray(scales, dtype=float)
         if at.shape != values.shape[1:]:
             raise ValueError(
-                f"dimensions has {values.shape[1]} columns, and there are scales of shape "
+                f"dimensions has {values.shape[1]} columns, but scales has shape "
                 f"{at.shape}; they must match."
             )
-        groups = [(group.name, values[group.rows]) for group in group_by_label(y, len(values))]
-        known = [(name, part) for name, part in groups if not np.isnan(part).all(axis=0).any()]
-        if not known:
-            raise ValueError("dimensions holds a scale with nothing but NaN, for every class.")
-        names, parts = zip(*known, strict=True)
-        quartiles = [np.nanquantile(part, (0.25, 0.5, 0.75), axis=0) for part in parts]
-        return cls(at, quartiles, class_names=list(names)).plot(ax, line_kw=line_kw)
+        known = known_by_label(values, y)
+        quartiles = [np.nanquantile(part, (0.25, 0.5, 0.75), axis=0) for part in known.values()]
+        return cls(at, quartiles, class_names=list(known)).plot(ax, line_kw=line_kw)
 
-    def plot(self, ax: "Axes | None" = None, *, line_kw: dict[str, Any] | None = None) -> Self:
-        """Draw.
+    def plot(self, ax: OptionalAxes = None, *, line_kw: Style = None) -> Self:
+        """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the lines.
@@ -191,27 +181,24 @@ class DimensionScaleDisplay(ReprMixin):
         DimensionScaleDisplay
             The display.
         """
-        self.ax_ = require_axes(ax, (6.4, 4.8))
-        self.figure_ = self.ax_.get_figure()
+        axes = self.use_axes(ax, (6.4, 4.8))
         self.lines_, self.bands_ = [], []
         has_bands = len(self.quartiles) <= MAX_BANDS
         for i, (low, middle, high) in enumerate(self.quartiles):
             keywords = {**series_style(i), "marker": "o", "label": self.class_names[i] or None}
-            (line,) = self.ax_.plot(self.scales, middle, **style(keywords, line_kw))
-            self.lines_.append(line)
+            self.lines_ += axes.plot(self.scales, middle, **style(keywords, line_kw))
             if has_bands:
-                band = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0}
-                self.bands_.append(self.ax_.fill_between(self.scales, low, high, **band))
-        self.ax_.set_xscale("log")
-        self.ax_.set_xticks(self.scales, [f"{scale:g}" for scale in self.scales])
-        self.ax_.set_xticks([], minor=True)
-        self.ax_.set_ylim(bottom=0)
-        self.ax_.set_xlabel("Scale (number of neighbours)")
-        self.ax_.set_ylabel(
-            "Dimension (median, middle half)" if has_bands else "Dimension (median)"
+                band = {"color": self.lines_[i].get_color(), "alpha": 0.15, "linewidth": 0}
+                self.bands_.append(axes.fill_between(self.scales, low, high, **band))
+        axes.set(
+            title="Dimension over scale",
+            xlabel="Scale (number of neighbours)",
+            ylabel="Dimension (median, middle half)" if has_bands else "Dimension (median)",
+            xscale="log",
         )
-        self.ax_.set_title("Dimension over scale")
-        self.ax_.grid(alpha=0.3)
-        if any(self.class_names):
-            legend_beside(self.ax_, len(self.class_names))
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(self.scales, [f"{scale:g}" for scale in self.scales])
+        axes.set_xticks([], minor=True)
+        axes.grid(alpha=0.3)
+        add_legend(axes)
         return self

@@ -1,13 +1,17 @@
-"""What the displays ask estimators, which may be the last step of a pipeline."""
+"""How the displays read estimators, which may be the last step of a pipeline.
+
+They use public methods and fitted attributes only, so any estimator that has these will do.
+"""
 
 from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 
 def last_step(estimator, X=None):
-    """Return the estimator itself, or the last step of a pipeline with what that step sees of X.
+    """Return the estimator itself, or the last step of a pipeline, with X as that step sees it.
 
     Parameters
     ----------
@@ -20,10 +24,10 @@ def last_step(estimator, X=None):
     Returns
     -------
     estimator : estimator
-        What does the work.
+        The estimator that does the work.
 
     X : array-like or None
-        Samples for it.
+        The samples for it.
     """
     if not isinstance(estimator, Pipeline):
         return estimator, X
@@ -32,16 +36,13 @@ def last_step(estimator, X=None):
     return last_step(estimator[-1], X)
 
 
-def active_mask(estimator, X, codes=None):
-    """Return which latents are active: by `active_dimensions`, or where `transform` is not 0.
-
-    Codes that are known are not computed again.
-    """
-    estimator, X = last_step(estimator, X)
-    if hasattr(estimator, "active_dimensions"):
-        return np.asarray(estimator.active_dimensions(X))
-    require(estimator, "active_dimensions", "transform")
-    return dense(estimator.transform(X) if codes is None else codes) != 0
+def fitted_step(estimator, X=None, *, needs=()):
+    """Return the `last_step` and its samples, once it is fitted and has all that is needed."""
+    step, X = last_step(estimator, X)
+    check_is_fitted(step)
+    for name in needs:
+        require(step, name)
+    return step, X
 
 
 def require(estimator, *names):
@@ -53,27 +54,37 @@ def require(estimator, *names):
         )
 
 
+def active_mask(estimator, X, codes=None):
+    """Return the mask of active latents: `active_dimensions`, or where `transform` is not 0.
+
+    Codes that are already known are not computed again.
+    """
+    estimator, X = last_step(estimator, X)
+    if hasattr(estimator, "active_dimensions"):
+        return np.asarray(estimator.active_dimensions(X))
+    require(estimator, "active_dimensions", "transform")
+    return dense(estimator.transform(X) if codes is None else codes) != 0
+
+
 def transformed(estimator, X):
-    """Return codes of which rows can be taken: an ndarray, or sparse codes as CSR."""
+    """Return codes whose rows can be indexed: an ndarray, or sparse codes as CSR."""
     codes = estimator.transform(X)
     return codes.tocsr() if hasattr(codes, "tocsr") else np.asarray(codes)
 
 
 def contributions(estimator, codes):
-    """Return how far each entry of the codes moves the reconstruction, about: ``|e_j| ||W_j||``."""
-    require(estimator, "components_", "module_")
+    """Return about how far each entry of the codes moves the reconstruction, ``|e_j| ||W_j||``.
+
+    W_j is row j of `components_`, or column j of the decoder's Jacobian at the code 0.
+    """
     if hasattr(estimator, "components_"):
-        norms = np.linalg.norm(estimator.components_, axis=1)
-    else:
-        norms = estimator.module_.code_scale().cpu().double().numpy() * estimator.scale_
-    return np.abs(codes) * norms
+        return np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
+    # Central differences. The step is small beside codes, and large beside rounding in float32.
+    steps = 0.01 * np.eye(codes.shape[1])
+    ahead, behind = (np.asarray(estimator.inverse_transform(e)) for e in (steps, -steps))
+    return np.abs(codes) * np.linalg.norm(ahead - behind, axis=1) / 0.02
 
 
 def dense(codes: Any) -> Any:
     """Return codes as an ndarray."""
     return codes.toarray() if hasattr(codes, "toarray") else np.asarray(codes)
-
-
-def name_of(estimator):
-    """Return the name of the class that does the work."""
-    return type(last_step(estimator)[0]).__name__

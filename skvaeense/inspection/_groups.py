@@ -1,33 +1,24 @@
-"""Samples in groups by their label."""
-
-from typing import NamedTuple
+"""Samples grouped by label, and latents ordered by the groups that use them."""
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 
-class Group(NamedTuple):
-    """The rows of the samples with one label; the name is empty where there are no labels."""
-
-    name: str
-    rows: np.ndarray
-
-
 def group_by_label(y, n_samples):
-    """Return a Group for each label, in the order of the labels.
+    """Return the rows of the samples of each label by its name, sorted by label.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,) or None
-        Labels; None: all samples are in one group.
+        Labels; None puts all samples in one group.
 
     n_samples : int
         Number of samples.
 
     Returns
     -------
-    list of Group
-        The groups.
+    dict of str to ndarray of int
+        The rows of each label; the name is empty if there are no labels.
 
     Raises
     ------
@@ -35,15 +26,70 @@ def group_by_label(y, n_samples):
         If y has another length, or more than one column.
     """
     if y is None:
-        return [Group("", np.arange(n_samples))]
+        return {"": np.arange(n_samples)}
     y = column_or_1d(y, warn=False)
     check_consistent_length(y, np.empty(n_samples))
     labels, group = np.unique(y, return_inverse=True)
-    return [Group(str(label), np.flatnonzero(group == i)) for i, label in enumerate(labels)]
+    return {str(label): np.flatnonzero(group == i) for i, label in enumerate(labels)}
+
+
+def known_by_label(dimensions, y):
+    """Return the dimensions of each label's samples by its name.
+
+    Labels whose samples have nothing but NaN, or have it in a column, are left out.
+    """
+    groups = {k: dimensions[rows] for k, rows in group_by_label(y, len(dimensions)).items()}
+    known = {name: d for name, d in groups.items() if not np.isnan(d).all(axis=0).any()}
+    if not known:
+        raise ValueError("Every class has nothing but NaN, at one scale at least.")
+    return known
 
 
 def thin(rows, n_rows):
-    """Return at most so many rows, spread evenly."""
+    """Return at most `n_rows` of the rows, evenly spaced."""
     if len(rows) <= n_rows:
         return rows
     return rows[np.linspace(0, len(rows) - 1, n_rows).round().astype(int)]
+
+
+def check_latents(latents, n_components):
+    """Return indices of latents as an array, once they are known to exist; None means all."""
+    if latents is None:
+        return np.arange(n_components)
+    latents = np.atleast_1d(np.asarray(latents))
+    if latents.ndim > 1 or latents.dtype.kind not in "iu" or not len(latents):
+        raise ValueError(
+            f"latents must be a 1-d array of whole numbers, at least one; got {latents!r}."
+        )
+    if latents.min() < 0 or latents.max() >= n_components:
+        raise ValueError(f"latents must be from 0 to {n_components - 1}, got {latents!r}.")
+    return latents
+
+
+def latents_to_show(use, unused):
+    """Return the latents by the group that uses them most, and within it by their use there.
+
+    Parameters
+    ----------
+    use : ndarray of shape (n_groups, n_components)
+        Share of the samples of each group in which each latent is active.
+
+    unused : bool
+        Whether to append the latents that are active in no sample.
+
+    Returns
+    -------
+    ndarray of int, shape (n_shown,)
+        The latents in order.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    is_used = use.any(axis=0)
+    order = np.lexsort((-use.max(axis=0), np.where(is_used, use.argmax(axis=0), len(use))))
+    latents = order if unused else order[: is_used.sum()]
+    if not len(latents):
+        raise ValueError("No latent is active in any sample; set unused=True to see that.")
+    return latents

@@ -1,72 +1,58 @@
-"""Axes, colours and styles that the displays share."""
+"""Colours, styles and rows of bars that the displays share."""
+
+import numpy as np
 
 # The palette of Okabe and Ito, which colour-blind people can tell apart, without its yellow, which
 # is too light for lines.
-BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY = "#BBBBBB"
-# Past one round of the palette, lines differ by their dashes.
+# Lines beyond one round of the palette differ by their dashes.
 DASHES = ("-", "--", ":", "-.")
-
-
-def require_axes(ax, figsize):
-    """Return the given axes, or those of a new figure.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes or None
-        Axes to draw on.
-
-    figsize : tuple of two floats
-        Width and height of a new figure in inches.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib; install it with `pip install skvaeense[plot]`."
-        ) from error
-    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+# Keywords of an image whose pixels are the entries of a table between 0 and 1.
+TABLE = {"vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
 
 
 def style(defaults, given):
-    """Return keywords of an artist: the defaults, and what the user wants instead."""
+    """Return keywords of an artist: the defaults, overridden by what the user gives."""
     return {**defaults, **(given or {})}
 
 
 def how_many(n_shown, n):
-    """Return how many are shown, "n" or "n_shown of n"."""
+    """Return how many are shown, as "n" or "n_shown of n"."""
     return f"{n}" if n_shown == n else f"{n_shown} of {n}"
 
 
 def series_style(i):
-    """Return colour and dashes of the i-th line of several."""
+    """Return colour and dashes of the i-th of several lines."""
     return {
         "color": PALETTE[i % len(PALETTE)],
         "linestyle": DASHES[i // len(PALETTE) % len(DASHES)],
     }
 
 
-def legend_beside(ax, n_entries):
-    """Add a legend: inside where it is short, and on the right of the axes where it is long."""
-    if n_entries <= 5:
-        return ax.legend(frameon=True, framealpha=0.9)
-    return ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+def add_legend(ax):
+    """Add a legend for the labelled lines: inside the axes if it is short, else to their right."""
+    n_entries = len(ax.get_legend_handles_labels()[0])
+    if 0 < n_entries <= 5:
+        ax.legend(frameon=True, framealpha=0.9)
+    elif n_entries:
+        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+
+
+def draw_rows(axes, places, heights, names, styles):
+    """Draw a named row of bars for each row of `heights`, 1 apart, and return them.
+
+    The first row is on top; `styles` has keywords for each.
+    """
+    floors = np.arange(len(heights))[::-1]
+    bars = [
+        axes.bar(places, row, bottom=floor, **keywords)
+        for row, floor, keywords in zip(heights, floors, styles, strict=True)
+    ]
+    for floor in floors:
+        axes.axhline(floor, color="black", linewidth=0.5)
+    axes.set_yticks(floors, names)
+    axes.tick_params(axis="y", length=0)
+    return bars

@@ -1,44 +1,37 @@
-"""How the error falls as more entries of the codes are kept."""
+"""The reconstruction error as a function of the number of active latents."""
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.inspection._estimators import (
-    active_mask,
-    contributions,
-    dense,
-    last_step,
-    require,
-)
+from skvaeense.inspection._estimators import active_mask, contributions, dense, fitted_step
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.utils._typing import DoubleArray
 
+Metric: TypeAlias = Literal["fvu", "squared_error"]
 METRICS = {"fvu": fvu, "squared_error": squared_error}
 
 
 def reconstruction_sparsity_curve(
-    estimator: Any,
-    X: ArrayLike,
-    *,
-    metric: Literal["fvu", "squared_error"] = "fvu",
-    n_levels: int = 30,
+    estimator: Any, X: ArrayLike, *, metric: Metric = "fvu", n_levels: int = 30
 ) -> tuple[DoubleArray, DoubleArray, tuple[float, float] | None]:
-    """Compute the reconstruction error for several mean numbers of active latents.
+    """Compute the reconstruction error at several mean numbers of active latents.
 
-    What entry j of a code adds to the reconstruction is about its contribution ``|e_j| ||W_j||``,
-    with W_j the decoder column of latent j. Of all entries of all samples together, those of
-    largest contribution are kept, the others set to 0, and the code is decoded. So each sample
-    gets as many active latents as it deserves. An estimator with principal components (PCA,
-    TruncatedSVD) keeps its first ones, the same for all samples: that is its order.
+    The contribution of entry j of a code is ``|e_j| ||W_j||``, with W_j the decoder column of
+    latent j; it measures how far the entry moves the reconstruction. For a decoder with hidden
+    layers, W_j is column j of its Jacobian at the code 0. Among the entries of all samples
+    together, those with the largest contributions are kept, the others are set to 0, and the codes
+    are decoded, so that the number of active latents adapts to the sample. An estimator with
+    principal components (PCA, TruncatedSVD) keeps its first components instead, the same for all
+    samples.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted, with `transform` and `inverse_transform`, and with `components_` or `module_`. It
-        may be the last step of a Pipeline: then X and the error are as that step sees them.
+        Fitted, with `transform` and `inverse_transform`. It may be the last step of a Pipeline; X
+        and the error are then as that step sees them.
 
     X : array-like of shape (n_samples, n_features)
         Samples.
@@ -47,7 +40,7 @@ def reconstruction_sparsity_curve(
         The fraction of variance unexplained, or the squared error per sample in squared units of X.
 
     n_levels : int, default=30
-        Number of points of the curve at most. They are denser where few entries are kept.
+        Maximum number of points of the curve. They are denser where few entries are kept.
 
     Returns
     -------
@@ -55,24 +48,24 @@ def reconstruction_sparsity_curve(
         Mean number of active latents per sample, ascending from 0.
 
     error : ndarray of shape (n_points,)
-        The error there.
+        Error at these points.
 
     operating_point : tuple of two floats, or None
-        Mean number of active latents and error by the estimator's own account: with the latents
-        that `active_dimensions` names, or for codes with exact zeros with those that are not 0.
-        None where all latents are always active, as in PCA.
+        Mean number of active latents and error if the active latents are kept: those that
+        `active_dimensions` names, or, without this method, those that are not 0. None if all
+        latents are always active, as in PCA.
 
     Raises
     ------
     TypeError
-        If the estimator has not what is needed.
+        If the estimator has no `transform` or no `inverse_transform`.
 
     ValueError
-        If `metric` or `n_levels` is not valid, or X is constant and `metric` is "fvu".
+        If `metric` or `n_levels` is invalid, or if X is constant and `metric` is "fvu".
 
     See Also
     --------
-    ReconstructionSparsityDisplay : The curves of several estimators in one picture.
+    ReconstructionSparsityDisplay : Draw the curves of several estimators.
 
     Examples
     --------
@@ -87,31 +80,27 @@ def reconstruction_sparsity_curve(
         raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
     if n_levels < 2:
         raise ValueError(f"n_levels must be at least 2, got {n_levels!r}.")
-    estimator, X = last_step(estimator, X)
-    check_is_fitted(estimator)
-    for name in ("transform", "inverse_transform"):
-        require(estimator, name)
+    estimator, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = dense(estimator.transform(X))
 
-    def error_of(codes: Any) -> float:
-        return METRICS[metric](X, estimator.inverse_transform(codes))
+    def errors_of(kept: Iterable[Any]) -> DoubleArray:
+        decoded = (estimator.inverse_transform(np.where(mask, codes, 0)) for mask in kept)
+        return np.array([METRICS[metric](X, reconstructed) for reconstructed in decoded])
 
     if hasattr(estimator, "explained_variance_"):
         counts = _levels(codes.shape[1], n_levels)
-        errors = [error_of(np.where(np.arange(codes.shape[1]) < k, codes, 0)) for k in counts]
-        return counts.astype(float), np.array(errors), None
+        errors = errors_of(np.arange(codes.shape[1]) < count for count in counts)
+        return counts.astype(float), errors, None
     amounts = contributions(estimator, codes)
     counts = _levels(np.count_nonzero(amounts), n_levels)
     # Ranked from the largest; ties are broken by position, so that counts are met exactly.
     ranks = np.empty(codes.size, dtype=np.intp)
     ranks[np.argsort(-amounts, axis=None, kind="stable")] = np.arange(codes.size)
     ranks = ranks.reshape(codes.shape)
-    errors = [error_of(np.where(ranks < count, codes, 0)) for count in counts]
-    active = active_mask(estimator, X)
-    own = None
+    active, own = active_mask(estimator, X, codes), None
     if not active.all():
-        own = float(active.sum() / len(codes)), error_of(np.where(active, codes, 0))
-    return counts / len(codes), np.array(errors), own
+        own = float(active.sum() / len(codes)), float(errors_of([active])[0])
+    return counts / len(codes), errors_of(ranks < count for count in counts), own
 
 
 def _levels(n_entries, n_levels):

@@ -1,21 +1,23 @@
-"""The curves of error against active latents, in one picture."""
+"""A picture of reconstruction errors against numbers of active latents."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.inspection._estimators import name_of
-from skvaeense.inspection._plotting import legend_beside, require_axes, series_style, style
-from skvaeense.inspection._reconstruction_sparsity import METRICS, reconstruction_sparsity_curve
-from skvaeense.utils._repr import ReprMixin
+from skvaeense.inspection._base import Display, OptionalAxes, Style
+from skvaeense.inspection._estimators import last_step
+from skvaeense.inspection._plotting import add_legend, series_style, style
+from skvaeense.inspection._reconstruction_sparsity import (
+    METRICS,
+    Metric,
+    reconstruction_sparsity_curve,
+)
 from skvaeense.utils._typing import DoubleArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Errors below this share of the largest are rounding.
+# Errors below this share of the largest are attributed to rounding.
 ROUNDING = 1e-6
 LABELS = {
     "fvu": "Fraction of variance unexplained",
@@ -23,11 +25,12 @@ LABELS = {
 }
 
 
-class ReconstructionSparsityDisplay(ReprMixin):
+@dataclass(repr=False, eq=False)
+class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
     """Draw the reconstruction error against the mean number of active latents.
 
-    Each estimator has a curve, as `reconstruction_sparsity_curve` computes it, and a dot where it
-    works by its own account. The lower and the further left, the better.
+    Each estimator has a curve, as `reconstruction_sparsity_curve` computes it, and a dot at its own
+    choice of active latents. Lower and further left is better.
 
     Parameters
     ----------
@@ -35,10 +38,10 @@ class ReconstructionSparsityDisplay(ReprMixin):
         Mean number of active latents per sample, one array for each curve.
 
     error : list of ndarray
-        The errors there.
+        Errors at these points.
 
     operating_points : list of (tuple of two floats, or None)
-        Mean number of active latents and error that each estimator chooses itself.
+        Mean number of active latents and error at each estimator's own choice.
 
     names : list of str
         Names of the curves.
@@ -75,20 +78,12 @@ class ReconstructionSparsityDisplay(ReprMixin):
     (['PCA'], array([0., 1., 2.]))
     """
 
-    def __init__(
-        self,
-        *,
-        n_active: list[DoubleArray],
-        error: list[DoubleArray],
-        operating_points: list[tuple[float, float] | None],
-        names: list[str],
-        metric: Literal["fvu", "squared_error"] = "fvu",
-    ) -> None:
-        self.n_active = n_active
-        self.error = error
-        self.operating_points = operating_points
-        self.names = names
-        self.metric = metric
+    _: KW_ONLY
+    n_active: list[DoubleArray]
+    error: list[DoubleArray]
+    operating_points: list[tuple[float, float] | None]
+    names: list[str]
+    metric: Metric = "fvu"
 
     @classmethod
     def from_estimators(
@@ -97,33 +92,32 @@ class ReconstructionSparsityDisplay(ReprMixin):
         X: ArrayLike,
         *,
         names: Sequence[str] | None = None,
-        metric: Literal["fvu", "squared_error"] = "fvu",
+        metric: Metric = "fvu",
         n_levels: int = 30,
-        ax: "Axes | None" = None,
-        line_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        line_kw: Style = None,
     ) -> Self:
         """Draw the curves of fitted estimators.
 
         Parameters
         ----------
         estimators : list of estimators, or dict of them by name
-            Autoencoders of this library, PCA, or other estimators with `transform`,
-            `inverse_transform` and `components_`.
+            Fitted, with `transform` and `inverse_transform`, such as autoencoders and PCA.
 
         X : array-like of shape (n_samples, n_features)
-            Samples; new ones are the fairer test.
+            Samples; those not used for fitting give a fairer comparison.
 
         names : list of str or None, default=None
-            Names of the curves; None: the names of the classes, or the keys of a dict.
+            Names of the curves; None means the keys of a dict, or the names of the classes.
 
         metric : {"fvu", "squared_error"}, default="fvu"
             The fraction of variance unexplained, or the squared error per sample.
 
         n_levels : int, default=30
-            Number of points of a curve at most.
+            Maximum number of points of a curve.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
             Keywords of all lines.
@@ -136,13 +130,13 @@ class ReconstructionSparsityDisplay(ReprMixin):
         Raises
         ------
         ValueError
-            If there is no estimator, or `names` has another length.
+            If there is no estimator, or if the number of names differs from that of estimators.
         """
         if isinstance(estimators, Mapping):
             names = list(estimators) if names is None else names
             estimators = list(estimators.values())
         if names is None:
-            names = [name_of(estimator) for estimator in estimators]
+            names = [type(last_step(estimator)[0]).__name__ for estimator in estimators]
         if not estimators or len(names) != len(estimators):
             raise ValueError(
                 f"Give at least one estimator and one name for each; got {len(estimators)} "
@@ -152,13 +146,9 @@ class ReconstructionSparsityDisplay(ReprMixin):
             reconstruction_sparsity_curve(estimator, X, metric=metric, n_levels=n_levels)
             for estimator in estimators
         ]
-        n_active, error, operating_points = (list(part) for part in zip(*curves, strict=True))
+        n_active, error, own = map(list, zip(*curves, strict=True))
         display = cls(
-            n_active=n_active,
-            error=error,
-            operating_points=operating_points,
-            names=list(names),
-            metric=metric,
+            n_active=n_active, error=error, operating_points=own, names=list(names), metric=metric
         )
         return display.plot(ax, line_kw=line_kw)
 
@@ -169,10 +159,10 @@ class ReconstructionSparsityDisplay(ReprMixin):
         X: ArrayLike,
         *,
         name: str | None = None,
-        metric: Literal["fvu", "squared_error"] = "fvu",
+        metric: Metric = "fvu",
         n_levels: int = 30,
-        ax: "Axes | None" = None,
-        line_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        line_kw: Style = None,
     ) -> Self:
         """Draw the curve of one fitted estimator.
 
@@ -182,10 +172,10 @@ class ReconstructionSparsityDisplay(ReprMixin):
             As for `from_estimators`.
 
         X : array-like of shape (n_samples, n_features)
-            Samples; new ones are the fairer test.
+            Samples; those not used for fitting give a fairer comparison.
 
         name : str or None, default=None
-            Name of the curve; None: the name of the class.
+            Name of the curve; None means the name of the class.
 
         metric : {"fvu", "squared_error"}, default="fvu"
             The fraction of variance unexplained, or the squared error per sample.
@@ -194,7 +184,7 @@ class ReconstructionSparsityDisplay(ReprMixin):
             Number of points of the curve at most.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line.
@@ -204,14 +194,9 @@ class ReconstructionSparsityDisplay(ReprMixin):
         ReconstructionSparsityDisplay
             The display.
         """
+        names = None if name is None else [name]
         return cls.from_estimators(
-            [estimator],
-            X,
-            names=None if name is None else [name],
-            metric=metric,
-            n_levels=n_levels,
-            ax=ax,
-            line_kw=line_kw,
+            [estimator], X, names=names, metric=metric, n_levels=n_levels, ax=ax, line_kw=line_kw
         )
 
     @classmethod
@@ -222,11 +207,11 @@ class ReconstructionSparsityDisplay(ReprMixin):
         *,
         operating_point: tuple[float, float] | None = None,
         name: str = "",
-        metric: Literal["fvu", "squared_error"] = "fvu",
-        ax: "Axes | None" = None,
-        line_kw: dict[str, Any] | None = None,
+        metric: Metric = "fvu",
+        ax: OptionalAxes = None,
+        line_kw: Style = None,
     ) -> Self:
-        """Draw one curve that is known already.
+        """Draw one known curve.
 
         Parameters
         ----------
@@ -234,10 +219,10 @@ class ReconstructionSparsityDisplay(ReprMixin):
             Mean number of active latents per sample.
 
         error : array-like of shape (n_points,)
-            The error there.
+            Error at these points.
 
         operating_point : tuple of two floats, or None, default=None
-            Mean number of active latents and error that the estimator chooses itself.
+            Mean number of active latents and error at the estimator's own choice.
 
         name : str, default=""
             Name of the curve.
@@ -246,7 +231,7 @@ class ReconstructionSparsityDisplay(ReprMixin):
             What the error is.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line.
@@ -259,7 +244,7 @@ class ReconstructionSparsityDisplay(ReprMixin):
         Raises
         ------
         ValueError
-            If the arrays are not 1-d and of one length, or `metric` is not valid.
+            If the arrays are not 1-d and of equal length, or if `metric` is invalid.
         """
         if metric not in METRICS:
             raise ValueError(f"metric must be one of {sorted(METRICS)}, got {metric!r}.")
@@ -269,22 +254,19 @@ class ReconstructionSparsityDisplay(ReprMixin):
                 "n_active and error must be 1-d and of one length, got shapes "
                 f"{n_active.shape} and {error.shape}."
             )
+        own = [operating_point]
         display = cls(
-            n_active=[n_active],
-            error=[error],
-            operating_points=[operating_point],
-            names=[name],
-            metric=metric,
+            n_active=[n_active], error=[error], operating_points=own, names=[name], metric=metric
         )
         return display.plot(ax, line_kw=line_kw)
 
-    def plot(self, ax: "Axes | None" = None, *, line_kw: dict[str, Any] | None = None) -> Self:
-        """Draw.
+    def plot(self, ax: OptionalAxes = None, *, line_kw: Style = None) -> Self:
+        """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
             Keywords of all lines.
@@ -294,38 +276,28 @@ class ReconstructionSparsityDisplay(ReprMixin):
         ReconstructionSparsityDisplay
             The display.
         """
-        self.ax_ = require_axes(ax, (6.4, 4.8))
-        self.figure_ = self.ax_.get_figure()
+        axes = self.use_axes(ax, (6.4, 4.8))
         self.lines_, self.points_ = [], []
-        # Curves of one picture after another on the same axes go on with the colours.
-        n_before = sum(1 for line in self.ax_.get_lines() if line.get_label()[:1] != "_")
+        # Pictures drawn one after the other on the same axes continue the colours.
+        n_before = len(axes.get_legend_handles_labels()[0])
+        dot = {"markersize": 9, "markeredgecolor": "black", "label": "_"}
         for i, (n_active, error) in enumerate(zip(self.n_active, self.error, strict=True)):
             keywords = {**series_style(n_before + i), "linewidth": 1.8, "label": self.names[i]}
-            (line,) = self.ax_.plot(n_active, error, **style(keywords, line_kw))
-            self.lines_.append(line)
-            self.points_.append(self._draw_point(self.operating_points[i], line.get_color()))
-        self.ax_.set_yscale("log")
-        self.ax_.set_xlabel("Mean active latents per sample")
-        self.ax_.set_ylabel(LABELS[self.metric])
-        dots = " (dots: the estimators' own choice)" if any(self.operating_points) else ""
-        self.ax_.set_title(f"Error against sparsity{dots}")
-        self.ax_.grid(alpha=0.3)
-        self._focus()
-        if any(self.names):
-            legend_beside(self.ax_, len(self.ax_.get_legend_handles_labels()[0]))
-        return self
-
-    def _draw_point(self, point, color):
-        if point is None:
-            return None
-        (artist,) = self.ax_.plot(
-            *point, "o", color=color, markersize=9, markeredgecolor="black", label="_"
-        )
-        return artist
-
-    def _focus(self):
-        """Leave out errors that are nothing but rounding, which a logarithmic axis would show."""
+            self.lines_ += axes.plot(n_active, error, **style(keywords, line_kw))
+            point, color = self.operating_points[i], self.lines_[i].get_color()
+            self.points_.append(point and axes.plot(*point, "o", color=color, **dot)[0])
+        # A logarithmic axis would show errors that are nothing but rounding.
         positive = np.concatenate([error[error > 0] for error in self.error])
-        if len(positive) and positive.min() < ROUNDING * positive.max():
-            kept = positive[positive > ROUNDING * positive.max()]
-            self.ax_.set_ylim(0.5 * kept.min(), 2 * kept.max())
+        kept = positive[positive > ROUNDING * positive.max(initial=0)]
+        if len(kept) < len(positive):
+            axes.set_ylim(0.5 * kept.min(), 2 * kept.max())
+        dots = " (dots: the estimators' own choice)" if any(self.operating_points) else ""
+        axes.set(
+            title=f"Error against sparsity{dots}",
+            xlabel="Mean active latents per sample",
+            ylabel=LABELS[self.metric],
+            yscale="log",
+        )
+        axes.grid(alpha=0.3)
+        add_legend(axes)
+        return self

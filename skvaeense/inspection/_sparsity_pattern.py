@@ -1,34 +1,32 @@
-"""Which latents are active in which samples."""
+"""A picture of the active latents of samples."""
 
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import check_array
 
+from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import active_mask
-from skvaeense.inspection._groups import group_by_label, thin
-from skvaeense.inspection._latent_order import latents_to_show
-from skvaeense.inspection._plotting import BLUE, RED, how_many, require_axes, style
-from skvaeense.utils._repr import ReprMixin
+from skvaeense.inspection._groups import group_by_label, latents_to_show, thin
+from skvaeense.inspection._plotting import BLUE, RED, TABLE, how_many, style
 from skvaeense.utils._typing import BoolArray, IntArray, SparseArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
-
-class SparsityPatternDisplay(ReprMixin):
+@dataclass(repr=False, eq=False)
+class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
     """Draw which latents are active in which samples.
 
-    Each row is a sample and each column a latent. Samples are grouped by label. Latents stand in
-    the order of the group that uses them most, and in a group the most used comes first, so that
-    latents of one group are blocks on the diagonal, and latents of all groups are vertical bars.
+    Each row is a sample and each column a latent. Samples are grouped by label. Latents are ordered
+    by the group that uses them most, the most used first, so that the latents of a single group
+    form blocks on the diagonal, and latents that all groups share form vertical bars.
 
     Parameters
     ----------
     pattern : ndarray of bool, shape (n_rows, n_columns)
-        The picture: True where the latent of the column is active in the sample of the row.
+        True where the latent of the column is active in the sample of the row.
 
     rows : ndarray of int, shape (n_rows,)
         The sample that each row shows.
@@ -40,7 +38,7 @@ class SparsityPatternDisplay(ReprMixin):
         Number of rows of each group, from the top.
 
     group_names : list of str
-        Their labels; empty strings where there are none.
+        Labels of the groups; empty strings if there are none.
 
     n_samples : int
         Number of samples, shown or not.
@@ -64,7 +62,7 @@ class SparsityPatternDisplay(ReprMixin):
 
     See Also
     --------
-    ActiveDimensionDisplay : How many latents are active.
+    ActiveDimensionDisplay : Draw how many latents are active.
 
     Examples
     --------
@@ -75,24 +73,14 @@ class SparsityPatternDisplay(ReprMixin):
     (array([1, 0]), ['a', 'b'])
     """
 
-    def __init__(
-        self,
-        pattern: BoolArray,
-        *,
-        rows: IntArray,
-        latents: IntArray,
-        group_sizes: list[int],
-        group_names: list[str],
-        n_samples: int,
-        n_components: int,
-    ) -> None:
-        self.pattern = pattern
-        self.rows = rows
-        self.latents = latents
-        self.group_sizes = group_sizes
-        self.group_names = group_names
-        self.n_samples = n_samples
-        self.n_components = n_components
+    pattern: BoolArray
+    _: KW_ONLY
+    rows: IntArray
+    latents: IntArray
+    group_sizes: list[int]
+    group_names: list[str]
+    n_samples: int
+    n_components: int
 
     @classmethod
     def from_estimator(
@@ -103,16 +91,16 @@ class SparsityPatternDisplay(ReprMixin):
         *,
         max_samples: int = 400,
         unused: bool = False,
-        ax: "Axes | None" = None,
-        im_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        im_kw: Style = None,
     ) -> Self:
         """Draw the active latents of samples.
 
         Parameters
         ----------
         estimator : estimator
-            With `active_dimensions`, or with a `transform` whose codes are 0 where a latent is not
-            active. It may be the last step of a Pipeline.
+            Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent
+            is not active. It may be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -121,16 +109,16 @@ class SparsityPatternDisplay(ReprMixin):
             Labels.
 
         max_samples : int, default=400
-            Rows of the picture at most. Of more samples, each group is thinned out alike.
+            Maximum number of rows. If there are more samples, all groups are thinned out alike.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -140,16 +128,10 @@ class SparsityPatternDisplay(ReprMixin):
         Raises
         ------
         TypeError
-            If the estimator has neither method.
+            If the estimator has neither of these methods.
         """
-        return cls.from_codes(
-            active_mask(estimator, X),
-            y,
-            max_samples=max_samples,
-            unused=unused,
-            ax=ax,
-            im_kw=im_kw,
-        )
+        active = active_mask(estimator, X)
+        return cls.from_codes(active, y, max_samples=max_samples, unused=unused, ax=ax, im_kw=im_kw)
 
     @classmethod
     def from_codes(
@@ -159,8 +141,8 @@ class SparsityPatternDisplay(ReprMixin):
         *,
         max_samples: int = 400,
         unused: bool = False,
-        ax: "Axes | None" = None,
-        im_kw: dict[str, Any] | None = None,
+        ax: OptionalAxes = None,
+        im_kw: Style = None,
     ) -> Self:
         """Draw the non-zero entries of codes.
 
@@ -173,16 +155,16 @@ class SparsityPatternDisplay(ReprMixin):
             Labels.
 
         max_samples : int, default=400
-            Rows of the picture at most. Of more samples, each group is thinned out alike.
+            Maximum number of rows. If there are more samples, all groups are thinned out alike.
 
         unused : bool, default=False
-            Whether latents that are active in no sample are shown, on the right.
+            Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
@@ -192,18 +174,19 @@ class SparsityPatternDisplay(ReprMixin):
         Raises
         ------
         ValueError
-            If no latent is active anywhere and `unused` is False, or `max_samples` is not positive.
+            If no latent is active anywhere and `unused` is False, or if `max_samples` is not
+            positive.
         """
         if max_samples < 1:
             raise ValueError(f"max_samples must be at least 1, got {max_samples!r}.")
         codes = sparse.csr_array(check_array(codes, accept_sparse="csr", dtype=None) != 0)
         n_samples, n_components = codes.shape
         groups = group_by_label(y, n_samples)
-        use = np.vstack([codes[group.rows].mean(axis=0) for group in groups])
+        use = np.vstack([codes[members].mean(axis=0) for members in groups.values()])
         latents = latents_to_show(use, unused)
         patterns, rows = [], []
-        for group in groups:
-            shown = thin(group.rows, max(1, max_samples * len(group.rows) // n_samples))
+        for members in groups.values():
+            shown = thin(members, max(1, max_samples * len(members) // n_samples))
             pattern = codes[shown].toarray()[:, latents]
             order = np.lexsort(~pattern.T[::-1])
             patterns.append(pattern[order])
@@ -213,55 +196,44 @@ class SparsityPatternDisplay(ReprMixin):
             rows=np.concatenate(rows),
             latents=latents,
             group_sizes=[len(pattern) for pattern in patterns],
-            group_names=[group.name for group in groups],
+            group_names=list(groups),
             n_samples=n_samples,
             n_components=n_components,
         )
         return display.plot(ax, im_kw=im_kw)
 
-    def plot(self, ax: "Axes | None" = None, *, im_kw: dict[str, Any] | None = None) -> Self:
-        """Draw.
+    def plot(self, ax: OptionalAxes = None, *, im_kw: Style = None) -> Self:
+        """Draw the picture.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None: those of a new figure.
+            Axes to draw on; None means those of a new figure.
 
         im_kw : dict or None, default=None
-            Keywords of the picture.
+            Keywords of the image.
 
         Returns
         -------
         SparsityPatternDisplay
             The display.
         """
-        self.ax_ = require_axes(ax, (6.4, 5.6))
-        self.figure_ = self.ax_.get_figure()
         from matplotlib.colors import ListedColormap
 
-        keywords = {
-            "cmap": ListedColormap(["white", BLUE]),
-            "vmin": 0,
-            "vmax": 1,
-            "aspect": "auto",
-            "interpolation": "nearest",
-        }
-        self.image_ = self.ax_.imshow(self.pattern, **style(keywords, im_kw))
+        axes = self.use_axes(ax, (6.4, 5.6))
+        keywords = style({"cmap": ListedColormap(["white", BLUE]), **TABLE}, im_kw)
+        self.image_ = axes.imshow(self.pattern, **keywords)
         ends = np.cumsum(self.group_sizes)
-        self.boundaries_ = [
-            self.ax_.axhline(end - 0.5, color=RED, linewidth=1) for end in ends[:-1]
-        ]
-        if any(self.group_names):
-            self.ax_.set_yticks(ends - np.array(self.group_sizes) / 2 - 0.5, self.group_names)
-            self.ax_.tick_params(axis="y", length=0)
-            self.ax_.set_ylabel(f"Samples by label ({how_many(len(self.rows), self.n_samples)})")
-        else:
-            self.ax_.set_yticks([])
-            self.ax_.set_ylabel(f"Samples ({how_many(len(self.rows), self.n_samples)})")
-        self.ax_.set_xlabel(
-            f"Latents by group and use ({how_many(len(self.latents), self.n_components)})"
-            if len(self.group_sizes) > 1
-            else f"Latents by use ({how_many(len(self.latents), self.n_components)})"
+        self.boundaries_ = [axes.axhline(end - 0.5, color=RED, linewidth=1) for end in ends[:-1]]
+        is_named = any(self.group_names)
+        middles = ends - np.array(self.group_sizes) / 2 - 0.5
+        axes.set_yticks(middles if is_named else [], self.group_names if is_named else [])
+        axes.tick_params(axis="y", length=0)
+        samples = "Samples by label" if is_named else "Samples"
+        latents = "Latents by group and use" if len(self.group_sizes) > 1 else "Latents by use"
+        axes.set(
+            title="Active latents",
+            xlabel=f"{latents} ({how_many(len(self.latents), self.n_components)})",
+            ylabel=f"{samples} ({how_many(len(self.rows), self.n_samples)})",
         )
-        self.ax_.set_title("Active latents")
         return self

@@ -1,15 +1,14 @@
-"""The samples in which latents are largest."""
+"""The samples in which latents have their largest codes."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.utils import Bunch, gen_batches, indexable
-from sklearn.utils.validation import check_is_fitted
 
-from skvaeense.inspection._estimators import last_step, require, transformed
-from skvaeense.inspection._latent_order import check_latents
+from skvaeense.inspection._estimators import fitted_step, transformed
+from skvaeense.inspection._groups import check_latents
 from skvaeense.utils._typing import SparseArray
 
 
@@ -21,11 +20,11 @@ def top_activating(
     n_samples: int = 10,
     batch_size: int = 1024,
 ) -> Bunch:
-    """Find the samples in which each latent is largest.
+    """Find the samples in which each latent has its largest codes.
 
-    A latent is often named after them. They are ordered by the size ``|z_nj|`` of the code, of
-    either sign, and of equal sizes the earlier sample comes first. Samples whose code is 0 never
-    count, so a latent may have fewer than `n_samples`.
+    These samples often suggest an interpretation of the latent. They are ordered by the absolute
+    value ``|z_nj|`` of the code; of equal values the earlier sample comes first. Samples whose code
+    is 0 are left out, so a latent may have fewer than `n_samples`.
 
     Parameters
     ----------
@@ -36,14 +35,14 @@ def top_activating(
         Samples.
 
     latents : array-like of int of shape (n_latents,) or None, default=None
-        Which latents, in this order; None: all.
+        Latents to look at, in this order; None means all.
 
     n_samples : int, default=10
-        Number of samples for each latent at most.
+        Maximum number of samples for each latent.
 
     batch_size : int, default=1024
-        Samples that are coded at a time. Memory is needed for their codes, and not for those of
-        all samples.
+        Number of samples that are encoded at a time. Only their codes are held in memory, and not
+        those of all samples.
 
     Returns
     -------
@@ -53,27 +52,27 @@ def top_activating(
         latents : ndarray of int, shape (n_latents,)
             The latents.
         samples : ndarray of int, shape (n_latents, n_samples)
-            Rows of X, from the largest code; -1 where there are no more.
+            Rows of X, from the largest code; -1 if there are no more.
         codes : ndarray of shape (n_latents, n_samples)
-            Their codes, with the sign; 0 where there are no more.
+            Signed codes of these samples; 0 if there are no more.
 
     Raises
     ------
     TypeError
-        If the estimator cannot code.
+        If the estimator has no `transform`.
 
     ValueError
-        If `latents`, `n_samples` or `batch_size` is not valid, or X is empty.
+        If `latents`, `n_samples` or `batch_size` is invalid, or if X is empty.
 
     See Also
     --------
-    latent_ablation : What leaving out a latent does.
-    LatentDisplay : What a latent draws.
+    latent_ablation : The effect of leaving out a latent.
+    LatentDisplay : Draw decoder columns.
 
     Notes
     -----
-    Codes of :class:`~skvaeense.VAEenseTransformer` are small but not 0 in latents that are not
-    active. With ``set_params(hard=True)`` only samples in which a latent is active are found.
+    Inactive latents of :class:`~skvaeense.VAEenseTransformer` have codes that are small but not 0.
+    With ``set_params(hard=True)``, only samples in which a latent is active are found.
 
     References
     ----------
@@ -98,31 +97,24 @@ def top_activating(
     for name, value in {"n_samples": n_samples, "batch_size": batch_size}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}.")
-    check_is_fitted(estimator)
-    require(last_step(estimator)[0], "transform")
-    top = Entries(np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0))
-    chosen = np.empty(0, dtype=int)
+    fitted_step(estimator, needs=["transform"])
+    # Entries of codes as arrays of equal length: place among the latents, sample, code.
+    top = [np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0)]
     for start, rows in _batches(X, batch_size):
         codes = transformed(estimator, rows)
         chosen = check_latents(latents, codes.shape[1])
-        top = _largest(top, _entries(codes[:, chosen], start), n_samples)
-    shape = len(chosen), n_samples
-    samples, largest = np.full(shape, -1), np.zeros(shape)
-    places = top.latent, _ranks(top.latent)
-    samples[places], largest[places] = top.sample, top.code
+        new = sparse.coo_array(codes[:, chosen], dtype=np.float64)
+        new.eliminate_zeros()
+        sample, place = new.coords
+        top = _largest(zip(top, [place, sample + start, new.data], strict=True), n_samples)
+    place, sample, code = top
+    samples, largest = np.full((len(chosen), n_samples), -1), np.zeros((len(chosen), n_samples))
+    samples[place, _ranks(place)], largest[place, _ranks(place)] = sample, code
     return Bunch(latents=chosen, samples=samples, codes=largest)
 
 
-class Entries(NamedTuple):
-    """Entries of codes: the place of the latent among those looked at, the sample, the code."""
-
-    latent: np.ndarray
-    sample: np.ndarray
-    code: np.ndarray
-
-
 def _batches(X, batch_size):
-    """Yield the number of the first sample, and some samples."""
+    """Yield batches of samples, each with the index of its first one."""
     (X,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
     if not X.shape[0]:
         raise ValueError("X has no samples, and at least 1 is needed.")
@@ -130,22 +122,14 @@ def _batches(X, batch_size):
         yield batch.start, X.iloc[batch] if hasattr(X, "iloc") else X[batch]
 
 
-def _entries(codes, start):
-    """Return the entries of codes that are not 0; the first row is sample `start`."""
-    codes = sparse.coo_array(codes, dtype=np.float64)
-    codes.eliminate_zeros()
-    sample, latent = codes.coords
-    return Entries(latent, sample + start, codes.data)
+def _largest(pairs, n_samples):
+    """Return the largest entries of each latent, ordered by latent and size, from joined arrays."""
+    place, sample, code = map(np.concatenate, pairs)
+    order = np.lexsort((sample, -np.abs(code), place))
+    order = order[_ranks(place[order]) < n_samples]
+    return place[order], sample[order], code[order]
 
 
-def _largest(kept, new, n_samples):
-    """Return the largest entries of each latent, in order; the latents are in order too."""
-    latent, sample, code = map(np.concatenate, zip(kept, new, strict=True))
-    order = np.lexsort((sample, -np.abs(code), latent))
-    order = order[_ranks(latent[order]) < n_samples]
-    return Entries(latent[order], sample[order], code[order])
-
-
-def _ranks(latent):
-    """Return the place of each entry among those of its latent, where latents are in order."""
-    return np.arange(len(latent)) - np.searchsorted(latent, latent)
+def _ranks(place):
+    """Return the position of each entry among those of its latent; latents are in order."""
+    return np.arange(len(place)) - np.searchsorted(place, place)

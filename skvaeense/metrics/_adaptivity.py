@@ -1,4 +1,4 @@
-"""How much the pattern of active latents differs from sample to sample."""
+"""The variation of the pattern of active latents between samples."""
 
 import numbers
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ def pattern_adaptivity(
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
     max_pairs : int, default=1_000_000
-        Number of pairs to compare at most. The result is exact where the pairs of distinct
-        patterns are no more than this, and estimated from this many random pairs of
-        samples otherwise.
+        Maximum number of pairs to compare. The result is exact if there are at most this many
+        pairs of distinct patterns; otherwise it is estimated from this many random pairs of
+        samples.
     random_state : int, RandomState instance or None, default=None
-        Seed or generator of the random pairs. Unused where the result is exact.
+        Seed or generator of the random pairs. Unused if the result is exact.
 
     Returns
     -------
@@ -54,13 +54,13 @@ def pattern_adaptivity(
 
         1 - |A(n) & A(m)| / |A(n) | A(m)|
 
-    Two empty supports count as equal (distance 0). Samples with the same pattern
-    are counted together, so masks with few patterns are exact at any number of samples. The
-    estimate is unbiased, with a standard error of at most ``0.5 / sqrt(max_pairs)``. Memory
-    beyond a copy of the pattern at one bit per entry is bounded.
+    Two empty supports count as equal (distance 0). Samples with the same pattern are counted
+    together, so the result is exact for any number of samples if there are few patterns. The
+    estimate is unbiased, with a standard error of at most ``0.5 / sqrt(max_pairs)``. Beyond a
+    copy of the patterns at one bit per entry, memory is bounded.
 
-    The distance mixes adaptive choice with adaptive number: supports that are nested but
-    of different sizes differ too.
+    The distance does not tell a different choice of latents from a different number of them:
+    nested supports of different sizes differ too.
 
     References
     ----------

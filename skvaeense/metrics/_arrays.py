@@ -1,4 +1,4 @@
-"""Checks and steps that several metrics share."""
+"""Validation and normalisation that several metrics share."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How well learned dictionaries match true ones."""
+"""The similarity of learned dictionaries to true ones."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _BLOCK_ENTRIES = 2**22
 def mean_max_cosine_similarity(
     atoms_true: ArrayLike, atoms_learned: ArrayLike, *, signed: bool = False
 ) -> float:
-    """Compute the cosine between a true atom and the learned one most like it, on average.
+    """Compute the mean cosine between true atoms and the learned atoms most similar to them.
 
     Parameters
     ----------
@@ -25,15 +25,14 @@ def mean_max_cosine_similarity(
     atoms_learned : array-like of shape (n_atoms_learned, n_features)
         Learned atoms, one per row, of any norm.
     signed : bool, default=False
-        Whether opposite directions count as different. With False, for codes of either sign,
-        the absolute value of the cosine is taken. With True, for codes that are never
-        negative, it is the cosine itself.
+        Whether opposite directions count as different. False, for codes of either sign, takes
+        the absolute value of the cosine. True, for codes that are never negative, takes the
+        cosine itself.
 
     Returns
     -------
     float
-        1 where every true atom was found, at least 0 (with `signed`, at least -1). It has no
-        unit.
+        1 if every true atom was found, at least 0 (with `signed`, at least -1). It has no unit.
 
     Raises
     ------
@@ -49,11 +48,12 @@ def mean_max_cosine_similarity(
 
         mean_i max_j |a_i . b_j| / (||a_i|| ||b_j||)
 
-    A learned atom of 0, as of a latent out of use, has similarity 0 to all. Learned
-    atoms that are like no true one cost nothing, and one may be the best for several true
-    ones, so the value can only rise as learned atoms are added. Many random atoms in few
-    dimensions come close to anything: compare to the value for as many random ones. Swap the
-    arguments to ask whether every learned atom is a true one, once those of 0 are dropped.
+    A learned atom of norm 0, as of an unused latent, has similarity 0 to all true atoms. Learned
+    atoms that resemble no true atom are not penalised, and one of them may be the best match of
+    several true atoms, so the value can only rise as learned atoms are added. In few dimensions,
+    many random atoms come close to anything, so compare with the value for equally many random
+    atoms. To ask whether every learned atom is a true one, drop those of norm 0 and swap the
+    arguments.
 
     References
     ----------
@@ -75,7 +75,7 @@ def mean_max_cosine_similarity(
     _check_nonzero_rows(true, "atoms_true", "0 has no direction, so drop those atoms")
     true, learned = _normalise_rows(true), _normalise_rows(learned)
     total = 0.0
-    # In blocks, as all pairs of two large dictionaries may not fit in memory.
+    # In blocks, since all pairs of two large dictionaries may not fit in memory.
     for rows in gen_batches(len(true), max(1, _BLOCK_ENTRIES // len(learned))):
         cosines = true[rows] @ learned.T
         best = (cosines if signed else np.abs(cosines)).max(axis=1)

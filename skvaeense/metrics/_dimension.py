@@ -1,4 +1,4 @@
-"""How well estimated dimensions match true ones."""
+"""Errors of estimated dimensions."""
 
 from typing import Any
 
@@ -32,8 +32,8 @@ def dimension_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> flo
 
     Notes
     -----
-    ``mean_n |r_n - rhat_n|``. Errors of opposite sign do not cancel, as they would between
-    averages.
+    ``mean_n |r_n - rhat_n|``. Errors of opposite sign do not cancel, as they would in the
+    difference of two means.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def dimension_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> flo
 
 
 def dimension_accuracy(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> float:
-    """Compute the fraction of samples whose estimated dimension is right once rounded.
+    """Compute the fraction of samples whose rounded estimated dimension is correct.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def dimension_accuracy(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> 
     Notes
     -----
     Estimates are rounded to the nearest whole number, and halves to the even one, as
-    `numpy.rint` does. True dimensions are taken as they are.
+    `numpy.rint` does. True dimensions are not rounded.
 
     Examples
     --------
@@ -105,8 +105,8 @@ def mean_percentage_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) 
     Notes
     -----
     ``MPE = 100 mean_n |r_n - rhat_n| / r_n``, the measure that benchmarks of intrinsic
-    dimension estimators report with one entry for each data set [1]_. Errors are absolute
-    in spite of the name.
+    dimension estimators report with one entry for each data set [1]_. Despite the name, errors are
+    absolute.
 
     References
     ----------
@@ -130,7 +130,7 @@ def mean_percentage_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) 
 
 
 def _check_pair(dimension_true: Any, dimension_pred: Any) -> tuple[DoubleArray, DoubleArray]:
-    """Return both arrays as float64 of shape (n_samples,), once they are sound."""
+    """Return both arrays as float64 of shape (n_samples,), once they are valid."""
     dimension_true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
     dimension_pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")
     check_consistent_length(dimension_true, dimension_pred)

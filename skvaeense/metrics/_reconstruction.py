@@ -1,4 +1,4 @@
-"""How well reconstructions match the data."""
+"""Errors of reconstructions."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,8 +67,8 @@ def fvu(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     Notes
     -----
     ``sum_nj (x_nj - xhat_nj)^2 / sum_nj (x_nj - m_j)^2``, with m the column means of X.
-    This is one ratio over the whole set, and not a mean of ratios per feature or sample:
-    one minus `sklearn.metrics.r2_score` with ``multioutput="variance_weighted"``, save
+    This is one ratio over the whole set, and not a mean of ratios per feature or sample. It
+    is one minus `sklearn.metrics.r2_score` with ``multioutput="variance_weighted"``, except
     that errors in constant features count here.
 
     References

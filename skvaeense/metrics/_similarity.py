@@ -1,4 +1,4 @@
-"""How reconstructions compare to the data in length and direction."""
+"""Lengths and directions of reconstructions, compared with those of the data."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,12 +31,12 @@ def l2_ratio(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     Notes
     -----
     ``mean_n (||xhat_n|| / ||x_n||)``, a mean of ratios, in which short samples weigh as
-    much as long ones. Reconstructions that leave out noise are shorter than the data, and
-    need not be biased for that: `shrinkage` tells bias apart.
+    much as long ones. Reconstructions that leave out noise are shorter than the data without
+    being biased; `shrinkage` measures bias alone.
 
     The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
     either norm, and the ratio is near 1 whatever else is lost. Subtract ``X.mean(axis=0)``
-    from both arrays first to measure what is left; whether to is up to you.
+    from both arrays first to measure what is left.
 
     References
     ----------
@@ -70,8 +70,8 @@ def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     Returns
     -------
     float
-        1 where all reconstructions point along their samples, 0 where they are orthogonal,
-        -1 where all point the opposite way. It has no unit.
+        1 if all reconstructions point along their samples, 0 if they are orthogonal to them, -1
+        if all point the opposite way. It has no unit.
 
     Raises
     ------
@@ -83,13 +83,12 @@ def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     -----
     ``mean_n (x_n . xhat_n) / (||x_n|| ||xhat_n||)``. A reconstruction of norm 0 has no
     direction and counts as 0. Lengths do not matter: see `l2_ratio` and `shrinkage`.
-    Samples are compared to their own reconstructions alone, and not in all pairs as by
+    Samples are compared with their own reconstructions only, and not in all pairs as in
     `sklearn.metrics.pairwise.cosine_similarity`.
 
     The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
     both vectors, and the cosine is near 1 whatever else is lost. Subtract
-    ``X.mean(axis=0)`` from both arrays first to measure what is left; whether to is up to
-    you.
+    ``X.mean(axis=0)`` from both arrays first to measure what is left.
 
     References
     ----------
@@ -112,7 +111,7 @@ def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
 
 
 def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
-    """Compute by how much reconstructions are too short for the least squared error.
+    """Compute how much too short reconstructions are to minimise the squared error.
 
     Parameters
     ----------
@@ -124,8 +123,8 @@ def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     Returns
     -------
     float
-        0 where no common factor would improve the reconstructions, between 0 and 1 where
-        they are too short, negative where they are too long. It has no unit.
+        0 if no common factor would improve the reconstructions, between 0 and 1 if they are too
+        short, negative if they are too long. It has no unit.
 
     Raises
     ------
@@ -145,13 +144,13 @@ def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     does, by ``(A - B)^2 / A``. With B of 0 or less the best s is not positive, and
     reconstructions are wrong rather than short.
 
-    An orthogonal projection, as by `sklearn.decomposition.PCA` on the data it was fitted to,
-    has A = B and no shrinkage, though its `l2_ratio` on centred data is below 1: what
-    it leaves out is no bias.
+    An orthogonal projection, such as that of `sklearn.decomposition.PCA` on its training data,
+    has A = B and no shrinkage, though its `l2_ratio` on centred data is below 1: leaving out
+    variance is no bias.
 
     The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
     A and of B, and hides shrinkage around it. Subtract ``X.mean(axis=0)`` from both arrays
-    first to measure what is left; whether to is up to you.
+    first to measure what is left.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""How many latents are active, and which."""
+"""Numbers and fractions of active latents."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def l0(codes: ArrayLike | SparseArray) -> float:
 
 
 def active_union(codes: ArrayLike | SparseArray) -> int:
-    """Count the latents that are active for at least one sample.
+    """Count the latents that are active in at least one sample.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def active_union(codes: ArrayLike | SparseArray) -> int:
 
 
 def dead_fraction(codes: ArrayLike | SparseArray) -> float:
-    """Compute the fraction of latents that are active for none of the samples.
+    """Compute the fraction of latents that are active in none of the samples.
 
     Parameters
     ----------
@@ -95,10 +95,9 @@ def dead_fraction(codes: ArrayLike | SparseArray) -> float:
 
     Notes
     -----
-    ``1 - active_union(codes) / n_components``. The window over which a latent counts as dead
-    is the samples given, all of them and no others. A rare latent looks dead on too few
-    samples, so the value can only fall as samples are added: compare values over equally
-    many samples.
+    ``1 - active_union(codes) / n_components``. A latent counts as dead if it is inactive in all of
+    the given samples. A rare latent looks dead if there are too few samples, so the value can
+    only fall as samples are added: compare values over equally many samples.
 
     References
     ----------
@@ -114,7 +113,7 @@ def dead_fraction(codes: ArrayLike | SparseArray) -> float:
 
 
 def feature_density(codes: ArrayLike | SparseArray) -> DoubleArray:
-    """Compute the fraction of samples on which each latent is active.
+    """Compute the fraction of samples in which each latent is active.
 
     Parameters
     ----------
@@ -152,7 +151,7 @@ def feature_density(codes: ArrayLike | SparseArray) -> DoubleArray:
 
 
 def _count_active(codes: Any) -> tuple[int, IntArray]:
-    """Return the number of samples, and for each latent how many it is active on."""
+    """Return the number of samples, and in how many of them each latent is active."""
     codes = check_array(codes, accept_sparse="csr", input_name="codes")
     # != drops the zeros that a sparse matrix may store; its sum is a matrix, hence ravel.
     return codes.shape[0], np.asarray((codes != 0).sum(axis=0)).ravel()

@@ -1,4 +1,4 @@
-"""Rules that say which latents are active, from what the encoder gives; numpy only.
+"""Rules that decide which latents are active; they need numpy only.
 
 A new rule is one class in one file that derives from `ThresholdRule`, and one line here.
 """

@@ -1,4 +1,4 @@
-"""What a rule sees, and what it must answer."""
+"""The base class of threshold rules, and what they see of latents."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from skvaeense.utils._validation import ValidatedEstimator
 
 
 class Latents(NamedTuple):
-    """What is known of some samples' latents.
+    """The latents of some samples, as threshold rules see them.
 
     Attributes
     ----------
@@ -17,11 +17,11 @@ class Latents(NamedTuple):
         Logarithm of the posterior variance, at most 0: the prior's variance is 1.
 
     code : ndarray of shape (n_samples, n_components)
-        The code that the decoder sees at the posterior mean.
+        Code at the posterior mean, as it enters the decoder.
 
     code_scale : ndarray of shape (n_components,)
-        How far the reconstruction moves per unit of each latent, in units of the samples; for
-        a linear decoder the norms of its columns.
+        How far one unit of each latent moves the reconstruction, in units of the samples; for a
+        linear decoder, the norms of its columns.
 
     noise_variance : float
         Variance of the noise in each feature, in squared units of the samples.
@@ -42,15 +42,15 @@ class Latents(NamedTuple):
 
 
 class ThresholdRule(DocLinkMixin, ValidatedEstimator, ABC):
-    """Say which latents are active for each sample, from that sample alone.
+    """Base class of the rules that decide which latents of a sample are active.
 
-    A rule has no state of its own: its answer for a sample does not depend on the others.
+    A rule keeps no state, and looks at each sample by itself.
 
     See Also
     --------
-    FixedVariance : One cut for all samples, the default.
-    Otsu : The paper's rule.
-    Contribution : By what a latent adds to the reconstruction.
+    FixedVariance : Threshold on the posterior variance, the default.
+    Otsu : The rule of the paper.
+    Contribution : Threshold on the contribution to the reconstruction.
 
     Examples
     --------
@@ -66,7 +66,7 @@ class ThresholdRule(DocLinkMixin, ValidatedEstimator, ABC):
         Parameters
         ----------
         latents : Latents
-            What the encoder gives for the samples.
+            Latents of the samples.
 
         Returns
         -------

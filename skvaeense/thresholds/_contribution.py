@@ -1,4 +1,4 @@
-"""By what a latent adds to the reconstruction."""
+"""A threshold on the contribution of a latent to the reconstruction."""
 
 import numpy as np
 
@@ -10,20 +10,20 @@ from skvaeense.utils._validation import NON_NEGATIVE
 class Contribution(ThresholdRule):
     """Call a latent active where it moves the reconstruction by more than the noise does.
 
-    The contribution of latent j is ``|e_j| * ||W_j||``, its code times the norm of its decoder
-    column. It is compared with the standard deviation of the noise in one direction. Latents
-    that are close to 0 by chance count as inactive, so this is a rule for short codes, and
-    `FixedVariance` one for dimensions.
+    The contribution of latent j is ``|e_j| * ||W_j||``, the absolute value of its code times the
+    norm of its decoder column. It is compared with the standard deviation of the noise in one
+    direction. Latents whose code happens to be close to 0 count as inactive, so this rule suits
+    short codes, and `FixedVariance` suits dimensions.
 
     Parameters
     ----------
     level : float, default=2.0
-        Least contribution of an active latent, in standard deviations of the noise. For a fixed
-        level in the samples' units, divide it by ``sqrt(noise_variance_)``.
+        Contribution above which a latent is active, in standard deviations of the noise. Divide a
+        level in units of the samples by ``sqrt(noise_variance_)``.
 
     See Also
     --------
-    FixedVariance : By the posterior variance.
+    FixedVariance : Threshold on the posterior variance.
 
     Examples
     --------
@@ -45,12 +45,12 @@ class Contribution(ThresholdRule):
         Parameters
         ----------
         latents : Latents
-            What the encoder gives for the samples.
+            Latents of the samples.
 
         Returns
         -------
         ndarray of bool, shape (n_samples, n_components)
-            True where the contribution is over the level.
+            True where the contribution exceeds the level.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""One cut for all samples."""
+"""A threshold on the posterior variance."""
 
 from numbers import Real
 
@@ -10,22 +10,22 @@ from skvaeense.utils._validation import Interval
 
 
 class FixedVariance(ThresholdRule):
-    """Call a latent active where its posterior variance is under a fixed level.
+    """Call a latent active where its posterior variance is below a fixed level.
 
-    The posterior variance of a closed latent is the prior's, 1, whatever the data; that of an open
-    one is far below. So one level serves all data, and is right where all latents are active and
-    where none is. It is near 1 because some latents that a sample needs are only half open: those
-    whose coefficient is about as small as the noise.
+    The posterior variance of an inactive latent is that of the prior, 1, whatever the data; that of
+    an active one is far smaller. So one level suits all data, even if all latents are active or
+    none is. The default is close to 1 because the variance of some latents that a sample needs
+    falls only part of the way: those whose coefficients are about as small as the noise.
 
     Parameters
     ----------
     level : float, default=0.8
-        Posterior variance under which a latent is active, in (0, 1).
+        Posterior variance below which a latent is active, in (0, 1).
 
     See Also
     --------
-    Otsu : A cut for each sample.
-    Contribution : By what a latent adds to the reconstruction.
+    Otsu : A threshold for each sample.
+    Contribution : Threshold on the contribution to the reconstruction.
 
     Examples
     --------
@@ -47,12 +47,12 @@ class FixedVariance(ThresholdRule):
         Parameters
         ----------
         latents : Latents
-            What the encoder gives for the samples.
+            Latents of the samples.
 
         Returns
         -------
         ndarray of bool, shape (n_samples, n_components)
-            True where the posterior variance is under the level.
+            True where the posterior variance is below the level.
 
         Raises
         ------

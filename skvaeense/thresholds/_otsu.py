@@ -1,4 +1,4 @@
-"""The cut of least within-group variance, per sample."""
+"""Otsu's threshold, which minimises the variance within two groups."""
 
 import numpy as np
 from sklearn.utils import gen_batches
@@ -6,15 +6,15 @@ from sklearn.utils import gen_batches
 from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.utils._typing import BoolArray, FloatArray
 
-# Entries at a time: few enough to stay in the cache of a core, and to bound the extra memory.
+# Number of entries at a time: few enough to stay in the cache of a core and to bound memory.
 CHUNK = 2**16
 
 
 def otsu_cut(values: FloatArray) -> FloatArray:
-    """Return, for each row, the cut that splits it in two groups of least variance within.
+    """Return, for each row, the cut into two groups with the least variance within them.
 
-    The cut is halfway between the groups, so ``values < cut`` is the lower one. A row whose
-    values are all equal has no second group: its cut is that value.
+    The cut is halfway between the groups, so ``values < cut`` is the lower group. A row whose
+    values are all equal has no lower group: its cut is that value.
     """
     if len(values) == 0:
         return values[:, 0]
@@ -41,14 +41,14 @@ def _cut(values: FloatArray) -> FloatArray:
 
 
 class Otsu(ThresholdRule):
-    """Split each sample's log variances in two by the cut of least within-group variance.
+    """Split the log variances of each sample into two groups with the least variance within.
 
-    This is the rule of the paper. It always finds two groups, also where there is one: where
-    all latents are active, or none, it is wrong.
+    This is the rule of the paper. It always finds two groups, so it is wrong if all latents are
+    active, or if none is.
 
     See Also
     --------
-    FixedVariance : Right in those cases too.
+    FixedVariance : A rule that is right in these cases too.
 
     References
     ----------
@@ -70,7 +70,7 @@ class Otsu(ThresholdRule):
         Parameters
         ----------
         latents : Latents
-            What the encoder gives for the samples.
+            Latents of the samples.
 
         Returns
         -------

@@ -57,7 +57,15 @@ def test_rolls_differ_in_subspace_and_offset():
     centred = [part - part.mean(axis=0) for part in parts]
     assert [np.linalg.matrix_rank(part) for part in centred] == [3, 3, 3]
     assert np.linalg.matrix_rank(np.concatenate(centred)) == 9
-    assert min(np.linalg.norm(part.mean(axis=0)) for part in parts) > 50
+
+
+def test_offset_scale_is_the_standard_deviation_of_a_coordinate():
+    X, manifold, _ = make_swiss_rolls(
+        8_000, n_rolls=200, n_features=30, offset_scale=500.0, random_state=0
+    )
+    centres = [X[manifold == label].mean(axis=0) for label in range(200)]
+    # A roll itself adds at most its radius of 15 or its height of 21 to a coordinate.
+    assert np.std(centres) == pytest.approx(500, rel=0.03)
 
 
 def test_rolls_in_three_dimensions_are_translated_copies():

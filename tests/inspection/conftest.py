@@ -1,11 +1,13 @@
-"""What the tests of the displays share."""
+"""Samples and small fitted estimators that the tests of this folder share."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from helpers import fit_unwarned, quick_sae
+from helpers import fit_unwarned, quick_sae, quick_vaeense
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skvaeense import VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 
 
@@ -24,12 +26,31 @@ def subspaces():
 
 @pytest.fixture(scope="session")
 def vaeense(subspaces):
-    """Return a VAEenseTransformer that has begun to learn."""
+    """Return a VAEenseTransformer of two initializations that has begun to learn."""
     estimator = VAEenseTransformer(5, n_init=2, max_iter=25, random_state=0)
     return fit_unwarned(estimator, subspaces[0])
+
+
+@pytest.fixture(scope="session")
+def nonlinear(subspaces):
+    """Return a VAEenseTransformer whose decoder has a hidden layer."""
+    return fit_unwarned(quick_vaeense(network="mlp", max_iter=10), subspaces[0])
 
 
 @pytest.fixture(scope="session")
 def sae(subspaces):
     """Return a SparseAutoencoder that has begun to learn."""
     return fit_unwarned(quick_sae(n_components=8, max_iter=30), subspaces[0])
+
+
+@pytest.fixture(scope="session")
+def dimension_estimator(subspaces):
+    """Return an IntrinsicDimensionEstimator with a small autoencoder of its own."""
+    estimator = IntrinsicDimensionEstimator(quick_vaeense(max_iter=5), random_state=0)
+    return fit_unwarned(estimator, subspaces[0])
+
+
+@pytest.fixture(scope="session")
+def halving(vaeense):
+    """Return a pipeline that halves samples before `vaeense` sees them."""
+    return make_pipeline(FunctionTransformer(lambda X: X / 2), vaeense)

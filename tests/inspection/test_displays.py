@@ -1,19 +1,22 @@
 """What all displays have in common."""
 
+import inspect
+import re
 import sys
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
-from sklearn.exceptions import NotFittedError
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
 
-from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.inspection import (
     ActiveDimensionDisplay,
     ClassActivityDisplay,
     DimensionScaleDisplay,
+    Display,
     LatentDisplay,
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
@@ -28,6 +31,36 @@ HISTORY = {
     "start": [0, 0, 1, 1, 1],
     "final": [0, 0, 0, 0, 1],
 }
+
+
+@dataclass(repr=False, eq=False)
+class NormDisplay(Display):
+    """Draw the norms of decoder columns, as a user's own display could.
+
+    Parameters
+    ----------
+    norms : ndarray of shape (n_components,)
+        The norms.
+
+    Attributes
+    ----------
+    line_ : matplotlib.lines.Line2D
+        The norms as a line.
+    """
+
+    norms: np.ndarray
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, line_kw=None):
+        return cls(np.linalg.norm(estimator.components_, axis=1)).plot(ax, line_kw=line_kw)
+
+    def plot(self, ax=None, *, line_kw=None):
+        axes = self.use_axes(ax, (4, 3))
+        (self.line_,) = axes.plot(self.norms, **(line_kw or {}))
+        axes.set_title("Norms")
+        return self
+
+
 Y = ["a", "a", "b"]
 ACTIVITY = class_activity(FunctionTransformer(), np.eye(3), Y)
 DRAW = {
@@ -38,6 +71,7 @@ DRAW = {
     "curve": lambda **kw: ReconstructionSparsityDisplay.from_curve([0, 1], [1.0, 0.1], **kw),
     "images": lambda **kw: LatentDisplay.from_components(np.eye(6), image_shape=(2, 3), **kw),
     "bars": lambda **kw: LatentDisplay.from_components(np.eye(6), **kw),
+    "own": lambda **kw: NormDisplay.from_estimator(PCA(2).fit(np.eye(3)), **kw),
     "scale": lambda **kw: DimensionScaleDisplay.from_scales([4, 16], np.ones((3, 2)), Y, **kw),
 }
 
@@ -112,6 +146,7 @@ def test_missing_matplotlib_is_named(name, monkeypatch):
     ("name", "keywords", "artist"),
     [
         ("loss", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
+        ("own", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
         ("curve", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
         ("scale", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
         ("dimension", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
@@ -129,18 +164,17 @@ def test_style_of_pictures_is_passed_on(name):
     assert image.get_cmap().name == "cividis"
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: LossCurveDisplay.from_estimator(VAEenseTransformer()),
-        lambda: LatentDisplay.from_estimator(VAEenseTransformer()),
-        lambda: SparsityPatternDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
-        lambda: ActiveDimensionDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
-        lambda: ClassActivityDisplay.from_estimator(VAEenseTransformer(), np.eye(3), Y),
-        lambda: ReconstructionSparsityDisplay.from_estimator(VAEenseTransformer(), np.eye(3)),
-        lambda: DimensionScaleDisplay.from_estimator(IntrinsicDimensionEstimator(), np.eye(3)),
-    ],
-)
-def test_unfitted_estimator_is_named(draw):
-    with pytest.raises(NotFittedError):
-        draw()
+@pytest.mark.parametrize("name", DRAW)
+def test_documented_parameters_are_those_of_the_constructor(name):
+    display = type(DRAW[name]())
+    section = inspect.getdoc(display).split("Parameters\n----------\n")[1].split("\n\nAttri")[0]
+    documented = re.findall(r"^(\w+) : ", section, re.MULTILINE)
+    assert documented == list(inspect.signature(display).parameters)
+
+
+def test_a_display_must_draw():
+    class Silent(Display):
+        """A display without a picture."""
+
+    with pytest.raises(TypeError, match="plot"):
+        Silent()

@@ -1,15 +1,9 @@
 import numpy as np
 import pytest
-from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from skvaeense import (
     DiffusionDimensionEstimator,
-    IntrinsicDimensionEstimator,
-    VAEenseTransformer,
 )
 from skvaeense.inspection import LossCurveDisplay
 
@@ -18,7 +12,7 @@ def _line(axes, label):
     return next(line for line in axes.get_lines() if line.get_label() == label)
 
 
-def test_kept_start_goes_on_into_the_last_phase(vaeense):
+def test_kept_init_goes_on_into_the_last_phase(vaeense):
     display = LossCurveDisplay.from_estimator(vaeense)
     assert_array_equal(display.line_.get_ydata(), vaeense.loss_curve_)
     assert_array_equal(display.line_.get_xdata(), np.arange(1, vaeense.n_iter_ + 1))
@@ -46,20 +40,20 @@ def test_noise_variance_has_a_logarithmic_axis(vaeense):
     )
 
 
-def test_price_and_its_part(sae):
+def test_penalty_and_its_coefficient(sae):
     display = LossCurveDisplay.from_estimator(sae)
     history = sae.history_
     assert_array_equal(
-        _line(display.axes_[1], "price times penalty").get_ydata(),
+        _line(display.axes_[1], "weighted penalty").get_ydata(),
         history["price"] * history["penalty"],
     )
     assert_allclose(_line(display.axes_[1], "error").get_ydata(), history["error"], rtol=1e-9)
-    assert display.axes_[2].get_ylabel() == "Price"
+    assert display.axes_[2].get_ylabel() == "Coefficient\nof the penalty"
     assert display.start_lines_ == []
     assert display.ax_.get_legend() is None
 
 
-def test_without_price_there_is_no_panel_of_it():
+def test_coefficient_of_zero_has_no_panel():
     history = {"loss": [1.0, 0.5], "penalty": [0.0, 0.0], "price": [0.0, 0.0]}
     assert len(LossCurveDisplay.from_history(history).axes_) == 2
 
@@ -78,17 +72,10 @@ def test_estimators_with_a_loss_curve_only(subspaces):
     assert display.ax_.get_title() == "Training of DiffusionDimensionEstimator"
 
 
-def test_autoencoder_of_a_dimension_estimator(subspaces):
-    autoencoder = VAEenseTransformer(3, n_init=1, max_iter=2, random_state=0)
-    estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder), subspaces[0])
-    display = LossCurveDisplay.from_estimator(make_pipeline(StandardScaler(), estimator))
-    assert_array_equal(display.line_.get_ydata(), estimator.autoencoder_.loss_curve_)
+def test_autoencoder_of_a_dimension_estimator(dimension_estimator):
+    display = LossCurveDisplay.from_estimator(dimension_estimator)
+    assert_array_equal(display.line_.get_ydata(), dimension_estimator.autoencoder_.loss_curve_)
     assert display.estimator_name == "VAEenseTransformer"
-
-
-def test_estimator_without_losses_is_named(subspaces):
-    with pytest.raises(TypeError, match="PCA has no history_ or loss_curve_"):
-        LossCurveDisplay.from_estimator(PCA().fit(subspaces[0]))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skvaeense.inspection import SparsityPatternDisplay
@@ -79,14 +78,6 @@ def test_active_latents_of_an_estimator(subspaces, vaeense, sae):
         active = estimator.active_dimensions(X)
         assert_array_equal(display.pattern, active[display.rows][:, display.latents])
         assert display.group_names == ["line", "plane"]
-
-
-def test_last_step_of_a_pipeline(subspaces, vaeense):
-    X, y = subspaces
-    half = make_pipeline(FunctionTransformer(lambda X: X / 2), vaeense)
-    display = SparsityPatternDisplay.from_estimator(half, 2 * X, y)
-    expected = SparsityPatternDisplay.from_estimator(vaeense, X, y)
-    assert_array_equal(display.pattern, expected.pattern)
 
 
 def test_codes_of_a_foreign_estimator_count_where_not_zero():

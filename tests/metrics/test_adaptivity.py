@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skvaeense.metrics import _adaptivity, pattern_adaptivity
+from skvaeense.metrics import pattern_adaptivity
 
 
 def _brute_force(mask):
@@ -59,15 +59,28 @@ def test_equals_brute_force(n_components, density):
     assert pattern_adaptivity(mask) == pytest.approx(_brute_force(mask))
 
 
-@pytest.mark.parametrize("block_bytes", [1, 100, 1000])
-@pytest.mark.parametrize("max_pairs", [500, 1_000_000])
-def test_blocks_do_not_matter(monkeypatch, block_bytes, max_pairs):
-    mask = _random_mask(60, 9)
-    monkeypatch.setattr(_adaptivity, "_BLOCK_BYTES", block_bytes)
-    # Random pairs differ with the blocks, so they only agree within their standard error.
-    tolerance = 1e-12 if max_pairs > 60**2 else 4 * 0.5 / np.sqrt(max_pairs)
-    value = pattern_adaptivity(mask, max_pairs=max_pairs, random_state=0)
-    assert value == pytest.approx(_brute_force(mask), abs=tolerance)
+def _by_products(mask):
+    """Return the mean Jaccard distance over all pairs, from products of whole masks."""
+    shared = mask.astype(float) @ mask.T
+    sizes = mask.sum(axis=1)
+    union = sizes[:, np.newaxis] + sizes - shared
+    distance = 1 - shared / np.maximum(union, 1)
+    np.fill_diagonal(distance, 0)
+    return distance.sum() / (len(mask) * (len(mask) - 1))
+
+
+@pytest.mark.parametrize("n_components", [20, 3_000])
+def test_masks_of_several_blocks_are_exact(n_components):
+    """Neither the patterns nor their distances fit in one block of memory."""
+    mask = _random_mask(1_500, n_components, density=0.5)
+    assert len(np.unique(mask, axis=0)) > 1_200
+    assert pattern_adaptivity(mask, max_pairs=2_000_000) == pytest.approx(_by_products(mask))
+
+
+def test_random_pairs_of_several_blocks():
+    mask = _random_mask(400, 5_000, density=0.002)
+    value = pattern_adaptivity(mask, max_pairs=20_000, random_state=0)
+    assert value == pytest.approx(_by_products(mask), abs=4 * 0.5 / np.sqrt(20_000))
 
 
 def test_random_pairs_are_unbiased_and_reproducible():
