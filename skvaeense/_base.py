@@ -239,19 +239,27 @@ class BaseAutoencoder(
         return trainer
 
     def _train_to_the_end(
-        self, trainer: Trainer, data: FitData, session: FitSession, n_epochs: int
+        self,
+        trainer: Trainer,
+        data: FitData,
+        session: FitSession,
+        n_epochs: int,
+        name: str = "final",
     ) -> Trainer:
         """Train until a plateau of the validation loss, then with a falling learning rate."""
-        plateau = session.track("plateau", Plateau(self.tol, self.n_iter_no_change))
+        plateau = Plateau(self.tol, self.n_iter_no_change)
+        plateau = session.track(f"{name} plateau", plateau)
 
         def is_reached(trainer: Trainer) -> bool:
             loss = self._validation_loss(trainer.model, data.valid)
             return plateau.is_reached(data.processes.broadcast_scalar(loss), trainer.model)
 
         n_last = math.ceil((1 - SETTLING) * n_epochs)
+        n_first = n_epochs - n_last
+        turn = n_first / max(n_epochs, 1)
         stages = {
-            "search": (n_epochs - n_last, (0.0, SETTLING), is_reached),
-            "settle": (n_last, (SETTLING, 1.0), lambda trainer: is_reached(trainer) and False),
+            f"{name} search": (n_first, (0.0, turn), is_reached),
+            f"{name} settle": (n_last, (turn, 1.0), lambda trainer: is_reached(trainer) and False),
         }
         for stage, (n_stage_epochs, span, until) in stages.items():
             session.train(

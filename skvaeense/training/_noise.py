@@ -158,10 +158,11 @@ def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
     """Return the means of the terms of the bound over samples, in evaluation mode."""
     training = model.training
     model.eval()
-    error, kl = model.elbo(x)
-    log_variance = model.posterior(x).log_variance
+    posterior = model.posterior(x)
+    error, kl = model.elbo(x, posterior=posterior)
     model.train(training)
-    n_active = (log_variance < math.log(0.5)).sum(dim=1).to(error.dtype)
+    # The variance is under a half where the logit is negative.
+    n_active = (posterior.gate_logit < 0).sum(dim=1).to(error.dtype)
     return ValidationTerms(float(error.mean()), float(kl.mean()), float(n_active.mean()))
 
 
