@@ -430,9 +430,7 @@ class VAEenseTransformer(BaseAutoencoder):
         trainer.log, trainer.other_log = list(best.log), best.other_log
         return trainer
 
-    def _trainer(
-        self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None
-    ):
+    def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None):
         schedule = "cosine" if self.schedule == "auto" else self.schedule
         return Trainer(
             model,

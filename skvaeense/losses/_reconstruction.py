@@ -148,9 +148,7 @@ def _pass_of_few(model: Any, x: torch.Tensor) -> _Pass:
     )
 
 
-def auxiliary_loss(
-    model: Any, preactivation: torch.Tensor, residual: torch.Tensor
-) -> torch.Tensor:
+def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
     """Return the error of the residual's reconstruction from dead latents alone.
 
     As many of them as half the number of features are used for each sample, those of the largest

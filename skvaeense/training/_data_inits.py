@@ -405,9 +405,7 @@ def _write(target: torch.Tensor, values: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def learning_rates(
-    network: nn.Module, x: torch.Tensor
-) -> dict[nn.Parameter, float | torch.Tensor]:
+def learning_rates(network: nn.Module, x: torch.Tensor) -> dict[nn.Parameter, float | torch.Tensor]:
     """Return by which factor the learning rate of each weight is to be multiplied.
 
     Adam moves every weight by about the learning rate. On weights from `install` that would be a
