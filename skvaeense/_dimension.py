@@ -10,6 +10,7 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from skvaeense._fitting import FLOATS, all_or_nothing
+from skvaeense.dimension import resolve_method
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray
@@ -23,9 +24,13 @@ class BaseDimensionEstimator(
 ):
     """Estimate the dimension of each sample, seen or unseen.
 
-    A subclass has a parameter `aggregate`, and says what it learns, how the dimension of a sample
-    follows from that, and how well it fits samples whose dimension is not known.
+    A subclass has the parameters `method`, `aggregate` and `random_state`, and says what it learns,
+    how the dimension of a sample follows from that, and how well it fits samples whose dimension is
+    not known.
     """
+
+    # What the parameter `method` is: AutoencoderMethod or ScoreMethod.
+    _method_kind: type[Any]
 
     # Fitted attributes that users see.
     dimension_: float
@@ -76,13 +81,16 @@ class BaseDimensionEstimator(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples.
+            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if a parameter
+            of the method is out of its range.
 
         FloatingPointError
             If training diverges. Attributes of an earlier fit stay.
         """
         with all_or_nothing(self):
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+            # A bad parameter of the method is found before the training, not after it.
+            resolve_method(self.method, self._method_kind)
             self._learn(X)
             self._keep_dimensions(X)
         return self

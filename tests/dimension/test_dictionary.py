@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense._geometry import Dictionary
-from skvaeense._geometry._support import MAX_SUPPORT, _lines
+from skvaeense.dimension._dictionary import MAX_SUPPORT, Dictionary, _lines, refine
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import dimension_error, mean_max_cosine_similarity
 

@@ -29,6 +29,56 @@ MAX_SUPPORT = 64
 MAX_ENTRIES = 20_000_000
 # Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
 RIDGE = 1e-10
+# Share of the samples in which a latent must be active to be of use, samples by which dictionaries
+# are compared, and the share by which one must do better, or may do worse.
+RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
+
+
+def refine(X, active, codes, atoms, offset, error):
+    """Return the dictionary that needs fewest atoms, or None if none fits the samples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in random order.
+
+    active : ndarray of bool of shape (n_samples, n_components)
+        Their active latents.
+
+    codes : ndarray of shape (n_samples, n_components)
+        Their codes.
+
+    atoms : ndarray of shape (n_components, n_features)
+        Columns of the decoder.
+
+    offset : ndarray of shape (n_features,)
+        What the decoder makes of the code 0.
+
+    error : float
+        Mean squared error of what is decoded from the codes.
+
+    Returns
+    -------
+    Dictionary or None
+        A fitted dictionary. Its atoms have turned if that spares some of them.
+    """
+    best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
+    # Dictionaries claim no precision beyond this.
+    error = max(error, 2 * LEAST_NOISE * X.var(axis=0).mean())
+    noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
+    count = active[:N_COMPARED].sum(axis=1).mean()
+    # One that fits worse than the codes has lost too many latents.
+    if dictionary.noise_variance <= error:
+        best, noise = dictionary, dictionary.noise_variance
+        count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED]).mean()
+    used = active.mean(axis=0) > RARELY
+    if not 2 <= used.sum() < X.shape[1]:
+        return best
+    turned = Dictionary.independent(X, codes[:, used], atoms[used], offset)
+    if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
+        return best
+    turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED])).mean()
+    return turned if turned_count < (1 - CLOSE) * count else best
 
 
 class Dictionary:
@@ -57,12 +107,16 @@ class Dictionary:
     noise_variance : float
         Squared error per degree of freedom; infinite if there was no sample to fit. Only once it
         is fitted.
+
+    turned : bool
+        Whether the atoms are other directions than those that were given.
     """
 
     def __init__(self, atoms, offset):
         self.atoms = atoms
         self.offset = offset
         self.noise_variance = None
+        self.turned = False
         # Coefficients under these are left out at first, whatever the noise.
         self._least = np.zeros(len(atoms))
 
@@ -104,6 +158,7 @@ class Dictionary:
         if not np.isfinite(turned).all():
             return None
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
+        dictionary.turned = True
         freedom = max(X.shape[1] - len(atoms), 1)
         coefficients = dictionary._project(X)
         dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
@@ -128,16 +183,13 @@ class Dictionary:
         deviation = np.sqrt(self.noise_variance * np.diag(inverse))
         return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
 
-    def describe(self, X, support):
-        """Return the supports of samples, and their reconstructions.
+    def describe(self, X):
+        """Return the supports of samples by all atoms, and their reconstructions.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, n_features)
             Samples.
-
-        support : ndarray of bool of shape (n_samples, n_components)
-            Supports to start from.
 
         Returns
         -------
@@ -147,7 +199,7 @@ class Dictionary:
         points : ndarray of shape (n_samples, n_features)
             Reconstructions.
         """
-        support, codes = self._infer(X, support)
+        support, codes = self._infer(X, self.support(X))
         return support, codes @ self.atoms + self.offset
 
     def _project(self, X):
