@@ -25,6 +25,7 @@ from skvaeense._training._loop import LearningRate, make_optimizer
 from skvaeense._training._run import Run
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._stopping import Plateau
+from skvaeense.dimension import ScoreMethod
 from skvaeense.dimension._normal_bundle import simplex
 from skvaeense.networks._denoiser import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
@@ -165,7 +166,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     n_iter_: int
     loss_curve_: list[float]
 
-    _method_kind = dimension.ScoreMethod
+    _method_kind = ScoreMethod
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
         "method": [
             StrOptions(set(dimension.ALIASES[dimension.ScoreMethod])),
@@ -182,7 +183,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
 
     def __init__(
         self,
-        method: dimension.ScoreMethodName | dimension.ScoreMethod = "normal_bundle",
+        method: dimension.ScoreMethodName | ScoreMethod = "normal_bundle",
         *,
         noise_level: float = 0.15,
         hidden_layer_sizes: int | Iterable[int] = (256, 256),
@@ -273,7 +274,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
     # --- what it computes ---------------------------------------------------------------------
 
     def _local_dimension(self, X):
-        method = dimension.resolve_method(self.method, dimension.ScoreMethod)
+        method = dimension.resolve_method(self.method, ScoreMethod)
         module, n_features = self._module_for(X.dtype), X.shape[1]
         level = self.noise_level_ / self.scale_
         vectors = method.vectors(n_features, make_generator(self._seed_))
