@@ -33,7 +33,7 @@ ALIASES: dict[type, dict[str, type[Any]]] = {
     AutoencoderMethod: {"auto": Consensus, "count": Count, "neighbors": Neighbors},
     ScoreMethod: {"flipd": FLIPD, "normal_bundle": NormalBundle},
 }
-Kind = TypeVar("Kind", AutoencoderMethod, ScoreMethod)
+Kind = TypeVar("Kind", bound=AutoencoderMethod | ScoreMethod)
 
 
 def resolve_method(method: str | Kind, kind: type[Kind]) -> Kind:

@@ -42,14 +42,15 @@ class Neighbors(PoolMethod):
 
     Examples
     --------
-    >>> from skvaeense import IntrinsicDimensionEstimator
+    >>> from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
     >>> from skvaeense.datasets import make_linear_subspaces
     >>> from skvaeense.dimension import Neighbors
     >>> X, *_ = make_linear_subspaces(1000, dims=(2,), n_features=5, random_state=0)
-    >>> method = Neighbors(n_neighbors=100)
-    >>> estimator = IntrinsicDimensionEstimator(method=method, random_state=0).fit(X)
-    >>> 1.8 < estimator.dimension_ < 2.2
-    True
+    >>> vaeense = VAEenseTransformer(n_init=1, max_iter=50, random_state=0)
+    >>> estimator = IntrinsicDimensionEstimator(vaeense, method=Neighbors(n_neighbors=100))
+    >>> estimator = estimator.set_params(random_state=0).fit(X)
+    >>> round(estimator.dimension_)
+    2
     """
 
     requires = ("transform", "inverse_transform")
