@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 
-from skvaeense import dimension
 from skvaeense._course import Course, begin_or_go_on
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModuleEvaluation
@@ -25,7 +25,7 @@ from skvaeense._training._loop import LearningRate, make_optimizer
 from skvaeense._training._run import Run
 from skvaeense._training._scaling import Scaling
 from skvaeense._training._stopping import Plateau
-from skvaeense.dimension import ScoreMethod
+from skvaeense.dimension import ALIASES, ScoreMethod, ScoreMethodName
 from skvaeense.dimension._normal_bundle import simplex
 from skvaeense.networks._denoiser import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
@@ -168,10 +168,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
 
     _method_kind = ScoreMethod
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
-        "method": [
-            StrOptions(set(dimension.ALIASES[dimension.ScoreMethod])),
-            dimension.ScoreMethod,
-        ],
+        "method": [StrOptions(set(ALIASES[ScoreMethod])), ScoreMethod],
         "noise_level": [POSITIVE],
         "hidden_layer_sizes": [tuple, list, AT_LEAST_ONE],
         "learning_rate_init": [POSITIVE],
@@ -183,7 +180,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
 
     def __init__(
         self,
-        method: dimension.ScoreMethodName | ScoreMethod = "normal_bundle",
+        method: ScoreMethodName | ScoreMethod = "normal_bundle",
         *,
         noise_level: float = 0.15,
         hidden_layer_sizes: int | Iterable[int] = (256, 256),
@@ -273,8 +270,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
 
     # --- what it computes ---------------------------------------------------------------------
 
-    def _local_dimension(self, X):
-        method = dimension.resolve_method(self.method, ScoreMethod)
+    def _estimate(self, X):
+        method = self._resolved_method()
         module, n_features = self._module_for(X.dtype), X.shape[1]
         level = self.noise_level_ / self.scale_
         vectors = method.vectors(n_features, make_generator(self._seed_))
@@ -287,7 +284,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModuleEvaluation, BaseDi
             return method.estimate(noise, x, level, vectors).double()
 
         n_rows = max(1, POINTS // max(1, len(vectors)))
-        return self._by_chunks(X, module, estimate, n_rows).clip(0.0, n_features)
+        dimension = self._by_chunks(X, module, estimate, n_rows).clip(0.0, n_features)
+        return dimension, np.full(len(X), np.nan)
 
     def _score_fit(self, X):
         module = self._module_for(X.dtype)

@@ -50,8 +50,11 @@ class BaseDimensionEstimator(
         """Set the fitted attributes from validated samples."""
 
     @abstractmethod
-    def _local_dimension(self, X):
-        """Return the dimension at validated samples as a float64 array of shape (n_samples,)."""
+    def _estimate(self, X):
+        """Return the dimension at validated samples, and its standard error, NaN if unknown.
+
+        Both are float64 arrays of shape (n_samples,).
+        """
 
     @abstractmethod
     def _score_fit(self, X):
@@ -90,16 +93,17 @@ class BaseDimensionEstimator(
         with all_or_nothing(self):
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
             # A bad parameter of the method is found before the training, not after it.
-            resolve_method(self.method, self._method_kind)
+            self._resolved_method()
             self._learn(X)
-            self._keep_dimensions(X)
+            self._set_dimensions(*self._estimate(X))
         return self
 
-    def _keep_dimensions(self, X):
-        """Set what is known of the training samples' dimensions."""
-        self._set_dimensions(self._local_dimension(X))
+    def _resolved_method(self):
+        """Return the method, its parameters checked."""
+        return resolve_method(self.method, self._method_kind)
 
-    def _set_dimensions(self, dimension):
+    def _set_dimensions(self, dimension, std):
+        """Set what is known of the training samples' dimensions."""
         self.dimension_pw_ = dimension
         self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
 
@@ -117,7 +121,7 @@ class BaseDimensionEstimator(
             Dimension at each sample.
         """
         check_is_fitted(self)
-        return self._local_dimension(validate_data(self, X, dtype=FLOATS, reset=False))
+        return self._estimate(validate_data(self, X, dtype=FLOATS, reset=False))[0]
 
     def fit_predict(self, X: ArrayLike, y: object = None) -> DoubleArray:
         """Fit, and return the local dimension of the training samples.
@@ -152,7 +156,7 @@ class BaseDimensionEstimator(
         """
         check_is_fitted(self)
         samples: FloatArray = validate_data(self, X, dtype=FLOATS, reset=False)
-        return self._local_dimension(samples)[:, None].astype(samples.dtype, copy=False)
+        return self._estimate(samples)[0][:, None].astype(samples.dtype, copy=False)
 
     if TYPE_CHECKING:
         # Inherited; there it has no annotations.

@@ -8,11 +8,10 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvaeense import dimension
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._fitting import FLOATS
 from skvaeense._vaeense import VAEenseTransformer
-from skvaeense.dimension import AutoencoderMethod
+from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, StrOptions
@@ -102,15 +101,15 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     _method_kind = AutoencoderMethod
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
         "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],
-        "method": [StrOptions(set(dimension.ALIASES[AutoencoderMethod])), AutoencoderMethod],
-        "n_neighbors": dimension.Neighbors._parameter_constraints["n_neighbors"],
+        "method": [StrOptions(set(ALIASES[AutoencoderMethod])), AutoencoderMethod],
+        "n_neighbors": Neighbors._parameter_constraints["n_neighbors"],
     }
 
     def __init__(
         self,
         autoencoder: HasActiveDimensions | None = None,
         *,
-        method: dimension.AutoencoderMethodName | AutoencoderMethod = "auto",
+        method: AutoencoderMethodName | AutoencoderMethod = "auto",
         n_neighbors: Auto | int = "auto",
         aggregate: Literal["mean", "median"] = "mean",
         random_state: RandomState = None,
@@ -126,7 +125,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             autoencoder = VAEenseTransformer(random_state=self.random_state)
         else:
             autoencoder = clone(self.autoencoder)
-        method = clone(dimension.resolve_method(self.method, AutoencoderMethod))
+        method = clone(self._resolved_method())
         if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
             method.set_params(n_neighbors=self.n_neighbors)
         if not all(hasattr(autoencoder, name) for name in method.requires):
@@ -141,21 +140,16 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self._method_ = method.fit(autoencoder, X, self.random_state)
 
     def _estimate(self, X):
-        """Return the dimensions of validated samples, and their standard errors."""
         parts = map_chunks(self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-    def _local_dimension(self, X):
-        return self._estimate(X)[0]
-
-    def _keep_dimensions(self, X):
-        dimension, std = self._estimate(X)
-        self._set_dimensions(dimension)
+    def _set_dimensions(self, dimension, std):
+        super()._set_dimensions(dimension, std)
         # Neighbours share their pools, and so their errors.
-        n_pools = max(len(X) / self._method_.pool_size_, 1)
+        n_pools = max(len(std) / self._method_.pool_size_, 1)
         known = np.isfinite(std)
         error = np.sqrt(np.square(std[known]).mean() / n_pools) if known.any() else np.nan
-        self.dimension_std_ = float(np.hypot(error, dimension.std() / np.sqrt(len(X))))
+        self.dimension_std_ = float(np.hypot(error, dimension.std() / np.sqrt(len(std))))
 
     def _score_fit(self, X):
         return self.autoencoder_.score(X)

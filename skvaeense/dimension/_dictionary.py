@@ -92,7 +92,7 @@ class Dictionary:
         g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
 
     where w_j is its atom and g the noise variance: what an open latent costs in twice the negative
-    bound, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
+    ELBO, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
 
     Parameters
     ----------
@@ -256,9 +256,8 @@ class Dictionary:
             Sizes of the supports; those of more than 64 latents are left as they are.
         """
         counts = support.sum(axis=1).astype(float)
-        few = np.flatnonzero(counts <= MAX_SUPPORT)
-        if len(few):
-            counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
+        few = counts <= MAX_SUPPORT
+        counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
         return counts
 
     def _part_atoms(self, codes, support):
@@ -304,29 +303,28 @@ class Dictionary:
         self.atoms, self.offset = after[:-1], after[-1]
 
     def _infer(self, X, support):
-        """Return supports and codes: atoms leave and join while that lowers the bound."""
+        """Return supports and codes: atoms leave and join as long as that pays."""
         norms = np.square(self.atoms).sum(axis=1)
         size = np.arange(1, len(norms) + 1)
         # What it takes to say which latent is the c-th; entry c - 1.
         choice = 2 * np.log(np.maximum((len(norms) - size + 1) / size, 1.0))
-        opening = np.log1p(norms / self.noise_variance)
+        per_atom = np.log1p(norms / self.noise_variance)
         support, codes = support.copy(), np.zeros(support.shape)
         # Samples that may still change.
         rows = np.arange(len(X))
         for _ in range(N_SWAPS):
             active = support[rows]
             codes[rows], losses = self._least_squares(X[rows], active, losses=True)
-            price = opening + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
-            losses = np.where(active, losses - self.noise_variance * price, np.inf)
+            cost = per_atom + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
+            losses = np.where(active, losses - self.noise_variance * cost, np.inf)
             worst = losses.argmin(axis=1)
             leave = losses[np.arange(len(rows)), worst] < 0
             active[leave, worst[leave]] = False
-            if leave.any():
-                codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
+            codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
             residual = X[rows] - self.offset - codes[rows] @ self.atoms
             gains = np.square(residual @ self.atoms.T) / np.maximum(norms, np.finfo(float).tiny)
-            price = opening + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
-            gains = np.where(active, -np.inf, gains - self.noise_variance * price)
+            cost = per_atom + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
+            gains = np.where(active, -np.inf, gains - self.noise_variance * cost)
             best = gains.argmax(axis=1)
             join = gains[np.arange(len(rows)), best] > 0
             active[join, best[join]] = True
@@ -334,8 +332,7 @@ class Dictionary:
             rows = rows[leave | join]
             if len(rows) == 0:
                 break
-        if len(rows):
-            codes[rows] = self._least_squares(X[rows], support[rows])
+        codes[rows] = self._least_squares(X[rows], support[rows])
         return support, codes
 
     def _least_squares(self, X, support, losses=False):

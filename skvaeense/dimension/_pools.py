@@ -188,13 +188,9 @@ def _choose_pools(X, points, n_neighbors):
     The more samples, the closer neighbours are, and noise that decoding takes off may move samples
     farther than that. Pools then grow, as far as their share of the samples allows.
     """
-    if n_neighbors == "auto":
-        most = max(len(X) // LEAST_POOLS, SCALES[0])
-        least = min(MAX_NEIGHBORS, most)
-    else:
-        most = least = n_neighbors
-    least, most = (min(n, len(X) - 1) for n in (least, most))
-    n_neighbors = least
+    auto = n_neighbors == "auto"
+    most = min(max(len(X) // LEAST_POOLS, SCALES[0]) if auto else n_neighbors, len(X) - 1)
+    n_neighbors = least = min(MAX_NEIGHBORS, most) if auto else most
     while n_neighbors <= most:
         if _shift(X, points, n_neighbors) <= MAX_SHIFT:
             return n_neighbors, True
