@@ -191,7 +191,7 @@ def diffusion_methods(X, dimension, seed):
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
     estimator = DiffusionDimensionEstimator(random_state=seed)
     methods = {"diffusion, normal_bundle": measure(estimator, train, test, truth)}
-    # The network serves both read-outs.
+    # The network serves both methods.
     flipd = estimator.set_params(method="flipd").predict(test)
     return methods | {"diffusion, flipd": {"error": dimension_error(truth, flipd)}}
 

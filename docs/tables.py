@@ -42,9 +42,9 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
-from skvaeense import _intrinsic_dimension
 from skvaeense._training import _defaults, _loop, _opening
 from skvaeense._training._defaults import STARTS
+from skvaeense.dimension import _pools
 from skvaeense.networks import _layers
 from skvaeense.objectives import _dead_latents, _noise, _penalised, _phases
 from skvaeense.thresholds import FixedVariance
@@ -350,7 +350,7 @@ def constants():
         _noise: ["LEAST_SHARE"],
         _dead_latents: ["DEAD_AFTER"],
         _loop: ["FULL_RATE_INPUTS", "RATE_POWER"],
-        _intrinsic_dimension: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
+        _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _phases: ["COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}

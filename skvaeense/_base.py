@@ -24,7 +24,6 @@ from skvaeense._evaluation import (
     joined_chunks,
     rows_at_a_time,
 )
-from skvaeense.models import Model
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense.training._history import History
