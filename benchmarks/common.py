@@ -9,7 +9,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -56,6 +58,26 @@ def make_parser(description, *, seeds=None, only=None, out=None):
     if out is not None:
         parser.add_argument("--out", type=Path, default=RESULTS / out)
     return parser
+
+
+def run_task(parser, *tasks):
+    """Run the task that the command line names, with one thread or ``--threads``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The parser of a benchmark.
+
+    tasks : callable
+        Functions of the arguments; their names are ``run_`` and the name of the task.
+    """
+    names = {task.__name__.removeprefix("run_"): task for task in tasks}
+    parser.add_argument("what", choices=list(names))
+    arguments = parser.parse_args()
+    n_threads = getattr(arguments, "threads", 1)
+    torch.set_num_threads(n_threads)
+    with threadpool_limits(n_threads):
+        names[arguments.what](arguments)
 
 
 # --- fits and clocks --------------------------------------------------------------------------

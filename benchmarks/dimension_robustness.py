@@ -19,10 +19,9 @@ import resource
 import time
 
 import numpy as np
-import torch
 from sklearn.datasets import make_s_curve, make_swiss_roll
 
-from benchmarks.common import RESULTS, apart, fit, load, make_parser, save
+from benchmarks.common import RESULTS, apart, fit, load, make_parser, run_task, save
 from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
 
@@ -210,17 +209,7 @@ def run_draw(arguments):
 
 def main():
     """Run what the command line asks for."""
-    tasks = {
-        "grid": run_grid,
-        "high": run_high,
-        "growth": run_growth,
-        "one": run_one,
-        "draw": run_draw,
-    }
     parser = make_parser(__doc__, seeds=5, only=SHAPES)
-    parser.add_argument("what", choices=list(tasks))
     parser.add_argument("--size", type=int, help="samples of `one`")
     parser.add_argument("--peer-python", help="a Python that has scikit-dimension")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    tasks[arguments.what](arguments)
+    run_task(parser, run_grid, run_high, run_growth, run_one, run_draw)

@@ -130,7 +130,7 @@ def seconds_of_epoch(X):
         N_LATENTS, noise_variance=0.5, n_init=1, batch_size=BATCH_SIZE, max_iter=1, random_state=0
     )
     fit_quietly(model.set_callbacks(clock), X)
-    return clock.epochs.sum()
+    return float(clock.epochs.sum())
 
 
 def main():

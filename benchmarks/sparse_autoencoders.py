@@ -21,9 +21,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from benchmarks.common import RESULTS, apart, fit, make_parser, save, summarise
+from benchmarks.common import RESULTS, apart, fit, make_parser, run_task, save, summarise
 from benchmarks.data import HELD_OUT, add_data_option, read_activations, read_mnist
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
@@ -218,10 +217,7 @@ def run_peers(arguments):
 def main():
     """Run what the command line asks for."""
     parser = make_parser(__doc__, seeds=5, only=CELLS)
-    parser.add_argument("what", choices=["peers", "planted"])
     parser.add_argument("--peer-python", default=sys.executable)
     add_data_option(parser)
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    (run_planted if arguments.what == "planted" else run_peers)(arguments)
+    run_task(parser, run_peers, run_planted)

@@ -30,10 +30,9 @@ import time
 import numpy as np
 import torch
 from sklearn.base import clone
-from threadpoolctl import threadpool_limits
 from torch import nn
 
-from benchmarks.common import RESULTS, apart, fit, load, make_parser, save
+from benchmarks.common import RESULTS, apart, fit, load, make_parser, run_task, save
 from benchmarks.data import HELD_OUT, subspaces
 from benchmarks.guards.steps import SHAPES, TRANSFORM_SIZES, collated, steps, transform_ratios
 from skvaeense import VAEenseTransformer
@@ -274,26 +273,22 @@ def run_draw(arguments):
 
 def main():
     """Run what the command line asks for."""
-    tasks = {
-        "step": run_step,
-        "transform": run_transform,
-        "growth": run_growth,
-        "starts": run_starts,
-        "answer": run_answer,
-        "counting": run_counting,
-        "importing": run_importing,
-        "one": run_one,
-        "draw": run_draw,
-    }
     parser = make_parser(__doc__, only=SHAPES)
-    parser.add_argument("what", choices=list(tasks))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--samples", type=int, default=20_000, help="of `one`")
     parser.add_argument("--latents", type=int, default=20, help="of `one`")
     parser.add_argument("--width", default="auto", help="of the hidden layers of `one`")
     parser.add_argument("--epochs", type=int, default=10, help="of `one`")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    with threadpool_limits(arguments.threads):
-        tasks[arguments.what](arguments)
+    run_task(
+        parser,
+        run_step,
+        run_transform,
+        run_growth,
+        run_starts,
+        run_answer,
+        run_counting,
+        run_importing,
+        run_one,
+        run_draw,
+    )

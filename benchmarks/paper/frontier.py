@@ -19,13 +19,12 @@ from sklearn.decomposition import PCA
 from benchmarks.paper.common import at_once
 from skvaeense import VAEenseTransformer
 from skvaeense.inspection._estimators import contributions
-from skvaeense.metrics import fvu, pattern_adaptivity, squared_error
+from skvaeense.metrics import pattern_adaptivity
 
 # Share of the test samples that a latent is active in, from which it is said to be in use.
 IN_USE = 0.01
 # By how much fewer entries may fall short of a level.
 SHORT = 0.02
-ERRORS = {"squared_error": squared_error, "fvu": fvu}
 
 
 class Candidate(NamedTuple):
@@ -96,14 +95,13 @@ def fit(candidate, seed, samples, levels, metric):
     """Return what a candidate gives at each level."""
     estimator = clone(candidate.estimator)
     estimator.set_params(random_state=seed).fit(samples.train)
-    error = ERRORS[metric]
     parts = samples.validation, samples.test
     codes = [estimator.transform(X) for X in parts]
     amounts = [contributions(estimator, code) for code in codes]
 
     def error_of(part, active):
         code = np.where(active, codes[part], 0)
-        return error(parts[part], estimator.inverse_transform(code))
+        return metric(parts[part], estimator.inverse_transform(code))
 
     by_level = []
     for level in candidate.levels or levels:
@@ -135,8 +133,8 @@ def compare(candidates, samples, levels, metric, n_seeds, n_jobs):
     levels : tuple of float
         Wanted mean numbers of active latents.
 
-    metric : {"squared_error", "fvu"}
-        The error.
+    metric : callable
+        The error of samples and their reconstructions.
 
     n_seeds : int
         Fits of each chosen setting.

@@ -16,6 +16,7 @@ from benchmarks.data import read_activations
 from benchmarks.paper.common import run
 from benchmarks.paper.frontier import Candidate, Noise, Samples, compare
 from skvaeense import SparseAutoencoder
+from skvaeense.metrics import fvu
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
@@ -72,7 +73,7 @@ def measure(arguments):
         list(candidates(arguments, variance)),
         samples,
         LEVELS,
-        "fvu",
+        fvu,
         arguments.n_seeds,
         arguments.jobs,
     )

@@ -15,6 +15,7 @@ from benchmarks.data import read_mnist
 from benchmarks.paper.common import run
 from benchmarks.paper.frontier import Candidate, Noise, Samples, compare
 from skvaeense import SparseAutoencoder
+from skvaeense.metrics import squared_error
 from skvaeense.networks import MLP
 from skvaeense.penalties import L1, Log, TopK
 
@@ -87,7 +88,7 @@ def measure(arguments):
         list(candidates(arguments)),
         samples,
         LEVELS,
-        "squared_error",
+        squared_error,
         arguments.n_seeds,
         arguments.jobs,
     )
