@@ -93,25 +93,25 @@ def fit(estimator, X):
 
 
 class Clock:
-    """A callback that notes the seconds of epochs, by the clock on the wall."""
+    """A callback that notes when epochs end, by the clock on the wall."""
 
     def __init__(self):
-        self._begins, self._ends = [], []
+        self._ends = []
 
     def setup(self, estimator, context): ...
 
     def teardown(self, estimator, context): ...
 
-    def on_fit_task_begin(self, estimator, context):
-        self._begins.append(time.perf_counter())
+    def on_fit_task_begin(self, estimator, context): ...
 
     def on_fit_task_end(self, estimator, context):
-        self._ends.append(time.perf_counter())
+        if context.task_name == "epoch":
+            self._ends.append(time.perf_counter())
 
     @property
     def epochs(self):
-        """The seconds of each epoch; the fit itself begins before the first, and ends last."""
-        return np.subtract(self._ends[:-1], self._begins[1:])
+        """The seconds of each epoch but the first."""
+        return np.diff(self._ends)
 
 
 # --- processes --------------------------------------------------------------------------------

@@ -127,10 +127,10 @@ def seconds_of_epoch(X):
         X = np.load(X, mmap_mode="r")
     clock = Clock()
     model = VAEenseTransformer(
-        N_LATENTS, noise_variance=0.5, n_init=1, batch_size=BATCH_SIZE, max_iter=1, random_state=0
+        N_LATENTS, noise_variance=0.5, n_init=1, batch_size=BATCH_SIZE, max_iter=2, random_state=0
     )
     fit_quietly(model.set_callbacks(clock), X)
-    return float(clock.epochs.sum())
+    return float(clock.epochs[-1])
 
 
 def main():
