@@ -64,21 +64,6 @@ def peers_step_table(results):
     return Table(header, rows)
 
 
-def entries_table(speed):
-    """Return the time of a step that decodes entries over one that decodes whole codes."""
-    rows = [
-        (
-            row["n_features"],
-            row["n_components"],
-            row["k"],
-            f"{row['k'] / row['n_components']:.1%}",
-            f"{row['ratio']:.2f}",
-        )
-        for row in speed.get("entries", [])
-    ]
-    return Table(("features", "latents", "active", "share", "entries over whole codes"), rows)
-
-
 def transform_table(speed):
     """Return the time of a transform over that of PCA."""
     names = ("single layer", "default network", "SparseAutoencoder")
