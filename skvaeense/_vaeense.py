@@ -47,8 +47,8 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
-# By how many nats per feature a random init must be better than the one from the data.
-LEAST_GAIN = 0.02
+# By how much of the loss per feature a random init must be better than the one from the data.
+LEAST_GAIN = 0.04
 
 
 class VAEenseTransformer(BaseAutoencoder):
@@ -303,7 +303,7 @@ class VAEenseTransformer(BaseAutoencoder):
         if self._takes_data_init() and not first.logs:
             trainer = self._make_data_trainer(data, seeds[0])
             trainer = self._train_to_the_end(trainer, data, session, n_data_epochs, "data")
-            first.offer(trainer, self._validation_loss(trainer.model, data.valid))
+            first.offer(trainer, self._final_loss(trainer.model, data))
         if first.best and (first.best.is_clear or self.n_init == 1 or session.stopped):
             return first.best
 
@@ -335,7 +335,8 @@ class VAEenseTransformer(BaseAutoencoder):
             n_final_epochs = n_data_epochs if first.best else n_final_epochs
             best = self._make_final_trainer(best, data)
             best = self._train_to_the_end(best, data, session, n_final_epochs)
-        if first.best and not self._improves(best, first, data):
+        margin = LEAST_GAIN * data.valid.shape[1]
+        if first.best and first.best_loss <= self._final_loss(best.model, data) + margin:
             first.best.other_log = [epoch for log in rest.logs for epoch in log]
             return first.best
         return best
@@ -383,11 +384,13 @@ class VAEenseTransformer(BaseAutoencoder):
         trainer.is_clear = candidate.kind != "open" or structure.is_gaussian
         return trainer
 
-    def _improves(self, trainer, first, data):
-        """Return whether a random init is clearly better than the one from the data."""
-        loss = self._validation_loss(trainer.model, data.valid)
-        loss = data.processes.broadcast_scalar(loss)
-        return loss + LEAST_GAIN * data.valid.shape[1] < first.best_loss
+    def _final_loss(self, model, data):
+        """Return the loss by which models that are trained to the end are compared."""
+        n_features = data.valid.shape[1]
+        terms = validation_terms(model, data.valid)
+        common = common_noise(data.spectrum.mean_eigenvalue)
+        loss = selection_loss(terms, best_noise(terms, n_features), common, n_features)
+        return data.processes.broadcast_scalar(loss)
 
     def _make_trainer(self, data, seeds, init=0, model=None):
         thresholds.resolve_threshold(self.threshold).validate()

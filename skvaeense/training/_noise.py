@@ -179,16 +179,15 @@ def validation_loss(terms: ValidationTerms, noise_variance: float, n_features: i
 def selection_loss(
     terms: ValidationTerms, noise_variance: float, common: float, n_features: int
 ) -> float:
-    """Return -2 ELBO at the common noise variance, by which inits are compared.
+    """Return -2 ELBO as it would be at a common noise variance, by which inits are compared.
 
-    A model that is still above that level is charged what its active latents will cost on the way
-    down: each adds about log(g / g_common) to twice the divergence.
+    The divergence of a model at its own noise variance g is carried to the common one along its
+    slope: each active latent costs about log(g / g_common) more in twice the divergence.
     """
-    excess = max(noise_variance / common, 1.0)
     return (
         _scaled_error(terms.error, common, n_features)
         + 2 * terms.kl
-        + terms.n_active * math.log(excess)
+        + terms.n_active * math.log(noise_variance / common)
     )
 
 
