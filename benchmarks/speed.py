@@ -9,7 +9,6 @@ WHAT is one of:
 * `transform`: the transform of samples, over that of PCA with as many components;
 * `growth`: fits with more samples and more latents: seconds of an epoch, and peak memory above the
   samples;
-* `starts`: a fit with eight starts, over one with one start, by the clock;
 * `answer`: until dimensions are right, beside the recipe of the paper's code;
 * `counting`: Otsu's rule for a million samples of 300 latents;
 * `importing`: the time of the import, beside that of torch and scikit-learn;
@@ -130,20 +129,6 @@ def run_one(arguments):
         "extra_megabytes": (peak - before) / 2**20,
     }
     print(json.dumps(row))
-
-
-def run_starts(arguments):
-    """Time a fit with eight starts, over one with one, by the clock and all threads."""
-    X, *_ = subspaces((4, 4, 4), 40, 5000 - HELD_OUT)(0)
-    seconds = {n: [] for n in (1, 8)}
-    for _ in range(arguments.repeats):
-        for n_init, taken in seconds.items():
-            begin = time.perf_counter()
-            fit(VAEenseTransformer(20, n_init=n_init, random_state=0), X)
-            taken.append(time.perf_counter() - begin)
-    ratio = statistics.median(seconds[8]) / statistics.median(seconds[1])
-    save(FILE, f"starts, {threads(arguments)}", {"ratio": ratio, "seconds": seconds})
-    print(ratio)
 
 
 def paper_recipe(X, n_passes, seed):
@@ -285,7 +270,6 @@ def main():
         run_step,
         run_transform,
         run_growth,
-        run_starts,
         run_answer,
         run_counting,
         run_importing,

@@ -5,7 +5,6 @@ one pass over some batches. This is the one place that asks for the package's pr
 It imports nothing of the other benchmarks, since asv imports this folder by itself.
 """
 
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -20,13 +19,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
+from skvaeense.losses import ELBO, PenalizedReconstruction
+from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import Linear, SingleLayer
-from skvaeense.objectives import ELBO, NoiseVariance, PenalisedReconstruction, Price
+from skvaeense.optimizers import Adam
 from skvaeense.penalties import L1, Log, TopK
+from skvaeense.schedules import Constant
+from skvaeense.training._batches import TensorBatches
+from skvaeense.training._noise import NoiseSchedule
+from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
+from skvaeense.training._trainer import Trainer
 
-# name: (features, latents, samples of a batch)
+# name: (features, latents, samples of a batch). The first three are of default fits: to few
+# samples, to many, and to digits.
 SHAPES = {
+    "default, few samples": (40, 28, 32),
+    "default": (40, 28, 256),
+    "default, digits": (64, 82, 224),
     "small": (40, 20, 4096),
     "image": (784, 64, 4096),
     "language model, narrow": (576, 300, 4096),
@@ -36,8 +45,8 @@ SPARSE_SHAPES = {
     "language model, narrow": (512, 300, 4096),
     "language model, wide": (768, 4096, 4096),
 }
-# Steps of one timed pass.
-N_STEPS = 2
+# Multiplications of one timed pass at least, and its steps at most.
+LEAST_WORK, MAX_STEPS = 2**29, 50
 N_TOP = 32
 # Features and components.
 TRANSFORM_SIZES = ((40, 20), (784, 64), (576, 300))
@@ -91,8 +100,8 @@ def vae_loss(module):
     """Return the loss of a gated VAE, as its formulas read."""
 
     def loss(x):
-        mean, opening = module.encode(x)
-        log_variance = torch.log(torch.sigmoid(opening))
+        mean, gate_logit = module.encode(x)
+        log_variance = torch.log(torch.sigmoid(gate_logit))
         deviation = torch.exp(log_variance / 2)
         z = mean + deviation * torch.randn_like(mean)
         error = ((x - module.decode((1 - deviation) * z)) ** 2).sum(dim=1)
@@ -116,7 +125,7 @@ class PlainAutoencoder(nn.Module):
         self.decoder.weight /= self.decoder.weight.norm(dim=0)
 
     def loss(self, x, k=None):
-        """Return the loss of a top-k autoencoder, or with a price on the sum if k is None."""
+        """Return the loss of a top-k autoencoder, or with a penalty on the sum if k is None."""
         code = self.encoder(x - self.decoder.bias).relu()
         if k is not None:
             values, kept = code.topk(k, dim=1)
@@ -166,19 +175,29 @@ def passes(loss, module, batches, after=lambda: None):
 # --- contenders -------------------------------------------------------------------------------
 
 
-def one_pass(module, objective, X, batch_size, optimizer=None):
+def n_steps(d, k, n):
+    """Return the steps of a timed pass: more of small ones, or the clock is too coarse."""
+    return max(2, min(MAX_STEPS, LEAST_WORK // (d * k * n)))
+
+
+def one_pass(model, loss, X, batch_size, hooks):
     """Return one pass of the package's own training."""
-    epochs = iterate_epochs(
-        module,
-        objective,
-        X,
-        n_epochs=10**9,
-        batch_size=batch_size,
-        learning_rate=LearningRate(1e-3),
+    trainer = Trainer(
+        model,
+        loss,
+        optimizer=Adam(),
+        learning_rate=1e-3,
+        schedule=Constant(),
         generator=torch.Generator().manual_seed(0),
-        optimizer=optimizer,
+        hooks=hooks,
     )
-    return lambda: next(epochs)
+    batches = TensorBatches(X)
+
+    def run():
+        trainer.fit(batches, n_epochs=1, batch_size=batch_size)
+        return trainer.log[-1]
+
+    return run
 
 
 def build(network, d, k, n_heads):
@@ -188,10 +207,10 @@ def build(network, d, k, n_heads):
 
 def vae_contenders(network, d, k, n):
     """Return the floor, the package's step and two loops by hand, of a gated VAE."""
-    X = torch.randn(N_STEPS * n, d)
+    X = torch.randn(n_steps(d, k, n) * n, d)
     contenders = {"floor": floor(vae_loss(build(network, d, k, 2)), X[:n])}
-    module = build(network, d, k, 2)
-    contenders["ours"] = one_pass(module, ELBO(NoiseVariance(0.1, floor=1e-3)), X, n)
+    model = VAE(network, d, k, generator=torch.Generator().manual_seed(0))
+    contenders["ours"] = one_pass(model, ELBO(), X, n, [NoiseSchedule(0.1, floor=1e-3)])
     for name, batches in by_hand(X, n).items():
         module = build(network, d, k, 2)
         contenders[name] = passes(vae_loss(module), module, batches)
@@ -206,15 +225,15 @@ def sae_floor(d, k, n):
 
 def own_sae(penalty, X, k, n):
     """Return one pass of the package's training of a sparse autoencoder."""
-    module = build(SingleLayer(), X.shape[1], k, 1)
-    module.activation = penalty.build(k, unit=math.sqrt(X.shape[1]), positive=True)
-    objective = PenalisedReconstruction(penalty, Price(0.1))
-    return one_pass(module, objective, X, n, make_optimizer(module, full_rate=True))
+    generator = torch.Generator().manual_seed(0)
+    model = SparseCoder(SingleLayer(), X.shape[1], k, penalty=penalty, generator=generator)
+    hooks = [Coefficient(0.1), DeadLatents(model), UnitNorm()]
+    return one_pass(model, PenalizedReconstruction(), X, n, hooks)
 
 
 def sae_contenders(penalty, d, k, n):
     """Return the floor, the package's step and two loops by hand, of a sparse autoencoder."""
-    X = torch.randn(N_STEPS * n, d)
+    X = torch.randn(n_steps(d, k, n) * n, d)
     contenders = {"floor": sae_floor(d, k, n), "ours": own_sae(penalty, X, k, n)}
     for name, batches in by_hand(X, n).items():
         module = PlainAutoencoder(d, k)
@@ -270,7 +289,7 @@ class Step(NamedTuple):
         return {
             **dict(zip(("n_features", "n_components", "batch_size"), self.sizes, strict=True)),
             "floor_seconds": floor,
-            "ratios": {name: seconds / N_STEPS / floor for name, seconds in times.items()},
+            "ratios": {name: t / n_steps(*self.sizes) / floor for name, t in times.items()},
         }
 
 
