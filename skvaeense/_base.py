@@ -207,7 +207,7 @@ class BaseAutoencoder(
                 model = self._copy_of_model()
                 trainer = self._make_trainer(data, _draw_seeds(session.random_state), model=model)
             trainer = self._train_until_interrupted(data, session, trainer)
-            vars(self).pop("_partial_state_", None)
+            self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))
             if processes.is_first:
                 self._warn_of_failure(data.valid)
@@ -325,7 +325,7 @@ class BaseAutoencoder(
         return self
 
     def _partial_trainer(self, data: FitData) -> Trainer:
-        """Return the trainer that `partial_fit` goes on with: its own, a fitted one, or a new one."""
+        """Return the trainer that `partial_fit` goes on with: its own, a fitted, or a new one."""
         model = self._copy_of_model() if hasattr(self, "module_") else None
         seeds = _draw_seeds(check_random_state(self.random_state))
         trainer = self._make_trainer(data, seeds, model=model)
@@ -381,8 +381,8 @@ class BaseAutoencoder(
     def _store(self, attributes: dict[str, Any]) -> None:
         # An earlier fit may have left what this one has not, as with another network.
         for name in OPTIONAL_ATTRIBUTES:
-            vars(self).pop(name, None)
-        vars(self).update(attributes)
+            self.__dict__.pop(name, None)
+        self.__dict__.update(attributes)
 
     def _draft(self, attributes: dict[str, Any]) -> Self:
         """Return the estimator as it would be with these fitted attributes."""

@@ -252,7 +252,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
                 raise FloatingPointError(diverged("The loss"))
             plateau.restore(trainer.model)
             session.end(trainer, attributes)
-            vars(self).update(attributes(trainer))
+            self.__dict__.update(attributes(trainer))
 
     def _make_trainer(self, data, level, random_state):
         """Return the trainer of a new network, for this noise level."""

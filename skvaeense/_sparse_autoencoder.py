@@ -322,8 +322,8 @@ class SparseAutoencoder(BaseAutoencoder):
             return None
         if penalty.alpha is None:
             raise ValueError(
-                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has none; "
-                "set its k instead, and leave target_l0=None."
+                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has "
+                "none; set its k instead, and leave target_l0=None."
             )
         if penalty.alpha == 0:
             raise ValueError(

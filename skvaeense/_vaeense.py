@@ -47,6 +47,8 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
+# What n_init="auto" means, with and without an init that is computed from the data.
+N_INIT_WITH_DATA, N_INIT = 2, 5
 # By how much of the loss per feature a random init must be better than the one from the data.
 LEAST_GAIN = 0.04
 
@@ -103,12 +105,13 @@ class VAEenseTransformer(BaseAutoencoder):
         Whether the noise variance is learned. False keeps `noise_variance`, which is then a
         number.
 
-    n_init : int, default=2
+    n_init : "auto" or int, default="auto"
         Number of inits at most. With the default network, the first one is computed from the data:
         independent components, and which of them are active together. It is kept if that fits
         clearly better than principal components. Otherwise, and with other networks, inits are
         random: they differ in weights, first noise variance and learning rate, and are compared on
-        held-out samples at one noise variance. The best is trained on.
+        held-out samples at one noise variance. The best is trained on. "auto" means 2 with an init
+        from the data, else 5.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         What moves the weights.
@@ -226,7 +229,7 @@ class VAEenseTransformer(BaseAutoencoder):
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
         "positive_code": ["boolean"],
-        "n_init": [AT_LEAST_ONE],
+        "n_init": [AT_LEAST_ONE, StrOptions({"auto"})],
         "hard": ["boolean"],
         "sparse_output": ["boolean"],
     }
@@ -245,7 +248,7 @@ class VAEenseTransformer(BaseAutoencoder):
         prior: priors.PriorName | priors.Prior = "standard_normal",
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
-        n_init: int = 2,
+        n_init: Auto | int = "auto",
         optimizer: optimizers.OptimizerName | optimizers.Optimizer = "adam",
         learning_rate_init: float = 0.02,
         schedule: Auto | schedules.ScheduleName | schedules.Schedule = "auto",
@@ -294,24 +297,29 @@ class VAEenseTransformer(BaseAutoencoder):
         if trainer is not None:
             session.begin(max(n_final_epochs, 1))
             return self._train_to_the_end(trainer, data, session, max(n_final_epochs, 1))
-        session.begin(n_data_epochs + (self.n_init - 1) * n_init_epochs + n_final_epochs)
-        seeds = session.random_state.randint(2**31 - 1, size=(self.n_init, 2)).tolist()
+        takes_data_init = self._takes_data_init()
+        n_init = self.n_init
+        if n_init == "auto":
+            n_init = N_INIT_WITH_DATA if takes_data_init else N_INIT
+        n_random = n_init - takes_data_init
+        session.begin(takes_data_init * n_data_epochs + n_random * n_init_epochs + n_final_epochs)
+        seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
 
         # The first init is computed from the data, if the model is one of which that is known.
         first = Selection(lambda init: self._make_data_trainer(data, seeds[init]))
         first = session.track("first", first)
-        if self._takes_data_init() and not first.logs:
+        if takes_data_init and not first.logs:
             trainer = self._make_data_trainer(data, seeds[0])
             trainer = self._train_to_the_end(trainer, data, session, n_data_epochs, "data")
             first.offer(trainer, self._final_loss(trainer.model, data))
-        if first.best and (first.best.is_clear or self.n_init == 1 or session.stopped):
+        if first.best and (first.best.is_clear or n_init == 1 or session.stopped):
             return first.best
 
         # Random inits, of which the best is trained on.
         rest = Selection(lambda init: self._make_trainer(data, seeds[init], init))
         rest = session.track("rest", rest)
         n_first = len(first.logs)
-        for init in range(n_first + len(rest.logs), self.n_init):
+        for init in range(n_first + len(rest.logs), n_init):
             trainer = self._make_trainer(data, seeds[init], init)
             session.train(
                 trainer,

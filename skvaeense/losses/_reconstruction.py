@@ -12,8 +12,8 @@ from skvaeense.utils._validation import NON_NEGATIVE
 
 # Weight of the auxiliary term, which trains dead latents on what the others leave.
 AUXILIARY_WEIGHT = 1 / 32
-# Kept entries are decoded by themselves if they are at most this share of the latents, and these are
-# at least so many: elsewhere dense products are as fast.
+# Kept entries are decoded by themselves if they are at most this share of the latents, and these
+# are at least so many: elsewhere dense products are as fast.
 FEW, MANY_LATENTS = 0.125, 512
 
 

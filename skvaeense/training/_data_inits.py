@@ -294,15 +294,16 @@ def typical_rows(rows: np.ndarray) -> np.ndarray:
 class _Layers(NamedTuple):
     """The linear layers of a network."""
 
-    first: nn.Linear
-    second: nn.Linear
-    heads: nn.Linear
-    decoder: nn.Linear
+    first: Any
+    second: Any
+    heads: Any
+    decoder: Any
 
     @classmethod
     def of(cls, network: Any) -> "_Layers":
         """Return the layers of a network with two hidden ones."""
-        return cls(*network.layers, network.heads, network.decoder)
+        first, second = network.layers
+        return cls(first, second, network.heads, network.decoder)
 
 
 @torch.no_grad()
@@ -431,9 +432,10 @@ def learning_rates(network: nn.Module, x: torch.Tensor) -> dict[nn.Parameter, fl
     outer = functional.silu(second(inner))
     moves = second.weight.abs().sum(dim=0) / math.sqrt(second.out_features)
     units = torch.cat([1 / (1 + moves), moves.new_ones(decoder.in_features)])
-    return {
+    rates: dict[nn.Parameter, float | torch.Tensor] = {
         first.weight: units[:, None],
         first.bias: units,
         second.weight: 1 / (1 + inner.square().mean(dim=0).sqrt()),
         heads.weight: 1 / (1 + outer.square().mean(dim=0).sqrt()),
     }
+    return rates
