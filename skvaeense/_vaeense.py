@@ -352,17 +352,18 @@ class VAEenseTransformer(BaseAutoencoder):
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""
         network = networks.resolve_network(self.network)
-        sizes = getattr(network, "hidden_layer_sizes", ())
+        loss, prior = losses.resolve_loss(self.loss), priors.resolve_prior(self.prior)
         return (
             type(network) is networks.Linear
             and network.skip == "first"
-            and (sizes == "auto" or len(np.atleast_1d(sizes)) == 2)
+            and network.n_hidden_layers == 2
+            and type(loss) is losses.ELBO
+            and loss.beta == 1
+            and type(prior) is priors.StandardNormal
             and self.gated
             and not self.positive_code
             and self.noise_variance == "auto"
             and self.learn_noise_variance
-            and self.loss == "elbo"
-            and self.prior == "standard_normal"
         )
 
     def _make_data_trainer(self, data, seeds):

@@ -63,7 +63,7 @@ class Model(nn.Module):
     def _restore(self, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> None:
         # Nothing is allocated for weights that are then replaced.
         with torch.device("meta"):
-            self.__init__(**config, generator=None)  # type: ignore[call-arg, misc]
+            self.__init__(**config, generator=None)  # type: ignore[misc]
         self.load_state_dict(state, assign=True)
         for parameter in self.parameters():
             parameter.requires_grad_(True)

@@ -43,6 +43,12 @@ class Linear(Network):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.skip = skip
 
+    @property
+    def n_hidden_layers(self) -> int:
+        """The number of hidden layers of the encoder."""
+        sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, 1, 2)
+        return len(sizes)
+
     def build(
         self,
         n_features: int,
