@@ -340,7 +340,6 @@ class VAEenseTransformer(BaseAutoencoder):
         best = rest.best
         best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
         if n_final_epochs > 0 and not session.stopped:
-            n_final_epochs = n_data_epochs if first.best else n_final_epochs
             best = self._make_final_trainer(best, data)
             best = self._train_to_the_end(best, data, session, n_final_epochs)
         margin = LEAST_GAIN * data.valid.shape[1]

@@ -181,11 +181,13 @@ def selection_loss(
 ) -> float:
     """Return -2 ELBO as it would be at a common noise variance, by which inits are compared.
 
-    The divergence of a model at its own noise variance g is carried to the common one along its
-    slope: each active latent costs about log(g / g_common) more in twice the divergence.
+    A model at its own noise variance g is carried to the common one: each active latent costs about
+    log(g / g_common) more in twice the divergence, and its posterior variance adds g_common instead
+    of g to the squared error.
     """
+    error = terms.error + terms.n_active * max(common - noise_variance, 0.0)
     return (
-        _scaled_error(terms.error, common, n_features)
+        _scaled_error(error, common, n_features)
         + 2 * terms.kl
         + terms.n_active * math.log(noise_variance / common)
     )
