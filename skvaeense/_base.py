@@ -206,36 +206,31 @@ class BaseAutoencoder(
             if goes_on:
                 model = self._copy_of_model()
                 trainer = self._make_trainer(data, _draw_seeds(session.random_state), model=model)
-            trainer = self._train_until_interrupted(data, session, trainer)
+            try:
+                trainer = self._train(data, session, trainer)
+                processes.broadcast(trainer.model.state_dict().values())
+            except KeyboardInterrupt:
+                trainer = session.best_trainer()
+                if trainer is None:
+                    raise
+                warnings.warn(
+                    f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that "
+                    "is kept. The estimator has what was learned until then.",
+                    stacklevel=4,
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise MemoryError(
+                    f"A step of training with {data.batch_size} samples takes more memory than "
+                    "there is. Lower batch_size, n_components or the width of the network."
+                ) from error
+            session.end(trainer, lambda trainer: self._attributes(trainer, data))
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))
             if processes.is_first:
                 self._warn_of_failure(data.valid)
         return self
-
-    def _train_until_interrupted(self, data, session, trainer):
-        """Train; if the user interrupts, return what was learned until then, if there is any."""
-        try:
-            trainer = self._train(data, session, trainer)
-            session.processes.broadcast(trainer.model.state_dict().values())
-        except KeyboardInterrupt:
-            trainer = session.best_trainer()
-            if trainer is None:
-                raise
-            warnings.warn(
-                f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that is "
-                "kept. The estimator has what was learned until then.",
-                stacklevel=4,
-            )
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise MemoryError(
-                    f"A step of training with {data.batch_size} samples takes more memory than "
-                    "there is. Lower batch_size, n_components or the width of the network."
-                ) from error
-            raise
-        session.end(trainer, lambda trainer: self._attributes(trainer, data))
-        return trainer
 
     def _train_to_the_end(
         self,

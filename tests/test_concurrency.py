@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense._training._threads import suited_threads
+from skvaeense.training._threads import suited_threads
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
 

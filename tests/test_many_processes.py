@@ -14,7 +14,7 @@ import torch
 from numpy.testing import assert_allclose
 from ranks_script import X
 
-from skvaeense._training._batches import part_of
+from skvaeense.training._batches import part_of
 from skvaeense.utils import _ranks
 from skvaeense.utils._ranks import ALONE, Ranks, find_ranks
 

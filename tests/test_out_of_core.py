@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense._training import _opening, _sources
+from skvaeense.training import _opening, _sources
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
 

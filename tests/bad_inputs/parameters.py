@@ -245,7 +245,7 @@ TOGETHER = [
     ),
     together(
         SPARSE,
-        "target_l0=2 adapts the price alpha, and TopK(k=3) has none; set its k instead, and leave "
+        "target_l0=2 adapts the coefficient alpha, and TopK(k=3) has none; set its k instead, and leave "
         "target_l0=None.",
         penalty=TopK(3),
         target_l0=2,
@@ -258,7 +258,7 @@ TOGETHER = [
     ),
     together(
         SPARSE,
-        "target_l0=2 adapts the price by factors, so the alpha it starts from must be above 0; got "
+        "target_l0=2 adapts alpha by factors, so the alpha it starts from must be above 0; got "
         "L1(alpha=0).",
         penalty=L1(0),
         target_l0=2,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skvaeense._training._loop import make_optimizer
+from skvaeense.training._loop import make_optimizer
 from skvaeense.networks import SingleLayer
 from skvaeense.objectives import PenalisedReconstruction, Price
 from skvaeense.penalties import Penalty, resolve_penalty

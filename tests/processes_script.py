@@ -18,7 +18,7 @@ import torch
 from helpers import Callback
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense._training import _opening, _sources
+from skvaeense.training import _opening, _sources
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.objectives import _dead_latents
