@@ -24,7 +24,6 @@ from skvaeense._evaluation import (
     joined_chunks,
     rows_at_a_time,
 )
-from skvaeense.models import Model
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense.training._history import History
@@ -109,7 +108,12 @@ class BaseAutoencoder(
 
     @abstractmethod
     def _make_trainer(
-        self, data: FitData, seeds: tuple[int, int], init: int = 0, model: Any = None
+        self,
+        data: FitData,
+        seeds: tuple[int, int],
+        init: int = 0,
+        model: Any = None,
+        is_final: bool = False,
     ) -> Trainer:
         """Return the trainer of a new model, or of one that goes on from an earlier fit.
 
@@ -206,7 +210,8 @@ class BaseAutoencoder(
             trainer = None
             if goes_on:
                 model = self._copy_of_model()
-                trainer = self._make_trainer(data, _draw_seeds(session.random_state), model=model)
+                seeds = _draw_seeds(session.random_state)
+                trainer = self._make_trainer(data, seeds, model=model, is_final=True)
             trainer = self._train_until_interrupted(data, session, trainer)
             vars(self).pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))

@@ -310,15 +310,13 @@ class VAEenseTransformer(BaseAutoencoder):
         trainer = self._final_trainer(best, data, selection.best_init)
         return self._train_to_the_end(trainer, data, session, n_epochs)
 
-    def _make_trainer(self, data, seeds, init=0, model=None):
+    def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         thresholds.resolve_threshold(self.threshold).validate()
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
         if model is not None:
-            noise_variance = float(model.noise_variance)
-            return self._trainer(
-                model, self._final_noise(noise_variance, COMMON_NOISE), 0.5, generator, data
-            )
+            noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
+            return self._trainer(model, noise, 0.5, generator, data, is_final=is_final)
         n_features = data.train.shape[1]
         model = VAE(
             networks.resolve_network(self.network),

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.networks import Linear
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.utils._seeding import make_generator
 
 # One of each penalty, for data with about 3 active latents.
 PENALTIES = {
@@ -21,6 +22,11 @@ PENALTIES = {
     "matryoshka": Matryoshka(3),
     "topk": TopK(3),
 }
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    """Return standard normal numbers."""
+    return torch.randn(*shape, generator=make_generator(seed), dtype=dtype)
 
 
 def quick_sae(penalty="l1", **params):

@@ -65,8 +65,9 @@ class LinearELBOGradient:
         self.preactivations = [self.outputs[0][:, : self.n_hidden], *self.outputs[1:]]
         self.preactivation_grads = [self.output_grads[0][:, : self.n_hidden]]
         self.preactivation_grads += self.output_grads[1:]
-        self.hidden = [torch.empty_like(p, memory_format=torch.contiguous_format)
-                       for p in self.preactivations]
+        self.hidden = [
+            torch.empty_like(p, memory_format=torch.contiguous_format) for p in self.preactivations
+        ]
         self.hidden_grads = [torch.empty_like(h) for h in self.hidden]
         self.heads, self.head_grads = x.new_empty(n, 2 * k), x.new_empty(n, 2 * k)
         self.residual = torch.empty_like(x)
