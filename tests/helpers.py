@@ -8,8 +8,9 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.networks import Linear
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.models import VAE, SparseCoder
+from skvaeense.networks import Linear, SingleLayer
+from skvaeense.penalties import BatchTopK, Matryoshka, TopK, resolve_penalty
 from skvaeense.utils._seeding import make_generator
 
 # One of each penalty, for data with about 3 active latents.
@@ -27,6 +28,29 @@ PENALTIES = {
 def draw(*shape, seed=0, dtype=torch.float64):
     """Return standard normal numbers."""
     return torch.randn(*shape, generator=make_generator(seed), dtype=dtype)
+
+
+def make_vae(network=None, n_features=5, n_components=3, *, seed=0, **params):
+    """Return a VAE in double precision whose weights are all random."""
+    network, generator = Linear((6,)) if network is None else network, make_generator(seed)
+    model = VAE(network, n_features, n_components, generator=generator, **params)
+    return _with_random_biases(model, generator)
+
+
+def make_coder(penalty, network=None, n_features=5, n_components=8, *, seed=0, **params):
+    """Return a SparseCoder in double precision whose weights are all random."""
+    network, generator = SingleLayer() if network is None else network, make_generator(seed)
+    penalty = resolve_penalty(penalty)
+    params = {"penalty": penalty, "generator": generator} | params
+    model = SparseCoder(network, n_features, n_components, **params)
+    return _with_random_biases(model, generator)
+
+
+def _with_random_biases(model, generator):
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.uniform_(parameter, -0.3, 0.3, generator=generator)
+    return model.double()
 
 
 def quick_sae(penalty="l1", **params):
