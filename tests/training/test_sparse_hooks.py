@@ -188,6 +188,7 @@ def test_the_model_is_told_now_and_then_which_are_dead(make_training):
 def test_fraction_of_dead_latents(make_training):
     trainer = make_training(n_components=4)
     hook, fractions = DeadLatents(trainer.model), []
+    assert hook.fraction == 0
     half = DEAD_AFTER // 2
     for fired, n_samples in (
         ([0, 1], 3),  # silent for 0, 0, 3, 3 of 3
