@@ -108,7 +108,12 @@ class BaseAutoencoder(
 
     @abstractmethod
     def _make_trainer(
-        self, data: FitData, seeds: tuple[int, int], init: int = 0, model: Any = None
+        self,
+        data: FitData,
+        seeds: tuple[int, int],
+        init: int = 0,
+        model: Any = None,
+        is_final: bool = False,
     ) -> Trainer:
         """Return the trainer of a new model, or of one that goes on from an earlier fit.
 
@@ -205,7 +210,8 @@ class BaseAutoencoder(
             trainer = None
             if goes_on:
                 model = self._copy_of_model()
-                trainer = self._make_trainer(data, _draw_seeds(session.random_state), model=model)
+                seeds = _draw_seeds(session.random_state)
+                trainer = self._make_trainer(data, seeds, model=model, is_final=True)
             try:
                 trainer = self._train(data, session, trainer)
                 processes.broadcast(trainer.model.state_dict().values())

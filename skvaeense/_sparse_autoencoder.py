@@ -291,7 +291,7 @@ class SparseAutoencoder(BaseAutoencoder):
             generator=make_generator(seeds[0], device),
             hooks=hooks,
             processes=data.processes,
-            is_final=is_final or goes_on,
+            is_final=is_final,
         )
 
     def _new_model(self, data, penalty, generator):

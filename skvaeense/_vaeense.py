@@ -400,15 +400,13 @@ class VAEenseTransformer(BaseAutoencoder):
         loss = selection_loss(terms, best_noise(terms, n_features), common, n_features)
         return data.processes.broadcast_scalar(loss)
 
-    def _make_trainer(self, data, seeds, init=0, model=None):
+    def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         thresholds.resolve_threshold(self.threshold).validate()
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
         if model is not None:
-            noise_variance = float(model.noise_variance)
-            return self._trainer(
-                model, self._final_noise(noise_variance, COMMON_NOISE), 0.5, generator, data
-            )
+            noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
+            return self._trainer(model, noise, 0.5, generator, data, is_final=is_final)
         model = self._make_model(data, seeds[1])
         config = INIT_CONFIGS[init % len(INIT_CONFIGS)]
         noise = annealed_noise(

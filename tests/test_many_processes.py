@@ -18,6 +18,8 @@ from skvaeense.training._batches import part_of
 from skvaeense.utils import _ranks
 from skvaeense.utils._ranks import ALONE, Ranks, find_ranks
 
+from skvaeense.utils import _ranks
+
 SCRIPT = Path(__file__).with_name("ranks_script.py")
 # Names of their own, since other runs of these tests may go on beside this one.
 HOSTS = {f"skvaeense-{os.getpid()}-{i}": f"10.213.7.{i + 1}" for i in range(2)}

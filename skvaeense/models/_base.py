@@ -61,9 +61,8 @@ class Model(nn.Module):
         return model.eval()
 
     def _restore(self, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> None:
-        # Nothing is allocated for weights that are then replaced.
-        with torch.device("meta"):
-            self.__init__(**config, generator=None)  # type: ignore[misc]
+        # Without a generator our own layers allocate nothing for weights that are then replaced.
+        type(self).__init__(self, **config, generator=None)
         self.load_state_dict(state, assign=True)
         for parameter in self.parameters():
             parameter.requires_grad_(True)

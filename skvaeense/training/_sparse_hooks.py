@@ -184,7 +184,12 @@ class DeadLatents(Hook):
 
     @property
     def fraction(self) -> float:
-        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer."""
+        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer.
+
+        It is 0 if the loss does not say which latents are active.
+        """
+        if self.n_samples == 0:
+            return 0.0
         return float((self.inactive_for >= min(DEAD_AFTER, self.n_samples)).double().mean())
 
     def _resample(self, trainer: "Trainer", x: torch.Tensor, generator: torch.Generator) -> None:

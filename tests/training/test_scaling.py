@@ -3,8 +3,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense._training import _scaling
-from skvaeense._training._scaling import Scaling
+from skvaeense.training import _scaling
+from skvaeense.training._scaling import Scaling
 
 DOUBLE = {"dtype": torch.float64, "device": "cpu"}
 SINGLE = {"dtype": torch.float32, "device": "cpu"}

@@ -7,14 +7,14 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEenseTransformer
-from skvaeense._training._diagnosis import (
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import Linear
+from skvaeense.training._diagnosis import (
     Findings,
     SparseFindings,
     failure_signs,
     sparse_failure_signs,
 )
-from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import Linear
 
 N_SAMPLES, N_COMPONENTS = 40, 12
 
@@ -119,7 +119,7 @@ def make_sparse_findings(n_active, **changes):
         np.tile(np.arange(N_COMPONENTS), (N_SAMPLES, 1)), axis=1
     )
     np.put_along_axis(active, order[:, :n_active], True, axis=1)
-    facts = {"unexplained": 0.2, "dead_fraction": 0.0, "target_l0": None, "has_price": True}
+    facts = {"unexplained": 0.2, "dead_fraction": 0.0, "target_l0": None, "has_alpha": True}
     return SparseFindings(active=active, **(facts | changes))
 
 
@@ -131,7 +131,7 @@ def make_sparse_findings(n_active, **changes):
         make_sparse_findings(3, target_l0=3),
         make_sparse_findings(10, target_l0=9.5),
         make_sparse_findings(10, target_l0=10.5),
-        make_sparse_findings(12, has_price=False),
+        make_sparse_findings(12, has_alpha=False),
         make_sparse_findings(3, dead_fraction=0.5),
     ],
     ids=[
@@ -153,7 +153,7 @@ def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
     [
         (make_sparse_findings(0), "No latent is active", "Lower the penalty's alpha"),
         (
-            make_sparse_findings(0, has_price=False),
+            make_sparse_findings(0, has_alpha=False),
             "No latent is active",
             "Lower learning_rate_init",
         ),
@@ -171,7 +171,7 @@ def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
         (make_sparse_findings(3, dead_fraction=0.75), "75% of the latents are dead", "Lower"),
         (make_sparse_findings(3, unexplained=2.0), "gone astray", "Lower learning_rate_init"),
     ],
-    ids=["collapse", "no price", "too many", "too few", "not sparse", "dead", "astray"],
+    ids=["collapse", "no alpha", "too many", "too few", "not sparse", "dead", "astray"],
 )
 def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
     (message,) = sparse_failure_signs(findings)

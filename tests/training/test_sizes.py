@@ -2,16 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from skvaeense._training._defaults import (
+from skvaeense.training._sizes import (
     FINAL_STEPS,
     HELD_OUT,
+    INIT_CONFIGS,
+    INIT_STEPS,
     SPARSE_HELD_OUT,
-    START_STEPS,
+    SPARSE_STEPS,
     Spectrum,
     default_batch_size,
     default_n_components,
     linear_residual,
+    n_epochs,
     resolve_batch_size,
+    sparse_learning_rate,
     split_epochs,
     split_rows,
 )
@@ -31,7 +35,7 @@ def test_number_of_steps_does_not_depend_on_the_number_of_samples(n_samples):
     batch_size = default_batch_size(n_samples)
     steps = n_samples // batch_size
     for epochs, wanted in zip(
-        split_epochs("auto", n_samples, batch_size), (START_STEPS, FINAL_STEPS), strict=True
+        split_epochs("auto", n_samples, batch_size), (INIT_STEPS, FINAL_STEPS), strict=True
     ):
         assert wanted <= epochs * steps < wanted + steps
 
@@ -93,8 +97,26 @@ def test_spectrum_is_that_of_numpy():
 
 def test_bulk_and_mean_part_where_few_directions_have_most_of_the_variance():
     spectrum = Spectrum.of(draw(4000, [60.0] + [1.0] * 60))
-    assert spectrum.eigenvalue("mean") == pytest.approx(30, rel=0.1)
-    assert spectrum.eigenvalue("bulk") == pytest.approx(1, rel=0.3)
+    assert spectrum.mean_eigenvalue == pytest.approx(30, rel=0.1)
+    assert spectrum.bulk_eigenvalue == pytest.approx(1, rel=0.3)
+
+
+@pytest.mark.parametrize("config", INIT_CONFIGS)
+def test_first_noise_is_a_fraction_of_an_eigenvalue(config):
+    spectrum = Spectrum(3, mean_eigenvalue=2.0, bulk_eigenvalue=0.5)
+    eigenvalue = {"mean": 2.0, "bulk": 0.5}[config.eigenvalue]
+    assert spectrum.first_noise(config) == pytest.approx(0.1 * config.noise * eigenvalue)
+
+
+def test_steps_of_sparse_autoencoders():
+    assert n_epochs(7, 1000, 100) == 7
+    # 10 steps an epoch; fewer samples than a batch are one step.
+    assert n_epochs("auto", 1000, 100) == SPARSE_STEPS / 10
+    assert n_epochs("auto", 10, 100, n_steps=50) == 50
+    rate = sparse_learning_rate(256, 512)
+    assert sparse_learning_rate(64, 512) == pytest.approx(rate / 2)
+    assert sparse_learning_rate(256, 64) == rate
+    assert sparse_learning_rate(256, 2048) == pytest.approx(rate / 2)
 
 
 def test_spectrum_does_not_see_the_mean():

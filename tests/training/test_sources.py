@@ -8,10 +8,10 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from skvaeense._training import _opening, _sources
-from skvaeense._training._opening import open_samples
-from skvaeense._training._sources import SlicedSource, Source, StreamSource
-from skvaeense.utils._ranks import Ranks
+from skvaeense.training import _opening, _sources
+from skvaeense.training._opening import open_samples
+from skvaeense.training._sources import SlicedSource, Source, StreamSource
+from skvaeense.utils._processes import Processes
 
 N_SAMPLES, N_FEATURES = 1000, 6
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.float32)
@@ -123,9 +123,10 @@ def test_blocks_in_random_order_are_all_rows(sliced):
     assert_array_equal(np.concatenate([blocks[start] for start in sorted(blocks)]), X)
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_each_of_several_processes_gets_its_blocks(source, number):
-    parts = [dict(source.blocks(None, Ranks(number, rank))) for rank in range(number)]
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_each_of_several_processes_gets_its_blocks(source, world_size):
+    processes = [Processes(world_size, rank) for rank in range(world_size)]
+    parts = [dict(source.blocks(None, each)) for each in processes]
     assert sum(map(len, parts)) == len(set().union(*parts))
     blocks = {start: block for part in parts for start, block in part.items()}
     assert_array_equal(np.concatenate([blocks[start] for start in sorted(blocks)]), X)

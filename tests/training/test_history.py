@@ -39,34 +39,19 @@ def test_arrays_of_one_length(name, request):
 
 
 def test_names(fitted, sae):
-    assert list(fitted.history_) == ["loss", "error", "kl", "noise_variance", "start", "final"]
-    assert list(sae.history_) == ["loss", "error", "penalty", "price", "start", "final"]
+    assert list(fitted.history_) == ["loss", "error", "kl", "noise_variance", "init", "final"]
+    assert list(sae.history_) == ["loss", "error", "penalty", "alpha", "init", "final"]
 
 
 def test_kept_model_comes_last(fitted):
     history, n = fitted.history_, fitted.n_iter_
     assert_array_equal(history["loss"][-n:], fitted.loss_curve_)
     assert_array_equal(history.kept, np.arange(len(history["loss"])) >= len(history["loss"]) - n)
-    # 40 % of the epochs are in the starts: 8 for each of three.
-    assert {start: int((history["start"] == start).sum()) for start in (0, 1, 2)} == {
-        start: n if start == history["start"][-1] else 8 for start in (0, 1, 2)
-    }
+    # 40 % of the epochs are in the inits: 8 for each of three.
+    n_epochs = [int((history["init"] == init).sum()) for init in (0, 1, 2)]
+    assert n_epochs == [n if init == history["init"][-1] else 8 for init in (0, 1, 2)]
     assert_array_equal(history["final"][-n:], np.arange(n) >= 8)
     assert not history["final"][:-n].any()
-
-
-def test_the_best_start_is_kept(fitted, monkeypatch):
-    monkeypatch.setattr(VAEenseTransformer, "_judge", lambda self, run, held_out: -run.start)
-    last = fit_unwarned(quick(), X).history_
-    assert last["start"][-1] == 2
-    monkeypatch.setattr(VAEenseTransformer, "_judge", lambda self, run, held_out: run.start)
-    first = fit_unwarned(quick(), X).history_
-    assert list(dict.fromkeys(first["start"])) == [1, 2, 0]
-    # The same starts, in another order.
-    for start in (0, 1, 2):
-        assert_array_equal(
-            *[h["loss"][(h["start"] == start) & (h["final"] == 0)] for h in (first, last)]
-        )
 
 
 def test_loss_is_the_sum_of_its_parts(fitted, sae):
@@ -75,7 +60,9 @@ def test_loss_is_the_sum_of_its_parts(fitted, sae):
     error_part = 0.5 * (history["error"] / noise_variance + d * np.log(2 * np.pi * noise_variance))
     assert_allclose(history["loss"], error_part + history["kl"])
     history = sae.history_
-    assert_allclose(history["loss"], history["error"] + history["price"] * history["penalty"])
+    expected = history["error"] + history["alpha"] * history["penalty"]
+    # In the first epoch the coefficient rises.
+    assert_allclose(history["loss"][1:], expected[1:], rtol=1e-5)
     assert_array_equal(history["loss"], sae.loss_curve_)
 
 
@@ -94,10 +81,10 @@ def test_error_is_that_of_the_codes():
     assert 1.0 < estimator.history_["error"][-1] / error < 10.0
 
 
-def test_one_start_has_the_whole_curve(sae):
+def test_one_init_has_the_whole_curve(sae):
     estimator = fit_unwarned(quick(n_init=1), X)
     assert_array_equal(estimator.history_["loss"], estimator.loss_curve_)
-    assert not sae.history_["start"].any()
+    assert not sae.history_["init"].any()
     assert sae.history_["final"].all()
 
 
@@ -114,7 +101,7 @@ def test_warm_start_is_all_last_phase(fitted):
     estimator = copy.deepcopy(fitted).set_params(warm_start=True)
     history = fit_unwarned(estimator, X).history_
     assert history["final"].all()
-    assert not history["start"].any()
+    assert not history["init"].any()
     assert_array_equal(history["loss"], estimator.loss_curve_)
 
 
@@ -152,5 +139,5 @@ def test_to_frame_names_what_is_missing(fitted, monkeypatch):
 def test_repr_names_the_quantities(fitted):
     n_epochs = len(fitted.history_["loss"])
     assert repr(fitted.history_) == (
-        f"<History of {n_epochs} epochs: loss, error, kl, noise_variance, start, final>"
+        f"<History of {n_epochs} epochs: loss, error, kl, noise_variance, init, final>"
     )
