@@ -16,9 +16,9 @@ from sklearn.base import clone
 from skvaeense._training._threads import suited_threads
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.training._threads import suited_threads
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
+from skvaeense.training._threads import suited_threads
 
 # Seconds until what still runs is taken for stuck; it takes a few.
 PATIENCE = 180
