@@ -98,7 +98,9 @@ def explained(path: PathName) -> Iterator[None]:
     except RecursionError:
         raise ValueError(f"{path} cannot be loaded: it is nested too deeply.") from None
     except Exception as error:
-        raise ValueError(f"{path} cannot be loaded: {error}.") from error
+        # Of what torch says, without where in its own source.
+        message = str(error).partition("\nException raised from")[0]
+        raise ValueError(f"{path} cannot be loaded: {message}.") from error
 
 
 def checksum(text: str, arrays: dict[str, Array]) -> str:

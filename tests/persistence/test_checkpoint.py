@@ -26,8 +26,8 @@ from skvaeense import (
 )
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import L1, BatchTopK
-from skvaeense.training import _opening, _sources, _trainer
+from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.training import _opening, _sources, _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
@@ -95,6 +95,15 @@ def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monk
     if "n_init" in estimator.get_params():
         estimator.set_params(n_init=1)
     assert_goes_on_from_each(estimator, data, tmp_path)
+
+
+def test_dead_latents_are_known_when_a_fit_goes_on(tmp_path, monkeypatch):
+    """The auxiliary loss of the very next step is about them."""
+    monkeypatch.setattr(_sparse_hooks, "DEAD_AFTER", 300)
+    monkeypatch.setattr(_sparse_hooks, "LOOK_EVERY", 1)
+    monkeypatch.setattr(_trainer, "STRIDE", 3)
+    sae = SparseAutoencoder(40, penalty=TopK(1), max_iter=3, batch_size=30, random_state=0)
+    assert_goes_on_from_each(sae, X, tmp_path)
 
 
 def test_a_warm_start_goes_on(tmp_path):

@@ -5,6 +5,8 @@ import os
 import pickle
 import struct
 import tracemalloc
+from fnmatch import fnmatch
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -16,9 +18,9 @@ from safetensors.numpy import save_file
 
 import skvaeense
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
-from skvaeense._persistence import _files
-from skvaeense._persistence._registry import builtin_classes
-from skvaeense.networks import Conv, Linear
+from skvaeense.networks import Conv, Linear, Network
+from skvaeense.persistence import _files
+from skvaeense.persistence._registry import builtin_classes
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +60,11 @@ def contents(path):
 
 def forged(path, tmp_path, change):
     """Return a file in which something is changed, and the checksum is right all the same."""
-    text, tensors = contents(path)
+    text, arrays = contents(path)
     node = json.loads(text)["estimator"]
-    change(node, tensors)
+    change(node, arrays)
     target = tmp_path / "forged.safetensors"
-    _files.write(target, node, tensors)
+    _files.write(target, node, arrays)
     return target
 
 
@@ -152,9 +154,8 @@ def test_foreign_safetensors(metadata, tmp_path):
         ("no JSON", "Expecting value"),
         ("[1, 2]", "do not say of which version"),
         ('{"format_version": "1"}', "do not say of which version"),
-        ('{"format_version": 1}', "describe no estimator"),
-        ('{"format_version": 1, "estimator": NaN}', "hold NaN"),
-        ('{"format_version": 1, "estimator": null}', "does not match its checksum"),
+        ('{"format_version": 2}', "does not match its checksum"),
+        ('{"format_version": 2, "estimator": NaN}', "does not match its checksum"),
         ("[" * 200_000, "nested too deeply"),
     ],
     ids=lambda text: text[:30],
@@ -166,14 +167,20 @@ def test_bad_metadata(text, message, tmp_path):
 
 
 def test_newer_format(path, tmp_path):
-    text, tensors = contents(path)
+    text, arrays = contents(path)
     newer = tmp_path / "newer.safetensors"
-    description = json.loads(text) | {"format_version": 2, "library_version": "7.1"}
-    save_file(tensors, newer, {"skvaeense": json.dumps(description)})
+    description = json.loads(text) | {"format_version": 3, "library_version": "7.1"}
+    save_file(arrays, newer, {"skvaeense": json.dumps(description)})
     message = refusal(newer)
-    assert "version 2 of the format, written by skvaeense '7.1'" in message
+    assert "version 3 of the format, written by skvaeense '7.1'" in message
     assert skvaeense.__version__ in message
     assert "Install a newer skvaeense" in message
+
+
+def test_older_format():
+    message = refusal(Path(__file__).parents[1] / "data" / "format_1.safetensors")
+    assert "version 1 of the format, written by skvaeense '0.1.0.dev0'" in message
+    assert "Read it with skvaeense 0.1.0.dev0 from before version 2" in message
 
 
 # --- damaged ----------------------------------------------------------------------------------
@@ -211,7 +218,7 @@ def test_damaged_weight(path, tmp_path):
 def set_in(*steps, value):
     """Return a change that sets one place of the description."""
 
-    def change(node, tensors):
+    def change(node, arrays):
         for step in steps[:-1]:
             node = node[step]
         node[steps[-1]] = value
@@ -222,7 +229,7 @@ def set_in(*steps, value):
 def delete(*steps):
     """Return a change that deletes one place of the description."""
 
-    def change(node, tensors):
+    def change(node, arrays):
         for step in steps[:-1]:
             node = node[step]
         del node[steps[-1]]
@@ -230,70 +237,40 @@ def delete(*steps):
     return change
 
 
-MODULE = "attributes", "module_"
-DECODER = *MODULE, "_modules", "decoder"
-STATE = "parameters", "random_state"
-GENERATOR = "attributes", "_partial_run_", "attributes", "generator"
+ATTRIBUTES = "attributes"
+MODEL = ATTRIBUTES, "module_"
+CONFIG = *MODEL, "config"
+STATE = *MODEL, "state"
+DECODER = "network.decoder.weight"
+WEIGHT = f"module_.{DECODER}"
+RANDOM_STATE = "parameters", "random_state", "state", "items"
 
 
-def huge_decoder(node, tensors):
-    """Let a layer claim more weights than there are."""
-    for step in DECODER:
-        node = node[step]
-    node["attributes"]["out_features"] = 10**12
+def set_array(name, array):
+    """Return a change that replaces an array."""
+
+    def change(node, arrays):
+        assert name in arrays
+        arrays[name] = np.ascontiguousarray(array(arrays[name]))
+
+    return change
 
 
-def reshape_decoder(node, tensors):
-    """Give the weights another shape than the description."""
-    weight = tensors["module_.decoder.weight"]
-    tensors["module_.decoder.weight"] = np.ascontiguousarray(weight.T)
+def missing_tensor(node, arrays):
+    del arrays["mean_"]
 
 
-def reshape_decoder_everywhere(node, tensors):
-    """Give the weights another shape, and the layer too: they no longer suit the encoder."""
-    for step in DECODER:
-        node = node[step]
-    weight = tensors["module_.decoder.weight"] = np.ones((5, 7), np.float32)
-    node["_parameters"]["weight"]["shape"] = list(weight.shape)
-    node["attributes"]["in_features"] = 7
-
-
-def outer_product(node, tensors):
-    """Give a bias a shape that would blow up by broadcasting."""
-    for step in DECODER:
-        node = node[step]
-    tensors["module_.decoder.bias"] = np.zeros((5, 1), np.float32)
-    node["_parameters"]["bias"]["shape"] = [5, 1]
-
-
-def missing_tensor(node, tensors):
-    del tensors["mean_"]
-
-
-def foreign_tensor(node, tensors):
-    tensors["../../etc/passwd"] = np.zeros(3)
-
-
-def nan_in_mean(node, tensors):
-    tensors["mean_"] = tensors["mean_"] * np.nan
-
-
-def integer_weights(node, tensors):
-    tensors["module_.decoder.weight"] = tensors["module_.decoder.weight"].astype(np.int32)
-    for step in DECODER:
-        node = node[step]
-    node["_parameters"]["weight"]["dtype"] = "int32"
-
-
-def wrong_generator(node, tensors):
-    tensors["_partial_run_.generator.state"][:] = 255
-
-
-def nested(node, tensors):
-    node["attributes"]["loss_curve_"] = deep = []
+def nested(node, arrays):
+    node[ATTRIBUTES]["loss_curve_"] = deep = []
     for _ in range(600):
         deep.append([])
         deep = deep[0]
+
+
+def spec(name, **parameters):
+    """Return the node of a specification."""
+    parts = {"parameters": parameters, "attributes": {}}
+    return {"type": "estimator", "class": f"skvaeense.{name}"} | parts
 
 
 FORGED = {
@@ -302,19 +279,29 @@ FORGED = {
     "class of sklearn": (set_in("class", value="sklearn.svm.SVC"), "'sklearn.svm.SVC', which"),
     "path as a class": (set_in("class", value="../evil.Evil"), "'../evil.Evil', which this"),
     "private class": (
-        set_in("class", value="skvaeense._persistence._graph.Writer"),
+        set_in("class", value="skvaeense.persistence._coder.Coder"),
+        "which this version",
+    ),
+    "class without state": (
+        set_in("class", value="skvaeense.persistence.Checkpoint"),
         "which this version",
     ),
     "class of another kind": (
-        set_in("class", value="skvaeense.networks.Autoencoder"),
+        set_in("class", value="skvaeense.models.SparseCoder"),
         "which is no estimator",
     ),
+    "estimator as an object": (set_in("type", value="object"), "which is no object"),
     "class of no name": (set_in("class", value=7), "lacks its 'class'"),
-    "unknown kind": (set_in(*MODULE, "type", value="code"), "of an unknown kind 'code'"),
-    "no kind": (delete(*MODULE, "type"), "module_ lacks its 'type'"),
-    "tuple as a module": (
-        set_in(*MODULE, value={"type": "tuple", "items": []}),
-        "module_ of the estimator is no module",
+    "unknown kind": (set_in(*MODEL, "type", value="code"), "of an unknown kind 'code'"),
+    "kind of no name": (set_in(*MODEL, "type", value=[]), "of an unknown kind []"),
+    "no kind": (delete(*MODEL, "type"), "'module_' of the estimator is of a wrong type"),
+    "tuple as a model": (
+        set_in(*MODEL, value={"type": "tuple", "items": []}),
+        "'module_' of the estimator is of a wrong type",
+    ),
+    "model of another estimator": (
+        set_in(*MODEL, "class", value="skvaeense.models.VAE"),
+        "cannot be loaded",
     ),
     "unknown parameter": (set_in("parameters", "magic", value=1), "has no parameter 'magic'"),
     "parameter out of range": (set_in("parameters", "tol", value=-1), "'tol' parameter"),
@@ -323,48 +310,90 @@ FORGED = {
         "'tol' parameter",
     ),
     "text as a number": (
-        set_in("attributes", "scale_", value={"type": "float", "value": "1.0; import os"}),
+        set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "1.0; import os"}),
         "no number",
     ),
     "scale that is NaN": (
-        set_in("attributes", "scale_", value={"type": "float", "value": "nan"}),
+        set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "nan"}),
         "scale_ of the estimator must be a number above 0, not nan",
     ),
-    "scale that is text": (set_in("attributes", "scale_", value="1"), "scale_ of the estimator"),
-    "mean that is NaN": (nan_in_mean, "holds NaN"),
-    "missing attribute": (delete("attributes", "scale_"), "lacks the attribute 'scale_'"),
-    "missing module": (delete(*MODULE), "lacks the attribute 'module_'"),
-    "method as an attribute": (set_in("attributes", "transform", value=1), "'transform'"),
-    "dunder attribute": (set_in("attributes", "__class__", value="os"), "'__class__'"),
-    "dict as an attribute": (set_in("attributes", "__dict__", value={}), "'__dict__'"),
-    "path as an attribute": (set_in("attributes", "../../x", value=1), "'../../x'"),
-    "hook of a module": (
-        set_in(*MODULE, "attributes", "_forward_hooks", value={"type": "dict"}),
-        "what torch itself keeps",
+    "scale that is text": (set_in(ATTRIBUTES, "scale_", value="1"), "'scale_' of the estimator"),
+    "text in the curve": (set_in(ATTRIBUTES, "loss_curve_", 0, value="1"), "'loss_curve_'"),
+    "mean that is NaN": (set_array("mean_", lambda mean: mean * np.nan), "holds NaN"),
+    "mean of another shape": (set_array("mean_", lambda mean: mean[:1]), "mean_ of the"),
+    "components of another shape": (
+        set_array("components_", lambda components: components.T),
+        "components_ of the",
     ),
-    "dotted part of a module": (
-        set_in(*MODULE, "_modules", "a.b", value=None),
-        "cannot have 'a.b'",
+    "missing attribute": (delete(ATTRIBUTES, "scale_"), "lacks the attribute 'scale_'"),
+    "missing number of features": (delete(ATTRIBUTES, "n_features_in_"), "'n_features_in_'"),
+    "missing model": (delete(*MODEL), "lacks the attribute 'module_'"),
+    "method as an attribute": (set_in(ATTRIBUTES, "transform", value=1), "'transform'"),
+    "dunder attribute": (set_in(ATTRIBUTES, "__class__", value="os"), "'__class__'"),
+    "dict as an attribute": (set_in(ATTRIBUTES, "__dict__", value={}), "'__dict__'"),
+    "path as an attribute": (set_in(ATTRIBUTES, "../../x", value=1), "'../../x'"),
+    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "is of sizes"),
+    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "is of sizes"),
+    "missing array": (missing_tensor, "the array 'mean_' of mean_ is missing"),
+    "name of an array that is none": (
+        set_in(ATTRIBUTES, "mean_", "array", value={}),
+        "cannot be loaded",
     ),
-    "number as a layer": (set_in(*DECODER, value=3), "cannot have 'decoder'"),
-    "layer of too many weights": (huge_decoder, "has shape"),
-    "too many components": (
-        set_in("attributes", "n_components_", value=10**12),
-        "are for shapes",
-    ),
-    "too many features": (set_in("attributes", "n_features_in_", value=10**12), "mean_ of"),
-    "shape of a tensor": (reshape_decoder, "where module_.decoder.weight has shape (5, 12)"),
-    "shapes that do not fit": (reshape_decoder_everywhere, "do not fit together"),
-    "shape that broadcasts": (outer_product, "has shape (5, 1), not (5,)"),
-    "weights without gradients": (integer_weights, "no gradient"),
-    "missing tensor": (missing_tensor, "the array 'mean_' of mean_ is missing"),
-    "tensor of no use": (foreign_tensor, "nothing refers to its array '../../etc/passwd'"),
     "nested deeply": (nested, "nested too deeply"),
+    # Of the model.
+    "model with too many components": (set_in(*CONFIG, "n_components", value=10**12), "size"),
+    "model with components beyond numbers": (
+        set_in(*CONFIG, "n_components", value=10**30),
+        "cannot be loaded",
+    ),
+    "model with too many features": (set_in(*CONFIG, "n_features", value=10**12), "size"),
+    "model with too many weights": (
+        set_in(*CONFIG, "network", value=spec("networks.Linear", hidden_layer_sizes=10**12)),
+        "Missing key",
+    ),
+    "model with another network": (
+        set_in(*CONFIG, "network", value=spec("networks.MLP")),
+        "Missing key",
+    ),
+    "prior as a network": (
+        set_in(*CONFIG, "network", value=spec("priors.StandardNormal")),
+        "'network' of module_ is of a wrong type",
+    ),
+    "text as a network": (set_in(*CONFIG, "network", value="linear"), "of a wrong type"),
+    "penalty with too many thresholds": (
+        set_in(*CONFIG, "penalty", value=spec("penalties.JumpReLU", threshold=1.0)),
+        "Missing key",
+    ),
+    "penalty out of range": (
+        set_in(*CONFIG, "penalty", value=spec("penalties.L1", alpha=-1)),
+        "'alpha' parameter",
+    ),
+    "sign that is text": (set_in(*CONFIG, "positive", value="os"), "'positive' of module_"),
+    "unknown entry of a configuration": (set_in(*CONFIG, "magic", value=1), "magic"),
+    "generator in a configuration": (set_in(*CONFIG, "generator", value=1), "generator"),
+    "missing entry of a configuration": (delete(*CONFIG, "network"), "network"),
+    "missing configuration": (delete(*CONFIG), "lacks its 'config'"),
+    "missing weights": (delete(*STATE, DECODER), "Missing key"),
+    "weights of no layer": (set_in(*STATE, "evil", value={"type": "tuple"}), "cannot be loaded"),
+    "number as weights": (set_in(*STATE, DECODER, value=3), "of a wrong type"),
+    "shape of weights": (set_array(WEIGHT, lambda weight: weight.T), "size mismatch"),
+    "shape that broadcasts": (
+        set_array("module_.network.decoder.bias", lambda bias: bias[:, None]),
+        "size mismatch",
+    ),
+    "integer weights": (set_array(WEIGHT, lambda weight: weight.astype(np.int32)), "cannot be"),
+    "weights of two precisions": (
+        set_array(WEIGHT, lambda weight: weight.astype(np.float64)),
+        "not of one precision",
+    ),
     # numpy would read memory that is not its own.
-    "position in a random state": (set_in(*STATE, "position", value=10**6), "RandomState"),
-    "state of a generator": (set_in(*GENERATOR, "state", value=[1, 2]), "state of a generator"),
-    "values in the state of a generator": (wrong_generator, "state of a generator"),
-    "no estimator": (lambda node, tensors: node.update(type="tuple", items=[]), "no estimator"),
+    "position in a random state": (set_in(*RANDOM_STATE, 2, value=10**6), "RandomState"),
+    "words of a random state": (
+        set_array("random_state.1", lambda words: words[:5]),
+        "cannot be loaded",
+    ),
+    "another generator": (set_in(*RANDOM_STATE, 0, value="PCG64"), "MT19937"),
+    "no estimator": (lambda node, arrays: node.update(type="tuple", items=[]), "no estimator"),
 }
 
 
@@ -374,48 +403,81 @@ def test_forged(case, path, tmp_path):
     assert message in refusal(forged(path, tmp_path, change))
 
 
+def place_of(pattern, path):
+    """Return where an object of a class is first in the description of a file."""
+
+    def search(node):
+        if not isinstance(node, dict):
+            return None
+        if fnmatch(str(node.get("class")), pattern):
+            return ()
+        found = ((name, search(part)) for name, part in node.items())
+        return next(((name, *rest) for name, rest in found if rest is not None), None)
+
+    return search(json.loads(contents(path)[0])["estimator"])
+
+
 def test_forged_geometry(dimension_path, tmp_path):
-    geometry = "attributes", "_geometry_", "attributes"
-    search = *geometry, "_search"
+    geometry = place_of("skvaeense.*LocalGeometry", dimension_path)
+    search = place_of("sklearn.neighbors.NearestNeighbors", dimension_path)
     for change, message in [
         (set_in(*search, "parameters", "metric", value="evil"), "metric"),
-        (set_in(*search, "points", value=None), "cannot be loaded"),
+        (set_in(*search, "learned", "points", value=None), "cannot be loaded"),
         (set_in(*search, "class", value="subprocess.Popen"), "'subprocess.Popen'"),
         (set_in(*search, "parameters", "magic", value=1), "magic"),
-        (delete("attributes", "autoencoder_"), "lacks the attribute"),
+        (set_in(*geometry, ATTRIBUTES, "at", value=1), "no attribute 'at' that can be set"),
+        (delete(ATTRIBUTES, "autoencoder_"), "lacks the attribute"),
+        (set_in(ATTRIBUTES, "n_features_in_", value=7), "is of sizes"),
     ]:
         assert message in refusal(forged(dimension_path, tmp_path, change))
 
 
 def test_forged_convolution(conv_path, tmp_path):
-    def broadcast(node, tensors):
-        """Give a bias one entry, for all channels."""
-        for step in convolution[:-1]:
-            node = node[step]
-        tensors["module_.body.1.bias"] = np.zeros(1, np.float32)
-        node["_parameters"]["bias"]["shape"] = [1]
-
-    body = *MODULE, "_modules", "body", "_modules"
-    convolution, decoder = (*body, "1", "attributes"), (*DECODER, "_modules")
+    network = *CONFIG, "network", "parameters"
     for change, message in [
-        (
-            set_in(*convolution, "out_channels", value=10**12),
-            "has shape (4, 1, 3, 3)",
-        ),
-        (set_in(*convolution, "groups", value=0), "cannot be loaded"),
-        (set_in(*convolution, "kernel_size", value="33"), "has shape (4, 1, 3, 3)"),
-        (broadcast, "'bias' of module_.body.1 has shape (1,), not (4,)"),
-        (set_in(*body, "0", "attributes", "shape", value=[3, 3, 1]), "do not fit together"),
-        (set_in(*body, "0", "attributes", "shape", value="code"), "do not fit together"),
-        (set_in(*decoder, "4", "attributes", "factor", value=3), "do not fit together"),
-        (set_in(*decoder, "4", "attributes", "size", value=[1, 3]), "are for shapes"),
+        (set_in(*network, "channels", value=[10**12]), "size mismatch"),
+        (set_in(*network, "channels", value=[2] * 500), "cannot be loaded"),
+        (set_in(*network, "kernel_size", value=10**9 + 1), "cannot be loaded"),
+        (set_in(*network, "kernel_size", value="33"), "kernel_size must be"),
+        (set_in(*network, "image_shape", value=[3, 3, 1]), "features"),
+        (set_in(*network, "image_shape", value="code"), "image_shape must be"),
+        (set_in(*network, "hidden_layer_sizes", value=10**12), "size mismatch"),
     ]:
         assert message in refusal(forged(conv_path, tmp_path, change))
 
 
-def test_generator_of_another_device(path, tmp_path):
-    """Its state means nothing here, so a new one is seeded from it."""
-    gpu = forged(path, tmp_path, set_in(*GENERATOR, "device", value="cuda"))
+def test_forged_history(path, tmp_path):
+    history = ATTRIBUTES, "history_"
+    for change, message in [
+        (set_in(*history, "items", "loss", value={"type": "code"}), "of an unknown kind"),
+        (set_in(*history, "attributes", "to_frame", value=1), "'to_frame'"),
+        (set_in(*history, "items", value=[]), "lacks its 'items'"),
+    ]:
+        assert message in refusal(forged(path, tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_array("_partial_state_.generator", lambda state: state * 0 + 255),
+        set_in(ATTRIBUTES, "_partial_state_", "hooks", 0, "before_loss", value="os.system"),
+        set_in(ATTRIBUTES, "_partial_state_", "model", value={"evil": 1}),
+        set_in(ATTRIBUTES, "_partial_state_", value="os.system"),
+    ],
+    ids=["generator", "method", "model", "text"],
+)
+def test_forged_state_of_training(change, path, tmp_path):
+    """What only training reads is data there too, and fails without harm to the estimator."""
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    loaded = load(forged(path, tmp_path, change))
+    with pytest.raises((AttributeError, KeyError, RuntimeError, TypeError)):
+        loaded.partial_fit(X)
+    np.testing.assert_array_equal(loaded.transform(X), load(path).transform(X))
+
+
+def test_state_of_a_generator_of_another_device(path, tmp_path):
+    """It means nothing here, so a generator is seeded from it."""
+    gpu = forged(path, tmp_path, set_array("_partial_state_.generator", lambda state: state[:16]))
     first, second = load(gpu), load(gpu)
     X = np.random.default_rng(0).normal(size=(40, 5))
     np.testing.assert_array_equal(
@@ -427,7 +489,7 @@ def test_generator_of_another_device(path, tmp_path):
 def test_unchanged_forgery_is_sound(path, dimension_path, conv_path, tmp_path):
     """What the other tests refuse is refused for what was changed."""
     for sound in (path, dimension_path, conv_path):
-        load(forged(sound, tmp_path, lambda node, tensors: None))
+        load(forged(sound, tmp_path, lambda node, arrays: None))
 
 
 def test_missing_parameter_has_its_default(path, tmp_path):
@@ -436,15 +498,30 @@ def test_missing_parameter_has_its_default(path, tmp_path):
     assert loaded.tol == quick_sae().tol
 
 
-def test_missing_field_has_its_default(path, tmp_path):
-    run = "attributes", "_partial_run_", "attributes"
-    loaded = load(forged(path, tmp_path, delete(*run, "n_steps")))
-    assert loaded._partial_run_.n_steps == 0
-    # The generator has no default.
-    missing = forged(path, tmp_path, delete(*run, "generator"))
-    assert "_partial_run_ lacks its attribute 'generator'" in refusal(missing)
-    short = forged(path, tmp_path, set_in(*run, "losses", 0, "items", value=[1.0]))
-    assert "_partial_run_.losses.0 has 1 fields, not 3" in refusal(short)
+def test_missing_entry_of_a_configuration_has_its_default(path, tmp_path):
+    assert load(forged(path, tmp_path, delete(*CONFIG, "positive"))).module_.positive
+
+
+def test_a_trusted_network_allocates_nothing_that_does_not_fit(path, tmp_path):
+    class Wide(Network):
+        def build(self, n_features, n_components, *, n_heads, generator):
+            module = torch.nn.Module()
+            module.table = torch.ones(n_components, n_components)
+            module.layer = torch.nn.Linear(n_components, n_components)
+            module.encode = module.decode = module.layer
+            return module
+
+    def change(node, arrays):
+        name = f"{Wide.__module__}.{Wide.__qualname__}"
+        network = {"type": "estimator", "class": name, "parameters": {}, "attributes": {}}
+        set_in(*CONFIG, "network", value=network)(node, arrays)
+        set_in(*CONFIG, "n_components", value=10**4)(node, arrays)
+
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "Missing key" in refusal(forged(path, tmp_path, change), trusted=[Wide])
+    # In kilobytes; the table would take 400 MB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_names_of_classes_are_public_and_one_for_each():
