@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar
 
@@ -43,6 +44,12 @@ class Codec(ABC):
         """Return the value of a node. The node may be anything: check before use."""
 
 
+def _is_json_object(value: Any) -> bool:
+    """Return whether a value is a dict that is no node, with keys that JSON has."""
+    is_dict = type(value) in (dict, OrderedDict) and "type" not in value
+    return is_dict and all(type(key) is str for key in value)
+
+
 class Coder:
     """Describe values as nodes and arrays, and make values of them.
 
@@ -79,7 +86,7 @@ class Coder:
             return value
         if type(value) is list:
             return self.items(value, where)
-        if type(value) is dict and "type" not in value and all(type(k) is str for k in value):
+        if _is_json_object(value):
             return {name: self.encode(item, join(where, name)) for name, item in value.items()}
         codec = next((codec for codec in self.codecs if codec.matches(value)), None)
         if codec is None:

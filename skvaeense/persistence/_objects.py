@@ -96,7 +96,7 @@ class _Model(_Object):
         return issubclass(cls, Model)
 
     def take_apart(self, value: Model) -> Parts:
-        parts = value.config, dict(value.state_dict())
+        parts = value.config, value.state_dict()
         try:
             type(value).from_state(*parts)
         except Exception as error:
