@@ -219,6 +219,7 @@ class VAEenseTransformer(BaseAutoencoder):
     [1, 2]
     """
 
+    module_: VAE
     noise_variance_: float
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
