@@ -1,0 +1,1 @@
+"""How models are trained: initial weights, steps and when to stop."""

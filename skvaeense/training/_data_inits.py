@@ -1,0 +1,492 @@
+"""Initial weights computed from the data, for the gated model with a linear decoder.
+
+Independent components of the leading principal subspace are the latents; which of them are active
+together says when each is to open. `find_structure` computes them, `install` writes them into a
+network, and `learning_rates` says how fast each weight may then learn. Of the few candidates, the
+caller keeps the one whose held-out bound is best at one common noise level.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.decomposition import FastICA
+from torch.nn import functional
+
+# Rows that the structure is computed from.
+MAX_ROWS = 4096
+# A row whose distance from the centre is more than this many times the median distance is left out.
+FAR = 6.0
+# Contrasts of the candidates: how steeply a latent opens as its component leaves 0.
+CONTRASTS = (10.0, 30.0, 100.0, 300.0)
+# The steepest first layer. What is missing to the contrast, the second layer adds.
+MAX_SLOPE = 60.0
+# Gate logit of a latent that is closed for a sample, and of one that is closed for all.
+CLOSED = 6.0
+# Shares of random weights that stay, so that units which start with no task can differ.
+HIDDEN_SHARE = 0.1
+SPARE_DECODER_SHARE = 0.05
+SPARE_ENCODER_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to turn a structure into weights.
+
+    Attributes
+    ----------
+    kind : {"grouped", "single", "open"}
+        What opens a latent: its own component or one that is active together with it, its own
+        component alone, or every sample.
+
+    contrast : float
+        How steeply a latent opens as its component leaves 0.
+    """
+
+    kind: str
+    contrast: float = 0.0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Independent components of the leading principal subspace, r of them in R^d.
+
+    The components of x are ``S = encoder @ x - modes``, and x is about ``origin + S @ atoms``.
+
+    Attributes
+    ----------
+    encoder : ndarray of shape (r, d)
+        Rows that give the components.
+
+    atoms : ndarray of shape (r, d)
+        Direction of each component, its length included.
+
+    modes : ndarray of shape (r,)
+        Value of ``encoder @ x`` at which a component is inactive.
+
+    origin : ndarray of shape (d,)
+        Point at which all components are inactive.
+
+    coactive : ndarray of bool of shape (r, r)
+        Whether column j is nearly always active where row i is clearly active.
+
+    location : ndarray of shape (d,)
+        Mean of the rows that are not far away.
+
+    directions : ndarray of shape (r, d)
+        Principal directions.
+
+    variances : ndarray of shape (r,)
+        Variances along them.
+
+    common_noise : float
+        The noise level that was asked for.
+
+    noise : float
+        Noise level at which candidates are to be compared: `common_noise`, or more where the
+        components leave more.
+
+    non_gaussianity : float
+        Mean absolute excess kurtosis of the components.
+
+    seed : int
+        Seed of the random weights that `install` leaves.
+    """
+
+    encoder: np.ndarray
+    atoms: np.ndarray
+    modes: np.ndarray
+    origin: np.ndarray
+    coactive: np.ndarray
+    location: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+    common_noise: float
+    noise: float
+    non_gaussianity: float
+    seed: int
+
+    @property
+    def rank(self) -> int:
+        """Number of components."""
+        return len(self.variances)
+
+    def candidates(self) -> list[Candidate]:
+        """Return the candidates, of which the caller keeps the best."""
+        kinds = ["grouped"] * (not np.array_equal(self.coactive, np.eye(self.rank))) + ["single"]
+        return [Candidate(kind, c) for kind in kinds for c in CONTRASTS] + [Candidate("open")]
+
+    def noise_of(self, candidate: Candidate) -> float:
+        """Return the common noise level that training from a candidate is to use."""
+        return self.common_noise if candidate.kind == "open" else self.noise
+
+
+def find_structure(
+    Z: torch.Tensor,
+    n_components: int,
+    linear_dimension: int,
+    common_noise: float,
+    random_state: int | np.random.RandomState,
+) -> Structure:
+    """Compute initial latents from the data.
+
+    Parameters
+    ----------
+    Z : tensor of shape (n_samples, n_features)
+        Samples in random order, centred and scaled by one scalar. The first 4,096 are used.
+
+    n_components : int
+        Number of latents, of which the structure has at most as many.
+
+    linear_dimension : int
+        Number of principal components that hold 99 % of the variance.
+
+    common_noise : float
+        Noise variance at which the caller compares candidates.
+
+    random_state : int or RandomState
+        Seed or generator of the components' first guess and of the random weights.
+
+    Returns
+    -------
+    Structure
+        Finite in every entry, whatever the data.
+    """
+    rng = (
+        random_state
+        if isinstance(random_state, np.random.RandomState)
+        else np.random.RandomState(random_state)
+    )
+    rows = Z[:MAX_ROWS].detach().cpu().double().numpy()
+    typical = typical_rows(rows)
+    location = rows[typical].mean(axis=0) if not typical.all() else rows.mean(axis=0)
+    rows = rows[typical] - location
+    variances, directions = _principal_directions(rows)
+    if not typical.all():
+        linear_dimension = _dimension_holding(variances, 0.99)
+    rank = min(_signal_rank(variances, linear_dimension), n_components)
+    residual = max(float(variances[rank:].sum()), 0.0) / rows.shape[1]
+    directions, variances = directions[:rank], variances[:rank]
+    whitener = directions / np.sqrt(variances)[:, None]
+    rotation = _independent_components((rows @ whitener.T).astype(np.float32), rng)
+    S = rows @ (rotation @ whitener).T
+    modes = _modes(S)
+    S -= modes
+    scale = _active_scale(S)
+    S *= scale
+    encoder = scale[:, None] * (rotation @ whitener)
+    atoms = np.linalg.pinv(rotation * scale[:, None]).T @ (directions * np.sqrt(variances)[:, None])
+    modes = modes * scale
+    return Structure(
+        encoder=encoder,
+        atoms=atoms,
+        modes=modes + encoder @ location,
+        origin=location + modes @ atoms,
+        coactive=_coactivity(S),
+        location=location,
+        directions=directions,
+        variances=variances,
+        common_noise=common_noise,
+        noise=max(common_noise, 1.2 * residual),
+        non_gaussianity=_non_gaussianity(S),
+        seed=rng.randint(np.iinfo(np.int32).max),
+    )
+
+
+def typical_rows(rows: np.ndarray) -> np.ndarray:
+    """Return which rows are not far away from most others.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+        False where a row is more than 6 times as far from the centre as the median row. All True
+        where most rows are equal.
+    """
+    typical = np.ones(len(rows), dtype=bool)
+    for _ in range(5):
+        distance = np.linalg.norm(rows - rows[typical].mean(axis=0), axis=1)
+        median = np.median(distance[typical])
+        near = distance <= FAR * median if median > 0 else typical
+        if np.array_equal(near, typical):
+            break
+        typical = near
+    return typical
+
+
+def _principal_directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variances along the principal directions, falling, and these as rows."""
+    n_samples, n_features = rows.shape
+    if n_samples < n_features:
+        _, singular, directions = np.linalg.svd(rows, full_matrices=False)
+        variances = singular**2 / n_samples
+    else:
+        values, vectors = np.linalg.eigh(rows.T @ rows / n_samples)
+        variances, directions = np.maximum(values[::-1], 0.0), vectors.T[::-1]
+    if variances[0] <= 0:
+        # Constant data: any direction, and a variance that is safe to divide by.
+        variances = np.r_[1.0, np.zeros(len(variances) - 1)]
+    return variances, directions
+
+
+def _dimension_holding(variances: np.ndarray, share: float) -> int:
+    """Return how many principal directions hold a share of the variance."""
+    held = np.cumsum(variances) < share * variances.sum()
+    return min(int(held.sum()) + 1, len(variances))
+
+
+def _signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
+    """Return the number of directions before the spectrum's largest drop, if it is a clear one.
+
+    It is looked for from the dimension of 80 % of the variance to a little after that of 99 %;
+    without a drop by more than a factor of 4 it is the latter. Directions without variance never
+    count.
+    """
+    visible = int((variances > 1e-8 * variances[0]).sum())
+    first = _dimension_holding(variances, 0.8)
+    last = min(len(variances), int(1.3 * linear_dimension) + 2)
+    padded = np.maximum(np.r_[variances, 0.0], 1e-7 * variances[0])
+    drops = padded[first - 1 : last] / padded[first : last + 1]
+    if len(drops) and drops.max() > 4:
+        linear_dimension = first + int(drops.argmax())
+    return max(1, min(linear_dimension, visible))
+
+
+def _independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Return directions, as unit rows, along which white samples are independent.
+
+    FastICA finds them roughly. A contrast that only sees samples near 0, narrower step by step,
+    then makes them orthogonal to what they are inactive for. In the last steps every direction
+    moves by itself, since those of subspaces that are not orthogonal in the white space are not
+    either; one that leaves its place is on its way to another's, and stays.
+    """
+    n_samples, rank = Y.shape
+    if rank == 1 or n_samples < 2 * rank:
+        return np.eye(rank)
+    guess = _orthogonalise(rng.standard_normal((rank, rank)))
+    ica = FastICA(whiten=False, w_init=guess, max_iter=60, tol=1e-3)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        W = _orthogonalise(ica.fit(Y).components_)
+        for width in (0.5, 0.25):
+            for _ in range(6):
+                W = _orthogonalise(_narrow_step(Y, W, width))
+        symmetric = W
+        for width in (0.12, 0.06):
+            for _ in range(4):
+                moved = _narrow_step(Y, W, width)
+                near = (moved * symmetric).sum(axis=1) > 0.97
+                W = np.where(near[:, None], moved, W)
+    if not np.isfinite(symmetric).all():
+        return np.eye(rank)
+    if not np.isfinite(W).all() or np.linalg.cond(W) > 5:
+        W = symmetric
+    return W.astype(np.float64)
+
+
+def _orthogonalise(W: np.ndarray) -> np.ndarray:
+    """Return the orthogonal matrix nearest to W."""
+    U, _, Vt = np.linalg.svd(W, full_matrices=False)
+    return U @ Vt
+
+
+def _narrow_step(Y: np.ndarray, W: np.ndarray, width: float) -> np.ndarray:
+    """Return the rows of W after one fixed-point step with contrast u exp(-u² / 2 width²)."""
+    U = Y @ W.T
+    U -= _modes(U)
+    relative = np.square(U / width)
+    weight = np.exp(-0.5 * relative)
+    moved = (U * weight).T @ Y / len(Y) - ((1 - relative) * weight).mean(axis=0)[:, None] * W
+    length = np.linalg.norm(moved, axis=1, keepdims=True)
+    moved = np.where(length > 0, moved / np.where(length > 0, length, 1), W)
+    return moved * np.where((moved * W).sum(axis=1, keepdims=True) < 0, -1, 1).astype(Y.dtype)
+
+
+def _modes(U: np.ndarray, share: float = 0.125, spike: float = 0.15) -> np.ndarray:
+    """Return where each column is densest if that is a spike, and 0 where it is none.
+
+    It is one if an eighth of the samples lie within an interval of length 0.15; the mode is the
+    middle of the interval's densest quarter.
+    """
+    n_wide = max(8, int(share * len(U)))
+    if len(U) <= n_wide:
+        return np.zeros(U.shape[1], dtype=U.dtype)
+    ordered = np.sort(U.T, axis=1)
+    columns = np.arange(len(ordered))
+    widths = ordered[:, n_wide:] - ordered[:, :-n_wide]
+    start = widths.argmin(axis=1)
+    n_narrow = n_wide // 4
+    inside = ordered[columns[:, None], start[:, None] + np.arange(n_wide)]
+    densest = (inside[:, n_narrow:] - inside[:, :-n_narrow]).argmin(axis=1)
+    modes = inside[columns, densest + n_narrow // 2]
+    return np.where(widths[columns, start] < spike, modes, 0).astype(U.dtype)
+
+
+def _active_scale(S: np.ndarray) -> np.ndarray:
+    """Return factors that give each component variance 1 over the samples it is active for.
+
+    A normal variable that is 0 but for a share p of samples has kurtosis 3 / p.
+    """
+    second = np.square(S).mean(axis=0)
+    fourth = np.power(S, 4).mean(axis=0)
+    active = np.where(fourth > 0, 3 * second**2 / np.where(fourth > 0, fourth, 1), 1.0)
+    return np.sqrt(np.clip(active, 0.05, 1.0) / np.where(second > 0, second, 1.0))
+
+
+def _coactivity(S: np.ndarray) -> np.ndarray:
+    """Return whether column j is active for four in five samples with a clearly active row i.
+
+    Latents of one subspace so open each other, and a small coefficient does not close its own.
+    """
+    size = np.abs(S)
+    clear = (size > 0.5).astype(np.float32)
+    share = clear.T @ (size > 0.1).astype(np.float32) / np.maximum(clear.sum(axis=0), 1)[:, None]
+    return (share > 0.8) | np.eye(S.shape[1], dtype=bool)
+
+
+def _non_gaussianity(S: np.ndarray) -> float:
+    """Return the mean absolute excess kurtosis of the columns, which are taken about 0."""
+    centred = S - S.mean(axis=0)
+    variance = np.square(centred).mean(axis=0)
+    fourth = np.power(centred, 4).mean(axis=0)
+    kurtosis = np.where(variance > 0, fourth / np.where(variance > 0, variance, 1) ** 2, 3.0)
+    return float(np.abs(kurtosis - 3).mean())
+
+
+@torch.no_grad()
+def install(network: torch.nn.Module, structure: Structure, candidate: Candidate) -> None:
+    """Write initial weights into a network, in place.
+
+    All weights are written, so that candidates can be installed one after the other. Spare latents
+    are closed and, as hidden units without a task, keep small random weights.
+
+    Parameters
+    ----------
+    network : module
+        Its linear layers are `first` (hidden units, then the shortcut of the mean), `second`,
+        `heads` (mean, then gate logit) and `decoder`, with SiLU after the first two.
+
+    structure : Structure
+        What `find_structure` returned.
+
+    candidate : Candidate
+        One of its candidates.
+
+    Notes
+    -----
+    The gate logit of latent j is ``t - clamp(c sum_i R_ij |S_i|, 0, t + L_j)``, with c the
+    contrast, R the coactivity and t the logit of a closed latent. L_j = log(1 + |D_j|² / noise) is
+    the precision of an open one. The first layer holds |S_i| as a pair of units, the second the
+    two ends of the clamp. Latents for which the layers are too narrow are open for all samples.
+    """
+    _randomise(network, structure.seed)
+    is_open = candidate.kind == "open"
+    encoder, atoms, modes, origin = (
+        (*_open_code(structure), structure.location)
+        if is_open
+        else (structure.encoder, structure.atoms, structure.modes, structure.origin)
+    )
+    first, second, heads, decoder = (
+        network.get_submodule(name) for name in ("first", "second", "heads", "decoder")
+    )
+    n_latents, rank = decoder.in_features, structure.rank
+    width = first.out_features - n_latents
+    first.weight[width:].mul_(SPARE_ENCODER_SHARE)
+    _write(first.weight[width : width + rank], encoder)
+    decoder.weight.mul_(SPARE_DECODER_SHARE)
+    _write(decoder.weight[:, :rank], atoms.T)
+    _write(decoder.bias, origin)
+    heads.weight[:n_latents] = 0
+    heads.weight[n_latents:].mul_(HIDDEN_SHARE**2)
+    _write(heads.bias[:rank], -modes)
+    heads.bias[n_latents:] = CLOSED
+    precision = np.log1p(np.square(atoms).sum(axis=1) / structure.noise_of(candidate))
+    _write(heads.bias[n_latents : n_latents + rank], -precision)
+    if not is_open:
+        _write_gates(network, structure, candidate, precision)
+
+
+def _write_gates(network, structure, candidate, precision) -> None:
+    """Let latents open and close with their components, as far as the layers are wide enough."""
+    first, second, heads = (network.get_submodule(name) for name in ("first", "second", "heads"))
+    n_latents = heads.out_features // 2
+    n_in = min(structure.rank, second.in_features // 2)
+    n_out = min(n_in, second.out_features // 2)
+    slope = min(candidate.contrast, MAX_SLOPE)
+    for units, sign in ((slice(n_in), slope), (slice(n_in, 2 * n_in), -slope)):
+        _write(first.weight[units], sign * structure.encoder[:n_in])
+        _write(first.bias[units], -sign * structure.modes[:n_in])
+    second.weight[:, : 2 * n_in].mul_(HIDDEN_SHARE / slope)
+    second.weight[: 2 * n_out] = 0
+    opens = structure.coactive if candidate.kind == "grouped" else np.eye(structure.rank)
+    weights = candidate.contrast / slope * opens[:n_in, :n_out].T
+    _write(second.weight[: 2 * n_out, : 2 * n_in], np.tile(weights, (2, 2)))
+    second.bias[: 2 * n_out] = 0
+    _write(second.bias[n_out : 2 * n_out], -(CLOSED + precision[:n_out]))
+    heads.weight[:, : 2 * n_out] = 0
+    latents = torch.arange(n_out)
+    heads.weight[n_latents + latents, latents] = -1.0
+    heads.weight[n_latents + latents, n_out + latents] = 1.0
+    heads.bias[n_latents : n_latents + n_out] = CLOSED
+
+
+def _open_code(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return encoder, atoms and modes of the principal directions."""
+    scale = np.sqrt(structure.variances)[:, None]
+    encoder = structure.directions / scale
+    return encoder, structure.directions * scale, encoder @ structure.location
+
+
+def _randomise(network: torch.nn.Module, seed: int) -> None:
+    """Draw weights uniformly within 1 / sqrt(inputs), and set biases to 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        draws = torch.zeros(parameter.shape)
+        if parameter.ndim == 2:
+            draws.uniform_(-1, 1, generator=generator).div_(math.sqrt(parameter.shape[1]))
+        parameter.copy_(draws)
+
+
+def _write(target: torch.Tensor, values: np.ndarray) -> None:
+    """Copy values into a slice of a parameter, whatever its dtype and device."""
+    target.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+@torch.no_grad()
+def learning_rates(network: torch.nn.Module, X: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return by which factor the learning rate of each weight is to be multiplied.
+
+    Adam moves every weight by about the learning rate. On weights from `install` that would be a
+    leap wherever a unit's inputs are large, so that a weight's rate falls with the size of its
+    input, and a first-layer weight's with what its unit moves in the second layer.
+
+    Parameters
+    ----------
+    network : module
+        As in `install`.
+
+    X : tensor of shape (n_samples, n_features)
+        Samples as the network sees them.
+
+    Returns
+    -------
+    dict of str to tensor
+        For the name of each parameter, factors in (0, 1] that broadcast to it.
+    """
+    first, second, decoder = (network.get_submodule(n) for n in ("first", "second", "decoder"))
+    width = first.out_features - decoder.in_features
+    inner = functional.silu(first(X)[:, :width])
+    outer = functional.silu(second(inner))
+    moves = second.weight.abs().sum(dim=0) / math.sqrt(second.out_features)
+    units = torch.cat([1 / (1 + moves), moves.new_ones(decoder.in_features)])
+    rates = {name: p.new_ones((1,) * p.ndim) for name, p in network.named_parameters()}
+    rates["first.weight"], rates["first.bias"] = units[:, None], units
+    rates["second.weight"] = 1 / (1 + inner.square().mean(dim=0).sqrt())[None]
+    rates["heads.weight"] = 1 / (1 + outer.square().mean(dim=0).sqrt())[None]
+    return rates
