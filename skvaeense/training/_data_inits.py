@@ -9,10 +9,13 @@ caller keeps the one whose held-out bound is best at one common noise level.
 import math
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.decomposition import FastICA
+from sklearn.utils import check_random_state
+from torch import nn
 from torch.nn import functional
 
 # Rows that the structure is computed from.
@@ -154,11 +157,7 @@ def find_structure(
     Structure
         Finite in every entry, whatever the data.
     """
-    rng = (
-        random_state
-        if isinstance(random_state, np.random.RandomState)
-        else np.random.RandomState(random_state)
-    )
+    rng = check_random_state(random_state)
     rows = Z[:MAX_ROWS].detach().cpu().double().numpy()
     typical = typical_rows(rows)
     location = rows[typical].mean(axis=0) if not typical.all() else rows.mean(axis=0)
@@ -359,8 +358,22 @@ def _non_gaussianity(S: np.ndarray) -> float:
     return float(np.abs(kurtosis - 3).mean())
 
 
+class _Layers(NamedTuple):
+    """The linear layers of a network."""
+
+    first: nn.Linear
+    second: nn.Linear
+    heads: nn.Linear
+    decoder: nn.Linear
+
+    @classmethod
+    def of(cls, network: nn.Module) -> "_Layers":
+        """Return the layers of a network by their names."""
+        return cls(*(getattr(network, name) for name in cls._fields))
+
+
 @torch.no_grad()
-def install(network: torch.nn.Module, structure: Structure, candidate: Candidate) -> None:
+def install(network: nn.Module, structure: Structure, candidate: Candidate) -> None:
     """Write initial weights into a network, in place.
 
     All weights are written, so that candidates can be installed one after the other. Spare latents
@@ -392,9 +405,8 @@ def install(network: torch.nn.Module, structure: Structure, candidate: Candidate
         if is_open
         else (structure.encoder, structure.atoms, structure.modes, structure.origin)
     )
-    first, second, heads, decoder = (
-        network.get_submodule(name) for name in ("first", "second", "heads", "decoder")
-    )
+    layers = _Layers.of(network)
+    first, heads, decoder = layers.first, layers.heads, layers.decoder
     n_latents, rank = decoder.in_features, structure.rank
     width = first.out_features - n_latents
     first.weight[width:].mul_(SPARE_ENCODER_SHARE)
@@ -409,12 +421,14 @@ def install(network: torch.nn.Module, structure: Structure, candidate: Candidate
     precision = np.log1p(np.square(atoms).sum(axis=1) / structure.noise_of(candidate))
     _write(heads.bias[n_latents : n_latents + rank], -precision)
     if not is_open:
-        _write_gates(network, structure, candidate, precision)
+        _write_gates(layers, structure, candidate, precision)
 
 
-def _write_gates(network, structure, candidate, precision) -> None:
+def _write_gates(
+    layers: _Layers, structure: Structure, candidate: Candidate, precision: np.ndarray
+) -> None:
     """Let latents open and close with their components, as far as the layers are wide enough."""
-    first, second, heads = (network.get_submodule(name) for name in ("first", "second", "heads"))
+    first, second, heads, _ = layers
     n_latents = heads.out_features // 2
     n_in = min(structure.rank, second.in_features // 2)
     n_out = min(n_in, second.out_features // 2)
@@ -443,7 +457,7 @@ def _open_code(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return encoder, structure.directions * scale, encoder @ structure.location
 
 
-def _randomise(network: torch.nn.Module, seed: int) -> None:
+def _randomise(network: nn.Module, seed: int) -> None:
     """Draw weights uniformly within 1 / sqrt(inputs), and set biases to 0."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
@@ -459,7 +473,7 @@ def _write(target: torch.Tensor, values: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def learning_rates(network: torch.nn.Module, X: torch.Tensor) -> dict[str, torch.Tensor]:
+def learning_rates(network: nn.Module, X: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return by which factor the learning rate of each weight is to be multiplied.
 
     Adam moves every weight by about the learning rate. On weights from `install` that would be a
@@ -479,7 +493,7 @@ def learning_rates(network: torch.nn.Module, X: torch.Tensor) -> dict[str, torch
     dict of str to tensor
         For the name of each parameter, factors in (0, 1] that broadcast to it.
     """
-    first, second, decoder = (network.get_submodule(n) for n in ("first", "second", "decoder"))
+    first, second, _, decoder = _Layers.of(network)
     width = first.out_features - decoder.in_features
     inner = functional.silu(first(X)[:, :width])
     outer = functional.silu(second(inner))
