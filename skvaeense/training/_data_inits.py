@@ -7,16 +7,22 @@ caller keeps the one whose held-out bound is best at one common noise level.
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.decomposition import FastICA
 from sklearn.utils import check_random_state
 from torch import nn
 from torch.nn import functional
+
+from skvaeense.training._components import (
+    active_scale,
+    coactivity,
+    independent_components,
+    modes,
+    non_gaussianity,
+)
 
 # Rows that the structure is computed from.
 MAX_ROWS = 4096
@@ -26,6 +32,8 @@ FAR = 6.0
 CONTRASTS = (10.0, 30.0, 100.0, 300.0)
 # The steepest first layer. What is missing to the contrast, the second layer adds.
 MAX_SLOPE = 60.0
+# By how much per feature a candidate has to be better than principal directions, always open.
+CLEAR_GAIN = 0.25
 # Gate logit of a latent that is closed for a sample, and of one that is closed for all.
 CLOSED = 6.0
 # Shares of random weights that stay, so that units which start with no task can differ.
@@ -126,6 +134,27 @@ class Structure:
         return self.common_noise if candidate.kind == "open" else self.noise
 
 
+def best_candidate(bounds: dict[Candidate, float], n_features: int) -> Candidate:
+    """Return the candidate to train.
+
+    Parameters
+    ----------
+    bounds : dict of Candidate to float
+        Held-out -2 ELBO of each candidate, all at the noise level `Structure.noise`.
+
+    n_features : int
+        Number of features.
+
+    Returns
+    -------
+    Candidate
+        The least of the bounds, or the open one where no other is clearly better.
+    """
+    best = min(bounds, key=lambda candidate: bounds[candidate])
+    plain = next((c for c in bounds if c.kind == "open"), best)
+    return best if bounds[best] < bounds[plain] - CLEAR_GAIN * n_features else plain
+
+
 def find_structure(
     Z: torch.Tensor,
     n_components: int,
@@ -169,27 +198,27 @@ def find_structure(
     residual = max(float(variances[rank:].sum()), 0.0) / rows.shape[1]
     directions, variances = directions[:rank], variances[:rank]
     whitener = directions / np.sqrt(variances)[:, None]
-    rotation = _independent_components((rows @ whitener.T).astype(np.float32), rng)
+    rotation = independent_components((rows @ whitener.T).astype(np.float32), rng)
     S = rows @ (rotation @ whitener).T
-    modes = _modes(S)
-    S -= modes
-    scale = _active_scale(S)
+    inactive = modes(S)
+    S -= inactive
+    scale = active_scale(S)
     S *= scale
     encoder = scale[:, None] * (rotation @ whitener)
     atoms = np.linalg.pinv(rotation * scale[:, None]).T @ (directions * np.sqrt(variances)[:, None])
-    modes = modes * scale
+    inactive = inactive * scale
     return Structure(
         encoder=encoder,
         atoms=atoms,
-        modes=modes + encoder @ location,
-        origin=location + modes @ atoms,
-        coactive=_coactivity(S),
+        modes=inactive + encoder @ location,
+        origin=location + inactive @ atoms,
+        coactive=coactivity(S),
         location=location,
         directions=directions,
         variances=variances,
         common_noise=common_noise,
         noise=max(common_noise, 1.2 * residual),
-        non_gaussianity=_non_gaussianity(S),
+        non_gaussianity=non_gaussianity(S),
         seed=rng.randint(np.iinfo(np.int32).max),
     )
 
@@ -255,107 +284,6 @@ def _signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
     if len(drops) and drops.max() > 4:
         linear_dimension = first + int(drops.argmax())
     return max(1, min(linear_dimension, visible))
-
-
-def _independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return directions, as unit rows, along which white samples are independent.
-
-    FastICA finds them roughly. A contrast that only sees samples near 0, narrower step by step,
-    then makes them orthogonal to what they are inactive for. In the last steps every direction
-    moves by itself, since those of subspaces that are not orthogonal in the white space are not
-    either; one that leaves its place is on its way to another's, and stays.
-    """
-    n_samples, rank = Y.shape
-    if rank == 1 or n_samples < 2 * rank:
-        return np.eye(rank)
-    guess = _orthogonalise(rng.standard_normal((rank, rank)))
-    ica = FastICA(whiten=False, w_init=guess, max_iter=60, tol=1e-3)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        W = _orthogonalise(ica.fit(Y).components_)
-        for width in (0.5, 0.25):
-            for _ in range(6):
-                W = _orthogonalise(_narrow_step(Y, W, width))
-        symmetric = W
-        for width in (0.12, 0.06):
-            for _ in range(4):
-                moved = _narrow_step(Y, W, width)
-                near = (moved * symmetric).sum(axis=1) > 0.97
-                W = np.where(near[:, None], moved, W)
-    if not np.isfinite(symmetric).all():
-        return np.eye(rank)
-    if not np.isfinite(W).all() or np.linalg.cond(W) > 5:
-        W = symmetric
-    return W.astype(np.float64)
-
-
-def _orthogonalise(W: np.ndarray) -> np.ndarray:
-    """Return the orthogonal matrix nearest to W."""
-    U, _, Vt = np.linalg.svd(W, full_matrices=False)
-    return U @ Vt
-
-
-def _narrow_step(Y: np.ndarray, W: np.ndarray, width: float) -> np.ndarray:
-    """Return the rows of W after one fixed-point step with contrast u exp(-u² / 2 width²)."""
-    U = Y @ W.T
-    U -= _modes(U)
-    relative = np.square(U / width)
-    weight = np.exp(-0.5 * relative)
-    moved = (U * weight).T @ Y / len(Y) - ((1 - relative) * weight).mean(axis=0)[:, None] * W
-    length = np.linalg.norm(moved, axis=1, keepdims=True)
-    moved = np.where(length > 0, moved / np.where(length > 0, length, 1), W)
-    return moved * np.where((moved * W).sum(axis=1, keepdims=True) < 0, -1, 1).astype(Y.dtype)
-
-
-def _modes(U: np.ndarray, share: float = 0.125, spike: float = 0.15) -> np.ndarray:
-    """Return where each column is densest if that is a spike, and 0 where it is none.
-
-    It is one if an eighth of the samples lie within an interval of length 0.15; the mode is the
-    middle of the interval's densest quarter.
-    """
-    n_wide = max(8, int(share * len(U)))
-    if len(U) <= n_wide:
-        return np.zeros(U.shape[1], dtype=U.dtype)
-    ordered = np.sort(U.T, axis=1)
-    columns = np.arange(len(ordered))
-    widths = ordered[:, n_wide:] - ordered[:, :-n_wide]
-    start = widths.argmin(axis=1)
-    n_narrow = n_wide // 4
-    inside = ordered[columns[:, None], start[:, None] + np.arange(n_wide)]
-    densest = (inside[:, n_narrow:] - inside[:, :-n_narrow]).argmin(axis=1)
-    modes = inside[columns, densest + n_narrow // 2]
-    return np.where(widths[columns, start] < spike, modes, 0).astype(U.dtype)
-
-
-def _active_scale(S: np.ndarray) -> np.ndarray:
-    """Return factors that give each component variance 1 over the samples it is active for.
-
-    A normal variable that is 0 but for a share p of samples has kurtosis 3 / p.
-    """
-    second = np.square(S).mean(axis=0)
-    fourth = np.power(S, 4).mean(axis=0)
-    active = np.where(fourth > 0, 3 * second**2 / np.where(fourth > 0, fourth, 1), 1.0)
-    return np.sqrt(np.clip(active, 0.05, 1.0) / np.where(second > 0, second, 1.0))
-
-
-def _coactivity(S: np.ndarray) -> np.ndarray:
-    """Return whether column j is active for four in five samples with a clearly active row i.
-
-    Latents of one subspace so open each other, and a small coefficient does not close its own.
-    """
-    size = np.abs(S)
-    clear = (size > 0.5).astype(np.float32)
-    share = clear.T @ (size > 0.1).astype(np.float32) / np.maximum(clear.sum(axis=0), 1)[:, None]
-    return (share > 0.8) | np.eye(S.shape[1], dtype=bool)
-
-
-def _non_gaussianity(S: np.ndarray) -> float:
-    """Return the mean absolute excess kurtosis of the columns, which are taken about 0."""
-    centred = S - S.mean(axis=0)
-    variance = np.square(centred).mean(axis=0)
-    fourth = np.power(centred, 4).mean(axis=0)
-    kurtosis = np.where(variance > 0, fourth / np.where(variance > 0, variance, 1) ** 2, 3.0)
-    return float(np.abs(kurtosis - 3).mean())
 
 
 class _Layers(NamedTuple):
