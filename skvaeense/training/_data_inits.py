@@ -23,6 +23,7 @@ from skvaeense.training._components import (
     modes,
     non_gaussianity,
 )
+from skvaeense.training._spectrum import dimension_holding, principal_directions, signal_rank
 
 # Rows that the structure is computed from.
 MAX_ROWS = 4096
@@ -191,10 +192,10 @@ def find_structure(
     typical = typical_rows(rows)
     location = rows[typical].mean(axis=0) if not typical.all() else rows.mean(axis=0)
     rows = rows[typical] - location
-    variances, directions = _principal_directions(rows)
+    variances, directions = principal_directions(rows)
     if not typical.all():
-        linear_dimension = _dimension_holding(variances, 0.99)
-    rank = min(_signal_rank(variances, linear_dimension), n_components)
+        linear_dimension = dimension_holding(variances, 0.99)
+    rank = min(signal_rank(variances, linear_dimension), n_components)
     residual = max(float(variances[rank:].sum()), 0.0) / rows.shape[1]
     directions, variances = directions[:rank], variances[:rank]
     whitener = directions / np.sqrt(variances)[:, None]
@@ -246,44 +247,6 @@ def typical_rows(rows: np.ndarray) -> np.ndarray:
             break
         typical = near
     return typical
-
-
-def _principal_directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variances along the principal directions, falling, and these as rows."""
-    n_samples, n_features = rows.shape
-    if n_samples < n_features:
-        _, singular, directions = np.linalg.svd(rows, full_matrices=False)
-        variances = singular**2 / n_samples
-    else:
-        values, vectors = np.linalg.eigh(rows.T @ rows / n_samples)
-        variances, directions = np.maximum(values[::-1], 0.0), vectors.T[::-1]
-    if variances[0] <= 0:
-        # Constant data: any direction, and a variance that is safe to divide by.
-        variances = np.r_[1.0, np.zeros(len(variances) - 1)]
-    return variances, directions
-
-
-def _dimension_holding(variances: np.ndarray, share: float) -> int:
-    """Return how many principal directions hold a share of the variance."""
-    held = np.cumsum(variances) < share * variances.sum()
-    return min(int(held.sum()) + 1, len(variances))
-
-
-def _signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
-    """Return the number of directions before the spectrum's largest drop, if it is a clear one.
-
-    It is looked for from the dimension of 80 % of the variance to a little after that of 99 %;
-    without a drop by more than a factor of 4 it is the latter. Directions without variance never
-    count.
-    """
-    visible = int((variances > 1e-8 * variances[0]).sum())
-    first = _dimension_holding(variances, 0.8)
-    last = min(len(variances), int(1.3 * linear_dimension) + 2)
-    padded = np.maximum(np.r_[variances, 0.0], 1e-7 * variances[0])
-    drops = padded[first - 1 : last] / padded[first : last + 1]
-    if len(drops) and drops.max() > 4:
-        linear_dimension = first + int(drops.argmax())
-    return max(1, min(linear_dimension, visible))
 
 
 class _Layers(NamedTuple):
