@@ -6,24 +6,30 @@ at the origin, the clusters share a location. Data is then described relative to
 """
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 
-from skvaeense.training._spectrum import dimension_holding, principal_directions, signal_rank
+from skvaeense.training._data_inits import find_structure
+from skvaeense.training._spectrum import (
+    clear_drop,
+    dimension_holding,
+    principal_directions,
+    visible_rank,
+)
 
 # Rows that clusters are sought in, the directions they are sought in, and how many there may be.
-MAX_ROWS = 4096
+MAX_ROWS = 2048
 MAX_DIRECTIONS = 32
 MAX_CLUSTERS = 12
 # Fewer rows per cluster than this say nothing of its hull.
 MIN_ROWS = 20
 # Hulls meet where their mean squared distance from a point is less than this share of the variance
 # within clusters ...
-MEETING_GAP = 1e-3
+MEETING_GAP = 1e-4
 # ... and that point is not farther from a mean than this many times the variance of its cluster.
 BULK = 4.0
 
@@ -98,7 +104,7 @@ class _Hull:
     directions: np.ndarray
     variance: float
     share: float
-    members: list[int] = field(default_factory=list)
+    cluster: int
 
     def off(self, point: np.ndarray) -> tuple[float, float]:
         """Return the squared distances of a point from the hull, and within it from the mean."""
@@ -113,7 +119,7 @@ def find_locations(Z: torch.Tensor, random_state: int | np.random.RandomState) -
     Parameters
     ----------
     Z : tensor of shape (n_samples, n_features)
-        Samples in random order, centred and scaled by one scalar. The first 4,096 are used.
+        Samples in random order, centred and scaled by one scalar. The first 2,048 are used.
 
     random_state : int or RandomState
         Seed or generator of the mixtures.
@@ -147,11 +153,16 @@ def find_locations(Z: torch.Tensor, random_state: int | np.random.RandomState) -
         groups = _merge(_hulls(rows, labels))
         if len(groups) > 1:
             members = np.zeros(best.n_components, dtype=int)
-            for i, (hulls, _) in enumerate(groups):
-                members[[j for hull in hulls for j in hull.members]] = i
-            points = np.array([point for _, point in groups])
+            for i, hulls in enumerate(groups):
+                members[[hull.cluster for hull in hulls]] = i
+            points = np.array(
+                [
+                    _origin(rows[members[labels] == i], rng) if len(g) > 1 else g[0].mean
+                    for i, g in enumerate(groups)
+                ]
+            )
             return Locations(
-                points,
+                np.array(points),
                 members,
                 center,
                 basis,
@@ -173,7 +184,7 @@ def _mixture(
         n_clusters,
         reg_covar=max(noise, 1e-12),
         max_iter=60,
-        n_init=1 if n_clusters == 1 else 2,
+        n_init=1,
         init_params="k-means++",
         random_state=rng,
     )
@@ -191,14 +202,27 @@ def _hulls(rows: np.ndarray, labels: np.ndarray) -> list[_Hull]:
             continue
         mean = own.mean(axis=0)
         variances, directions = principal_directions(own - mean)
-        rank = signal_rank(variances, dimension_holding(variances, 0.99))
+        # A spectrum that falls without a drop is that of a curved piece: what it bends into is
+        # part of its hull.
+        drop = clear_drop(variances, dimension_holding(variances, 0.99))
+        rank = drop or visible_rank(variances)
         spread = float(np.square(own - mean).sum(axis=1).mean())
-        hulls.append(_Hull(mean, directions[:rank], spread, len(own) / len(rows), [int(k)]))
+        hulls.append(_Hull(mean, directions[:rank], spread, len(own) / len(rows), int(k)))
     return hulls
 
 
-def _meet(hulls: list[_Hull]) -> tuple[bool, float, np.ndarray]:
-    """Return whether hulls have a point in common, how far from it they are, and the point.
+def _origin(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Return the point at which all components of these rows are inactive."""
+    mean = rows.mean(axis=0)
+    scale = max(float(np.sqrt(np.square(rows - mean).mean())), 1e-12)
+    scaled = (rows - mean) / scale
+    rank = dimension_holding(principal_directions(scaled)[0], 0.99)
+    structure = find_structure(torch.from_numpy(scaled), min(scaled.shape), rank, 0.0, rng)
+    return mean + scale * structure.origin
+
+
+def _meet(hulls: list[_Hull]) -> tuple[bool, float]:
+    """Return whether hulls have a point in common, and how far from it they are.
 
     Of the points that are as near to all hulls, it is the one nearest to the mean.
     """
@@ -215,24 +239,28 @@ def _meet(hulls: list[_Hull]) -> tuple[bool, float, np.ndarray]:
     off = [hull.off(point) for hull in hulls]
     gap = float(sum(s * outside for s, (outside, _) in zip(shares, off, strict=True)))
     inside = all(far <= BULK * hull.variance for hull, (_, far) in zip(hulls, off, strict=True))
-    return inside and gap <= MEETING_GAP * within, gap, point
+    return inside and gap <= MEETING_GAP * within, gap
 
 
-def _merge(hulls: list[_Hull]) -> list[tuple[list[_Hull], np.ndarray]]:
-    """Merge the hulls that meet, nearest first, and return groups and their points."""
+def _merge(hulls: list[_Hull]) -> list[list[_Hull]]:
+    """Merge the hulls that meet, nearest first, and return the groups."""
     if _meet(hulls)[0]:
-        return [(hulls, _meet(hulls)[2])]
-    groups = [([hull], hull.mean) for hull in hulls]
+        return [hulls]
+    groups = [[hull] for hull in hulls]
+    gaps: dict[tuple[int, ...], tuple[bool, float]] = {}
     while len(groups) > 1:
         pairs = []
         for i in range(len(groups)):
             for j in range(i):
-                meet, gap, point = _meet(groups[i][0] + groups[j][0])
+                key = tuple(sorted(hull.cluster for hull in groups[i] + groups[j]))
+                if key not in gaps:
+                    gaps[key] = _meet(groups[i] + groups[j])
+                meet, gap = gaps[key]
                 if meet:
-                    pairs.append((gap, i, j, point))
+                    pairs.append((gap, i, j))
         if not pairs:
             break
-        _, i, j, point = min(pairs, key=lambda pair: pair[:3])
-        merged = (groups[i][0] + groups[j][0], point)
-        groups = [g for k, g in enumerate(groups) if k not in (i, j)] + [merged]
+        _, i, j = min(pairs)
+        merged = groups[i] + groups[j]
+        groups = [group for k, group in enumerate(groups) if k not in (i, j)] + [merged]
     return groups

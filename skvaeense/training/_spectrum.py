@@ -25,17 +25,27 @@ def dimension_holding(variances: np.ndarray, share: float) -> int:
 
 
 def signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
+    """Return the number of directions before the spectrum's drop, or else the linear dimension.
+
+    Directions without variance never count.
+    """
+    drop = clear_drop(variances, linear_dimension)
+    return max(1, min(linear_dimension if drop is None else drop, visible_rank(variances)))
+
+
+def clear_drop(variances: np.ndarray, linear_dimension: int) -> int | None:
     """Return the number of directions before the spectrum's largest drop, if it is a clear one.
 
-    It is looked for from the dimension of 80 % of the variance to a little after that of 99 %;
-    without a drop by more than a factor of 4 it is the latter. Directions without variance never
-    count.
+    It is looked for from the dimension of 80 % of the variance to a little after that of 99 %, and
+    has to be by more than a factor of 4.
     """
-    visible = int((variances > 1e-8 * variances[0]).sum())
     first = dimension_holding(variances, 0.8)
     last = min(len(variances), int(1.3 * linear_dimension) + 2)
     padded = np.maximum(np.r_[variances, 0.0], 1e-7 * variances[0])
     drops = padded[first - 1 : last] / padded[first : last + 1]
-    if len(drops) and drops.max() > 4:
-        linear_dimension = first + int(drops.argmax())
-    return max(1, min(linear_dimension, visible))
+    return first + int(drops.argmax()) if len(drops) and drops.max() > 4 else None
+
+
+def visible_rank(variances: np.ndarray) -> int:
+    """Return the number of directions that have variance at all."""
+    return int((variances > 1e-8 * variances[0]).sum())
