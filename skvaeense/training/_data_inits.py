@@ -29,6 +29,8 @@ from skvaeense.training._spectrum import dimension_holding, principal_directions
 MAX_ROWS = 4096
 # A row whose distance from the centre is more than this many times the median distance is left out.
 FAR = 6.0
+# More rows than this share are never left out.
+MAX_FAR_SHARE = 0.05
 # Contrasts of the candidates: how steeply a latent opens as its component leaves 0.
 CONTRASTS = (10.0, 30.0, 100.0, 300.0)
 # The steepest first layer. What is missing to the contrast, the second layer adds.
@@ -236,7 +238,7 @@ def typical_rows(rows: np.ndarray) -> np.ndarray:
     -------
     ndarray of bool of shape (n_samples,)
         False where a row is more than 6 times as far from the centre as the median row. All True
-        where most rows are equal.
+        where more than 5 % are, which are a part of the data, or where most rows are equal.
     """
     typical = np.ones(len(rows), dtype=bool)
     for _ in range(5):
@@ -244,8 +246,10 @@ def typical_rows(rows: np.ndarray) -> np.ndarray:
         median = np.median(distance[typical])
         near = distance <= FAR * median if median > 0 else typical
         if np.array_equal(near, typical):
-            break
+            return typical
         typical = near
+        if typical.mean() < 1 - MAX_FAR_SHARE:
+            return np.ones(len(rows), dtype=bool)
     return typical
 
 

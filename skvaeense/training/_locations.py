@@ -6,14 +6,14 @@ at the origin, the clusters share a location. Data is then described relative to
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 
-from skvaeense.training._data_inits import find_structure
+from skvaeense.training._data_inits import find_structure, typical_rows
 from skvaeense.training._spectrum import (
     clear_drop,
     dimension_holding,
@@ -32,6 +32,8 @@ MIN_ROWS = 20
 MEETING_GAP = 1e-4
 # ... and that point is not farther from a mean than this many times the variance of its cluster.
 BULK = 4.0
+# Share of rows that may not be clearly of one location.
+MAX_AMBIGUOUS = 0.05
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,27 @@ class Locations:
         ndarray of int of shape (n_samples,)
             Indices into `points`.
         """
+        return self._log_shares(X).argmax(axis=1)
+
+    def _log_shares(self, X: np.ndarray) -> np.ndarray:
+        """Return the log density of each row under the clusters of each location."""
+        log_shares = np.full((len(X), len(self)), -np.inf)
         if len(self) == 1:
-            return np.zeros(len(X), dtype=int)
+            return log_shares
         Y = (X - self.center) @ self.basis.T
-        log_density = np.empty((len(Y), len(self.means)))
         for k, (mean, factor) in enumerate(zip(self.means, self.precisions, strict=True)):
             distance = np.square((Y - mean) @ factor).sum(axis=1)
-            log_density[:, k] = self.log_weights[k] + np.log(np.diag(factor)).sum() - 0.5 * distance
-        return self.groups[log_density.argmax(axis=1)]
+            log_density = self.log_weights[k] + np.log(np.diag(factor)).sum() - 0.5 * distance
+            own = log_shares[:, self.groups[k]]
+            log_shares[:, self.groups[k]] = np.logaddexp(own, log_density)
+        return log_shares
+
+    def _are_distinct(self, X: np.ndarray) -> bool:
+        """Return whether nearly every row is clearly of one location."""
+        log_shares = self._log_shares(X)
+        best = log_shares.max(axis=1, keepdims=True)
+        clear = 1 / np.exp(log_shares - best).sum(axis=1) > 0.9
+        return bool(clear.mean() > 1 - MAX_AMBIGUOUS)
 
 
 @dataclass
@@ -119,7 +134,8 @@ def find_locations(Z: torch.Tensor, random_state: int | np.random.RandomState) -
     Parameters
     ----------
     Z : tensor of shape (n_samples, n_features)
-        Samples in random order, centred and scaled by one scalar. The first 2,048 are used.
+        Samples in random order, centred and scaled by one scalar. Clusters are sought
+        in the first 2,048 that are not far from most.
 
     random_state : int or RandomState
         Seed or generator of the mixtures.
@@ -130,50 +146,61 @@ def find_locations(Z: torch.Tensor, random_state: int | np.random.RandomState) -
         One location, the mean, where all hulls meet or clusters are too small to tell.
     """
     rng = check_random_state(random_state)
-    rows = Z[:MAX_ROWS].detach().cpu().double().numpy()
+    rows = Z.detach().cpu().double().numpy()
+    rows = rows[typical_rows(rows)]
     center = rows.mean(axis=0)
+    rows = rows[:MAX_ROWS]
     variances, directions = principal_directions(rows - center)
-    rank = min(dimension_holding(variances, 0.99), MAX_DIRECTIONS)
-    basis = directions[:rank]
-    Y = (rows - center) @ basis.T
-    best, best_bic, worse = None, np.inf, 0
-    apart = False
-    for n_clusters in range(1, min(MAX_CLUSTERS, len(rows) // MIN_ROWS) + 1):
-        mixture = _mixture(Y, n_clusters, 1e-3 * float(variances.sum()) / rows.shape[1], rng)
-        bic = mixture.bic(Y)
-        worse = 0 if bic < best_bic else worse + 1
-        if bic < best_bic:
-            best, best_bic = mixture, bic
-        if n_clusters > 1 and bic <= best_bic:
-            apart = apart or not _meet(_hulls(rows, mixture.predict(Y)))[0]
-        if worse == 2 or (n_clusters == 3 and not apart):
-            break
-    if best is not None and apart:
-        labels = best.predict(Y)
+    basis = directions[: min(dimension_holding(variances, 0.99), MAX_DIRECTIONS)]
+    noise = 1e-3 * float(variances.sum()) / rows.shape[1]
+    found = _find_clusters(rows, (rows - center) @ basis.T, noise, rng)
+    if found is not None:
+        mixture, labels = found
         groups = _merge(_hulls(rows, labels))
         if len(groups) > 1:
-            members = np.zeros(best.n_components, dtype=int)
-            for i, hulls in enumerate(groups):
-                members[[hull.cluster for hull in hulls]] = i
-            points = np.array(
-                [
-                    _origin(rows[members[labels] == i], rng) if len(g) > 1 else g[0].mean
-                    for i, g in enumerate(groups)
-                ]
+            points = np.array([group[0].mean for group in groups])
+            members = (
+                np.square(mixture.means_[:, None] - ((points - center) @ basis.T)[None])
+                .sum(axis=2)
+                .argmin(axis=1)
             )
-            return Locations(
-                np.array(points),
-                members,
-                center,
-                basis,
-                best.means_,
-                best.precisions_cholesky_,
-                np.log(best.weights_),
-            )
-    one = np.zeros((1, rank))
+            for i, group in enumerate(groups):
+                members[[hull.cluster for hull in group]] = i
+            for i, group in enumerate(groups):
+                if len(group) > 1:
+                    points[i] = _origin(rows[members[labels] == i], rng)
+            factors, weights = mixture.precisions_cholesky_, np.log(mixture.weights_)
+            several = Locations(points, members, center, basis, mixture.means_, factors, weights)
+            if several._are_distinct(rows):
+                return several
+    one = np.zeros(1)
     return Locations(
-        center[None], np.zeros(1, dtype=int), center, basis, one, np.eye(rank)[None], np.zeros(1)
+        center[None],
+        one.astype(int),
+        center,
+        basis,
+        np.zeros((1, len(basis))),
+        np.eye(len(basis))[None],
+        one,
     )
+
+
+def _find_clusters(
+    rows: np.ndarray, Y: np.ndarray, noise: float, rng: np.random.RandomState
+) -> tuple[GaussianMixture, np.ndarray] | None:
+    """Return the mixture with the best BIC, and the cluster of each row; None if hulls meet."""
+    best, best_bic, worse, apart = None, np.inf, 0, False
+    for n_clusters in range(1, min(MAX_CLUSTERS, len(rows) // MIN_ROWS) + 1):
+        mixture = _mixture(Y, n_clusters, noise, rng)
+        bic = mixture.bic(Y)
+        worse = 0 if bic < best_bic else worse + 1
+        if worse == 0:
+            best, best_bic = mixture, bic
+            apart = apart or not _meet(_hulls(rows, mixture.predict(Y)))[0]
+        # Sparse codes have a cluster for each pattern. Two or three of them show that hulls meet.
+        if worse == 2 or (n_clusters == 3 and not apart):
+            break
+    return (best, best.predict(Y)) if best is not None and apart else None
 
 
 def _mixture(
@@ -194,21 +221,25 @@ def _mixture(
 
 
 def _hulls(rows: np.ndarray, labels: np.ndarray) -> list[_Hull]:
-    """Return the hull of each cluster that has enough rows."""
-    hulls = []
+    """Return the hull of each cluster that has enough rows.
+
+    A spectrum that falls without a drop is that of a piece of something curved. Where there is
+    one, directions say nothing, and hulls have all in which the rows vary: only far ones are apart.
+    """
+    hulls, everything, flat = [], [], True
     for k in np.unique(labels):
         own = rows[labels == k]
         if len(own) < MIN_ROWS:
             continue
         mean = own.mean(axis=0)
         variances, directions = principal_directions(own - mean)
-        # A spectrum that falls without a drop is that of a curved piece: what it bends into is
-        # part of its hull.
         drop = clear_drop(variances, dimension_holding(variances, 0.99))
-        rank = drop or visible_rank(variances)
         spread = float(np.square(own - mean).sum(axis=1).mean())
-        hulls.append(_Hull(mean, directions[:rank], spread, len(own) / len(rows), int(k)))
-    return hulls
+        hull = _Hull(mean, directions[:drop], spread, len(own) / len(rows), int(k))
+        hulls.append(hull)
+        everything.append(replace(hull, directions=directions[: visible_rank(variances)]))
+        flat = flat and drop is not None
+    return hulls if flat else everything
 
 
 def _origin(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -226,6 +257,8 @@ def _meet(hulls: list[_Hull]) -> tuple[bool, float]:
 
     Of the points that are as near to all hulls, it is the one nearest to the mean.
     """
+    if len(hulls) < 2:
+        return True, 0.0
     shares = np.array([hull.share for hull in hulls]) / sum(hull.share for hull in hulls)
     mean = sum(share * hull.mean for share, hull in zip(shares, hulls, strict=True))
     outside = (1 + 1e-6) * np.eye(len(mean))
