@@ -13,13 +13,13 @@ import torch
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 
-from skvaeense.training._data_inits import find_structure, typical_rows
 from skvaeense.training._spectrum import (
     clear_drop,
     dimension_holding,
     principal_directions,
     visible_rank,
 )
+from skvaeense.training._structure import find_structure, typical_rows
 
 # Rows that clusters are sought in, the directions they are sought in, and how many there may be.
 MAX_ROWS = 2048

@@ -14,6 +14,7 @@ from skvaeense.training._data_inits import (
     Candidate,
     best_candidate,
     find_structure,
+    find_subspace_structure,
     install,
     learning_rates,
     typical_rows,
@@ -117,6 +118,35 @@ def test_counts_of_atoms_are_nearly_right_before_training(signed, seed):
     assert np.abs(counts - dimension[4000:]).mean() < 0.2
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize(("dims", "n_features"), [((4,) * 8, 20), ((3,) * 5, 10), ((2, 2, 2), 5)])
+def test_more_subspaces_than_components(dims, n_features, noise):
+    X, _, dimension = make_linear_subspaces(
+        6000, dims=dims, n_features=n_features, noise=noise, random_state=0
+    )
+    Z = _scaled(X)
+    n_components = 2 * n_features
+    structure = find_subspace_structure(
+        Z[:4000], _structure(Z[:4000], n_components), n_components, 0
+    )
+    assert structure.rank == sum(dims)
+    network = _Network(n_features, n_components)
+    results = []
+    for candidate in structure.candidates():
+        install(network, structure, candidate)
+        results.append(network.bound(Z[4000:], structure.noise))
+    _, counts = min(results, key=lambda result: result[0])
+    assert np.abs(counts - dimension[4000:]).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "draw", [make_gaussian, make_sparse_dictionary], ids=["normal", "dictionary"]
+)
+def test_no_subspaces_where_there_are_none_or_too_many(draw):
+    Z = _scaled(draw(3000, random_state=0)[0])
+    assert find_subspace_structure(Z, _structure(Z), 40, 0) is None
+
+
 def test_gaussian_data_is_always_open():
     Z = _scaled(make_gaussian(3000, dim=10, n_features=10, random_state=0)[0])
     kind, counts = _best_counts(Z[:2000], Z[2000:])
@@ -172,6 +202,14 @@ def _awkward():
     }
 
 
+def _check_finite(network, rates, Z, noise):
+    assert math.isfinite(network.bound(Z, noise)[0])
+    for name, parameter in network.named_parameters():
+        assert torch.isfinite(parameter).all()
+        rate = rates[name].expand_as(parameter)
+        assert ((rate > 0) & (rate <= 1)).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("widths", [(128, 128), (3, 5), (1, 1)], ids=str)
 @pytest.mark.parametrize("name", _awkward())
@@ -183,14 +221,11 @@ def test_awkward_data_gives_finite_weights(name, widths, dtype):
             structure = _structure(Z, n_components)
             network = _Network(Z.shape[1], n_components, widths, dtype)
             assert 1 <= structure.rank <= n_components
-            for candidate in structure.candidates():
-                install(network, structure, candidate)
-                rates = learning_rates(network, Z)
-                assert math.isfinite(network.bound(Z, structure.noise)[0])
-                for parameter_name, parameter in network.named_parameters():
-                    assert torch.isfinite(parameter).all()
-                    rate = rates[parameter_name].expand_as(parameter)
-                    assert ((rate > 0) & (rate <= 1)).all()
+            subspaces = find_subspace_structure(Z, structure, n_components, 0)
+            for one in [structure] + [subspaces] * (subspaces is not None):
+                for candidate in one.candidates():
+                    install(network, one, candidate)
+                    _check_finite(network, learning_rates(network, Z), Z, structure.noise)
 
 
 def test_installing_again_gives_the_same_weights():
