@@ -13,7 +13,7 @@ N_SEEDS = 100
 MAX_TRIED = 50
 # How many neighbours may span a subspace, and of how many samples they are the nearest: of few,
 # they are not so near that they are all alike.
-SCALES = ((64, 4), (128, 8), (512, 8), (2048, 8), (512, 16), (4096, 16), (4096, 32))
+SCALES = ((16, 4), (64, 4), (64, 8), (256, 8), (2048, 8), (512, 16), (4096, 16), (4096, 32))
 # A subspace needs this many samples for each of its dimensions.
 ROWS_PER_DIMENSION = 4
 # Share of the samples that the subspaces have to hold together.
