@@ -25,7 +25,7 @@ def dimension_holding(variances: np.ndarray, share: float) -> int:
 
 
 def signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
-    """Return the number of directions before the spectrum's last drop, or else the linear dimension.
+    """Return the number of directions before the last drop, or else the linear dimension.
 
     Directions without variance never count.
     """
