@@ -17,6 +17,7 @@ from torch.nn import functional
 from skvaeense.training._structure import (
     Candidate,
     Structure,
+    find_dictionary_structure,
     find_structure,
     find_subspace_structure,
     typical_rows,
@@ -26,6 +27,7 @@ __all__ = [
     "Candidate",
     "Structure",
     "best_candidate",
+    "find_dictionary_structure",
     "find_structure",
     "find_subspace_structure",
     "install",

@@ -13,6 +13,7 @@ from skvaeense.datasets import make_gaussian, make_linear_subspaces, make_sparse
 from skvaeense.training._data_inits import (
     Candidate,
     best_candidate,
+    find_dictionary_structure,
     find_structure,
     find_subspace_structure,
     install,
@@ -139,6 +140,18 @@ def test_more_subspaces_than_components(dims, n_features, noise):
     assert np.abs(counts - dimension[4000:]).mean() < 0.1
 
 
+def test_more_atoms_than_components():
+    X, _, _, truth = make_sparse_dictionary(
+        4000, n_atoms=30, n_active=2, n_features=20, return_atoms=True, random_state=0
+    )
+    Z = _scaled(X)
+    structure = find_dictionary_structure(Z, _structure(Z), 36, 0)
+    found = structure.atoms / np.linalg.norm(structure.atoms, axis=1, keepdims=True)
+    truth = truth / np.linalg.norm(truth, axis=1, keepdims=True)
+    assert np.median(np.abs(truth @ found.T).max(axis=1)) > 0.98
+    assert 30 <= structure.rank <= 36
+
+
 @pytest.mark.parametrize(
     "draw", [make_gaussian, make_sparse_dictionary], ids=["normal", "dictionary"]
 )
@@ -222,7 +235,8 @@ def test_awkward_data_gives_finite_weights(name, widths, dtype):
             network = _Network(Z.shape[1], n_components, widths, dtype)
             assert 1 <= structure.rank <= n_components
             subspaces = find_subspace_structure(Z, structure, n_components, 0)
-            for one in [structure] + [subspaces] * (subspaces is not None):
+            dictionary = find_dictionary_structure(Z, structure, n_components, 0)
+            for one in (s for s in (structure, subspaces, dictionary) if s is not None):
                 for candidate in one.candidates():
                     install(network, one, candidate)
                     _check_finite(network, learning_rates(network, Z), Z, structure.noise)
