@@ -21,7 +21,7 @@ CORE = [
     "tests/test_read_outs.py",
     "tests/_geometry",
     "tests/_kernels",
-    "tests/_persistence/test_old_files.py",
+    "tests/persistence/test_old_files.py",
     "tests/metrics",
     "tests/networks",
     "tests/objectives",
