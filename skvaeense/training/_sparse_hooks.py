@@ -1,7 +1,7 @@
 """What sparse autoencoders need around each step: coefficient, unit norms, dead latents."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -187,7 +187,12 @@ class DeadLatents(Hook):
 
     @property
     def fraction(self) -> float:
-        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer."""
+        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer.
+
+        It is 0 if the loss does not say which latents are active.
+        """
+        if self.n_samples == 0:
+            return 0.0
         return float((self.inactive_for >= min(DEAD_AFTER, self.n_samples)).double().mean())
 
     def _resample(self, trainer: "Trainer", x: torch.Tensor, generator: torch.Generator) -> None:
@@ -212,7 +217,7 @@ class DeadLatents(Hook):
         alive = self.silent_for < DEAD_AFTER
         norm = layer.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         layer.weight[dead] = RESAMPLED_NORM * norm * F.normalize(layer.inputs[drawn], dim=1)
-        changed = [(layer.weight, dead)]
+        changed: list[tuple[Any, Any]] = [(layer.weight, dead)]
         for parameter, place in layer.others:
             parameter[place + dead] = 0
             changed.append((parameter, place + dead))

@@ -1,5 +1,6 @@
 """The trainer: epochs of steps on shuffled mini-batches."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -273,7 +274,8 @@ class Trainer:
         """
         device = self.parameters.values.device
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # Torch would go on with the tensors of the state itself.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         for hook, own in zip(self.hooks, state["hooks"], strict=True):
             hook.load_state_dict(on_device(own, device))
         restore_generator(self.generator, state["generator"])

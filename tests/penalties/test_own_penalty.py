@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-
-from skvaeense._training._loop import make_optimizer
-from skvaeense.networks import SingleLayer
 from skvaeense.objectives import PenalisedReconstruction, Price
+from skvaeense.training._loop import make_optimizer
+
+from skvaeense.networks import SingleLayer
 from skvaeense.penalties import Penalty, resolve_penalty
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 7, 5, 8

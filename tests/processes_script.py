@@ -1,0 +1,131 @@
+"""What each of several processes runs in test_many_processes.py; alone it gives the reference.
+
+    python ranks_script.py FOLDER [NUMBER:PORT ...]
+
+Without numbers it is one of the processes that its environment speaks of. With them it makes so
+many copies of itself, one group after the other: what takes longest is to import.
+"""
+
+import json
+import os
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from helpers import Callback
+from skvaeense._training import _opening, _sources
+from skvaeense.objectives import _dead_latents
+from skvaeense.utils._ranks import find_ranks
+
+from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.networks import Linear
+from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.training import _opening, _sources
+from skvaeense.utils import _ranks
+
+X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
+
+
+class Stop(Callback):
+    """End every fit after its second epoch, and count those that are reported."""
+
+    n_epochs = 0
+
+    def on_fit_task_end(self, estimator, context):
+        self.n_epochs += context.task_name == "epoch"
+        return self.n_epochs == 2
+
+
+def estimators(folder):
+    sae = SparseAutoencoder(16, penalty=L1(0.05), batch_size=64, max_iter=6, random_state=0)
+    yield "l1", sae, X
+    yield "topk", SparseAutoencoder(**sae.get_params(deep=False) | {"penalty": TopK(2)}), X
+    dead = {"penalty": L1(1.0), "n_components": 64}
+    yield "dead latents", SparseAutoencoder(**sae.get_params(deep=False) | dead), X
+    target = {"penalty": L1(0.05), "target_l0": 2}
+    yield "target", SparseAutoencoder(**sae.get_params(deep=False) | target), X
+    yield "batch", SparseAutoencoder(**sae.get_params(deep=False) | {"penalty": BatchTopK(2)}), X
+    files = sorted(folder.glob("*.npy"))
+    yield "files", SparseAutoencoder(**sae.get_params(deep=False)), files
+    drawn = {"random_state": None, "max_iter": 2}
+    yield "no seed", SparseAutoencoder(**sae.get_params(deep=False) | drawn), X
+    vaeense = VAEenseTransformer(
+        8, network=Linear((16,)), n_init=2, batch_size=64, max_iter=10, random_state=0
+    )
+    yield "vaeense", vaeense, X
+    diffusion = DiffusionDimensionEstimator(
+        hidden_layer_sizes=(16,), batch_size=64, max_iter=6, random_state=0
+    )
+    yield "diffusion", diffusion, X
+
+
+def main(folder):
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    # So that there is what to read in parts, and what to draw anew.
+    _opening.IN_MEMORY, _sources.BLOCK_ENTRIES = 0, 8 * 50
+    _dead_latents.DEAD_AFTER = 200
+    ranks, report = find_ranks(), {}
+    for name, estimator, data in estimators(folder):
+        estimator.fit(data)
+        report[name] = {
+            "weights": [t.double().sum().item() for t in estimator.module_.state_dict().values()],
+            "loss": estimator.loss_curve_,
+            "score": estimator.score(X),
+        }
+    stop = Stop()
+    stopped = SparseAutoencoder(4, max_iter=5, random_state=0).set_callbacks(stop).fit(X)
+    report["stopped"] = {"n_iter": stopped.n_iter_, "n_reported": stop.n_epochs}
+    checkpoint = Checkpoint(folder / f"kept-by-{ranks.number}", interval=0, n_kept=1000)
+    for turn in ("kept", "read"):
+        sae = SparseAutoencoder(4, max_iter=3, random_state=0).set_callbacks(checkpoint)
+        codes = sae.fit_transform(X)
+        report[turn] = {"files": len(checkpoint.files()), "codes": float(np.abs(codes).sum())}
+    try:
+        SparseAutoencoder(4).fit(X + ranks.rank)
+    except ValueError as error:
+        report["other samples"] = str(error)
+    text = json.dumps({"number": ranks.number} | report)
+    (folder / f"{ranks.number}-{ranks.rank}.json").write_text(text)
+
+
+def launch(folder, number, port):
+    """Run in so many copies of this process, and return whether all have succeeded."""
+    children = []
+    for rank in range(number):
+        child = os.fork()
+        if child == 0:
+            run_copy(folder, {"WORLD_SIZE": number, "RANK": rank, "MASTER_PORT": port})
+        children.append(child)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    return not any(statuses)
+
+
+def run_copy(folder, variables):
+    """Run in a copy that has just been made, and end it."""
+    status = 1
+    try:
+        os.environ.update({key: str(value) for key, value in variables.items()})
+        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        # It was made before there was any group, so it may have its own.
+        _ranks._is_fork = False
+        main(folder)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    if sys.argv[2:]:
+        # Torch imports much more for its first optimizer.
+        torch.optim.Adam([torch.zeros(1)])
+        groups = [group.split(":") for group in sys.argv[2:]]
+        successes = [launch(Path(sys.argv[1]), int(n), port) for n, port in groups]
+        sys.exit(not all(successes))
+    main(Path(sys.argv[1]))
