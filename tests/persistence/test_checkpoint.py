@@ -15,7 +15,6 @@ from helpers import fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skvaeense._training import _loop, _opening, _sources
 
 from skvaeense import (
     Checkpoint,
