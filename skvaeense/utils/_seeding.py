@@ -42,9 +42,9 @@ def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
 
     Layers of torch draw their weights from it.
     """
-    copy = torch.Generator().set_state(generator.get_state())
-    # Networks are also built for the device "meta", where numbers have no values.
-    seed = torch.randint(2**31 - 1, (), generator=copy, device="cpu")
+    seed = torch.randint(
+        2**31 - 1, (), generator=torch.Generator().set_state(generator.get_state()), device="cpu"
+    )
     with _lock, torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
         yield
