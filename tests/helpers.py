@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+from skvaeense.penalties import BatchTopK, Coding, Matryoshka, TopK
 
 
 class Samples(NamedTuple):
@@ -99,6 +99,11 @@ def generator(seed=0):
 def draw(*shape, seed=0, dtype=torch.float64):
     """Return standard normal numbers, the same for the same seed."""
     return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+
+
+def coding_of(activation, preactivation, unit):
+    """Return pre-activations and what an activation makes of them, as penalties are given it."""
+    return Coding(activation, preactivation, activation(preactivation), unit)
 
 
 def outputs(estimator, X):

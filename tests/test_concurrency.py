@@ -15,9 +15,9 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.training._threads import suited_threads
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
+from skvaeense.training._threads import suited_threads
 
 # Seconds until what still runs is taken for stuck; it takes a few.
 PATIENCE = 180

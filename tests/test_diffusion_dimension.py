@@ -14,10 +14,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion
 from sklearn.utils._param_validation import InvalidParameterError
+from skvaeense.objectives import DenoisingScoreMatching
 
 from skvaeense import DiffusionDimensionEstimator
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.objectives import DenoisingScoreMatching
 
 X_ALL, _, TRUE = make_linear_subspaces(1500, dims=(1, 3), n_features=6, random_state=1)
 X, X_NEW, TRUE_NEW = X_ALL[:1200], X_ALL[1200:], TRUE[1200:]

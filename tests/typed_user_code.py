@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from skvaeense.objectives import ELBO, BatchLoss, NoiseVariance
 from torch import nn
 
 from skvaeense import (
@@ -22,7 +23,6 @@ from skvaeense.export import to_onnx, to_saelens
 from skvaeense.inspection import class_activity, latent_ablation, top_activating
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
 from skvaeense.networks import MLP, Linear, Network, resolve_network
-from skvaeense.objectives import ELBO, BatchLoss, NoiseVariance
 from skvaeense.penalties import L1, Coding, JumpReLU, Penalty, resolve_penalty
 from skvaeense.thresholds import FixedVariance, Latents, Otsu, ThresholdRule
 

@@ -1,5 +1,6 @@
 """The trainer: epochs of steps on shuffled mini-batches."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -271,7 +272,8 @@ class Trainer:
             The state. It is copied, so that it may be used again.
         """
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # Its tensors would be taken over as they are, and changed by every step.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         for hook, own in zip(self.hooks, state["hooks"], strict=True):
             hook.load_state_dict(own)
         self.generator.set_state(state["generator"].cpu())

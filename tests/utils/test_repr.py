@@ -3,6 +3,7 @@ import inspect
 import numpy as np
 import pytest
 from helpers import fit_unwarned, quick_sae
+from skvaeense.objectives import ELBO, NoiseVariance, PenalisedReconstruction, Price
 
 from skvaeense import (
     DiffusionDimensionEstimator,
@@ -11,7 +12,6 @@ from skvaeense import (
     VAEenseTransformer,
 )
 from skvaeense.networks import MLP
-from skvaeense.objectives import ELBO, NoiseVariance, PenalisedReconstruction, Price
 from skvaeense.penalties import L1, Penalty, TopK
 from skvaeense.thresholds import FixedVariance
 from skvaeense.utils._repr import ReprMixin
