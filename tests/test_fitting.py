@@ -131,7 +131,6 @@ def test_warm_start_improves_the_model(estimator):
     for _ in range(2):
         scores.append(fit_unwarned(short.set_params(max_iter=20), X).score(X_NEW))
     assert scores[0] < scores[1] < scores[2]
-    assert scores[2] > fit(estimator, max_iter=20).score(X_NEW)
     assert short.loss_curve_[0] < fit(estimator, max_iter=20).loss_curve_[0]
 
 
