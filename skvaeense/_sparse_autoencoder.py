@@ -191,6 +191,7 @@ class SparseAutoencoder(BaseAutoencoder):
     ((1797, 100), 10)
     """
 
+    module_: SparseCoder
     alpha_: float
     dead_fraction_: float
 
@@ -291,7 +292,7 @@ class SparseAutoencoder(BaseAutoencoder):
             generator=make_generator(seeds[0], device),
             hooks=hooks,
             processes=data.processes,
-            is_final=is_final or goes_on,
+            is_final=is_final,
         )
 
     def _new_model(self, data, penalty, generator):
@@ -320,8 +321,8 @@ class SparseAutoencoder(BaseAutoencoder):
             return None
         if penalty.alpha is None:
             raise ValueError(
-                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has none; "
-                "set its k instead, and leave target_l0=None."
+                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has "
+                "none; set its k instead, and leave target_l0=None."
             )
         if penalty.alpha == 0:
             raise ValueError(

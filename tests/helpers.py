@@ -11,8 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
-from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import BatchTopK, Coding, Matryoshka, TopK
+from skvaeense.models import VAE, SparseCoder
+from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.penalties import BatchTopK, Coding, Matryoshka, TopK, resolve_penalty
+from skvaeense.utils._seeding import make_generator
 
 
 class Samples(NamedTuple):
@@ -56,6 +58,39 @@ PENALTIES = {
 }
 
 
+def generator(seed=0):
+    """Return a seeded generator of torch."""
+    return make_generator(seed)
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    """Return standard normal numbers, the same for the same seed."""
+    return torch.randn(*shape, generator=make_generator(seed), dtype=dtype)
+
+
+def make_vae(network=None, n_features=5, n_components=3, *, seed=0, **params):
+    """Return a VAE in double precision whose weights are all random."""
+    network, generator = Linear((6,)) if network is None else network, make_generator(seed)
+    model = VAE(network, n_features, n_components, generator=generator, **params)
+    return _with_random_biases(model, generator)
+
+
+def make_coder(penalty, network=None, n_features=5, n_components=8, *, seed=0, **params):
+    """Return a SparseCoder in double precision whose weights are all random."""
+    network, generator = SingleLayer() if network is None else network, make_generator(seed)
+    penalty = resolve_penalty(penalty)
+    params = {"penalty": penalty, "generator": generator} | params
+    model = SparseCoder(network, n_features, n_components, **params)
+    return _with_random_biases(model, generator)
+
+
+def _with_random_biases(model, generator):
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.uniform_(parameter, -0.3, 0.3, generator=generator)
+    return model.double()
+
+
 def quick_sae(penalty="l1", **params):
     """Return a small SparseAutoencoder that trains in a fraction of a second."""
     # The learning rate is high enough for so few steps.
@@ -89,16 +124,6 @@ def fit_sae(penalty="l1", X=ATOMS.few, **params):
 def changed(fitted, **params):
     """Return a fitted estimator with other parameters; the given one stays as it is."""
     return copy.copy(fitted).set_params(**params)
-
-
-def generator(seed=0):
-    """Return a seeded generator of torch."""
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(*shape, seed=0, dtype=torch.float64):
-    """Return standard normal numbers, the same for the same seed."""
-    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
 
 
 def coding_of(activation, preactivation, unit):

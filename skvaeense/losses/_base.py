@@ -57,7 +57,10 @@ class Loss(DocLinkMixin, ValidatedEstimator, ABC):
         -------
         dict of torch.Tensor
             "loss", without dimensions, is minimised. Other terms without dimensions are noted in
-            the history, as means over each epoch.
+            the history, as means over each epoch. For a VAE, "error" is the mean squared error of
+            a sample, which the noise variance follows; for a sparse coder, "active_share" of shape
+            (n_components,) is the share of the samples for which each latent is active: without it
+            dead latents are not counted, and no target for their number is met.
         """
 
     def gradient(self, model: Any) -> Gradient:

@@ -129,12 +129,8 @@ def build_network(
     generator: torch.Generator | None,
 ) -> Any:
     """Return the module of a network; torch's global generator is left as it was."""
-    sizes = n_features, n_components
-    if generator is None:
-        module = network.build(*sizes, n_heads=n_heads, generator=None)
-    else:
-        with fixed_global_generator(generator):
-            module = network.build(*sizes, n_heads=n_heads, generator=generator)
+    with fixed_global_generator(torch.Generator() if generator is None else generator):
+        module = network.build(n_features, n_components, n_heads=n_heads, generator=generator)
     if not hasattr(module, "encode") or not hasattr(module, "decode"):
         raise TypeError(
             f"{network!r} must build a torch.nn.Module with the methods encode and decode, got "

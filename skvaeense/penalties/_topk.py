@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from skvaeense.utils._top_entries import TopEntries
 from skvaeense.penalties._base import Penalty
+from skvaeense.utils._top_entries import TopEntries
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 

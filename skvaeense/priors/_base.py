@@ -97,9 +97,7 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
         """
 
     @abstractmethod
-    def sample(
-        self, n_samples: int, n_components: int, generator: torch.Generator
-    ) -> torch.Tensor:
+    def sample(self, n_samples: int, n_components: int, generator: torch.Generator) -> torch.Tensor:
         """Draw latents.
 
         Parameters

@@ -36,8 +36,6 @@ class StandardNormal(Prior):
         """Return the log-density of latents in nats."""
         return -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=1)
 
-    def sample(
-        self, n_samples: int, n_components: int, generator: torch.Generator
-    ) -> torch.Tensor:
+    def sample(self, n_samples: int, n_components: int, generator: torch.Generator) -> torch.Tensor:
         """Draw latents."""
         return torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)

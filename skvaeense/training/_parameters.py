@@ -52,4 +52,6 @@ def layer_rates(model: nn.Module) -> dict[nn.Parameter, float | torch.Tensor]:
     """
     # The weights of a convolution have the shape (n_out, n_in, height, width).
     n_inputs = {p: p.shape[1:].numel() for p in model.parameters()}
-    return {p: (FULL_RATE_INPUTS / n) ** RATE_POWER for p, n in n_inputs.items() if n > FULL_RATE_INPUTS}
+    return {
+        p: (FULL_RATE_INPUTS / n) ** RATE_POWER for p, n in n_inputs.items() if n > FULL_RATE_INPUTS
+    }

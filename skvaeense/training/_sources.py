@@ -43,7 +43,9 @@ class Source(ABC):
 
     @abstractmethod
     def blocks(
-        self, random_state: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
+        self,
+        random_state: np.random.RandomState | None = None,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Iterator[Block]:
         """Yield all rows, some at a time; in random order, as far as the source can.
 
@@ -98,7 +100,9 @@ class SlicedSource(Source):
         return self[:n_rows]
 
     def blocks(
-        self, random_state: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
+        self,
+        random_state: np.random.RandomState | None = None,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Iterator[Block]:
         """Yield all rows; blocks are in random order if there is a random state."""
         n_rows = block_rows(self.shape[1])
@@ -241,7 +245,9 @@ class StreamSource(Source):
         return checked(np.concatenate(parts)[:n_rows])
 
     def blocks(
-        self, random_state: np.random.RandomState | None = None, processes: Processes = SINGLE_PROCESS
+        self,
+        random_state: np.random.RandomState | None = None,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Iterator[Block]:
         """Yield all rows, in the order of the stream; every process goes through all of it."""
         start = 0

@@ -1,7 +1,7 @@
 """What sparse autoencoders need around each step: coefficient, unit norms, dead latents."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -149,6 +149,10 @@ class DeadLatents(Hook):
         self.n_dead = self.n_looks = self.n_samples = 0
         self.to_resample = list(RESAMPLE_AT)
 
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Tell the model which latents are dead."""
+        trainer.model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
+
     @torch.no_grad()
     def after_step(
         self,
@@ -163,7 +167,6 @@ class DeadLatents(Hook):
         if "active_share" not in terms:
             return
         self._count(terms["active_share"] > 0, len(x) * trainer.processes.world_size)
-        model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
         if not self.to_resample or fraction_done < self.to_resample[0]:
             return
         self.to_resample.pop(0)
@@ -184,7 +187,12 @@ class DeadLatents(Hook):
 
     @property
     def fraction(self) -> float:
-        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer."""
+        """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer.
+
+        It is 0 if the loss does not say which latents are active.
+        """
+        if self.n_samples == 0:
+            return 0.0
         return float((self.inactive_for >= min(DEAD_AFTER, self.n_samples)).double().mean())
 
     def _resample(self, trainer: "Trainer", x: torch.Tensor, generator: torch.Generator) -> None:
@@ -209,7 +217,7 @@ class DeadLatents(Hook):
         alive = self.silent_for < DEAD_AFTER
         norm = layer.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         layer.weight[dead] = RESAMPLED_NORM * norm * F.normalize(layer.inputs[drawn], dim=1)
-        changed = [(layer.weight, dead)]
+        changed: list[tuple[Any, Any]] = [(layer.weight, dead)]
         for parameter, place in layer.others:
             parameter[place + dead] = 0
             changed.append((parameter, place + dead))

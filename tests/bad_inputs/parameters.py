@@ -20,6 +20,7 @@ from bad_inputs.rows import (
     together,
 )
 from skvaeense import VAEenseTransformer
+from skvaeense.dimension import FLIPD, Consensus, Count, Neighbors
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.networks import MLP, Conv, Linear, SingleLayer
 from skvaeense.optimizers import SGD, Adam
@@ -58,6 +59,12 @@ def autoencoder_kind(autoencoder):
     """Return the row of what is no autoencoder."""
     must = "an object implementing … or None"
     return parameter(INTRINSIC, must, autoencoder=autoencoder)
+
+
+def method_kind(estimators, base, method):
+    """Return the row of what is no method, or one that asks something else."""
+    must = f"a str among {{…}} or an instance of 'skvaeense.dimension.{base}'"
+    return parameter(estimators, must, method=method)
 
 
 PARAMETERS = [
@@ -102,8 +109,8 @@ PARAMETERS = [
         for v in ("linear", None, Linear())
     ),
     *map(autoencoder_kind, (3, "vae", PCA())),
-    parameter(INTRINSIC, "a str among {…}", method="mle"),
-    parameter(DIFFUSION, "a str among {…}", method="auto"),
+    *(method_kind(INTRINSIC, "_base.AutoencoderMethod", v) for v in ("mle", FLIPD())),
+    *(method_kind(DIFFUSION, "_score.ScoreMethod", v) for v in ("auto", Count())),
     *(
         parameter(INTRINSIC, f"an int in the range [4, inf){AUTO}", n_neighbors=v)
         for v in (3, "all")
@@ -161,6 +168,9 @@ NESTED = [
         of_part(AUTOENCODERS, "Cosine", name, FRACTION, schedule=Cosine(**{name: 1.0}))
         for name in ("warmup", "hold", "floor")
     ),
+    of_part(INTRINSIC, "Neighbors", "n_neighbors", AT_LEAST_4, method=Neighbors(3)),
+    of_part(INTRINSIC, "Consensus", "n_neighbors", AT_LEAST_4, method=Consensus(5.0)),
+    of_part(DIFFUSION, "FLIPD", "n_probes", COUNT + AUTO, method=FLIPD(0)),
     of_part(
         INTRINSIC,
         "VAEenseTransformer",
@@ -293,8 +303,8 @@ TOGETHER = [
     ),
     together(
         INTRINSIC,
-        'method="neighbors" needs an autoencoder with transform and inverse_transform, which '
-        'OnlyCounts() has not; set method="count".',
+        "Neighbors needs an autoencoder with transform and inverse_transform, which OnlyCounts() "
+        'has not; set method="count".',
         autoencoder=OnlyCounts(),
         method="neighbors",
     ),

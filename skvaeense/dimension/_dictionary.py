@@ -1,0 +1,392 @@
+"""How many atoms of a dictionary a sample needs."""
+
+import warnings
+
+import numpy as np
+from sklearn.decomposition import FastICA
+from sklearn.exceptions import ConvergenceWarning
+
+# Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
+# are off are made up for by latents that do not belong, so they are fitted first, and well.
+N_ROUNDS, N_FITS = 5, 5
+N_SAMPLES = 5000
+# Share of the samples with a latent that must have another for the first never to go alone, and the
+# points that their plane must have.
+TOGETHER, LEAST_POINTS = 0.9, 100
+# Bins of the half circle, and the share of the points that two of them must hold to be a line.
+N_ANGLES, LINE_SHARE = 180, 0.1
+# Independent directions: steps of the search, its seed, and the standard deviations of the noise
+# above which a coefficient counts at first; the search is not exact, so it must also be so large a
+# share of its root mean square.
+N_ICA_STEPS, SEED, DEVIATIONS, LEAST_COEFFICIENT = 500, 0, 3.0, 0.1
+# Atoms dropped from and added to a sample's support at most, one of each at a time.
+N_SWAPS = 4
+# Least noise variance, as a fraction of the samples' variance.
+LEAST_NOISE = 1e-8
+# Supports larger than this are left as they are: their systems are large, and there are many.
+MAX_SUPPORT = 64
+# Entries of a stack of linear systems that are solved at once.
+MAX_ENTRIES = 20_000_000
+# Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
+RIDGE = 1e-10
+# Share of the samples in which a latent must be active to be of use, samples by which dictionaries
+# are compared, and the share by which one must do better, or may do worse.
+RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
+
+
+def refine(X, active, codes, atoms, offset, error):
+    """Return the dictionary that needs fewest atoms, or None if none fits the samples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in random order.
+
+    active : ndarray of bool of shape (n_samples, n_components)
+        Their active latents.
+
+    codes : ndarray of shape (n_samples, n_components)
+        Their codes.
+
+    atoms : ndarray of shape (n_components, n_features)
+        Columns of the decoder.
+
+    offset : ndarray of shape (n_features,)
+        What the decoder makes of the code 0.
+
+    error : float
+        Mean squared error of what is decoded from the codes.
+
+    Returns
+    -------
+    Dictionary or None
+        A fitted dictionary. Its atoms have turned if that spares some of them.
+    """
+    best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
+    # Dictionaries claim no precision beyond this.
+    error = max(error, 2 * LEAST_NOISE * X.var(axis=0).mean())
+    noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
+    count = active[:N_COMPARED].sum(axis=1).mean()
+    # One that fits worse than the codes has lost too many latents.
+    if dictionary.noise_variance <= error:
+        best, noise = dictionary, dictionary.noise_variance
+        count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED]).mean()
+    used = active.mean(axis=0) > RARELY
+    if not 2 <= used.sum() < X.shape[1]:
+        return best
+    turned = Dictionary.independent(X, codes[:, used], atoms[used], offset)
+    if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
+        return best
+    turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED])).mean()
+    return turned if turned_count < (1 - CLOSE) * count else best
+
+
+class Dictionary:
+    """A linear decoder, fitted to samples beyond what the encoder's precision allows.
+
+    An encoder answers for all samples at once, and errs a little for each: coefficients of that
+    size are lost in its error. Here a sample's coefficients are least squares on its support, the
+    set of its active latents. Latent j belongs in a support of c out of K latents if it lowers the
+    squared error by more than ::
+
+        g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
+
+    where w_j is its atom and g the noise variance: what an open latent costs in twice the negative
+    ELBO, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
+
+    Parameters
+    ----------
+    atoms : ndarray of shape (n_components, n_features)
+        Columns of the decoder, one in each row.
+
+    offset : ndarray of shape (n_features,)
+        What the decoder makes of the code 0.
+
+    Attributes
+    ----------
+    noise_variance : float
+        Squared error per degree of freedom; infinite if there was no sample to fit. Only once it
+        is fitted.
+
+    turned : bool
+        Whether the atoms are other directions than those that were given.
+    """
+
+    def __init__(self, atoms, offset):
+        self.atoms = atoms
+        self.offset = offset
+        self.noise_variance = None
+        self.turned = False
+        # Coefficients under these are left out at first, whatever the noise.
+        self._least = np.zeros(len(atoms))
+
+    @classmethod
+    def independent(cls, X, codes, atoms, offset):
+        """Return a dictionary that spans the same space, of independent directions.
+
+        Training can stop with atoms that are turned in their space, so that every sample needs all
+        of them. If coefficients are independent, their distribution shows the right turn.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, in random order.
+
+        codes : ndarray of shape (n_samples, n_components)
+            Their codes.
+
+        atoms : ndarray of shape (n_components, n_features)
+            Columns of the decoder, linearly independent.
+
+        offset : ndarray of shape (n_features,)
+            What the decoder makes of the code 0.
+
+        Returns
+        -------
+        Dictionary or None
+            A fitted dictionary; None if the codes have no independent directions.
+        """
+        codes = codes[:N_SAMPLES]
+        # What does not vary cannot be whitened.
+        if np.linalg.matrix_rank(codes - codes.mean(axis=0)) < len(atoms):
+            return None
+        ica = FastICA(whiten="unit-variance", max_iter=N_ICA_STEPS, random_state=SEED)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            ica.fit(codes)
+        turned = ica.mixing_.T @ atoms
+        if not np.isfinite(turned).all():
+            return None
+        dictionary = cls(turned, offset + ica.mean_ @ atoms)
+        dictionary.turned = True
+        freedom = max(X.shape[1] - len(atoms), 1)
+        coefficients = dictionary._project(X)
+        dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
+        residual = X - dictionary.offset - coefficients @ turned
+        dictionary.noise_variance = np.square(residual).sum() / (len(X) * freedom)
+        return dictionary.fit(X, dictionary.support(X))
+
+    def support(self, X):
+        """Return the atoms whose coefficients in least squares on all atoms are no noise.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples, n_components)
+            Supports.
+        """
+        inverse = np.linalg.pinv(self.atoms @ self.atoms.T)
+        deviation = np.sqrt(self.noise_variance * np.diag(inverse))
+        return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
+
+    def describe(self, X):
+        """Return the supports of samples by all atoms, and their reconstructions.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        support : ndarray of bool of shape (n_samples, n_components)
+            Supports.
+
+        points : ndarray of shape (n_samples, n_features)
+            Reconstructions.
+        """
+        support, codes = self._infer(X, self.support(X))
+        return support, codes @ self.atoms + self.offset
+
+    def _project(self, X):
+        return (X - self.offset) @ np.linalg.pinv(self.atoms)
+
+    def fit(self, X, support):
+        """Fit atoms, offset and noise variance.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, in random order: the first 5,000 are used.
+
+        support : ndarray of bool of shape (n_samples, n_components)
+            Latents that the encoder says are active.
+
+        Returns
+        -------
+        self : Dictionary
+            The fitted dictionary.
+        """
+        few = support.sum(axis=1) <= MAX_SUPPORT
+        X, support = X[few][:N_SAMPLES], support[few][:N_SAMPLES]
+        if len(X) == 0:
+            self.noise_variance = np.inf
+            return self
+        least = LEAST_NOISE * X.var(axis=0).mean()
+        for n_before in range(N_ROUNDS):
+            if n_before:
+                support, _ = self._infer(X, support)
+            codes = self._least_squares(X, support)
+            self._part_atoms(codes, support)
+            codes = self._least_squares(X, support)
+            for _ in range(N_FITS):
+                self._set_atoms(X, codes)
+                codes = self._least_squares(X, support)
+            self._set_noise(X, support, codes, least)
+        return self
+
+    def count(self, X, support):
+        """Return the number of atoms that each sample needs.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        support : ndarray of bool of shape (n_samples, n_components)
+            Latents that the encoder says are active.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Sizes of the supports; those of more than 64 latents are left as they are.
+        """
+        counts = support.sum(axis=1).astype(float)
+        few = counts <= MAX_SUPPORT
+        counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
+        return counts
+
+    def _part_atoms(self, codes, support):
+        """Turn atoms that never go alone to the directions that samples prefer.
+
+        Training can stop where an atom is a mixture of the true one and others: then every sample
+        with the true one needs the others too, and no small step helps. But in the plane of
+        latents i and j, the samples with nothing else there lie on a line. If i and j always go
+        together, both are mixtures, and there are two lines.
+        """
+        together = support.T.astype(float) @ support
+        # Entry (i, j): the share of the samples with i that have j.
+        share = together / np.maximum(np.diag(together), 1.0)[:, None]
+        np.fill_diagonal(share, 0.0)
+        parted = self.atoms.copy()
+        for i, j in np.argwhere(share > TOGETHER):
+            mutual = share[j, i] > TOGETHER
+            if mutual and j < i:
+                continue
+            plane = codes[support[:, i] & support[:, j]][:, [i, j]]
+            lines = _lines(plane, 2 if mutual else 1)
+            if lines is None:
+                continue
+            if mutual:
+                parted[[i, j]] = lines @ self.atoms[[i, j]]
+            elif lines[0, 0] != 0:
+                # Added up, since atom i may be mixed with several.
+                parted[i] += lines[0, 1] / lines[0, 0] * self.atoms[j]
+        self.atoms = parted
+
+    def _set_noise(self, X, support, codes, least):
+        error = np.square(X - self.offset - codes @ self.atoms).sum()
+        freedom = max(X.size - support.sum(), 1)
+        self.noise_variance = max(error / freedom, least, np.finfo(float).tiny)
+
+    def _set_atoms(self, X, codes):
+        """Fit atoms and offset; those that are hardly used stay near where they were."""
+        design = np.column_stack([codes, np.ones(len(codes))])
+        before = np.vstack([self.atoms, self.offset])
+        ridge = 1e-6 * np.square(codes).sum() / len(self.atoms) + np.finfo(float).tiny
+        gram = design.T @ design + ridge * np.eye(len(before))
+        after = np.linalg.solve(gram, design.T @ X + ridge * before)
+        self.atoms, self.offset = after[:-1], after[-1]
+
+    def _infer(self, X, support):
+        """Return supports and codes: atoms leave and join as long as that pays."""
+        norms = np.square(self.atoms).sum(axis=1)
+        size = np.arange(1, len(norms) + 1)
+        # What it takes to say which latent is the c-th; entry c - 1.
+        choice = 2 * np.log(np.maximum((len(norms) - size + 1) / size, 1.0))
+        per_atom = np.log1p(norms / self.noise_variance)
+        support, codes = support.copy(), np.zeros(support.shape)
+        # Samples that may still change.
+        rows = np.arange(len(X))
+        for _ in range(N_SWAPS):
+            active = support[rows]
+            codes[rows], losses = self._least_squares(X[rows], active, losses=True)
+            cost = per_atom + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
+            losses = np.where(active, losses - self.noise_variance * cost, np.inf)
+            worst = losses.argmin(axis=1)
+            leave = losses[np.arange(len(rows)), worst] < 0
+            active[leave, worst[leave]] = False
+            codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
+            residual = X[rows] - self.offset - codes[rows] @ self.atoms
+            gains = np.square(residual @ self.atoms.T) / np.maximum(norms, np.finfo(float).tiny)
+            cost = per_atom + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
+            gains = np.where(active, -np.inf, gains - self.noise_variance * cost)
+            best = gains.argmax(axis=1)
+            join = gains[np.arange(len(rows)), best] > 0
+            active[join, best[join]] = True
+            support[rows] = active
+            rows = rows[leave | join]
+            if len(rows) == 0:
+                break
+        codes[rows] = self._least_squares(X[rows], support[rows])
+        return support, codes
+
+    def _least_squares(self, X, support, losses=False):
+        """Return the codes on given supports; with `losses` also what each latent saves."""
+        gram, target = self.atoms @ self.atoms.T, (X - self.offset) @ self.atoms.T
+        size = max(int(support.sum(axis=1).max(initial=0)), 1)
+        codes, saved = np.zeros(target.shape), np.zeros(target.shape)
+        n_rows = max(1, MAX_ENTRIES // size**2)
+        for start in range(0, len(X), n_rows):
+            part = slice(start, start + n_rows)
+            # The active latents of a sample first; what stands for none is solved to 0.
+            order = np.argsort(~support[part], axis=1, kind="stable")[:, :size]
+            used = np.take_along_axis(support[part], order, axis=1)
+            systems = gram[order[:, :, None], order[:, None, :]]
+            systems = np.where(used[:, :, None] & used[:, None, :], systems, 0.0)
+            diagonal = np.arange(size)
+            ridge = RIDGE * np.diag(gram).mean() + np.finfo(float).tiny
+            systems[:, diagonal, diagonal] += np.where(used, ridge, 1.0)
+            right = np.where(used, np.take_along_axis(target[part], order, axis=1), 0.0)
+            if losses:
+                inverses = np.linalg.inv(systems)
+                solution = (inverses @ right[..., None])[..., 0]
+                saving = np.square(solution) / inverses[:, diagonal, diagonal]
+                np.put_along_axis(saved[part], order, np.where(used, saving, 0.0), axis=1)
+            else:
+                solution = np.linalg.solve(systems, right[..., None])[..., 0]
+            np.put_along_axis(codes[part], order, np.where(used, solution, 0.0), axis=1)
+        return (codes, saved) if losses else codes
+
+
+def _lines(plane, n_lines):
+    """Return the directions of lines through 0 near which many points of a plane lie, or None.
+
+    Each line must hold many times the share of the points that an even spread would give it.
+    Stretched to unit covariance, the points of a normal distribution are spread evenly.
+    """
+    covariance = plane.T @ plane / max(len(plane), 1)
+    if len(plane) < LEAST_POINTS or np.linalg.cond(covariance) > 1e12:
+        return None
+    stretch = np.linalg.cholesky(covariance)
+    x, y = np.linalg.solve(stretch, plane.T)
+    angles = np.arctan2(y, x) % np.pi
+    bins = (angles / np.pi * N_ANGLES).astype(int) % N_ANGLES
+    counts = np.bincount(bins, minlength=N_ANGLES)
+    # A line between two bins has points in both.
+    counts = counts + np.roll(counts, -1)
+    directions = []
+    for _ in range(n_lines):
+        best = int(counts.argmax())
+        if counts[best] < LINE_SHARE * len(plane):
+            return None
+        centre = (best + 1) * np.pi / N_ANGLES
+        off = (angles - centre + np.pi / 2) % np.pi - np.pi / 2
+        angle = centre + np.median(off[np.abs(off) <= np.pi / N_ANGLES])
+        directions.append(stretch @ [np.cos(angle), np.sin(angle)])
+        counts[np.arange(best - N_ANGLES // 20, best + N_ANGLES // 20 + 1) % N_ANGLES] = 0
+    return np.array(directions)

@@ -1,0 +1,194 @@
+"""Checkpoints: trainings in files, from which they go on."""
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator, clone
+
+import skvaeense
+from skvaeense.persistence import _files
+from skvaeense.persistence._saving import encoded, read_estimator
+from skvaeense.training._session import CheckpointCallback
+from skvaeense.utils._files import DRAFT_SUFFIX
+from skvaeense.utils._repr import ReprMixin
+from skvaeense.utils._typing import PathName
+
+# Seconds after which what a killed process was writing is taken for left behind.
+DRAFT_AGE = 600.0
+
+
+class Checkpoint(ReprMixin, CheckpointCallback):
+    """Keep a fit in a folder while it goes on, so that it can be broken off at any time.
+
+    It is set as a callback: ``estimator.set_callbacks(Checkpoint("folder"))``. The state of the
+    training is then written there at times. If the process ends, be it by ``kill -9``, the same
+    script goes on from the last state that was written when it is run again: the same call of `fit`
+    on the same data gives the result that it would have given without a break. A fit that was
+    completed is read, and not repeated.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Where files are written; it is made if there is none. It may serve any number of estimators
+        and searches: files are named by a digest of the parameters, of the size, mean and scale of
+        the samples, and of the version of this package.
+
+    interval : float, default=60.0
+        Seconds between two states, at least. Between them no file is touched.
+
+    n_kept : int, default=2
+        Number of files that are kept of a fit, the newest. Older ones are deleted.
+
+    trusted : iterable of classes, default=()
+        Classes of your own that the estimator holds, as for `save`.
+
+    Raises
+    ------
+    ValueError
+        If `interval` is negative, or `n_kept` less than 1.
+
+    Warns
+    -----
+    UserWarning
+        If a file is damaged: the one before is taken then. If a state cannot be written, as on a
+        full disk: training goes on, and the files that are there stay.
+
+    See Also
+    --------
+    load : Reads each file as the estimator that it would be if training had ended there.
+
+    Notes
+    -----
+    A state is written to a new file, which takes its name once all of it is on the disk: no file is
+    ever half a state. Callbacks that count epochs, such as a progress bar, begin anew when a fit
+    goes on. With ``random_state=None`` a fit goes on as well, with the numbers that it began with;
+    take another folder for another draw.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import Checkpoint, SparseAutoencoder, load
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, max_iter=5, random_state=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     checkpoint = Checkpoint(folder, interval=0)
+    ...     codes = sae.set_callbacks(checkpoint).fit_transform(X)
+    ...     newest = load(checkpoint.files()[-1])
+    >>> bool((newest.transform(X) == codes).all())
+    True
+    """
+
+    def __init__(
+        self,
+        folder: PathName,
+        *,
+        interval: float = 60.0,
+        n_kept: int = 2,
+        trusted: Iterable[type] = (),
+    ) -> None:
+        if not interval >= 0:
+            raise ValueError(f"interval must be at least 0 seconds, got {interval!r}.")
+        if n_kept < 1:
+            raise ValueError(f"n_kept must be at least 1, got {n_kept!r}.")
+        self.folder = folder
+        self.interval = interval
+        self.n_kept = n_kept
+        self.trusted = tuple(trusted)
+
+    def files(self, name: str = "*") -> list[Path]:
+        """Return the files of a fit, or of all, from the oldest to the newest.
+
+        Parameters
+        ----------
+        name : str, default="*"
+            What files of a fit begin with.
+
+        Returns
+        -------
+        list of Path
+            Files that `load` can read.
+        """
+        found = Path(self.folder).glob(f"{name}-*.safetensors")
+        # By their numbers, which go on where a fit does; clocks may be set back.
+        return sorted(found, key=lambda path: (path.name.rpartition("-")[0], path.name))
+
+    def name(self, estimator: BaseEstimator, facts: list[Any]) -> str:
+        """Return the class and a digest of all that a fit depends on.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Before its fit.
+
+        facts : list
+            What its fit depends on besides its parameters.
+
+        Returns
+        -------
+        str
+            What names of files begin with.
+        """
+        node, tensors = encoded([clone(estimator), *facts], self.trusted)
+        digest = _files.checksum(json.dumps([skvaeense.__version__, node]), tensors)
+        return f"{type(estimator).__name__}-{digest[:16]}"
+
+    def latest(self, name: str) -> Any:
+        """Return the estimator in the newest file of a fit that is whole.
+
+        Parameters
+        ----------
+        name : str
+            The name of the fit.
+
+        Returns
+        -------
+        estimator or None
+            None if there is no such file.
+        """
+        self._remove_drafts(name)
+        for path in reversed(self.files(name)):
+            try:
+                return read_estimator(path, trusted=self.trusted)
+            except (ValueError, FileNotFoundError) as error:
+                warnings.warn(f"A checkpoint is passed over: {error}", stacklevel=2)
+        return None
+
+    def keep(self, name: str, estimator: Any) -> None:
+        """Write a new file of a fit, and delete the oldest ones.
+
+        Parameters
+        ----------
+        name : str
+            The name of the fit.
+
+        estimator : estimator
+            The estimator as it would be if training ended here, with the state of its training.
+        """
+        files = self.files(name)
+        number = 1 + int(files[-1].stem.rpartition("-")[2]) if files else 1
+        path = Path(self.folder) / f"{name}-{number:09d}.safetensors"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _files.write(path, *encoded(estimator, self.trusted))
+        except OSError as error:
+            warnings.warn(
+                f"A checkpoint could not be written, and training goes on: {error}", stacklevel=2
+            )
+            return
+        for old in files[: max(0, len(files) + 1 - self.n_kept)]:
+            old.unlink(missing_ok=True)
+
+    def _remove_drafts(self, name: str) -> None:
+        """Delete what a killed process has left of a file that it was writing."""
+        for path in Path(self.folder).glob(f".{name}-*{DRAFT_SUFFIX}"):
+            try:
+                if time.time() - os.stat(path).st_mtime > DRAFT_AGE:
+                    path.unlink()
+            except FileNotFoundError:
+                continue

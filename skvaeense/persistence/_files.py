@@ -1,0 +1,129 @@
+"""Files: one text and some arrays in safetensors format, written whole or not at all."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+import skvaeense
+from skvaeense.persistence._coder import Array
+from skvaeense.utils._files import whole_file
+from skvaeense.utils._typing import PathName
+
+# To be raised whenever older versions cannot read what is written.
+FORMAT_VERSION = 2
+# Name of the text in the metadata. There is no other, so that equal estimators give equal files.
+TEXT = "skvaeense"
+# How the text ends: with the checksum of all before, and of the arrays.
+ENDING = ', "sha256": "'
+
+
+def write(path: PathName, node: Any, arrays: dict[str, Array]) -> None:
+    """Write a file in one step.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    node : JSON value
+        What describes the estimator.
+
+    arrays : dict of str to ndarray
+        C-contiguous arrays.
+    """
+    description = {
+        "format_version": FORMAT_VERSION,
+        "library_version": skvaeense.__version__,
+        "estimator": node,
+    }
+    text = json.dumps(description, allow_nan=False).removesuffix("}")
+    text += f'{ENDING}{checksum(text, arrays)}"}}'
+    data = to_bytes(arrays, {TEXT: text})
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def read(path: PathName) -> tuple[Any, dict[str, Array]]:
+    """Return the node and the arrays of a file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    node : JSON value
+        What describes the estimator.
+
+    arrays : dict of str to ndarray
+        The arrays.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file that save wrote.")
+    # What the system has to say comes as OSError; what follows is about the content.
+    with open(path, "rb"):
+        pass
+    with explained(path):
+        try:
+            with safe_open(path, framework="np") as file:
+                text = (file.metadata() or {}).get(TEXT)
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, TypeError) as error:
+            raise ValueError(
+                f"it is no safetensors file, or a damaged or truncated one ({error})"
+            ) from error
+        if text is None:
+            raise ValueError("it is a safetensors file, but skvaeense.save has not written it")
+        description = json.loads(text)
+        check_version(description)
+        if description.get("sha256") != checksum(text.rpartition(ENDING)[0], arrays):
+            raise ValueError("it is damaged: its content does not match its checksum")
+        return description["estimator"], arrays
+
+
+@contextmanager
+def explained(path: PathName) -> Iterator[None]:
+    """Name the file in what is wrong with its content, as a ValueError."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError(f"{path} cannot be loaded: it is nested too deeply.") from None
+    except Exception as error:
+        # Of what torch says, without where in its own source.
+        message = str(error).partition("\nException raised from")[0]
+        raise ValueError(f"{path} cannot be loaded: {message}.") from error
+
+
+def checksum(text: str, arrays: dict[str, Array]) -> str:
+    """Return the SHA-256 of the text and the arrays."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def check_version(description: Any) -> None:
+    """Refuse what is of a version that is not read."""
+    if not isinstance(description, dict) or type(description.get("format_version")) is not int:
+        raise ValueError("its metadata do not say of which version they are")
+    version = description["format_version"]
+    if version != FORMAT_VERSION:
+        remedy = "Install a newer skvaeense"
+        if version < FORMAT_VERSION:
+            remedy = f"Read it with skvaeense 0.1.0.dev0 from before version {FORMAT_VERSION}"
+        raise ValueError(
+            f"it has version {version} of the format, written by skvaeense "
+            f"{description.get('library_version')!r}; this skvaeense, {skvaeense.__version__}, "
+            f"reads version {FORMAT_VERSION}. {remedy}"
+        )

@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.dimension._dictionary import MAX_SUPPORT, Dictionary, _lines, refine
+from skvaeense.metrics import dimension_error, mean_max_cosine_similarity
+
+
+def make_problem(noise=0.0, n_samples=3000, n_active=3):
+    X, _, _, atoms = make_sparse_dictionary(
+        n_samples,
+        n_atoms=12,
+        n_active=n_active,
+        n_features=20,
+        noise=noise,
+        return_atoms=True,
+        random_state=0,
+    )
+    return X, X @ np.linalg.pinv(atoms), atoms
+
+
+def roughly(codes, seed=0):
+    """Return what an encoder would say: small coefficients are missed, some are made up."""
+    random_state = np.random.default_rng(seed)
+    return (np.abs(codes) > 0.3) | (random_state.random(codes.shape) < 0.03)
+
+
+def shaken(atoms, by=0.05, seed=1):
+    return atoms + by * np.random.default_rng(seed).standard_normal(atoms.shape)
+
+
+def test_finds_atoms_and_counts_from_near_them():
+    X, codes, atoms = make_problem()
+    support = roughly(codes)
+    dictionary = Dictionary(shaken(atoms), np.zeros(20)).fit(X, support)
+    assert mean_max_cosine_similarity(atoms, dictionary.atoms) > 0.99999
+    assert dimension_error(np.full(3000, 3), support.sum(axis=1)) > 0.5
+    assert dimension_error(np.full(3000, 3), dictionary.count(X, support)) < 0.01
+
+
+def test_noise_variance_and_counts_with_noise():
+    X, codes, atoms = make_problem(noise=0.05)
+    clean, *_ = make_problem()
+    support = roughly(codes)
+    dictionary = Dictionary(shaken(atoms), np.zeros(20)).fit(X, support)
+    assert dictionary.noise_variance == pytest.approx(np.square(X - clean).mean(), rel=0.2)
+    assert dimension_error(np.full(3000, 3), dictionary.count(X, support)) < 0.25
+
+
+def test_offset_is_found():
+    X, codes, atoms = make_problem()
+    offset = np.linspace(-1, 1, 20)
+    dictionary = Dictionary(shaken(atoms), offset + 0.02).fit(X + offset, roughly(codes))
+    np.testing.assert_allclose(dictionary.offset, offset, atol=1e-3)
+
+
+def test_unseen_samples():
+    X, codes, atoms = make_problem()
+    support = roughly(codes)
+    dictionary = Dictionary(shaken(atoms), np.zeros(20)).fit(X[:2000], support[:2000])
+    counts = dictionary.count(X[2000:], support[2000:])
+    assert dimension_error(np.full(1000, 3), counts) < 0.01
+    alone = [dictionary.count(X[i : i + 1], support[i : i + 1])[0] for i in range(2000, 2020)]
+    np.testing.assert_array_equal(alone, counts[:20])
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+def test_units_do_not_matter(factor):
+    X, codes, atoms = make_problem(noise=0.02, n_samples=500)
+    support = roughly(codes)
+    counts = [
+        Dictionary(f * shaken(atoms), np.zeros(20)).fit(f * X, support).count(f * X, support)
+        for f in (1.0, factor)
+    ]
+    assert (counts[0] == counts[1]).mean() > 0.99
+
+
+def test_large_supports_are_left_alone():
+    n = MAX_SUPPORT + 10
+    X = np.random.default_rng(0).standard_normal((30, n))
+    dictionary = Dictionary(np.eye(n), np.zeros(n)).fit(X, np.ones((30, n), dtype=bool))
+    assert dictionary.noise_variance == np.inf
+    assert (dictionary.count(X, np.ones((30, n), dtype=bool)) == n).all()
+
+
+def test_latents_that_are_never_active_stay():
+    X, codes, atoms = make_problem()
+    spare = np.ones((1, 20))
+    support = np.column_stack([roughly(codes), np.zeros(3000, dtype=bool)])
+    dictionary = Dictionary(np.vstack([shaken(atoms), spare]), np.zeros(20)).fit(X, support)
+    assert np.isfinite(dictionary.atoms).all()
+    assert dimension_error(np.full(3000, 3), dictionary.count(X, support)) < 0.02
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        [[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]],
+        [[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        [[1.0, 0.3, -0.3], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+    ],
+    ids=["two of each other", "one of another", "one of two others"],
+)
+def test_mixed_atoms_are_parted(mixture):
+    X, _, atoms = make_problem()
+    mixed = atoms.copy()
+    mixed[:3] = mixture @ atoms[:3]
+    support = np.abs(X @ np.linalg.pinv(mixed)) > 1e-6
+    true = np.full(3000, 3)
+    assert dimension_error(true, support.sum(axis=1)) > 0.2
+    dictionary = Dictionary(mixed, np.zeros(20)).fit(X, support)
+    assert mean_max_cosine_similarity(atoms, dictionary.atoms) > 0.9999
+    assert dimension_error(true, dictionary.count(X, support)) < 0.01
+
+
+def test_atoms_of_a_subspace_are_left_together():
+    """They always go together, and no direction of the subspace stands out."""
+    random_state = np.random.default_rng(0)
+    codes = np.zeros((2000, 4))
+    codes[:1000, :2] = random_state.standard_normal((1000, 2)) @ [[10.0, 3.0], [0.0, 0.5]]
+    codes[1000:, 2:] = random_state.standard_normal((1000, 2))
+    atoms = np.linalg.qr(random_state.standard_normal((9, 4)))[0].T
+    order = random_state.permutation(2000)
+    X, support = (codes @ atoms)[order], (codes != 0)[order]
+    dictionary = Dictionary(atoms, np.zeros(9)).fit(X, support)
+    np.testing.assert_allclose(dictionary.atoms, atoms, atol=1e-4)
+    assert (dictionary.count(X, support) == 2).mean() > 0.99
+
+
+def test_lines_of_a_plane():
+    random_state = np.random.default_rng(0)
+    lines = np.array([[1.0, 2.0], [-3.0, 1.0]])
+    on_lines = random_state.standard_normal((400, 1)) * np.repeat(lines, 200, axis=0)
+    plane = np.vstack([on_lines, random_state.standard_normal((300, 2)) @ lines])
+    found = _lines(plane, 2)
+    cosines = np.abs(found @ lines.T)
+    cosines /= np.linalg.norm(found, axis=1)[:, None] * np.linalg.norm(lines, axis=1)
+    np.testing.assert_allclose(np.sort(cosines.max(axis=0)), 1, atol=1e-6)
+    assert _lines(random_state.standard_normal((700, 2)) @ [[30.0, 1.0], [0.0, 1.0]], 1) is None
+    assert _lines(plane[:50], 1) is None
+    assert _lines(np.repeat(lines[:1], 500, axis=0), 1) is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_independent_directions_undo_a_turn(noise):
+    """Every sample needs all of the turned atoms, and few of the true ones."""
+    X, _, atoms = make_problem(noise=noise)
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
+    turned, offset = turn @ atoms, np.full(20, 0.5)
+    codes = X @ np.linalg.pinv(turned)
+    dictionary = Dictionary.independent(X + offset, codes, turned, offset)
+    assert mean_max_cosine_similarity(atoms, dictionary.atoms) > 0.99
+    assert dictionary.turned
+    counts = dictionary.count(X + offset, dictionary.support(X + offset))
+    assert dimension_error(np.full(3000, 3), counts) < (0.02 if noise == 0 else 0.25)
+    described, points = dictionary.describe(X + offset)
+    np.testing.assert_array_equal(described.sum(axis=1), counts)
+    assert np.square(points - X - offset).mean() < 1e-6 + 1.1 * np.square(noise * X.std())
+
+
+def test_a_normal_distribution_has_no_independent_directions_to_prefer():
+    X = np.random.default_rng(0).standard_normal((3000, 4)) @ np.eye(4, 9)
+    dictionary = Dictionary.independent(X, X[:, :4], np.eye(4, 9), np.zeros(9))
+    if dictionary is not None:
+        assert dictionary.count(X, dictionary.support(X)).mean() > 3.95
+
+
+def test_codes_that_do_not_vary_have_no_independent_directions():
+    X = np.random.default_rng(0).normal(size=(30, 5))
+    equal, dependent = np.ones((30, 2)), np.repeat(X[:, :1], 2, axis=1)
+    for codes in (equal, dependent):
+        assert Dictionary.independent(X, codes, np.eye(2, 5), np.zeros(5)) is None
+
+
+def test_refining_takes_the_dictionary_that_needs_fewest_atoms():
+    X, codes, atoms = make_problem()
+    support, offset = roughly(codes), np.zeros(20)
+    near = refine(X, support, codes * support, shaken(atoms), offset, error=0.1)
+    assert not near.turned
+    assert dimension_error(np.full(3000, 3), near.count(X, support)) < 0.01
+    # Every sample needs all of the turned atoms.
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
+    everywhere = np.ones_like(support)
+    turned = refine(X, everywhere, codes @ turn.T, turn @ atoms, offset, error=1e-6)
+    assert turned.turned
+    assert dimension_error(np.full(3000, 3), turned.describe(X)[0].sum(axis=1)) < 0.02
+
+
+def test_refining_gives_up_where_codes_fit_better():
+    """Least squares on the given supports explain less than codes that need no support."""
+    X = np.random.default_rng(0).standard_normal((500, 4))
+    nothing = np.zeros((500, 1), dtype=bool)
+    assert refine(X, nothing, np.zeros((500, 1)), np.eye(1, 4), np.zeros(4), error=0.5) is None

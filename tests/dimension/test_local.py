@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from skvaeense.dimension._local import LocalGeometry, _rank
+
+
+def gaussian(n_samples, dimension, n_features, seed=0):
+    random_state = np.random.default_rng(seed)
+    basis = np.linalg.qr(random_state.standard_normal((n_features, dimension)))[0]
+    return random_state.standard_normal((n_samples, dimension)) @ basis.T
+
+
+def sphere(n_samples, dimension, n_features, seed=0):
+    X = gaussian(n_samples, dimension + 1, n_features, seed)
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 10])
+def test_flat(dimension):
+    X = gaussian(1700, dimension, 12)
+    geometry = LocalGeometry(X[:1500], None, n_neighbors=250)
+    answers = geometry.at(X[1500:], None)
+    assert (answers.dimension == dimension).mean() > 0.98
+    assert answers.ratio.mean() == pytest.approx(dimension, rel=0.1)
+    assert (answers.alike == 1).all()
+
+
+def test_sphere():
+    X = sphere(2300, 2, 6)
+    answers = LocalGeometry(X[:2000], None, n_neighbors=100).at(X[2000:], None)
+    assert (answers.dimension == 2).all()
+
+
+def test_noise_is_seen_through_at_larger_scales():
+    X = gaussian(3000, 2, 30)
+    X += 0.006 * np.random.default_rng(1).standard_normal(X.shape)
+    answers = LocalGeometry(X[:2800], None, n_neighbors=300).at(X[2800:], None)
+    assert answers.ratio.mean() > 3
+    assert (answers.dimension == 2).mean() > 0.95
+    # And the error says so.
+    assert answers.std.mean() > 0.5
+
+
+def test_only_samples_with_similar_active_latents_are_asked():
+    """A plane, and a line that crosses it."""
+    plane, line = gaussian(800, 2, 6, seed=0), gaussian(800, 1, 6, seed=1)
+    order = np.random.default_rng(0).permutation(1600)
+    X = np.vstack([plane, line])[order]
+    on_plane = np.repeat([True, False], 800)[order]
+    active = np.column_stack([on_plane, on_plane, ~on_plane])
+    near = LocalGeometry(X, active, n_neighbors=200).at(X, active)
+    assert (near.dimension == np.where(on_plane, 2, 1)).mean() > 0.99
+    assert near.alike.mean() < 0.9
+    blind = LocalGeometry(X, None, n_neighbors=200).at(X, None)
+    assert (blind.dimension == np.where(on_plane, 2, 1)).mean() < 0.95
+
+
+def test_no_answer_where_nobody_is_alike():
+    X = gaussian(500, 2, 4)
+    active = np.zeros((500, 3), dtype=bool)
+    active[:, :2] = True
+    geometry = LocalGeometry(X, active, n_neighbors=50)
+    answers = geometry.at(X[:5], ~active[:5])
+    assert np.isnan(answers.ratio).all()
+    assert (answers.alike == 0).all()
+
+
+def test_coinciding_samples_are_no_neighbours():
+    X = np.repeat(gaussian(100, 2, 4), 10, axis=0)
+    answers = LocalGeometry(X, None, n_neighbors=100).at(X[:20], None)
+    assert np.isnan(answers.ratio).all() or (answers.ratio > 0).all()
+
+
+def test_rank_of_few_points():
+    """Equal variances are not equal in few samples, and are counted all the same."""
+    random_state = np.random.default_rng(0)
+    assert [_rank(random_state.standard_normal((60, 20))) for _ in range(5)] == [20] * 5
+    flat = np.column_stack([random_state.standard_normal((400, 3)), np.zeros((400, 2))])
+    flat[:, 3] = 0.2 * random_state.standard_normal(400)
+    assert _rank(flat) == 3
+    assert _rank(np.ones((10, 4))) == 0
+    assert _rank(random_state.standard_normal((5, 30))) <= 4

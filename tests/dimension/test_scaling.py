@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from scipy.special import digamma
+from sklearn.neighbors import NearestNeighbors
+
+from skvaeense.dimension._scaling import SCALES, Calibration, inverse_dimensions
+
+
+def distances_of(X, n_neighbors=70):
+    return NearestNeighbors(n_neighbors=n_neighbors).fit(X).kneighbors()[0]
+
+
+def cube(n_samples, dimension, seed=0):
+    return np.random.default_rng(seed).random((n_samples, dimension))
+
+
+@pytest.mark.parametrize("k", SCALES)
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_inverse_is_unbiased_where_samples_are_spread_evenly(dimension, k):
+    inverse = inverse_dimensions(distances_of(cube(3000, dimension)), k)
+    assert inverse.mean() == pytest.approx(1 / dimension, rel=0.15)
+
+
+def test_formula():
+    distances = np.array([[1.0, 2.0, 3.0, 8.0], [1.0, 1.0, 1.0, 1.0]])
+    expected = np.log(8 / 1) / (digamma(4) - digamma(1))
+    np.testing.assert_allclose(inverse_dimensions(distances, 4), [expected, 0])
+
+
+def test_no_estimate_where_samples_coincide():
+    assert np.isnan(inverse_dimensions(np.array([[0.0, 0.0, 1.0, 2.0]]), 4)).all()
+
+
+@pytest.mark.parametrize("dimension", [5, 12, 20, 40])
+def test_calibration_corrects_cubes(dimension):
+    """Of so many dimensions that few samples fall far short; cubes are not balls."""
+    inverse = inverse_dimensions(distances_of(cube(1500, dimension, seed=1)), SCALES[0])
+    raw = 1 / inverse.mean()
+    corrected = Calibration(1500, 250).correct(np.array([raw]), 0)[0]
+    assert abs(corrected - dimension) < abs(raw - dimension)
+    assert corrected == pytest.approx(dimension, rel=0.15)
+
+
+def test_calibration_rises_and_measures_only_what_it_needs():
+    calibration = Calibration(500, 80)
+    low = calibration.correct(np.array([0.9, 1.5]), 0)
+    n_measured = len(calibration.estimates[0])
+    assert (np.diff(low) > 0).all()
+    calibration.correct(np.array([1.2]), 0)
+    assert len(calibration.estimates[0]) == n_measured
+    high = calibration.correct(np.array([1.5, 12.0, 500.0]), 0)
+    assert len(calibration.estimates[0]) > n_measured
+    assert high[0] == pytest.approx(low[1])
+    assert (np.diff(high) > 0).all()
+
+
+def test_scales_need_neighbours():
+    assert Calibration(500, 80).scales == list(SCALES)
+    assert Calibration(500, 20).scales == [4, 16]
+    assert Calibration(500, 4).scales == [4]

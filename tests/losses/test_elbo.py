@@ -1,0 +1,174 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import draw, make_vae
+from scipy.stats import norm
+
+from skvaeense.losses import ELBO, Loss, resolve_loss
+from skvaeense.losses._linear_elbo import LinearELBOGradient
+from skvaeense.models import as_number
+from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.priors import StandardNormal
+from skvaeense.utils._seeding import make_generator
+
+
+def set_noise(model, noise_variance):
+    model.noise_variance = as_number(noise_variance)
+    return model
+
+
+# --- terms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
+@pytest.mark.parametrize("beta", [1.0, 0.0, 4.0])
+def test_terms_of_a_linear_decoder_by_hand(beta, gated):
+    model, x = set_noise(make_vae(gated=gated), 0.3), draw(4, 5)
+    mean, logit = (head.detach().numpy() for head in model.network.encode(x))
+    s = np.sqrt(1 / (1 + np.exp(-logit)))
+    W, b = (p.detach().numpy() for p in model.network.decoder.parameters())
+    gate = 1 - s if gated else np.ones_like(s)
+    residual = x.numpy() - (gate * mean) @ W.T - b
+    error = np.sum(residual**2, axis=1) + (gate * s) ** 2 @ np.sum(W**2, axis=0)
+    kl = 0.5 * np.sum(s**2 + mean**2 - 1 - np.log(s**2), axis=1)
+    expected = {
+        "loss": np.mean(error) / 0.3 + 2 * beta * np.mean(kl),
+        "error": np.mean(error),
+        "kl": np.mean(kl),
+    }
+    terms = ELBO(beta).terms(model, x, generator=make_generator(0))
+    assert {name: float(term.detach()) for name, term in terms.items()} == pytest.approx(expected)
+
+
+def test_terms_of_another_decoder_are_those_of_one_draw():
+    model, x = set_noise(make_vae(MLP((4,), encoder_layer_sizes=(4,))), 0.3), draw(4, 5)
+    terms = ELBO().terms(model, x, generator=make_generator(7))
+    posterior, eps = model.posterior(x), draw(4, 3, seed=7)
+    error = (x - model.decode(model.code(posterior, eps))).square().sum(dim=1).mean()
+    torch.testing.assert_close(terms["error"], error)
+    torch.testing.assert_close(terms["loss"], error / 0.3 + 2 * model.prior.kl(posterior).mean())
+
+
+def test_the_history_has_the_negative_bound_in_nats_and_units_of_x():
+    model, x = set_noise(make_vae(), 0.3), draw(50, 5)
+    terms = ELBO().terms(model, x, generator=make_generator(0))
+    means = {name: float(term.detach()) for name, term in terms.items()}
+    noted = ELBO().in_user_units(means | {"noise_variance": 0.3}, n_features=5, scale=10.0)
+    assert noted["kl"] == means["kl"]
+    assert noted["error"] == pytest.approx(100 * means["error"])
+    assert noted["noise_variance"] == pytest.approx(30)
+    # A residual whose squares sum to the error has this density.
+    residual = np.full(5, math.sqrt(noted["error"] / 5))
+    density = norm.logpdf(residual, scale=math.sqrt(30)).sum()
+    assert noted["loss"] == pytest.approx(noted["kl"] - density)
+
+
+# --- gradients ------------------------------------------------------------------------------
+
+
+class ByAutograd(ELBO):
+    """The same loss; only of the class itself the gradient was derived by hand."""
+
+
+def terms_and_gradients(loss, model, x):
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)
+    terms = loss.gradient(model)(x, make_generator(3))
+    assert not any(term.requires_grad for term in terms.values())
+    return terms, {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def assert_same_gradients(model, x, beta=1.0, rtol=1e-10, atol=1e-12):
+    assert isinstance(ELBO(beta).gradient(model), LinearELBOGradient)
+    found = terms_and_gradients(ELBO(beta), model, x)
+    expected = terms_and_gradients(ByAutograd(beta), model, x)
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, check_dtype=False)
+
+
+@pytest.mark.parametrize("skip", ["first", False])
+@pytest.mark.parametrize("sizes", [(7,), (7, 4), (6, 3, 5)], ids=str)
+@pytest.mark.parametrize(
+    ("n_samples", "n_features", "n_components"), [(9, 5, 3), (1, 5, 3), (8, 2, 6), (4, 1, 1)]
+)
+def test_gradients_by_hand_are_those_of_autograd(n_samples, n_features, n_components, sizes, skip):
+    model = make_vae(Linear(sizes, skip=skip), n_features, n_components)
+    assert_same_gradients(set_noise(model, 0.03), draw(n_samples, n_features))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 4.0])
+@pytest.mark.parametrize("noise_variance", [1e-6, 10.0])
+def test_gradients_at_other_weights_of_the_divergence(noise_variance, beta):
+    assert_same_gradients(set_noise(make_vae(), noise_variance), draw(6, 5), beta)
+
+
+@pytest.mark.parametrize("logit", [-300.0, -40.0, 40.0, 300.0])
+def test_gradients_at_gates_wide_open_or_shut(logit):
+    model = make_vae()
+    with torch.no_grad():
+        model.network.heads.bias[3:] = logit
+    assert_same_gradients(model, draw(6, 5))
+
+
+def test_gradients_in_single_precision():
+    model = set_noise(make_vae(Linear((16,)), 8, 4), torch.tensor(0.1)).float()
+    assert_same_gradients(model, draw(32, 8, dtype=torch.float32), rtol=1e-4, atol=1e-5)
+
+
+def test_memory_is_taken_anew_for_another_number_of_samples():
+    model = make_vae()
+    by_hand, by_autograd = ELBO().gradient(model), ByAutograd().gradient(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for n_samples, seed in ((6, 0), (6, 1), (2, 2), (9, 3), (6, 0)):
+        found = []
+        for gradient in (by_hand, by_autograd):
+            terms = gradient(draw(n_samples, 5, seed=seed), make_generator(0))
+            found.append((terms, [p.grad.clone() for p in model.parameters()]))
+        torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+class OwnNormal(StandardNormal):
+    pass
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_vae(Linear((), skip=False)),
+        make_vae(Linear((4,), skip=True)),
+        make_vae(MLP((4,), encoder_layer_sizes=(4,))),
+        make_vae(SingleLayer()),
+        make_vae(gated=False),
+        make_vae(positive=True),
+        make_vae(prior=OwnNormal()),
+    ],
+    ids=["no hidden layer", "two shortcuts", "mlp", "single layer", "ungated", "positive", "prior"],
+)
+def test_other_models_are_left_to_autograd(model):
+    """The hand-derived gradient says so, and what is used instead gives a gradient."""
+    assert not LinearELBOGradient.suits(model)
+    terms, gradients = terms_and_gradients(ELBO(), model, draw(4, 5))
+    loss = ELBO().terms(model, draw(4, 5), generator=make_generator(3))["loss"]
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    torch.testing.assert_close(terms["loss"], loss.detach())
+    torch.testing.assert_close(list(gradients.values()), list(expected))
+
+
+# --- aliases --------------------------------------------------------------------------------
+
+
+def test_resolve_loss():
+    loss = ELBO(2.0)
+    assert resolve_loss(loss) is loss
+    assert isinstance(resolve_loss("elbo"), ELBO)
+    with pytest.raises(ValueError, match=r"loss must be one of .*'elbo'.* or a Loss, got 'mse'"):
+        resolve_loss("mse")
+    with pytest.raises(ValueError, match="'beta' parameter of ELBO must be"):
+        resolve_loss(ELBO(-1.0))
+
+
+def test_a_loss_says_what_its_terms_are():
+    with pytest.raises(TypeError, match="abstract"):
+        Loss()

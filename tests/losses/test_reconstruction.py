@@ -1,0 +1,214 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import PENALTIES, draw, make_coder
+
+from skvaeense.losses import PenalizedReconstruction
+from skvaeense.losses._reconstruction import AUXILIARY_WEIGHT, auxiliary_loss
+from skvaeense.models import as_number
+from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
+from skvaeense.utils._seeding import make_generator
+
+N_SAMPLES, N_FEATURES, N_COMPONENTS = 7, 5, 8
+SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
+
+
+def terms_of(model, x, **params):
+    return PenalizedReconstruction(**params).terms(model, x, generator=make_generator(0))
+
+
+# --- terms ----------------------------------------------------------------------------------
+
+
+def test_l1_by_hand():
+    """All of it in numpy: encoder, code, penalty and reconstruction."""
+    model, x = make_coder(L1(0.3)), draw(N_SAMPLES, N_FEATURES)
+    A, a, W, b = (p.detach().numpy() for p in model.network.parameters())
+    code = np.maximum((x.numpy() - b) @ A.T + a, 0)
+    error = np.mean((x.numpy() - code @ W.T - b) ** 2)
+    cost = code.sum(axis=1).mean() / math.sqrt(N_FEATURES)
+    terms = {name: term.detach().numpy() for name, term in terms_of(model, x).items()}
+    np.testing.assert_allclose(terms.pop("active_share"), np.mean(code != 0, axis=0))
+    expected = {"loss": error + 0.3 * cost, "error": error, "penalty": cost}
+    assert {name: float(term) for name, term in terms.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "positive"),
+    # The codes of Gated are never negative.
+    [(name, sign) for name in PENALTIES for sign in (True, False) if sign or name != "gated"],
+)
+def test_loss_is_the_sum_of_its_terms(name, positive):
+    model, x = make_coder(PENALTIES[name], positive=positive), draw(N_SAMPLES, N_FEATURES)
+    model.alpha = as_number(0.7)
+    coding = model.coding(x)
+    error = (x - model.decode(coding.code)).square().mean()
+    cost = model.penalty.cost(coding).mean()
+    loss = error + 0.7 * cost
+    auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
+    assert (auxiliary is None) == (not isinstance(model.penalty, Gated | Matryoshka))
+    if auxiliary is not None:
+        loss = loss + auxiliary.mean() / N_FEATURES
+    share = (coding.code != 0).double().mean(dim=0)
+    expected = {"loss": loss, "error": error, "penalty": cost, "active_share": share}
+    torch.testing.assert_close(terms_of(model, x), expected)
+
+
+@pytest.mark.parametrize("network", [SingleLayer(), MLP((6, 5))], ids=["linear", "mlp"])
+def test_decay_adds_the_squared_weights_of_the_decoder(network):
+    model, x = make_coder(L1(0.3), network), draw(N_SAMPLES, N_FEATURES)
+    layers = [m for m in model.network.decoder.modules() if isinstance(m, torch.nn.Linear)]
+    squares = sum(float(np.sum(layer.weight.detach().numpy() ** 2)) for layer in layers)
+    losses = [float(terms_of(model, x, decay=decay)["loss"].detach()) for decay in (0.0, 0.02)]
+    assert losses[1] - losses[0] == pytest.approx(0.02 * squares)
+
+
+def test_gate_does_not_pull_at_the_decoder():
+    """The decoder's gradient is that of the reconstruction error alone."""
+    model, x = make_coder(Gated(0.3), SingleLayer(subtract_bias=False)), draw(N_SAMPLES, N_FEATURES)
+    weight, terms = model.linear_decoder.weight, terms_of(model, x)
+    pulls = [torch.autograd.grad(terms[t], weight, retain_graph=True)[0] for t in ("loss", "error")]
+    torch.testing.assert_close(*pulls)
+
+
+# --- few entries ----------------------------------------------------------------------------
+
+
+class Whole(TopK):
+    """The same codes, of which the loss is not told how few entries they have."""
+
+    def n_top(self, activation):
+        return None
+
+
+def loss_and_gradients(penalty, network, positive, dead, n_components=512):
+    """Return terms and gradients, and how often a whole code was made."""
+    model = make_coder(penalty, network, n_components=n_components, positive=positive)
+    model.dead_latents = dead
+    calls = []
+    model.activation.register_forward_hook(lambda *_: calls.append(1))
+    terms = terms_of(model, draw(N_SAMPLES, N_FEATURES))
+    terms["loss"].backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    return (terms, gradients), len(calls)
+
+
+@SIGNS
+@pytest.mark.parametrize("dead", [None, torch.tensor([2, 6, 300])], ids=["none dead", "some dead"])
+@pytest.mark.parametrize(
+    "network",
+    [SingleLayer(), SingleLayer(subtract_bias=False), Linear((6,), skip=False)],
+    ids=["single layer", "bias not subtracted", "hidden layers"],
+)
+def test_entries_by_themselves_are_the_whole_code(network, dead, positive):
+    """Codes with few entries are decoded entry by entry, to the same loss and gradients."""
+    found, n_whole = loss_and_gradients(TopK(3), network, positive, dead)
+    expected, n_expected = loss_and_gradients(Whole(3), network, positive, dead)
+    assert (n_whole, n_expected) == (0, 1)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "network", "n_components"),
+    [
+        (TopK(65), SingleLayer(), 512),
+        (TopK(3), SingleLayer(), 511),
+        (BatchTopK(3), SingleLayer(), 512),
+        (TopK(3), Linear((6,)), 512),
+        (TopK(3), MLP((6,)), 512),
+    ],
+    ids=["many entries", "few latents", "another penalty", "skip", "decoder not linear"],
+)
+def test_where_whole_codes_are_decoded(penalty, network, n_components):
+    assert loss_and_gradients(penalty, network, True, None, n_components)[1] == 1
+
+
+# --- dead latents ---------------------------------------------------------------------------
+
+
+def auxiliary_by_hand(weight, h, residual, dead, positive):
+    """Return the share of the residual that the largest dead latents leave."""
+    left = residual.copy()
+    for i, row in enumerate(h):
+        size = row[dead] if positive else np.abs(row[dead])
+        n_used = min(len(dead), max(1, residual.shape[1] // 2))
+        for j in np.array(dead)[np.argsort(-size)[:n_used]]:
+            left[i] -= weight[:, j] * (max(row[j], 0) if positive else row[j])
+    return np.sum(left**2) / np.sum(residual**2)
+
+
+@SIGNS
+@pytest.mark.parametrize("dead", [[4], [2, 6], list(range(N_COMPONENTS))], ids=len)
+@pytest.mark.parametrize("penalty", [TopK(3), BatchTopK(3), Matryoshka(3)], ids=str)
+def test_dead_latents_learn_what_the_others_leave(penalty, dead, positive):
+    """With half as many of them for each sample as there are features."""
+    model, x = make_coder(penalty, positive=positive), draw(N_SAMPLES, N_FEATURES)
+    alive = terms_of(model, x)
+    model.dead_latents = torch.tensor(dead)
+    h, residual = model.preactivation(x), x - model.decode(model.code(x))
+    weight = model.linear_decoder.weight
+    share = auxiliary_by_hand(*(t.detach().numpy() for t in (weight, h, residual)), dead, positive)
+    terms = terms_of(model, x)
+    added = terms.pop("loss") - alive.pop("loss")
+    assert float(added.detach()) == pytest.approx(AUXILIARY_WEIGHT * share)
+    torch.testing.assert_close(terms, alive)
+
+
+def test_one_latent_is_used_where_there_is_one_feature():
+    model = make_coder(TopK(1), n_features=1, n_components=3)
+    torch.nn.init.ones_(model.linear_decoder.weight)
+    model.dead_latents = torch.tensor([0, 2])
+    h, residual = torch.tensor([[1.0, 2.0]]).double(), torch.tensor([[5.0]]).double()
+    loss = auxiliary_loss(model, h, residual)
+    assert float(loss.detach()) == pytest.approx((5 - 2) ** 2 / 5**2)
+
+
+@pytest.mark.parametrize("penalty", [L1(0.3), JumpReLU(0.3)], ids=str)
+def test_no_auxiliary_loss_where_dead_latents_are_resampled(penalty):
+    model, x = make_coder(penalty), draw(N_SAMPLES, N_FEATURES)
+    alive = terms_of(model, x)
+    model.dead_latents = torch.tensor([2, 6])
+    torch.testing.assert_close(terms_of(model, x), alive, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 0.0])
+def test_auxiliary_loss_is_a_share_however_small_the_residual(scale):
+    model, residual = make_coder(TopK(3)), draw(N_SAMPLES, N_FEATURES, seed=1)
+    model.dead_latents = torch.tensor([1, 4, 7])
+    h = draw(N_SAMPLES, 3, seed=2)
+    whole = float(auxiliary_loss(model, h, residual).detach())
+    share = float(auxiliary_loss(model, scale * h, scale * residual).detach())
+    assert share == pytest.approx(whole if scale else 0.0)
+
+
+@SIGNS
+@pytest.mark.parametrize("network", [SingleLayer(), Linear((6,), skip=False)], ids=str)
+def test_auxiliary_loss_trains_dead_latents_only(network, positive):
+    model, x, dead = make_coder(TopK(3), network, positive=positive), draw(50, 5), [1, 4, 7]
+    model.dead_latents = torch.tensor(dead)
+    residual = draw(50, 5, seed=2).requires_grad_()
+    layer = model.network.output_layer(x)
+    h = layer.inputs @ layer.weight[dead].T + layer.bias[dead]
+    auxiliary_loss(model, h, residual).backward()
+    # What the others leave is a target, and its reconstruction has no offset.
+    assert residual.grad is None
+    bias = model.linear_decoder.bias.grad
+    assert bias is None or isinstance(network, SingleLayer)
+    for gradient in (layer.weight.grad, model.linear_decoder.weight.grad.T):
+        trained = torch.nonzero((gradient != 0).any(dim=1)).ravel()
+        assert trained.tolist() == dead
+
+
+def test_auxiliary_loss_of_a_decoder_with_hidden_layers():
+    """What dead latents add is a difference from the reconstruction of no code at all."""
+    model = make_coder(TopK(3), MLP((7,), encoder_layer_sizes=(7,)), positive=False)
+    model.dead_latents = torch.tensor([3, 5])
+    h, residual = draw(N_SAMPLES, 2), draw(N_SAMPLES, N_FEATURES, seed=1)
+    loss = auxiliary_loss(model, h, residual)
+    code = torch.zeros(N_SAMPLES, N_COMPONENTS, dtype=torch.float64)
+    code[:, [3, 5]] = h
+    left = residual - model.decode(code) + model.decode(torch.zeros_like(code))
+    torch.testing.assert_close(loss, left.square().sum() / residual.square().sum())

@@ -1,0 +1,179 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import draw, make_vae
+from torch.distributions import Normal, kl_divergence
+
+from skvaeense.networks import MLP, Linear
+from skvaeense.priors import Posterior, Prior, StandardNormal
+from skvaeense.utils._seeding import make_generator
+
+N_SAMPLES, N_FEATURES, N_COMPONENTS = 4, 5, 3
+GATED = pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
+NETWORKS = pytest.mark.parametrize(
+    "network",
+    [
+        Linear((4,)),
+        Linear((), skip=False),
+        MLP((4,), encoder_layer_sizes=(4,)),
+        MLP((4, 3), encoder_layer_sizes=(), skip=True),
+    ],
+    ids=["linear", "affine", "mlp", "deep"],
+)
+
+
+@pytest.fixture
+def x():
+    return draw(N_SAMPLES, N_FEATURES)
+
+
+# --- posterior and code ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_posterior_is_what_the_heads_give(x, positive):
+    model = make_vae(positive=positive)
+    output, logit = model.network.encode(x)
+    assert (output < 0).any()
+    posterior = model.posterior(x)
+    torch.testing.assert_close(posterior.mean, output.clamp_min(0) if positive else output)
+    torch.testing.assert_close(posterior.gate_logit, logit)
+
+
+@GATED
+def test_code_of_means_and_draws(gated):
+    s = torch.tensor([[0.25, 0.5, 0.75]]).double()
+    posterior = Posterior(torch.tensor([[2.0, -3.0, 1.0]]).double(), torch.logit(s**2))
+    model, eps = make_vae(gated=gated), torch.tensor([[1.0, 2.0, -4.0]]).double()
+    gate = 1 - s if gated else 1
+    torch.testing.assert_close(model.code(posterior), gate * posterior.mean)
+    torch.testing.assert_close(model.code(posterior, eps), gate * (posterior.mean + s * eps))
+
+
+@NETWORKS
+def test_code_scale_is_how_far_the_reconstruction_moves(network):
+    model, step = make_vae(network), 1e-6
+    with torch.no_grad():
+        moves = model.decode(step * torch.eye(N_COMPONENTS).double())
+        moves = moves - model.decode(torch.zeros(1, N_COMPONENTS).double())
+    torch.testing.assert_close(model.code_scale(), moves.norm(dim=1) / step, rtol=1e-4, atol=1e-6)
+
+
+@NETWORKS
+def test_a_linear_decoder_is_known(network):
+    decoder = make_vae(network).linear_decoder
+    assert (decoder is None) == isinstance(network, MLP)
+
+
+# --- evidence lower bound -------------------------------------------------------------------
+
+
+@GATED
+@NETWORKS
+@torch.no_grad()
+def test_divergence_is_the_one_of_torch(network, gated, x):
+    model = make_vae(network, gated=gated)
+    posterior = model.posterior(x)
+    expected = kl_divergence(Normal(posterior.mean, posterior.std), Normal(0.0, 1.0)).sum(dim=1)
+    torch.testing.assert_close(model.elbo(x).kl, expected)
+
+
+@GATED
+@NETWORKS
+@torch.no_grad()
+def test_error_is_the_mean_of_draws(network, gated, x):
+    """Exactly so for a linear decoder; otherwise opposite pairs of draws leave little noise."""
+    model = make_vae(network, gated=gated)
+    posterior, error = model.posterior(x), model.elbo(x).error
+    draws = draw(50_000, 1, N_COMPONENTS, seed=3)
+    errors = (x - model.decode(model.code(posterior, draws))).square().sum(dim=2)
+    standard_error = errors.std(dim=0) / math.sqrt(len(errors))
+    if model.linear_decoder is None:
+        standard_error += errors.std(dim=0) / 5 / 4
+    assert ((errors.mean(dim=0) - error).abs() < 5 * standard_error).all()
+    # What the noise adds is large enough to be seen at this precision.
+    spread = error - (x - model.decode(model.code(posterior))).square().sum(dim=1)
+    assert model.linear_decoder is None or (spread > 10 * standard_error).all()
+
+
+@torch.no_grad()
+def test_one_draw_of_the_generator_for_each_sample(x):
+    model = make_vae(MLP((4,)))
+    code = model.code(model.posterior(x), draw(N_SAMPLES, N_COMPONENTS, seed=7))
+    error = model.elbo(x, generator=make_generator(7)).error
+    torch.testing.assert_close(error, (x - model.decode(code)).square().sum(dim=1))
+
+
+@GATED
+@NETWORKS
+@torch.no_grad()
+def test_terms_of_a_sample_depend_on_it_alone(network, gated, x):
+    model = make_vae(network, gated=gated)
+    alone = [torch.cat(terms) for terms in zip(*map(model.elbo, x.split(1)), strict=True)]
+    torch.testing.assert_close(list(model.elbo(x)), alone)
+
+
+def test_fixed_draws_come_in_opposite_pairs(x):
+    """What is odd in the noise has no part in the error: samples left and right are the same."""
+    model = make_vae(MLP((4,)), gated=False)
+    with torch.no_grad():
+        for parameter in model.network.heads.parameters():
+            parameter.zero_()
+        # A decoder that is odd, and is not taken for a linear one.
+        model.network.decoder = torch.nn.Sequential(
+            torch.nn.Linear(N_COMPONENTS, N_FEATURES, bias=False).double(), torch.nn.Tanh()
+        )
+        torch.testing.assert_close(model.elbo(x).error, model.elbo(-x).error)
+
+
+class Shifted(StandardNormal):
+    """Half a nat for each sample."""
+
+    def kl(self, posterior):
+        return super().kl(posterior) + 0.5
+
+
+def test_the_divergence_is_the_one_of_the_prior(x):
+    shift = make_vae(prior=Shifted()).elbo(x).kl - make_vae().elbo(x).kl
+    torch.testing.assert_close(shift, torch.full((N_SAMPLES,), 0.5).double())
+
+
+# --- samples --------------------------------------------------------------------------------
+
+
+class Threes(Prior):
+    def kl(self, posterior):
+        return posterior.mean.sum(dim=1)
+
+    def log_prob(self, z):
+        return z.sum(dim=1)
+
+    def sample(self, n_samples, n_components, generator):
+        return torch.full((n_samples, n_components), -3.0).double()
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@GATED
+def test_samples_are_latents_of_the_prior_behind_gates_of_samples(gated, positive, x):
+    model = make_vae(gated=gated, positive=positive, prior=Threes())
+    model.remember_gates(x)
+    code = model.sample(500, make_generator(0))
+    sign = 1 if positive else -1
+    if not gated:
+        assert (code == 3 * sign).all()
+        return
+    gates = 1 - model.posterior(x).std.detach()
+    torch.testing.assert_close(torch.unique(code, dim=0), torch.unique(3 * sign * gates, dim=0))
+    counts = np.unique(code[:, 0].numpy(), return_counts=True)[1]
+    assert counts == pytest.approx([125] * N_SAMPLES, abs=40)
+
+
+def test_samples_come_from_the_generator(x):
+    model = make_vae().float()
+    model.remember_gates(x.float())
+    first, again, other = (model.sample(6, make_generator(seed)) for seed in (0, 0, 1))
+    assert first.dtype is torch.float64
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from skvaeense.optimizers import SGD, Adam, Optimizer, resolve_optimizer
+
+GRADIENTS = np.array([1.0, -3.0, 0.5, 0.5])
+
+
+def steps_of(optimizer, learning_rate=0.1):
+    """Return where a weight that begins at 2 is after each gradient."""
+    weight = torch.nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    built, path = optimizer.build([weight]), []
+    for gradient in GRADIENTS:
+        built.param_groups[0]["lr"] = learning_rate
+        weight.grad = torch.tensor([gradient])
+        built.step()
+        path.append(weight.item())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("beta1", "beta2", "eps", "weight_decay"),
+    [(0.9, 0.999, 1e-8, 0.0), (0.0, 0.9, 1e-3, 0.5), (0.5, 0.0, 0.1, 0.0)],
+)
+def test_adam_follows_its_formula(beta1, beta2, eps, weight_decay):
+    weight, mean, square, expected = 2.0, 0.0, 0.0, []
+    for i, gradient in enumerate(GRADIENTS, start=1):
+        mean = beta1 * mean + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * gradient**2
+        weight -= 0.1 * weight_decay * weight
+        weight -= 0.1 * (mean / (1 - beta1**i)) / (np.sqrt(square / (1 - beta2**i)) + eps)
+        expected.append(weight)
+    adam = Adam(beta1, beta2, eps=eps, weight_decay=weight_decay)
+    assert steps_of(adam) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_follows_its_formula(momentum):
+    weight, velocity, expected = 2.0, 0.0, []
+    for gradient in GRADIENTS:
+        velocity = momentum * velocity + gradient
+        weight -= 0.1 * velocity
+        expected.append(weight)
+    assert steps_of(SGD(momentum)) == pytest.approx(expected)
+
+
+def test_resolve_optimizer():
+    adam = Adam(0.5)
+    assert resolve_optimizer(adam) is adam
+    assert isinstance(resolve_optimizer("adam"), Adam)
+    assert isinstance(resolve_optimizer("sgd"), SGD)
+    with pytest.raises(ValueError, match=r"optimizer must be one of \['adam', 'sgd'\] or a"):
+        resolve_optimizer("lbfgs")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        (Adam(beta1=1.0), "beta1"),
+        (Adam(beta2=-0.1), "beta2"),
+        (Adam(eps=0.0), "eps"),
+        (Adam(weight_decay=-1.0), "weight_decay"),
+        (SGD(momentum=1.0), "momentum"),
+    ],
+    ids=str,
+)
+def test_parameters_are_checked(optimizer, name):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of {type(optimizer).__name__}"):
+        resolve_optimizer(optimizer)
+
+
+def test_an_optimizer_says_what_it_builds():
+    with pytest.raises(TypeError, match="build"):
+        Optimizer()

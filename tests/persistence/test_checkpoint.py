@@ -1,0 +1,279 @@
+"""Fits that are broken off and go on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from skvaeense._training import _loop, _opening, _sources
+
+from skvaeense import (
+    Checkpoint,
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+    load,
+)
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import MLP, Linear
+from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.training import _opening, _sources, _sparse_hooks, _trainer
+from skvaeense.training._session import STATE
+
+X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
+VAEENSE = VAEenseTransformer(6, network=Linear((12,)), n_init=3, max_iter=8, random_state=0)
+SAE = SparseAutoencoder(12, max_iter=6, random_state=0)
+ESTIMATORS = {
+    "vaeense": VAEENSE,
+    "one init": clone(VAEENSE).set_params(
+        n_init=1, network=MLP((8,)), tol=10.0, n_iter_no_change=2
+    ),
+    "no last phase": clone(VAEENSE).set_params(max_iter=1),
+    "random state": clone(VAEENSE).set_params(random_state=np.random.RandomState(3)),
+    "coefficient": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),
+    "batch": clone(SAE).set_params(penalty=BatchTopK(2)),
+    "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
+}
+
+
+def assert_same_model(fitted, expected):
+    states = [estimator.module_.state_dict() for estimator in (fitted, expected)]
+    assert states[0].keys() == states[1].keys()
+    for name, tensor in states[1].items():
+        assert torch.equal(states[0][name], tensor), name
+    assert fitted.loss_curve_ == expected.loss_curve_
+
+
+def fit_into(folder, estimator, data=X, **settings):
+    checkpoint = Checkpoint(folder, **{"interval": 0} | settings)
+    return fit_unwarned(clone(estimator).set_callbacks(checkpoint), data), checkpoint
+
+
+def assert_goes_on_from_each(estimator, data, tmp_path):
+    expected = fit_unwarned(clone(estimator), data)
+    kept, checkpoint = fit_into(tmp_path / "all", estimator, data, n_kept=1000)
+    assert_same_model(kept, expected)
+    files = checkpoint.files()
+    assert len(files) >= 3
+    for i in {0, len(files) // 4, len(files) // 2, 3 * len(files) // 4, len(files) - 1}:
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        shutil.copy(files[i], folder)
+        gone_on, new = fit_into(folder, estimator, data, n_kept=1000)
+        assert_same_model(gone_on, expected)
+        # The last one is of the end, and there is nothing to do.
+        assert len(new.files()) == (len(files) - i if i < len(files) - 1 else 1)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
+    assert_goes_on_from_each(ESTIMATORS[name], X, tmp_path)
+
+
+@pytest.mark.parametrize("estimator", [SAE, VAEENSE], ids=["sae", "vaeense"])
+@pytest.mark.parametrize("lies", ["in memory", "in files"])
+def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monkeypatch):
+    monkeypatch.setattr(_trainer, "STRIDE", 5)
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 8 * 40)
+    data = X
+    if lies == "in files":
+        data = [tmp_path / f"{i}.npy" for i in range(2)]
+        for path, rows in zip(data, np.array_split(X, 2), strict=True):
+            np.save(path, rows)
+    estimator = clone(estimator).set_params(max_iter=2, batch_size=40)
+    if "n_init" in estimator.get_params():
+        estimator.set_params(n_init=1)
+    assert_goes_on_from_each(estimator, data, tmp_path)
+
+
+def test_dead_latents_are_known_when_a_fit_goes_on(tmp_path, monkeypatch):
+    """The auxiliary loss of the very next step is about them."""
+    monkeypatch.setattr(_sparse_hooks, "DEAD_AFTER", 300)
+    monkeypatch.setattr(_sparse_hooks, "LOOK_EVERY", 1)
+    monkeypatch.setattr(_trainer, "STRIDE", 3)
+    sae = SparseAutoencoder(40, penalty=TopK(1), max_iter=3, batch_size=30, random_state=0)
+    assert_goes_on_from_each(sae, X, tmp_path)
+
+
+def test_a_warm_start_goes_on(tmp_path):
+    def begin():
+        return fit_unwarned(clone(SAE).set_params(warm_start=True), X)
+
+    expected = fit_unwarned(begin(), X)
+    checkpoint = Checkpoint(tmp_path, interval=0, n_kept=1000)
+    assert_same_model(fit_unwarned(begin().set_callbacks(checkpoint), X), expected)
+    for file in checkpoint.files()[4:]:
+        file.unlink()
+    assert_same_model(fit_unwarned(begin().set_callbacks(checkpoint), X), expected)
+
+
+SCRIPT = """
+import sys, warnings
+import numpy as np
+import torch
+from skvaeense import Checkpoint, VAEenseTransformer, save
+
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+X = np.load(sys.argv[1] + "/X.npy")
+vaeense = VAEenseTransformer(6, n_init=2, max_iter=25, random_state=0)
+if sys.argv[2] == "kept":
+    vaeense.set_callbacks(Checkpoint(sys.argv[1] + "/kept", interval=0))
+save(vaeense.fit(X), sys.argv[1] + f"/{sys.argv[2]}.safetensors")
+"""
+
+
+def start(folder, name):
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), name])
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that none survives")
+def test_a_killed_process_loses_nothing(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    unbroken = start(tmp_path, "unbroken")
+    n_done, random = 0, np.random.RandomState(0)
+    for _ in range(2):
+        process = start(tmp_path, "kept")
+        while len(newest := sorted(tmp_path.glob("kept/*.safetensors"))[-1:]) == 0 or (
+            int(newest[0].stem.rpartition("-")[2]) <= n_done
+        ):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.2))
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        for path in tmp_path.glob("kept/*.safetensors"):
+            load(path)
+        n_done = int(sorted(tmp_path.glob("kept/*.safetensors"))[-1].stem.rpartition("-")[2])
+    assert start(tmp_path, "kept").wait() == unbroken.wait() == 0
+    assert_same_model(*(load(tmp_path / f"{name}.safetensors") for name in ("kept", "unbroken")))
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_kept", [1, 3])
+def test_so_many_files_are_kept(n_kept, tmp_path):
+    _, checkpoint = fit_into(tmp_path / "new" / "folder", SAE, n_kept=n_kept)
+    assert len(checkpoint.files()) == n_kept
+    numbers = [int(path.stem.rpartition("-")[2]) for path in checkpoint.files()]
+    assert numbers == list(range(numbers[-1] - n_kept + 1, numbers[-1] + 1))
+
+
+def test_nothing_is_written_before_the_interval_but_the_end(tmp_path):
+    _, checkpoint = fit_into(tmp_path, SAE, interval=1e6)
+    assert len(checkpoint.files()) == 1
+
+
+def test_every_file_is_an_estimator(tmp_path):
+    fitted, checkpoint = fit_into(tmp_path, VAEENSE, n_kept=1000)
+    for path in checkpoint.files():
+        loaded = load(path)
+        assert loaded.transform(X).shape == (300, 6)
+        assert not hasattr(loaded, STATE)
+    assert_array_equal(loaded.transform(X), fitted.transform(X))
+
+
+def test_the_first_file_may_be_older_than_the_first_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(_trainer, "STRIDE", 2)
+    _, checkpoint = fit_into(tmp_path, SAE, n_kept=1000)
+    loaded = load(checkpoint.files()[0])
+    assert loaded.n_iter_ == 0
+    assert loaded.loss_curve_ == []
+    assert loaded.transform(X).shape == (300, 12)
+
+
+def test_other_fits_do_not_read_them(tmp_path):
+    folder = tmp_path / "shared"
+    first, checkpoint = fit_into(folder, SAE)
+    others = [
+        (clone(SAE).set_params(max_iter=8), X),
+        (clone(SAE).set_params(penalty=L1(0.3)), X),
+        (SAE, X[:250]),
+        (SAE, X + 1),
+        (SAE, 2 * X),
+    ]
+    for n_others, (estimator, data) in enumerate(others, 1):
+        fitted, _ = fit_into(folder, estimator, data)
+        assert_same_model(fitted, fit_unwarned(clone(estimator), data))
+        assert len(checkpoint.files()) == 2 * (n_others + 1)
+    assert_same_model(fit_into(folder, SAE)[0], first)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_damaged_files_are_passed_over(tmp_path):
+    fitted, checkpoint = fit_into(tmp_path, SAE)
+    newest = checkpoint.files()[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    again = clone(SAE).set_callbacks(checkpoint)
+    with pytest.warns(UserWarning, match=f"A checkpoint is passed over: {newest}"):
+        again.fit(X)
+    assert_same_model(again, fitted)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_cannot_be_written_is_no_end(tmp_path):
+    (tmp_path / "file").write_text("")
+    sae = clone(SAE).set_callbacks(Checkpoint(tmp_path / "file" / "folder"))
+    with pytest.warns(UserWarning, match="could not be written, and training goes on"):
+        sae.fit(X)
+    assert_same_model(sae, fit_unwarned(clone(SAE), X))
+
+
+def test_drafts_of_the_dead_are_removed_when_they_are_old(tmp_path):
+    _, checkpoint = fit_into(tmp_path, SAE)
+    drafts = [
+        checkpoint.files()[0].with_name(f".{path.name}.{i}.tmp")
+        for i, path in enumerate(checkpoint.files())
+    ]
+    for draft in drafts:
+        draft.write_text("half")
+    os.utime(drafts[0], (0, 0))
+    fit_into(tmp_path, SAE)
+    assert [draft.exists() for draft in drafts] == [False, True]
+
+
+# --- in other estimators -------------------------------------------------------------------
+
+
+def test_a_search_goes_on(tmp_path):
+    checkpoint = Checkpoint(tmp_path, interval=1e6)
+    search = GridSearchCV(clone(SAE).set_callbacks(checkpoint), {"n_components": [4, 8]}, cv=2)
+    first = fit_unwarned(search, X)
+    assert len(checkpoint.files()) == 5
+    times = [path.stat().st_mtime_ns for path in checkpoint.files()]
+    again = fit_unwarned(search, X)
+    assert_array_equal(again.cv_results_["mean_test_score"], first.cv_results_["mean_test_score"])
+    assert [path.stat().st_mtime_ns for path in checkpoint.files()] == times
+
+
+def test_the_autoencoder_of_a_dimension_estimator_is_kept(tmp_path):
+    checkpoint = Checkpoint(tmp_path)
+    autoencoder = clone(VAEENSE).set_callbacks(checkpoint)
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder), X)
+    assert_same_model(load(checkpoint.files()[-1]), estimator.autoencoder_)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"interval": -1}, "interval must be at least 0"), ({"n_kept": 0}, "n_kept must be")],
+)
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Checkpoint("folder", **settings)
+
+
+def test_it_shows_its_settings():
+    assert repr(Checkpoint(Path("a"), n_kept=3)).startswith("Checkpoint(folder=PosixPath('a')")

@@ -1,0 +1,34 @@
+"""Files that earlier versions have written can be loaded, and mean what they meant."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import outputs
+
+from skvaeense import load
+
+FILES = sorted(Path(__file__).parents[1].joinpath("data").glob("*-*.safetensors"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_old_file(path):
+    estimator = load(path)
+    with np.load(path.with_suffix(".npz")) as expected:
+        found = outputs(estimator, expected["X"])
+        assert found.keys() == set(expected.files) - {"X"}
+        for name, value in found.items():
+            # Sums are made in another order on another machine.
+            np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-8, err_msg=name)
+    if hasattr(estimator, "partial_fit"):
+        estimator.partial_fit(np.random.default_rng(0).normal(size=(40, estimator.n_features_in_)))
+
+
+def test_there_is_a_file_of_every_estimator():
+    kinds = {path.stem.split("-")[0] for path in FILES}
+    assert kinds >= {
+        "vaeense",
+        "sparse_autoencoder",
+        "intrinsic_dimension",
+        "diffusion_dimension",
+    }

@@ -1,0 +1,603 @@
+"""What is loaded answers as what was saved, to the bit."""
+
+import copy
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import skops.io
+import torch
+from helpers import PENALTIES, fit_unwarned, outputs, quick_sae
+from sklearn.base import BaseEstimator
+from sklearn.callback import ProgressBar
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+    load,
+    save,
+)
+from skvaeense.losses import ELBO
+from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer
+from skvaeense.optimizers import SGD
+from skvaeense.penalties import L1, JumpReLU, Penalty
+from skvaeense.priors import StandardNormal
+from skvaeense.thresholds import Contribution, FixedVariance, Otsu
+
+NETWORKS = {
+    "linear": Linear((5,)),
+    "linear_without_skip": Linear((5, 4), skip=False),
+    "mlp": MLP((5,), encoder_layer_sizes=6, skip=True),
+    "conv": Conv((2, 3), (4,), hidden_layer_sizes=(5,)),
+    "convolutional_decoder": Conv((1, 2, 3), (4, 5), decoder="conv", skip=False),
+    "single_layer": SingleLayer(),
+    "single_layer_with_bias": SingleLayer(tied_init=False, init_norm=0.5, subtract_bias=False),
+}
+
+
+def samples(dtype=np.float64, n_samples=70):
+    """Return samples on a plane, and a little off it."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, 2)) @ rng.normal(size=(2, 6))
+    return (X + 0.1 * rng.normal(size=X.shape) + 3.0).astype(dtype)
+
+
+def class_name(value):
+    """Return what a test of this estimator is called."""
+    return type(value).__name__
+
+
+def quick_vae(**params):
+    settings = {"n_components": 4, "n_init": 1, "max_iter": 3, "random_state": 0}
+    return VAEenseTransformer(**({"network": Linear((5,))} | settings | params))
+
+
+def assert_same(loaded, estimator):
+    """Compare parameters, the names of attributes, and all outputs to the bit."""
+    assert repr(loaded) == repr(estimator)
+    assert type(loaded) is type(estimator)
+    assert list(vars(loaded)) == list(vars(estimator))
+    for dtype in (np.float64, np.float32):
+        X = samples(dtype)
+        found, expected = outputs(loaded, X), outputs(estimator, X)
+        assert found.keys() == expected.keys()
+        assert len(found) > 1
+        for name, value in expected.items():
+            assert found[name].dtype == value.dtype, name
+            np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def parts_of(value):
+    """Yield a value and what its attributes hold, and theirs."""
+    yield value
+    if type(value).__module__.startswith("skvaeense."):
+        for part in vars(value).values():
+            yield from parts_of(part)
+
+
+def through_a_file(estimator, tmp_path, **options):
+    path = tmp_path / "estimator.safetensors"
+    save(estimator, path, trusted=options.get("trusted", ()))
+    return load(path, **options)
+
+
+# --- every estimator, network and penalty -----------------------------------------------------
+
+
+# A gate opens on one side, so it has no codes of both signs.
+SIGNS = [(p, positive) for p in PENALTIES for positive in (True, False) if positive or p != "gated"]
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp", "single_layer"])
+@pytest.mark.parametrize(("penalty", "positive"), SIGNS)
+def test_sparse_autoencoder(penalty, positive, network, tmp_path):
+    sae = quick_sae(PENALTIES[penalty], network=NETWORKS[network], positive_code=positive)
+    sae = fit_unwarned(sae.set_params(max_iter=2), samples())
+    assert_same(through_a_file(sae, tmp_path), sae)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"target_l0": 2},
+        {"dtype": "float64"},
+        {"sparse_output": True},
+        {"penalty": JumpReLU(loss="tanh")},
+        {"decoder_penalty": 1e-3, "learning_rate_init": np.float32(0.01)},
+    ],
+    ids=str,
+)
+def test_parameters_of_a_sparse_autoencoder(params, tmp_path):
+    sae = fit_unwarned(quick_sae(**({"penalty": L1(0.01), "max_iter": 2} | params)), samples())
+    assert_same(through_a_file(sae, tmp_path), sae)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("gated", [True, False])
+def test_vaeense(network, gated, tmp_path):
+    vae = fit_unwarned(quick_vae(network=NETWORKS[network], gated=gated), samples())
+    assert_same(through_a_file(vae, tmp_path), vae)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"hard": True, "threshold": Otsu()},
+        {"hard": True, "threshold": Contribution(level=0.5)},
+        {"sparse_output": True, "threshold": FixedVariance(0.7)},
+        {"dtype": "float64", "noise_variance": 0.05, "learn_noise_variance": False},
+    ],
+    ids=str,
+)
+def test_parameters_of_vaeense(params, tmp_path):
+    vae = fit_unwarned(quick_vae(**params), samples())
+    assert_same(through_a_file(vae, tmp_path), vae)
+
+
+@pytest.mark.parametrize("method", ["auto", "count", "neighbors"])
+@pytest.mark.parametrize(
+    "autoencoder",
+    [quick_vae(), quick_sae(max_iter=2), quick_vae(network=NETWORKS["mlp"])],
+    ids=class_name,
+)
+def test_intrinsic_dimension(autoencoder, method, tmp_path):
+    estimator = IntrinsicDimensionEstimator(autoencoder, method=method, random_state=0)
+    estimator = fit_unwarned(estimator, samples())
+    assert_same(through_a_file(estimator, tmp_path), estimator)
+
+
+def test_intrinsic_dimension_with_a_dictionary(tmp_path):
+    X = samples(n_samples=300)
+    vae = quick_vae(max_iter=40, network=Linear((16,)))
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(vae, random_state=0), X)
+    assert estimator._method_.dictionary_ is not None
+    assert_same(through_a_file(estimator, tmp_path), estimator)
+
+
+def test_intrinsic_dimension_of_an_intrinsic_dimension_estimator(tmp_path):
+    """An autoencoder may be any estimator, so one inside another's part is found too."""
+    inner = IntrinsicDimensionEstimator(quick_vae(), method="count")
+    outer = IntrinsicDimensionEstimator(_Wrapped(inner), method="count")
+    outer = fit_unwarned(outer, samples())
+    loaded = through_a_file(outer, tmp_path, trusted=[_Wrapped])
+    assert_same(loaded, outer)
+    assert isinstance(loaded.autoencoder_.inner_.autoencoder_, VAEenseTransformer)
+
+
+class _Wrapped(BaseEstimator):
+    """An autoencoder of a user's own around an estimator of the package."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def fit(self, X, y=None):
+        self.inner_ = fit_unwarned(self.inner, X)
+        return self
+
+    def active_dimensions(self, X):
+        return self.inner_.autoencoder_.active_dimensions(X)
+
+    def score(self, X):
+        return 0.0
+
+
+@pytest.mark.parametrize("method", ["normal_bundle", "flipd"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_diffusion_dimension(method, dtype, tmp_path):
+    estimator = DiffusionDimensionEstimator(
+        method, hidden_layer_sizes=(5, 4), max_iter=2, dtype=dtype, random_state=0
+    )
+    estimator = fit_unwarned(estimator, samples())
+    assert_same(through_a_file(estimator, tmp_path), estimator)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        VAEenseTransformer(7, network=MLP(), threshold="otsu"),
+        SparseAutoencoder(penalty=JumpReLU(0.1), network="single_layer"),
+        IntrinsicDimensionEstimator(SparseAutoencoder(penalty="log")),
+        DiffusionDimensionEstimator(hidden_layer_sizes=[8]),
+        L1(0.3),
+    ],
+    ids=class_name,
+)
+def test_what_is_not_fitted(estimator, tmp_path):
+    loaded = through_a_file(estimator, tmp_path)
+    assert repr(loaded) == repr(estimator)
+    assert type(loaded) is type(estimator)
+    assert vars(loaded).keys() == vars(estimator).keys()
+
+
+# --- what goes with an estimator --------------------------------------------------------------
+
+
+def test_feature_names_and_output_of_pandas(tmp_path):
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(samples(), columns=["a", "b", "c", "d", "é", "f g"])
+    sae = fit_unwarned(quick_sae(max_iter=1), X).set_output(transform="pandas")
+    loaded = through_a_file(sae, tmp_path)
+    assert loaded.feature_names_in_.tolist() == ["a", "b", "c", "d", "é", "f g"]
+    assert loaded.feature_names_in_.dtype == object
+    pd.testing.assert_frame_equal(loaded.transform(X), sae.transform(X))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0, 3)),
+        np.array(2.5),
+        np.arange(6).reshape(2, 3),
+        np.arange(6).reshape(2, 3).T,
+        np.array([[True, False]]),
+        np.array([1, 2], np.uint8),
+    ],
+    ids=str,
+)
+def test_arrays(array, tmp_path):
+    """Their order in memory is kept too: sums are made in that order."""
+    sae = quick_sae()
+    sae.note = array
+    found = through_a_file(sae, tmp_path).note
+    assert (found.dtype, found.shape, found.strides) == (array.dtype, array.shape, array.strides)
+    assert found.flags.writeable
+    np.testing.assert_array_equal(found, array)
+
+
+def test_plain_values(tmp_path):
+    sae = quick_sae()
+    numbers = [np.bool_(True), np.float32(0.1), 2**80, 1e-320, -0.0, float("nan"), -float("inf")]
+    sae.note = {"numbers": numbers, 7: (None, "é\n"), ("a", 1): [], "flag": True}
+    assert repr(through_a_file(sae, tmp_path).note) == repr(sae.note)
+
+
+def test_callbacks_are_left_out(tmp_path):
+    pytest.importorskip("rich")
+    sae = quick_sae().set_callbacks(ProgressBar())
+    assert "_skl_callbacks" in vars(sae)
+    assert "_skl_callbacks" not in vars(through_a_file(sae, tmp_path))
+
+
+def test_random_state_goes_on_where_it_was(tmp_path):
+    random_state = np.random.RandomState(3)
+    random_state.standard_normal(5)  # Leaves half of a pair behind.
+    vae = quick_vae(random_state=random_state)
+    loaded = through_a_file(vae, tmp_path)
+    assert loaded.random_state is not random_state
+    expected = random_state.standard_normal(1000)
+    np.testing.assert_array_equal(loaded.random_state.standard_normal(1000), expected)
+
+
+def test_another_device(tmp_path):
+    estimator = IntrinsicDimensionEstimator(quick_vae(device="auto"), random_state=0)
+    estimator = fit_unwarned(estimator, samples())
+    loaded = through_a_file(estimator, tmp_path, device="cpu")
+    assert loaded.autoencoder.device == loaded.autoencoder_.device == "cpu"
+    np.testing.assert_array_equal(loaded.predict(samples()), estimator.predict(samples()))
+
+
+def test_device_that_is_not_there(tmp_path):
+    """A file from a machine with a GPU is of use elsewhere."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    sae = fit_unwarned(quick_sae(max_iter=1), samples(), method="partial_fit")
+    path = tmp_path / "sae.safetensors"
+    save(sae.set_params(device="cuda"), path)
+    with pytest.raises(ValueError, match="no CUDA device"):
+        load(path).transform(samples())
+    loaded = load(path, device="cpu")
+    np.testing.assert_array_equal(
+        loaded.transform(samples()), sae.set_params(device="cpu").transform(samples())
+    )
+    loaded.partial_fit(samples())
+
+
+# --- going on ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        quick_vae(),
+        quick_vae(network=NETWORKS["mlp"], dtype="float64", learn_noise_variance=True),
+        quick_vae(network=NETWORKS["convolutional_decoder"]),
+        *(quick_sae(penalty) for penalty in PENALTIES.values()),
+        quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"]),
+        quick_sae(positive_code=False),
+        quick_sae(optimizer=SGD(momentum=0.9), schedule="cosine"),
+    ],
+    ids=class_name,
+)
+def test_partial_fit_goes_on(estimator, tmp_path):
+    """The optimizer, the schedules, dead latents and the generator are as they were."""
+    X = samples()
+    estimator = copy.deepcopy(estimator)
+    for _ in range(3):
+        estimator.partial_fit(X)
+    loaded = through_a_file(estimator, tmp_path)
+    for _ in range(2):
+        estimator.partial_fit(X)
+        loaded.partial_fit(X)
+    assert loaded.n_iter_ == estimator.n_iter_ == 5
+    assert loaded.loss_curve_ == estimator.loss_curve_
+    assert_same(loaded, estimator)
+
+
+@pytest.mark.parametrize("estimator", [quick_vae(), quick_sae(max_iter=2)], ids=class_name)
+def test_warm_start_goes_on(estimator, tmp_path):
+    X = samples()
+    estimator = fit_unwarned(copy.deepcopy(estimator).set_params(warm_start=True), X)
+    loaded = through_a_file(estimator, tmp_path)
+    assert_same(fit_unwarned(loaded, X), fit_unwarned(estimator, X))
+
+
+def test_what_was_loaded_can_be_saved(tmp_path):
+    sae = fit_unwarned(quick_sae(max_iter=1), samples(), method="partial_fit")
+    save(sae, tmp_path / "first")
+    save(load(tmp_path / "first"), tmp_path / "second")
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+# --- classes of a user's own ------------------------------------------------------------------
+
+
+class OwnActivation(torch.nn.Module):
+    """A ReLU with a fixed shift, and one that is learned."""
+
+    def __init__(self, n_components, shift):
+        super().__init__()
+        self.shift = torch.full((n_components,), shift)
+        self.learned_shift = torch.nn.Parameter(torch.zeros(n_components))
+
+    def forward(self, preactivation):
+        shift = self.shift.to(preactivation) + self.learned_shift
+        return torch.relu(preactivation - shift)
+
+
+class OwnPenalty(Penalty):
+    """A shift as a penalty."""
+
+    def __init__(self, shift=0.1):
+        self.shift = shift
+
+    def build(self, n_components, *, unit, positive):
+        return OwnActivation(n_components, self.shift)
+
+
+class OwnModule(torch.nn.Module):
+    """Layers that the package does not use, a buffer that is in no state, and a plain tensor."""
+
+    def __init__(self, n_features, n_components, n_heads, width):
+        super().__init__()
+        self.n_heads = n_heads
+        self.embedding = torch.nn.Linear(1, width)
+        self.attention = torch.nn.MultiheadAttention(width, 2, dropout=0.1, batch_first=True)
+        self.norm = torch.nn.LayerNorm(width)
+        self.dropout = torch.nn.Dropout(0.2)
+        self.output = torch.nn.Linear(width, n_heads * n_components)
+        self.decoder = torch.nn.Linear(n_components, n_features)
+        self.register_buffer("counts", torch.zeros(3, dtype=torch.int64))
+        position = torch.arange(n_features * width).reshape(n_features, width).cos()
+        self.register_buffer("position", position, persistent=False)
+        self.factor = torch.tensor(0.5)
+
+    def encode(self, x):
+        tokens = self.embedding(x[:, :, None]) + self.factor.to(x) * self.position
+        mixed = self.norm(tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0])
+        outputs = self.output(self.dropout(mixed).mean(dim=1))
+        return outputs.chunk(self.n_heads, dim=1)
+
+    def decode(self, code):
+        return self.decoder(code)
+
+
+class OwnNetwork(Network):
+    """A network with attention."""
+
+    def __init__(self, width=4):
+        self.width = width
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        return OwnModule(n_features, n_components, n_heads, self.width)
+
+
+class WidePrior(StandardNormal):
+    """A normal distribution whose width was learned."""
+
+    def __init__(self, width=1.0):
+        self.width = width
+        self.fitted_width_ = np.array([2.0])
+
+    def kl(self, posterior):
+        return super().kl(posterior) / float(self.fitted_width_[0])
+
+
+class OwnLoss(ELBO):
+    """A bound in which the divergence weighs more."""
+
+    def __init__(self, beta=1.0, weight=2.0):
+        super().__init__(beta)
+        self.weight = weight
+
+    def terms(self, model, x, *, generator):
+        terms = super().terms(model, x, generator=generator)
+        return terms | {"loss": terms["loss"] + self.weight * terms["kl"]}
+
+
+def test_own_classes_are_refused_by_name(tmp_path):
+    sae = fit_unwarned(quick_sae(OwnPenalty(), max_iter=1), samples())
+    path = tmp_path / "own.safetensors"
+    with pytest.raises(TypeError, match=r"penalty is a .*OwnPenalty.*trusted=\[OwnPenalty\]"):
+        save(sae, path)
+    assert list(tmp_path.iterdir()) == []
+    save(sae, path, trusted=[OwnPenalty])
+    with pytest.raises(ValueError, match=r"OwnPenalty'.*give it to load as trusted"):
+        load(path)
+    loaded = load(path, trusted=[OwnPenalty])
+    assert_same(loaded, sae)
+    assert loaded.penalty.shift == 0.1
+
+
+class OwnHistory(dict):
+    """A dict of arrays with a method and an attribute."""
+
+    def last(self):
+        return {name: values[-1] for name, values in self.items()}
+
+
+def test_dict_with_methods(tmp_path):
+    sae = quick_sae()
+    sae.record = OwnHistory(loss=np.array([3.0, 2.0]), l0=np.array([5, 4]))
+    sae.record.unit = "nats"
+    history = through_a_file(sae, tmp_path, trusted=[OwnHistory]).record
+    assert type(history) is OwnHistory
+    assert history.last() == {"loss": 2.0, "l0": 4}
+    assert history.unit == "nats"
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        quick_vae(network=OwnNetwork(6)),
+        quick_sae(network=OwnNetwork(), max_iter=1),
+        quick_vae(prior=WidePrior()),
+        quick_vae(loss=OwnLoss()),
+    ],
+    ids=["network", "network of a sparse autoencoder", "prior", "loss"],
+)
+def test_own_parts(estimator, tmp_path):
+    """The modules that they build need not be trusted."""
+    fitted = fit_unwarned(estimator, samples())
+    before = torch.get_rng_state()
+    loaded = through_a_file(fitted, tmp_path, trusted=[OwnNetwork, WidePrior, OwnLoss])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert_same(loaded, fitted)
+    loaded, fitted = loaded.partial_fit(samples()), fitted.partial_fit(samples())
+    assert_same(through_a_file(fitted, tmp_path, trusted=[OwnNetwork, WidePrior, OwnLoss]), fitted)
+
+
+class Measured(OwnNetwork):
+    """A network whose layers depend on the values of a tensor."""
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        width = int(torch.linspace(2, 4, 2)[-1])
+        return OwnModule(n_features, n_components, n_heads, width)
+
+
+def test_what_load_could_not_build_is_not_saved(tmp_path):
+    sae = fit_unwarned(quick_sae(network=Measured(), max_iter=1), samples())
+    with pytest.raises(TypeError, match="on torch's device 'meta', without memory"):
+        save(sae, tmp_path / "sae", trusted=[Measured])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pipeline_of_trusted_steps(tmp_path):
+    X = samples()
+    pipeline = fit_unwarned(make_pipeline(StandardScaler(), quick_sae(max_iter=1)), X)
+    loaded = through_a_file(pipeline, tmp_path, trusted=[type(pipeline), StandardScaler])
+    np.testing.assert_array_equal(loaded.transform(X), pipeline.transform(X))
+
+
+def test_trusted_must_be_classes(tmp_path):
+    with pytest.raises(TypeError, match="list of classes"):
+        save(L1(), tmp_path / "l1", trusted=["OwnPenalty"])
+
+
+# --- what cannot be saved ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("note", lambda: None, "note is a builtins.function"),
+        ("note", np.array([1 + 2j]), "note is an array of complex128"),
+        ("note", np.array([object()]), "note is an array of object"),
+        ("note", {1, 2}, "note is a builtins.set"),
+        ("penalty", L1, "penalty"),
+    ],
+)
+def test_what_cannot_be_saved(name, value, message, tmp_path):
+    sae = quick_sae()
+    setattr(sae, name, value)
+    with pytest.raises((TypeError, ValueError), match=message):
+        save(sae, tmp_path / "sae")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_are_checked_before_saving(tmp_path):
+    with pytest.raises(ValueError, match="'n_components' parameter"):
+        save(VAEenseTransformer(-3), tmp_path / "vae")
+
+
+def test_what_holds_itself(tmp_path):
+    sae = quick_sae()
+    sae.note = [1]
+    sae.note.append(sae.note)
+    with pytest.raises(TypeError, match="holds itself, or is nested too deeply"):
+        save(sae, tmp_path / "sae")
+
+
+def test_only_estimators_are_saved(tmp_path):
+    with pytest.raises(TypeError, match="must be an estimator"):
+        save({"alpha": 3}, tmp_path / "dict")
+
+
+# --- pickles ----------------------------------------------------------------------------------
+
+
+FITTED = pytest.mark.parametrize(
+    "estimator",
+    [
+        quick_vae(),
+        quick_sae(max_iter=1),
+        IntrinsicDimensionEstimator(quick_vae(), random_state=0),
+        DiffusionDimensionEstimator(hidden_layer_sizes=4, max_iter=1, random_state=0),
+    ],
+    ids=class_name,
+)
+
+
+@FITTED
+@pytest.mark.parametrize("dump", [pickle, joblib], ids=lambda module: module.__name__)
+def test_pickle_and_joblib(estimator, dump):
+    estimator = fit_unwarned(copy.deepcopy(estimator), samples())
+    file = io.BytesIO()
+    dump.dump(estimator, file)
+    file.seek(0)
+    assert_same(dump.load(file), estimator)
+
+
+@FITTED
+def test_skops_with_a_short_list(estimator):
+    estimator = fit_unwarned(copy.deepcopy(estimator), samples())
+    data = skops.io.dumps(estimator)
+    named = skops.io.get_untrusted_types(data=data)
+    assert len(named) <= 12
+    rooms = "skvaeense.", "sklearn.neighbors.", "sklearn.metrics."
+    assert all(name.startswith(rooms) for name in named)
+    assert_same(skops.io.loads(data, trusted=named), estimator)
+
+
+def test_skops_list_of_the_guide():
+    """The list that docs/user_guide/saving.rst gives is enough."""
+    vae = fit_unwarned(quick_vae(), samples())
+    trusted = [
+        "skvaeense._vaeense.VAEenseTransformer",
+        "skvaeense.models._vae.VAE",
+        "skvaeense.networks._linear.Linear",
+        "skvaeense.priors._standard_normal.StandardNormal",
+        "skvaeense.training._history.History",
+    ]
+    assert_same(skops.io.loads(skops.io.dumps(vae), trusted=trusted), vae)
+
+
+def test_partial_fit_goes_on_after_a_pickle():
+    vae = fit_unwarned(quick_vae(), samples()).partial_fit(samples())
+    loaded = pickle.loads(pickle.dumps(vae))
+    assert_same(loaded.partial_fit(samples()), vae.partial_fit(samples()))

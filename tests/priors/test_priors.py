@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from helpers import draw
+from scipy.stats import kstest, multivariate_normal
+from torch.distributions import Normal, kl_divergence
+
+from skvaeense.priors import Posterior, Prior, StandardNormal, resolve_prior
+from skvaeense.utils._seeding import make_generator
+
+# --- posterior ------------------------------------------------------------------------------
+
+
+def test_posterior_by_its_formula():
+    posterior = Posterior(draw(4, 3), draw(4, 3, seed=1))
+    variance = torch.sigmoid(posterior.gate_logit)
+    torch.testing.assert_close(posterior.log_variance.exp(), variance)
+    torch.testing.assert_close(posterior.std, variance.sqrt())
+    torch.testing.assert_close(posterior.openness, 1 - variance.sqrt())
+
+
+def test_openness_is_precise_at_gates_wide_open_and_shut():
+    logit = torch.tensor([-80.0, -1, 0, 1, 20, 80])
+    openness = Posterior(logit, logit).openness
+    exact = torch.sigmoid(-logit.double()) / (1 + torch.sigmoid(logit.double()).sqrt())
+    torch.testing.assert_close(openness.double(), exact, rtol=1e-5, atol=0)
+
+
+# --- standard normal ------------------------------------------------------------------------
+
+
+def test_divergence_is_the_one_of_torch():
+    posterior = Posterior(draw(6, 3), 3 * draw(6, 3, seed=1))
+    expected = kl_divergence(Normal(posterior.mean, posterior.std), Normal(0.0, 1.0)).sum(dim=1)
+    torch.testing.assert_close(StandardNormal().kl(posterior), expected)
+
+
+def test_divergence_has_the_gradient_of_its_formula():
+    mean, logit = draw(6, 3).requires_grad_(), draw(6, 3, seed=1).requires_grad_()
+    StandardNormal().kl(Posterior(mean, logit)).sum().backward()
+    torch.testing.assert_close(mean.grad, mean.detach())
+    variance = torch.sigmoid(logit.detach())
+    torch.testing.assert_close(logit.grad, -0.5 * (1 - variance).square())
+
+
+def test_density_is_the_one_of_scipy():
+    z = draw(6, 3)
+    expected = multivariate_normal(np.zeros(3)).logpdf(z.numpy())
+    np.testing.assert_allclose(StandardNormal().log_prob(z), expected)
+
+
+def test_samples_have_the_distribution():
+    z = StandardNormal().sample(5000, 2, make_generator(0))
+    assert z.shape == (5000, 2)
+    assert z.dtype is torch.float64
+    assert kstest(z.ravel().numpy(), "norm").pvalue > 0.01
+    assert abs(np.corrcoef(z.T.numpy())[0, 1]) < 0.05
+    again, other = (StandardNormal().sample(5000, 2, make_generator(seed)) for seed in (0, 1))
+    assert torch.equal(z, again)
+    assert not torch.equal(z, other)
+
+
+def test_there_is_nothing_to_learn():
+    prior = StandardNormal()
+    assert prior.fit(Posterior(draw(6, 3), draw(6, 3))) is prior
+    assert vars(prior) == {}
+
+
+# --- aliases --------------------------------------------------------------------------------
+
+
+def test_resolve_prior():
+    prior = StandardNormal()
+    assert resolve_prior(prior) is prior
+    assert isinstance(resolve_prior("standard_normal"), StandardNormal)
+    with pytest.raises(ValueError, match=r"prior must be one of .*standard_normal.* or a Prior"):
+        resolve_prior("flat")
+
+
+def test_a_prior_says_all_that_is_asked():
+    with pytest.raises(TypeError, match="kl, log_prob, sample"):
+        Prior()

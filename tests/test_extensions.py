@@ -1,0 +1,345 @@
+"""Each kind of extension, written outside of the package: one class, used as any of ours."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned, quick_sae, quick_vaeense
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from torch import nn
+
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.losses import Loss
+from skvaeense.networks import Network
+from skvaeense.optimizers import Optimizer
+from skvaeense.penalties import Penalty
+from skvaeense.priors import Prior
+from skvaeense.schedules import Schedule
+from skvaeense.thresholds import ThresholdRule
+from skvaeense.utils._seeding import make_generator
+
+X = make_linear_subspaces(400, dims=(1, 2), n_features=8, random_state=0)[0]
+N_COMPONENTS = 6
+
+
+# --- the extensions ---------------------------------------------------------------------------
+
+
+class BetaELBO(Loss):
+    """The divergence counts `beta` times."""
+
+    def __init__(self, beta=1.0):
+        self.beta = beta
+
+    def terms(self, model, x, *, generator):
+        error, kl = (term.mean() for term in model.elbo(x, generator=generator))
+        loss = error / model.noise_variance + 2 * self.beta * kl
+        return {"loss": loss, "error": error, "kl": kl}
+
+
+class AbsoluteReconstruction(Loss):
+    """Absolute errors, which outliers weigh less on, and a multiple of the penalty."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def terms(self, model, x, *, generator):
+        coding = model.coding(x)
+        error = (x - model.decode(coding.code)).abs().mean()
+        loss = error + self.factor * model.alpha * model.penalty.cost(coding).mean()
+        return {"loss": loss, "error": error}
+
+
+class ScaledNormal(Prior):
+    """Independent normal latents of some variance."""
+
+    def __init__(self, variance=1.0):
+        self.variance = variance
+
+    def _normal(self):
+        return torch.distributions.Normal(0.0, math.sqrt(self.variance))
+
+    def kl(self, posterior):
+        own = torch.distributions.Normal(posterior.mean, posterior.std)
+        return torch.distributions.kl_divergence(own, self._normal()).sum(dim=1)
+
+    def log_prob(self, z):
+        return self._normal().log_prob(z).sum(dim=1)
+
+    def sample(self, n_samples, n_components, generator):
+        z = torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)
+        return math.sqrt(self.variance) * z
+
+
+class RMSprop(Optimizer):
+    def __init__(self, alpha=0.99):
+        self.alpha = alpha
+
+    def build(self, parameters):
+        return torch.optim.RMSprop(parameters, alpha=self.alpha)
+
+
+class Falling(Schedule):
+    """A straight line down to a floor."""
+
+    def __init__(self, floor=0.0):
+        self.floor = floor
+
+    def factor(self, fraction_done):
+        return 1 - (1 - self.floor) * fraction_done
+
+
+class ResidualModule(nn.Module):
+    def __init__(self, n_features, n_components, n_heads, width):
+        super().__init__()
+        self.n_heads = n_heads
+        self.inwards = nn.Linear(n_features, width)
+        self.inner = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
+        self.heads = nn.Linear(width, n_heads * n_components)
+        self.outwards = nn.Linear(n_components, width)
+        self.outer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
+        self.output = nn.Linear(width, n_features)
+
+    def encode(self, x):
+        hidden = self.inwards(x)
+        return self.heads(hidden + self.inner(hidden)).chunk(self.n_heads, dim=1)
+
+    def decode(self, code):
+        hidden = self.outwards(code)
+        return self.output(hidden + self.outer(hidden))
+
+
+class Residual(Network):
+    """Residual blocks with layer normalisation, both ways."""
+
+    def __init__(self, width=16):
+        self.width = width
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        return ResidualModule(n_features, n_components, n_heads, self.width)
+
+
+class AttentionModule(nn.Module):
+    def __init__(self, n_features, n_components, n_heads, width):
+        super().__init__()
+        self.n_heads = n_heads
+        # As positions are kept: a tensor that is no weight and in no state.
+        positions = torch.linspace(-1, 1, n_features * width).reshape(n_features, width)
+        self.register_buffer("positions", torch.sin(9 * positions), persistent=False)
+        self.embedding = nn.Parameter(torch.randn(n_features, width))
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.heads = nn.Linear(n_features * width, n_heads * n_components)
+        self.decoder = nn.Linear(n_components, n_features)
+
+    def encode(self, x):
+        tokens = x[:, :, None] * self.embedding + self.positions
+        attended = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return self.heads(attended.flatten(1)).chunk(self.n_heads, dim=1)
+
+    def decode(self, code):
+        return self.decoder(code)
+
+
+class Attention(Network):
+    """Attention between the features in the encoder, and a linear decoder."""
+
+    def __init__(self, width=8):
+        self.width = width
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        return AttentionModule(n_features, n_components, n_heads, self.width)
+
+
+class Elastic(Penalty):
+    """L1, and half the square."""
+
+    def __init__(self, alpha=0.1):
+        self.alpha = alpha
+
+    def build(self, n_components, *, unit, positive):
+        return nn.ReLU() if positive else nn.Identity()
+
+    def cost(self, coding):
+        code = coding.code / coding.unit
+        return (code.abs() + 0.5 * code.square()).sum(dim=1)
+
+
+class Plain(Penalty):
+    """As little as a penalty can be: a constraint without parameters."""
+
+    def build(self, n_components, *, unit, positive):
+        return nn.ReLU()
+
+
+class Largest(ThresholdRule):
+    """So many latents, those of the least variance."""
+
+    def __init__(self, k=1):
+        self.k = k
+
+    def active(self, latents):
+        ranks = np.argsort(np.argsort(latents.log_variance, axis=1), axis=1)
+        return ranks < self.k
+
+
+# --- what every one of them is used for -------------------------------------------------------
+
+
+def vaeense(**params):
+    return quick_vaeense(**({"n_components": N_COMPONENTS} | params))
+
+
+def sae(**params):
+    settings = {"n_components": N_COMPONENTS, "max_iter": 20, "learning_rate_init": 0.01}
+    return quick_sae(**(settings | params))
+
+
+# An estimator with the extension, its parameter, and two values of it.
+CASES = {
+    "loss": (vaeense(loss=BetaELBO()), "loss__beta", [1.0, 30.0]),
+    "loss of a sparse autoencoder": (
+        sae(loss=AbsoluteReconstruction()),
+        "loss__factor",
+        [0.0, 5.0],
+    ),
+    "prior": (vaeense(prior=ScaledNormal()), "prior__variance", [1.0, 4.0]),
+    "optimizer": (vaeense(optimizer=RMSprop()), "optimizer__alpha", [0.9, 0.99]),
+    "optimizer of a sparse autoencoder": (
+        sae(optimizer=RMSprop()),
+        "optimizer__alpha",
+        [0.9, 0.99],
+    ),
+    "schedule": (vaeense(schedule=Falling()), "schedule__floor", [0.0, 0.5]),
+    "schedule of a sparse autoencoder": (sae(schedule=Falling()), "schedule__floor", [0.0, 0.5]),
+    "residual network": (vaeense(network=Residual()), "network__width", [8, 16]),
+    "residual network of a sparse autoencoder": (
+        sae(network=Residual()),
+        "network__width",
+        [8, 16],
+    ),
+    "attention network": (vaeense(network=Attention()), "network__width", [4, 8]),
+    "attention network of a sparse autoencoder": (
+        sae(network=Attention()),
+        "network__width",
+        [4, 8],
+    ),
+    "penalty": (sae(penalty=Elastic()), "penalty__alpha", [0.01, 3.0]),
+    "constraint": (sae(penalty=Plain()), "n_components", [3, 6]),
+    "threshold": (vaeense(threshold=Largest(), hard=True), "threshold__k", [1, 4]),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def test_parameters_are_parameters_of_the_estimator(case):
+    estimator, name, values = case
+    for value in values:
+        cloned = clone(estimator).set_params(**{name: value})
+        assert cloned.get_params()[name] == value
+        assert clone(cloned).get_params()[name] == value
+    assert estimator.get_params()[name] == clone(estimator).get_params()[name]
+
+
+def size_of_codes(estimator, X, y=None):
+    return float(np.abs(estimator.transform(X)).sum())
+
+
+def test_search_over_its_parameter(case):
+    estimator, name, values = case
+    estimator = clone(estimator).set_params(max_iter=5)
+    search = GridSearchCV(estimator, {name: values}, scoring=size_of_codes, cv=2)
+    fit_unwarned(search, X)
+    assert search.best_params_[name] in values
+    # The parameter matters.
+    small, large = sorted(search.cv_results_["mean_test_score"])
+    assert large > 1.001 * small > 0
+
+
+def test_learning_falls_and_the_outcome_is_finite(case):
+    estimator = fit_unwarned(clone(case[0]), X)
+    assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
+    codes = estimator.transform(X)
+    assert codes.shape == (len(X), N_COMPONENTS)
+    for values in (codes, estimator.inverse_transform(codes), estimator.score_samples(X)):
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize(
+    "move",
+    [copy.deepcopy, lambda estimator: pickle.loads(pickle.dumps(estimator))],
+    ids=["deepcopy", "pickle"],
+)
+def test_fitted_estimators_can_be_copied(case, move):
+    estimator = fit_unwarned(clone(case[0]).set_params(max_iter=2), X)
+    moved = move(estimator)
+    assert_array_equal(moved.transform(X), estimator.transform(X))
+    assert_array_equal(moved.score_samples(X), estimator.score_samples(X))
+
+
+def test_training_goes_on(case):
+    estimator = clone(case[0])
+    for n_calls in (1, 2):
+        estimator.partial_fit(X)
+        assert estimator.n_iter_ == n_calls
+
+
+# --- what each of them does -------------------------------------------------------------------
+
+
+def fit_pair(name):
+    """Return the estimators of a case, fitted with both values of its parameter."""
+    estimator, parameter, values = CASES[name]
+    return [fit_unwarned(clone(estimator).set_params(**{parameter: v}), X) for v in values]
+
+
+def test_a_divergence_that_counts_more_falls():
+    one, thirty = fit_pair("loss")
+    assert thirty.history_["kl"][-1] < 0.8 * one.history_["kl"][-1]
+
+
+def test_a_prior_is_the_one_of_divergence_and_samples():
+    narrow, wide = (estimator.module_ for estimator in fit_pair("prior"))
+    assert (narrow.prior.variance, wide.prior.variance) == (1.0, 4.0)
+    x = torch.zeros(2, 8)
+    posterior = wide.posterior(x)
+    variance = posterior.std.square()
+    terms = (variance + posterior.mean.square()) / 4 - 1 - variance.log() + math.log(4)
+    torch.testing.assert_close(wide.elbo(x).kl, 0.5 * terms.sum(dim=1))
+    codes = wide.sample(9, make_generator(0))
+    wide.prior.set_params(variance=1.0)
+    torch.testing.assert_close(codes, 2 * wide.sample(9, make_generator(0)))
+
+
+def test_a_penalty_makes_codes_cheaper():
+    cheap, dear = fit_pair("penalty")
+    assert (cheap.alpha_, dear.alpha_) == (0.01, 3.0)
+    assert np.abs(dear.transform(X)).sum() < 0.5 * np.abs(cheap.transform(X)).sum()
+
+
+def test_a_penalty_without_alpha_has_no_target():
+    estimator = sae(penalty=Plain(), target_l0=2)
+    with pytest.raises(ValueError, match=r"target_l0=2 adapts .* and Plain\(\) has none"):
+        estimator.fit(X)
+
+
+def test_a_rule_says_which_latents_are_active():
+    for estimator, k in zip(fit_pair("threshold"), (1, 4), strict=True):
+        assert (estimator.active_dimensions(X).sum(axis=1) == k).all()
+        assert (np.count_nonzero(estimator.transform(X), axis=1) == k).all()
+
+
+@pytest.mark.parametrize("kind", [Loss, Prior, Optimizer, Schedule, Network, Penalty])
+def test_what_is_no_extension_is_refused(kind):
+    """With the name of the class to derive from."""
+    name = kind.__name__.lower()
+    estimator = (sae if kind is Penalty else vaeense)(**{name: object()})
+    with pytest.raises(ValueError, match=f"'{name}' parameter of .*{kind.__name__}"):
+        estimator.fit(X)

@@ -1,0 +1,56 @@
+"""A model of one point, which trainings are watched on."""
+
+import pytest
+import torch
+from torch import nn
+
+from skvaeense.losses import Loss
+from skvaeense.optimizers import Adam
+from skvaeense.schedules import Constant
+from skvaeense.training._trainer import Trainer
+from skvaeense.utils._seeding import make_generator
+
+
+class Distance(Loss):
+    """Squared distance of the samples from a point, plus noise; batches are noted."""
+
+    def __init__(self, noise=0.0):
+        self.noise = noise
+        self.batches = []
+
+    def terms(self, model, x, *, generator):
+        self.batches.append(x.clone())
+        error = (x - model.weight).square().sum(dim=1).mean()
+        draw = torch.randn((), generator=generator, dtype=x.dtype)
+        loss = error + self.noise * draw * model.weight.sum()
+        return {"loss": loss, "error": error, "size": x.new_ones(2)}
+
+
+class Point(nn.Module):
+    """A weight in the plane."""
+
+    def __init__(self, value=0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((2,), value, dtype=torch.float64))
+
+
+@pytest.fixture
+def make_point():
+    """Return the class of the model."""
+    return Point
+
+
+@pytest.fixture
+def make_trainer():
+    """Return a function that makes a trainer; what it is not told has a default."""
+
+    def make(model=None, loss=None, seed=0, **params):
+        defaults = {"optimizer": Adam(), "learning_rate": 0.1, "schedule": Constant()}
+        return Trainer(
+            Point() if model is None else model,
+            Distance() if loss is None else loss,
+            generator=make_generator(seed),
+            **(defaults | params),
+        )
+
+    return make

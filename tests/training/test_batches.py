@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+from dask import array as dask_array
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skvaeense.training import _opening, _sources
+from skvaeense.training._batches import SourceBatches, TensorBatches
+from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._opening import open_samples
+from skvaeense.training._scaling import Scaling
+from skvaeense.training._sizes import Spectrum
+from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._seeding import make_generator
+
+N_SAMPLES, N_FEATURES = 3000, 4
+# The first feature says which row it is.
+X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)) + 5
+X[:, 0] = np.arange(N_SAMPLES)
+UNSCALED = Scaling(np.zeros(N_FEATURES), 1.0)
+SETTINGS = {"dtype": torch.float64, "device": torch.device("cpu")}
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 100 * N_FEATURES)
+
+
+def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):
+    source = open_samples(dask_array.from_array(X) if samples is None else samples)
+    settings = {"batch_size": "auto", "dtype": torch.float64, "device": torch.device("cpu")}
+    return prepare_data(
+        source, scaling, np.random.RandomState(seed), processes=processes, **settings
+    )
+
+
+def epoch(data, batch_size=64, seed=0):
+    return [b.clone().numpy() for b in data.train.epoch(batch_size, make_generator(seed))]
+
+
+@pytest.fixture(params=["source", "memory"])
+def samples(request):
+    return X if request.param == "memory" else None
+
+
+def test_every_row_trains_or_is_held_out(samples):
+    data = prepare(samples)
+    assert isinstance(data.train, TensorBatches if samples is X else SourceBatches)
+    assert len(data.train) == 2700
+    assert data.train.shape == (2700, N_FEATURES)
+    assert data.batch_size == 256
+    rows = np.concatenate([*epoch(data, 1), data.valid.numpy()])
+    assert_array_equal(rows[np.argsort(rows[:, 0])], X)
+
+
+@pytest.mark.parametrize("batch_size", [64, 100, 700, 2700])
+def test_batches_are_full_and_of_different_rows(samples, batch_size):
+    batches = epoch(prepare(samples), batch_size)
+    assert [len(batch) for batch in batches] == [batch_size] * (2700 // batch_size)
+    rows = np.concatenate(batches)[:, 0]
+    assert len(np.unique(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_every_process_has_a_part_of_every_batch(samples, world_size):
+    processes = [Processes(world_size, rank) for rank in range(world_size)]
+    parts = [epoch(prepare(samples, processes=p), 100) for p in processes]
+    for part in parts:
+        assert [len(batch) for batch in part] == [100 // world_size] * 27
+    rows = np.concatenate([np.unique(np.concatenate(part)[:, 0]) for part in parts])
+    assert len(np.unique(rows)) == len(rows)
+
+
+def test_parts_in_memory_are_those_of_the_batch_of_one_process():
+    parts = [epoch(prepare(X, processes=Processes(2, rank)), 100) for rank in range(2)]
+    for whole, *some in zip(epoch(prepare(X), 100), *parts, strict=True):
+        assert_array_equal(np.concatenate(some), whole)
+
+
+def test_a_process_without_blocks_of_its_own_takes_samples_that_are_at_hand():
+    few = dask_array.from_array(X[:100])
+    parts = [epoch(prepare(few, processes=Processes(3, rank)), 30) for rank in range(3)]
+    assert [len(np.concatenate(part)) for part in parts] == [30, 30, 30]
+    assert set(np.concatenate(parts[2])[:, 0]) <= set(X[:100, 0])
+
+
+def test_an_order_follows_from_the_generator(samples):
+    data = prepare(samples)
+    first, again, other = epoch(data), epoch(data), epoch(data, seed=1)
+    assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    generator = make_generator(0)
+    passes = [torch.cat([b.clone() for b in data.train.epoch(64, generator)]) for _ in range(2)]
+    assert not torch.equal(*passes)
+
+
+def test_a_batch_has_rows_of_many_blocks(samples):
+    n_blocks = [len(np.unique(batch[:, 0] // 100)) for batch in epoch(prepare(samples))]
+    assert np.mean(n_blocks) > 6
+
+
+def test_rows_are_centred_and_scaled(samples):
+    scaling = Scaling.from_data(X)
+    data = prepare(samples, scaling)
+    for rows in (np.concatenate(epoch(data, 1)), data.valid.numpy(), data.train.head.numpy()):
+        unscaled = rows * scaling.scale + scaling.mean
+        assert_allclose(unscaled, X[np.rint(unscaled[:, 0]).astype(int)], atol=1e-9)
+
+
+def test_the_head_is_of_rows_that_train(samples):
+    data = prepare(samples)
+    assert len(data.train.head) == 2700
+    assert not np.isin(data.train.head[:, 0], data.valid[:, 0]).any()
+    assert data.spectrum == Spectrum.of(data.train.head)
+
+
+def test_held_out_rows_are_drawn_by_the_seed(samples):
+    first, again, other = (prepare(samples, seed=seed).valid for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_batch_of_partial_fit_trains_and_is_looked_at():
+    x = torch.tensor(X[:50])
+    data = FitData.of_batch(x, UNSCALED, "auto")
+    assert data.valid is x
+    assert data.batch_size == 32
+    assert np.isin(epoch(data, 50)[0][:, 0], X[:50, 0]).all()
+
+
+def test_moments_of_a_source_are_those_of_its_array():
+    scaling = Scaling.from_data(open_samples(dask_array.from_array(X)))
+    assert_allclose(scaling.mean, X.mean(axis=0), rtol=1e-12)
+    assert scaling.scale == pytest.approx(np.sqrt(X.var(axis=0).mean()), rel=1e-12)
+
+
+def test_a_pass_can_be_left_early():
+    batches = prepare().train.epoch(64, make_generator(0))
+    assert next(batches).shape == (64, N_FEATURES)
+    batches.close()
+
+
+def test_an_error_of_the_source_reaches_the_training():
+    values = X.copy()
+    values[1234, 2] = np.nan
+    data = prepare()
+    data.train.source.array = dask_array.from_array(values)
+    with pytest.raises(ValueError, match="contains NaN"):
+        epoch(data)

@@ -1,0 +1,226 @@
+"""Each failure has its warning, which names the cure; what is no failure has none."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import Linear
+from skvaeense.training._diagnosis import (
+    Findings,
+    SparseFindings,
+    failure_signs,
+    sparse_failure_signs,
+)
+
+N_SAMPLES, N_COMPONENTS = 40, 12
+
+
+def make_findings(active, **changes):
+    """Return the findings of a good fit with this mask, but for the changes."""
+    active = np.broadcast_to(np.asarray(active, dtype=bool), (N_SAMPLES, N_COMPONENTS))
+    facts = {
+        "deviation": np.where(active, 0.05, 0.99),
+        "unexplained": 0.01,
+        "linear_residual": 0.01,
+        "gated": True,
+        "linear_decoder": True,
+    }
+    return Findings(active=active, **(facts | changes))
+
+
+def adaptive_mask():
+    return np.random.default_rng(0).random((N_SAMPLES, N_COMPONENTS)) < 0.4
+
+
+FIXED_MASK = np.arange(N_COMPONENTS) < 4
+
+
+def test_no_sign_in_a_good_fit():
+    assert failure_signs(make_findings(adaptive_mask())) == []
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        make_findings(FIXED_MASK, gated=False),
+        make_findings(FIXED_MASK, gated=False, linear_decoder=False),
+        make_findings(FIXED_MASK, linear_decoder=True),
+        make_findings(True),
+        make_findings(True, linear_decoder=False),
+        make_findings(True, unexplained=0.3, linear_residual=0.29),
+        make_findings(adaptive_mask(), unexplained=0.8),
+        make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.2),
+    ],
+    ids=[
+        "one pattern without gate",
+        "one pattern without gate, mlp",
+        "one linear manifold",
+        "all needed",
+        "all needed, mlp",
+        "as good as linear",
+        "noisy data",
+        "one dimension",
+    ],
+)
+def test_no_sign_where_nothing_failed(findings):
+    assert failure_signs(findings) == []
+
+
+@pytest.mark.parametrize(
+    ("findings", "sign", "cure"),
+    [
+        (
+            make_findings(adaptive_mask(), deviation=np.full((N_SAMPLES, N_COMPONENTS), 0.5)),
+            "deviations are near 0.5",
+            "Raise max_iter",
+        ),
+        (make_findings(False, unexplained=1.0), "No latent is active", "lower noise_variance"),
+        (
+            make_findings(True, unexplained=0.5, linear_residual=0.0),
+            "Every latent is active",
+            "Raise max_iter",
+        ),
+        (
+            make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.7),
+            "decoder is too weak",
+            'network="mlp"',
+        ),
+        (
+            make_findings(FIXED_MASK, linear_decoder=False),
+            "same active latents although the gate is on",
+            "fewer decoder layers",
+        ),
+    ],
+    ids=["gate stuck", "collapse", "all active", "weak decoder", "one pattern"],
+)
+def test_sign_and_cure(findings, sign, cure):
+    (message,) = failure_signs(findings)
+    assert sign in message
+    assert cure in message
+
+
+def test_one_message_at_a_time():
+    """A collapse has several signs; the most telling one is named."""
+    findings = make_findings(False, unexplained=1.0, linear_decoder=False)
+    assert len(failure_signs(findings)) == 1
+
+
+# --- sparse autoencoders --------------------------------------------------------------------
+
+
+def make_sparse_findings(n_active, **changes):
+    """Return the findings of a good fit with so many active latents, but for the changes."""
+    active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
+    order = np.random.default_rng(0).permuted(
+        np.tile(np.arange(N_COMPONENTS), (N_SAMPLES, 1)), axis=1
+    )
+    np.put_along_axis(active, order[:, :n_active], True, axis=1)
+    facts = {"unexplained": 0.2, "dead_fraction": 0.0, "target_l0": None, "has_alpha": True}
+    return SparseFindings(active=active, **(facts | changes))
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        make_sparse_findings(3),
+        make_sparse_findings(5),
+        make_sparse_findings(3, target_l0=3),
+        make_sparse_findings(10, target_l0=9.5),
+        make_sparse_findings(10, target_l0=10.5),
+        make_sparse_findings(12, has_alpha=False),
+        make_sparse_findings(3, dead_fraction=0.5),
+    ],
+    ids=[
+        "sparse",
+        "less than half",
+        "on target",
+        "little over",
+        "little under",
+        "k was set",
+        "some dead",
+    ],
+)
+def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
+    assert sparse_failure_signs(findings) == []
+
+
+@pytest.mark.parametrize(
+    ("findings", "sign", "cure"),
+    [
+        (make_sparse_findings(0), "No latent is active", "Lower the penalty's alpha"),
+        (
+            make_sparse_findings(0, has_alpha=False),
+            "No latent is active",
+            "Lower learning_rate_init",
+        ),
+        (
+            make_sparse_findings(6, target_l0=4),
+            "6.0 latents are active on average where target_l0=4 was",
+            "from a higher alpha",
+        ),
+        (
+            make_sparse_findings(3, target_l0=4),
+            "3.0 latents are active on average where target_l0=4 was",
+            "from a lower alpha",
+        ),
+        (make_sparse_findings(7), "7.0 of 12 latents are active", "Raise the penalty's alpha"),
+        (make_sparse_findings(3, dead_fraction=0.75), "75% of the latents are dead", "Lower"),
+        (make_sparse_findings(3, unexplained=2.0), "gone astray", "Lower learning_rate_init"),
+    ],
+    ids=["collapse", "no alpha", "too many", "too few", "not sparse", "dead", "astray"],
+)
+def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
+    (message,) = sparse_failure_signs(findings)
+    assert sign in message
+    assert cure in message
+
+
+def test_one_stray_entry_does_not_hide_a_collapse():
+    active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
+    active[0, 0] = True
+    (message,) = sparse_failure_signs(SparseFindings(active, 1.0, 0.9, None, True))
+    assert "No latent is active" in message
+
+
+def test_signs_of_a_sparse_autoencoder_come_together():
+    messages = sparse_failure_signs(make_sparse_findings(3, target_l0=8, dead_fraction=0.7))
+    assert ["target_l0" in message for message in messages] == [True, False]
+    assert ["dead" in message for message in messages] == [False, True]
+    # But for a collapse, in which all latents are dead and no target is met.
+    findings = make_sparse_findings(0, target_l0=8, dead_fraction=1.0)
+    (message,) = sparse_failure_signs(findings)
+    assert "No latent is active" in message
+
+
+# --- in a real fit --------------------------------------------------------------------------
+
+X, _, _ = make_linear_subspaces(400, dims=(1, 2), n_features=8, random_state=0)
+
+
+def test_fit_warns_of_a_collapse():
+    estimator = VAEenseTransformer(
+        4,
+        network=Linear((32,)),
+        noise_variance=1e4,
+        learn_noise_variance=False,
+        n_init=1,
+        max_iter=60,
+        random_state=0,
+    )
+    with pytest.warns(ConvergenceWarning, match=r"No latent is active.*noise_variance") as record:
+        estimator.fit(X)
+    assert not estimator.active_dimensions(X).any()
+    assert len(record) == 1
+    # It points at the line that called fit, not into a library.
+    assert record[0].filename == __file__
+
+
+def test_a_good_fit_does_not_warn():
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        VAEenseTransformer(network=Linear((32,)), n_init=2, random_state=0).fit(X)
+    assert [str(warning.message) for warning in record] == []

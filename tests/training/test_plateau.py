@@ -1,0 +1,56 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from skvaeense.training._plateau import Plateau
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "reached"),
+    [
+        ([5.0, 4.0, 3.95, 3.97], 2, [3]),
+        ([5.0, 4.95, 4.0, 3.99, 3.98], 2, [4]),
+        # Small gains add up: they are measured from the last loss that counted as a gain.
+        ([5 - 0.06 * i for i in range(50)], 3, []),
+        ([math.nan] * 2, 2, [1]),
+        ([5.0] * 4, 2, [2, 3]),
+    ],
+    ids=["waits", "counts anew after a gain", "small gains", "nan is no gain", "stays reached"],
+)
+def test_a_plateau_is_so_many_looks_without_a_gain(make_point, losses, patience, reached):
+    plateau, model = Plateau(tol=0.1, patience=patience), make_point()
+    looks = [plateau.is_reached(loss, model) for loss in losses]
+    assert [i for i, look in enumerate(looks) if look] == reached
+
+
+def watch(plateau, model, losses, first=0):
+    for weight, loss in enumerate(losses, start=first):
+        nn.init.constant_(model.weight, weight)
+        plateau.is_reached(loss, model)
+
+
+def test_the_best_state_is_restored(make_point):
+    plateau, model = Plateau(tol=1.0, patience=10), make_point()
+    watch(plateau, model, [3.0, 2.9, 4.0, math.nan])
+    plateau.restore(model)
+    assert model.weight.tolist() == [1.0, 1.0]
+    assert plateau.best_loss == 2.9
+
+
+def test_without_a_look_nothing_is_restored(make_point):
+    model = make_point(7.0)
+    Plateau(tol=1.0, patience=10).restore(model)
+    assert model.weight.tolist() == [7.0, 7.0]
+
+
+def test_goes_on_from_its_state(make_point):
+    losses, model = [3.0, 2.9, 2.95, 2.5, 2.6, 2.7], make_point()
+    whole, first, second = (Plateau(tol=0.2, patience=3) for _ in range(3))
+    watch(whole, model, losses)
+    watch(first, model, losses[:3])
+    second.load_state_dict(first.state_dict())
+    watch(second, model, losses[3:], first=3)
+    torch.testing.assert_close(second.state_dict(), whole.state_dict())
+    assert whole.n_waited == 2

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+import torch
+
+from skvaeense.training._sizes import (
+    FINAL_STEPS,
+    HELD_OUT,
+    INIT_CONFIGS,
+    INIT_STEPS,
+    SPARSE_HELD_OUT,
+    SPARSE_STEPS,
+    Spectrum,
+    default_batch_size,
+    default_n_components,
+    linear_residual,
+    n_epochs,
+    resolve_batch_size,
+    sparse_learning_rate,
+    split_epochs,
+    split_rows,
+)
+
+SIZES = [1, 2, 19, 20, 21, 33, 100, 500, 2_000, 50_000, 500_000]
+
+
+def draw(n_samples, variances, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn(n_samples, len(variances), generator=generator, dtype=torch.float64)
+    return draws * torch.tensor(variances, dtype=torch.float64).sqrt()
+
+
+@pytest.mark.parametrize("n_samples", [500, 5_000, 500_000])
+def test_number_of_steps_does_not_depend_on_the_number_of_samples(n_samples):
+    """At most one epoch more than what is asked for."""
+    batch_size = default_batch_size(n_samples)
+    steps = n_samples // batch_size
+    for epochs, wanted in zip(
+        split_epochs("auto", n_samples, batch_size), (INIT_STEPS, FINAL_STEPS), strict=True
+    ):
+        assert wanted <= epochs * steps < wanted + steps
+
+
+@pytest.mark.parametrize("n_samples", SIZES)
+def test_batches_fit_in_the_samples(n_samples):
+    assert 1 <= default_batch_size(n_samples) <= min(256, n_samples)
+    assert all(n >= 1 for n in split_epochs("auto", n_samples, default_batch_size(n_samples)))
+
+
+def test_batches_grow_with_the_samples():
+    sizes = [default_batch_size(n) for n in SIZES]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 256
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 7, 10, 1000])
+def test_max_iter_is_split(max_iter):
+    start, final = split_epochs(max_iter, 1000, 100)
+    assert start >= 1
+    assert final >= 0
+    assert start + final == max_iter
+    assert start == pytest.approx(0.4 * max_iter, abs=1)
+
+
+@pytest.mark.parametrize("rule", [HELD_OUT, SPARSE_HELD_OUT])
+@pytest.mark.parametrize("n_samples", SIZES)
+def test_some_rows_are_held_out(n_samples, rule):
+    n_out = rule.of(n_samples)
+    if n_samples < 20:
+        assert n_out == 0
+    else:
+        assert n_out == pytest.approx(min(rule.share * n_samples, rule.at_most), abs=1)
+        assert n_out >= 1
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_spectrum_of_equal_directions(rank):
+    """All of the variance is in `rank` directions: each has d / rank of the mean variance."""
+    Z = draw(4000, [1.0] * rank + [0.0] * (8 - rank))
+    Z = Z / Z.square().mean().sqrt()
+    spectrum = Spectrum.of(Z)
+    assert spectrum.linear_dimension == rank
+    assert spectrum.mean_eigenvalue == pytest.approx(8 / rank, rel=0.1)
+    assert spectrum.bulk_eigenvalue == pytest.approx(8 / rank, rel=0.1)
+
+
+def test_spectrum_is_that_of_numpy():
+    Z = draw(500, [9.0, 4.0, 1.0, 0.25, 1e-3])
+    eigenvalues = np.linalg.eigvalsh(np.cov(Z.numpy().T, bias=True))
+    spectrum = Spectrum.of(Z.float())
+    expected = np.square(eigenvalues).sum() / eigenvalues.sum()
+    assert spectrum.mean_eigenvalue == pytest.approx(expected, rel=1e-5)
+    held = np.cumsum(eigenvalues[::-1]) / eigenvalues.sum()
+    assert spectrum.linear_dimension == np.searchsorted(held, 0.99) + 1
+    # Shares of 63, 91 and 98 %: the first two hold 80 %.
+    assert spectrum.bulk_eigenvalue == pytest.approx(eigenvalues[::-1][1], rel=1e-5)
+
+
+def test_bulk_and_mean_part_where_few_directions_have_most_of_the_variance():
+    spectrum = Spectrum.of(draw(4000, [60.0] + [1.0] * 60))
+    assert spectrum.mean_eigenvalue == pytest.approx(30, rel=0.1)
+    assert spectrum.bulk_eigenvalue == pytest.approx(1, rel=0.3)
+
+
+@pytest.mark.parametrize("config", INIT_CONFIGS)
+def test_first_noise_is_a_fraction_of_an_eigenvalue(config):
+    spectrum = Spectrum(3, mean_eigenvalue=2.0, bulk_eigenvalue=0.5)
+    eigenvalue = {"mean": 2.0, "bulk": 0.5}[config.eigenvalue]
+    assert spectrum.first_noise(config) == pytest.approx(0.1 * config.noise * eigenvalue)
+
+
+def test_steps_of_sparse_autoencoders():
+    assert n_epochs(7, 1000, 100) == 7
+    # 10 steps an epoch; fewer samples than a batch are one step.
+    assert n_epochs("auto", 1000, 100) == SPARSE_STEPS / 10
+    assert n_epochs("auto", 10, 100, n_steps=50) == 50
+    rate = sparse_learning_rate(256, 512)
+    assert sparse_learning_rate(64, 512) == pytest.approx(rate / 2)
+    assert sparse_learning_rate(256, 64) == rate
+    assert sparse_learning_rate(256, 2048) == pytest.approx(rate / 2)
+
+
+def test_spectrum_does_not_see_the_mean():
+    Z = draw(500, [4.0, 1.0, 0.0])
+    assert Spectrum.of(Z + 5).bulk_eigenvalue == pytest.approx(Spectrum.of(Z).bulk_eigenvalue)
+    assert Spectrum.of(Z + 5).mean_eigenvalue == pytest.approx(Spectrum.of(Z).mean_eigenvalue)
+
+
+def test_spectrum_of_equal_rows():
+    assert Spectrum.of(torch.zeros(10, 4)) == Spectrum(1, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(("dimension", "n_components"), [(1, 2), (12, 24), (200, 256)])
+def test_default_components_are_twice_the_dimensions(dimension, n_components):
+    assert default_n_components(Spectrum(dimension, 1.0, 1.0)) == n_components
+
+
+def test_linear_residual_is_what_principal_components_leave():
+    Z = draw(500, [4.0, 3.0, 2.0, 1.0])
+    eigenvalues = np.linalg.eigvalsh(np.cov(Z.numpy().T, bias=True))[::-1]
+    for k in range(1, 5):
+        expected = eigenvalues[k:].sum() / eigenvalues.sum()
+        assert linear_residual(Z, k) == pytest.approx(expected, abs=1e-12)
+    assert linear_residual(Z, 50) == 0
+
+
+@pytest.mark.parametrize("n_samples", [1, 19])
+def test_very_few_rows_train_and_judge(n_samples):
+    order, train, held_out = split_rows(n_samples, np.random.RandomState(0))
+    assert order is None
+    assert list(range(n_samples))[train] == list(range(n_samples))[held_out]
+    assert len(range(n_samples)[train]) == n_samples
+
+
+@pytest.mark.parametrize(("rule", "n_out"), [(HELD_OUT, 20), (SPARSE_HELD_OUT, 10)])
+def test_rows_are_split_by_a_rule(rule, n_out):
+    order, _, held_out = split_rows(200, np.random.RandomState(0), rule)
+    assert len(order[held_out]) == n_out
+
+
+def test_rows_are_split_at_random():
+    order, train, held_out = split_rows(200, np.random.RandomState(0))
+    assert sorted([*order[train], *order[held_out]]) == list(range(200))
+    again = split_rows(200, np.random.RandomState(1))
+    assert sorted(order[held_out]) != sorted(again.order[held_out])
+
+
+def test_batch_size_that_samples_can_fill():
+    assert resolve_batch_size(64, 500) == 64
+    assert resolve_batch_size(64, 50) == 50
+    assert resolve_batch_size("auto", 5000) == default_batch_size(5000)

@@ -1,0 +1,418 @@
+"""What is done around the steps of sparse autoencoders."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import draw, make_coder
+
+from skvaeense.losses import PenalizedReconstruction
+from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.penalties import L1, Gated, JumpReLU, TopK
+from skvaeense.training._batches import TensorBatches
+from skvaeense.training._sparse_hooks import (
+    DEAD_AFTER,
+    GAIN,
+    LAST_GAIN,
+    LOOK_EVERY,
+    MOST_EXCESS,
+    RESAMPLE_AT,
+    RESAMPLED_NORM,
+    Coefficient,
+    DeadLatents,
+    UnitNorm,
+    normalize_decoder,
+)
+from skvaeense.utils._processes import Processes
+from skvaeense.utils._seeding import make_generator
+
+N_SAMPLES, N_FEATURES, N_COMPONENTS = 8, 6, 10
+
+
+@pytest.fixture
+def make_training(make_trainer):
+    """Return a function that makes the trainer of a sparse coder."""
+
+    def make(penalty="l1", network=None, n_components=N_COMPONENTS, positive=True, **params):
+        model = make_coder(penalty, network, N_FEATURES, n_components, positive=positive)
+        return make_trainer(model, PenalizedReconstruction(), **params)
+
+    return make
+
+
+# --- coefficient ----------------------------------------------------------------------------
+
+
+def observe(coefficient, n_active, fraction_done=0.5, times=1):
+    for _ in range(times):
+        coefficient.observe(torch.tensor(n_active, dtype=torch.float64), fraction_done)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "fraction_done", "share"),
+    [(0.4, 0.0, 0), (0.4, 0.1, 0.25), (0.4, 0.3, 0.75), (0.4, 0.4, 1), (0.4, 0.99, 1), (0, 0, 1)],
+)
+def test_coefficient_rises_over_the_warmup(warmup, fraction_done, share):
+    assert Coefficient(2.0, warmup=warmup).at(fraction_done) == pytest.approx(2.0 * share)
+
+
+def test_coefficient_without_a_target_is_fixed():
+    coefficient = Coefficient(2.0, warmup=0.1)
+    observe(coefficient, 55.0, times=9)
+    assert coefficient.alpha == coefficient.at(0.95) == 2.0
+
+
+@pytest.mark.parametrize("fraction_done", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("n_active", [256, 6, 4, 3, 1, 0])
+def test_coefficient_follows_its_formula(n_active, fraction_done):
+    """A batch without active latents has the logarithm of 0, which must not get through."""
+    coefficient = Coefficient(0.5, target_l0=4, warmup=0.0)
+    observe(coefficient, n_active, fraction_done)
+    excess = math.log(n_active / 4) if n_active else -math.inf
+    gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
+    expected = 0.5 * math.exp(gain * min(max(excess, -MOST_EXCESS), MOST_EXCESS))
+    assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
+    assert float(coefficient.at(0.7)) == float(coefficient.alpha)
+    # It stays where it is computed: reading it would wait for the device at every step.
+    assert isinstance(coefficient.at(0.7), torch.Tensor)
+
+
+@pytest.mark.parametrize(("fraction_done", "moves"), [(0.0, False), (0.29, False), (0.3, True)])
+def test_coefficient_is_adapted_after_the_warmup(fraction_done, moves):
+    coefficient = Coefficient(0.5, target_l0=5, warmup=0.3)
+    observe(coefficient, 20.0, fraction_done)
+    assert (float(coefficient.alpha) != 0.5) == moves
+
+
+def test_coefficient_finds_the_target():
+    """Where the number of active latents falls as the coefficient rises: l0 = 10 / alpha."""
+    coefficient = Coefficient(0.2, target_l0=5, warmup=0.0)
+    for _ in range(round(8 / GAIN)):
+        observe(coefficient, min(64, round(10 / float(coefficient.alpha))))
+    assert float(coefficient.alpha) == pytest.approx(2.0, rel=0.15)
+
+
+def test_coefficient_is_set_before_a_loss_and_adapted_after_it(make_training):
+    coefficient = Coefficient(0.4, target_l0=1.0, warmup=0.0)
+    trainer, x = make_training(hooks=[coefficient], learning_rate=0.0), draw(N_SAMPLES, N_FEATURES)
+    l0 = torch.count_nonzero(trainer.model.code(x)) / N_SAMPLES
+    twin = Coefficient(0.4, target_l0=1.0, warmup=0.0)
+    trainer.fit(TensorBatches(x), n_epochs=2, batch_size=N_SAMPLES, span=(0.5, 0.5))
+    observe(twin, float(l0))
+    assert [epoch["alpha"] for epoch in trainer.log] == pytest.approx([0.4, float(twin.alpha)])
+    assert float(trainer.model.alpha) == trainer.log[1]["alpha"] > 0.4
+    for epoch in trainer.log:
+        assert epoch["loss"] == pytest.approx(epoch["error"] + epoch["alpha"] * epoch["penalty"])
+
+
+# --- columns of norm 1 ------------------------------------------------------------------------
+
+
+def test_columns_are_brought_to_norm_1():
+    model = make_coder(L1())
+    with torch.no_grad():
+        model.linear_decoder.weight *= torch.arange(8)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    normalize_decoder(model)
+    # Of them the first has no direction.
+    weight = before["network.decoder.weight"][:, 1:]
+    weight = torch.cat([torch.zeros(5, 1).double(), weight / weight.norm(dim=0)], dim=1)
+    after = {name: p.detach() for name, p in model.named_parameters()}
+    torch.testing.assert_close(after, before | {"network.decoder.weight": weight})
+
+
+def test_gradients_become_orthogonal_to_the_columns(make_training):
+    trainer = make_training()
+    normalize_decoder(trainer.model)
+    weight, gradient = trainer.model.linear_decoder.weight, draw(N_FEATURES, N_COMPONENTS, seed=1)
+    trainer.parameters.values.grad.fill_(3.0)
+    weight.grad.copy_(gradient)
+    UnitNorm().before_step(trainer)
+    columns = weight.detach().T, weight.grad.T, gradient.T
+    for w, g, old in zip(*columns, strict=True):
+        assert float(w @ g) == pytest.approx(0, abs=1e-14)
+        torch.testing.assert_close(g, old - (w @ old) * w)
+    others = [p for p in trainer.model.parameters() if p is not weight]
+    assert all((p.grad == 3).all() for p in others)
+
+
+def test_columns_keep_norm_1_during_training(make_training):
+    trainer = make_training(hooks=[UnitNorm()])
+    trainer.fit(TensorBatches(draw(N_SAMPLES, N_FEATURES)), n_epochs=3, batch_size=4)
+    norms = trainer.model.linear_decoder.weight.detach().norm(dim=0)
+    torch.testing.assert_close(norms, torch.ones(N_COMPONENTS).double())
+
+
+# --- counts of dead latents -------------------------------------------------------------------
+
+
+def see(trainer, hook, fired, n_samples=1, fraction_done=0.0, x=None, seed=0):
+    """Let the hook see a batch of which some samples use these latents."""
+    x = torch.zeros(n_samples, N_FEATURES).double() if x is None else x
+    share = torch.zeros(trainer.model.n_components).double()
+    share[fired] = 1 / len(x)
+    terms = {"active_share": share}
+    hook.after_step(trainer, x, terms, fraction_done, make_generator(seed))
+
+
+def test_counts_of_samples_since_a_latent_was_active(make_training):
+    trainer = make_training(n_components=4)
+    hook, counts = DeadLatents(trainer.model), []
+    for fired, n_samples in (([0, 2], 2), ([1], 3), ([0], 1)):
+        see(trainer, hook, fired, n_samples)
+        counts.append(hook.silent_for.tolist())
+    assert counts == [[0, 2, 0, 2], [3, 0, 3, 5], [0, 1, 4, 6]]
+
+
+def test_samples_of_all_processes_count(make_training):
+    trainer = make_training(n_components=2)
+    trainer.processes = Processes(3)
+    hook = DeadLatents(trainer.model)
+    see(trainer, hook, [0], 5)
+    assert hook.silent_for.tolist() == [0, 15]
+
+
+def test_the_model_is_told_now_and_then_which_are_dead(make_training):
+    """Looking waits for the device; the counts are always right."""
+    trainer = make_training("topk", n_components=3)
+    hook, told = DeadLatents(trainer.model), []
+    for i in range(3 * LOOK_EVERY + 1):
+        # The second is dead from the second batch on, until it is used again.
+        see(trainer, hook, [0, 2] if i < LOOK_EVERY + 1 else [0, 1, 2], DEAD_AFTER // 2)
+        dead = trainer.model.dead_latents
+        told.append(None if dead is None else dead.tolist())
+    assert told == [None] * LOOK_EVERY + [[1]] * LOOK_EVERY + [None] * (LOOK_EVERY + 1)
+
+
+def test_fraction_of_dead_latents(make_training):
+    trainer = make_training(n_components=4)
+    hook, fractions = DeadLatents(trainer.model), []
+    assert hook.fraction == 0
+    half = DEAD_AFTER // 2
+    for fired, n_samples in (
+        ([0, 1], 3),  # silent for 0, 0, 3, 3 of 3
+        ([0], half),  # 0, half, more, more
+        ([0, 2], half),  # 0, all, 0, more
+        ([0], 2),  # 0, more, 2, more
+    ):
+        see(trainer, hook, fired, n_samples)
+        fractions.append(hook.fraction)
+    assert fractions == [0.5, 0.5, 0.5, 0.5]
+    see(trainer, hook, [0, 1, 2, 3])
+    assert hook.fraction == 0
+
+
+# --- resampling -------------------------------------------------------------------------------
+
+DEAD = [1, 4, 9]
+LIVING = [i for i in range(N_COMPONENTS) if i not in DEAD]
+NETWORKS = pytest.mark.parametrize(
+    "network",
+    [SingleLayer(), SingleLayer(subtract_bias=False), Linear((7,)), Linear((7, 5), skip=False)],
+    ids=["single layer", "bias not subtracted", "skip", "two hidden layers"],
+)
+# No threshold is so high that a latent gets no gradient.
+PENALTIES = pytest.mark.parametrize(
+    ("penalty", "positive"),
+    [(L1(), False), (JumpReLU(threshold=1e-3, bandwidth=9.0), False), (Gated(), True)],
+    ids=["signed l1", "jump relu", "gated"],
+)
+
+
+@pytest.fixture
+def make_dead(make_training):
+    """Return a function that makes a trainer after some steps, its hook, and samples.
+
+    All latents have a memory in the optimizer, and then some are dead.
+    """
+
+    def make(dead=DEAD, **params):
+        trainer, x = make_training(**params), 2 + draw(N_SAMPLES, N_FEATURES, seed=1)
+        hook = DeadLatents(trainer.model)
+        # Each is active for some samples.
+        torch.nn.init.ones_(trainer.model.network.output_layer(x).others[0][0])
+        trainer.fit(TensorBatches(x), n_epochs=2, batch_size=N_SAMPLES)
+        hook.silent_for[dead] = DEAD_AFTER
+        return trainer, hook, x
+
+    return make
+
+
+def resample(trainer, hook, x, seed=0):
+    """Let it happen, and return the residuals before."""
+    with torch.no_grad():
+        residual = x - trainer.model.decode(trainer.model.code(x))
+    living = torch.nonzero(hook.silent_for < DEAD_AFTER).ravel()
+    see(trainer, hook, living, fraction_done=RESAMPLE_AT[0], x=x, seed=seed)
+    return residual
+
+
+def leave(trainer, x, residual):
+    """Have the model reconstruct samples but for this residual."""
+    trainer.model.decode = lambda code: x - residual
+
+
+def snapshot(trainer):
+    """Return copies of all weights and of what the optimizer remembers of them."""
+    memory = trainer.optimizer.state[trainer.parameters.values]
+    return {
+        name + kind: trainer.parameters.part(flat, parameter).detach().clone()
+        for name, parameter in trainer.model.named_parameters()
+        for kind, flat in {"": trainer.parameters.values, **memory}.items()
+        if flat.ndim
+    }
+
+
+def drawn_samples(trainer, residual, dead=DEAD):
+    """Return which sample's residual each column is."""
+    directions = torch.nn.functional.normalize(residual, dim=1)
+    cosine = directions @ trainer.model.linear_decoder.weight.detach()[:, dead]
+    assert cosine.max(dim=0).values.tolist() == pytest.approx([1] * len(dead))
+    return cosine.argmax(dim=0)
+
+
+@NETWORKS
+def test_dead_latents_point_at_samples(make_dead, network):
+    trainer, hook, x = make_dead(network=network)
+    layer = trainer.model.network.output_layer(x)
+    norm = layer.weight.detach()[LIVING].norm(dim=1).mean()
+    drawn = drawn_samples(trainer, resample(trainer, hook, x))
+    columns = trainer.model.linear_decoder.weight.detach()[:, DEAD]
+    torch.testing.assert_close(columns.norm(dim=0), torch.ones(3).double())
+    inputs = torch.nn.functional.normalize(layer.inputs[drawn], dim=1)
+    torch.testing.assert_close(layer.weight[DEAD], RESAMPLED_NORM * norm * inputs)
+    for parameter, place in layer.others:
+        assert not parameter[[place + i for i in DEAD]].any()
+    # So each is active for its sample.
+    h = inputs @ layer.weight[DEAD].T
+    assert (h.diagonal() > 0).all()
+
+
+@NETWORKS
+@PENALTIES
+def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(
+    make_dead, network, penalty, positive
+):
+    trainer, hook, x = make_dead(network=network, penalty=penalty, positive=positive)
+    before = snapshot(trainer)
+    resample(trainer, hook, x)
+    for name, value in snapshot(trainer).items():
+        old = before[name]
+        if name.startswith("network.decoder.weight"):
+            value, old = value.T, old.T
+        changed = torch.nonzero((value != old).reshape(len(value), -1).any(dim=1)).ravel()
+        place = 7 if name.startswith("network.layers.0") else 0
+        assert set(changed.tolist()) <= {place + i for i in DEAD}, name
+        if "exp_avg" in name and len(changed):
+            assert len(changed) == len(DEAD), name
+            assert not value[changed].any(), name
+    moved = [name for name in before if name.endswith("exp_avg") and "decoder.bias" not in name]
+    n_changed = sum(bool((snapshot(trainer)[n] != before[n]).any()) for n in moved)
+    assert n_changed >= 3
+
+
+@PENALTIES
+def test_activation_goes_back_to_its_first_values(make_dead, penalty, positive):
+    trainer, hook, x = make_dead(penalty=penalty, positive=positive)
+    fresh = make_coder(penalty, None, N_FEATURES, N_COMPONENTS, positive=positive)
+    first = dict(fresh.activation.named_parameters())
+    learned = {n: p.detach().clone() for n, p in trainer.model.activation.named_parameters()}
+    resample(trainer, hook, x)
+    assert first.keys() == learned.keys()
+    for name, parameter in trainer.model.activation.named_parameters():
+        assert not torch.equal(first[name], learned[name])
+        assert torch.equal(parameter[DEAD], first[name][DEAD])
+        assert torch.equal(parameter[LIVING], learned[name][LIVING])
+
+
+def test_counts_begin_anew(make_dead):
+    trainer, hook, x = make_dead()
+    resample(trainer, hook, x)
+    assert not hook.silent_for.any()
+    # What the fraction is taken from does not.
+    assert hook.inactive_for[DEAD].tolist() == [N_SAMPLES] * 3
+
+
+def test_samples_without_error_are_never_drawn(make_dead):
+    found = set()
+    for seed in range(30):
+        trainer, hook, x = make_dead()
+        residual = torch.zeros_like(x)
+        residual[[1, 4, 7]] = draw(3, N_FEATURES)
+        leave(trainer, x, residual)
+        found |= set(drawn_samples(trainer, resample(trainer, hook, x, seed)).tolist())
+    assert found == {1, 4, 7}
+
+
+def test_samples_are_drawn_by_their_squared_error(make_dead):
+    """Norms of 1 and 2 are drawn 1 : 4."""
+    n_components = 3000
+    dead = list(range(n_components))
+    trainer, hook, _ = make_dead(dead=dead, n_components=n_components)
+    x = torch.eye(2, N_FEATURES).double()
+    leave(trainer, x, torch.tensor([[1.0], [2.0]]) * x)
+    drawn = drawn_samples(trainer, resample(trainer, hook, x), dead)
+    assert float(drawn.double().mean()) == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("case", ["none dead", "no error", "diverged"])
+def test_nothing_to_resample(make_dead, case):
+    trainer, hook, x = make_dead(dead=[] if case == "none dead" else DEAD)
+    if case == "no error":
+        leave(trainer, x, torch.zeros_like(x))
+    if case == "diverged":
+        x[0, 0] = torch.nan
+    before = snapshot(trainer)
+    resample(trainer, hook, x)
+    torch.testing.assert_close(snapshot(trainer), before, rtol=0, atol=0)
+
+
+def test_all_latents_dead(make_dead):
+    trainer, hook, x = make_dead(dead=list(range(N_COMPONENTS)))
+    resample(trainer, hook, x)
+    norms = trainer.model.network.encoder.weight.detach().norm(dim=1)
+    assert norms.tolist() == pytest.approx([RESAMPLED_NORM] * N_COMPONENTS)
+
+
+def test_resampling_draws_from_its_generator_alone(make_dead):
+    before, weights = torch.random.get_rng_state(), []
+    for seed in (0, 0, 1):
+        trainer, hook, x = make_dead()
+        resample(trainer, hook, x, seed)
+        weights.append(trainer.parameters.values.detach())
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def n_resampled(trainer, hook, fractions):
+    """Return at which of these times weights have changed, with a latent that is always dead."""
+    changed = []
+    for seed, fraction_done in enumerate(fractions):
+        hook.silent_for[3] = DEAD_AFTER
+        before = trainer.parameters.values.detach().clone()
+        living = [i for i in range(N_COMPONENTS) if i != 3]
+        x = draw(N_SAMPLES, N_FEATURES, seed=seed)
+        see(trainer, hook, living, fraction_done=fraction_done, x=x)
+        if not torch.equal(trainer.parameters.values, before):
+            changed.append(fraction_done)
+    return changed
+
+
+@pytest.mark.parametrize("network", [SingleLayer(), Linear((6,))], ids=["single layer", "linear"])
+def test_latents_are_resampled_at_their_times_once_each(make_training, network):
+    trainer = make_training(network=network)
+    fractions = np.arange(0, 1, 0.025).tolist()
+    at = n_resampled(trainer, DeadLatents(trainer.model), fractions)
+    assert at == [next(p for p in fractions if p >= time) for time in RESAMPLE_AT]
+
+
+@pytest.mark.parametrize(
+    ("penalty", "network"),
+    [(TopK(2), SingleLayer()), (L1(), MLP((6,)))],
+    ids=["auxiliary loss instead", "decoder not linear"],
+)
+def test_no_resampling(make_training, penalty, network):
+    trainer = make_training(penalty, network)
+    assert n_resampled(trainer, DeadLatents(trainer.model), np.arange(0, 1, 0.05).tolist()) == []

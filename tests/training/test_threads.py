@@ -1,0 +1,101 @@
+"""Trainings use no more threads than they have work for, and give them back."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from joblib import cpu_count
+from sklearn.model_selection import GridSearchCV
+
+from skvaeense import VAEenseTransformer
+from skvaeense.training._batches import TensorBatches
+from skvaeense.training._hooks import Hook
+from skvaeense.training._threads import suited_threads
+
+X = np.random.default_rng(0).standard_normal((60, 5))
+
+
+@pytest.fixture
+def four_threads():
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize(
+    ("n_weights", "batch_size", "wanted"),
+    [(2**16, 256, 1), (2**18, 256, 3), (2**18, 1, 1), (2**20, 256, 4), (2**20, 64, 3)],
+)
+def test_small_steps_use_few_threads(n_weights, batch_size, wanted):
+    module = torch.nn.Linear(256, n_weights // 256)
+    with suited_threads(module, batch_size):
+        assert torch.get_num_threads() == wanted
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_convolutions_are_not_limited():
+    with suited_threads(torch.nn.Conv2d(1, 2, 3), 1):
+        assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_threads_come_back_after_an_error():
+    with pytest.raises(RuntimeError), suited_threads(torch.nn.Linear(2, 2), 1):
+        raise RuntimeError
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_trainings_that_overlap_give_back_what_there_was():
+    """Threads to come take the number that was set last, in whichever thread."""
+    inside, leave = threading.Barrier(2, timeout=60), threading.Event()
+
+    def train():
+        with suited_threads(torch.nn.Linear(2, 2), 1):
+            inside.wait()
+            leave.wait(60)
+
+    other = threading.Thread(target=train)
+    other.start()
+    inside.wait()
+    with suited_threads(torch.nn.Linear(2, 2), 1):
+        leave.set()
+        other.join()
+    seen = []
+    new = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    new.start()
+    new.join()
+    assert seen == [4]
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_the_trainer_uses_few_threads(make_trainer):
+    seen = []
+
+    class Spy(Hook):
+        def before_step(self, trainer):
+            seen.append(torch.get_num_threads())
+
+    trainer, x = make_trainer(hooks=[Spy()]), torch.zeros(8, 2, dtype=torch.float64)
+    trainer.fit(
+        TensorBatches(x), n_epochs=2, batch_size=4, after_epoch=lambda t: Spy().before_step(t)
+    )
+    assert seen == [1, 1, 4] * 2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_search_in_processes_shares_the_threads():
+    def n_threads(estimator, X, y=None):
+        import torch
+
+        return torch.get_num_threads()
+
+    model = VAEenseTransformer(2, n_init=1, max_iter=2, random_state=0)
+    search = GridSearchCV(
+        model, {"n_components": [2, 3]}, cv=2, scoring=n_threads, n_jobs=2, refit=False
+    )
+    scores = search.fit(X).cv_results_["mean_test_score"]
+    assert max(scores) <= max(1, cpu_count() // 2)

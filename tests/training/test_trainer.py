@@ -1,0 +1,344 @@
+"""The trainer: steps, epochs, hooks and its state."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import draw
+from torch import nn
+
+from skvaeense.losses import ELBO, PenalizedReconstruction
+from skvaeense.models import VAE, SparseCoder
+from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.optimizers import SGD, Adam, Optimizer
+from skvaeense.penalties import TopK
+from skvaeense.schedules import Constant, Cosine, Schedule
+from skvaeense.training import _trainer
+from skvaeense.training._batches import TensorBatches
+from skvaeense.training._hooks import Hook
+from skvaeense.training._noise import annealed_noise
+from skvaeense.training._parameters import FlatParameters, layer_rates
+from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
+from skvaeense.training._trainer import Trainer
+from skvaeense.utils._seeding import make_generator
+
+X = torch.arange(20.0, dtype=torch.float64).reshape(10, 2)
+TRAIN = TensorBatches(X)
+
+
+# --- flat parameters ------------------------------------------------------------------------
+
+
+def test_parameters_are_views_of_one_tensor():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    flat = FlatParameters(model)
+    assert torch.equal(flat.values, torch.cat([p.ravel() for p in before]))
+    with torch.no_grad():
+        flat.values += 1
+    flat.values.grad.copy_(torch.arange(26.0))
+    start = 0
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter.detach(), old + 1)
+        numbers = torch.arange(start, start + old.numel(), dtype=torch.float32)
+        assert torch.equal(parameter.grad, numbers.view(old.shape))
+        assert torch.equal(flat.part(flat.values.grad, parameter), parameter.grad)
+        start += old.numel()
+
+
+def test_layers_with_many_inputs_take_smaller_steps():
+    model = nn.Sequential(nn.Linear(1024, 8), nn.Conv2d(16, 4, 8), nn.Linear(256, 8))
+    wide, window = model[0].weight, model[1].weight
+    assert layer_rates(model) == {wide: 0.125, window: 0.125}
+
+
+@pytest.mark.parametrize("rate", [0.25, torch.tensor([0.25, 0.5])])
+def test_a_rate_is_a_factor_on_the_steps_of_a_weight(make_point, make_trainer, rate):
+    """Adam's first step does not depend on the gradient's size."""
+    model = make_point()
+    trainer = make_trainer(model, rates={model.weight: rate})
+    trainer.fit(TRAIN, n_epochs=1, batch_size=10)
+    expected = 0.1 * torch.as_tensor(rate, dtype=torch.float64).expand(2)
+    torch.testing.assert_close(model.weight.detach(), expected)
+
+
+# --- epochs ---------------------------------------------------------------------------------
+
+
+def test_the_log_has_the_means_of_each_epoch(make_trainer):
+    trainer = make_trainer(learning_rate=0.0, init=2, is_final=True)
+    trainer.fit(TRAIN, n_epochs=3, batch_size=4)
+    assert len(trainer.log) == 3
+    batches = trainer.loss.batches
+    for i, epoch in enumerate(trainer.log):
+        assert list(epoch) == ["loss", "error", "init", "final"]
+        means = [float(batch.square().sum(dim=1).mean()) for batch in batches[2 * i : 2 * i + 2]]
+        assert epoch["error"] == epoch["loss"] == pytest.approx(np.mean(means))
+        assert (epoch["init"], epoch["final"]) == (2, 1)
+
+
+def test_batches_are_disjoint_rows_in_a_new_order(make_trainer):
+    trainer = make_trainer()
+    trainer.fit(TRAIN, n_epochs=3, batch_size=4)
+    batches = trainer.loss.batches
+    assert [len(batch) for batch in batches] == [4] * 6
+    epochs = [torch.cat(batches[2 * i : 2 * i + 2])[:, 0].tolist() for i in range(3)]
+    assert all(len(set(epoch)) == 8 and set(epoch) < set(X[:, 0].tolist()) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_batch_larger_than_the_samples_is_all_of_them(make_trainer):
+    trainer = make_trainer()
+    trainer.fit(TRAIN, n_epochs=3, batch_size=1000)
+    assert [len(batch) for batch in trainer.loss.batches] == [10] * 3
+
+
+def test_training_goes_downhill(make_point, make_trainer):
+    model = make_point()
+    make_trainer(model, schedule=Cosine(), learning_rate=0.5).fit(
+        TRAIN, n_epochs=200, batch_size=10
+    )
+    torch.testing.assert_close(model.weight.detach(), X.mean(dim=0), rtol=1e-3, atol=0)
+
+
+def test_a_seed_fixes_the_order_and_the_global_generator_is_not_touched(make_trainer):
+    before = torch.random.get_rng_state()
+    trainers = [make_trainer(seed=seed) for seed in (0, 0, 1)]
+    for trainer in trainers:
+        trainer.fit(TRAIN, n_epochs=3, batch_size=4)
+    first, again, other = (torch.cat(trainer.loss.batches) for trainer in trainers)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_series_follow_one_another(make_trainer):
+    """The optimizer's memory and the counts go on; two halves are the whole."""
+    whole, halves = (make_trainer(schedule=Cosine()) for _ in range(2))
+    whole.fit(TRAIN, n_epochs=6, batch_size=4)
+    halves.fit(TRAIN, n_epochs=3, batch_size=4, span=(0.0, 0.5))
+    halves.fit(TRAIN, n_epochs=3, batch_size=4, span=(0.5, 1.0))
+    torch.testing.assert_close(halves.model.weight, whole.model.weight)
+    assert halves.n_steps == whole.n_steps == 12
+    assert len(halves.log) == 6
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
+def test_a_series_ends_when_the_loss_is_not_finite(make_point, make_trainer, value):
+    trainer = make_trainer(make_point(value))
+    assert trainer.is_finite
+    for _ in range(2):
+        trainer.fit(TRAIN, n_epochs=5, batch_size=4)
+        assert len(trainer.log) == 1
+        assert not trainer.is_finite
+
+
+def test_a_true_answer_ends_the_series(make_trainer):
+    trainer = make_trainer()
+    trainer.fit(TRAIN, n_epochs=9, batch_size=4, after_epoch=lambda t: len(t.log) in (2, 5))
+    assert len(trainer.log) == 2
+    trainer.fit(TRAIN, n_epochs=9, batch_size=4, after_epoch=lambda t: len(t.log) in (2, 5))
+    assert len(trainer.log) == 5
+
+
+def test_long_epochs_are_interrupted_now_and_then(make_trainer):
+    seen = []
+    make_trainer().fit(
+        TensorBatches(torch.zeros(1200, 2, dtype=torch.float64)),
+        n_epochs=2,
+        batch_size=1,
+        after_steps=lambda trainer: seen.append((trainer.epoch, trainer.step)),
+    )
+    assert seen == [(0, 500), (0, 1000), (1, 500), (1, 1000)]
+
+
+# --- steps ----------------------------------------------------------------------------------
+
+
+class Watch(Schedule, Hook):
+    """Note the order of all that happens in a step, and the weight and gradient then."""
+
+    def __init__(self):
+        self.events = []
+
+    def factor(self, fraction_done):
+        self.events.append(("factor", fraction_done))
+        return 1.0
+
+    def before_loss(self, trainer, fraction_done):
+        self.events.append(("before_loss", fraction_done))
+
+    def before_step(self, trainer):
+        weight = trainer.model.weight
+        self.events.append(("before_step", weight.detach().clone(), weight.grad.clone()))
+
+    def after_step(self, trainer, x, terms, fraction_done, generator):
+        weight = trainer.model.weight.detach().clone()
+        self.events.append(("after_step", fraction_done, weight, x.clone(), terms))
+        assert generator is trainer.generator
+
+    def values(self):
+        self.events.append(("values",))
+        return {"watched": 7.0}
+
+
+def test_what_happens_in_a_step(make_trainer):
+    watch = Watch()
+    trainer = make_trainer(schedule=watch, hooks=[watch])
+    trainer.fit(TRAIN, n_epochs=2, batch_size=4, span=(0.5, 0.7))
+    names = ["before_loss", "before_step", "factor", "after_step"]
+    assert [event[0] for event in watch.events] == [*names * 2, "values"] * 2
+    fractions = [event[1] for event in watch.events if event[0] in ("before_loss", "factor")]
+    assert fractions == pytest.approx(np.repeat([0.5, 0.55, 0.6, 0.65], 2).tolist())
+    before = [event[1:] for event in watch.events if event[0] == "before_step"]
+    after = [event[1:] for event in watch.events if event[0] == "after_step"]
+    for (weight, grad), (_, moved, x, terms), batch in zip(
+        before, after, trainer.loss.batches, strict=True
+    ):
+        torch.testing.assert_close(grad, 2 * (weight - batch.mean(dim=0)))
+        assert (moved != weight).all()
+        assert torch.equal(x, batch)
+        assert terms["size"].tolist() == [1, 1]
+        assert not terms["loss"].requires_grad
+    assert [epoch["watched"] for epoch in trainer.log] == [7.0, 7.0]
+
+
+def test_hooks_take_turns_and_may_change_gradients_and_weights(make_trainer):
+    order = []
+
+    class Scale(Hook):
+        def __init__(self, factor):
+            self.factor = factor
+
+        def before_step(self, trainer):
+            order.append(self.factor)
+            trainer.model.weight.grad.mul_(self.factor)
+
+        @torch.no_grad()
+        def after_step(self, trainer, x, terms, fraction_done, generator):
+            trainer.model.weight[1] = 5
+
+    trainer = make_trainer(optimizer=SGD(momentum=0.0), hooks=[Scale(2.0), Scale(3.0)])
+    trainer.fit(TRAIN, n_epochs=1, batch_size=10)
+    assert order == [2.0, 3.0]
+    # A step by 0.1 of six times the gradient, -2 times the mean of the samples.
+    assert trainer.model.weight.tolist() == pytest.approx([0.1 * 6 * 2 * 9, 5])
+
+
+class Falling(Schedule):
+    def factor(self, fraction_done):
+        return 1 - fraction_done
+
+
+class Noting(Optimizer):
+    """Stochastic gradient descent that notes its learning rates."""
+
+    def __init__(self):
+        self.rates = []
+
+    def build(self, parameters):
+        optimizer = torch.optim.SGD(parameters, lr=1.0)
+        optimizer.register_step_pre_hook(
+            lambda optimizer, *_: self.rates.append(optimizer.param_groups[0]["lr"])
+        )
+        return optimizer
+
+
+@pytest.mark.parametrize("least", [0.0, 0.6])
+def test_the_schedule_sets_the_learning_rate(make_trainer, least):
+    optimizer = Noting()
+    trainer = make_trainer(optimizer=optimizer, schedule=Falling(), learning_rate=0.01)
+    trainer.least_factor = least
+    trainer.fit(TRAIN, n_epochs=2, batch_size=5)
+    factors = [max(factor, least) for factor in (1.0, 0.75, 0.5, 0.25)]
+    assert optimizer.rates == pytest.approx([0.01 * factor for factor in factors])
+
+
+# --- state ----------------------------------------------------------------------------------
+
+
+def make_vae_trainer(network, seed=0):
+    model = VAE(network, 5, 3, generator=make_generator(seed)).double()
+    return Trainer(
+        model,
+        ELBO(),
+        optimizer=Adam(),
+        learning_rate=0.02,
+        schedule=Cosine(),
+        generator=make_generator(seed),
+        hooks=[annealed_noise(0.3, 1e-3, learned=True)],
+        rates=layer_rates(model),
+    )
+
+
+def make_sparse_trainer(seed=0):
+    generator = make_generator(seed)
+    model = SparseCoder(SingleLayer(), 5, 8, penalty=TopK(2), generator=generator).double()
+    return Trainer(
+        model,
+        PenalizedReconstruction(),
+        optimizer=Adam(),
+        learning_rate=0.02,
+        schedule=Constant(),
+        generator=generator,
+        hooks=[Coefficient(0.1, target_l0=2.0), DeadLatents(model), UnitNorm()],
+    )
+
+
+MAKERS = {
+    "linear": lambda seed=0: make_vae_trainer(Linear((6,)), seed),
+    # Its decoder is not linear, so that noise is drawn.
+    "mlp": lambda seed=0: make_vae_trainer(MLP((6,), encoder_layer_sizes=(6,)), seed),
+    "sparse": make_sparse_trainer,
+}
+MAKE = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+@MAKE
+def test_learning_falls(make):
+    trainer = make()
+    # Three directions of five.
+    x = draw(64, 3) @ draw(3, 5, seed=1)
+    trainer.fit(TensorBatches(x), n_epochs=40, batch_size=16)
+    errors = [epoch["error"] for epoch in trainer.log]
+    assert errors[-1] < 0.7 * errors[0]
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+@MAKE
+@pytest.mark.parametrize("position", [(2, 0), (2, 3)], ids=["after an epoch", "within an epoch"])
+def test_training_that_is_broken_off_goes_on_to_the_bit(monkeypatch, make, position):
+    monkeypatch.setattr(_trainer, "STRIDE", 1)
+    x = TensorBatches(draw(30, 5))
+    settings = {"n_epochs": 4, "batch_size": 4, "span": (0.2, 0.9)}
+    whole, broken_off, other = make(), make(), make(seed=1)
+    whole.fit(x, **settings)
+    kept = []
+
+    def keep(trainer):
+        if (trainer.epoch, trainer.step) == position:
+            kept.append(copy.deepcopy(trainer.state_dict()))
+            raise BrokenOffError
+
+    with pytest.raises(BrokenOffError):
+        broken_off.fit(x, **settings, after_epoch=keep, after_steps=keep)
+    (state,) = kept
+    for _ in range(2):
+        # Twice: a state may be used again.
+        other.load_state_dict(state)
+        other.fit(x, **settings)
+        assert other.log == whole.log
+        assert torch.equal(other.parameters.values, whole.parameters.values)
+        states = [trainer.state_dict()["hooks"] for trainer in (other, whole)]
+        torch.testing.assert_close(*states, rtol=0, atol=0)
+        assert other.n_steps == whole.n_steps
+
+
+def test_a_state_needs_the_same_hooks(make_trainer):
+    with pytest.raises(ValueError, match="shorter"):
+        make_trainer(hooks=[Hook()]).load_state_dict(make_trainer().state_dict())
