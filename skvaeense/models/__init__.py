@@ -9,4 +9,4 @@ from skvaeense.models._denoiser import Denoiser
 from skvaeense.models._sparse_coder import SparseCoder
 from skvaeense.models._vae import VAE, ELBOTerms
 
-__all__ = ["VAE", "Denoiser", "ELBOTerms", "Model", "SparseCoder", "as_number"]
+__all__ = ["VAE", "Denoiser", "ELBOTerms", "Model", "SparseCoder"]
