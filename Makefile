@@ -26,7 +26,7 @@ help:
 	@echo "make clean   remove what was built, and .venv"
 
 demo: $(VENV)/.stamp-demo
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python -m benchmarks demo
 
 # A thread for each process: theirs are better used by another test.
 test: $(VENV)/.stamp-test
@@ -38,7 +38,7 @@ test-matrix: $(VENV)/.stamp-matrix
 # Hours on two cores. What is done already is kept in the folder mutants, and not done again.
 mutants: $(VENV)/.stamp-mutants
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(JOBS)
-	$(BIN)/python benchmarks/mutants.py
+	$(BIN)/python -m benchmarks mutants
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
@@ -73,8 +73,8 @@ guards: $(VENV)/.stamp-guards
 # model are in no public data set.
 paper: $(VENV)/.stamp-demo
 	set -e; for name in subspaces few_latents convergence minima mnist diffusion interpretability; do \
-		$(BIN)/python benchmarks/paper/$$name.py --quick; done
-	@if [ -n "$$SKVAEENSE_DATA" ]; then $(BIN)/python benchmarks/paper/language_model.py --quick; else \
+		$(BIN)/python -m benchmarks paper.$$name --quick; done
+	@if [ -n "$$SKVAEENSE_DATA" ]; then $(BIN)/python -m benchmarks paper.language_model --quick; else \
 		echo "language_model was left out: SKVAEENSE_DATA must name a folder with lm_activations.npz"; fi
 
 clean:

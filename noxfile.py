@@ -18,10 +18,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = [
     "tests/test_versions.py",
     "tests/test_common.py",
-    "tests/test_read_outs.py",
-    "tests/_geometry",
     "tests/_kernels",
     "tests/_persistence/test_old_files.py",
+    "tests/dimension",
     "tests/metrics",
     "tests/networks",
     "tests/objectives",

@@ -1,9 +1,9 @@
 """Fits that are killed at random moments, and what keeping them costs.
 
-    python benchmarks/checkpoints.py [--kills 10] [--seeds 5]
+    python -m benchmarks checkpoints [--kills 10] [--seeds 5]
 
 For each seed a process fits VAEense with a checkpoint after every epoch, and is killed by SIGKILL
-at a random moment; the same script is started again, until it was killed so often, and then left
+at a random moment; the same fit is started again, until it was killed so often, and then left
 to end. Written are
 
 * `kills`: how often it was killed, and how many states it had written by then;
@@ -17,8 +17,6 @@ import argparse
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -26,12 +24,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from saving import save as save_results
 
+from benchmarks.common import RESULTS, make_parser, start
+from benchmarks.common import save as save_results
 from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces
 
-RESULTS = Path(__file__).parent / "results" / "checkpoints.json"
 # A process takes some seconds to begin, and is killed within so many more.
 LONGEST = 6.0
 
@@ -51,9 +49,8 @@ def fit(seed, folder, kept):
     save(vaeense.fit(X), folder / f"{'kept' if kept else 'unbroken'}.safetensors")
 
 
-def start(seed, folder, *flags):
-    command = [sys.executable, __file__, "--fit", str(folder), "--seed", str(seed), *flags]
-    return subprocess.Popen(command)
+def start_fit(seed, folder, *flags):
+    return start("benchmarks checkpoints", "--fit", folder, "--seed", seed, *flags)
 
 
 def kill_and_go_on(seed, n_kills):
@@ -62,11 +59,11 @@ def kill_and_go_on(seed, n_kills):
     row = {"seed": seed, "states_at_kill": [], "files_read": 0, "unreadable": 0}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        unbroken = start(seed, folder)
+        unbroken = start_fit(seed, folder)
         checkpoint = Checkpoint(folder / "kept")
         n_states = 0
         while len(row["states_at_kill"]) < n_kills:
-            process = start(seed, folder, "--kept")
+            process = start_fit(seed, folder, "--kept")
             # Not before there is something new to lose.
             while newest_number(checkpoint) <= n_states and process.poll() is None:
                 time.sleep(0.005)
@@ -83,7 +80,7 @@ def kill_and_go_on(seed, n_kills):
                     load(path)
                 except ValueError:
                     row["unreadable"] += 1
-        codes = start(seed, folder, "--kept").wait(), unbroken.wait()
+        codes = start_fit(seed, folder, "--kept").wait(), unbroken.wait()
         if any(codes):
             raise RuntimeError(f"a fit ended with {codes}")
         row["kills"] = len(row["states_at_kill"])
@@ -124,9 +121,9 @@ def cost(estimator, X):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, seeds=5)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
@@ -147,8 +144,4 @@ def main():
         "2 million weights": cost(sae, wide),
     }
     print(costs)
-    save_results(RESULTS, "checkpoints", {"fits": rows, "costs": costs})
-
-
-if __name__ == "__main__":
-    main()
+    save_results(RESULTS / "checkpoints.json", "checkpoints", {"fits": rows, "costs": costs})

@@ -1,38 +1,27 @@
 """What VAEenseTransformer finds with default parameters on data of known dimension.
 
-    python benchmarks/core.py [--seeds 5] [--only NAME ...] [--out FILE]
+    python -m benchmarks core [--seeds 5] [--only NAME ...] [--out FILE]
 
 Each experiment draws manifolds and samples anew for every seed, fits on one part and measures on
 held-out samples. Times are CPU seconds of the fit on one thread.
 """
 
-import argparse
-import json
-import time
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
+from benchmarks.common import fit, make_parser, save, summarise
+from benchmarks.data import HELD_OUT, subspaces
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import (
     make_affine_subspaces,
     make_gaussian,
-    make_linear_subspaces,
     make_ppca,
     make_sparse_dictionary,
 )
 from skvaeense.metrics import dimension_accuracy, dimension_error, fvu, pattern_adaptivity
-
-HELD_OUT = 2500
-
-
-def subspaces(dims, n_features, n_samples, noise=0.0):
-    return lambda seed: make_linear_subspaces(
-        n_samples + HELD_OUT, dims=dims, n_features=n_features, noise=noise, random_state=seed
-    )
-
 
 # name: (data of a seed, parameters that differ from the defaults)
 EXPERIMENTS = {
@@ -62,6 +51,8 @@ EXPERIMENTS = {
         {},
     ),
 }
+# name: whether there is a gate.
+PPCA = {"PPCA data, gated=False": False, "PPCA data, gated=True": True}
 
 
 def measure(experiment, seed):
@@ -69,9 +60,7 @@ def measure(experiment, seed):
     X, _, dimension = make(seed)
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
     model = VAEenseTransformer(random_state=seed, **parameters)
-    begin = time.process_time()
-    model.fit(train)
-    seconds = time.process_time() - begin
+    seconds = fit(model, train)
     active = model.active_dimensions(test)
     count = active.sum(axis=1)
     return {
@@ -96,60 +85,34 @@ def measure_ppca(seed, gated):
     train, test = X[HELD_OUT:], X[:HELD_OUT]
     model = VAEenseTransformer(5, gated=gated, random_state=seed).fit(train)
     pca = PCA(5).fit(train)
-    return {"seed": seed, "vaeense": model.score(test), "pca": pca.score(test)}
+    row = {"seed": seed, "vaeense": model.score(test), "pca": pca.score(test)}
+    return row | {"gap": row["vaeense"] - row["pca"]}
 
 
-def summarise(rows):
-    errors = [row["count_error"] for row in rows]
-    return {
-        "count_error_mean": float(np.mean(errors)),
-        "count_error_worst": float(np.max(errors)),
-        "mean_count": float(np.mean([row["mean_count"] for row in rows])),
-        "fvu_worst": float(np.max([row["fvu"] for row in rows])),
-        "adaptivity_mean": float(np.mean([row["adaptivity"] for row in rows])),
-        "cpu_seconds_worst": float(np.max([row["cpu_seconds"] for row in rows])),
-        "runs": rows,
-    }
-
-
-def compare_with_ppca(n_seeds):
-    """Return, with and without gate, how far the score is from PCA's on data from PCA's model."""
-    results = {}
-    for gated in (False, True):
-        rows = [measure_ppca(seed, gated) for seed in range(n_seeds)]
-        gaps = [row["vaeense"] - row["pca"] for row in rows]
-        results[f"PPCA data, gated={gated}"] = {
-            "gap_mean": float(np.mean(gaps)),
-            "gap_worst": float(max(gaps, key=abs)),
-            "runs": rows,
-        }
-        print(f"PPCA data, gated={gated}: score minus PCA's {np.mean(gaps):+.3f} nats", flush=True)
-    return results
-
-
-def run(experiments, path, description, extra=None):
+def run(experiments, out, description, ppca=()):
     """Run experiments by name, print a line each, and add the results to a JSON file."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--out", type=Path, default=path)
+    parser = make_parser(description, seeds=5, only=[*experiments, *ppca], out=out)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for name in arguments.only or experiments:
-        rows = [measure(experiments[name], seed) for seed in range(arguments.seeds)]
-        results[name] = r = summarise(rows)
-        print(
-            f"{name}: count {r['mean_count']:.2f}, error {r['count_error_mean']:.4f} "
-            f"(worst {r['count_error_worst']:.4f}), FVU at most {r['fvu_worst']:.1e}, "
-            f"CPU at most {r['cpu_seconds_worst']:.1f} s",
-            flush=True,
-        )
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
-    if extra is not None and not arguments.only:
-        results |= extra(arguments.seeds)
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    for name in arguments.only:
+        if name in experiments:
+            rows = [measure(experiments[name], seed) for seed in range(arguments.seeds)]
+            mean_count = float(np.mean([row["mean_count"] for row in rows]))
+            summary = summarise(
+                rows,
+                "count_error_mean",
+                "count_error_worst",
+                "fvu_worst",
+                "adaptivity_mean",
+                "cpu_seconds_worst",
+            ) | {"mean_count": mean_count}
+        else:
+            rows = [measure_ppca(seed, ppca[name]) for seed in range(arguments.seeds)]
+            summary = summarise(rows, "gap_mean", "gap_worst", worst=partial(max, key=abs))
+        print(name, {key: float(f"{value:.4g}") for key, value in summary.items()}, flush=True)
+        save(arguments.out, name, summary | {"runs": rows})
 
 
-if __name__ == "__main__":
-    run(EXPERIMENTS, Path(__file__).parent / "results/core.json", __doc__, compare_with_ppca)
+def main():
+    """Run what the command line asks for."""
+    run(EXPERIMENTS, "core.json", __doc__, PPCA)

@@ -1,13 +1,12 @@
 """The same defaults from 500 to 500,000 samples, and from 3 to 1,000 features.
 
-    python benchmarks/defaults.py [--seeds 5] [--only NAME ...]
+    python -m benchmarks defaults [--seeds 5] [--only NAME ...]
 
-Same measurements as core.py, on data of other sizes; results/defaults.json has the same format.
+Same measurements as `core`, on data of other sizes; results/defaults.json has the same format.
 """
 
-from pathlib import Path
-
-from core import run, subspaces
+from benchmarks.core import run
+from benchmarks.data import subspaces
 
 EXPERIMENTS = {
     "2/4/8 in R^40, n = 500": (subspaces((2, 4, 8), 40, 500), {}),
@@ -17,5 +16,7 @@ EXPERIMENTS = {
     "5/10/20 in R^1000, n = 20,000": (subspaces((5, 10, 20), 1000, 20_000), {}),
 }
 
-if __name__ == "__main__":
-    run(EXPERIMENTS, Path(__file__).parent / "results/defaults.json", __doc__)
+
+def main():
+    """Run what the command line asks for."""
+    run(EXPERIMENTS, "defaults.json", __doc__)

@@ -1,14 +1,12 @@
 """The main job on real data: scikit-learn's handwritten digits.
 
-    python benchmarks/demo.py [--out FOLDER]
+    python -m benchmarks demo [--out FOLDER]
 
 Prints four tables and writes demo.png and demo.json: the cross-validated score beside PCA's, the
 reconstruction error against the number of active dimensions beside PCA's, the mean intrinsic
 dimension of each digit on held-out samples, and a classifier on the codes inside a grid search.
 """
 
-import argparse
-import json
 import time
 import warnings
 from pathlib import Path
@@ -25,6 +23,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.common import RESULTS, make_parser, write
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.metrics import l0, squared_error
 from skvaeense.thresholds import Contribution
@@ -131,8 +130,9 @@ def draw(path, errors, dimensions):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     out = parser.parse_args().out
     console = Console()
     warnings.simplefilter("ignore", ConvergenceWarning)  # the search trains briefly on purpose
@@ -171,9 +171,5 @@ def main():
         "accuracy": accuracy,
         "best_parameters": best,
     }
-    (out / "demo.json").write_text(json.dumps(results, indent=1) + "\n")
+    write(out / "demo.json", results)
     console.print(f"Wrote {out / 'demo.png'} in {time.perf_counter() - begin:.0f} s")
-
-
-if __name__ == "__main__":
-    main()

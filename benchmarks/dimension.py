@@ -1,9 +1,9 @@
 """Dimension estimators on data of known dimension: ours, a trivial rival, a diffusion model, peers.
 
-    python benchmarks/dimension.py unions [--only NAME ...] [--peer-python PYTHON]
-    python benchmarks/dimension.py diffusion [--only NAME ...] [--seeds 2]
-    python benchmarks/dimension.py rival [--only NAME ...]
-    python benchmarks/dimension.py peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
+    python -m benchmarks dimension unions [--only NAME ...] [--peer-python PYTHON]
+    python -m benchmarks dimension diffusion [--only NAME ...] [--seeds 2]
+    python -m benchmarks dimension rival [--only NAME ...]
+    python -m benchmarks dimension peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
 
 `unions` draws samples of each data set anew for every seed, fits on 20,000, and measures the mean
 absolute error per sample: ours on 2,500 held-out samples, the peers' on the training samples,
@@ -15,10 +15,6 @@ their defaults, except for numbers of neighbours, which are the best of those tr
 times are CPU seconds of the fit. Whole sets are compared in dimension_manifolds.py.
 """
 
-import argparse
-import json
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -27,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from core import subspaces
-from saving import save
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
+from benchmarks.common import RESULTS, apart, fit, make_parser, save, summarise
+from benchmarks.data import HELD_OUT, subspaces
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
 from skvaeense.datasets import (
     make_mlp_manifolds,
@@ -40,8 +36,7 @@ from skvaeense.datasets import (
 )
 from skvaeense.metrics import dimension_error
 
-HERE = Path(__file__).parent
-HELD_OUT, N_TRAIN = 2500, 20_000
+N_TRAIN = 20_000
 N = HELD_OUT + N_TRAIN
 # Seeds that the peers are run with; they have no random numbers of their own.
 N_PEER_SEEDS = 2
@@ -88,17 +83,13 @@ UNIONS = {
 
 def measure(estimator, train, test, truth):
     """Fit, and return the error on held-out samples for each true dimension."""
-    begin = time.process_time()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit(train)
-    fitted = time.process_time()
+    fit_seconds, begin = fit(estimator, train), time.process_time()
     dimension = estimator.predict(test)
     return {
         "error": dimension_error(truth, dimension),
         "mean": {str(r): float(dimension[truth == r].mean()) for r in np.unique(truth)},
-        "fit_seconds": fitted - begin,
-        "predict_seconds": time.process_time() - fitted,
+        "fit_seconds": fit_seconds,
+        "predict_seconds": time.process_time() - begin,
     }
 
 
@@ -131,44 +122,18 @@ def rival(X, dimension, seed):
 def run_peers(python, methods, X, truth, n_asked=N_TRAIN):
     """Return the peers' numbers for the first samples, measured in a process of their own."""
     with tempfile.TemporaryDirectory() as folder:
-        job, out = Path(folder) / "job.npz", Path(folder) / "out.json"
+        job = Path(folder) / "job.npz"
         np.savez(job, X=X, truth=truth, n_asked=n_asked)
-        command = [
-            python,
-            "-W",
-            "ignore",
-            HERE / "peers_dimension.py",
-            "pointwise",
-            job,
-            out,
-            *methods,
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return json.loads(out.read_text())
+        return apart("benchmarks.peers.dimension", "pointwise", job, *methods, python=python)
 
 
-def summarise(rows):
+def summarise_methods(rows):
     """Return the mean and the worst error of each method over the seeds."""
     summary = {}
     for name in rows[0]["methods"]:
-        errors = [row["methods"][name]["error"] for row in rows if name in row["methods"]]
-        summary[name] = {
-            "error_mean": float(np.mean(errors)),
-            "error_worst": float(max(errors)),
-            "n_seeds": len(errors),
-        }
+        runs = [row["methods"][name] for row in rows if name in row["methods"]]
+        summary[name] = summarise(runs, "error_mean", "error_worst") | {"n_seeds": len(runs)}
     return summary
-
-
-def run_unions(arguments, measure_all):
-    for name in arguments.only or UNIONS:
-        rows = []
-        for seed in range(arguments.seeds):
-            X, _, dimension = UNIONS[name](seed)
-            rows.append({"seed": seed, "methods": measure_all(X, dimension, seed)})
-        summary = summarise(rows)
-        save(arguments.out, name, {"summary": summary, "runs": rows})
-        print(name, {k: round(v["error_mean"], 4) for k, v in summary.items()}, flush=True)
 
 
 def all_methods(peer_python):
@@ -191,7 +156,7 @@ def diffusion_methods(X, dimension, seed):
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
     estimator = DiffusionDimensionEstimator(random_state=seed)
     methods = {"diffusion, normal_bundle": measure(estimator, train, test, truth)}
-    # The network serves both read-outs.
+    # The network serves both methods.
     flipd = estimator.set_params(method="flipd").predict(test)
     return methods | {"diffusion, flipd": {"error": dimension_error(truth, flipd)}}
 
@@ -208,24 +173,26 @@ def slow_peers(peer_python):
 
 def main():
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, seeds=5, only=UNIONS)
     parser.add_argument("what", choices=["unions", "diffusion", "peers", "rival"])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--peer-python")
+    parser.add_argument("--peer-python", help="a Python that has scikit-dimension")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    arguments.out = arguments.out or HERE / f"results/dimension_{arguments.what}.json"
+    if arguments.what == "peers" and arguments.peer_python is None:
+        parser.error("peers needs --peer-python")
     torch.set_num_threads(1)
-    if arguments.what == "peers":
-        if arguments.peer_python is None:
-            sys.exit("peers needs --peer-python, a Python that has scikit-dimension")
-        run_unions(arguments, slow_peers(arguments.peer_python))
-    elif arguments.what == "unions":
-        run_unions(arguments, all_methods(arguments.peer_python))
-    else:
-        run_unions(arguments, rival if arguments.what == "rival" else diffusion_methods)
-
-
-if __name__ == "__main__":
-    main()
+    measure_all = {
+        "unions": all_methods(arguments.peer_python),
+        "diffusion": diffusion_methods,
+        "peers": slow_peers(arguments.peer_python),
+        "rival": rival,
+    }[arguments.what]
+    out = arguments.out or RESULTS / f"dimension_{arguments.what}.json"
+    for name in arguments.only:
+        rows = []
+        for seed in range(arguments.seeds):
+            X, _, dimension = UNIONS[name](seed)
+            rows.append({"seed": seed, "methods": measure_all(X, dimension, seed)})
+        summary = summarise_methods(rows)
+        save(out, name, {"summary": summary, "runs": rows})
+        print(name, {k: round(v["error_mean"], 4) for k, v in summary.items()}, flush=True)

@@ -1,6 +1,6 @@
 """The dimension of whole sets: scikit-dimension's BenchmarkManifolds, 2,500 samples each.
 
-    python benchmarks/dimension_manifolds.py --peer-python PYTHON [--methods NAME ...] [--seeds 5]
+    python -m benchmarks dimension_manifolds --peer-python PYTHON [--only METHOD ...] [--seeds 5]
 
 The methods are `auto`, which is IntrinsicDimensionEstimator, `peers`, `diffusion` and `rival`. The
 peers are scikit-dimension 0.5.0, which with pandas is in the Python given. The rival is trivial,
@@ -10,23 +10,18 @@ error is the difference from the true dimension as a share of it. Each seed draw
 methods may be added to a file of results one after the other. One thread; times are CPU seconds.
 """
 
-import argparse
-import json
-import subprocess
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from saving import save
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
+from benchmarks.common import apart, fit, load, make_parser, save
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
 
-HERE = Path(__file__).parent
 NAME = "BenchmarkManifolds"
 PEERS = ("DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "global PCA")
 
@@ -34,21 +29,19 @@ PEERS = ("DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "global PCA")
 def draw_manifolds(python, seed, peers=()):
     """Return the sets of a seed with their true dimensions, and what the peers say of them."""
     with tempfile.TemporaryDirectory() as folder:
-        data, out = Path(folder) / "data.npz", Path(folder) / "out.json"
-        script = HERE / "peers_dimension.py"
-        command = [python, "-W", "ignore", script, "manifolds", data, out, str(seed), *peers]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        data = Path(folder) / "data.npz"
+        job = ("manifolds", data, seed, *peers)
+        said = apart("benchmarks.peers.dimension", *job, python=python)
         with np.load(data) as file:
-            return dict(file), json.loads(out.read_text())
+            return dict(file), said
 
 
 def ours(sets, truth, seed):
     """Return what IntrinsicDimensionEstimator says of each set."""
     rows = {}
     for name, X in sets.items():
-        begin = time.process_time()
-        model = IntrinsicDimensionEstimator(random_state=seed).fit(X)
-        seconds = time.process_time() - begin
+        model = IntrinsicDimensionEstimator(random_state=seed)
+        seconds = fit(model, X)
         std = model.dimension_std_
         rows[name] = {"auto": model.dimension_, "auto std": std, "auto seconds": seconds}
     return rows
@@ -58,11 +51,11 @@ def diffusion(sets, truth, seed):
     """Return what DiffusionDimensionEstimator says of each set, by both of its methods."""
     rows = {}
     for name, X in sets.items():
-        begin = time.process_time()
-        model = DiffusionDimensionEstimator(random_state=seed).fit(X)
+        model = DiffusionDimensionEstimator(random_state=seed)
+        seconds = fit(model, X)
         rows[name] = {
             "normal bundle": model.dimension_,
-            "normal bundle seconds": time.process_time() - begin,
+            "normal bundle seconds": seconds,
             "FLIPD": float(model.set_params(method="flipd").predict(X).mean()),
         }
     return rows
@@ -126,44 +119,19 @@ def summarise(runs):
     return summary
 
 
-def report(runs, summary):
-    """Print the mean over the seeds for each manifold, and the errors."""
-    for name, first in next(iter(runs.values())).items():
-        means = {
-            method: round(float(np.mean([run[name][method] for run in runs.values()])), 2)
-            for method in summary
-            if all(method in run[name] for run in runs.values())
-        }
-        print(name, first["truth"], means)
-    for method, row in summary.items():
-        print(
-            f"{method}: {row['error_mean']:.1%}, worst seed {row['error_worst']:.1%}, worst "
-            f"manifold {row['worst_manifold']} with {row['error_of_worst_manifold']:.0%}"
-        )
-
-
 def main():
     """Measure what the command line asks for."""
-    choices = ["auto", "peers", "diffusion", "rival"]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="+", choices=choices, default=choices)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--peer-python", required=True)
-    parser.add_argument("--out", type=Path, default=HERE / "results/dimension_manifolds.json")
+    parser = make_parser(__doc__, seeds=5, only=[*METHODS, "peers"], out="dimension_manifolds.json")
+    parser.add_argument(
+        "--peer-python", required=True, help="a Python that has scikit-dimension and pandas"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    runs = {}
-    if arguments.out.exists():
-        runs = json.loads(arguments.out.read_text())[NAME]["runs"]
+    runs = load(arguments.out).get(NAME, {"runs": {}})["runs"]
     for seed in range(arguments.seeds):
-        rows = measure(arguments.methods, arguments.peer_python, seed)
+        rows = measure(arguments.only, arguments.peer_python, seed)
         before = runs.get(str(seed), {})
         runs[str(seed)] = {name: before.get(name, {}) | row for name, row in rows.items()}
         summary = summarise(runs)
         save(arguments.out, NAME, {"summary": summary, "runs": runs})
         print(seed, {method: round(row["error_mean"], 4) for method, row in summary.items()})
-    report(runs, summary)
-
-
-if __name__ == "__main__":
-    main()

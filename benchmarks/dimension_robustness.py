@@ -1,9 +1,9 @@
 """How the dimension estimate holds up: few samples, noise, high dimensions, and growth.
 
-    python benchmarks/dimension_robustness.py grid [--only NAME ...] [--seeds 5]
-    python benchmarks/dimension_robustness.py high [--seeds 5]
-    python benchmarks/dimension_robustness.py growth [--peer-python PYTHON]
-    python benchmarks/dimension_robustness.py draw
+    python -m benchmarks dimension_robustness grid [--only NAME ...] [--seeds 5]
+    python -m benchmarks dimension_robustness high [--seeds 5]
+    python -m benchmarks dimension_robustness growth [--peer-python PYTHON]
+    python -m benchmarks dimension_robustness draw
 
 `grid` fits curved manifolds of one or two dimensions, turned at random into R^10, with 500 to
 50,000 samples and noise of 0 to 10 % of the standard deviation, and notes the mean absolute error
@@ -14,28 +14,18 @@ its own; peers are local PCA and TwoNN per sample in the Python given. `draw` ma
 the first two. One thread.
 """
 
-import argparse
 import json
 import resource
-import subprocess
-import sys
 import time
-import warnings
-from pathlib import Path
 
 import numpy as np
-import torch
-from saving import save
 from sklearn.datasets import make_s_curve, make_swiss_roll
-from sklearn.exceptions import ConvergenceWarning
 
+from benchmarks.common import RESULTS, apart, fit, load, make_parser, run_task, save
 from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
 
-HERE = Path(__file__).parent
-GRID, HIGH, GROWTH = (
-    HERE / f"results/dimension_{name}.json" for name in ("grid", "high", "growth")
-)
+GRID, HIGH, GROWTH = (RESULTS / f"dimension_{name}.json" for name in ("grid", "high", "growth"))
 N_FEATURES, HELD_OUT = 10, 1000
 SIZES, NOISES = (500, 2500, 10_000, 50_000), (0.0, 0.02, 0.05, 0.1)
 HIGH_SIZES, HIGH_DIMENSIONS, HIGH_FEATURES = (500, 2500, 10_000), (2, 5, 10, 20, 50, 100), 100
@@ -89,31 +79,31 @@ def draw_samples(shape, n_samples, noise, seed):
 
 
 def run_grid(arguments):
-    for shape in arguments.only or SHAPES:
+    """Measure curved manifolds for each number of samples and amount of noise."""
+    for shape in arguments.only:
         cells = []
         for n_samples in SIZES:
             for noise in NOISES:
                 runs = [measure(shape, n_samples, noise, s) for s in range(arguments.seeds)]
-                error = float(np.mean([run["error"] for run in runs]))
-                cells.append({"n_samples": n_samples, "noise": noise, "error": error, "runs": runs})
-                print(shape, n_samples, noise, round(error, 3), flush=True)
+                by_seed = {f"{key}s": [run[key] for run in runs] for key in runs[0]}
+                cells.append({"n_samples": n_samples, "noise": noise} | by_seed)
+                print(shape, n_samples, noise, round(np.mean(by_seed["errors"]), 3), flush=True)
         save(GRID, shape, {"dimension": SHAPES[shape][0], "cells": cells})
 
 
-def fit(X, seed):
+def fitted(X, seed):
     """Return an estimator with its defaults, fitted."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return IntrinsicDimensionEstimator(random_state=seed).fit(X)
+    estimator = IntrinsicDimensionEstimator(random_state=seed)
+    fit(estimator, X)
+    return estimator
 
 
 def measure(shape, n_samples, noise, seed):
     """Return the error on held-out samples."""
     X = draw_samples(shape, n_samples + HELD_OUT, noise, seed)
-    model = fit(X[HELD_OUT:], seed)
+    model = fitted(X[HELD_OUT:], seed)
     predicted = model.predict(X[:HELD_OUT])
     return {
-        "seed": seed,
         "error": float(np.abs(predicted - SHAPES[shape][0]).mean()),
         "dimension": model.dimension_,
         "std": model.dimension_std_,
@@ -121,6 +111,7 @@ def measure(shape, n_samples, noise, seed):
 
 
 def run_high(arguments):
+    """Measure normal distributions of several dimensions."""
     for n_samples in HIGH_SIZES:
         rows = []
         for dimension in HIGH_DIMENSIONS:
@@ -129,7 +120,7 @@ def run_high(arguments):
                 X, *_ = make_affine_subspaces(
                     n_samples, dims=(dimension,), n_features=HIGH_FEATURES, random_state=seed
                 )
-                model = fit(X, seed)
+                model = fitted(X, seed)
                 runs.append({"dimension": model.dimension_, "std": model.dimension_std_})
             rows.append({"dimension": dimension, "runs": runs})
             print(n_samples, dimension, [round(run["dimension"], 2) for run in runs], flush=True)
@@ -139,44 +130,41 @@ def run_high(arguments):
 def run_growth(arguments):
     """Measure each size in a process of its own, so that peaks of memory are its own."""
     for n_samples in GROWTH_SIZES:
-        command = [sys.executable, __file__, "one", "--size", str(n_samples)]
-        row = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        row = apart("benchmarks dimension_robustness", "one", "--size", n_samples)
         if arguments.peer_python and n_samples <= MOST_FOR_PEERS:
             for method in ("lPCA FO", "TwoNN"):
-                peer = HERE / "peers_dimension.py"
-                command = [arguments.peer_python, "-W", "ignore", peer, "growth"]
-                command += [str(n_samples), method]
-                output = subprocess.run(command, check=True, capture_output=True).stdout
-                row[method] = json.loads(output.splitlines()[-1])
+                job = ("growth", n_samples, method)
+                row[method] = apart(
+                    "benchmarks.peers.dimension", *job, python=arguments.peer_python
+                )
         save(GROWTH, str(n_samples), row)
         print(n_samples, row, flush=True)
 
 
-def measure_size(n_samples):
-    """Write the cost of one fit, and of 1,000 predictions."""
-    X, *_ = make_linear_subspaces(n_samples + HELD_OUT, dims=(2, 4, 8), random_state=0)
-    begin = time.process_time()
-    model = IntrinsicDimensionEstimator(random_state=0).fit(X[HELD_OUT:])
-    fitted = time.process_time()
+def run_one(arguments):
+    """Print the cost of one fit, and of 1,000 predictions."""
+    X, *_ = make_linear_subspaces(arguments.size + HELD_OUT, dims=(2, 4, 8), random_state=0)
+    model = IntrinsicDimensionEstimator(random_state=0)
+    fit_seconds, begin = fit(model, X[HELD_OUT:]), time.process_time()
     model.predict(X[:HELD_OUT])
     row = {
-        "fit_seconds": fitted - begin,
-        "milliseconds_per_prediction": (time.process_time() - fitted) / HELD_OUT * 1000,
+        "fit_seconds": fit_seconds,
+        "milliseconds_per_prediction": (time.process_time() - begin) / HELD_OUT * 1000,
         "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-    sys.stdout.write(json.dumps(row))
+    print(json.dumps(row))
 
 
 def draw_grid(plt):
     """Draw the grid: one panel for each manifold, one line for each noise."""
-    results = json.loads(GRID.read_text())
+    results = load(GRID)
     figure, axes = plt.subplots(1, len(results), figsize=(3 * len(results), 3.2), sharey=True)
     for ax, (shape, result) in zip(axes, results.items(), strict=True):
         for noise, colour in zip(NOISES, plt.cm.viridis([0.0, 0.3, 0.6, 0.85]), strict=True):
             cells = [cell for cell in result["cells"] if cell["noise"] == noise]
             ax.plot(
                 [cell["n_samples"] for cell in cells],
-                [cell["error"] for cell in cells],
+                [np.mean(cell["errors"]) for cell in cells],
                 "o-",
                 color=colour,
                 label=f"{noise:.0%} noise",
@@ -190,7 +178,7 @@ def draw_grid(plt):
 def draw_high(plt):
     """Draw the estimate over the true dimension: one line for each number of samples."""
     figure, ax = plt.subplots(figsize=(5, 3.6))
-    results = json.loads(HIGH.read_text())
+    results = load(HIGH)
     ax.axhline(1, color="0.7", lw=1)
     for (n_samples, rows), colour in zip(
         results.items(), plt.cm.viridis([0.0, 0.45, 0.85]), strict=True
@@ -208,7 +196,7 @@ def draw_high(plt):
     return figure
 
 
-def draw():
+def run_draw(arguments):
     """Draw what has been measured."""
     from matplotlib import pyplot as plt
 
@@ -221,25 +209,7 @@ def draw():
 
 def main():
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["grid", "high", "growth", "one", "draw"])
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--peer-python")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.what == "grid":
-        run_grid(arguments)
-    elif arguments.what == "high":
-        run_high(arguments)
-    elif arguments.what == "growth":
-        run_growth(arguments)
-    elif arguments.what == "one":
-        measure_size(arguments.size)
-    else:
-        draw()
-
-
-if __name__ == "__main__":
-    main()
+    parser = make_parser(__doc__, seeds=5, only=SHAPES)
+    parser.add_argument("--size", type=int, help="samples of `one`")
+    parser.add_argument("--peer-python", help="a Python that has scikit-dimension")
+    run_task(parser, run_grid, run_high, run_growth, run_one, run_draw)

@@ -1,6 +1,6 @@
 """How long a newcomer's first steps take: a clone, the demo, and a plot of a table of one's own.
 
-    python benchmarks/first_steps.py [--source REPOSITORY] [--note TEXT]
+    python -m benchmarks first_steps [--source REPOSITORY] [--note TEXT]
 
 Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, and
 writes results/first_steps.json: the seconds that each took, by the clock on the wall and of the
@@ -8,8 +8,6 @@ processors, and what they ran on. Reading and typing take no time here. pip's ca
 note says what else matters, as what the machine was busy with.
 """
 
-import argparse
-import json
 import os
 import platform
 import resource
@@ -19,7 +17,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.common import ROOT, make_parser, write
+
 PYTHON, PROGRAM = ".venv/bin/python", "docs/examples/plot_01_own_table.py"
 
 
@@ -58,10 +57,10 @@ def versions(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, out="first_steps.json")
     parser.add_argument("--source", default=str(ROOT))
     parser.add_argument("--note", default="")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     # No window is opened for the plot.
     environment = os.environ | {"PIP_NO_CACHE_DIR": "1", "MPLBACKEND": "Agg"}
@@ -78,9 +77,4 @@ def main():
             **versions(clone),
             "note": arguments.note,
         }
-    result = {"steps": steps, "machine": machine}
-    (arguments.out / "first_steps.json").write_text(json.dumps(result, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    write(arguments.out, {"steps": steps, "machine": machine})

@@ -1,7 +1,7 @@
 """Residual-stream activations of a causal language model of transformers, as rows of an array.
 
-    python benchmarks/lm_activations.py --text NeelNanda/pile-10k --layer 3 --out FOLDER
-    python benchmarks/lm_activations.py --model FOLDER --gguf FILE --text one.txt two.txt ...
+    python -m benchmarks lm_activations --text NeelNanda/pile-10k --layer 3 --out FOLDER
+    python -m benchmarks lm_activations --model FOLDER --gguf FILE --text one.txt two.txt ...
 
 Writes FOLDER/lm_activations.npz, with one row per token, in order of the text:
 
@@ -16,7 +16,6 @@ Needs transformers, for a data set of the Hub also datasets, and for a GGUF file
 accelerate.
 """
 
-import argparse
 import importlib
 import os
 import re
@@ -26,6 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from benchmarks.common import make_parser
 
 BLANK_LINES = r"\n\s*\n"
 PARTS = "train", "test"
@@ -281,8 +282,8 @@ def add_text_arguments(parser):
 
 
 def main():
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", default="EleutherAI/pythia-70m", help="name on the Hub, or folder")
     add_text_arguments(parser)
@@ -300,7 +301,3 @@ def main():
     if min(arguments.tokens, arguments.batch) < 1:
         parser.error("--tokens and --batch must be 1 or more")
     extract(arguments)
-
-
-if __name__ == "__main__":
-    main()

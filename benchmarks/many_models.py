@@ -1,6 +1,6 @@
 """A search of 12 candidates in one process, and shared between two workers of joblib's backends.
 
-    python benchmarks/many_models.py [--rounds 5]
+    python -m benchmarks many_models [--rounds 5]
 
 Each round has the search once on each backend, in turn, so that what else the machine does meets
 all of them. Every process computes with one thread. Written are
@@ -13,7 +13,6 @@ all of them. Every process computes with one thread. Written are
 A backend that is not installed is left out.
 """
 
-import argparse
 import os
 import pickle
 import statistics
@@ -21,7 +20,6 @@ import time
 import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 # Read by workers that are started later, too. Ray's would let everything else go first.
 os.environ.update({"PYTHONWARNINGS": "ignore", "RAY_worker_niceness": "0"})
@@ -29,15 +27,14 @@ os.environ.update({"PYTHONWARNINGS": "ignore", "RAY_worker_niceness": "0"})
 import numpy as np
 import torch
 from joblib import parallel_config
-from saving import save
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+from benchmarks.common import RESULTS, make_parser, save
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.penalties import TopK
 
-RESULTS = Path(__file__).parent / "results" / "many_models.json"
 N_SAMPLES, N_FEATURES, N_WORKERS = 4000, 32, 2
 SAE = SparseAutoencoder(penalty=TopK(2), max_iter=2, random_state=0)
 GRID = {"penalty__k": [1, 2, 3, 4], "n_components": [32, 48, 64]}
@@ -115,7 +112,8 @@ def pickled_bytes(X):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -155,8 +153,4 @@ def main():
             for name, taken in seconds.items()
         },
     }
-    save(RESULTS, "12 candidates, 2 folds", result)
-
-
-if __name__ == "__main__":
-    main()
+    save(RESULTS / "many_models.json", "12 candidates, 2 folds", result)

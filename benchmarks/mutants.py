@@ -3,19 +3,16 @@
     make mutants
 
 mutmut changes a line of a function in one small way, as a sign or a default, and runs the tests
-that reach it; a mutant that they let pass has survived. This script only counts what it has left in
+that reach it; a mutant that they let pass has survived. This only counts what it has left in
 the folder mutants, and writes it to results/mutants.json, module by module. All of them take hours:
 a run that is stopped can be summed up too, and goes on where it was. `tested` are those that had
 their turn. Mutants that no test reaches count as survivors, those that never end as killed.
 """
 
 import json
-from pathlib import Path
 
-from mutmut.stats import status_by_exit_code
+from benchmarks.common import RESULTS, ROOT, make_parser, write
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "mutants.json"
 ALIVE, UNKNOWN = {"survived", "no tests"}, {"not checked", "check was interrupted by user"}
 
 
@@ -34,6 +31,10 @@ def count(statuses):
 
 
 def main():
+    """Count what mutmut has left."""
+    make_parser(__doc__).parse_args()
+    from mutmut.stats import status_by_exit_code
+
     modules = {}
     for path in sorted((ROOT / "mutants" / "skvaeense").rglob("*.meta")):
         codes = json.loads(path.read_text())["exit_code_by_key"].values()
@@ -42,8 +43,4 @@ def main():
             modules[name.removesuffix(".meta")] = [status_by_exit_code[code] for code in codes]
     rows = {name: count(statuses) for name, statuses in modules.items()}
     rows["all"] = count([status for statuses in modules.values() for status in statuses])
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    write(RESULTS / "mutants.json", rows)

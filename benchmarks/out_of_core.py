@@ -1,6 +1,6 @@
 """Fits to more samples than memory holds: peak memory, the result, and the pace.
 
-    python benchmarks/out_of_core.py [--gigabytes 4] [--seeds 5] [--folder FOLDER] [--only PART ...]
+    python -m benchmarks out_of_core [--gigabytes 4] [--seeds 5] [--folder FOLDER] [--only PART ...]
 
 Sparse combinations of atoms, as activations are thought to be, are written to a folder shard by
 shard, fitted, and deleted afterwards.
@@ -17,18 +17,18 @@ Each fit is a process of its own.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
-from saving import save
-from sklearn.exceptions import ConvergenceWarning
 
-RESULTS = Path(__file__).parent / "results" / "out_of_core.json"
+from benchmarks.common import RESULTS, Clock, apart, make_parser, save
+from benchmarks.common import fit as fit_quietly
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.metrics import fvu
+from skvaeense.penalties import BatchTopK
+
 N_FEATURES, N_ATOMS, N_ACTIVE, NOISE = 512, 1024, 8, 0.05
 # Shards of 256 MB.
 SHARD_ROWS = 2**17
@@ -68,10 +68,6 @@ def samples(what, folder):
 
 def fit(what, folder, seed, max_iter):
     """Print peak memory in bytes, seconds of the fit and unexplained variance."""
-    from skvaeense import SparseAutoencoder
-    from skvaeense.metrics import fvu
-    from skvaeense.penalties import BatchTopK
-
     row = {}
     if what != "import":
         model = SparseAutoencoder(
@@ -83,9 +79,7 @@ def fit(what, folder, seed, max_iter):
         )
         X = samples(what, folder)
         begin = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(X)
+        fit_quietly(model, X)
         row["seconds"] = time.perf_counter() - begin
         held_out = draw(HELD_OUT, 10**6)
         row["fvu"] = fvu(held_out, model.inverse_transform(model.transform(held_out)))
@@ -101,83 +95,49 @@ def peak_memory():
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def apart(what, folder, seed=0, max_iter=1):
+def fit_apart(what, folder, seed=0, max_iter=1):
     """Return what a fit in a process of its own has printed."""
-    command = [sys.executable, __file__, "--fit", what, "--folder", folder]
-    command += ["--seed", str(seed), "--max-iter", str(max_iter)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    options = ("--folder", folder, "--seed", seed, "--max-iter", max_iter)
+    return apart("benchmarks out_of_core", "--fit", what, *options)
 
 
 def pace(folder):
-    """Yield samples per second of passes that read, over a pass from memory beside each."""
-    # No limit: what is small would be read into memory.
-    from skvaeense._training import _opening
-    from skvaeense._training._scaling import Scaling
+    """Yield samples per second of passes that read, over a pass from memory beside each.
 
-    _opening.IN_MEMORY = 0
+    What is small is read into memory at once: so this is more than one shard.
+    """
     paths = sorted(folder.glob("*.npy"))[:1]
-    arrays = {
-        "memory": np.load(paths[0]),
-        "memory map": np.load(paths[0], mmap_mode="r"),
-        "shards": paths,
-    }
-    scaling = Scaling.from_data(arrays["memory"])
-    passes = {name: one_pass(X, scaling) for name, X in arrays.items()}
+    paths.append(paths[0].with_name("more.npy"))
+    np.save(paths[1], draw(SHARD_ROWS // 8, 10**5))
+    memory = np.concatenate([np.load(path) for path in paths])
+    np.save(folder / "map.npy", memory)
+    kinds = {"memory": memory, "memory map": folder / "map.npy", "shards": paths}
     for repeat in range(PACE_REPEATS):
-        seconds = {name: train_once() for name, train_once in passes.items()}
+        seconds = {name: seconds_of_epoch(X) for name, X in kinds.items()}
         for name in ("memory map", "shards"):
             yield {"repeat": repeat, "from": name, "ratio": seconds["memory"] / seconds[name]}
 
 
-def one_pass(X, scaling):
-    """Return a function that trains for one pass, and returns its seconds."""
-    import torch
+def seconds_of_epoch(X):
+    """Return how long VAEense trains for one pass over the samples.
 
-    from skvaeense._training._batches import split_samples
-    from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
-    from skvaeense._training._opening import open_samples
-    from skvaeense.networks import Linear
-    from skvaeense.objectives import ELBO, NoiseVariance
-
-    # All of its steps cost the same; those of sparse autoencoders depend on how many latents died.
-    generator = torch.Generator().manual_seed(0)
-    module = Linear().build(N_FEATURES, N_LATENTS, n_heads=2, generator=generator)
-    objective = ELBO(NoiseVariance(0.5, floor=0.5))
-    train, _ = split_samples(
-        open_samples(X),
-        scaling,
-        np.random.RandomState(0),
-        dtype=torch.float32,
-        device=torch.device("cpu"),
+    All of its steps cost the same; those of sparse autoencoders depend on how many latents died.
+    """
+    if isinstance(X, Path):
+        X = np.load(X, mmap_mode="r")
+    clock = Clock()
+    model = VAEenseTransformer(
+        N_LATENTS, noise_variance=0.5, n_init=1, batch_size=BATCH_SIZE, max_iter=2, random_state=0
     )
-    optimizer = make_optimizer(module)
-
-    def train_once():
-        begin = time.perf_counter()
-        list(
-            iterate_epochs(
-                module,
-                objective,
-                train,
-                n_epochs=1,
-                batch_size=BATCH_SIZE,
-                learning_rate=LearningRate(0.001),
-                generator=generator,
-                optimizer=optimizer,
-            )
-        )
-        return time.perf_counter() - begin
-
-    return train_once
+    fit_quietly(model.set_callbacks(clock), X)
+    return float(clock.epochs[-1])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, seeds=5, only=PARTS)
     parser.add_argument("--gigabytes", type=float, default=4.0)
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where shards are written and deleted")
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="what is measured")
     parser.add_argument("--fit", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--max-iter", type=int, help=argparse.SUPPRESS)
@@ -198,11 +158,11 @@ def main():
             for what, max_iter in (("shards", 1), ("memory", n_shards // SHARDS_IN_MEMORY)):
                 if what not in arguments.only:
                     continue
-                row = {"samples": what, "seed": seed} | apart(what, folder, seed, max_iter)
+                row = {"samples": what, "seed": seed} | fit_apart(what, folder, seed, max_iter)
                 rows.append(row)
                 print(row, flush=True)
         paces = list(pace(folder)) if "pace" in arguments.only else []
-    imported = apart("import", Path())["peak"]
+    imported = fit_apart("import", Path())["peak"]
     by_kind = {name: [r for r in rows if r["samples"] == name] for name in ("shards", "memory")}
     result = {
         "bytes": n_bytes,
@@ -219,8 +179,4 @@ def main():
         "paces": paces,
     }
     print({key: result[key] for key in ("bytes", "peak", "peak_import", "fvu", "pace")})
-    save(RESULTS, f"{arguments.gigabytes:g} GB", result)
-
-
-if __name__ == "__main__":
-    main()
+    save(RESULTS / "out_of_core.json", f"{arguments.gigabytes:g} GB", result)

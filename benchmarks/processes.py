@@ -1,6 +1,6 @@
 """One model in two processes, and in one: samples per second, and the loss.
 
-    python benchmarks/processes.py [--rounds 5]
+    python -m benchmarks processes [--rounds 5]
 
 Both train with one thread in each process and the same batches, in turn. Samples per second are
 of the median epoch of a fit.
@@ -16,20 +16,15 @@ import json
 import os
 import socket
 import statistics
-import subprocess
-import sys
-import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
-from saving import save
 
+from benchmarks.common import RESULTS, Clock, answer, make_parser, save, start
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.penalties import L1
 
-RESULTS = Path(__file__).parent / "results" / "processes.json"
 N_SAMPLES, N_FEATURES, N_LATENTS, BATCH_SIZE = 16_384, 512, 1024, 2048
 ESTIMATORS = {
     "sparse autoencoder": SparseAutoencoder(
@@ -39,22 +34,6 @@ ESTIMATORS = {
         N_LATENTS, n_init=1, batch_size=BATCH_SIZE, max_iter=4, random_state=0
     ),
 }
-
-
-class Clock:
-    """Note when epochs end."""
-
-    def __init__(self):
-        self.times = []
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context): ...
-
-    def on_fit_task_end(self, estimator, context):
-        self.times.append(time.perf_counter())
 
 
 def fit(name):
@@ -71,30 +50,29 @@ def fit(name):
         )
     clock = Clock()
     estimator = ESTIMATORS[name].set_callbacks(clock).fit(X)
-    if clock.times:
-        # The last two are of one epoch, and of the whole fit.
-        seconds = statistics.median(np.diff(clock.times[:-1]))
+    if len(clock.epochs):
         steps = int(0.9 * N_SAMPLES) // BATCH_SIZE
-        pace = steps * BATCH_SIZE / seconds
+        pace = steps * BATCH_SIZE / statistics.median(clock.epochs)
         print(json.dumps({"pace": pace, "loss": estimator.loss_curve_[-1]}))
 
 
-def start(name, number=1, rank=0, port=0):
+def start_fit(name, world_size=1, rank=0, port=0):
+    """Start a fit in a process of its own, one of so many."""
     variables = {"OMP_NUM_THREADS": 1}
-    if number > 1:
-        variables |= {"RANK": rank, "WORLD_SIZE": number, "LOCAL_RANK": rank}
+    if world_size > 1:
+        variables |= {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank}
         variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     environment = os.environ | {key: str(value) for key, value in variables.items()}
-    command = [sys.executable, __file__, "--fit", name]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return start("benchmarks processes", "--fit", name, env=environment)
 
 
-def read(processes):
-    """Return what the first of some processes has printed, once all have ended."""
-    texts = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
+def first_answer(processes):
+    """Return what the first of some processes prints, once all have ended."""
+    first, *others = processes
+    result = answer(first)
+    if any(process.wait() for process in others):
         raise RuntimeError("a process failed")
-    return json.loads(texts[0].splitlines()[-1])
+    return result
 
 
 def free_port():
@@ -107,10 +85,10 @@ def compare(name, n_rounds):
     """Return the rounds of one estimator, and their medians."""
     rounds = []
     for _ in range(n_rounds):
-        one = read([start(name)])
+        one = first_answer([start_fit(name)])
         port = free_port()
-        two = read([start(name, 2, rank, port) for rank in range(2)])
-        beside = read([start(name) for _ in range(2)])
+        two = first_answer([start_fit(name, 2, rank, port) for rank in range(2)])
+        beside = first_answer([start_fit(name) for _ in range(2)])
         rounds.append(
             {
                 "one": one["pace"],
@@ -126,7 +104,8 @@ def compare(name, n_rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--fit", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -135,8 +114,4 @@ def main():
         return
     results = {name: compare(name, arguments.rounds) for name in ESTIMATORS}
     load = os.getloadavg()[0]
-    save(RESULTS, "processes", {"load": load, "estimators": results})
-
-
-if __name__ == "__main__":
-    main()
+    save(RESULTS / "processes.json", "processes", {"load": load, "estimators": results})

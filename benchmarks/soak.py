@@ -1,6 +1,6 @@
 """Many fits in one process: what memory and open files do.
 
-    python benchmarks/soak.py [--cycles 500]
+    python -m benchmarks soak [--cycles 500]
 
 Each cycle fits an estimator, asks it about samples, saves it, loads it, and checks that both give
 the same; the estimators take turns. Afterwards come resident memory and the number of open files,
@@ -8,9 +8,7 @@ which stay flat where nothing leaks. results/soak.json has them at every tenth o
 slope of a line through the second half: early on, allocators and caches still fill up.
 """
 
-import argparse
 import gc
-import json
 import platform
 import tempfile
 import time
@@ -23,6 +21,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from benchmarks.common import RESULTS, make_parser, write
 from skvaeense import (
     DiffusionDimensionEstimator,
     IntrinsicDimensionEstimator,
@@ -34,7 +33,6 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.penalties import BatchTopK
 
-RESULTS = Path(__file__).parent / "results" / "soak.json"
 VAE = VAEenseTransformer(8, n_init=2, max_iter=3)
 ESTIMATORS = (
     VAE,
@@ -84,7 +82,8 @@ def soak(n_cycles, X, every=1):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__)
     parser.add_argument("--cycles", type=int, default=500)
     n_cycles = parser.parse_args().cycles
     X = make_linear_subspaces(400, n_features=10, random_state=0)[0]
@@ -104,8 +103,4 @@ def main():
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    write(RESULTS / "soak.json", result)

@@ -1,7 +1,7 @@
 """SparseAutoencoder against another package's trainers, and on dictionaries that are known.
 
-    python benchmarks/sparse_autoencoders.py peers [--peer-python PYTHON] [--data DIR] [--only ...]
-    python benchmarks/sparse_autoencoders.py planted
+    python -m benchmarks sparse_autoencoders peers [--peer-python PYTHON] [--data DIR] [--only ...]
+    python -m benchmarks sparse_autoencoders planted
 
 `peers` needs a Python with dictionary-learning 0.1.0, which may be another environment's, and a
 folder with `mnist.npz` and `lm_activations.npz`, each with `X_train` and `X_test`; or the variable
@@ -13,23 +13,18 @@ the first), and its prices were set for about 32 active latents, on training row
 for that. Ours are the defaults; the price is adapted to the peer's number of active latents.
 """
 
-import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
-from real_data import read_activations, read_mnist
-from saving import save
 
+from benchmarks.common import RESULTS, apart, fit, make_parser, run_task, save, summarise
+from benchmarks.data import HELD_OUT, add_data_option, read_activations, read_mnist
 from skvaeense import SparseAutoencoder
-from skvaeense._training._defaults import SPARSE_HELD_OUT
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import (
     dead_fraction,
@@ -40,8 +35,9 @@ from skvaeense.metrics import (
 )
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
 
-HERE = Path(__file__).parent
 K, BATCH_SIZE, N_STEPS = 32, 1024, 600
+# Training rows of which SparseAutoencoder makes no steps: it stops by them.
+MAX_HELD_OUT = 1000
 # The number of active latents of both sides may differ by this share, in so many fits.
 SAME_L0, MAX_FITS = 0.02, 4
 
@@ -101,7 +97,6 @@ def run_peer(cell, seed, data, python):
     """
     unit = np.float32(np.sqrt(data[0].shape[1]) if cell.method == "l1" else 1.0)
     job = {
-        "package": "dictionary_learning",
         "method": cell.method,
         "n_components": cell.n_components,
         "n_steps": N_STEPS,
@@ -115,17 +110,12 @@ def run_peer(cell, seed, data, python):
         folder = Path(folder)
         np.savez(folder / "data.npz", X_train=data[0] * unit, X_test=data[1] * unit)
         (folder / "job.json").write_text(json.dumps(job | {"data": str(folder / "data.npz")}))
-        command = [python, HERE / "peers_sae.py", folder / "job.json", folder / "out.npz"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        with np.load(folder / "out.npz") as out:
-            return {name: float(out[name]) for name in ("fvu", "l0", "dead", "cpu_seconds")}
+        return apart("benchmarks.peers.sae", folder / "job.json", python=python)
 
 
 def measure(model, train, test):
     """Fit a model and return its numbers on test rows."""
-    begin = time.process_time()
-    model.fit(train)
-    seconds = time.process_time() - begin
+    seconds = fit(model, train)
     codes = model.transform(test)
     reconstruction = model.inverse_transform(codes)
     return {
@@ -140,7 +130,7 @@ def measure(model, train, test):
 def run_ours(cell, seed, data, wanted_l0):
     """Return our numbers at the peer's number of active latents, on test rows."""
     train, test = data
-    n_held_out = SPARSE_HELD_OUT.of(len(train))
+    n_held_out = min(len(train) // 20, MAX_HELD_OUT)
     parameters = {
         "n_components": cell.n_components,
         "batch_size": BATCH_SIZE,
@@ -160,20 +150,16 @@ def run_ours(cell, seed, data, wanted_l0):
     return result
 
 
-def compare(cell, data, python):
+def compare(cell, data, python, n_seeds):
     """Return both sides' numbers for each seed, and the ratio of their FVU."""
     runs = []
-    for seed in range(cell.n_seeds):
+    for seed in range(min(cell.n_seeds, n_seeds)):
         peer = run_peer(cell, seed, data, python)
         ours = run_ours(cell, seed, data, peer["l0"])
-        runs.append({"seed": seed, "ours": ours, "peer": peer})
-    ratios = [run["ours"]["fvu"] / run["peer"]["fvu"] for run in runs]
-    return {
-        "cell": asdict(cell),
-        "ratio_mean": float(np.mean(ratios)),
-        "ratio_worst": float(np.max(ratios)),
-        "runs": runs,
-    }
+        ratio = ours["fvu"] / peer["fvu"]
+        runs.append({"seed": seed, "ratio": ratio, "ours": ours, "peer": peer})
+    summary = summarise(runs, "ratio_mean", "ratio_worst")
+    return {"cell": asdict(cell), **summary, "runs": runs}
 
 
 def compare_planted(name, signed, n_seeds):
@@ -182,7 +168,7 @@ def compare_planted(name, signed, n_seeds):
     runs = []
     for seed in range(n_seeds):
         X, _, _, atoms = make_sparse_dictionary(
-            22_500,
+            20_000 + HELD_OUT,
             n_atoms=100,
             n_active=5,
             n_features=40,
@@ -197,54 +183,41 @@ def compare_planted(name, signed, n_seeds):
             positive_code=not signed,
             random_state=seed,
         )
-        result = measure(model, X[2500:], X[:2500])
+        result = measure(model, X[HELD_OUT:], X[:HELD_OUT])
         similarity = mean_max_cosine_similarity(atoms, model.components_)
         runs.append({"seed": seed, "mmcs": similarity, **result})
-    similarities = [run["mmcs"] for run in runs]
-    return {
-        "mmcs_mean": float(np.mean(similarities)),
-        "mmcs_worst": float(np.min(similarities)),
-        "runs": runs,
-    }
+    return summarise(runs, "mmcs_mean", "mmcs_worst", worst=min) | {"runs": runs}
 
 
-def main():
-    """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["peers", "planted"])
-    parser.add_argument("--peer-python", default=sys.executable)
-    parser.add_argument("--data", default=os.environ.get("SKVAEENSE_DATA"))
-    parser.add_argument("--only", nargs="*", default=list(CELLS))
-    parser.add_argument("--seeds", type=int, default=5, help="for planted dictionaries")
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.what == "planted":
-        out = arguments.out or HERE / "results/planted.json"
-        for signed in (False, True):
-            for name in PLANTED:
-                if signed and name == "Gated":
-                    continue  # It has no codes of both signs.
-                result = compare_planted(name, signed, arguments.seeds)
-                label = f"{name}, {'signed' if signed else 'positive'}"
-                save(out, label, result)
-                print(label, f"{result['mmcs_mean']:.3f}, worst {result['mmcs_worst']:.3f}")
-        return
-    out = arguments.out or HERE / "results/sparse_autoencoders.json"
+def run_planted(arguments):
+    """Look for atoms that are known, with codes that are not negative and with signed ones."""
+    for signed, name in product((False, True), PLANTED):
+        if signed and name == "Gated":
+            continue  # It has no codes of both signs.
+        result = compare_planted(name, signed, arguments.seeds)
+        label = f"{name}, {'signed' if signed else 'positive'}"
+        save(arguments.out or RESULTS / "planted.json", label, result)
+        print(label, f"{result['mmcs_mean']:.3f}, worst {result['mmcs_worst']:.3f}", flush=True)
+
+
+def run_peers(arguments):
+    """Compare both sides in every cell whose data is at hand."""
     for name in arguments.only:
         cell = CELLS[name]
         data = load(cell.data, arguments.data)
         if data is None:
             print(f"{name}: left out, {cell.data}.npz is not at hand")
             continue
-        result = compare(cell, data, arguments.peer_python)
-        save(out, name, result)
-        print(
-            f"{name}: FVU over the peer's {result['ratio_mean']:.3f}, "
-            f"worst {result['ratio_worst']:.3f}",
-            flush=True,
-        )
+        result = compare(cell, data, arguments.peer_python, arguments.seeds)
+        save(arguments.out or RESULTS / "sparse_autoencoders.json", name, result)
+        ratios = f"{result['ratio_mean']:.3f}, worst {result['ratio_worst']:.3f}"
+        print(f"{name}: FVU over the peer's {ratios}", flush=True)
 
 
-if __name__ == "__main__":
-    main()
+def main():
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, seeds=5, only=CELLS)
+    parser.add_argument("--peer-python", default=sys.executable)
+    add_data_option(parser)
+    parser.add_argument("--out", type=Path)
+    run_task(parser, run_peers, run_planted)

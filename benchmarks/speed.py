@@ -1,230 +1,81 @@
-"""How long steps and transforms take, as ratios to what they are measured against.
+"""How long steps, transforms and whole fits take, beside what they are measured against.
 
-    python benchmarks/speed.py WHAT [--threads 1] [--repeats 9] [--shape SHAPE]
+    python -m benchmarks speed WHAT [--threads 1] [--repeats 5]
 
 WHAT is one of:
 
 * `step`: a training step, over the time of its matrix products alone (the floor), beside loops
   written by hand;
-* `entries`: a step of a top-k autoencoder that decodes whole codes, and one that decodes their
-  entries only, for several shares of active latents;
 * `transform`: the transform of samples, over that of PCA with as many components;
+* `growth`: fits with more samples and more latents: seconds of an epoch, and peak memory above the
+  samples;
+* `answer`: until dimensions are right, beside the recipe of the paper's code;
 * `counting`: Otsu's rule for a million samples of 300 latents;
 * `importing`: the time of the import, beside that of torch and scikit-learn;
+* `one`: a single fit of `growth`, which has a process of its own;
 * `draw`: the picture of `step`.
 
 What is compared is timed in turns in one process, in CPU seconds, or by the clock with more than
-one thread, and medians are kept. Whole fits are in speed_fits.py.
+one thread, and medians are kept.
 """
 
-import argparse
 import json
-import math
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import speed_loops
 import torch
-from saving import save
-from sklearn.decomposition import PCA
-from threadpoolctl import threadpool_limits
+from sklearn.base import clone
+from torch import nn
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense._training._loop import LearningRate, iterate_epochs, make_optimizer
-from skvaeense.networks import Linear, SingleLayer
-from skvaeense.objectives import ELBO, NoiseVariance, PenalisedReconstruction, Price, _penalised
-from skvaeense.penalties import L1, Log, TopK
-from skvaeense.thresholds import Latents, Otsu
+from benchmarks.common import RESULTS, apart, fit, load, make_parser, run_task, save
+from benchmarks.data import HELD_OUT, subspaces
+from benchmarks.guards.steps import SHAPES, TRANSFORM_SIZES, collated, steps, transform_ratios
+from skvaeense import VAEenseTransformer
+from skvaeense.metrics import dimension_error
+from skvaeense.networks import Linear
+from skvaeense.thresholds import FixedVariance, Latents, Otsu
 
-RESULTS = Path(__file__).parent / "results" / "speed.json"
-# name: (features, latents, samples of a batch)
-SHAPES = {
-    "small": (40, 20, 4096),
-    "image": (784, 64, 4096),
-    "language model, narrow": (576, 300, 4096),
-    "language model, wide": (768, 4096, 4096),
+FILE = RESULTS / "speed.json"
+GROWTH_SAMPLES = (1000, 10_000, 100_000, 1_000_000)
+GROWTH_LATENTS = (16, 64, 256, 1024, 4096)
+SEEDS = range(5)
+# Fits that are timed until the answer: the defaults, and what is enough for subspaces alone.
+FITS = {
+    "defaults": {},
+    "small": {
+        "network": Linear((64, 64)),
+        "n_init": 3,
+        "max_iter": 5,
+        "learning_rate_init": 0.03,
+    },
 }
-SPARSE_SHAPES = {
-    "language model, narrow": (512, 300, 4096),
-    "language model, wide": (768, 4096, 4096),
-}
-# Steps of one timed pass.
-N_STEPS = 2
-N_TOP = 32
-# Features and components.
-TRANSFORM_SIZES = ((40, 20), (784, 64), (576, 300))
+# The recipe: passes over samples, and how many samples the paper has. Ours has a tenth of them, and
+# so has the recipe here; its time grows with their number.
+PASSES = 150
+PAPER_SAMPLES = 500_000
+N_SAMPLES = 50_000
 
 
-def medians(contenders, repeats):
-    """Return the median of the seconds of each function, called in turns."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    times = {name: [] for name in contenders}
-    for function in contenders.values():
-        function()
-    for _ in range(repeats):
-        for name, function in contenders.items():
-            begin = clock()
-            function()
-            times[name].append(clock() - begin)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def one_pass(module, objective, X, batch_size, optimizer=None):
-    """Return one pass of the package's own training."""
-    epochs = iterate_epochs(
-        module,
-        objective,
-        X,
-        n_epochs=10**9,
-        batch_size=batch_size,
-        learning_rate=LearningRate(1e-3),
-        generator=torch.Generator().manual_seed(0),
-        optimizer=optimizer,
-    )
-    return lambda: next(epochs)
-
-
-def build(network, d, k, n_heads):
-    return network.build(d, k, n_heads=n_heads, generator=torch.Generator().manual_seed(0))
-
-
-def vae_contenders(network, d, k, n):
-    X = torch.randn(N_STEPS * n, d)
-    module = build(network, d, k, 2)
-    contenders = {"floor": speed_loops.floor(module, n)}
-    contenders["ours"] = one_pass(module, ELBO(NoiseVariance(0.1, floor=1e-3)), X, n)
-    for name in ("gathered", "collated"):
-        module = build(network, d, k, 2)
-        batches = getattr(speed_loops, name)(X, n)
-        contenders[name] = speed_loops.passes(speed_loops.vae_loss(module), module, batches)
-    return contenders
-
-
-def sae_module(penalty, d, k):
-    module = build(SingleLayer(), d, k, 1)
-    module.activation = penalty.build(k, unit=math.sqrt(d), positive=True)
-    return module
-
-
-def own_sae(penalty, X, k, n):
-    module = sae_module(penalty, X.shape[1], k)
-    objective = PenalisedReconstruction(penalty, Price(0.1))
-    return one_pass(module, objective, X, n, make_optimizer(module, full_rate=True))
-
-
-def sae_contenders(penalty, d, k, n):
-    X = torch.randn(N_STEPS * n, d)
-    contenders = {"floor": speed_loops.floor(build(SingleLayer(), d, k, 1), n)}
-    contenders["ours"] = own_sae(penalty, X, k, n)
-    for name in ("gathered", "collated"):
-        module = build(SingleLayer(), d, k, 1)
-        loss = speed_loops.sae_loss(module, getattr(penalty, "k", None))
-        batches = getattr(speed_loops, name)(X, n)
-        after = speed_loops.unit_norm(module)
-        contenders[name] = speed_loops.passes(loss, module, batches, after)
-    return contenders
-
-
-class Step(NamedTuple):
-    """A training step to be timed."""
-
-    name: str
-    shape: str
-    sizes: tuple[int, int, int]
-    contenders: Callable[[int, int, int], dict[str, Callable[[], object]]]
-
-    def measure(self, repeats):
-        """Return the seconds of the floor, and the others as multiples of it."""
-        times = medians(self.contenders(*self.sizes), repeats)
-        # The floor is one step, the others are passes.
-        floor = times.pop("floor")
-        return floor, {name: seconds / N_STEPS / floor for name, seconds in times.items()}
-
-
-def steps():
-    """Return steps of every kind and shape."""
-    networks = {"single layer": SingleLayer(), "default network": Linear()}
-    penalties = {"L1": L1(), "Log": Log(), "TopK": TopK(N_TOP)}
-    dense = [
-        Step(f"VAEense, {name}", shape, sizes, partial(vae_contenders, network))
-        for shape, sizes in SHAPES.items()
-        for name, network in networks.items()
-    ]
-    sparse = [
-        Step(name, shape, sizes, partial(sae_contenders, penalty))
-        for shape, sizes in SPARSE_SHAPES.items()
-        for name, penalty in penalties.items()
-    ]
-    return dense + sparse
+def threads(arguments):
+    """Return the number of threads as the results name it."""
+    return f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
 
 
 def run_step(arguments):
-    """Time all steps, or those of one shape."""
-    key = f"step, {arguments.threads} thread" + "s" * (arguments.threads > 1)
-    kept = json.loads(RESULTS.read_text()).get(key, []) if RESULTS.exists() else []
-    rows = {(row["step"], row["shape"]): row for row in kept}
+    """Time all steps, or those of some shapes."""
+    key = f"step, {threads(arguments)}"
+    rows = {(row["step"], row["shape"]): row for row in load(FILE).get(key, [])}
     for step in steps():
-        if arguments.shape not in (None, step.shape):
-            continue
-        floor, ratios = step.measure(arguments.repeats)
-        d, k, n = step.sizes
-        rows[step.name, step.shape] = {
-            "step": step.name,
-            "shape": step.shape,
-            "n_features": d,
-            "n_components": k,
-            "batch_size": n,
-            "floor_seconds": floor,
-            "ratios": ratios,
-        }
-        print(step.name, step.sizes, {k: round(r, 2) for k, r in ratios.items()}, flush=True)
-        save(RESULTS, key, list(rows.values()))
-
-
-def run_entries(arguments):
-    """Time steps that decode whole codes, and steps that decode entries."""
-    rows = []
-    for d, k, n in ((512, 300, 4096), (768, 4096, 4096)):
-        for share in (1 / 128, 1 / 32, 1 / 8, 1 / 4, 1 / 2):
-            penalty, X = TopK(max(1, round(share * k))), torch.randn(N_STEPS * n, d)
-
-            def forced(few, penalty=penalty, X=X, k=k, n=n):
-                step = own_sae(penalty, X, k, n)
-
-                def call():
-                    _penalised.FEW = few
-                    step()
-
-                return call
-
-            times = medians({"whole": forced(0.0), "entries": forced(1.0)}, arguments.repeats)
-            ratio = times["entries"] / times["whole"]
-            rows.append({"n_features": d, "n_components": k, "k": penalty.k, "ratio": ratio})
-            print(rows[-1], flush=True)
-            save(RESULTS, "entries", rows)
-
-
-def transform_ratios(d, k, repeats):
-    """Return the time of transforms over that of PCA's."""
-    X = np.random.default_rng(0).standard_normal((20_000, d)).astype(np.float32)
-    few = {"n_init": 1, "max_iter": 2, "random_state": 0}
-    models = {
-        "PCA": PCA(k),
-        "single layer": VAEenseTransformer(k, network="single_layer", **few),
-        "default network": VAEenseTransformer(k, **few),
-        "SparseAutoencoder": SparseAutoencoder(k, max_iter=2, random_state=0),
-    }
-    fitted = {name: model.fit(X[:2000]) for name, model in models.items()}
-    times = medians({name: partial(m.transform, X) for name, m in fitted.items()}, repeats)
-    return {name: t / times["PCA"] for name, t in times.items() if name != "PCA"}
+        if step.shape in arguments.only:
+            row = {"step": step.name, "shape": step.shape} | step.measure(arguments.repeats)
+            rows[step.name, step.shape] = row
+            ratios = {name: round(ratio, 2) for name, ratio in row["ratios"].items()}
+            print(step.name, step.sizes, ratios, flush=True)
+            save(FILE, key, list(rows.values()))
 
 
 def run_transform(arguments):
@@ -234,7 +85,115 @@ def run_transform(arguments):
         ratios = transform_ratios(d, k, arguments.repeats)
         rows.append({"n_features": d, "n_components": k, "ratios": ratios})
         print(rows[-1], flush=True)
-    save(RESULTS, "transform", rows)
+    save(FILE, "transform", rows)
+
+
+def run_growth(arguments):
+    """Measure fits of more and more samples, and latents, each in a process of its own."""
+    # "auto" layers have a unit for each latent, from 256 to 1,024 of them.
+    for key, name, values, width in (
+        ("growth in samples", "--samples", GROWTH_SAMPLES, "auto"),
+        ("growth in latents", "--latents", GROWTH_LATENTS, "auto"),
+        ("growth in latents, layers of 256", "--latents", GROWTH_LATENTS, "256"),
+    ):
+        rows = []
+        for value in values:
+            rows.append(apart("benchmarks speed", "one", name, value, "--width", width))
+            print(rows[-1], flush=True)
+            save(FILE, key, rows)
+
+
+def run_one(arguments):
+    """Print what one fit, of a given number of epochs, takes."""
+    n, k = arguments.samples, arguments.latents
+    # Made in pieces, since the generator of data sets needs memory of its own.
+    X = np.empty((n, 40), np.float32)
+    rng = np.random.default_rng(0)
+    for start in range(0, n, 10_000):
+        X[start : start + 10_000] = rng.standard_normal(X[start : start + 10_000].shape)
+    width = arguments.width if arguments.width == "auto" else (int(arguments.width),) * 2
+    model = VAEenseTransformer(
+        k, network=Linear(width), n_init=1, max_iter=arguments.epochs, random_state=0
+    )
+    fit(clone(model).set_params(max_iter=2), X[:1000])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds = fit(model, X)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    row = {
+        "n_samples": n,
+        "n_components": k,
+        "batch_size": min(256, n // 8),
+        "n_epochs": model.n_iter_,
+        "seconds_per_epoch": seconds / model.n_iter_,
+        "copies_of_X": (peak - before) / X.nbytes,
+        "extra_megabytes": (peak - before) / 2**20,
+    }
+    print(json.dumps(row))
+
+
+def paper_recipe(X, n_passes, seed):
+    """Train as the paper's code does, and return what gives log variances of samples.
+
+    The encoder has three hidden layers as wide as the samples, the decoder is linear, the noise
+    variance is learned, and the second head is the log variance, at most 0. Adam's learning rate
+    falls along cosines that start over after every tenth of the passes. Batches are put together
+    sample by sample.
+    """
+    torch.manual_seed(seed)
+    d, k, batch_size = X.shape[1], 20, 1024
+    generator = torch.Generator().manual_seed(seed)
+    module = Linear((d, d, d), skip=False).build(d, k, n_heads=2, generator=generator)
+    log_noise = nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.Adam([*module.parameters(), log_noise], lr=0.01)
+    batches = collated(X, batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, max(1, n_passes // 10) * len(batches)
+    )
+    for _ in range(n_passes):
+        for x in batches:
+            mean, log_variance = module.encode(x)
+            log_variance = log_variance.clamp(max=0)
+            deviation = torch.exp(log_variance / 2)
+            z = mean + deviation * torch.randn_like(mean)
+            error = ((x - module.decode((1 - deviation) * z)) ** 2).sum(dim=1)
+            kl = (log_variance.exp() + mean**2 - 1 - log_variance).sum(dim=1)
+            loss = (error / log_noise.exp() + d * log_noise + kl).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+    @torch.no_grad()
+    def log_variances(x):
+        return module.encode(x)[1].clamp(max=0).numpy()
+
+    return log_variances
+
+
+def run_answer(arguments):
+    """Time until dimensions are right, for several fits and the paper's recipe."""
+    rows = []
+    for seed in SEEDS:
+        X, _, dimension = subspaces((4, 4, 4), 40, N_SAMPLES)(seed)
+        held_out, train, truth = X[:HELD_OUT], X[HELD_OUT:], dimension[:HELD_OUT]
+        row = {"seed": seed, "n_samples": N_SAMPLES}
+        for name, parameters in FITS.items():
+            model = VAEenseTransformer(20, random_state=seed, **parameters)
+            seconds = fit(model, train)
+            error = dimension_error(truth, model.active_dimensions(held_out).sum(axis=1))
+            row[name] = {"seconds": seconds, "error": error}
+        begin = time.process_time()
+        recipe = paper_recipe(torch.tensor(train, dtype=torch.float32), PASSES, seed)
+        log_variance = recipe(torch.tensor(held_out, dtype=torch.float32))
+        seconds = time.process_time() - begin
+        row["recipe"] = {"seconds": seconds, "seconds_500k": seconds * PAPER_SAMPLES / N_SAMPLES}
+        latents = Latents(log_variance, log_variance, np.ones(20), 1.0)
+        for name, rule in (("otsu", Otsu()), ("fixed_variance", FixedVariance())):
+            count = rule.active(latents).sum(axis=1)
+            row["recipe"][f"error_{name}"] = dimension_error(truth, count)
+        rows.append(row)
+        print(row, flush=True)
+        save(FILE, "answer", rows)
 
 
 def run_counting(arguments):
@@ -249,7 +208,7 @@ def run_counting(arguments):
     seconds = time.process_time() - begin
     extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     row = {"seconds": seconds, "copies": extra / log_variance.nbytes, "mean": float(count.mean())}
-    save(RESULTS, "counting", row)
+    save(FILE, "counting", row)
     print(row)
 
 
@@ -263,7 +222,7 @@ def run_importing(arguments):
             command = [sys.executable, "-c", code]
             taken.append(float(subprocess.run(command, capture_output=True, check=True).stdout))
     row = {name: statistics.median(taken) for name, taken in seconds.items()}
-    save(RESULTS, "importing", row)
+    save(FILE, "importing", row)
     print(row)
 
 
@@ -271,7 +230,7 @@ def run_draw(arguments):
     """Draw the steps: a row for each, with the floor at 1."""
     from matplotlib import pyplot as plt
 
-    rows = json.loads(RESULTS.read_text())["step, 1 thread"]
+    rows = load(FILE)["step, 1 thread"]
     labels = [f"{r['step']}: {r['n_features']} to {r['n_components']}" for r in rows]
     figure, ax = plt.subplots(figsize=(7.5, 0.6 + 0.42 * len(rows)))
     places = np.arange(len(rows))[::-1]
@@ -294,29 +253,26 @@ def run_draw(arguments):
     ax.set_xlabel("time of a step / time of its matrix products")
     figure.legend(*ax.get_legend_handles_labels(), frameon=False, loc="upper center", ncols=3)
     figure.tight_layout(rect=(0, 0, 1, 0.95))
-    figure.savefig(RESULTS.with_suffix(".png"), dpi=110)
+    figure.savefig(FILE.with_suffix(".png"), dpi=110)
 
 
 def main():
     """Run what the command line asks for."""
-    tasks = {
-        "step": run_step,
-        "entries": run_entries,
-        "transform": run_transform,
-        "counting": run_counting,
-        "importing": run_importing,
-        "draw": run_draw,
-    }
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=list(tasks))
+    parser = make_parser(__doc__, only=SHAPES)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--shape", choices=list(SHAPES), help="time the steps of one shape only")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    with threadpool_limits(arguments.threads):
-        tasks[arguments.what](arguments)
-
-
-if __name__ == "__main__":
-    main()
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=20_000, help="of `one`")
+    parser.add_argument("--latents", type=int, default=20, help="of `one`")
+    parser.add_argument("--width", default="auto", help="of the hidden layers of `one`")
+    parser.add_argument("--epochs", type=int, default=10, help="of `one`")
+    run_task(
+        parser,
+        run_step,
+        run_transform,
+        run_growth,
+        run_answer,
+        run_counting,
+        run_importing,
+        run_one,
+        run_draw,
+    )

@@ -1,6 +1,6 @@
 """How long training steps of other libraries take, beside those of SparseAutoencoder.
 
-    python benchmarks/speed_peers.py [--repeats 9] [--only PEER ...]
+    python -m benchmarks speed_peers [--repeats 9] [--only PEER ...]
 
 A peer that is not installed is skipped; `pip install sae-lens dictionary-learning overcomplete
 eai-sparsify` installs all of them. The samples are a tensor in memory, and every peer is trained as
@@ -35,25 +35,27 @@ import itertools
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-import speed_loops
 import torch
-from saving import save
-from speed import N_STEPS, N_TOP, SPARSE_SHAPES, Step, build, own_sae
 from threadpoolctl import threadpool_limits
 
-from skvaeense.networks import SingleLayer
+from benchmarks.common import RESULTS, apart, make_parser, save
+from benchmarks.guards.steps import (
+    N_TOP,
+    SPARSE_SHAPES,
+    Gathered,
+    Step,
+    n_steps,
+    own_sae,
+    sae_floor,
+)
 from skvaeense.penalties import L1, TopK
 
-RESULTS = Path(__file__).parent / "results" / "speed_peers.json"
 SPARSE_ACTIVATIONS = "TopK, sparse activations"
 PENALTIES = {"L1": L1(), "TopK": TopK(N_TOP), SPARSE_ACTIVATIONS: TopK(N_TOP)}
 # Steps of the run that schedules are laid out for; only the first few are taken.
@@ -176,29 +178,28 @@ PEERS = {
 
 def contenders(name, method, d, k, n):
     """Return the floor, a pass of this package and a pass of a peer, after a look at both."""
-    X = torch.randn(N_STEPS * n, d)
+    X = torch.randn(n_steps(d, k, n) * n, d)
     ours = own_sae(PENALTIES[method], X, k, n)
     check_ours(ours)
     model, step = PEERS[name].make(method, d, k, n)
-    batches = speed_loops.gathered(X, n)
+    batches = Gathered(X, n)
 
     def peer():
         for x in batches:
             step(x)
 
-    check_peer(model, peer)
-    floor = speed_loops.floor(build(SingleLayer(), d, k, 1), n)
-    return {"floor": floor, "ours": ours, "peer": peer}
+    check_peer(model, peer, n_steps(d, k, n))
+    return {"floor": sae_floor(d, k, n), "ours": ours, "peer": peer}
 
 
 def check_ours(one_pass):
     """Make sure that this package's passes train: errors are finite, and fall."""
     first, second = one_pass(), one_pass()
-    assert math.isfinite(second.error)
-    assert second.error < first.error
+    assert math.isfinite(second["error"])
+    assert second["error"] < first["error"]
 
 
-def check_peer(model, one_pass):
+def check_peer(model, one_pass, n_losses):
     """Make sure that a peer's pass trains: losses are finite, and every parameter changes."""
     losses, backward = [], torch.Tensor.backward
 
@@ -209,7 +210,7 @@ def check_peer(model, one_pass):
     before = [parameter.detach().clone() for parameter in model.parameters()]
     with mock.patch.object(torch.Tensor, "backward", record):
         one_pass()
-    assert len(losses) == N_STEPS
+    assert len(losses) == n_losses
     assert all(map(math.isfinite, losses))
     for old, new in zip(before, model.parameters(), strict=True):
         assert new.isfinite().all()
@@ -221,19 +222,9 @@ def run_one(name, method, shape, repeats):
     torch.set_num_threads(1)
     step = Step(method, shape, SPARSE_SHAPES[shape], partial(contenders, name, method))
     with threadpool_limits(1):
-        floor, ratios = step.measure(repeats)
-    d, k, n = step.sizes
-    row = {
-        "peer": name,
-        "version": metadata.version(PEERS[name].distribution),
-        "method": method,
-        "n_features": d,
-        "n_components": k,
-        "batch_size": n,
-        "floor_seconds": floor,
-        "ratios": ratios,
-    }
-    print(json.dumps(row))
+        times = step.measure(repeats)
+    version = metadata.version(PEERS[name].distribution)
+    print(json.dumps({"peer": name, "version": version, "method": method, **times}))
 
 
 def run(names, repeats):
@@ -243,14 +234,11 @@ def run(names, repeats):
             print(f"{name}: skipped, {PEERS[name].distribution} is not installed", flush=True)
             continue
         for shape, method in itertools.product(SPARSE_SHAPES, PEERS[name].methods):
-            command = [sys.executable, __file__, "--repeats", str(repeats)]
-            command += ["--one", name, method, shape]
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            # Peers write lines of their own before it.
-            row = json.loads(output.splitlines()[-1])
+            job = ("--one", name, method, shape, "--repeats", repeats)
+            row = apart("benchmarks speed_peers", *job)
             key = f"{name}, {method}, {row['n_features']} to {row['n_components']}"
             print(key, {side: round(r, 2) for side, r in row["ratios"].items()}, flush=True)
-            save(RESULTS, key, row)
+            save(RESULTS / "speed_peers.json", key, row)
 
 
 def is_installed(name):
@@ -263,16 +251,11 @@ def is_installed(name):
 
 def main():
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, only=PEERS)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--only", nargs="+", metavar="PEER", choices=list(PEERS), default=PEERS)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         run_one(*arguments.one, arguments.repeats)
     else:
         run(arguments.only, arguments.repeats)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
 """The tables of the benchmarks of dimensions."""
 
+import numpy as np
 from table import Table
 
 
@@ -56,7 +57,7 @@ def grid_table(grid):
     if not grid:
         return Table((), [])
     cells = {
-        (shape, cell["noise"], cell["n_samples"]): cell["error"]
+        (shape, cell["noise"], cell["n_samples"]): np.mean(cell["errors"])
         for shape, result in grid.items()
         for cell in result["cells"]
     }

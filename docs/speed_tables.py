@@ -64,21 +64,6 @@ def peers_step_table(results):
     return Table(header, rows)
 
 
-def entries_table(speed):
-    """Return the time of a step that decodes entries over one that decodes whole codes."""
-    rows = [
-        (
-            row["n_features"],
-            row["n_components"],
-            row["k"],
-            f"{row['k'] / row['n_components']:.1%}",
-            f"{row['ratio']:.2f}",
-        )
-        for row in speed.get("entries", [])
-    ]
-    return Table(("features", "latents", "active", "share", "entries over whole codes"), rows)
-
-
 def transform_table(speed):
     """Return the time of a transform over that of PCA."""
     names = ("single layer", "default network", "SparseAutoencoder")
@@ -121,14 +106,14 @@ def cost_of_growth_table(speed):
     return Table(header, rows)
 
 
-def cost_of_starts_table(speed):
-    """Return the time of a fit with eight starts over that of one with one start."""
+def default_fits_table(results):
+    """Return the CPU seconds of default fits, beside other estimators."""
+    names = list(dict.fromkeys(name for r in results.values() for name in r["medians"]))
     rows = [
-        (n, *(f"{median(result['seconds'][k]):.1f}" for k in ("1", "8")), f"{result['ratio']:.2f}")
-        for n in (1, 2)
-        if (result := speed.get(f"starts, {n} thread" + "s" * (n > 1)))
+        (data, *(f"{r['medians'][n]:.2g}" if n in r["medians"] else "" for n in names))
+        for data, r in results.items()
     ]
-    return Table(("threads", "one start, s", "eight starts, s", "ratio"), rows)
+    return Table(("data", *names), rows)
 
 
 def answer_table(speed):

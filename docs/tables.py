@@ -33,8 +33,7 @@ from scale_tables import (
 from speed_tables import (
     answer_table,
     cost_of_growth_table,
-    cost_of_starts_table,
-    entries_table,
+    default_fits_table,
     peers_step_table,
     small_jobs_table,
     step_table,
@@ -42,12 +41,11 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
-from skvaeense import _intrinsic_dimension
-from skvaeense._training import _defaults, _loop, _opening
-from skvaeense._training._defaults import STARTS
-from skvaeense.networks import _layers
-from skvaeense.objectives import _dead_latents, _noise, _penalised, _phases
+from skvaeense.dimension import _pools
+from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
+from skvaeense.training import _data_inits, _noise, _opening, _parameters, _sizes, _sparse_hooks
+from skvaeense.training._sizes import INIT_CONFIGS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -130,10 +128,9 @@ def tables():
         "speed_step": step_table(load("speed.json")),
         "speed_step_2": step_table(load("speed.json"), "2 threads"),
         "speed_peers": peers_step_table(load("speed_peers.json")),
-        "speed_entries": entries_table(load("speed.json")),
         "speed_transform": transform_table(load("speed.json")),
         "speed_growth": cost_of_growth_table(load("speed.json")),
-        "speed_starts": cost_of_starts_table(load("speed.json")),
+        "default_fits": default_fits_table(load("default_fits.json")),
         "speed_answer": answer_table(load("speed.json")),
         "speed_small_jobs": small_jobs_table(load("speed.json")),
         "out_of_core": out_of_core_table(load("out_of_core.json")),
@@ -142,7 +139,7 @@ def tables():
         "processes": processes_table(load("processes.json")),
         "many_models": many_models_table(load("many_models.json")),
         "many_models_bytes": many_models_bytes_table(load("many_models.json")),
-        "starts": starts_table(),
+        "inits": inits_table(),
         **paper_tables(load),
         "faults": faults_table(),
         "soak": soak_table(load("soak.json")),
@@ -323,45 +320,48 @@ def machine_table(results):
     return Table(("", "machine"), list(results.get("machine", {}).items()))
 
 
-def starts_table():
-    """Return how the starts differ, from the package itself."""
-    header = ("start", "eigenvalue", "factor on its share", "factor on learning_rate_init")
-    return Table(header, [(i + 1, *start) for i, start in enumerate(STARTS)])
+def inits_table():
+    """Return how random inits differ, from the package itself."""
+    header = ("init", "eigenvalue", "factor on its share", "factor on learning_rate_init")
+    return Table(header, [(i + 1, *config) for i, config in enumerate(INIT_CONFIGS)])
 
 
 def constants():
     """Return a substitution for each constant that the rules of the defaults use."""
     names = {
-        _defaults: [
+        _sizes: [
             "SPECTRUM_ROWS",
             "BULK_SHARE",
             "MAX_COMPONENTS",
             "MAX_BATCH",
             "MIN_BATCH",
-            "START_STEPS",
+            "DATA_STEPS",
+            "INIT_STEPS",
             "FINAL_STEPS",
+            "FIRST_NOISE",
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
             "SPARSE_STEPS",
             "SPARSE_RATE",
             "FULL_RATE_COMPONENTS",
         ],
-        _layers: ["MIN_WIDTH", "MAX_WIDTH"],
-        _noise: ["LEAST_SHARE"],
-        _dead_latents: ["DEAD_AFTER"],
-        _loop: ["FULL_RATE_INPUTS", "RATE_POWER"],
-        _intrinsic_dimension: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
-        _phases: ["COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "START_NOISE", "FOLLOW"],
+        _layers: ["MAX_WIDTH"],
+        _linear: ["MIN_WIDTH"],
+        _data_inits: ["CLEAR_GAIN"],
+        _sparse_hooks: ["DEAD_AFTER"],
+        _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
+        _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
+        _noise: ["LEAST_SHARE", "COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
-    noise = _phases.start_noise(1.0, 1.0, learned=True)
-    values["MAX_HELD_OUT"] = _defaults.HELD_OUT.at_most
-    values["SPARSE_MAX_HELD_OUT"] = _defaults.SPARSE_HELD_OUT.at_most
+    noise = _noise.annealed_noise(1.0, 1.0, learned=True)
+    values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
+    values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"
     values["COVERAGE"] = least_coverage()
     values["FAULTS"] = len(faults())
     values["BAD_INPUTS"] = sum(map(len, bad_inputs().values()))
-    values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _penalised.RESAMPLE_AT)
+    values["RESAMPLE_AT"] = ", ".join(f"{share:.0%}" for share in _sparse_hooks.RESAMPLE_AT)
     values |= {"HOLD": noise.hold, "SETTLE": noise.settle, "LEVEL": FixedVariance().level}
     return "".join(f".. |{name}| replace:: {plain(value)}\n" for name, value in values.items())
 

@@ -212,51 +212,54 @@ class BaseAutoencoder(
                 model = self._copy_of_model()
                 seeds = _draw_seeds(session.random_state)
                 trainer = self._make_trainer(data, seeds, model=model, is_final=True)
-            trainer = self._train_until_interrupted(data, session, trainer)
-            vars(self).pop("_partial_state_", None)
+            try:
+                trainer = self._train(data, session, trainer)
+                processes.broadcast(trainer.model.state_dict().values())
+            except KeyboardInterrupt:
+                trainer = session.best_trainer()
+                if trainer is None:
+                    raise
+                warnings.warn(
+                    f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that "
+                    "is kept. The estimator has what was learned until then.",
+                    stacklevel=4,
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise MemoryError(
+                    f"A step of training with {data.batch_size} samples takes more memory than "
+                    "there is. Lower batch_size, n_components or the width of the network."
+                ) from error
+            session.end(trainer, lambda trainer: self._attributes(trainer, data))
+            self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))
             if processes.is_first:
                 self._warn_of_failure(data.valid)
         return self
 
-    def _train_until_interrupted(self, data, session, trainer):
-        """Train; if the user interrupts, return what was learned until then, if there is any."""
-        try:
-            trainer = self._train(data, session, trainer)
-            session.processes.broadcast(trainer.model.state_dict().values())
-        except KeyboardInterrupt:
-            trainer = session.best_trainer()
-            if trainer is None:
-                raise
-            warnings.warn(
-                f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that is "
-                "kept. The estimator has what was learned until then.",
-                stacklevel=4,
-            )
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise MemoryError(
-                    f"A step of training with {data.batch_size} samples takes more memory than "
-                    "there is. Lower batch_size, n_components or the width of the network."
-                ) from error
-            raise
-        session.end(trainer, lambda trainer: self._attributes(trainer, data))
-        return trainer
-
     def _train_to_the_end(
-        self, trainer: Trainer, data: FitData, session: FitSession, n_epochs: int
+        self,
+        trainer: Trainer,
+        data: FitData,
+        session: FitSession,
+        n_epochs: int,
+        name: str = "final",
     ) -> Trainer:
         """Train until a plateau of the validation loss, then with a falling learning rate."""
-        plateau = session.track("plateau", Plateau(self.tol, self.n_iter_no_change))
+        plateau = Plateau(self.tol, self.n_iter_no_change)
+        plateau = session.track(f"{name} plateau", plateau)
 
         def is_reached(trainer: Trainer) -> bool:
             loss = self._validation_loss(trainer.model, data.valid)
             return plateau.is_reached(data.processes.broadcast_scalar(loss), trainer.model)
 
         n_last = math.ceil((1 - SETTLING) * n_epochs)
+        n_first = n_epochs - n_last
+        turn = n_first / max(n_epochs, 1)
         stages = {
-            "search": (n_epochs - n_last, (0.0, SETTLING), is_reached),
-            "settle": (n_last, (SETTLING, 1.0), lambda trainer: is_reached(trainer) and False),
+            f"{name} search": (n_first, (0.0, turn), is_reached),
+            f"{name} settle": (n_last, (turn, 1.0), lambda trainer: is_reached(trainer) and False),
         }
         for stage, (n_stage_epochs, span, until) in stages.items():
             session.train(
@@ -323,7 +326,7 @@ class BaseAutoencoder(
         return self
 
     def _partial_trainer(self, data: FitData) -> Trainer:
-        """Return the trainer that `partial_fit` goes on with: its own, a fitted one, or a new one."""
+        """Return the trainer that `partial_fit` goes on with: its own, a fitted, or a new one."""
         model = self._copy_of_model() if hasattr(self, "module_") else None
         seeds = _draw_seeds(check_random_state(self.random_state))
         trainer = self._make_trainer(data, seeds, model=model)
@@ -379,8 +382,8 @@ class BaseAutoencoder(
     def _store(self, attributes: dict[str, Any]) -> None:
         # An earlier fit may have left what this one has not, as with another network.
         for name in OPTIONAL_ATTRIBUTES:
-            vars(self).pop(name, None)
-        vars(self).update(attributes)
+            self.__dict__.pop(name, None)
+        self.__dict__.update(attributes)
 
     def _draft(self, attributes: dict[str, Any]) -> Self:
         """Return the estimator as it would be with these fitted attributes."""

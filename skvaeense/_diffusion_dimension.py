@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from sklearn.base import clone
 
 from skvaeense._base import FEATURES, diverged
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation, all_or_nothing
-from skvaeense._read_outs import flipd, normal_bundle, perturbation_directions, trace_probes
+from skvaeense.dimension import ALIASES, ScoreMethod, ScoreMethodName
+from skvaeense.dimension._normal_bundle import simplex
 from skvaeense.losses import DenoisingScoreMatching
 from skvaeense.models import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
@@ -31,10 +33,10 @@ from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
-# Noise levels of the training, as multiples of the level of the read-out.
+# Noise levels of the training, as multiples of that at which it is asked.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
-# Points that the network sees at a time when dimensions are read out: few enough for the caches.
-READ_OUT_POINTS = 2048
+# Points that the network sees at a time when it is asked: few enough for the caches.
+POINTS = 2048
 # Held-out rows by which the states of a training are compared, and draws of noise for each. Fitted
 # models are compared by more draws where there are more features.
 STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
@@ -47,20 +49,21 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     The score of the noisy samples, the gradient of their log-density, points back to the
     manifold: in D - d directions it is about -1/t times the noise, and in the d others it is
     small. A network learns the score by predicting the noise in noisy samples, as in diffusion
-    models, and the dimension is read out of it in one of two ways.
+    models, and the dimension follows from it in one of two ways.
 
     Parameters
     ----------
-    method : {"normal_bundle", "flipd"}, default="normal_bundle"
+    method : {"normal_bundle", "flipd"} or ScoreMethod, default="normal_bundle"
         How the dimension of a sample x follows from the score s at the noise level t.
         "normal_bundle" [1]_ takes the scores at perturbations of x, of length t sqrt(D), and
         counts the singular values of their matrix that lie below the largest gap; it gives
         integers. "flipd" [2]_ gives ``D + t^2 (tr grad s(x) + |s(x)|^2)``, cut to [0, D]; it is
-        faster on many features. It can be changed after fitting.
+        faster on many features. It can be changed after fitting. An instance of
+        :class:`~skvaeense.dimension.FLIPD` says how many random vectors it takes.
 
     noise_level : float, default=0.15
-        Noise level of the read-out, as a fraction of the standard deviation of the data in a
-        direction in which they vary. Structure that is finer than that counts as no dimension.
+        Noise level at which the score is asked, as a fraction of the standard deviation of the data
+        in a direction in which they vary. Structure that is finer than that counts as no dimension.
 
     hidden_layer_sizes : tuple of int, default=(256, 256)
         Width of each hidden layer of the network. Its units are gated: two weights for each input.
@@ -99,7 +102,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         Predicts the noise in scaled samples, by its method ``noise(z, level)``.
 
     noise_level_ : float
-        Noise level of the read-out, in the units of X.
+        Noise level at which the score is asked, in the units of X.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -127,8 +130,8 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     Notes
     -----
     Noise is added and samples are not shrunk: the process is variance-exploding. The network is
-    trained on levels from 2/3 to 8/3 of that of the read-out, and the state with the least loss
-    on held-out samples is kept.
+    trained on levels from 2/3 to 8/3 of that at which it is asked, and the state with the least
+    loss on held-out samples is kept.
 
     For each sample, "normal_bundle" asks the network at one point more than there are features, and
     takes the eigenvalues of a matrix of that size. "flipd" takes a derivative in each direction,
@@ -162,8 +165,9 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     n_iter_: int
     loss_curve_: list[float]
 
+    _method_kind = ScoreMethod
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
-        "method": [StrOptions({"flipd", "normal_bundle"})],
+        "method": [StrOptions(set(ALIASES[ScoreMethod])), ScoreMethod],
         "noise_level": [POSITIVE],
         "hidden_layer_sizes": [tuple, list, AT_LEAST_ONE],
         "learning_rate_init": [POSITIVE],
@@ -175,7 +179,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     def __init__(
         self,
-        method: Literal["normal_bundle", "flipd"] = "normal_bundle",
+        method: ScoreMethodName | ScoreMethod = "normal_bundle",
         *,
         noise_level: float = 0.15,
         hidden_layer_sizes: int | Iterable[int] = (256, 256),
@@ -248,7 +252,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
                 raise FloatingPointError(diverged("The loss"))
             plateau.restore(trainer.model)
             session.end(trainer, attributes)
-            vars(self).update(attributes(trainer))
+            self.__dict__.update(attributes(trainer))
 
     def _make_trainer(self, data, level, random_state):
         """Return the trainer of a new network, for this noise level."""
@@ -289,27 +293,24 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         vars(draft).update(attributes)
         return draft
 
-    # --- reading out --------------------------------------------------------------------------
+    # --- what it computes ---------------------------------------------------------------------
 
-    def _local_dimension(self, X):
-        model = self._model_for(X.dtype)
-        parameter = next(model.parameters())
-        generator, n_features = make_generator(self._seed_), X.shape[1]
+    def _estimate(self, X):
+        method = self._resolved_method()
+        model, n_features = self._model_for(X.dtype), X.shape[1]
         level = self.noise_level_ / self.scale_
+        vectors = method.vectors(n_features, make_generator(self._seed_))
+        vectors = vectors.to(next(model.parameters()))
 
         def noise(z):
             return model.noise(z, z.new_full((1, 1), level))
 
-        if self.method == "flipd":
-            read_out, vectors = flipd, trace_probes(n_features, generator)
-        else:
-            read_out, vectors = normal_bundle, perturbation_directions(n_features, generator)
-        vectors = vectors.to(parameter)
-        n_rows = max(1, READ_OUT_POINTS // len(vectors))
-        dimension = self._by_chunks(
-            X, model, lambda x: read_out(noise, x, level, vectors).double(), n_rows
-        )
-        return dimension.clip(0.0, n_features)
+        def estimate(x):
+            return method.estimate(noise, x, level, vectors).double()
+
+        n_rows = max(1, POINTS // max(1, len(vectors)))
+        dimension = self._by_chunks(X, model, estimate, n_rows).clip(0.0, n_features)
+        return dimension, np.full(len(X), np.nan)
 
     def _score_fit(self, X):
         model = self._model_for(X.dtype)
@@ -330,5 +331,5 @@ def _fixed_noise(n_features, n_draws):
     """
     generator = make_generator(0)
     n_simplices = math.ceil(n_draws / (n_features + 1))
-    corners = [perturbation_directions(n_features, generator) for _ in range(n_simplices)]
+    corners = [simplex(n_features, generator) for _ in range(n_simplices)]
     return torch.cat(corners)[:n_draws]

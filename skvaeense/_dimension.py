@@ -10,6 +10,7 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from skvaeense._evaluation import FLOATS, all_or_nothing
+from skvaeense.dimension import resolve_method
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray
@@ -23,9 +24,13 @@ class BaseDimensionEstimator(
 ):
     """Estimate the dimension of each sample, seen or unseen.
 
-    A subclass has a parameter `aggregate`, and says what it learns, how the dimension of a sample
-    follows from that, and how well it fits samples whose dimension is not known.
+    A subclass has the parameters `method`, `aggregate` and `random_state`, and says what it learns,
+    how the dimension of a sample follows from that, and how well it fits samples whose dimension is
+    not known.
     """
+
+    # What the parameter `method` is: AutoencoderMethod or ScoreMethod.
+    _method_kind: type[Any]
 
     # Fitted attributes that users see.
     dimension_: float
@@ -45,8 +50,11 @@ class BaseDimensionEstimator(
         """Set the fitted attributes from validated samples."""
 
     @abstractmethod
-    def _local_dimension(self, X):
-        """Return the dimension at validated samples as a float64 array of shape (n_samples,)."""
+    def _estimate(self, X):
+        """Return the dimension at validated samples, and its standard error, NaN if unknown.
+
+        Both are float64 arrays of shape (n_samples,).
+        """
 
     @abstractmethod
     def _score_fit(self, X):
@@ -76,22 +84,26 @@ class BaseDimensionEstimator(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples.
+            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if a parameter
+            of the method is out of its range.
 
         FloatingPointError
             If training diverges. Attributes of an earlier fit stay.
         """
         with all_or_nothing(self):
             X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+            # A bad parameter of the method is found before the training, not after it.
+            self._resolved_method()
             self._learn(X)
-            self._keep_dimensions(X)
+            self._set_dimensions(*self._estimate(X))
         return self
 
-    def _keep_dimensions(self, X):
-        """Set what is known of the training samples' dimensions."""
-        self._set_dimensions(self._local_dimension(X))
+    def _resolved_method(self):
+        """Return the method, its parameters checked."""
+        return resolve_method(self.method, self._method_kind)
 
-    def _set_dimensions(self, dimension):
+    def _set_dimensions(self, dimension, std):
+        """Set what is known of the training samples' dimensions."""
         self.dimension_pw_ = dimension
         self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
 
@@ -109,7 +121,7 @@ class BaseDimensionEstimator(
             Dimension at each sample.
         """
         check_is_fitted(self)
-        return self._local_dimension(validate_data(self, X, dtype=FLOATS, reset=False))
+        return self._estimate(validate_data(self, X, dtype=FLOATS, reset=False))[0]
 
     def fit_predict(self, X: ArrayLike, y: object = None) -> DoubleArray:
         """Fit, and return the local dimension of the training samples.
@@ -144,7 +156,7 @@ class BaseDimensionEstimator(
         """
         check_is_fitted(self)
         samples: FloatArray = validate_data(self, X, dtype=FLOATS, reset=False)
-        return self._local_dimension(samples)[:, None].astype(samples.dtype, copy=False)
+        return self._estimate(samples)[0][:, None].astype(samples.dtype, copy=False)
 
     if TYPE_CHECKING:
         # Inherited; there it has no annotations.

@@ -264,14 +264,12 @@ class SparseAutoencoder(BaseAutoencoder):
         penalty = penalties.resolve_penalty(self.penalty)
         device = resolve_device(self.device)
         goes_on = model is not None
-        new = self._new_model(data, penalty, make_generator(seeds[1]))
+        generator = make_generator(seeds[1])
         if goes_on:
-            # The penalty may have been changed.
-            learned = model.activation.state_dict()
-            if new.activation.state_dict().keys() == learned.keys():
-                new.activation.load_state_dict(learned)
-            new.network.load_state_dict(model.network.state_dict())
-        model = new.to(device=device, dtype=DTYPES[self.dtype])
+            model = _with_penalty(model, penalty, generator)
+        else:
+            model = self._new_model(data, penalty, generator)
+        model = model.to(device=device, dtype=DTYPES[self.dtype])
         decay = self._decay(model)
         hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model)]
         loss = losses.resolve_loss(self.loss)
@@ -322,8 +320,8 @@ class SparseAutoencoder(BaseAutoencoder):
             return None
         if penalty.alpha is None:
             raise ValueError(
-                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has none; "
-                "set its k instead, and leave target_l0=None."
+                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has "
+                "none; set its k instead, and leave target_l0=None."
             )
         if penalty.alpha == 0:
             raise ValueError(
@@ -446,3 +444,16 @@ class SparseAutoencoder(BaseAutoencoder):
             return ((x - model.decode(model.code(x))) / spread).square().mean(dim=1)
 
         return 1 - float(self._by_chunks(X, model, unexplained).mean(dtype=np.float64))
+
+
+def _with_penalty(
+    model: SparseCoder, penalty: penalties.Penalty, generator: torch.Generator
+) -> SparseCoder:
+    """Return the model with a penalty that may be another one; its network stays."""
+    new = SparseCoder(**(model.config | {"penalty": penalty}), generator=generator)
+    new.network = model.network
+    new.to(next(model.parameters()))
+    learned = model.activation.state_dict()
+    if new.activation.state_dict().keys() == learned.keys():
+        new.activation.load_state_dict(learned)
+    return new

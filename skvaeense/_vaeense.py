@@ -14,10 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder, diverged
 from skvaeense.models import VAE, as_number
+from skvaeense.training._data_inits import find_structure, install_best, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs
 from skvaeense.training._noise import (
     COMMON_NOISE,
+    FINAL_NOISE,
     annealed_noise,
     best_noise,
     common_noise,
@@ -29,10 +31,12 @@ from skvaeense.training._noise import (
 from skvaeense.training._parameters import layer_rates
 from skvaeense.training._selection import Selection
 from skvaeense.training._sizes import (
+    DATA_STEPS,
     INIT_CONFIGS,
     INIT_STEPS,
     default_n_components,
     linear_residual,
+    n_epochs,
     split_epochs,
 )
 from skvaeense.training._trainer import Trainer
@@ -43,6 +47,10 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
+# What n_init="auto" means, with and without an init that is computed from the data.
+N_INIT_WITH_DATA, N_INIT = 2, 5
+# By how much of the loss per feature a random init must be better than the one from the data.
+LEAST_GAIN = 0.04
 
 
 class VAEenseTransformer(BaseAutoencoder):
@@ -97,9 +105,13 @@ class VAEenseTransformer(BaseAutoencoder):
         Whether the noise variance is learned. False keeps `noise_variance`, which is then a
         number.
 
-    n_init : int, default=5
-        Number of random inits: they differ in weights, first noise variance and learning rate,
-        and are compared on held-out samples at one noise variance. The best is trained on.
+    n_init : "auto" or int, default="auto"
+        Number of inits at most. With the default network, the first one is computed from the data:
+        independent components, and which of them are active together. It is kept if that fits
+        clearly better than principal components. Otherwise, and with other networks, inits are
+        random: they differ in weights, first noise variance and learning rate, and are compared on
+        held-out samples at one noise variance. The best is trained on. "auto" means 2 with an init
+        from the data, else 5.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         What moves the weights.
@@ -217,7 +229,7 @@ class VAEenseTransformer(BaseAutoencoder):
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
         "positive_code": ["boolean"],
-        "n_init": [AT_LEAST_ONE],
+        "n_init": [AT_LEAST_ONE, StrOptions({"auto"})],
         "hard": ["boolean"],
         "sparse_output": ["boolean"],
     }
@@ -236,7 +248,7 @@ class VAEenseTransformer(BaseAutoencoder):
         prior: priors.PriorName | priors.Prior = "standard_normal",
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
-        n_init: int = 5,
+        n_init: Auto | int = "auto",
         optimizer: optimizers.OptimizerName | optimizers.Optimizer = "adam",
         learning_rate_init: float = 0.02,
         schedule: Auto | schedules.ScheduleName | schedules.Schedule = "auto",
@@ -278,16 +290,36 @@ class VAEenseTransformer(BaseAutoencoder):
     # --- fitting ------------------------------------------------------------------------------
 
     def _train(self, data, session, trainer):
-        n_init_epochs, n_epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
-        if trainer is not None:
-            session.begin(max(n_epochs, 1))
-            return self._train_to_the_end(trainer, data, session, max(n_epochs, 1))
-        session.begin(self.n_init * n_init_epochs + n_epochs)
-        seeds = session.random_state.randint(2**31 - 1, size=(self.n_init, 2)).tolist()
-        selection = session.track(
-            "selection", Selection(lambda init: self._make_trainer(data, seeds[init], init))
+        n_init_epochs, n_final_epochs = split_epochs(
+            self.max_iter, len(data.train), data.batch_size
         )
-        for init in range(len(selection.logs), self.n_init):
+        n_data_epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, DATA_STEPS)
+        if trainer is not None:
+            session.begin(max(n_final_epochs, 1))
+            return self._train_to_the_end(trainer, data, session, max(n_final_epochs, 1))
+        takes_data_init = self._takes_data_init()
+        n_init = self.n_init
+        if n_init == "auto":
+            n_init = N_INIT_WITH_DATA if takes_data_init else N_INIT
+        n_random = n_init - takes_data_init
+        session.begin(takes_data_init * n_data_epochs + n_random * n_init_epochs + n_final_epochs)
+        seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
+
+        # The first init is computed from the data, if the model is one of which that is known.
+        first = Selection(lambda init: self._make_data_trainer(data, seeds[init]))
+        first = session.track("first", first)
+        if takes_data_init and not first.logs:
+            trainer = self._make_data_trainer(data, seeds[0])
+            trainer = self._train_to_the_end(trainer, data, session, n_data_epochs, "data")
+            first.offer(trainer, self._final_loss(trainer.model, data))
+        if first.best and (first.best.is_clear or n_init == 1 or session.stopped):
+            return first.best
+
+        # Random inits, of which the best is trained on.
+        rest = Selection(lambda init: self._make_trainer(data, seeds[init], init))
+        rest = session.track("rest", rest)
+        n_first = len(first.logs)
+        for init in range(n_first + len(rest.logs), n_init):
             trainer = self._make_trainer(data, seeds[init], init)
             session.train(
                 trainer,
@@ -298,17 +330,75 @@ class VAEenseTransformer(BaseAutoencoder):
                 attributes=lambda trainer: self._attributes(trainer, data),
             )
             if trainer.log:
-                selection.offer(trainer, self._selection_loss(trainer, data))
+                rest.offer(trainer, self._selection_loss(trainer, data))
             if session.stopped:
                 break
-        best = selection.best
-        if best is None:
+        if rest.best is None and first.best is None:
             raise FloatingPointError(diverged("The loss of every init"))
-        best.other_log = selection.other_log
-        if session.stopped or n_epochs == 0:
-            return best
-        trainer = self._final_trainer(best, data, selection.best_init)
-        return self._train_to_the_end(trainer, data, session, n_epochs)
+        if rest.best is None:
+            return first.best
+        best = rest.best
+        best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
+        if n_final_epochs > 0 and not session.stopped:
+            best = self._make_final_trainer(best, data)
+            best = self._train_to_the_end(best, data, session, n_final_epochs)
+        margin = LEAST_GAIN * data.valid.shape[1]
+        if first.best and first.best_loss <= self._final_loss(best.model, data) + margin:
+            first.best.other_log = [epoch for log in rest.logs for epoch in log]
+            return first.best
+        return best
+
+    def _takes_data_init(self):
+        """Return whether initial weights can be computed for such a model."""
+        network = networks.resolve_network(self.network)
+        loss, prior = losses.resolve_loss(self.loss), priors.resolve_prior(self.prior)
+        return (
+            type(network) is networks.Linear
+            and network.skip == "first"
+            and network.n_hidden_layers == 2
+            and type(loss) is losses.ELBO
+            and loss.beta == 1
+            and type(prior) is priors.StandardNormal
+            and self.gated
+            and not self.positive_code
+            and self.noise_variance == "auto"
+            and self.learn_noise_variance
+        )
+
+    def _make_data_trainer(self, data, seeds):
+        """Return the trainer of the model whose initial weights are computed from the data."""
+        device = resolve_device(self.device)
+        model = self._make_model(data, seeds[1])
+        structure = find_structure(
+            data.train.head,
+            model.n_components,
+            data.spectrum.linear_dimension,
+            common_noise(data.spectrum.mean_eigenvalue),
+            seeds[1],
+        )
+        candidate = install_best(model, structure, data.valid)
+        common = structure.noise_of(candidate)
+        error = validation_terms(model, data.valid).error / data.valid.shape[1]
+        noise = self._final_noise(max(error, FINAL_NOISE * common), common)
+        trainer = self._trainer(
+            model,
+            noise,
+            0.5,
+            make_generator(seeds[0], device),
+            data,
+            is_final=True,
+            rates=learning_rates(model.network, data.valid),
+        )
+        trainer.is_clear = candidate.kind != "open" or structure.is_gaussian
+        return trainer
+
+    def _final_loss(self, model, data):
+        """Return the loss by which models that are trained to the end are compared."""
+        n_features = data.valid.shape[1]
+        terms = validation_terms(model, data.valid)
+        common = common_noise(data.spectrum.mean_eigenvalue)
+        loss = selection_loss(terms, best_noise(terms, n_features), common, n_features)
+        return data.processes.broadcast_scalar(loss)
 
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         thresholds.resolve_threshold(self.threshold).validate()
@@ -317,16 +407,7 @@ class VAEenseTransformer(BaseAutoencoder):
         if model is not None:
             noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
             return self._trainer(model, noise, 0.5, generator, data, is_final=is_final)
-        n_features = data.train.shape[1]
-        model = VAE(
-            networks.resolve_network(self.network),
-            n_features,
-            self.n_components or default_n_components(data.spectrum),
-            gated=self.gated,
-            positive=self.positive_code,
-            prior=clone(priors.resolve_prior(self.prior)),
-            generator=make_generator(seeds[1]),
-        ).to(device=device, dtype=DTYPES[self.dtype])
+        model = self._make_model(data, seeds[1])
         config = INIT_CONFIGS[init % len(INIT_CONFIGS)]
         noise = annealed_noise(
             self._first_noise(data, config),
@@ -335,17 +416,30 @@ class VAEenseTransformer(BaseAutoencoder):
         )
         return self._trainer(model, noise, config.learning_rate, generator, data, init=init)
 
-    def _final_trainer(self, best, data, init):
-        """Return the trainer of the last phase, which goes on with the best init."""
+    def _make_model(self, data, seed):
+        model = VAE(
+            networks.resolve_network(self.network),
+            data.train.shape[1],
+            self.n_components or default_n_components(data.spectrum),
+            gated=self.gated,
+            positive=self.positive_code,
+            prior=clone(priors.resolve_prior(self.prior)),
+            generator=make_generator(seed),
+        )
+        return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
+
+    def _make_final_trainer(self, best, data):
+        """Return the trainer of the last phase, which goes on with the best random init."""
         (noise,) = best.hooks
         noise = self._final_noise(float(noise.value), noise.floor)
+        init = int(best.tags["init"])
         trainer = self._trainer(
             best.model, noise, 0.5, best.generator, data, init=init, is_final=True
         )
         trainer.log, trainer.other_log = list(best.log), best.other_log
         return trainer
 
-    def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False):
+    def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None):
         schedule = "cosine" if self.schedule == "auto" else self.schedule
         return Trainer(
             model,
@@ -355,7 +449,7 @@ class VAEenseTransformer(BaseAutoencoder):
             schedule=schedules.resolve_schedule(schedule),
             generator=generator,
             hooks=[noise],
-            rates=layer_rates(model),
+            rates=layer_rates(model) if rates is None else rates,
             processes=data.processes,
             init=init,
             is_final=is_final,

@@ -1,6 +1,8 @@
 """What several test files need."""
 
+import copy
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,10 +10,41 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import Linear, SingleLayer
+from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK, resolve_penalty
 from skvaeense.utils._seeding import make_generator
+
+
+class Samples(NamedTuple):
+    """Samples of 8 features with what is true of them, in parts."""
+
+    train: np.ndarray
+    new: np.ndarray
+    train_label: np.ndarray
+    new_label: np.ndarray
+
+    @property
+    def few(self):
+        return self.train[:300]
+
+
+def split(X, label):
+    return Samples(X[:2000], X[2000:], label[:2000], label[2000:])
+
+
+# On one line and one plane; the label is the dimension.
+SUBSPACES = split(
+    *make_linear_subspaces(2500, dims=(1, 2), n_features=8, noise=0.01, random_state=0)[::2]
+)
+# Sums of 1 to 4 out of 12 atoms; the label is their number.
+ATOMS = split(
+    *make_sparse_dictionary(
+        2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0
+    )[:2]
+)
+MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
 
 # One of each penalty, for data with about 3 active latents.
 PENALTIES = {
@@ -73,6 +106,31 @@ def fit_unwarned(estimator, X, method="fit"):
         return getattr(estimator, method)(X)
 
 
+def fit_vaeense(X=SUBSPACES.few, **params):
+    """Return a quick fit of a VAEenseTransformer."""
+    return fit_unwarned(quick_vaeense(**params), X)
+
+
+def fit_sae(penalty="l1", X=ATOMS.few, **params):
+    """Return a quick fit of a SparseAutoencoder."""
+    return fit_unwarned(quick_sae(penalty, **params), X)
+
+
+def changed(fitted, **params):
+    """Return a fitted estimator with other parameters; the given one stays as it is."""
+    return copy.copy(fitted).set_params(**params)
+
+
+def generator(seed=0):
+    """Return a seeded generator of torch."""
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    """Return standard normal numbers, the same for the same seed."""
+    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+
+
 def outputs(estimator, X):
     """Return what the methods of a fitted estimator give, as arrays by name."""
     methods = ("transform", "active_dimensions", "score_samples", "posterior", "predict", "score")
@@ -84,17 +142,6 @@ def outputs(estimator, X):
     if hasattr(estimator, "dimension_std_"):
         found["predict"] = np.stack(estimator.predict(X, return_std=True))
     return {k: v.toarray() if sparse.issparse(v) else np.asarray(v) for k, v in found.items()}
-
-
-def assert_has_shortcuts(module, x, n_shortcuts):
-    """Check that so many of an autoencoder's heads, the first, have a linear map of x added."""
-    hidden = module.body(x)
-    n_components = module.heads[0].out_features
-    weights = [] if module.skip is None else module.skip.weight.split(n_components)
-    assert len(weights) == n_shortcuts
-    for i, output in enumerate(module.encode(x)):
-        shortcut = x @ weights[i].T if i < n_shortcuts else 0
-        torch.testing.assert_close(output, module.heads[i](hidden) + shortcut)
 
 
 def with_entry(X, value, dtype=float):

@@ -38,7 +38,7 @@ STATES = pytest.mark.parametrize(
         pytest.param(vaeense(), id="vaeense"),
         pytest.param(vaeense(batch_size=8), id="vaeense_many_steps"),
         pytest.param(sparse_autoencoder(TopK(3)), id="dead_latents"),
-        pytest.param(sparse_autoencoder(target_l0=2), id="price"),
+        pytest.param(sparse_autoencoder(target_l0=2), id="alpha"),
     ],
 )
 

@@ -19,7 +19,7 @@ X_ALL, _, _ = make_linear_subspaces(2500, dims=(1, 2), n_features=8, noise=0.01,
 X, X_NEW = X_ALL[:300], X_ALL[2000:]
 
 VAEENSE = quick_vaeense(n_init=2)
-# Its price is adapted, and is part of what a stream goes on with.
+# Its alpha is adapted, and is part of what a stream goes on with.
 TARGET = quick_sae(target_l0=3)
 MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
 EACH = pytest.mark.parametrize("estimator", [VAEENSE, TARGET], ids=["vaeense", "target"])

@@ -71,7 +71,7 @@ def test_before_an_epoch_is_over_there_is_nothing_to_keep(monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skvaeense._training._loop._batches_from", interrupt)
+    monkeypatch.setattr("skvaeense.training._loop._batches_from", interrupt)
     with pytest.raises(KeyboardInterrupt):
         sae.fit(X)
     with pytest.raises(NotFittedError):

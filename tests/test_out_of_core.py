@@ -9,10 +9,10 @@ from dask import array as dask_array
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from skvaeense._training import _opening, _sources
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.training import _opening, _sources
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
 

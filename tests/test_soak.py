@@ -1,20 +1,17 @@
-"""Many fits in one process, in small: benchmarks/soak.py goes on for longer."""
+"""Many fits in one process, in small: `python -m benchmarks soak` goes on for longer."""
 
-import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
+from benchmarks.soak import soak
 from skvaeense.datasets import make_linear_subspaces
-
-SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_fits_and_files_leave_nothing_open():
     X = make_linear_subspaces(100, n_features=6, random_state=0)[0]
     # Each estimator has had its turn, and whatever is loaded late, after six of them.
-    uses = runpy.run_path(str(SOAK))["soak"](15, X)[6:]
+    uses = soak(15, X)[6:]
     assert {use.files for use in uses} == {uses[0].files}
     assert uses[-1].memory - uses[0].memory < 50

@@ -19,6 +19,7 @@ from skvaeense import (
     save,
 )
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
+from skvaeense.dimension import FLIPD, AutoencoderMethod, Count, resolve_method
 from skvaeense.export import to_onnx, to_saelens
 from skvaeense.inspection import class_activity, latent_ablation, top_activating
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
@@ -102,16 +103,27 @@ def use_dimension_estimators(X: Doubles) -> None:
     diffusion = DiffusionDimensionEstimator("flipd", hidden_layer_sizes=(8, 8)).fit(X)
     assert_type(diffusion, DiffusionDimensionEstimator)
     assert_type(diffusion.predict(X), Doubles)
+    IntrinsicDimensionEstimator(method=Widest(), n_neighbors=50)
+    DiffusionDimensionEstimator(FLIPD(n_probes=8))
 
 
 def resolve_names() -> None:
     assert_type(resolve_network("mlp"), Network)
     assert_type(resolve_penalty(L1(0.2)), Penalty)
+    assert_type(resolve_method("auto", AutoencoderMethod), AutoencoderMethod)
     module = MLP(16).build(5, 3, n_heads=2, generator=torch.Generator())
     assert_type(module.decode(torch.zeros(2, 3)), torch.Tensor)
     elbo = ELBO(NoiseVariance(0.1, floor=0.01))
     loss = elbo.loss(module, torch.ones(4, 5), progress=0.0, generator=torch.Generator())
     assert_type(loss, BatchLoss)
+
+
+class Widest(AutoencoderMethod):
+    """A method of one's own."""
+
+    def estimate(self, autoencoder: Any, X: Floats) -> tuple[Doubles, Doubles]:
+        count, std = Count().estimate(autoencoder, X)
+        return np.full(len(X), count.max()), std
 
 
 class HalfVariance(ThresholdRule):

@@ -1,23 +1,19 @@
-"""What the scripts of this folder share: their command line, their results, and their fits.
+"""What the paper's experiments share: their two sizes, and fits that run at once.
 
-A script has two sizes: `--quick`, the default, for minutes on two cores, and `--full`, the paper's
-own, for a GPU. Its results are tables, lists of rows, in ../results/paper/NAME.json.
+An experiment has two sizes: `--quick`, the default, for minutes on two cores, and `--full`, the
+paper's own, for a GPU. Its results are tables, lists of rows, in ../results/paper/NAME.json.
 """
 
 import argparse
-import os
 import time
 import warnings
-from pathlib import Path
 
 import torch
-from above import BENCHMARKS
 from joblib import Parallel, delayed, parallel_config
-from real_data import read_activations, read_mnist
-from saving import save
 from sklearn.exceptions import ConvergenceWarning
 
-RESULTS = BENCHMARKS / "results" / "paper"
+from benchmarks.common import make_parser, save
+from benchmarks.data import add_data_option
 
 
 def run(name, description, sizes, measure, add_arguments=None):
@@ -29,26 +25,25 @@ def run(name, description, sizes, measure, add_arguments=None):
         Name of the file of results.
 
     description : str
-        The script's docstring.
+        The module's docstring.
 
     sizes : dict of dict
         The numbers that "quick" and "full" stand for.
 
     measure : callable
-        With an argparse.Namespace of these numbers, `jobs`, `data` and the script's own arguments,
-        it yields (table, row).
+        With an argparse.Namespace of these numbers, `jobs`, `data` and the experiment's own
+        arguments, it yields (table, row).
 
     add_arguments : callable or None, default=None
-        With the parser, it adds the script's own arguments.
+        With the parser, it adds the experiment's own arguments.
     """
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser = make_parser(description, out=f"paper/{name}.json")
     size = parser.add_mutually_exclusive_group()
     for key in sizes:
         size.add_argument(f"--{key}", action="store_const", const=key, dest="size")
     parser.set_defaults(size="quick")
     parser.add_argument("--jobs", type=int, default=-1, help="fits at once; 1 for a GPU")
-    parser.add_argument("--data", default=os.environ.get("SKVAEENSE_DATA"))
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    add_data_option(parser)
     if add_arguments is not None:
         add_arguments(parser)
     arguments = parser.parse_args()
@@ -58,7 +53,6 @@ def run(name, description, sizes, measure, add_arguments=None):
         tables.setdefault(table, []).append(row)
         print(f"{table}:", in_short(row), flush=True)
     minutes = (time.perf_counter() - begin) / 60
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     result = {"size": numbers, "minutes": round(minutes, 1), **tables}
     save(arguments.out, arguments.size, result)
 
@@ -91,19 +85,3 @@ def _alone(function, job):
         # Tables show what these warn of.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return function(*job)
-
-
-def load_mnist(folder):
-    """Return training and test images as rows of pixels in [0, 1], and their labels."""
-    X_train, y_train, X_test, y_test = read_mnist(folder)
-    return X_train / 255, y_train, X_test / 255, y_test
-
-
-def load_activations(folder):
-    """Return training and test rows of a language model's activations, or stop."""
-    if folder is None:
-        raise SystemExit(
-            "This experiment needs activations: make them with benchmarks/lm_activations.py, and "
-            "give their folder by --data or SKVAEENSE_DATA."
-        )
-    return read_activations(folder)

@@ -1,6 +1,6 @@
 """Convergence from random starts (the paper's open question 1).
 
-    python benchmarks/paper/convergence.py [--quick | --full]
+    python -m benchmarks paper.convergence [--quick | --full]
 
 `fits`: how often training from random weights finds the dimension of all samples, for more and more
 steps, from one start, and with the best of five. Each seed draws data and weights. A fit *succeeds*
@@ -8,15 +8,8 @@ where the mean absolute error of the count, on held-out samples, is under 0.05 f
 for dictionaries, whose smallest coefficients no model sees.
 """
 
-from common import at_once, run
-
+from benchmarks.paper.common import at_once, run
 from skvaeense import VAEenseTransformer
-from skvaeense._training._defaults import (
-    FINAL_STEPS,
-    HELD_OUT,
-    START_STEPS,
-    default_batch_size,
-)
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.metrics import dimension_error, fvu
 
@@ -28,7 +21,9 @@ DATA = {
 }
 # Factors on the default number of steps, for one start; five starts have the default only.
 LENGTHS = (0.25, 0.5, 1.0)
-STEPS = START_STEPS + FINAL_STEPS
+STEPS, BATCH_SIZE = 2500, 256
+# Training rows of which no steps are made: they choose among starts.
+MAX_HELD_OUT = 2500
 SIZES = {
     "quick": {"n_samples": 10_000, "n_seeds": 5},
     "full": {"n_samples": 500_000, "n_seeds": 100},
@@ -39,11 +34,11 @@ def fit(data, n_init, length, seed, n_samples):
     """Return the error of one fit."""
     X, _, dimension = DATA[data](n_samples + N_TEST, seed)
     train, test, truth = X[N_TEST:], X[:N_TEST], dimension[:N_TEST]
-    n_train = n_samples - HELD_OUT.of(n_samples)
-    steps_per_epoch = n_train // default_batch_size(n_train)
+    steps_per_epoch = (n_samples - min(n_samples // 10, MAX_HELD_OUT)) // BATCH_SIZE
     model = VAEenseTransformer(
         20,
         n_init=n_init,
+        batch_size=BATCH_SIZE,
         max_iter=max(2, round(length * STEPS / steps_per_epoch)),
         random_state=seed,
     ).fit(train)
@@ -72,5 +67,6 @@ def measure(arguments):
         yield "fits", row
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("convergence", __doc__, SIZES, measure)

@@ -1,6 +1,6 @@
 """A diffusion model on gated codes (the paper's open question 3), on handwritten digits.
 
-    python benchmarks/paper/diffusion.py [--quick | --full] [--data FOLDER]
+    python -m benchmarks paper.diffusion [--quick | --full] [--data FOLDER]
 
 A diffusion model has no sparse code, and a sparse autoencoder no good samples: its latents are
 active together or not at all, and a prior that draws them one by one does not know that. Here the
@@ -21,24 +21,25 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from common import at_once, load_mnist, run
+import torch.nn.functional as F
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
+from torch import nn
 
+from benchmarks.data import read_mnist
+from benchmarks.paper.common import at_once, run
 from skvaeense import VAEenseTransformer
-from skvaeense._training._loop import LearningRate, make_optimizer
-from skvaeense._training._run import Run
 from skvaeense.networks import MLP
-from skvaeense.networks._denoiser import Denoiser
-from skvaeense.objectives import DenoisingScoreMatching
 
 # Noise levels of the diffusion, in units of the codes' root mean square.
 LEVELS = (0.01, 20.0)
 # Steps from noise to code, each with two looks at the network, and the power of their spacing.
 N_FLOW, POWER = 40, 7
+# Sines and cosines that tell the network the level, and how it learns.
+N_WAVES, RATE, BATCH_SIZE = 8, 2e-3, 256
 # Share of the active entries that are smaller than where sampled ones are cut off.
 CUT = 0.01
 N_JUDGED, N_SHOWN = 5000, 20
@@ -85,17 +86,54 @@ def autoencoder(name, seed, size):
     )
 
 
+class Denoiser(nn.Module):
+    """Predict the noise e in z = x + t e, from z and the noise level t.
+
+    With samples x of unit variance, ``c = 1 / (1 + t^2)`` and a network F::
+
+        e(z, t) = t c z - sqrt(c) F(sqrt(c) z, t)
+
+    The first part is the best prediction for Gaussian samples. Each hidden unit of F is a product,
+    ``silu(a) b`` of two linear functions of its inputs; the level multiplies a.
+    """
+
+    def __init__(self, n_features, layers):
+        super().__init__()
+        widths = [n_features, *layers]
+        self.hidden = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in pairwise(widths))
+        self.gains = nn.ModuleList(nn.Linear(2 * N_WAVES, width) for width in layers)
+        self.output = nn.Linear(widths[-1], n_features)
+
+    def forward(self, z, level):
+        low, high = map(math.log, LEVELS)
+        # Half a wave over the range of levels, and then more: no two look alike.
+        angles = torch.arange(1, N_WAVES + 1) * math.pi / 2 * (level.log() - low) / (high - low)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        c = 1 / (1 + level**2)
+        hidden = c.sqrt() * z
+        for layer, gain in zip(self.hidden, self.gains, strict=True):
+            gate, content = layer(hidden).chunk(2, dim=-1)
+            hidden = F.silu(gate * (1 + gain(waves))) * content
+        return level * c * z - c.sqrt() * self.output(hidden)
+
+
 def learn_diffusion(codes, layers, n_steps, seed):
-    """Return a module that predicts the noise in noisy codes."""
-    weights, generator = (torch.Generator().manual_seed(2 * seed + i) for i in range(2))
-    module = Denoiser(codes.shape[1], layers, LEVELS, generator=weights)
-    optimizer = make_optimizer(module, full_rate=True)
-    objective = DenoisingScoreMatching(LEVELS)
-    run_ = Run(module, objective, LearningRate(2e-3), generator, optimizer=optimizer)
-    batch_size = 256
-    n_epochs = math.ceil(n_steps / (len(codes) // batch_size))
-    for _ in run_.epochs(codes, n_epochs=n_epochs, batch_size=batch_size):
-        pass
+    """Return a module that predicts the noise in noisy codes, by denoising score matching."""
+    torch.manual_seed(seed)
+    module = Denoiser(codes.shape[1], layers)
+    optimizer = torch.optim.Adam(module.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, n_steps, pct_start=0.1, cycle_momentum=False
+    )
+    low, high = map(math.log, LEVELS)
+    for _ in range(n_steps):
+        x = codes[torch.randint(len(codes), (BATCH_SIZE,))]
+        noise, level = torch.randn_like(x), torch.exp(low + (high - low) * torch.rand(len(x), 1))
+        loss = (noise - module(x + level * noise, level)).square().sum(dim=1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
     return module
 
 
@@ -110,7 +148,7 @@ def draw(module, n, codes, seed):
     least, most = codes.min(dim=0).values, codes.max(dim=0).values
 
     def slope_at(x, level):
-        clean = x - level * module.noise(x, level.reshape(1, 1))
+        clean = x - level * module(x, level.reshape(1, 1))
         return (x - clean.clamp(least, most)) / level
 
     low, high = (level ** (1 / POWER) for level in LEVELS)
@@ -226,7 +264,7 @@ def judge_counts(drawn, codes):
 
 def measure(arguments):
     """Yield a row for each kind of samples."""
-    X, y, X_test, _ = load_mnist(arguments.data)
+    X, y, X_test, _ = read_mnist(arguments.data)
     X, y = X[: arguments.n_train], y[: arguments.n_train]
     (judge,) = at_once(Judge, [(X, y, X_test)], arguments.jobs)
     row = {"samples": "training images", "seed": 0, **judge.compare(X[:N_JUDGED])}
@@ -242,5 +280,6 @@ def measure(arguments):
             yield "samples", row
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("diffusion", __doc__, SIZES, measure)

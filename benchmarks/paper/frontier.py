@@ -13,20 +13,18 @@ validation error; that is fitted again from other seeds.
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import at_once
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from benchmarks.paper.common import at_once
 from skvaeense import VAEenseTransformer
-from skvaeense.inspection._estimators import active_mask, contributions
-from skvaeense.metrics import fvu, pattern_adaptivity, squared_error
-from skvaeense.thresholds import Otsu
+from skvaeense.inspection._estimators import contributions
+from skvaeense.metrics import pattern_adaptivity
 
 # Share of the test samples that a latent is active in, from which it is said to be in use.
 IN_USE = 0.01
 # By how much fewer entries may fall short of a level.
 SHORT = 0.02
-ERRORS = {"squared_error": squared_error, "fvu": fvu}
 
 
 class Candidate(NamedTuple):
@@ -80,7 +78,7 @@ def cut_for(amounts, level):
 
 
 def describe(active, labels):
-    """Return how adaptive a pattern of active latents is."""
+    """Return how many latents are active, and how adaptive their pattern is."""
     count = active.sum(axis=1)
     row = {
         "active": float(count.mean()),
@@ -94,17 +92,16 @@ def describe(active, labels):
 
 
 def fit(candidate, seed, samples, levels, metric):
-    """Return what a candidate gives at each level, and by its own rule."""
+    """Return what a candidate gives at each level."""
     estimator = clone(candidate.estimator)
     estimator.set_params(random_state=seed).fit(samples.train)
-    error = ERRORS[metric]
     parts = samples.validation, samples.test
     codes = [estimator.transform(X) for X in parts]
     amounts = [contributions(estimator, code) for code in codes]
 
     def error_of(part, active):
         code = np.where(active, codes[part], 0)
-        return error(parts[part], estimator.inverse_transform(code))
+        return metric(parts[part], estimator.inverse_transform(code))
 
     by_level = []
     for level in candidate.levels or levels:
@@ -118,26 +115,12 @@ def fit(candidate, seed, samples, levels, metric):
             "error": error_of(1, kept[1]),
         }
         by_level.append(row | describe(kept[1], samples.labels))
-    active, own = active_mask(estimator, samples.test, codes[1]), None
-    # Of a method that calls everything active it says nothing.
-    if not active.all():
-        own = {"error": error_of(1, active)} | describe(active, samples.labels)
     row = {"method": candidate.method, "setting": candidate.setting, "seed": seed}
-    if hasattr(estimator, "posterior"):
-        row["otsu"] = otsu_count(estimator, samples.test)
-    return row | {"own": own, "levels": by_level}
+    return row | {"levels": by_level}
 
 
-def otsu_count(estimator, X):
-    """Return the mean number of active latents by the paper's rule."""
-    threshold = estimator.threshold
-    count = estimator.set_params(threshold=Otsu()).active_dimensions(X).sum(axis=1)
-    estimator.set_params(threshold=threshold)
-    return float(count.mean())
-
-
-def measure(candidates, samples, levels, metric, n_seeds, n_jobs):
-    """Yield rows of `settings`, one for each fit, and of `chosen`, for each method and level.
+def compare(candidates, samples, levels, metric, n_seeds, n_jobs):
+    """Yield rows of `chosen`, one for each method and level.
 
     Parameters
     ----------
@@ -150,8 +133,8 @@ def measure(candidates, samples, levels, metric, n_seeds, n_jobs):
     levels : tuple of float
         Wanted mean numbers of active latents.
 
-    metric : {"squared_error", "fvu"}
-        The error.
+    metric : callable
+        The error of samples and their reconstructions.
 
     n_seeds : int
         Fits of each chosen setting.
@@ -163,7 +146,7 @@ def measure(candidates, samples, levels, metric, n_seeds, n_jobs):
     jobs = [(candidate, 0, samples, levels, metric) for candidate in candidates]
     for row in at_once(fit, jobs, n_jobs):
         tries.append(row)
-        yield "settings", row
+        print(row["method"], row["setting"], flush=True)
     best = {}
     for candidate, row in zip(candidates, tries, strict=True):
         for at in row["levels"]:
@@ -184,17 +167,7 @@ def measure(candidates, samples, levels, metric, n_seeds, n_jobs):
     for (method, level), (_, candidate) in best.items():
         repeats = fits[method, candidate.setting]
         at = [a for r in repeats for a in r["levels"] if a["level"] == level]
-        yield (
-            "chosen",
-            {
-                "method": method,
-                "level": level,
-                "setting": candidate.setting,
-                "errors": [a["error"] for a in at],
-                "active": [a["active"] for a in at],
-                "std": [a["std"] for a in at],
-                "in_use": [a["in_use"] for a in at],
-                "adaptivity": [a["adaptivity"] for a in at],
-                "by_label": [a.get("by_label") for a in at],
-            },
-        )
+        keys = [key for key in at[0] if key not in ("level", "validation_error", "error")]
+        row = {"method": method, "level": level, "setting": candidate.setting}
+        row["errors"] = [a["error"] for a in at]
+        yield "chosen", row | {key: [a[key] for a in at] for key in keys}

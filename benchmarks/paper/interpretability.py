@@ -1,6 +1,6 @@
 """Handwritten digits: what leaving out a latent does, and to which digits.
 
-    python benchmarks/paper/interpretability.py [--quick | --full] [--data FOLDER]
+    python -m benchmarks paper.interpretability [--quick | --full] [--data FOLDER]
 
 VAEense, its form without gate (VAE) and a top-k sparse autoencoder have the same network, the same
 number of latents and the same steps; k is VAEense's mean number of active latents. A classifier,
@@ -8,36 +8,29 @@ fitted on training images alone, reads reconstructions of test images. `reader` 
 reads the images themselves. A row of `digits` is a fit. Latents are in use if they are active in
 1 % of the test images.
 
-For "log_loss", of the classifier in nats, and for "squared_error", summed over pixels:
+`log_loss` is that of the classifier for the whole codes, in nats, and
 
-* `X` is the value of the whole code,
-* `X_change` is how much it grows when a latent is left out, a mean over the latents in use, and
-  `X_change_where_active` the same over the images in which the latent is active;
-* `X_changes` are the changes of all latents, sorted.
+* `log_loss_change` is how much it grows when a latent is left out, a mean over the latents in use,
+  and `log_loss_change_where_active` the same over the images in which the latent is active;
+* `log_loss_changes` are the changes of all latents, sorted;
+* `log_loss_effective` is exp(entropy) of the share of each latent in the sum of the positive
+  changes, an effective number of latents;
+* `log_loss_class_share` is the largest share of a digit in the positive changes that one latent
+  makes, digits counted alike, a mean over the latents in use: 0.1 for a latent that hurts all
+  digits, 1 for one that hurts a single digit; and
+* `log_loss_class_share_by_chance` is the same among as many random groups of images, as large as
+  the digits: a change that comes from few images is found in few groups.
 
-With the share of each latent in the sum of the positive changes:
-
-* `X_top_ten` is the share of the ten largest,
-* `X_effective` is exp(entropy) of the shares, an effective number of latents, and
-* `X_effective_in_class` is the same among images of one digit, a mean over digits.
-
-With the share of each digit in the positive changes that one latent makes, digits counted alike:
-
-* `X_class_share` is the largest share, a mean over the latents in use: 0.1 for a latent that hurts
-  all digits, 1 for one that hurts a single digit; `X_class_share_by_effect` weighs latents by
-  their change, and
-* `X_class_share_by_chance` is what `X_class_share` is among as many random groups of images,
-  as large as the digits: a change that comes from few images is found in few groups.
-
-`information` is what it says about the digit whether a latent is active, in nats: a mean over the
-latents in use, weighted by use, and the largest.
+`information` is what it says about the digit whether a latent is active, in nats, a mean over the
+latents in use.
 """
 
 import numpy as np
-from common import at_once, load_mnist, run
-from frontier import IN_USE
 from sklearn.neural_network import MLPClassifier
 
+from benchmarks.data import read_mnist
+from benchmarks.paper.common import at_once, run
+from benchmarks.paper.frontier import IN_USE
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.inspection import class_activity, latent_ablation
 from skvaeense.networks import MLP
@@ -118,69 +111,43 @@ def ablate(model, X, codes, metric):
     return result, changes
 
 
-def effects(name, whole, by_class, by_chance):
-    """Return what the ablations of all latents come to.
-
-    `whole` is the result of latent_ablation for all images. `by_class` has a row of changes for
-    the images of each class, `by_chance` for each of as many random groups.
-    """
-    used = whole.use >= IN_USE
-    share = shares(whole.change)
+def class_share(changes, labels, used):
+    """Return the largest share of a class in what each latent's absence costs, in the mean."""
+    by_class = np.array([changes[:, labels == c].mean(axis=1) for c in np.unique(labels)])
     largest = shares(by_class.T).max(axis=1)
     # Where no class is hurt there is no share.
-    hurt = used & (largest > 0)
-    weights = np.maximum(by_class, 0).sum(axis=0)[hurt]
-    return {
-        name: whole.baseline,
-        f"{name}_change": float(whole.change[used].mean()),
-        f"{name}_change_where_active": float(whole.change_where_active[used].mean()),
-        f"{name}_top_ten": float(np.sort(share)[-10:].sum()),
-        f"{name}_effective": float(effective_number(share)),
-        f"{name}_effective_in_class": float(effective_number(shares(by_class)).mean()),
-        f"{name}_class_share": float(largest[hurt].mean()),
-        f"{name}_class_share_by_effect": float(np.average(largest[hurt], weights=weights)),
-        f"{name}_class_share_by_chance": float(shares(by_chance.T).max(axis=1)[hurt].mean()),
-        f"{name}_changes": [float(f"{change:.4g}") for change in np.sort(whole.change)[::-1]],
-    }
+    return float(largest[used & (largest > 0)].mean())
 
 
 def fit(name, estimator, seed, reader, train, X, y):
     """Return what the latents of one fit do."""
     model = estimator.set_params(random_state=seed).fit(train)
     codes = model.transform(X)
-    activity = class_activity(model, X, y)
     use = (codes != 0).mean(axis=0)
     used = use >= IN_USE
-    row = {
+    information = class_activity(model, X, y).mutual_information
+    whole, changes = ablate(model, X, codes, reader.log_loss(y))
+    mixed = np.random.default_rng(seed).permutation(y)
+    return {
         "model": name,
         "seed": seed,
         "active": float(use.sum()),
-        "std": float((codes != 0).sum(axis=1).std()),
         "in_use": int(used.sum()),
-        "always": int((use > 0.99).sum()),
         "accuracy": reader.accuracy(model.inverse_transform(codes), y),
-        "information": float(activity.mutual_information[used].mean()),
-        "information_by_use": float(np.average(activity.mutual_information, weights=use)),
-        "largest_information": float(activity.mutual_information.max()),
+        "information": float(information[used].mean()),
+        "log_loss": whole.baseline,
+        "log_loss_change": float(whole.change[used].mean()),
+        "log_loss_change_where_active": float(whole.change_where_active[used].mean()),
+        "log_loss_effective": float(effective_number(shares(whole.change))),
+        "log_loss_class_share": class_share(changes, y, used),
+        "log_loss_class_share_by_chance": class_share(changes, mixed, used),
+        "log_loss_changes": [float(f"{change:.4g}") for change in np.sort(whole.change)[::-1]],
     }
-    mixed = np.random.default_rng(seed).permutation(y)
-    metrics = {
-        "log_loss": reader.log_loss(y),
-        "squared_error": lambda decoded: np.square(X - decoded, dtype=np.float64).sum(axis=1),
-    }
-    for metric, of in metrics.items():
-        whole, changes = ablate(model, X, codes, of)
-        by_class, by_chance = (
-            np.array([changes[:, labels == c].mean(axis=1) for c in activity.classes])
-            for labels in (y, mixed)
-        )
-        row |= effects(metric, whole, by_class, by_chance)
-    return row
 
 
 def measure(arguments):
     """Yield how the images are read, and a row for each fit."""
-    X, labels, X_test, y_test = load_mnist(arguments.data)
+    X, labels, X_test, y_test = read_mnist(arguments.data)
     order = np.random.default_rng(0).permutation(len(X))[: arguments.n_train]
     train, X_test, y_test = X[order], X_test[: arguments.n_test], y_test[: arguments.n_test]
     reader = Reader(train, labels[order])
@@ -222,5 +189,6 @@ def measure(arguments):
     yield from (("digits", row | {"k": k}) for row in rows("SAE top-k", sparse))
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("interpretability", __doc__, SIZES, measure)

@@ -1,21 +1,22 @@
 """Activations of a language model: unexplained variance against active latents, as in Table 3.
 
-    python benchmarks/paper/language_model.py [--quick | --full] --data FOLDER
+    python -m benchmarks paper.language_model [--quick | --full] --data FOLDER
 
 All dictionaries have 300 latents, the same number of steps, and a linear decoder. The encoder has
 one layer and codes are not negative, as is usual in sparse autoencoders, or it is VAEense's own,
 whichever is better.
 FOLDER holds lm_activations.npz with X_train and X_test, from other documents;
-benchmarks/lm_activations.py makes it.
+`python -m benchmarks lm_activations` makes it.
 """
 
-import frontier
 import numpy as np
-from common import load_activations, run
-from frontier import Candidate, Noise, Samples
 from sklearn.decomposition import PCA
 
+from benchmarks.data import read_activations
+from benchmarks.paper.common import run
+from benchmarks.paper.frontier import Candidate, Noise, Samples, compare
 from skvaeense import SparseAutoencoder
+from skvaeense.metrics import fvu
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, JumpReLU, TopK
 
@@ -62,21 +63,22 @@ def candidates(arguments, variance):
 
 
 def measure(arguments):
-    """Yield the rows of the frontier."""
-    X, X_test = load_activations(arguments.data)
+    """Yield the rows of the comparison."""
+    X, X_test = read_activations(arguments.data)
     order = np.random.default_rng(0).permutation(len(X))
     samples = Samples(X[order[2500:]], X[order[:2500]], X_test)
     # The scale of the samples only sets in which unit noise variances are given.
     variance = float(np.mean(np.var(samples.train, axis=0)))
-    return frontier.measure(
+    return compare(
         list(candidates(arguments, variance)),
         samples,
         LEVELS,
-        "fvu",
+        fvu,
         arguments.n_seeds,
         arguments.jobs,
     )
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("language_model", __doc__, SIZES, measure)

@@ -1,6 +1,6 @@
 """Local minima: in one latent, over seeds and learning rates, and around solutions.
 
-    python benchmarks/paper/minima.py [--quick | --full] [--data FOLDER]
+    python -m benchmarks paper.minima [--quick | --full] [--data FOLDER]
 
 `one_latent`: a sample x, a decoder column of norm 1, and the code of this sample alone. The number
 of local minima of the loss over the code, for many x and prices. d such latents, with orthogonal
@@ -18,14 +18,13 @@ import copy
 
 import numpy as np
 import torch
-from common import at_once, load_mnist, run
 from sklearn.base import clone
 
+from benchmarks.data import read_mnist
+from benchmarks.paper.common import at_once, run
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense._training._defaults import resolve_batch_size, sparse_learning_rate
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import fvu
-from skvaeense.objectives import PenalisedReconstruction, Price
 from skvaeense.penalties import L1, Log, TopK
 
 SIZES = {
@@ -33,6 +32,8 @@ SIZES = {
     "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150, "n_points": 51},
 }
 RATES = (0.25, 1.0, 4.0)
+# The default of sparse autoencoders with so few latents, at the default batch size.
+SPARSE_RATE = 0.008
 # Where the loss of one latent is looked at.
 SAMPLES = np.linspace(0, 2, 101)
 NOISE = np.geomspace(1e-3, 1, 61)
@@ -112,7 +113,7 @@ def one_latent():
 def load(data, n_samples, folder):
     """Return training and test samples."""
     if data == "MNIST":
-        X, _, X_test, _ = load_mnist(folder)
+        X, _, X_test, _ = read_mnist(folder)
         return X[:n_samples], X_test[:2000]
     X, *_ = make_linear_subspaces(n_samples + 2000, noise=0.05, random_state=0)
     return X[2000:], X[:2000]
@@ -147,17 +148,10 @@ def prepare(data, train, max_iter):
     }
 
 
-def default_rate(estimator, n_samples):
-    """Return the learning rate that an estimator has by default."""
-    if estimator.learning_rate_init != "auto":
-        return estimator.learning_rate_init
-    batch_size = resolve_batch_size(estimator.batch_size, n_samples)
-    return sparse_learning_rate(batch_size, estimator.n_components)
-
-
 def fit(data, name, estimator, rate, seed, train, test):
     """Return how one fit ends."""
-    base = default_rate(estimator, len(train))
+    base = estimator.learning_rate_init
+    base = SPARSE_RATE if base == "auto" else base
     # Jobs of one process share the estimator that they are given.
     estimator = clone(estimator).set_params(learning_rate_init=rate * base, random_state=seed)
     row = {
@@ -224,19 +218,23 @@ def n_grid_minima(losses):
     return int((inner < np.min(around, axis=0)).sum())
 
 
-@torch.no_grad()
 def loss_of(estimator, X):
     """Return the loss of test samples, as it is minimised."""
     if isinstance(estimator, VAEenseTransformer):
         return -estimator.score(X)
-    penalty = estimator.penalty
-    price = Price(getattr(penalty, "alpha", None) or 0.0, warmup=0.0)
-    objective = PenalisedReconstruction(penalty, price, positive=False)
-    x = torch.as_tensor((X - estimator.mean_) / estimator.scale_, dtype=torch.float32)
-    loss = objective.loss(
-        estimator.module_.eval(), x, progress=1.0, generator=torch.Generator().manual_seed(0)
-    )
-    return float(loss.total)
+    codes = estimator.transform(X)
+    error = np.square(X - estimator.inverse_transform(codes)).sum(axis=1).mean()
+    # Prices are in units of the training samples' norm.
+    size = estimator.scale_ * np.sqrt(X.shape[1])
+    return float(error / size**2 + cost(estimator.penalty, np.abs(codes) / np.sqrt(X.shape[1])))
+
+
+def cost(penalty, codes):
+    """Return the mean price of codes."""
+    if isinstance(penalty, TopK):
+        return 0.0
+    entries = np.log1p(codes / penalty.eps) if isinstance(penalty, Log) else codes
+    return penalty.alpha * entries.sum(axis=1).mean()
 
 
 def measure(arguments):
@@ -266,5 +264,6 @@ def measure(arguments):
         yield "planes", row
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("minima", __doc__, SIZES, measure)

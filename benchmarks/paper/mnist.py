@@ -1,6 +1,6 @@
 """Handwritten digits: squared error against active latents, as in the paper's Figure 4.
 
-    python benchmarks/paper/mnist.py [--quick | --full] [--data FOLDER]
+    python -m benchmarks paper.mnist [--quick | --full] [--data FOLDER]
 
 All models have hidden layers of the same widths on both sides, the same number of latents, the same
 number of steps and the same images, and each method is tuned with and without a linear shortcut in
@@ -8,13 +8,14 @@ the encoder. Errors are of test images, summed over pixels in [0, 1].
 FOLDER holds mnist.npz (X_train, y_train, X_test, y_test); without it OpenML is asked.
 """
 
-import frontier
 import numpy as np
-from common import load_mnist, run
-from frontier import Candidate, Noise, Samples
 from sklearn.decomposition import PCA
 
+from benchmarks.data import read_mnist
+from benchmarks.paper.common import run
+from benchmarks.paper.frontier import Candidate, Noise, Samples, compare
 from skvaeense import SparseAutoencoder
+from skvaeense.metrics import squared_error
 from skvaeense.networks import MLP
 from skvaeense.penalties import L1, Log, TopK
 
@@ -78,20 +79,21 @@ def candidates(arguments):
 
 
 def measure(arguments):
-    """Yield the rows of the frontier."""
-    X, _, X_test, y_test = load_mnist(arguments.data)
+    """Yield the rows of the comparison."""
+    X, _, X_test, y_test = read_mnist(arguments.data)
     order = np.random.default_rng(0).permutation(len(X))
     train, validation = X[order[: arguments.n_train]], X[order[-2500:]]
     samples = Samples(train, validation, X_test, y_test)
-    return frontier.measure(
+    return compare(
         list(candidates(arguments)),
         samples,
         LEVELS,
-        "squared_error",
+        squared_error,
         arguments.n_seeds,
         arguments.jobs,
     )
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("mnist", __doc__, SIZES, measure)

@@ -1,12 +1,12 @@
 """What a language model loses when it goes on from reconstructions of its hidden states.
 
-    python benchmarks/paper/next_token_loss.py [--quick | --full] --data FOLDER
+    python -m benchmarks paper.next_token_loss [--quick | --full] --data FOLDER
         --model NAME_OR_FOLDER [--gguf FILE] --layer N --text NAME_OR_FILES
 
-FOLDER holds lm_activations.npz, which benchmarks/lm_activations.py made with this model and layer.
-Codes are fitted to its training rows. All have the same network, with a linear decoder, the same
-number of latents and the same steps; k is VAEense's mean number of active latents on test rows.
-There are two levels: `codes`, of which more than half of the latents are active, and
+FOLDER holds lm_activations.npz, which `python -m benchmarks lm_activations` made with this model
+and layer. Codes are fitted to its training rows. All have the same network, with a linear decoder,
+the same number of latents and the same steps; k is VAEense's mean number of active latents on test
+rows. There are two levels: `codes`, of which more than half of the latents are active, and
 `sparse_codes`, of which few are.
 Then the model reads a text that was not in that file, the first window of each document. After
 block N hidden states are replaced, except for those of the first tokens of a window, which were
@@ -32,9 +32,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import at_once, load_activations, run
-from frontier import Noise
-from lm_activations import (
+from sklearn.base import clone
+
+from benchmarks.data import read_activations
+from benchmarks.lm_activations import (
     add_text_arguments,
     block_after,
     hidden_states,
@@ -42,8 +43,8 @@ from lm_activations import (
     read_documents,
     read_windows,
 )
-from sklearn.base import clone
-
+from benchmarks.paper.common import at_once, run
+from benchmarks.paper.frontier import Noise
 from skvaeense import SparseAutoencoder
 from skvaeense.inspection import latent_ablation
 from skvaeense.metrics import fvu, l0
@@ -230,7 +231,7 @@ def read_text(arguments):
 
 def measure(arguments):
     """Yield the losses of the text, and a row for each fit."""
-    X, X_test = load_activations(arguments.data)
+    X, X_test = read_activations(arguments.data)
     text = read_text(arguments)
     rows = text.rows
     if rows.shape[1] != X.shape[1]:
@@ -265,5 +266,6 @@ def add_arguments(parser):
     add_text_arguments(parser)
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("next_token_loss", __doc__, SIZES, measure, add_arguments)

@@ -1,6 +1,6 @@
 """The paper's first table: how many latents are active on three 4-dimensional subspaces of R^40.
 
-    python benchmarks/paper/subspaces.py [--quick | --full]
+    python -m benchmarks paper.subspaces [--quick | --full]
 
 Every model has 20 latents and the same encoder and linear decoder. The VAE and VAEense are told
 nothing else. The sparse autoencoders are told the answer: k = 4, or a price that training adapts
@@ -9,14 +9,14 @@ each seed draws new subspaces.
 """
 
 import numpy as np
-from common import at_once, run
 
+from benchmarks.data import HELD_OUT, subspaces
+from benchmarks.paper.common import at_once, run
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import dimension_error, fvu, pattern_adaptivity
 from skvaeense.penalties import L1, Log, TopK
 
-DIMENSION, KAPPA, HELD_OUT = 4, 20, 2500
+DIMENSION, KAPPA = 4, 20
 SIZES = {
     "quick": {"n_samples": 50_000, "n_seeds": 5, "max_iter": "auto"},
     "full": {"n_samples": 500_000, "n_seeds": 10, "max_iter": 150},
@@ -38,9 +38,7 @@ def model(name, seed, max_iter):
 
 def fit_and_count(name, seed, n_samples, max_iter):
     """Return what one model gives for held-out samples."""
-    X, subspace, dimension = make_linear_subspaces(
-        n_samples + HELD_OUT, dims=(DIMENSION,) * 3, random_state=seed
-    )
+    X, subspace, dimension = subspaces((DIMENSION,) * 3, 40, n_samples)(seed)
     train, test = X[HELD_OUT:], X[:HELD_OUT]
     subspace, dimension = subspace[:HELD_OUT], dimension[:HELD_OUT]
     fitted = model(name, seed, max_iter).fit(train)
@@ -71,5 +69,6 @@ def measure(arguments):
         yield "fits", row
 
 
-if __name__ == "__main__":
+def main():
+    """Run what the command line asks for."""
     run("subspaces", __doc__, SIZES, measure)

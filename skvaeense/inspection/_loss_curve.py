@@ -13,7 +13,7 @@ from skvaeense.inspection._plotting import BLUE, GREEN, GREY, PURPLE, RED, style
 
 # Entries of a history: the initialization that an epoch belongs to, whether it is in the last
 # phase, and the coefficient of the penalty.
-INIT, LAST_PHASE, COEFFICIENT = "start", "final", "price"
+INIT, LAST_PHASE, COEFFICIENT = "init", "final", "alpha"
 
 
 @dataclass(repr=False, eq=False)
@@ -29,7 +29,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
     ----------
     history : dict of ndarray
         One entry for each epoch, as in the fitted attribute `history_`. Only "loss" is required;
-        the other panels are drawn if their entries are there. Without "start" and "final" there is
+        the other panels are drawn if their entries are there. Without "init" and "final" there is
         one initialization and no last phase.
 
     estimator_name : str or None, default=None
@@ -49,7 +49,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
     line_ : matplotlib.lines.Line2D
         The loss of the kept model.
 
-    start_lines_ : list of matplotlib.lines.Line2D
+    init_lines_ : list of matplotlib.lines.Line2D
         The losses of the other initializations.
 
     See Also
@@ -167,10 +167,10 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         unit, panels = _panels(kept)
         top = self.use_axes(ax, (6.4, 3.2 + 1.6 * len(panels)))
         others = [loss[init == i] for i in np.unique(init) if i != init[-1]]
-        self.start_lines_ = [_draw(top, other, {"color": GREY, "linewidth": 1}) for other in others]
+        self.init_lines_ = [_draw(top, other, {"color": GREY, "linewidth": 1}) for other in others]
         self.line_ = _draw(top, kept["loss"], style({"color": BLUE, "linewidth": 2}, line_kw))
         if others:
-            self.start_lines_[0].set_label("other inits")
+            self.init_lines_[0].set_label("other inits")
             self.line_.set_label("kept init")
         self.axes_ = [top, *_split(top, len(panels))]
         for axes, (label, scale, lines) in zip(self.axes_[1:], panels, strict=True):

@@ -1,12 +1,22 @@
 """The gradient of the evidence lower bound for a linear decoder, derived by hand."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from skvaeense.losses._base import Terms
 from skvaeense.networks._dense import DenseAutoencoder
 from skvaeense.priors import StandardNormal
+
+
+class _Layer(NamedTuple):
+    """A linear layer: its tensors, and where their gradients are written."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    weight_grad: torch.Tensor
+    bias_grad: torch.Tensor
+
 
 silu, silu_backward = torch.ops.aten.silu, torch.ops.aten.silu_backward
 
@@ -39,6 +49,14 @@ class LinearELBOGradient:
         self.model = model
         self.beta = beta
         self.n_samples = 0
+        network = model.network
+        # Without what autograd and modules add: parameters stay where they are in memory.
+        *self.layers, self.heads, self.decoder = (
+            _Layer(layer.weight.detach(), layer.bias.detach(), layer.weight.grad, layer.bias.grad)
+            for layer in (*network.layers, network.heads, network.decoder)
+        )
+        self.has_shortcut = network.n_shortcuts == 1
+        self.n_components = model.n_components
 
     @staticmethod
     def suits(model: Any) -> bool:
@@ -55,99 +73,100 @@ class LinearELBOGradient:
         )
 
     def _allocate(self, x: torch.Tensor) -> None:
-        network, n, k = self.model.network, len(x), self.model.n_components
+        n, k = len(x), self.n_components
         self.n_samples = n
-        widths = [layer.out_features for layer in network.layers]
-        self.n_hidden = widths[0] - network.n_shortcuts * k
+        widths = [len(layer.bias) for layer in self.layers]
+        n_hidden = widths[0] - self.has_shortcut * k
         self.outputs = [x.new_empty(n, width) for width in widths]
         self.output_grads = [x.new_empty(n, width) for width in widths]
-        # What is activated: without the shortcuts, which are further columns of the first outputs.
-        self.preactivations = [self.outputs[0][:, : self.n_hidden], *self.outputs[1:]]
-        self.preactivation_grads = [self.output_grads[0][:, : self.n_hidden]]
-        self.preactivation_grads += self.output_grads[1:]
-        self.hidden = [
-            torch.empty_like(p, memory_format=torch.contiguous_format) for p in self.preactivations
-        ]
-        self.hidden_grads = [torch.empty_like(h) for h in self.hidden]
-        self.heads, self.head_grads = x.new_empty(n, 2 * k), x.new_empty(n, 2 * k)
+        # What is activated: without the shortcut, which is the last columns of the first output.
+        self.preactivations = [self.outputs[0][:, :n_hidden], *self.outputs[1:]]
+        self.preactivation_grads = [self.output_grads[0][:, :n_hidden], *self.output_grads[1:]]
+        self.shortcut = self.outputs[0][:, n_hidden:]
+        self.shortcut_grad = self.output_grads[0][:, n_hidden:]
+        self.hidden = [x.new_empty(n, part.shape[1]) for part in self.preactivations]
+        self.hidden_grads = [torch.empty_like(hidden) for hidden in self.hidden]
+        self.head_outputs, self.head_grads = x.new_empty(n, 2 * k), x.new_empty(n, 2 * k)
+        self.mean, self.logit = self.head_outputs.split(k, dim=1)
+        self.mean_grad, self.logit_grad = self.head_grads.split(k, dim=1)
         self.residual = torch.empty_like(x)
-        names = "variance", "std", "closing", "openness", "code", "code_grad", "spread", "work"
-        for name in names:
-            setattr(self, name, x.new_empty(n, k))
+        self.variance, self.std, self.closing, self.openness, self.code, self.code_grad = (
+            x.new_empty(n, k) for _ in range(6)
+        )
+        self.gate_std, self.work = x.new_empty(n, k), x.new_empty(n, k)
         self.one, self.minus_two = x.new_tensor(1.0), x.new_tensor(-2.0)
         self.least = torch.finfo(x.dtype).tiny
 
-    @torch.no_grad()
     def __call__(self, x: torch.Tensor, generator: torch.Generator) -> Terms:
         """Return the terms of a batch; nothing is drawn."""
-        if len(x) != self.n_samples or x.dtype != self.residual.dtype:
+        if len(x) != self.n_samples:
             self._allocate(x)
-        n, k = len(x), self.model.n_components
-        decoder, noise_variance = self.model.network.decoder, self.model.noise_variance
-        mean, logit = self._encode(x)
-        mean_grad, logit_grad = self.head_grads[:, :k], self.head_grads[:, k:]
+        self._encode(x)
+        decoder, noise_variance = self.decoder, self.model.noise_variance
+        n, mean, work, mean_grad, logit_grad = (
+            self.n_samples,
+            self.mean,
+            self.work,
+            self.mean_grad,
+            self.logit_grad,
+        )
         q, per_sample = 2 / (n * noise_variance), self.beta / n
         # 1 - v and 1 - s come from sigmoid(-o): differences would be rounded.
-        v = torch.sigmoid(logit, out=self.variance).clamp_min_(self.least)
+        v = torch.sigmoid(self.logit, out=self.variance).clamp_min_(self.least)
         s = torch.sqrt(v, out=self.std)
-        torch.neg(logit, out=self.closing).sigmoid_()
-        torch.add(s, self.one, out=self.work)
-        openness = torch.div(self.closing, self.work, out=self.openness)
+        closing = torch.neg(self.logit, out=self.closing).sigmoid_()
+        openness = torch.div(closing, torch.add(s, self.one, out=work), out=self.openness)
         code = torch.mul(mean, openness, out=self.code)
         r = torch.addmm(decoder.bias, code, decoder.weight.T, out=self.residual).sub_(x)
-        squared = torch.dot(r.view(-1), r.view(-1))
+        flat = r.view(-1)
+        squared = torch.dot(flat, flat)
         # The decoder.
-        torch.mm(r.T, code, out=decoder.weight.grad)
-        torch.sum(r, 0, out=decoder.bias.grad).mul_(q)
-        torch.mm(r, decoder.weight, out=self.code_grad)
-        gate_std = torch.mul(openness, s, out=self.spread)
-        norms = decoder.weight.square().sum(dim=0)
+        torch.mm(r.T, code, out=decoder.weight_grad)
+        torch.sum(r, 0, out=decoder.bias_grad).mul_(q)
+        code_grad = torch.mm(r, decoder.weight, out=self.code_grad)
+        gate_std = torch.mul(openness, s, out=self.gate_std)
+        norms = torch.linalg.vecdot(decoder.weight, decoder.weight, dim=0)
         # The gate logits.
-        torch.mul(mean, self.code_grad, out=logit_grad)
-        torch.addcmul(self.one, s, self.minus_two, out=self.work).mul_(gate_std).mul_(norms)
-        torch.sub(self.work, logit_grad, out=logit_grad).mul_(s).mul_(0.5 * q)
-        logit_grad.sub_(self.closing, alpha=per_sample).mul_(self.closing)
+        torch.mul(mean, code_grad, out=logit_grad)
+        torch.addcmul(self.one, s, self.minus_two, out=work).mul_(gate_std).mul_(norms)
+        torch.sub(work, logit_grad, out=logit_grad).mul_(s).mul_(0.5 * q)
+        logit_grad.sub_(closing, alpha=per_sample).mul_(closing)
         spread = gate_std.square_().sum(dim=0)
-        decoder.weight.grad.addcmul_(decoder.weight, spread).mul_(q)
+        decoder.weight_grad.addcmul_(decoder.weight, spread).mul_(q)
         # The means.
-        torch.mul(self.code_grad, openness, out=mean_grad).mul_(q)
+        torch.mul(code_grad, openness, out=mean_grad).mul_(q)
         mean_grad.add_(mean, alpha=2 * per_sample)
-        self._backpropagate(x, mean_grad)
+        self._backpropagate(x)
         error = (squared + torch.dot(spread, norms)) / n
-        divergence = torch.addcmul(v, mean, mean, out=self.work).sub_(v.log_()).sum() / n - k
+        divergence = torch.addcmul(v, mean, mean, out=work).sub_(v.log_()).sum() / n
+        divergence -= self.n_components
         loss = error / noise_variance + self.beta * divergence
         return {"loss": loss, "error": error, "kl": 0.5 * divergence}
 
-    def _encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return means and gate logits."""
-        network, k = self.model.network, self.model.n_components
+    def _encode(self, x: torch.Tensor) -> None:
+        """Compute means and gate logits."""
         inputs = x
-        parts = zip(network.layers, self.outputs, self.preactivations, self.hidden, strict=True)
-        for layer, output, preactivation, hidden in parts:
-            torch.addmm(layer.bias, inputs, layer.weight.T, out=output)
-            inputs = silu(preactivation, out=hidden)
-        heads = torch.addmm(network.heads.bias, inputs, network.heads.weight.T, out=self.heads)
-        mean = heads[:, :k]
-        if network.n_shortcuts:
-            mean.add_(self.outputs[0][:, self.n_hidden :])
-        return mean, heads[:, k:]
+        for i, layer in enumerate(self.layers):
+            torch.addmm(layer.bias, inputs, layer.weight.T, out=self.outputs[i])
+            inputs = silu(self.preactivations[i], out=self.hidden[i])
+        torch.addmm(self.heads.bias, inputs, self.heads.weight.T, out=self.head_outputs)
+        if self.has_shortcut:
+            self.mean.add_(self.shortcut)
 
-    def _backpropagate(self, x: torch.Tensor, mean_grad: torch.Tensor) -> None:
+    def _backpropagate(self, x: torch.Tensor) -> None:
         """Set the gradients of the encoder from those of its heads."""
-        network, grad = self.model.network, self.head_grads
-        layers = [*network.layers, network.heads]
-        inputs = [x, *self.hidden]
+        layers, inputs, grad = [*self.layers, self.heads], [x, *self.hidden], self.head_grads
         for i in reversed(range(len(layers))):
-            if i < len(self.outputs):
+            if i < len(self.layers):
                 silu_backward(
                     self.hidden_grads[i],
                     self.preactivations[i],
                     grad_input=self.preactivation_grads[i],
                 )
                 grad = self.output_grads[i]
-                if i == 0 and network.n_shortcuts:
-                    grad[:, self.n_hidden :] = mean_grad
-            torch.mm(grad.T, inputs[i], out=layers[i].weight.grad)
-            torch.sum(grad, 0, out=layers[i].bias.grad)
+                if i == 0 and self.has_shortcut:
+                    self.shortcut_grad.copy_(self.mean_grad)
+            torch.mm(grad.T, inputs[i], out=layers[i].weight_grad)
+            torch.sum(grad, 0, out=layers[i].bias_grad)
             if i:
                 torch.mm(grad, layers[i].weight, out=self.hidden_grads[i - 1])

@@ -12,8 +12,8 @@ from skvaeense.utils._validation import NON_NEGATIVE
 
 # Weight of the auxiliary term, which trains dead latents on what the others leave.
 AUXILIARY_WEIGHT = 1 / 32
-# Kept entries are decoded by themselves if they are at most this share of the latents, and the
-# latents at least so many: elsewhere dense products are as fast.
+# Kept entries are decoded by themselves if they are at most this share of the latents, and these
+# are at least so many: elsewhere dense products are as fast.
 FEW, MANY_LATENTS = 0.125, 512
 
 
@@ -78,7 +78,8 @@ class PenalizedReconstruction(Loss):
         The last one has the shape (n_components,): the fraction of samples for which each latent is
         active.
         """
-        done = _pass_of_few(model, x) if _keeps_few(model) else _pass(model, x)
+        few = _keeps_few(model)
+        done = _pass_of_few(model, x) if few else _pass(model, x, model.coding(x))
         residual = x - done.reconstruction
         error = residual.square().mean()
         total = error + model.alpha * done.cost
@@ -100,9 +101,8 @@ class PenalizedReconstruction(Loss):
         }
 
 
-def _pass(model: Any, x: torch.Tensor) -> _Pass:
-    """Code and decode a batch by the model's activation."""
-    coding = model.coding(x)
+def _pass(model: Any, x: torch.Tensor, coding: Any) -> _Pass:
+    """Decode a batch that the model's activation has coded."""
     auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
     return _Pass(
         reconstruction=model.decode(coding.code),
@@ -130,7 +130,7 @@ def _pass_of_few(model: Any, x: torch.Tensor) -> _Pass:
     """Code and decode a batch by the largest pre-activations alone."""
     layer, decoder = model.network.output_layer(x), model.linear_decoder
     if layer.has_shortcuts:
-        return _pass(model, x)
+        return _pass(model, x, model.coding(x))
     n_top = model.penalty.n_top(model.activation)
     kept, entries = encode_top(
         layer.inputs, layer.weight, layer.bias, n_kept=n_top, positive=model.positive

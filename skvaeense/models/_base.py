@@ -62,7 +62,7 @@ class Model(nn.Module):
 
     def _restore(self, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> None:
         # Without a generator our own layers allocate nothing for weights that are then replaced.
-        type(self).__init__(self, **config, generator=None)
+        self.__init__(**config, generator=None)  # type: ignore[misc]
         self.load_state_dict(state, assign=True)
         for parameter in self.parameters():
             parameter.requires_grad_(True)

@@ -176,7 +176,13 @@ class VAE(Model):
         """
         return self.network.decode(code)
 
-    def elbo(self, x: torch.Tensor, *, generator: torch.Generator | None = None) -> ELBOTerms:
+    def elbo(
+        self,
+        x: torch.Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        posterior: Posterior | None = None,
+    ) -> ELBOTerms:
         """Return the terms of the evidence lower bound.
 
         For a linear decoder with columns W_j the expectation is exact, with the factor (1 - s_j)
@@ -194,12 +200,15 @@ class VAE(Model):
             over 8 pairs of opposite draws that are the same for every sample, so that the answer
             for one does not depend on those beside it.
 
+        posterior : Posterior or None, default=None
+            What `posterior` returns, if it is known already.
+
         Returns
         -------
         ELBOTerms
             The terms of each sample.
         """
-        posterior = self.posterior(x)
+        posterior = self.posterior(x) if posterior is None else posterior
         kl = self.prior.kl(posterior)
         decoder = self.linear_decoder
         if decoder is not None:

@@ -16,12 +16,12 @@ LayerSizes: TypeAlias = Auto | int | Iterable[int]
 Skip: TypeAlias = bool | Literal["first"]
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
-MIN_WIDTH, MAX_WIDTH = 256, 1024
+MAX_WIDTH = 1024
 
 
-def default_width(n_components: int) -> int:
-    """Return the width of a hidden layer: one unit per latent, between 256 and 1,024."""
-    return min(max(n_components, MIN_WIDTH), MAX_WIDTH)
+def default_width(n_components: int, least: int) -> int:
+    """Return the width of a hidden layer: one unit per latent, at least so many, at most 1,024."""
+    return min(max(n_components, least), MAX_WIDTH)
 
 
 def linear_layer(
@@ -84,11 +84,11 @@ def add_shortcuts(outputs: torch.Tensor, shortcuts: torch.Tensor) -> torch.Tenso
 
 
 def check_layer_sizes(
-    name: str, sizes: LayerSizes, n_components: int, n_default_layers: int
+    name: str, sizes: LayerSizes, n_components: int, n_default_layers: int, least: int = 256
 ) -> list[int]:
     """Return the hidden widths as a list; "auto" means `n_default_layers` of `default_width`."""
     if isinstance(sizes, str) and sizes == "auto":
-        return [default_width(n_components)] * n_default_layers
+        return [default_width(n_components, least)] * n_default_layers
     sizes = [int(sizes)] if isinstance(sizes, Integral) else sizes
     if not isinstance(sizes, Iterable) or not all(
         isinstance(s, Integral) and s >= 1 for s in sizes

@@ -6,6 +6,8 @@ from skvaeense.networks._base import Network
 from skvaeense.networks._dense import DenseAutoencoder
 from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes
 
+MIN_WIDTH = 128
+
 
 class Linear(Network):
     """Linear decoder, whose columns are the dictionary; the encoder is nonlinear all the same.
@@ -17,7 +19,7 @@ class Linear(Network):
     ----------
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the encoder's hidden layers. "auto" means two layers with one unit per latent,
-        at least 256 and at most 1,024.
+        at least 128 and at most 1,024.
 
     skip : bool or "first", default="first"
         Whether a linear map of the sample is added to what the encoder's heads give, or to the
@@ -41,6 +43,12 @@ class Linear(Network):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.skip = skip
 
+    @property
+    def n_hidden_layers(self) -> int:
+        """The number of hidden layers of the encoder."""
+        sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, 1, 2)
+        return len(sizes)
+
     def build(
         self,
         n_features: int,
@@ -50,7 +58,9 @@ class Linear(Network):
         generator: torch.Generator | None,
     ) -> DenseAutoencoder:
         """Make the module with random weights."""
-        sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2)
+        sizes = check_layer_sizes(
+            "hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2, least=MIN_WIDTH
+        )
         return DenseAutoencoder(
             n_features,
             n_components,

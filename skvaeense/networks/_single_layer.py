@@ -125,7 +125,7 @@ class SingleLayerAutoencoder(nn.Module):
 
     @torch.no_grad()
     def scale_weights(self, norm: float, *, tied: bool) -> None:
-        """Bring decoder columns to norm 1, encoder rows to a norm; tied, the first rows are W'."""
+        """Bring decoder columns to norm 1, and encoder rows to a norm; tied, they are W'."""
         self.decoder.weight /= self.decoder.weight.norm(dim=0)
         if tied:
             self.encoder.weight[: self.decoder.in_features] = self.decoder.weight.T
@@ -146,7 +146,8 @@ class SingleLayerAutoencoder(nn.Module):
         What subtracting the decoder's bias b from the samples would do is part of its bias: with
         weights A it is ``a - A b``. To subtract b itself would take a gradient for each sample.
         """
-        weight, bias = self.encoder.weight, self.encoder.bias
+        weight = self.encoder.weight
+        bias: torch.Tensor = self.encoder.bias
         if self.subtract_bias:
             bias = bias - weight @ self.decoder.bias
         return OutputLayer(x, weight, bias, False, ((self.encoder.bias, 0),))

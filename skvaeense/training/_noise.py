@@ -158,10 +158,11 @@ def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
     """Return the means of the terms of the bound over samples, in evaluation mode."""
     training = model.training
     model.eval()
-    error, kl = model.elbo(x)
-    log_variance = model.posterior(x).log_variance
+    posterior = model.posterior(x)
+    error, kl = model.elbo(x, posterior=posterior)
     model.train(training)
-    n_active = (log_variance < math.log(0.5)).sum(dim=1).to(error.dtype)
+    # The variance is under a half where the logit is negative.
+    n_active = (posterior.gate_logit < 0).sum(dim=1).to(error.dtype)
     return ValidationTerms(float(error.mean()), float(kl.mean()), float(n_active.mean()))
 
 
@@ -178,16 +179,17 @@ def validation_loss(terms: ValidationTerms, noise_variance: float, n_features: i
 def selection_loss(
     terms: ValidationTerms, noise_variance: float, common: float, n_features: int
 ) -> float:
-    """Return -2 ELBO at the common noise variance, by which inits are compared.
+    """Return -2 ELBO as it would be at a common noise variance, by which inits are compared.
 
-    A model that is still above that level is charged what its active latents will cost on the way
-    down: each adds about log(g / g_common) to twice the divergence.
+    A model at its own noise variance g is carried to the common one: each active latent costs about
+    log(g / g_common) more in twice the divergence, and its posterior variance adds g_common instead
+    of g to the squared error.
     """
-    excess = max(noise_variance / common, 1.0)
+    error = terms.error + terms.n_active * max(common - noise_variance, 0.0)
     return (
-        _scaled_error(terms.error, common, n_features)
+        _scaled_error(error, common, n_features)
         + 2 * terms.kl
-        + terms.n_active * math.log(excess)
+        + terms.n_active * math.log(noise_variance / common)
     )
 
 

@@ -170,7 +170,7 @@ class FitSession:
         span: tuple[float, float] = (0.0, 1.0),
         until: Callable[[Trainer], bool] | None = None,
     ) -> None:
-        """Train through a stage of the fit, unless it is over or a callback has stopped the fit.
+        """Train through a stage of the fit, unless it is over, or a callback has stopped it.
 
         Parameters
         ----------
@@ -224,12 +224,15 @@ class FitSession:
 
     def best_trainer(self) -> Trainer | None:
         """Return the best trainer so far, at its best; None if nothing was learned yet."""
-        selection, plateau = self.parts.get("selection"), self.parts.get("plateau")
         trainer = self.trainer
-        if isinstance(plateau, Plateau) and trainer is not None:
-            plateau.restore(trainer.model)
-        elif isinstance(selection, Selection) and selection.best is not None:
-            trainer = selection.best
+        # The last part that can answer does: later stages go on from the best of earlier ones.
+        for part in reversed(self.parts.values()):
+            if isinstance(part, Plateau) and part.best_state is not None and trainer is not None:
+                part.restore(trainer.model)
+                break
+            if isinstance(part, Selection) and part.best is not None:
+                trainer = part.best
+                break
         learned = trainer is not None and trainer.log and trainer.is_finite
         return trainer if learned else None
 

@@ -15,6 +15,8 @@ MIN_BATCH = 32
 # Steps of each random init, and of the last phase, in which the best of them is trained on.
 INIT_STEPS = 1000
 FINAL_STEPS = 1500
+# Steps from an init that was computed from the data.
+DATA_STEPS = 600
 # Steps of a sparse autoencoder, which has one init.
 SPARSE_STEPS = 3000
 # Steps of a score network.

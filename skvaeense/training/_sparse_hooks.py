@@ -1,7 +1,7 @@
 """What sparse autoencoders need around each step: coefficient, unit norms, dead latents."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -214,7 +214,7 @@ class DeadLatents(Hook):
         alive = self.silent_for < DEAD_AFTER
         norm = layer.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         layer.weight[dead] = RESAMPLED_NORM * norm * F.normalize(layer.inputs[drawn], dim=1)
-        changed = [(layer.weight, dead)]
+        changed: list[tuple[Any, Any]] = [(layer.weight, dead)]
         for parameter, place in layer.others:
             parameter[place + dead] = 0
             changed.append((parameter, place + dead))

@@ -1,6 +1,7 @@
 """Codes of which few entries are kept: only these are decoded, and have gradients."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -107,14 +108,21 @@ def encode_top(
 
 class _Kept(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, bias, kept, entries):
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        kept: torch.Tensor,
+        entries: TopEntries,
+    ) -> torch.Tensor:
         ctx.save_for_backward(hidden, weight)
         ctx.entries = entries
         return kept
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight = ctx.saved_tensors
         by_hidden = ctx.entries.times(grad, weight) if ctx.needs_input_grad[0] else None
         by_weight = ctx.entries.transposed_times(grad, hidden)

@@ -375,7 +375,7 @@ def test_forged(case, path, tmp_path):
 
 
 def test_forged_geometry(dimension_path, tmp_path):
-    geometry = "attributes", "_geometry_", "attributes"
+    geometry = "attributes", "_method_", "attributes", "geometry_", "attributes"
     search = *geometry, "_search"
     for change, message in [
         (set_in(*search, "parameters", "metric", value="evil"), "metric"),

@@ -145,7 +145,7 @@ def test_intrinsic_dimension_with_a_dictionary(tmp_path):
     X = samples(n_samples=300)
     vae = quick_vae(max_iter=40, network=Linear((16,)))
     estimator = fit_unwarned(IntrinsicDimensionEstimator(vae, random_state=0), X)
-    assert estimator._dictionary_ is not None
+    assert estimator._method_.dictionary_ is not None
     assert_same(through_a_file(estimator, tmp_path), estimator)
 
 

@@ -133,8 +133,8 @@ FITTED = [
         'scales, after method="count"',
         lambda scales: scales(X),
         ValueError,
-        "There are no distances to neighbours to look at. Fit with another method than "
-        '"count", an autoencoder that can decode, and at least 6 samples.',
+        'Count has no distances to neighbours to look at. They need method="auto" or "neighbors", '
+        "an autoencoder that can decode, and at least 6 samples.",
         INTRINSIC,
         ("dimension_scale",),
         method="count",

@@ -19,6 +19,7 @@ from bad_inputs.rows import (
     together,
 )
 from skvaeense import VAEenseTransformer
+from skvaeense.dimension import FLIPD, Consensus, Count, Neighbors
 from skvaeense.networks import MLP, Conv, Linear, SingleLayer
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
 from skvaeense.thresholds import Contribution, FixedVariance
@@ -66,6 +67,12 @@ def autoencoder_kind(autoencoder):
     return parameter(INTRINSIC, must, autoencoder=autoencoder)
 
 
+def method_kind(estimators, base, method):
+    """Return the row of what is no method, or one that asks something else."""
+    must = f"a str among {{…}} or an instance of 'skvaeense.dimension.{base}'"
+    return parameter(estimators, must, method=method)
+
+
 PARAMETERS = [
     *(parameter(AUTOENCODERS, f"{COUNT} or None", n_components=v) for v in (0, -1, 2.5, "all")),
     *(parameter(TRAINED, COUNT + AUTO, batch_size=v) for v in (0, 2.5, "all")),
@@ -93,8 +100,8 @@ PARAMETERS = [
     *map(penalty_kind, ("l2", "L1", None, 0.1, L1, Linear())),
     *map(threshold_kind, ("none", 0.5, L1())),
     *map(autoencoder_kind, (3, "vae", PCA())),
-    parameter(INTRINSIC, "a str among {…}", method="mle"),
-    parameter(DIFFUSION, "a str among {…}", method="auto"),
+    *(method_kind(INTRINSIC, "_base.AutoencoderMethod", v) for v in ("mle", FLIPD())),
+    *(method_kind(DIFFUSION, "_score.ScoreMethod", v) for v in ("auto", Count())),
     *(
         parameter(INTRINSIC, f"an int in the range [4, inf){AUTO}", n_neighbors=v)
         for v in (3, "all")
@@ -130,6 +137,9 @@ NESTED = [
     of_part(SPARSE, "BatchTopK", "k", COUNT, penalty=BatchTopK(0)),
     of_part(SPARSE, "Matryoshka", "k", COUNT, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
+    of_part(INTRINSIC, "Neighbors", "n_neighbors", AT_LEAST_4, method=Neighbors(3)),
+    of_part(INTRINSIC, "Consensus", "n_neighbors", AT_LEAST_4, method=Consensus(5.0)),
+    of_part(DIFFUSION, "FLIPD", "n_probes", COUNT + AUTO, method=FLIPD(0)),
     of_part(
         INTRINSIC,
         "VAEenseTransformer",
@@ -235,7 +245,7 @@ TOGETHER = [
     ),
     together(
         SPARSE,
-        "target_l0=2 adapts the price alpha, and TopK(k=3) has none; set its k instead, and leave "
+        "target_l0=2 adapts the coefficient alpha, and TopK(k=3) has none; set its k instead, and leave "
         "target_l0=None.",
         penalty=TopK(3),
         target_l0=2,
@@ -248,7 +258,7 @@ TOGETHER = [
     ),
     together(
         SPARSE,
-        "target_l0=2 adapts the price by factors, so the alpha it starts from must be above 0; got "
+        "target_l0=2 adapts alpha by factors, so the alpha it starts from must be above 0; got "
         "L1(alpha=0).",
         penalty=L1(0),
         target_l0=2,
@@ -262,8 +272,8 @@ TOGETHER = [
     ),
     together(
         INTRINSIC,
-        'method="neighbors" needs an autoencoder with transform and inverse_transform, which '
-        'OnlyCounts() has not; set method="count".',
+        "Neighbors needs an autoencoder with transform and inverse_transform, which OnlyCounts() "
+        'has not; set method="count".',
         autoencoder=OnlyCounts(),
         method="neighbors",
     ),

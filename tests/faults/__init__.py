@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from skvaeense._training import _batches, _loop, _run
+
+from skvaeense.training import _batches, _loop, _run
 
 
 class Fault(NamedTuple):

@@ -16,7 +16,7 @@ def test_kept_init_goes_on_into_the_last_phase(vaeense):
     display = LossCurveDisplay.from_estimator(vaeense)
     assert_array_equal(display.line_.get_ydata(), vaeense.loss_curve_)
     assert_array_equal(display.line_.get_xdata(), np.arange(1, vaeense.n_iter_ + 1))
-    (other,) = display.start_lines_
+    (other,) = display.init_lines_
     start = vaeense.history_["start"]
     assert_array_equal(other.get_ydata(), vaeense.history_["loss"][start != start[-1]])
     (mark, _) = _line(display.ax_, "last phase begins").get_xdata()
@@ -49,7 +49,7 @@ def test_penalty_and_its_coefficient(sae):
     )
     assert_allclose(_line(display.axes_[1], "error").get_ydata(), history["error"], rtol=1e-9)
     assert display.axes_[2].get_ylabel() == "Coefficient\nof the penalty"
-    assert display.start_lines_ == []
+    assert display.init_lines_ == []
     assert display.ax_.get_legend() is None
 
 

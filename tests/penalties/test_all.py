@@ -145,11 +145,11 @@ def test_coding_holds_what_led_to_the_code(penalty):
 
 
 @ALL
-def test_who_has_a_price_has_a_cost(penalty):
+def test_a_penalty_with_alpha_has_a_cost(penalty):
     cost = penalty.cost(coded(penalty, draw(20, N_COMPONENTS)))
     assert (penalty.alpha is None) == (not cost.any())
     assert ("alpha" in penalty.get_params()) == (penalty.alpha is not None)
-    assert penalty.revival in {"resampling", "auxiliary"}
+    assert penalty.dead_latents in {"resampling", "auxiliary"}
 
 
 # --- aliases and parameters -----------------------------------------------------------------
@@ -178,11 +178,11 @@ def test_unknown_penalty(penalty):
 
 
 NAN, INF = float("nan"), float("inf")
-BAD_PRICES = [-1e-9, NAN, INF, "0.1", None]
+BAD_ALPHAS = [-1e-9, NAN, INF, "0.1", None]
 BAD_SIZES = [0, -0.1, NAN, INF, "0.1", None]
 BAD_COUNTS = [0, -1, 2.5, 2.0, "2", None]
 BAD = [
-    *((kind, "alpha", value) for kind in (L1, Log, Gated, JumpReLU) for value in BAD_PRICES),
+    *((kind, "alpha", value) for kind in (L1, Log, Gated, JumpReLU) for value in BAD_ALPHAS),
     *((Log, "eps", value) for value in BAD_SIZES),
     *(
         (JumpReLU, name, value)

@@ -1,4 +1,4 @@
-"""Gated: a gate that is priced, and magnitudes that are not."""
+"""Gated: a gate that is penalized, and magnitudes that are not."""
 
 import numpy as np
 import pytest

@@ -48,14 +48,14 @@ def test_each_latent_has_its_threshold():
 
 
 @SIGNS
-@pytest.mark.parametrize("price", [0.02, 0.3, 1.0])
-def test_code_is_the_proximal_operator_of_the_count(price, positive):
+@pytest.mark.parametrize("alpha", [0.02, 0.3, 1.0])
+def test_code_is_the_proximal_operator_of_the_count(alpha, positive):
     """With the threshold sqrt(2 a); the minimum is searched on a grid that holds 0 and each h."""
     heights = np.linspace(-2.05, 2.05, 42)
     grid = np.concatenate([[0.0], heights, np.linspace(-3, 3, 601)])
     grid = grid[grid >= 0] if positive else grid
-    losses = (grid - heights[:, None]) ** 2 / 2 + price * (grid != 0)
-    activation = build([np.sqrt(2 * price)], positive)
+    losses = (grid - heights[:, None]) ** 2 / 2 + alpha * (grid != 0)
+    activation = build([np.sqrt(2 * alpha)], positive)
     code = activation(torch.tensor(heights)[:, None])[:, 0].detach()
     assert 0 < np.count_nonzero(code) < len(code)
     np.testing.assert_array_equal(code, grid[losses.argmin(axis=1)])

@@ -32,9 +32,9 @@ def soft_threshold(thresholds):
     return activation
 
 
-def brute_force_prox(heights, price, grid):
-    """Return argmin over the grid of (z - h)^2 / 2 + price |z| for each h."""
-    losses = (grid - heights[:, None]) ** 2 / 2 + price * np.abs(grid)
+def brute_force_prox(heights, alpha, grid):
+    """Return argmin over the grid of (z - h)^2 / 2 + alpha |z| for each h."""
+    losses = (grid - heights[:, None]) ** 2 / 2 + alpha * np.abs(grid)
     return grid[losses.argmin(axis=1)]
 
 
@@ -101,22 +101,22 @@ def test_cost_of_a_sample_depends_on_it_alone(penalty):
 # --- codes ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("price", [0.01, 0.35, 2.0])
-def test_soft_threshold_is_the_proximal_operator(price):
-    code = soft_threshold([price])(torch.tensor(HEIGHTS)[:, None])[:, 0]
+@pytest.mark.parametrize("alpha", [0.01, 0.35, 2.0])
+def test_soft_threshold_is_the_proximal_operator(alpha):
+    code = soft_threshold([alpha])(torch.tensor(HEIGHTS)[:, None])[:, 0]
     grid = np.arange(-4000, 4001) * STEP
-    expected = brute_force_prox(HEIGHTS, price, grid)
+    expected = brute_force_prox(HEIGHTS, alpha, grid)
     np.testing.assert_allclose(code.detach(), expected, atol=STEP)
     np.testing.assert_array_equal(code.detach() == 0, expected == 0)
 
 
 @PENALTIES
-@pytest.mark.parametrize("price", [0.01, 0.35, 2.0])
-def test_relu_is_the_proximal_operator_without_negative_codes(penalty, price):
-    """The encoder's bias takes the price from the pre-activation."""
+@pytest.mark.parametrize("alpha", [0.01, 0.35, 2.0])
+def test_relu_is_the_proximal_operator_without_negative_codes(penalty, alpha):
+    """The encoder's bias takes alpha from the pre-activation."""
     relu = penalty.build(len(HEIGHTS), unit=1.0, positive=True)
-    code = relu(torch.tensor(HEIGHTS) - price)
-    expected = brute_force_prox(HEIGHTS, price, np.arange(4001) * STEP)
+    code = relu(torch.tensor(HEIGHTS) - alpha)
+    expected = brute_force_prox(HEIGHTS, alpha, np.arange(4001) * STEP)
     np.testing.assert_allclose(code, expected, atol=STEP)
     np.testing.assert_array_equal(code == 0, expected == 0)
 

@@ -81,7 +81,7 @@ def test_gradient_flows_through_kept_entries_only(positive):
     assert torch.equal(h.grad, weight * (code != 0))
 
 
-def test_a_constraint_has_no_price():
+def test_a_constraint_has_no_alpha():
     penalty, h = TopK(3), draw(5, 7)
     coding = penalty.coding(penalty.build(7, unit=1.0, positive=True), h, 1.0)
     assert penalty.alpha is None

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense._geometry import SCALES, Calibration, inverse_dimensions
+from skvaeense.dimension._scaling import SCALES, Calibration, inverse_dimensions
 
 
 def distances_of(X, n_neighbors=70):

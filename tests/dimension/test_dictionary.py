@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from skvaeense._geometry import Dictionary
-from skvaeense._geometry._support import MAX_SUPPORT, _lines
 from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.dimension._dictionary import MAX_SUPPORT, Dictionary, _lines, refine
 from skvaeense.metrics import dimension_error, mean_max_cosine_similarity
 
 
@@ -151,10 +150,10 @@ def test_independent_directions_undo_a_turn(noise):
     codes = X @ np.linalg.pinv(turned)
     dictionary = Dictionary.independent(X + offset, codes, turned, offset)
     assert mean_max_cosine_similarity(atoms, dictionary.atoms) > 0.99
-    support = dictionary.support(X + offset)
-    counts = dictionary.count(X + offset, support)
+    assert dictionary.turned
+    counts = dictionary.count(X + offset, dictionary.support(X + offset))
     assert dimension_error(np.full(3000, 3), counts) < (0.02 if noise == 0 else 0.25)
-    described, points = dictionary.describe(X + offset, support)
+    described, points = dictionary.describe(X + offset)
     np.testing.assert_array_equal(described.sum(axis=1), counts)
     assert np.square(points - X - offset).mean() < 1e-6 + 1.1 * np.square(noise * X.std())
 
@@ -171,3 +170,24 @@ def test_codes_that_do_not_vary_have_no_independent_directions():
     equal, dependent = np.ones((30, 2)), np.repeat(X[:, :1], 2, axis=1)
     for codes in (equal, dependent):
         assert Dictionary.independent(X, codes, np.eye(2, 5), np.zeros(5)) is None
+
+
+def test_refining_takes_the_dictionary_that_needs_fewest_atoms():
+    X, codes, atoms = make_problem()
+    support, offset = roughly(codes), np.zeros(20)
+    near = refine(X, support, codes * support, shaken(atoms), offset, error=0.1)
+    assert not near.turned
+    assert dimension_error(np.full(3000, 3), near.count(X, support)) < 0.01
+    # Every sample needs all of the turned atoms.
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
+    everywhere = np.ones_like(support)
+    turned = refine(X, everywhere, codes @ turn.T, turn @ atoms, offset, error=1e-6)
+    assert turned.turned
+    assert dimension_error(np.full(3000, 3), turned.describe(X)[0].sum(axis=1)) < 0.02
+
+
+def test_refining_gives_up_where_codes_fit_better():
+    """Least squares on the given supports explain less than codes that need no support."""
+    X = np.random.default_rng(0).standard_normal((500, 4))
+    nothing = np.zeros((500, 1), dtype=bool)
+    assert refine(X, nothing, np.zeros((500, 1)), np.eye(1, 4), np.zeros(4), error=0.5) is None

@@ -1,7 +1,10 @@
-"""scikit-dimension's estimators, in a process of their own; benchmarks/dimension.py calls this.
+"""scikit-dimension's estimators, in a process of their own.
 
-python peers_dimension.py pointwise JOB.npz OUT.json METHOD ...
-python peers_dimension.py manifolds DATA.npz OUT.json SEED METHOD ...
+    python -m benchmarks.peers.dimension pointwise JOB.npz METHOD ...
+    python -m benchmarks.peers.dimension manifolds DATA.npz SEED METHOD ...
+    python -m benchmarks.peers.dimension growth N_SAMPLES METHOD
+
+The last line that it prints is the answer, as JSON.
 """
 
 import json
@@ -30,8 +33,8 @@ METHODS = {
 }
 
 
-def pointwise(job, out, *methods):
-    """Write the mean absolute error of each method's dimensions per training sample.
+def pointwise(job, *methods):
+    """Return the mean absolute error of each method's dimensions per training sample.
 
     The neighbours are always those among all samples, also where only the first are asked.
     """
@@ -54,12 +57,11 @@ def pointwise(job, out, *methods):
             "undefined": float(np.isnan(error).mean()),
             "fit_seconds": time.process_time() - begin,
         }
-    with open(out, "w") as file:
-        json.dump(results, file)
+    return results
 
 
-def manifolds(data, out, seed, *methods):
-    """Write BenchmarkManifolds of 2,500 samples each, and each method's dimension of the set.
+def manifolds(data, seed, *methods):
+    """Write BenchmarkManifolds, and return each method's dimension of the sets of 2,500 samples.
 
     Local PCA is the mean over the samples' neighbours; the other methods ask for the whole set.
     """
@@ -75,12 +77,11 @@ def manifolds(data, out, seed, *methods):
             else:
                 dimension = METHODS[method]().fit(X).dimension_
             results[name][method] = float(dimension)
-    with open(out, "w") as file:
-        json.dump(results, file)
+    return results
 
 
 def growth(n_samples, method):
-    """Print the cost of a method per sample, on subspaces of 2, 4 and 8 dimensions in R^40."""
+    """Return the cost of a method per sample, on subspaces of 2, 4 and 8 dimensions in R^40."""
     random_state = np.random.default_rng(0)
     X = np.zeros((int(n_samples), 40))
     for start, dimension in zip((0, 1, 2), (2, 4, 8), strict=True):
@@ -89,13 +90,13 @@ def growth(n_samples, method):
         X[start::3] = codes @ basis.T
     begin = time.process_time()
     skdim.asPointwise(X, METHODS[method](), n_neighbors=K, n_jobs=1)
-    row = {
+    return {
         "fit_seconds": time.process_time() - begin,
         "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
-    sys.stdout.write(json.dumps(row))
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    {"pointwise": pointwise, "manifolds": manifolds, "growth": growth}[sys.argv[1]](*sys.argv[2:])
+    tasks = {"pointwise": pointwise, "manifolds": manifolds, "growth": growth}
+    print(json.dumps(tasks[sys.argv[1]](*sys.argv[2:])))

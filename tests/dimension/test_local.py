@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense._geometry import LocalGeometry
-from skvaeense._geometry._local import _rank
+from skvaeense.dimension._local import LocalGeometry, _rank
 
 
 def gaussian(n_samples, dimension, n_features, seed=0):

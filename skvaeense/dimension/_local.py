@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
 
-from skvaeense._geometry._scaling import Calibration, inverse_dimensions
+from skvaeense.dimension._scaling import Calibration, inverse_dimensions
 
 # References at which the rank is measured, and how many of them answer for a sample.
 MAX_LANDMARKS = 2000
@@ -77,53 +78,44 @@ class LocalGeometry:
 
     def __init__(self, points, active, *, n_neighbors):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
-        self._patterns = None if active is None else _pack(active)
+        self._patterns = _pack(points, active)
         self._search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors)
-        scales = self._calibration.scales
-        self._inverses = self._measure_inverses(points, scales)
+        self._inverses = self._measure_inverses(points, self._calibration.scales)
         self._measure_ranks(points)
 
     def _measure_inverses(self, points, scales):
         """Return 1 / dimension by distances to like neighbours, for each scale and reference."""
         n_neighbors = min(SEARCHED * scales[-1], self.n_neighbors)
         parts = []
-        for start in range(0, len(points), CHUNK):
-            rows = np.arange(start, min(start + CHUNK, len(points)))
+        for rows in gen_batches(len(points), CHUNK):
             # The reference itself comes first, or a copy of it, which is as far away.
             distances, neighbours = self._search.kneighbors(points[rows], n_neighbors + 1)
-            distances, neighbours = distances[:, 1:], neighbours[:, 1:]
-            alike = None
-            if self._patterns is not None:
-                alike = self._alike(neighbours, self._patterns[rows])
-            parts.append([inverse_dimensions(distances, k, alike) for k in scales])
+            alike = self._alike(neighbours[:, 1:], self._patterns[rows])
+            parts.append([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
         return np.concatenate(parts, axis=1)
 
     def _measure_ranks(self, points):
         """Measure the rank around landmarks, which are the first references."""
         landmarks = points[:MAX_LANDMARKS]
-        patterns = None if self._patterns is None else self._patterns[:MAX_LANDMARKS]
-        ranks = []
-        for pools, alike in self._pools(landmarks, patterns):
-            ranks += [
+        self._ranks = np.array(
+            [
                 _rank(points[pool[like] if like.any() else pool])
+                for pools, alike in self._pools(landmarks, self._patterns[:MAX_LANDMARKS])
                 for pool, like in zip(pools, alike, strict=True)
             ]
-        self._ranks = np.array(ranks)
-        self._landmarks = NearestNeighbors(n_neighbors=min(N_ANSWERS, len(landmarks)))
-        self._landmarks.fit(landmarks)
+        )
+        n_answers = min(N_ANSWERS, len(landmarks))
+        self._landmarks = NearestNeighbors(n_neighbors=n_answers).fit(landmarks)
 
     def _pools(self, points, patterns):
         """Yield, for some samples at a time, their nearest references and which are like them."""
-        for start in range(0, len(points), CHUNK):
-            part = slice(start, start + CHUNK)
-            pools = self._search.kneighbors(points[part], return_distance=False)
-            yield pools, self._alike(pools, None if patterns is None else patterns[part])
+        for rows in gen_batches(len(points), CHUNK):
+            pools = self._search.kneighbors(points[rows], return_distance=False)
+            yield pools, self._alike(pools, patterns[rows])
 
     def _alike(self, references, patterns):
         """Return which references have similar active latents, one row for each sample."""
-        if patterns is None:
-            return np.ones(references.shape, dtype=bool)
         both, either = np.zeros(references.shape, int), np.zeros(references.shape, int)
         for own, word in zip(patterns.T, self._patterns.T, strict=True):
             both += np.bitwise_count(own[:, None] & word[references])
@@ -146,7 +138,7 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        patterns = None if active is None else _pack(active)
+        patterns = _pack(points, active)
         ratios, error, share = self._measure(points, patterns)
         known = np.isfinite(ratios).all(axis=0)
         ratio, least = ratios[0], np.min(ratios, axis=0)
@@ -184,7 +176,7 @@ class LocalGeometry:
         dimensions : ndarray of shape (n_samples, n_scales)
             NaN where neighbours do not say.
         """
-        ratios, _, _ = self._measure(points, None if active is None else _pack(active))
+        ratios, _, _ = self._measure(points, _pack(points, active))
         known = np.isfinite(ratios).all(axis=0)
         return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
 
@@ -222,8 +214,13 @@ class LocalGeometry:
         return np.nanmedian(np.where(alike, self._ranks[nearest], np.nan), axis=1)
 
 
-def _pack(active):
-    """Return active latents as the bits of words, of shape (n_samples, n_words)."""
+def _pack(points, active):
+    """Return active latents as the bits of words, of shape (n_samples, n_words).
+
+    Where none are given, all samples have the same one.
+    """
+    if active is None:
+        active = np.ones((len(points), 1), dtype=bool)
     packed = np.packbits(active, axis=1)
     padding = -packed.shape[1] % 8
     return np.pad(packed, [(0, 0), (0, padding)]).view(np.uint64)

@@ -29,6 +29,56 @@ MAX_SUPPORT = 64
 MAX_ENTRIES = 20_000_000
 # Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
 RIDGE = 1e-10
+# Share of the samples in which a latent must be active to be of use, samples by which dictionaries
+# are compared, and the share by which one must do better, or may do worse.
+RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
+
+
+def refine(X, active, codes, atoms, offset, error):
+    """Return the dictionary that needs fewest atoms, or None if none fits the samples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in random order.
+
+    active : ndarray of bool of shape (n_samples, n_components)
+        Their active latents.
+
+    codes : ndarray of shape (n_samples, n_components)
+        Their codes.
+
+    atoms : ndarray of shape (n_components, n_features)
+        Columns of the decoder.
+
+    offset : ndarray of shape (n_features,)
+        What the decoder makes of the code 0.
+
+    error : float
+        Mean squared error of what is decoded from the codes.
+
+    Returns
+    -------
+    Dictionary or None
+        A fitted dictionary. Its atoms have turned if that spares some of them.
+    """
+    best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
+    # Dictionaries claim no precision beyond this.
+    error = max(error, 2 * LEAST_NOISE * X.var(axis=0).mean())
+    noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
+    count = active[:N_COMPARED].sum(axis=1).mean()
+    # One that fits worse than the codes has lost too many latents.
+    if dictionary.noise_variance <= error:
+        best, noise = dictionary, dictionary.noise_variance
+        count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED]).mean()
+    used = active.mean(axis=0) > RARELY
+    if not 2 <= used.sum() < X.shape[1]:
+        return best
+    turned = Dictionary.independent(X, codes[:, used], atoms[used], offset)
+    if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
+        return best
+    turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED])).mean()
+    return turned if turned_count < (1 - CLOSE) * count else best
 
 
 class Dictionary:
@@ -42,7 +92,7 @@ class Dictionary:
         g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
 
     where w_j is its atom and g the noise variance: what an open latent costs in twice the negative
-    bound, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
+    ELBO, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
 
     Parameters
     ----------
@@ -57,12 +107,16 @@ class Dictionary:
     noise_variance : float
         Squared error per degree of freedom; infinite if there was no sample to fit. Only once it
         is fitted.
+
+    turned : bool
+        Whether the atoms are other directions than those that were given.
     """
 
     def __init__(self, atoms, offset):
         self.atoms = atoms
         self.offset = offset
         self.noise_variance = None
+        self.turned = False
         # Coefficients under these are left out at first, whatever the noise.
         self._least = np.zeros(len(atoms))
 
@@ -104,6 +158,7 @@ class Dictionary:
         if not np.isfinite(turned).all():
             return None
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
+        dictionary.turned = True
         freedom = max(X.shape[1] - len(atoms), 1)
         coefficients = dictionary._project(X)
         dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
@@ -128,16 +183,13 @@ class Dictionary:
         deviation = np.sqrt(self.noise_variance * np.diag(inverse))
         return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
 
-    def describe(self, X, support):
-        """Return the supports of samples, and their reconstructions.
+    def describe(self, X):
+        """Return the supports of samples by all atoms, and their reconstructions.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, n_features)
             Samples.
-
-        support : ndarray of bool of shape (n_samples, n_components)
-            Supports to start from.
 
         Returns
         -------
@@ -147,7 +199,7 @@ class Dictionary:
         points : ndarray of shape (n_samples, n_features)
             Reconstructions.
         """
-        support, codes = self._infer(X, support)
+        support, codes = self._infer(X, self.support(X))
         return support, codes @ self.atoms + self.offset
 
     def _project(self, X):
@@ -204,9 +256,8 @@ class Dictionary:
             Sizes of the supports; those of more than 64 latents are left as they are.
         """
         counts = support.sum(axis=1).astype(float)
-        few = np.flatnonzero(counts <= MAX_SUPPORT)
-        if len(few):
-            counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
+        few = counts <= MAX_SUPPORT
+        counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
         return counts
 
     def _part_atoms(self, codes, support):
@@ -252,29 +303,28 @@ class Dictionary:
         self.atoms, self.offset = after[:-1], after[-1]
 
     def _infer(self, X, support):
-        """Return supports and codes: atoms leave and join while that lowers the bound."""
+        """Return supports and codes: atoms leave and join as long as that pays."""
         norms = np.square(self.atoms).sum(axis=1)
         size = np.arange(1, len(norms) + 1)
         # What it takes to say which latent is the c-th; entry c - 1.
         choice = 2 * np.log(np.maximum((len(norms) - size + 1) / size, 1.0))
-        opening = np.log1p(norms / self.noise_variance)
+        per_atom = np.log1p(norms / self.noise_variance)
         support, codes = support.copy(), np.zeros(support.shape)
         # Samples that may still change.
         rows = np.arange(len(X))
         for _ in range(N_SWAPS):
             active = support[rows]
             codes[rows], losses = self._least_squares(X[rows], active, losses=True)
-            price = opening + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
-            losses = np.where(active, losses - self.noise_variance * price, np.inf)
+            cost = per_atom + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
+            losses = np.where(active, losses - self.noise_variance * cost, np.inf)
             worst = losses.argmin(axis=1)
             leave = losses[np.arange(len(rows)), worst] < 0
             active[leave, worst[leave]] = False
-            if leave.any():
-                codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
+            codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
             residual = X[rows] - self.offset - codes[rows] @ self.atoms
             gains = np.square(residual @ self.atoms.T) / np.maximum(norms, np.finfo(float).tiny)
-            price = opening + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
-            gains = np.where(active, -np.inf, gains - self.noise_variance * price)
+            cost = per_atom + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
+            gains = np.where(active, -np.inf, gains - self.noise_variance * cost)
             best = gains.argmax(axis=1)
             join = gains[np.arange(len(rows)), best] > 0
             active[join, best[join]] = True
@@ -282,8 +332,7 @@ class Dictionary:
             rows = rows[leave | join]
             if len(rows) == 0:
                 break
-        if len(rows):
-            codes[rows] = self._least_squares(X[rows], support[rows])
+        codes[rows] = self._least_squares(X[rows], support[rows])
         return support, codes
 
     def _least_squares(self, X, support, losses=False):

@@ -1,0 +1,1 @@
+"""The demo, the paper's experiments and the timings: ``python -m benchmarks NAME``."""

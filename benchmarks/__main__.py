@@ -1,0 +1,43 @@
+"""Runs a benchmark by its name, or lists them all."""
+
+import ast
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def benchmarks():
+    """Return the benchmarks: the first line of each module that has a function `main`, by name."""
+    lines = {}
+    # Nothing is imported: what one of them needs may not be installed.
+    for module in pkgutil.iter_modules([str(FOLDER), str(FOLDER / "paper")]):
+        path = Path(module.module_finder.path, f"{module.name}.py")
+        if not path.is_file() or module.name == "__main__":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
+            name = ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+            lines[name] = ast.get_docstring(tree).splitlines()[0]
+    return lines
+
+
+def main():
+    """Run what the command line names."""
+    lines = benchmarks()
+    name, *options = sys.argv[1:] or [None]
+    if name in lines:
+        sys.argv = [f"python -m benchmarks {name}", *options]
+        importlib.import_module(f"benchmarks.{name}").main()
+        return
+    width = max(map(len, lines))
+    print("usage: python -m benchmarks NAME [options]\n")
+    print("\n".join(f"{name:{width}}  {line}" for name, line in sorted(lines.items())))
+    if name not in (None, "-h", "--help"):
+        sys.exit(f"\nThere is no benchmark {name!r}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""CPU seconds of default fits, beside other estimators and an earlier release.
+
+    python -m benchmarks default_fits [--seeds 5] [--only NAME ...] [--release FOLDER] [--out FILE]
+
+Each data set is drawn anew for every seed, and every estimator is fitted to it in turn, on one
+thread, with its defaults (iterative ones of scikit-learn with as many components as PCA needs for
+99 % of the variance). ``--release`` names a checkout of an earlier release, whose default
+VAEenseTransformer is timed too, in a process of its own.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA, FastICA, MiniBatchDictionaryLearning
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPRegressor
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from benchmarks.common import make_parser, save
+from benchmarks.data import add_data_option, read_mnist, subspaces
+from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+
+MNIST = "10,000 MNIST images"
+# Fits the default of the package that PYTHONPATH names, and prints its CPU seconds.
+RELEASE_SCRIPT = """
+import sys, time
+import numpy as np
+import torch
+from skvaeense import VAEenseTransformer
+
+torch.set_num_threads(1)
+X = np.load(sys.argv[1] + "/X.npy")
+begin = time.process_time()
+VAEenseTransformer(random_state=int(sys.argv[2])).fit(X)
+print(time.process_time() - begin)
+"""
+SEARCH = "GridSearchCV on digits, 12 candidates, 5 folds"
+
+
+def table(loader, scale=False):
+    """Return a function of a seed that gives the rows of a table in another order."""
+
+    def draw(seed):
+        X = loader().data.astype(float)
+        X = StandardScaler().fit_transform(X) if scale else X
+        return X[np.random.RandomState(seed).permutation(len(X))]
+
+    return draw
+
+
+def union(dims, n_features, n_samples):
+    """Return a function of a seed that draws samples of subspaces."""
+    draw = subspaces(dims, n_features, n_samples)
+    return lambda seed: draw(seed)[0]
+
+
+DATA = {
+    "iris": table(load_iris),
+    "wine, standardised": table(load_wine, scale=True),
+    "diabetes": table(load_diabetes),
+    "breast cancer, standardised": table(load_breast_cancer, scale=True),
+    "digits": table(load_digits),
+    "4/4/4 in R^40, n = 2,000": union((4, 4, 4), 40, 2_000),
+    "2/4/8 in R^40, n = 2,000": union((2, 4, 8), 40, 2_000),
+    "4/4/4 in R^40, n = 50,000": union((4, 4, 4), 40, 50_000),
+    "2/4/8 in R^40, n = 50,000": union((2, 4, 8), 40, 50_000),
+    "10/20/30 in R^100, n = 20,000": union((10, 20, 30), 100, 20_000),
+    "2/4/8 in R^40, n = 500,000": union((2, 4, 8), 40, 500_000),
+}
+
+
+def estimators(X, seed):
+    """Return the estimators that are compared, by name."""
+    k = min(PCA(0.99).fit(X[:4096]).n_components_, len(X) - 1)
+    return {
+        "VAEenseTransformer": VAEenseTransformer(random_state=seed),
+        "IntrinsicDimensionEstimator": IntrinsicDimensionEstimator(random_state=seed),
+        "SparseAutoencoder": SparseAutoencoder(random_state=seed),
+        "PCA": PCA(k),
+        "FastICA": FastICA(k, random_state=seed),
+        "MiniBatchDictionaryLearning": MiniBatchDictionaryLearning(k, random_state=seed),
+        "MLPRegressor": MLPRegressor(random_state=seed),
+        "GaussianMixture": GaussianMixture(3, random_state=seed),
+    }
+
+
+# What is timed up to so many samples only: minutes beyond.
+MOST_SAMPLES = {
+    "IntrinsicDimensionEstimator": 50_000,
+    "MiniBatchDictionaryLearning": 50_000,
+    "MLPRegressor": 20_000,
+    "FastICA": 100_000,
+}
+
+
+def cpu_seconds(call, *arguments):
+    """Return the CPU seconds of a call, whose warnings are not shown."""
+    begin = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        call(*arguments)
+    return time.process_time() - begin
+
+
+def measure(X, seed, release):
+    """Return the CPU seconds of each fit to some samples."""
+    seconds = {}
+    for name, estimator in estimators(X, seed).items():
+        if len(X) <= MOST_SAMPLES.get(name, len(X)):
+            target = (X,) if name == "MLPRegressor" else ()
+            seconds[name] = cpu_seconds(estimator.fit, X, *target)
+    if release is not None:
+        seconds["earlier release"] = time_release(release, X, seed)
+    return seconds
+
+
+def time_release(release, X, seed):
+    """Return the CPU seconds of a default fit of the package in a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/X.npy", X)
+        variables = os.environ | {"PYTHONPATH": str(release), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-W", "ignore", "-c", RELEASE_SCRIPT, folder, str(seed)]
+        run = subprocess.run(command, capture_output=True, check=True, text=True, env=variables)
+    return float(run.stdout)
+
+
+def measure_search(seed):
+    """Return the CPU seconds of a grid search."""
+    grid = {"n_components": [16, 32, 48, 64], "n_init": [1, 2, 3]}
+    search = GridSearchCV(VAEenseTransformer(random_state=seed), grid, cv=5)
+    return {"VAEenseTransformer": cpu_seconds(search.fit, DATA["digits"](seed))}
+
+
+def main():
+    """Measure what the command line asks for."""
+    parser = make_parser(__doc__, seeds=5, only=[*DATA, MNIST, SEARCH], out="default_fits.json")
+    parser.add_argument("--release", type=Path, help="checkout of an earlier release")
+    add_data_option(parser)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        for name in arguments.only:
+            rows = []
+            for seed in range(arguments.seeds):
+                if name == SEARCH:
+                    rows.append(measure_search(seed))
+                    break
+                X = read_mnist(arguments.data)[0] if name == MNIST else DATA[name](seed)
+                if name == MNIST:
+                    X = X[np.random.RandomState(seed).permutation(len(X))[:10_000]]
+                rows.append(measure(X, seed, arguments.release))
+                if name == MNIST:
+                    break
+            medians = {
+                key: statistics.median(row[key] for row in rows if key in row) for key in rows[0]
+            }
+            print(name, {key: round(value, 2) for key, value in medians.items()}, flush=True)
+            save(arguments.out, name, {"medians": medians, "n_seeds": len(rows)})

@@ -1,0 +1,123 @@
+"""The base class of methods that ask an autoencoder."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from sklearn.utils.metadata_routing import UNUSED
+
+from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._validation import ValidatedEstimator
+
+
+class AutoencoderMethod(DocLinkMixin, ValidatedEstimator, ABC):
+    """Estimate the dimension of each sample from what a fitted autoencoder says of it.
+
+    Derive from it and write `estimate`. A method that learns something from the training samples
+    writes `fit` too, and keeps what it has learned in attributes: arrays, numbers, searches for
+    neighbours. :class:`~skvaeense.IntrinsicDimensionEstimator` fits a clone, so its parameter
+    `method` stays as it was given. The autoencoder is not kept; it is given again.
+
+    See Also
+    --------
+    Count : The least that a method can be.
+    ScoreMethod : For a learned score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.decomposition import PCA
+    >>> from skvaeense import IntrinsicDimensionEstimator
+    >>> from skvaeense.dimension import AutoencoderMethod
+    >>> class Widest(AutoencoderMethod):
+    ...     def fit(self, autoencoder, X, random_state=None):
+    ...         self.widest_ = autoencoder.active_dimensions(X).sum(axis=1).max()
+    ...         return self
+    ...     def estimate(self, autoencoder, X):
+    ...         return np.full(len(X), float(self.widest_)), np.full(len(X), np.nan)
+    >>> class Components(PCA):
+    ...     def active_dimensions(self, X):
+    ...         return abs(self.transform(X)) > 0.5
+    >>> X = np.array([[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])
+    >>> IntrinsicDimensionEstimator(Components(), method=Widest()).fit(X).dimension_
+    1.0
+    """
+
+    # The arguments of `fit` are not metadata, which scikit-learn would make requests for.
+    __metadata_request__fit = {"autoencoder": UNUSED, "random_state": UNUSED}
+
+    # What the autoencoder must have besides `active_dimensions`.
+    requires: tuple[str, ...] = ()
+    # Number of training samples that share what is known of them, and so their errors.
+    pool_size_: int = 1
+
+    def fit(self, autoencoder: Any, X: FloatArray, random_state: RandomState = None) -> Self:
+        """Learn what is needed from the training samples; by default nothing.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            A fitted autoencoder, with `active_dimensions` and what `requires` names.
+
+        X : ndarray of shape (n_samples, n_features)
+            Training samples, float32 or float64.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed.
+
+        Returns
+        -------
+        self : object
+            The fitted method.
+        """
+        return self
+
+    @abstractmethod
+    def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
+        """Return the dimension of samples, seen or unseen, and its standard error.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            The autoencoder that `fit` had.
+
+        X : ndarray of shape (n_samples, n_features)
+            Samples, float32 or float64.
+
+        Returns
+        -------
+        dimension : ndarray of shape (n_samples,)
+            The dimension at each sample.
+
+        std : ndarray of shape (n_samples,)
+            Standard error of each; NaN where it is not known.
+        """
+
+    def dimension_scale(self, autoencoder: Any, X: FloatArray) -> tuple[IntArray, DoubleArray]:
+        """Return what neighbours say of the dimension at several scales, if they are looked at.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            The autoencoder that `fit` had.
+
+        X : ndarray of shape (n_samples, n_features)
+            Samples, float32 or float64.
+
+        Returns
+        -------
+        n_neighbors : ndarray of int, shape (n_scales,)
+            The number of neighbours of each scale, ascending.
+
+        dimensions : ndarray of shape (n_samples, n_scales)
+            The dimension by distances alone at each scale; NaN where they do not say.
+
+        Raises
+        ------
+        ValueError
+            If neighbours are not looked at.
+        """
+        raise ValueError(
+            f"{type(self).__name__} has no distances to neighbours to look at. They need "
+            'method="auto" or "neighbors", an autoencoder that can decode, and at least 6 samples.'
+        )

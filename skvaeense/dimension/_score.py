@@ -1,0 +1,84 @@
+"""The base class of methods that ask a score."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._validation import ValidatedEstimator
+
+Noise: TypeAlias = Callable[[Tensor], Tensor]
+
+
+class ScoreMethod(DocLinkMixin, ValidatedEstimator, ABC):
+    """Estimate the dimension of each sample from the score of noisy samples.
+
+    The score is given as the noise that it predicts: for samples z = x + t e with standard normal e
+    and a fixed level t, ``noise(z)`` is the expectation of e for given z, which is -t times the
+    gradient of the log-density of z. Derive from this class and write `estimate`; write `vectors`
+    too if it needs directions to look in. A method has parameters, and learns nothing.
+
+    See Also
+    --------
+    FLIPD : The slope of the log-density as the noise grows.
+    NormalBundle : The directions that the scores around a sample leave out.
+    AutoencoderMethod : For an autoencoder.
+
+    Examples
+    --------
+    >>> from skvaeense import DiffusionDimensionEstimator
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> from skvaeense.dimension import ScoreMethod
+    >>> class Unexplained(ScoreMethod):
+    ...     def estimate(self, noise, x, level, vectors):
+    ...         return x.shape[1] - (noise(x + level) ** 2).sum(dim=1)
+    >>> X, *_ = make_linear_subspaces(200, dims=(2,), n_features=5, random_state=0)
+    >>> estimator = DiffusionDimensionEstimator(Unexplained(), max_iter=2, random_state=0).fit(X)
+    >>> estimator.dimension_pw_.shape
+    (200,)
+    """
+
+    def vectors(self, n_features: int, generator: torch.Generator) -> Tensor:
+        """Return the directions to look in, the same for every sample; by default none.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features.
+
+        generator : torch.Generator
+            Draws them, on the CPU.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_vectors, n_features)
+            Directions in double precision.
+        """
+        return torch.empty((0, n_features), dtype=torch.float64)
+
+    @abstractmethod
+    def estimate(self, noise: Noise, x: Tensor, level: float, vectors: Tensor) -> Tensor:
+        """Return the dimension of samples. What is under 0 or over n_features is cut off later.
+
+        Parameters
+        ----------
+        noise : callable
+            From samples to the noise that is predicted in them, both of shape (n, n_features).
+
+        x : torch.Tensor of shape (n_samples, n_features)
+            Samples without noise.
+
+        level : float
+            Standard deviation t of the noise.
+
+        vectors : torch.Tensor of shape (n_vectors, n_features)
+            What the method `vectors` returned, in the precision of x.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,)
+            The dimensions.
+        """

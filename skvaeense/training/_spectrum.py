@@ -1,0 +1,51 @@
+"""Principal directions, and how many of them carry signal."""
+
+import numpy as np
+
+
+def principal_directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variances along the principal directions, falling, and these as rows."""
+    n_samples, n_features = rows.shape
+    if n_samples < n_features:
+        _, singular, directions = np.linalg.svd(rows, full_matrices=False)
+        variances = singular**2 / n_samples
+    else:
+        values, vectors = np.linalg.eigh(rows.T @ rows / n_samples)
+        variances, directions = np.maximum(values[::-1], 0.0), vectors.T[::-1]
+    if variances[0] <= 0:
+        # Constant data: any direction, and a variance that is safe to divide by.
+        variances = np.r_[1.0, np.zeros(len(variances) - 1)]
+    return variances, directions
+
+
+def dimension_holding(variances: np.ndarray, share: float) -> int:
+    """Return how many principal directions hold a share of the variance."""
+    held = np.cumsum(variances) < share * variances.sum()
+    return min(int(held.sum()) + 1, len(variances))
+
+
+def signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
+    """Return the number of directions before the spectrum's drop, or else the linear dimension.
+
+    Directions without variance never count.
+    """
+    drop = clear_drop(variances, linear_dimension)
+    return max(1, min(linear_dimension if drop is None else drop, visible_rank(variances)))
+
+
+def clear_drop(variances: np.ndarray, linear_dimension: int) -> int | None:
+    """Return the number of directions before the spectrum's largest drop, if it is a clear one.
+
+    It is looked for from the dimension of 80 % of the variance to a little after that of 99 %, and
+    has to be by more than a factor of 4.
+    """
+    first = dimension_holding(variances, 0.8)
+    last = min(len(variances), int(1.3 * linear_dimension) + 2)
+    padded = np.maximum(np.r_[variances, 0.0], 1e-7 * variances[0])
+    drops = padded[first - 1 : last] / padded[first : last + 1]
+    return first + int(drops.argmax()) if len(drops) and drops.max() > 4 else None
+
+
+def visible_rank(variances: np.ndarray) -> int:
+    """Return the number of directions that have variance at all."""
+    return int((variances > 1e-8 * variances[0]).sum())

@@ -1,0 +1,62 @@
+"""What the benchmarks share: the runner, and the form of the results."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import common
+from benchmarks.__main__ import benchmarks
+
+FILES = sorted(common.RESULTS.rglob("*.json"))
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=common.ROOT, capture_output=True, text=True)
+
+
+def test_the_runner_lists_every_benchmark():
+    listed = run()
+    assert listed.returncode == 0
+    for name in ("core", "demo", "speed", "paper.mnist"):
+        assert f"\n{name} " in listed.stdout
+    assert "common" not in listed.stdout
+    assert all(benchmarks().values())
+
+
+def test_an_unknown_name_is_an_error():
+    unknown = run("nothing")
+    assert unknown.returncode == 1
+    assert "no benchmark 'nothing'" in unknown.stderr
+
+
+def test_options_reach_the_benchmark():
+    assert "--seeds" in run("core", "--help").stdout
+    refused = run("core", "--only", "nothing")
+    assert refused.returncode == 2
+    assert "python -m benchmarks core: error" in refused.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_committed_results_are_as_they_are_written(path):
+    text = path.read_text(encoding="utf-8")
+    assert common.dumps(json.loads(text)) + "\n" == text
+
+
+def test_results_are_short_and_add_up(tmp_path):
+    path = tmp_path / "more" / "results.json"
+    common.save(path, "one", {"numbers": list(range(1000)), "share": 1 / 3})
+    common.save(path, "two", [{"seed": seed, "error": 0.5} for seed in range(20)])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert f'  "numbers": {list(range(1000))},' in lines
+    assert '  "share": 0.3333333' in lines
+    assert '  {"seed": 3, "error": 0.5},' in lines
+    assert common.load(path)["one"]["numbers"] == list(range(1000))
+
+
+def test_summary_over_seeds():
+    rows = [{"gap": -3.0, "similarity": 0.5}, {"gap": 1.0, "similarity": 0.9}]
+    assert common.summarise(rows, "gap_mean", "gap_worst") == {"gap_mean": -1.0, "gap_worst": 1.0}
+    assert common.summarise(rows, "similarity_worst", worst=min) == {"similarity_worst": 0.5}

@@ -1,0 +1,76 @@
+"""What both estimators of the dimension do alike."""
+
+import numpy as np
+import pytest
+from helpers import fit_unwarned, quick_vaeense
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import InvalidParameterError
+
+from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.dimension import FLIPD, Neighbors
+
+X_ALL, _, TRUE = make_linear_subspaces(230, dims=(1, 3), n_features=6, random_state=1)
+X, X_NEW, TRUE_NEW = X_ALL[:200], X_ALL[200:], TRUE[200:]
+
+AUTOENCODER = IntrinsicDimensionEstimator(quick_vaeense(max_iter=5), random_state=0)
+SCORE = DiffusionDimensionEstimator("flipd", hidden_layer_sizes=(16,), max_iter=5, random_state=0)
+BOTH = pytest.mark.parametrize("estimator", [AUTOENCODER, SCORE], ids=["autoencoder", "score"])
+
+
+@pytest.fixture(scope="module", params=[AUTOENCODER, SCORE], ids=["autoencoder", "score"])
+def fitted(request):
+    """Return a fit that knows little."""
+    return fit_unwarned(clone(request.param), X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_all_methods_agree(fitted, dtype):
+    dimension, column = fitted.predict(X_NEW.astype(dtype)), fitted.transform(X_NEW.astype(dtype))
+    assert dimension.dtype == np.float64
+    assert column.dtype == dtype
+    assert_array_equal(column, dimension[:, None].astype(dtype))
+    assert fitted.get_feature_names_out().tolist() == [f"{type(fitted).__name__.lower()}0"]
+
+
+def test_training_samples(fitted):
+    assert_array_equal(fitted.predict(X), fitted.dimension_pw_)
+    assert type(fitted.dimension_) is float
+    assert fitted.dimension_ == fitted.dimension_pw_.mean()
+    assert_array_equal(fit_unwarned(clone(fitted), X, "fit_predict"), fitted.dimension_pw_)
+    assert_array_equal(fit_unwarned(clone(fitted), X, "fit_transform")[:, 0], fitted.dimension_pw_)
+
+
+def test_median(fitted):
+    median = fit_unwarned(clone(fitted).set_params(aggregate="median"), X)
+    assert_array_equal(median.dimension_pw_, fitted.dimension_pw_)
+    assert median.dimension_ == np.median(fitted.dimension_pw_) != fitted.dimension_
+
+
+def test_score_with_true_dimensions(fitted):
+    expected = -np.abs(fitted.predict(X_NEW) - TRUE_NEW).mean()
+    assert fitted.score(X_NEW, TRUE_NEW) == pytest.approx(expected)
+    assert fitted.score(X_NEW, fitted.predict(X_NEW)) == 0
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fitted.score(X_NEW, TRUE_NEW[:5])
+
+
+@BOTH
+def test_asks_to_be_fitted_first(estimator):
+    for name in {"predict", "transform", "score", "dimension_scale"} & set(dir(estimator)):
+        with pytest.raises(NotFittedError):
+            getattr(clone(estimator), name)(X)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "method"),
+    [(AUTOENCODER, Neighbors(n_neighbors=3)), (SCORE, FLIPD(n_probes=0))],
+    ids=["autoencoder", "score"],
+)
+def test_bad_parameters_of_a_method_are_found_before_training(estimator, method):
+    # Which would fail.
+    training = {"autoencoder__network": "none"} if estimator is AUTOENCODER else {"device": "none"}
+    with pytest.raises(InvalidParameterError, match=f"parameter of {type(method).__name__} must"):
+        clone(estimator).set_params(method=method, **training).fit(X)

@@ -1,0 +1,277 @@
+"""A fitted model stands by itself: parameters that made it no longer change it.
+
+Networks of one's own show it too: their modules are in the right mode, and raise from near `fit`.
+"""
+
+import pickle
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import (
+    ATOMS,
+    MLP_SMALL,
+    SUBSPACES,
+    changed,
+    fit_sae,
+    fit_unwarned,
+    fit_vaeense,
+    outputs,
+    quick_sae,
+    quick_vaeense,
+)
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from torch import nn
+
+import skvaeense
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.losses import ELBO, PenalizedReconstruction
+from skvaeense.networks import Network, SingleLayer
+from skvaeense.penalties import BatchTopK, JumpReLU, TopK
+from skvaeense.priors import StandardNormal
+
+X, X_NEW = SUBSPACES.few, SUBSPACES.new
+# What changes the answers of a fitted estimator. `transform` alone looks at the last two.
+INFERENCE = {"device", "threshold", "hard", "sparse_output"}
+# For each parameter another value than that of the fits below.
+OTHER_VALUES = {
+    "n_components": 7,
+    "network": MLP_SMALL,
+    "optimizer": "sgd",
+    "learning_rate_init": 0.5,
+    "schedule": "constant",
+    "batch_size": 7,
+    "max_iter": 3,
+    "tol": 0.5,
+    "n_iter_no_change": 2,
+    "warm_start": True,
+    "dtype": "float64",
+    "random_state": 7,
+}
+VAEENSE_VALUES = OTHER_VALUES | {
+    "gated": False,
+    "positive_code": True,
+    "loss": ELBO(beta=4.0),
+    "prior": StandardNormal(),
+    "noise_variance": 0.5,
+    "learn_noise_variance": False,
+    "n_init": 3,
+}
+SPARSE_VALUES = OTHER_VALUES | {
+    "penalty": TopK(1),
+    "target_l0": 2.0,
+    "positive_code": False,
+    "decoder_penalty": 0.1,
+    "loss": PenalizedReconstruction(1.0),
+}
+
+
+def assert_same_answers(fitted, expected):
+    found = outputs(fitted, X_NEW)
+    assert found.keys() == expected.keys()
+    for method, values in expected.items():
+        assert_array_equal(found[method], values, err_msg=method)
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [(VAEenseTransformer, VAEENSE_VALUES), (SparseAutoencoder, SPARSE_VALUES)],
+    ids=["vaeense", "sae"],
+)
+def test_every_parameter_is_tried(kind, values):
+    assert set(values) | INFERENCE >= set(kind().get_params(deep=False))
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["gated", "ungated"])
+def vaeense(request):
+    return fit_vaeense(X, gated=request.param, max_iter=10)
+
+
+@pytest.fixture(scope="module")
+def sae():
+    return fit_sae("l1", X, max_iter=3)
+
+
+@pytest.mark.parametrize("name", VAEENSE_VALUES)
+def test_parameters_leave_a_fitted_vaeense_as_it_is(name, vaeense):
+    value = not vaeense.gated if name == "gated" else VAEENSE_VALUES[name]
+    assert_same_answers(changed(vaeense, **{name: value}), outputs(vaeense, X_NEW))
+
+
+@pytest.mark.parametrize("name", SPARSE_VALUES)
+def test_parameters_leave_a_fitted_sparse_autoencoder_as_it_is(name, sae):
+    assert_same_answers(changed(sae, **{name: SPARSE_VALUES[name]}), outputs(sae, X_NEW))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "change"),
+    [
+        (quick_sae(TopK(3)), {"penalty__k": 1}),
+        (quick_sae(BatchTopK(3)), {"penalty__k": 1}),
+        (quick_sae(JumpReLU()), {"penalty__threshold": 5.0, "penalty__bandwidth": 5.0}),
+        (quick_sae(network=SingleLayer()), {"network__subtract_bias": False}),
+        (quick_vaeense(), {"network__hidden_layer_sizes": (3,), "network__skip": False}),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, dict) else type(value).__name__,
+)
+def test_parameters_of_parts_leave_a_fitted_model_as_it_is(estimator, change):
+    fitted = fit_unwarned(clone(estimator), X)
+    expected = outputs(fitted, X_NEW)
+    assert_same_answers(fitted.set_params(**change), expected)
+    # Its pickle holds what the model was made of, too.
+    again = pickle.loads(pickle.dumps(fitted))
+    assert_same_answers(again, expected)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_warm_start_keeps_the_model_that_was_made(positive):
+    fitted = fit_vaeense(X, gated=False, positive_code=positive, warm_start=True)
+    changes = {"gated": True, "positive_code": not positive, "network": MLP_SMALL}
+    fit_unwarned(fitted.set_params(**changes, n_components=7, prior=StandardNormal()), X)
+    assert fitted.n_components_ == 4
+    assert hasattr(fitted, "components_")
+    mean, _ = fitted.posterior(X_NEW)
+    assert_array_equal(fitted.transform(X_NEW), mean)
+    assert (mean < 0).any() != positive
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_sparse_autoencoder_goes_on_with_the_network_that_was_made(method, positive):
+    fitted = fit_sae("l1", ATOMS.few, positive_code=positive, warm_start=True)
+    changes = {"positive_code": not positive, "network": MLP_SMALL, "n_components": 7}
+    fit_unwarned(fitted.set_params(**changes), ATOMS.few, method)
+    assert fitted.components_.shape == (12, 8)
+    assert (fitted.transform(ATOMS.new) < 0).any() != positive
+
+
+def test_a_warm_start_in_double_precision_begins_with_the_same_weights():
+    """A learning rate that moves nothing shows it to the last bit."""
+    fitted = fit_sae("l1", ATOMS.few, positive_code=False, dtype="float64", warm_start=True)
+    codes = fitted.transform(ATOMS.new)
+    fit_unwarned(fitted.set_params(learning_rate_init=1e-30, max_iter=1), ATOMS.few)
+    assert_allclose(fitted.transform(ATOMS.new), codes, rtol=1e-13)
+
+
+# --- modes ----------------------------------------------------------------------------------
+
+
+class DroppingModule(nn.Module):
+    """A network with dropout that notes its mode at each call."""
+
+    def __init__(self, n_features, n_components, n_heads):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Linear(n_features, 16),
+            nn.LayerNorm(16),
+            nn.SiLU(),
+            nn.Dropout(0.5),
+            nn.Linear(16, n_heads * n_components),
+        )
+        self.decoder = nn.Linear(n_components, n_features)
+        self.n_heads = n_heads
+
+    def encode(self, x):
+        Dropping.modes.append((self.training, torch.is_grad_enabled()))
+        return self.encoder(x).chunk(self.n_heads, dim=1)
+
+    def decode(self, code):
+        return self.decoder(code)
+
+
+class Dropping(Network):
+    """The specification of a network with dropout."""
+
+    # (training, has_gradients) for each call of any of its modules.
+    modes: list = []
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        return DroppingModule(n_features, n_components, n_heads)
+
+
+EACH = pytest.mark.parametrize(
+    "estimator",
+    [
+        quick_vaeense(network=Dropping(), max_iter=4, n_init=2),
+        quick_sae(network=Dropping(), max_iter=3),
+    ],
+    ids=["vaeense", "sae"],
+)
+
+
+@pytest.fixture
+def modes(monkeypatch):
+    """Return the list of (training, has_gradients) that the networks of a test note."""
+    noted = []
+    monkeypatch.setattr(Dropping, "modes", noted)
+    return noted
+
+
+@EACH
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_steps_train_and_validation_does_not(estimator, method, modes):
+    estimator = fit_unwarned(clone(estimator), X, method)
+    assert {(True, True), (False, False)} <= set(modes)
+    # What has gradients is a step. Everything else is looking at the model.
+    assert set(modes) <= {(True, True), (False, False)}
+    assert not estimator.module_.training
+
+
+@EACH
+def test_a_warm_start_trains_in_training_mode(estimator, modes):
+    estimator = fit_unwarned(clone(estimator).set_params(warm_start=True), X)
+    n_steps = modes.count((True, True))
+    modes.clear()
+    fit_unwarned(estimator, X)
+    assert 0 < modes.count((True, True)) <= n_steps
+    assert set(modes) == {(True, True), (False, False)}
+    assert not estimator.module_.training
+
+
+@EACH
+def test_a_fitted_network_with_dropout_is_deterministic(estimator):
+    fitted = fit_unwarned(clone(estimator), X)
+    assert_same_answers(fitted, outputs(fitted, X_NEW))
+
+
+# --- tracebacks -----------------------------------------------------------------------------
+
+PACKAGE = str(Path(skvaeense.__file__).parent)
+AT_MOST = 7
+
+
+class Raising(Network):
+    """The specification of a network that cannot encode."""
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        module = DroppingModule(n_features, n_components, n_heads)
+        module.register_module("encoder", Unable())
+        return module
+
+
+class Unable(nn.Module):
+    def forward(self, x):
+        raise LookupError("raised by the network")
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [quick_vaeense(network=Raising()), quick_sae(network=Raising())],
+    ids=["vaeense", "sae"],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_traceback_is_short(estimator, method):
+    """From `fit` to the model's own method one reads at most seven frames of the package."""
+    with pytest.raises(LookupError, match="raised by the network") as raised:
+        getattr(clone(estimator), method)(X)
+    frames = [f for f in traceback.extract_tb(raised.tb) if f.filename.startswith(PACKAGE)]
+    names = [Path(f.filename).relative_to(PACKAGE).as_posix() for f in frames]
+    first = next(i for i, frame in enumerate(frames) if frame.name == method)
+    model = next(i for i, name in enumerate(names) if name.startswith("models/"))
+    assert model - first - 1 <= AT_MOST, [f"{n}: {f.name}" for n, f in zip(names, frames, strict=True)]
