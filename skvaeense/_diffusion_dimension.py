@@ -161,6 +161,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     [1, 3]
     """
 
+    module_: Denoiser
     noise_level_: float
     n_iter_: int
     loss_curve_: list[float]

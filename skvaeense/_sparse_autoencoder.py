@@ -191,6 +191,7 @@ class SparseAutoencoder(BaseAutoencoder):
     ((1797, 100), 10)
     """
 
+    module_: SparseCoder
     alpha_: float
     dead_fraction_: float
 

@@ -219,6 +219,7 @@ class VAEenseTransformer(BaseAutoencoder):
     [1, 2]
     """
 
+    module_: VAE
     noise_variance_: float
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
@@ -316,9 +317,9 @@ class VAEenseTransformer(BaseAutoencoder):
             return first.best
 
         # Random inits, of which the best is trained on.
-        rest = Selection(lambda init: self._make_trainer(data, seeds[init], init))
-        rest = session.track("rest", rest)
         n_first = len(first.logs)
+        rest = Selection(lambda i: self._make_trainer(data, seeds[n_first + i], n_first + i))
+        rest = session.track("rest", rest)
         for init in range(n_first + len(rest.logs), n_init):
             trainer = self._make_trainer(data, seeds[init], init)
             session.train(

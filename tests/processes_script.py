@@ -16,15 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from helpers import Callback
+from skvaeense._training import _opening, _sources
+from skvaeense.objectives import _dead_latents
+from skvaeense.utils._ranks import find_ranks
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense.training import _opening, _sources
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
-from skvaeense.objectives import _dead_latents
 from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.training import _opening, _sources
 from skvaeense.utils import _ranks
-from skvaeense.utils._ranks import find_ranks
 
 X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
 

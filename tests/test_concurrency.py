@@ -13,11 +13,12 @@ from helpers import fit_unwarned, outputs, quick_sae
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from skvaeense._training._threads import suited_threads
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
-from skvaeense.training._threads import suited_threads
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
+from skvaeense.training._threads import suited_threads
 
 # Seconds until what still runs is taken for stuck; it takes a few.
 PATIENCE = 180

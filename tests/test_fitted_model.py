@@ -7,7 +7,6 @@ import pickle
 import traceback
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers import (
@@ -274,4 +273,6 @@ def test_a_traceback_is_short(estimator, method):
     names = [Path(f.filename).relative_to(PACKAGE).as_posix() for f in frames]
     first = next(i for i, frame in enumerate(frames) if frame.name == method)
     model = next(i for i, name in enumerate(names) if name.startswith("models/"))
-    assert model - first - 1 <= AT_MOST, [f"{n}: {f.name}" for n, f in zip(names, frames, strict=True)]
+    assert model - first - 1 <= AT_MOST, [
+        f"{n}: {f.name}" for n, f in zip(names, frames, strict=True)
+    ]

@@ -13,10 +13,10 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from ranks_script import X
+from skvaeense.utils._ranks import ALONE, Ranks, find_ranks
 
 from skvaeense.training._batches import part_of
 from skvaeense.utils import _ranks
-from skvaeense.utils._ranks import ALONE, Ranks, find_ranks
 
 SCRIPT = Path(__file__).with_name("ranks_script.py")
 # Names of their own, since other runs of these tests may go on beside this one.

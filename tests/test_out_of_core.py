@@ -9,12 +9,13 @@ from dask import array as dask_array
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from skvaeense._training import _opening, _sources
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.training import _opening, _sources
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
+from skvaeense.training import _opening, _sources
 
 X_ALL, *_ = make_linear_subspaces(5000, dims=(1, 2), n_features=8, noise=0.01, random_state=0)
 X, X_NEW = X_ALL[:4500], X_ALL[4500:]

@@ -330,7 +330,9 @@ def test_alpha_without_a_target_is_that_of_the_penalty(name):
 
 @pytest.mark.parametrize("name", FIXED_COUNT)
 def test_a_target_is_refused_where_there_is_no_price(name):
-    with pytest.raises(ValueError, match=r"target_l0=3 adapts the coefficient alpha.*set its k instead"):
+    with pytest.raises(
+        ValueError, match=r"target_l0=3 adapts the coefficient alpha.*set its k instead"
+    ):
         quick_sae(PENALTIES[name], target_l0=3).fit(X)
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from helpers import Recorder, fit_unwarned, quick_vaeense
 from numpy.testing import assert_array_equal
+from skvaeense._training._defaults import split_epochs
+from skvaeense.training._defaults import split_epochs
 
 from skvaeense import VAEenseTransformer
-from skvaeense.training._defaults import split_epochs
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
 

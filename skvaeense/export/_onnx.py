@@ -13,9 +13,9 @@ from torch import nn
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._sparse_autoencoder import SparseAutoencoder
-from skvaeense._training._devices import DTYPES
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.export._rules import mask_of
+from skvaeense.training._devices import DTYPES
 from skvaeense.utils._files import whole_file
 from skvaeense.utils._typing import PathName, Precision
 
@@ -130,24 +130,24 @@ class Transform(nn.Module):
 
     def __init__(self, estimator, dtype):
         super().__init__()
-        self.module = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
+        self.model = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
         # As tensors: a number of Python's would be rounded to float32.
         self.register_buffer("mean", torch.tensor(estimator.mean_))
         self.register_buffer("scale", torch.tensor(estimator.scale_, dtype=torch.float64))
-        self.estimator = estimator
         self.dtype = dtype
-        hard = isinstance(estimator, VAEenseTransformer)
-        hard = hard and (estimator.hard or estimator.sparse_output)
-        self.mask = mask_of(estimator, self.module) if hard else None
+        self.is_vae = isinstance(estimator, VAEenseTransformer)
+        is_hard = self.is_vae and (estimator.hard or estimator.sparse_output)
+        self.mask = mask_of(estimator, self.model) if is_hard else None
 
     def forward(self, X):
         """Return the codes of samples."""
         # As in training, centring and scaling are done in float64 and rounded once.
         x = ((X.double() - self.mean) / self.scale).to(self.dtype)
-        if not isinstance(self.estimator, VAEenseTransformer):
-            return self.estimator._encode(self.module, x)
-        code, log_variance = self.estimator._code(self.module, x)
-        return code if self.mask is None else code * self.mask(code, log_variance)
+        if not self.is_vae:
+            return self.model.code(x)
+        posterior = self.model.posterior(x)
+        code = self.model.code(posterior)
+        return code if self.mask is None else code * self.mask(code, posterior.log_variance)
 
 
 def _check_installed():

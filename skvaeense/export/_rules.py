@@ -19,7 +19,7 @@ class Known(NamedTuple):
     noise_variance: float
 
 
-def mask_of(estimator, module):
+def mask_of(estimator, model):
     """Return the rule of a VAEenseTransformer as a function of tensors.
 
     Parameters
@@ -27,8 +27,8 @@ def mask_of(estimator, module):
     estimator : VAEenseTransformer
         The fitted estimator.
 
-    module : Autoencoder
-        Its module.
+    model : VAE
+        Its model.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def mask_of(estimator, module):
             f"The threshold rule {rule!r} cannot be exported; {known} can. Set one of these, or "
             "hard=False and sparse_output=False: soft codes need no rule."
         )
-    scale = module.code_scale().double() * estimator.scale_
+    scale = model.code_scale().double() * estimator.scale_
     return RULES[type(rule)](rule, Known(scale, estimator.noise_variance_))
 
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense.networks._single_layer import SingleLayerAutoencoder
 from skvaeense.penalties._batch_topk import KeepBatchTop
 from skvaeense.penalties._gated import GatedReLU
 from skvaeense.penalties._jump_relu import HardThreshold
@@ -127,24 +128,26 @@ def to_saelens(
 
 def _fold(estimator):
     """Return the weights by SAELens' names, and the settings of the architecture."""
-    module = estimator.module_
-    if not isinstance(module.body, nn.Identity) or not module.has_linear_decoder:
+    network, activation = estimator.module_.network, estimator.module_.activation
+    if not isinstance(network, SingleLayerAutoencoder):
         raise ValueError(
             f"The network {estimator.network!r} has hidden layers, and SAELens has one layer each "
             'way; fit with network="single_layer".'
         )
-    head, decoder = _double(module.heads[0]), _double(module.decoder)
-    scale = estimator.scale_
-    bias = head.bias
-    if not module.subtract_bias:
+    # Products are rounded once.
+    encoder, decoder = (
+        copy.deepcopy(layer).double() for layer in (network.encoder, network.decoder)
+    )
+    scale, dtype = estimator.scale_, network.decoder.weight.dtype
+    bias: torch.Tensor = encoder.bias
+    if not network.subtract_bias:
         # SAELens is told to subtract it.
-        bias = bias + head.weight @ decoder.bias
+        bias = bias + encoder.weight @ decoder.bias
     weights = {
-        "W_enc": head.weight.T / scale,
+        "W_enc": encoder.weight.T / scale,
         "W_dec": decoder.weight.T * scale,
         "b_dec": decoder.bias * scale + torch.tensor(estimator.mean_),
     }
-    activation, dtype = module.activation, module.decoder.weight.dtype
     if type(activation) not in ARCHITECTURES or not getattr(activation, "positive", True):
         raise ValueError(
             f"SAELens has no architecture for codes of the penalty {estimator.penalty!r} with "
@@ -157,11 +160,6 @@ def _fold(estimator):
         for name, value in (weights | own_weights).items()
     }
     return tensors, settings
-
-
-def _double(layer):
-    """Return a copy of a layer in float64: products are rounded once."""
-    return copy.deepcopy(layer).double()
 
 
 # --- one function for each activation ---------------------------------------------------------

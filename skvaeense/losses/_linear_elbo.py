@@ -50,6 +50,9 @@ class LinearELBOGradient:
         self.beta = beta
         self.n_samples = 0
         network = model.network
+        for parameter in network.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         # Without what autograd and modules add: parameters stay where they are in memory.
         *self.layers, self.heads, self.decoder = (
             _Layer(layer.weight.detach(), layer.bias.detach(), layer.weight.grad, layer.bias.grad)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from skvaeense.utils._seeding import fixed_global_generator
+
 
 class Model(nn.Module):
     """A torch module that can be made again from its configuration and its state.
@@ -61,11 +63,23 @@ class Model(nn.Module):
         return model.eval()
 
     def _restore(self, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> None:
-        # Without a generator our own layers allocate nothing for weights that are then replaced.
-        self.__init__(**config, generator=None)  # type: ignore[misc]
+        # Nothing is allocated for weights that are then replaced, nor before it is known whether
+        # they fit.
+        init: Any = type(self).__init__
+        with torch.device("meta"):
+            init(self, **config, generator=None)
         self.load_state_dict(state, assign=True)
+        if self._lacks_tensors():
+            with fixed_global_generator(torch.Generator()):
+                init(self, **config, generator=None)
+            self.load_state_dict(state, assign=True)
         for parameter in self.parameters():
             parameter.requires_grad_(True)
+
+    def _lacks_tensors(self) -> bool:
+        """Return whether a part, such as a user's network, has tensors that are in no state."""
+        values = (v for m in self.modules() for v in (*vars(m).values(), *m.buffers(recurse=False)))
+        return any(isinstance(value, torch.Tensor) and value.is_meta for value in values)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move and convert all tensors but numbers, which stay in double precision on the CPU.

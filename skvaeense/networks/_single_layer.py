@@ -125,7 +125,7 @@ class SingleLayerAutoencoder(nn.Module):
 
     @torch.no_grad()
     def scale_weights(self, norm: float, *, tied: bool) -> None:
-        """Bring decoder columns to norm 1, and encoder rows to a norm; tied, they are W'."""
+        """Bring decoder columns to norm 1, encoder rows to a norm; tied, the first rows are W'."""
         self.decoder.weight /= self.decoder.weight.norm(dim=0)
         if tied:
             self.encoder.weight[: self.decoder.in_features] = self.decoder.weight.T

@@ -170,7 +170,7 @@ class FitSession:
         span: tuple[float, float] = (0.0, 1.0),
         until: Callable[[Trainer], bool] | None = None,
     ) -> None:
-        """Train through a stage of the fit, unless it is over, or a callback has stopped it.
+        """Train through a stage of the fit, unless it is over or a callback has stopped the fit.
 
         Parameters
         ----------

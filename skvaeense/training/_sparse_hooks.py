@@ -149,6 +149,10 @@ class DeadLatents(Hook):
         self.n_dead = self.n_looks = self.n_samples = 0
         self.to_resample = list(RESAMPLE_AT)
 
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Tell the model which latents are dead."""
+        trainer.model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
+
     @torch.no_grad()
     def after_step(
         self,
@@ -163,7 +167,6 @@ class DeadLatents(Hook):
         if "active_share" not in terms:
             return
         self._count(terms["active_share"] > 0, len(x) * trainer.processes.world_size)
-        model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
         if not self.to_resample or fraction_done < self.to_resample[0]:
             return
         self.to_resample.pop(0)

@@ -16,6 +16,7 @@ from skvaeense.training._hooks import Hook
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
+from skvaeense.utils._seeding import restore_generator
 
 # Steps between two calls of `after_steps`.
 STRIDE = 500
@@ -184,7 +185,7 @@ class Trainer:
             self.order = self.generator.get_state()
             return train.epoch(batch_size, self.generator)
         now = self.generator.get_state()
-        self.generator.set_state(self.order.cpu())
+        restore_generator(self.generator, self.order)
         batches = train.epoch(batch_size, self.generator)
         for _ in range(self.step):
             next(batches)
@@ -271,13 +272,23 @@ class Trainer:
         state : dict
             The state. It is copied, so that it may be used again.
         """
+        device = self.parameters.values.device
         self.model.load_state_dict(state["model"])
         # Torch would go on with the tensors of the state itself.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         for hook, own in zip(self.hooks, state["hooks"], strict=True):
-            hook.load_state_dict(own)
-        self.generator.set_state(state["generator"].cpu())
+            hook.load_state_dict(on_device(own, device))
+        restore_generator(self.generator, state["generator"])
         self.learning_rate = state["learning_rate"]
         self.log = [dict(epoch) for epoch in state["log"]]
         self.n_steps, self.epoch, self.step = state["n_steps"], state["epoch"], state["step"]
-        self.sums, self.order = dict(state["sums"]), state["order"]
+        self.sums, self.order = on_device(state["sums"], device), state["order"]
+
+
+def on_device(value: Any, device: torch.device) -> Any:
+    """Return a state with copies of its containers, and its tensors on a device."""
+    if isinstance(value, dict):
+        return {key: on_device(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(on_device(item, device) for item in value)
+    return value.to(device) if isinstance(value, torch.Tensor) else value

@@ -1,5 +1,6 @@
 """Seeded generators of torch; the global one is left alone."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -19,6 +20,20 @@ def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Gener
 def draw_seed(random_state: np.random.RandomState) -> int:
     """Return a seed for torch, drawn from a numpy RandomState."""
     return int(random_state.randint(2**31 - 1))
+
+
+def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
+    """Let a generator go on from a state.
+
+    Generators of different devices draw different numbers; from the state of one of another kind
+    it is seeded.
+    """
+    state = state.cpu()
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+    else:
+        digest = hashlib.sha256(state.numpy().tobytes()).digest()
+        generator.manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 @contextmanager

@@ -2,25 +2,29 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 import skvaeense
+from skvaeense.persistence._coder import Array
 from skvaeense.utils._files import whole_file
+from skvaeense.utils._typing import PathName
 
 # To be raised whenever older versions cannot read what is written.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Name of the text in the metadata. There is no other, so that equal estimators give equal files.
 TEXT = "skvaeense"
 # How the text ends: with the checksum of all before, and of the arrays.
 ENDING = ', "sha256": "'
 
 
-def write(path, node, tensors):
+def write(path: PathName, node: Any, arrays: dict[str, Array]) -> None:
     """Write a file in one step.
 
     Parameters
@@ -31,7 +35,7 @@ def write(path, node, tensors):
     node : JSON value
         What describes the estimator.
 
-    tensors : dict of str to ndarray
+    arrays : dict of str to ndarray
         C-contiguous arrays.
     """
     description = {
@@ -40,13 +44,13 @@ def write(path, node, tensors):
         "estimator": node,
     }
     text = json.dumps(description, allow_nan=False).removesuffix("}")
-    text += f'{ENDING}{checksum(text, tensors)}"}}'
-    data = to_bytes(tensors, {TEXT: text})
+    text += f'{ENDING}{checksum(text, arrays)}"}}'
+    data = to_bytes(arrays, {TEXT: text})
     with whole_file(path) as file:
         file.write(data)
 
 
-def read(path):
+def read(path: PathName) -> tuple[Any, dict[str, Array]]:
     """Return the node and the arrays of a file.
 
     Parameters
@@ -59,7 +63,7 @@ def read(path):
     node : JSON value
         What describes the estimator.
 
-    tensors : dict of str to ndarray
+    arrays : dict of str to ndarray
         The arrays.
     """
     path = Path(path)
@@ -71,62 +75,55 @@ def read(path):
     with explained(path):
         try:
             with safe_open(path, framework="np") as file:
-                text = _text(file.metadata())
-                description = _parse(text)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                text = (file.metadata() or {}).get(TEXT)
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, TypeError) as error:
             raise ValueError(
                 f"it is no safetensors file, or a damaged or truncated one ({error})"
             ) from error
-        if description.get("sha256") != checksum(text.rpartition(ENDING)[0], tensors):
+        if text is None:
+            raise ValueError("it is a safetensors file, but skvaeense.save has not written it")
+        description = json.loads(text)
+        check_version(description)
+        if description.get("sha256") != checksum(text.rpartition(ENDING)[0], arrays):
             raise ValueError("it is damaged: its content does not match its checksum")
-    return description["estimator"], tensors
+        return description["estimator"], arrays
 
 
 @contextmanager
-def explained(path):
+def explained(path: PathName) -> Iterator[None]:
     """Name the file in what is wrong with its content, as a ValueError."""
     try:
         yield
     except RecursionError:
         raise ValueError(f"{path} cannot be loaded: it is nested too deeply.") from None
     except Exception as error:
-        raise ValueError(f"{path} cannot be loaded: {error}.") from error
+        # Of what torch says, without where in its own source.
+        message = str(error).partition("\nException raised from")[0]
+        raise ValueError(f"{path} cannot be loaded: {message}.") from error
 
 
-def checksum(text, tensors):
+def checksum(text: str, arrays: dict[str, Array]) -> str:
     """Return the SHA-256 of the text and the arrays."""
     digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
-def _text(metadata):
-    """Return what the metadata say of an estimator."""
-    if TEXT not in (metadata or {}):
-        raise ValueError("it is a safetensors file, but skvaeense.save has not written it")
-    return metadata[TEXT]
-
-
-def _parse(text):
-    """Return the description of an estimator that is in the text."""
-    description = json.loads(text, parse_constant=_refuse_constant)
+def check_version(description: Any) -> None:
+    """Refuse what is of a version that is not read."""
     if not isinstance(description, dict) or type(description.get("format_version")) is not int:
         raise ValueError("its metadata do not say of which version they are")
     version = description["format_version"]
-    if not 1 <= version <= FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        remedy = "Install a newer skvaeense"
+        if version < FORMAT_VERSION:
+            remedy = f"Read it with skvaeense 0.1.0.dev0 from before version {FORMAT_VERSION}"
         raise ValueError(
             f"it has version {version} of the format, written by skvaeense "
-            f"{description.get('library_version')!r}; skvaeense {skvaeense.__version__} reads up "
-            f"to version {FORMAT_VERSION}. Install a newer skvaeense"
+            f"{description.get('library_version')!r}; this skvaeense, {skvaeense.__version__}, "
+            f"reads version {FORMAT_VERSION}. {remedy}"
         )
-    if "estimator" not in description:
-        raise ValueError("its metadata describe no estimator")
-    return description
-
-
-def _refuse_constant(name):
-    raise ValueError(f"its metadata hold {name}, which is not JSON")

@@ -27,19 +27,21 @@ from skvaeense import (
 )
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
-from skvaeense.penalties import L1, BatchTopK
+from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.training import _opening, _sources, _sparse_hooks, _trainer
+from skvaeense.training._session import STATE
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 VAEENSE = VAEenseTransformer(6, network=Linear((12,)), n_init=3, max_iter=8, random_state=0)
 SAE = SparseAutoencoder(12, max_iter=6, random_state=0)
 ESTIMATORS = {
     "vaeense": VAEENSE,
-    "one start": clone(VAEENSE).set_params(
+    "one init": clone(VAEENSE).set_params(
         n_init=1, network=MLP((8,)), tol=10.0, n_iter_no_change=2
     ),
     "no last phase": clone(VAEENSE).set_params(max_iter=1),
     "random state": clone(VAEENSE).set_params(random_state=np.random.RandomState(3)),
-    "price": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),
+    "coefficient": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),
     "batch": clone(SAE).set_params(penalty=BatchTopK(2)),
     "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
 }
@@ -82,7 +84,7 @@ def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
 @pytest.mark.parametrize("estimator", [SAE, VAEENSE], ids=["sae", "vaeense"])
 @pytest.mark.parametrize("lies", ["in memory", "in files"])
 def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monkeypatch):
-    monkeypatch.setattr(_loop, "STRETCH", 5)
+    monkeypatch.setattr(_trainer, "STRIDE", 5)
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 8 * 40)
     data = X
@@ -94,6 +96,15 @@ def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monk
     if "n_init" in estimator.get_params():
         estimator.set_params(n_init=1)
     assert_goes_on_from_each(estimator, data, tmp_path)
+
+
+def test_dead_latents_are_known_when_a_fit_goes_on(tmp_path, monkeypatch):
+    """The auxiliary loss of the very next step is about them."""
+    monkeypatch.setattr(_sparse_hooks, "DEAD_AFTER", 300)
+    monkeypatch.setattr(_sparse_hooks, "LOOK_EVERY", 1)
+    monkeypatch.setattr(_trainer, "STRIDE", 3)
+    sae = SparseAutoencoder(40, penalty=TopK(1), max_iter=3, batch_size=30, random_state=0)
+    assert_goes_on_from_each(sae, X, tmp_path)
 
 
 def test_a_warm_start_goes_on(tmp_path):
@@ -171,12 +182,12 @@ def test_every_file_is_an_estimator(tmp_path):
     for path in checkpoint.files():
         loaded = load(path)
         assert loaded.transform(X).shape == (300, 6)
-        assert not hasattr(loaded, "_progress_")
+        assert not hasattr(loaded, STATE)
     assert_array_equal(loaded.transform(X), fitted.transform(X))
 
 
 def test_the_first_file_may_be_older_than_the_first_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(_loop, "STRETCH", 2)
+    monkeypatch.setattr(_trainer, "STRIDE", 2)
     _, checkpoint = fit_into(tmp_path, SAE, n_kept=1000)
     loaded = load(checkpoint.files()[0])
     assert loaded.n_iter_ == 0

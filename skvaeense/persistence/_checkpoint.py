@@ -11,10 +11,10 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 
 import skvaeense
-from skvaeense._persistence import _files
-from skvaeense._persistence._coding import encoded, read_estimator, write_estimator
+from skvaeense.persistence import _files
+from skvaeense.persistence._saving import encoded, read_estimator
+from skvaeense.training._session import CheckpointCallback
 from skvaeense.utils._files import DRAFT_SUFFIX
-from skvaeense.utils._keeping import Keeper
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import PathName
 
@@ -22,7 +22,7 @@ from skvaeense.utils._typing import PathName
 DRAFT_AGE = 600.0
 
 
-class Checkpoint(ReprMixin, Keeper):
+class Checkpoint(ReprMixin, CheckpointCallback):
     """Keep a fit in a folder while it goes on, so that it can be broken off at any time.
 
     It is set as a callback: ``estimator.set_callbacks(Checkpoint("folder"))``. The state of the
@@ -168,14 +168,14 @@ class Checkpoint(ReprMixin, Keeper):
             The name of the fit.
 
         estimator : estimator
-            The estimator as it would be if training ended here, with the progress of its fit.
+            The estimator as it would be if training ended here, with the state of its training.
         """
         files = self.files(name)
         number = 1 + int(files[-1].stem.rpartition("-")[2]) if files else 1
         path = Path(self.folder) / f"{name}-{number:09d}.safetensors"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_estimator(estimator, path, self.trusted)
+            _files.write(path, *encoded(estimator, self.trusted))
         except OSError as error:
             warnings.warn(
                 f"A checkpoint could not be written, and training goes on: {error}", stacklevel=2

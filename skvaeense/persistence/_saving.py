@@ -1,23 +1,19 @@
-"""Keep estimators in files that hold data and no code.
-
-`_graph` walks an estimator and describes it as JSON and arrays, with one codec for each kind of
-value: `_values` has those of plain data, `_objects` those of objects. `_registry` says which
-classes a file may name, `_files` reads and writes, `_coding` puts these together, and `_checks`
-asks whether what was read fits together. `_checkpoint` keeps trainings in such files. A new kind of
-value is one codec, and one line at the end of its file. A new attribute needs nothing here; give it
-a default in its class, and files that are older than it still load.
-"""
+"""Save and load: estimators to files and back."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from skvaeense._persistence._checkpoint import Checkpoint
-from skvaeense._persistence._coding import read_estimator, write_estimator
+from skvaeense.persistence import _files
+from skvaeense.persistence._coder import Array, Coder
+from skvaeense.persistence._objects import OBJECTS
+from skvaeense.persistence._registry import Registry
+from skvaeense.persistence._values import VALUES
+from skvaeense.training._session import STATE
 from skvaeense.utils._typing import PathName
 
-__all__ = ["Checkpoint", "load", "save"]
+CODECS = (*VALUES, *OBJECTS)
 
 
 def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = ()) -> None:
@@ -39,14 +35,14 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
         The file. By habit its name ends in ".safetensors".
 
     trusted : iterable of classes, default=()
-        Classes of your own that the estimator holds, such as a penalty that you wrote, or the
-        modules of a network. Give the same to `load`.
+        Classes of your own that the estimator holds, such as a network or a penalty that you wrote.
+        The modules that these build need not be named. Give the same to `load`.
 
     Raises
     ------
     TypeError
-        If this is no estimator, or if it holds an object of a class that is neither of this package
-        nor trusted.
+        If this is no estimator, if it holds an object of a class that is neither of this package
+        nor trusted, or if a network of your own cannot be built without memory for its weights.
 
     ValueError
         If a parameter is out of its range.
@@ -72,7 +68,7 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     """
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
-    write_estimator(estimator, path, trusted)
+    _files.write(path, *encoded(estimator, trusted))
 
 
 def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] = ()) -> Any:
@@ -131,5 +127,27 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     """
     estimator = read_estimator(path, trusted, device)
     # A checkpoint is the estimator that it would be if training had ended there.
-    vars(estimator).pop("_progress_", None)
+    vars(estimator).pop(STATE, None)
+    return estimator
+
+
+def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Array]]:
+    """Return the JSON node and the arrays of an estimator, or of another value."""
+    coder = Coder(CODECS, Registry(trusted), {})
+    try:
+        return coder.encode(value, ""), coder.arrays
+    except RecursionError:
+        raise TypeError("The estimator holds itself, or is nested too deeply.") from None
+
+
+def read_estimator(
+    path: PathName, trusted: Iterable[type] = (), device: str | None = None
+) -> BaseEstimator:
+    """Return the estimator that a file holds; that of a checkpoint with its training state."""
+    registry = Registry(trusted)
+    node, arrays = _files.read(path)
+    with _files.explained(path):
+        estimator = Coder(CODECS, registry, arrays, device).decode(node, "")
+        if not isinstance(estimator, BaseEstimator):
+            raise ValueError("it holds no estimator")
     return estimator

@@ -8,7 +8,7 @@ from helpers import outputs
 
 from skvaeense import load
 
-FILES = sorted(Path(__file__).parents[1].joinpath("data").glob("*.safetensors"))
+FILES = sorted(Path(__file__).parents[1].joinpath("data").glob("*-*.safetensors"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

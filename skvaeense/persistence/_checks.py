@@ -1,0 +1,91 @@
+"""Checks of what was read, before anything large is allocated and before it is handed out."""
+
+import math
+import types
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+
+from skvaeense._dimension import BaseDimensionEstimator
+from skvaeense._evaluation import ModelEvaluation
+from skvaeense.models import Model
+from skvaeense.persistence._registry import place
+
+# Fitted attributes that are numbers above 0, where an estimator has them.
+POSITIVE = ("scale_", "noise_variance_", "noise_level_")
+KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
+
+
+def check_parameters(estimator: BaseEstimator) -> None:
+    """Check the parameters of an estimator as `fit` does; its parts are checked by themselves."""
+    if getattr(estimator, "_parameter_constraints", None):
+        estimator._validate_params()
+
+
+def check_model(cls: Any, config: Mapping[str, Any], state: Mapping[str, Any], where: str) -> None:
+    """Check the types of a model's configuration and tensors; the model checks the shapes."""
+    _check_types(get_type_hints(cls.__init__), config, where)
+    _check_types(dict.fromkeys(state, torch.Tensor), state, where)
+    # Numbers are kept in double precision, whatever the weights are in.
+    precisions = {t.dtype for t in state.values() if t.is_floating_point() and t.ndim}
+    if len(precisions) != 1:
+        raise ValueError(f"the weights of {place(where)} are not of one precision")
+
+
+def check_fitted(estimator: BaseEstimator, where: str) -> None:
+    """Check the attributes that all fitted estimators of the package have."""
+    fitted = {k: v for k, v in vars(estimator).items() if k.endswith("_")}
+    if not fitted or not isinstance(estimator, ModelEvaluation | BaseDimensionEstimator):
+        return
+    needed = ["n_features_in_", "module_", "mean_", "scale_"]
+    if not isinstance(estimator, ModelEvaluation):
+        needed = ["n_features_in_", "autoencoder_"]
+    for name in needed:
+        if name not in fitted:
+            raise ValueError(f"{place(where)} is fitted, but lacks the attribute {name!r}")
+    own = next(cls for cls in type(estimator).__mro__ if cls.__module__.startswith("skvaeense."))
+    _check_types(get_type_hints(own), fitted, where)
+    sizes = n_features, n_components = fitted["n_features_in_"], fitted.get("n_components_")
+    part = fitted[needed[1]]
+    if isinstance(part, Model):
+        found = part.config["n_features"], part.config.get("n_components")
+    else:
+        found = getattr(part, "n_features_in_", n_features), n_components
+    if found != sizes:
+        raise ValueError(f"{needed[1]} of {place(where)} is of sizes {found}, not {sizes}")
+    for name, shape in {"mean_": (n_features,), "components_": (n_components, n_features)}.items():
+        array = fitted.get(name, np.zeros(()))
+        if name in fitted and array.shape != shape:
+            raise ValueError(f"{name} of {place(where)} has shape {array.shape}, not {shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} of {place(where)} holds NaN or infinity")
+    for name in POSITIVE:
+        value = fitted.get(name, 1.0)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} of {place(where)} must be a number above 0, not {value!r}")
+
+
+def _check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
+    """Check values by annotations, where there are any."""
+    for name, value in values.items():
+        if not _allows(hints.get(name, Any), value):
+            raise ValueError(f"{name!r} of {place(where)} is of a wrong type")
+
+
+def _allows(hint: Any, value: Any) -> bool:
+    """Return whether a value is of an annotated type, with all items of a sequence."""
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    if kind is Any:
+        return True
+    if kind is Literal:
+        return value in arguments
+    if kind in (Union, types.UnionType):
+        return any(_allows(part, value) for part in arguments)
+    if not isinstance(value, KINDS.get(kind, kind)):
+        return False
+    is_sequence = kind in (list, tuple, Sequence)
+    return not is_sequence or all(any(_allows(a, item) for a in arguments) for item in value)

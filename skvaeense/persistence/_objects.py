@@ -1,0 +1,141 @@
+"""Codecs of objects: estimators, models, and what dimension methods have learned."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from sklearn.base import BaseEstimator
+from sklearn.neighbors import NearestNeighbors
+from torch import nn
+
+from skvaeense.models import Model
+from skvaeense.persistence import _checks
+from skvaeense.persistence._coder import Codec, Coder, Node
+from skvaeense.persistence._registry import place
+from skvaeense.utils._callbacks import CALLBACKS
+
+# Each is one argument of what makes the object.
+Parts: TypeAlias = Sequence[dict[str, Any]]
+
+
+class _Object(Codec):
+    """An object of a class that files may name, by parts that are dicts.
+
+    Here these are the attributes, and the items if it is a dict, too; `__init__` is not called.
+    """
+
+    name = "object"
+    kinds: tuple[type, ...] = (object,)
+    # Their names.
+    parts: tuple[str, ...] = ("attributes", "items")
+
+    def matches(self, value: Any) -> bool:
+        return self.suits(type(value))
+
+    def suits(self, cls: type) -> bool:
+        """Return whether objects of a class are described so."""
+        return issubclass(cls, self.kinds) and not issubclass(cls, nn.Module | tuple)
+
+    def encode(self, value: Any, where: str, coder: Coder) -> Node:
+        name = coder.registry.name_of(type(value), where)
+        parts = zip(self.parts, self.take_apart(value), strict=True)
+        return {"class": name} | {part: coder.encode(items, where) for part, items in parts}
+
+    def decode(self, node: Node, where: str, coder: Coder) -> Any:
+        cls = coder.registry.class_of(coder.part(node, "class", str, where), where)
+        if next((codec for codec in OBJECTS if codec.suits(cls)), None) is not self:
+            raise ValueError(f"{place(where)} is a {cls.__name__}, which is no {self.name}")
+        parts = [coder.part(node, name, dict, where) for name in self.parts]
+        return self.make(cls, parts, where, coder)
+
+    def take_apart(self, value: Any) -> Parts:
+        """Return the parts of an object."""
+        return vars(value), dict(value) if isinstance(value, dict) else {}
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> Any:
+        """Return an object of a class, which has been found for its name."""
+        attributes, items = parts
+        value = with_attributes(cls.__new__(cls), attributes)
+        if items:
+            dict.update(value, items)
+        return value
+
+
+class _Estimator(_Object):
+    """An estimator or a specification: parameters, and what fitting has found."""
+
+    name, kinds, parts = "estimator", (BaseEstimator,), ("parameters", "attributes")
+
+    def take_apart(self, value: BaseEstimator) -> Parts:
+        _checks.check_parameters(value)
+        parameters = value.get_params(deep=False)
+        # Callbacks may be anything, such as a progress bar on a screen.
+        left_out = {*parameters, CALLBACKS}
+        return parameters, {k: v for k, v in vars(value).items() if k not in left_out}
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> BaseEstimator:
+        parameters, attributes = parts
+        unknown = sorted(parameters.keys() - set(cls._get_param_names()))
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no parameter {unknown[0]!r}")
+        if coder.device is not None and "device" in parameters:
+            parameters["device"] = coder.device
+        estimator: BaseEstimator = cls(**parameters)
+        _checks.check_parameters(estimator)
+        with_attributes(estimator, attributes)
+        _checks.check_fitted(estimator, where)
+        return estimator
+
+
+class _Model(_Object):
+    """A model: its configuration and its tensors, from which it is made again."""
+
+    name, kinds, parts = "model", (Model,), ("config", "state")
+
+    def suits(self, cls: type) -> bool:
+        return issubclass(cls, Model)
+
+    def take_apart(self, value: Model) -> Parts:
+        parts = value.config, value.state_dict()
+        try:
+            type(value).from_state(*parts)
+        except Exception as error:
+            raise TypeError(
+                f"The network of {type(value).__name__} cannot be saved: it cannot be built again "
+                f"by its parameters on torch's device 'meta', without memory ({error})."
+            ) from error
+        return parts
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> Model:
+        config, state = parts
+        _checks.check_model(cls, config, state, where)
+        model: Model = cls.from_state(config, state)
+        return model
+
+
+class _Neighbors(_Object):
+    """A search for neighbours: its parameters and its points, from which it is built again."""
+
+    name, kinds, parts = "neighbors", (NearestNeighbors,), ("parameters", "learned")
+
+    def take_apart(self, value: NearestNeighbors) -> Parts:
+        return value.get_params(deep=False), {"points": value._fit_X}
+
+    def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> NearestNeighbors:
+        parameters, learned = parts
+        return cls(**parameters).fit(learned["points"])
+
+
+def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
+    """Set the attributes of an object; none may hide what its class has."""
+    for name in attributes:
+        member = inspect.getattr_static(type(value), name, None)
+        hides = callable(member) or hasattr(type(member), "__get__")
+        if hides or not name.isidentifier() or name.startswith("__"):
+            raise ValueError(f"{type(value).__name__} has no attribute {name!r} that can be set")
+    vars(value).update(attributes)
+    return value
+
+
+# Asked in this order: special cases first.
+OBJECTS = _Neighbors(), _Estimator(), _Model(), _Object()

@@ -1,0 +1,536 @@
+"""Files that are damaged, foreign or made to harm: nothing in them runs, nothing large appears."""
+
+import json
+import os
+import pickle
+import struct
+import tracemalloc
+from fnmatch import fnmatch
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned, quick_sae
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import skvaeense
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
+from skvaeense.networks import Conv, Linear, Network
+from skvaeense.persistence import _files
+from skvaeense.persistence._registry import builtin_classes
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Return a sound file of a sparse autoencoder in training."""
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    path = tmp_path_factory.mktemp("sound") / "sae.safetensors"
+    save(fit_unwarned(quick_sae(random_state=np.random.RandomState(0)), X, "partial_fit"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dimension_path(tmp_path_factory):
+    """Return a sound file of an estimator with neighbour searches."""
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    vae = VAEenseTransformer(3, network=Linear((4,)), n_init=1, max_iter=2, random_state=0)
+    path = tmp_path_factory.mktemp("sound") / "dimension.safetensors"
+    save(fit_unwarned(IntrinsicDimensionEstimator(vae, random_state=0), X), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def conv_path(tmp_path_factory):
+    """Return a sound file of a model with convolutions both ways."""
+    X = np.random.default_rng(0).normal(size=(40, 6))
+    network = Conv((2, 3), (4,), decoder="conv")
+    path = tmp_path_factory.mktemp("sound") / "conv.safetensors"
+    save(fit_unwarned(quick_sae(network=network, max_iter=1), X), path)
+    return path
+
+
+def contents(path):
+    """Return the text and the arrays of a file."""
+    with safe_open(path, framework="np") as file:
+        return file.metadata()["skvaeense"], {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+
+
+def forged(path, tmp_path, change):
+    """Return a file in which something is changed, and the checksum is right all the same."""
+    text, arrays = contents(path)
+    node = json.loads(text)["estimator"]
+    change(node, arrays)
+    target = tmp_path / "forged.safetensors"
+    _files.write(target, node, arrays)
+    return target
+
+
+def refusal(path, **options):
+    """Return what load says of a file, and see that it allocates nothing beyond the file's size."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="cannot be loaded") as caught:
+            load(path, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * path.stat().st_size + 3_000_000
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    return message
+
+
+def with_header(header, body=b""):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(header)) + header + body
+
+
+# --- not a file of ours -----------------------------------------------------------------------
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.target),))
+
+
+@pytest.mark.parametrize("dump", [pickle.dump, joblib.dump, torch.save], ids=lambda f: f.__module__)
+def test_pickles_do_not_run(dump, tmp_path):
+    path, target = tmp_path / "model.safetensors", tmp_path / "harm"
+    with open(path, "wb") as file:
+        dump(Payload(target), file)
+    assert "no safetensors file" in refusal(path)
+    assert not target.exists()
+    # The payload is sound: it would have worked.
+    with open(path, "rb") as file:
+        pickle.load(file) if dump is not torch.save else target.mkdir()
+    assert target.exists()
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere"):
+        load(tmp_path / "nowhere.safetensors")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a file of tensors",
+        b"\xff" * 100,
+        with_header(b"[" * 10_000),
+        with_header({"a": {"dtype": "F64", "shape": [10**12], "data_offsets": [0, 8 * 10**12]}}),
+        with_header({"a": {"dtype": "F64", "shape": [10**12], "data_offsets": [0, 8]}}, b"0" * 8),
+        with_header({"a": {"dtype": "F64", "shape": [2**62, 8], "data_offsets": [0, 8]}}, b"0" * 8),
+        with_header({"__metadata__": {"skvaeense": 3}}),
+    ],
+    ids=lambda content: content[:30].decode(errors="replace"),
+)
+def test_not_safetensors(content, tmp_path):
+    path = tmp_path / "file.safetensors"
+    path.write_bytes(content)
+    assert "no safetensors file, or a damaged or truncated one" in refusal(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_foreign_safetensors(metadata, tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": np.zeros(3)}, path, metadata)
+    assert "skvaeense.save has not written it" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no JSON", "Expecting value"),
+        ("[1, 2]", "do not say of which version"),
+        ('{"format_version": "1"}', "do not say of which version"),
+        ('{"format_version": 2}', "does not match its checksum"),
+        ('{"format_version": 2, "estimator": NaN}', "does not match its checksum"),
+        ("[" * 200_000, "nested too deeply"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_bad_metadata(text, message, tmp_path):
+    path = tmp_path / "bad.safetensors"
+    save_file({"weight": np.zeros(3)}, path, {"skvaeense": text})
+    assert message in refusal(path)
+
+
+def test_newer_format(path, tmp_path):
+    text, arrays = contents(path)
+    newer = tmp_path / "newer.safetensors"
+    description = json.loads(text) | {"format_version": 3, "library_version": "7.1"}
+    save_file(arrays, newer, {"skvaeense": json.dumps(description)})
+    message = refusal(newer)
+    assert "version 3 of the format, written by skvaeense '7.1'" in message
+    assert skvaeense.__version__ in message
+    assert "Install a newer skvaeense" in message
+
+
+def test_older_format():
+    message = refusal(Path(__file__).parents[1] / "data" / "format_1.safetensors")
+    assert "version 1 of the format, written by skvaeense '0.1.0.dev0'" in message
+    assert "Read it with skvaeense 0.1.0.dev0 from before version 2" in message
+
+
+# --- damaged ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.7, 0.999])
+def test_truncated(share, path, tmp_path):
+    data = path.read_bytes()
+    short = tmp_path / "short.safetensors"
+    short.write_bytes(data[: int(share * len(data))])
+    assert "truncated" in refusal(short)
+
+
+def test_any_flipped_bit_is_seen(path, tmp_path):
+    data = bytearray(path.read_bytes())
+    damaged = tmp_path / "damaged.safetensors"
+    for position in np.random.default_rng(0).integers(len(data), size=40):
+        data[position] ^= 4
+        damaged.write_bytes(data)
+        refusal(damaged)
+        data[position] ^= 4
+
+
+def test_damaged_weight(path, tmp_path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(data)
+    assert "its content does not match its checksum" in refusal(damaged)
+
+
+# --- forged -----------------------------------------------------------------------------------
+
+
+def set_in(*steps, value):
+    """Return a change that sets one place of the description."""
+
+    def change(node, arrays):
+        for step in steps[:-1]:
+            node = node[step]
+        node[steps[-1]] = value
+
+    return change
+
+
+def delete(*steps):
+    """Return a change that deletes one place of the description."""
+
+    def change(node, arrays):
+        for step in steps[:-1]:
+            node = node[step]
+        del node[steps[-1]]
+
+    return change
+
+
+ATTRIBUTES = "attributes"
+MODEL = ATTRIBUTES, "module_"
+CONFIG = *MODEL, "config"
+STATE = *MODEL, "state"
+DECODER = "network.decoder.weight"
+WEIGHT = f"module_.{DECODER}"
+RANDOM_STATE = "parameters", "random_state", "state", "items"
+
+
+def set_array(name, array):
+    """Return a change that replaces an array."""
+
+    def change(node, arrays):
+        assert name in arrays
+        arrays[name] = np.ascontiguousarray(array(arrays[name]))
+
+    return change
+
+
+def missing_tensor(node, arrays):
+    del arrays["mean_"]
+
+
+def nested(node, arrays):
+    node[ATTRIBUTES]["loss_curve_"] = deep = []
+    for _ in range(600):
+        deep.append([])
+        deep = deep[0]
+
+
+def spec(name, **parameters):
+    """Return the node of a specification."""
+    parts = {"parameters": parameters, "attributes": {}}
+    return {"type": "estimator", "class": f"skvaeense.{name}"} | parts
+
+
+FORGED = {
+    "os.system": (set_in("class", value="os.system"), "'os.system', which this version"),
+    "builtins.eval": (set_in("class", value="builtins.eval"), "'builtins.eval', which this"),
+    "class of sklearn": (set_in("class", value="sklearn.svm.SVC"), "'sklearn.svm.SVC', which"),
+    "path as a class": (set_in("class", value="../evil.Evil"), "'../evil.Evil', which this"),
+    "private class": (
+        set_in("class", value="skvaeense.persistence._coder.Coder"),
+        "which this version",
+    ),
+    "class without state": (
+        set_in("class", value="skvaeense.persistence.Checkpoint"),
+        "which this version",
+    ),
+    "class of another kind": (
+        set_in("class", value="skvaeense.models.SparseCoder"),
+        "which is no estimator",
+    ),
+    "estimator as an object": (set_in("type", value="object"), "which is no object"),
+    "class of no name": (set_in("class", value=7), "lacks its 'class'"),
+    "unknown kind": (set_in(*MODEL, "type", value="code"), "of an unknown kind 'code'"),
+    "kind of no name": (set_in(*MODEL, "type", value=[]), "of an unknown kind []"),
+    "no kind": (delete(*MODEL, "type"), "'module_' of the estimator is of a wrong type"),
+    "tuple as a model": (
+        set_in(*MODEL, value={"type": "tuple", "items": []}),
+        "'module_' of the estimator is of a wrong type",
+    ),
+    "model of another estimator": (
+        set_in(*MODEL, "class", value="skvaeense.models.VAE"),
+        "cannot be loaded",
+    ),
+    "unknown parameter": (set_in("parameters", "magic", value=1), "has no parameter 'magic'"),
+    "parameter out of range": (set_in("parameters", "tol", value=-1), "'tol' parameter"),
+    "parameter that is NaN": (
+        set_in("parameters", "tol", value={"type": "float", "value": "nan"}),
+        "'tol' parameter",
+    ),
+    "text as a number": (
+        set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "1.0; import os"}),
+        "no number",
+    ),
+    "scale that is NaN": (
+        set_in(ATTRIBUTES, "scale_", value={"type": "float", "value": "nan"}),
+        "scale_ of the estimator must be a number above 0, not nan",
+    ),
+    "scale that is text": (set_in(ATTRIBUTES, "scale_", value="1"), "'scale_' of the estimator"),
+    "text in the curve": (set_in(ATTRIBUTES, "loss_curve_", 0, value="1"), "'loss_curve_'"),
+    "mean that is NaN": (set_array("mean_", lambda mean: mean * np.nan), "holds NaN"),
+    "mean of another shape": (set_array("mean_", lambda mean: mean[:1]), "mean_ of the"),
+    "components of another shape": (
+        set_array("components_", lambda components: components.T),
+        "components_ of the",
+    ),
+    "missing attribute": (delete(ATTRIBUTES, "scale_"), "lacks the attribute 'scale_'"),
+    "missing number of features": (delete(ATTRIBUTES, "n_features_in_"), "'n_features_in_'"),
+    "missing model": (delete(*MODEL), "lacks the attribute 'module_'"),
+    "method as an attribute": (set_in(ATTRIBUTES, "transform", value=1), "'transform'"),
+    "dunder attribute": (set_in(ATTRIBUTES, "__class__", value="os"), "'__class__'"),
+    "dict as an attribute": (set_in(ATTRIBUTES, "__dict__", value={}), "'__dict__'"),
+    "path as an attribute": (set_in(ATTRIBUTES, "../../x", value=1), "'../../x'"),
+    "too many components": (set_in(ATTRIBUTES, "n_components_", value=10**12), "is of sizes"),
+    "too many features": (set_in(ATTRIBUTES, "n_features_in_", value=10**12), "is of sizes"),
+    "missing array": (missing_tensor, "the array 'mean_' of mean_ is missing"),
+    "name of an array that is none": (
+        set_in(ATTRIBUTES, "mean_", "array", value={}),
+        "cannot be loaded",
+    ),
+    "nested deeply": (nested, "nested too deeply"),
+    # Of the model.
+    "model with too many components": (set_in(*CONFIG, "n_components", value=10**12), "size"),
+    "model with components beyond numbers": (
+        set_in(*CONFIG, "n_components", value=10**30),
+        "cannot be loaded",
+    ),
+    "model with too many features": (set_in(*CONFIG, "n_features", value=10**12), "size"),
+    "model with too many weights": (
+        set_in(*CONFIG, "network", value=spec("networks.Linear", hidden_layer_sizes=10**12)),
+        "Missing key",
+    ),
+    "model with another network": (
+        set_in(*CONFIG, "network", value=spec("networks.MLP")),
+        "Missing key",
+    ),
+    "prior as a network": (
+        set_in(*CONFIG, "network", value=spec("priors.StandardNormal")),
+        "'network' of module_ is of a wrong type",
+    ),
+    "text as a network": (set_in(*CONFIG, "network", value="linear"), "of a wrong type"),
+    "penalty with too many thresholds": (
+        set_in(*CONFIG, "penalty", value=spec("penalties.JumpReLU", threshold=1.0)),
+        "Missing key",
+    ),
+    "penalty out of range": (
+        set_in(*CONFIG, "penalty", value=spec("penalties.L1", alpha=-1)),
+        "'alpha' parameter",
+    ),
+    "sign that is text": (set_in(*CONFIG, "positive", value="os"), "'positive' of module_"),
+    "unknown entry of a configuration": (set_in(*CONFIG, "magic", value=1), "magic"),
+    "generator in a configuration": (set_in(*CONFIG, "generator", value=1), "generator"),
+    "missing entry of a configuration": (delete(*CONFIG, "network"), "network"),
+    "missing configuration": (delete(*CONFIG), "lacks its 'config'"),
+    "missing weights": (delete(*STATE, DECODER), "Missing key"),
+    "weights of no layer": (set_in(*STATE, "evil", value={"type": "tuple"}), "cannot be loaded"),
+    "number as weights": (set_in(*STATE, DECODER, value=3), "of a wrong type"),
+    "shape of weights": (set_array(WEIGHT, lambda weight: weight.T), "size mismatch"),
+    "shape that broadcasts": (
+        set_array("module_.network.decoder.bias", lambda bias: bias[:, None]),
+        "size mismatch",
+    ),
+    "integer weights": (set_array(WEIGHT, lambda weight: weight.astype(np.int32)), "cannot be"),
+    "weights of two precisions": (
+        set_array(WEIGHT, lambda weight: weight.astype(np.float64)),
+        "not of one precision",
+    ),
+    # numpy would read memory that is not its own.
+    "position in a random state": (set_in(*RANDOM_STATE, 2, value=10**6), "RandomState"),
+    "words of a random state": (
+        set_array("random_state.1", lambda words: words[:5]),
+        "cannot be loaded",
+    ),
+    "another generator": (set_in(*RANDOM_STATE, 0, value="PCG64"), "MT19937"),
+    "no estimator": (lambda node, arrays: node.update(type="tuple", items=[]), "no estimator"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged(case, path, tmp_path):
+    change, message = FORGED[case]
+    assert message in refusal(forged(path, tmp_path, change))
+
+
+def place_of(pattern, path):
+    """Return where an object of a class is first in the description of a file."""
+
+    def search(node):
+        if not isinstance(node, dict):
+            return None
+        if fnmatch(str(node.get("class")), pattern):
+            return ()
+        found = ((name, search(part)) for name, part in node.items())
+        return next(((name, *rest) for name, rest in found if rest is not None), None)
+
+    return search(json.loads(contents(path)[0])["estimator"])
+
+
+def test_forged_geometry(dimension_path, tmp_path):
+    geometry = place_of("skvaeense.*LocalGeometry", dimension_path)
+    search = place_of("sklearn.neighbors.NearestNeighbors", dimension_path)
+    for change, message in [
+        (set_in(*search, "parameters", "metric", value="evil"), "metric"),
+        (set_in(*search, "learned", "points", value=None), "cannot be loaded"),
+        (set_in(*search, "class", value="subprocess.Popen"), "'subprocess.Popen'"),
+        (set_in(*search, "parameters", "magic", value=1), "magic"),
+        (set_in(*geometry, ATTRIBUTES, "at", value=1), "no attribute 'at' that can be set"),
+        (delete(ATTRIBUTES, "autoencoder_"), "lacks the attribute"),
+        (set_in(ATTRIBUTES, "n_features_in_", value=7), "is of sizes"),
+    ]:
+        assert message in refusal(forged(dimension_path, tmp_path, change))
+
+
+def test_forged_convolution(conv_path, tmp_path):
+    network = *CONFIG, "network", "parameters"
+    for change, message in [
+        (set_in(*network, "channels", value=[10**12]), "size mismatch"),
+        (set_in(*network, "channels", value=[2] * 500), "cannot be loaded"),
+        (set_in(*network, "kernel_size", value=10**9 + 1), "cannot be loaded"),
+        (set_in(*network, "kernel_size", value="33"), "kernel_size must be"),
+        (set_in(*network, "image_shape", value=[3, 3, 1]), "features"),
+        (set_in(*network, "image_shape", value="code"), "image_shape must be"),
+        (set_in(*network, "hidden_layer_sizes", value=10**12), "size mismatch"),
+    ]:
+        assert message in refusal(forged(conv_path, tmp_path, change))
+
+
+def test_forged_history(path, tmp_path):
+    history = ATTRIBUTES, "history_"
+    for change, message in [
+        (set_in(*history, "items", "loss", value={"type": "code"}), "of an unknown kind"),
+        (set_in(*history, "attributes", "to_frame", value=1), "'to_frame'"),
+        (set_in(*history, "items", value=[]), "lacks its 'items'"),
+    ]:
+        assert message in refusal(forged(path, tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_array("_partial_state_.generator", lambda state: state * 0 + 255),
+        set_in(ATTRIBUTES, "_partial_state_", "hooks", 0, "before_loss", value="os.system"),
+        set_in(ATTRIBUTES, "_partial_state_", "model", value={"evil": 1}),
+        set_in(ATTRIBUTES, "_partial_state_", value="os.system"),
+    ],
+    ids=["generator", "method", "model", "text"],
+)
+def test_forged_state_of_training(change, path, tmp_path):
+    """What only training reads is data there too, and fails without harm to the estimator."""
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    loaded = load(forged(path, tmp_path, change))
+    with pytest.raises((AttributeError, KeyError, RuntimeError, TypeError)):
+        loaded.partial_fit(X)
+    np.testing.assert_array_equal(loaded.transform(X), load(path).transform(X))
+
+
+def test_state_of_a_generator_of_another_device(path, tmp_path):
+    """It means nothing here, so a generator is seeded from it."""
+    gpu = forged(path, tmp_path, set_array("_partial_state_.generator", lambda state: state[:16]))
+    first, second = load(gpu), load(gpu)
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    np.testing.assert_array_equal(
+        first.partial_fit(X).transform(X), second.partial_fit(X).transform(X)
+    )
+    assert (load(path).partial_fit(X).transform(X) != first.transform(X)).any()
+
+
+def test_unchanged_forgery_is_sound(path, dimension_path, conv_path, tmp_path):
+    """What the other tests refuse is refused for what was changed."""
+    for sound in (path, dimension_path, conv_path):
+        load(forged(sound, tmp_path, lambda node, arrays: None))
+
+
+def test_missing_parameter_has_its_default(path, tmp_path):
+    """Files of an older version lack the parameters that came later."""
+    loaded = load(forged(path, tmp_path, delete("parameters", "tol")))
+    assert loaded.tol == quick_sae().tol
+
+
+def test_missing_entry_of_a_configuration_has_its_default(path, tmp_path):
+    assert load(forged(path, tmp_path, delete(*CONFIG, "positive"))).module_.positive
+
+
+def test_a_trusted_network_allocates_nothing_that_does_not_fit(path, tmp_path):
+    class Wide(Network):
+        def build(self, n_features, n_components, *, n_heads, generator):
+            module = torch.nn.Module()
+            module.table = torch.ones(n_components, n_components)
+            module.layer = torch.nn.Linear(n_components, n_components)
+            module.encode = module.decode = module.layer
+            return module
+
+    def change(node, arrays):
+        name = f"{Wide.__module__}.{Wide.__qualname__}"
+        network = {"type": "estimator", "class": name, "parameters": {}, "attributes": {}}
+        set_in(*CONFIG, "network", value=network)(node, arrays)
+        set_in(*CONFIG, "n_components", value=10**4)(node, arrays)
+
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "Missing key" in refusal(forged(path, tmp_path, change), trusted=[Wide])
+    # In kilobytes; the table would take 400 MB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_names_of_classes_are_public_and_one_for_each():
+    classes = builtin_classes()
+    assert len(set(classes.values())) == len(classes)
+    assert all(not part.startswith("_") for name in classes for part in name.split("."))
+    assert {"skvaeense.VAEenseTransformer", "skvaeense.penalties.L1"} <= classes.keys()
+
+
+def test_trust_does_not_replace_classes_of_the_package(path):
+    fake = type("SparseAutoencoder", (), {"__module__": "skvaeense"})
+    assert type(load(path, trusted=[fake])) is skvaeense.SparseAutoencoder
