@@ -322,9 +322,10 @@ class VAEenseTransformer(BaseAutoencoder):
                 return first.best
 
         # Random inits, of which the best is trained on.
-        rest = Selection(lambda init: self._make_trainer(data, seeds[init], init))
+        n_first = int(takes_data_init)
+        rest = Selection(lambda i: self._make_trainer(data, seeds[n_first + i], n_first + i))
         rest = session.track("rest", rest)
-        for init in range(takes_data_init + len(rest.logs), n_init):
+        for init in range(n_first + len(rest.logs), n_init):
             trainer = self._make_trainer(data, seeds[init], init)
             session.train(
                 trainer,
