@@ -23,8 +23,8 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 # Collapse
 # --------
 #
-# The noise variance that training starts from is far too high, and training is not long enough to
-# bring it down. There is a warning.
+# The first noise variance is far too high, and training is not long enough to bring it down. There
+# is a warning.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
     collapsed = VAEenseTransformer(
@@ -33,15 +33,16 @@ with warnings.catch_warnings(record=True) as caught:
 print(caught[0].message)
 
 # %%
-# The curves agree: the divergence, which is what the codes cost, stays at 0. There are no codes.
+# The curves agree: the divergence, which measures what codes say about samples, stays at 0.
 display = LossCurveDisplay.from_estimator(collapsed)
 
 # %%
 # Too short
 # ---------
 #
-# Ten epochs are too few as well, but this raises no warning: the signs of failure are not proof.
-# The curve tells, as it still falls steeply where training ends.
+# Too few epochs are a failure as well, but one that need not raise a warning: the signs are not
+# proof. The curve tells, as it still falls steeply where training ends. The VAE with a given first
+# noise variance has random inits, which need many steps.
 short = VAEenseTransformer(12, n_init=2, max_iter=10, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
