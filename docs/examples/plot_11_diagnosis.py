@@ -40,10 +40,10 @@ display = LossCurveDisplay.from_estimator(collapsed)
 # Too short
 # ---------
 #
-# Too few epochs are a failure as well, but one that need not raise a warning: the signs are not
-# proof. The curve tells, as it still falls steeply where training ends. The VAE with a given first
-# noise variance has random inits, which need many steps.
-short = VAEenseTransformer(12, n_init=2, max_iter=10, random_state=0).fit(train)
+# Now the first noise variance is right, but training is too short. With a given noise variance inits
+# are random, and need many steps. There is no warning: the signs of failure are not proof. But the
+# curve tells, as it still falls steeply where training ends.
+short = VAEenseTransformer(12, noise_variance=0.1, n_init=1, max_iter=15, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
 # %%
@@ -54,9 +54,9 @@ display = ActiveDimensionDisplay.from_estimator(short, test, label)
 # Long enough
 # -----------
 #
-# The default number of steps. There is no warning, the curves are flat at the end, and the counts
-# are the dimensions.
-good = VAEenseTransformer(12, n_init=2, random_state=0).fit(train)
+# The defaults: an init that is computed from the data, and enough steps. There is no warning, the
+# curves are flat at the end, and the counts are the dimensions.
+good = VAEenseTransformer(12, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)
 
 # %%

@@ -28,8 +28,8 @@ def unpack(text):
 # Each line is a kind of samples, and its images are the first that one seed drew: none were
 # selected. On the right are the scores of all seeds, relative to test images. The Fréchet distance
 # is low where samples are distributed as images are. Precision is the share of samples that look
-# like images, recall the share of images that look like samples. Hollow markers are test images that
-# the same model coded and decoded: what its decoder costs.
+# like images, recall the share of images that look like samples. Hollow markers are test images
+# that the same model coded and decoded: what its decoder costs.
 kinds = [kind for kind in values(rows, "samples") if "images" in select(rows, samples=kind)[0]]
 # Diffusions first, then what the models draw by themselves.
 kinds.sort(key=lambda kind: (kind != "training images", not kind.startswith("diffusion")))
