@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder, diverged
-from skvaeense.models import VAE, as_number
+from skvaeense.models import VAE
+from skvaeense.models._base import as_number
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs

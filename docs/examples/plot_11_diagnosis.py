@@ -40,9 +40,9 @@ display = LossCurveDisplay.from_estimator(collapsed)
 # Too short
 # ---------
 #
-# Now the first noise variance is right, but training is too short. With a given noise variance inits
-# are random, and need many steps. There is no warning: the signs of failure are not proof. But the
-# curve tells, as it still falls steeply where training ends.
+# Now the first noise variance is right, but training is too short. With a given noise variance
+# inits are random, and need many steps. There is no warning: the signs of failure are not proof.
+# But the curve tells, as it still falls steeply where training ends.
 short = VAEenseTransformer(12, noise_variance=0.1, n_init=1, max_iter=15, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
