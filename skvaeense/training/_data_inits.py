@@ -29,6 +29,8 @@ CLEAR_GAIN = 0.25
 # Mean absolute excess kurtosis under which components count as normal: there are none to be told
 # apart.
 GAUSSIAN = 0.5
+# Fewer rows than this for each latent do not tell the atoms of an overcomplete dictionary.
+ROWS_PER_LATENT = 50
 # Gate logit of a latent that is closed for a sample, and of one that is closed for all.
 CLOSED = 6.0
 # Shares of random weights that stay, so that units which start with no task can differ.
@@ -136,6 +138,8 @@ def find_data_inits(
         best = min(by_candidate, key=by_candidate.__getitem__)
         if by_candidate[best] < least:
             return [DataInit(subspaces, best, True)]
+    if len(rows) < ROWS_PER_LATENT * n_components:
+        return [plain]
     dictionary = find_dictionary_structure(rows, structure, n_components, seed)
     if dictionary is None:
         return [plain]
