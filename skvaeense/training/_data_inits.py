@@ -51,18 +51,13 @@ class DataInit:
     candidate : Candidate
         The way they are made.
 
-    is_clear : bool
-        Whether no other init is worth a try.
+    is_settled : bool
+        Whether no other init is worth a try if this is the best one.
     """
 
     structure: Structure
     candidate: Candidate
-    is_clear: bool
-
-    @property
-    def is_open(self) -> bool:
-        """Whether these are principal directions, always open."""
-        return self.candidate.kind == "open"
+    is_settled: bool
 
     @property
     def noise(self) -> float:
@@ -130,7 +125,7 @@ def find_data_inits(
     if by_candidate[best] < least:
         return [DataInit(structure, best, True)]
     plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
-    if plain.is_clear:
+    if plain.is_settled:
         return [plain]
     subspaces = find_subspace_structure(rows, structure, n_components, seed)
     if subspaces is not None:
@@ -146,7 +141,7 @@ def find_data_inits(
     by_candidate = losses(dictionary)
     single = [candidate for candidate in by_candidate if candidate.kind == "single"]
     best = min(single, key=by_candidate.__getitem__)
-    return [plain, DataInit(dictionary, best, False)]
+    return [plain, DataInit(dictionary, best, True)]
 
 
 class _Layers(NamedTuple):
