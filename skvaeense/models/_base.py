@@ -73,8 +73,6 @@ class Model(nn.Module):
             with fixed_global_generator(torch.Generator()):
                 init(self, **config, generator=None)
             self.load_state_dict(state, assign=True)
-        for parameter in self.parameters():
-            parameter.requires_grad_(True)
 
     def _lacks_tensors(self) -> bool:
         """Return whether a part, such as a user's network, has tensors that are in no state."""
