@@ -18,16 +18,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = [
     "tests/test_versions.py",
     "tests/test_common.py",
-    "tests/_persistence/test_old_files.py",
+    "tests/_kernels",
     "tests/dimension",
-    "tests/losses",
+    "tests/persistence/test_old_files.py",
     "tests/metrics",
-    "tests/models",
     "tests/networks",
-    "tests/optimizers",
+    "tests/objectives",
     "tests/penalties",
-    "tests/priors",
-    "tests/schedules",
     "tests/thresholds",
 ]
 OLDEST = [r.replace(">=", "==").split(",")[0] + ".*" for r in PROJECT["dependencies"]]

@@ -25,7 +25,7 @@ from skvaeense._evaluation import (
     rows_at_a_time,
 )
 from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
+from skvaeense.training._devices import DTYPES, raise_if_out_of_memory, resolve_device
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
@@ -216,21 +216,10 @@ class BaseAutoencoder(
                 trainer = self._train(data, session, trainer)
                 processes.broadcast(trainer.model.state_dict().values())
             except KeyboardInterrupt:
-                trainer = session.best_trainer()
-                if trainer is None:
-                    raise
-                warnings.warn(
-                    f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that "
-                    "is kept. The estimator has what was learned until then.",
-                    stacklevel=4,
-                )
+                trainer = session.interrupted(stacklevel=5)
             except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise MemoryError(
-                    f"A step of training with {data.batch_size} samples takes more memory than "
-                    "there is. Lower batch_size, n_components or the width of the network."
-                ) from error
+                raise_if_out_of_memory(error, data.batch_size)
+                raise
             session.end(trainer, lambda trainer: self._attributes(trainer, data))
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))

@@ -21,7 +21,7 @@ from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.optimizers import Adam
 from skvaeense.schedules import Cosine
 from skvaeense.training._data import prepare_data
-from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.training._devices import DTYPES, raise_if_out_of_memory, resolve_device
 from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
@@ -240,15 +240,21 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
             n = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
             session.begin(n)
-            session.train(
-                trainer,
-                data.train,
-                stage="search",
-                n_epochs=n,
-                batch_size=data.batch_size,
-                until=take_note,
-                attributes=attributes,
-            )
+            try:
+                session.train(
+                    trainer,
+                    data.train,
+                    stage="search",
+                    n_epochs=n,
+                    batch_size=data.batch_size,
+                    until=take_note,
+                    attributes=attributes,
+                )
+            except KeyboardInterrupt:
+                trainer = session.interrupted(stacklevel=6)
+            except RuntimeError as error:
+                raise_if_out_of_memory(error, data.batch_size)
+                raise
             if not (math.isfinite(plateau.best_loss) and trainer.is_finite):
                 raise FloatingPointError(diverged("The loss"))
             plateau.restore(trainer.model)

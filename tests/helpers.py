@@ -13,7 +13,7 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import BatchTopK, Matryoshka, TopK, resolve_penalty
+from skvaeense.penalties import BatchTopK, Coding, Matryoshka, TopK, resolve_penalty
 from skvaeense.utils._seeding import make_generator
 
 
@@ -58,8 +58,13 @@ PENALTIES = {
 }
 
 
+def generator(seed=0):
+    """Return a seeded generator of torch."""
+    return make_generator(seed)
+
+
 def draw(*shape, seed=0, dtype=torch.float64):
-    """Return standard normal numbers."""
+    """Return standard normal numbers, the same for the same seed."""
     return torch.randn(*shape, generator=make_generator(seed), dtype=dtype)
 
 
@@ -121,14 +126,9 @@ def changed(fitted, **params):
     return copy.copy(fitted).set_params(**params)
 
 
-def generator(seed=0):
-    """Return a seeded generator of torch."""
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(*shape, seed=0, dtype=torch.float64):
-    """Return standard normal numbers, the same for the same seed."""
-    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+def coding_of(activation, preactivation, unit):
+    """Return pre-activations and what an activation makes of them, as penalties are given it."""
+    return Coding(activation, preactivation, activation(preactivation), unit)
 
 
 def outputs(estimator, X):

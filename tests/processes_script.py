@@ -1,8 +1,8 @@
 """What each of several processes runs in test_many_processes.py; alone it gives the reference.
 
-    python ranks_script.py FOLDER [NUMBER:PORT ...]
+    python processes_script.py FOLDER [WORLD_SIZE:PORT ...]
 
-Without numbers it is one of the processes that its environment speaks of. With them it makes so
+Without sizes it is one of the processes that its environment speaks of. With them it makes so
 many copies of itself, one group after the other: what takes longest is to import.
 """
 
@@ -16,16 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from helpers import Callback
-from skvaeense._training import _opening, _sources
-from skvaeense.objectives import _dead_latents
-from skvaeense.utils._ranks import find_ranks
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.training import _opening, _sources
-from skvaeense.utils import _ranks
+from skvaeense.training import _opening, _sources, _sparse_hooks
+from skvaeense.utils import _processes
+from skvaeense.utils._processes import find_processes
 
 X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
 
@@ -68,8 +66,8 @@ def main(folder):
     torch.set_num_threads(1)
     # So that there is what to read in parts, and what to draw anew.
     _opening.IN_MEMORY, _sources.BLOCK_ENTRIES = 0, 8 * 50
-    _dead_latents.DEAD_AFTER = 200
-    ranks, report = find_ranks(), {}
+    _sparse_hooks.DEAD_AFTER = 200
+    processes, report = find_processes(), {}
     for name, estimator, data in estimators(folder):
         estimator.fit(data)
         report[name] = {
@@ -80,26 +78,26 @@ def main(folder):
     stop = Stop()
     stopped = SparseAutoencoder(4, max_iter=5, random_state=0).set_callbacks(stop).fit(X)
     report["stopped"] = {"n_iter": stopped.n_iter_, "n_reported": stop.n_epochs}
-    checkpoint = Checkpoint(folder / f"kept-by-{ranks.number}", interval=0, n_kept=1000)
+    checkpoint = Checkpoint(folder / f"kept-by-{processes.world_size}", interval=0, n_kept=1000)
     for turn in ("kept", "read"):
         sae = SparseAutoencoder(4, max_iter=3, random_state=0).set_callbacks(checkpoint)
         codes = sae.fit_transform(X)
         report[turn] = {"files": len(checkpoint.files()), "codes": float(np.abs(codes).sum())}
     try:
-        SparseAutoencoder(4).fit(X + ranks.rank)
+        SparseAutoencoder(4).fit(X + processes.rank)
     except ValueError as error:
         report["other samples"] = str(error)
-    text = json.dumps({"number": ranks.number} | report)
-    (folder / f"{ranks.number}-{ranks.rank}.json").write_text(text)
+    text = json.dumps({"world_size": processes.world_size} | report)
+    (folder / f"{processes.world_size}-{processes.rank}.json").write_text(text)
 
 
-def launch(folder, number, port):
+def launch(folder, world_size, port):
     """Run in so many copies of this process, and return whether all have succeeded."""
     children = []
-    for rank in range(number):
+    for rank in range(world_size):
         child = os.fork()
         if child == 0:
-            run_copy(folder, {"WORLD_SIZE": number, "RANK": rank, "MASTER_PORT": port})
+            run_copy(folder, {"WORLD_SIZE": world_size, "RANK": rank, "MASTER_PORT": port})
         children.append(child)
     statuses = [os.waitpid(child, 0)[1] for child in children]
     return not any(statuses)
@@ -112,7 +110,7 @@ def run_copy(folder, variables):
         os.environ.update({key: str(value) for key, value in variables.items()})
         os.environ["MASTER_ADDR"] = "127.0.0.1"
         # It was made before there was any group, so it may have its own.
-        _ranks._is_fork = False
+        _processes._is_fork = False
         main(folder)
         status = 0
     except BaseException:

@@ -8,11 +8,11 @@ from helpers import Recorder
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
-from skvaeense.objectives import DenoisingScoreMatching
 
 from skvaeense import DiffusionDimensionEstimator
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.dimension import FLIPD
+from skvaeense.losses import DenoisingScoreMatching
 
 X_ALL, _, TRUE = make_linear_subspaces(1500, dims=(1, 3), n_features=6, random_state=1)
 X, X_NEW, TRUE_NEW = X_ALL[:1200], X_ALL[1200:], TRUE[1200:]

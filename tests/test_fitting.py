@@ -6,22 +6,32 @@ import random
 import numpy as np
 import pytest
 import torch
-from helpers import PENALTIES, fit_unwarned, outputs, quick_sae, quick_vaeense
+from helpers import (
+    MLP_SMALL,
+    PENALTIES,
+    SUBSPACES,
+    Recorder,
+    fit_sae,
+    fit_unwarned,
+    fit_vaeense,
+    outputs,
+    quick_sae,
+    quick_vaeense,
+)
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
 
-from skvaeense.datasets import make_linear_subspaces
-from skvaeense.networks import MLP
+from skvaeense.losses import ELBO, Loss, PenalizedReconstruction
+from skvaeense.optimizers import Adam
 from skvaeense.penalties import JumpReLU
+from skvaeense.schedules import Cosine
 
-X_ALL, _, _ = make_linear_subspaces(2500, dims=(1, 2), n_features=8, noise=0.01, random_state=0)
-X, X_NEW = X_ALL[:300], X_ALL[2000:]
+X, X_NEW = SUBSPACES.few, SUBSPACES.new
 
 VAEENSE = quick_vaeense(n_init=2)
 # Its alpha is adapted, and is part of what a stream goes on with.
 TARGET = quick_sae(target_l0=3)
-MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
 EACH = pytest.mark.parametrize("estimator", [VAEENSE, TARGET], ids=["vaeense", "target"])
 # With both kinds of network, and with every penalty.
 EVERY = pytest.mark.parametrize(
@@ -49,6 +59,12 @@ def test_a_seed_fixes_every_bit(estimator):
     assert one.loss_curve_ == two.loss_curve_
 
 
+@EVERY
+def test_another_seed_trains_another_model(estimator):
+    one, two = fit(estimator, max_iter=2), fit(estimator, max_iter=2, random_state=1)
+    assert not np.allclose(one.transform(X_NEW), two.transform(X_NEW))
+
+
 def global_states():
     numpy_state = np.random.get_state()  # noqa: NPY002
     return [
@@ -70,8 +86,8 @@ def test_global_generators_are_not_touched(estimator):
 def test_global_generators_are_not_touched_by_resampling():
     """No sample reaches these thresholds, so that all latents are dead and drawn anew."""
     before = global_states()
-    fitted = fit(quick_sae(JumpReLU(threshold=1e3)), X_ALL)
-    assert not fitted.active_dimensions(X_ALL).any()
+    fitted = fit(quick_sae(JumpReLU(threshold=1e3)), SUBSPACES.train)
+    assert not fitted.active_dimensions(SUBSPACES.train).any()
     # Being drawn anew does not count as being alive.
     assert fitted.dead_fraction_ == 1
     assert global_states() == before
@@ -105,6 +121,17 @@ def test_warm_start_refuses_other_features(estimator):
     with pytest.raises(ValueError, match="8 features"):
         fitted.fit(X[:, :5])
     assert_array_equal(fitted.transform(X_NEW), codes)
+
+
+@EACH
+def test_warm_start_improves_the_model(estimator):
+    """It goes on from where it was, and does not begin anew."""
+    short = fit(estimator, warm_start=True, max_iter=3)
+    scores = [short.score(X_NEW)]
+    for _ in range(2):
+        scores.append(fit_unwarned(short.set_params(max_iter=20), X).score(X_NEW))
+    assert scores[0] < scores[1] < scores[2]
+    assert short.loss_curve_[0] < fit(estimator, max_iter=20).loss_curve_[0]
 
 
 @EVERY
@@ -151,6 +178,27 @@ def test_a_copy_takes_partial_fit_on_its_own(estimator):
     assert getattr(fitted, "alpha_", None) == alpha
 
 
+@EACH
+def test_partial_fit_after_fit_changes_the_model_a_little(estimator):
+    """One more epoch at a small learning rate does not throw the fit away."""
+    fitted = fit(estimator, max_iter=60)
+    codes, score, scale = fitted.transform(X_NEW), fitted.score(X_NEW), fitted.scale_
+    fitted.partial_fit(X)
+    assert not np.array_equal(fitted.transform(X_NEW), codes)
+    assert fitted.scale_ == scale
+    # In nats, or as a fraction of the variance.
+    assert fitted.score(X_NEW) > score - (1.0 if hasattr(fitted, "noise_variance_") else 0.02)
+
+
+@EACH
+def test_a_refit_leaves_nothing_of_an_earlier_fit(estimator):
+    fitted = fit(estimator)
+    assert hasattr(fitted, "components_")
+    fit_unwarned(fitted.set_params(network=MLP_SMALL), X)
+    assert not hasattr(fitted, "components_")
+    assert_array_equal(fitted.transform(X_NEW), fit(fitted).transform(X_NEW))
+
+
 # --- epochs ---------------------------------------------------------------------------------
 
 
@@ -166,3 +214,132 @@ def test_progress_bar_changes_nothing(estimator, capsys):
     fitted = fit_unwarned(clone(estimator).set_callbacks(ProgressBar()), X)
     assert_array_equal(fitted.transform(X_NEW), fit(estimator).transform(X_NEW))
     assert type(estimator).__name__ in capsys.readouterr().out
+
+
+@EVERY
+def test_the_loss_curve_has_an_entry_for_each_epoch(estimator):
+    fitted = fit(estimator)
+    assert len(fitted.loss_curve_) == fitted.n_iter_ == estimator.max_iter
+    assert all(type(loss) is float and np.isfinite(loss) for loss in fitted.loss_curve_)
+    assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
+
+
+@EACH
+@pytest.mark.parametrize("max_iter", [1, 2, 7])
+def test_max_iter_bounds_the_epochs(estimator, max_iter):
+    assert fit(estimator, max_iter=max_iter, tol=0, n_iter_no_change=1000).n_iter_ == max_iter
+
+
+@EACH
+def test_a_large_tol_stops_early(estimator):
+    stopped = fit(estimator, max_iter=40, tol=1e6, n_iter_no_change=3)
+    # What is left is the end, in which the learning rate falls to nothing.
+    assert 0.3 * 40 * 0.6 <= stopped.n_iter_ < 40
+
+
+@EACH
+def test_a_callback_sees_every_epoch(estimator):
+    recorder = Recorder(X_NEW)
+    fitted = fit_unwarned(clone(estimator).set_callbacks(recorder), X)
+    assert recorder.tasks == ["setup", "teardown"]
+    assert len(recorder.scores) == len(fitted.history_["loss"])
+    assert np.isfinite(recorder.scores).all()
+    assert recorder.scores[-1] > recorder.scores[0]
+    # Looking on changes nothing.
+    assert_array_equal(fitted.transform(X_NEW), fit(estimator).transform(X_NEW))
+
+
+@EACH
+@pytest.mark.parametrize("stop_after", [1, 3, 8])
+def test_a_callback_can_stop_the_training(estimator, stop_after):
+    recorder = Recorder(X_NEW, stop_after)
+    fitted = fit_unwarned(clone(estimator).set_callbacks(recorder), X)
+    assert len(recorder.scores) == len(fitted.history_["loss"]) == stop_after
+    assert fitted.n_iter_ == len(fitted.loss_curve_) == stop_after
+    # It is the model of the last epoch, or of a better one.
+    assert fitted.score(X_NEW) >= recorder.scores[-1] - 0.05 * abs(recorder.scores[-1])
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_a_callback_sees_every_epoch_of_every_init(n_init):
+    recorder = Recorder(X_NEW)
+    fit_unwarned(quick_vaeense(n_init=n_init).set_callbacks(recorder), X)
+    # Of 20 epochs 8 are of an init.
+    assert len(recorder.scores) == n_init * 8 + 12
+
+
+# --- what is chosen -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": Adam(beta1=0.5)},
+        {"schedule": "constant"},
+        {"schedule": Cosine(warmup=0.5)},
+    ],
+    ids=str,
+)
+@EACH
+def test_optimizer_and_schedule_have_their_say(estimator, change):
+    one, other = fit(estimator), fit(estimator, **change)
+    assert not np.allclose(one.transform(X_NEW), other.transform(X_NEW))
+    assert np.isfinite(other.loss_curve_).all()
+
+
+@EACH
+@pytest.mark.parametrize("name", ["optimizer", "schedule", "loss"])
+def test_an_alias_means_the_defaults(estimator, name):
+    choices = {"optimizer": ("adam", Adam()), "schedule": ("cosine", Cosine())}
+    is_sparse = hasattr(estimator, "penalty")
+    choices["loss"] = (
+        ("penalized_reconstruction", PenalizedReconstruction()) if is_sparse else ("elbo", ELBO())
+    )
+    one, other = (fit(estimator, **{name: choice}) for choice in choices[name])
+    assert_array_equal(one.transform(X_NEW), other.transform(X_NEW))
+
+
+def test_beta_trades_the_error_for_the_divergence():
+    low, high = (fit_vaeense(loss=ELBO(beta=beta), max_iter=60) for beta in (0.2, 20.0))
+    kl = [fitted.history_["kl"][-1] for fitted in (low, high)]
+    error = [fitted.history_["error"][-1] for fitted in (low, high)]
+    assert kl[1] < 0.7 * kl[0]
+    assert error[1] > 1.5 * error[0]
+
+
+def test_decay_shrinks_the_decoder():
+    sizes = [
+        np.linalg.norm(
+            fit_sae(loss=PenalizedReconstruction(decay), decoder_penalty=0.0).components_
+        )
+        for decay in (0.0, 1.0)
+    ]
+    assert sizes[1] < 0.8 * sizes[0]
+
+
+class Halved(Loss):
+    """A loss of one's own: half of what its estimator takes by default."""
+
+    def __init__(self, whole=None):
+        self.whole = whole
+
+    def terms(self, model, x, *, generator):
+        terms = self.whole.terms(model, x, generator=generator)
+        return terms | {"loss": terms["loss"] / 2, "twice": terms["loss"]}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "whole"),
+    [(quick_vaeense(), ELBO()), (quick_sae(), PenalizedReconstruction())],
+    ids=["vaeense", "sae"],
+)
+def test_a_loss_of_ones_own_is_minimised_and_its_terms_are_noted(estimator, whole):
+    fitted = fit(estimator, loss=Halved(whole))
+    # Named terms stand in the history, in the units of the scaled samples.
+    history = fitted.history_
+    assert {"loss", "twice", "error", "init", "final"} <= set(history)
+    assert history["twice"][-1] < history["twice"][0]
+    assert history["loss"] == pytest.approx(history["twice"] / 2)
+    # Adam does not care about the scale of a loss.
+    assert fitted.score(X_NEW) == pytest.approx(fit(estimator).score(X_NEW), abs=0.1)

@@ -8,8 +8,10 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+import skvaeense
+from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
+from skvaeense.losses import Loss
 from skvaeense.networks import Linear
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
@@ -43,7 +45,9 @@ def interrupted(estimator, epoch, *callbacks):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator.fit(X)
-    assert any(str(warning.message).startswith(INTERRUPTED) for warning in caught)
+    (said,) = [w for w in caught if str(w.message).startswith(INTERRUPTED)]
+    # The warning is of the line that called fit.
+    assert said.filename == __file__
     return estimator
 
 
@@ -65,21 +69,24 @@ def test_in_the_last_phase_the_best_state_is_kept():
     assert late.loss_curve_ == later.loss_curve_[: late.n_iter_]
 
 
-def test_before_an_epoch_is_over_there_is_nothing_to_keep(monkeypatch):
-    sae = clone(ESTIMATORS[1])
+class Interrupted(Loss):
+    """A loss during whose first computation the user interrupts."""
 
-    def interrupt(*args, **kwargs):
+    def terms(self, model, x, *, generator):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skvaeense.training._loop._batches_from", interrupt)
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[:2], ids=lambda e: type(e).__name__)
+def test_before_an_epoch_is_over_there_is_nothing_to_keep(estimator):
+    estimator = clone(estimator).set_params(loss=Interrupted())
     with pytest.raises(KeyboardInterrupt):
-        sae.fit(X)
+        estimator.fit(X)
     with pytest.raises(NotFittedError):
-        sae.transform(X)
+        estimator.transform(X)
 
 
 def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
-    sae, checkpoint = ESTIMATORS[1], Checkpoint(tmp_path, interval=0)
+    sae, checkpoint = ESTIMATORS[1], skvaeense.Checkpoint(tmp_path, interval=0)
     interrupted(sae, 3, checkpoint)
     gone_on = fit_unwarned(clone(sae).set_callbacks(checkpoint), X)
     assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from ranks_script import X
-from skvaeense.utils._ranks import ALONE, Ranks, find_ranks
+from processes_script import X
 
-from skvaeense.training._batches import part_of
-from skvaeense.utils import _ranks
+from skvaeense.utils import _processes
+from skvaeense.utils._processes import SINGLE_PROCESS, Processes, find_processes
 
-SCRIPT = Path(__file__).with_name("ranks_script.py")
+# Each of these starts processes, which import torch.
+slow = pytest.mark.slow
+
+SCRIPT = Path(__file__).with_name("processes_script.py")
 # Names of their own, since other runs of these tests may go on beside this one.
 HOSTS = {f"skvaeense-{os.getpid()}-{i}": f"10.213.7.{i + 1}" for i in range(2)}
 # What does not depend on the noise that each process draws for itself.
@@ -45,13 +47,14 @@ def wait_for(processes):
             process.kill()
 
 
-def reports(folder, number):
-    return [json.loads((folder / f"{number}-{rank}.json").read_text()) for rank in range(number)]
+def reports(folder, world_size):
+    paths = [folder / f"{world_size}-{rank}.json" for rank in range(world_size)]
+    return [json.loads(path.read_text()) for path in paths]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
+    folder = tmp_path_factory.mktemp("processes")
     for i, rows in enumerate(np.array_split(X, 3)):
         np.save(folder / f"{i}.npy", rows)
     return folder
@@ -61,7 +64,7 @@ def folder(tmp_path_factory):
 def _one_host(folder):
     if not hasattr(os, "fork"):
         pytest.skip("needs processes that can copy themselves")
-    wait_for([start(folder, *(f"{number}:{free_port()}" for number in (1, 2, 4)))])
+    wait_for([start(folder, *(f"{size}:{free_port()}" for size in (1, 2, 4)))])
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,7 @@ def together(folder, request):
     return reports(other, 2)
 
 
+@slow
 def test_every_process_ends_with_the_same_model(together, alone):
     first, *others = together
     fits = [name for name, fit in alone.items() if isinstance(fit, dict) and "weights" in fit]
@@ -130,24 +134,28 @@ def test_every_process_ends_with_the_same_model(together, alone):
             assert other[name] == first[name], name
 
 
+@slow
 @pytest.mark.parametrize("name", WITHOUT_NOISE)
 def test_the_losses_are_those_of_one_process(together, alone, name):
     assert_allclose(together[0][name]["loss"], alone[name]["loss"], rtol=1e-3)
     assert together[0][name]["score"] == pytest.approx(alone[name]["score"], abs=1e-3)
 
 
+@slow
 @pytest.mark.parametrize("name", ["batch", "files", "vaeense", "diffusion"])
 def test_with_noise_or_another_order_they_are_about_the_same(together, alone, name):
     scores = [report[name]["score"] for report in (together[0], alone)]
     assert scores[0] == pytest.approx(scores[1], rel=0.1, abs=0.1)
 
 
+@slow
 def test_the_first_reports_and_all_stop(together):
     assert [report["stopped"]["n_iter"] for report in together] == [2] * len(together)
     assert [report["stopped"]["n_reported"] for report in together][1:] == [0] * (len(together) - 1)
     assert together[0]["stopped"]["n_reported"] == 2
 
 
+@slow
 def test_the_first_keeps_and_all_read(together):
     for report in together:
         # One file for each epoch, and one for the end.
@@ -156,6 +164,7 @@ def test_the_first_keeps_and_all_read(together):
         assert report["read"] == {"files": 4, "codes": together[0]["kept"]["codes"]}
 
 
+@slow
 def test_other_samples_are_an_error_in_all(together):
     for report in together:
         assert "must be given the same samples" in report["other samples"]
@@ -165,18 +174,18 @@ def test_other_samples_are_an_error_in_all(together):
 
 
 def test_one_process_is_alone(monkeypatch):
-    for name in _ranks.TORCHRUN:
+    for name in _processes.TORCHRUN:
         monkeypatch.delenv(name, raising=False)
-    assert find_ranks() is ALONE
+    assert find_processes() is SINGLE_PROCESS
     tensor = torch.ones(3)
-    ALONE.average([tensor])
-    ALONE.take_from_first([tensor])
-    ALONE.check_same([1.0], "never said")
+    SINGLE_PROCESS.all_reduce_mean([tensor])
+    SINGLE_PROCESS.broadcast([tensor])
+    SINGLE_PROCESS.check_equal([1.0], "never said")
     assert torch.equal(tensor, torch.ones(3))
-    assert ALONE.agree(0.5) == 0.5
+    assert SINGLE_PROCESS.broadcast_scalar(0.5) == 0.5
     generator, random_state = torch.Generator(), np.random.RandomState(0)
-    assert ALONE.generator(generator) is generator
-    assert ALONE.same_random_state(random_state) is random_state
+    assert SINGLE_PROCESS.generator(generator) is generator
+    assert SINGLE_PROCESS.broadcast_random_state(random_state) is random_state
 
 
 @pytest.mark.parametrize(
@@ -190,25 +199,25 @@ def test_who_is_not_started_by_torchrun_is_alone(monkeypatch, change):
     if "parent" in change:
         monkeypatch.setattr("multiprocessing.parent_process", object)
     elif "fork" in change:
-        monkeypatch.setattr(_ranks, "_is_fork", True)
+        monkeypatch.setattr(_processes, "_is_fork", True)
     for name in set(change) & set(launched):
         monkeypatch.delenv(name)
         if change[name] is not None:
             monkeypatch.setenv(name, change[name])
-    assert find_ranks() is ALONE
+    assert find_processes() is SINGLE_PROCESS
 
 
 def test_noise_is_a_processes_own_and_the_shared_source_stays():
     shared = torch.Generator().manual_seed(3)
     before = shared.get_state()
-    draws = [torch.rand(4, generator=Ranks(2, rank).generator(shared)) for rank in (0, 1, 0)]
+    draws = [torch.rand(4, generator=Processes(2, rank).generator(shared)) for rank in (0, 1, 0)]
     assert torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[1])
     assert torch.equal(shared.get_state(), before)
 
 
-def test_a_batch_has_a_part_for_each():
-    assert part_of(64, Ranks(4, 1)) == 16
-    assert part_of(7, Ranks(2, 0)) == 3
+def test_a_batch_has_a_share_for_each():
+    assert Processes(4, 1).share(64) == 16
+    assert Processes(2, 0).share(7) == 3
     with pytest.raises(ValueError, match="raise it to at least 8"):
-        part_of(7, Ranks(8, 0))
+        Processes(8, 0).share(7)

@@ -21,3 +21,12 @@ def resolve_device(device):
 def is_out_of_memory(error):
     """Return whether a RuntimeError of torch says that memory is used up, of the CPU or a GPU."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def raise_if_out_of_memory(error, batch_size):
+    """Raise a MemoryError that names the cure if this is what an error in a step says."""
+    if is_out_of_memory(error):
+        raise MemoryError(
+            f"A step of training with {batch_size} samples takes more memory than there is. Lower "
+            "batch_size, n_components or the width of the network."
+        ) from error

@@ -2,6 +2,7 @@
 
 import copy
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -238,6 +239,20 @@ class FitSession:
                 break
         learned = trainer is not None and trainer.log and trainer.is_finite
         return trainer if learned else None
+
+    def interrupted(self, *, stacklevel: int) -> Trainer:
+        """Return the best trainer after an interruption; without one it goes on as it came."""
+        trainer = self.best_trainer()
+        if trainer is None:
+            raise
+        # What was kept is still to go on.
+        self.stopped = True
+        warnings.warn(
+            f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that is "
+            "kept. The estimator has what was learned until then.",
+            stacklevel=stacklevel,
+        )
+        return trainer
 
     def end(self, trainer: Trainer, attributes: Callable[[Trainer], dict[str, Any]]) -> None:
         """Note that the fit is over, or take up the trainer of one that was over before."""

@@ -43,7 +43,7 @@ def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
     Layers of torch draw their weights from it.
     """
     seed = torch.randint(
-        2**31 - 1, (), generator=torch.Generator().set_state(generator.get_state())
+        2**31 - 1, (), generator=torch.Generator().set_state(generator.get_state()), device="cpu"
     )
     with _lock, torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))

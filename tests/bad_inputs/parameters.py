@@ -1,6 +1,7 @@
 """Parameters that are out of their range, or contradict each other."""
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.utils._param_validation import InvalidParameterError
@@ -20,11 +21,16 @@ from bad_inputs.rows import (
 )
 from skvaeense import VAEenseTransformer
 from skvaeense.dimension import FLIPD, Consensus, Count, Neighbors
+from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.networks import MLP, Conv, Linear, SingleLayer
+from skvaeense.optimizers import SGD, Adam
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
+from skvaeense.priors import StandardNormal
+from skvaeense.schedules import Cosine
 from skvaeense.thresholds import Contribution, FixedVariance
 
 COUNT = "an int in the range [1, inf)"
+FRACTION = "a float in the range [0.0, 1.0)"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
 SWITCH = "an instance of 'bool' or an instance of 'numpy.bool'"
 AUTO = " or a str among {'auto'}"
@@ -43,22 +49,10 @@ class OnlyCounts(BaseEstimator):
         return np.ones(np.shape(X), dtype=bool)
 
 
-def network_kind(network):
-    """Return the row of what is no network."""
-    must = "a str among {…} or an instance of 'skvaeense.networks._base.Network'"
-    return parameter(AUTOENCODERS, must, network=network)
-
-
-def penalty_kind(penalty):
-    """Return the row of what is no penalty."""
-    must = "a str among {…} or an instance of 'skvaeense.penalties._base.Penalty'"
-    return parameter(SPARSE, must, penalty=penalty)
-
-
-def threshold_kind(threshold):
-    """Return the row of what is no rule."""
-    must = "a str among {…} or an instance of 'skvaeense.thresholds._base.ThresholdRule'"
-    return parameter(VAEENSE, must, threshold=threshold)
+def part_kind(estimators, room, kind, **params):
+    """Return the row of what is no part of an estimator, of a kind that stands in a room."""
+    must = f"a str among {{…}} or an instance of 'skvaeense.{room}._base.{kind}'"
+    return parameter(estimators, must, **params)
 
 
 def autoencoder_kind(autoencoder):
@@ -96,9 +90,24 @@ PARAMETERS = [
     parameter(AUTOENCODERS, SWITCH, positive_code="yes"),
     parameter(AUTOENCODERS, SWITCH, sparse_output="csr"),
     parameter(AUTOENCODERS, SWITCH, warm_start=1.5),
-    *map(network_kind, ("conv9", Linear, PCA())),
-    *map(penalty_kind, ("l2", "L1", None, 0.1, L1, Linear())),
-    *map(threshold_kind, ("none", 0.5, L1())),
+    *(part_kind(AUTOENCODERS, "networks", "Network", network=v) for v in ("conv9", Linear, PCA())),
+    *(
+        part_kind(SPARSE, "penalties", "Penalty", penalty=v)
+        for v in ("l2", "L1", None, 0.1, L1, Linear())
+    ),
+    *(part_kind(VAEENSE, "thresholds", "ThresholdRule", threshold=v) for v in ("none", 0.5, L1())),
+    part_kind(VAEENSE, "losses", "Loss", loss="penalized_reconstruction"),
+    part_kind(SPARSE, "losses", "Loss", loss="elbo"),
+    part_kind(AUTOENCODERS, "losses", "Loss", loss=L1()),
+    *(part_kind(VAEENSE, "priors", "Prior", prior=v) for v in ("normal", StandardNormal)),
+    *(
+        part_kind(AUTOENCODERS, "optimizers", "Optimizer", optimizer=v)
+        for v in ("lion", 0.1, torch.optim.Adam)
+    ),
+    *(
+        part_kind(AUTOENCODERS, "schedules", "Schedule", schedule=v)
+        for v in ("linear", None, Linear())
+    ),
     *map(autoencoder_kind, (3, "vae", PCA())),
     *(method_kind(INTRINSIC, "_base.AutoencoderMethod", v) for v in ("mle", FLIPD())),
     *(method_kind(DIFFUSION, "_score.ScoreMethod", v) for v in ("auto", Count())),
@@ -137,6 +146,28 @@ NESTED = [
     of_part(SPARSE, "BatchTopK", "k", COUNT, penalty=BatchTopK(0)),
     of_part(SPARSE, "Matryoshka", "k", COUNT, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
+    of_part(VAEENSE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),
+    of_part(
+        SPARSE,
+        "PenalizedReconstruction",
+        "decay",
+        NON_NEGATIVE,
+        loss=PenalizedReconstruction(NAN),
+    ),
+    *(
+        of_part(AUTOENCODERS, "Adam", name, must, optimizer=Adam(**{name: -1.0}))
+        for name, must in [
+            ("beta1", FRACTION),
+            ("beta2", FRACTION),
+            ("eps", POSITIVE),
+            ("weight_decay", NON_NEGATIVE),
+        ]
+    ),
+    of_part(AUTOENCODERS, "SGD", "momentum", FRACTION, optimizer=SGD(1.0)),
+    *(
+        of_part(AUTOENCODERS, "Cosine", name, FRACTION, schedule=Cosine(**{name: 1.0}))
+        for name in ("warmup", "hold", "floor")
+    ),
     of_part(INTRINSIC, "Neighbors", "n_neighbors", AT_LEAST_4, method=Neighbors(3)),
     of_part(INTRINSIC, "Consensus", "n_neighbors", AT_LEAST_4, method=Consensus(5.0)),
     of_part(DIFFUSION, "FLIPD", "n_probes", COUNT + AUTO, method=FLIPD(0)),
@@ -245,8 +276,8 @@ TOGETHER = [
     ),
     together(
         SPARSE,
-        "target_l0=2 adapts the coefficient alpha, and TopK(k=3) has none; set its k instead, and leave "
-        "target_l0=None.",
+        "target_l0=2 adapts the coefficient alpha, and TopK(k=3) has none; set its k instead, and "
+        "leave target_l0=None.",
         penalty=TopK(3),
         target_l0=2,
     ),

@@ -4,106 +4,90 @@ lists them.
 A fault is a function of a monkeypatch that makes something fail.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
-from skvaeense.training import _batches, _loop, _run
+from skvaeense.training._batches import TensorBatches
+from skvaeense.training._trainer import Trainer
 
 
 class Fault(NamedTuple):
     """What goes wrong, the error that `fit` raises, and what its message says.
 
-    A fit with several starts survives a fault of one start: it raises nothing then.
+    A fit with several inits survives a fault of one init: it raises nothing then.
     """
 
     what: str
     error: type[Exception]
     message: str
-    of_one_start: bool
+    of_one_init: bool
     inject: Callable
 
 
-# The step in which something happens, of those of one run.
+# The step in which something happens, of those of one trainer.
 STEP = 7
 
 
-def _steps(monkeypatch, change):
-    """Call `change(module, loss, step)` in each step of each run, before gradients are taken."""
-    epochs = _loop.iterate_epochs
+def _in_a_step(monkeypatch, change, first_only=False):
+    """Call `change(trainer, terms)` in a step of each trainer, or of the first one's model alone.
 
-    def changed(module, objective, X, **settings):
-        loss, count = objective.loss, iter(range(10**9))
+    Terms and gradients have just been computed, and weights have not been moved yet.
+    """
+    make, models = Trainer.__init__, []
 
-        def spoilt(*arguments, **details):
-            return change(module, loss(*arguments, **details), next(count))
+    def make_faulty(self, model, loss, **settings):
+        make(self, model, loss, **settings)
+        models.append(model)
+        compute, count = self.gradient, itertools.count()
 
-        objective.loss = spoilt
-        try:
-            yield from epochs(module, objective, X, **settings)
-        finally:
-            del objective.loss
+        def gradient(x, generator):
+            terms = compute(x, generator)
+            if next(count) == STEP and not (first_only and model is not models[0]):
+                change(self, terms)
+            return terms
 
-    monkeypatch.setattr(_run, "iterate_epochs", changed)
+        self.gradient = gradient
 
-
-def _first_run_only(change):
-    """Return a change that only the first run meets."""
-    met = []
-
-    def of_first(module, loss, step):
-        if not met:
-            met.append(module)
-        return change(module, loss, step) if met[0] is module else loss
-
-    return of_first
+    monkeypatch.setattr(Trainer, "__init__", make_faulty)
 
 
-def nan_loss(monkeypatch, wrap=_first_run_only):
-    def change(module, loss, step):
-        return loss._replace(total=loss.total * math.nan) if step == STEP else loss
+def nan_loss(monkeypatch, first_only=True):
+    def change(trainer, terms):
+        terms["loss"] = terms["loss"] * math.nan
+        trainer.parameters.values.grad *= math.nan
 
-    _steps(monkeypatch, wrap(change))
-
-
-def nan_gradients(monkeypatch):
-    def change(module, loss, step):
-        if step == STEP:
-            weight = next(p for p in module.parameters() if p.ndim == 2)
-            weight.register_hook(lambda gradient: gradient * math.nan)
-        return loss
-
-    _steps(monkeypatch, _first_run_only(change))
-
-
-def overflow(monkeypatch):
-    def change(module, loss, step):
-        if step == STEP:
-            for parameter in module.parameters():
-                parameter.data *= 1e30
-        return loss
-
-    _steps(monkeypatch, _first_run_only(change))
+    _in_a_step(monkeypatch, change, first_only)
 
 
 def nan_loss_everywhere(monkeypatch):
-    nan_loss(monkeypatch, wrap=lambda change: change)
+    nan_loss(monkeypatch, first_only=False)
+
+
+def nan_gradients(monkeypatch):
+    def change(trainer, terms):
+        next(p for p in trainer.model.parameters() if p.ndim == 2).grad *= math.nan
+
+    _in_a_step(monkeypatch, change, first_only=True)
+
+
+def overflow(monkeypatch):
+    def change(trainer, terms):
+        trainer.parameters.values.data *= 1e30
+
+    _in_a_step(monkeypatch, change, first_only=True)
 
 
 def raising(error):
-    """Return a fault that raises an error in a step of each run."""
+    """Return a fault that raises an error in a step of each trainer."""
 
-    def inject(monkeypatch):
-        def change(module, loss, step):
-            if step == STEP:
-                raise error
-            return loss
+    def change(trainer, terms):
+        raise error
 
-        _steps(monkeypatch, change)
-
-    return inject
+    return lambda monkeypatch: _in_a_step(monkeypatch, change)
 
 
 no_memory = raising(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB"))
@@ -112,20 +96,20 @@ other_error = raising(RuntimeError("something else"))
 
 
 def unreadable_samples(monkeypatch):
-    def fail(self, batch_size, generator, ranks=None):
+    def fail(self, batch_size, generator):
         yield self.X[:batch_size]
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(_batches.TensorBatches, "epoch", fail)
+    monkeypatch.setattr(TensorBatches, "epoch", fail)
 
 
 DIVERGED = "became NaN or infinite. Lower learning_rate_init"
 NO_MEMORY = "takes more memory than there is. Lower batch_size, n_components or the width"
 
 FAULTS = (
-    Fault("the loss of a start becomes NaN", FloatingPointError, DIVERGED, True, nan_loss),
-    Fault("gradients of a start become NaN", FloatingPointError, DIVERGED, True, nan_gradients),
-    Fault("weights of a start overflow", FloatingPointError, DIVERGED, True, overflow),
+    Fault("the loss of an init becomes NaN", FloatingPointError, DIVERGED, True, nan_loss),
+    Fault("gradients of an init become NaN", FloatingPointError, DIVERGED, True, nan_gradients),
+    Fault("weights of an init overflow", FloatingPointError, DIVERGED, True, overflow),
     Fault("every loss becomes NaN", FloatingPointError, DIVERGED, False, nan_loss_everywhere),
     Fault("memory is used up", MemoryError, NO_MEMORY, False, no_memory),
     Fault("memory of a GPU is used up", MemoryError, NO_MEMORY, False, no_memory_on_a_gpu),

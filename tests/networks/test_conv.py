@@ -6,11 +6,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import assert_has_shortcuts, fit_unwarned, outputs, quick_sae
+from helpers import draw, fit_unwarned, generator, outputs, quick_sae
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skvaeense import VAEenseTransformer, load, save
+import skvaeense
+from skvaeense import VAEenseTransformer
+from skvaeense.models import VAE
 from skvaeense.networks import Conv
 from skvaeense.networks._conv import Enlarge, ToImage, ToRow
 from skvaeense.penalties import TopK
@@ -20,13 +22,22 @@ DECODERS = pytest.mark.parametrize("decoder", ["linear", "conv"])
 
 
 def build(network, n_components=3, n_heads=2, seed=0):
-    generator = torch.Generator().manual_seed(seed)
     n_features = math.prod(network.image_shape)
-    return network.build(n_features, n_components, n_heads=n_heads, generator=generator)
+    return network.build(n_features, n_components, n_heads=n_heads, generator=generator(seed))
 
 
-def draw(*shape, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(9), dtype=dtype)
+def draw_images(*shape):
+    return draw(*shape, seed=9, dtype=torch.float32)
+
+
+def as_model(network):
+    """Return a model in double precision."""
+    n_features = math.prod(network.image_shape)
+    return VAE(network, n_features, 3, generator=generator()).double()
+
+
+def convolutions(module):
+    return [p for p in module.parameters() if p.ndim == 4]
 
 
 def squares(n_samples=400, side=12, seed=0):
@@ -51,14 +62,15 @@ def quick_vae(**params):
 @pytest.mark.parametrize("channels", ["auto", (2,), (3, 2, 4)], ids=str)
 def test_shapes(shape, channels, decoder):
     module = build(Conv(shape, channels, decoder=decoder), n_heads=3)
-    x = draw(4, math.prod(shape))
+    x = draw_images(4, math.prod(shape))
     heads = module.encode(x)
     assert [tuple(head.shape) for head in heads] == [(4, 3)] * 3
     assert module.decode(heads[0]).shape == x.shape
     assert module.decode(heads[0][0]).shape == x[0].shape
-    assert module.has_linear_decoder == (decoder == "linear")
-    assert module.code_scale().shape == (3,)
-    assert (module.code_scale() > 0).all()
+    model = as_model(Conv(shape, channels, decoder=decoder))
+    assert (model.linear_decoder is None) == (decoder == "conv")
+    assert model.code_scale().shape == (3,)
+    assert (model.code_scale() > 0).all()
 
 
 @DECODERS
@@ -67,7 +79,7 @@ def test_kernel_sizes(kernel_size, decoder):
     module = build(Conv((5, 6), (2, 3), kernel_size=kernel_size, decoder=decoder))
     sizes = {p.shape[2:] for p in module.parameters() if p.ndim == 4}
     assert sizes == {(kernel_size, kernel_size)}
-    assert module.decode(module.encode(draw(4, 30))[0]).shape == (4, 30)
+    assert module.decode(module.encode(draw_images(4, 30))[0]).shape == (4, 30)
 
 
 @pytest.mark.parametrize(
@@ -85,17 +97,17 @@ def test_kernel_sizes(kernel_size, decoder):
 )
 def test_default_channels(shape, channels):
     """Convolutions go on until no side is longer than 8."""
-    layers = [p for p in build(Conv(shape)).body.parameters() if p.ndim == 4]
+    layers = [p for p in build(Conv(shape)).encoder.parameters() if p.ndim == 4]
     assert [len(weight) for weight in layers] == channels
     assert layers[0].shape[1] == (*shape, 1)[2]
 
 
-def test_hidden_layers():
-    last = build(Conv((28, 28), hidden_layer_sizes=())).heads[0]
-    assert last.in_features == 7 * 7 * 16
-    assert build(Conv((28, 28))).heads[0].in_features == 256
-    module = build(Conv((28, 28), hidden_layer_sizes=(20, 10)))
-    assert module.heads[0].in_features == 10
+@pytest.mark.parametrize(
+    ("sizes", "n_inputs"), [((), 7 * 7 * 16), ("auto", 256), ((20, 10), 10)], ids=str
+)
+def test_hidden_layers(sizes, n_inputs):
+    heads = build(Conv((28, 28), hidden_layer_sizes=sizes)).encoder[-1]
+    assert heads.in_features == n_inputs
 
 
 # --- layout -----------------------------------------------------------------------------------
@@ -118,7 +130,7 @@ def test_pixels_go_where_they_belong():
 @torch.no_grad()
 def test_a_window_sees_its_neighbourhood_in_all_channels():
     module = build(Conv((6, 9, 2), (3,)))
-    first = module.body[:2]
+    first = module.encoder[:2]
     x, y = torch.zeros(1, 6, 9, 2), torch.zeros(1, 6, 9, 2)
     for channel in range(2):
         # The windows of 3 by 3 whose middles are (2, 4) and (2, 6) share the column 5.
@@ -155,13 +167,13 @@ def test_convolutional_decoder_is_local():
 @torch.no_grad()
 def test_features_move_with_the_image(decoder):
     module = build(Conv((20, 24, 2), (3, 4), decoder=decoder))
-    convolutions = module.body[:5]
+    layers = module.encoder[:5]
     images = torch.zeros(2, 20, 24, 2)
-    patch = draw(4, 5, 2)
+    patch = draw_images(4, 5, 2)
     images[0, 8:12, 8:13] = patch
     # Two convolutions of stride 2: one pixel of what they leave is four of the image.
     images[1, 12:16, 4:9] = patch
-    first, second = convolutions(images.reshape(2, -1))
+    first, second = layers(images.reshape(2, -1))
     assert first.shape == (4, 5, 6)
     # What a window sees beyond the border is not what it sees far from it.
     moved = first.roll((1, -1), dims=(1, 2))[:, 2:-1, 1:-2]
@@ -174,7 +186,7 @@ def test_features_move_with_the_image(decoder):
 def test_both_ways_are_nonlinear():
     module = build(Conv((8, 8), hidden_layer_sizes=(), decoder="conv"))
     for function, n in ((lambda x: module.encode(x)[1], 64), (module.decode, 3)):
-        x = draw(4, n)
+        x = draw_images(4, n)
         origin = function(torch.zeros(1, n))
         assert not torch.allclose(function(2 * x) - origin, 2 * (function(x) - origin), rtol=0.01)
 
@@ -185,7 +197,7 @@ def test_both_ways_are_nonlinear():
 @DECODERS
 def test_gradients_reach_every_parameter(decoder):
     module = build(Conv((9, 7, 3), (3, 2), decoder=decoder))
-    mean, opening = module.encode(draw(6, 189))
+    mean, opening = module.encode(draw_images(6, 189))
     module.decode(mean * torch.sigmoid(opening)).square().sum().backward()
     for name, parameter in module.named_parameters():
         assert torch.count_nonzero(parameter.grad) > 0.5 * parameter.numel(), name
@@ -204,7 +216,7 @@ def test_weights_come_from_the_generator(decoder):
 
 def test_weights_start_by_the_inputs_of_their_windows():
     module = build(Conv((16, 16, 2), (50, 40), kernel_size=5, decoder="conv"))
-    layers = [p for p in module.parameters() if p.ndim == 4]
+    layers = convolutions(module)
     for weight, n_inputs in zip(layers, (2 * 25, 50 * 25, 40 * 25), strict=True):
         assert weight.shape[1:].numel() == n_inputs
         bound = 1 / math.sqrt(n_inputs)
@@ -214,10 +226,10 @@ def test_weights_start_by_the_inputs_of_their_windows():
 @DECODERS
 @torch.no_grad()
 def test_samples_pass_one_by_one(decoder):
-    module, x = build(Conv((9, 7, 3), decoder=decoder)), draw(6, 189)
+    module, x = build(Conv((9, 7, 3), decoder=decoder)), draw_images(6, 189)
     for together, alone in zip(module.encode(x), module.encode(x[2:3]), strict=True):
         torch.testing.assert_close(together[2:3], alone)
-    code = draw(6, 3)
+    code = draw_images(6, 3)
     torch.testing.assert_close(module.decode(code)[4], module.decode(code[4]))
 
 
@@ -225,11 +237,11 @@ def test_samples_pass_one_by_one(decoder):
 @torch.no_grad()
 def test_double_precision(decoder):
     single = build(Conv((9, 7, 3), decoder=decoder))
-    double, x = pickle.loads(pickle.dumps(single)).double(), draw(5, 189, dtype=torch.float64)
+    double, x = pickle.loads(pickle.dumps(single)).double(), draw(5, 189)
     for a, b in zip(single.encode(x.float()), double.encode(x), strict=True):
         assert b.dtype == torch.float64
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
-    code = draw(5, 3, dtype=torch.float64)
+    code = draw(5, 3)
     assert double.decode(code).dtype == torch.float64
     torch.testing.assert_close(
         single.decode(code.float()).double(), double.decode(code), rtol=1e-4, atol=1e-5
@@ -237,17 +249,22 @@ def test_double_precision(decoder):
 
 
 def test_code_scale_is_the_norm_of_the_change_of_the_image():
-    module = build(Conv((9, 7), decoder="conv")).double()
+    model = as_model(Conv((9, 7), decoder="conv"))
     step = 1e-6 * torch.eye(3, dtype=torch.float64)
-    change = (module.decode(step) - module.decode(-step)) / 2e-6
-    torch.testing.assert_close(module.code_scale(), change.norm(dim=1), rtol=1e-6, atol=1e-9)
+    change = (model.decode(step) - model.decode(-step)) / 2e-6
+    torch.testing.assert_close(model.code_scale(), change.norm(dim=1), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("skip", "n_shortcuts"), [(True, 2), ("first", 1), (False, 0)])
 @torch.no_grad()
 def test_skip_is_added_to_each_head_or_to_the_first(skip, n_shortcuts):
-    module, x = build(Conv((5, 7), skip=skip)), draw(4, 35)
-    assert_has_shortcuts(module, x, n_shortcuts)
+    """Without the last layer the shortcuts are all that is left: linear, and 0 at the mean."""
+    module, x = build(Conv((5, 7), skip=skip)), draw_images(4, 35)
+    module.encoder[-1].weight.zero_()
+    for i, output in enumerate(module.encode(x)):
+        assert output.any() == (i < n_shortcuts)
+        torch.testing.assert_close(module.encode(3 * x)[i], 3 * output)
+        assert not module.encode(0 * x)[i].any()
 
 
 # --- what cannot be ---------------------------------------------------------------------------
@@ -291,7 +308,7 @@ def test_features_that_are_no_such_images(make, shape):
 
 @pytest.mark.parametrize("shape", [(np.int64(5), np.int32(7)), [5, 7]], ids=["numpy", "list"])
 def test_other_sequences_of_integers(shape):
-    assert build(Conv(shape, [np.int64(4)])).encode(draw(2, 35))[0].shape == (2, 3)
+    assert build(Conv(shape, [np.int64(4)])).encode(draw_images(2, 35))[0].shape == (2, 3)
 
 
 # --- in estimators ----------------------------------------------------------------------------
@@ -348,7 +365,9 @@ def test_grid_search_over_the_network():
     assert len(np.unique(search.cv_results_["mean_test_score"])) == 4
     best = search.best_estimator_
     assert best.network.channels == search.best_params_["network__channels"]
-    assert best.module_.has_linear_decoder == (search.best_params_["network__decoder"] == "linear")
+    assert (best.module_.linear_decoder is not None) == (
+        search.best_params_["network__decoder"] == "linear"
+    )
 
 
 @DECODERS
@@ -357,9 +376,12 @@ def test_file_and_pickle(make, decoder, tmp_path):
     X = squares(60)
     estimator = make(network=Conv((12, 12), (4, 3), decoder=decoder), max_iter=2)
     estimator = fit_unwarned(estimator, X, "partial_fit")
-    save(estimator, tmp_path / "conv.safetensors")
+    skvaeense.save(estimator, tmp_path / "conv.safetensors")
     expected = outputs(estimator, X)
-    for loaded in (load(tmp_path / "conv.safetensors"), pickle.loads(pickle.dumps(estimator))):
+    for loaded in (
+        skvaeense.load(tmp_path / "conv.safetensors"),
+        pickle.loads(pickle.dumps(estimator)),
+    ):
         assert repr(loaded) == repr(estimator)
         for name, value in outputs(loaded, X).items():
             np.testing.assert_array_equal(value, expected[name], err_msg=name)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import coding_of, draw, generator
 from sklearn.base import clone
 
 from skvaeense.penalties import (
@@ -43,16 +44,12 @@ SIGNED = pytest.mark.parametrize(
 )
 
 
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def build(penalty, unit=1.0, positive=True, n_components=N_COMPONENTS):
     return penalty.build(n_components, unit=unit, positive=positive).double()
 
 
 def coded(penalty, h, unit=1.0, positive=True):
-    return penalty.coding(build(penalty, unit, positive, h.shape[1]), h, unit)
+    return coding_of(build(penalty, unit, positive, h.shape[1]), h, unit)
 
 
 # --- codes ----------------------------------------------------------------------------------
@@ -97,7 +94,7 @@ def test_signed_codes_scale_with_the_unit(penalty):
 @ALL
 def test_order_of_latents_does_not_matter(penalty):
     h = draw(20, N_COMPONENTS)
-    order = torch.randperm(N_COMPONENTS, generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(N_COMPONENTS, generator=generator(1))
     shuffled, coding = coded(penalty, h[:, order]), coded(penalty, h)
     assert torch.equal(shuffled.code, coding.code[:, order])
     torch.testing.assert_close(penalty.cost(shuffled), penalty.cost(coding))
@@ -106,7 +103,7 @@ def test_order_of_latents_does_not_matter(penalty):
 @ALL
 def test_order_of_samples_does_not_matter(penalty):
     h = draw(20, N_COMPONENTS)
-    order = torch.randperm(20, generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(20, generator=generator(1))
     assert torch.equal(coded(penalty, h[order]).code, coded(penalty, h).code[order])
 
 
@@ -137,7 +134,7 @@ def test_one_sample_and_one_latent(penalty):
 def test_coding_holds_what_led_to_the_code(penalty):
     h = draw(20, N_COMPONENTS)
     activation = build(penalty)
-    coding = penalty.coding(activation, h, 3.0)
+    coding = coding_of(activation, h, 3.0)
     assert coding.activation is activation
     assert coding.preactivation is h
     assert coding.unit == 3.0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import draw
 
 from skvaeense.penalties import BatchTopK, Matryoshka
 from skvaeense.penalties._batch_topk import THRESHOLD_MEMORY
@@ -10,10 +11,6 @@ from skvaeense.penalties._batch_topk import THRESHOLD_MEMORY
 SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
 # Matryoshka codes in the same way.
 PENALTIES = pytest.mark.parametrize("penalty", [BatchTopK, Matryoshka])
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def build(k, n_components=8, positive=True, penalty=BatchTopK):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import coding_of, draw, generator
 
 from skvaeense.networks import MLP, SingleLayer
 from skvaeense.penalties import Gated
@@ -10,14 +11,6 @@ from skvaeense.penalties import Gated
 N_FEATURES, N_COMPONENTS = 5, 4
 GAIN = np.array([0.3, -0.5, 0.0, 1.0])
 BIAS = np.array([0.2, -0.3, -5.0, 0.0])
-
-
-def make_generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=make_generator(seed), dtype=torch.float64)
 
 
 def build():
@@ -30,14 +23,14 @@ def build():
 
 
 def make_module(network):
-    module = network.build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=make_generator())
+    module = network.build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=generator())
     module.activation = build()
     return module.double()
 
 
 def coded(module, x, unit=1.0):
     (h,) = module.encode(x)
-    return Gated().coding(module.activation, h, unit)
+    return coding_of(module.activation, h, unit)
 
 
 def test_code_follows_its_formula():
@@ -61,7 +54,7 @@ def test_cost_is_that_of_the_gate():
     """Not of the magnitudes: they are not shrunk."""
     h = torch.tensor([[3.0, -4.0, 1.0, 0.0]], dtype=torch.float64).requires_grad_()
     activation = build()
-    cost = Gated().cost(Gated().coding(activation, h, 2.0))
+    cost = Gated().cost(coding_of(activation, h, 2.0))
     assert cost.tolist() == [2.0]
     cost.sum().backward()
     assert h.grad.tolist() == [[0.5, 0, 0.5, 0]]
@@ -86,8 +79,9 @@ def test_auxiliary_error_trains_the_encoder_and_leaves_the_decoder(network):
     Gated().auxiliary_error(module, x, coded(module, x)).sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in module.decoder.parameters())
     assert all(p.grad is None or not p.grad.any() for p in module.activation.parameters())
-    assert module.heads[0].weight.grad.abs().max() > 1e-3
-    assert module.heads[0].bias.grad.abs().max() > 1e-3
+    layer = module.output_layer(x)
+    assert layer.weight.grad.abs().max() > 1e-3
+    assert layer.bias.grad.abs().max() > 1e-3
     # The decoder can still be trained by the reconstruction.
     assert all(p.requires_grad for p in module.decoder.parameters())
 

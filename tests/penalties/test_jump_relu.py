@@ -3,16 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from helpers import coding_of, draw
 
 from skvaeense.penalties import JumpReLU
 
 SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
 THRESHOLDS = np.array([0.4, 1.0, 1.5])
 BANDWIDTH = 0.3
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def build(thresholds=THRESHOLDS, positive=True, bandwidth=BANDWIDTH):
@@ -95,7 +92,7 @@ def test_slope_of_the_count_in_the_threshold(positive):
     """-(1 / eps) K((|h| - t) / eps), and none in the pre-activation."""
     penalty, activation = JumpReLU(loss="l0"), build(positive=positive)
     h, weight = draw(200, 3).requires_grad_(), draw(200, seed=1)
-    (penalty.cost(penalty.coding(activation, h, 1.0)) * weight).sum().backward()
+    (penalty.cost(coding_of(activation, h, 1.0)) * weight).sum().backward()
     size = h.detach().numpy() if positive else np.abs(h.detach().numpy())
     near = box((size - THRESHOLDS) / BANDWIDTH)
     expected = -(weight.numpy()[:, None] / BANDWIDTH * near).sum(axis=0)
@@ -128,7 +125,7 @@ def test_slope_in_the_preactivation_is_1_over_the_threshold(positive):
 @SIGNS
 def test_count(positive):
     penalty, activation = JumpReLU(loss="l0"), build(positive=positive)
-    coding = penalty.coding(activation, draw(50, 3), 7.0)
+    coding = coding_of(activation, draw(50, 3), 7.0)
     assert torch.equal(penalty.cost(coding), (coding.code != 0).sum(dim=1).double())
     assert 0 < penalty.cost(coding).sum() < 150
 
@@ -137,7 +134,7 @@ def test_count(positive):
 def test_tanh(positive):
     penalty, activation = JumpReLU(loss="tanh", tanh_scale=0.4), build(positive=positive)
     h = draw(50, 3).requires_grad_()
-    coding = penalty.coding(activation, h, 2.0)
+    coding = coding_of(activation, h, 2.0)
     cost = penalty.cost(coding)
     z = coding.code.detach().numpy()
     np.testing.assert_allclose(cost.detach(), np.tanh(np.abs(z) / 0.8).sum(axis=1))
@@ -153,5 +150,5 @@ def test_tanh(positive):
 
 def test_a_narrow_tanh_is_the_count():
     smooth, count = JumpReLU(loss="tanh", tanh_scale=1e-3), JumpReLU(loss="l0")
-    coding = smooth.coding(build(), draw(50, 3), 1.0)
+    coding = coding_of(build(), draw(50, 3), 1.0)
     torch.testing.assert_close(smooth.cost(coding), count.cost(coding))

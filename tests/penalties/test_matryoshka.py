@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import draw, generator
 
 from skvaeense.networks import SingleLayer
 from skvaeense.penalties import Coding, Matryoshka
@@ -11,14 +12,10 @@ N_FEATURES, N_COMPONENTS = 5, 8
 
 
 def make_module(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    module = SingleLayer().build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=generator)
-    torch.nn.init.uniform_(module.decoder.bias, generator=generator)
+    source = generator(seed)
+    module = SingleLayer().build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=source)
+    torch.nn.init.uniform_(module.decoder.bias, generator=source)
     return module.double()
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def make_coding(code):

@@ -1,62 +1,86 @@
-"""A penalty of one's own needs as little as `build`, and a price needs `cost`."""
+"""A penalty of one's own needs as little as `build`, and one with alpha needs `cost`."""
 
-import math
-
+import numpy as np
 import pytest
 import torch
-from skvaeense.objectives import PenalisedReconstruction, Price
-from skvaeense.training._loop import make_optimizer
+from helpers import ATOMS, fit_sae
+from numpy.testing import assert_array_equal
 
-from skvaeense.networks import SingleLayer
+from skvaeense.metrics import l0
 from skvaeense.penalties import Penalty, resolve_penalty
 
-N_SAMPLES, N_FEATURES, N_COMPONENTS = 7, 5, 8
+X, X_NEW = ATOMS.few, ATOMS.new
+THRESHOLD = 0.05
 
 
 class Elastic(Penalty):
-    """As little as a penalty can be with a price: L1 and half the square."""
+    """An elastic net on codes over a fixed threshold."""
 
-    def __init__(self, alpha=0.1):
+    def __init__(self, alpha=0.1, mix=0.5):
         self.alpha = alpha
+        self.mix = mix
 
     def build(self, n_components, *, unit, positive):
-        return torch.nn.ReLU()
+        return torch.nn.Threshold(THRESHOLD * unit, 0.0)
 
     def cost(self, coding):
-        return (coding.code / coding.unit + 0.5 * (coding.code / coding.unit) ** 2).sum(dim=1)
+        size = coding.code.abs() / coding.unit
+        return (self.mix * size + (1 - self.mix) * size.square()).sum(dim=1)
 
 
-class Plain(Penalty):
-    """As little as a penalty can be."""
+class OnlyFirst(Penalty):
+    """A constraint without alpha: the first latents only."""
+
+    def __init__(self, n_first=4):
+        self.n_first = n_first
 
     def build(self, n_components, *, unit, positive):
-        return torch.nn.Identity()
+        return First(self.n_first)
 
 
-@pytest.mark.parametrize("penalty", [Elastic(0.7), Plain()], ids=["price", "none"])
-def test_a_penalty_of_ones_own(penalty):
-    generator = torch.Generator().manual_seed(0)
-    module = SingleLayer().build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=generator)
-    module.activation = penalty.build(N_COMPONENTS, unit=N_FEATURES**0.5, positive=True)
-    x = torch.randn(N_SAMPLES, N_FEATURES, generator=generator)
-    objective = PenalisedReconstruction(penalty, Price(penalty.alpha or 0.0, warmup=0))
-    optimizer, losses = make_optimizer(module), []
-    for i in range(200):
-        loss = objective.loss(module, x, progress=i / 200, generator=generator)
-        losses.append(float(loss.total.detach()))
-        optimizer.zero_grad()
-        loss.total.backward()
-        objective.before_step(module)
-        optimizer.step()
-        objective.after_step(module, optimizer, progress=i / 200, generator=generator)
-        expected = loss.error / N_FEATURES + (penalty.alpha or 0) * loss.cost
-        torch.testing.assert_close(loss.total.detach(), expected)
-    assert losses[-1] < 0.95 * losses[0]
-    code = objective.coding(module, x).code.detach().numpy() / math.sqrt(N_FEATURES)
-    cost = (code + code**2 / 2).sum(axis=1).mean() if penalty.alpha else 0
-    assert objective.held_out_terms(module, x)[1] == pytest.approx(cost)
+class First(torch.nn.Module):
+    def __init__(self, n_first):
+        super().__init__()
+        self.n_first = n_first
+
+    def forward(self, preactivation):
+        return preactivation * (torch.arange(preactivation.shape[1]) < self.n_first)
 
 
-@pytest.mark.parametrize("penalty", [Elastic(0.7), Plain()], ids=["price", "none"])
+def elastic_cost(codes, mix):
+    size = np.abs(codes) / np.sqrt(8)
+    return (mix * size + (1 - mix) * size**2).sum(axis=1).mean()
+
+
+def test_a_penalty_of_ones_own_is_minimised():
+    """Both parts of the loss are public, and alpha weighs them."""
+    fits = [fit_sae(Elastic(alpha, mix=0.2), max_iter=100, tol=0) for alpha in (0.01, 0.3)]
+    costs = [elastic_cost(fitted.transform(X), 0.2) for fitted in fits]
+    assert costs[1] < 0.8 * costs[0]
+    assert fits[1].score(X) < fits[0].score(X)
+    for fitted, cost in zip(fits, costs, strict=True):
+        loss = 1 - fitted.score_samples(X).mean() + fitted.alpha_ * cost
+        assert fitted.loss_curve_[-1] == pytest.approx(loss, rel=0.1)
+
+
+def test_a_target_adapts_the_alpha_of_a_penalty_of_ones_own():
+    fitted = fit_sae(Elastic(mix=0.2), max_iter=100, target_l0=4)
+    codes = fitted.transform(X_NEW)
+    assert l0(codes) == pytest.approx(4, rel=0.25)
+    assert fitted.alpha_ != 0.1
+    assert fitted.penalty.alpha == 0.1
+    assert fitted.score(X_NEW) > 0.7
+    assert codes[codes != 0].min() >= THRESHOLD * np.sqrt(8)
+
+
+def test_a_constraint_of_ones_own():
+    fitted = fit_sae(OnlyFirst())
+    assert not hasattr(fitted, "alpha_")
+    assert_array_equal(fitted.active_dimensions(X_NEW).all(axis=0), [True] * 4 + [False] * 8)
+    with pytest.raises(ValueError, match=r"OnlyFirst\(\) has none"):
+        fit_sae(OnlyFirst(), target_l0=2)
+
+
+@pytest.mark.parametrize("penalty", [Elastic(), OnlyFirst()], ids=["alpha", "none"])
 def test_a_penalty_of_ones_own_needs_no_constraints(penalty):
     assert resolve_penalty(penalty) is penalty

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import draw
 
 from skvaeense.penalties import L1, Coding, Log
 from skvaeense.penalties._shrinkage import START_THRESHOLD
@@ -13,10 +14,6 @@ PENALTIES = pytest.mark.parametrize("penalty", [L1(0.3), Log(0.3, eps=0.2)], ids
 # Step of the grids on which minima are searched by brute force.
 STEP = 1e-3
 HEIGHTS = np.array([-2.5, -1.0, -0.3, -0.2, 0.0, 0.15, 0.4, 1.2, 3.0])
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def make_coding(code, unit=1.0):

@@ -5,14 +5,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from helpers import coding_of, draw
 
 from skvaeense.penalties import TopK
 
 SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def keep(k, h, positive=True):
@@ -83,7 +80,7 @@ def test_gradient_flows_through_kept_entries_only(positive):
 
 def test_a_constraint_has_no_alpha():
     penalty, h = TopK(3), draw(5, 7)
-    coding = penalty.coding(penalty.build(7, unit=1.0, positive=True), h, 1.0)
+    coding = coding_of(penalty.build(7, unit=1.0, positive=True), h, 1.0)
     assert penalty.alpha is None
     assert penalty.cost(coding).tolist() == [0] * 5
     assert penalty.auxiliary_error(None, h, coding) is None

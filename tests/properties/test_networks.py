@@ -1,10 +1,12 @@
 """Modules of any shape: what goes in and comes out, and that seeds say all."""
 
 import torch
+from helpers import draw, generator
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SEEDS
 
+from skvaeense.models import VAE
 from skvaeense.networks import MLP, Conv, Linear, SingleLayer
 
 SIZES = st.lists(st.integers(1, 9), max_size=2).map(tuple)
@@ -18,8 +20,7 @@ COUNTS = {"n_components": st.integers(1, 9), "n_heads": st.integers(1, 3), "seed
 
 
 def build(network, n_features, n_components, n_heads, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return network.build(n_features, n_components, n_heads=n_heads, generator=generator)
+    return network.build(n_features, n_components, n_heads=n_heads, generator=generator(seed))
 
 
 def assert_sound(network, n_features, n_components, n_heads, seed):
@@ -28,7 +29,7 @@ def assert_sound(network, n_features, n_components, n_heads, seed):
     module = build(network, n_features, n_components, n_heads, seed).double()
     again = build(network, n_features, n_components, n_heads, seed).double()
     assert torch.equal(torch.get_rng_state(), state)
-    x = torch.randn(5, n_features, generator=torch.Generator().manual_seed(seed)).double()
+    x = draw(5, n_features, seed=seed)
     heads = module.encode(x)
     assert [tuple(head.shape) for head in heads] == [(5, n_components)] * n_heads
     restored = module.decode(heads[0])
@@ -36,7 +37,8 @@ def assert_sound(network, n_features, n_components, n_heads, seed):
     assert all(value.isfinite().all() for value in (*heads, restored))
     torch.testing.assert_close(module.encode(x[2:3])[0], heads[0][2:3])
     torch.testing.assert_close(again.decode(again.encode(x)[0]), restored, rtol=0, atol=0)
-    scale = module.code_scale()
+    model = VAE(network, n_features, n_components, generator=generator(seed)).double()
+    scale = model.code_scale()
     assert scale.shape == (n_components,)
     assert scale.isfinite().all()
     assert (scale >= 0).all()

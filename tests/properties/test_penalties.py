@@ -1,6 +1,7 @@
 """Codes and costs of every penalty, for pre-activations of any size."""
 
 import torch
+from helpers import coding_of
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SEEDS
@@ -28,7 +29,7 @@ def preactivations(draw):
 def coded(penalty, h, unit=1.0, positive=True, training=True):
     positive = positive or isinstance(penalty, Gated)
     activation = penalty.build(h.shape[1], unit=unit, positive=positive).double()
-    return penalty.coding(activation.train(training), unit * h, unit)
+    return coding_of(activation.train(training), unit * h, unit)
 
 
 @given(penalty=PENALTIES, h=preactivations(), unit=UNITS, positive=POSITIVE)

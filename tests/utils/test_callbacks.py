@@ -179,7 +179,7 @@ def test_the_estimator_keeps_its_own_callbacks(sae):
 def test_callbacks_are_torn_down_when_a_method_fails(sae):
     log = Log()
     broken = copy.deepcopy(sae)
-    broken.module_.decoder = None
+    broken.module_.network.decoder = None
     with show_progress(log), pytest.raises(TypeError):
         broken.inverse_transform(sae.transform(X))
     assert log.tasks[-1] == "teardown"

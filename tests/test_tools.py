@@ -1,0 +1,222 @@
+"""Both autoencoders in scikit-learn's tools: pandas, clones, pickles, searches, pipelines."""
+
+import copy
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import (
+    ATOMS,
+    MLP_SMALL,
+    PENALTIES,
+    SUBSPACES,
+    fit_sae,
+    fit_unwarned,
+    outputs,
+    quick_sae,
+    quick_vaeense,
+)
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from skvaeense.networks import Linear
+from skvaeense.penalties import L1, BatchTopK, Log, TopK
+from skvaeense.thresholds import FixedVariance
+
+X, X_NEW = ATOMS.few, ATOMS.new
+VAEENSE, SAE = quick_vaeense(max_iter=2), quick_sae(max_iter=2)
+EACH = pytest.mark.parametrize("estimator", [VAEENSE, SAE], ids=["vaeense", "sae"])
+EVERY = pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(VAEENSE, id="vaeense"),
+        pytest.param(quick_vaeense(max_iter=2, network=MLP_SMALL), id="vaeense-mlp"),
+        *(pytest.param(quick_sae(v, max_iter=2), id=name) for name, v in PENALTIES.items()),
+    ],
+)
+# Training for few epochs is no good fit, and what is asked here is something else.
+UNWARNED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def assert_same_outputs(one, other):
+    expected = outputs(other, X_NEW)
+    for method, found in outputs(one, X_NEW).items():
+        assert_array_equal(found, expected[method], err_msg=method)
+
+
+# --- protocols ------------------------------------------------------------------------------
+
+
+@EACH
+def test_methods_ask_to_be_fitted_first(estimator):
+    methods = {"transform", "active_dimensions", "score", "score_samples", "inverse_transform"}
+    methods |= {"posterior", "sample"} if hasattr(estimator, "posterior") else set()
+    for method in methods:
+        with pytest.raises(NotFittedError):
+            getattr(estimator, method)(*(() if method == "sample" else (X,)))
+
+
+@EACH
+def test_pandas_in_and_out(estimator):
+    frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(8)], index=np.arange(300) + 5)
+    fitted = fit_unwarned(clone(estimator).set_output(transform="pandas"), frame)
+    codes = fitted.transform(frame)
+    assert fitted.feature_names_in_.tolist() == frame.columns.tolist()
+    assert codes.columns[1] == f"{type(estimator).__name__.lower()}1"
+    assert codes.columns.tolist() == fitted.get_feature_names_out().tolist()
+    assert_array_equal(codes.index, frame.index)
+    without = fit_unwarned(clone(estimator), X)
+    assert not hasattr(without, "feature_names_in_")
+    # A frame has its columns together in memory, and sums are rounded otherwise.
+    assert_allclose(codes, without.transform(X), rtol=1e-9, atol=1e-12)
+    assert fitted.score(frame) == pytest.approx(without.score(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        fitted.transform(frame.rename(columns={"x0": "y0"}))
+
+
+@EVERY
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_fitting_leaves_parameters_alone(estimator, method):
+    """Those of parts too: an adapted coefficient must not end up in the penalty."""
+    estimator = clone(estimator)
+    before, parts = estimator.get_params(deep=False), repr(estimator)
+    values = copy.deepcopy(estimator).get_params()
+    fit_unwarned(estimator, X, method)
+    after = estimator.get_params(deep=False)
+    assert all(after[name] is before[name] for name in before)
+    assert repr(estimator) == parts
+    assert repr(estimator.get_params()) == repr(values)
+
+
+def test_an_adapted_alpha_is_not_written_to_the_penalty():
+    estimator = fit_sae(L1(0.07), target_l0=3)
+    assert estimator.alpha_ != 0.07
+    assert estimator.penalty.alpha == 0.07
+
+
+@pytest.mark.parametrize(
+    ("estimator", "changes"),
+    [
+        (
+            quick_vaeense(threshold=FixedVariance(0.3)),
+            {"network__hidden_layer_sizes": (8,), "threshold__level": 0.2},
+        ),
+        (
+            quick_sae(TopK(3), network=Linear((16,))),
+            {"network__hidden_layer_sizes": (8,), "penalty__k": 2},
+        ),
+    ],
+    ids=["vaeense", "sae"],
+)
+def test_clone_and_nested_parameters(estimator, changes):
+    before = estimator.get_params()
+    fitted = fit_unwarned(clone(estimator), X)
+    cloned = clone(fitted).set_params(**changes)
+    assert not hasattr(cloned, "module_")
+    assert {name: estimator.get_params()[name] for name in changes} == {
+        name: before[name] for name in changes
+    }
+    assert all(cloned.get_params()[name] == value for name, value in changes.items())
+    sizes = [
+        sum(parameter.numel() for parameter in model.module_.parameters())
+        for model in (fit_unwarned(cloned, X), fitted)
+    ]
+    assert sizes[0] < sizes[1]
+    if "penalty__k" in changes:
+        assert cloned.active_dimensions(X_NEW).sum(axis=1).max() == 2
+
+
+# --- copies ---------------------------------------------------------------------------------
+
+
+@EVERY
+def test_pickle_joblib_and_deep_copy(estimator, tmp_path):
+    fitted = fit_unwarned(clone(estimator), X)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    assert_same_outputs(pickle.loads(pickle.dumps(fitted)), fitted)
+    assert_same_outputs(joblib.load(tmp_path / "model.joblib"), fitted)
+    assert_same_outputs(copy.deepcopy(fitted), fitted)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [VAEENSE, quick_sae(BatchTopK(3)), quick_sae(target_l0=3)],
+    ids=["vaeense", "batch_topk", "target"],
+)
+def test_pickle_keeps_the_state_of_partial_fit(estimator):
+    estimator = clone(estimator).partial_fit(X)
+    copied = pickle.loads(pickle.dumps(estimator))
+    for one in (estimator, copied):
+        one.partial_fit(X).partial_fit(X)
+    assert_same_outputs(copied, estimator)
+
+
+# --- searches -------------------------------------------------------------------------------
+
+
+@UNWARNED
+@pytest.mark.slow
+def test_grid_search_in_a_pipeline_over_processes():
+    """Eight candidates differ in parameters of their own and of their parts."""
+    X_train, y = SUBSPACES.few, SUBSPACES.train_label[:300]
+    pipeline = make_pipeline(
+        quick_vaeense(max_iter=10, hard=True, threshold=FixedVariance()), LogisticRegression()
+    )
+    grid = {
+        "vaeensetransformer__n_components": [2, 4],
+        "vaeensetransformer__network__hidden_layer_sizes": [(8,), (16,)],
+        "vaeensetransformer__threshold__level": [0.3, 0.6],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, error_score="raise").fit(X_train, y)
+    assert len(search.cv_results_["params"]) == 8
+    fitted = search.best_estimator_[0]
+    assert fitted.n_components_ == search.best_params_["vaeensetransformer__n_components"]
+    # Better than the larger class for all.
+    chance = max(np.mean(SUBSPACES.new_label == label) for label in (1, 2))
+    assert search.score(SUBSPACES.new, SUBSPACES.new_label) > chance
+
+
+@UNWARNED
+def test_grid_search_by_the_score_of_a_vaeense():
+    """Four latents hold the data, one does not."""
+    grid = {"n_components": [1, 4]}
+    search = GridSearchCV(quick_vaeense(max_iter=60), grid, cv=2).fit(SUBSPACES.few)
+    assert search.best_params_ == {"n_components": 4}
+
+
+@UNWARNED
+def test_grid_search_over_alpha():
+    """By its own score the lowest is best: sparsity is no part of the score."""
+    search = GridSearchCV(quick_sae(L1()), {"penalty__alpha": [1.0, 0.3, 0.01]}, cv=2).fit(X)
+    assert search.best_params_ == {"penalty__alpha": 0.01}
+    assert search.best_estimator_.alpha_ == 0.01
+
+
+@UNWARNED
+def test_grid_search_over_penalties():
+    grid = [{"penalty": [TopK()], "penalty__k": [1, 4]}, {"penalty": [L1(10.0), Log(10.0)]}]
+    search = GridSearchCV(quick_sae(), grid, cv=2).fit(X)
+    assert search.best_params_.get("penalty__k") == 4
+
+
+@UNWARNED
+def test_pipeline_of_sparse_codes_and_a_classifier():
+    pipeline = make_pipeline(
+        quick_sae(TopK(4), max_iter=60, sparse_output=True), LogisticRegression(max_iter=1000)
+    )
+    pipeline.fit(ATOMS.train, ATOMS.train_label)
+    assert pipeline.score(X_NEW, ATOMS.new_label) > 0.7
+
+
+@UNWARNED
+def test_processes_agree():
+    alone, together = (cross_val_score(quick_sae(TopK(3)), X, cv=3, n_jobs=n) for n in (1, 2))
+    assert np.isfinite(alone).all()
+    # Threads differ between processes, and with them the order of sums.
+    assert_allclose(together, alone, rtol=1e-3)
