@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from skvaeense.losses import ELBO, Loss, resolve_loss
 from skvaeense.losses._linear_elbo import LinearELBOGradient
-from skvaeense.models import as_number
+from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.priors import StandardNormal
 from skvaeense.utils._seeding import make_generator
