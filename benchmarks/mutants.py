@@ -1,4 +1,4 @@
-"""What the tests notice: a summary of the mutants of objectives, thresholds and metrics.
+"""What the tests notice: a summary of the mutants of losses, thresholds and metrics.
 
     make mutants
 
