@@ -19,7 +19,7 @@ class FLIPD(ScoreMethod):
 
     Near a manifold of dimension d in D features the density of x + t e is about t^(d - D) for
     small t. Since the noisy density p_t obeys the heat equation, the slope of its logarithm over
-    log t is t^2 (tr grad s + |s|^2), with the score s = grad log p_t = -noise / t. So::
+    log t is ``t^2 (tr grad s + |s|^2)``, with the score ``s = grad log p_t = -noise / t``. So::
 
         d = D + t^2 (tr grad s(x) + |s(x)|^2) = D - t tr grad noise(x) + |noise(x)|^2
 
