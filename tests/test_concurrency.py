@@ -13,7 +13,6 @@ from helpers import fit_unwarned, outputs, quick_sae
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from skvaeense._training._threads import suited_threads
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces

@@ -9,7 +9,6 @@ from dask import array as dask_array
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from skvaeense._training import _opening, _sources
 from torch.utils.data import DataLoader, TensorDataset
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer
