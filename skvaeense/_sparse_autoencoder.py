@@ -10,7 +10,8 @@ from sklearn.base import clone
 
 from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder
-from skvaeense.models import SparseCoder, as_number
+from skvaeense.models import SparseCoder
+from skvaeense.models._base import as_number
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense.training._scaling import Moments

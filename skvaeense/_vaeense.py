@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder, diverged
-from skvaeense.models import VAE, as_number
-from skvaeense.training._data_inits import find_structure, install_best, learning_rates
+from skvaeense.models import VAE
+from skvaeense.models._base import as_number
+from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs
 from skvaeense.training._noise import (
@@ -302,24 +303,29 @@ class VAEenseTransformer(BaseAutoencoder):
         n_init = self.n_init
         if n_init == "auto":
             n_init = N_INIT_WITH_DATA if takes_data_init else N_INIT
-        n_random = n_init - takes_data_init
-        session.begin(takes_data_init * n_data_epochs + n_random * n_init_epochs + n_final_epochs)
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
+        data_inits = self._find_data_inits(data, seeds[0][1]) if takes_data_init else []
+        n_epochs_of = [n_final_epochs if i else n_data_epochs for i in range(len(data_inits))]
+        n_random = n_init - takes_data_init
+        session.begin(sum(n_epochs_of) + n_random * n_init_epochs + n_final_epochs)
 
-        # The first init is computed from the data, if the model is one of which that is known.
-        first = Selection(lambda init: self._make_data_trainer(data, seeds[init]))
+        # Inits that are computed from the data, if the model is one of which that is known.
+        first = Selection(lambda i: self._make_data_trainer(data, data_inits[i], seeds[0]))
         first = session.track("first", first)
-        if takes_data_init and not first.logs:
-            trainer = self._make_data_trainer(data, seeds[0])
-            trainer = self._train_to_the_end(trainer, data, session, n_data_epochs, "data")
+        for i in range(len(first.logs), len(data_inits)):
+            trainer = self._make_data_trainer(data, data_inits[i], seeds[0])
+            trainer = self._train_to_the_end(trainer, data, session, n_epochs_of[i], f"data {i}")
             first.offer(trainer, self._final_loss(trainer.model, data))
-        if first.best and (first.best.is_clear or n_init == 1 or session.stopped):
-            return first.best
+        if first.best is not None:
+            found = data_inits[first.best_init]
+            first.best.other_log = first.other_log
+            if found.is_clear or not found.is_open or n_init == 1 or session.stopped:
+                return first.best
 
         # Random inits, of which the best is trained on.
-        rest = Selection(lambda init: self._make_trainer(data, seeds[init], init))
+        n_first = int(takes_data_init)
+        rest = Selection(lambda i: self._make_trainer(data, seeds[n_first + i], n_first + i))
         rest = session.track("rest", rest)
-        n_first = len(first.logs)
         for init in range(n_first + len(rest.logs), n_init):
             trainer = self._make_trainer(data, seeds[init], init)
             session.train(
@@ -345,7 +351,7 @@ class VAEenseTransformer(BaseAutoencoder):
             best = self._train_to_the_end(best, data, session, n_final_epochs)
         margin = LEAST_GAIN * data.valid.shape[1]
         if first.best and first.best_loss <= self._final_loss(best.model, data) + margin:
-            first.best.other_log = [epoch for log in rest.logs for epoch in log]
+            first.best.other_log = [*first.other_log, *(e for log in rest.logs for e in log)]
             return first.best
         return best
 
@@ -366,32 +372,31 @@ class VAEenseTransformer(BaseAutoencoder):
             and self.learn_noise_variance
         )
 
-    def _make_data_trainer(self, data, seeds):
-        """Return the trainer of the model whose initial weights are computed from the data."""
-        device = resolve_device(self.device)
-        model = self._make_model(data, seeds[1])
-        structure = find_structure(
+    def _find_data_inits(self, data, seed):
+        return find_data_inits(
+            self._make_model(data, seed),
             data.train.head,
-            model.n_components,
-            data.spectrum.linear_dimension,
-            common_noise(data.spectrum.mean_eigenvalue),
-            seeds[1],
+            data.valid,
+            linear_dimension=data.spectrum.linear_dimension,
+            common_noise=common_noise(data.spectrum.mean_eigenvalue),
+            seed=seed,
         )
-        candidate = install_best(model, structure, data.valid)
-        common = structure.noise_of(candidate)
+
+    def _make_data_trainer(self, data, data_init, seeds):
+        """Return the trainer of a model whose initial weights are computed from the data."""
+        model = self._make_model(data, seeds[1])
+        install(model.network, data_init.structure, data_init.candidate)
         error = validation_terms(model, data.valid).error / data.valid.shape[1]
-        noise = self._final_noise(max(error, FINAL_NOISE * common), common)
-        trainer = self._trainer(
+        common = data_init.noise
+        return self._trainer(
             model,
-            noise,
+            self._final_noise(max(error, FINAL_NOISE * common), common),
             0.5,
-            make_generator(seeds[0], device),
+            make_generator(seeds[0], resolve_device(self.device)),
             data,
             is_final=True,
             rates=learning_rates(model.network, data.valid),
         )
-        trainer.is_clear = candidate.kind != "open" or structure.is_gaussian
-        return trainer
 
     def _final_loss(self, model, data):
         """Return the loss by which models that are trained to the end are compared."""

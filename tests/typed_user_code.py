@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from skvaeense.objectives import ELBO, BatchLoss, NoiseVariance
 from torch import nn
 
 from skvaeense import (
@@ -22,9 +21,14 @@ from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dic
 from skvaeense.dimension import FLIPD, AutoencoderMethod, Count, resolve_method
 from skvaeense.export import to_onnx, to_saelens
 from skvaeense.inspection import class_activity, latent_ablation, top_activating
+from skvaeense.losses import ELBO, Loss, Terms, resolve_loss
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
+from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, Network, resolve_network
+from skvaeense.optimizers import SGD, Optimizer, resolve_optimizer
 from skvaeense.penalties import L1, Coding, JumpReLU, Penalty, resolve_penalty
+from skvaeense.priors import Prior, resolve_prior
+from skvaeense.schedules import Cosine, Schedule, resolve_schedule
 from skvaeense.thresholds import FixedVariance, Latents, Otsu, ThresholdRule
 
 Floats = NDArray[np.floating[Any]]
@@ -66,7 +70,10 @@ def use_vaeense(X: Doubles) -> None:
     assert_type(vaeense.sample(3, random_state=np.random.RandomState(0)), Floats)
     assert_type(vaeense.components_, Doubles)
     assert_type(vaeense.noise_variance_, float)
-    assert_type(vaeense.module_, nn.Module)
+    assert_type(vaeense.module_, VAE)
+    VAEenseTransformer(loss=ELBO(beta=2.0), optimizer=SGD(0.5), schedule=Falling())
+    VAEenseTransformer(prior="flat")  # type: ignore[arg-type]
+    VAEenseTransformer(schedule="falling")  # type: ignore[arg-type]
     VAEenseTransformer(threshold="otzu")  # type: ignore[arg-type]
     VAEenseTransformer(max_iter="never")  # type: ignore[arg-type]
 
@@ -74,6 +81,7 @@ def use_vaeense(X: Doubles) -> None:
 def use_sparse_autoencoder(X: Doubles) -> None:
     sae = SparseAutoencoder(penalty=JumpReLU(loss="tanh"), network="mlp", decoder_penalty=0.1)
     assert_type(sae.fit(X, None), SparseAutoencoder)
+    assert_type(sae.module_, SparseCoder)
     codes = sae.transform(X)
     assert_type(l0(codes), float)
     assert_type(active_union(codes), int)
@@ -111,11 +119,29 @@ def resolve_names() -> None:
     assert_type(resolve_network("mlp"), Network)
     assert_type(resolve_penalty(L1(0.2)), Penalty)
     assert_type(resolve_method("auto", AutoencoderMethod), AutoencoderMethod)
-    module = MLP(16).build(5, 3, n_heads=2, generator=torch.Generator())
-    assert_type(module.decode(torch.zeros(2, 3)), torch.Tensor)
-    elbo = ELBO(NoiseVariance(0.1, floor=0.01))
-    loss = elbo.loss(module, torch.ones(4, 5), progress=0.0, generator=torch.Generator())
-    assert_type(loss, BatchLoss)
+    assert_type(resolve_loss(Doubled()), Loss)
+    assert_type(resolve_prior("standard_normal"), Prior)
+    assert_type(resolve_optimizer("adam"), Optimizer)
+    assert_type(resolve_schedule(Cosine(hold=0.7)), Schedule)
+    model = VAE(MLP(16), 5, 3, generator=torch.Generator())
+    assert_type(model.decode(torch.zeros(2, 3)), torch.Tensor)
+    terms = ELBO().terms(model, torch.ones(4, 5), generator=torch.Generator())
+    assert_type(terms, dict[str, torch.Tensor])
+
+
+class Doubled(Loss):
+    """A loss of one's own."""
+
+    def terms(self, model: VAE, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
+        error, kl = model.elbo(x, generator=generator)
+        return {"loss": 2 * (error + kl).mean()}
+
+
+class Falling(Schedule):
+    """A schedule of one's own."""
+
+    def factor(self, fraction_done: float) -> float:
+        return 1 - fraction_done
 
 
 class Widest(AutoencoderMethod):

@@ -36,7 +36,7 @@ STYLES = {
 
 
 def load(name):
-    """Return the tables of an experiment: of the quick size, or of the full one if it is alone."""
+    """Return the tables of an experiment: of the quick size, or else of the full one."""
     results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return results.get("quick") or results["full"]
 
@@ -74,7 +74,7 @@ def draw_spread(ax, x, groups, **kwargs):
 def draw_frontier(ax, rows, shift=0.012):
     """Draw the error of each method at each level, spread over seeds; levels have a log scale.
 
-    Methods stand beside one another at a level, by so much of it.
+    Methods are side by side at a level, shifted by this share of it.
     """
     names = methods(rows)
     for i, method in enumerate(names):

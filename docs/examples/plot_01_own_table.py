@@ -3,7 +3,7 @@ The dimensions of a table
 =========================
 
 A table has thirty columns. In how many directions do its rows really vary, and do the classes
-differ in that? This is the shortest way from a data frame to a picture of the answer.
+differ in this? Here is the shortest way from a data frame to a picture of the answer.
 """
 
 from matplotlib import pyplot as plt
@@ -28,8 +28,8 @@ plt.show()
 print(X.iloc[:3, :4])
 
 # %%
-# Of the thirty columns, which are means, errors and extremes of ten measurements, most say the
-# same in other words. Both classes have about the same dimension. The mean of all rows has a
+# The thirty columns are means, errors and extremes of ten measurements, so most of them are
+# redundant. Both classes have about the same dimension. The mean of all rows has a
 # standard error too:
 estimator = pipeline[-1]
 print(f"{estimator.dimension_:.1f} ± {estimator.dimension_std_:.1f}")

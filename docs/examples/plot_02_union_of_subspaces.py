@@ -18,7 +18,7 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 
 # %%
 # The two differ in one parameter. Neither is told how many subspaces there are, nor which sample
-# lies on which.
+# lies on which. The gated one computes its init from the data, the VAE has a random one.
 gated = VAEenseTransformer(n_init=1, random_state=0).fit(train)
 vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
 

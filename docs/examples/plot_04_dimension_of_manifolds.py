@@ -3,7 +3,7 @@ The dimension of each sample
 ============================
 
 A solid ball, a rolled-up sheet and a spiral thread share one space. What is the dimension at each
-sample, also at samples that were not there in training?
+sample, even at samples that were not used in training?
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ X, label = X[order], label[order]
 
 # %%
 # The estimator is not told what is what. Its autoencoder has hidden layers in the decoder too,
-# because sheet and thread are curved, and one start.
+# because sheet and thread are curved, and one random init to save time.
 autoencoder = VAEenseTransformer(network="mlp", n_init=1, random_state=0)
 estimator = IntrinsicDimensionEstimator(autoencoder, random_state=0).fit(X[:3500])
 dimension = estimator.predict(X[3500:])

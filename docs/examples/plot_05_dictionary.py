@@ -25,8 +25,8 @@ X, _, _, atoms = make_sparse_dictionary(
 train, test = X[:5000], X[5000:]
 
 # %%
-# A penalty with a price takes `target_l0`, the wanted mean number of active latents. The others
-# have it as their own parameter.
+# A penalty with a coefficient `alpha` takes `target_l0`, the wanted mean number of active latents.
+# The others have it as their own parameter `k`.
 models = [
     SparseAutoencoder(60, penalty=penalty, target_l0=target, max_iter=120, random_state=0).fit(
         train
@@ -40,7 +40,7 @@ models = [
 ]
 
 # %%
-# For each true atom, the cosine with the learned one most like it: 1 if it was found. Below, what
+# For each true atom, the cosine with the most similar learned one: 1 if it was found. Below, what
 # is left unexplained of new samples. L1 pays for its simplicity with codes that are too small.
 names = [type(model.penalty).__name__ for model in models]
 codes = [model.transform(test) for model in models]
@@ -57,5 +57,5 @@ for ax in (top, bottom):
     ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# One data set and one seed order nothing. The user guide has the table over five seeds, on a
-# larger dictionary: :doc:`/user_guide/sparse_autoencoders`.
+# One data set and one seed do not make a ranking. The user guide has a table over five seeds, on
+# a larger dictionary: :doc:`/user_guide/sparse_autoencoders`.

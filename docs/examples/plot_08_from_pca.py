@@ -37,8 +37,8 @@ ax.spines[["top", "right"]].set_visible(False)
 
 # %%
 # Without the gate the score is a lower bound on PCA's scale. With it, how far latents open is
-# chosen with the sample in view, and not charged for, so the score is no bound of a normalised
-# density. See :ref:`score`.
+# chosen for each sample at no cost, so the score is not a bound on a normalised density. See
+# :ref:`score`.
 #
 # Where PCA is not
 # ----------------

@@ -3,7 +3,7 @@ Coming from scikit-dimension
 ============================
 
 Attributes have the names of scikit-dimension: ``dimension_`` for the whole set, ``dimension_pw_``
-for each sample. New is `predict`, for samples that were not in the set.
+for each sample. In addition there is `predict`, for samples that were not in the set.
 """
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
@@ -29,8 +29,8 @@ print(f"{estimator.dimension_:.2f} ± {estimator.dimension_std_:.2f}")
 display = ActiveDimensionDisplay.from_dimensions(estimator.dimension_pw_, dimension[:2000])
 
 # %%
-# Samples that were not there
-# ---------------------------
+# New samples
+# -----------
 #
 # In scikit-dimension ``transform`` ignores its argument. Here there is an answer for new samples,
 # with a standard error for each:
@@ -38,8 +38,8 @@ new, std = estimator.predict(test, return_std=True)
 print(f"right for {(new == dimension[2000:]).mean():.1%} of {len(test)} new samples")
 
 # %%
-# Where neighbours answer, one can see how the answer depends on how far one looks: it should be
-# level.
+# Where the answer comes from neighbours, one can see how it depends on the scale: the lines should
+# be level.
 display = DimensionScaleDisplay.from_estimator(estimator, test, dimension[2000:])
 
 # %%

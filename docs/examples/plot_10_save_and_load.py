@@ -20,8 +20,8 @@ X = load_digits().data
 sparse = SparseAutoencoder(32, penalty=TopK(6), random_state=0).fit(X)
 
 # %%
-# `load` reads files from others too, without running anything that they hold. A pickle could not
-# be trusted so.
+# `load` reads files from others too, without running anything in them. Unlike a pickle, they need
+# not be trusted.
 folder = TemporaryDirectory()
 path = Path(folder.name) / "digits.safetensors"
 save(sparse, path)
@@ -34,6 +34,6 @@ print(np.array_equal(loaded.transform(X), sparse.transform(X)))
 display = LatentDisplay.from_estimator(loaded, image_shape=(8, 8), X=X)
 
 # %%
-# On a machine with another device, ``load(path, device="cpu")`` brings an estimator there. Parts
-# of your own code, such as a penalty, are named when saving and loading: ``trusted=[MyPenalty]``.
+# On a machine without the device of the training, use ``load(path, device="cpu")``. Classes of your
+# own, such as a penalty, are named when saving and loading: ``trusted=[MyPenalty]``.
 folder.cleanup()

@@ -23,8 +23,8 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 # Collapse
 # --------
 #
-# The noise variance that training starts from is far too high, and training is not long enough to
-# bring it down. There is a warning.
+# The first noise variance is far too high, and training is not long enough to bring it down. There
+# is a warning.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
     collapsed = VAEenseTransformer(
@@ -33,16 +33,17 @@ with warnings.catch_warnings(record=True) as caught:
 print(caught[0].message)
 
 # %%
-# The curves agree: the divergence, which is what the codes cost, stays at 0. There are no codes.
+# The curves agree: the divergence, which measures what codes say about samples, stays at 0.
 display = LossCurveDisplay.from_estimator(collapsed)
 
 # %%
 # Too short
 # ---------
 #
-# Ten epochs are too few as well, but this raises no warning: the signs of failure are not proof.
-# The curve tells, as it still falls steeply where training ends.
-short = VAEenseTransformer(12, n_init=2, max_iter=10, random_state=0).fit(train)
+# Now the first noise variance is right, but training is too short. With a given noise variance
+# inits are random, and need many steps. There is no warning: the signs of failure are not proof.
+# But the curve tells, as it still falls steeply where training ends.
+short = VAEenseTransformer(12, noise_variance=0.1, n_init=1, max_iter=15, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
 # %%
@@ -53,9 +54,9 @@ display = ActiveDimensionDisplay.from_estimator(short, test, label)
 # Long enough
 # -----------
 #
-# The default number of steps. There is no warning, the curves are flat at the end, and the counts
-# are the dimensions.
-good = VAEenseTransformer(12, n_init=2, random_state=0).fit(train)
+# The defaults: an init that is computed from the data, and enough steps. There is no warning, the
+# curves are flat at the end, and the counts are the dimensions.
+good = VAEenseTransformer(12, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)
 
 # %%

@@ -36,8 +36,8 @@ legend = ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 # %%
 # The numbers of active latents are means. On the left, they are taken digit by digit, for VAEense
-# at each of the four levels. On the right stands how much they vary from image to image, for all
-# methods: the standard deviation of the number, over its mean.
+# at each of the four levels. The right panel shows how much they vary from image to image, for all
+# methods: the standard deviation of the number, divided by its mean.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 chosen = sorted(select(rows, method="VAEense"), key=lambda row: row["level"])
 for row, marker in zip(chosen, "osD^", strict=False):
@@ -50,7 +50,7 @@ left.set(xlim=(-0.5, 12.2), ylim=(0, None))
 names = methods(rows)
 for i, method in enumerate(names):
     chosen = sorted(select(rows, method=method), key=lambda row: row["level"])
-    # Methods stand beside one another.
+    # Methods are side by side.
     x = [row["level"] + 0.5 * (i - (len(names) - 1) / 2) for row in chosen]
     draw_spread(right, x, [np.divide(row["std"], row["active"]) for row in chosen], **style(method))
 levels = sorted({row["level"] for row in rows})

@@ -19,23 +19,24 @@ tables = load("minima")
 # ----------
 #
 # The code of a single sample, x times a decoder column of norm 1: how many local minima has the
-# loss over this code? Either loss has a price: the noise variance of VAEense, and the weight of
-# the penalty of a sparse autoencoder. With an L1 penalty the loss is convex and has one minimum
-# everywhere.
+# loss over this code? A number decides how much an active latent costs: the noise variance of
+# VAEense, and the coefficient of a sparse autoencoder's penalty. With an L1 penalty the loss is
+# convex and has one minimum everywhere.
 rows = tables["one_latent"]
 maps = {
     "VAEense": "noise variance, squared units of x",
-    "SAE log": "weight of the penalty, squared units of x",
+    "SAE log": "coefficient of the penalty, squared units of x",
 }
 counts = {model: np.array([r["n_minima"] for r in select(rows, model=model)]) for model in maps}
 most = max(count.max() for count in counts.values())
 shades = ListedColormap(["#E8E8E8", "#56B4E9", "#0072B2", "#000000"][:most])
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for ax, (model, label) in zip(axes, maps.items(), strict=True):
-    prices = [row["price"] for row in select(rows, model=model)]
+    coefficients = [row["price"] for row in select(rows, model=model)]
     x = np.linspace(0, 2, counts[model].shape[1])
     norm = BoundaryNorm(np.arange(0.5, most + 1), most)
-    image = ax.pcolormesh(x, prices, counts[model], cmap=shades, norm=norm, shading="nearest")
+    grid = x, coefficients, counts[model]
+    image = ax.pcolormesh(*grid, cmap=shades, norm=norm, shading="nearest")
     ax.set(title=model, xlabel="x", ylabel=label, yscale="log")
 bar = figure.colorbar(image, ax=axes, label="local minima", ticks=range(1, most + 1))
 
@@ -43,10 +44,10 @@ bar = figure.colorbar(image, ax=axes, label="local minima", ticks=range(1, most 
 # Fits
 # ----
 #
-# Each model was fitted from several seeds, at learning rates around its default. A fit has come so
-# far: 0 % is the loss of a code that says nothing, 100 % the best loss of this model on these
-# samples. Above stands how many fits came at least 95 % of the way, and below 99 %. Models stand
-# beside one another at each learning rate.
+# Each model was fitted with several seeds, at learning rates around its default. How far has a fit
+# come? 0 % is the loss of a code that says nothing, 100 % the best loss of this model on these
+# samples. The upper panels have the share of fits that came at least 95 % of the way, the lower
+# ones 99 %. Models are side by side at each learning rate.
 rows = tables["fits"]
 sources, names = values(rows, "data"), methods(rows, "model")
 figure, axes = plt.subplots(
@@ -85,8 +86,8 @@ legend = figure.legend(handles, labels, loc="outside right center", frameon=Fals
 # Planes
 # ------
 #
-# All parameters of a fitted model are moved along two random directions, each as long as the
-# parameters are, layer by layer. The loss there is of samples that were not used in training: 0 is
+# All parameters of a fitted model are moved along two random directions, whose norms are those of
+# the parameters, layer by layer. The loss is that of samples that were not used in training: 0 is
 # the lowest of the plane, and 1 that of the code that says nothing, the dashed line. The cross is
 # the fitted model.
 rows = tables["planes"]

@@ -14,10 +14,10 @@ rows = load("few_latents")["fits"]
 unions = values(rows, "n_subspaces")
 
 # %%
-# Above stands what is left unexplained of samples that were not used in training, beside what PCA
-# leaves with as many components; below, how many latents are active for a sample, and how many for
-# any. Markers are means over seeds, bars reach from the least to the most. On the right of the
-# dotted line there are as many latents as dimensions, or more.
+# The upper panels have what is left unexplained of samples that were not used in training, and what
+# PCA leaves with as many components; the lower ones have how many latents are active for a sample,
+# and how many for any. Markers are means over seeds, bars reach from the least to the most. On the
+# right of the dotted line there are as many latents as dimensions, or more.
 figure, axes = plt.subplots(
     2, len(unions), figsize=(10, 6), sharex="col", layout="constrained", squeeze=False
 )

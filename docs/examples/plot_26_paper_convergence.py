@@ -14,7 +14,7 @@ rows = load("convergence")["fits"]
 sources = values(rows, "data")
 # A fit succeeds below this mean error of the count of active latents.
 BOUNDS = {data: 0.5 if "atoms" in data else 0.05 for data in sources}
-STARTS = {1: ("one start", BLUE, "o", "-"), 5: ("best of five starts", ORANGE, "D", "none")}
+INITS = {1: ("one init", BLUE, "o", "-"), 5: ("best of five inits", ORANGE, "D", "none")}
 
 
 def interval(n_successes, n):
@@ -26,22 +26,22 @@ def interval(n_successes, n):
 
 
 # %%
-# Above is the share of seeds that succeed, with 95 % intervals. Each seed draws data and weights.
-# Below is the error that tells it: the mean absolute difference between the count of active
-# latents and the true dimension, for samples that were not used in training. Each dot is one seed,
-# and those under the line have succeeded.
+# The upper panels have the share of seeds that succeed, with 95 % intervals. Each seed draws data
+# and weights. The lower ones have the error that decides: the mean absolute difference between the
+# count of active latents and the true dimension, for samples that were not used in training. Each
+# dot is one seed, and those below the line have succeeded.
 figure, axes = plt.subplots(
     2, len(sources), figsize=(10, 5.6), sharex=True, sharey="row", layout="constrained"
 )
 for (above, below), data in zip(axes.T, sources, strict=True):
-    for n_init, (label, color, marker, line) in STARTS.items():
+    for n_init, (label, color, marker, line) in INITS.items():
         fits = select(rows, data=data, n_init=n_init)
         steps = sorted(values(fits, "steps"))
         errors = np.array([[row["error"] for row in select(fits, steps=n)] for n in steps])
         successes = (errors < BOUNDS[data]).sum(axis=1)
         n = errors.shape[1]
         low, high = np.array([interval(k, n) for k in successes]).T
-        # Five starts stand beside one start with as many steps, and seeds beside one another.
+        # Five inits are beside one init with as many steps, and seeds beside one another.
         x = np.array(steps) * (1.0 if n_init == 1 else 1.3)
         spread = x[:, None] * np.linspace(0.9, 1.1, n)
         above.vlines(x, low, high, color, alpha=0.5)

@@ -3,7 +3,7 @@ A diffusion model on gated codes
 ================================
 
 A diffusion model learns to draw codes of digits, in which closed latents are exactly 0, and a
-decoder makes images of them. How do they look, and how are they judged? The numbers and images are
+decoder makes images of them. How do they look, and how do they score? The numbers and images are
 those that ``benchmarks/paper/diffusion.py`` measured; see :doc:`/user_guide/paper`.
 """
 
@@ -26,10 +26,10 @@ def unpack(text):
 
 # %%
 # Each line is a kind of samples, and its images are the first that one seed drew: none were
-# picked. On the right are the scores of all seeds, beside test images. The Fréchet distance is low
-# where samples are distributed as images are. Precision is the share of samples that look like
-# images, recall the share of images that look like samples. Hollow markers are test images that
-# the same model coded and decoded: what its decoder costs.
+# selected. On the right are the scores of all seeds, relative to test images. The Fréchet distance
+# is low where samples are distributed as images are. Precision is the share of samples that look
+# like images, recall the share of images that look like samples. Hollow markers are test images
+# that the same model coded and decoded: what its decoder costs.
 kinds = [kind for kind in values(rows, "samples") if "images" in select(rows, samples=kind)[0]]
 # Diffusions first, then what the models draw by themselves.
 kinds.sort(key=lambda kind: (kind != "training images", not kind.startswith("diffusion")))
@@ -73,8 +73,7 @@ for i, (score, label) in enumerate(scores.items()):
 
 # %%
 # How many latents are active in drawn codes, and in those of test images? Markers are means over
-# seeds of the mean number, and bars reach one standard deviation from image to image to either
-# side.
+# seeds of the mean number, and bars are one standard deviation from image to image on either side.
 figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 counted = [kind for kind in kinds if "active" in select(rows, samples=kind)[0]]
 for j, kind in enumerate(counted):

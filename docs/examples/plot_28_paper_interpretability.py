@@ -15,8 +15,8 @@ rows = load("interpretability")["digits"]
 names = methods(rows, "model")
 
 # %%
-# On the left, latents stand in the order of what their absence costs, a mean over seeds. On the
-# right is the share of that cost which falls to the digit that suffers most: a mean over the
+# On the left, latents are sorted by the change of the loss without them, a mean over seeds. On the
+# right is the share of that change which falls to the digit that suffers most: a mean over the
 # latents of a fit, one marker for each seed. The grey marks are what random groups of images, as
 # large as the digits, would give.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
@@ -30,7 +30,7 @@ for i, name in enumerate(names):
     shares = [row["log_loss_class_share"] for row in fits]
     right.plot(place, shares, **style(name, linestyle=""))
 left.axhline(0, color=GREY, linewidth=0.8)
-left.set(xscale="log", xlabel="latent, by its cost", ylabel="change of the log loss, nats")
+left.set(xscale="log", xlabel="latents, sorted", ylabel="change of the log loss, nats")
 left.legend(frameon=False)
 right.set_xticks(range(len(names)), names)
 right.set(ylabel="share of the digit that suffers most", ylim=(0, 1), xlim=(-0.5, len(names) - 0.5))

@@ -4,7 +4,7 @@ A model is made from its `config`, specifications and sizes, and has its weights
 `state_dict`. It knows nothing of estimators, and sees centred and scaled samples.
 """
 
-from skvaeense.models._base import Model, as_number
+from skvaeense.models._base import Model
 from skvaeense.models._denoiser import Denoiser
 from skvaeense.models._sparse_coder import SparseCoder
 from skvaeense.models._vae import VAE, ELBOTerms

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.utils._seeding import fixed_global_generator
-
 
 class Model(nn.Module):
     """A torch module that can be made again from its configuration and its state.
@@ -70,8 +68,7 @@ class Model(nn.Module):
             init(self, **config, generator=None)
         self.load_state_dict(state, assign=True)
         if self._lacks_tensors():
-            with fixed_global_generator(torch.Generator()):
-                init(self, **config, generator=None)
+            init(self, **config, generator=None)
             self.load_state_dict(state, assign=True)
         for parameter in self.parameters():
             parameter.requires_grad_(True)

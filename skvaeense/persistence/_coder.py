@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -50,10 +51,11 @@ def _is_json_object(value: Any) -> bool:
     return is_dict and all(type(key) is str for key in value)
 
 
+@dataclass
 class Coder:
     """Describe values as nodes and arrays, and make values of them.
 
-    Parameters
+    Attributes
     ----------
     codecs : tuple of Codec
         Asked in this order, or found by their names.
@@ -68,17 +70,10 @@ class Coder:
         The value of the parameter `device` of all estimators; None keeps what it was.
     """
 
-    def __init__(
-        self,
-        codecs: tuple[Codec, ...],
-        registry: Registry,
-        arrays: dict[str, Array],
-        device: str | None = None,
-    ) -> None:
-        self.codecs = codecs
-        self.registry = registry
-        self.arrays = arrays
-        self.device = device
+    codecs: tuple[Codec, ...]
+    registry: Registry
+    arrays: dict[str, Array]
+    device: str | None = None
 
     def encode(self, value: Any, where: str) -> Any:
         """Return the node of a value."""

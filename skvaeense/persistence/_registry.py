@@ -11,9 +11,10 @@ from sklearn.neighbors import NearestNeighbors
 from skvaeense.models import Model
 from skvaeense.training._history import History
 
-# Rooms where any class may be of use in an estimator; elsewhere those of these kinds.
-OF_ANY_CLASS = {"_geometry", "dimension"}
+# What files may name of the package, and besides any class of the room of dimension methods, which
+# keep in such objects what they have learned.
 KINDS = BaseEstimator | Model | History
+ROOM = "skvaeense.dimension."
 
 
 def place(where: str) -> str:
@@ -75,7 +76,7 @@ def builtin_classes() -> dict[str, type]:
             is_own = inspect.isclass(cls) and cls.__module__ == path
             if not is_own or name.startswith("_") or inspect.isabstract(cls):
                 continue
-            if path.split(".")[1] in OF_ANY_CLASS or issubclass(cls, KINDS):
+            if path.startswith(ROOM) or issubclass(cls, KINDS):
                 public = [part for part in path.split(".") if not part.startswith("_")]
                 classes[".".join([*public, name])] = cls
     return classes

@@ -34,7 +34,7 @@ class Posterior(NamedTuple):
 
     @property
     def log_variance(self) -> torch.Tensor:
-        """Logarithms of the variances, at most 0."""
+        """Natural logarithm of the variances, at most 0."""
         return F.logsigmoid(self.gate_logit)
 
     @property
@@ -44,7 +44,7 @@ class Posterior(NamedTuple):
 
     @property
     def openness(self) -> torch.Tensor:
-        """What the gate multiplies latents by, 1 - s: not by a difference, which would round."""
+        """Factor 1 - s of the gate, computed without a difference, which would round."""
         return -torch.expm1(0.5 * self.log_variance)
 
 

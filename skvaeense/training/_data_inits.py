@@ -1,9 +1,7 @@
 """Initial weights computed from the data, for the gated model with a linear decoder.
 
-Independent components of the leading principal subspace are the latents; which of them are active
-together says when each is to open. `find_structure` computes them, `install` writes them into a
-network, and `learning_rates` says how fast each weight may then learn. Of the few candidates, the
-caller keeps the one whose held-out bound is best at one common noise level.
+`find_data_inits` says which latents the data suggests, and what opens them; `install` writes them
+into a network, and `learning_rates` says how fast each weight may then learn.
 """
 
 import math
@@ -12,33 +10,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import nn
 from torch.nn import functional
 
-from skvaeense.training._components import (
-    active_scale,
-    coactivity,
-    independent_components,
-    modes,
-    non_gaussianity,
-)
 from skvaeense.training._noise import selection_loss, validation_terms
-from skvaeense.training._spectrum import dimension_holding, principal_directions, signal_rank
+from skvaeense.training._structure import (
+    Candidate,
+    Structure,
+    find_dictionary_structure,
+    find_structure,
+    find_subspace_structure,
+)
 
-# Rows that the structure is computed from.
-MAX_ROWS = 4096
-# A row whose distance from the centre is more than this many times the median distance is left out.
-FAR = 6.0
-# More rows than this share are never left out.
-MAX_FAR_SHARE = 0.05
-# Contrasts of the candidates: how steeply a latent opens as its component leaves 0.
-CONTRASTS = (10.0, 30.0, 100.0, 300.0)
 # The steepest first layer. What is missing to the contrast, the second layer adds.
 MAX_SLOPE = 60.0
 # By how much per feature a candidate has to be better than principal directions, always open.
 CLEAR_GAIN = 0.25
-# Mean absolute excess kurtosis under which components count as normal.
+# Mean absolute excess kurtosis under which components count as normal: there are none to be told
+# apart.
 GAUSSIAN = 0.5
 # Gate logit of a latent that is closed for a sample, and of one that is closed for all.
 CLOSED = 6.0
@@ -49,246 +38,111 @@ SPARE_ENCODER_SHARE = 0.03
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One way to turn a structure into weights.
+class DataInit:
+    """Initial weights that were computed from the data.
 
     Attributes
     ----------
-    kind : {"grouped", "single", "open"}
-        What opens a latent: its own component or one that is active together with it, its own
-        component alone, or every sample.
+    structure : Structure
+        What they are made of.
 
-    contrast : float
-        How steeply a latent opens as its component leaves 0.
+    candidate : Candidate
+        The way they are made.
+
+    is_clear : bool
+        Whether no other init is worth a try.
     """
 
-    kind: str
-    contrast: float = 0.0
-
-
-@dataclass(frozen=True)
-class Structure:
-    """Independent components of the leading principal subspace, r of them in R^d.
-
-    The components of x are ``S = encoder @ x - modes``, and x is about ``origin + S @ atoms``.
-
-    Attributes
-    ----------
-    encoder : ndarray of shape (r, d)
-        Rows that give the components.
-
-    atoms : ndarray of shape (r, d)
-        Direction of each component, its length included.
-
-    modes : ndarray of shape (r,)
-        Value of ``encoder @ x`` at which a component is inactive.
-
-    origin : ndarray of shape (d,)
-        Point at which all components are inactive.
-
-    coactive : ndarray of bool of shape (r, r)
-        Whether column j is nearly always active where row i is clearly active.
-
-    location : ndarray of shape (d,)
-        Mean of the rows that are not far away.
-
-    directions : ndarray of shape (r, d)
-        Principal directions.
-
-    variances : ndarray of shape (r,)
-        Variances along them.
-
-    common_noise : float
-        The noise level that was asked for.
-
-    noise : float
-        Noise level at which candidates are to be compared: `common_noise`, or more where the
-        components leave more.
-
-    non_gaussianity : float
-        Mean absolute excess kurtosis of the components.
-
-    seed : int
-        Seed of the random weights that `install` leaves.
-    """
-
-    encoder: np.ndarray
-    atoms: np.ndarray
-    modes: np.ndarray
-    origin: np.ndarray
-    coactive: np.ndarray
-    location: np.ndarray
-    directions: np.ndarray
-    variances: np.ndarray
-    common_noise: float
-    noise: float
-    non_gaussianity: float
-    seed: int
+    structure: Structure
+    candidate: Candidate
+    is_clear: bool
 
     @property
-    def is_gaussian(self) -> bool:
-        """Whether the components are about normal, so that there are none to be told apart."""
-        return self.non_gaussianity < GAUSSIAN
+    def is_open(self) -> bool:
+        """Whether these are principal directions, always open."""
+        return self.candidate.kind == "open"
 
     @property
-    def rank(self) -> int:
-        """Number of components."""
-        return len(self.variances)
-
-    def candidates(self) -> list[Candidate]:
-        """Return the candidates, of which the caller keeps the best."""
-        kinds = ["grouped"] * (not np.array_equal(self.coactive, np.eye(self.rank))) + ["single"]
-        return [Candidate(kind, c) for kind in kinds for c in CONTRASTS] + [Candidate("open")]
-
-    def noise_of(self, candidate: Candidate) -> float:
-        """Return the common noise level that training from a candidate is to use."""
-        return self.common_noise if candidate.kind == "open" else self.noise
+    def noise(self) -> float:
+        """Noise level that training is to use."""
+        return self.structure.noise_of(self.candidate)
 
 
-def best_candidate(bounds: dict[Candidate, float], n_features: int) -> Candidate:
-    """Return the candidate to train.
+def find_data_inits(
+    model: Any,
+    rows: torch.Tensor,
+    valid: torch.Tensor,
+    *,
+    linear_dimension: int,
+    common_noise: float,
+    seed: int,
+) -> list[DataInit]:
+    """Compute initial weights from the data: one way if it is clearly right, or two to be compared.
 
-    Parameters
-    ----------
-    bounds : dict of Candidate to float
-        Held-out -2 ELBO of each candidate, all at the noise level `Structure.noise`.
-
-    n_features : int
-        Number of features.
-
-    Returns
-    -------
-    Candidate
-        The least of the bounds, or the open one where no other is clearly better.
-    """
-    best = min(bounds, key=lambda candidate: bounds[candidate])
-    plain = next((c for c in bounds if c.kind == "open"), best)
-    return best if bounds[best] < bounds[plain] - CLEAR_GAIN * n_features else plain
-
-
-@torch.no_grad()
-def install_best(model: Any, structure: "Structure", valid: torch.Tensor) -> Candidate:
-    """Install the candidate whose held-out bound is best at one common noise level, and return it.
+    Independent components of the leading principal subspace are tried first, beside principal
+    directions that are always open; where these are not clearly worse, more subspaces than
+    components can tell apart; and where that fails a dictionary, which looks bad before training.
 
     Parameters
     ----------
     model : VAE
-        Its network is written to, in place.
+        Its network is one of `install`. Its weights are overwritten.
 
-    structure : Structure
-        What `find_structure` returned.
+    rows : tensor of shape (n_samples, n_features)
+        Training samples in random order.
 
-    valid : tensor of shape (n_samples, n_features)
-        Held-out samples.
-
-    Returns
-    -------
-    Candidate
-        The one that is installed.
-    """
-    bounds, n_features = {}, valid.shape[1]
-    for candidate in structure.candidates():
-        install(model.network, structure, candidate)
-        terms = validation_terms(model, valid)
-        bounds[candidate] = selection_loss(terms, structure.noise, structure.noise, n_features)
-    best = best_candidate(bounds, n_features)
-    install(model.network, structure, best)
-    return best
-
-
-def find_structure(
-    Z: torch.Tensor,
-    n_components: int,
-    linear_dimension: int,
-    common_noise: float,
-    random_state: int | np.random.RandomState,
-) -> Structure:
-    """Compute initial latents from the data.
-
-    Parameters
-    ----------
-    Z : tensor of shape (n_samples, n_features)
-        Samples in random order, centred and scaled by one scalar. The first 4,096 are used.
-
-    n_components : int
-        Number of latents, of which the structure has at most as many.
+    valid : tensor of shape (n_valid, n_features)
+        Samples by which candidates are compared.
 
     linear_dimension : int
         Number of principal components that hold 99 % of the variance.
 
     common_noise : float
-        Noise variance at which the caller compares candidates.
+        Noise variance at which candidates are compared.
 
-    random_state : int or RandomState
-        Seed or generator of the components' first guess and of the random weights.
-
-    Returns
-    -------
-    Structure
-        Finite in every entry, whatever the data.
-    """
-    rng = check_random_state(random_state)
-    rows = Z[:MAX_ROWS].detach().cpu().double().numpy()
-    typical = typical_rows(rows)
-    location = rows[typical].mean(axis=0) if not typical.all() else rows.mean(axis=0)
-    rows = rows[typical] - location
-    variances, directions = principal_directions(rows)
-    if not typical.all():
-        linear_dimension = dimension_holding(variances, 0.99)
-    rank = min(signal_rank(variances, linear_dimension), n_components)
-    residual = max(float(variances[rank:].sum()), 0.0) / rows.shape[1]
-    directions, variances = directions[:rank], variances[:rank]
-    whitener = directions / np.sqrt(variances)[:, None]
-    rotation = independent_components((rows @ whitener.T).astype(np.float32), rng)
-    S = rows @ (rotation @ whitener).T
-    inactive = modes(S)
-    S -= inactive
-    scale = active_scale(S)
-    S *= scale
-    encoder = scale[:, None] * (rotation @ whitener)
-    atoms = np.linalg.pinv(rotation * scale[:, None]).T @ (directions * np.sqrt(variances)[:, None])
-    inactive = inactive * scale
-    return Structure(
-        encoder=encoder,
-        atoms=atoms,
-        modes=inactive + encoder @ location,
-        origin=location + inactive @ atoms,
-        coactive=coactivity(S),
-        location=location,
-        directions=directions,
-        variances=variances,
-        common_noise=common_noise,
-        noise=max(common_noise, 1.2 * residual),
-        non_gaussianity=non_gaussianity(S),
-        seed=rng.randint(np.iinfo(np.int32).max),
-    )
-
-
-def typical_rows(rows: np.ndarray) -> np.ndarray:
-    """Return which rows are not far away from most others.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, n_features)
-        Samples.
+    seed : int
+        Seed of all that is drawn.
 
     Returns
     -------
-    ndarray of bool of shape (n_samples,)
-        False where a row is more than 6 times as far from the centre as the median row. All True
-        where more than 5 % are, which are a part of the data, or where most rows are equal.
+    list of DataInit
+        The best one; if it is the open one, perhaps a dictionary too.
     """
-    typical = np.ones(len(rows), dtype=bool)
-    for _ in range(5):
-        distance = np.linalg.norm(rows - rows[typical].mean(axis=0), axis=1)
-        median = np.median(distance[typical])
-        near = distance <= FAR * median if median > 0 else typical
-        if np.array_equal(near, typical):
-            return typical
-        typical = near
-        if typical.mean() < 1 - MAX_FAR_SHARE:
-            return np.ones(len(rows), dtype=bool)
-    return typical
+    n_components, n_features = model.n_components, valid.shape[1]
+
+    def losses(structure: Structure) -> dict[Candidate, float]:
+        """Return -2 ELBO of each candidate at the structure's noise level."""
+        found = {}
+        for candidate in structure.candidates():
+            install(model.network, structure, candidate)
+            terms = validation_terms(model, valid)
+            noise = structure.noise
+            found[candidate] = selection_loss(terms, noise, noise, n_features)
+        return found
+
+    structure = find_structure(rows, n_components, linear_dimension, common_noise, seed)
+    by_candidate = losses(structure)
+    opened = Candidate("open")
+    best = min(by_candidate, key=by_candidate.__getitem__)
+    least = by_candidate[opened] - CLEAR_GAIN * n_features
+    if by_candidate[best] < least:
+        return [DataInit(structure, best, True)]
+    plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
+    if plain.is_clear:
+        return [plain]
+    subspaces = find_subspace_structure(rows, structure, n_components, seed)
+    if subspaces is not None:
+        by_candidate = losses(subspaces)
+        best = min(by_candidate, key=by_candidate.__getitem__)
+        if by_candidate[best] < least:
+            return [DataInit(subspaces, best, True)]
+    dictionary = find_dictionary_structure(rows, structure, n_components, seed)
+    if dictionary is None:
+        return [plain]
+    by_candidate = losses(dictionary)
+    single = [candidate for candidate in by_candidate if candidate.kind == "single"]
+    best = min(single, key=by_candidate.__getitem__)
+    return [plain, DataInit(dictionary, best, False)]
 
 
 class _Layers(NamedTuple):
@@ -328,8 +182,10 @@ def install(network: nn.Module, structure: Structure, candidate: Candidate) -> N
     -----
     The gate logit of latent j is ``t - clamp(c sum_i R_ij |S_i|, 0, t + L_j)``, with c the
     contrast, R the coactivity and t the logit of a closed latent. L_j = log(1 + |D_j|² / noise) is
-    the precision of an open one. The first layer holds |S_i| as a pair of units, the second the
-    two ends of the clamp. Latents for which the layers are too narrow are open for all samples.
+    the precision of an open one. Latents of a subspace have the logit
+    ``clamp(c (sum_q |n_q'x| - level), 0, t + L) - L_j``, with n_q some of the subspace's normals.
+    The first layer holds each absolute value as a pair of units, the second the two ends of the
+    clamp. Latents for which the layers are too narrow are open for all samples.
     """
     _randomise(network, structure.seed)
     is_open = candidate.kind == "open"
@@ -340,7 +196,7 @@ def install(network: nn.Module, structure: Structure, candidate: Candidate) -> N
     )
     layers = _Layers.of(network)
     first, heads, decoder = layers.first, layers.heads, layers.decoder
-    n_latents, rank = decoder.in_features, structure.rank
+    n_latents, rank = decoder.in_features, len(encoder)
     width = first.out_features - n_latents
     first.weight[width:].mul_(SPARE_ENCODER_SHARE)
     _write(first.weight[width : width + rank], encoder)
@@ -353,7 +209,9 @@ def install(network: nn.Module, structure: Structure, candidate: Candidate) -> N
     heads.bias[n_latents:] = CLOSED
     precision = np.log1p(np.square(atoms).sum(axis=1) / structure.noise_of(candidate))
     _write(heads.bias[n_latents : n_latents + rank], -precision)
-    if not is_open:
+    if candidate.kind == "subspaces":
+        _write_subspace_gates(layers, structure, candidate, precision)
+    elif not is_open:
         _write_gates(layers, structure, candidate, precision)
 
 
@@ -381,6 +239,39 @@ def _write_gates(
     heads.weight[n_latents + latents, latents] = -1.0
     heads.weight[n_latents + latents, n_out + latents] = 1.0
     heads.bias[n_latents : n_latents + n_out] = CLOSED
+
+
+def _write_subspace_gates(
+    layers: _Layers, structure: Structure, candidate: Candidate, precision: np.ndarray
+) -> None:
+    """Let the latents of a subspace close for samples that are not in it."""
+    first, second, heads, _ = layers
+    n_latents = heads.out_features // 2
+    n_out = min(len(structure.subspaces), second.out_features // 2, second.in_features // 2)
+    if n_out == 0:
+        return
+    subspaces = structure.subspaces[:n_out]
+    n_each = [min(second.in_features // 2 // n_out, len(s.normals)) for s in subspaces]
+    parts = [s.normals[:n] for s, n in zip(subspaces, n_each, strict=True)]
+    normals = np.concatenate(parts) @ structure.directions
+    n_in = len(normals)
+    slope = min(candidate.contrast, MAX_SLOPE)
+    for units, sign in ((slice(n_in), slope), (slice(n_in, 2 * n_in), -slope)):
+        _write(first.weight[units], sign * normals)
+        _write(first.bias[units], -sign * normals @ structure.location)
+    second.weight[:, : 2 * n_in].mul_(HIDDEN_SHARE / slope)
+    second.weight[: 2 * n_out] = 0
+    weights = candidate.contrast / slope * np.repeat(np.eye(n_out), n_each, axis=1)
+    _write(second.weight[: 2 * n_out, : 2 * n_in], np.tile(weights, (2, 2)))
+    levels = np.array([s.level(n) for s, n in zip(subspaces, n_each, strict=True)])
+    levels *= candidate.contrast
+    _write(second.bias[:n_out], -levels)
+    _write(second.bias[n_out : 2 * n_out], -levels - CLOSED - precision.max())
+    heads.weight[:, : 2 * n_out] = 0
+    owner = np.repeat(np.arange(n_out), [len(s.basis) for s in subspaces])
+    latents = n_latents + torch.arange(len(owner))
+    heads.weight[latents, torch.from_numpy(owner)] = 1.0
+    heads.weight[latents, n_out + torch.from_numpy(owner)] = -1.0
 
 
 def _open_code(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

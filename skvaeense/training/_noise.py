@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from skvaeense.losses import Terms
-from skvaeense.models import as_number
+from skvaeense.models._base import as_number
 from skvaeense.training._hooks import Hook
 
 if TYPE_CHECKING:

@@ -184,11 +184,14 @@ class FitSession:
         stage : str
             Name of the stage.
 
-        n_epochs, batch_size, span : int, int, tuple of two floats
+        n_epochs, batch_size : int
             As for `Trainer.fit`.
 
         attributes : callable
             From the trainer to the fitted attributes of the estimator if training ended there.
+
+        span : tuple of two floats, default=(0.0, 1.0)
+            As for `Trainer.fit`.
 
         until : callable or None, default=None
             Called with the trainer after each epoch; a true answer ends the stage.

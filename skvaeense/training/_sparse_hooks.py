@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.losses import Terms
-from skvaeense.models import SparseCoder, as_number
+from skvaeense.models import SparseCoder
+from skvaeense.models._base import as_number
 from skvaeense.training._hooks import Hook
 
 if TYPE_CHECKING:

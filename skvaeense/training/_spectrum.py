@@ -25,7 +25,7 @@ def dimension_holding(variances: np.ndarray, share: float) -> int:
 
 
 def signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
-    """Return the number of directions before the spectrum's drop, or else the linear dimension.
+    """Return the number of directions before the last drop, or else the linear dimension.
 
     Directions without variance never count.
     """
@@ -34,16 +34,19 @@ def signal_rank(variances: np.ndarray, linear_dimension: int) -> int:
 
 
 def clear_drop(variances: np.ndarray, linear_dimension: int) -> int | None:
-    """Return the number of directions before the spectrum's largest drop, if it is a clear one.
+    """Return the number of directions before the spectrum's last clear drop, if there is one.
 
-    It is looked for from the dimension of 80 % of the variance to a little after that of 99 %, and
-    has to be by more than a factor of 4.
+    It is looked for from the dimension of 80 % of the variance to that of 99.9 %, or to a little
+    after that of 99 %, and has to be by more than a factor of 4. Where few samples have many
+    directions, the spectrum drops more than once before it ends.
     """
     first = dimension_holding(variances, 0.8)
-    last = min(len(variances), int(1.3 * linear_dimension) + 2)
+    last = max(int(1.3 * linear_dimension) + 2, dimension_holding(variances, 0.999))
+    last = min(len(variances), last)
     padded = np.maximum(np.r_[variances, 0.0], 1e-7 * variances[0])
     drops = padded[first - 1 : last] / padded[first : last + 1]
-    return first + int(drops.argmax()) if len(drops) and drops.max() > 4 else None
+    clear = np.flatnonzero(drops > 4)
+    return first + int(clear[-1]) if len(clear) else None
 
 
 def visible_rank(variances: np.ndarray) -> int:

@@ -286,7 +286,7 @@ class Trainer:
 
 
 def on_device(value: Any, device: torch.device) -> Any:
-    """Return a state with copies of its containers, and its tensors on a device."""
+    """Return a state with copies of its containers, and with its tensors on a device."""
     if isinstance(value, dict):
         return {key: on_device(item, device) for key, item in value.items()}
     if isinstance(value, list | tuple):

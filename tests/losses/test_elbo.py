@@ -118,9 +118,9 @@ def test_gradients_in_single_precision():
 
 def test_memory_is_taken_anew_for_another_number_of_samples():
     model = make_vae()
-    by_hand, by_autograd = ELBO().gradient(model), ByAutograd().gradient(model)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
+    by_hand, by_autograd = ELBO().gradient(model), ByAutograd().gradient(model)
     for n_samples, seed in ((6, 0), (6, 1), (2, 2), (9, 3), (6, 0)):
         found = []
         for gradient in (by_hand, by_autograd):

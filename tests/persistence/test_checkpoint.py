@@ -15,7 +15,6 @@ from helpers import fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from skvaeense._training import _loop, _opening, _sources
 
 from skvaeense import (
     Checkpoint,
@@ -159,6 +158,16 @@ def test_a_killed_process_loses_nothing(tmp_path):
         n_done = int(sorted(tmp_path.glob("kept/*.safetensors"))[-1].stem.rpartition("-")[2])
     assert start(tmp_path, "kept").wait() == unbroken.wait() == 0
     assert_same_model(*(load(tmp_path / f"{name}.safetensors") for name in ("kept", "unbroken")))
+
+
+def test_a_state_goes_to_another_device():
+    """A training that was kept on a GPU goes on without one, and the other way round."""
+    state = {"a": [torch.ones(2), (None, torch.zeros((), dtype=torch.float64))], "b": 1.5}
+    moved = _trainer.on_device(state, torch.device("meta"))
+    assert moved["a"][0].is_meta
+    assert moved["a"][1][1].is_meta
+    assert (moved["a"][1][0], moved["b"]) == (None, 1.5)
+    assert not state["a"][0].is_meta
 
 
 # --- files ----------------------------------------------------------------------------------

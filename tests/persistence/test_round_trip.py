@@ -12,6 +12,7 @@ import torch
 from helpers import PENALTIES, fit_unwarned, outputs, quick_sae
 from sklearn.base import BaseEstimator
 from sklearn.callback import ProgressBar
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -23,6 +24,7 @@ from skvaeense import (
     load,
     save,
 )
+from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
 from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer
 from skvaeense.optimizers import SGD
@@ -480,6 +482,25 @@ def test_own_parts(estimator, tmp_path):
     assert_same(loaded, fitted)
     loaded, fitted = loaded.partial_fit(samples()), fitted.partial_fit(samples())
     assert_same(through_a_file(fitted, tmp_path, trusted=[OwnNetwork, WidePrior, OwnLoss]), fitted)
+
+
+class Widest(AutoencoderMethod):
+    """The largest number of active latents, for all samples."""
+
+    def fit(self, autoencoder, X, random_state=None):
+        self.widest_ = autoencoder.active_dimensions(X).sum(axis=1).max()
+        self.search_ = NearestNeighbors(n_neighbors=2).fit(X)
+        return self
+
+    def estimate(self, autoencoder, X):
+        distances = self.search_.kneighbors(X)[0][:, 1]
+        return np.full(len(X), float(self.widest_)), distances
+
+
+def test_own_dimension_method(tmp_path):
+    estimator = IntrinsicDimensionEstimator(quick_vae(), method=Widest())
+    estimator = fit_unwarned(estimator, samples())
+    assert_same(through_a_file(estimator, tmp_path, trusted=[Widest]), estimator)
 
 
 class Measured(OwnNetwork):

@@ -11,12 +11,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import squared_error
+from skvaeense.networks import Linear
 
 X = make_linear_subspaces(200, dims=(1, 2), n_features=6, random_state=0)[0] * 3.0
 
 
 def quick(**params):
-    return VAEenseTransformer(3, **({"n_init": 3, "max_iter": 20, "random_state": 0} | params))
+    """Return a small estimator; for one hidden layer no init is computed from the data."""
+    settings = {"network": Linear((32,)), "n_init": 3, "max_iter": 20, "random_state": 0}
+    return VAEenseTransformer(3, **(settings | params))
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,13 @@ def test_kept_model_comes_last(fitted):
     assert n_epochs == [n if init == history["init"][-1] else 8 for init in (0, 1, 2)]
     assert_array_equal(history["final"][-n:], np.arange(n) >= 8)
     assert not history["final"][:-n].any()
+
+
+def test_an_init_from_the_data_is_all_last_phase():
+    history = fit_unwarned(quick(network=Linear((32, 32)), n_init=1), X).history_
+    assert not history["init"].any()
+    assert history["final"].all()
+    assert history.kept.all()
 
 
 def test_loss_is_the_sum_of_its_parts(fitted, sae):

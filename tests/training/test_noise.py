@@ -166,10 +166,10 @@ def test_validation_loss_is_a_gaussian_density_and_the_divergence(noise_variance
     assert validation_loss(terms, noise_variance, 3) == pytest.approx(1.5 - density)
 
 
-def test_selection_charges_for_latents_that_are_still_cheap():
+def test_selection_compares_models_as_if_at_one_level():
+    """What active latents cost there, and what their posterior variances add to the error."""
     terms = ValidationTerms(error=0.02, kl=5.0, n_active=3.0)
     there, above, below = (selection_loss(terms, g, 1e-3, 10) for g in (1e-3, 1e-2, 1e-4))
     assert there == pytest.approx(2 * validation_loss(terms, 1e-3, 10))
-    assert above - there == pytest.approx(3.0 * math.log(10))
-    # A model that is further down already is neither charged nor rewarded.
-    assert below == there
+    assert above - there == pytest.approx(3 * math.log(10))
+    assert below - there == pytest.approx(-3 * math.log(10) + 3 * (1e-3 - 1e-4) / 1e-3)

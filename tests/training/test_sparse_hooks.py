@@ -180,6 +180,7 @@ def test_the_model_is_told_now_and_then_which_are_dead(make_training):
     for i in range(3 * LOOK_EVERY + 1):
         # The second is dead from the second batch on, until it is used again.
         see(trainer, hook, [0, 2] if i < LOOK_EVERY + 1 else [0, 1, 2], DEAD_AFTER // 2)
+        hook.before_loss(trainer, 0.0)
         dead = trainer.model.dead_latents
         told.append(None if dead is None else dead.tolist())
     assert told == [None] * LOOK_EVERY + [[1]] * LOOK_EVERY + [None] * (LOOK_EVERY + 1)
