@@ -18,13 +18,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = [
     "tests/test_versions.py",
     "tests/test_common.py",
-    "tests/_kernels",
     "tests/dimension",
-    "tests/persistence/test_old_files.py",
+    "tests/losses",
     "tests/metrics",
+    "tests/models",
     "tests/networks",
-    "tests/objectives",
+    "tests/optimizers",
     "tests/penalties",
+    "tests/persistence/test_old_files.py",
+    "tests/priors",
+    "tests/schedules",
     "tests/thresholds",
 ]
 OLDEST = [r.replace(">=", "==").split(",")[0] + ".*" for r in PROJECT["dependencies"]]

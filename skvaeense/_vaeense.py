@@ -295,7 +295,6 @@ class VAEenseTransformer(BaseAutoencoder):
         n_init_epochs, n_final_epochs = split_epochs(
             self.max_iter, len(data.train), data.batch_size
         )
-        n_data_epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, DATA_STEPS)
         if trainer is not None:
             session.begin(max(n_final_epochs, 1))
             return self._train_to_the_end(trainer, data, session, max(n_final_epochs, 1))
@@ -304,22 +303,29 @@ class VAEenseTransformer(BaseAutoencoder):
         if n_init == "auto":
             n_init = N_INIT_WITH_DATA if takes_data_init else N_INIT
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
-        data_inits = self._find_data_inits(data, seeds[0][1]) if takes_data_init else []
-        n_epochs_of = [n_final_epochs if i else n_data_epochs for i in range(len(data_inits))]
-        n_random = n_init - takes_data_init
-        session.begin(sum(n_epochs_of) + n_random * n_init_epochs + n_final_epochs)
+        found = self._find_data_inits(data, seeds[0][1]) if takes_data_init else []
+        n_data_epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, DATA_STEPS)
+        # The second one, if there is any, is a dictionary, which takes longer.
+        n_epochs_of = [n_data_epochs, n_final_epochs][: len(found)]
+        n_random_epochs = (n_init - takes_data_init) * n_init_epochs + n_final_epochs
+        session.begin(sum(n_epochs_of) + n_random_epochs)
 
         # Inits that are computed from the data, if the model is one of which that is known.
-        first = Selection(lambda i: self._make_data_trainer(data, data_inits[i], seeds[0]))
+        first = Selection(lambda i: self._make_data_trainer(data, found[i], seeds[0]))
         first = session.track("first", first)
-        for i in range(len(first.logs), len(data_inits)):
-            trainer = self._make_data_trainer(data, data_inits[i], seeds[0])
-            trainer = self._train_to_the_end(trainer, data, session, n_epochs_of[i], f"data {i}")
-            first.offer(trainer, self._final_loss(trainer.model, data))
+        for i in range(len(first.logs), len(found)):
+            trainer = self._make_data_trainer(data, found[i], seeds[0])
+            try:
+                trainer = self._train_to_the_end(
+                    trainer, data, session, n_epochs_of[i], f"data {i}"
+                )
+                first.offer(trainer, self._final_loss(trainer.model, data))
+            except FloatingPointError:
+                first.offer(trainer, math.inf)
         if first.best is not None:
-            found = data_inits[first.best_init]
             first.best.other_log = first.other_log
-            if found.is_clear or not found.is_open or n_init == 1 or session.stopped:
+            is_settled = found[first.best_init].is_settled
+            if is_settled or n_init == takes_data_init or session.stopped:
                 return first.best
 
         # Random inits, of which the best is trained on.
@@ -340,20 +346,25 @@ class VAEenseTransformer(BaseAutoencoder):
                 rest.offer(trainer, self._selection_loss(trainer, data))
             if session.stopped:
                 break
-        if rest.best is None and first.best is None:
-            raise FloatingPointError(diverged("The loss of every init"))
-        if rest.best is None:
-            return first.best
         best = rest.best
-        best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
-        if n_final_epochs > 0 and not session.stopped:
-            best = self._make_final_trainer(best, data)
-            best = self._train_to_the_end(best, data, session, n_final_epochs)
-        margin = LEAST_GAIN * data.valid.shape[1]
-        if first.best and first.best_loss <= self._final_loss(best.model, data) + margin:
-            first.best.other_log = [*first.other_log, *(e for log in rest.logs for e in log)]
-            return first.best
-        return best
+        if best is not None:
+            best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
+            if n_final_epochs > 0 and not session.stopped:
+                best = self._make_final_trainer(best, data)
+                best = self._train_to_the_end(best, data, session, n_final_epochs)
+        return self._better(first, best, rest, data)
+
+    def _better(self, first, best, rest, data):
+        """Return the best trainer of the inits from the data, or of the random ones."""
+        if first.best is None and best is None:
+            raise FloatingPointError(diverged("The loss of every init"))
+        if first.best is None:
+            return best
+        least = first.best_loss - LEAST_GAIN * data.valid.shape[1]
+        if best is not None and self._final_loss(best.model, data) < least:
+            return best
+        first.best.other_log = [*first.other_log, *(e for log in rest.logs for e in log)]
+        return first.best
 
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""

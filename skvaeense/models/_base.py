@@ -70,8 +70,6 @@ class Model(nn.Module):
         if self._lacks_tensors():
             init(self, **config, generator=None)
             self.load_state_dict(state, assign=True)
-        for parameter in self.parameters():
-            parameter.requires_grad_(True)
 
     def _lacks_tensors(self) -> bool:
         """Return whether a part, such as a user's network, has tensors that are in no state."""

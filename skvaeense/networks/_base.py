@@ -129,10 +129,7 @@ def build_network(
     generator: torch.Generator | None,
 ) -> Any:
     """Return the module of a network; torch's global generator is left as it was."""
-    source = torch.Generator() if generator is None else generator
-    # Our own layers take no memory without a generator. Others may hold tensors that are in no
-    # state, and are made as usual.
-    with torch.device("cpu"), fixed_global_generator(source):
+    with fixed_global_generator(torch.Generator() if generator is None else generator):
         module = network.build(n_features, n_components, n_heads=n_heads, generator=generator)
     if not hasattr(module, "encode") or not hasattr(module, "decode"):
         raise TypeError(

@@ -29,6 +29,8 @@ CLEAR_GAIN = 0.25
 # Mean absolute excess kurtosis under which components count as normal: there are none to be told
 # apart.
 GAUSSIAN = 0.5
+# Fewer rows than this for each latent do not tell the atoms of an overcomplete dictionary.
+ROWS_PER_LATENT = 50
 # Gate logit of a latent that is closed for a sample, and of one that is closed for all.
 CLOSED = 6.0
 # Shares of random weights that stay, so that units which start with no task can differ.
@@ -49,18 +51,13 @@ class DataInit:
     candidate : Candidate
         The way they are made.
 
-    is_clear : bool
-        Whether no other init is worth a try.
+    is_settled : bool
+        Whether no other init is worth a try if this is the best one.
     """
 
     structure: Structure
     candidate: Candidate
-    is_clear: bool
-
-    @property
-    def is_open(self) -> bool:
-        """Whether these are principal directions, always open."""
-        return self.candidate.kind == "open"
+    is_settled: bool
 
     @property
     def noise(self) -> float:
@@ -128,7 +125,7 @@ def find_data_inits(
     if by_candidate[best] < least:
         return [DataInit(structure, best, True)]
     plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
-    if plain.is_clear:
+    if plain.is_settled:
         return [plain]
     subspaces = find_subspace_structure(rows, structure, n_components, seed)
     if subspaces is not None:
@@ -136,13 +133,15 @@ def find_data_inits(
         best = min(by_candidate, key=by_candidate.__getitem__)
         if by_candidate[best] < least:
             return [DataInit(subspaces, best, True)]
+    if len(rows) < ROWS_PER_LATENT * n_components:
+        return [plain]
     dictionary = find_dictionary_structure(rows, structure, n_components, seed)
     if dictionary is None:
         return [plain]
     by_candidate = losses(dictionary)
     single = [candidate for candidate in by_candidate if candidate.kind == "single"]
     best = min(single, key=by_candidate.__getitem__)
-    return [plain, DataInit(dictionary, best, False)]
+    return [plain, DataInit(dictionary, best, True)]
 
 
 class _Layers(NamedTuple):

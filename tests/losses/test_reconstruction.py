@@ -7,7 +7,7 @@ from helpers import PENALTIES, draw, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
 from skvaeense.losses._reconstruction import AUXILIARY_WEIGHT, auxiliary_loss
-from skvaeense.models import as_number
+from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
 from skvaeense.utils._seeding import make_generator

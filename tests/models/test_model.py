@@ -10,7 +10,8 @@ import torch
 from helpers import draw, make_coder, make_vae
 from sklearn.base import BaseEstimator
 
-from skvaeense.models import VAE, Denoiser, as_number
+from skvaeense.models import VAE, Denoiser
+from skvaeense.models._base import as_number
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import L1, BatchTopK, JumpReLU
 from skvaeense.utils._seeding import make_generator
