@@ -22,7 +22,7 @@ QUICK_SPARSE = {"max_iter": 2, "random_state": 0}
 QUICK = QUICK_SPARSE | {"n_init": 1}
 # A gate opens on one side, so codes of both signs are no option of it.
 SIGNED = sorted(set(ALIASES) - {"gated"})
-PRICED = sorted(alias for alias, penalty in ALIASES.items() if penalty().alpha is not None)
+WITH_ALPHA = sorted(alias for alias, penalty in ALIASES.items() if penalty().alpha is not None)
 
 ESTIMATORS = [
     DiffusionDimensionEstimator(**QUICK_SPARSE),
@@ -39,9 +39,11 @@ OTHER_SETTINGS = [
     VAEenseTransformer(threshold="otsu", hard=True, **QUICK),
     VAEenseTransformer(threshold="fixed_variance", hard=True, **QUICK),
     VAEenseTransformer(threshold="contribution", hard=True, **QUICK),
+    VAEenseTransformer(optimizer="sgd", schedule="constant", **QUICK),
+    SparseAutoencoder(optimizer="sgd", schedule="constant", **QUICK_SPARSE),
     *(SparseAutoencoder(penalty=alias, **QUICK_SPARSE) for alias in sorted(ALIASES)),
     *(SparseAutoencoder(penalty=p, positive_code=False, **QUICK_SPARSE) for p in SIGNED),
-    *(SparseAutoencoder(penalty=p, target_l0=1, **QUICK_SPARSE) for p in PRICED),
+    *(SparseAutoencoder(penalty=p, target_l0=1, **QUICK_SPARSE) for p in WITH_ALPHA),
     SparseAutoencoder(network="linear", **QUICK_SPARSE),
     SparseAutoencoder(network="mlp", **QUICK_SPARSE),
     SparseAutoencoder(sparse_output=True, **QUICK_SPARSE),

@@ -118,6 +118,7 @@ def test_fits_in_threads_are_those_of_one(name, alone):
         assert_same(found, alone[seed])
 
 
+@pytest.mark.slow
 # Newer Pythons warn of a fork beside threads, which torch and joblib have left here.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_threads_and_processes_at_once(name, alone):

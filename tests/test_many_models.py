@@ -101,11 +101,13 @@ def assert_same_results(search, other):
     assert search.best_params_ == other.best_params_
 
 
+@pytest.mark.slow
 def test_a_search_on_dask_is_that_of_one_process(dask_cluster, alone):
     with Client(dask_cluster), parallel_config("dask", wait_for_workers_timeout=60):
         assert_same_results(fit_unwarned(clone(SEARCH), X), alone)
 
 
+@pytest.mark.slow
 def test_a_search_on_dask_survives_the_death_of_every_worker(dask_cluster, alone, tmp_path):
     with KeepingClient(dask_cluster) as client:
         killer = kill_at_work(tmp_path, client.run(os.getpid).values())
@@ -116,12 +118,14 @@ def test_a_search_on_dask_survives_the_death_of_every_worker(dask_cluster, alone
     assert_same_results(together, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 def test_a_search_on_ray_is_that_of_one_process(alone):
     with parallel_config("ray", n_jobs=2):
         assert_same_results(fit_unwarned(clone(SEARCH), X), alone)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 def test_a_search_on_ray_survives_the_death_of_a_worker(alone, tmp_path):
     killer = kill_at_work(tmp_path)

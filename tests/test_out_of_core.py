@@ -58,6 +58,7 @@ SOURCES = {
 # --- fitting ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @EACH
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.usefixtures("_elsewhere")
@@ -77,6 +78,7 @@ def test_a_fit_is_as_good_as_in_memory(name, kind, in_memory):
     assert errors[0] / total < 0.15
 
 
+@pytest.mark.slow
 @EACH
 @pytest.mark.usefixtures("_elsewhere")
 def test_a_seed_fixes_the_fit(name):

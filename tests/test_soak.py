@@ -8,6 +8,7 @@ from benchmarks.soak import soak
 from skvaeense.datasets import make_linear_subspaces
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_fits_and_files_leave_nothing_open():
     X = make_linear_subspaces(100, n_features=6, random_state=0)[0]

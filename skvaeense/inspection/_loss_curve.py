@@ -197,17 +197,22 @@ def _panels(kept):
 
     A line is a pair of its keywords and its values.
     """
-    unit, code, panels = None, None, []
+    unit, code, error, panels = None, None, None, []
     if "kl" in kept:
         unit, code, label = "nats per sample", kept["kl"], "KL divergence"
     elif "penalty" in kept:
         unit = "fraction of variance"
         if COEFFICIENT in kept:
             code, label = kept["penalty"] * kept[COEFFICIENT], "weighted penalty"
+            # The coefficient may have risen during an epoch, so the rest of the loss is not exact.
+            error = kept.get("error")
     if code is not None:
-        error = {"color": GREEN, "label": "error"}, kept["loss"] - code
-        cost = {"color": RED, "label": label}, code
-        panels.append((f"Parts\n({unit})", "linear", [error, cost]))
+        error = kept["loss"] - code if error is None else error
+        lines = [
+            ({"color": GREEN, "label": "error"}, error),
+            ({"color": RED, "label": label}, code),
+        ]
+        panels.append((f"Parts\n({unit})", "linear", lines))
     weights = {
         "noise_variance": "Noise variance\n(squared units of X)",
         COEFFICIENT: "Coefficient\nof the penalty",

@@ -71,7 +71,7 @@ PARAMETERS = [
     *(parameter(AUTOENCODERS, f"{COUNT} or None", n_components=v) for v in (0, -1, 2.5, "all")),
     *(parameter(TRAINED, COUNT + AUTO, batch_size=v) for v in (0, 2.5, "all")),
     *(parameter(TRAINED, COUNT + AUTO, max_iter=v) for v in (0, 1.5, None)),
-    *(parameter(VAEENSE, COUNT, n_init=v) for v in (0, 1.5, "auto")),
+    *(parameter(VAEENSE, COUNT + AUTO, n_init=v) for v in (0, 1.5, "many")),
     *(parameter(AUTOENCODERS, COUNT, n_iter_no_change=v) for v in (0, None)),
     *(parameter(VAEENSE + DIFFUSION, POSITIVE, learning_rate_init=v) for v in (0, NAN, "auto")),
     *(parameter(SPARSE, POSITIVE + AUTO, learning_rate_init=v) for v in (0, INF, "fast")),
@@ -175,7 +175,7 @@ NESTED = [
         INTRINSIC,
         "VAEenseTransformer",
         "n_init",
-        COUNT,
+        COUNT + AUTO,
         autoencoder=VAEenseTransformer(n_init=0),
     ),
     *(

@@ -17,8 +17,8 @@ def test_kept_init_goes_on_into_the_last_phase(vaeense):
     assert_array_equal(display.line_.get_ydata(), vaeense.loss_curve_)
     assert_array_equal(display.line_.get_xdata(), np.arange(1, vaeense.n_iter_ + 1))
     (other,) = display.init_lines_
-    start = vaeense.history_["start"]
-    assert_array_equal(other.get_ydata(), vaeense.history_["loss"][start != start[-1]])
+    init = vaeense.history_["init"]
+    assert_array_equal(other.get_ydata(), vaeense.history_["loss"][init != init[-1]])
     (mark, _) = _line(display.ax_, "last phase begins").get_xdata()
     assert mark == len(other.get_ydata()) + 0.5
 
@@ -45,7 +45,7 @@ def test_penalty_and_its_coefficient(sae):
     history = sae.history_
     assert_array_equal(
         _line(display.axes_[1], "weighted penalty").get_ydata(),
-        history["price"] * history["penalty"],
+        history["alpha"] * history["penalty"],
     )
     assert_allclose(_line(display.axes_[1], "error").get_ydata(), history["error"], rtol=1e-9)
     assert display.axes_[2].get_ylabel() == "Coefficient\nof the penalty"
@@ -54,7 +54,7 @@ def test_penalty_and_its_coefficient(sae):
 
 
 def test_coefficient_of_zero_has_no_panel():
-    history = {"loss": [1.0, 0.5], "penalty": [0.0, 0.0], "price": [0.0, 0.0]}
+    history = {"loss": [1.0, 0.5], "penalty": [0.0, 0.0], "alpha": [0.0, 0.0]}
     assert len(LossCurveDisplay.from_history(history).axes_) == 2
 
 
