@@ -127,8 +127,10 @@ class VAEenseTransformer(BaseAutoencoder):
         Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs that a model is trained for at most: 40 % in its init, the others only for the
-        best one. "auto" means the epochs that amount to 1,000 and 1,500 steps.
+        Epochs that a model is trained for at most. Of those from a random init 40 % come before
+        inits are compared, and the others are for the best one only. "auto" means the epochs that
+        amount to 600 steps from an init that is computed from the data, and to 1,000 and 1,500
+        steps from a random one.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -311,10 +313,10 @@ class VAEenseTransformer(BaseAutoencoder):
         session.begin(sum(n_epochs_of) + n_random_epochs)
 
         # Inits that are computed from the data, if the model is one of which that is known.
-        first = Selection(lambda i: self._make_data_trainer(data, found[i], seeds[0]))
+        first = Selection(lambda i: self._make_data_trainer(data, found[i], seeds[0], i))
         first = session.track("first", first)
         for i in range(len(first.logs), len(found)):
-            trainer = self._make_data_trainer(data, found[i], seeds[0])
+            trainer = first.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
                     trainer, data, session, n_epochs_of[i], f"data {i}"
@@ -329,11 +331,11 @@ class VAEenseTransformer(BaseAutoencoder):
                 return first.best
 
         # Random inits, of which the best is trained on.
-        n_first = int(takes_data_init)
-        rest = Selection(lambda i: self._make_trainer(data, seeds[n_first + i], n_first + i))
+        random_seeds = seeds[int(takes_data_init) :]
+        rest = Selection(lambda i: self._make_trainer(data, random_seeds[i], len(found) + i))
         rest = session.track("rest", rest)
-        for init in range(n_first + len(rest.logs), n_init):
-            trainer = self._make_trainer(data, seeds[init], init)
+        for i in range(len(rest.logs), len(random_seeds)):
+            trainer = rest.make_trainer(i)
             session.train(
                 trainer,
                 data.train,
@@ -393,7 +395,7 @@ class VAEenseTransformer(BaseAutoencoder):
             seed=seed,
         )
 
-    def _make_data_trainer(self, data, data_init, seeds):
+    def _make_data_trainer(self, data, data_init, seeds, init):
         """Return the trainer of a model whose initial weights are computed from the data."""
         model = self._make_model(data, seeds[1])
         install(model.network, data_init.structure, data_init.candidate)
@@ -405,6 +407,7 @@ class VAEenseTransformer(BaseAutoencoder):
             0.5,
             make_generator(seeds[0], resolve_device(self.device)),
             data,
+            init=init,
             is_final=True,
             rates=learning_rates(model.network, data.valid),
         )
