@@ -192,7 +192,7 @@ def one_latent_table(results):
         rows.append((model, len(counts), f"{share:.1%}", max(counts), f"{missed:.1%}"))
     header = (
         "model",
-        "pairs of x and price",
+        "pairs of x and coefficient",
         "more than one minimum",
         "most minima",
         "not the best when followed",
@@ -264,14 +264,14 @@ def convergence_table(results):
         ]
         seeds = len({row["seed"] for row in group})
         rows.append((data, bound, *shares, seeds))
-    header = ("data", "error under", *(starts_and_steps(*column) for column in columns), "seeds")
+    header = ("data", "error under", *(inits_and_steps(*column) for column in columns), "seeds")
     return Table(header, rows)
 
 
-def starts_and_steps(n_init, steps):
+def inits_and_steps(n_init, steps):
     """Return the heading of a column."""
-    starts = {1: "one start", 5: "five starts"}.get(n_init, f"{n_init} starts")
-    return f"{starts}, {steps:,} steps"
+    names = {0: "from the data", 1: "one random init", 5: "five random inits"}
+    return f"{names.get(n_init, f'{n_init} random inits')}, {steps:,} steps"
 
 
 def diffusion_table(results):

@@ -8,13 +8,17 @@ those that ``benchmarks/paper/convergence.py`` measured; see :doc:`/user_guide/p
 
 import numpy as np
 from matplotlib import pyplot as plt
-from paper_results import BLUE, GREY, ORANGE, load, select, values
+from paper_results import BLUE, GREEN, GREY, ORANGE, load, select, values
 
 rows = load("convergence")["fits"]
 sources = values(rows, "data")
 # A fit succeeds below this mean error of the count of active latents.
 BOUNDS = {data: 0.5 if "atoms" in data else 0.05 for data in sources}
-INITS = {1: ("one init", BLUE, "o", "-"), 5: ("best of five inits", ORANGE, "D", "none")}
+INITS = {
+    0: ("computed from the data", GREEN, "s", "none"),
+    1: ("one random init", BLUE, "o", "-"),
+    5: ("best of five random inits", ORANGE, "D", "none"),
+}
 
 
 def interval(n_successes, n):
@@ -36,12 +40,14 @@ figure, axes = plt.subplots(
 for (above, below), data in zip(axes.T, sources, strict=True):
     for n_init, (label, color, marker, line) in INITS.items():
         fits = select(rows, data=data, n_init=n_init)
+        if not fits:
+            continue
         steps = sorted(values(fits, "steps"))
         errors = np.array([[row["error"] for row in select(fits, steps=n)] for n in steps])
         successes = (errors < BOUNDS[data]).sum(axis=1)
         n = errors.shape[1]
         low, high = np.array([interval(k, n) for k in successes]).T
-        # Five inits are beside one init with as many steps, and seeds beside one another.
+        # Other inits are beside one random init with as many steps, and seeds beside one another.
         x = np.array(steps) * (1.0 if n_init == 1 else 1.3)
         spread = x[:, None] * np.linspace(0.9, 1.1, n)
         above.vlines(x, low, high, color, alpha=0.5)

@@ -26,7 +26,7 @@ MAX_FAR_SHARE = 0.05
 # Atoms of a dictionary that are taken to be active together: it gives them their length.
 ASSUMED_ACTIVE = 3.0
 # Contrasts of the candidates.
-CONTRASTS = (10.0, 30.0, 100.0, 300.0)
+CONTRASTS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 
 @dataclass(frozen=True)
