@@ -81,7 +81,8 @@ def test_contribution_rule_keeps_the_same_entries(subspaces, vaeense):
     n_active, error, _ = reconstruction_sparsity_curve(vaeense, X, n_levels=10)
     codes = vaeense.transform(X)
     amounts = np.sort((np.abs(codes) * np.linalg.norm(vaeense.components_, axis=1)).ravel())
-    for count, expected in zip(np.rint(n_active * len(X)).astype(int)[1:-1], error[1:-1]):
+    counts = np.rint(n_active * len(X)).astype(int)
+    for count, expected in zip(counts[1:-1], error[1:-1], strict=True):
         level = amounts[-count - 1 : amounts.size - count + 1].mean()
         rule = Contribution(level / np.sqrt(vaeense.noise_variance_))
         active = changed(vaeense, threshold=rule).active_dimensions(X)
