@@ -46,6 +46,11 @@ def clear_drop(variances: np.ndarray, linear_dimension: int) -> int | None:
     padded = np.maximum(np.r_[variances, 0.0], 1e-7 * variances[0])
     drops = padded[first - 1 : last] / padded[first : last + 1]
     clear = np.flatnonzero(drops > 4)
+    # The end of the spectrum is one, unless the directions before it are alike, as those of noise.
+    if len(clear) > 1 and first + clear[-1] == len(variances):
+        rest = variances[first + clear[-2] :]
+        if len(rest) > 1 and rest[0] < 2 * rest[-1]:
+            clear = clear[:-1]
     return first + int(clear[-1]) if len(clear) else None
 
 

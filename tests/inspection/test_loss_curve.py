@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import fit_unwarned, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense import (
@@ -12,15 +13,33 @@ def _line(axes, label):
     return next(line for line in axes.get_lines() if line.get_label() == label)
 
 
-def test_kept_init_goes_on_into_the_last_phase(vaeense):
-    display = LossCurveDisplay.from_estimator(vaeense)
-    assert_array_equal(display.line_.get_ydata(), vaeense.loss_curve_)
-    assert_array_equal(display.line_.get_xdata(), np.arange(1, vaeense.n_iter_ + 1))
-    (other,) = display.init_lines_
-    init = vaeense.history_["init"]
-    assert_array_equal(other.get_ydata(), vaeense.history_["loss"][init != init[-1]])
+@pytest.fixture(scope="module")
+def random_inits(subspaces):
+    """Return a VAEenseTransformer whose inits are all random."""
+    return fit_unwarned(quick_vaeense(n_init=3), subspaces[0])
+
+
+@pytest.mark.parametrize("name", ["vaeense", "random_inits"])
+def test_each_init_has_a_line(name, request):
+    estimator = request.getfixturevalue(name)
+    display, history = LossCurveDisplay.from_estimator(estimator), estimator.history_
+    assert_array_equal(display.line_.get_ydata(), estimator.loss_curve_)
+    assert_array_equal(display.line_.get_xdata(), np.arange(1, estimator.n_iter_ + 1))
+    others = sorted(set(history["init"]) - {history["init"][-1]})
+    assert others
+    for line, init in zip(display.init_lines_, others, strict=True):
+        assert_array_equal(line.get_ydata(), history["loss"][history["init"] == init])
+        assert_array_equal(line.get_xdata(), np.arange(1, len(line.get_ydata()) + 1))
+
+
+def test_kept_init_goes_on_into_the_last_phase(random_inits):
+    display, history = LossCurveDisplay.from_estimator(random_inits), random_inits.history_
+    is_first = history["final"][history["init"] == history["init"][-1]] == 0
+    assert 0 < is_first.sum() < len(is_first)
     (mark, _) = _line(display.ax_, "last phase begins").get_xdata()
-    assert mark == len(other.get_ydata()) + 0.5
+    assert mark == is_first.sum() + 0.5
+    # All inits are equally long.
+    assert {len(line.get_ydata()) for line in display.init_lines_} == {is_first.sum()}
 
 
 def test_parts_add_up_to_the_loss(vaeense):

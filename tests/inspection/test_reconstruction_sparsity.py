@@ -1,9 +1,7 @@
-import copy
-
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import fit_unwarned, quick_vaeense
+from helpers import changed, fit_unwarned, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -12,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skvaeense.inspection import ReconstructionSparsityDisplay, reconstruction_sparsity_curve
 from skvaeense.metrics import fvu, squared_error
+from skvaeense.thresholds import Contribution
 
 
 class Axes(BaseEstimator):
@@ -76,14 +75,19 @@ def test_vaeense_ends_where_nothing_is_left_out(subspaces, vaeense, nonlinear, n
     assert own[1] == pytest.approx(fvu(X, estimator.inverse_transform(codes * active)))
 
 
-def test_curve_passes_near_the_point_of_the_contribution_rule(subspaces, vaeense):
+def test_contribution_rule_keeps_the_same_entries(subspaces, vaeense):
+    """With a level between the last entry that the curve keeps and the next one."""
     X, _ = subspaces
-    n_active, error, _ = reconstruction_sparsity_curve(vaeense, X, n_levels=200)
-    ruled = copy.deepcopy(vaeense).set_params(threshold="contribution")
-    active = ruled.active_dimensions(X)
-    by_rule = fvu(X, vaeense.inverse_transform(vaeense.transform(X) * active))
-    # The rule keeps the same entries: those whose contribution is over a level.
-    assert np.interp(active.sum(axis=1).mean(), n_active, error) == pytest.approx(by_rule, rel=0.01)
+    n_active, error, _ = reconstruction_sparsity_curve(vaeense, X, n_levels=10)
+    codes = vaeense.transform(X)
+    amounts = np.sort((np.abs(codes) * np.linalg.norm(vaeense.components_, axis=1)).ravel())
+    counts = np.rint(n_active * len(X)).astype(int)
+    for count, expected in zip(counts[1:-1], error[1:-1], strict=True):
+        level = amounts[-count - 1 : amounts.size - count + 1].mean()
+        rule = Contribution(level / np.sqrt(vaeense.noise_variance_))
+        active = changed(vaeense, threshold=rule).active_dimensions(X)
+        assert active.sum() == count
+        assert fvu(X, vaeense.inverse_transform(codes * active)) == pytest.approx(expected)
 
 
 def test_sparse_autoencoder_ends_at_its_own_point(subspaces, sae):

@@ -205,13 +205,14 @@ def test_layer_sizes():
     assert widths(build(Linear([9], skip=True))) == ([9], [])
 
 
-@pytest.mark.parametrize(("n_components", "width"), [(1, 256), (300, 300), (5000, 1024)])
-def test_default_width(n_components, width):
-    assert build(MLP(), n_components=n_components).heads.in_features == width
+@pytest.mark.parametrize(("network", "least"), [(Linear(), 128), (MLP(), 256)], ids=str)
+def test_default_width_grows_with_the_latents(network, least):
+    for n_components, width in [(1, least), (least + 1, least + 1), (5000, 1024)]:
+        assert build(network, n_components=n_components).heads.in_features == width
 
 
 def test_default_layers():
-    assert widths(build(Linear())) == ([256, 256], [])
+    assert widths(build(Linear())) == ([128, 128], [])
     assert widths(build(MLP())) == ([256, 256], [256])
 
 

@@ -1,60 +1,32 @@
 """Initial weights computed from the data."""
 
-import math
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from helpers import generator
 
 from skvaeense.datasets import make_gaussian, make_linear_subspaces, make_sparse_dictionary
+from skvaeense.models import VAE
+from skvaeense.networks import Linear
 from skvaeense.training._data_inits import (
+    GAUSSIAN,
+    find_data_inits,
+    install,
+    learning_rates,
+)
+from skvaeense.training._noise import validation_loss, validation_terms
+from skvaeense.training._structure import (
     Candidate,
-    best_candidate,
     find_dictionary_structure,
     find_structure,
     find_subspace_structure,
-    install,
-    learning_rates,
     typical_rows,
 )
 
 NOISE = 1e-3
-
-
-class _Network(nn.Module):
-    """The encoder and decoder that `install` writes into."""
-
-    def __init__(self, n_features, n_components, widths=(128, 128), dtype=torch.float32):
-        super().__init__()
-        hidden, outer = widths
-        self.first = nn.Linear(n_features, hidden + n_components, dtype=dtype)
-        self.second = nn.Linear(hidden, outer, dtype=dtype)
-        self.heads = nn.Linear(outer, 2 * n_components, dtype=dtype)
-        self.decoder = nn.Linear(n_components, n_features, dtype=dtype)
-
-    @torch.no_grad()
-    def posterior(self, X):
-        """Return mean and log variance."""
-        n_components = self.decoder.in_features
-        inputs = self.first(X)
-        hidden = functional.silu(inputs[:, :-n_components])
-        mean, logit = self.heads(functional.silu(self.second(hidden))).chunk(2, dim=1)
-        return mean + inputs[:, -n_components:], functional.logsigmoid(logit)
-
-    @torch.no_grad()
-    def bound(self, X, noise):
-        """Return the mean of -2 ELBO, and the number of active latents of each sample."""
-        mean, log_variance = self.posterior(X)
-        std = (0.5 * log_variance).exp()
-        gate = 1 - std
-        error = (X - self.decoder(gate * mean)).square().sum(dim=1)
-        error += (gate * std).square() @ self.decoder.weight.square().sum(dim=0)
-        kl = (std.square() + mean.square() - 1 - log_variance).sum(dim=1)
-        bound = (error / noise + kl).mean() + X.shape[1] * math.log(2 * math.pi * noise)
-        return float(bound), (log_variance < math.log(0.5)).sum(dim=1).numpy()
 
 
 def _scaled(X, dtype=torch.float32):
@@ -69,22 +41,42 @@ def _linear_dimension(Z):
     return int((variances.cumsum(0) < 0.99 * total).sum()) + 1 if total > 0 else 1
 
 
-def _structure(Z, n_components=None, noise=NOISE):
+def _structure(Z, n_components=None):
     rank = _linear_dimension(Z)
-    return find_structure(Z, n_components or 2 * rank, rank, noise, 0)
+    return find_structure(Z, n_components or 2 * rank, rank, NOISE, 0)
 
 
-def _best_counts(Z, Z_test, widths=(128, 128)):
-    """Return the kind of the best candidate, and its counts without any training."""
-    structure = _structure(Z)
-    network = _Network(Z.shape[1], 2 * structure.rank, widths)
-    bounds = {}
-    for candidate in structure.candidates():
-        install(network, structure, candidate)
-        bounds[candidate] = network.bound(Z, structure.noise)[0]
-    best = best_candidate(bounds, Z.shape[1])
-    install(network, structure, best)
-    return best.kind, network.bound(Z_test, structure.noise)[1]
+def _model(n_features, n_components, widths=(128, 128), dtype=torch.float32, seed=0):
+    return VAE(Linear(widths), n_features, n_components, generator=generator(seed)).to(dtype)
+
+
+@torch.no_grad()
+def _is_active(model, Z):
+    return model.posterior(Z).gate_logit < 0
+
+
+class _Found(NamedTuple):
+    """What the data suggests: its inits, and the mask of active latents with the first of them."""
+
+    inits: list
+    active: np.ndarray
+
+    @property
+    def kind(self):
+        return self.inits[0].candidate.kind
+
+    @property
+    def counts(self):
+        return self.active.sum(axis=1)
+
+
+def _find(Z, Z_valid, n_components=None):
+    """Return what is found in Z, and is active for other samples without any training."""
+    rank = _linear_dimension(Z)
+    model = _model(Z.shape[1], n_components or 2 * rank)
+    inits = find_data_inits(model, Z, Z_valid, linear_dimension=rank, common_noise=NOISE, seed=0)
+    install(model.network, inits[0].structure, inits[0].candidate)
+    return _Found(inits, _is_active(model, Z_valid).numpy())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -94,9 +86,9 @@ def test_counts_of_subspaces_are_right_before_training(dims, n_features, seed):
         3000, dims=dims, n_features=n_features, random_state=seed
     )
     Z = _scaled(X)
-    kind, counts = _best_counts(Z[:2000], Z[2000:])
-    assert kind == "grouped"
-    assert np.abs(counts - dimension[2000:]).mean() < 0.05
+    found = _find(Z[:2000], Z[2000:])
+    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("grouped", 1, True)
+    assert np.abs(found.counts - dimension[2000:]).mean() < 0.05
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -105,8 +97,8 @@ def test_large_subspaces_are_found_from_any_guess(seed):
         5000, dims=(10, 20, 30), n_features=100, random_state=seed
     )
     Z = _scaled(X)
-    _, counts = _best_counts(Z[:4000], Z[4000:])
-    assert np.abs(counts - dimension[4000:]).mean() < 0.05
+    found = _find(Z[:4000], Z[4000:])
+    assert np.abs(found.counts - dimension[4000:]).mean() < 0.05
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -114,9 +106,9 @@ def test_large_subspaces_are_found_from_any_guess(seed):
 def test_counts_of_atoms_are_nearly_right_before_training(signed, seed):
     X, _, dimension = make_sparse_dictionary(6000, signed=signed, random_state=seed)
     Z = _scaled(X)
-    kind, counts = _best_counts(Z[:4000], Z[4000:])
-    assert kind == "single"
-    assert np.abs(counts - dimension[4000:]).mean() < 0.2
+    found = _find(Z[:4000], Z[4000:])
+    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("single", 1, True)
+    assert np.abs(found.counts - dimension[4000:]).mean() < 0.2
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
@@ -125,31 +117,55 @@ def test_more_subspaces_than_components(dims, n_features, noise):
     X, _, dimension = make_linear_subspaces(
         6000, dims=dims, n_features=n_features, noise=noise, random_state=0
     )
-    Z = _scaled(X)
-    n_components = 2 * n_features
-    structure = find_subspace_structure(
-        Z[:4000], _structure(Z[:4000], n_components), n_components, 0
-    )
+    Z, n_components = _scaled(X), 2 * n_features
+    components = _structure(Z[:4000], n_components)
+    structure = find_subspace_structure(Z[:4000], components, n_components, 0)
     assert structure.rank == sum(dims)
-    network = _Network(n_features, n_components)
-    results = []
+    model = _model(n_features, n_components)
+    losses, counts = [], []
     for candidate in structure.candidates():
-        install(network, structure, candidate)
-        results.append(network.bound(Z[4000:], structure.noise))
-    _, counts = min(results, key=lambda result: result[0])
-    assert np.abs(counts - dimension[4000:]).mean() < 0.1
+        install(model.network, structure, candidate)
+        terms = validation_terms(model, Z[4000:])
+        losses.append(validation_loss(terms, structure.noise, n_features))
+        counts.append(_is_active(model, Z[4000:]).sum(dim=1).numpy())
+    assert np.abs(counts[np.argmin(losses)] - dimension[4000:]).mean() < 0.1
+
+
+@pytest.mark.parametrize(("dims", "n_features"), [((4,) * 8, 20), ((3,) * 5, 10)])
+def test_subspaces_are_looked_for_where_components_fail(dims, n_features):
+    X, _, dimension = make_linear_subspaces(
+        6000, dims=dims, n_features=n_features, noise=0.02, random_state=0
+    )
+    Z = _scaled(X)
+    found = _find(Z[:4000], Z[4000:], 2 * n_features)
+    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("subspaces", 1, True)
+    assert np.abs(found.counts - dimension[4000:]).mean() < 0.1
+
+
+def _more_atoms_than_features():
+    X, _, _, atoms = make_sparse_dictionary(
+        4000, n_atoms=30, n_active=2, n_features=20, return_atoms=True, random_state=0
+    )
+    return _scaled(X), atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
 
 
 def test_more_atoms_than_components():
-    X, _, _, truth = make_sparse_dictionary(
-        4000, n_atoms=30, n_active=2, n_features=20, return_atoms=True, random_state=0
-    )
-    Z = _scaled(X)
-    structure = find_dictionary_structure(Z, _structure(Z), 36, 0)
-    found = structure.atoms / np.linalg.norm(structure.atoms, axis=1, keepdims=True)
-    truth = truth / np.linalg.norm(truth, axis=1, keepdims=True)
+    """Two inits are to be compared after training: a plain one and a dictionary."""
+    Z, truth = _more_atoms_than_features()
+    plain, dictionary = _find(Z[:3000], Z[3000:], 36).inits
+    assert (plain.candidate.kind, plain.is_settled) == ("open", False)
+    assert (dictionary.candidate.kind, dictionary.is_settled) == ("single", True)
+    found = dictionary.structure.atoms
+    found = found / np.linalg.norm(found, axis=1, keepdims=True)
     assert np.median(np.abs(truth @ found.T).max(axis=1)) > 0.98
-    assert 30 <= structure.rank <= 36
+    assert 30 <= dictionary.structure.rank <= 36
+
+
+def test_few_rows_do_not_tell_a_dictionary():
+    Z, _ = _more_atoms_than_features()
+    (plain,) = _find(Z[: 50 * 36 - 1], Z[3000:], 36).inits
+    assert (plain.candidate.kind, plain.is_settled) == ("open", False)
+    assert len(_find(Z[: 50 * 36], Z[3000:], 36).inits) == 2
 
 
 @pytest.mark.parametrize(
@@ -162,9 +178,35 @@ def test_no_subspaces_where_there_are_none_or_too_many(draw):
 
 def test_gaussian_data_is_always_open():
     Z = _scaled(make_gaussian(3000, dim=10, n_features=10, random_state=0)[0])
-    kind, counts = _best_counts(Z[:2000], Z[2000:])
-    assert kind == "open"
-    np.testing.assert_array_equal(counts, 10)
+    found = _find(Z[:2000], Z[2000:])
+    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("open", 1, True)
+    assert found.inits[0].structure.non_gaussianity < GAUSSIAN
+    np.testing.assert_array_equal(found.counts, 10)
+
+
+def test_noise_of_an_init_is_that_of_its_structure():
+    """A plain one is trained at the common noise, others at no less than components leave."""
+    X, *_ = make_linear_subspaces(2000, dims=(2, 3), n_features=20, noise=0.2, random_state=0)
+    structure = _structure(_scaled(X), 10)
+    assert structure.noise_of(Candidate("open")) == NOISE
+    # Noise has 0.04 times the variance of the signal.
+    assert structure.noise == pytest.approx(1.2 * 0.04 / 1.04, rel=0.1)
+    for candidate in structure.candidates()[:-1]:
+        assert structure.noise_of(candidate) == structure.noise
+
+
+@pytest.mark.parametrize("n_features", [8, 16])
+def test_noise_in_all_directions_is_no_signal(n_features):
+    X, *_ = make_linear_subspaces(
+        2000, dims=(2, 4), n_features=n_features, noise=0.1, random_state=0
+    )
+    assert _structure(_scaled(X)).rank == 6
+
+
+def test_weak_directions_are_signal():
+    """More subspaces than there is room for leave a spectrum that ends unevenly, without noise."""
+    X, *_ = make_linear_subspaces(2000, dims=(2, 3, 4), n_features=8, random_state=1)
+    assert _structure(_scaled(X)).rank == 8
 
 
 def test_components_and_atoms_reconstruct_the_signal():
@@ -174,6 +216,21 @@ def test_components_and_atoms_reconstruct_the_signal():
     S = Z.numpy() @ structure.encoder.T - structure.modes
     np.testing.assert_allclose(structure.origin + S @ structure.atoms, Z.numpy(), atol=1e-6)
     assert structure.rank == 6
+
+
+@pytest.mark.parametrize("kind", ["grouped", "single", "open"])
+def test_installed_network_reconstructs_the_signal(kind):
+    """Its decoder is given the means, so gates are no part of this."""
+    Z = _scaled(make_linear_subspaces(2000, dims=(2, 4), n_features=20, random_state=0)[0])
+    structure = _structure(Z)
+    model = _model(20, 12)
+    candidate = next(c for c in structure.candidates() if c.kind == kind)
+    install(model.network, structure, candidate)
+    with torch.no_grad():
+        mean = model.posterior(Z).mean
+        mean[:, structure.rank :] = 0
+        reconstructed = model.decode(mean)
+    np.testing.assert_allclose(reconstructed.numpy(), Z.numpy(), atol=1e-4)
 
 
 def _far_rows(X, share=0.01, distance=20.0):
@@ -215,66 +272,110 @@ def _awkward():
     }
 
 
-def _check_finite(network, rates, Z, noise):
-    assert math.isfinite(network.bound(Z, noise)[0])
-    for name, parameter in network.named_parameters():
-        assert torch.isfinite(parameter).all()
-        rate = rates[name].expand_as(parameter)
+def _check_finite(model, Z):
+    with torch.no_grad():
+        error, kl = model.elbo(Z)
+    assert torch.isfinite(error).all()
+    assert torch.isfinite(kl).all()
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    rates = learning_rates(model.network, Z)
+    assert set(rates) < set(model.parameters())
+    for parameter, rate in rates.items():
+        rate = rate.expand_as(parameter)
         assert ((rate > 0) & (rate <= 1)).all()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("widths", [(128, 128), (3, 5), (1, 1)], ids=str)
-@pytest.mark.parametrize("name", _awkward())
+AWKWARD = pytest.mark.parametrize("name", _awkward())
+WIDTHS = pytest.mark.parametrize("widths", [(128, 128), (3, 5), (1, 1)], ids=str)
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
+
+@DTYPES
+@WIDTHS
+@AWKWARD
 def test_awkward_data_gives_finite_weights(name, widths, dtype):
     Z = _scaled(_awkward()[name], dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for n_components in (1, 7):
             structure = _structure(Z, n_components)
-            network = _Network(Z.shape[1], n_components, widths, dtype)
+            model = _model(Z.shape[1], n_components, widths, dtype)
             assert 1 <= structure.rank <= n_components
             subspaces = find_subspace_structure(Z, structure, n_components, 0)
             dictionary = find_dictionary_structure(Z, structure, n_components, 0)
             for one in (s for s in (structure, subspaces, dictionary) if s is not None):
                 for candidate in one.candidates():
-                    install(network, one, candidate)
-                    _check_finite(network, learning_rates(network, Z), Z, structure.noise)
+                    install(model.network, one, candidate)
+                    _check_finite(model, Z)
+
+
+@DTYPES
+@WIDTHS
+@AWKWARD
+def test_awkward_data_has_an_init(name, widths, dtype):
+    Z = _scaled(_awkward()[name], dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for n_components in (1, 7):
+            model = _model(Z.shape[1], n_components, widths, dtype)
+            settings = {"linear_dimension": _linear_dimension(Z), "common_noise": NOISE, "seed": 0}
+            found = find_data_inits(model, Z, Z[-10:], **settings)
+            assert 1 <= len(found) <= 2
+            for one in found:
+                assert NOISE <= one.noise < np.inf
+                install(model.network, one.structure, one.candidate)
+                _check_finite(model, Z)
+
+
+def test_the_same_inits_are_found_again():
+    """Whatever the weights of the model, and whatever else draws."""
+    Z, _ = _more_atoms_than_features()
+    settings = {"linear_dimension": 20, "common_noise": NOISE}
+    found = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(found))
+        model = _model(20, 36, seed=len(found))
+        inits = find_data_inits(model, Z[:3000], Z[3000:], **settings, seed=seed)
+        weights = []
+        for one in inits:
+            install(model.network, one.structure, one.candidate)
+            weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+        found.append(torch.cat(weights))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 def test_installing_again_gives_the_same_weights():
     Z = _scaled(make_sparse_dictionary(500, random_state=0)[0])
     candidate = Candidate("single", 30.0)
-    networks = [_Network(40, 30), _Network(40, 30)]
-    install(networks[1], _structure(Z), Candidate("open"))
-    for network in networks:
-        install(network, _structure(Z), candidate)
-    for one, other in zip(*(network.parameters() for network in networks), strict=True):
+    models = [_model(40, 30), _model(40, 30)]
+    install(models[1].network, _structure(Z), Candidate("open"))
+    for model in models:
+        install(model.network, _structure(Z), candidate)
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
         assert torch.equal(one, other)
 
 
 def test_spare_latents_are_closed():
     Z = _scaled(make_linear_subspaces(1000, dims=(2, 3), n_features=10, random_state=0)[0])
     structure = _structure(Z, 12)
-    network = _Network(10, 12)
+    model = _model(10, 12)
+    assert structure.rank == 5
     for candidate in structure.candidates():
-        install(network, structure, candidate)
-        _, log_variance = network.posterior(Z)
-        assert (log_variance[:, structure.rank :] > math.log(0.9)).all()
+        install(model.network, structure, candidate)
+        with torch.no_grad():
+            std = model.posterior(Z).std
+        assert (std[:, structure.rank :] > np.sqrt(0.9)).all()
 
 
 def test_latents_without_room_for_their_gates_stay_open():
     Z = _scaled(make_sparse_dictionary(2000, random_state=0)[0])
     structure = _structure(Z, 30)
-    network = _Network(40, 30, widths=(20, 128))
-    install(network, structure, Candidate("single", 100.0))
-    _, log_variance = network.posterior(Z)
-    n_active = (log_variance < math.log(0.5)).float().mean(dim=0)
-    assert (n_active[:10] < 0.5).all()
-    assert (n_active[10:20] == 1).all()
-
-
-def test_a_candidate_has_to_be_clearly_better_than_the_open_one():
-    single, plain = Candidate("single", 10.0), Candidate("open")
-    assert best_candidate({single: 1.0, plain: 2.0}, n_features=10) == plain
-    assert best_candidate({single: -1.0, plain: 2.0}, n_features=10) == single
+    model = _model(40, 30, widths=(20, 128))
+    install(model.network, structure, Candidate("single", 100.0))
+    share = _is_active(model, Z).float().mean(dim=0)
+    assert (share[:10] < 0.5).all()
+    assert (share[10:20] == 1).all()
+    # The others are spare.
+    assert structure.rank == 20
+    assert (share[20:] == 0).all()
