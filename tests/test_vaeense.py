@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
 from skvaeense import VAEenseTransformer
-from skvaeense.datasets import make_ppca
+from skvaeense.datasets import make_linear_subspaces, make_ppca
 from skvaeense.metrics import pattern_adaptivity
 from skvaeense.networks import Linear
 from skvaeense.thresholds import FixedVariance
@@ -99,10 +99,14 @@ def test_learned_noise_variance_is_the_held_out_error(default_fit):
 
 
 @pytest.mark.slow
-def test_learned_noise_variance_is_that_of_the_samples(default_fit):
-    """1e-4 in all directions but those of the sample's own subspace, which latents explain."""
-    share = 1 - SUBSPACES.train_label.mean() / 8
-    assert default_fit.noise_variance_ == pytest.approx(1e-4 * share, rel=0.1)
+def test_learned_noise_variance_is_that_of_the_samples():
+    """In directions that latents explain, their posterior variance stands for it."""
+    noisy, clean = (
+        make_linear_subspaces(2000, dims=(4, 4), n_features=12, noise=noise, random_state=0)[0]
+        for noise in (0.01, 0)
+    )
+    fitted = VAEenseTransformer(random_state=0).fit(noisy)
+    assert fitted.noise_variance_ == pytest.approx(np.square(noisy - clean).mean(), rel=0.1)
 
 
 def test_score_follows_its_formula():
