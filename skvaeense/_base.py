@@ -307,16 +307,18 @@ class BaseAutoencoder(
         """
         with all_or_nothing(self):
             first = not hasattr(self, "module_")
-            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first)
+            samples: FloatArray = validate_data(
+                self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first
+            )
             data = FitData.of_batch(
-                X,
-                Scaling.from_data(X) if first else self._scaling,
+                samples,
+                Scaling.from_data(samples) if first else self._scaling,
                 batch_size=self.batch_size,
                 dtype=DTYPES[self.dtype],
                 device=resolve_device(self.device),
             )
             trainer = self._partial_trainer(data)
-            ends = trainer.n_steps, trainer.n_steps + len(X) // data.batch_size
+            ends = trainer.n_steps, trainer.n_steps + len(samples) // data.batch_size
             start, stop = (min(n_steps / self._partial_steps, 1.0) for n_steps in ends)
             batch_size = data.batch_size
             trainer.fit(data.train, n_epochs=1, batch_size=batch_size, span=(start, stop))

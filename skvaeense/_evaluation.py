@@ -75,9 +75,9 @@ class ModelEvaluation:
     ) -> Any:
         """Apply a function of tensors to scaled rows, some at a time, and join the results.
 
-        Where rows have one of several locations, `at_locations` makes the result of the function's
-        and of their indices. With `out`, which can be written by slices, they go there. Where memory is used up, rows are
-        taken by halves.
+        Where rows are at several locations, `at_locations` makes the result of the function's and
+        of the indices of their locations. With `out`, which can be written by slices, results go
+        there. Where memory is used up, rows are taken by halves.
         """
         scaling, parameter = self._scaling, next(model.parameters())
 
@@ -95,9 +95,7 @@ class ModelEvaluation:
         def answer(rows):
             # What overflows is found out below.
             labels = scaling.locate(rows)
-            x = scaling.apply(
-                rows, dtype=parameter.dtype, device=parameter.device, labels=labels
-            )
+            x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device, labels=labels)
             result = function(x)
             # A model that diverges, as callbacks may see it, says nothing of the samples.
             if not (_is_finite(x) and _is_finite(result)) and x.abs().max() > FAR:
@@ -105,8 +103,8 @@ class ModelEvaluation:
                     f"X has samples too far from the training samples for {rows.dtype}: what is "
                     "computed of them is not finite. Leave them out, or give X in double precision."
                 )
-            result = result.cpu().numpy()
-            return result if labels is None or at_locations is None else at_locations(result, labels)
+            answers = result.cpu().numpy()
+            return answers if labels is None or not at_locations else at_locations(answers, labels)
 
         n_rows = n_rows or rows_at_a_time(X.shape[1], getattr(self, "n_components_", 1))
         with torch.no_grad():

@@ -74,6 +74,8 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
 
 def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> int:
     """Check the locations of an estimator, if it has any, and return their number."""
+    locations: Any
+    labels: Any
     locations, labels = fitted.get("_locations_"), fitted.get("_gate_labels_")
     if locations is None and labels is None:
         return 0

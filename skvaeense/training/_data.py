@@ -133,5 +133,5 @@ def prepare_data(
         train, valid = TensorBatches(x[split.train], processes), x[split.valid]
         in_order = labels if labels is None or split.order is None else labels[split.order]
         valid_labels = None if in_order is None else in_order[split.valid]
-    batch_size = resolve_batch_size(batch_size, len(train))
-    return FitData(train, valid, scaling, batch_size, processes, valid_labels)
+    size = resolve_batch_size(batch_size, len(train))
+    return FitData(train, valid, scaling, size, processes, valid_labels)

@@ -95,6 +95,7 @@ class Locations:
             self,
             points=self.points * scale + mean,
             center=self.center * scale + mean,
+            basis=np.ascontiguousarray(self.basis),
             means=self.means * scale,
             precisions=self.precisions / scale,
         )

@@ -117,11 +117,12 @@ class Scaling:
         found = find_locations(self.apply(X[rows], **plain), rng)
         if len(found) == 1:
             return self
-        located = replace(self, locations=found.in_units(self.mean, self.scale))
+        found = found.in_units(self.mean, self.scale)
+        located = replace(self, locations=found)
         labels = located.locate(X)
         squares = 0.0
         for rows, values in _chunks(X):
-            around = (values - located.locations.points[labels[rows]]) / self.scale
+            around = (values - found.points[labels[rows]]) / self.scale
             squares += float(np.square(around).sum())
         spread = float(np.sqrt(squares / X.size))
         return replace(located, scale=spread * self.scale) if spread > LEAST_SPREAD else self
@@ -146,7 +147,7 @@ class Scaling:
         # Beyond the precision is infinite, and found out by the loss.
         with np.errstate(over="ignore"):
             for rows, values in _chunks(X, order):
-                if labels is None:
+                if labels is None or self.locations is None:
                     values -= self.mean
                 else:
                     own = labels[rows if order is None else order[rows]]
