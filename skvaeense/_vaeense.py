@@ -222,9 +222,10 @@ class VAEenseTransformer(BaseAutoencoder):
     for each location, which is 1 where the sample is and else 0. So ``codes @ components_`` is
     still the reconstruction, up to a constant. These columns are never active: where a cluster lies
     is no dimension of it. `scale_` is then the root mean square about the locations, and scores
-    include the log share of the samples at the location. Locations are looked for in arrays
-    in memory, by the first `fit`; `partial_fit` has one. Samples that are far from all others, at
-    most 5 % of them, are left out of the training if they have more than half of the variance.
+    include the log share of the samples at the location, which `loss_curve_` leaves out. Locations
+    are looked for in arrays in memory, by the first `fit`; `partial_fit` has one. Samples that are
+    far from all others, at most 5 % of them, are left out of the training if they have more than
+    half of the variance.
 
     References
     ----------
@@ -314,7 +315,7 @@ class VAEenseTransformer(BaseAutoencoder):
 
     @property
     def locations_(self) -> DoubleArray:
-        """Points that the samples lie around, if these lie apart."""
+        """The points that samples lie around, if there are several."""
         if not hasattr(self, "_locations_"):
             raise AttributeError(
                 f"This {type(self).__name__} has no locations_: it is not fitted, or the samples "
