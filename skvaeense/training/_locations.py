@@ -259,7 +259,8 @@ def _find_clusters(
         worse = 0 if bic < best_bic else worse + 1
         if worse == 0:
             best, best_bic = mixture, bic
-            apart = apart or not _meet(_hulls(rows, mixture.predict(Y)))[0]
+        # One that fits worse, for it has stopped too soon, can show it too.
+        apart = apart or not _meet(_hulls(rows, mixture.predict(Y)))[0]
         # Sparse codes have a cluster for each pattern. Two or three of them show that hulls meet.
         if worse == 2 or (n_clusters == 3 and not apart):
             break
