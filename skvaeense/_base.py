@@ -38,7 +38,7 @@ from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._seeding import draw_seed
-from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, SparseArray
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     NON_NEGATIVE,
@@ -50,7 +50,7 @@ from skvaeense.utils._validation import (
 # Of the fitted attributes, those that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
 # Fitted attributes that not every fit has.
-OPTIONAL_ATTRIBUTES = ("alpha_", "components_")
+OPTIONAL_ATTRIBUTES = ("alpha_", "components_", "_locations_", "_gate_labels_")
 # What partial_fit keeps of the peak learning rate once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
@@ -144,6 +144,14 @@ class BaseAutoencoder(
         """Return a message for each sign of failure that held-out samples show."""
         return []
 
+    def _trainable(self, samples: FloatArray | Source) -> FloatArray | Source:
+        """Return the samples that are to be trained on."""
+        return samples
+
+    def _find_scaling(self, samples: FloatArray | Source) -> Scaling:
+        """Return the scaling of a new model."""
+        return Scaling.from_data(samples)
+
     # --- fitting ------------------------------------------------------------------------------
 
     @with_callbacks
@@ -187,7 +195,8 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
-            scaling = Scaling(self.mean_, self.scale_) if goes_on else Scaling.from_data(samples)
+            samples = self._trainable(samples)
+            scaling = self._scaling if goes_on else self._find_scaling(samples)
             model = self.module_ if goes_on else None
             processes = find_processes()
             processes.check_equal(
@@ -298,16 +307,22 @@ class BaseAutoencoder(
         """
         with all_or_nothing(self):
             first = not hasattr(self, "module_")
-            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first)
-            scaling = Scaling.from_data(X) if first else Scaling(self.mean_, self.scale_)
-            x = scaling.apply(X, dtype=DTYPES[self.dtype], device=resolve_device(self.device))
-            data = FitData.of_batch(x, scaling, self.batch_size)
+            samples: FloatArray = validate_data(
+                self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first
+            )
+            data = FitData.of_batch(
+                samples,
+                Scaling.from_data(samples) if first else self._scaling,
+                batch_size=self.batch_size,
+                dtype=DTYPES[self.dtype],
+                device=resolve_device(self.device),
+            )
             trainer = self._partial_trainer(data)
-            ends = trainer.n_steps, trainer.n_steps + len(x) // data.batch_size
+            ends = trainer.n_steps, trainer.n_steps + len(samples) // data.batch_size
             start, stop = (min(n_steps / self._partial_steps, 1.0) for n_steps in ends)
             batch_size = data.batch_size
             trainer.fit(data.train, n_epochs=1, batch_size=batch_size, span=(start, stop))
-            loss = self._validation_loss(trainer.model, x)
+            loss = self._validation_loss(trainer.model, data.valid)
             if not (trainer.is_finite and math.isfinite(loss)):
                 raise FloatingPointError(diverged("The loss"))
             self._store(self._attributes(trainer, data))
@@ -349,14 +364,17 @@ class BaseAutoencoder(
             "module_": model,
             "mean_": data.scaling.mean,
             "scale_": data.scaling.scale,
-            "n_components_": model.n_components,
+            "n_components_": model.n_components + len(data.scaling.offsets),
             "n_iter_": len(trainer.log),
             "loss_curve_": history["loss"][history.kept].tolist(),
             "history_": history,
         }
         if model.linear_decoder is not None:
             weight = model.linear_decoder.weight.detach().numpy()
-            attributes["components_"] = weight.T.astype(np.float64) * data.scaling.scale
+            directions = weight.T.astype(np.float64) * data.scaling.scale
+            attributes["components_"] = np.concatenate([directions, data.scaling.offsets])
+        if data.scaling.locations is not None:
+            attributes["_locations_"] = data.scaling.locations
         return attributes | further
 
     def _history(self, trainer: Trainer, data: FitData) -> History:
@@ -423,7 +441,9 @@ class BaseAutoencoder(
                 "hard=True instead, or leave out=None."
             )
         X, model = self._check_for_coding(X)
-        codes = self._by_chunks(X, model, lambda x: self._encode(model, x), out=out)
+        codes = self._by_chunks(
+            X, model, lambda x: self._encode(model, x), out=out, at_locations=self._with_locations
+        )
         return sparse.csr_array(codes) if self.sparse_output else codes
 
     if TYPE_CHECKING:
@@ -446,7 +466,13 @@ class BaseAutoencoder(
             True where the latent is active.
         """
         X, model = self._check_for_coding(X)
-        return self._by_chunks(X, model, lambda x: self._active(model, x))
+
+        def never_active(active, labels):
+            return np.hstack([active, np.zeros((len(active), self._n_locations), dtype=bool)])
+
+        return self._by_chunks(
+            X, model, lambda x: self._active(model, x), at_locations=never_active
+        )
 
     def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the samples that codes stand for.
@@ -473,15 +499,28 @@ class BaseAutoencoder(
             )
         model = self._model_for(codes.dtype)
         device = next(model.parameters()).device
+        offsets = self._scaling.offsets
+        n_latents = self.n_components_ - len(offsets)
 
         def decode(rows):
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
-            decoded = model.decode(torch.tensor(rows, device=device)).cpu().numpy()
-            return (decoded * self.scale_ + self.mean_).astype(codes.dtype, copy=False)
+            latents = torch.tensor(rows[:, :n_latents], device=device)
+            decoded = model.decode(latents).cpu().numpy() * self.scale_ + self.mean_
+            if len(offsets):
+                decoded += rows[:, n_latents:] @ offsets
+            return decoded.astype(codes.dtype, copy=False)
 
         n_rows = rows_at_a_time(self.n_features_in_, self.n_components_)
         with torch.no_grad():
             return joined_chunks(self, decode, codes, n_rows, out)
+
+    @property
+    def _n_locations(self) -> int:
+        return len(self._scaling.offsets)
+
+    def _with_locations(self, codes: FloatArray, labels: IntArray) -> FloatArray:
+        """Append a column for each location, which is 1 where a sample is there and else 0."""
+        return np.hstack([codes, np.eye(self._n_locations, dtype=codes.dtype)[labels]])
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         check_is_fitted(self)

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from skvaeense.models import Model
 from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
+from skvaeense.training._locations import Locations
 from skvaeense.training._scaling import Scaling
 from skvaeense.utils._callbacks import map_chunks
-from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._typing import DoubleArray, IntArray
 
 FLOATS = (np.float64, np.float32)
 # Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
@@ -46,6 +48,12 @@ class ModelEvaluation:
     module_: Model
     mean_: DoubleArray
     scale_: float
+    # Only if the samples that were fitted lie apart.
+    _locations_: Locations
+
+    @property
+    def _scaling(self) -> Scaling:
+        return Scaling(self.mean_, self.scale_, getattr(self, "_locations_", None))
 
     def _model_for(self, dtype):
         """Return the model in the precision of the samples: the answer is then as precise."""
@@ -63,13 +71,15 @@ class ModelEvaluation:
         function: Callable[[torch.Tensor], torch.Tensor],
         n_rows: int | None = None,
         out: Any = None,
+        at_locations: Callable[[NDArray[Any], IntArray], NDArray[Any]] | None = None,
     ) -> Any:
         """Apply a function of tensors to scaled rows, some at a time, and join the results.
 
-        With `out`, which can be written by slices, they go there. Where memory is used up, rows are
-        taken by halves.
+        Where rows are at several locations, `at_locations` makes the result of the function's and
+        of the indices of their locations. With `out`, which can be written by slices, results go
+        there. Where memory is used up, rows are taken by halves.
         """
-        scaling, parameter = Scaling(self.mean_, self.scale_), next(model.parameters())
+        scaling, parameter = self._scaling, next(model.parameters())
 
         def evaluate(rows):
             try:
@@ -84,7 +94,8 @@ class ModelEvaluation:
 
         def answer(rows):
             # What overflows is found out below.
-            x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device)
+            labels = scaling.locate(rows)
+            x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device, labels=labels)
             result = function(x)
             # A model that diverges, as callbacks may see it, says nothing of the samples.
             if not (_is_finite(x) and _is_finite(result)) and x.abs().max() > FAR:
@@ -92,7 +103,8 @@ class ModelEvaluation:
                     f"X has samples too far from the training samples for {rows.dtype}: what is "
                     "computed of them is not finite. Leave them out, or give X in double precision."
                 )
-            return result.cpu().numpy()
+            answers = result.cpu().numpy()
+            return answers if labels is None or not at_locations else at_locations(answers, labels)
 
         n_rows = n_rows or rows_at_a_time(X.shape[1], getattr(self, "n_components_", 1))
         with torch.no_grad():

@@ -12,6 +12,7 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import FLOATS
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
+from skvaeense.training._far_rows import find_far_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, StrOptions
@@ -137,7 +138,10 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         if not isinstance(autoencoder, FrozenEstimator):
             fit_part(self, autoencoder, X)
         self.autoencoder_ = autoencoder
-        self._method_ = method.fit(autoencoder, X, self.random_state)
+        # Far rows would outweigh all others in what a method measures, too.
+        far = find_far_rows(X)
+        near = np.delete(X, far, axis=0) if len(far) else X
+        self._method_ = method.fit(autoencoder, near, self.random_state)
 
     def _estimate(self, X):
         parts = map_chunks(self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK)

@@ -1,6 +1,7 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import math
+import warnings
 from numbers import Integral
 from typing import Any, Literal
 
@@ -15,9 +16,11 @@ from skvaeense import losses, networks, optimizers, priors, schedules, threshold
 from skvaeense._base import BaseAutoencoder, diverged
 from skvaeense.models import VAE
 from skvaeense.models._base import as_number
+from skvaeense.models._vae import N_GATES
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs
+from skvaeense.training._far_rows import find_far_rows
 from skvaeense.training._noise import (
     COMMON_NOISE,
     FINAL_NOISE,
@@ -40,9 +43,10 @@ from skvaeense.training._sizes import (
     n_epochs,
     split_epochs,
 )
+from skvaeense.training._sources import Source
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._seeding import draw_seed, make_generator
-from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
+from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
@@ -52,6 +56,8 @@ NOISE_RANGE = 1e20
 N_INIT_WITH_DATA, N_INIT = 2, 5
 # By how much of the loss per feature a random init must be better than the one from the data.
 LEAST_GAIN = 0.04
+# Rows that a warning names at most.
+N_NAMED = 5
 
 
 class VAEenseTransformer(BaseAutoencoder):
@@ -164,7 +170,12 @@ class VAEenseTransformer(BaseAutoencoder):
         The model, `skvaeense.models.VAE`, for centred and scaled samples.
 
     components_ : ndarray of shape (n_components_, n_features)
-        Decoder columns in units of X, one row for each latent. Only with a linear decoder.
+        Decoder columns in units of X, one row for each latent, then ``locations_ - mean_``. Only
+        with a linear decoder.
+
+    locations_ : ndarray of shape (n_locations, n_features)
+        Points that groups of samples lie around, in units of X. Only if samples lie apart, so that
+        there are several; see the notes.
 
     noise_variance_ : float
         Learned noise variance in squared units of X: mean squared error per held-out feature.
@@ -176,7 +187,7 @@ class VAEenseTransformer(BaseAutoencoder):
         Root mean square of the centred training samples.
 
     n_components_ : int
-        Number of latents.
+        Number of columns of codes: one for each latent, and one for each of several locations.
 
     n_iter_ : int
         Epochs that the kept model was trained for.
@@ -207,6 +218,17 @@ class VAEenseTransformer(BaseAutoencoder):
     of the log-density. With the gate, how far latents open is chosen with the sample in view, and
     this choice is not charged for: the score can exceed the log-density of any normalised model.
 
+    The default model looks for *locations* before it trains: points such that the samples around
+    different ones, as those of clusters, do not lie in subspaces with a point in common. If there
+    are several, each sample is described relative to its own, and codes end with one more column
+    for each location, which is 1 where the sample is and else 0. So ``codes @ components_`` is
+    still the reconstruction, up to a constant. These columns are never active: where a cluster lies
+    is no dimension of it. `scale_` is then the root mean square about the locations, and scores
+    include the log share of the samples at the location, which `loss_curve_` leaves out. Locations
+    are looked for in arrays in memory, by the first `fit`; `partial_fit` has one. Samples that are
+    far from all others, at most 5 % of them, are left out of the training if they have more than
+    half of the variance.
+
     References
     ----------
     .. [1] Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
@@ -224,6 +246,8 @@ class VAEenseTransformer(BaseAutoencoder):
 
     module_: VAE
     noise_variance_: float
+    # Which location the samples are at whose gates the model remembers.
+    _gate_labels_: IntArray
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "gated": ["boolean"],
@@ -290,6 +314,16 @@ class VAEenseTransformer(BaseAutoencoder):
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
+
+    @property
+    def locations_(self) -> DoubleArray:
+        """The points that samples lie around, if there are several."""
+        if not hasattr(self, "_locations_"):
+            raise AttributeError(
+                f"This {type(self).__name__} has no locations_: it is not fitted, or the samples "
+                "have one location, mean_."
+            )
+        return self._locations_.points
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -367,6 +401,27 @@ class VAEenseTransformer(BaseAutoencoder):
             return best
         first.best.other_log = [*first.other_log, *(e for log in rest.logs for e in log)]
         return first.best
+
+    def _trainable(self, samples):
+        if not self._takes_data_init() or isinstance(samples, Source):
+            return samples
+        far = find_far_rows(samples)
+        if len(far) == 0:
+            return samples
+        first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
+        warnings.warn(
+            f"{len(far)} of {len(samples)} samples are far from all others, and were left out of "
+            f"the training, which they would outweigh: rows {first}. score_samples tells such "
+            "samples by their low scores.",
+            stacklevel=5,
+        )
+        return np.delete(samples, far, axis=0)
+
+    def _find_scaling(self, samples):
+        scaling = super()._find_scaling(samples)
+        if not self._takes_data_init() or isinstance(samples, Source):
+            return scaling
+        return scaling.located(samples)
 
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""
@@ -519,7 +574,10 @@ class VAEenseTransformer(BaseAutoencoder):
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
         model.remember_gates(data.valid)
-        return {"noise_variance_": noise_variance * data.scaling.scale**2}
+        attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
+        if data.valid_labels is not None:
+            attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
+        return attributes
 
     def _failure_signs(self, model, valid):
         posterior = model.posterior(valid)
@@ -529,7 +587,7 @@ class VAEenseTransformer(BaseAutoencoder):
             active=self._mask(model, posterior, code).cpu().numpy(),
             deviation=posterior.std.cpu().numpy(),
             unexplained=float(residual.square().sum() / valid.square().sum()),
-            linear_residual=linear_residual(valid, self.n_components_),
+            linear_residual=linear_residual(valid, model.n_components),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
         )
@@ -573,7 +631,7 @@ class VAEenseTransformer(BaseAutoencoder):
 
         std : ndarray of shape (n_samples, n_components)
             Posterior standard deviations, in (0, 1); near 1 where the latent is closed. The gated
-            code is ``(1 - std) * mean``.
+            code is ``(1 - std) * mean``. Columns of locations are certain, and have 0.
         """
         X, model = self._check_for_coding(X)
 
@@ -581,7 +639,12 @@ class VAEenseTransformer(BaseAutoencoder):
             posterior = model.posterior(x)
             return torch.stack([posterior.mean, posterior.std], dim=1)
 
-        mean, std = np.moveaxis(self._by_chunks(X, model, both), 1, 0)
+        def certain(posteriors, labels):
+            mean, std = np.moveaxis(posteriors, 1, 0)
+            known = np.zeros((len(std), self._n_locations), dtype=std.dtype)
+            return np.stack([self._with_locations(mean, labels), np.hstack([std, known])], axis=1)
+
+        mean, std = np.moveaxis(self._by_chunks(X, model, both, at_locations=certain), 1, 0)
         return mean, std
 
     def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
@@ -609,7 +672,11 @@ class VAEenseTransformer(BaseAutoencoder):
             error, kl = model.elbo(x)
             return -0.5 * error / noise_variance - kl - constant
 
-        return self._by_chunks(X, model, elbo, out=out)
+        def of_location(bounds, labels):
+            # In the precision of the bounds.
+            return bounds + self._locations_.log_shares.astype(bounds.dtype)[labels]
+
+        return self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Return the mean evidence lower bound.
@@ -660,5 +727,9 @@ class VAEenseTransformer(BaseAutoencoder):
             raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
         rng = check_random_state(random_state)
         generator = make_generator(draw_seed(rng))
-        X = self.inverse_transform(self.module_.sample(n_samples, generator).numpy())
+        codes, rows = self.module_.sample(n_samples, generator)
+        codes = codes.numpy()
+        if self._n_locations:
+            codes = self._with_locations(codes, self._gate_labels_[rows])
+        X = self.inverse_transform(codes)
         return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)

@@ -80,15 +80,16 @@ class PoolMethod(AutoencoderMethod):
             return self
         order = check_random_state(random_state).permutation(len(X))[:MAX_REFERENCES]
         X = X[order].astype(np.float64)
-        active, codes, points = self._denoise(autoencoder, X)
+        active, codes, points, shift = self._denoise(autoencoder, X)
         n_neighbors, self.trusted_ = _choose_pools(X, points, self.n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
             offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
             error = np.square(X - points).mean()
-            self.dictionary_ = refine(X, active, codes, atoms, offset, error)
+            atoms = atoms[: codes.shape[1]]
+            self.dictionary_ = refine(X - shift, active, codes, atoms, offset, error)
             if self.dictionary_ is not None and self.dictionary_.turned:
-                active, _, points = self._denoise(autoencoder, X)
+                active, _, points, _ = self._denoise(autoencoder, X)
         if len(X) > SCALES[0] + 1:
             points, active = (points, active) if self.trusted_ else (X, None)
             self.geometry_ = LocalGeometry(points, active, n_neighbors=n_neighbors)
@@ -119,11 +120,11 @@ class PoolMethod(AutoencoderMethod):
         if not _can_decode(autoencoder):
             return Count().estimate(autoencoder, X)
         X = X.astype(np.float64)
-        active, _, points = self._denoise(autoencoder, X)
+        active, _, points, shift = self._denoise(autoencoder, X)
         count, std = active.sum(axis=1).astype(np.float64), np.full(len(X), np.nan)
         most = np.full(len(X), np.inf)
         if self.dictionary_ is not None:
-            refined = self.dictionary_.count(X, active)
+            refined = self.dictionary_.count(X - shift, active)
             count, std, most = refined, np.abs(refined - count), np.maximum(refined, count)
         if self.geometry_ is None:
             return count, std
@@ -161,21 +162,35 @@ class PoolMethod(AutoencoderMethod):
         X = X.astype(np.float64)
         points, active = X, None
         if self.trusted_:
-            active, _, points = self._denoise(autoencoder, X)
+            active, _, points, _ = self._denoise(autoencoder, X)
         return self.geometry_.over_scales(points, active)
 
     def _denoise(self, autoencoder, X):
         """Return active latents, codes that are 0 elsewhere, and what is decoded from them.
 
-        A dictionary that has turned the atoms speaks for the autoencoder; it gives no codes.
+        A dictionary that has turned the atoms speaks for the autoencoder; it gives no codes. If the
+        autoencoder has several locations, the last columns of its codes say which is that of a
+        sample. They are no latents, and the fourth answer is how far locations are from the mean.
         """
-        if self.dictionary_ is not None and self.dictionary_.turned:
-            active, points = self.dictionary_.describe(X)
-            return active, None, points
-        active = autoencoder.active_dimensions(X)
+        n_locations = len(getattr(autoencoder, "locations_", ()))
+        turned = self.dictionary_ is not None and self.dictionary_.turned
+        if turned and not n_locations:
+            return *self._describe(X), 0.0
         codes = autoencoder.transform(X)
-        codes = (codes.toarray() if sparse.issparse(codes) else np.asarray(codes)) * active
-        return active, codes, autoencoder.inverse_transform(codes)
+        codes = codes.toarray() if sparse.issparse(codes) else np.asarray(codes)
+        n_latents = codes.shape[1] - n_locations
+        shift = 0.0
+        if n_locations:
+            shift = codes[:, n_latents:] @ autoencoder.components_[n_latents:]
+        if turned:
+            return *self._describe(X, shift), shift
+        active = autoencoder.active_dimensions(X)[:, :n_latents]
+        codes = np.hstack([codes[:, :n_latents] * active, codes[:, n_latents:]])
+        return active, codes[:, :n_latents], autoencoder.inverse_transform(codes), shift
+
+    def _describe(self, X, shift=0.0):
+        active, points = self.dictionary_.describe(X - shift)
+        return active, None, points + shift
 
 
 def _can_decode(autoencoder):

@@ -7,6 +7,7 @@ import warnings
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -134,6 +135,10 @@ class Transform(nn.Module):
         # As tensors: a number of Python's would be rounded to float32.
         self.register_buffer("mean", torch.tensor(estimator.mean_))
         self.register_buffer("scale", torch.tensor(estimator.scale_, dtype=torch.float64))
+        self.locate = None
+        if hasattr(estimator, "_locations_"):
+            self.locate = Locate(estimator._locations_)
+            self.register_buffer("points", torch.tensor(estimator.locations_))
         self.dtype = dtype
         self.is_vae = isinstance(estimator, VAEenseTransformer)
         is_hard = self.is_vae and (estimator.hard or estimator.sparse_output)
@@ -142,12 +147,45 @@ class Transform(nn.Module):
     def forward(self, X):
         """Return the codes of samples."""
         # As in training, centring and scaling are done in float64 and rounded once.
-        x = ((X.double() - self.mean) / self.scale).to(self.dtype)
+        X = X.double()
+        at = None if self.locate is None else self.locate(X)
+        center = self.mean if at is None else at @ self.points
+        x = ((X - center) / self.scale).to(self.dtype)
         if not self.is_vae:
             return self.model.code(x)
         posterior = self.model.posterior(x)
         code = self.model.code(posterior)
-        return code if self.mask is None else code * self.mask(code, posterior.log_variance)
+        if self.mask is not None:
+            code = code * self.mask(code, posterior.log_variance)
+        return code if at is None else torch.cat([code, at.to(self.dtype)], dim=1)
+
+
+class Locate(nn.Module):
+    """Which location samples are at, as columns that are 1 or 0."""
+
+    def __init__(self, locations):
+        super().__init__()
+        self.n_locations, self.shape = len(locations), locations.means.shape
+        self.register_buffer("center", torch.tensor(locations.center))
+        self.register_buffer("basis", torch.tensor(locations.basis))
+        factors = locations.precisions
+        log_factors = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        # All clusters side by side, in one matrix product.
+        self.register_buffer("factors", torch.tensor(np.hstack(list(factors))))
+        means = np.einsum("kr,krs->ks", locations.means, factors)
+        self.register_buffer("means", torch.tensor(means))
+        self.register_buffer("log_weights", torch.tensor(locations.log_weights + log_factors))
+        groups = locations.groups[:, None] == np.arange(len(locations))
+        self.register_buffer("outside", torch.tensor(np.where(groups, 0.0, -np.inf)))
+
+    def forward(self, X):
+        """Return the location of each sample."""
+        Y = (X - self.center) @ self.basis.T @ self.factors
+        distance = (Y.unflatten(1, self.shape) - self.means).square().sum(dim=2)
+        log_densities = (self.log_weights - 0.5 * distance)[:, :, None] + self.outside
+        log_densities = torch.logsumexp(log_densities, dim=1)
+        best = log_densities.argmax(dim=1, keepdim=True)
+        return (best == torch.arange(self.n_locations)).to(X.dtype)
 
 
 def _check_installed():

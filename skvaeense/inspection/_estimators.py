@@ -72,6 +72,15 @@ def transformed(estimator, X):
     return codes.tocsr() if hasattr(codes, "tocsr") else np.asarray(codes)
 
 
+def location_columns(estimator, n_columns):
+    """Return the mask of the columns of codes that say where a sample is, and are no latents.
+
+    These are the last ones, one for each of the estimator's `locations_`, if it has any.
+    """
+    n_locations = len(getattr(estimator, "locations_", ()))
+    return np.arange(n_columns) >= n_columns - n_locations
+
+
 def contributions(estimator, codes):
     """Return about how far each entry of the codes moves the reconstruction, ``|e_j| ||W_j||``.
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import active_mask, fitted_step
+from skvaeense.inspection._estimators import active_mask, fitted_step, location_columns
 from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -142,8 +142,10 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
                 'no columns, or it has no decoder. Fit it with network="linear".'
             )
         use = None if X is None else active_mask(step, X).mean(axis=0)
+        if use is not None:
+            use = use[~location_columns(step, len(use))]
         return cls.from_components(
-            step.components_,
+            step.components_[~location_columns(step, len(step.components_))],
             image_shape=image_shape,
             latents=latents,
             use=use,

@@ -6,7 +6,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.inspection._estimators import active_mask, contributions, dense, fitted_step
+from skvaeense.inspection._estimators import (
+    active_mask,
+    contributions,
+    dense,
+    fitted_step,
+    location_columns,
+)
 from skvaeense.metrics import fvu, squared_error
 from skvaeense.utils._typing import DoubleArray
 
@@ -83,22 +89,24 @@ def reconstruction_sparsity_curve(
     estimator, X = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
     codes = dense(estimator.transform(X))
 
+    located = location_columns(estimator, codes.shape[1])
+
     def errors_of(kept: Iterable[Any]) -> DoubleArray:
-        decoded = (estimator.inverse_transform(np.where(mask, codes, 0)) for mask in kept)
+        decoded = (estimator.inverse_transform(np.where(mask | located, codes, 0)) for mask in kept)
         return np.array([METRICS[metric](X, reconstructed) for reconstructed in decoded])
 
     if hasattr(estimator, "explained_variance_"):
         counts = _levels(codes.shape[1], n_levels)
         errors = errors_of(np.arange(codes.shape[1]) < count for count in counts)
         return counts.astype(float), errors, None
-    amounts = contributions(estimator, codes)
+    amounts = contributions(estimator, codes) * ~located
     counts = _levels(np.count_nonzero(amounts), n_levels)
     # Ranked from the largest; ties are broken by position, so that counts are met exactly.
     ranks = np.empty(codes.size, dtype=np.intp)
     ranks[np.argsort(-amounts, axis=None, kind="stable")] = np.arange(codes.size)
     ranks = ranks.reshape(codes.shape)
     active, own = active_mask(estimator, X, codes), None
-    if not active.all():
+    if not active[:, ~located].all():
         own = float(active.sum() / len(codes)), float(errors_of([active])[0])
     return counts / len(codes), errors_of(ranks < count for count in counts), own
 

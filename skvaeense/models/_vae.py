@@ -247,7 +247,9 @@ class VAE(Model):
             self.gate_std = std[torch.arange(N_GATES, device=x.device) % len(std)]
 
     @torch.no_grad()
-    def sample(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+    def sample(
+        self, n_samples: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw codes: latents from the prior, behind the gates of a random training sample.
 
         Parameters
@@ -260,16 +262,20 @@ class VAE(Model):
 
         Returns
         -------
-        torch.Tensor of shape (n_samples, n_components)
+        codes : torch.Tensor of shape (n_samples, n_components)
             Codes in double precision, on the CPU.
+
+        rows : torch.Tensor of int of shape (n_samples,)
+            Which of the samples that are remembered the gates are of; 0 without gates.
         """
         z = self.prior.sample(n_samples, self.n_components, generator)
         if self.positive:
             z = z.abs()
+        rows = torch.zeros(n_samples, dtype=torch.int64)
         if self.gated:
             rows = torch.randint(N_GATES, (n_samples,), generator=generator)
             z = z * (1 - self.gate_std.cpu().double()[rows])
-        return z
+        return z, rows
 
     @property
     def linear_decoder(self) -> torch.nn.Linear | None:

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation
 from skvaeense.models import Model
+from skvaeense.models._vae import N_GATES
 from skvaeense.persistence._registry import place
 
 # Fitted attributes that are numbers above 0, where an estimator has them.
@@ -51,8 +52,10 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
     _check_types(get_type_hints(own), fitted, where)
     sizes = n_features, n_components = fitted["n_features_in_"], fitted.get("n_components_")
     part = fitted[needed[1]]
+    n_locations = _check_locations(fitted, n_features, where)
     if isinstance(part, Model):
-        found = part.config["n_features"], part.config.get("n_components")
+        n_latents = part.config.get("n_components")
+        found = part.config["n_features"], n_latents and n_latents + n_locations
     else:
         found = getattr(part, "n_features_in_", n_features), n_components
     if found != sizes:
@@ -67,6 +70,23 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
         value = fitted.get(name, 1.0)
         if not 0 < value < math.inf:
             raise ValueError(f"{name} of {place(where)} must be a number above 0, not {value!r}")
+
+
+def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> int:
+    """Check the locations of an estimator, if it has any, and return their number."""
+    locations: Any
+    labels: Any
+    locations, labels = fitted.get("_locations_"), fitted.get("_gate_labels_")
+    if locations is None and labels is None:
+        return 0
+    try:
+        locations.check(n_features)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"the locations of {place(where)} are damaged: {error}") from error
+    is_valid = labels.shape == (N_GATES,) and labels.dtype.kind == "i"
+    if not (is_valid and (labels >= 0).all() and (labels < len(locations)).all()):
+        raise ValueError(f"_gate_labels_ of {place(where)} do not name locations")
+    return len(locations)
 
 
 def _check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:

@@ -10,10 +10,11 @@ from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.models import Model
 from skvaeense.training._history import History
+from skvaeense.training._locations import Locations
 
 # What files may name of the package, and besides any class of the room of dimension methods, which
 # keep in such objects what they have learned.
-KINDS = BaseEstimator | Model | History
+KINDS = BaseEstimator | Model | History | Locations
 ROOM = "skvaeense.dimension."
 
 

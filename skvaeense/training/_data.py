@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -42,6 +42,9 @@ class FitData:
 
     processes : Processes
         The processes that train together.
+
+    valid_labels : ndarray of int of shape (n_valid,) or None
+        Which location those of `valid` are at; None if there is one for all.
     """
 
     train: Batches
@@ -49,11 +52,17 @@ class FitData:
     scaling: Scaling
     batch_size: int
     processes: Processes = SINGLE_PROCESS
+    valid_labels: np.ndarray | None = None
 
     @classmethod
-    def of_batch(cls, x: torch.Tensor, scaling: Scaling, batch_size: Auto | int) -> Self:
-        """Return scaled samples that are all trained on, and all looked at."""
-        return cls(TensorBatches(x), x, scaling, resolve_batch_size(batch_size, len(x)))
+    def of_batch(
+        cls, X: np.ndarray, scaling: Scaling, *, batch_size: Auto | int, dtype: Any, device: Any
+    ) -> Self:
+        """Scale samples that are all trained on, and all looked at."""
+        labels = scaling.locate(X)
+        x = scaling.apply(X, dtype=dtype, device=device, labels=labels)
+        size = resolve_batch_size(batch_size, len(x))
+        return cls(TensorBatches(x), x, scaling, size, valid_labels=labels)
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -109,13 +118,20 @@ def prepare_data(
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)
         positions = X.draw(n_out + min(SPECTRUM_ROWS, len(X) - n_out), random_state)
-        rows = scaling.apply(X.take(positions), dtype=dtype, device=device)
+        taken = X.take(positions)
+        labels = scaling.locate(taken)
+        rows = scaling.apply(taken, dtype=dtype, device=device, labels=labels)
         out = np.sort(random_state.permutation(len(positions))[:n_out])
         head = rows[torch.from_numpy(np.delete(np.arange(len(positions)), out))]
         train = SourceBatches(X, positions[out], scaling, head, processes)
         valid = rows[torch.from_numpy(out)]
+        valid_labels = None if labels is None else labels[out]
     else:
         split = split_rows(len(X), random_state, held_out)
-        x = scaling.apply(X, dtype=dtype, device=device, order=split.order)
+        labels = scaling.locate(X)
+        x = scaling.apply(X, dtype=dtype, device=device, order=split.order, labels=labels)
         train, valid = TensorBatches(x[split.train], processes), x[split.valid]
-    return FitData(train, valid, scaling, resolve_batch_size(batch_size, len(train)), processes)
+        in_order = labels if labels is None or split.order is None else labels[split.order]
+        valid_labels = None if in_order is None else in_order[split.valid]
+    size = resolve_batch_size(batch_size, len(train))
+    return FitData(train, valid, scaling, size, processes, valid_labels)

@@ -75,6 +75,69 @@ class Locations:
     def __len__(self) -> int:
         return len(self.points)
 
+    def in_units(self, mean: np.ndarray, scale: float) -> "Locations":
+        """Return them for samples before centring and scaling.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n_features,)
+            What was subtracted.
+
+        scale : float
+            What was divided by after that.
+
+        Returns
+        -------
+        Locations
+            The same ones.
+        """
+        return replace(
+            self,
+            points=self.points * scale + mean,
+            center=self.center * scale + mean,
+            basis=np.ascontiguousarray(self.basis),
+            means=self.means * scale,
+            precisions=self.precisions / scale,
+        )
+
+    def check(self, n_features: int) -> None:
+        """Raise an error unless all arrays are finite, and fit together.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features of the samples.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        k, r = len(self.log_weights), len(self.basis)
+        shapes = {
+            "points": (len(self.points), n_features),
+            "groups": (k,),
+            "center": (n_features,),
+            "basis": (r, n_features),
+            "means": (k, r),
+            "precisions": (k, r, r),
+            "log_weights": (k,),
+        }
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            kind = "i" if name == "groups" else "f"
+            if array.shape != shape or array.dtype.kind != kind or not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite and of shape {shape}")
+        if not (len(self) > 1 and set(self.groups.tolist()) == set(range(len(self)))):
+            raise ValueError("groups must name each of several locations")
+
+    @property
+    def log_shares(self) -> np.ndarray:
+        """Log share of the rows of each location."""
+        weights = np.exp(self.log_weights)
+        shares = np.array([weights[self.groups == i].sum() for i in range(len(self))])
+        return np.log(shares / shares.sum())
+
     def assign(self, X: np.ndarray) -> np.ndarray:
         """Return the index of each row's location.
 
@@ -88,26 +151,26 @@ class Locations:
         ndarray of int of shape (n_samples,)
             Indices into `points`.
         """
-        return self._log_shares(X).argmax(axis=1)
+        return self._log_densities(X).argmax(axis=1)
 
-    def _log_shares(self, X: np.ndarray) -> np.ndarray:
+    def _log_densities(self, X: np.ndarray) -> np.ndarray:
         """Return the log density of each row under the clusters of each location."""
-        log_shares = np.full((len(X), len(self)), -np.inf)
+        log_densities = np.full((len(X), len(self)), -np.inf)
         if len(self) == 1:
-            return log_shares
+            return log_densities
         Y = (X - self.center) @ self.basis.T
         for k, (mean, factor) in enumerate(zip(self.means, self.precisions, strict=True)):
             distance = np.square((Y - mean) @ factor).sum(axis=1)
             log_density = self.log_weights[k] + np.log(np.diag(factor)).sum() - 0.5 * distance
-            own = log_shares[:, self.groups[k]]
-            log_shares[:, self.groups[k]] = np.logaddexp(own, log_density)
-        return log_shares
+            own = log_densities[:, self.groups[k]]
+            log_densities[:, self.groups[k]] = np.logaddexp(own, log_density)
+        return log_densities
 
     def _are_distinct(self, X: np.ndarray) -> bool:
         """Return whether nearly every row is clearly of one location."""
-        log_shares = self._log_shares(X)
-        best = log_shares.max(axis=1, keepdims=True)
-        clear = 1 / np.exp(log_shares - best).sum(axis=1) > 0.9
+        log_densities = self._log_densities(X)
+        best = log_densities.max(axis=1, keepdims=True)
+        clear = 1 / np.exp(log_densities - best).sum(axis=1) > 0.9
         return bool(clear.mean() > 1 - MAX_AMBIGUOUS)
 
 
@@ -196,7 +259,8 @@ def _find_clusters(
         worse = 0 if bic < best_bic else worse + 1
         if worse == 0:
             best, best_bic = mixture, bic
-            apart = apart or not _meet(_hulls(rows, mixture.predict(Y)))[0]
+        # One that fits worse, for it has stopped too soon, can show it too.
+        apart = apart or not _meet(_hulls(rows, mixture.predict(Y)))[0]
         # Sparse codes have a cluster for each pattern. Two or three of them show that hulls meet.
         if worse == 2 or (n_clusters == 3 and not apart):
             break

@@ -1,17 +1,23 @@
 """Centring, and scaling by one number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from skvaeense.training._locations import Locations, find_locations
 from skvaeense.training._sources import Source
 
 # Entries converted at a time: few enough to stay in the cache of a core from one operation to the
 # next, and the extra memory is bounded.
 CHUNK = 2**16
+# Rows that locations are sought in.
+LOCATION_ROWS = 4096
+# Where samples are nearer to their locations than this share of the whole spread, clusters are
+# points, and there is no variance to train on.
+LEAST_SPREAD = 1e-6
 
 
 class Moments(NamedTuple):
@@ -65,10 +71,23 @@ class Scaling:
 
     One factor for all features keeps their relative sizes; with it nothing in training depends
     on the units of the data.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,)
+        Mean of the samples.
+
+    scale : float
+        Root mean square of what is left of them.
+
+    locations : Locations or None
+        In the user's units. Samples are described relative to theirs; to the mean, if there are
+        none.
     """
 
     mean: np.ndarray
     scale: float
+    locations: Locations | None = None
 
     @classmethod
     def from_data(cls, X):
@@ -87,17 +106,52 @@ class Scaling:
             )
         return cls(moments.mean * moments.unit, scale)
 
-    def apply(self, X, *, dtype, device, order=None):
+    def located(self, X):
+        """Return the scaling that has locations, if X lies apart, and the variance around them.
+
+        It is the same for the same X, whatever the random state of the fit.
+        """
+        rng = np.random.RandomState(0)
+        rows = rng.choice(len(X), min(len(X), LOCATION_ROWS), replace=False)
+        plain = {"dtype": torch.float64, "device": torch.device("cpu")}
+        found = find_locations(self.apply(X[rows], **plain), rng)
+        if len(found) == 1:
+            return self
+        found = found.in_units(self.mean, self.scale)
+        located = replace(self, locations=found)
+        labels = located.locate(X)
+        squares = 0.0
+        for rows, values in _chunks(X):
+            around = (values - found.points[labels[rows]]) / self.scale
+            squares += float(np.square(around).sum())
+        spread = float(np.sqrt(squares / X.size))
+        return replace(located, scale=spread * self.scale) if spread > LEAST_SPREAD else self
+
+    def locate(self, X):
+        """Return the index of the location of each row, or None if there is one for all."""
+        if self.locations is None:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.concatenate([self.locations.assign(values) for _, values in _chunks(X)])
+
+    def apply(self, X, *, dtype, device, order=None, labels=None):
         """Return X, or its rows in another order, as a centred and scaled tensor.
+
+        The labels are what `locate` gives for X, if that is known already.
 
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike. It
         is numpy's: where samples are read while others train, torch would take threads from these.
         """
         scaled, factor = torch.empty(X.shape, dtype=dtype), 1 / self.scale
+        labels = self.locate(X) if labels is None else labels
         # Beyond the precision is infinite, and found out by the loss.
         with np.errstate(over="ignore"):
             for rows, values in _chunks(X, order):
-                values -= self.mean
+                if labels is None or self.locations is None:
+                    values -= self.mean
+                else:
+                    own = labels[rows if order is None else order[rows]]
+                    values -= self.locations.points[own]
                 values *= factor
                 scaled.numpy()[rows] = values
         return scaled.to(device)
@@ -105,6 +159,11 @@ class Scaling:
     def undo(self, scaled):
         """Return centred and scaled samples in the user's units, as a float64 array."""
         return scaled.cpu().numpy().astype(np.float64) * self.scale + self.mean
+
+    @property
+    def offsets(self):
+        """The locations relative to the mean, of shape (n_locations, n_features); maybe none."""
+        return self.mean[None][:0] if self.locations is None else self.locations.points - self.mean
 
 
 def _chunks(X, order=None):

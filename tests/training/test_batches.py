@@ -122,9 +122,10 @@ def test_held_out_rows_are_drawn_by_the_seed(samples):
 
 
 def test_a_batch_of_partial_fit_trains_and_is_looked_at():
-    x = torch.tensor(X[:50])
-    data = FitData.of_batch(x, UNSCALED, "auto")
-    assert data.valid is x
+    data = FitData.of_batch(
+        X[:50], UNSCALED, batch_size="auto", dtype=torch.float64, device=torch.device("cpu")
+    )
+    assert torch.equal(data.valid, torch.tensor(X[:50]))
     assert data.batch_size == 32
     assert np.isin(epoch(data, 50)[0][:, 0], X[:50, 0]).all()
 
