@@ -121,18 +121,21 @@ def find_data_inits(
     by_candidate = losses(structure)
     opened = Candidate("open")
     best = min(by_candidate, key=by_candidate.__getitem__)
+    init, loss = DataInit(structure, best, True), by_candidate[best]
     least = by_candidate[opened] - CLEAR_GAIN * n_features
-    if by_candidate[best] < least:
-        return [DataInit(structure, best, True)]
+    if loss < least and _is_exact(model, init, valid):
+        return [init]
     plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
     if plain.is_settled:
-        return [plain]
+        return [plain if loss >= least else init]
     subspaces = find_subspace_structure(rows, structure, n_components, seed)
     if subspaces is not None:
         by_candidate = losses(subspaces)
         best = min(by_candidate, key=by_candidate.__getitem__)
-        if by_candidate[best] < least:
-            return [DataInit(subspaces, best, True)]
+        if by_candidate[best] < loss:
+            init, loss = DataInit(subspaces, best, True), by_candidate[best]
+    if loss < least:
+        return [init]
     if len(rows) < ROWS_PER_LATENT * n_components:
         return [plain]
     dictionary = find_dictionary_structure(rows, structure, n_components, seed)
@@ -142,6 +145,12 @@ def find_data_inits(
     single = [candidate for candidate in by_candidate if candidate.kind == "single"]
     best = min(single, key=by_candidate.__getitem__)
     return [plain, DataInit(dictionary, best, True)]
+
+
+def _is_exact(model: Any, init: DataInit, valid: torch.Tensor) -> bool:
+    """Return whether samples are reconstructed up to the noise level, before any training."""
+    install(model.network, init.structure, init.candidate)
+    return validation_terms(model, valid).error < valid.shape[1] * init.noise
 
 
 class _Layers(NamedTuple):
