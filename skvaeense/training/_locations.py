@@ -28,8 +28,9 @@ MAX_CLUSTERS = 12
 # Fewer rows per cluster than this say nothing of its hull.
 MIN_ROWS = 20
 # Hulls meet where their mean squared distance from a point is less than this share of the variance
-# within clusters ...
+# within clusters, beyond this many times what few rows with noise would show of hulls that do ...
 MEETING_GAP = 1e-4
+SAMPLING_ERRORS = 10.0
 # ... and that point is not farther from a mean than this many times the variance of its cluster.
 BULK = 4.0
 # Share of rows that may not be clearly of one location.
@@ -176,12 +177,16 @@ class Locations:
 
 @dataclass
 class _Hull:
-    """Mean, directions and variance of a cluster, and its share of the rows."""
+    """Mean, directions and variance of a cluster, its share of the rows, and its number.
+
+    The error is the expected squared distance of its mean from the true hull.
+    """
 
     mean: np.ndarray
     directions: np.ndarray
     variance: float
     share: float
+    error: float
     cluster: int
 
     def off(self, point: np.ndarray) -> tuple[float, float]:
@@ -299,9 +304,11 @@ def _hulls(rows: np.ndarray, labels: np.ndarray) -> list[_Hull]:
         variances, directions = principal_directions(own - mean)
         drop = clear_drop(variances, dimension_holding(variances, 0.99))
         spread = float(np.square(own - mean).sum(axis=1).mean())
-        hull = _Hull(mean, directions[:drop], spread, len(own) / len(rows), int(k))
+        error = float(variances[drop:].sum()) / len(own) if drop is not None else 0.0
+        hull = _Hull(mean, directions[:drop], spread, len(own) / len(rows), error, int(k))
         hulls.append(hull)
-        everything.append(replace(hull, directions=directions[: visible_rank(variances)]))
+        all_directions = directions[: visible_rank(variances)]
+        everything.append(replace(hull, directions=all_directions, error=0.0))
         flat = flat and drop is not None
     return hulls if flat else everything
 
@@ -336,7 +343,8 @@ def _meet(hulls: list[_Hull]) -> tuple[bool, float]:
     off = [hull.off(point) for hull in hulls]
     gap = float(sum(s * outside for s, (outside, _) in zip(shares, off, strict=True)))
     inside = all(far <= BULK * hull.variance for hull, (_, far) in zip(hulls, off, strict=True))
-    return inside and gap <= MEETING_GAP * within, gap
+    error = float(sum(s * hull.error for s, hull in zip(shares, hulls, strict=True)))
+    return inside and gap <= MEETING_GAP * within + SAMPLING_ERRORS * error, gap
 
 
 def _merge(hulls: list[_Hull]) -> list[list[_Hull]]:
