@@ -481,7 +481,8 @@ class VAEenseTransformer(BaseAutoencoder):
         generator = make_generator(seeds[0], device)
         if model is not None:
             noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
-            return self._trainer(model, noise, 0.5, generator, data, is_final=is_final)
+            rates = learning_rates(model.network, data.valid) if self._takes_data_init() else None
+            return self._trainer(model, noise, 0.5, generator, data, is_final=is_final, rates=rates)
         model = self._make_model(data, seeds[1])
         config = INIT_CONFIGS[init % len(INIT_CONFIGS)]
         noise = annealed_noise(

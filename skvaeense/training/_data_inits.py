@@ -132,7 +132,7 @@ def find_data_inits(
     if subspaces is not None:
         by_candidate = losses(subspaces)
         best = min(by_candidate, key=by_candidate.__getitem__)
-        if by_candidate[best] < loss:
+        if by_candidate[best] < loss - CLEAR_GAIN * n_features:
             init, loss = DataInit(subspaces, best, True), by_candidate[best]
     if loss < least:
         return [init]

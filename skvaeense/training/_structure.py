@@ -169,7 +169,7 @@ def find_structure(
     if not typical.all():
         linear_dimension = dimension_holding(variances, 0.99)
     rank = min(signal_rank(variances, linear_dimension), n_components)
-    residual = max(float(variances[rank:].sum()), 0.0) / max(rows.shape[1] - rank, 1)
+    residual = max(float(variances[rank:].sum()), 0.0) / rows.shape[1]
     directions, variances = directions[:rank], variances[:rank]
     whitener = directions / np.sqrt(variances)[:, None]
     rotation = independent_components((rows @ whitener.T).astype(np.float32), rng)
