@@ -110,6 +110,7 @@ def tables():
         "score": score_table(core),
         "core": count_table(counts),
         "defaults": count_table(defaults),
+        "apart": apart_table(load("apart.json")),
         "sparse_autoencoders": peers_table(peers),
         "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "planted": planted_table(load("planted.json")),
@@ -318,6 +319,21 @@ def first_steps_table(results):
 def machine_table(results):
     """Return what the newcomer's steps were measured on."""
     return Table(("", "machine"), list(results.get("machine", {}).items()))
+
+
+def apart_table(results):
+    """Return the errors on samples that lie apart."""
+    names = "count_error_mean", "count_error_worst", "estimator_error_mean"
+    header = ("data", "error of the count, mean", "worst", "error of the estimator, mean", "seeds")
+    rows = [
+        (
+            name,
+            *(f"{result['summary'][key]:.3f}" if key in result["summary"] else "" for key in names),
+            len(result["per_seed"]),
+        )
+        for name, result in results.items()
+    ]
+    return Table(header, rows)
 
 
 def inits_table():
