@@ -50,7 +50,7 @@ from skvaeense.utils._validation import (
 # Of the fitted attributes, those that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
 # Fitted attributes that not every fit has.
-OPTIONAL_ATTRIBUTES = ("alpha_", "components_", "_locations_", "_gate_labels_")
+OPTIONAL_ATTRIBUTES = ("alpha_", "components_", "locations_", "_locations_", "_gate_labels_")
 # What partial_fit keeps of the peak learning rate once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
@@ -375,6 +375,7 @@ class BaseAutoencoder(
             attributes["components_"] = np.concatenate([directions, data.scaling.offsets])
         if data.scaling.locations is not None:
             attributes["_locations_"] = data.scaling.locations
+            attributes["locations_"] = data.scaling.locations.points
         return attributes | further
 
     def _history(self, trainer: Trainer, data: FitData) -> History:

@@ -246,6 +246,7 @@ class VAEenseTransformer(BaseAutoencoder):
 
     module_: VAE
     noise_variance_: float
+    locations_: DoubleArray
     # Which location the samples are at whose gates the model remembers.
     _gate_labels_: IntArray
 
@@ -314,16 +315,6 @@ class VAEenseTransformer(BaseAutoencoder):
         self.dtype = dtype
         self.device = device
         self.random_state = random_state
-
-    @property
-    def locations_(self) -> DoubleArray:
-        """The points that samples lie around, if there are several."""
-        if not hasattr(self, "_locations_"):
-            raise AttributeError(
-                f"This {type(self).__name__} has no locations_: it is not fitted, or the samples "
-                "have one location, mean_."
-            )
-        return self._locations_.points
 
     # --- fitting ------------------------------------------------------------------------------
 
