@@ -19,6 +19,9 @@ class FlatParameters:
     ----------
     values : torch.nn.Parameter of shape (n_weights,)
         All weights, with all gradients as its `grad`.
+
+    grads : torch.Tensor of shape (n_weights,)
+        The gradients.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -26,9 +29,9 @@ class FlatParameters:
         self.sizes = [parameter.numel() for parameter in parameters]
         flat = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
         self.values = nn.Parameter(flat)
-        self.values.grad = torch.zeros_like(flat)
+        self.values.grad = self.grads = torch.zeros_like(flat)
         self.places = {id(parameter): i for i, parameter in enumerate(parameters)}
-        values, grads = flat.split(self.sizes), self.values.grad.split(self.sizes)
+        values, grads = flat.split(self.sizes), self.grads.split(self.sizes)
         for parameter, value, grad in zip(parameters, values, grads, strict=True):
             parameter.data = value.view(parameter.shape)
             parameter.grad = grad.view(parameter.shape)

@@ -118,12 +118,10 @@ class UnitNorm(Hook):
 
 
 @torch.no_grad()
-def normalize_decoder(model: SparseCoder) -> None:
+def normalize_decoder(model: Any) -> None:
     """Bring the columns of a linear decoder to norm 1."""
-    decoder = model.linear_decoder
-    assert decoder is not None
-    least = torch.finfo(decoder.weight.dtype).tiny
-    decoder.weight /= decoder.weight.norm(dim=0).clamp_min(least)
+    weight = model.linear_decoder.weight
+    weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 class DeadLatents(Hook):

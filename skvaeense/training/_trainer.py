@@ -211,8 +211,7 @@ class Trainer:
 
     def _shared(self, terms: Terms) -> Iterator[torch.Tensor]:
         """Yield what is averaged over all processes: gradients, terms, and what layers keep."""
-        assert self.parameters.values.grad is not None
-        yield self.parameters.values.grad
+        yield self.parameters.grads
         yield from terms.values()
         yield from (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
 
