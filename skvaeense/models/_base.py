@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from skvaeense.networks._base import linear_decoder
+
 
 class Model(nn.Module):
     """A torch module that can be made again from its configuration and its state.
@@ -105,6 +107,32 @@ class Model(nn.Module):
         memo[id(self)] = other = type(self).__new__(type(self))
         vars(other).update(copy.deepcopy(vars(self), memo))
         return other
+
+
+class AutoencoderModel(Model):
+    """A model whose codes a network decodes."""
+
+    network: Any
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code.
+
+        Parameters
+        ----------
+        code : torch.Tensor of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_features)
+            Reconstructions.
+        """
+        return self.network.decode(code)
+
+    @property
+    def linear_decoder(self) -> torch.nn.Linear | None:
+        """The decoder, if it is one linear layer."""
+        return linear_decoder(self.network)
 
 
 def as_number(value: float | torch.Tensor) -> torch.Tensor:

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from skvaeense.models._base import Model, as_number
-from skvaeense.networks._base import Network, build_network, linear_decoder
+from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.networks._base import Network, build_network
 from skvaeense.penalties import Coding, Penalty
 
 
-class SparseCoder(Model):
+class SparseCoder(AutoencoderModel):
     """An autoencoder with an activation that makes sparse codes of pre-activations.
 
     Parameters
@@ -81,7 +81,7 @@ class SparseCoder(Model):
         self.n_components = n_components
         self.penalty = penalty
         self.positive = positive
-        self.network: Any = build_network(
+        self.network = build_network(
             network, n_features, n_components, n_heads=1, generator=generator
         )
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
@@ -141,21 +141,6 @@ class SparseCoder(Model):
         """
         return self.activation(self.preactivation(x))
 
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code.
-
-        Parameters
-        ----------
-        code : torch.Tensor of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        torch.Tensor of shape (n_samples, n_features)
-            Reconstructions.
-        """
-        return self.network.decode(code)
-
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor) -> None:
         """Set what the activation uses after training.
@@ -166,8 +151,3 @@ class SparseCoder(Model):
             Centred and scaled samples that did not train.
         """
         self.penalty.calibrate(self.activation, self.preactivation(x))
-
-    @property
-    def linear_decoder(self) -> torch.nn.Linear | None:
-        """The decoder, if it is one linear layer."""
-        return linear_decoder(self.network)

@@ -1,11 +1,11 @@
 """The variational autoencoder, with or without gate."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from skvaeense.models._base import Model, as_number
-from skvaeense.networks._base import Network, build_network, linear_decoder
+from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.networks._base import Network, build_network
 from skvaeense.priors import Posterior, Prior, StandardNormal
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
@@ -37,7 +37,7 @@ class ELBOTerms(NamedTuple):
     kl: torch.Tensor
 
 
-class VAE(Model):
+class VAE(AutoencoderModel):
     """A variational autoencoder whose decoder sees gated latents.
 
     With mean m and standard deviation s from the encoder, decoder f and noise variance g, for d
@@ -117,7 +117,7 @@ class VAE(Model):
         self.gated = gated
         self.positive = positive
         self.prior = self_prior
-        self.network: Any = build_network(
+        self.network = build_network(
             network, n_features, n_components, n_heads=2, generator=generator
         )
         self.register_buffer("noise_variance", as_number(1.0))
@@ -160,21 +160,6 @@ class VAE(Model):
         if eps is not None:
             z = torch.addcmul(z, posterior.std, eps)
         return posterior.openness * z if self.gated else z
-
-    def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Return the reconstruction of a code.
-
-        Parameters
-        ----------
-        code : torch.Tensor of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        torch.Tensor of shape (n_samples, n_features)
-            Reconstructions.
-        """
-        return self.network.decode(code)
 
     def elbo(
         self,
@@ -276,11 +261,6 @@ class VAE(Model):
             rows = torch.randint(N_GATES, (n_samples,), generator=generator)
             z = z * (1 - self.gate_std.cpu().double()[rows])
         return z, rows
-
-    @property
-    def linear_decoder(self) -> torch.nn.Linear | None:
-        """The decoder, if it is one linear layer."""
-        return linear_decoder(self.network)
 
     @torch.no_grad()
     def code_scale(self) -> torch.Tensor:
