@@ -26,6 +26,8 @@ from skvaeense.training._structure import (
 MAX_SLOPE = 60.0
 # By how much per feature a candidate has to be better than principal directions, always open.
 CLEAR_GAIN = 0.25
+# Components of which more are active than this share of them may still hold subspaces.
+SPARSE_SHARE = 0.8
 # Mean absolute excess kurtosis under which components count as normal: there are none to be told
 # apart.
 GAUSSIAN = 0.5
@@ -107,50 +109,53 @@ def find_data_inits(
     """
     n_components, n_features = model.n_components, valid.shape[1]
 
-    def losses(structure: Structure) -> dict[Candidate, float]:
-        """Return -2 ELBO of each candidate at the structure's noise level."""
+    def losses(structure: Structure, common: float) -> dict[Candidate, float]:
+        """Return -2 ELBO of each candidate as it would be at a common noise level."""
         found = {}
         for candidate in structure.candidates():
             install(model.network, structure, candidate)
             terms = validation_terms(model, valid)
-            noise = structure.noise
-            found[candidate] = selection_loss(terms, noise, noise, n_features)
+            found[candidate] = selection_loss(terms, structure.noise, common, n_features)
         return found
 
     structure = find_structure(rows, n_components, linear_dimension, common_noise, seed)
-    by_candidate = losses(structure)
+    by_candidate = losses(structure, structure.noise)
     opened = Candidate("open")
     best = min(by_candidate, key=by_candidate.__getitem__)
-    init, loss = DataInit(structure, best, True), by_candidate[best]
-    least = by_candidate[opened] - CLEAR_GAIN * n_features
-    if loss < least and _is_exact(model, init, valid):
+    init = DataInit(structure, best, True)
+    gain = CLEAR_GAIN * n_features
+    is_clear = by_candidate[best] < by_candidate[opened] - gain
+    if is_clear and _is_exact(model, init, valid):
         return [init]
     plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
     if plain.is_settled:
-        return [plain if loss >= least else init]
+        return [init if is_clear else plain]
     subspaces = find_subspace_structure(rows, structure, n_components, seed)
     if subspaces is not None:
-        by_candidate = losses(subspaces)
+        by_structure = [(s, losses(s, subspaces.noise)) for s in (structure, subspaces)]
+        found, by_candidate = min(by_structure, key=lambda pair: min(pair[1].values()))
         best = min(by_candidate, key=by_candidate.__getitem__)
-        if by_candidate[best] < loss - CLEAR_GAIN * n_features:
-            init, loss = DataInit(subspaces, best, True), by_candidate[best]
-    if loss < least:
+        if by_candidate[best] < by_structure[0][1][opened] - gain:
+            return [DataInit(found, best, True)]
+    if is_clear:
         return [init]
     if len(rows) < ROWS_PER_LATENT * n_components:
         return [plain]
     dictionary = find_dictionary_structure(rows, structure, n_components, seed)
     if dictionary is None:
         return [plain]
-    by_candidate = losses(dictionary)
+    by_candidate = losses(dictionary, dictionary.noise)
     single = [candidate for candidate in by_candidate if candidate.kind == "single"]
     best = min(single, key=by_candidate.__getitem__)
     return [plain, DataInit(dictionary, best, True)]
 
 
 def _is_exact(model: Any, init: DataInit, valid: torch.Tensor) -> bool:
-    """Return whether samples are reconstructed up to the noise level, before any training."""
+    """Return whether, before any training, few latents reconstruct samples up to the noise."""
     install(model.network, init.structure, init.candidate)
-    return validation_terms(model, valid).error < valid.shape[1] * init.noise
+    terms = validation_terms(model, valid)
+    is_sparse = terms.n_active < SPARSE_SHARE * init.structure.rank
+    return is_sparse and terms.error < valid.shape[1] * init.noise
 
 
 class _Layers(NamedTuple):

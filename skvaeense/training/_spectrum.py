@@ -37,12 +37,12 @@ def clear_drop(variances: np.ndarray, linear_dimension: int) -> int | None:
     """Return the number of directions before the spectrum's last clear drop, if there is one.
 
     It is looked for from the dimension of 80 % of the variance to that of 99.9 %, or to a little
-    after that of 99 %, and has to be by more than a factor of 4. Where few samples have many
-    directions, the spectrum drops more than once before it ends.
+    after that of 99 %, and inside the spectrum to twice that; it has to be by more than a factor of
+    4. Where few samples have many directions, the spectrum drops more than once before it ends.
     """
     first = dimension_holding(variances, 0.8)
     last = max(int(1.3 * linear_dimension) + 2, dimension_holding(variances, 0.999))
-    last = min(len(variances), last)
+    last = min(len(variances), max(last, min(2 * linear_dimension, len(variances) - 1)))
     padded = np.maximum(np.r_[variances, 0.0], 1e-7 * variances[0])
     drops = padded[first - 1 : last] / padded[first : last + 1]
     clear = np.flatnonzero(drops > 4)

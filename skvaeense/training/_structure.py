@@ -25,6 +25,9 @@ FAR = 6.0
 MAX_FAR_SHARE = 0.05
 # Atoms of a dictionary that are taken to be active together: it gives them their length.
 ASSUMED_ACTIVE = 3.0
+# Noise levels at which subspaces are looked for, relative to that of the components: where the data
+# has as many directions as features, nothing else shows the noise.
+NOISE_FACTORS = (1.0, 4.0, 16.0)
 # Contrasts of the candidates.
 CONTRASTS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
@@ -255,9 +258,14 @@ def find_subspace_structure(
     rows = Z[:MAX_ROWS].detach().cpu().double().numpy()
     rows = rows[typical_rows(rows)] - structure.location
     rng = check_random_state(random_state)
-    subspaces = find_subspaces(rows @ structure.directions.T, structure.noise, n_components, rng)
-    if not subspaces:
+    Y = rows @ structure.directions.T
+    for noise in structure.noise * np.array(NOISE_FACTORS):
+        point, subspaces = find_subspaces(Y, noise, n_components, rng)
+        if subspaces:
+            break
+    else:
         return None
+    location = structure.location + point @ structure.directions
     scales = [np.sqrt(subspace.variances)[:, None] for subspace in subspaces]
     bases = [subspace.basis @ structure.directions for subspace in subspaces]
     encoder = np.concatenate([b / scale for b, scale in zip(bases, scales, strict=True)])
@@ -266,8 +274,10 @@ def find_subspace_structure(
         structure,
         encoder=encoder,
         atoms=np.concatenate([b * scale for b, scale in zip(bases, scales, strict=True)]),
-        modes=encoder @ structure.location,
-        origin=structure.location,
+        modes=encoder @ location,
+        origin=location,
+        location=location,
+        noise=float(noise),
         coactive=owner[:, None] == owner,
         subspaces=tuple(subspaces),
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skvaeense.training._spectrum import clear_drop, dimension_holding, principal_directions
+
 # Samples that subspaces are looked for around, and how many of the spans found are tried.
 N_SEEDS = 100
 MAX_TRIED = 50
@@ -24,6 +26,8 @@ DROP = 4.0
 FLOOR = 0.02
 # Squared distance from a subspace, in noise variances per direction, up to which a sample is in it.
 TOLERANCE = 4.0
+# Factors on the noise variance with which a subspace is fitted to its samples anew.
+GROWTH = (16.0, 8.0, 4.0, 2.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,13 @@ class Subspace:
 
 def find_subspaces(
     Y: np.ndarray, noise: float, most: int, rng: np.random.RandomState
-) -> list[Subspace]:
+) -> tuple[np.ndarray, list[Subspace]]:
     """Find the subspaces that most samples lie in.
 
     Parameters
     ----------
     Y : ndarray of shape (n_samples, r)
-        Samples, relative to the point that all subspaces contain.
+        Samples, relative to a point near the one that all subspaces contain.
 
     noise : float
         Noise variance in each direction.
@@ -92,24 +96,69 @@ def find_subspaces(
 
     Returns
     -------
-    list of Subspace
-        Empty where no few subspaces hold four fifths of the samples.
+    point : ndarray of shape (r,)
+        The point that they have in common.
+
+    subspaces : list of Subspace
+        Those of samples relative to that point. Empty where no few subspaces hold four fifths of
+        the samples.
     """
-    rank = Y.shape[1]
-    left = np.linalg.norm(Y, axis=1) > np.sqrt(TOLERANCE * noise * rank)
-    n_significant = int(left.sum())
+    point = np.zeros(Y.shape[1])
+    found, coverage = _cover(Y, noise, most, rng)
+    # The mean of few samples is not in all subspaces, and cuts them in pieces.
+    if len(found) > 1:
+        point = _common_point(Y, found, noise)
+        Y = Y - point
+        found, coverage = _cover(Y, noise, most, rng)
+    n_dims = sum(len(subspace.basis) for subspace in found)
+    if coverage < COVERAGE or len(found) < 2 or n_dims > most:
+        return point, []
+    return point, _refine(Y, found)
+
+
+def _cover(
+    Y: np.ndarray, noise: float, most: int, rng: np.random.RandomState
+) -> tuple[list[Subspace], float]:
+    """Return subspaces, one found after the other, and the share of the samples that they hold."""
+    left = np.linalg.norm(Y, axis=1) > np.sqrt(TOLERANCE * noise * Y.shape[1])
+    n_significant = max(int(left.sum()), 1)
     found: list[Subspace] = []
-    while left.sum() > (1 - COVERAGE) / 2 * n_significant:
+    while left.sum() > ROWS_PER_DIMENSION:
         subspace = _best_subspace(Y[left], noise, rng)
         if subspace is None:
             break
         found.append(subspace)
-        if sum(len(s.basis) for s in found) > most:
-            return []
         left &= ~_contains(subspace.basis, Y, noise)
-    if left.sum() > (1 - COVERAGE) * n_significant or len(found) < 2:
-        return []
-    return _refine(Y, found)
+        if sum(len(s.basis) for s in found) > 2 * most:
+            break
+    coverage = 1 - left.sum() / n_significant
+    rest = _rest(Y[left])
+    return found + ([] if rest is None else [rest]), coverage
+
+
+def _rest(Y: np.ndarray) -> Subspace | None:
+    """Return the subspace of the few samples that are left, if they lie in one."""
+    if len(Y) < 2:
+        return None
+    variances, _ = principal_directions(Y)
+    dim = clear_drop(variances, dimension_holding(variances, 0.99))
+    if dim is None or not dim < min(len(Y), Y.shape[1]):
+        return None
+    return Subspace.of(Y, dim)
+
+
+def _common_point(Y: np.ndarray, subspaces: list[Subspace], noise: float) -> np.ndarray:
+    """Return the point nearest to the affine hulls of the samples in the subspaces."""
+    rank = Y.shape[1]
+    matrix, target = 1e-6 * len(Y) * np.eye(rank), np.zeros(rank)
+    for subspace in subspaces:
+        own = Y[_contains(subspace.basis, Y, noise)]
+        mean = own.mean(axis=0)
+        basis = np.linalg.svd(own - mean, full_matrices=False)[2][: len(subspace.basis)]
+        outside = len(own) * (np.eye(rank) - basis.T @ basis)
+        matrix += outside
+        target += outside @ mean
+    return np.linalg.solve(matrix, target)
 
 
 def _contains(basis: np.ndarray, Y: np.ndarray, noise: float) -> np.ndarray:
@@ -144,7 +193,24 @@ def _best_subspace(Y: np.ndarray, noise: float, rng: np.random.RandomState) -> S
             score = inside.sum() * (rank - dims[i]) / dims[i]
             if score > best_score and inside.sum() >= ROWS_PER_DIMENSION * dims[i]:
                 best, best_score = Subspace.of(Y[inside], dims[i]), score
-    return best
+    return None if best is None else _grow(best, Y, noise)
+
+
+def _grow(subspace: Subspace, Y: np.ndarray, noise: float) -> Subspace:
+    """Fit a subspace to the samples near it, ever nearer ones, if more of them are in it then.
+
+    Noise tilts what few neighbours span, so that only some of the subspace's samples lie in it.
+    This is the local optimisation of RANSAC.
+    """
+    dim = len(subspace.basis)
+    grown = subspace
+    for factor in GROWTH:
+        inside = _contains(grown.basis, Y, factor * noise)
+        if inside.sum() < ROWS_PER_DIMENSION * dim:
+            return subspace
+        grown = Subspace.of(Y[inside], dim)
+    n_inside = [_contains(s.basis, Y, noise).sum() for s in (subspace, grown)]
+    return grown if n_inside[1] > n_inside[0] else subspace
 
 
 def _refine(Y: np.ndarray, subspaces: list[Subspace]) -> list[Subspace]:
@@ -152,7 +218,5 @@ def _refine(Y: np.ndarray, subspaces: list[Subspace]) -> list[Subspace]:
     for _ in range(5):
         nearest = np.stack([subspace.distances(Y) for subspace in subspaces]).argmin(axis=0)
         parts = [(Y[nearest == i], len(s.basis)) for i, s in enumerate(subspaces)]
-        subspaces = [
-            Subspace.of(own, dim) for own, dim in parts if len(own) >= ROWS_PER_DIMENSION * dim
-        ]
+        subspaces = [Subspace.of(own, dim) for own, dim in parts if len(own) > dim]
     return subspaces
