@@ -38,6 +38,7 @@ from skvaeense.training._sizes import (
     DATA_STEPS,
     INIT_CONFIGS,
     INIT_STEPS,
+    RIVAL_STEPS,
     default_n_components,
     linear_residual,
     n_epochs,
@@ -56,6 +57,8 @@ NOISE_RANGE = 1e20
 N_INIT_WITH_DATA, N_INIT = 2, 5
 # By how much of the loss per feature a random init must be better than the one from the data.
 LEAST_GAIN = 0.04
+# By how much it may be worse before the last phase, in which it gains, to be worth that.
+MOST_BEHIND = 8.0
 # Rows that a warning names at most.
 N_NAMED = 5
 
@@ -135,8 +138,8 @@ class VAEenseTransformer(BaseAutoencoder):
     max_iter : "auto" or int, default="auto"
         Epochs that a model is trained for at most. Of those from a random init 40 % come before
         inits are compared, and the others are for the best one only. "auto" means the epochs that
-        amount to 600 steps from an init that is computed from the data, and to 1,000 and 1,500
-        steps from a random one.
+        amount to 600 steps from an init that is computed from the data, and to 1,000 (500 beside
+        an init from the data) and 1,500 steps from a random one.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -319,13 +322,16 @@ class VAEenseTransformer(BaseAutoencoder):
     # --- fitting ------------------------------------------------------------------------------
 
     def _train(self, data, session, trainer):
+        takes_data_init = self._takes_data_init()
         n_init_epochs, n_final_epochs = split_epochs(
-            self.max_iter, len(data.train), data.batch_size
+            self.max_iter,
+            len(data.train),
+            data.batch_size,
+            RIVAL_STEPS if takes_data_init else INIT_STEPS,
         )
         if trainer is not None:
             session.begin(max(n_final_epochs, 1))
             return self._train_to_the_end(trainer, data, session, max(n_final_epochs, 1))
-        takes_data_init = self._takes_data_init()
         n_init = self.n_init
         if n_init == "auto":
             n_init = N_INIT_WITH_DATA if takes_data_init else N_INIT
@@ -376,7 +382,8 @@ class VAEenseTransformer(BaseAutoencoder):
         best = rest.best
         if best is not None:
             best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
-            if n_final_epochs > 0 and not session.stopped:
+            hopeful = rest.best_loss < first.best_loss + MOST_BEHIND * data.valid.shape[1]
+            if n_final_epochs > 0 and hopeful and not session.stopped:
                 best = self._make_final_trainer(best, data)
                 best = self._train_to_the_end(best, data, session, n_final_epochs)
         return self._better(first, best, rest, data)
@@ -387,8 +394,13 @@ class VAEenseTransformer(BaseAutoencoder):
             raise FloatingPointError(diverged("The loss of every init"))
         if first.best is None:
             return best
-        least = first.best_loss - LEAST_GAIN * data.valid.shape[1]
-        if best is not None and self._final_loss(best.model, data) < least:
+        gain = LEAST_GAIN * data.valid.shape[1]
+        if (
+            best is not None
+            and self._final_loss(best.model, data) < first.best_loss - gain
+            and self._validation_loss(best.model, data.valid)
+            < self._validation_loss(first.best.model, data.valid) + gain
+        ):
             return best
         first.best.other_log = [*first.other_log, *(e for log in rest.logs for e in log)]
         return first.best

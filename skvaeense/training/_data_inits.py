@@ -28,6 +28,9 @@ MAX_SLOPE = 60.0
 CLEAR_GAIN = 0.25
 # Components of which more are active than this share of them may still hold subspaces.
 SPARSE_SHARE = 0.8
+# Noise levels at which subspaces are looked for, relative to that of the components: where the data
+# has as many directions as features, nothing else shows the noise.
+NOISE_FACTORS = (1.0, 4.0, 16.0)
 # Mean absolute excess kurtosis under which components count as normal: there are none to be told
 # apart.
 GAUSSIAN = 0.5
@@ -130,8 +133,10 @@ def find_data_inits(
     plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
     if plain.is_settled:
         return [init if is_clear else plain]
-    subspaces = find_subspace_structure(rows, structure, n_components, seed)
-    if subspaces is not None:
+    for noise in structure.noise * np.array(NOISE_FACTORS):
+        subspaces = find_subspace_structure(rows, structure, float(noise), n_components, seed)
+        if subspaces is None:
+            continue
         by_structure = [(s, losses(s, subspaces.noise)) for s in (structure, subspaces)]
         found, by_candidate = min(by_structure, key=lambda pair: min(pair[1].values()))
         best = min(by_candidate, key=by_candidate.__getitem__)

@@ -15,8 +15,10 @@ MIN_BATCH = 32
 # Steps of each random init, and of the last phase, in which the best of them is trained on.
 INIT_STEPS = 1000
 FINAL_STEPS = 1500
-# Steps from an init that was computed from the data.
+# Steps from an init that was computed from the data, and of a random init that then is to show
+# whether it is worth the last phase.
 DATA_STEPS = 600
+RIVAL_STEPS = 500
 # Steps of a sparse autoencoder, which has one init.
 SPARSE_STEPS = 3000
 # Steps of a score network.
@@ -155,7 +157,7 @@ def resolve_batch_size(batch_size, n_samples):
     return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
 
 
-def split_epochs(max_iter, n_samples, batch_size):
+def split_epochs(max_iter, n_samples, batch_size, init_steps=INIT_STEPS):
     """Return the epochs of each init, and of the last phase.
 
     Training needs a number of steps, whatever the number of samples; "auto" gives the epochs
@@ -163,7 +165,7 @@ def split_epochs(max_iter, n_samples, batch_size):
     """
     if max_iter == "auto":
         steps = max(1, n_samples // batch_size)
-        return math.ceil(INIT_STEPS / steps), math.ceil(FINAL_STEPS / steps)
+        return math.ceil(init_steps / steps), math.ceil(FINAL_STEPS / steps)
     n_init = max(1, round(INIT_SHARE * max_iter))
     return n_init, max_iter - n_init
 

@@ -25,9 +25,6 @@ FAR = 6.0
 MAX_FAR_SHARE = 0.05
 # Atoms of a dictionary that are taken to be active together: it gives them their length.
 ASSUMED_ACTIVE = 3.0
-# Noise levels at which subspaces are looked for, relative to that of the components: where the data
-# has as many directions as features, nothing else shows the noise.
-NOISE_FACTORS = (1.0, 4.0, 16.0)
 # Contrasts of the candidates.
 CONTRASTS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
@@ -230,6 +227,7 @@ def typical_rows(rows: np.ndarray) -> np.ndarray:
 def find_subspace_structure(
     Z: torch.Tensor,
     structure: Structure,
+    noise: float,
     n_components: int,
     random_state: int | np.random.RandomState,
 ) -> Structure | None:
@@ -242,6 +240,9 @@ def find_subspace_structure(
 
     structure : Structure
         What `find_structure` returned, and has no candidate much better than the open one.
+
+    noise : float
+        Noise variance in each direction.
 
     n_components : int
         Number of latents.
@@ -259,11 +260,8 @@ def find_subspace_structure(
     rows = rows[typical_rows(rows)] - structure.location
     rng = check_random_state(random_state)
     Y = rows @ structure.directions.T
-    for noise in structure.noise * np.array(NOISE_FACTORS):
-        point, subspaces = find_subspaces(Y, noise, n_components, rng)
-        if subspaces:
-            break
-    else:
+    point, subspaces = find_subspaces(Y, noise, n_components, rng)
+    if not subspaces:
         return None
     location = structure.location + point @ structure.directions
     scales = [np.sqrt(subspace.variances)[:, None] for subspace in subspaces]
@@ -277,7 +275,7 @@ def find_subspace_structure(
         modes=encoder @ location,
         origin=location,
         location=location,
-        noise=float(noise),
+        noise=noise,
         coactive=owner[:, None] == owner,
         subspaces=tuple(subspaces),
     )

@@ -106,7 +106,7 @@ def find_subspaces(
     point = np.zeros(Y.shape[1])
     found, coverage = _cover(Y, noise, most, rng)
     # The mean of few samples is not in all subspaces, and cuts them in pieces.
-    if len(found) > 1:
+    if len(found) > 1 and coverage > COVERAGE / 2:
         point = _common_point(Y, found, noise)
         Y = Y - point
         found, coverage = _cover(Y, noise, most, rng)
@@ -123,15 +123,18 @@ def _cover(
     left = np.linalg.norm(Y, axis=1) > np.sqrt(TOLERANCE * noise * Y.shape[1])
     n_significant = max(int(left.sum()), 1)
     found: list[Subspace] = []
+    coverage = 0.0
     while left.sum() > ROWS_PER_DIMENSION:
         subspace = _best_subspace(Y[left], noise, rng)
         if subspace is None:
             break
         found.append(subspace)
         left &= ~_contains(subspace.basis, Y, noise)
-        if sum(len(s.basis) for s in found) > 2 * most:
+        coverage = 1 - left.sum() / n_significant
+        n_dims = sum(len(s.basis) for s in found)
+        # The first ones hold most. There is no end where as many again would not do.
+        if n_dims > 2 * most or coverage * most < COVERAGE * n_dims:
             break
-    coverage = 1 - left.sum() / n_significant
     rest = _rest(Y[left])
     return found + ([] if rest is None else [rest]), coverage
 

@@ -119,7 +119,7 @@ def test_more_subspaces_than_components(dims, n_features, noise):
     )
     Z, n_components = _scaled(X), 2 * n_features
     components = _structure(Z[:4000], n_components)
-    structure = find_subspace_structure(Z[:4000], components, n_components, 0)
+    structure = find_subspace_structure(Z[:4000], components, components.noise, n_components, 0)
     assert structure.rank == sum(dims)
     model = _model(n_features, n_components)
     losses, counts = [], []
@@ -140,6 +140,37 @@ def test_subspaces_are_looked_for_where_components_fail(dims, n_features):
     found = _find(Z[:4000], Z[4000:], 2 * n_features)
     assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("subspaces", 1, True)
     assert np.abs(found.counts - dimension[4000:]).mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("dims", "n_features", "noise", "n_samples"),
+    [((2, 4), 12, 0.01, 600), ((1, 3), 8, 0.02, 600), ((3,) * 4, 9, 0.05, 1000)],
+)
+def test_subspaces_of_few_noisy_rows_are_found(dims, n_features, noise, n_samples):
+    """Their mean is not in all of them, and noise may be far above the common level."""
+    for seed in range(3):
+        X, _, dimension = make_linear_subspaces(
+            n_samples, dims=dims, n_features=n_features, noise=noise, random_state=seed
+        )
+        n_train = n_samples * 9 // 10
+        Z = _scaled(X)
+        found = _find(Z[:n_train], Z[n_train:], 2 * min(sum(dims), n_features))
+        assert found.kind in ("subspaces", "grouped")
+        assert np.abs(found.counts - dimension[n_train:]).mean() < 0.5
+
+
+def test_small_part_is_found():
+    """1 % of the rows lie in a subspace of 8 dimensions."""
+    sizes = ((1602, 2), (160, 4), (18, 8))
+    parts = [
+        make_linear_subspaces(n, dims=(dim,), n_features=40, random_state=dim) for n, dim in sizes
+    ]
+    X, dimension = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
+    order = np.random.RandomState(0).permutation(len(X))
+    Z, dimension = _scaled(X[order]), dimension[order]
+    found = _find(Z, Z, 20)
+    assert found.kind == "subspaces"
+    assert np.abs(found.counts - dimension).mean() < 0.1
 
 
 def _more_atoms_than_features():
@@ -173,7 +204,7 @@ def test_few_rows_do_not_tell_a_dictionary():
 )
 def test_no_subspaces_where_there_are_none_or_too_many(draw):
     Z = _scaled(draw(3000, random_state=0)[0])
-    assert find_subspace_structure(Z, _structure(Z), 40, 0) is None
+    assert find_subspace_structure(Z, _structure(Z), 1e-3, 40, 0) is None
 
 
 def test_gaussian_data_is_always_open():
@@ -301,7 +332,7 @@ def test_awkward_data_gives_finite_weights(name, widths, dtype):
             structure = _structure(Z, n_components)
             model = _model(Z.shape[1], n_components, widths, dtype)
             assert 1 <= structure.rank <= n_components
-            subspaces = find_subspace_structure(Z, structure, n_components, 0)
+            subspaces = find_subspace_structure(Z, structure, structure.noise, n_components, 0)
             dictionary = find_dictionary_structure(Z, structure, n_components, 0)
             for one in (s for s in (structure, subspaces, dictionary) if s is not None):
                 for candidate in one.candidates():
