@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from skvaeense.losses import Terms
 from skvaeense.models._base import as_number
-from skvaeense.training._hooks import Hook
+from skvaeense.training._hooks import Hook, Step
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
@@ -113,16 +112,9 @@ class NoiseSchedule(Hook):
         self.value = self.at(fraction_done)
         trainer.model.noise_variance = as_number(self.value)
 
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Take note of the error."""
-        self.observe(terms["error"] / x.shape[1])
+        self.observe(step.terms["error"] / step.x.shape[1])
 
     def values(self) -> dict[str, float]:
         """Return the noise variance of the last step."""

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from skvaeense.losses import Terms
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
-from skvaeense.training._hooks import Hook
+from skvaeense.training._hooks import Hook, Step
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
@@ -79,17 +78,10 @@ class Coefficient(Hook):
         self.value = self.at(fraction_done)
         trainer.model.alpha = as_number(self.value)
 
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Take note of the number of active latents."""
-        if "active_share" in terms:
-            self.observe(terms["active_share"].sum(), fraction_done)
+        if "active_share" in step.terms:
+            self.observe(step.terms["active_share"].sum(), step.fraction_done)
 
     def values(self) -> dict[str, float]:
         """Return the coefficient of the last step."""
@@ -105,14 +97,7 @@ class UnitNorm(Hook):
         weight = trainer.model.linear_decoder.weight
         weight.grad -= weight * (weight * weight.grad).sum(dim=0)
 
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Bring the columns back to norm 1."""
         normalize_decoder(trainer.model)
 
@@ -153,25 +138,19 @@ class DeadLatents(Hook):
         trainer.model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
 
     @torch.no_grad()
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Count, and resample dead latents if it is time to."""
         model = trainer.model
-        if "active_share" not in terms:
+        if "active_share" not in step.terms:
             return
-        self._count(terms["active_share"] > 0, len(x) * trainer.processes.world_size)
-        if not self.to_resample or fraction_done < self.to_resample[0]:
+        n_samples = len(step.x) * trainer.processes.world_size
+        self._count(step.terms["active_share"] > 0, n_samples)
+        if not self.to_resample or step.fraction_done < self.to_resample[0]:
             return
         self.to_resample.pop(0)
         can_resample = model.linear_decoder is not None and hasattr(model.network, "output_layer")
         if model.penalty.dead_latents == "resampling" and can_resample:
-            self._resample(trainer, x, generator)
+            self._resample(trainer, step.x, step.generator)
             trainer.processes.broadcast([trainer.parameters.values])
 
     def _count(self, fired: torch.Tensor, n_samples: int) -> None:

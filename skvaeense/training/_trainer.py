@@ -12,7 +12,7 @@ from skvaeense.losses import Loss, Terms
 from skvaeense.optimizers import Optimizer
 from skvaeense.schedules import Schedule
 from skvaeense.training._batches import Batches
-from skvaeense.training._hooks import Hook
+from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -202,7 +202,7 @@ class Trainer:
         factor = max(self.schedule.factor(fraction_done), self.least_factor)
         self._move(self.learning_rate * factor)
         for hook in self.hooks:
-            hook.after_step(self, x, terms, fraction_done, noise)
+            hook.after_step(self, Step(x, terms, fraction_done, noise))
         for name, term in terms.items():
             if term.ndim == 0:
                 self.sums[name] = self.sums[name] + term if name in self.sums else term
