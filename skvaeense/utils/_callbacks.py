@@ -12,15 +12,8 @@ from sklearn.callback import CallbackSupportMixin, ProgressBar
 from skvaeense.utils._processes import Processes, find_processes
 from skvaeense.utils._typing import FloatArray
 
-__all__ = [
-    "CALLBACKS",
-    "CallbackSupportMixin",
-    "EpochReports",
-    "fit_part",
-    "map_chunks",
-    "show_progress",
-    "with_callbacks",
-]
+# What is handed on from scikit-learn.
+__all__ = ["CallbackSupportMixin"]
 
 # The attribute in which an estimator has its callbacks.
 CALLBACKS = "_skl_callbacks"
