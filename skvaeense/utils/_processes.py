@@ -1,6 +1,7 @@
 """Processes that train one model together, by torch.distributed."""
 
 import atexit
+import copy
 import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
@@ -102,17 +103,12 @@ class Processes:
         return float(shared)
 
     def broadcast_random_state(self, random_state: np.random.RandomState) -> np.random.RandomState:
-        """Return the random state of the first process."""
+        """Return a copy of the random state of the first process."""
         if self.world_size == 1:
             return random_state
-        state = random_state.get_state(legacy=False)
-        words = [*state["state"]["key"].tolist(), state["state"]["pos"]]
-        sent = torch.tensor(words, dtype=torch.int64, device=_device())
-        distributed.broadcast(sent, 0)
-        *key, position = sent.tolist()
-        shared = np.random.RandomState()
-        shared.set_state(("MT19937", np.array(key, dtype=np.uint32), position, 0, 0.0))
-        return shared
+        shared = [copy.deepcopy(random_state)]
+        distributed.broadcast_object_list(shared, device=_device())
+        return shared[0]
 
     def check_equal(self, values: Sequence[float], message: str) -> None:
         """Raise a ValueError in all processes if numbers are not the same in all of them."""
