@@ -1,5 +1,6 @@
 """Autoencoders of dense layers."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import OutputLayer
+from skvaeense.networks._base import Network, OutputLayer
 from skvaeense.networks._layers import (
     Skip,
     add_shortcuts,
@@ -72,16 +73,15 @@ class DenseAutoencoder(nn.Module):
         self.n_heads = n_heads
         self.n_components = n_components
         self.n_shortcuts = count_shortcuts(skip, n_heads) if encoder_sizes else 0
-        layers = [linear_layer(a, b, generator) for a, b in pairwise([n_features, *encoder_sizes])]
+        widths = [n_features, *encoder_sizes]
+        layers = [linear_layer(a, b, generator) for a, b in pairwise(widths)]
         if self.n_shortcuts:
             n_outputs = encoder_sizes[0] + self.n_shortcuts * n_components
             layers[0] = linear_layer(n_features, n_outputs, generator)
         self.layers = nn.ModuleList(layers)
-        last = encoder_sizes[-1] if encoder_sizes else n_features
-        self.heads = linear_layer(last, n_heads * n_components, generator)
+        self.heads = linear_layer(widths[-1], n_heads * n_components, generator)
         hidden = hidden_layers(n_components, decoder_sizes, generator)
-        last = decoder_sizes[-1] if decoder_sizes else n_components
-        output = linear_layer(last, n_features, generator)
+        output = linear_layer([n_components, *decoder_sizes][-1], n_features, generator)
         self.decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -117,3 +117,33 @@ class DenseAutoencoder(nn.Module):
                 x, shortcuts = x[:, :-n_shortcuts], x[:, -n_shortcuts:]
             x = F.silu(x)
         return x, shortcuts
+
+
+class DenseNetwork(Network):
+    """Network of dense layers; a subclass says how wide they are."""
+
+    skip: Skip
+
+    @abstractmethod
+    def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
+        """Return the widths of the hidden layers of the encoder, and those of the decoder."""
+
+    def build(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> DenseAutoencoder:
+        """Make the module with random weights."""
+        encoder_sizes, decoder_sizes = self._layer_sizes(n_components)
+        return DenseAutoencoder(
+            n_features,
+            n_components,
+            n_heads=n_heads,
+            encoder_sizes=encoder_sizes,
+            decoder_sizes=decoder_sizes,
+            skip=self.skip,
+            generator=generator,
+        )
