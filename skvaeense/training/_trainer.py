@@ -20,6 +20,8 @@ from skvaeense.utils._seeding import restore_generator
 
 # Steps between two calls of `after_steps`.
 STRIDE = 500
+# Attributes of a trainer that say how far it has come.
+PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
 
 
 class Trainer:
@@ -254,14 +256,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "hooks": [hook.state_dict() for hook in self.hooks],
             "generator": self.generator.get_state(),
-            "learning_rate": self.learning_rate,
-            "log": self.log,
-            "n_steps": self.n_steps,
-            "epoch": self.epoch,
-            "step": self.step,
-            "sums": self.sums,
-            "order": self.order,
-        }
+        } | {name: getattr(self, name) for name in PROGRESS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state, which a trainer of the same parts has given.
@@ -278,10 +273,7 @@ class Trainer:
         for hook, own in zip(self.hooks, state["hooks"], strict=True):
             hook.load_state_dict(on_device(own, device))
         restore_generator(self.generator, state["generator"])
-        self.learning_rate = state["learning_rate"]
-        self.log = [dict(epoch) for epoch in state["log"]]
-        self.n_steps, self.epoch, self.step = state["n_steps"], state["epoch"], state["step"]
-        self.sums, self.order = on_device(state["sums"], device), state["order"]
+        vars(self).update(on_device({name: state[name] for name in PROGRESS}, device))
 
 
 def on_device(value: Any, device: torch.device) -> Any:
