@@ -1,6 +1,7 @@
 """What sparse autoencoders need around each step: coefficient, unit norms, dead latents."""
 
 import math
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,7 @@ RESAMPLED_NORM = 0.2
 RESAMPLE_AT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
+@dataclass(eq=False)
 class Coefficient(Hook):
     """Raise the coefficient alpha of a penalty from 0 at first, and adapt it if asked to.
 
@@ -39,25 +41,26 @@ class Coefficient(Hook):
 
     The gain rises from 0.03 to 0.1 with p^2.
 
-    Parameters
+    Attributes
     ----------
-    alpha : float
-        The coefficient, or its first value if there is a target.
+    alpha : float or torch.Tensor
+        The coefficient, or its first value if there is a target; a tensor once it is adapted.
 
     target_l0 : float or None, default=None
         Wanted mean number of active latents; None keeps the coefficient.
 
     warmup : float, default=0.1
         Share of the training over which it rises from 0 to its value.
+
+    value : float or torch.Tensor
+        What the present step uses of it.
     """
 
-    def __init__(
-        self, alpha: float, *, target_l0: float | None = None, warmup: float = 0.1
-    ) -> None:
-        self.alpha: float | torch.Tensor = alpha
-        self.target_l0 = target_l0
-        self.warmup = warmup
-        self.value: float | torch.Tensor = 0.0
+    alpha: float | torch.Tensor
+    _: KW_ONLY
+    target_l0: float | None = None
+    warmup: float = 0.1
+    value: float | torch.Tensor = field(default=0.0, init=False)
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient; a tensor once it is adapted, so that nothing has to wait."""

@@ -5,6 +5,7 @@ import copy
 import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,13 +27,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
 
+@dataclass(frozen=True)
 class Processes:
     """The processes that train together, and which of them this one is.
 
     Each has the same model and all samples, and takes its part of every batch. With a single
     process nothing is sent, and nothing changes.
 
-    Parameters
+    Attributes
     ----------
     world_size : int
         Number of processes.
@@ -41,9 +43,8 @@ class Processes:
         Index of this one, from 0. The first one decides, reports and writes.
     """
 
-    def __init__(self, world_size: int = 1, rank: int = 0) -> None:
-        self.world_size = world_size
-        self.rank = rank
+    world_size: int = 1
+    rank: int = 0
 
     @property
     def is_first(self) -> bool:
