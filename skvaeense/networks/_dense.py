@@ -1,7 +1,7 @@
 """Autoencoders of dense layers."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -24,27 +24,7 @@ class DenseAutoencoder(nn.Module):
 
     Parameters
     ----------
-    n_features : int
-        Number of features of a sample.
-
-    n_components : int
-        Number of latents.
-
-    n_heads : int
-        Number of outputs of the encoder for each latent.
-
-    encoder_sizes, decoder_sizes : sequence of int
-        Widths of the hidden layers; without any the decoder is linear.
-
-    skip : bool or "first"
-        Whether the heads have shortcuts, or the first head alone.
-
-    generator : torch.Generator or None
-        The source of the random weights; None if they will be loaded.
-
-    Attributes
-    ----------
-    layers : torch.nn.ModuleList
+    layers : list of torch.nn.Linear
         Hidden layers of the encoder. The outputs of the first are its hidden units, and then the
         shortcuts, so that both are one product.
 
@@ -54,35 +34,29 @@ class DenseAutoencoder(nn.Module):
     decoder : torch.nn.Module
         From codes to samples.
 
+    n_heads : int
+        Number of outputs of the encoder for each latent.
+
     n_shortcuts : int
-        Number of heads that have a shortcut.
+        Number of heads that have a shortcut, the first ones.
     """
 
     def __init__(
         self,
-        n_features: int,
-        n_components: int,
+        layers: Iterable[nn.Linear],
+        heads: nn.Linear,
+        decoder: nn.Module,
         *,
         n_heads: int,
-        encoder_sizes: Sequence[int],
-        decoder_sizes: Sequence[int],
-        skip: Skip,
-        generator: torch.Generator | None,
+        n_shortcuts: int,
     ) -> None:
         super().__init__()
-        self.n_heads = n_heads
-        self.n_components = n_components
-        self.n_shortcuts = count_shortcuts(skip, n_heads) if encoder_sizes else 0
-        widths = [n_features, *encoder_sizes]
-        layers = [linear_layer(a, b, generator) for a, b in pairwise(widths)]
-        if self.n_shortcuts:
-            n_outputs = encoder_sizes[0] + self.n_shortcuts * n_components
-            layers[0] = linear_layer(n_features, n_outputs, generator)
         self.layers = nn.ModuleList(layers)
-        self.heads = linear_layer(widths[-1], n_heads * n_components, generator)
-        hidden = hidden_layers(n_components, decoder_sizes, generator)
-        output = linear_layer([n_components, *decoder_sizes][-1], n_features, generator)
-        self.decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
+        self.heads = heads
+        self.decoder = decoder
+        self.n_heads = n_heads
+        self.n_shortcuts = n_shortcuts
+        self.n_components = heads.out_features // n_heads
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
@@ -138,12 +112,14 @@ class DenseNetwork(Network):
     ) -> DenseAutoencoder:
         """Make the module with random weights."""
         encoder_sizes, decoder_sizes = self._layer_sizes(n_components)
-        return DenseAutoencoder(
-            n_features,
-            n_components,
-            n_heads=n_heads,
-            encoder_sizes=encoder_sizes,
-            decoder_sizes=decoder_sizes,
-            skip=self.skip,
-            generator=generator,
-        )
+        n_shortcuts = count_shortcuts(self.skip, n_heads) if encoder_sizes else 0
+        widths = [n_features, *encoder_sizes]
+        layers = [linear_layer(a, b, generator) for a, b in pairwise(widths)]
+        if n_shortcuts:
+            n_outputs = encoder_sizes[0] + n_shortcuts * n_components
+            layers[0] = linear_layer(n_features, n_outputs, generator)
+        heads = linear_layer(widths[-1], n_heads * n_components, generator)
+        hidden = hidden_layers(n_components, decoder_sizes, generator)
+        output = linear_layer([n_components, *decoder_sizes][-1], n_features, generator)
+        decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
+        return DenseAutoencoder(layers, heads, decoder, n_heads=n_heads, n_shortcuts=n_shortcuts)
