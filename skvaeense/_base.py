@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
@@ -25,7 +25,7 @@ from skvaeense._evaluation import (
     rows_at_a_time,
 )
 from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._devices import DTYPES, raise_if_out_of_memory, resolve_device
+from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
@@ -47,8 +47,6 @@ from skvaeense.utils._validation import (
     fit_context,
 )
 
-# Of the fitted attributes, those that validation sets before training.
-FEATURES = ("n_features_in_", "feature_names_in_")
 # Fitted attributes that not every fit has.
 OPTIONAL_ATTRIBUTES = ("alpha_", "components_", "locations_", "_locations_", "_gate_labels_")
 # What partial_fit keeps of the peak learning rate once its schedule is over.
@@ -221,14 +219,12 @@ class BaseAutoencoder(
                 model = self._copy_of_model()
                 seeds = _draw_seeds(session.random_state)
                 trainer = self._make_trainer(data, seeds, model=model, is_final=True)
-            try:
-                trainer = self._train(data, session, trainer)
-                processes.broadcast(trainer.model.state_dict().values())
-            except KeyboardInterrupt:
-                trainer = session.interrupted(stacklevel=5)
-            except RuntimeError as error:
-                raise_if_out_of_memory(error, data.batch_size)
-                raise
+            with memory_errors(data.batch_size):
+                try:
+                    trainer = self._train(data, session, trainer)
+                    processes.broadcast(trainer.model.state_dict().values())
+                except KeyboardInterrupt:
+                    trainer = session.interrupted(stacklevel=5)
             session.end(trainer, lambda trainer: self._attributes(trainer, data))
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))
@@ -393,13 +389,6 @@ class BaseAutoencoder(
             self.__dict__.pop(name, None)
         self.__dict__.update(attributes)
 
-    def _draft(self, attributes: dict[str, Any]) -> Self:
-        """Return the estimator as it would be with these fitted attributes."""
-        draft = clone(self)
-        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
-        draft._store(attributes)
-        return draft
-
     def _warn_of_failure(self, valid: torch.Tensor) -> None:
         """Warn if held-out samples show a sign of failure."""
         if not bool((valid != valid[0]).any()):
@@ -545,7 +534,6 @@ class BaseAutoencoder(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.non_deterministic = False
         return tags
 
 

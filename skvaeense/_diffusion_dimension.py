@@ -8,9 +8,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.base import clone
 
-from skvaeense._base import FEATURES, diverged
+from skvaeense._base import diverged
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation, all_or_nothing
 from skvaeense.dimension import ALIASES, ScoreMethod, ScoreMethodName
@@ -21,7 +20,7 @@ from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.optimizers import Adam
 from skvaeense.schedules import Cosine
 from skvaeense.training._data import prepare_data
-from skvaeense.training._devices import DTYPES, raise_if_out_of_memory, resolve_device
+from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
 from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
@@ -240,21 +239,19 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
             n = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
             session.begin(n)
-            try:
-                session.train(
-                    trainer,
-                    data.train,
-                    stage="search",
-                    n_epochs=n,
-                    batch_size=data.batch_size,
-                    until=take_note,
-                    attributes=attributes,
-                )
-            except KeyboardInterrupt:
-                trainer = session.interrupted(stacklevel=6)
-            except RuntimeError as error:
-                raise_if_out_of_memory(error, data.batch_size)
-                raise
+            with memory_errors(data.batch_size):
+                try:
+                    session.train(
+                        trainer,
+                        data.train,
+                        stage="search",
+                        n_epochs=n,
+                        batch_size=data.batch_size,
+                        until=take_note,
+                        attributes=attributes,
+                    )
+                except KeyboardInterrupt:
+                    trainer = session.interrupted(stacklevel=6)
             if not (math.isfinite(plateau.best_loss) and trainer.is_finite):
                 raise FloatingPointError(diverged("The loss"))
             plateau.restore(trainer.model)
@@ -292,13 +289,6 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
             "loss_curve_": [epoch["loss"] for epoch in trainer.log],
             "_seed_": self._seed_,
         }
-
-    def _draft(self, attributes):
-        """Return the estimator as it would be with these fitted attributes."""
-        draft = clone(self)
-        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
-        vars(draft).update(attributes)
-        return draft
 
     # --- what it computes ---------------------------------------------------------------------
 

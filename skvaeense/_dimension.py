@@ -107,6 +107,12 @@ class BaseDimensionEstimator(
         self.dimension_pw_ = dimension
         self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
 
+    def _check_new(self, X: ArrayLike) -> FloatArray:
+        """Return valid samples, once there is something to ask."""
+        check_is_fitted(self)
+        samples: FloatArray = validate_data(self, X, dtype=FLOATS, reset=False)
+        return samples
+
     def predict(self, X: ArrayLike) -> DoubleArray:
         """Return the local dimension of samples, seen or unseen.
 
@@ -120,8 +126,7 @@ class BaseDimensionEstimator(
         ndarray of shape (n_samples,)
             Dimension at each sample.
         """
-        check_is_fitted(self)
-        return self._estimate(validate_data(self, X, dtype=FLOATS, reset=False))[0]
+        return self._estimate(self._check_new(X))[0]
 
     def fit_predict(self, X: ArrayLike, y: object = None) -> DoubleArray:
         """Fit, and return the local dimension of the training samples.
@@ -154,8 +159,7 @@ class BaseDimensionEstimator(
         ndarray of shape (n_samples, 1)
             Dimension at each sample, in the precision of X.
         """
-        check_is_fitted(self)
-        samples: FloatArray = validate_data(self, X, dtype=FLOATS, reset=False)
+        samples = self._check_new(X)
         return self._estimate(samples)[0][:, None].astype(samples.dtype, copy=False)
 
     if TYPE_CHECKING:
@@ -179,9 +183,8 @@ class BaseDimensionEstimator(
             With y, the negative mean absolute error of `predict`. Without, how well the model
             fits X, higher being better, so that a grid search works without known dimensions.
         """
-        check_is_fitted(self)
         if y is None:
-            return self._score_fit(validate_data(self, X, dtype=FLOATS, reset=False))
+            return self._score_fit(self._check_new(X))
         y = column_or_1d(check_array(y, ensure_2d=False), warn=True)
         return -float(mean_absolute_error(y, self.predict(X)))
 

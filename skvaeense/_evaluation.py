@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from skvaeense.models import Model
 from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
@@ -17,6 +18,8 @@ from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 FLOATS = (np.float64, np.float32)
+# Of the fitted attributes, those that validation sets before training.
+FEATURES = ("n_features_in_", "feature_names_in_")
 # Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
 # of a core from one layer to the next; fewer rows than the least make matrix products slow.
 CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
@@ -54,6 +57,13 @@ class ModelEvaluation:
     @property
     def _scaling(self) -> Scaling:
         return Scaling(self.mean_, self.scale_, getattr(self, "_locations_", None))
+
+    def _draft(self, attributes):
+        """Return the estimator as it would be with these fitted attributes."""
+        draft = clone(self)
+        vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
+        vars(draft).update(attributes)
+        return draft
 
     def _model_for(self, dtype):
         """Return the model in the precision of the samples: the answer is then as precise."""

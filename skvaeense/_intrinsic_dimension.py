@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._dimension import BaseDimensionEstimator
-from skvaeense._evaluation import FLOATS
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
 from skvaeense.training._far_rows import find_far_rows
@@ -190,9 +188,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             ones. Where latents are counted, it is by how much refining changed their number, and
             NaN where nothing was refined.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
-        dimension, std = self._estimate(X)
+        dimension, std = self._estimate(self._check_new(X))
         return (dimension, std) if return_std else dimension
 
     def dimension_scale(self, X: ArrayLike) -> tuple[IntArray, DoubleArray]:
@@ -219,8 +215,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             If neighbours are not looked at, as with ``method="count"``, an autoencoder that cannot
             decode, or too few training samples.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        X = self._check_new(X)
         method, autoencoder = self._method_, self.autoencoder_
         parts = map_chunks(self, lambda x: method.dimension_scale(autoencoder, x), X, CHUNK)
         n_neighbors, dimensions = zip(*parts, strict=True)

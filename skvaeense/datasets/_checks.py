@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def _check_integer(value: Any, name: str, *, minimum: int) -> int:
+def integer(value: Any, name: str, *, minimum: int) -> int:
     """Return `value` as an int of at least `minimum`."""
     # bool is an Integral too, but `n_samples=True` is a mistake.
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -17,8 +17,8 @@ def _check_integer(value: Any, name: str, *, minimum: int) -> int:
     return int(value)
 
 
-def _check_integers(values: Any, name: str, *, minimum: int) -> tuple[int, ...]:
-    """Return `values` as a non-empty tuple of ints of at least `minimum` each."""
+def integers(values: Any, name: str) -> tuple[int, ...]:
+    """Return `values` as a non-empty tuple of ints of at least 1 each."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise TypeError(
             f"{name} must be a sequence of int such as (4, 4, 4), got {values!r}. "
@@ -26,14 +26,13 @@ def _check_integers(values: Any, name: str, *, minimum: int) -> tuple[int, ...]:
         )
     values = tuple(values)
     if not values:
-        raise ValueError(f"{name} is empty: give at least one int of at least {minimum}.")
+        raise ValueError(f"{name} is empty: give at least one int of at least 1.")
     return tuple(
-        _check_integer(value, f"{name}[{position}]", minimum=minimum)
-        for position, value in enumerate(values)
+        integer(value, f"{name}[{position}]", minimum=1) for position, value in enumerate(values)
     )
 
 
-def _check_float(value: Any, name: str, *, positive: bool = False) -> float:
+def real(value: Any, name: str, *, positive: bool = False) -> float:
     """Return `value` as a finite float of at least 0, or above 0 if it must be `positive`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a float, got {value!r} of type {type(value).__name__}.")
@@ -45,21 +44,21 @@ def _check_float(value: Any, name: str, *, positive: bool = False) -> float:
     return float(value)
 
 
-def _check_common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float]:
+def common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float]:
     """Return the arguments that the generators share, once they are valid."""
-    n_samples = _check_integer(n_samples, "n_samples", minimum=1)
-    n_features = _check_integer(n_features, "n_features", minimum=1)
-    return n_samples, n_features, _check_float(noise, "noise")
+    n_samples = integer(n_samples, "n_samples", minimum=1)
+    n_features = integer(n_features, "n_features", minimum=1)
+    return n_samples, n_features, real(noise, "noise")
 
 
-def _check_flag(value: Any, name: str) -> bool:
+def flag(value: Any, name: str) -> bool:
     """Return `value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
     return bool(value)
 
 
-def _check_room(n_needed: int, n_features: int, reason: str) -> None:
+def room(n_needed: int, n_features: int, reason: str) -> None:
     """Raise unless `n_features` ambient directions hold the `n_needed` that `reason` asks for."""
     if n_needed > n_features:
         raise ValueError(

@@ -7,8 +7,8 @@ from typing import Literal, overload
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union
-from skvaeense.datasets._checks import _check_common, _check_integer, _check_integers, _check_room
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 
 
@@ -115,17 +115,17 @@ def make_sparse_dictionary(
     >>> np.bincount(dimension).tolist()
     [0, 0, 100, 0, 100, 0, 0, 0, 100]
     """
-    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
-    n_atoms = _check_integer(n_atoms, "n_atoms", minimum=1)
+    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
+    n_atoms = _checks.integer(n_atoms, "n_atoms", minimum=1)
     if isinstance(n_active, numbers.Integral):
-        n_active = (_check_integer(n_active, "n_active", minimum=1),)
-    n_active = _check_integers(n_active, "n_active", minimum=1)
+        n_active = (_checks.integer(n_active, "n_active", minimum=1),)
+    n_active = _checks.integers(n_active, "n_active")
     if max(n_active) > n_atoms:
         raise ValueError(
             f"n_active={max(n_active)} atoms cannot be drawn from n_atoms={n_atoms}: "
             "lower n_active or raise n_atoms."
         )
-    _check_room(max(n_active), n_features, f"n_active={max(n_active)}")
+    _checks.room(max(n_active), n_features, f"n_active={max(n_active)}")
     rng = check_random_state(random_state)
     atoms = rng.standard_normal((n_atoms, n_features))
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)

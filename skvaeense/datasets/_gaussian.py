@@ -5,14 +5,8 @@ from typing import Literal, overload
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
-from skvaeense.datasets._checks import (
-    _check_common,
-    _check_flag,
-    _check_float,
-    _check_integer,
-    _check_room,
-)
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 
 
@@ -74,9 +68,9 @@ def make_gaussian(
     >>> X.shape, int(np.linalg.matrix_rank(X))
     ((100, 8), 3)
     """
-    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
-    dim = _check_integer(dim, "dim", minimum=1)
-    _check_room(dim, n_features, f"A subspace of dimension {dim}")
+    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
+    dim = _checks.integer(dim, "dim", minimum=1)
+    _checks.room(dim, n_features, f"A subspace of dimension {dim}")
     rng = check_random_state(random_state)
     frame = _draw_frame(dim, n_features, rng)
 
@@ -186,11 +180,11 @@ def make_ppca(
     >>> f"{pca.noise_variance_:.2f}"
     '0.10'
     """
-    n_samples, n_features, _ = _check_common(n_samples, n_features, 0)
-    n_components = _check_integer(n_components, "n_components", minimum=1)
-    _check_room(n_components, n_features, f"A model with {n_components} components")
-    noise_variance = _check_float(noise_variance, "noise_variance", positive=True)
-    _check_flag(return_parameters, "return_parameters")
+    n_samples, n_features, _ = _checks.common(n_samples, n_features, 0)
+    n_components = _checks.integer(n_components, "n_components", minimum=1)
+    _checks.room(n_components, n_features, f"A model with {n_components} components")
+    noise_variance = _checks.real(noise_variance, "noise_variance", positive=True)
+    _checks.flag(return_parameters, "return_parameters")
     rng = check_random_state(random_state)
     norms = np.sqrt(np.linspace(2.0, 1.0, n_components))
     loadings = _draw_frame(n_components, n_features, rng).T * norms

@@ -5,15 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union, _orthonormalise
-from skvaeense.datasets._checks import (
-    _check_common,
-    _check_flag,
-    _check_float,
-    _check_integer,
-    _check_integers,
-    _check_room,
-)
 from skvaeense.utils._typing import DoubleArray, RandomState
 
 
@@ -89,7 +82,7 @@ def make_linear_subspaces(
     >>> [int(np.linalg.matrix_rank(X[manifold == label])) for label in range(3)]
     [2, 4, 8]
     """
-    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
+    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
     rng = check_random_state(random_state)
     dims, bases = _draw_bases(dims, n_features, shared, orthogonal, rng)
 
@@ -171,8 +164,8 @@ def make_affine_subspaces(
     >>> int(np.linalg.matrix_rank(part)), int(np.linalg.matrix_rank(part - part[0]))
     (4, 3)
     """
-    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
-    offset_scale = _check_float(offset_scale, "offset_scale")
+    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
+    offset_scale = _checks.real(offset_scale, "offset_scale")
     rng = check_random_state(random_state)
     dims, bases = _draw_bases(dims, n_features, shared, orthogonal, rng)
     offsets = offset_scale * rng.standard_normal((len(dims), n_features))
@@ -187,19 +180,19 @@ def _draw_bases(
     dims: Iterable[int], n_features: int, shared: int, orthogonal: bool, rng: np.random.RandomState
 ) -> tuple[tuple[int, ...], list[DoubleArray]]:
     """Return the dimensions, once the geometry is valid, and a basis of each subspace as rows."""
-    dims = _check_integers(dims, "dims", minimum=1)
-    shared = _check_integer(shared, "shared", minimum=0)
-    _check_flag(orthogonal, "orthogonal")
+    dims = _checks.integers(dims, "dims")
+    shared = _checks.integer(shared, "shared", minimum=0)
+    _checks.flag(orthogonal, "orthogonal")
     if shared > min(dims):
         raise ValueError(
             f"shared={shared} directions do not fit in a subspace of dimension {min(dims)}: "
             "lower shared to min(dims) or below."
         )
     n_private = [dim - shared for dim in dims]
-    _check_room(max(dims), n_features, f"A subspace of dimension {max(dims)}")
+    _checks.room(max(dims), n_features, f"A subspace of dimension {max(dims)}")
     if orthogonal:
         n_needed = shared + sum(n_private)
-        _check_room(n_needed, n_features, f"orthogonal=True with dims={dims} and shared={shared}")
+        _checks.room(n_needed, n_features, f"orthogonal=True with dims={dims} and shared={shared}")
     directions = rng.standard_normal((shared + sum(n_private), n_features))
     if orthogonal:
         directions = _orthonormalise(directions)

@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union
-from skvaeense.datasets._checks import _check_common, _check_integers, _check_room
 from skvaeense.utils._typing import DoubleArray, RandomState
 
 # Number of latents that fix the scale of a manifold. They are drawn apart from the samples, so that
@@ -90,10 +90,10 @@ def make_mlp_manifolds(
     >>> np.unique(dimension[manifold == 1]).tolist()
     [4]
     """
-    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
-    dims = _check_integers(dims, "dims", minimum=1)
-    _check_room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
-    widths = _check_integers(hidden_layer_sizes, "hidden_layer_sizes", minimum=1)
+    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
+    dims = _checks.integers(dims, "dims")
+    _checks.room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
+    widths = _checks.integers(hidden_layer_sizes, "hidden_layer_sizes")
     if min(widths) < max(dims):
         raise ValueError(
             f"A hidden layer of {min(widths)} units cannot carry a manifold of dimension "

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
-from skvaeense.datasets._checks import _check_common, _check_integers, _check_room
 from skvaeense.utils._typing import DoubleArray, RandomState
 
 
@@ -71,9 +71,9 @@ def make_spheres(
     >>> np.allclose(squared_radius, dimension + 1)
     True
     """
-    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
-    dims = _check_integers(dims, "dims", minimum=1)
-    _check_room(max(dims) + 1, n_features, f"A sphere of intrinsic dimension {max(dims)}")
+    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
+    dims = _checks.integers(dims, "dims")
+    _checks.room(max(dims) + 1, n_features, f"A sphere of intrinsic dimension {max(dims)}")
     rng = check_random_state(random_state)
     frames = [_draw_frame(dim + 1, n_features, rng) for dim in dims]
 

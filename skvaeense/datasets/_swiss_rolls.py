@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
-from skvaeense.datasets._checks import _check_common, _check_float, _check_integer, _check_room
 from skvaeense.utils._typing import DoubleArray, RandomState
 
 
@@ -81,10 +81,10 @@ def make_swiss_rolls(
     >>> X.shape, np.unique(dimension).tolist()
     ((200, 10), [2])
     """
-    n_samples, n_features, noise = _check_common(n_samples, n_features, noise)
-    n_rolls = _check_integer(n_rolls, "n_rolls", minimum=1)
-    _check_room(3, n_features, "A swiss roll")
-    offset_scale = _check_float(offset_scale, "offset_scale")
+    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
+    n_rolls = _checks.integer(n_rolls, "n_rolls", minimum=1)
+    _checks.room(3, n_features, "A swiss roll")
+    offset_scale = _checks.real(offset_scale, "offset_scale")
     rng = check_random_state(random_state)
     frames = [
         _draw_frame(3, n_features, rng) if n_features > 3 else np.eye(3) for _ in range(n_rolls)

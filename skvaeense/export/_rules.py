@@ -1,22 +1,15 @@
 """The threshold rules in torch, since those of the package are numpy's.
 
-A new rule is one function here, and one line in `RULES`. Each makes, from the rule and what the
-estimator knows, the function from codes and log variances to the mask of active latents.
+A new rule is one function here, and one line in `RULES`. Each makes, from the rule and what
+`thresholds.Latents` has besides a sample's code, the function from codes and log variances to the
+mask of active latents.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 
 from skvaeense import thresholds
-
-
-class Known(NamedTuple):
-    """What rules may use besides a sample's code, as `thresholds.Latents` has it."""
-
-    code_scale: torch.Tensor
-    noise_variance: float
 
 
 def mask_of(estimator, model):
@@ -43,7 +36,7 @@ def mask_of(estimator, model):
             "hard=False and sparse_output=False: soft codes need no rule."
         )
     scale = model.code_scale().double() * estimator.scale_
-    return RULES[type(rule)](rule, Known(scale, estimator.noise_variance_))
+    return RULES[type(rule)](rule, scale, estimator.noise_variance_)
 
 
 def _exact(number):
@@ -51,17 +44,17 @@ def _exact(number):
     return torch.tensor(number, dtype=torch.float64)
 
 
-def _contribution(rule, known):
-    least = _exact(rule.level * math.sqrt(known.noise_variance))
-    return lambda code, log_variance: code.abs() * known.code_scale > least
+def _contribution(rule, code_scale, noise_variance):
+    least = _exact(rule.level * math.sqrt(noise_variance))
+    return lambda code, log_variance: code.abs() * code_scale > least
 
 
-def _fixed_variance(rule, known):
+def _fixed_variance(rule, code_scale, noise_variance):
     cut = _exact(math.log(rule.level))
     return lambda code, log_variance: log_variance.double() < cut
 
 
-def _otsu(rule, known):
+def _otsu(rule, code_scale, noise_variance):
     def mask(code, log_variance):
         ordered = log_variance.sort(dim=1).values
         n = ordered.shape[1]

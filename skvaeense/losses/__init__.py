@@ -51,6 +51,4 @@ def resolve_loss(loss: LossName | Loss) -> Loss:
     >>> resolve_loss("elbo")
     ELBO()
     """
-    resolved = resolve_alias("loss", loss, Loss, ALIASES)
-    resolved.validate()
-    return resolved
+    return resolve_alias("loss", loss, Loss, ALIASES)

@@ -1,19 +1,18 @@
 """What the trainer asks of a loss."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
 
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 Terms: TypeAlias = dict[str, torch.Tensor]
 Gradient: TypeAlias = Callable[[torch.Tensor, torch.Generator], Terms]
 
 
-class Loss(DocLinkMixin, ValidatedEstimator, ABC):
+class Loss(Specification):
     """A function of a model and a batch that returns named terms.
 
     Derive from it and write `terms` to add a loss. It holds parameters only, no state.

@@ -106,13 +106,8 @@ class LinearELBOGradient:
             self._allocate(x)
         self._encode(x)
         decoder, noise_variance = self.decoder, self.model.noise_variance
-        n, mean, work, mean_grad, logit_grad = (
-            self.n_samples,
-            self.mean,
-            self.work,
-            self.mean_grad,
-            self.logit_grad,
-        )
+        n, work, mean = self.n_samples, self.work, self.mean
+        mean_grad, logit_grad = self.mean_grad, self.logit_grad
         q, per_sample = 2 / (n * noise_variance), self.beta / n
         # 1 - v and 1 - s come from sigmoid(-o): differences would be rounded.
         v = torch.sigmoid(self.logit, out=self.variance).clamp_min_(self.least)

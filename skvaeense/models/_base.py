@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.networks._base import linear_decoder
+from skvaeense.networks._base import build_network, linear_decoder
 
 
 class Model(nn.Module):
@@ -110,9 +110,22 @@ class Model(nn.Module):
 
 
 class AutoencoderModel(Model):
-    """A model whose codes a network decodes."""
+    """A model with a network that codes and decodes."""
 
-    network: Any
+    def __init__(
+        self, config: dict[str, Any], *, n_heads: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__(config)
+        self.n_features: int = config["n_features"]
+        self.n_components: int = config["n_components"]
+        self.positive: bool = config["positive"]
+        self.network = build_network(
+            config["network"],
+            self.n_features,
+            self.n_components,
+            n_heads=n_heads,
+            generator=generator,
+        )
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from skvaeense.models._base import AutoencoderModel, as_number
-from skvaeense.networks._base import Network, build_network
+from skvaeense.networks._base import Network
 from skvaeense.penalties import Coding, Penalty
 
 
@@ -68,22 +68,15 @@ class SparseCoder(AutoencoderModel):
         positive: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(
-            {
-                "network": network,
-                "n_features": n_features,
-                "n_components": n_components,
-                "penalty": penalty,
-                "positive": positive,
-            }
-        )
-        self.n_features = n_features
-        self.n_components = n_components
+        config = {
+            "network": network,
+            "n_features": n_features,
+            "n_components": n_components,
+            "penalty": penalty,
+            "positive": positive,
+        }
+        super().__init__(config, n_heads=1, generator=generator)
         self.penalty = penalty
-        self.positive = positive
-        self.network = build_network(
-            network, n_features, n_components, n_heads=1, generator=generator
-        )
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
         self.register_buffer("alpha", as_number(penalty.alpha or 0.0))
         self.dead_latents: torch.Tensor | None = None

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from skvaeense.models._base import AutoencoderModel, as_number
-from skvaeense.networks._base import Network, build_network
+from skvaeense.networks._base import Network
 from skvaeense.priors import Posterior, Prior, StandardNormal
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
@@ -101,25 +101,18 @@ class VAE(AutoencoderModel):
         prior: Prior | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        self_prior = StandardNormal() if prior is None else prior
-        super().__init__(
-            {
-                "network": network,
-                "n_features": n_features,
-                "n_components": n_components,
-                "gated": gated,
-                "positive": positive,
-                "prior": self_prior,
-            }
-        )
-        self.n_features = n_features
-        self.n_components = n_components
+        prior = StandardNormal() if prior is None else prior
+        config = {
+            "network": network,
+            "n_features": n_features,
+            "n_components": n_components,
+            "gated": gated,
+            "positive": positive,
+            "prior": prior,
+        }
+        super().__init__(config, n_heads=2, generator=generator)
         self.gated = gated
-        self.positive = positive
-        self.prior = self_prior
-        self.network = build_network(
-            network, n_features, n_components, n_heads=2, generator=generator
-        )
+        self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
         n_gates = N_GATES if gated else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))

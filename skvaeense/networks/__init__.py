@@ -34,7 +34,7 @@ def resolve_network(network: NetworkName | Network) -> Network:
     Raises
     ------
     ValueError
-        If the alias is unknown.
+        If the alias is unknown, or a parameter of the network is out of its range.
 
     Examples
     --------

@@ -1,17 +1,16 @@
 """The specification that estimators hold, and what is asked of the module that it builds."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 
-from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._seeding import fixed_global_generator
+from skvaeense.utils._validation import Specification
 
 
-class Network(DocLinkMixin, BaseEstimator, ABC):
+class Network(Specification):
     """Specify an encoder and a decoder without holding any weights.
 
     It derives from scikit-learn's BaseEstimator, so that it can be cloned, and so that a grid

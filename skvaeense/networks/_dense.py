@@ -1,6 +1,7 @@
 """Autoencoders of dense layers."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.networks._base import OutputLayer
+from skvaeense.networks._base import Network, OutputLayer
 from skvaeense.networks._layers import (
     Skip,
     add_shortcuts,
@@ -23,27 +24,7 @@ class DenseAutoencoder(nn.Module):
 
     Parameters
     ----------
-    n_features : int
-        Number of features of a sample.
-
-    n_components : int
-        Number of latents.
-
-    n_heads : int
-        Number of outputs of the encoder for each latent.
-
-    encoder_sizes, decoder_sizes : sequence of int
-        Widths of the hidden layers; without any the decoder is linear.
-
-    skip : bool or "first"
-        Whether the heads have shortcuts, or the first head alone.
-
-    generator : torch.Generator or None
-        The source of the random weights; None if they will be loaded.
-
-    Attributes
-    ----------
-    layers : torch.nn.ModuleList
+    layers : list of torch.nn.Linear
         Hidden layers of the encoder. The outputs of the first are its hidden units, and then the
         shortcuts, so that both are one product.
 
@@ -53,36 +34,29 @@ class DenseAutoencoder(nn.Module):
     decoder : torch.nn.Module
         From codes to samples.
 
+    n_heads : int
+        Number of outputs of the encoder for each latent.
+
     n_shortcuts : int
-        Number of heads that have a shortcut.
+        Number of heads that have a shortcut, the first ones.
     """
 
     def __init__(
         self,
-        n_features: int,
-        n_components: int,
+        layers: Iterable[nn.Linear],
+        heads: nn.Linear,
+        decoder: nn.Module,
         *,
         n_heads: int,
-        encoder_sizes: Sequence[int],
-        decoder_sizes: Sequence[int],
-        skip: Skip,
-        generator: torch.Generator | None,
+        n_shortcuts: int,
     ) -> None:
         super().__init__()
-        self.n_heads = n_heads
-        self.n_components = n_components
-        self.n_shortcuts = count_shortcuts(skip, n_heads) if encoder_sizes else 0
-        layers = [linear_layer(a, b, generator) for a, b in pairwise([n_features, *encoder_sizes])]
-        if self.n_shortcuts:
-            n_outputs = encoder_sizes[0] + self.n_shortcuts * n_components
-            layers[0] = linear_layer(n_features, n_outputs, generator)
         self.layers = nn.ModuleList(layers)
-        last = encoder_sizes[-1] if encoder_sizes else n_features
-        self.heads = linear_layer(last, n_heads * n_components, generator)
-        hidden = hidden_layers(n_components, decoder_sizes, generator)
-        last = decoder_sizes[-1] if decoder_sizes else n_components
-        output = linear_layer(last, n_features, generator)
-        self.decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
+        self.heads = heads
+        self.decoder = decoder
+        self.n_heads = n_heads
+        self.n_shortcuts = n_shortcuts
+        self.n_components = heads.out_features // n_heads
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""
@@ -117,3 +91,35 @@ class DenseAutoencoder(nn.Module):
                 x, shortcuts = x[:, :-n_shortcuts], x[:, -n_shortcuts:]
             x = F.silu(x)
         return x, shortcuts
+
+
+class DenseNetwork(Network):
+    """Network of dense layers; a subclass says how wide they are."""
+
+    skip: Skip
+
+    @abstractmethod
+    def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
+        """Return the widths of the hidden layers of the encoder, and those of the decoder."""
+
+    def build(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> DenseAutoencoder:
+        """Make the module with random weights."""
+        encoder_sizes, decoder_sizes = self._layer_sizes(n_components)
+        n_shortcuts = count_shortcuts(self.skip, n_heads) if encoder_sizes else 0
+        widths = [n_features, *encoder_sizes]
+        layers = [linear_layer(a, b, generator) for a, b in pairwise(widths)]
+        if n_shortcuts:
+            n_outputs = encoder_sizes[0] + n_shortcuts * n_components
+            layers[0] = linear_layer(n_features, n_outputs, generator)
+        heads = linear_layer(widths[-1], n_heads * n_components, generator)
+        hidden = hidden_layers(n_components, decoder_sizes, generator)
+        output = linear_layer([n_components, *decoder_sizes][-1], n_features, generator)
+        decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
+        return DenseAutoencoder(layers, heads, decoder, n_heads=n_heads, n_shortcuts=n_shortcuts)

@@ -1,15 +1,12 @@
 """Linear decoder, nonlinear encoder."""
 
-import torch
-
-from skvaeense.networks._base import Network
-from skvaeense.networks._dense import DenseAutoencoder
+from skvaeense.networks._dense import DenseNetwork
 from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes
 
 MIN_WIDTH = 128
 
 
-class Linear(Network):
+class Linear(DenseNetwork):
     """Linear decoder, whose columns are the dictionary; the encoder is nonlinear all the same.
 
     The reconstruction is ``W e + b``. The encoder has hidden layers with SiLU because which
@@ -46,27 +43,10 @@ class Linear(Network):
     @property
     def n_hidden_layers(self) -> int:
         """The number of hidden layers of the encoder."""
-        sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, 1, 2)
-        return len(sizes)
+        return len(self._layer_sizes(1)[0])
 
-    def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
-    ) -> DenseAutoencoder:
-        """Make the module with random weights."""
+    def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
         sizes = check_layer_sizes(
             "hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2, least=MIN_WIDTH
         )
-        return DenseAutoencoder(
-            n_features,
-            n_components,
-            n_heads=n_heads,
-            encoder_sizes=sizes,
-            decoder_sizes=[],
-            skip=self.skip,
-            generator=generator,
-        )
+        return sizes, []

@@ -1,13 +1,10 @@
 """Encoder and decoder with hidden layers."""
 
-import torch
-
-from skvaeense.networks._base import Network
-from skvaeense.networks._dense import DenseAutoencoder
+from skvaeense.networks._dense import DenseNetwork
 from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes
 
 
-class MLP(Network):
+class MLP(DenseNetwork):
     """Decoder with hidden layers, for curved manifolds.
 
     Parameters
@@ -49,23 +46,7 @@ class MLP(Network):
         self.encoder_layer_sizes = encoder_layer_sizes
         self.skip = skip
 
-    def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        generator: torch.Generator | None,
-    ) -> DenseAutoencoder:
-        """Make the module with random weights."""
+    def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
         outer = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
         inner = check_layer_sizes("encoder_layer_sizes", self.encoder_layer_sizes, n_components, 2)
-        return DenseAutoencoder(
-            n_features,
-            n_components,
-            n_heads=n_heads,
-            encoder_sizes=inner,
-            decoder_sizes=outer,
-            skip=self.skip,
-            generator=generator,
-        )
+        return inner, outer

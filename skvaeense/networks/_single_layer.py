@@ -75,16 +75,22 @@ class SingleLayer(Network):
         norm = INIT_NORM if self.init_norm == "auto" else self.init_norm
         if not isinstance(norm, Real) or not 0 < norm < math.inf:
             raise ValueError(f"init_norm must be 'auto' or a positive number, got {norm!r}.")
-        module = SingleLayerAutoencoder(
-            n_features,
-            n_components,
-            n_heads=n_heads,
-            subtract_bias=self.subtract_bias,
-            generator=generator,
-        )
+        encoder = linear_layer(n_features, n_heads * n_components, generator)
+        decoder = linear_layer(n_components, n_features, generator)
         if generator is not None:
-            module.scale_weights(float(norm), tied=self.tied_init)
-        return module
+            scale_weights(encoder, decoder, float(norm), tied=self.tied_init)
+        return SingleLayerAutoencoder(
+            encoder, decoder, n_heads=n_heads, subtract_bias=self.subtract_bias
+        )
+
+
+@torch.no_grad()
+def scale_weights(encoder: nn.Linear, decoder: nn.Linear, norm: float, *, tied: bool) -> None:
+    """Bring decoder columns to norm 1, encoder rows to a norm; tied, the first rows are W'."""
+    decoder.weight /= decoder.weight.norm(dim=0)
+    if tied:
+        encoder.weight[: decoder.in_features] = decoder.weight.T
+    encoder.weight *= norm / encoder.weight.norm(dim=1, keepdim=True)
 
 
 class SingleLayerAutoencoder(nn.Module):
@@ -92,44 +98,24 @@ class SingleLayerAutoencoder(nn.Module):
 
     Parameters
     ----------
-    n_features : int
-        Number of features of a sample.
-
-    n_components : int
-        Number of latents.
+    encoder, decoder : torch.nn.Linear
+        From samples to the outputs of all heads, and from codes to samples.
 
     n_heads : int
         Number of outputs of the encoder for each latent.
 
     subtract_bias : bool
         Whether the decoder's bias is subtracted from samples before they are encoded.
-
-    generator : torch.Generator or None
-        The source of the random weights; None if they will be loaded.
     """
 
     def __init__(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_heads: int,
-        subtract_bias: bool,
-        generator: torch.Generator | None,
+        self, encoder: nn.Linear, decoder: nn.Linear, *, n_heads: int, subtract_bias: bool
     ) -> None:
         super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
         self.n_heads = n_heads
         self.subtract_bias = subtract_bias
-        self.encoder = linear_layer(n_features, n_heads * n_components, generator)
-        self.decoder = linear_layer(n_components, n_features, generator)
-
-    @torch.no_grad()
-    def scale_weights(self, norm: float, *, tied: bool) -> None:
-        """Bring decoder columns to norm 1, encoder rows to a norm; tied, the first rows are W'."""
-        self.decoder.weight /= self.decoder.weight.norm(dim=0)
-        if tied:
-            self.encoder.weight[: self.decoder.in_features] = self.decoder.weight.T
-        self.encoder.weight *= norm / self.encoder.weight.norm(dim=1, keepdim=True)
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return one tensor of shape (n_samples, n_components) for each head."""

@@ -40,6 +40,4 @@ def resolve_optimizer(optimizer: OptimizerName | Optimizer) -> Optimizer:
     >>> resolve_optimizer("adam")
     Adam()
     """
-    resolved = resolve_alias("optimizer", optimizer, Optimizer, ALIASES)
-    resolved.validate()
-    return resolved
+    return resolve_alias("optimizer", optimizer, Optimizer, ALIASES)

@@ -1,14 +1,13 @@
 """The specification of an optimizer."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 
-class Optimizer(DocLinkMixin, ValidatedEstimator, ABC):
+class Optimizer(Specification):
     """Say which optimizer of torch trains a model.
 
     Derive from it and write `build` to add one: any torch.optim.Optimizer will do.

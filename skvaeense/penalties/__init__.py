@@ -66,6 +66,4 @@ def resolve_penalty(penalty: PenaltyName | Penalty) -> Penalty:
     >>> resolve_penalty("topk")
     TopK()
     """
-    resolved = resolve_alias("penalty", penalty, Penalty, ALIASES)
-    resolved.validate()
-    return resolved
+    return resolve_alias("penalty", penalty, Penalty, ALIASES)

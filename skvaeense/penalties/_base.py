@@ -1,13 +1,12 @@
 """What an objective asks of a penalty."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 
 class Coding(NamedTuple):
@@ -43,7 +42,7 @@ class Coding(NamedTuple):
     unit: float
 
 
-class Penalty(DocLinkMixin, ValidatedEstimator, ABC):
+class Penalty(Specification):
     """Say how pre-activations become codes, and what codes cost.
 
     Derive from it and write `build` to add a penalty; write `cost` too, and give it the parameter

@@ -3,14 +3,13 @@
 from typing import Any
 
 import torch
-from torch import nn
 
-from skvaeense.penalties._base import Coding, Penalty
-from skvaeense.penalties._batch_topk import KeepBatchTop
+from skvaeense.penalties._base import Coding
+from skvaeense.penalties._batch_topk import BatchTopK
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 
-class Matryoshka(Penalty):
+class Matryoshka(BatchTopK):
     """BatchTopK in which the first latents must also reconstruct by themselves.
 
     Training minimises the sum, over m nested prefixes of the latents, of the squared error of
@@ -42,21 +41,11 @@ class Matryoshka(Penalty):
     [16, 32]
     """
 
-    dead_latents = "auxiliary"
-
-    _parameter_constraints = {"k": [AT_LEAST_ONE], "n_prefixes": [AT_LEAST_ONE]}
+    _parameter_constraints = BatchTopK._parameter_constraints | {"n_prefixes": [AT_LEAST_ONE]}
 
     def __init__(self, k: int = 32, n_prefixes: int = 5) -> None:
-        self.k = k
+        super().__init__(k)
         self.n_prefixes = n_prefixes
-
-    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
-        """Make the map from pre-activations to codes."""
-        return KeepBatchTop(min(self.k, n_components), positive)
-
-    def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
-        """Set the threshold at which samples have k active latents on average."""
-        activation.calibrate(preactivation)
 
     def prefixes(self, n_components: int) -> list[int]:
         """Return the sizes of the prefixes but for the last, which is all latents.

@@ -40,6 +40,4 @@ def resolve_schedule(schedule: ScheduleName | Schedule) -> Schedule:
     >>> resolve_schedule("cosine")
     Cosine()
     """
-    resolved = resolve_alias("schedule", schedule, Schedule, ALIASES)
-    resolved.validate()
-    return resolved
+    return resolve_alias("schedule", schedule, Schedule, ALIASES)

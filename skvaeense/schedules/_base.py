@@ -1,12 +1,11 @@
 """What the trainer asks of a schedule."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 
-class Schedule(DocLinkMixin, ValidatedEstimator, ABC):
+class Schedule(Specification):
     """Say how the learning rate changes during training.
 
     Derive from it and write `factor` to add one.

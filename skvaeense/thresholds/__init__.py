@@ -44,7 +44,7 @@ def resolve_threshold(threshold: ThresholdName | ThresholdRule) -> ThresholdRule
     Raises
     ------
     ValueError
-        If the alias is unknown.
+        If the alias is unknown, or a parameter of the rule is out of its range.
 
     Examples
     --------

@@ -1,11 +1,10 @@
 """The base class of threshold rules, and what they see of latents."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import NamedTuple
 
-from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import BoolArray, FloatArray
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 
 class Latents(NamedTuple):
@@ -41,7 +40,7 @@ class Latents(NamedTuple):
     noise_variance: float
 
 
-class ThresholdRule(DocLinkMixin, ValidatedEstimator, ABC):
+class ThresholdRule(Specification):
     """Base class of the rules that decide which latents of a sample are active.
 
     A rule keeps no state, and looks at each sample by itself.

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -73,13 +74,14 @@ class TensorBatches(Batches):
             yield batch
 
 
+@dataclass(eq=False)
 class SourceBatches(Batches):
     """Samples that are read while training goes on.
 
     Blocks are read in random order, a few at a time, and their rows mixed. So a batch has rows of
     several places, and memory holds a few blocks.
 
-    Parameters
+    Attributes
     ----------
     source : Source
         The samples, in the user's units.
@@ -97,20 +99,14 @@ class SourceBatches(Batches):
         The processes that train together.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        left_out: IntArray,
-        scaling: Scaling,
-        head: torch.Tensor,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> None:
-        self.processes = processes
-        self.source = source
-        self.left_out = left_out
-        self.scaling = scaling
-        self.shape = len(source) - len(left_out), source.shape[1]
-        self.head = head
+    source: Source
+    left_out: IntArray
+    scaling: Scaling
+    head: torch.Tensor
+    processes: Processes = SINGLE_PROCESS
+
+    def __post_init__(self) -> None:
+        self.shape = len(self.source) - len(self.left_out), self.source.shape[1]
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order.

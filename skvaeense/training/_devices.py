@@ -1,5 +1,7 @@
 """Where and how precisely to compute."""
 
+from contextlib import contextmanager
+
 import torch
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -23,9 +25,14 @@ def is_out_of_memory(error):
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def raise_if_out_of_memory(error, batch_size):
-    """Raise a MemoryError that names the cure if this is what an error in a step says."""
-    if is_out_of_memory(error):
+@contextmanager
+def memory_errors(batch_size):
+    """Name the cure in a MemoryError where torch says that a step of training lacks memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise MemoryError(
             f"A step of training with {batch_size} samples takes more memory than there is. Lower "
             "batch_size, n_components or the width of the network."

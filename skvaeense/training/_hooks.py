@@ -1,7 +1,7 @@
 """What happens around each step of the trainer besides the step."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -9,6 +9,17 @@ from skvaeense.losses import Terms
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
+
+
+class Step(NamedTuple):
+    """What a step of the trainer has seen and found."""
+
+    # The batch, and the terms of its loss.
+    x: torch.Tensor
+    terms: Terms
+    # Share of the training that is over.
+    fraction_done: float
+    generator: torch.Generator
 
 
 class Hook:
@@ -23,14 +34,7 @@ class Hook:
     def before_step(self, trainer: "Trainer") -> None:
         """Change the gradients before the optimizer uses them."""
 
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Change weights, or take note of the terms, which are means over the whole batch."""
 
     def values(self) -> dict[str, float]:

@@ -1,13 +1,13 @@
 """The noise variance of a VAE during training: annealed, then learned; and what follows from it."""
 
 import math
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from skvaeense.losses import Terms
 from skvaeense.models._base import as_number
-from skvaeense.training._hooks import Hook
+from skvaeense.training._hooks import Hook, Step
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
@@ -32,6 +32,7 @@ FOLLOW = 0.7
 LEAST_NOISE = 1e-10
 
 
+@dataclass(eq=False)
 class NoiseSchedule(Hook):
     """Set the noise variance of a VAE before each step.
 
@@ -47,7 +48,7 @@ class NoiseSchedule(Hook):
 
     where f goes from `follow` to 1 by the end.
 
-    Parameters
+    Attributes
     ----------
     first : float
         First value, in squared units of the scaled data.
@@ -67,26 +68,26 @@ class NoiseSchedule(Hook):
 
     learned : bool, default=True
         If False, the value stays at `first`.
+
+    running_error : torch.Tensor or None
+        Running mean of the squared error per feature; None before the first step.
+
+    value : float or torch.Tensor
+        The present noise variance.
     """
 
-    def __init__(
-        self,
-        first: float,
-        *,
-        floor: float,
-        hold: float = 0.4,
-        settle: float = 0.8,
-        follow: float = 1.0,
-        learned: bool = True,
-    ) -> None:
-        self.first = first
-        self.floor = floor
-        self.hold = hold
-        self.settle = settle
-        self.follow = follow
-        self.learned = learned
-        self.running_error: torch.Tensor | None = None
-        self.value: float | torch.Tensor = first
+    first: float
+    _: KW_ONLY
+    floor: float
+    hold: float = 0.4
+    settle: float = 0.8
+    follow: float = 1.0
+    learned: bool = True
+    running_error: torch.Tensor | None = field(default=None, init=False)
+    value: float | torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.value = self.first
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the noise variance; a tensor once it follows the error, so that nothing waits."""
@@ -113,16 +114,9 @@ class NoiseSchedule(Hook):
         self.value = self.at(fraction_done)
         trainer.model.noise_variance = as_number(self.value)
 
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Take note of the error."""
-        self.observe(terms["error"] / x.shape[1])
+        self.observe(step.terms["error"] / step.x.shape[1])
 
     def values(self) -> dict[str, float]:
         """Return the noise variance of the last step."""

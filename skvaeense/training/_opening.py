@@ -15,13 +15,13 @@ from torch.utils.data import Dataset
 
 from skvaeense.training._shards import SUFFIXES
 from skvaeense.training._sources import (
-    ArraySource,
-    DatasetSource,
-    ShardedSource,
     SlicedSource,
     Source,
     StreamSource,
+    array_source,
     as_array,
+    dataset_source,
+    sharded_source,
 )
 
 # What takes no more bytes is read into memory at once, and is then as any array.
@@ -54,11 +54,11 @@ def _as_source(X: Any) -> Source | None:
     if isinstance(X, Source):
         return X
     if paths := _paths(X):
-        return ShardedSource(paths)
+        return sharded_source(paths)
     if isinstance(X, Dataset) and hasattr(X, "__len__"):
-        return DatasetSource(X)
+        return dataset_source(X)
     if isinstance(X, np.memmap) or _is_array_elsewhere(X):
-        return ArraySource(X) if len(X.shape) == 2 and X.shape[0] > 0 else None
+        return array_source(X) if len(X.shape) == 2 and X.shape[0] > 0 else None
     if _is_stream(X):
         return StreamSource(X)
     return None

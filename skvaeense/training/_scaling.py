@@ -156,10 +156,6 @@ class Scaling:
                 scaled.numpy()[rows] = values
         return scaled.to(device)
 
-    def undo(self, scaled):
-        """Return centred and scaled samples in the user's units, as a float64 array."""
-        return scaled.cpu().numpy().astype(np.float64) * self.scale + self.mean
-
     @property
     def offsets(self):
         """The locations relative to the mean, of shape (n_locations, n_features); maybe none."""

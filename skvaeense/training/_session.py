@@ -5,7 +5,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -64,17 +64,8 @@ class CheckpointCallback(ABC):
     teardown = on_fit_task_begin = on_fit_task_end = setup
 
 
-class Resumable(Protocol):
-    """What has a state that a fit can go on from."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state over."""
-
-
-Part = TypeVar("Part", bound=Resumable)
+# What has a state, besides the trainer, that a fit can go on from.
+Part = TypeVar("Part", Plateau, Selection)
 
 
 class FitSession:
@@ -119,7 +110,7 @@ class FitSession:
         self.draft = draft
         self.stopped = False
         self.trainer: Trainer | None = None
-        self.parts: dict[str, Resumable] = {}
+        self.parts: dict[str, Plateau | Selection] = {}
         callbacks = vars(estimator).get(CALLBACKS, ())
         self.names = {
             callback: callback.name(estimator, facts)

@@ -4,7 +4,7 @@ A source has a shape, and reads rows when asked.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -72,10 +72,15 @@ class SlicedSource(Source):
     ----------
     shape : tuple of int
         (n_samples, n_features).
+
+    read : callable
+        From the positions of the first row and of the one after the last to these rows, as an
+        array or a tensor.
     """
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], read: Callable[[int, int], Any]) -> None:
         self._shape = int(shape[0]), int(shape[1])
+        self.read = read
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,10 +91,6 @@ class SlicedSource(Source):
     def dtype(self) -> np.dtype[Any]:
         """Precision in which rows are given."""
         return self[:1].dtype
-
-    @abstractmethod
-    def read(self, start: int, stop: int) -> Any:
-        """Return rows as an array or a tensor."""
 
     def __getitem__(self, rows: slice) -> FloatArray:
         start, stop, _ = rows.indices(len(self))
@@ -125,76 +126,68 @@ class SlicedSource(Source):
         return np.concatenate([self[int(run[0]) : int(run[-1]) + 1] for run in runs])
 
 
-class ArraySource(SlicedSource):
-    """An array that lies elsewhere: a memory map, or what zarr, h5py and Dask have.
-
-    Parameters
-    ----------
-    array : array-like
-        It has a shape, and its slices can be made numpy arrays.
-    """
-
-    def __init__(self, array: Any) -> None:
-        super().__init__(array.shape)
-        self.array = array
-
-    def read(self, start: int, stop: int) -> Any:
-        """Return rows."""
-        return np.asarray(self.array[start:stop])
+def array_source(array: Any) -> SlicedSource:
+    """Return the source of an array elsewhere: a memory map, or what zarr, h5py and Dask have."""
+    return SlicedSource(array.shape, lambda start, stop: np.asarray(array[start:stop]))
 
 
-class ShardedSource(SlicedSource):
-    """Files of samples, one after the other.
+def sharded_source(paths: Sequence[Path]) -> SlicedSource:
+    """Return the source of files of samples, one after the other.
 
     Parameters
     ----------
     paths : list of Path
         Files of numpy's format, or safetensors with one tensor in each.
+
+    Returns
+    -------
+    SlicedSource
+        It reads of several files where rows go over an end.
+
+    Raises
+    ------
+    ValueError
+        If the samples have not as many features in all files.
     """
+    shards = [open_shard(path) for path in paths]
+    widths = {shard.shape[1] for shard in shards}
+    if len(widths) > 1:
+        raise ValueError(f"All shards must have the same number of features, got {sorted(widths)}.")
+    ends, n_features = np.cumsum([shard.shape[0] for shard in shards]), widths.pop()
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.shards = [open_shard(path) for path in paths]
-        widths = {shard.shape[1] for shard in self.shards}
-        if len(widths) > 1:
-            raise ValueError(
-                f"All shards must have the same number of features, got {sorted(widths)}."
-            )
-        self.ends = np.cumsum([shard.shape[0] for shard in self.shards])
-        super().__init__((int(self.ends[-1]), widths.pop()))
-
-    def read(self, start: int, stop: int) -> Any:
-        """Return rows, of several files where they go over an end."""
-        first = int(np.searchsorted(self.ends, start, side="right"))
+    def read(start: int, stop: int) -> Any:
+        first = int(np.searchsorted(ends, start, side="right"))
         parts = []
-        for shard, end in zip(self.shards[first:], self.ends[first:].tolist(), strict=True):
+        for shard, end in zip(shards[first:], ends[first:].tolist(), strict=True):
             begin = end - shard.shape[0]
             if begin >= stop:
                 break
             parts.append(as_array(shard[max(start - begin, 0) : stop - begin]))
-        return np.concatenate(parts) if parts else np.empty((0, self.shape[1]))
+        return np.concatenate(parts) if parts else np.empty((0, n_features))
+
+    return SlicedSource((int(ends[-1]), n_features), read)
 
 
-class DatasetSource(SlicedSource):
-    """A map-style dataset of torch, whose items are samples, or tuples that begin with one.
+def dataset_source(dataset: Any) -> SlicedSource:
+    """Return the source of a map-style dataset of torch that has a length.
 
     Parameters
     ----------
     dataset : torch.utils.data.Dataset
-        It has a length.
+        Its items are samples, or tuples that begin with one.
+
+    Returns
+    -------
+    SlicedSource
+        It reads one item after the other.
     """
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        super().__init__((len(dataset), len(self.read_one(0))))
+    def read(start: int, stop: int) -> Any:
+        rows = [as_array(first_of(dataset[i])) for i in range(start, stop)]
+        return np.stack(rows) if rows else np.empty((0, n_features))
 
-    def read_one(self, i: int) -> Any:
-        """Return one sample."""
-        return as_array(first_of(self.dataset[i]))
-
-    def read(self, start: int, stop: int) -> Any:
-        """Return rows."""
-        rows = [self.read_one(i) for i in range(start, stop)]
-        return np.stack(rows) if rows else np.empty((0, self.shape[1]))
+    n_features = len(as_array(first_of(dataset[0])))
+    return SlicedSource((len(dataset), n_features), read)
 
 
 class StreamSource(Source):

@@ -1,15 +1,15 @@
 """What sparse autoencoders need around each step: coefficient, unit norms, dead latents."""
 
 import math
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
-from skvaeense.losses import Terms
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
-from skvaeense.training._hooks import Hook
+from skvaeense.training._hooks import Hook, Step
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
@@ -30,6 +30,7 @@ RESAMPLED_NORM = 0.2
 RESAMPLE_AT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
+@dataclass(eq=False)
 class Coefficient(Hook):
     """Raise the coefficient alpha of a penalty from 0 at first, and adapt it if asked to.
 
@@ -40,25 +41,26 @@ class Coefficient(Hook):
 
     The gain rises from 0.03 to 0.1 with p^2.
 
-    Parameters
+    Attributes
     ----------
-    alpha : float
-        The coefficient, or its first value if there is a target.
+    alpha : float or torch.Tensor
+        The coefficient, or its first value if there is a target; a tensor once it is adapted.
 
     target_l0 : float or None, default=None
         Wanted mean number of active latents; None keeps the coefficient.
 
     warmup : float, default=0.1
         Share of the training over which it rises from 0 to its value.
+
+    value : float or torch.Tensor
+        What the present step uses of it.
     """
 
-    def __init__(
-        self, alpha: float, *, target_l0: float | None = None, warmup: float = 0.1
-    ) -> None:
-        self.alpha: float | torch.Tensor = alpha
-        self.target_l0 = target_l0
-        self.warmup = warmup
-        self.value: float | torch.Tensor = 0.0
+    alpha: float | torch.Tensor
+    _: KW_ONLY
+    target_l0: float | None = None
+    warmup: float = 0.1
+    value: float | torch.Tensor = field(default=0.0, init=False)
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient; a tensor once it is adapted, so that nothing has to wait."""
@@ -79,17 +81,10 @@ class Coefficient(Hook):
         self.value = self.at(fraction_done)
         trainer.model.alpha = as_number(self.value)
 
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Take note of the number of active latents."""
-        if "active_share" in terms:
-            self.observe(terms["active_share"].sum(), fraction_done)
+        if "active_share" in step.terms:
+            self.observe(step.terms["active_share"].sum(), step.fraction_done)
 
     def values(self) -> dict[str, float]:
         """Return the coefficient of the last step."""
@@ -105,14 +100,7 @@ class UnitNorm(Hook):
         weight = trainer.model.linear_decoder.weight
         weight.grad -= weight * (weight * weight.grad).sum(dim=0)
 
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Bring the columns back to norm 1."""
         normalize_decoder(trainer.model)
 
@@ -153,25 +141,19 @@ class DeadLatents(Hook):
         trainer.model.dead_latents = torch.nonzero(self.dead).ravel() if self.n_dead else None
 
     @torch.no_grad()
-    def after_step(
-        self,
-        trainer: "Trainer",
-        x: torch.Tensor,
-        terms: Terms,
-        fraction_done: float,
-        generator: torch.Generator,
-    ) -> None:
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Count, and resample dead latents if it is time to."""
         model = trainer.model
-        if "active_share" not in terms:
+        if "active_share" not in step.terms:
             return
-        self._count(terms["active_share"] > 0, len(x) * trainer.processes.world_size)
-        if not self.to_resample or fraction_done < self.to_resample[0]:
+        n_samples = len(step.x) * trainer.processes.world_size
+        self._count(step.terms["active_share"] > 0, n_samples)
+        if not self.to_resample or step.fraction_done < self.to_resample[0]:
             return
         self.to_resample.pop(0)
         can_resample = model.linear_decoder is not None and hasattr(model.network, "output_layer")
         if model.penalty.dead_latents == "resampling" and can_resample:
-            self._resample(trainer, x, generator)
+            self._resample(trainer, step.x, step.generator)
             trainer.processes.broadcast([trainer.parameters.values])
 
     def _count(self, fired: torch.Tensor, n_samples: int) -> None:

@@ -12,7 +12,7 @@ from skvaeense.losses import Loss, Terms
 from skvaeense.optimizers import Optimizer
 from skvaeense.schedules import Schedule
 from skvaeense.training._batches import Batches
-from skvaeense.training._hooks import Hook
+from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._parameters import FlatParameters
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -20,6 +20,8 @@ from skvaeense.utils._seeding import restore_generator
 
 # Steps between two calls of `after_steps`.
 STRIDE = 500
+# Attributes of a trainer that say how far it has come.
+PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
 
 
 class Trainer:
@@ -202,7 +204,7 @@ class Trainer:
         factor = max(self.schedule.factor(fraction_done), self.least_factor)
         self._move(self.learning_rate * factor)
         for hook in self.hooks:
-            hook.after_step(self, x, terms, fraction_done, noise)
+            hook.after_step(self, Step(x, terms, fraction_done, noise))
         for name, term in terms.items():
             if term.ndim == 0:
                 self.sums[name] = self.sums[name] + term if name in self.sums else term
@@ -254,14 +256,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "hooks": [hook.state_dict() for hook in self.hooks],
             "generator": self.generator.get_state(),
-            "learning_rate": self.learning_rate,
-            "log": self.log,
-            "n_steps": self.n_steps,
-            "epoch": self.epoch,
-            "step": self.step,
-            "sums": self.sums,
-            "order": self.order,
-        }
+        } | {name: getattr(self, name) for name in PROGRESS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state, which a trainer of the same parts has given.
@@ -278,10 +273,7 @@ class Trainer:
         for hook, own in zip(self.hooks, state["hooks"], strict=True):
             hook.load_state_dict(on_device(own, device))
         restore_generator(self.generator, state["generator"])
-        self.learning_rate = state["learning_rate"]
-        self.log = [dict(epoch) for epoch in state["log"]]
-        self.n_steps, self.epoch, self.step = state["n_steps"], state["epoch"], state["step"]
-        self.sums, self.order = on_device(state["sums"], device), state["order"]
+        vars(self).update(on_device({name: state[name] for name in PROGRESS}, device))
 
 
 def on_device(value: Any, device: torch.device) -> Any:

@@ -12,15 +12,8 @@ from sklearn.callback import CallbackSupportMixin, ProgressBar
 from skvaeense.utils._processes import Processes, find_processes
 from skvaeense.utils._typing import FloatArray
 
-__all__ = [
-    "CALLBACKS",
-    "CallbackSupportMixin",
-    "EpochReports",
-    "fit_part",
-    "map_chunks",
-    "show_progress",
-    "with_callbacks",
-]
+# What is handed on from scikit-learn.
+__all__ = ["CallbackSupportMixin"]
 
 # The attribute in which an estimator has its callbacks.
 CALLBACKS = "_skl_callbacks"
@@ -99,13 +92,17 @@ def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
     if not find_processes().is_first:
         part.fit(X)
         return
-    context = estimator._init_callback_context(max_subtasks=1)
+    with _task(estimator, estimator._init_callback_context(max_subtasks=1)) as whole:
+        step = whole.subcontext(task_name=f"fit {type(part).__name__}")
+        with step.propagate_callback_context(part), _task(estimator, step):
+            part.fit(X)
+
+
+@contextmanager
+def _task(estimator: CallbackSupportMixin, context: Any) -> Iterator[Any]:
+    """Yield the context of a task, and tell its callbacks of its begin and its end."""
     context.call_on_fit_task_begin(estimator=estimator)
-    step = context.subcontext(task_name=f"fit {type(part).__name__}")
-    with step.propagate_callback_context(part):
-        step.call_on_fit_task_begin(estimator=estimator)
-        part.fit(X)
-        step.call_on_fit_task_end(estimator=estimator)
+    yield context
     context.call_on_fit_task_end(estimator=estimator)
 
 
@@ -207,12 +204,9 @@ def _map_observed(
     estimator: Any, function: Callable[[Any], T], X: Any, chunks: list[slice]
 ) -> list[T]:
     context = estimator._init_callback_context("chunks of samples", max_subtasks=len(chunks))
-    context.call_on_fit_task_begin(estimator=estimator)
     results = []
-    for chunk in chunks:
-        step = context.subcontext(task_name="chunk")
-        step.call_on_fit_task_begin(estimator=estimator)
-        results.append(function(X[chunk]))
-        step.call_on_fit_task_end(estimator=estimator)
-    context.call_on_fit_task_end(estimator=estimator)
+    with _task(estimator, context):
+        for chunk in chunks:
+            with _task(estimator, context.subcontext(task_name="chunk")):
+                results.append(function(X[chunk]))
     return results

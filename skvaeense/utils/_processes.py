@@ -1,9 +1,11 @@
 """Processes that train one model together, by torch.distributed."""
 
 import atexit
+import copy
 import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,13 +27,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
 
+@dataclass(frozen=True)
 class Processes:
     """The processes that train together, and which of them this one is.
 
     Each has the same model and all samples, and takes its part of every batch. With a single
     process nothing is sent, and nothing changes.
 
-    Parameters
+    Attributes
     ----------
     world_size : int
         Number of processes.
@@ -40,9 +43,8 @@ class Processes:
         Index of this one, from 0. The first one decides, reports and writes.
     """
 
-    def __init__(self, world_size: int = 1, rank: int = 0) -> None:
-        self.world_size = world_size
-        self.rank = rank
+    world_size: int = 1
+    rank: int = 0
 
     @property
     def is_first(self) -> bool:
@@ -102,17 +104,12 @@ class Processes:
         return float(shared)
 
     def broadcast_random_state(self, random_state: np.random.RandomState) -> np.random.RandomState:
-        """Return the random state of the first process."""
+        """Return a copy of the random state of the first process."""
         if self.world_size == 1:
             return random_state
-        state = random_state.get_state(legacy=False)
-        words = [*state["state"]["key"].tolist(), state["state"]["pos"]]
-        sent = torch.tensor(words, dtype=torch.int64, device=_device())
-        distributed.broadcast(sent, 0)
-        *key, position = sent.tolist()
-        shared = np.random.RandomState()
-        shared.set_state(("MT19937", np.array(key, dtype=np.uint32), position, 0, 0.0))
-        return shared
+        shared = [copy.deepcopy(random_state)]
+        distributed.broadcast_object_list(shared, device=_device())
+        return shared[0]
 
     def check_equal(self, values: Sequence[float], message: str) -> None:
         """Raise a ValueError in all processes if numbers are not the same in all of them."""

@@ -1,5 +1,6 @@
 """Codes of which few entries are kept: only these are decoded, and have gradients."""
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -7,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 
+@dataclass(eq=False)
 class TopEntries:
     """Hold which entries of a matrix were kept, the same number in each row.
 
-    Parameters
+    Attributes
     ----------
     columns : torch.Tensor of int64, shape (n_samples, n_kept)
         Where they are.
@@ -19,9 +21,8 @@ class TopEntries:
         Number of columns of the matrix.
     """
 
-    def __init__(self, columns: torch.Tensor, n_components: int) -> None:
-        self.columns = columns
-        self.n_components = n_components
+    columns: torch.Tensor
+    n_components: int
 
     @classmethod
     def largest(cls, outputs: torch.Tensor, n_kept: int, *, positive: bool) -> "TopEntries":

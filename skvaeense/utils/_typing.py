@@ -7,19 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = [
-    "Auto",
-    "BoolArray",
-    "DoubleArray",
-    "FloatArray",
-    "HasActiveDimensions",
-    "IntArray",
-    "PathName",
-    "Precision",
-    "RandomState",
-    "SparseArray",
-]
-
 BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.int_]
 DoubleArray: TypeAlias = NDArray[np.float64]

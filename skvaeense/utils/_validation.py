@@ -3,6 +3,7 @@
 When scikit-learn moves a private name, this file is the one to mend.
 """
 
+from abc import ABC
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -10,26 +11,16 @@ from typing import Any, TypeVar
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-__all__ = [
-    "AT_LEAST_ONE",
-    "FRACTION",
-    "NON_NEGATIVE",
-    "POSITIVE",
-    "HasMethods",
-    "Interval",
-    "StrOptions",
-    "ValidatedEstimator",
-    "fit_context",
-    "resolve_alias",
-]
+from skvaeense.utils._repr import DocLinkMixin
+
+# What is handed on from scikit-learn.
+__all__ = ["HasMethods", "Interval", "StrOptions"]
 
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 FRACTION = Interval(Real, 0, 1, closed="left")
 
-
-T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -50,6 +41,13 @@ class ValidatedEstimator(BaseEstimator):
         self._validate_params()
 
 
+class Specification(DocLinkMixin, ValidatedEstimator, ABC):
+    """What users choose a part of an estimator by, with a page in the documentation."""
+
+
+Kind = TypeVar("Kind", bound=ValidatedEstimator)
+
+
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
     """Return scikit-learn's decorator that validates parameters before a method runs."""
     decorator: Callable[[Method], Method] = _fit_context(
@@ -58,9 +56,12 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Me
     return decorator
 
 
-def resolve_alias(name: str, value: Any, kind: type[T], aliases: Mapping[str, type[T]]) -> T:
-    """Return an instance of `kind`: the value itself, or the defaults of the class it names."""
+def resolve_alias(
+    name: str, value: Any, kind: type[Kind], aliases: Mapping[str, type[Kind]]
+) -> Kind:
+    """Return an instance of `kind`: the value, checked, or the defaults of the class it names."""
     if isinstance(value, kind):
+        value.validate()
         return value
     if isinstance(value, str) and value in aliases:
         return aliases[value]()

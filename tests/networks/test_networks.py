@@ -7,6 +7,7 @@ from torch import nn
 
 from skvaeense.models import VAE
 from skvaeense.networks import MLP, Linear, Network, SingleLayer, resolve_network
+from skvaeense.utils._validation import AT_LEAST_ONE
 
 NETWORKS = pytest.mark.parametrize(
     "network",
@@ -258,6 +259,21 @@ def test_alias_means_the_defaults(alias, kind):
 def test_an_instance_is_itself():
     network = Linear((3,))
     assert resolve_network(network) is network
+
+
+def test_parameters_of_a_network_of_ones_own_are_checked():
+    class Deep(Network):
+        _parameter_constraints = {"n_layers": [AT_LEAST_ONE]}
+
+        def __init__(self, n_layers=2):
+            self.n_layers = n_layers
+
+        def build(self, n_features, n_components, *, n_heads, generator):
+            raise NotImplementedError
+
+    assert resolve_network(Deep(1)).n_layers == 1
+    with pytest.raises(ValueError, match=r"The 'n_layers' parameter of Deep must be an int"):
+        resolve_network(Deep(0))
 
 
 @pytest.mark.parametrize("network", ["Linear", "", "conv9", None, 3, Linear, nn.Linear(2, 2)])

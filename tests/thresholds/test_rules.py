@@ -220,6 +220,11 @@ def test_an_instance_is_itself():
     assert clone(rule).level == 0.2
 
 
+def test_the_parameters_of_an_instance_are_checked():
+    with pytest.raises(ValueError, match=r"The 'level' parameter of FixedVariance must be"):
+        resolve_threshold(FixedVariance(1.5))
+
+
 @pytest.mark.parametrize("threshold", ["Otsu", "l0", "", 0.5, None, Otsu])
 def test_unknown_threshold(threshold):
     with pytest.raises(ValueError, match=r"threshold must be one of .*'otsu'.* or a ThresholdRule"):

@@ -146,6 +146,6 @@ def test_an_error_of_the_source_reaches_the_training():
     values = X.copy()
     values[1234, 2] = np.nan
     data = prepare()
-    data.train.source.array = dask_array.from_array(values)
+    data.train.source = open_samples(dask_array.from_array(values))
     with pytest.raises(ValueError, match="contains NaN"):
         epoch(data)

@@ -11,6 +11,7 @@ from skvaeense.losses import PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import L1, Gated, JumpReLU, TopK
 from skvaeense.training._batches import TensorBatches
+from skvaeense.training._hooks import Step
 from skvaeense.training._sparse_hooks import (
     DEAD_AFTER,
     GAIN,
@@ -153,7 +154,7 @@ def see(trainer, hook, fired, n_samples=1, fraction_done=0.0, x=None, seed=0):
     share = torch.zeros(trainer.model.n_components).double()
     share[fired] = 1 / len(x)
     terms = {"active_share": share}
-    hook.after_step(trainer, x, terms, fraction_done, make_generator(seed))
+    hook.after_step(trainer, Step(x, terms, fraction_done, make_generator(seed)))
 
 
 def test_counts_of_samples_since_a_latent_was_active(make_training):

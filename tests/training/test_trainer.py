@@ -174,10 +174,11 @@ class Watch(Schedule, Hook):
         weight = trainer.model.weight
         self.events.append(("before_step", weight.detach().clone(), weight.grad.clone()))
 
-    def after_step(self, trainer, x, terms, fraction_done, generator):
+    def after_step(self, trainer, step):
         weight = trainer.model.weight.detach().clone()
-        self.events.append(("after_step", fraction_done, weight, x.clone(), terms))
-        assert generator is trainer.generator
+        seen = step.fraction_done, weight, step.x.clone(), step.terms
+        self.events.append(("after_step", *seen))
+        assert step.generator is trainer.generator
 
     def values(self):
         self.events.append(("values",))
@@ -217,7 +218,7 @@ def test_hooks_take_turns_and_may_change_gradients_and_weights(make_trainer):
             trainer.model.weight.grad.mul_(self.factor)
 
         @torch.no_grad()
-        def after_step(self, trainer, x, terms, fraction_done, generator):
+        def after_step(self, trainer, step):
             trainer.model.weight[1] = 5
 
     trainer = make_trainer(optimizer=SGD(momentum=0.0), hooks=[Scale(2.0), Scale(3.0)])
