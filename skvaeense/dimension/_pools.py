@@ -25,7 +25,9 @@ MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # How far an autoencoder may move a typical sample, and still tell what is noise and which samples
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
-N_SHIFTED = 1000
+N_SHIFTED = 250
+# Samples asked whether their neighbours are believed.
+N_ASKED = 1000
 TINY = np.finfo(float).tiny
 
 
@@ -82,18 +84,21 @@ class PoolMethod(AutoencoderMethod):
         X = X[order].astype(np.float64)
         active, codes, points, shift = self._denoise(autoencoder, X)
         n_neighbors, self.trusted_ = _choose_pools(X, points, self.n_neighbors)
+        if not self.trusted_:
+            points, active = X, None
+        self._measure(points, active, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
             offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
             error = np.square(X - points).mean()
             atoms = atoms[: codes.shape[1]]
-            self.dictionary_ = refine(X - shift, active, codes, atoms, offset, error)
+            counted = self._counts_some(points[:N_ASKED], active[:N_ASKED])
+            self.dictionary_ = refine(
+                X - shift, active, codes, atoms, offset, error, counted=counted
+            )
             if self.dictionary_ is not None and self.dictionary_.turned:
                 active, _, points, _ = self._denoise(autoencoder, X)
-        if len(X) > SCALES[0] + 1:
-            points, active = (points, active) if self.trusted_ else (X, None)
-            self.geometry_ = LocalGeometry(points, active, n_neighbors=n_neighbors)
-            self.pool_size_ = self.geometry_.n_neighbors
+                self._measure(points, active, n_neighbors)
         return self
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
@@ -122,13 +127,18 @@ class PoolMethod(AutoencoderMethod):
         X = X.astype(np.float64)
         active, _, points, shift = self._denoise(autoencoder, X)
         count, std = active.sum(axis=1).astype(np.float64), np.full(len(X), np.nan)
-        most = np.full(len(X), np.inf)
+        most, dimension = np.full(len(X), np.inf), np.full(len(X), np.nan)
+        if self.geometry_ is not None:
+            around = self.geometry_.at(*((points, active) if self.trusted_ else (X, None)))
+            dimension = self._answer(around, most)
         if self.dictionary_ is not None:
-            refined = self.dictionary_.count(X - shift, active)
+            # It has no say where neighbours are believed, and say no more than are active.
+            rows = np.flatnonzero(~(dimension <= count))
+            refined = count.copy()
+            refined[rows] = self.dictionary_.count((X - shift)[rows], active[rows])
             count, std, most = refined, np.abs(refined - count), np.maximum(refined, count)
         if self.geometry_ is None:
             return count, std
-        around = self.geometry_.at(*((points, active) if self.trusted_ else (X, None)))
         dimension = self._answer(around, most)
         believed = np.isfinite(dimension)
         return np.where(believed, dimension, count), np.where(believed, around.std, std)
@@ -164,6 +174,19 @@ class PoolMethod(AutoencoderMethod):
         if self.trusted_:
             active, _, points, _ = self._denoise(autoencoder, X)
         return self.geometry_.over_scales(points, active)
+
+    def _measure(self, points, active, n_neighbors):
+        """Measure the dimension around samples, if they are enough."""
+        if len(points) > SCALES[0] + 1:
+            self.geometry_ = LocalGeometry(points, active, n_neighbors=n_neighbors)
+            self.pool_size_ = self.geometry_.n_neighbors
+
+    def _counts_some(self, points, active):
+        """Return whether there are samples whose neighbours are not believed."""
+        if self.geometry_ is None:
+            return True
+        answers = self._answer(self.geometry_.at(points, active), np.full(len(points), np.inf))
+        return bool(np.isnan(answers).any())
 
     def _denoise(self, autoencoder, X):
         """Return active latents, codes that are 0 elsewhere, and what is decoded from them.
