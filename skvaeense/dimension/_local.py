@@ -11,7 +11,7 @@ from skvaeense.dimension._scaling import Calibration, inverse_dimensions
 
 # References that distances are measured around, those of them that pools are taken around, and how
 # many of these answer for a sample.
-MAX_ANCHORS = 10_000
+MAX_ANCHORS = 5000
 MAX_LANDMARKS = 1000
 N_ANSWERS = 10
 # Least overlap (intersection over union) of the active latents of samples of one manifold.

@@ -268,15 +268,17 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
     most = min(max(len(X) // LEAST_POOLS, SCALES[0]) if auto else n_neighbors, len(X) - 1)
     n_neighbors = least = min(MAX_NEIGHBORS, most) if auto else most
     shifts = np.square(X - points)[:N_SHIFTED].sum(axis=1)
-    search = NearestNeighbors(n_neighbors=most).fit(X)
+    search = NearestNeighbors(n_neighbors=least).fit(X)
     squares = np.square(search.kneighbors(X[:N_SHIFTED])[0])
     beyond = shifts - noise_variance * (X.shape[1] - count[:N_SHIFTED])
     if _share(beyond, squares[:, : SCALES[1]]) > MAX_SHIFT:
         return least, False
     while n_neighbors <= most:
-        if _share(shifts, squares[:, :n_neighbors]) <= MAX_SHIFT:
+        if _share(shifts, squares) <= MAX_SHIFT:
             return n_neighbors, True
         n_neighbors *= 2
+        if n_neighbors <= most:
+            squares = np.square(search.kneighbors(X[:N_SHIFTED], n_neighbors)[0])
     return least, False
 
 

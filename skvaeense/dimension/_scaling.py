@@ -9,7 +9,7 @@ SCALES = (4, 16, 64)
 # Dimensions of the balls of the calibration, how many points in them are asked, and of how many
 # members of their pools.
 BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-N_QUERIES, N_MEMBERS = 25, 80
+N_QUERIES, N_MEMBERS = 25, 50
 SEED = 0
 
 
