@@ -41,7 +41,7 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
-from skvaeense.dimension import _pools
+from skvaeense.dimension import _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _data_inits, _noise, _opening, _parameters, _sizes, _sparse_hooks
@@ -366,6 +366,7 @@ def constants():
         _data_inits: ["CLEAR_GAIN"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
+        _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
         _noise: ["LEAST_SHARE", "COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "FOLLOW"],
     }

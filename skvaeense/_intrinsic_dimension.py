@@ -78,7 +78,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     Notes
     -----
-    The classes in :mod:`skvaeense.dimension` say how each method works, and where it errs. The
+    The classes in :mod:`skvaeense.dimension` say how each method works, and where it errs. Noise is
+    not counted as dimension, and `fit` warns where it hides all that there is. The
     method is fitted with the rest: to compare several without training again, fit the autoencoder
     alone, and pass it as a ``FrozenEstimator``.
 

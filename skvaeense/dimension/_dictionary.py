@@ -7,12 +7,13 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 # Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
-# are off are made up for by latents that do not belong, so they are fitted first, and well.
-N_ROUNDS, N_FITS = 5, 5
+# are off are made up for by latents that do not belong, so they are fitted first, and well: as long
+# as a fit lowers the error by this share.
+N_ROUNDS, N_FITS, GAIN = 5, 5, 0.003
 N_SAMPLES = 5000
 # Share of the samples with a latent that must have another for the first never to go alone, and the
-# points that their plane must have.
-TOGETHER, LEAST_POINTS = 0.9, 100
+# points that their plane must have, and those that are looked at.
+TOGETHER, LEAST_POINTS, MOST_POINTS = 0.9, 100, 1000
 # Bins of the half circle, and the share of the points that two of them must hold to be a line.
 N_ANGLES, LINE_SHARE = 180, 0.1
 # Independent directions: steps of the search, its seed, and the standard deviations of the noise
@@ -25,8 +26,9 @@ N_SWAPS = 4
 LEAST_NOISE = 1e-8
 # Supports larger than this are left as they are: their systems are large, and there are many.
 MAX_SUPPORT = 64
-# Entries of a stack of linear systems that are solved at once.
-MAX_ENTRIES = 20_000_000
+# Entries of a stack of linear systems that are solved at once, and the share of different ones
+# under which they are inverted.
+MAX_ENTRIES, SHARED = 20_000_000, 0.3
 # Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
 RIDGE = 1e-10
 # Share of the samples in which a latent must be active to be of use, samples by which dictionaries
@@ -34,7 +36,7 @@ RIDGE = 1e-10
 RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
 
 
-def refine(X, active, codes, atoms, offset, error):
+def refine(X, active, codes, atoms, offset, error, *, counted=True):
     """Return the dictionary that needs fewest atoms, or None if none fits the samples.
 
     Parameters
@@ -57,24 +59,29 @@ def refine(X, active, codes, atoms, offset, error):
     error : float
         Mean squared error of what is decoded from the codes.
 
+    counted : bool, default=True
+        Whether the given atoms are of any use, since atoms are counted for some samples.
+
     Returns
     -------
     Dictionary or None
         A fitted dictionary. Its atoms have turned if that spares some of them.
     """
-    best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
     # Dictionaries claim no precision beyond this.
     error = max(error, 2 * LEAST_NOISE * X.var(axis=0).mean())
     noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
     count = active[:N_COMPARED].sum(axis=1).mean()
+    used, turned = active.mean(axis=0) > RARELY, None
+    if 2 <= used.sum() < X.shape[1]:
+        most = (1 - CLOSE) * count
+        turned = Dictionary.independent(X, codes[:, used], atoms[used], offset, most, noise)
+    if turned is None and not counted:
+        return None
+    best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
     # One that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= error:
         best, noise = dictionary, dictionary.noise_variance
         count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED]).mean()
-    used = active.mean(axis=0) > RARELY
-    if not 2 <= used.sum() < X.shape[1]:
-        return best
-    turned = Dictionary.independent(X, codes[:, used], atoms[used], offset)
     if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
         return best
     turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED])).mean()
@@ -121,7 +128,7 @@ class Dictionary:
         self._least = np.zeros(len(atoms))
 
     @classmethod
-    def independent(cls, X, codes, atoms, offset):
+    def independent(cls, X, codes, atoms, offset, most=np.inf, noise=np.inf):
         """Return a dictionary that spans the same space, of independent directions.
 
         Training can stop with atoms that are turned in their space, so that every sample needs all
@@ -141,10 +148,17 @@ class Dictionary:
         offset : ndarray of shape (n_features,)
             What the decoder makes of the code 0.
 
+        most : float, default=inf
+            Mean number of atoms that samples may need.
+
+        noise : float, default=inf
+            Noise variance, beyond which they may leave a hundredth of the samples' variance.
+
         Returns
         -------
         Dictionary or None
-            A fitted dictionary; None if the codes have no independent directions.
+            A fitted dictionary; None if the codes have no independent directions, or samples need
+            more of them than they may, or are not explained by them.
         """
         codes = codes[:N_SAMPLES]
         # What does not vary cannot be whitened.
@@ -160,11 +174,17 @@ class Dictionary:
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
         dictionary.turned = True
         freedom = max(X.shape[1] - len(atoms), 1)
+        X = X[:N_SAMPLES]
         coefficients = dictionary._project(X)
         dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
         residual = X - dictionary.offset - coefficients @ turned
         dictionary.noise_variance = np.square(residual).sum() / (len(X) * freedom)
-        return dictionary.fit(X, dictionary.support(X))
+        support = dictionary.support(X)
+        left = dictionary._error(X, dictionary._least_squares(X, support)) / len(X)
+        allowed = LEAST_COEFFICIENT**2 * X.var(axis=0).sum() + X.shape[1] * noise
+        if support.sum(axis=1).mean() > most or left > allowed:
+            return None
+        return dictionary.fit(X, support)
 
     def support(self, X):
         """Return the atoms whose coefficients in least squares on all atoms are no noise.
@@ -228,15 +248,23 @@ class Dictionary:
             return self
         least = LEAST_NOISE * X.var(axis=0).mean()
         for n_before in range(N_ROUNDS):
+            before = support
             if n_before:
-                support, _ = self._infer(X, support)
-            codes = self._least_squares(X, support)
-            self._part_atoms(codes, support)
-            codes = self._least_squares(X, support)
+                support, codes = self._infer(X, support)
+                if (support != before).any(axis=1).mean() < GAIN:
+                    break
+            else:
+                codes = self._least_squares(X, support)
+            if self._part_atoms(codes, support):
+                codes = self._least_squares(X, support)
+            error = self._error(X, codes)
             for _ in range(N_FITS):
                 self._set_atoms(X, codes)
                 codes = self._least_squares(X, support)
-            self._set_noise(X, support, codes, least)
+                last, error = error, self._error(X, codes)
+                if error > (1 - GAIN) * last:
+                    break
+            self._set_noise(X, support, error, least)
         return self
 
     def count(self, X, support):
@@ -261,7 +289,7 @@ class Dictionary:
         return counts
 
     def _part_atoms(self, codes, support):
-        """Turn atoms that never go alone to the directions that samples prefer.
+        """Turn atoms that never go alone to the directions that samples prefer; return if any.
 
         Training can stop where an atom is a mixture of the true one and others: then every sample
         with the true one needs the others too, and no small step helps. But in the plane of
@@ -277,7 +305,8 @@ class Dictionary:
             mutual = share[j, i] > TOGETHER
             if mutual and j < i:
                 continue
-            plane = codes[support[:, i] & support[:, j]][:, [i, j]]
+            rows = np.flatnonzero(support[:, i] & support[:, j])[:MOST_POINTS]
+            plane = codes[rows[:, None], [i, j]]
             lines = _lines(plane, 2 if mutual else 1)
             if lines is None:
                 continue
@@ -286,10 +315,14 @@ class Dictionary:
             elif lines[0, 0] != 0:
                 # Added up, since atom i may be mixed with several.
                 parted[i] += lines[0, 1] / lines[0, 0] * self.atoms[j]
+        changed = not np.array_equal(parted, self.atoms)
         self.atoms = parted
+        return changed
 
-    def _set_noise(self, X, support, codes, least):
-        error = np.square(X - self.offset - codes @ self.atoms).sum()
+    def _error(self, X, codes):
+        return np.square(X - self.offset - codes @ self.atoms).sum()
+
+    def _set_noise(self, X, support, error, least):
         freedom = max(X.size - support.sum(), 1)
         self.noise_variance = max(error / freedom, least, np.finfo(float).tiny)
 
@@ -339,28 +372,39 @@ class Dictionary:
         """Return the codes on given supports; with `losses` also what each latent saves."""
         gram, target = self.atoms @ self.atoms.T, (X - self.offset) @ self.atoms.T
         size = max(int(support.sum(axis=1).max(initial=0)), 1)
+        diagonal = np.arange(size)
+        ridge = RIDGE * np.diag(gram).mean() + np.finfo(float).tiny
         codes, saved = np.zeros(target.shape), np.zeros(target.shape)
         n_rows = max(1, MAX_ENTRIES // size**2)
         for start in range(0, len(X), n_rows):
             part = slice(start, start + n_rows)
+            patterns, pattern = _unique_rows(support[part])
             # The active latents of a sample first; what stands for none is solved to 0.
-            order = np.argsort(~support[part], axis=1, kind="stable")[:, :size]
-            used = np.take_along_axis(support[part], order, axis=1)
-            systems = gram[order[:, :, None], order[:, None, :]]
-            systems = np.where(used[:, :, None] & used[:, None, :], systems, 0.0)
-            diagonal = np.arange(size)
-            ridge = RIDGE * np.diag(gram).mean() + np.finfo(float).tiny
+            orders = np.argsort(~patterns, axis=1, kind="stable")[:, :size]
+            used = np.take_along_axis(patterns, orders, axis=1)
+            systems = gram[orders[:, :, None], orders[:, None, :]]
+            systems *= used[:, :, None] & used[:, None, :]
             systems[:, diagonal, diagonal] += np.where(used, ridge, 1.0)
-            right = np.where(used, np.take_along_axis(target[part], order, axis=1), 0.0)
-            if losses:
+            order, used = orders[pattern], used[pattern]
+            right = np.take_along_axis(target[part], order, axis=1) * used
+            if losses or len(patterns) < SHARED * len(right):
                 inverses = np.linalg.inv(systems)
-                solution = (inverses @ right[..., None])[..., 0]
-                saving = np.square(solution) / inverses[:, diagonal, diagonal]
-                np.put_along_axis(saved[part], order, np.where(used, saving, 0.0), axis=1)
+                solution = (inverses[pattern] @ right[..., None])[..., 0]
             else:
-                solution = np.linalg.solve(systems, right[..., None])[..., 0]
-            np.put_along_axis(codes[part], order, np.where(used, solution, 0.0), axis=1)
+                solution = np.linalg.solve(systems[pattern], right[..., None])[..., 0]
+            np.put_along_axis(codes[part], order, solution * used, axis=1)
+            if losses:
+                saving = np.square(solution) / inverses[:, diagonal, diagonal][pattern]
+                np.put_along_axis(saved[part], order, saving * used, axis=1)
         return (codes, saved) if losses else codes
+
+
+def _unique_rows(support):
+    """Return the different rows of a boolean array, and which of them each row is."""
+    packed = np.packbits(support, axis=1)
+    words = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, first, which = np.unique(words, return_index=True, return_inverse=True)
+    return support[first], which
 
 
 def _lines(plane, n_lines):

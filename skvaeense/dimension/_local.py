@@ -6,10 +6,13 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
+from skvaeense.dimension._noise import edge
 from skvaeense.dimension._scaling import Calibration, inverse_dimensions
 
-# References at which the rank is measured, and how many of them answer for a sample.
-MAX_LANDMARKS = 2000
+# References that distances are measured around, those of them that pools are taken around, and how
+# many of these answer for a sample.
+MAX_ANCHORS = 5000
+MAX_LANDMARKS = 1000
 N_ANSWERS = 10
 # Least overlap (intersection over union) of the active latents of samples of one manifold.
 LEAST_OVERLAP = 0.5
@@ -22,6 +25,12 @@ NEAR, NEAR_SHARE, NEAR_SHARE_OF_COUNT = 0.5, 0.15, 0.25
 MEMBERS_PER_DIMENSION = 10
 # Like neighbours are looked for among so many times as many.
 SEARCHED = 2
+# Share of the largest variance under which all references lie in a plane.
+FLAT_PLANE = 1e-9
+# Distances are believed where their squares are so many times what noise adds to them.
+CLEAR = 4.0
+# A direction stands above the noise with so many times the largest variance that noise has.
+ABOVE = 2.0
 # Samples that are answered at once.
 CHUNK = 500
 TINY = np.finfo(float).tiny
@@ -64,6 +73,9 @@ class LocalGeometry:
     the rank may agree with it at any scale down to which it falls; where it rises with the scale,
     other manifolds have come into view.
 
+    Pools are taken around landmarks, which are some of the references, and the landmarks in its own
+    pool answer for a sample: so it need be compared with them only.
+
     Parameters
     ----------
     points : ndarray of shape (n_references, n_features)
@@ -74,53 +86,76 @@ class LocalGeometry:
 
     n_neighbors : int
         Number of nearest references that a pool is taken from.
+
+    noise_variance : float, default=0.0
+        Variance of the noise that is left in each direction.
+
+    n_noisy : ndarray of shape (n_references,) or None, default=None
+        Number of directions that noise is left in. None: all.
+
+    Attributes
+    ----------
+    hidden : float
+        Share of the landmarks around which nothing stands above the noise.
     """
 
-    def __init__(self, points, active, *, n_neighbors):
+    def __init__(self, points, active, *, n_neighbors, noise_variance=0.0, n_noisy=None):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
-        self._patterns = _pack(points, active)
-        self._search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
+        self._noise_variance = noise_variance
+        n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
+        self._plane = _plane(points)
+        points, patterns = points @ self._plane, _pack(points, active)
+        search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors)
-        self._inverses = self._measure_inverses(points, self._calibration.scales)
-        self._measure_ranks(points)
+        inverses, nearness = self._measure_inverses(search, points, patterns)
+        # What noise adds to the square of a distance.
+        added = 2 * noise_variance * n_noisy[: inverses.shape[1]]
+        clear = nearness > CLEAR * added
+        self._measure_landmarks(search, points, patterns, inverses, clear, n_noisy)
 
-    def _measure_inverses(self, points, scales):
-        """Return 1 / dimension by distances to like neighbours, for each scale and reference."""
+    def _measure_inverses(self, search, points, patterns):
+        """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
+
+        Also the square of the smaller distance that each was measured by.
+        """
+        scales = self._calibration.scales
         n_neighbors = min(SEARCHED * scales[-1], self.n_neighbors)
-        parts = []
-        for rows in gen_batches(len(points), CHUNK):
+        parts, nearness = [], []
+        for rows in gen_batches(min(len(points), MAX_ANCHORS), CHUNK):
             # The reference itself comes first, or a copy of it, which is as far away.
-            distances, neighbours = self._search.kneighbors(points[rows], n_neighbors + 1)
-            alike = self._alike(neighbours[:, 1:], self._patterns[rows])
+            distances, neighbours = search.kneighbors(points[rows], n_neighbors + 1)
+            alike = _alike(patterns[neighbours[:, 1:]], patterns[rows])
             parts.append([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
-        return np.concatenate(parts, axis=1)
+            nearness.append([np.square(distances[:, k // 4]) for k in scales])
+        return np.concatenate(parts, axis=1), np.concatenate(nearness, axis=1)
 
-    def _measure_ranks(self, points):
-        """Measure the rank around landmarks, which are the first references."""
-        landmarks = points[:MAX_LANDMARKS]
-        self._ranks = np.array(
-            [
-                _rank(points[pool[like] if like.any() else pool])
-                for pools, alike in self._pools(landmarks, self._patterns[:MAX_LANDMARKS])
-                for pool, like in zip(pools, alike, strict=True)
+    def _measure_landmarks(self, search, points, patterns, inverses, clear, n_noisy):
+        """Measure the ratios and the rank of the pools around landmarks, the first references."""
+        n_landmarks = min(len(points), MAX_LANDMARKS)
+        ranks, measured, clears = [], [], []
+        for rows in gen_batches(n_landmarks, CHUNK):
+            pools = search.kneighbors(points[rows], return_distance=False)
+            alike = _alike(patterns[pools], patterns[rows])
+            ranks += [
+                _rank(points[pool[like] if like.any() else pool], self._noise_variance, n)
+                for pool, like, n in zip(pools, alike, n_noisy[rows], strict=True)
             ]
+            at_anchor = alike & (pools < inverses.shape[1])
+            pools = np.where(at_anchor, pools, 0)
+            measured.append(_average(inverses, pools, at_anchor))
+            clears.append((clear[:, pools] & at_anchor).sum(axis=2) > 0.5 * at_anchor.sum(axis=1))
+        self._clear = np.concatenate(clears, axis=1)
+        self._ranks, self._visible = np.array(ranks).T
+        self.hidden = float((self._visible < 1).mean())
+        self._inverses, self._errors = (
+            np.concatenate(p, axis=-1) for p in zip(*measured, strict=True)
         )
-        n_answers = min(N_ANSWERS, len(landmarks))
-        self._landmarks = NearestNeighbors(n_neighbors=n_answers).fit(landmarks)
-
-    def _pools(self, points, patterns):
-        """Yield, for some samples at a time, their nearest references and which are like them."""
-        for rows in gen_batches(len(points), CHUNK):
-            pools = self._search.kneighbors(points[rows], return_distance=False)
-            yield pools, self._alike(pools, patterns[rows])
-
-    def _alike(self, references, patterns):
-        """Return which references have similar active latents, one row for each sample."""
-        both, either = np.zeros(references.shape, int), np.zeros(references.shape, int)
-        for own, word in zip(patterns.T, self._patterns.T, strict=True):
-            both += np.bitwise_count(own[:, None] & word[references])
-            either += np.bitwise_count(own[:, None] | word[references])
-        return both >= LEAST_OVERLAP * np.maximum(either, 1)
+        self._patterns = patterns[:n_landmarks]
+        # As many as are in a pool.
+        self._n_near = min(
+            max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
+        )
+        self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(points[:n_landmarks])
 
     def at(self, points, active):
         """Return the dimension around samples.
@@ -138,22 +173,25 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        patterns = _pack(points, active)
-        ratios, error, share = self._measure(points, patterns)
+        ratios, clear, error, rank, visible, share = self._measure(points, active)
         known = np.isfinite(ratios).all(axis=0)
-        ratio, least = ratios[0], np.min(ratios, axis=0)
-        rank = self._rank_near(points, patterns)
+        # The first scale at which distances are more than noise; the last one if there is none.
+        first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
+        ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
+        least = np.where(clear, ratios, ratio).min(axis=0)
         counted = False
         if active is not None:
             count = active.sum(axis=1)
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
             counted = rank == count
         near = np.maximum(NEAR, np.where(counted, NEAR_SHARE_OF_COUNT, NEAR_SHARE) * rank)
-        agree = (rank >= least - near) & (rank <= ratio + near)
+        agree = (rank >= least - near) & (rank <= ratio + near) | ~clear.any(axis=0) & known
+        dimension = np.where(agree, rank, np.round(ratio))
         return LocalDimension(
-            dimension=np.where(agree, rank, np.maximum(np.round(ratio), 1.0)),
-            ratio=np.where(known, ratio, np.nan),
-            std=np.hypot(error * ratio, 0.5 * (ratio - least)),
+            # Noise has no dimension.
+            dimension=np.maximum(np.minimum(dimension, visible), 1.0),
+            ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
+            std=np.hypot(error * ratio, 0.5 * (ratios[0] - least)),
             alike=share,
         )
 
@@ -176,42 +214,88 @@ class LocalGeometry:
         dimensions : ndarray of shape (n_samples, n_scales)
             NaN where neighbours do not say.
         """
-        ratios, _, _ = self._measure(points, _pack(points, active))
+        ratios = self._measure(points, active)[0]
         known = np.isfinite(ratios).all(axis=0)
         return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
 
-    def _measure(self, points, patterns):
-        """Return the corrected ratios at each scale, the error of the first, and who is alike."""
+    def _measure(self, points, active):
+        """Return corrected ratios at each scale, where they are clear of noise, and the rest.
+
+        That is the error of the first ratio, the rank, the number of directions that stand above
+        the noise, and the share of those that are alike.
+        """
+        patterns, points = _pack(points, active), points @ self._plane
         parts = [
-            np.vstack([self._ratios(pools, alike), alike.mean(axis=1)])
-            for pools, alike in self._pools(points, patterns)
+            self._ask_landmarks(points[rows], patterns[rows])
+            for rows in gen_batches(len(points), CHUNK)
         ]
-        *ratios, error, share = np.hstack(parts)
+        *both, error, rank, visible, share = np.hstack(parts)
+        ratios, clear = np.split(np.array(both), 2)
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
-        return np.array(ratios), error, share
+        return ratios, clear > 0.5, error, rank, visible, share
 
-    def _ratios(self, pools, alike):
-        """Return the ratio at each scale, and the relative error of the first."""
-        inverses = np.where(alike, self._inverses[:, pools], np.nan)
-        known = np.isfinite(inverses)
-        n_known = known.sum(axis=2)
-        total = np.where(known, inverses, 0.0).sum(axis=2)
+    def _ask_landmarks(self, points, patterns):
+        """Return what the landmarks in the pool of each sample say that are like it."""
+        near = self._landmarks.kneighbors(points, return_distance=False)
+        alike = _alike(self._patterns[near], patterns)
+        # The nearest that are alike first.
+        order = np.argsort(~alike, axis=1, kind="stable")[:, :N_ANSWERS]
+        near = np.take_along_axis(near, order, axis=1)
+        asked = np.take_along_axis(alike, order, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            mean = total / n_known
-            spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
-            error = np.sqrt(spread) / n_known[0] / mean[0]
-            return np.vstack([np.where(mean > 0, 1 / mean, np.nan), error])
+            inverses, clear, error = (
+                np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
+                for values in (self._inverses, self._clear, self._errors)
+            )
+            ratios = np.where(inverses > 0, 1 / inverses, np.nan)
+        rank, visible = (
+            _median(np.where(asked, values[near], np.nan))
+            for values in (self._ranks, self._visible)
+        )
+        return np.vstack([ratios, clear, error, rank, visible, alike.mean(axis=1)])
 
-    def _rank_near(self, points, patterns):
-        """Return the median rank of the nearest landmarks that are like each sample."""
-        nearest = self._landmarks.kneighbors(points, return_distance=False)
-        alike = self._alike(nearest, patterns)
-        # All answer where none is alike: such a sample is not believed anyway.
-        alike |= ~alike.any(axis=1, keepdims=True)
-        return np.nanmedian(np.where(alike, self._ranks[nearest], np.nan), axis=1)
+
+def _plane(points):
+    """Return an orthonormal basis of the directions in which points vary, as columns."""
+    centred = points - points.mean(axis=0)
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    varying = variances > FLAT_PLANE * variances[-1]
+    # Constant samples have one, too.
+    varying[-1] = True
+    return directions[:, varying]
+
+
+def _alike(others, patterns):
+    """Return which others have similar active latents.
+
+    `others` has the shape (n_samples, n_others, n_words), `patterns` (n_samples, n_words).
+    """
+    both, either = np.zeros(others.shape[:2], int), np.zeros(others.shape[:2], int)
+    for word in range(patterns.shape[1]):
+        own, other = patterns[:, None, word], others[:, :, word]
+        both += np.bitwise_count(own & other)
+        either += np.bitwise_count(own | other)
+    return both >= LEAST_OVERLAP * np.maximum(either, 1)
+
+
+def _average(inverses, pools, alike):
+    """Return the mean of those of each pool at each scale, and the relative error of the first."""
+    inverses = np.where(alike, inverses[:, pools], np.nan)
+    known = np.isfinite(inverses)
+    n_known = known.sum(axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(known, inverses, 0.0).sum(axis=2) / n_known
+        spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
+        return mean, np.sqrt(spread) / n_known[0] / mean[0]
+
+
+def _median(values):
+    """Return the lower median of each row, of those that are known; NaN if none is."""
+    middle = np.maximum((~np.isnan(values)).sum(axis=1) - 1, 0) // 2
+    return np.take_along_axis(np.sort(values, axis=1), middle[:, None], axis=1)[:, 0]
 
 
 def _pack(points, active):
@@ -226,16 +310,22 @@ def _pack(points, active):
     return np.pad(packed, [(0, 0), (0, padding)]).view(np.uint64)
 
 
-def _rank(points):
-    """Return the number of directions in which points extend."""
+def _rank(points, noise_variance=0.0, n_noisy=0):
+    """Return the number of directions in which points extend, and of those above the noise.
+
+    The second is infinite where there is no noise.
+    """
     points = points - points.mean(axis=0)
     wide = points.shape[1] > points.shape[0]
     variances = np.linalg.eigvalsh(points @ points.T if wide else points.T @ points)
-    rank = _count_above(variances, FLAT)
+    floor = len(points) * ABOVE * edge(noise_variance, n_noisy, len(points))
+    rank = _count_above(variances, FLAT, floor)
     # Few points make equal variances unequal, by the law of Marchenko and Pastur.
     share = min(np.sqrt(rank / len(points)), 1.0)
-    return _count_above(variances, min(FLAT, 0.5 * ((1 - share) / (1 + share)) ** 2))
+    share = min(FLAT, 0.5 * ((1 - share) / (1 + share)) ** 2)
+    above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
+    return _count_above(variances, share, floor), above
 
 
-def _count_above(variances, share):
-    return float((variances > max(share * variances[-1], TINY)).sum())
+def _count_above(variances, share, floor):
+    return float((variances > max(share * variances[-1], floor, TINY)).sum())

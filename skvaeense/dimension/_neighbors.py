@@ -29,8 +29,13 @@ class Neighbors(PoolMethod):
     -----
     If the autoencoder moves samples by more than 15 % of the mean squared distance to their
     neighbours, pools grow, since noise may be larger than they are. If they are a sixth of the
-    samples and that is not enough, it is not asked, and neighbours are looked for among the samples
-    as they are.
+    samples and that is not enough, or if it moves samples by so much beyond their noise, it is not
+    asked: samples are projected on the principal directions that stand above the noise.
+
+    The noise variance is that of the smallest variances of the samples, as far as the law of
+    Marchenko and Pastur explains at least five of them [3]_. Distances that are not larger than
+    noise are passed over for those at a larger scale, of 16 or 64 neighbours, and no estimate
+    exceeds the number of directions in which a pool stands above the noise.
 
     References
     ----------
@@ -39,6 +44,9 @@ class Neighbors(PoolMethod):
 
     .. [2] C. Ceruti et al. (2014). DANCo: an intrinsic dimensionality estimator exploiting angle
        and norm concentration. Pattern Recognition 47.
+
+    .. [3] S. Kritchman and B. Nadler (2009). Non-parametric detection of the number of signals:
+       hypothesis testing and random matrix theory. IEEE Transactions on Signal Processing 57.
 
     Examples
     --------

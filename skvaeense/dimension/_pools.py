@@ -1,5 +1,6 @@
 """What methods that look at a sample's neighbours share."""
 
+import warnings
 from abc import abstractmethod
 from numbers import Integral
 from typing import Any, Self
@@ -13,6 +14,7 @@ from skvaeense.dimension._base import AutoencoderMethod
 from skvaeense.dimension._count import Count
 from skvaeense.dimension._dictionary import Dictionary, refine
 from skvaeense.dimension._local import LocalGeometry
+from skvaeense.dimension._noise import NoiseFloor
 from skvaeense.dimension._scaling import SCALES
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
@@ -25,7 +27,11 @@ MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # How far an autoencoder may move a typical sample, and still tell what is noise and which samples
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
-N_SHIFTED = 1000
+N_SHIFTED = 250
+# Samples asked whether their neighbours are believed.
+N_ASKED = 1000
+# Share of the samples around which all may be hidden by noise, and how far up the user is.
+MAX_HIDDEN, MAX_STACK = 0.01, 8
 TINY = np.finfo(float).tiny
 
 
@@ -45,6 +51,8 @@ class PoolMethod(AutoencoderMethod):
     dictionary_: Dictionary | None
     # None where the autoencoder cannot decode, or there are too few samples.
     geometry_: LocalGeometry | None
+    # The noise of the samples, which is taken off where the autoencoder is not trusted.
+    floor_: NoiseFloor
     # Whether the autoencoder is asked for denoised samples, and for which of them are alike.
     trusted_: bool
 
@@ -80,20 +88,25 @@ class PoolMethod(AutoencoderMethod):
             return self
         order = check_random_state(random_state).permutation(len(X))[:MAX_REFERENCES]
         X = X[order].astype(np.float64)
-        active, codes, points, shift = self._denoise(autoencoder, X)
-        n_neighbors, self.trusted_ = _choose_pools(X, points, self.n_neighbors)
+        active, codes, points, groups, shift = self._denoise(autoencoder, X)
+        self.floor_ = NoiseFloor(X, groups)
+        n_neighbors, self.trusted_ = _choose_pools(
+            X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
+        )
+        self._measure(X, points, active, groups, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
             offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
             error = np.square(X - points).mean()
             atoms = atoms[: codes.shape[1]]
-            self.dictionary_ = refine(X - shift, active, codes, atoms, offset, error)
+            counted = self._counts_some(points[:N_ASKED], active[:N_ASKED])
+            self.dictionary_ = refine(
+                X - shift, active, codes, atoms, offset, error, counted=counted
+            )
             if self.dictionary_ is not None and self.dictionary_.turned:
-                active, _, points, _ = self._denoise(autoencoder, X)
-        if len(X) > SCALES[0] + 1:
-            points, active = (points, active) if self.trusted_ else (X, None)
-            self.geometry_ = LocalGeometry(points, active, n_neighbors=n_neighbors)
-            self.pool_size_ = self.geometry_.n_neighbors
+                active, _, points, groups, _ = self._denoise(autoencoder, X)
+                self._measure(X, points, active, groups, n_neighbors)
+        self._warn_of_noise()
         return self
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
@@ -120,15 +133,20 @@ class PoolMethod(AutoencoderMethod):
         if not _can_decode(autoencoder):
             return Count().estimate(autoencoder, X)
         X = X.astype(np.float64)
-        active, _, points, shift = self._denoise(autoencoder, X)
+        active, _, points, groups, shift = self._denoise(autoencoder, X)
         count, std = active.sum(axis=1).astype(np.float64), np.full(len(X), np.nan)
-        most = np.full(len(X), np.inf)
+        most, dimension = np.full(len(X), np.inf), np.full(len(X), np.nan)
+        if self.geometry_ is not None:
+            around = self.geometry_.at(*self._seen(X, points, active, groups)[:2])
+            dimension = self._answer(around, most)
         if self.dictionary_ is not None:
-            refined = self.dictionary_.count(X - shift, active)
+            # It has no say where neighbours are believed, and say no more than are active.
+            rows = np.flatnonzero(~(dimension <= count))
+            refined = count.copy()
+            refined[rows] = self.dictionary_.count((X - shift)[rows], active[rows])
             count, std, most = refined, np.abs(refined - count), np.maximum(refined, count)
         if self.geometry_ is None:
             return count, std
-        around = self.geometry_.at(*((points, active) if self.trusted_ else (X, None)))
         dimension = self._answer(around, most)
         believed = np.isfinite(dimension)
         return np.where(believed, dimension, count), np.where(believed, around.std, std)
@@ -160,33 +178,75 @@ class PoolMethod(AutoencoderMethod):
         if self.geometry_ is None:
             return super().dimension_scale(autoencoder, X)
         X = X.astype(np.float64)
-        points, active = X, None
+        active, _, points, groups, _ = self._denoise(autoencoder, X)
+        return self.geometry_.over_scales(*self._seen(X, points, active, groups)[:2])
+
+    def _seen(self, X, points, active, groups):
+        """Return points that neighbours are looked for among, who is alike, and how noisy they are.
+
+        They are decoded if the autoencoder is trusted, and else only rid of what does not stand
+        above the noise.
+        """
         if self.trusted_:
-            active, _, points, _ = self._denoise(autoencoder, X)
-        return self.geometry_.over_scales(points, active)
+            return points, active, active.sum(axis=1)
+        points, n_noisy = self.floor_.take_off(X, groups)
+        return points, None, n_noisy
+
+    def _measure(self, X, points, active, groups, n_neighbors):
+        """Measure the dimension around samples, if they are enough."""
+        if len(X) > SCALES[0] + 1:
+            points, active, n_noisy = self._seen(X, points, active, groups)
+            self.geometry_ = LocalGeometry(
+                points,
+                active,
+                n_neighbors=n_neighbors,
+                noise_variance=self.floor_.variance,
+                n_noisy=n_noisy,
+            )
+            self.pool_size_ = self.geometry_.n_neighbors
+
+    def _warn_of_noise(self):
+        """Warn where so much is hidden by noise that the answer there is a guess."""
+        hidden = self.geometry_.hidden if self.geometry_ is not None else 0.0
+        if hidden > MAX_HIDDEN:
+            warnings.warn(
+                f"Dimension hidden by noise: around {hidden:.0%} of the samples no direction "
+                "stands above the noise, and the dimension is said to be 1. Fewer samples, which "
+                "are farther apart, or a larger n_neighbors may show it.",
+                stacklevel=MAX_STACK,
+            )
+
+    def _counts_some(self, points, active):
+        """Return whether there are samples whose neighbours are not believed."""
+        if self.geometry_ is None:
+            return True
+        answers = self._answer(self.geometry_.at(points, active), np.full(len(points), np.inf))
+        return bool(np.isnan(answers).any())
 
     def _denoise(self, autoencoder, X):
-        """Return active latents, codes that are 0 elsewhere, and what is decoded from them.
+        """Return active latents, codes that are 0 elsewhere, what is decoded from them, and groups.
 
         A dictionary that has turned the atoms speaks for the autoencoder; it gives no codes. If the
         autoencoder has several locations, the last columns of its codes say which is that of a
-        sample. They are no latents, and the fourth answer is how far locations are from the mean.
+        sample, which is its group. They are no latents, and the last answer is how far locations
+        are from the mean.
         """
         n_locations = len(getattr(autoencoder, "locations_", ()))
         turned = self.dictionary_ is not None and self.dictionary_.turned
+        groups, shift = np.zeros(len(X), dtype=int), 0.0
         if turned and not n_locations:
-            return *self._describe(X), 0.0
+            return *self._describe(X), groups, shift
         codes = autoencoder.transform(X)
         codes = codes.toarray() if sparse.issparse(codes) else np.asarray(codes)
         n_latents = codes.shape[1] - n_locations
-        shift = 0.0
         if n_locations:
+            groups = codes[:, n_latents:].argmax(axis=1)
             shift = codes[:, n_latents:] @ autoencoder.components_[n_latents:]
         if turned:
-            return *self._describe(X, shift), shift
+            return *self._describe(X, shift), groups, shift
         active = autoencoder.active_dimensions(X)[:, :n_latents]
         codes = np.hstack([codes[:, :n_latents] * active, codes[:, n_latents:]])
-        return active, codes[:, :n_latents], autoencoder.inverse_transform(codes), shift
+        return active, codes[:, :n_latents], autoencoder.inverse_transform(codes), groups, shift
 
     def _describe(self, X, shift=0.0):
         active, points = self.dictionary_.describe(X - shift)
@@ -197,27 +257,33 @@ def _can_decode(autoencoder):
     return hasattr(autoencoder, "transform") and hasattr(autoencoder, "inverse_transform")
 
 
-def _choose_pools(X, points, n_neighbors):
+def _choose_pools(X, points, count, noise_variance, n_neighbors):
     """Return the size of the pools, and whether decoding moves samples little beside it.
 
     The more samples, the closer neighbours are, and noise that decoding takes off may move samples
-    farther than that. Pools then grow, as far as their share of the samples allows.
+    farther than that. Pools then grow, as far as their share of the samples allows. What it moves
+    samples by beyond the noise is its own error, which must be small beside the nearest neighbours.
     """
     auto = n_neighbors == "auto"
     most = min(max(len(X) // LEAST_POOLS, SCALES[0]) if auto else n_neighbors, len(X) - 1)
     n_neighbors = least = min(MAX_NEIGHBORS, most) if auto else most
+    shifts = np.square(X - points)[:N_SHIFTED].sum(axis=1)
+    search = NearestNeighbors(n_neighbors=least).fit(X)
+    squares = np.square(search.kneighbors(X[:N_SHIFTED])[0])
+    beyond = shifts - noise_variance * (X.shape[1] - count[:N_SHIFTED])
+    if _share(beyond, squares[:, : SCALES[1]]) > MAX_SHIFT:
+        return least, False
     while n_neighbors <= most:
-        if _shift(X, points, n_neighbors) <= MAX_SHIFT:
+        if _share(shifts, squares) <= MAX_SHIFT:
             return n_neighbors, True
         n_neighbors *= 2
+        if n_neighbors <= most:
+            squares = np.square(search.kneighbors(X[:N_SHIFTED], n_neighbors)[0])
     return least, False
 
 
-def _shift(X, points, n_neighbors):
+def _share(shifts, squares):
     """Return how far decoding moves a typical sample, beside its distance to neighbours."""
-    search = NearestNeighbors(n_neighbors=n_neighbors).fit(X)
-    distances = search.kneighbors(X[:N_SHIFTED])[0]
-    shifts = np.square(X - points)[:N_SHIFTED].sum(axis=1)
     # Beside copies of a sample any shift is infinite.
     with np.errstate(over="ignore"):
-        return float(np.median(shifts / np.maximum(np.square(distances).mean(axis=1), TINY)))
+        return float(np.median(shifts / np.maximum(squares.mean(axis=1), TINY)))

@@ -6,9 +6,10 @@ from sklearn.neighbors import NearestNeighbors
 
 # Neighbours whose distances are compared, each with that of a neighbour a quarter as far down.
 SCALES = (4, 16, 64)
-# Dimensions of the balls of the calibration, and how many points in them are asked.
+# Dimensions of the balls of the calibration, how many points in them are asked, and of how many
+# members of their pools.
 BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-N_QUERIES = 25
+N_QUERIES, N_MEMBERS = 25, 50
 SEED = 0
 
 
@@ -123,8 +124,8 @@ class Calibration:
         points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
-        members, place = np.unique(pools, return_inverse=True)
+        # Some from everywhere between the middle of a pool and its boundary.
+        members = pools[:, :: max(1, self.n_neighbors // N_MEMBERS)].ravel()
         distances = search.kneighbors(points[members], n_neighbors=self.scales[-1] + 1)[0][:, 1:]
         for k, estimates in zip(self.scales, self.estimates, strict=True):
-            inverses = inverse_dimensions(distances, k)[place.reshape(pools.shape)]
-            estimates.append(float((1 / inverses.mean(axis=1)).mean()))
+            estimates.append(float(1 / inverse_dimensions(distances, k).mean()))

@@ -41,6 +41,26 @@ def test_noise_is_seen_through_at_larger_scales():
     assert answers.std.mean() > 0.5
 
 
+def test_distances_that_are_noise_are_not_believed():
+    X = gaussian(3000, 2, 30)
+    X += 0.02 * np.random.default_rng(1).standard_normal(X.shape)
+    blind, warned = (
+        LocalGeometry(X[:2800], None, n_neighbors=300, noise_variance=noise).at(X[2800:], None)
+        for noise in (0.0, 0.02**2)
+    )
+    assert blind.ratio.mean() > 5
+    assert (warned.dimension == 2).mean() > 0.98
+    assert warned.ratio.max() <= 2
+
+
+def test_nothing_stands_above_the_noise():
+    X = np.random.default_rng(0).standard_normal((800, 10))
+    geometry = LocalGeometry(X, None, n_neighbors=100, noise_variance=1.0)
+    assert geometry.hidden > 0.9
+    assert (geometry.at(X, None).dimension == 1).mean() > 0.9
+    assert LocalGeometry(X, None, n_neighbors=100).hidden == 0
+
+
 def test_only_samples_with_similar_active_latents_are_asked():
     """A plane, and a line that crosses it."""
     plane, line = gaussian(800, 2, 6, seed=0), gaussian(800, 1, 6, seed=1)
@@ -74,9 +94,11 @@ def test_coinciding_samples_are_no_neighbours():
 def test_rank_of_few_points():
     """Equal variances are not equal in few samples, and are counted all the same."""
     random_state = np.random.default_rng(0)
-    assert [_rank(random_state.standard_normal((60, 20))) for _ in range(5)] == [20] * 5
+    assert [_rank(random_state.standard_normal((60, 20)))[0] for _ in range(5)] == [20] * 5
     flat = np.column_stack([random_state.standard_normal((400, 3)), np.zeros((400, 2))])
     flat[:, 3] = 0.2 * random_state.standard_normal(400)
-    assert _rank(flat) == 3
-    assert _rank(np.ones((10, 4))) == 0
-    assert _rank(random_state.standard_normal((5, 30))) <= 4
+    assert _rank(flat) == (3, np.inf)
+    assert _rank(np.ones((10, 4)))[0] == 0
+    assert _rank(random_state.standard_normal((5, 30)))[0] <= 4
+    # The fourth direction is flat, but above the noise; no more are.
+    assert _rank(flat, noise_variance=0.01, n_noisy=5) == (3, 4)

@@ -1,0 +1,139 @@
+"""The noise of samples: its variance, and the directions that stand above it."""
+
+import numpy as np
+
+# A bulk of fewer directions than this may be anything.
+LEAST_BULK = 5
+# What few samples and tails add to the edge of the bulk.
+MARGIN = 1.05
+# Samples from which directions are measured.
+MAX_ROWS = 5000
+
+
+def edge(noise_variance, n_directions, n_samples):
+    """Return the largest variance that noise has in some direction of a sample.
+
+    It is that of the law of Marchenko and Pastur [1]_.
+
+    Parameters
+    ----------
+    noise_variance : float or ndarray
+        Variance of the noise in each direction.
+
+    n_directions : int or ndarray
+        Number of directions.
+
+    n_samples : int
+        Number of samples.
+
+    Returns
+    -------
+    float or ndarray
+        The edge of the bulk.
+
+    References
+    ----------
+    .. [1] V. Marchenko and L. Pastur (1967). Distribution of eigenvalues for some sets of random
+       matrices. Mathematics of the USSR-Sbornik 1.
+    """
+    return MARGIN * noise_variance * (1 + np.sqrt(n_directions / n_samples)) ** 2
+
+
+class NoiseFloor:
+    """Tell the noise of samples from what they vary by.
+
+    The smallest variances of a group of samples are noise as far as the law of Marchenko and Pastur
+    explains them by one noise variance [1]_. Directions with more stand above the noise. There is
+    no telling if fewer than five directions are left, or none stands above.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in random order.
+
+    groups : ndarray of int of shape (n_samples,)
+        Samples of different groups may lie around different points.
+
+    Attributes
+    ----------
+    variance : float
+        Variance of the noise in each direction; 0 if it cannot be told.
+
+    most : float
+        What it is at most, as the smallest variance.
+
+    References
+    ----------
+    .. [1] S. Kritchman and B. Nadler (2009). Non-parametric detection of the number of signals:
+       hypothesis testing and random matrix theory. IEEE Transactions on Signal Processing 57.
+    """
+
+    def __init__(self, X, groups):
+        self._groups = {int(k): _measure(X[groups == k][:MAX_ROWS]) for k in np.unique(groups)}
+        measured = list(self._groups.values())
+        told = [group for group in measured if group["noise"] > 0]
+        self.variance = _mean(told, "noise")
+        self.most = max(self.variance, _mean(measured, "smallest"))
+
+    def take_off(self, X, groups):
+        """Return samples without their noise in directions that do not stand above it.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        groups : ndarray of int of shape (n_samples,)
+            Their groups.
+
+        Returns
+        -------
+        points : ndarray of shape (n_samples, n_features)
+            Projections; the samples themselves in groups where noise cannot be told.
+
+        n_directions : ndarray of shape (n_samples,)
+            Number of directions that noise is left in.
+        """
+        points, n_directions = X.copy(), np.full(len(X), X.shape[1])
+        for k, group in self._groups.items():
+            rows = groups == k
+            if group["noise"] > 0:
+                mean, directions = group["mean"], group["directions"]
+                points[rows] = mean + (X[rows] - mean) @ directions.T @ directions
+                n_directions[rows] = len(directions)
+        return points, n_directions
+
+
+def _measure(X):
+    """Return what is known of a group: its mean, what stands above the noise, and the noise."""
+    n_samples, n_features = X.shape
+    mean = X.mean(axis=0)
+    variances, directions = _principal(X - mean)
+    # Entry r: the mean of all variances after the first r.
+    left = n_features - np.arange(len(variances))
+    rest = np.cumsum(variances[::-1])[::-1] / left
+    bulk = variances <= edge(rest, left, n_samples)
+    rank = int(bulk.argmax()) if bulk.any() else n_features
+    told = 0 < rank <= n_features - LEAST_BULK and n_samples > 1
+    return {
+        "n_samples": n_samples,
+        "mean": mean,
+        "directions": directions[:rank],
+        "noise": float(max(rest[rank], 0.0)) if told else 0.0,
+        "smallest": float(variances[-1]),
+    }
+
+
+def _mean(measured, name):
+    """Return the mean over groups, by their samples; 0 if there are none."""
+    weights = [group["n_samples"] for group in measured]
+    return float(np.average([g[name] for g in measured], weights=weights)) if measured else 0.0
+
+
+def _principal(X):
+    """Return variances, falling, and directions, by the smaller matrix of products."""
+    if len(X) < X.shape[1]:
+        _, singular, directions = np.linalg.svd(X, full_matrices=False)
+        return np.square(singular) / len(X), directions
+    variances, directions = np.linalg.eigh(X.T @ X / len(X))
+    return np.maximum(variances[::-1], 0.0), directions.T[::-1]
