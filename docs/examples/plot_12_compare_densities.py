@@ -38,7 +38,7 @@ estimators = {
 
 # %%
 # The dots are mean scores. Their thin lines overlap, because some wines are harder than others for
-# all estimators. This cancels in the difference of two scores of the same wine, which the broad bars
+# all estimators. This cancels in the difference of two scores of the same wine, which broad bars
 # show: where a bar does not reach the vertical line, the difference from PCA is more than two
 # standard errors. The small dots are the folds.
 display = ScoreComparisonDisplay.from_estimators(estimators, wine, reference="PCA", random_state=0)
