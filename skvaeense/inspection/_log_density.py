@@ -98,21 +98,15 @@ def _find_log_det(step):
     return next((LOG_DETS[kind] for kind in LOG_DETS if isinstance(step, kind)), None)
 
 
-def _of_division(step, X):
-    _refuse_clipping(step)
-    return 0.0 if step.scale_ is None else -np.log(step.scale_).sum()
-
-
-def _of_multiplication(step, X):
-    _refuse_clipping(step)
-    return np.log(step.scale_).sum()
-
-
-def _refuse_clipping(step):
+def _of_scale(step, X):
     if getattr(step, "clip", False):
         raise ValueError(
             f"{step!r} maps different samples to one, so that there is no density; set clip=False."
         )
+    if step.scale_ is None:
+        return 0.0
+    # Only MinMaxScaler multiplies by its scale; the others divide.
+    return (1 if isinstance(step, MinMaxScaler) else -1) * np.log(step.scale_).sum()
 
 
 def _of_pca(step, X):
@@ -141,10 +135,10 @@ def _of_power(step, X):
 # Functions of a fitted step and the samples that it sees, which return log |det dt/dx|: a number,
 # or one for each sample.
 LOG_DETS = {
-    MaxAbsScaler: _of_division,
-    MinMaxScaler: _of_multiplication,
+    MaxAbsScaler: _of_scale,
+    MinMaxScaler: _of_scale,
     PCA: _of_pca,
     PowerTransformer: _of_power,
-    RobustScaler: _of_division,
-    StandardScaler: _of_division,
+    RobustScaler: _of_scale,
+    StandardScaler: _of_scale,
 }

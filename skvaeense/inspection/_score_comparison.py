@@ -156,8 +156,8 @@ def compare_scores(
     Notes
     -----
     **Standard errors.** Over samples, it is ``std(d_i) / sqrt(n)``, with d_i the difference of
-    sample i [1]_. It says how much another set of held-out samples would change the result for the
-    models as they were fitted. Over K folds it is
+    sample i [1]_. It takes samples to be independent, and says how much another set of held-out
+    samples would change the result for the models as they were fitted. Over K folds it is
     ``sqrt((1 / K + n_test / n_train) var(d_k))``, with d_k the mean difference in fold k [2]_; it
     includes how much the models depend on their training samples, and allows for the training
     samples that folds share. The first rests on n numbers and is the one to read and to draw; the
@@ -176,7 +176,7 @@ def compare_scores(
     References
     ----------
     .. [1] A. Vehtari, A. Gelman and J. Gabry, "Practical Bayesian model evaluation using
-       leave-one-out cross-validation and WAIC", Statistics and Computing, 2017, equation 24.
+       leave-one-out cross-validation and WAIC", Statistics and Computing, 2017.
 
     .. [2] C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning,
        2003.

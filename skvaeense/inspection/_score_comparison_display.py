@@ -175,6 +175,11 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         -------
         ScoreComparisonDisplay
             The display.
+
+        Raises
+        ------
+        ValueError
+            If the mean of the reference is not finite.
         """
         numbers = self.comparison
         order = np.argsort(-numbers.mean, kind="stable")
@@ -182,6 +187,11 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         mean, base = numbers.mean[order], numbers.mean[numbers.names.index(numbers.reference)]
         difference, error = numbers.difference[order], numbers.difference_std_error[order]
         by_fold = numbers.fold_differences[order]
+        if not np.isfinite(base):
+            raise ValueError(
+                f"The reference, {numbers.reference!r}, has the mean score {base}, from which no "
+                "differences can be drawn; name another reference."
+            )
         axes = self.use_axes(ax, (7.2, 1.6 + 0.45 * len(order)))
         axes.axvline(base, color=BLACK, linewidth=0.8, zorder=0)
         thin = {"fmt": "none", "ecolor": GREY, "elinewidth": 1.5, "capsize": 3}

@@ -359,6 +359,9 @@ def test_densities_with_bounded_support(normal):
     display = ScoreComparisonDisplay.from_comparison(result)
     display.figure_.canvas.draw()
     assert np.isfinite(display.ax_.get_xlim()).all()
+    outside = compare_scores({"a": Uniform(scale=0.1), "b": Normal()}, normal, reference="a")
+    with pytest.raises(ValueError, match="The reference, 'a', has the mean score -inf"):
+        ScoreComparisonDisplay.from_comparison(outside)
 
 
 def test_table():
