@@ -17,6 +17,8 @@ from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
 from skvaeense.inspection._reconstruction_sparsity import reconstruction_sparsity_curve
 from skvaeense.inspection._reconstruction_sparsity_display import ReconstructionSparsityDisplay
+from skvaeense.inspection._score_comparison import compare_scores
+from skvaeense.inspection._score_comparison_display import ScoreComparisonDisplay
 from skvaeense.inspection._sparsity_pattern import SparsityPatternDisplay
 from skvaeense.inspection._top_activating import top_activating
 from skvaeense.utils._callbacks import show_progress
@@ -29,8 +31,10 @@ __all__ = [
     "LatentDisplay",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",
+    "ScoreComparisonDisplay",
     "SparsityPatternDisplay",
     "class_activity",
+    "compare_scores",
     "latent_ablation",
     "reconstruction_sparsity_curve",
     "show_progress",

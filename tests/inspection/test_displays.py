@@ -20,8 +20,10 @@ from skvaeense.inspection import (
     LatentDisplay,
     LossCurveDisplay,
     ReconstructionSparsityDisplay,
+    ScoreComparisonDisplay,
     SparsityPatternDisplay,
     class_activity,
+    compare_scores,
 )
 
 HISTORY = {
@@ -63,6 +65,7 @@ class NormDisplay(Display):
 
 Y = ["a", "a", "b"]
 ACTIVITY = class_activity(FunctionTransformer(), np.eye(3), Y)
+COMPARISON = compare_scores([PCA(1), PCA(2)], np.random.default_rng(0).standard_normal((20, 3)))
 DRAW = {
     "loss": lambda **kw: LossCurveDisplay.from_history(HISTORY, **kw),
     "activity": lambda **kw: ClassActivityDisplay.from_activity(ACTIVITY, **kw),
@@ -71,6 +74,7 @@ DRAW = {
     "curve": lambda **kw: ReconstructionSparsityDisplay.from_curve([0, 1], [1.0, 0.1], **kw),
     "images": lambda **kw: LatentDisplay.from_components(np.eye(6), image_shape=(2, 3), **kw),
     "bars": lambda **kw: LatentDisplay.from_components(np.eye(6), **kw),
+    "scores": lambda **kw: ScoreComparisonDisplay.from_comparison(COMPARISON, **kw),
     "own": lambda **kw: NormDisplay.from_estimator(PCA(2).fit(np.eye(3)), **kw),
     "scale": lambda **kw: DimensionScaleDisplay.from_scales([4, 16], np.ones((3, 2)), Y, **kw),
 }
@@ -149,6 +153,7 @@ def test_missing_matplotlib_is_named(name, monkeypatch):
         ("own", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
         ("curve", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
         ("scale", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
+        ("scores", {"line_kw": {"color": "green"}}, lambda d: d.points_[0].get_color()),
         ("dimension", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
         ("bars", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
     ],

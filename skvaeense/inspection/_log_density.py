@@ -1,0 +1,144 @@
+"""Log-densities of estimators in the units of X, through the scalers of pipelines."""
+
+import copy
+import warnings
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import (
+    MaxAbsScaler,
+    MinMaxScaler,
+    PowerTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.utils import get_tags
+
+from skvaeense._sparse_autoencoder import SparseAutoencoder
+
+
+def check_density(name, estimator):
+    """Raise an error, before anything is fitted, unless `log_density` can score the estimator."""
+    steps, density = _open(estimator)
+    for step_name, step in steps:
+        if _find_log_det(step) is None:
+            known = ", ".join(sorted(kind.__name__ for kind in LOG_DETS))
+            raise TypeError(
+                f"The step {step_name!r} of {name} is {step!r}, whose log-determinant is not "
+                "known, so that scores after it are not in units of X. Steps before a density "
+                f"must be of {known}."
+            )
+    if not (hasattr(density, "score_samples") or hasattr(density, "score")):
+        raise TypeError(f"{name} has neither score_samples nor score; give a density.")
+    if isinstance(density, SparseAutoencoder) or get_tags(density).estimator_type not in {
+        None,
+        "density_estimator",
+    }:
+        raise TypeError(
+            f"The scores of {name} are not log-densities, as {type(density).__name__} has none; "
+            "give a density, such as PCA, GaussianMixture or VAEenseTransformer."
+        )
+
+
+def log_density(estimator, X):
+    """Return the log-density of each sample in nats, in the units of X.
+
+    Behind a step ``u = t(x)`` of a pipeline it is ``log p(u) + log |det dt/dx|``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted; `check_density` has passed.
+
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        The log-densities.
+    """
+    steps, density = _open(estimator)
+    log_det = np.zeros(len(X))
+    for _, step in steps:
+        log_det += _find_log_det(step)(step, X)
+        X = step.transform(X)
+    if hasattr(density, "score_samples"):
+        return log_det + density.score_samples(X)
+    # Some estimators return the mean in `score` and some the sum. For one row they are equal.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Only one sample available")
+        return log_det + [density.score(X[i : i + 1]) for i in range(len(X))]
+
+
+def name_of(estimator):
+    """Return the name of the class that scores: the last step of a pipeline, what is tuned."""
+    return type(_open(estimator)[1]).__name__
+
+
+def _open(estimator):
+    """Return the named steps before the density, and the density, out of searches and pipelines."""
+    if hasattr(estimator, "refit") and hasattr(estimator, "estimator"):  # a search
+        if not estimator.refit:
+            raise ValueError(f"{type(estimator).__name__} must have refit=True to be compared.")
+        return _open(getattr(estimator, "best_estimator_", estimator.estimator))
+    if not isinstance(estimator, Pipeline):
+        return [], estimator
+    steps = []
+    for name, step in estimator.steps:
+        if step is not None and not isinstance(step, str):
+            inner, last = _open(step)
+            steps += [*inner, (name, last)]
+    return steps[:-1], steps[-1][1]
+
+
+def _find_log_det(step):
+    """Return the function for such a step, or None."""
+    return next((LOG_DETS[kind] for kind in LOG_DETS if isinstance(step, kind)), None)
+
+
+def _of_scale(step, X):
+    if getattr(step, "clip", False):
+        raise ValueError(
+            f"{step!r} maps different samples to one, so that there is no density; set clip=False."
+        )
+    if step.scale_ is None:
+        return 0.0
+    # Only MinMaxScaler multiplies by its scale; the others divide.
+    return (1 if isinstance(step, MinMaxScaler) else -1) * np.log(step.scale_).sum()
+
+
+def _of_pca(step, X):
+    if step.n_components_ < step.n_features_in_:
+        raise ValueError(
+            f"{step!r} keeps {step.n_components_} of {step.n_features_in_} dimensions, so that "
+            "scores after it are no log-densities of X. Keep all as a step, or use PCA itself as "
+            "the density."
+        )
+    return -0.5 * np.log(step.explained_variance_).sum() if step.whiten else 0.0
+
+
+def _of_power(step, X):
+    X = np.asarray(X)
+    if step.method == "yeo-johnson":
+        slopes = np.sign(X) * (step.lambdas_ - 1) * np.log1p(np.abs(X))
+    else:
+        slopes = (step.lambdas_ - 1) * np.log(X)
+    # The transformed values are standardised, with a scale that is not public.
+    points = np.outer([1.0, 2.0], np.ones(X.shape[1]))
+    raw = copy.copy(step).set_params(standardize=False).transform(points)
+    scale = np.ptp(raw, axis=0) / np.ptp(np.asarray(step.transform(points)), axis=0)
+    return slopes.sum(axis=1) - np.log(scale).sum()
+
+
+# Functions of a fitted step and the samples that it sees, which return log |det dt/dx|: a number,
+# or one for each sample.
+LOG_DETS = {
+    MaxAbsScaler: _of_scale,
+    MinMaxScaler: _of_scale,
+    PCA: _of_pca,
+    PowerTransformer: _of_power,
+    RobustScaler: _of_scale,
+    StandardScaler: _of_scale,
+}

@@ -1,0 +1,315 @@
+"""Cross-validated log-densities of several estimators, and their paired differences."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.model_selection import KFold, check_cv
+from sklearn.utils import Bunch, check_array, check_random_state
+from sklearn.utils.parallel import Parallel, delayed
+
+from skvaeense.inspection._log_density import check_density, log_density, name_of
+from skvaeense.inspection._smoothing import find_discrete, find_widths, smooth, warn_of_discrete
+from skvaeense.utils._typing import Auto, RandomState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Estimators: TypeAlias = Mapping[str, Any] | Sequence[Any]
+Dequantize: TypeAlias = Auto | ArrayLike | None
+
+
+class ScoreComparison(Bunch):
+    """Hold the numbers of `compare_scores`, whose docstring has their names."""
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a pandas.DataFrame with one row for each estimator; ImportError without pandas."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas; install it with `pip install skvaeense[pandas]`."
+            ) from error
+        columns = (
+            "mean",
+            "std_error",
+            "difference",
+            "difference_std_error",
+            "difference_fold_std_error",
+        )
+        return pd.DataFrame({name: self[name] for name in columns}, index=self.names)
+
+
+def compare_scores(
+    estimators: Estimators,
+    X: ArrayLike,
+    *,
+    cv: Any = 5,
+    reference: str | None = None,
+    dequantize: Dequantize = "auto",
+    noise_floor: float = 1e-3,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> ScoreComparison:
+    """Compare the cross-validated log-densities of estimators, in nats per sample.
+
+    All estimators are fitted and scored on the same folds of the same samples, so the difference
+    of two of them is known far better than either score. Noise is added to the samples before
+    anything is fitted, so that the log-density of no estimator is without bound.
+
+    Parameters
+    ----------
+    estimators : dict of estimators by name, list of (name, estimator), or list of estimators
+        Each is cloned, and must have `score_samples`, or else `score`, that returns log-densities
+        in nats, as PCA, FactorAnalysis, GaussianMixture, KernelDensity and VAEenseTransformer do.
+        A search, such as GridSearchCV, chooses its parameters in the training rows of each fold. In
+        a Pipeline the density may come after StandardScaler, MinMaxScaler, MaxAbsScaler,
+        RobustScaler, PowerTransformer, or PCA with all components. Their log-determinants are added
+        to its scores, which are then in units of X. In a list without names, an estimator has the
+        name of its class.
+
+    X : array-like of shape (n_samples, n_features)
+        Samples.
+
+    cv : int, cross-validation generator or iterable, default=5
+        A number of folds, into which the rows are shuffled, since the rows of a table are often
+        sorted; or a splitter, or pairs of training and held-out rows, such as
+        ``list(StratifiedKFold().split(X, y))``.
+
+    reference : str or None, default=None
+        Name of the estimator that the others are compared with; None means that of the highest
+        mean.
+
+    dequantize : "auto", None, float or array-like of shape (n_features,), default="auto"
+        Width, in units of X, of the uniform noise that is added to each column: the step between
+        its values, or 0 for a column that is continuous. ``"auto"`` is 1 for columns of nothing but
+        whole numbers and 0 for the others, and None is 0 for all.
+
+    noise_floor : float, default=1e-3
+        Standard deviation of the Gaussian noise that is added to each column, as a fraction of that
+        of the column. A larger one counts finer details less; 0 adds none.
+
+    n_jobs : int or None, default=None
+        Number of fits at a time; None means 1, and -1 all processors.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the noise and of the shuffled folds. The estimators have their own.
+
+    Returns
+    -------
+    result : :class:`~sklearn.utils.Bunch`
+        With a method `to_frame`, which returns a pandas.DataFrame with a row for each estimator,
+        and with these attributes, in the order of the estimators:
+
+        names : list of str
+            The names of the estimators.
+        mean : ndarray of shape (n_estimators,)
+            Mean log-density of the held-out samples, in nats.
+        std_error : ndarray of shape (n_estimators,)
+            Standard error of `mean`, over samples.
+        fold_scores : ndarray of shape (n_estimators, n_folds)
+            Mean log-density of the held-out samples of each fold.
+        sample_scores : ndarray of shape (n_estimators, n_samples)
+            Log-density of each sample when it was held out, the mean of them if that was in several
+            folds, and NaN if it was in none.
+        reference : str
+            The name of the estimator that the others are compared with.
+        difference : ndarray of shape (n_estimators,)
+            Mean of the paired differences: the score of a sample less that of the reference.
+        difference_std_error : ndarray of shape (n_estimators,)
+            Standard error of `difference`, over samples.
+        difference_fold_std_error : ndarray of shape (n_estimators,)
+            Standard error of `difference`, over folds; NaN if there is one fold.
+        fold_differences : ndarray of shape (n_estimators, n_folds)
+            Mean difference in each fold.
+        dequantized : list of str
+            The columns that uniform noise was added to.
+        discrete : list of str
+            The other columns in which one value fills 10 % of the rows or more.
+        noise_std : ndarray of shape (n_features,)
+            Standard deviation of the Gaussian noise of each column, in units of X.
+
+    Raises
+    ------
+    TypeError
+        If an estimator has no log-density, or if the log-determinant of a step of a Pipeline is not
+        known.
+
+    ValueError
+        If names, `reference`, `dequantize` or `noise_floor` are invalid, if a step of a Pipeline is
+        not invertible, or if a score is NaN or infinity.
+
+    Warns
+    -----
+    UserWarning
+        If there are columns that are `discrete`.
+
+    See Also
+    --------
+    ScoreComparisonDisplay : Draw the comparison.
+    sklearn.model_selection.cross_val_score : Scores of one estimator, without noise.
+
+    Notes
+    -----
+    **Standard errors.** Over samples, it is ``std(d_i) / sqrt(n)``, with d_i the difference of
+    sample i [1]_. It takes samples to be independent, and says how much another set of held-out
+    samples would change the result for the models as they were fitted. Over K folds it is
+    ``sqrt((1 / K + n_test / n_train) var(d_k))``, with d_k the mean difference in fold k [2]_; it
+    includes how much the models depend on their training samples, and allows for the training
+    samples that folds share. The first rests on n numbers and is the one to read and to draw; the
+    second rests on K, and a much larger value is a sign that one of the estimators is unstable.
+    No standard error of cross-validation is unbiased [3]_. A difference of less than two of them
+    says nothing.
+
+    **Integers.** With noise U(0, 1) the mean log-density is at most the log-probability of the
+    integers, in the distribution that the density gives to them [4]_.
+
+    **Noise floor.** With Gaussian noise of standard deviation s_j in column j, no density has an
+    expected log-density above ``-sum_j log(s_j sqrt(2 pi e))``, the negative entropy of the noise.
+    Without it a density that puts a spike on a value that is repeated has no such bound. A column
+    that is constant has noise with standard deviation `noise_floor`.
+
+    References
+    ----------
+    .. [1] A. Vehtari, A. Gelman and J. Gabry, "Practical Bayesian model evaluation using
+       leave-one-out cross-validation and WAIC", Statistics and Computing, 2017.
+
+    .. [2] C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning,
+       2003.
+
+    .. [3] Y. Bengio and Y. Grandvalet, "No unbiased estimator of the variance of K-fold
+       cross-validation", Journal of Machine Learning Research, 2004.
+
+    .. [4] L. Theis, A. van den Oord and M. Bethge, "A note on the evaluation of generative models",
+       International Conference on Learning Representations, 2016.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.decomposition import PCA, FactorAnalysis
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skvaeense.inspection import compare_scores
+    >>> estimators = {
+    ...     "PCA": PCA(3),
+    ...     "scaled PCA": make_pipeline(StandardScaler(), PCA(3)),
+    ...     "factors": FactorAnalysis(3),
+    ... }
+    >>> comparison = compare_scores(estimators, load_wine().data, random_state=0)
+    >>> comparison.reference
+    'factors'
+    >>> comparison.to_frame()[["mean", "difference", "difference_std_error"]].round(1)
+                mean  difference  difference_std_error
+    PCA        -26.9        -6.8                   0.4
+    scaled PCA -20.2        -0.1                   0.2
+    factors    -20.1         0.0                   0.0
+    """
+    named = _named_estimators(estimators)
+    names = list(named)
+    for name, estimator in named.items():
+        check_density(name, estimator)
+    if reference is not None and reference not in named:
+        raise ValueError(f"reference must be one of {names}, got {reference!r}.")
+    if not isinstance(noise_floor, Real) or not 0 <= noise_floor < np.inf:
+        raise ValueError(f"noise_floor must be a float, at least 0; got {noise_floor!r}.")
+    columns = [str(c) for c in getattr(X, "columns", [])]
+    X = check_array(X, dtype=np.float64, ensure_min_samples=2, input_name="X")
+    columns = columns or [f"x{j}" for j in range(X.shape[1])]
+    widths = find_widths(X, dequantize)
+    discrete = [columns[j] for j in np.flatnonzero(find_discrete(X) & (widths == 0))]
+    warn_of_discrete(discrete, noise_floor)
+    rng = check_random_state(random_state)
+    smoothed, noise_std = smooth(X, widths, noise_floor, rng)
+    folds = list(_splitter(cv, rng).split(smoothed))
+    scores = Parallel(n_jobs=n_jobs)(
+        delayed(_held_out_scores)(name, estimator, smoothed, train, test)
+        for name, estimator in named.items()
+        for train, test in folds
+    )
+    by_fold = [scores[i : i + len(folds)] for i in range(0, len(scores), len(folds))]
+    return ScoreComparison(
+        names=names,
+        **_summarize(names, by_fold, folds, len(X), reference),
+        dequantized=[columns[j] for j in np.flatnonzero(widths)],
+        discrete=discrete,
+        noise_std=noise_std,
+    )
+
+
+def _named_estimators(estimators):
+    """Return the estimators by name: the given one, or that of the class, numbered if need be."""
+    if isinstance(estimators, Mapping):
+        pairs = list(estimators.items())
+    elif hasattr(estimators, "fit"):
+        raise TypeError("estimators must be a list or a dict of estimators, got a single one.")
+    elif all(isinstance(entry, tuple) for entry in estimators):
+        pairs = list(estimators)
+    else:
+        names = [name_of(estimator) for estimator in estimators]
+        seen: Counter[str] = Counter()
+        pairs = []
+        for name, estimator in zip(names, estimators, strict=True):
+            seen[name] += 1
+            numbered = f"{name} {seen[name]}" if names.count(name) > 1 else name
+            pairs.append((numbered, estimator))
+    named = dict(pairs)
+    if not named or len(named) < len(pairs):
+        raise ValueError(
+            "Give at least one estimator, and each its own name; got the names "
+            f"{[name for name, _ in pairs]}."
+        )
+    return named
+
+
+def _splitter(cv, rng):
+    if isinstance(cv, Integral):
+        return KFold(cv, shuffle=True, random_state=rng)
+    return check_cv(cv)
+
+
+def _held_out_scores(name, estimator, X, train, test):
+    """Return the log-densities of the held-out rows, once a clone is fitted to the others."""
+    scores = log_density(clone(estimator).fit(X[train]), X[test]).astype(np.float64)
+    if not (scores < np.inf).all():
+        raise ValueError(f"{name} gave a held-out sample a score that is NaN or infinite.")
+    return scores
+
+
+# The difference of two scores of -inf, which a density with bounded support gives, is NaN.
+@np.errstate(invalid="ignore")
+def _summarize(names, by_fold, folds, n_samples, reference):
+    """Return means and standard errors from the held-out scores of each estimator in each fold."""
+    times = np.zeros(n_samples)
+    totals = np.zeros((len(names), n_samples))
+    for k, (_, test) in enumerate(folds):
+        times[test] += 1
+        totals[:, test] += [scores[k] for scores in by_fold]
+    sample_scores = totals / times
+    held_out = sample_scores[:, times > 0]
+    mean = held_out.mean(axis=1)
+    fold_scores = np.array([[part.mean() for part in scores] for scores in by_fold])
+    base = names.index(reference) if reference is not None else int(np.argmax(mean))
+    differences = held_out - held_out[base]
+    fold_differences = fold_scores - fold_scores[base]
+    test_per_train = np.mean([len(test) / len(train) for train, test in folds])
+    fold_factor = np.sqrt(1 / len(folds) + test_per_train)
+    return {
+        "mean": mean,
+        "std_error": _std(held_out) / np.sqrt(held_out.shape[1]),
+        "fold_scores": fold_scores,
+        "sample_scores": sample_scores,
+        "reference": names[base],
+        "difference": differences.mean(axis=1),
+        "difference_std_error": _std(differences) / np.sqrt(held_out.shape[1]),
+        "difference_fold_std_error": fold_factor * _std(fold_differences),
+        "fold_differences": fold_differences,
+    }
+
+
+def _std(rows):
+    """Return the standard deviation of each row; NaN if there is one column."""
+    return rows.std(axis=1, ddof=1) if rows.shape[1] > 1 else np.full(len(rows), np.nan)
