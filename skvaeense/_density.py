@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
@@ -18,6 +19,12 @@ from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples, MixtureDensity
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
+
+
+def _may_have_density(estimator: Any) -> bool:
+    """Return whether an estimator has a density, or may have one once it is fitted."""
+    model = getattr(estimator, "module_", None)
+    return model is None or model.has_density
 
 
 class DensityAutoencoder(BaseAutoencoder):
@@ -36,9 +43,10 @@ class DensityAutoencoder(BaseAutoencoder):
         It is kept in the prior of the model. Threads that ask at the same time find the same.
         """
         prior = self.module_.prior
+        if not self.module_.has_density:
+            return None
         if not hasattr(prior, "density_"):
-            linear = self.module_.linear_decoder is not None
-            prior.density_ = prior.density(self._coded_samples()) if linear else None
+            prior.density_ = prior.density(self._coded_samples())
         return prior.density_
 
     def _coded_samples(self) -> CodedSamples:
@@ -180,6 +188,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- components ---------------------------------------------------------------------------
 
+    @available_if(_may_have_density)
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return how probably samples come from each component of the mixture.
 
@@ -197,7 +206,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         Raises
         ------
-        ValueError
+        AttributeError
             If there is no density.
         """
         X, _ = self._check_for_coding(X)
@@ -207,6 +216,7 @@ class DensityAutoencoder(BaseAutoencoder):
         )
         return shares
 
+    @available_if(_may_have_density)
     def predict(self, X: ArrayLike) -> IntArray:
         """Return the component of the mixture that each sample most probably comes from.
 
@@ -222,7 +232,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         Raises
         ------
-        ValueError
+        AttributeError
             If there is no density.
         """
         labels: IntArray = self.predict_proba(X).argmax(axis=1)
@@ -235,6 +245,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- missing features and draws -----------------------------------------------------------
 
+    @available_if(_may_have_density)
     def impute(self, X: ArrayLike) -> FloatArray:
         """Return samples whose missing features are filled in.
 
@@ -253,7 +264,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         Raises
         ------
-        ValueError
+        AttributeError
             If there is no density.
         """
         check_is_fitted(self)
@@ -319,7 +330,8 @@ class DensityAutoencoder(BaseAutoencoder):
         Raises
         ------
         ValueError
-            If `n_samples` is no int, or below 1, or if labels are asked for and there is no density.
+            If `n_samples` is no int, or below 1, or if labels are asked for
+            without a density.
         """
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:

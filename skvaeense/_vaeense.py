@@ -566,18 +566,19 @@ class VAEenseTransformer(DensityAutoencoder):
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
         model.remember_gates(data.valid)
-        self._give_samples(model.prior, data)
+        self._give_samples(model, data)
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
         if data.valid_labels is not None and len(model.gate_std):
             attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
         return attributes
 
     @staticmethod
-    def _give_samples(prior, data):
+    def _give_samples(model, data):
         """Let the prior of a model that was trained forget what it has learned, and learn anew."""
+        prior = model.prior
         vars(prior).pop("density_", None)
         before = vars(prior).pop("rows_", None)
-        if prior.keeps_samples:
+        if model.learns_density:
             # Batches are parts of the same data.
             prior.rows_ = TrainingRows.of(*data.some(), before if data.is_batch else None)
 

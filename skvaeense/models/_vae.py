@@ -125,9 +125,18 @@ class VAE(AutoencoderModel):
             network, n_features, n_components, n_heads=2, generator=generator
         )
         self.register_buffer("noise_variance", as_number(1.0))
-        # With a density of codes, samples are drawn from that.
-        n_gates = N_GATES if gated and not self_prior.keeps_samples else 0
+        n_gates = N_GATES if gated and not self.learns_density else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
+
+    @property
+    def has_density(self) -> bool:
+        """Whether samples have a density, which is exact."""
+        return self.linear_decoder is not None and self.prior.has_density(self.gated)
+
+    @property
+    def learns_density(self) -> bool:
+        """Whether that is learned from training samples."""
+        return self.has_density and self.prior.keeps_samples
 
     def posterior(self, x: torch.Tensor) -> Posterior:
         """Return the posterior of the latents.

@@ -53,12 +53,12 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
     """Say how latents are distributed before a sample is seen.
 
     Derive from it and write `kl`, `log_prob` and `sample` to add a prior. With a linear decoder
-    there may be a density of samples, which is exact: write `density` too. With
+    there may be a density of samples, which is exact: write `has_density` and `density` too. With
     ``keeps_samples = True`` it sees training samples, and can learn from them.
 
     Attributes
     ----------
-    density_ : MixtureDensity or None
+    density_ : MixtureDensity
         What `density` has returned, once a fitted estimator has asked for it.
 
     rows_ : TrainingRows
@@ -79,7 +79,7 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
     # Whether a model keeps training samples for `density`.
     keeps_samples: bool = False
 
-    density_: MixtureDensity | None
+    density_: MixtureDensity
     rows_: TrainingRows
 
     @abstractmethod
@@ -133,8 +133,23 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
             Latents in double precision.
         """
 
-    def density(self, samples: CodedSamples) -> MixtureDensity | None:
-        """Return the density of samples that follows, with a linear decoder; by default none.
+    def has_density(self, gated: bool) -> bool:
+        """Return whether samples have a density, with a linear decoder; by default they have not.
+
+        Parameters
+        ----------
+        gated : bool
+            Whether latents open and close.
+
+        Returns
+        -------
+        bool
+            Whether `density` may be asked.
+        """
+        return False
+
+    def density(self, samples: CodedSamples) -> MixtureDensity:
+        """Return the density of samples that follows, with a linear decoder, if there is one.
 
         Parameters
         ----------
@@ -143,7 +158,12 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
 
         Returns
         -------
-        MixtureDensity or None
-            The density; None if there is only the bound.
+        MixtureDensity
+            The density.
+
+        Raises
+        ------
+        NotImplementedError
+            If there is only the bound.
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} has no density of samples.")

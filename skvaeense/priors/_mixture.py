@@ -85,6 +85,10 @@ class Mixture(StandardNormal):
         self.max_components = max_components
         self.shrinkage = shrinkage
 
+    def has_density(self, gated: bool) -> bool:
+        """Return True, with a gate or without."""
+        return True
+
     def density(self, samples: CodedSamples) -> MixtureDensity:
         """Return the density that fits samples.
 

@@ -1,8 +1,8 @@
 """Fit a mixture to coded samples: where to start, how to go on, and which one is kept.
 
-Expectation and maximisation alternate in coordinates of the span of the decoder. The maximum for a
-component is known in closed form (Tipping and Bishop, "Mixtures of probabilistic principal component
-analyzers", 1999): the eigenvectors of its covariance, which are kept where the eigenvalue is above
+Expectation and maximisation alternate in coordinates of the span of the decoder. The maximum for
+a component is known in closed form (Tipping and Bishop, "Mixtures of probabilistic principal
+component analyzers", 1999): the eigenvectors of its covariance, which are kept where the eigenvalue is above
 what noise alone would show.
 """
 

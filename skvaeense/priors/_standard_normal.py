@@ -47,8 +47,12 @@ class StandardNormal(Prior):
         """Draw latents."""
         return torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)
 
-    def density(self, samples: CodedSamples) -> MixtureDensity | None:
-        """Return the normal density of samples, or None for a gated model.
+    def has_density(self, gated: bool) -> bool:
+        """Return whether there is no gate."""
+        return not gated
+
+    def density(self, samples: CodedSamples) -> MixtureDensity:
+        """Return the normal density of samples.
 
         Parameters
         ----------
@@ -57,11 +61,9 @@ class StandardNormal(Prior):
 
         Returns
         -------
-        MixtureDensity or None
+        MixtureDensity
             The density, of one component.
         """
-        if samples.gated:
-            return None
         basis, values, _ = np.linalg.svd(samples.weight, full_matrices=False)
         variances = np.square(values) + samples.noise_variance
         return MixtureDensity(
