@@ -18,7 +18,7 @@ from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time
 from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples, MixtureDensity
 from skvaeense.utils._seeding import draw_seed, make_generator
-from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._typing import FloatArray, IntArray, RandomState
 
 
 def _may_have_density(estimator: Any) -> bool:
@@ -238,10 +238,21 @@ class DensityAutoencoder(BaseAutoencoder):
         labels: IntArray = self.predict_proba(X).argmax(axis=1)
         return labels
 
-    def _component_ranks(self, X: ArrayLike) -> DoubleArray:
-        """Return the expected number of directions above the noise in the components of samples."""
-        density = self._mixture("method='component_rank'")
-        return self.predict_proba(np.asarray(X, dtype=np.float64)) @ density.ranks.astype(float)
+    @available_if(_may_have_density)
+    def component_ranks(self) -> IntArray:
+        """Return the number of directions of each component whose variance is above the noise.
+
+        Returns
+        -------
+        ndarray of int of shape (n_mixture_components,)
+            A dimension for each column of `predict_proba`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no density.
+        """
+        return self._mixture("component_ranks").ranks
 
     # --- missing features and draws -----------------------------------------------------------
 
@@ -278,22 +289,22 @@ class DensityAutoencoder(BaseAutoencoder):
         return np.where(np.isnan(samples), filled, samples)
 
     @overload
-    def sample(
+    def sample(  # numpydoc ignore=GL08
         self,
         n_samples: int = ...,
         random_state: RandomState = ...,
         *,
         return_labels: Literal[False] = ...,
-    ) -> DoubleArray: ...
+    ) -> FloatArray: ...
 
     @overload
-    def sample(
+    def sample(  # numpydoc ignore=GL08
         self,
         n_samples: int = ...,
         random_state: RandomState = ...,
         *,
         return_labels: Literal[True],
-    ) -> tuple[DoubleArray, IntArray]: ...
+    ) -> tuple[FloatArray, IntArray]: ...
 
     def sample(
         self,
@@ -301,7 +312,7 @@ class DensityAutoencoder(BaseAutoencoder):
         random_state: RandomState = None,
         *,
         return_labels: bool = False,
-    ) -> DoubleArray | tuple[DoubleArray, IntArray]:
+    ) -> FloatArray | tuple[FloatArray, IntArray]:
         """Draw samples from the model.
 
         They are drawn from the density of `score_samples`. Where there is none, latents are drawn

@@ -580,7 +580,8 @@ class VAEenseTransformer(DensityAutoencoder):
         before = vars(prior).pop("rows_", None)
         if model.learns_density:
             # Batches are parts of the same data.
-            prior.rows_ = TrainingRows.of(*data.some(), before if data.is_batch else None)
+            x, labels = data.some()
+            prior.rows_ = TrainingRows.of(x, labels, before if data.is_batch else None)
 
     def _failure_signs(self, model, valid):
         posterior = model.posterior(valid)

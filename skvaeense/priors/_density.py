@@ -379,7 +379,7 @@ class MixtureDensity(Shared):
             residual = np.where(known, x - m, 0.0)
             r = F.shape[1]
             products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
-            precision = (known @ products).reshape(-1, r, r) / noise + np.eye(r)
+            precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
             projected = residual @ F / noise
             w = np.linalg.solve(precision, projected[..., None])[..., 0]
             means[c] = m + w @ F.T

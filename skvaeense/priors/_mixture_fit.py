@@ -2,15 +2,17 @@
 
 Expectation and maximisation alternate in coordinates of the span of the decoder. The maximum for
 a component is known in closed form (Tipping and Bishop, "Mixtures of probabilistic principal
-component analyzers", 1999): the eigenvectors of its covariance, which are kept where the eigenvalue is above
-what noise alone would show.
+component analyzers", 1999): the eigenvectors of its covariance, which are kept where the
+eigenvalue is above what noise alone would show.
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.priors._density import CodedSamples, MixtureDensity, along
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -27,7 +29,9 @@ HELD_OUT, FEW_ROWS, N_SPLITS = 0.2, 600, 5
 SHRINKAGE, OTHER_SHRINKAGE = 30.0, (10.0, 3.0, 0.3)
 # Noise variance of a component: at least this share of the learned one, which keeps likelihoods
 # bounded; and shrunk to the common one as by so many rows.
-LEAST_NOISE, NOISE_ROWS = 0.2, 10.0
+LEAST_NOISE, NOISE_ROWS = 0.02, 10.0
+# Standard errors by which the variance of rows in a direction must exceed the noise.
+VISIBLE = 2.0
 # Iterations, and gains in nats at which they end: while one is chosen, and for the last.
 CHOICE, FINAL = (30, 2e-2), (100, 5e-4)
 # Responsibilities below this do not count for the covariance of a component.
@@ -168,7 +172,11 @@ class MixtureFit:
         k, feature = candidate.n_components, self.features[candidate.feature][rows]
         labels = np.zeros(len(rows), dtype=int)
         if k > 1 and feature.shape[1]:
-            labels = KMeans(k, n_init=N_KMEANS, random_state=0).fit_predict(feature)
+            # Fewer different rows than clusters leave some empty.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                means = KMeans(k, n_init=N_KMEANS, random_state=0)
+                labels = means.fit_predict(feature)
         density = self._iterate(rows, np.eye(k)[labels], candidate, *CHOICE)
         return logsumexp(density.log_joint_along(self.h[out], self.off[out]), axis=1), density
 
@@ -225,14 +233,16 @@ class MixtureFit:
         n_rows, outside = shares.sum(axis=0), shares.T @ off
         extra = candidate.shrinkage
         means = (shares.T @ h) / n_rows[:, None]
-        values, vectors = np.empty((k, p)), np.empty((k, p, p))
+        values, seen, vectors = np.empty((k, p)), np.empty((k, p)), np.empty((k, p, p))
         start = np.full(k, self.noise) if noises is None else noises
         for c in range(k):
             own = shares[:, c] > LEAST_RESPONSIBILITY
             around = (h[own] - means[c]) * np.sqrt(shares[own, c])[:, None]
-            shrunk = around.T @ around + extra * (targets[c] + start[c] * np.eye(p))
+            moment = around.T @ around
+            shrunk = moment + extra * (targets[c] + start[c] * np.eye(p))
             values[c], vectors[c] = np.linalg.eigh(shrunk / (n_rows[c] + extra))
-        values = np.maximum(values, 0)
+            seen[c] = (vectors[c] * (moment @ vectors[c])).sum(axis=0) / n_rows[c]
+        values, seen = np.maximum(values, 0), np.maximum(seen, 0)
         if noises is None and candidate.noise_from_spectrum:
             start = np.array([_median(values[c], outside[c] / n_rows[c], d) for c in range(k)])
         least = LEAST_NOISE * self.noise
@@ -240,12 +250,13 @@ class MixtureFit:
         # The spread of eigenvalues that are noise (Marchenko and Pastur, 1967).
         ratio = p / (n_rows + extra)
         edge = np.square(1 + np.sqrt(ratio)) * (1 + 1e-9)
+        # What rows are shrunk to is no evidence by itself: they have to show it, too.
+        surely = 1 + VISIBLE * np.sqrt(2 / n_rows)
         for _ in range(3):
             kept = values > (noise * edge)[:, None]
-            left = (n_rows + extra) * (values * ~kept).sum(axis=1) - extra * noise * (~kept).sum(
-                axis=1
-            )
-            left = np.maximum(left, 0) + outside
+            kept &= seen > (noise * surely)[:, None]
+            left = (n_rows + extra) * (values * ~kept).sum(axis=1)
+            left = np.maximum(left - extra * noise * (~kept).sum(axis=1), 0) + outside
             n_left = n_rows * (d - kept.sum(axis=1))
             common = left.sum() / max(n_left.sum(), 1e-9)
             noise = np.maximum((left + NOISE_ROWS * d * common) / (n_left + NOISE_ROWS * d), least)
@@ -253,10 +264,12 @@ class MixtureFit:
         variances = (
             _unbiased(values / noise[:, None], ratio[:, None], edge[:, None]) * noise[:, None]
         )
-        # Eigenvalues ascend.
-        first = p - n_kept
-        directions = np.where(kept[:, None, first:], vectors[:, :, first:], 0.0)
-        variances = np.where(kept[:, first:], variances[:, first:], noise[:, None])
+        # Those that are kept come first.
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :n_kept]
+        kept = np.take_along_axis(kept, order, axis=1)
+        vectors = np.take_along_axis(vectors, order[:, None, :], axis=2)
+        directions = np.where(kept[:, None, :], vectors, 0.0)
+        variances = np.where(kept, np.take_along_axis(variances, order, axis=1), noise[:, None])
         weights = n_rows / n_rows.sum()
         return MixtureDensity(self.center, self.basis, weights, means, directions, variances, noise)
 
