@@ -43,8 +43,8 @@ class Mixture(StandardNormal):
     -----
     Expectation and maximisation start from k-means in two ways: on the pattern of latents that are
     open, which tells subspaces apart, and on the position. Each component has a noise variance, at
-    least a fifth of the learned one, since likelihoods are unbounded without a bound, and shrunk to
-    the common one. Directions in which it varies by no more than what noise would show are left
+    least a fiftieth of the learned one, since likelihoods are unbounded without a bound, and shrunk
+    to the common one. Directions in which it varies by no more than what noise would show are left
     out [1]_, and the variances in the others are corrected for the number of samples [2]_. So the
     number of directions is a dimension; see :class:`skvaeense.dimension.ComponentRank`.
 

@@ -30,6 +30,8 @@ SHRINKAGE, OTHER_SHRINKAGE = 30.0, (10.0, 3.0, 0.3)
 # Noise variance of a component: at least this share of the learned one, which keeps likelihoods
 # bounded; and shrunk to the common one as by so many rows.
 LEAST_NOISE, NOISE_ROWS = 0.02, 10.0
+# Latents that are open in a smaller share of a component's rows are taken for closed.
+RARELY_OPEN = 0.1
 # Standard errors by which the variance of rows in a direction must exceed the noise.
 VISIBLE = 2.0
 # Iterations, and gains in nats at which they end: while one is chosen, and for the last.
@@ -65,6 +67,11 @@ class _Trial(NamedTuple):
             return True
         gain = self.scores - other.scores
         return bool(gain.mean() > LEAST_GAIN + SURENESS * gain.std() / np.sqrt(len(gain)))
+
+    def is_simpler_than(self, other: "_Trial") -> bool:
+        """Return whether it has less than half the directions, and is not surely worse."""
+        n_directions, n_others = (t.density.weights @ t.density.ranks for t in (self, other))
+        return bool(n_directions < 0.5 * n_others) and not other.is_better_than(self)
 
 
 class MixtureFit:
@@ -155,10 +162,10 @@ class MixtureFit:
         changes += [{"n_components": k} for k in fewer]
         for change in changes:
             trial = self._try(best.candidate._replace(**change), splits)
-            best = trial if trial.is_better_than(best) else best
+            is_simpler = "noise_from_spectrum" in change and trial.is_simpler_than(best)
+            best = trial if is_simpler or trial.is_better_than(best) else best
         shares, _ = _expect(best.density, self.h, self.off)
-        noise = float(best.density.weights @ best.density.noise_variances)
-        return self._iterate(np.arange(n), shares, best.candidate, *FINAL, noise=noise)
+        return self._iterate(np.arange(n), shares, best.candidate, *FINAL, density=best.density)
 
     def _try(self, candidate: "_Candidate", splits: list[tuple[IntArray, IntArray]]) -> "_Trial":
         """Return how well a candidate fits held-out rows, and its mixture of the first split."""
@@ -189,12 +196,14 @@ class MixtureFit:
         candidate: _Candidate,
         n_iter: int,
         tol: float,
-        noise: float | None = None,
+        density: MixtureDensity | None = None,
     ) -> MixtureDensity:
-        """Return the mixture that these rows lead to, from their shares in the components."""
+        """Return the best mixture that shares of rows in components, or a mixture, lead to."""
         h, off = self.h[rows], self.off[rows]
         targets = self._targets(rows, shares)
-        before, noises = -np.inf, None if noise is None else np.full(shares.shape[1], noise)
+        best, before, noises = density, -np.inf, None
+        if density is not None:
+            noises, before = density.noise_variances, _expect(density, h, off)[1]
         for _ in range(n_iter):
             kept = shares.sum(axis=0) > min(1.0, 0.5 * len(rows) / shares.shape[1])
             shares, targets = shares[:, kept], targets[kept]
@@ -202,18 +211,23 @@ class MixtureFit:
             density = self._maximise(h, off, shares, targets, candidate, noises)
             noises = density.noise_variances
             shares, mean = _expect(density, h, off)
+            # Which directions are kept is no part of a maximum, and may cost likelihood.
+            best = density if best is None or mean > before else best
             if mean - before < tol:
                 break
             before = mean
-        return density
+        return best
 
     def _targets(self, rows: IntArray, shares: DoubleArray) -> DoubleArray:
         """Return what covariances are shrunk to: independent codes of the latents that are open.
 
-        Latents that are closed in a component have variance 0 there.
+        Latents that are closed in a component have variance 0 there. So have those that are rarely
+        open: they are of rows near the others of another component.
         """
         n_rows = np.maximum(shares.sum(axis=0), 1e-9)[:, None]
-        variances = (shares.T @ self.is_open[rows]) / n_rows * self.open_variance
+        openness = (shares.T @ self.is_open[rows]) / n_rows
+        openness[openness < RARELY_OPEN] = 0
+        variances = openness * self.open_variance
         targets: DoubleArray = np.einsum(
             "pj,kj,qj->kpq", self.weight, variances, self.weight, optimize=True
         )

@@ -246,7 +246,7 @@ def test_closed_latents_leave_noise():
 
 def test_noise_is_bounded_from_below():
     samples = union(400, noise=1e-12)._replace(noise_variance=1.0)
-    assert (Mixture().density(samples).noise_variances >= 0.2).all()
+    assert (Mixture().density(samples).noise_variances >= 0.02).all()
 
 
 def test_locations_are_means_and_no_directions():
