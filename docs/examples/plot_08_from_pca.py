@@ -35,8 +35,9 @@ ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The density is as good as PCA's. The evidence lower bound, which training maximises, is higher: how
-# far latents open is chosen for each sample at no cost, so it is not a bound on a normalised density.
+# The density is as good as PCA's. The evidence lower bound, which training maximises, is higher:
+# how far latents open is chosen for each sample at no cost, so it is not a bound on a normalised
+# density.
 # See :ref:`score`.
 #
 # Where PCA is not
