@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -252,3 +253,21 @@ def test_odd_tables_have_finite_scores(samples):
     holes = samples.copy()
     holes[0, 0] = np.nan
     assert np.isfinite(vaeense.impute(holes)).all()
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def test_damaged_priors_are_not_loaded(tmp_path):
+    vaeense = fit(X[:300], max_iter=3)
+    vaeense.score(X_NEW)
+    prior, path = vaeense.module_.prior, tmp_path / "damaged.safetensors"
+    sound = dict(vars(prior))
+    for name, damage in {
+        "density_": {"weights": -prior.density_.weights},
+        "rows_": {"location": prior.rows_.location + 1},
+    }.items():
+        vars(prior).update(sound | {name: replace(sound[name], **damage)})
+        save(vaeense, path)
+        with pytest.raises(ValueError, match="the prior of .* is damaged"):
+            load(path)

@@ -166,7 +166,7 @@ class MixtureDensity(Shared):
     Since Q spans the columns of a decoder W, it is the density of ``W e + b`` and noise for codes
     e from a mixture of normal distributions: exact, without an encoder.
 
-    Attributes
+    Parameters
     ----------
     center : ndarray of shape (n_features,)
         The point b.
@@ -387,7 +387,7 @@ class MixtureDensity(Shared):
             log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
             log_volume += np.linalg.slogdet(precision)[1]
             log_joint[:, c] = math.log(self.weights[c]) - 0.5 * (log_volume + quadratic)
-        mean = np.einsum("nk,knd->nd", softmax(log_joint, axis=1), means)
+        mean = np.einsum("nk,knf->nf", softmax(log_joint, axis=1), means)
         return np.where(known, x, mean)
 
 

@@ -208,15 +208,15 @@ class MixtureFit:
             kept = shares.sum(axis=0) > min(1.0, 0.5 * len(rows) / shares.shape[1])
             shares, targets = shares[:, kept], targets[kept]
             noises = None if noises is None else noises[kept]
-            density = self._maximise(h, off, shares, targets, candidate, noises)
-            noises = density.noise_variances
-            shares, mean = _expect(density, h, off)
+            fitted = self._maximise(h, off, shares, targets, candidate, noises)
+            noises = fitted.noise_variances
+            shares, mean = _expect(fitted, h, off)
             # Which directions are kept is no part of a maximum, and may cost likelihood.
-            best = density if best is None or mean > before else best
+            best = fitted if best is None or mean > before else best
             if mean - before < tol:
                 break
             before = mean
-        return best
+        return fitted if best is None else best
 
     def _targets(self, rows: IntArray, shares: DoubleArray) -> DoubleArray:
         """Return what covariances are shrunk to: independent codes of the latents that are open.
