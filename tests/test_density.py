@@ -269,5 +269,5 @@ def test_damaged_priors_are_not_loaded(tmp_path):
     }.items():
         vars(prior).update(sound | {name: replace(sound[name], **damage)})
         save(vaeense, path)
-        with pytest.raises(ValueError, match="the prior of .* is damaged"):
+        with pytest.raises(ValueError, match=r"the prior of .* is damaged"):
             load(path)
