@@ -143,7 +143,7 @@ def main():
     scores = compare_scores(X)
     show(
         console,
-        "Score on left-out thirds, nats per sample (with the gate: not a density's)",
+        "Score on left-out thirds, nats per sample",
         ("model", "mean", "std"),
         scores,
     )

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
+from likelihood_tables import imputation_table, known_table, real_table
 from paper_tables import paper_tables
 from reliability_tables import (
     bad_input_tables,
@@ -108,6 +109,9 @@ def tables():
     return {
         "first_experiment": first_experiment(core),
         "score": score_table(core),
+        "likelihood_known": known_table(load("likelihood.json")),
+        "likelihood_real": real_table(load("likelihood.json")),
+        "likelihood_imputation": imputation_table(load("likelihood.json")),
         "core": count_table(counts),
         "defaults": count_table(defaults),
         "apart": apart_table(load("apart.json")),
@@ -235,7 +239,7 @@ def count_by_dimension(runs):
 
 
 def score_table(core):
-    """Return the score beside PCA's on data from the model of probabilistic PCA."""
+    """Return the bound beside PCA's score on data from the model of probabilistic PCA."""
     header = ("gated", "mean difference", "largest difference", "PCA's mean score", "runs")
     rows = []
     for gated, key in PPCA.items():

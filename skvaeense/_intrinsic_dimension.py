@@ -33,10 +33,12 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         :class:`sklearn.frozen.FrozenEstimator`. None means ``VAEenseTransformer()``. Its
         `threshold` says what counts as active.
 
-    method : {"auto", "count", "neighbors"} or AutoencoderMethod, default="auto"
-        "count" is the number of active latents. "neighbors" measures how fast the number of
-        neighbours grows with the distance, after denoising. "auto" takes the best of both for
-        each sample. They are the defaults of :class:`~skvaeense.dimension.Count`,
+    method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
+        "count" is the number of active latents. "component_rank" is the number of directions of
+        the component of the density that the sample belongs to. "neighbors" measures how fast the
+        number of neighbours grows with the distance, after denoising. "auto" takes the best of
+        count and neighbours for each sample. They are the defaults of
+        :class:`~skvaeense.dimension.Count`, :class:`~skvaeense.dimension.ComponentRank`,
         :class:`~skvaeense.dimension.Neighbors` and :class:`~skvaeense.dimension.Consensus`.
 
     n_neighbors : "auto" or int, default="auto"

@@ -2,21 +2,20 @@
 
 import math
 import warnings
-from numbers import Integral
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder, diverged
+from skvaeense._density import DensityAutoencoder
 from skvaeense.models import VAE
 from skvaeense.models._base import as_number
 from skvaeense.models._vae import N_GATES
+from skvaeense.priors._density import TrainingRows
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs
@@ -46,8 +45,8 @@ from skvaeense.training._sizes import (
 )
 from skvaeense.training._sources import Source
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._seeding import draw_seed, make_generator
-from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, Precision, RandomState
+from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
@@ -63,7 +62,7 @@ MOST_BEHIND = 8.0
 N_NAMED = 5
 
 
-class VAEenseTransformer(BaseAutoencoder):
+class VAEenseTransformer(DensityAutoencoder):
     """Variational autoencoder whose latents open and close for each sample.
 
     The code of a sample has few active latents, and which ones, and how many, depends on the
@@ -105,8 +104,11 @@ class VAEenseTransformer(BaseAutoencoder):
     loss : {"elbo"} or Loss, default="elbo"
         What is minimised.
 
-    prior : {"standard_normal"} or Prior, default="standard_normal"
-        Distribution of the latents before a sample is seen.
+    prior : {"mixture", "standard_normal"} or Prior, default="mixture"
+        Distribution of the latents before a sample is seen. Both train with independent standard
+        normal latents. "mixture" then fits a Gaussian mixture to the codes when it is first
+        needed: by `score_samples`, `score`, `sample`, `predict_proba`, `predict` or `impute`.
+        "standard_normal" with ``gated=False`` is the classical variational autoencoder.
 
     noise_variance : "auto" or float, default="auto"
         Noise variance to start from, in squared units of X. "auto" follows from the spectrum.
@@ -217,17 +219,19 @@ class VAEenseTransformer(BaseAutoencoder):
 
     Notes
     -----
-    Each sample is scored by the objective above. With ``gated=False`` that is a true lower bound
-    of the log-density. With the gate, how far latents open is chosen with the sample in view, and
-    this choice is not charged for: the score can exceed the log-density of any normalised model.
+    The objective above is no density: with the gate, how far latents open is chosen with the
+    sample in view. Samples are scored by a density that is fitted after training. In it codes have
+    a Gaussian mixture, whatever the encoder says; with a linear decoder samples have one, too, and
+    their log-density is exact. See :class:`skvaeense.priors.Mixture`. It is fitted to at most 8,192
+    training samples, which `module_` keeps. `elbo_samples` gives the objective.
 
     The default model looks for *locations* before it trains: points such that the samples around
     different ones, as those of clusters, do not lie in subspaces with a point in common. If there
     are several, each sample is described relative to its own, and codes end with one more column
     for each location, which is 1 where the sample is and else 0. So ``codes @ components_`` is
     still the reconstruction, up to a constant. These columns are never active: where a cluster lies
-    is no dimension of it. `scale_` is then the root mean square about the locations, and scores
-    include the log share of the samples at the location, which `loss_curve_` leaves out. Locations
+    is no dimension of it. `scale_` is then the root mean square about the locations. In the density
+    each component of the mixture has its place, and no sample is assigned to a location. Locations
     are looked for in arrays in memory, by the first `fit`; `partial_fit` has one. Samples that are
     far from all others, at most 5 % of them, are left out of the training if they have more than
     half of the variance.
@@ -247,11 +251,7 @@ class VAEenseTransformer(BaseAutoencoder):
     [1, 2]
     """
 
-    module_: VAE
-    noise_variance_: float
     locations_: DoubleArray
-    # Which location the samples are at whose gates the model remembers.
-    _gate_labels_: IntArray
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "gated": ["boolean"],
@@ -277,7 +277,7 @@ class VAEenseTransformer(BaseAutoencoder):
         positive_code: bool = False,
         threshold: thresholds.ThresholdName | thresholds.ThresholdRule = "fixed_variance",
         loss: Literal["elbo"] | losses.Loss = "elbo",
-        prior: priors.PriorName | priors.Prior = "standard_normal",
+        prior: priors.PriorName | priors.Prior = "mixture",
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
         n_init: Auto | int = "auto",
@@ -436,7 +436,7 @@ class VAEenseTransformer(BaseAutoencoder):
             and network.n_hidden_layers == 2
             and type(loss) is losses.ELBO
             and loss.beta == 1
-            and type(prior) is priors.StandardNormal
+            and type(prior) in (priors.Mixture, priors.StandardNormal)
             and self.gated
             and not self.positive_code
             and self.noise_variance == "auto"
@@ -578,10 +578,22 @@ class VAEenseTransformer(BaseAutoencoder):
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
         model.remember_gates(data.valid)
+        self._give_samples(model, data)
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
-        if data.valid_labels is not None:
+        if data.valid_labels is not None and len(model.gate_std):
             attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
         return attributes
+
+    @staticmethod
+    def _give_samples(model, data):
+        """Let the prior of a model that was trained forget what it has learned, and learn anew."""
+        prior = model.prior
+        vars(prior).pop("density_", None)
+        before = vars(prior).pop("rows_", None)
+        if model.learns_density:
+            # Batches are parts of the same data.
+            x, labels = data.some()
+            prior.rows_ = TrainingRows.of(x, labels, before if data.is_batch else None)
 
     def _failure_signs(self, model, valid):
         posterior = model.posterior(valid)
@@ -650,90 +662,3 @@ class VAEenseTransformer(BaseAutoencoder):
 
         mean, std = np.moveaxis(self._by_chunks(X, model, both, at_locations=certain), 1, 0)
         return mean, std
-
-    def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
-        """Return the evidence lower bound of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        out : array of shape (n_samples,) or None, default=None
-            Where the scores are written, as for `transform`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Bound on the log-density in nats, in units of X, as `PCA.score_samples` has them. See
-            the notes on what the gate leaves out.
-        """
-        X, model = self._check_for_coding(X)
-        noise_variance = self.noise_variance_ / self.scale_**2
-        constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
-
-        def elbo(x):
-            error, kl = model.elbo(x)
-            return -0.5 * error / noise_variance - kl - constant
-
-        def of_location(bounds, labels):
-            # In the precision of the bounds.
-            return bounds + self._locations_.log_shares.astype(bounds.dtype)[labels]
-
-        return self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
-
-    def score(self, X: ArrayLike, y: object = None) -> float:
-        """Return the mean evidence lower bound.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Samples.
-
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        float
-            Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
-        """
-        return float(np.mean(self.score_samples(X)))
-
-    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> FloatArray:
-        """Draw samples from the model.
-
-        Latents are drawn from the prior N(0, I). With the gate on they are multiplied by
-        ``1 - s`` with the deviations s of a random training sample, since the model says how
-        latents are distributed when open, and the data which ones open together. With
-        ``positive_code=True`` their absolute values are taken.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of samples.
-
-        random_state : int, RandomState instance or None, default=None
-            Seed of the draws.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Samples in units of X, noise included.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is no int, or below 1.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
-        rng = check_random_state(random_state)
-        generator = make_generator(draw_seed(rng))
-        codes, rows = self.module_.sample(n_samples, generator)
-        codes = codes.numpy()
-        if self._n_locations:
-            codes = self._with_locations(codes, self._gate_labels_[rows])
-        X = self.inverse_transform(codes)
-        return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)

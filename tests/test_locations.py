@@ -99,14 +99,14 @@ def test_posterior_is_certain_of_locations(fitted):
     assert_array_equal(std[:, -2:], 0)
 
 
-def test_scores_include_the_share_of_the_location(fitted):
+def test_bounds_include_the_share_of_the_location(fitted):
     x = fitted._scaling.apply(X_NEW, dtype=next(fitted.module_.parameters()).dtype, device="cpu")
     error, kl = (term.detach().double().numpy() for term in fitted.module_.elbo(x))
     noise = fitted.noise_variance_
     within = -0.5 * error * fitted.scale_**2 / noise - kl - 6 * np.log(2 * np.pi * noise)
     share = np.bincount(NEW_MANIFOLD) / len(X_NEW)
     assert_allclose(
-        fitted.score_samples(X_NEW.astype(np.float32)),
+        fitted.elbo_samples(X_NEW.astype(np.float32)),
         within + np.log(share)[NEW_MANIFOLD],
         rtol=0.01,
         atol=0.2,

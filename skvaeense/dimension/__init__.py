@@ -8,6 +8,7 @@ ask a score need torch.
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from skvaeense.dimension._base import AutoencoderMethod
+from skvaeense.dimension._component_rank import ComponentRank
 from skvaeense.dimension._consensus import Consensus
 from skvaeense.dimension._count import Count
 from skvaeense.dimension._flipd import FLIPD
@@ -19,6 +20,7 @@ from skvaeense.utils._validation import resolve_alias
 __all__ = [
     "FLIPD",
     "AutoencoderMethod",
+    "ComponentRank",
     "Consensus",
     "Count",
     "Neighbors",
@@ -27,10 +29,15 @@ __all__ = [
     "resolve_method",
 ]
 
-AutoencoderMethodName: TypeAlias = Literal["auto", "count", "neighbors"]
+AutoencoderMethodName: TypeAlias = Literal["auto", "component_rank", "count", "neighbors"]
 ScoreMethodName: TypeAlias = Literal["flipd", "normal_bundle"]
 ALIASES: dict[type, dict[str, type[Any]]] = {
-    AutoencoderMethod: {"auto": Consensus, "count": Count, "neighbors": Neighbors},
+    AutoencoderMethod: {
+        "auto": Consensus,
+        "component_rank": ComponentRank,
+        "count": Count,
+        "neighbors": Neighbors,
+    },
     ScoreMethod: {"flipd": FLIPD, "normal_bundle": NormalBundle},
 }
 Kind = TypeVar("Kind", bound=AutoencoderMethod | ScoreMethod)
@@ -43,7 +50,7 @@ def resolve_method(method: str | Kind, kind: type[Kind]) -> Kind:
     ----------
     method : str, AutoencoderMethod or ScoreMethod
         An alias, which means the defaults of its class, or a method. The aliases are "auto",
-        "count" and "neighbors", or "flipd" and "normal_bundle".
+        "component_rank", "count" and "neighbors", or "flipd" and "normal_bundle".
 
     kind : {AutoencoderMethod, ScoreMethod}
         What the method asks.

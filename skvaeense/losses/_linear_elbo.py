@@ -6,7 +6,7 @@ import torch
 
 from skvaeense.losses._base import Terms
 from skvaeense.networks._dense import DenseAutoencoder
-from skvaeense.priors import StandardNormal
+from skvaeense.priors import Mixture, StandardNormal
 
 
 class _Layer(NamedTuple):
@@ -72,7 +72,7 @@ class LinearELBOGradient:
             and model.linear_decoder is not None
             and model.gated
             and not model.positive
-            and type(model.prior) is StandardNormal
+            and type(model.prior) in (Mixture, StandardNormal)
         )
 
     def _allocate(self, x: torch.Tensor) -> None:

@@ -1,15 +1,19 @@
 """The variational autoencoder, with or without gate."""
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.networks._base import Network
-from skvaeense.priors import Posterior, Prior, StandardNormal
+from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
 EXPECTATION_PAIRS = 8
+# A latent is open for a density below this variance, whatever the threshold of an estimator.
+OPEN_VARIANCE = 0.5
 # Training samples whose gates are kept to draw from.
 N_GATES = 1000
 
@@ -114,8 +118,18 @@ class VAE(AutoencoderModel):
         self.gated = gated
         self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
-        n_gates = N_GATES if gated else 0
+        n_gates = N_GATES if gated and not self.learns_density else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
+
+    @property
+    def has_density(self) -> bool:
+        """Whether samples have a density, which is exact."""
+        return self.linear_decoder is not None and self.prior.has_density(self.gated)
+
+    @property
+    def learns_density(self) -> bool:
+        """Whether that is learned from training samples."""
+        return self.has_density and self.prior.keeps_samples
 
     def posterior(self, x: torch.Tensor) -> Posterior:
         """Return the posterior of the latents.
@@ -220,7 +234,7 @@ class VAE(AutoencoderModel):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
-        if self.gated:
+        if len(self.gate_std):
             std = self.posterior(x[:N_GATES]).std
             self.gate_std = std[torch.arange(N_GATES, device=x.device) % len(std)]
 
@@ -250,10 +264,45 @@ class VAE(AutoencoderModel):
         if self.positive:
             z = z.abs()
         rows = torch.zeros(n_samples, dtype=torch.int64)
-        if self.gated:
+        if len(self.gate_std):
             rows = torch.randint(N_GATES, (n_samples,), generator=generator)
             z = z * (1 - self.gate_std.cpu().double()[rows])
         return z, rows
+
+    @torch.no_grad()
+    def coded(self, x: torch.Tensor) -> CodedSamples:
+        """Return what the encoder says of samples, for a density.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        CodedSamples
+            In double precision. There must be a linear decoder.
+        """
+        decoder = self.linear_decoder
+        if decoder is None:
+            raise ValueError("Only a linear decoder has columns that codes can be weighed with.")
+        posterior = self.posterior(x)
+        std = posterior.openness * posterior.std if self.gated else posterior.std
+
+        def array(tensor: torch.Tensor) -> np.ndarray:
+            return tensor.cpu().double().numpy()
+
+        return CodedSamples(
+            x=array(x),
+            code=array(self.code(posterior)),
+            code_variance=array(std.square()),
+            is_open=array(posterior.log_variance) < math.log(OPEN_VARIANCE),
+            weight=array(decoder.weight),
+            bias=np.zeros(self.n_features) if decoder.bias is None else array(decoder.bias),
+            noise_variance=float(self.noise_variance),
+            location=np.zeros(len(x), dtype=np.int64),
+            gated=self.gated,
+        )
 
     @torch.no_grad()
     def code_scale(self) -> torch.Tensor:

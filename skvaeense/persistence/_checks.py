@@ -15,6 +15,7 @@ from skvaeense._evaluation import ModelEvaluation
 from skvaeense.models import Model
 from skvaeense.models._vae import N_GATES
 from skvaeense.persistence._registry import place
+from skvaeense.priors import Prior
 
 # Fitted attributes that are numbers above 0, where an estimator has them.
 POSITIVE = ("scale_", "noise_variance_", "noise_level_")
@@ -54,6 +55,7 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
     part = fitted[needed[1]]
     n_locations = _check_locations(fitted, n_features, where)
     if isinstance(part, Model):
+        _check_prior(getattr(part, "prior", None), n_features, n_locations, where)
         n_latents = part.config.get("n_components")
         found = part.config["n_features"], n_latents and n_latents + n_locations
     else:
@@ -83,10 +85,25 @@ def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> 
         locations.check(n_features)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"the locations of {place(where)} are damaged: {error}") from error
+    if labels is None:
+        return len(locations)
     is_valid = labels.shape == (N_GATES,) and labels.dtype.kind == "i"
     if not (is_valid and (labels >= 0).all() and (labels < len(locations)).all()):
         raise ValueError(f"_gate_labels_ of {place(where)} do not name locations")
     return len(locations)
+
+
+def _check_prior(prior: Any, n_features: int, n_locations: int, where: str) -> None:
+    """Check what a prior has learned, and what it is to learn from."""
+    learned = {k: v for k, v in vars(prior).items() if k in ("density_", "rows_")} if prior else {}
+    _check_types(get_type_hints(Prior), learned, where)
+    try:
+        if "rows_" in learned:
+            learned["rows_"].check(n_features, n_locations)
+        if learned.get("density_") is not None:
+            learned["density_"].check(n_features)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"the prior of {place(where)} is damaged: {error}") from error
 
 
 def _check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:

@@ -9,12 +9,13 @@ from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.models import Model
+from skvaeense.priors._density import MixtureDensity, TrainingRows
 from skvaeense.training._history import History
 from skvaeense.training._locations import Locations
 
 # What files may name of the package, and besides any class of the room of dimension methods, which
 # keep in such objects what they have learned.
-KINDS = BaseEstimator | Model | History | Locations
+KINDS = BaseEstimator | Model | History | Locations | MixtureDensity | TrainingRows
 ROOM = "skvaeense.dimension."
 
 

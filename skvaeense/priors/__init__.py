@@ -6,13 +6,23 @@ A new prior is one class in one file that derives from `Prior`, and one line her
 from typing import Literal, TypeAlias
 
 from skvaeense.priors._base import Posterior, Prior
+from skvaeense.priors._density import CodedSamples, MixtureDensity
+from skvaeense.priors._mixture import Mixture
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._validation import resolve_alias
 
-__all__ = ["Posterior", "Prior", "StandardNormal", "resolve_prior"]
+__all__ = [
+    "CodedSamples",
+    "Mixture",
+    "MixtureDensity",
+    "Posterior",
+    "Prior",
+    "StandardNormal",
+    "resolve_prior",
+]
 
-PriorName: TypeAlias = Literal["standard_normal"]
-ALIASES: dict[str, type[Prior]] = {"standard_normal": StandardNormal}
+PriorName: TypeAlias = Literal["mixture", "standard_normal"]
+ALIASES: dict[str, type[Prior]] = {"mixture": Mixture, "standard_normal": StandardNormal}
 
 
 def resolve_prior(prior: PriorName | Prior) -> Prior:
@@ -20,7 +30,7 @@ def resolve_prior(prior: PriorName | Prior) -> Prior:
 
     Parameters
     ----------
-    prior : {"standard_normal"} or Prior
+    prior : {"mixture", "standard_normal"} or Prior
         An alias, which means the defaults of its class, or a prior.
 
     Returns

@@ -1,11 +1,12 @@
 """What a model asks of a prior."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from skvaeense.priors._density import CodedSamples, MixtureDensity, TrainingRows
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._validation import ValidatedEstimator
 
@@ -51,13 +52,22 @@ class Posterior(NamedTuple):
 class Prior(DocLinkMixin, ValidatedEstimator, ABC):
     """Say how latents are distributed before a sample is seen.
 
-    Derive from it and write `kl`, `log_prob` and `sample` to add a prior; write `fit` too if it
-    has parameters to learn. What it learns are attributes that end in an underscore, as those of
-    scikit-learn's estimators do.
+    Derive from it and write `kl`, `log_prob` and `sample` to add a prior. With a linear decoder
+    there may be a density of samples, which is exact: write `has_density` and `density` too. With
+    ``keeps_samples = True`` it sees training samples, and can learn from them.
+
+    Attributes
+    ----------
+    density_ : MixtureDensity
+        What `density` has returned, once a fitted estimator has asked for it.
+
+    rows_ : TrainingRows
+        Samples that it learns from, if `keeps_samples`.
 
     See Also
     --------
     StandardNormal : The prior of variational autoencoders.
+    Mixture : Learns from training samples.
 
     Examples
     --------
@@ -65,6 +75,12 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
     >>> isinstance(StandardNormal(), Prior)
     True
     """
+
+    # Whether a model keeps training samples for `density`.
+    keeps_samples: bool = False
+
+    density_: MixtureDensity
+    rows_: TrainingRows
 
     @abstractmethod
     def kl(self, posterior: Posterior) -> torch.Tensor:
@@ -117,17 +133,37 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
             Latents in double precision.
         """
 
-    def fit(self, posterior: Posterior) -> Self:
-        """Learn from the posteriors of training samples; by default nothing.
+    def has_density(self, gated: bool) -> bool:
+        """Return whether samples have a density, with a linear decoder; by default they have not.
 
         Parameters
         ----------
-        posterior : Posterior
-            Of training samples.
+        gated : bool
+            Whether latents open and close.
 
         Returns
         -------
-        self : Prior
-            The prior.
+        bool
+            Whether `density` may be asked.
         """
-        return self
+        return False
+
+    def density(self, samples: CodedSamples) -> MixtureDensity:
+        """Return the density of samples that follows, with a linear decoder, if there is one.
+
+        Parameters
+        ----------
+        samples : CodedSamples
+            Training samples, if `keeps_samples`, and the decoder.
+
+        Returns
+        -------
+        MixtureDensity
+            The density.
+
+        Raises
+        ------
+        NotImplementedError
+            If there is only the bound.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no density of samples.")

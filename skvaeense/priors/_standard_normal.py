@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import torch
 
 from skvaeense.priors._base import Posterior, Prior
+from skvaeense.priors._density import CodedSamples, MixtureDensity
 
 
 class StandardNormal(Prior):
@@ -13,8 +15,13 @@ class StandardNormal(Prior):
     With posterior means m and standard deviations s the divergence of a sample is
     ``sum_j (s_j^2 + m_j^2 - 1 - log s_j^2) / 2``.
 
+    With a linear decoder and no gate the density of samples is the normal one of probabilistic
+    principal component analysis, with mean b and covariance ``W W' + g I``. With a gate there is
+    none: what the gate does is not part of the prior.
+
     See Also
     --------
+    Mixture : With a density for gated models, too.
     Prior : How to write another one.
 
     Examples
@@ -39,3 +46,32 @@ class StandardNormal(Prior):
     def sample(self, n_samples: int, n_components: int, generator: torch.Generator) -> torch.Tensor:
         """Draw latents."""
         return torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)
+
+    def has_density(self, gated: bool) -> bool:
+        """Return whether there is no gate."""
+        return not gated
+
+    def density(self, samples: CodedSamples) -> MixtureDensity:
+        """Return the normal density of samples.
+
+        Parameters
+        ----------
+        samples : CodedSamples
+            The decoder; samples do not matter.
+
+        Returns
+        -------
+        MixtureDensity
+            The density, of one component.
+        """
+        basis, values, _ = np.linalg.svd(samples.weight, full_matrices=False)
+        variances = np.square(values) + samples.noise_variance
+        return MixtureDensity(
+            center=samples.bias,
+            basis=basis,
+            weights=np.ones(1),
+            means=np.zeros((1, len(values))),
+            directions=np.eye(len(values))[None],
+            variances=variances[None],
+            noise_variances=np.array([samples.noise_variance]),
+        )

@@ -45,6 +45,12 @@ class FitData:
 
     valid_labels : ndarray of int of shape (n_valid,) or None
         Which location those of `valid` are at; None if there is one for all.
+
+    head_labels : ndarray of int of shape (n_rows,) or None
+        The same for those of ``train.head``.
+
+    is_batch : bool
+        Whether these are the samples of one batch, which are in both.
     """
 
     train: Batches
@@ -53,6 +59,8 @@ class FitData:
     batch_size: int
     processes: Processes = SINGLE_PROCESS
     valid_labels: np.ndarray | None = None
+    head_labels: np.ndarray | None = None
+    is_batch: bool = False
 
     @classmethod
     def of_batch(
@@ -62,7 +70,32 @@ class FitData:
         labels = scaling.locate(X)
         x = scaling.apply(X, dtype=dtype, device=device, labels=labels)
         size = resolve_batch_size(batch_size, len(x))
-        return cls(TensorBatches(x), x, scaling, size, valid_labels=labels)
+        return cls(
+            TensorBatches(x),
+            x,
+            scaling,
+            size,
+            valid_labels=labels,
+            head_labels=labels,
+            is_batch=True,
+        )
+
+    def some(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return some thousand of the samples, and their locations: what is held out comes first.
+
+        Returns
+        -------
+        x : ndarray of shape (n_rows, n_features)
+            Centred and scaled samples.
+
+        labels : ndarray of int of shape (n_rows,)
+            Which location each is at; 0 if there is one for all.
+        """
+        parts = [(self.valid, self.valid_labels), (self.train.head, self.head_labels)]
+        parts = parts[:1] if self.is_batch else parts
+        x = np.concatenate([x.cpu().numpy() for x, _ in parts])
+        labels = [np.zeros(len(x), int) if own is None else own for x, own in parts]
+        return x, np.concatenate(labels)
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -126,6 +159,7 @@ def prepare_data(
         train = SourceBatches(X, positions[out], scaling, head, processes)
         valid = rows[torch.from_numpy(out)]
         valid_labels = None if labels is None else labels[out]
+        head_labels = None if labels is None else np.delete(labels, out)
     else:
         split = split_rows(len(X), random_state, held_out)
         labels = scaling.locate(X)
@@ -133,5 +167,6 @@ def prepare_data(
         train, valid = TensorBatches(x[split.train], processes), x[split.valid]
         in_order = labels if labels is None or split.order is None else labels[split.order]
         valid_labels = None if in_order is None else in_order[split.valid]
+        head_labels = None if in_order is None else in_order[split.train][: len(train.head)]
     size = resolve_batch_size(batch_size, len(train))
-    return FitData(train, valid, scaling, size, processes, valid_labels)
+    return FitData(train, valid, scaling, size, processes, valid_labels, head_labels)

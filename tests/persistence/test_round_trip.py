@@ -612,7 +612,9 @@ def test_skops_list_of_the_guide():
         "skvaeense._vaeense.VAEenseTransformer",
         "skvaeense.models._vae.VAE",
         "skvaeense.networks._linear.Linear",
-        "skvaeense.priors._standard_normal.StandardNormal",
+        "skvaeense.priors._density.MixtureDensity",
+        "skvaeense.priors._density.TrainingRows",
+        "skvaeense.priors._mixture.Mixture",
         "skvaeense.training._history.History",
     ]
     assert_same(skops.io.loads(skops.io.dumps(vae), trusted=trusted), vae)

@@ -5,7 +5,7 @@ from helpers import draw
 from scipy.stats import kstest, multivariate_normal
 from torch.distributions import Normal, kl_divergence
 
-from skvaeense.priors import Posterior, Prior, StandardNormal, resolve_prior
+from skvaeense.priors import Mixture, Posterior, Prior, StandardNormal, resolve_prior
 from skvaeense.utils._seeding import make_generator
 
 # --- posterior ------------------------------------------------------------------------------
@@ -60,12 +60,6 @@ def test_samples_have_the_distribution():
     assert not torch.equal(z, other)
 
 
-def test_there_is_nothing_to_learn():
-    prior = StandardNormal()
-    assert prior.fit(Posterior(draw(6, 3), draw(6, 3))) is prior
-    assert vars(prior) == {}
-
-
 # --- aliases --------------------------------------------------------------------------------
 
 
@@ -73,6 +67,7 @@ def test_resolve_prior():
     prior = StandardNormal()
     assert resolve_prior(prior) is prior
     assert isinstance(resolve_prior("standard_normal"), StandardNormal)
+    assert isinstance(resolve_prior("mixture"), Mixture)
     with pytest.raises(ValueError, match=r"prior must be one of .*standard_normal.* or a Prior"):
         resolve_prior("flat")
 

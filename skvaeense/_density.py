@@ -1,0 +1,361 @@
+"""How likely samples are, and what follows: draws, components, missing features."""
+
+import copy
+import math
+from numbers import Integral
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.special import softmax
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skvaeense._base import BaseAutoencoder
+from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time
+from skvaeense.models import VAE
+from skvaeense.priors import CodedSamples, MixtureDensity
+from skvaeense.utils._seeding import draw_seed, make_generator
+from skvaeense.utils._typing import FloatArray, IntArray, RandomState
+
+
+def _may_have_density(estimator: Any) -> bool:
+    """Return whether an estimator has a density, or may have one once it is fitted."""
+    model = getattr(estimator, "module_", None)
+    return model is None or model.has_density
+
+
+class DensityAutoencoder(BaseAutoencoder):
+    """An autoencoder with a prior, which may give a density of samples."""
+
+    module_: VAE
+    noise_variance_: float
+    # Which location the samples are at whose gates the model remembers.
+    _gate_labels_: IntArray
+
+    # --- the density --------------------------------------------------------------------------
+
+    def _density(self) -> MixtureDensity | None:
+        """Return the density of centred and scaled samples, if there is one.
+
+        It is kept in the prior of the model. Threads that ask at the same time find the same.
+        """
+        prior = self.module_.prior
+        if not self.module_.has_density:
+            return None
+        if not hasattr(prior, "density_"):
+            prior.density_ = prior.density(self._coded_samples())
+        return prior.density_
+
+    def _coded_samples(self) -> CodedSamples:
+        """Return training samples about the mean, with a column of the code for each location."""
+        model = copy.deepcopy(self.module_).cpu().double()
+        if not model.prior.keeps_samples:
+            return model.coded(torch.zeros((1, model.n_features), dtype=torch.float64))
+        rows = model.prior.rows_
+        coded = model.coded(torch.from_numpy(rows.x.astype(np.float64)))
+        n_locations = self._n_locations
+        if not n_locations:
+            return coded
+        offsets = self._scaling.offsets / self.scale_
+        at = np.eye(n_locations)[rows.location]
+        return coded._replace(
+            x=coded.x + offsets[rows.location],
+            code=np.hstack([coded.code, at]),
+            code_variance=np.hstack([coded.code_variance, np.zeros_like(at)]),
+            is_open=np.hstack([coded.is_open, at > 0]),
+            weight=np.hstack([coded.weight, offsets.T]),
+            location=rows.location,
+        )
+
+    def _mixture(self, name: str) -> MixtureDensity:
+        """Return the density, which a method of this name needs."""
+        check_is_fitted(self)
+        density = self._density()
+        if density is None:
+            raise ValueError(
+                f"{name} needs a density of the samples, and this model has none: fit it with "
+                'prior="mixture" and a linear decoder, as network="linear" has.'
+            )
+        return density
+
+    def _by_density(self, X: Any, density: MixtureDensity, function: Any, out: Any = None) -> Any:
+        """Apply a function to centred and scaled rows in double precision, some at a time."""
+
+        def answer(rows: FloatArray) -> FloatArray:
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = (rows.astype(np.float64) - self.mean_) / self.scale_
+                result = function(x)
+            if not np.isfinite(result).all():
+                raise ValueError(
+                    f"X has samples too far from the training samples for {rows.dtype}: what is "
+                    "computed of them is not finite. Leave them out."
+                )
+            answers: FloatArray = result.astype(rows.dtype, copy=False)
+            return answers
+
+        n_rows = rows_at_a_time(X.shape[1], density.variances.size + 1)
+        return joined_chunks(self, answer, X, n_rows, out)
+
+    # --- scores -------------------------------------------------------------------------------
+
+    def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
+        """Return the log-density of each sample.
+
+        With a linear decoder, which is the default, it is exact for ``prior="mixture"``, and for
+        ``prior="standard_normal"`` without a gate: that of a mixture of normal distributions, which
+        needs no encoder. Otherwise it is what `elbo_samples` gives. The first call fits the
+        mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        out : array of shape (n_samples,) or None, default=None
+            Where the scores are written, as for `transform`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Log-densities in nats, in units of X, as `PCA.score_samples` has them. Outliers have
+            the lowest.
+        """
+        X, _ = self._check_for_coding(X)
+        density = self._density()
+        if density is None:
+            return self.elbo_samples(X, out=out)
+        log_scale = X.shape[1] * math.log(self.scale_)
+        scores: FloatArray = self._by_density(
+            X, density, lambda x: density.log_prob(x) - log_scale, out
+        )
+        return scores
+
+    def elbo_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
+        """Return the evidence lower bound of each sample, which training maximises.
+
+        With ``gated=False`` it is a lower bound of the log-density. With the gate, how far latents
+        open is chosen with the sample in view, and this choice is not charged for: the bound can
+        exceed the log-density of any normalised model. Compare models by `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        out : array of shape (n_samples,) or None, default=None
+            Where the bounds are written, as for `transform`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Bounds in nats, in units of X.
+        """
+        X, model = self._check_for_coding(X)
+        noise_variance = self.noise_variance_ / self.scale_**2
+        constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
+
+        def elbo(x):
+            error, kl = model.elbo(x)
+            return -0.5 * error / noise_variance - kl - constant
+
+        def of_location(bounds, labels):
+            # In the precision of the bounds.
+            return bounds + self._locations_.log_shares.astype(bounds.dtype)[labels]
+
+        bounds: FloatArray = self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
+        return bounds
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Return the mean log-density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    # --- components ---------------------------------------------------------------------------
+
+    @available_if(_may_have_density)
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
+        """Return how probably samples come from each component of the mixture.
+
+        On a union of subspaces there is a component for each, in an order without meaning.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_mixture_components)
+            Probabilities, which are 1 together.
+
+        Raises
+        ------
+        AttributeError
+            If there is no density.
+        """
+        X, _ = self._check_for_coding(X)
+        density = self._mixture("predict_proba")
+        shares: FloatArray = self._by_density(
+            X, density, lambda x: softmax(density.log_joint(x), axis=1)
+        )
+        return shares
+
+    @available_if(_may_have_density)
+    def predict(self, X: ArrayLike) -> IntArray:
+        """Return the component of the mixture that each sample most probably comes from.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of int of shape (n_samples,)
+            Indices of the columns of `predict_proba`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no density.
+        """
+        labels: IntArray = self.predict_proba(X).argmax(axis=1)
+        return labels
+
+    @available_if(_may_have_density)
+    def component_ranks(self) -> IntArray:
+        """Return the number of directions of each component whose variance is above the noise.
+
+        Returns
+        -------
+        ndarray of int of shape (n_mixture_components,)
+            A dimension for each column of `predict_proba`.
+
+        Raises
+        ------
+        AttributeError
+            If there is no density.
+        """
+        return self._mixture("component_ranks").ranks
+
+    # --- missing features and draws -----------------------------------------------------------
+
+    @available_if(_may_have_density)
+    def impute(self, X: ArrayLike) -> FloatArray:
+        """Return samples whose missing features are filled in.
+
+        Each missing feature becomes its conditional mean, given the others of the sample, under the
+        density of `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, with NaN for what is missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            The samples without NaN; what was known is as it was.
+
+        Raises
+        ------
+        AttributeError
+            If there is no density.
+        """
+        check_is_fitted(self)
+        samples: FloatArray = validate_data(
+            self, X, dtype=FLOATS, reset=False, ensure_all_finite="allow-nan"
+        )
+        density = self._mixture("impute")
+        filled: FloatArray = self._by_density(
+            samples, density, lambda x: density.impute(x) * self.scale_ + self.mean_
+        )
+        return np.where(np.isnan(samples), filled, samples)
+
+    @overload
+    def sample(  # numpydoc ignore=GL08
+        self,
+        n_samples: int = ...,
+        random_state: RandomState = ...,
+        *,
+        return_labels: Literal[False] = ...,
+    ) -> FloatArray: ...
+
+    @overload
+    def sample(  # numpydoc ignore=GL08
+        self,
+        n_samples: int = ...,
+        random_state: RandomState = ...,
+        *,
+        return_labels: Literal[True],
+    ) -> tuple[FloatArray, IntArray]: ...
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: RandomState = None,
+        *,
+        return_labels: bool = False,
+    ) -> FloatArray | tuple[FloatArray, IntArray]:
+        """Draw samples from the model.
+
+        They are drawn from the density of `score_samples`. Where there is none, latents are drawn
+        from the prior; with the gate on they are multiplied by ``1 - s`` with the deviations s of a
+        random training sample, and with ``positive_code=True`` their absolute values are taken.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        return_labels : bool, default=False
+            Whether to return the components that samples are drawn from, too.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Samples in units of X, noise included.
+
+        labels : ndarray of int of shape (n_samples,)
+            The component of each, as `predict` numbers them. Only if ``return_labels=True``.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is no int, or below 1, or if labels are asked for
+            without a density.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
+        density = self._mixture("return_labels=True") if return_labels else self._density()
+        rng = check_random_state(random_state)
+        if density is not None:
+            x, labels = density.sample(n_samples, rng)
+            X = x * self.scale_ + self.mean_
+            return (X, labels) if return_labels else X
+        codes, rows = self.module_.sample(n_samples, make_generator(draw_seed(rng)))
+        codes = codes.numpy()
+        if self._n_locations:
+            codes = self._with_locations(codes, self._gate_labels_[rows])
+        X = self.inverse_transform(codes).astype(np.float64)
+        return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)

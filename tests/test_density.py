@@ -1,0 +1,273 @@
+"""What the density of a fitted transformer gives: scores, draws, components, missing features."""
+
+import copy
+import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import SUBSPACES, fit_unwarned
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+from sklearn.base import clone
+
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
+from skvaeense.datasets import make_affine_subspaces
+from skvaeense.dimension import ComponentRank
+from skvaeense.priors import Mixture
+
+X, X_NEW, _, DIMENSION = SUBSPACES
+
+
+def fit(samples=X, **parameters):
+    return fit_unwarned(VAEenseTransformer(random_state=0, **parameters), samples)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit()
+
+
+@pytest.fixture(scope="module")
+def apart():
+    """Return clusters of 1, 2 and 3 dimensions that lie apart, and a fit to most of them."""
+    samples, label, dimension = make_affine_subspaces(
+        2000, dims=(1, 2, 3), n_features=12, offset_scale=8.0, noise=0.02, random_state=0
+    )
+    return fit(samples[500:]), samples[:500], label[:500], dimension[:500]
+
+
+def explicit(estimator, samples):
+    """Return the log-density in units of the samples by explicit covariances."""
+    density, scale = estimator._density(), estimator.scale_
+    terms = []
+    for c, noise in enumerate(density.noise_variances):
+        mean = estimator.mean_ + scale * (density.center + density.basis @ density.means[c])
+        U = density.basis @ density.directions[c]
+        covariance = U * (density.variances[c] - noise) @ U.T + noise * np.eye(len(U))
+        normal = multivariate_normal(mean, scale**2 * covariance)
+        terms.append(np.log(density.weights[c]) + normal.logpdf(samples))
+    return logsumexp(terms, axis=0)
+
+
+# --- scores ---------------------------------------------------------------------------------
+
+
+def test_scores_are_those_of_explicit_covariances(fitted, apart):
+    assert_allclose(fitted.score_samples(X_NEW), explicit(fitted, X_NEW), rtol=1e-8)
+    assert fitted.score(X_NEW) == pytest.approx(fitted.score_samples(X_NEW).mean())
+    located, samples, *_ = apart
+    assert len(located.locations_) == 3
+    assert_allclose(located.score_samples(samples), explicit(located, samples), rtol=1e-7)
+
+
+def test_scores_do_not_exceed_the_truth(fitted):
+    """A line and a plane with noise, of which the truth is known but for the bases."""
+    noise = np.square(X_NEW @ np.linalg.svd(X[::2], full_matrices=False)[2][3:].T).mean()
+    terms = []
+    for dimension in (1, 2):
+        own = X_NEW[dimension == DIMENSION]
+        basis = np.linalg.svd(own, full_matrices=False)[2][:dimension]
+        normal = multivariate_normal(np.zeros(8), basis.T @ basis + noise * np.eye(8))
+        terms.append(np.log(len(own) / len(X_NEW)) + normal.logpdf(X_NEW))
+    gap = logsumexp(terms, axis=0) - fitted.score_samples(X_NEW)
+    assert -2 * gap.std() / math.sqrt(len(gap)) < gap.mean() < 0.3
+
+
+def test_scores_follow_the_units(fitted):
+    scaled = fit(1000 * X + 7)
+    expected = fitted.score_samples(X_NEW) - 8 * math.log(1000)
+    assert_allclose(scaled.score_samples(1000 * X_NEW + 7), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_outliers_have_the_lowest_scores(fitted):
+    far = np.full((1, 8), 10.0)
+    assert fitted.score_samples(far)[0] < fitted.score_samples(X_NEW).min()
+
+
+def test_scores_keep_the_precision_and_can_be_written(fitted):
+    single = fitted.score_samples(X_NEW.astype(np.float32))
+    assert single.dtype == np.float32
+    assert_allclose(single, fitted.score_samples(X_NEW), rtol=1e-3, atol=1e-2)
+    out = np.empty(len(X_NEW))
+    assert fitted.score_samples(X_NEW, out=out) is out
+    assert_array_equal(out, fitted.score_samples(X_NEW))
+    with pytest.raises(ValueError, match="too far from the training samples"):
+        fitted.score_samples(np.full((1, 8), 1e200))
+
+
+def test_training_is_that_of_the_standard_normal(fitted):
+    other = fit(prior="standard_normal")
+    assert_array_equal(other.components_, fitted.components_)
+    assert_array_equal(other.transform(X_NEW), fitted.transform(X_NEW))
+    assert_array_equal(other.elbo_samples(X_NEW), fitted.elbo_samples(X_NEW))
+    assert_array_equal(other.score_samples(X_NEW), other.elbo_samples(X_NEW))
+    assert not hasattr(other, "predict")
+    with pytest.raises(
+        ValueError, match=r"return_labels=True needs a density .* prior=\"mixture\""
+    ):
+        other.sample(return_labels=True)
+
+
+def test_without_a_gate_the_density_is_that_of_probabilistic_pca():
+    ungated = fit(gated=False, prior="standard_normal", n_components=3, max_iter=20)
+    W, offset = ungated.components_.T, ungated.inverse_transform(np.zeros((1, 3)))[0]
+    normal = multivariate_normal(offset, W @ W.T + ungated.noise_variance_ * np.eye(8))
+    assert_allclose(ungated.score_samples(X_NEW), normal.logpdf(X_NEW), rtol=1e-5)
+    assert (ungated.elbo_samples(X_NEW) < ungated.score_samples(X_NEW) + 1e-6).all()
+    assert fit(gated=False, max_iter=20).score(X_NEW) > ungated.score(X_NEW)
+
+
+def test_a_nonlinear_decoder_has_the_bound():
+    nonlinear = fit(X[:300], network="mlp", n_init=1, max_iter=3)
+    assert_array_equal(nonlinear.score_samples(X_NEW), nonlinear.elbo_samples(X_NEW))
+    assert nonlinear.sample(3, random_state=0).shape == (3, 8)
+    assert not hasattr(nonlinear, "impute")
+
+
+# --- components -----------------------------------------------------------------------------
+
+
+def test_components_are_subspaces(fitted, apart):
+    assert_array_equal(fitted.component_ranks()[fitted.predict(X_NEW)], DIMENSION)
+    located, samples, label, dimension = apart
+    predicted = located.predict(samples)
+    assert len(set(zip(label, predicted, strict=True))) == 3
+    assert_array_equal(located.component_ranks()[predicted], dimension)
+    probability = located.predict_proba(samples)
+    assert_allclose(probability.sum(axis=1), 1)
+    assert_array_equal(probability.argmax(axis=1), predicted)
+
+
+def test_component_rank_is_a_dimension_method(apart):
+    _, samples, _, dimension = apart
+    estimator = IntrinsicDimensionEstimator(method="component_rank", random_state=0)
+    fit_unwarned(estimator, samples)
+    assert (estimator.dimension_pw_ == dimension).mean() > 0.9
+
+
+def test_component_rank_tells_how_sure_it_is():
+    class TwoComponents:
+        def predict_proba(self, X):
+            return np.array([[1.0, 0.0], [0.75, 0.25]])
+
+        def component_ranks(self):
+            return np.array([2, 4])
+
+    dimension, std = ComponentRank().estimate(TwoComponents(), np.zeros((2, 5)))
+    assert_array_equal(dimension, [2, 2])
+    assert_allclose(std, [0, 1])
+
+
+# --- draws and missing features -------------------------------------------------------------
+
+
+def test_draws_are_likely_and_labelled(fitted):
+    drawn, labels = fitted.sample(500, random_state=0, return_labels=True)
+    assert_array_equal(drawn, fitted.sample(500, random_state=0))
+    assert (fitted.predict(drawn) == labels).mean() > 0.98
+    assert fitted.score(drawn) == pytest.approx(fitted.score(X_NEW), abs=1.0)
+
+
+def test_missing_features_are_filled(apart):
+    located, samples, *_ = apart
+    holes = samples.copy()
+    holes[:, :3] = np.nan
+    filled = located.impute(holes)
+    assert_array_equal(filled[:, 3:], samples[:, 3:])
+    error = np.square(filled - samples)[:, :3].mean() / samples[:, :3].var(axis=0).mean()
+    assert error < 0.02
+    assert located.impute(holes.astype(np.float32)).dtype == np.float32
+
+
+# --- when it is fitted ----------------------------------------------------------------------
+
+
+def test_it_is_fitted_when_asked_for():
+    vaeense = fit(X[:400], max_iter=5)
+    vaeense.transform(X_NEW)
+    assert not hasattr(vaeense.module_.prior, "density_")
+    before = set(vars(vaeense))
+    vaeense.score(X_NEW)
+    density = vaeense.module_.prior.density_
+    assert set(vars(vaeense)) == before
+    vaeense.predict(X_NEW)
+    assert vaeense.module_.prior.density_ is density
+    assert not hasattr(clone(vaeense).fit(X[:400]).module_.prior, "density_")
+
+
+def test_another_fit_has_another_density():
+    vaeense = fit(X[:400], max_iter=5, prior=Mixture(2))
+    first = vaeense.score(X_NEW)
+    fit_unwarned(vaeense.set_params(max_iter=40), X)
+    assert vaeense.score(X_NEW) > first
+    assert not vars(vaeense.prior).keys() - {"n_components", "max_components", "shrinkage"}
+
+
+def test_batches_add_up():
+    vaeense = VAEenseTransformer(random_state=0)
+    for rows in np.split(X[:600], 3):
+        vaeense.partial_fit(rows)
+    assert len(vaeense.module_.prior.rows_.x) == 600
+    unscored = copy.deepcopy(vaeense).partial_fit(X[600:800])
+    vaeense.score(X_NEW)
+    assert vaeense.partial_fit(X[600:800]).score(X_NEW) == unscored.score(X_NEW)
+
+
+def test_copies_and_threads_score_alike(tmp_path):
+    vaeense = fit(X[:400], max_iter=5)
+    unscored = [copy.deepcopy(vaeense), pickle.loads(pickle.dumps(vaeense))]
+    save(vaeense, tmp_path / "unscored.safetensors")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(vaeense.score_samples, [X_NEW, X_NEW])
+    assert_array_equal(first, second)
+    save(vaeense, tmp_path / "scored.safetensors")
+    loaded = [load(path) for path in tmp_path.iterdir()]
+    for other in [*unscored, *loaded, pickle.loads(pickle.dumps(vaeense))]:
+        assert_array_equal(other.score_samples(X_NEW), first)
+
+
+# --- edge cases -----------------------------------------------------------------------------
+
+
+def odd_tables():
+    """Yield tables that a likelihood may fail on."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 5))
+    yield "constant features", np.hstack([rows, np.ones((60, 3))])
+    yield "all constant", np.ones((20, 4))
+    yield "duplicates", np.repeat(rows[:6], 10, axis=0)
+    yield "fewer rows than features", rng.standard_normal((12, 40))
+    yield "two rows", rows[:2]
+    yield "one feature", rows[:, :1]
+
+
+@pytest.mark.parametrize("samples", [pytest.param(X, id=name) for name, X in odd_tables()])
+def test_odd_tables_have_finite_scores(samples):
+    vaeense = fit(samples, max_iter=5)
+    assert np.isfinite(vaeense.score_samples(samples)).all()
+    assert np.isfinite(vaeense.sample(3, random_state=0)).all()
+    holes = samples.copy()
+    holes[0, 0] = np.nan
+    assert np.isfinite(vaeense.impute(holes)).all()
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def test_damaged_priors_are_not_loaded(tmp_path):
+    vaeense = fit(X[:300], max_iter=3)
+    vaeense.score(X_NEW)
+    prior, path = vaeense.module_.prior, tmp_path / "damaged.safetensors"
+    sound = dict(vars(prior))
+    for name, damage in {
+        "density_": {"weights": -prior.density_.weights},
+        "rows_": {"location": prior.rows_.location + 1},
+    }.items():
+        vars(prior).update(sound | {name: replace(sound[name], **damage)})
+        save(vaeense, path)
+        with pytest.raises(ValueError, match=r"the prior of .* is damaged"):
+            load(path)
