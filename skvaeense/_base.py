@@ -138,7 +138,7 @@ class BaseAutoencoder(
         """Set what a model needs after training, and return further fitted attributes."""
         return {}
 
-    def _failure_signs(self, model: Any, valid: torch.Tensor) -> list[str]:
+    def _failure_signs(self, model: Any, data: FitData) -> list[str]:
         """Return a message for each sign of failure that held-out samples show."""
         return []
 
@@ -229,7 +229,7 @@ class BaseAutoencoder(
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))
             if processes.is_first:
-                self._warn_of_failure(data.valid)
+                self._warn_of_failure(data)
         return self
 
     def _train_to_the_end(
@@ -389,13 +389,14 @@ class BaseAutoencoder(
             self.__dict__.pop(name, None)
         self.__dict__.update(attributes)
 
-    def _warn_of_failure(self, valid: torch.Tensor) -> None:
+    def _warn_of_failure(self, data: FitData) -> None:
         """Warn if held-out samples show a sign of failure."""
+        valid = data.valid
         if not bool((valid != valid[0]).any()):
             return  # Samples that are all the same have no latent to find.
         model = copy.deepcopy(self.module_).to(device=valid.device, dtype=valid.dtype)
         with torch.no_grad():
-            messages = self._failure_signs(model, valid)
+            messages = self._failure_signs(model, data)
         for message in messages:
             warnings.warn(message, ConvergenceWarning, stacklevel=5)
 

@@ -374,7 +374,8 @@ class SparseAutoencoder(BaseAutoencoder):
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome
 
-    def _failure_signs(self, model, valid):
+    def _failure_signs(self, model, data):
+        valid = data.valid
         code = model.code(valid)
         residual = valid - model.decode(code)
         findings = SparseFindings(

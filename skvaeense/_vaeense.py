@@ -18,7 +18,7 @@ from skvaeense.models._vae import N_GATES
 from skvaeense.priors._density import TrainingRows
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
-from skvaeense.training._diagnosis import Findings, failure_signs
+from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
 from skvaeense.training._far_rows import find_far_rows
 from skvaeense.training._noise import (
     COMMON_NOISE,
@@ -479,7 +479,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return data.processes.broadcast_scalar(loss)
 
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
-        thresholds.resolve_threshold(self.threshold).validate()
+        thresholds.resolve_threshold(self.threshold)
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
         if model is not None:
@@ -595,17 +595,20 @@ class VAEenseTransformer(DensityAutoencoder):
             x, labels = data.some()
             prior.rows_ = TrainingRows.of(x, labels, before if data.is_batch else None)
 
-    def _failure_signs(self, model, valid):
+    def _failure_signs(self, model, data):
+        valid = data.valid
         posterior = model.posterior(valid)
         code = model.code(posterior)
         residual = valid - model.decode(code)
+        active = self._mask(model, posterior, code).cpu().numpy()
         findings = Findings(
-            active=self._mask(model, posterior, code).cpu().numpy(),
+            active=active,
             deviation=posterior.std.cpu().numpy(),
             unexplained=float(residual.square().sum() / valid.square().sum()),
             linear_residual=linear_residual(valid, model.n_components),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
+            collapse=find_collapse(valid, residual, active, data.valid_labels),
         )
         return failure_signs(findings)
 

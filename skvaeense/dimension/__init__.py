@@ -71,6 +71,4 @@ def resolve_method(method: str | Kind, kind: type[Kind]) -> Kind:
     >>> resolve_method("auto", AutoencoderMethod)
     Consensus()
     """
-    resolved = resolve_alias("method", method, kind, ALIASES[kind])
-    resolved.validate()
-    return resolved
+    return resolve_alias("method", method, kind, ALIASES[kind])

@@ -1,16 +1,15 @@
 """The base class of methods that ask an autoencoder."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, Self
 
 from sklearn.utils.metadata_routing import UNUSED
 
-from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 
-class AutoencoderMethod(DocLinkMixin, ValidatedEstimator, ABC):
+class AutoencoderMethod(Specification):
     """Estimate the dimension of each sample from what a fitted autoencoder says of it.
 
     Derive from it and write `estimate`. A method that learns something from the training samples

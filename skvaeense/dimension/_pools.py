@@ -31,7 +31,7 @@ N_SHIFTED = 250
 # Samples asked whether their neighbours are believed.
 N_ASKED = 1000
 # Share of the samples around which all may be hidden by noise, and how far up the user is.
-MAX_HIDDEN, MAX_STACK = 0.01, 8
+MAX_HIDDEN, MAX_STACK = 0.05, 8
 TINY = np.finfo(float).tiny
 
 

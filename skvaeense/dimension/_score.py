@@ -1,19 +1,18 @@
 """The base class of methods that ask a score."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 Noise: TypeAlias = Callable[[Tensor], Tensor]
 
 
-class ScoreMethod(DocLinkMixin, ValidatedEstimator, ABC):
+class ScoreMethod(Specification):
     """Estimate the dimension of each sample from the score of noisy samples.
 
     The score is given as the noise that it predicts: for samples z = x + t e with standard normal e

@@ -49,6 +49,4 @@ def resolve_prior(prior: PriorName | Prior) -> Prior:
     >>> resolve_prior("standard_normal")
     StandardNormal()
     """
-    resolved = resolve_alias("prior", prior, Prior, ALIASES)
-    resolved.validate()
-    return resolved
+    return resolve_alias("prior", prior, Prior, ALIASES)

@@ -1,14 +1,13 @@
 """What a model asks of a prior."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from skvaeense.priors._density import CodedSamples, MixtureDensity, TrainingRows
-from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._validation import ValidatedEstimator
+from skvaeense.utils._validation import Specification
 
 
 class Posterior(NamedTuple):
@@ -49,7 +48,7 @@ class Posterior(NamedTuple):
         return -torch.expm1(0.5 * self.log_variance)
 
 
-class Prior(DocLinkMixin, ValidatedEstimator, ABC):
+class Prior(Specification):
     """Say how latents are distributed before a sample is seen.
 
     Derive from it and write `kl`, `log_prob` and `sample` to add a prior. With a linear decoder

@@ -1,8 +1,77 @@
 """Signs that training failed, each with its cure."""
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from skvaeense.training._sizes import linear_residual
+
+# A group of fewer samples than this, or than this many for each direction, says nothing.
+LEAST_ROWS, LEAST_ROWS_PER_DIRECTION = 20, 5
+# Share of a group's variance that may be left anyway.
+TOLERATED = 0.1
+
+
+class Collapse(NamedTuple):
+    """What the active latents leave of a group of samples, and what principal components would.
+
+    Attributes
+    ----------
+    location : int or None
+        Number of the location that the samples are around; None if there is one for all.
+
+    unexplained : float
+        Fraction of the variance of the samples that the reconstruction leaves.
+
+    n_directions : int
+        Number of active latents on average, rounded up.
+
+    linear_residual : float
+        Fraction that as many principal components leave.
+    """
+
+    location: int | None
+    unexplained: float
+    n_directions: int
+    linear_residual: float
+
+
+def find_collapse(x, residual, active, labels=None):
+    """Return the group of samples of which most is left, if principal components leave far less.
+
+    Parameters
+    ----------
+    x : tensor of shape (n_samples, n_features)
+        Held-out samples, relative to their locations.
+
+    residual : tensor of shape (n_samples, n_features)
+        What their reconstructions leave.
+
+    active : ndarray of bool of shape (n_samples, n_components)
+        Which latents are active.
+
+    labels : ndarray of int of shape (n_samples,) or None, default=None
+        The location of each sample.
+
+    Returns
+    -------
+    Collapse or None
+        None if there is no such group.
+    """
+    found = None
+    for location in [None] if labels is None else np.unique(labels).tolist():
+        rows = slice(None) if location is None else np.flatnonzero(labels == location)
+        own, n_active = x[rows], active[rows].sum(axis=1).mean()
+        n_directions = max(1, math.ceil(n_active))
+        if len(own) < max(LEAST_ROWS, LEAST_ROWS_PER_DIRECTION * n_directions):
+            continue
+        unexplained = float(residual[rows].square().sum() / own.square().sum().clamp_min(1e-12))
+        linear = linear_residual(own, n_directions)
+        if unexplained > max(TOLERATED, 2 * linear, found.unexplained if found else 0.0):
+            found = Collapse(location, unexplained, n_directions, linear)
+    return found
 
 
 @dataclass(frozen=True)
@@ -28,6 +97,9 @@ class Findings:
 
     linear_decoder : bool
         Whether the decoder is linear.
+
+    collapse : Collapse or None
+        What `find_collapse` returned.
     """
 
     active: np.ndarray
@@ -36,6 +108,7 @@ class Findings:
     linear_residual: float
     gated: bool
     linear_decoder: bool
+    collapse: Collapse | None = None
 
 
 def failure_signs(findings):
@@ -60,6 +133,15 @@ def failure_signs(findings):
             f"variance is unexplained where as many principal components leave "
             f"{findings.linear_residual:.0%}: the noise variance has not fallen enough for latents "
             "to pay their way. Raise max_iter, or start from a lower noise_variance."
+        ]
+    if findings.collapse is not None:
+        location, unexplained, n_directions, residual = findings.collapse
+        whose = "the variance" if location is None else f"the variance around location {location}"
+        return [
+            f"{unexplained:.0%} of {whose} is unexplained, where {n_directions} principal "
+            f"components, about as many as there are active latents, leave {residual:.0%}: latents "
+            "that are needed have closed, and their number says nothing of the samples' dimension. "
+            "Raise n_init or max_iter, or start from a lower noise_variance."
         ]
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
         return [

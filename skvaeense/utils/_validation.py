@@ -24,8 +24,8 @@ FRACTION = Interval(Real, 0, 1, closed="left")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-class ValidatedEstimator(BaseEstimator):
-    """What is a parameter of estimators, and has parameters of its own."""
+class Specification(DocLinkMixin, BaseEstimator, ABC):
+    """What users choose a part of an estimator by: a class with parameters of its own."""
 
     # As in scikit-learn's estimators; parameters without a constraint are not checked.
     _parameter_constraints: dict[str, list[Any]] = {}
@@ -41,11 +41,7 @@ class ValidatedEstimator(BaseEstimator):
         self._validate_params()
 
 
-class Specification(DocLinkMixin, ValidatedEstimator, ABC):
-    """What users choose a part of an estimator by, with a page in the documentation."""
-
-
-Kind = TypeVar("Kind", bound=ValidatedEstimator)
+Kind = TypeVar("Kind", bound=Specification)
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:

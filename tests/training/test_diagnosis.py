@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import VAEenseTransformer
@@ -13,6 +14,7 @@ from skvaeense.training._diagnosis import (
     Findings,
     SparseFindings,
     failure_signs,
+    find_collapse,
     sparse_failure_signs,
 )
 
@@ -224,3 +226,49 @@ def test_a_good_fit_does_not_warn():
         warnings.simplefilter("always")
         VAEenseTransformer(network=Linear((32,)), n_init=2, random_state=0).fit(X)
     assert [str(warning.message) for warning in record] == []
+
+
+# --- collapse -------------------------------------------------------------------------------
+
+
+def plane_samples(n_samples=200, location=0.0):
+    """Return samples of a plane in R^6 with little noise, and their projections on it."""
+    rng = np.random.default_rng(0)
+    coordinates = rng.standard_normal((n_samples, 2))
+    clean = coordinates @ rng.standard_normal((2, 6)) + location
+    noise = 0.01 * rng.standard_normal(clean.shape)
+    return torch.from_numpy(clean + noise), torch.from_numpy(noise)
+
+
+def test_no_collapse_where_latents_explain_what_components_do():
+    x, noise = plane_samples()
+    active = np.ones((len(x), 2), dtype=bool)
+    assert find_collapse(x, noise, active) is None
+
+
+def test_collapse_of_one_group_is_found_and_named():
+    """All of one location's latents but one have closed; the other's explain their samples."""
+    x, noise = plane_samples()
+    labels = np.repeat([0, 1], 100)
+    residual = noise.clone()
+    residual[100:] = x[100:]
+    collapse = find_collapse(x, residual, np.ones((200, 2), dtype=bool), labels)
+    assert (collapse.location, collapse.n_directions) == (1, 2)
+    assert collapse.unexplained == pytest.approx(1.0)
+    assert collapse.linear_residual < 0.01
+    findings = make_findings(adaptive_mask(), unexplained=0.3, collapse=collapse)
+    (message,) = failure_signs(findings)
+    assert "100% of the variance around location 1 is unexplained, where 2 principal" in message
+    assert "Raise n_init" in message
+
+
+def test_few_samples_do_not_show_a_collapse():
+    x, _ = plane_samples(19)
+    assert find_collapse(x, x, np.ones((19, 2), dtype=bool)) is None
+
+
+def test_noise_that_components_leave_too_is_no_collapse():
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((400, 20)))
+    residual = x.clone()
+    residual[:, 0] = 0
+    assert find_collapse(x, residual, np.ones((400, 1), dtype=bool)) is None
