@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time
+from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time, too_far
 from skvaeense.models import VAE
 from skvaeense.priors import CodedSamples, MixtureDensity
 from skvaeense.utils._seeding import draw_seed, make_generator
@@ -87,13 +87,11 @@ class DensityAutoencoder(BaseAutoencoder):
         def answer(rows: FloatArray) -> FloatArray:
             with np.errstate(over="ignore", invalid="ignore"):
                 x = (rows.astype(np.float64) - self.mean_) / self.scale_
-                result = function(x)
-            if not np.isfinite(result).all():
-                raise ValueError(
-                    f"X has samples too far from the training samples for {rows.dtype}: what is "
-                    "computed of them is not finite. Leave them out."
-                )
-            answers: FloatArray = result.astype(rows.dtype, copy=False)
+                known = x.astype(rows.dtype, copy=False)
+                answers: FloatArray = function(x).astype(rows.dtype, copy=False)
+            # Missing features are no numbers.
+            if np.isinf(known).any() or not np.isfinite(answers).all():
+                raise too_far(rows.dtype)
             return answers
 
         n_rows = rows_at_a_time(X.shape[1], density.variances.size + 1)

@@ -109,10 +109,7 @@ class ModelEvaluation:
             result = function(x)
             # A model that diverges, as callbacks may see it, says nothing of the samples.
             if not (_is_finite(x) and _is_finite(result)) and x.abs().max() > FAR:
-                raise ValueError(
-                    f"X has samples too far from the training samples for {rows.dtype}: what is "
-                    "computed of them is not finite. Leave them out, or give X in double precision."
-                )
+                raise too_far(rows.dtype)
             answers = result.cpu().numpy()
             return answers if labels is None or not at_locations else at_locations(answers, labels)
 
@@ -124,6 +121,14 @@ class ModelEvaluation:
 def rows_at_a_time(*widths):
     """Return how many rows are coded or decoded at a time, where they have so many entries."""
     return min(max(CODE_ENTRIES // max(widths), LEAST_ROWS), CODE_ROWS)
+
+
+def too_far(dtype: Any) -> ValueError:
+    """Return the error for samples whose answers are not finite."""
+    return ValueError(
+        f"X has samples too far from the training samples for {dtype}: what is computed of them is "
+        "not finite. Leave them out, or give X in double precision."
+    )
 
 
 def _is_finite(values):

@@ -23,7 +23,11 @@ from skvaeense.training._threads import suited_threads
 PATIENCE = 180
 # scikit-learn's searches for neighbours, each in its thread, reset the filters of the whole process
 # for a moment, and say this where they find none.
-pytestmark = pytest.mark.filterwarnings("ignore:.*utils.parallel.delayed:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*utils.parallel.delayed:UserWarning"),
+    # So few epochs leave much unexplained.
+    pytest.mark.filterwarnings("ignore:.* of the variance is unexplained"),
+]
 N_THREADS = 8
 
 X = make_linear_subspaces(240, n_features=8, random_state=0)[0]

@@ -97,10 +97,10 @@ def test_what_is_small_is_fitted_as_an_array(name, in_memory, tmp_path):
 @pytest.mark.usefixtures("_elsewhere")
 def test_a_fit_goes_on_from_samples_elsewhere(in_memory):
     model = fit_unwarned(clone(in_memory["vaeense"]).set_params(warm_start=True), X)
-    score, mean = model.score(X_NEW), model.mean_
+    elbo, mean = model.elbo_samples(X_NEW).mean(), model.mean_
     fit_unwarned(model, SOURCES["dask"](X[:4000]))
     assert model.mean_ is mean
-    assert model.score(X_NEW) > score
+    assert model.elbo_samples(X_NEW).mean() > elbo
     with pytest.raises(ValueError, match=r"X has 5 features, but .* is expecting 8 features"):
         model.fit(dask_array.from_array(X[:, :5]))
 

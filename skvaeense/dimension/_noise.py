@@ -2,8 +2,8 @@
 
 import numpy as np
 
-# A bulk of fewer directions than this may be anything.
-LEAST_BULK = 5
+# A bulk of fewer directions than this can be that of a few manifolds as well.
+LEAST_BULK = 8
 # What few samples and tails add to the edge of the bulk.
 MARGIN = 1.05
 # Samples from which directions are measured.
@@ -44,7 +44,7 @@ class NoiseFloor:
 
     The smallest variances of a group of samples are noise as far as the law of Marchenko and Pastur
     explains them by one noise variance [1]_. Directions with more stand above the noise. There is
-    no telling if fewer than five directions are left, or none stands above.
+    no telling if fewer than eight directions are left, or none stands above.
 
     Parameters
     ----------

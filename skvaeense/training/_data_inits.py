@@ -108,7 +108,8 @@ def find_data_inits(
     Returns
     -------
     list of DataInit
-        The best one; if it is the open one, perhaps a dictionary too.
+        The best one; if components are clear but fit less than subspaces, those too; if it is the
+        open one, perhaps a dictionary too.
     """
     n_components, n_features = model.n_components, valid.shape[1]
 
@@ -137,11 +138,14 @@ def find_data_inits(
         subspaces = find_subspace_structure(rows, structure, float(noise), n_components, seed)
         if subspaces is None:
             continue
-        by_structure = [(s, losses(s, subspaces.noise)) for s in (structure, subspaces)]
-        found, by_candidate = min(by_structure, key=lambda pair: min(pair[1].values()))
-        best = min(by_candidate, key=by_candidate.__getitem__)
-        if by_candidate[best] < by_structure[0][1][opened] - gain:
-            return [DataInit(found, best, True)]
+        ours, theirs = losses(structure, subspaces.noise), losses(subspaces, subspaces.noise)
+        least = ours[opened] - gain
+        # Components are to be preferred where both fit; if they fit less, training shows it.
+        wins = [(structure, ours)] if min(ours.values()) < least else []
+        if min(theirs.values()) < min(*ours.values(), least) - gain * bool(wins):
+            wins.append((subspaces, theirs))
+        if wins:
+            return [DataInit(found, min(by, key=by.__getitem__), True) for found, by in wins]
     if is_clear:
         return [init]
     if len(rows) < ROWS_PER_LATENT * n_components:
