@@ -338,11 +338,8 @@ class VAEenseTransformer(DensityAutoencoder):
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
         found = self._find_data_inits(data, seeds[0][1]) if takes_data_init else []
         n_data_epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, DATA_STEPS)
-        # A dictionary, which is the second one if there is any, takes longer.
-        n_epochs_of = [
-            n_final_epochs if i > 0 and init.candidate.kind == "single" else n_data_epochs
-            for i, init in enumerate(found)
-        ]
+        # The second one, if there is any, is a dictionary, which takes longer.
+        n_epochs_of = [n_data_epochs, n_final_epochs][: len(found)]
         n_random_epochs = (n_init - takes_data_init) * n_init_epochs + n_final_epochs
         session.begin(sum(n_epochs_of) + n_random_epochs)
 

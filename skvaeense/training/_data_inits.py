@@ -26,6 +26,9 @@ from skvaeense.training._structure import (
 MAX_SLOPE = 60.0
 # By how much per feature a candidate has to be better than principal directions, always open.
 CLEAR_GAIN = 0.25
+# Components that are clear are preferred to subspaces that are better by less than so many times
+# that: a subspace's latents open for samples near the common point too.
+PREFERENCE = 4.0
 # Components of which more are active than this share of them may still hold subspaces.
 SPARSE_SHARE = 0.8
 # Noise levels at which subspaces are looked for, relative to that of the components: where the data
@@ -108,8 +111,7 @@ def find_data_inits(
     Returns
     -------
     list of DataInit
-        The best one; if components are clear but fit less than subspaces, those too; if it is the
-        open one, perhaps a dictionary too.
+        The best one; if it is the open one, perhaps a dictionary too.
     """
     n_components, n_features = model.n_components, valid.shape[1]
 
@@ -139,13 +141,14 @@ def find_data_inits(
         if subspaces is None:
             continue
         ours, theirs = losses(structure, subspaces.noise), losses(subspaces, subspaces.noise)
-        least = ours[opened] - gain
-        # Components are to be preferred where both fit; if they fit less, training shows it.
-        wins = [(structure, ours)] if min(ours.values()) < least else []
-        if min(theirs.values()) < min(*ours.values(), least) - gain * bool(wins):
-            wins.append((subspaces, theirs))
-        if wins:
-            return [DataInit(found, min(by, key=by.__getitem__), True) for found, by in wins]
+        found, by_candidate = structure, ours
+        if min(ours.values()) > ours[opened] - gain or min(theirs.values()) < min(
+            ours.values()
+        ) - PREFERENCE * gain:
+            found, by_candidate = subspaces, theirs
+        best = min(by_candidate, key=by_candidate.__getitem__)
+        if by_candidate[best] < ours[opened] - gain:
+            return [DataInit(found, best, True)]
     if is_clear:
         return [init]
     if len(rows) < ROWS_PER_LATENT * n_components:
