@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time
-from skvaeense.models import VAE
-from skvaeense.priors import CodedSamples, MixtureDensity
+from skvaeense.models import VAE, DecodedDensity
+from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState
 
@@ -37,7 +37,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- the density --------------------------------------------------------------------------
 
-    def _density(self) -> MixtureDensity | None:
+    def _density(self) -> MixtureDensity | DecodedDensity | None:
         """Return the density of centred and scaled samples, if there is one.
 
         It is kept in the prior of the model. Threads that ask at the same time find the same.
@@ -46,8 +46,15 @@ class DensityAutoencoder(BaseAutoencoder):
         if not self.module_.has_density:
             return None
         if not hasattr(prior, "density_"):
-            prior.density_ = prior.density(self._coded_samples())
-        return prior.density_
+            samples = self._coded_samples()
+            learned: MixtureDensity | CodeMixture = prior.density(samples)
+            if self.module_.linear_decoder is None:
+                learned = CodeMixture.of(learned, np.diagonal(samples.weight))
+            prior.density_ = learned
+        if isinstance(prior.density_, MixtureDensity):
+            return prior.density_
+        model = copy.deepcopy(self.module_).cpu().double()
+        return DecodedDensity(model, prior.density_, prior.n_draws)
 
     def _coded_samples(self) -> CodedSamples:
         """Return training samples about the mean, with a column of the code for each location."""
@@ -70,7 +77,7 @@ class DensityAutoencoder(BaseAutoencoder):
             location=rows.location,
         )
 
-    def _mixture(self, name: str) -> MixtureDensity:
+    def _mixture(self, name: str) -> MixtureDensity | DecodedDensity:
         """Return the density, which a method of this name needs."""
         check_is_fitted(self)
         density = self._density()
@@ -81,7 +88,7 @@ class DensityAutoencoder(BaseAutoencoder):
             )
         return density
 
-    def _by_density(self, X: Any, density: MixtureDensity, function: Any, out: Any = None) -> Any:
+    def _by_density(self, X: Any, density: MixtureDensity | DecodedDensity, function: Any, out: Any = None) -> Any:
         """Apply a function to centred and scaled rows in double precision, some at a time."""
 
         def answer(rows: FloatArray) -> FloatArray:
@@ -96,7 +103,7 @@ class DensityAutoencoder(BaseAutoencoder):
             answers: FloatArray = result.astype(rows.dtype, copy=False)
             return answers
 
-        n_rows = rows_at_a_time(X.shape[1], density.variances.size + 1)
+        n_rows = rows_at_a_time(X.shape[1], density.n_entries)
         return joined_chunks(self, answer, X, n_rows, out)
 
     # --- scores -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._density import CodedSamples, MixtureDensity, TrainingRows
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._validation import ValidatedEstimator
@@ -78,8 +79,12 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
 
     # Whether a model keeps training samples for `density`.
     keeps_samples: bool = False
+    # Whether the density is fitted when it is first asked for, not in `fit`.
+    lazy: bool = True
+    # Draws that the bound for a nonlinear decoder takes.
+    n_draws: int = 16
 
-    density_: MixtureDensity
+    density_: MixtureDensity | CodeMixture
     rows_: TrainingRows
 
     @abstractmethod

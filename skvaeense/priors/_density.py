@@ -251,6 +251,11 @@ class MixtureDensity(Shared):
         """Number of directions of each component whose variance is above the noise."""
         return self.directions.any(axis=1).sum(axis=1)
 
+    @property
+    def n_entries(self) -> int:
+        """Numbers that one sample takes in between, about."""
+        return self.variances.size + 1
+
     def log_joint(self, x: DoubleArray) -> DoubleArray:
         """Return the log-density of samples together with each component.
 
