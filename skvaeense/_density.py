@@ -21,10 +21,25 @@ from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState
 
 
+# Training samples that noise variances for a nonlinear decoder follow from.
+NOISE_SAMPLES = 512
+
+
 def _may_have_density(estimator: Any) -> bool:
     """Return whether an estimator has a density, or may have one once it is fitted."""
     model = getattr(estimator, "module_", None)
     return model is None or model.has_density
+
+
+def _may_impute(estimator: Any) -> bool:
+    """Return whether an estimator has a density whose conditional means are known."""
+    model = getattr(estimator, "module_", None)
+    if model is not None and model.linear_decoder is None:
+        raise AttributeError(
+            'impute needs a linear decoder, as network="linear" has: with another one conditional '
+            "means are not known."
+        )
+    return _may_have_density(estimator)
 
 
 class DensityAutoencoder(BaseAutoencoder):
@@ -49,12 +64,31 @@ class DensityAutoencoder(BaseAutoencoder):
             samples = self._coded_samples()
             learned: MixtureDensity | CodeMixture = prior.density(samples)
             if self.module_.linear_decoder is None:
-                learned = CodeMixture.of(learned, np.diagonal(samples.weight))
+                learned = self._code_mixture(learned, samples)
             prior.density_ = learned
         if isinstance(prior.density_, MixtureDensity):
             return prior.density_
+        return self._decoded(prior.density_)
+
+    def _decoded(self, codes: CodeMixture) -> DecodedDensity:
+        """Return the density of what is decoded from a mixture of codes."""
         model = copy.deepcopy(self.module_).cpu().double()
-        return DecodedDensity(model, prior.density_, prior.n_draws)
+        return DecodedDensity(model, codes, self.module_.prior.n_draws)
+
+    def _code_mixture(self, density: MixtureDensity, samples: CodedSamples) -> CodeMixture:
+        """Return the mixture of codes whose multiples have a density."""
+        noise = samples.noise_variance
+        codes = CodeMixture.of(density, np.diagonal(samples.weight), noise)
+        prior = self.module_.prior
+        if not prior.keeps_samples:
+            return codes
+        x = prior.rows_.x
+        some = x[:: -(-len(x) // NOISE_SAMPLES)].astype(np.float64)
+        return self._decoded(codes).with_noise_of(some)
+
+    def _complete(self) -> None:
+        if not self.module_.prior.lazy:
+            self._density()
 
     def _coded_samples(self) -> CodedSamples:
         """Return training samples about the mean, with a column of the code for each location."""
@@ -84,7 +118,7 @@ class DensityAutoencoder(BaseAutoencoder):
         if density is None:
             raise ValueError(
                 f"{name} needs a density of the samples, and this model has none: fit it with "
-                'prior="mixture" and a linear decoder, as network="linear" has.'
+                'prior="mixture".'
             )
         return density
 
@@ -109,12 +143,15 @@ class DensityAutoencoder(BaseAutoencoder):
     # --- scores -------------------------------------------------------------------------------
 
     def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
-        """Return the log-density of each sample.
+        """Return the log-density of each sample, or a lower bound of it.
 
         With a linear decoder, which is the default, it is exact for ``prior="mixture"``, and for
         ``prior="standard_normal"`` without a gate: that of a mixture of normal distributions, which
-        needs no encoder. Otherwise it is what `elbo_samples` gives. The first call fits the
-        mixture.
+        needs no encoder. With a nonlinear decoder it is a lower bound for these priors: the
+        logarithm of a mean over few draws that are the same for every sample, whose expectation is
+        at most the log-density; see `skvaeense.models.DecodedDensity`. Otherwise, with
+        ``prior="standard_normal"`` and a gate, it is what `elbo_samples` gives. The first call fits
+        the mixture.
 
         Parameters
         ----------
@@ -263,12 +300,12 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- missing features and draws -----------------------------------------------------------
 
-    @available_if(_may_have_density)
+    @available_if(_may_impute)
     def impute(self, X: ArrayLike) -> FloatArray:
         """Return samples whose missing features are filled in.
 
         Each missing feature becomes its conditional mean, given the others of the sample, under the
-        density of `score_samples`.
+        density of `score_samples`. The decoder has to be linear.
 
         Parameters
         ----------
@@ -283,13 +320,15 @@ class DensityAutoencoder(BaseAutoencoder):
         Raises
         ------
         AttributeError
-            If there is no density.
+            If there is no density, or the decoder is not linear.
         """
         check_is_fitted(self)
         samples: FloatArray = validate_data(
             self, X, dtype=FLOATS, reset=False, ensure_all_finite="allow-nan"
         )
         density = self._mixture("impute")
+        if not isinstance(density, MixtureDensity):
+            raise TypeError("Only with a linear decoder are conditional means known.")
         filled: FloatArray = self._by_density(
             samples, density, lambda x: density.impute(x) * self.scale_ + self.mean_
         )

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from skvaeense.models._vae import VAE
 from skvaeense.priors import CodeMixture
@@ -15,19 +16,22 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # tangent, one of them may be.
 N_BEST, MOST_BEHIND = 3, 12.0
 # Gauss-Newton steps, the shares of each that are tried, and the gain in nats at which they end.
-N_STEPS, SHARES, LEAST_GAIN = 4, (1.0, 0.5, 0.2, 0.05), 1e-2
+N_STEPS, SHARES, LEAST_GAIN = 2, (1.0, 0.5, 0.2, 0.05), 1e-2
+# The noise variance of a component is shrunk to the common one as by so many rows, and is at least
+# this share of the model's.
+NOISE_ROWS, LEAST_NOISE = 10.0, 0.02
 
 
 class DecodedDensity:
     """The density of ``f(e)`` and noise for codes e from a mixture, by a lower bound.
 
-    With the decoder f, the noise variance g, and codes ``e = mu_c + S_c w`` of component c::
+    With the decoder f, noise variances g_c, and codes ``e = mu_c + S_c w`` of component c::
 
-        p(x) = sum_c p_c * integral of N(w; 0, I) N(x; f(mu_c + S_c w), g I) dw
+        p(x) = sum_c p_c * integral of N(w; 0, I) N(x; f(mu_c + S_c w), g_c I) dw
 
     For the components that fit x best where the decoder is replaced by its tangent, the mode w* of
     the integrand is found by Gauss-Newton steps, and w is drawn from the normal distribution of
-    mean w* and covariance ``(I + S_c' J' J S_c / g)^-1``, with the Jacobian J at w*. The mean of
+    mean w* and covariance ``(I + S_c' J' J S_c / g_c)^-1``, with the Jacobian J at w*. The mean of
     integrand over density of the draws is an estimate of the integral without bias. So the
     expectation of its logarithm over the draws is a lower bound, and other components would only
     add to the sum. The more draws, the closer it is [1]_. If the decoder is linear it is exact.
@@ -57,7 +61,7 @@ class DecodedDensity:
     >>> from skvaeense.networks import MLP
     >>> from skvaeense.priors import CodeMixture
     >>> model = VAE(MLP((8,)), 3, 1, generator=torch.Generator().manual_seed(0)).double()
-    >>> codes = CodeMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)))
+    >>> codes = CodeMixture(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1)), np.ones(1))
     >>> DecodedDensity(model, codes, n_draws=16).log_prob(np.zeros((2, 3))).shape
     (2,)
     """
@@ -65,10 +69,10 @@ class DecodedDensity:
     def __init__(self, model: VAE, codes: CodeMixture, n_draws: int) -> None:
         self.model = model
         self.codes = codes
-        self.noise = float(model.noise_variance)
         self.log_weights = np.log(codes.weights)
         self.means = torch.from_numpy(codes.means)
         self.factors = torch.from_numpy(codes.factors)
+        self.noise = torch.from_numpy(codes.noise_variances)
         self.inverses = torch.linalg.pinv(self.factors)
         # Opposite pairs.
         generator = torch.Generator().manual_seed(0)
@@ -103,20 +107,7 @@ class DecodedDensity:
         ndarray of shape (n_samples, n_components)
             Bounds in nats; minus infinity for all but the best three components of a sample.
         """
-        joint = np.full((len(x), len(self)), -np.inf)
-        with torch.no_grad():
-            samples = torch.from_numpy(x)
-            guess, w = self._at_tangent(samples)
-            guess += self.log_weights
-            least = np.sort(guess, axis=1)[:, -min(N_BEST, len(self))]
-            least = np.maximum(least, guess.max(axis=1) - MOST_BEHIND)
-            rows, components = np.nonzero(guess >= least[:, None])
-            if len(rows):
-                bounds = self._bounds(samples[rows], torch.from_numpy(components), w[rows, components])
-                joint[rows, components] = self.log_weights[components] + bounds.numpy()
-            # What overflows belongs to none, and is no number.
-            joint[~np.isfinite(guess).all(axis=1)] = np.nan
-        return joint
+        return self._joint_and_errors(x)[0]
 
     def log_prob(self, x: DoubleArray) -> DoubleArray:
         """Return bounds of the log-density of samples.
@@ -156,82 +147,137 @@ class DecodedDensity:
         codes, labels = self.codes.sample(n_samples, rng)
         with torch.no_grad():
             x: DoubleArray = self.model.decode(torch.from_numpy(codes)).numpy()
-        return x + math.sqrt(self.noise) * rng.standard_normal(x.shape), labels
+        noise = np.sqrt(self.codes.noise_variances[labels])[:, None]
+        return x + noise * rng.standard_normal(x.shape), labels
 
-    def _at_tangent(self, x: torch.Tensor) -> tuple[DoubleArray, torch.Tensor]:
-        """Return log-densities with the decoder's tangent at codes of the encoder, and modes w.
+    def with_noise_of(self, x: DoubleArray) -> CodeMixture:
+        """Return the mixture with noise variances that explain samples better.
+
+        A step of expectation and maximisation: the mean squared error of a component's samples, at
+        the normal approximation of w.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        CodeMixture
+            The mixture.
+        """
+        joint, errors = self._joint_and_errors(x)
+        shares = softmax(joint, axis=1)
+        sums, counts = (shares * errors).sum(axis=0), shares.sum(axis=0)
+        common = sums.sum() / (counts.sum() * x.shape[1])
+        noise = (sums / x.shape[1] + NOISE_ROWS * common) / (counts + NOISE_ROWS)
+        least = LEAST_NOISE * float(self.model.noise_variance)
+        return replace(self.codes, noise_variances=np.maximum(noise, least))
+
+    def _joint_and_errors(self, x: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """Return what `log_joint` does, and expected squared errors, 0 where it is not finite."""
+        joint = np.full((len(x), len(self)), -np.inf)
+        errors = np.zeros_like(joint)
+        with torch.no_grad():
+            samples = torch.from_numpy(x)
+            code = self.model.code(self.model.posterior(samples))
+            guess, w = self._at_tangent(samples, code)
+            guess += self.log_weights
+            least = np.sort(guess, axis=1)[:, -min(N_BEST, len(self))]
+            least = np.maximum(least, guess.max(axis=1) - MOST_BEHIND)
+            rows, components = np.nonzero(guess >= least[:, None])
+            if len(rows):
+                within = _Within(self, samples[rows], torch.from_numpy(components))
+                w = within.best_start(w[rows, components], code[rows])
+                w, L = within.mode(w)
+                bounds = within.bound(w, L, self.draws).numpy()
+                joint[rows, components] = self.log_weights[components] + bounds
+                errors[rows, components] = within.expected_error(w, L).numpy()
+            # What overflows belongs to none, and is no number.
+            joint[~np.isfinite(guess).all(axis=1)] = np.nan
+        return joint, errors
+
+    def _at_tangent(
+        self, x: torch.Tensor, code: torch.Tensor
+    ) -> tuple[DoubleArray, torch.Tensor]:
+        """Return log-densities with the decoder's tangent at codes, and modes w.
 
         They are exact if the decoder is linear. Shapes are (n_samples, n_components), and
         (n_samples, n_components, max_rank).
         """
         used = self.factors.any(dim=2).any(dim=0) | self.means.any(dim=0)
-        means, S = self.means[:, used], self.factors[:, used]
-        e = self.model.code(self.model.posterior(x)) * used
-        J, f = _jacobian(self.model.decode, e, torch.eye(len(used), dtype=e.dtype)[:, used])
+        means, S, noise = self.means[:, used], self.factors[:, used], self.noise
+        e = code * used
+        one_each = torch.eye(len(used), dtype=e.dtype)[:, used]
+        J, f = _derivatives(self.model.decode, e, one_each.expand(len(e), -1, -1))
         residual = x - f
         gram, projected = J.mT @ J, (J.mT @ residual[:, :, None])[:, :, 0]
         moved = means - e[:, None, used]
         along = moved @ gram
         distance = residual.square().sum(dim=1, keepdim=True)
         distance = distance + ((along - 2 * projected[:, None]) * moved).sum(dim=2)
-        b = torch.einsum("kir,nki->nkr", S, projected[:, None] - along) / self.noise
-        precision = S.mT @ (gram[:, None] @ S) / self.noise
+        b = torch.einsum("kir,nki->nkr", S, projected[:, None] - along) / noise[:, None]
+        precision = S.mT @ (gram[:, None] @ S) / noise[:, None, None]
         precision = precision + torch.eye(S.shape[2], dtype=e.dtype)
         L = torch.linalg.cholesky_ex(precision).L
         w = torch.cholesky_solve(b[..., None], L)[..., 0]
-        log_det = 2 * L.diagonal(dim1=2, dim2=3).log().sum(dim=2)
-        terms = distance / self.noise - (b * w).sum(dim=2) + log_det + self._log_volume
-        return (-0.5 * terms).numpy(), w
+        log_volume = x.shape[1] * torch.log(2 * math.pi * noise) + 2 * _log_det(L)
+        return (-0.5 * (distance / noise - (b * w).sum(dim=2) + log_volume)).numpy(), w
 
-    @property
-    def _log_volume(self) -> float:
-        return self.model.n_features * math.log(2 * math.pi * self.noise)
 
-    def _bounds(self, x: torch.Tensor, components: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """Return bounds of the log-density of each sample in the component beside it."""
-        means, S = self.means[components], self.factors[components]
+class _Within:
+    """Samples, each with a component of its own.
 
-        def decode(w: torch.Tensor) -> torch.Tensor:
-            return self.model.decode(means + (S @ w[:, :, None])[:, :, 0])
+    Parameters
+    ----------
+    density : DecodedDensity
+        The density.
 
-        def cost(w: torch.Tensor) -> torch.Tensor:
-            return 0.5 * ((x - decode(w)).square().sum(dim=1) / self.noise + w.square().sum(dim=1))
+    x : torch.Tensor of shape (n_samples, n_features)
+        Samples.
 
-        code = self.model.code(self.model.posterior(x))
-        projected = (self.inverses[components] @ (code - means)[:, :, None])[:, :, 0]
-        w = torch.where((cost(projected) < cost(w))[:, None], projected, w)
-        w, L = self._mode(x, decode, cost, w)
-        log_det = L.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-        ratios = []
-        for eps in self.draws:
-            drawn = torch.linalg.solve_triangular(
-                L.mT, eps.expand(len(w), -1)[:, :, None], upper=True
-            )[:, :, 0]
-            ratios.append(0.5 * eps.square().sum() - cost(w + drawn))
-        log_mean = torch.logsumexp(torch.stack(ratios), dim=0) - math.log(len(ratios))
-        return log_mean - log_det - 0.5 * self._log_volume
+    components : torch.Tensor of int of shape (n_samples,)
+        Their components.
+    """
 
-    def _mode(
-        self,
-        x: torch.Tensor,
-        decode: Callable[[torch.Tensor], torch.Tensor],
-        cost: Callable[[torch.Tensor], torch.Tensor],
-        w: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __init__(
+        self, density: DecodedDensity, x: torch.Tensor, components: torch.Tensor
+    ) -> None:
+        self.x = x
+        self.decode = density.model.decode
+        self.means, self.factors = density.means[components], density.factors[components]
+        self.inverses = density.inverses[components]
+        self.noise = density.noise[components]
+
+    def code(self, w: torch.Tensor) -> torch.Tensor:
+        """Return the codes of w."""
+        return self.means + _times(self.factors, w)
+
+    def cost(self, w: torch.Tensor) -> torch.Tensor:
+        """Return minus the logarithm of the integrand, but for constants."""
+        error = (self.x - self.decode(self.code(w))).square().sum(dim=1)
+        return 0.5 * (error / self.noise + w.square().sum(dim=1))
+
+    def best_start(self, w: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Return w, or that of the code if it costs less."""
+        projected = _times(self.inverses, code - self.means)
+        return torch.where((self.cost(projected) < self.cost(w))[:, None], projected, w)
+
+    def mode(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return modes, and Cholesky factors of the Gauss-Newton precision there."""
         identity = torch.eye(w.shape[1], dtype=w.dtype)
-        lowest = cost(w)
+        lowest = self.cost(w)
         for i in range(N_STEPS + 1):
-            J, f = _jacobian(decode, w, identity)
-            L = torch.linalg.cholesky_ex(identity + J.mT @ J / self.noise).L
+            J, f = _derivatives(self.decode, self.code(w), self.factors)
+            L = torch.linalg.cholesky_ex(identity + J.mT @ J / self.noise[:, None, None]).L
             if i == N_STEPS:
                 break
-            downhill = (J.mT @ (x - f)[:, :, None])[:, :, 0] / self.noise - w
+            downhill = _times(J.mT, self.x - f) / self.noise[:, None] - w
             step = torch.cholesky_solve(downhill[:, :, None], L)[:, :, 0]
             before, moves = lowest, torch.ones(len(w), dtype=torch.bool)
             for share in SHARES:
                 tried = w + share * step
-                lower = cost(tried)
+                lower = self.cost(tried)
                 better = moves & (lower < lowest)
                 w = torch.where(better[:, None], tried, w)
                 lowest, moves = torch.where(better, lower, lowest), moves & ~better
@@ -241,19 +287,46 @@ class DecodedDensity:
                 break
         return w, L
 
+    def bound(self, w: torch.Tensor, L: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """Return bounds of log-densities by draws about modes."""
+        ratios = []
+        for eps in draws:
+            eps = eps.expand(len(w), -1)
+            drawn = torch.linalg.solve_triangular(L.mT, eps[:, :, None], upper=True)[:, :, 0]
+            ratios.append(0.5 * eps.square().sum(dim=1) - self.cost(w + drawn))
+        log_mean = torch.logsumexp(torch.stack(ratios), dim=0) - math.log(len(ratios))
+        log_volume = self.x.shape[1] * torch.log(2 * math.pi * self.noise) + 2 * _log_det(L)
+        return log_mean - 0.5 * log_volume
 
-def _jacobian(
-    f: Callable[[torch.Tensor], torch.Tensor], points: torch.Tensor, directions: torch.Tensor
+    def expected_error(self, w: torch.Tensor, L: torch.Tensor) -> torch.Tensor:
+        """Return expectations of squared errors, to first order about modes."""
+        error = (self.x - self.decode(self.code(w))).square().sum(dim=1)
+        identity = torch.eye(w.shape[1], dtype=w.dtype).expand_as(L)
+        inverse = torch.linalg.solve_triangular(L, identity, upper=False)
+        return error + self.noise * (w.shape[1] - inverse.square().sum(dim=(1, 2)))
+
+
+def _times(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    return (matrices @ vectors[:, :, None])[:, :, 0]
+
+
+def _log_det(L: torch.Tensor) -> torch.Tensor:
+    return L.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+
+
+def _derivatives(
+    f: Callable[[torch.Tensor], torch.Tensor], points: torch.Tensor, tangents: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the derivatives of a function of rows along columns, and its values.
+    """Return the derivatives of a function of rows along columns of each row, and its values.
 
     Rows do not depend on each other, so that one derivative serves all of them.
     """
-    columns = [
-        torch.func.jvp(f, (points,), (direction.expand_as(points).contiguous(),))[1]
-        for direction in directions.T
-    ]
     values = f(points)
-    if not columns:
+    if not tangents.shape[2]:
         return values.new_zeros((*values.shape, 0)), values
-    return torch.stack(columns, dim=2), values
+
+    def along(tangent: torch.Tensor) -> torch.Tensor:
+        derivative: torch.Tensor = torch.func.jvp(f, (points,), (tangent,))[1]
+        return derivative
+
+    return torch.func.vmap(along, in_dims=2, out_dims=2)(tangents), values

@@ -284,9 +284,8 @@ class VAE(AutoencoderModel):
         Returns
         -------
         CodedSamples
-            In double precision. Without a linear decoder, x are draws of the code from the
-            posterior, and each latent is multiplied by the root mean square norm of its column of
-            the decoder's Jacobian: a diagonal W.
+            In double precision. Without a linear decoder, x are codes that are decoded by a diagonal
+            W, with noise: the root mean square norms of the columns of the decoder's Jacobian.
         """
         decoder = self.linear_decoder
         posterior = self.posterior(x)
@@ -298,8 +297,8 @@ class VAE(AutoencoderModel):
         code = self.code(posterior)
         if decoder is None:
             scale = self._reach(code)
-            eps = torch.randn(code.shape, generator=torch.Generator().manual_seed(0))
-            x, weight = scale * (code + std * eps.to(code)), scale.diag()
+            eps = torch.randn(code.shape, generator=torch.Generator().manual_seed(0)).to(code)
+            x, weight = scale * code + self.noise_variance.sqrt() * eps, scale.diag()
             bias = None
         else:
             weight, bias = decoder.weight, decoder.bias

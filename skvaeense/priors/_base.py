@@ -53,14 +53,15 @@ class Posterior(NamedTuple):
 class Prior(DocLinkMixin, ValidatedEstimator, ABC):
     """Say how latents are distributed before a sample is seen.
 
-    Derive from it and write `kl`, `log_prob` and `sample` to add a prior. With a linear decoder
-    there may be a density of samples, which is exact: write `has_density` and `density` too. With
+    Derive from it and write `kl`, `log_prob` and `sample` to add a prior. There may be a density of
+    samples, which is exact with a linear decoder: write `has_density` and `density` too. With
     ``keeps_samples = True`` it sees training samples, and can learn from them.
 
     Attributes
     ----------
-    density_ : MixtureDensity
-        What `density` has returned, once a fitted estimator has asked for it.
+    density_ : MixtureDensity or CodeMixture
+        What `density` has returned, once a fitted estimator has asked for it; with a nonlinear
+        decoder, as a mixture of codes.
 
     rows_ : TrainingRows
         Samples that it learns from, if `keeps_samples`.
@@ -139,7 +140,7 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
         """
 
     def has_density(self, gated: bool) -> bool:
-        """Return whether samples have a density, with a linear decoder; by default they have not.
+        """Return whether samples have a density; by default they have not.
 
         Parameters
         ----------
@@ -154,12 +155,13 @@ class Prior(DocLinkMixin, ValidatedEstimator, ABC):
         return False
 
     def density(self, samples: CodedSamples) -> MixtureDensity:
-        """Return the density of samples that follows, with a linear decoder, if there is one.
+        """Return the density of samples that follows, if there is one.
 
         Parameters
         ----------
         samples : CodedSamples
-            Training samples, if `keeps_samples`, and the decoder.
+            Training samples, if `keeps_samples`, and the decoder. If that is not linear, samples
+            are codes, scaled by a diagonal decoder, and noise.
 
         Returns
         -------

@@ -13,7 +13,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 class CodeMixture(Shared):
     """A mixture of normal distributions of codes, each with few directions of its own.
 
-    Component c has weight p_c, and codes ``e = mu_c + S_c w`` with w from N(0, I).
+    Component c has weight p_c, codes ``e = mu_c + S_c w`` with w from N(0, I), and the noise
+    variance g_c of the samples that are decoded from them.
 
     Parameters
     ----------
@@ -26,11 +27,16 @@ class CodeMixture(Shared):
     factors : ndarray of shape (n_components, n_latents, max_rank)
         Their factors S_c; columns of zeros where a component has fewer directions.
 
+    noise_variances : ndarray of shape (n_components,)
+        Their noise variances g_c.
+
     Examples
     --------
     >>> import numpy as np
     >>> from skvaeense.priors import CodeMixture
-    >>> mixture = CodeMixture(np.ones(1), np.zeros((1, 2)), np.array([[[3.0], [0.0]]]))
+    >>> mixture = CodeMixture(
+    ...     np.ones(1), np.zeros((1, 2)), np.array([[[3.0], [0.0]]]), np.ones(1)
+    ... )
     >>> len(mixture), mixture.ranks
     (1, array([1]))
     """
@@ -38,9 +44,10 @@ class CodeMixture(Shared):
     weights: DoubleArray
     means: DoubleArray
     factors: DoubleArray
+    noise_variances: DoubleArray
 
     @classmethod
-    def of(cls, density: MixtureDensity, scale: DoubleArray) -> Self:
+    def of(cls, density: MixtureDensity, scale: DoubleArray, noise_variance: float) -> Self:
         """Return the mixture of codes whose multiples have a density, but for its noise.
 
         Parameters
@@ -51,6 +58,9 @@ class CodeMixture(Shared):
         scale : ndarray of shape (n_latents,)
             The scales, above 0.
 
+        noise_variance : float
+            Noise variance of samples.
+
         Returns
         -------
         CodeMixture
@@ -59,7 +69,8 @@ class CodeMixture(Shared):
         excess = np.maximum(density.variances - density.noise_variances[:, None], 0)
         factors = (density.basis @ density.directions) * np.sqrt(excess)[:, None]
         means = density.center + density.means @ density.basis.T
-        return cls(density.weights, means / scale, factors / scale[:, None])
+        noise = np.full(len(density), noise_variance)
+        return cls(density.weights, means / scale, factors / scale[:, None], noise)
 
     def check(self, n_latents: int) -> None:
         """Raise an error unless all arrays are finite, and fit together.
@@ -75,11 +86,18 @@ class CodeMixture(Shared):
             If they do not.
         """
         k, r = len(self.weights), np.shape(self.factors)[2]
-        shapes = {"weights": (k,), "means": (k, n_latents), "factors": (k, n_latents, r)}
+        shapes = {
+            "weights": (k,),
+            "means": (k, n_latents),
+            "factors": (k, n_latents, r),
+            "noise_variances": (k,),
+        }
         for name, shape in shapes.items():
             array = getattr(self, name)
             if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
                 raise ValueError(f"{name} must be finite and of shape {shape}")
+        if not (self.noise_variances > 0).all():
+            raise ValueError("noise_variances must be above 0")
         if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > ROUNDING:
             raise ValueError("weights must be above 0, and 1 together")
 

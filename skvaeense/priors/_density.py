@@ -20,7 +20,8 @@ SOLVED_ENTRIES = 2**22
 class CodedSamples(NamedTuple):
     """Samples, what an encoder says of them, and the linear decoder: what a density is fitted to.
 
-    A sample x has the code e if ``x = W e + b`` and noise. Codes of closed latents are near 0.
+    A sample x has the code e if ``x = W e + b`` and noise. Codes of closed latents are near 0. Where
+    the decoder is not linear, codes themselves take the place of samples, and W scales them.
 
     Attributes
     ----------
