@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp, softmax
 
+from skvaeense.models._tangent import tangent
 from skvaeense.models._vae import VAE
 from skvaeense.priors import CodeMixture
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -15,8 +16,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # Components that the bound of a sample sums over, and how many nats below the best, at the
 # tangent, one of them may be.
 N_BEST, MOST_BEHIND = 3, 12.0
-# Gauss-Newton steps, the shares of each that are tried, and the gain in nats at which they end.
-N_STEPS, SHARES, LEAST_GAIN = 2, (1.0, 0.5, 0.2, 0.05), 1e-2
+# Gauss-Newton steps, as many for every sample, and the shares of each that are tried.
+N_STEPS, SHARES = 3, (1.0, 0.5, 0.2, 0.05)
 # The noise variance of a component is shrunk to the common one as by so many rows, and is at least
 # this share of the model's.
 NOISE_ROWS, LEAST_NOISE = 10.0, 0.02
@@ -259,22 +260,19 @@ class _Within:
         return 0.5 * (error / self.noise + w.square().sum(dim=1))
 
     def best_start(self, w: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Return w, or that of the code if it costs less."""
-        projected = _times(self.inverses, code - self.means)
-        return torch.where((self.cost(projected) < self.cost(w))[:, None], projected, w)
+        """Return w, or that of the code or 0 if it costs less."""
+        for other in (_times(self.inverses, code - self.means), torch.zeros_like(w)):
+            w = torch.where((self.cost(other) < self.cost(w))[:, None], other, w)
+        return w
 
     def mode(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return modes, and Cholesky factors of the Gauss-Newton precision there."""
-        identity = torch.eye(w.shape[1], dtype=w.dtype)
         lowest = self.cost(w)
-        for i in range(N_STEPS + 1):
-            J, f = _derivatives(self.decode, self.code(w), self.factors)
-            L = torch.linalg.cholesky_ex(identity + J.mT @ J / self.noise[:, None, None]).L
-            if i == N_STEPS:
-                break
+        J, f, L = self.tangent_at(w)
+        for _ in range(N_STEPS):
             downhill = _times(J.mT, self.x - f) / self.noise[:, None] - w
             step = torch.cholesky_solve(downhill[:, :, None], L)[:, :, 0]
-            before, moves = lowest, torch.ones(len(w), dtype=torch.bool)
+            moves = torch.ones(len(w), dtype=torch.bool)
             for share in SHARES:
                 tried = w + share * step
                 lower = self.cost(tried)
@@ -283,9 +281,15 @@ class _Within:
                 lowest, moves = torch.where(better, lower, lowest), moves & ~better
                 if not moves.any():
                     break
-            if not (before - lowest > LEAST_GAIN).any():
-                break
+            J, f, L = self.tangent_at(w)
         return w, L
+
+    def tangent_at(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the Jacobian, decoded samples, and Cholesky factors of the precision."""
+        J, f = _derivatives(self.decode, self.code(w), self.factors)
+        identity = torch.eye(w.shape[1], dtype=w.dtype)
+        precision = identity + J.mT @ J / self.noise[:, None, None]
+        return J, f, torch.linalg.cholesky_ex(precision).L
 
     def bound(self, w: torch.Tensor, L: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Return bounds of log-densities by draws about modes."""
@@ -317,16 +321,8 @@ def _log_det(L: torch.Tensor) -> torch.Tensor:
 def _derivatives(
     f: Callable[[torch.Tensor], torch.Tensor], points: torch.Tensor, tangents: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the derivatives of a function of rows along columns of each row, and its values.
-
-    Rows do not depend on each other, so that one derivative serves all of them.
-    """
-    values = f(points)
+    """Return the derivatives of a function of rows along columns of each row, and its values."""
+    values, push = tangent(f, points)
     if not tangents.shape[2]:
         return values.new_zeros((*values.shape, 0)), values
-
-    def along(tangent: torch.Tensor) -> torch.Tensor:
-        derivative: torch.Tensor = torch.func.jvp(f, (points,), (tangent,))[1]
-        return derivative
-
-    return torch.func.vmap(along, in_dims=2, out_dims=2)(tangents), values
+    return torch.func.vmap(push, in_dims=2, out_dims=2)(tangents), values

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 
@@ -318,10 +319,8 @@ class VAE(AutoencoderModel):
         """Return how far the reconstruction moves per unit of each latent, at some codes."""
         some = code[:: max(len(code) // N_JACOBIANS, 1)]
         directions = torch.eye(self.n_components, dtype=code.dtype, device=code.device)
-        squares = [
-            torch.func.jvp(self.decode, (some,), (one.expand_as(some).contiguous(),))[1].square()
-            for one in directions
-        ]
+        _, push = tangent(self.decode, some)
+        squares = [push(one.expand_as(some)).square() for one in directions]
         reach = torch.stack([square.sum(dim=1).mean() for square in squares]).sqrt()
         # One that moves nothing has some code, too.
         return reach.clamp(min=max(LEAST_REACH * float(reach.max()), LEAST_REACH))

@@ -304,7 +304,7 @@ class MixtureDensity(Shared):
             coordinates = h[some] @ every
             coordinates -= shifts
             np.square(coordinates, out=coordinates)
-            coordinates = coordinates.reshape(-1, k, r)
+            coordinates = coordinates.reshape(len(coordinates), k, r)
             explained[some] = np.einsum("nkr,kr->nk", coordinates, gain)
         distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
         distances += np.square(self.means).sum(axis=1) + off[:, None]
