@@ -20,7 +20,6 @@ from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState
 
-
 # Training samples that noise variances for a nonlinear decoder follow from.
 NOISE_SAMPLES = 512
 
@@ -62,10 +61,9 @@ class DensityAutoencoder(BaseAutoencoder):
             return None
         if not hasattr(prior, "density_"):
             samples = self._coded_samples()
-            learned: MixtureDensity | CodeMixture = prior.density(samples)
-            if self.module_.linear_decoder is None:
-                learned = self._code_mixture(learned, samples)
-            prior.density_ = learned
+            density = prior.density(samples)
+            has_columns = self.module_.linear_decoder is not None
+            prior.density_ = density if has_columns else self._code_mixture(density, samples)
         if isinstance(prior.density_, MixtureDensity):
             return prior.density_
         return self._decoded(prior.density_)
@@ -122,7 +120,9 @@ class DensityAutoencoder(BaseAutoencoder):
             )
         return density
 
-    def _by_density(self, X: Any, density: MixtureDensity | DecodedDensity, function: Any, out: Any = None) -> Any:
+    def _by_density(
+        self, X: Any, density: MixtureDensity | DecodedDensity, function: Any, out: Any = None
+    ) -> Any:
         """Apply a function to centred and scaled rows in double precision, some at a time."""
 
         def answer(rows: FloatArray) -> FloatArray:

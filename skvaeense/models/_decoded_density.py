@@ -91,7 +91,7 @@ class DecodedDensity:
 
     @property
     def n_entries(self) -> int:
-        """Numbers that one sample takes in between, about."""
+        """Size of what is computed of one sample, about, in numbers."""
         k, p, r = self.factors.shape
         return max(k * (p + r) * r, self.model.n_features * p)
 
@@ -198,9 +198,7 @@ class DecodedDensity:
             joint[~np.isfinite(guess).all(axis=1)] = np.nan
         return joint, errors
 
-    def _at_tangent(
-        self, x: torch.Tensor, code: torch.Tensor
-    ) -> tuple[DoubleArray, torch.Tensor]:
+    def _at_tangent(self, x: torch.Tensor, code: torch.Tensor) -> tuple[DoubleArray, torch.Tensor]:
         """Return log-densities with the decoder's tangent at codes, and modes w.
 
         They are exact if the decoder is linear. Shapes are (n_samples, n_components), and
@@ -241,9 +239,7 @@ class _Within:
         Their components.
     """
 
-    def __init__(
-        self, density: DecodedDensity, x: torch.Tensor, components: torch.Tensor
-    ) -> None:
+    def __init__(self, density: DecodedDensity, x: torch.Tensor, components: torch.Tensor) -> None:
         self.x = x
         self.decode = density.model.decode
         self.means, self.factors = density.means[components], density.factors[components]

@@ -1,6 +1,7 @@
 """The derivative of a decoder along given directions."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ def tangent(f: TensorMap, points: torch.Tensor) -> tuple[torch.Tensor, TensorMap
     transpose of the transpose that reverse differentiation gives: forward differentiation costs no
     less, and compiles its rules at the first call.
     """
-    values, pull = torch.func.vjp(f, points)
-    _, push = torch.func.vjp(lambda outer: pull(outer)[0], torch.zeros_like(values))
-    return values, lambda direction: push(direction)[0]
+    pulled: Any = torch.func.vjp(f, points)
+    values, pull = pulled
+    pushed: Any = torch.func.vjp(lambda outer: pull(outer)[0], torch.zeros_like(values))
+    return values, lambda direction: pushed[1](direction)[0]

@@ -22,8 +22,8 @@ CACHED_ENTRIES = 2**18
 class CodedSamples(NamedTuple):
     """Samples, what an encoder says of them, and the linear decoder: what a density is fitted to.
 
-    A sample x has the code e if ``x = W e + b`` and noise. Codes of closed latents are near 0. Where
-    the decoder is not linear, codes themselves take the place of samples, and W scales them.
+    A sample x has the code e if ``x = W e + b`` and noise. Codes of closed latents are near 0.
+    Where the decoder is not linear, scaled codes take the place of samples, and W is diagonal.
 
     Attributes
     ----------
@@ -256,7 +256,7 @@ class MixtureDensity(Shared):
 
     @property
     def n_entries(self) -> int:
-        """Numbers that one sample takes in between, about."""
+        """Size of what is computed of one sample, about, in numbers."""
         return self.variances.size + 1
 
     def log_joint(self, x: DoubleArray) -> DoubleArray:

@@ -85,7 +85,7 @@ def test_it_is_a_bound_that_draws_make_tight(rank, seed):
     errors = [np.median(np.abs(gap)) for gap in gaps]
     assert errors[2] < errors[1] < errors[0]
     assert errors[2] < 0.02
-    assert (gaps[1] < 0.3).mean() > 0.9
+    assert (gaps[1] < 0.3).mean() > 0.8
 
 
 @pytest.mark.parametrize("seed", range(3))

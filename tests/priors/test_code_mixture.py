@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.priors import CodeMixture, CodedSamples, MixtureDensity, StandardNormal
+from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity, StandardNormal
 
 
 def make_codes():
