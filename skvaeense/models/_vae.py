@@ -285,8 +285,8 @@ class VAE(AutoencoderModel):
         Returns
         -------
         CodedSamples
-            In double precision. Without a linear decoder, x are codes that a diagonal W decodes, with
-            noise: the root mean square norms of the columns of the decoder's Jacobian.
+            In double precision. Without a linear decoder, x are codes that a diagonal W scales, and
+            noise. W has the root mean square norms of the columns of the decoder's Jacobian.
         """
         decoder = self.linear_decoder
         posterior = self.posterior(x)
