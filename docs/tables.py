@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
-from likelihood_tables import imputation_table, known_table, real_table
+from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from paper_tables import paper_tables
 from reliability_tables import (
     bad_input_tables,
@@ -111,6 +111,7 @@ def tables():
         "score": score_table(core),
         "likelihood_known": known_table(load("likelihood.json")),
         "likelihood_real": real_table(load("likelihood.json")),
+        "likelihood_nonlinear": nonlinear_table(load("likelihood.json")),
         "likelihood_imputation": imputation_table(load("likelihood.json")),
         "core": count_table(counts),
         "defaults": count_table(defaults),

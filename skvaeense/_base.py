@@ -138,6 +138,9 @@ class BaseAutoencoder(
         """Set what a model needs after training, and return further fitted attributes."""
         return {}
 
+    def _complete(self) -> None:
+        """Do what is left once the result of `fit` is stored."""
+
     def _failure_signs(self, model: Any, data: FitData) -> list[str]:
         """Return a message for each sign of failure that held-out samples show."""
         return []
@@ -228,6 +231,7 @@ class BaseAutoencoder(
             session.end(trainer, lambda trainer: self._attributes(trainer, data))
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))
+            self._complete()
             if processes.is_first:
                 self._warn_of_failure(data)
         return self

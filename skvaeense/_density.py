@@ -15,16 +15,30 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time, too_far
-from skvaeense.models import VAE
-from skvaeense.priors import CodedSamples, MixtureDensity
+from skvaeense.models import VAE, DecodedDensity
+from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState
+
+# Training samples that noise variances for a nonlinear decoder follow from.
+NOISE_SAMPLES = 512
 
 
 def _may_have_density(estimator: Any) -> bool:
     """Return whether an estimator has a density, or may have one once it is fitted."""
     model = getattr(estimator, "module_", None)
     return model is None or model.has_density
+
+
+def _may_impute(estimator: Any) -> bool:
+    """Return whether an estimator has a density whose conditional means are known."""
+    model = getattr(estimator, "module_", None)
+    if model is not None and model.linear_decoder is None:
+        raise AttributeError(
+            'impute needs a linear decoder, as network="linear" has: with another one conditional '
+            "means are not known."
+        )
+    return _may_have_density(estimator)
 
 
 class DensityAutoencoder(BaseAutoencoder):
@@ -37,7 +51,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- the density --------------------------------------------------------------------------
 
-    def _density(self) -> MixtureDensity | None:
+    def _density(self) -> MixtureDensity | DecodedDensity | None:
         """Return the density of centred and scaled samples, if there is one.
 
         It is kept in the prior of the model. Threads that ask at the same time find the same.
@@ -46,8 +60,33 @@ class DensityAutoencoder(BaseAutoencoder):
         if not self.module_.has_density:
             return None
         if not hasattr(prior, "density_"):
-            prior.density_ = prior.density(self._coded_samples())
-        return prior.density_
+            samples = self._coded_samples()
+            density = prior.density(samples)
+            has_columns = self.module_.linear_decoder is not None
+            prior.density_ = density if has_columns else self._code_mixture(density, samples)
+        if isinstance(prior.density_, MixtureDensity):
+            return prior.density_
+        return self._decoded(prior.density_)
+
+    def _decoded(self, codes: CodeMixture) -> DecodedDensity:
+        """Return the density of what is decoded from a mixture of codes."""
+        model = copy.deepcopy(self.module_).cpu().double()
+        return DecodedDensity(model, codes, self.module_.prior.n_draws)
+
+    def _code_mixture(self, density: MixtureDensity, samples: CodedSamples) -> CodeMixture:
+        """Return the mixture of codes whose multiples have a density."""
+        noise = samples.noise_variance
+        codes = CodeMixture.of(density, np.diagonal(samples.weight), noise)
+        prior = self.module_.prior
+        if not prior.keeps_samples:
+            return codes
+        x = prior.rows_.x
+        some = x[:: -(-len(x) // NOISE_SAMPLES)].astype(np.float64)
+        return self._decoded(codes).with_noise_of(some)
+
+    def _complete(self) -> None:
+        if not self.module_.prior.lazy:
+            self._density()
 
     def _coded_samples(self) -> CodedSamples:
         """Return training samples about the mean, with a column of the code for each location."""
@@ -70,18 +109,20 @@ class DensityAutoencoder(BaseAutoencoder):
             location=rows.location,
         )
 
-    def _mixture(self, name: str) -> MixtureDensity:
+    def _mixture(self, name: str) -> MixtureDensity | DecodedDensity:
         """Return the density, which a method of this name needs."""
         check_is_fitted(self)
         density = self._density()
         if density is None:
             raise ValueError(
                 f"{name} needs a density of the samples, and this model has none: fit it with "
-                'prior="mixture" and a linear decoder, as network="linear" has.'
+                'prior="mixture".'
             )
         return density
 
-    def _by_density(self, X: Any, density: MixtureDensity, function: Any, out: Any = None) -> Any:
+    def _by_density(
+        self, X: Any, density: MixtureDensity | DecodedDensity, function: Any, out: Any = None
+    ) -> Any:
         """Apply a function to centred and scaled rows in double precision, some at a time."""
 
         def answer(rows: FloatArray) -> FloatArray:
@@ -94,18 +135,21 @@ class DensityAutoencoder(BaseAutoencoder):
                 raise too_far(rows.dtype)
             return answers
 
-        n_rows = rows_at_a_time(X.shape[1], density.variances.size + 1)
+        n_rows = rows_at_a_time(X.shape[1], density.n_entries)
         return joined_chunks(self, answer, X, n_rows, out)
 
     # --- scores -------------------------------------------------------------------------------
 
     def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
-        """Return the log-density of each sample.
+        """Return the log-density of each sample, or a lower bound of it.
 
         With a linear decoder, which is the default, it is exact for ``prior="mixture"``, and for
         ``prior="standard_normal"`` without a gate: that of a mixture of normal distributions, which
-        needs no encoder. Otherwise it is what `elbo_samples` gives. The first call fits the
-        mixture.
+        needs no encoder. With a nonlinear decoder it is a lower bound for these priors: the
+        logarithm of a mean over few draws that are the same for every sample, whose expectation is
+        at most the log-density; see `skvaeense.models.DecodedDensity`. Otherwise, with
+        ``prior="standard_normal"`` and a gate, it is what `elbo_samples` gives. The first call fits
+        the mixture.
 
         Parameters
         ----------
@@ -254,12 +298,12 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- missing features and draws -----------------------------------------------------------
 
-    @available_if(_may_have_density)
+    @available_if(_may_impute)
     def impute(self, X: ArrayLike) -> FloatArray:
         """Return samples whose missing features are filled in.
 
         Each missing feature becomes its conditional mean, given the others of the sample, under the
-        density of `score_samples`.
+        density of `score_samples`. The decoder has to be linear.
 
         Parameters
         ----------
@@ -274,13 +318,15 @@ class DensityAutoencoder(BaseAutoencoder):
         Raises
         ------
         AttributeError
-            If there is no density.
+            If there is no density, or the decoder is not linear.
         """
         check_is_fitted(self)
         samples: FloatArray = validate_data(
             self, X, dtype=FLOATS, reset=False, ensure_all_finite="allow-nan"
         )
         density = self._mixture("impute")
+        if not isinstance(density, MixtureDensity):
+            raise TypeError("Only with a linear decoder are conditional means known.")
         filled: FloatArray = self._by_density(
             samples, density, lambda x: density.impute(x) * self.scale_ + self.mean_
         )

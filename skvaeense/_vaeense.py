@@ -108,6 +108,7 @@ class VAEenseTransformer(DensityAutoencoder):
         Distribution of the latents before a sample is seen. Both train with independent standard
         normal latents. "mixture" then fits a Gaussian mixture to the codes when it is first
         needed: by `score_samples`, `score`, `sample`, `predict_proba`, `predict` or `impute`.
+        `priors.Mixture` with ``lazy=False`` does so in `fit`.
         "standard_normal" with ``gated=False`` is the classical variational autoencoder.
 
     noise_variance : "auto" or float, default="auto"

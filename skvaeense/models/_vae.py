@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 
@@ -14,6 +15,9 @@ from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 EXPECTATION_PAIRS = 8
 # A latent is open for a density below this variance, whatever the threshold of an estimator.
 OPEN_VARIANCE = 0.5
+# Codes at which the Jacobian of a nonlinear decoder is taken, and the least share of its largest
+# column that another one counts as.
+N_JACOBIANS, LEAST_REACH = 256, 1e-6
 # Training samples whose gates are kept to draw from.
 N_GATES = 1000
 
@@ -123,8 +127,8 @@ class VAE(AutoencoderModel):
 
     @property
     def has_density(self) -> bool:
-        """Whether samples have a density, which is exact."""
-        return self.linear_decoder is not None and self.prior.has_density(self.gated)
+        """Whether samples have a density, which is exact if the decoder is linear."""
+        return self.prior.has_density(self.gated)
 
     @property
     def learns_density(self) -> bool:
@@ -281,28 +285,45 @@ class VAE(AutoencoderModel):
         Returns
         -------
         CodedSamples
-            In double precision. There must be a linear decoder.
+            In double precision. Without a linear decoder, x are codes that a diagonal W scales, and
+            noise. W has the root mean square norms of the columns of the decoder's Jacobian.
         """
         decoder = self.linear_decoder
-        if decoder is None:
-            raise ValueError("Only a linear decoder has columns that codes can be weighed with.")
         posterior = self.posterior(x)
         std = posterior.openness * posterior.std if self.gated else posterior.std
 
         def array(tensor: torch.Tensor) -> np.ndarray:
             return tensor.cpu().double().numpy()
 
+        code = self.code(posterior)
+        if decoder is None:
+            scale = self._reach(code)
+            eps = torch.randn(code.shape, generator=torch.Generator().manual_seed(0)).to(code)
+            x, weight = scale * code + self.noise_variance.sqrt() * eps, scale.diag()
+            bias = None
+        else:
+            weight, bias = decoder.weight, decoder.bias
         return CodedSamples(
             x=array(x),
-            code=array(self.code(posterior)),
+            code=array(code),
             code_variance=array(std.square()),
             is_open=array(posterior.log_variance) < math.log(OPEN_VARIANCE),
-            weight=array(decoder.weight),
-            bias=np.zeros(self.n_features) if decoder.bias is None else array(decoder.bias),
+            weight=array(weight),
+            bias=np.zeros(x.shape[1]) if bias is None else array(bias),
             noise_variance=float(self.noise_variance),
             location=np.zeros(len(x), dtype=np.int64),
             gated=self.gated,
         )
+
+    def _reach(self, code: torch.Tensor) -> torch.Tensor:
+        """Return how far the reconstruction moves per unit of each latent, at some codes."""
+        some = code[:: max(len(code) // N_JACOBIANS, 1)]
+        directions = torch.eye(self.n_components, dtype=code.dtype, device=code.device)
+        _, push = tangent(self.decode, some)
+        squares = [push(one.expand_as(some)).square() for one in directions]
+        reach = torch.stack([square.sum(dim=1).mean() for square in squares]).sqrt()
+        # One that moves nothing has some code, too.
+        return reach.clamp(min=max(LEAST_REACH * float(reach.max()), LEAST_REACH))
 
     @torch.no_grad()
     def code_scale(self) -> torch.Tensor:

@@ -15,7 +15,7 @@ from skvaeense._evaluation import ModelEvaluation
 from skvaeense.models import Model
 from skvaeense.models._vae import N_GATES
 from skvaeense.persistence._registry import place
-from skvaeense.priors import Prior
+from skvaeense.priors import CodeMixture, Prior
 
 # Fitted attributes that are numbers above 0, where an estimator has them.
 POSITIVE = ("scale_", "noise_variance_", "noise_level_")
@@ -55,7 +55,7 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
     part = fitted[needed[1]]
     n_locations = _check_locations(fitted, n_features, where)
     if isinstance(part, Model):
-        _check_prior(getattr(part, "prior", None), n_features, n_locations, where)
+        _check_prior(part, n_features, n_locations, where)
         n_latents = part.config.get("n_components")
         found = part.config["n_features"], n_latents and n_latents + n_locations
     else:
@@ -93,15 +93,18 @@ def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> 
     return len(locations)
 
 
-def _check_prior(prior: Any, n_features: int, n_locations: int, where: str) -> None:
-    """Check what a prior has learned, and what it is to learn from."""
+def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> None:
+    """Check what the prior of a model has learned, and what it is to learn from."""
+    prior = getattr(model, "prior", None)
     learned = {k: v for k, v in vars(prior).items() if k in ("density_", "rows_")} if prior else {}
     _check_types(get_type_hints(Prior), learned, where)
     try:
         if "rows_" in learned:
             learned["rows_"].check(n_features, n_locations)
-        if learned.get("density_") is not None:
-            learned["density_"].check(n_features)
+        density = learned.get("density_")
+        if density is not None:
+            decodes = isinstance(density, CodeMixture)
+            density.check(model.n_components if decodes else n_features)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the prior of {place(where)} is damaged: {error}") from error
 

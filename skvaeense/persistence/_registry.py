@@ -9,13 +9,14 @@ from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.models import Model
+from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._density import MixtureDensity, TrainingRows
 from skvaeense.training._history import History
 from skvaeense.training._locations import Locations
 
 # What files may name of the package, and besides any class of the room of dimension methods, which
 # keep in such objects what they have learned.
-KINDS = BaseEstimator | Model | History | Locations | MixtureDensity | TrainingRows
+KINDS = BaseEstimator | Model | History | Locations | TrainingRows | CodeMixture | MixtureDensity
 ROOM = "skvaeense.dimension."
 
 

@@ -6,12 +6,14 @@ A new prior is one class in one file that derives from `Prior`, and one line her
 from typing import Literal, TypeAlias
 
 from skvaeense.priors._base import Posterior, Prior
+from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._density import CodedSamples, MixtureDensity
 from skvaeense.priors._mixture import Mixture
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._validation import resolve_alias
 
 __all__ = [
+    "CodeMixture",
     "CodedSamples",
     "Mixture",
     "MixtureDensity",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._density import CodedSamples, MixtureDensity, TrainingRows
 from skvaeense.utils._validation import Specification
 
@@ -51,14 +52,15 @@ class Posterior(NamedTuple):
 class Prior(Specification):
     """Say how latents are distributed before a sample is seen.
 
-    Derive from it and write `kl`, `log_prob` and `sample` to add a prior. With a linear decoder
-    there may be a density of samples, which is exact: write `has_density` and `density` too. With
+    Derive from it and write `kl`, `log_prob` and `sample` to add a prior. There may be a density of
+    samples, which is exact with a linear decoder: write `has_density` and `density` too. With
     ``keeps_samples = True`` it sees training samples, and can learn from them.
 
     Attributes
     ----------
-    density_ : MixtureDensity
-        What `density` has returned, once a fitted estimator has asked for it.
+    density_ : MixtureDensity or CodeMixture
+        What `density` has returned, once a fitted estimator has asked for it; with a nonlinear
+        decoder, as a mixture of codes.
 
     rows_ : TrainingRows
         Samples that it learns from, if `keeps_samples`.
@@ -77,8 +79,12 @@ class Prior(Specification):
 
     # Whether a model keeps training samples for `density`.
     keeps_samples: bool = False
+    # Whether the density is fitted when it is first asked for, not in `fit`.
+    lazy: bool = True
+    # Draws that the bound for a nonlinear decoder takes.
+    n_draws: int = 16
 
-    density_: MixtureDensity
+    density_: MixtureDensity | CodeMixture
     rows_: TrainingRows
 
     @abstractmethod
@@ -133,7 +139,7 @@ class Prior(Specification):
         """
 
     def has_density(self, gated: bool) -> bool:
-        """Return whether samples have a density, with a linear decoder; by default they have not.
+        """Return whether samples have a density; by default they have not.
 
         Parameters
         ----------
@@ -148,12 +154,13 @@ class Prior(Specification):
         return False
 
     def density(self, samples: CodedSamples) -> MixtureDensity:
-        """Return the density of samples that follows, with a linear decoder, if there is one.
+        """Return the density of samples that follows, if there is one.
 
         Parameters
         ----------
         samples : CodedSamples
-            Training samples, if `keeps_samples`, and the decoder.
+            Training samples, if `keeps_samples`, and the decoder. If that is not linear, samples
+            are codes, scaled by a diagonal decoder, and noise.
 
         Returns
         -------

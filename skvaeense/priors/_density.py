@@ -15,12 +15,15 @@ MAX_ROWS, MAX_ENTRIES = 8192, 2**22
 ROUNDING = 1e-6
 # Entries of the systems that are solved at once to fill in features.
 SOLVED_ENTRIES = 2**22
+# Coordinates of rows that are computed at once.
+CACHED_ENTRIES = 2**18
 
 
 class CodedSamples(NamedTuple):
     """Samples, what an encoder says of them, and the linear decoder: what a density is fitted to.
 
     A sample x has the code e if ``x = W e + b`` and noise. Codes of closed latents are near 0.
+    Where the decoder is not linear, scaled codes take the place of samples, and W is diagonal.
 
     Attributes
     ----------
@@ -251,6 +254,11 @@ class MixtureDensity(Shared):
         """Number of directions of each component whose variance is above the noise."""
         return self.directions.any(axis=1).sum(axis=1)
 
+    @property
+    def n_entries(self) -> int:
+        """Size of what is computed of one sample, about, in numbers."""
+        return self.variances.size + 1
+
     def log_joint(self, x: DoubleArray) -> DoubleArray:
         """Return the log-density of samples together with each component.
 
@@ -287,11 +295,20 @@ class MixtureDensity(Shared):
         # One product for all components, and each row relative to each mean.
         every = np.ascontiguousarray(self.directions.transpose(1, 0, 2)).reshape(p, k * r)
         shifts = np.einsum("kp,kpr->kr", self.means, self.directions).ravel()
-        coordinates = np.square(h @ every - shifts).reshape(len(h), k, r)
         gain = 1 / noise[:, None] - 1 / self.variances
+        explained = np.empty((len(h), k))
+        # Some rows at a time: what lies in between stays in the cache.
+        n_rows = max(CACHED_ENTRIES // max(k * r, 1), 1)
+        for start in range(0, len(h), n_rows):
+            some = slice(start, start + n_rows)
+            coordinates = h[some] @ every
+            coordinates -= shifts
+            np.square(coordinates, out=coordinates)
+            coordinates = coordinates.reshape(len(coordinates), k, r)
+            explained[some] = np.einsum("nkr,kr->nk", coordinates, gain)
         distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
         distances += np.square(self.means).sum(axis=1) + off[:, None]
-        quadratic = distances / noise - np.einsum("nkr,kr->nk", coordinates, gain)
+        quadratic = distances / noise - explained
         log_volume = len(self.center) * np.log(2 * math.pi * noise)
         log_volume += np.log(self.variances / noise[:, None]).sum(axis=1)
         joint: DoubleArray = np.log(self.weights) - 0.5 * (log_volume + quadratic)

@@ -16,10 +16,10 @@ class Mixture(StandardNormal):
     distributed, but not which ones open together. So after training, with the decoder
     ``W e + b`` as it is, the codes e get a mixture of normal distributions. With noise on top, the
     samples then have a mixture, too: `MixtureDensity`. Its log-density is exact, and needs no
-    encoder.
+    encoder. With a nonlinear decoder there is a lower bound of the log-density: `CodeMixture`.
 
-    It is fitted when it is first asked for, to training samples that the model keeps: at most
-    8,192, and no more than four million entries.
+    It is fitted to training samples that the model keeps: at most 8,192, and no more than four
+    million entries.
 
     Parameters
     ----------
@@ -34,10 +34,17 @@ class Mixture(StandardNormal):
         codes, whose variances are those of open latents, times the share of the component's samples
         for which each is open. "auto" chooses it on held-out samples.
 
+    n_draws : int, default=16
+        Draws for each sample that the bound for a nonlinear decoder takes; more make it tighter.
+
+    lazy : bool, default=True
+        Whether the mixture is fitted when it is first asked for, and not in `fit`.
+
     See Also
     --------
     StandardNormal : Of variational autoencoders.
     MixtureDensity : What is fitted.
+    CodeMixture : What is fitted if the decoder is nonlinear.
 
     Notes
     -----
@@ -47,6 +54,11 @@ class Mixture(StandardNormal):
     to the common one. Directions in which it varies by no more than what noise would show are left
     out [1]_, and the variances in the others are corrected for the number of samples [2]_. So the
     number of directions is a dimension; see :class:`skvaeense.dimension.ComponentRank`.
+
+    With a nonlinear decoder the samples of this fit are codes, each latent multiplied by the root
+    mean square norm of its column of the decoder's Jacobian, with noise of the learned variance. So
+    what tells codes apart is what tells samples apart. Noise variances of the components then
+    follow from up to 512 training samples.
 
     References
     ----------
@@ -72,6 +84,8 @@ class Mixture(StandardNormal):
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
         "max_components": [Interval(Integral, 1, 64, closed="both")],
         "shrinkage": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "n_draws": [AT_LEAST_ONE],
+        "lazy": ["boolean"],
     }
 
     def __init__(
@@ -80,10 +94,14 @@ class Mixture(StandardNormal):
         *,
         max_components: int = 32,
         shrinkage: Auto | float = "auto",
+        n_draws: int = 16,
+        lazy: bool = True,
     ) -> None:
         self.n_components = n_components
         self.max_components = max_components
         self.shrinkage = shrinkage
+        self.n_draws = n_draws
+        self.lazy = lazy
 
     def has_density(self, gated: bool) -> bool:
         """Return True, with a gate or without."""

@@ -16,8 +16,8 @@ class StandardNormal(Prior):
     ``sum_j (s_j^2 + m_j^2 - 1 - log s_j^2) / 2``.
 
     With a linear decoder and no gate the density of samples is the normal one of probabilistic
-    principal component analysis, with mean b and covariance ``W W' + g I``. With a gate there is
-    none: what the gate does is not part of the prior.
+    principal component analysis, with mean b and covariance ``W W' + g I``; with a nonlinear one
+    there is a lower bound. With a gate there is none: what the gate does is not part of the prior.
 
     See Also
     --------

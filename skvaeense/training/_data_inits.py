@@ -142,9 +142,10 @@ def find_data_inits(
             continue
         ours, theirs = losses(structure, subspaces.noise), losses(subspaces, subspaces.noise)
         found, by_candidate = structure, ours
-        if min(ours.values()) > ours[opened] - gain or min(theirs.values()) < min(
-            ours.values()
-        ) - PREFERENCE * gain:
+        if (
+            min(ours.values()) > ours[opened] - gain
+            or min(theirs.values()) < min(ours.values()) - PREFERENCE * gain
+        ):
             found, by_candidate = subspaces, theirs
         best = min(by_candidate, key=by_candidate.__getitem__)
         if by_candidate[best] < ours[opened] - gain:

@@ -1,0 +1,136 @@
+"""A mixture of normal distributions over the codes that a nonlinear decoder sees."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from skvaeense.priors._density import ROUNDING, MixtureDensity, Shared
+from skvaeense.utils._typing import DoubleArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class CodeMixture(Shared):
+    """A mixture of normal distributions of codes, each with few directions of its own.
+
+    Component c has weight p_c, codes ``e = mu_c + S_c w`` with w from N(0, I), and the noise
+    variance g_c of the samples that are decoded from them.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_components,)
+        Weights of the components.
+
+    means : ndarray of shape (n_components, n_latents)
+        Their means mu_c.
+
+    factors : ndarray of shape (n_components, n_latents, max_rank)
+        Their factors S_c; columns of zeros where a component has fewer directions.
+
+    noise_variances : ndarray of shape (n_components,)
+        Their noise variances g_c.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense.priors import CodeMixture
+    >>> mixture = CodeMixture(
+    ...     np.ones(1), np.zeros((1, 2)), np.array([[[3.0], [0.0]]]), np.ones(1)
+    ... )
+    >>> len(mixture), mixture.ranks
+    (1, array([1]))
+    """
+
+    weights: DoubleArray
+    means: DoubleArray
+    factors: DoubleArray
+    noise_variances: DoubleArray
+
+    @classmethod
+    def of(cls, density: MixtureDensity, scale: DoubleArray, noise_variance: float) -> Self:
+        """Return the mixture of codes whose multiples have a density, but for its noise.
+
+        Parameters
+        ----------
+        density : MixtureDensity
+            The density of codes, each latent multiplied by its scale.
+
+        scale : ndarray of shape (n_latents,)
+            The scales, above 0.
+
+        noise_variance : float
+            Noise variance of samples.
+
+        Returns
+        -------
+        CodeMixture
+            The mixture.
+        """
+        excess = np.maximum(density.variances - density.noise_variances[:, None], 0)
+        factors = (density.basis @ density.directions) * np.sqrt(excess)[:, None]
+        means = density.center + density.means @ density.basis.T
+        noise = np.full(len(density), noise_variance)
+        return cls(density.weights, means / scale, factors / scale[:, None], noise)
+
+    def check(self, n_latents: int) -> None:
+        """Raise an error unless all arrays are finite, and fit together.
+
+        Parameters
+        ----------
+        n_latents : int
+            Number of latents.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        k, r = len(self.weights), np.shape(self.factors)[2]
+        shapes = {
+            "weights": (k,),
+            "means": (k, n_latents),
+            "factors": (k, n_latents, r),
+            "noise_variances": (k,),
+        }
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite and of shape {shape}")
+        if not (self.noise_variances > 0).all():
+            raise ValueError("noise_variances must be above 0")
+        if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > ROUNDING:
+            raise ValueError("weights must be above 0, and 1 together")
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def ranks(self) -> IntArray:
+        """Number of directions of each component."""
+        return self.factors.any(axis=1).sum(axis=1)
+
+    def sample(self, n_samples: int, rng: np.random.RandomState) -> tuple[DoubleArray, IntArray]:
+        """Draw codes.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of codes.
+
+        rng : RandomState
+            The source of randomness.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_latents)
+            Codes.
+
+        labels : ndarray of int of shape (n_samples,)
+            The component of each.
+        """
+        labels = rng.choice(len(self), n_samples, p=self.weights / self.weights.sum())
+        w = rng.standard_normal((n_samples, self.factors.shape[2]))
+        codes = self.means[labels]
+        for c in range(len(self)):
+            codes[labels == c] += w[labels == c] @ self.factors[c].T
+        return codes, labels
