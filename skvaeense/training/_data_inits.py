@@ -28,7 +28,9 @@ MAX_SLOPE = 60.0
 CLEAR_GAIN = 0.25
 # Components that are clear are preferred to subspaces that are better by less than so many times
 # that: a subspace's latents open for samples near the common point too.
-PREFERENCE = 4.0
+PREFERENCE = 2.0
+# Share of the held-out samples that candidates may fail for: a few rows are no reason for a choice.
+TRIM = 0.02
 # Components of which more are active than this share of them may still hold subspaces.
 SPARSE_SHARE = 0.8
 # Noise levels at which subspaces are looked for, relative to that of the components: where the data
@@ -120,7 +122,7 @@ def find_data_inits(
         found = {}
         for candidate in structure.candidates():
             install(model.network, structure, candidate)
-            terms = validation_terms(model, valid)
+            terms = validation_terms(model, valid, TRIM)
             found[candidate] = selection_loss(terms, structure.noise, common, n_features)
         return found
 
@@ -130,8 +132,9 @@ def find_data_inits(
     best = min(by_candidate, key=by_candidate.__getitem__)
     init = DataInit(structure, best, True)
     gain = CLEAR_GAIN * n_features
-    is_clear = by_candidate[best] < by_candidate[opened] - gain
-    if is_clear and _is_exact(model, init, valid):
+    advantage = by_candidate[opened] - by_candidate[best]
+    is_clear = advantage > gain
+    if advantage > PREFERENCE * gain and _is_exact(model, init, valid):
         return [init]
     plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
     if plain.is_settled:

@@ -148,8 +148,11 @@ class ValidationTerms(NamedTuple):
 
 
 @torch.no_grad()
-def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
-    """Return the means of the terms of the bound over samples, in evaluation mode."""
+def validation_terms(model: Any, x: torch.Tensor, trim: float = 0.0) -> ValidationTerms:
+    """Return the means of the terms of the bound over samples, in evaluation mode.
+
+    A share `trim` of the samples, those of the largest error, is left out.
+    """
     training = model.training
     model.eval()
     posterior = model.posterior(x)
@@ -157,7 +160,11 @@ def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
     model.train(training)
     # The variance is under a half where the logit is negative.
     n_active = (posterior.gate_logit < 0).sum(dim=1).to(error.dtype)
-    return ValidationTerms(float(error.mean()), float(kl.mean()), float(n_active.mean()))
+    kept = slice(None)
+    if trim > 0:
+        kept = error.argsort()[: math.ceil((1 - trim) * len(error))]
+    means = (float(term[kept].mean()) for term in (error, kl, n_active))
+    return ValidationTerms(*means)
 
 
 def best_noise(terms: ValidationTerms, n_features: int) -> float:
