@@ -29,7 +29,7 @@ CLEAR_GAIN = 0.25
 # Components that are clear are preferred to subspaces that are better by less than so many times
 # that: a subspace's latents open for samples near the common point too.
 PREFERENCE = 2.0
-# Share of the held-out samples that candidates may fail for: a few rows are no reason for a choice.
+# Share of the held-out samples that structures may fail for: a few rows are no reason for a choice.
 TRIM = 0.02
 # Components of which more are active than this share of them may still hold subspaces.
 SPARSE_SHARE = 0.8
@@ -117,12 +117,12 @@ def find_data_inits(
     """
     n_components, n_features = model.n_components, valid.shape[1]
 
-    def losses(structure: Structure, common: float) -> dict[Candidate, float]:
+    def losses(structure: Structure, common: float, trim: float = 0.0) -> dict[Candidate, float]:
         """Return -2 ELBO of each candidate as it would be at a common noise level."""
         found = {}
         for candidate in structure.candidates():
             install(model.network, structure, candidate)
-            terms = validation_terms(model, valid, TRIM)
+            terms = validation_terms(model, valid, trim)
             found[candidate] = selection_loss(terms, structure.noise, common, n_features)
         return found
 
@@ -143,16 +143,14 @@ def find_data_inits(
         subspaces = find_subspace_structure(rows, structure, float(noise), n_components, seed)
         if subspaces is None:
             continue
-        ours, theirs = losses(structure, subspaces.noise), losses(subspaces, subspaces.noise)
-        found, by_candidate = structure, ours
-        if (
-            min(ours.values()) > ours[opened] - gain
-            or min(theirs.values()) < min(ours.values()) - PREFERENCE * gain
-        ):
-            found, by_candidate = subspaces, theirs
-        best = min(by_candidate, key=by_candidate.__getitem__)
-        if by_candidate[best] < ours[opened] - gain:
-            return [DataInit(found, best, True)]
+        ours, theirs = (losses(s, subspaces.noise, TRIM) for s in (structure, subspaces))
+        least = min(ours.values()), min(theirs.values())
+        is_ours = least[0] < ours[opened] - gain and least[1] > least[0] - PREFERENCE * gain
+        if is_ours or least[1] < ours[opened] - gain:
+            found = structure if is_ours else subspaces
+            by_candidate = losses(found, subspaces.noise)
+            by_candidate.pop(opened, None)
+            return [DataInit(found, min(by_candidate, key=by_candidate.__getitem__), True)]
     if is_clear:
         return [init]
     if len(rows) < ROWS_PER_LATENT * n_components:
