@@ -10,7 +10,7 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
-class CodeMixture(Shared):
+class CodeMixture(Shared):  # numpydoc ignore=PR02
     """A mixture of normal distributions of codes, each with few directions of its own.
 
     Component c has weight p_c, codes ``e = mu_c + S_c w`` with w from N(0, I), and the noise

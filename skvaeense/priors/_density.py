@@ -157,7 +157,7 @@ class TrainingRows(Shared):
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureDensity(Shared):
+class MixtureDensity(Shared):  # numpydoc ignore=PR02
     """A mixture of normal distributions, each with few directions of its own.
 
     Component c has weight p_c, mean ``b + Q m_c``, variances v_c in orthonormal directions
