@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from skvaeense.priors._density import ROUNDING, MixtureDensity, Shared
+from skvaeense.priors._density import MixtureDensity, Shared, check_mixture
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
@@ -92,14 +92,7 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
             "factors": (k, n_latents, r),
             "noise_variances": (k,),
         }
-        for name, shape in shapes.items():
-            array = getattr(self, name)
-            if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
-                raise ValueError(f"{name} must be finite and of shape {shape}")
-        if not (self.noise_variances > 0).all():
-            raise ValueError("noise_variances must be above 0")
-        if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > ROUNDING:
-            raise ValueError("weights must be above 0, and 1 together")
+        check_mixture(self, shapes)
 
     def __len__(self) -> int:
         return len(self.weights)

@@ -235,14 +235,9 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             "variances": (k, r),
             "noise_variances": (k,),
         }
-        for name, shape in shapes.items():
-            array = getattr(self, name)
-            if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
-                raise ValueError(f"{name} must be finite and of shape {shape}")
-        if not (self.noise_variances > 0).all() or (self.variances <= 0).any():
+        check_mixture(self, shapes)
+        if (self.variances <= 0).any():
             raise ValueError("variances must be above 0")
-        if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > ROUNDING:
-            raise ValueError("weights must be above 0, and 1 together")
         if np.abs(self.basis.T @ self.basis - np.eye(p)).max(initial=0) > ROUNDING:
             raise ValueError("the columns of the basis must be orthonormal")
 
@@ -406,6 +401,18 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             log_joint[:, c] = math.log(self.weights[c]) - 0.5 * (log_volume + quadratic)
         mean = np.einsum("nk,knf->nf", softmax(log_joint, axis=1), means)
         return np.where(known, x, mean)
+
+
+def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise a ValueError unless arrays have these shapes, and are those of a mixture."""
+    for name, shape in shapes.items():
+        array = getattr(mixture, name)
+        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite and of shape {shape}")
+    if not (mixture.noise_variances > 0).all():
+        raise ValueError("noise_variances must be above 0")
+    if not (mixture.weights > 0).all() or abs(mixture.weights.sum() - 1) > ROUNDING:
+        raise ValueError("weights must be above 0, and 1 together")
 
 
 def along(x: DoubleArray, basis: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
