@@ -358,6 +358,7 @@ def constants():
             "MIN_BATCH",
             "DATA_STEPS",
             "INIT_STEPS",
+            "RIVAL_STEPS",
             "FINAL_STEPS",
             "FIRST_NOISE",
             "SETTLING",
