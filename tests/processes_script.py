@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers import Callback
+from helpers import SMALL_MIXTURE, Callback
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_sparse_dictionary
@@ -52,7 +52,7 @@ def estimators(folder):
     drawn = {"random_state": None, "max_iter": 2}
     yield "no seed", SparseAutoencoder(**sae.get_params(deep=False) | drawn), X
     vaeense = VAEenseTransformer(
-        8, network=Linear((16,)), n_init=2, batch_size=64, max_iter=10, random_state=0
+        8, network=Linear((16,)), prior=SMALL_MIXTURE, n_init=2, batch_size=64, max_iter=10, random_state=0
     )
     yield "vaeense", vaeense, X
     diffusion = DiffusionDimensionEstimator(

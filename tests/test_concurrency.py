@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from helpers import fit_unwarned, outputs, quick_sae
+from helpers import SMALL_MIXTURE, fit_unwarned, outputs, quick_sae
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -31,7 +31,7 @@ pytestmark = [
 N_THREADS = 8
 
 X = make_linear_subspaces(240, n_features=8, random_state=0)[0]
-VAE = VAEenseTransformer(6, network=MLP((16,)), n_init=2, max_iter=6, random_state=0)
+VAE = VAEenseTransformer(6, prior=SMALL_MIXTURE, network=MLP((16,)), n_init=2, max_iter=6, random_state=0)
 ESTIMATORS = {
     "vaeense": VAE,
     "sae": quick_sae("topk", max_iter=4),

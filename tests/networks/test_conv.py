@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import draw, fit_unwarned, generator, outputs, quick_sae
+from helpers import SMALL_MIXTURE, draw, fit_unwarned, generator, outputs, quick_sae
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -51,6 +51,7 @@ def squares(n_samples=400, side=12, seed=0):
 
 def quick_vae(**params):
     settings = {"n_components": 8, "n_init": 1, "max_iter": 2, "random_state": 0}
+    settings |= {"prior": SMALL_MIXTURE}
     return VAEenseTransformer(**(settings | params))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import fit_unwarned
+from helpers import SMALL_MIXTURE, fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -31,7 +31,7 @@ from skvaeense.training import _opening, _sources, _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
-VAEENSE = VAEenseTransformer(6, network=Linear((12,)), n_init=3, max_iter=8, random_state=0)
+VAEENSE = VAEenseTransformer(6, prior=SMALL_MIXTURE, network=Linear((12,)), n_init=3, max_iter=8, random_state=0)
 SAE = SparseAutoencoder(12, max_iter=6, random_state=0)
 ESTIMATORS = {
     "vaeense": VAEENSE,

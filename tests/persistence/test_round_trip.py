@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skops.io
 import torch
-from helpers import PENALTIES, fit_unwarned, outputs, quick_sae
+from helpers import PENALTIES, SMALL_MIXTURE, fit_unwarned, outputs, quick_sae
 from sklearn.base import BaseEstimator
 from sklearn.callback import ProgressBar
 from sklearn.neighbors import NearestNeighbors
@@ -57,7 +57,7 @@ def class_name(value):
 
 def quick_vae(**params):
     settings = {"n_components": 4, "n_init": 1, "max_iter": 3, "random_state": 0}
-    return VAEenseTransformer(**({"network": Linear((5,))} | settings | params))
+    return VAEenseTransformer(**({"network": Linear((5,)), "prior": SMALL_MIXTURE} | settings | params))
 
 
 def assert_same(loaded, estimator):

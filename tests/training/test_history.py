@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import Recorder, fit_unwarned, quick_sae
+from helpers import SMALL_MIXTURE, Recorder, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skvaeense import VAEenseTransformer
@@ -19,7 +19,7 @@ X = make_linear_subspaces(200, dims=(1, 2), n_features=6, random_state=0)[0] * 3
 def quick(**params):
     """Return a small estimator; for one hidden layer no init is computed from the data."""
     settings = {"network": Linear((32,)), "n_init": 3, "max_iter": 20, "random_state": 0}
-    return VAEenseTransformer(3, **(settings | params))
+    return VAEenseTransformer(3, prior=SMALL_MIXTURE, **(settings | params))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import Recorder, fit_unwarned, quick_sae
+from helpers import SMALL_MIXTURE, Recorder, fit_unwarned, quick_sae
 from numpy.testing import assert_array_equal
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
@@ -25,10 +25,10 @@ from skvaeense.inspection import show_progress
 X = np.random.default_rng(0).standard_normal((60, 5))
 SMALL = {"max_iter": 2, "random_state": 0}
 SEARCHES = [
-    (VAEenseTransformer(n_init=1, **SMALL), {"n_components": [2, 3]}),
+    (VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, **SMALL), {"n_components": [2, 3]}),
     (SparseAutoencoder(8, **SMALL), {"target_l0": [1, 2]}),
     (
-        IntrinsicDimensionEstimator(VAEenseTransformer(n_init=1, **SMALL)),
+        IntrinsicDimensionEstimator(VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, **SMALL)),
         {"autoencoder__n_components": [2, 3]},
     ),
     (DiffusionDimensionEstimator(**SMALL), {"noise_level": [0.1, 0.2]}),
@@ -92,7 +92,7 @@ def test_progress_bar_of_a_search_in_several_processes(estimator, grid, capsys):
 @quiet
 def test_inner_callback_of_a_search_sees_every_epoch():
     recorder = Recorder(X)
-    estimator = VAEenseTransformer(2, n_init=1, **SMALL).set_callbacks(recorder)
+    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(recorder)
     search = GridSearchCV(estimator, {"n_components": [2, 3]}, cv=2).fit(X)
     # Two epochs in each of five fits; the search is passed on the same object.
     assert len(recorder.scores) == 2 * 5
@@ -102,7 +102,7 @@ def test_inner_callback_of_a_search_sees_every_epoch():
 
 @quiet
 def test_inner_progress_bar_belongs_on_the_search():
-    estimator = VAEenseTransformer(2, n_init=1, **SMALL).set_callbacks(ProgressBar())
+    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(ProgressBar())
     search = GridSearchCV(estimator, {"n_components": [2]}, cv=2, error_score="raise")
     with pytest.raises(TypeError, match="Register them directly on the meta-estimator"):
         search.fit(X)
@@ -110,7 +110,7 @@ def test_inner_progress_bar_belongs_on_the_search():
 
 @quiet
 def test_progress_bar_of_a_pipeline(capsys):
-    pipeline = make_pipeline(StandardScaler(), VAEenseTransformer(2, n_init=1, **SMALL))
+    pipeline = make_pipeline(StandardScaler(), VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL))
     pipeline.set_callbacks(ProgressBar()).fit(X)
     assert "VAEenseTransformer - fit" in capsys.readouterr().out
 
@@ -144,7 +144,7 @@ def test_chunks_are_reported(sae, method, monkeypatch):
 
 def test_only_the_outer_loop_is_reported(monkeypatch):
     monkeypatch.setattr(_intrinsic_dimension, "CHUNK", 30)
-    autoencoder = VAEenseTransformer(2, n_init=1, **SMALL)
+    autoencoder = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL)
     estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder), X)
     log = Log()
     with show_progress(log):
