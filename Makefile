@@ -11,7 +11,7 @@ JOBS ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-matrix mutants lint format docs guards paper clean
+.PHONY: help demo test test-matrix mutants lint format docs wheel guards paper clean
 
 help:
 	@echo "make demo    fit the estimators on small data and show what they find"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint    run the linters"
 	@echo "make format  let ruff rewrite what it can"
 	@echo "make docs    build the documentation into docs/_build/html"
+	@echo "make wheel   build what is released, and run its examples where nothing else is installed"
 	@echo "make guards  measure the ratios of speed that asv follows from commit to commit"
 	@echo "make paper   run the experiments of the paper again, in their quick size"
 	@echo "make clean   remove what was built, and .venv"
@@ -62,6 +63,18 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	$(BIN)/python docs/check.py docs/_build/html
 	$(BIN)/python -m pytest -q --doctest-glob='*.rst' docs/user_guide
+
+# Its environment is new each time and lies outside of the checkout, whose modules and configuration
+# would be taken else.
+wheel: $(VENV)/.stamp-release
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	set -e; folder=$$(mktemp -d); trap 'rm -rf $$folder' EXIT; wheel=$$(ls $$PWD/dist/*.whl); \
+		$(PYTHON) -m venv $$folder; \
+		$$folder/bin/python -m pip install "$$wheel[plot,progress,pandas,onnx]" pytest; \
+		cd $$folder; MPLBACKEND=agg bin/python -m pytest -q -W error --doctest-modules --pyargs skvaeense \
+			-o doctest_optionflags="ELLIPSIS NORMALIZE_WHITESPACE NUMBER"
 
 # One thread, as in the committed results; they are kept under build/asv, a file for each commit.
 guards: $(VENV)/.stamp-guards
