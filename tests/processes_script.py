@@ -52,7 +52,13 @@ def estimators(folder):
     drawn = {"random_state": None, "max_iter": 2}
     yield "no seed", SparseAutoencoder(**sae.get_params(deep=False) | drawn), X
     vaeense = VAEenseTransformer(
-        8, network=Linear((16,)), prior=SMALL_MIXTURE, n_init=2, batch_size=64, max_iter=10, random_state=0
+        8,
+        network=Linear((16,)),
+        prior=SMALL_MIXTURE,
+        n_init=2,
+        batch_size=64,
+        max_iter=10,
+        random_state=0,
     )
     yield "vaeense", vaeense, X
     diffusion = DiffusionDimensionEstimator(

@@ -88,7 +88,9 @@ def rotation(d, seed):
 def vaeense(**params):
     """Return a VAEenseTransformer that trains for two epochs."""
     settings = {"n_components": 3, "n_init": 1, "max_iter": 2, "random_state": 0}
-    return VAEenseTransformer(network=Linear((8,)), prior=SMALL_MIXTURE).set_params(**(settings | params))
+    return VAEenseTransformer(network=Linear((8,)), prior=SMALL_MIXTURE).set_params(
+        **(settings | params)
+    )
 
 
 def sparse_autoencoder(penalty="l1", **params):

@@ -16,7 +16,9 @@ from skvaeense.networks import Linear
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 ESTIMATORS = [
-    VAEenseTransformer(6, prior=SMALL_MIXTURE, network=Linear((12,)), n_init=3, max_iter=10, random_state=0),
+    VAEenseTransformer(
+        6, prior=SMALL_MIXTURE, network=Linear((12,)), n_init=3, max_iter=10, random_state=0
+    ),
     SparseAutoencoder(12, max_iter=6, random_state=0),
     DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),
 ]

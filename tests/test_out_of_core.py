@@ -20,9 +20,7 @@ X_ALL, *_ = make_linear_subspaces(5000, dims=(1, 2), n_features=8, noise=0.01, r
 X, X_NEW = X_ALL[:4500], X_ALL[4500:]
 SETTINGS = {"n_components": 4, "max_iter": 30, "random_state": 0}
 ESTIMATORS = {
-    "vaeense": VAEenseTransformer(
-        network=Linear((16,)), prior=SMALL_MIXTURE, n_init=2, **SETTINGS
-    ),
+    "vaeense": VAEenseTransformer(network=Linear((16,)), prior=SMALL_MIXTURE, n_init=2, **SETTINGS),
     "sae": SparseAutoencoder(target_l0=2.0, **SETTINGS),
 }
 EACH = pytest.mark.parametrize("name", ESTIMATORS)

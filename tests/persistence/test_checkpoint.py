@@ -31,7 +31,9 @@ from skvaeense.training import _opening, _sources, _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
-VAEENSE = VAEenseTransformer(6, prior=SMALL_MIXTURE, network=Linear((12,)), n_init=3, max_iter=8, random_state=0)
+VAEENSE = VAEenseTransformer(
+    6, prior=SMALL_MIXTURE, network=Linear((12,)), n_init=3, max_iter=8, random_state=0
+)
 SAE = SparseAutoencoder(12, max_iter=6, random_state=0)
 ESTIMATORS = {
     "vaeense": VAEENSE,

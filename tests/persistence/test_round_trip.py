@@ -57,7 +57,9 @@ def class_name(value):
 
 def quick_vae(**params):
     settings = {"n_components": 4, "n_init": 1, "max_iter": 3, "random_state": 0}
-    return VAEenseTransformer(**({"network": Linear((5,)), "prior": SMALL_MIXTURE} | settings | params))
+    return VAEenseTransformer(
+        **({"network": Linear((5,)), "prior": SMALL_MIXTURE} | settings | params)
+    )
 
 
 def assert_same(loaded, estimator):

@@ -92,7 +92,9 @@ def test_progress_bar_of_a_search_in_several_processes(estimator, grid, capsys):
 @quiet
 def test_inner_callback_of_a_search_sees_every_epoch():
     recorder = Recorder(X)
-    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(recorder)
+    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(
+        recorder
+    )
     search = GridSearchCV(estimator, {"n_components": [2, 3]}, cv=2).fit(X)
     # Two epochs in each of five fits; the search is passed on the same object.
     assert len(recorder.scores) == 2 * 5
@@ -102,7 +104,9 @@ def test_inner_callback_of_a_search_sees_every_epoch():
 
 @quiet
 def test_inner_progress_bar_belongs_on_the_search():
-    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(ProgressBar())
+    estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(
+        ProgressBar()
+    )
     search = GridSearchCV(estimator, {"n_components": [2]}, cv=2, error_score="raise")
     with pytest.raises(TypeError, match="Register them directly on the meta-estimator"):
         search.fit(X)
@@ -110,7 +114,9 @@ def test_inner_progress_bar_belongs_on_the_search():
 
 @quiet
 def test_progress_bar_of_a_pipeline(capsys):
-    pipeline = make_pipeline(StandardScaler(), VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL))
+    pipeline = make_pipeline(
+        StandardScaler(), VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL)
+    )
     pipeline.set_callbacks(ProgressBar()).fit(X)
     assert "VAEenseTransformer - fit" in capsys.readouterr().out
 
