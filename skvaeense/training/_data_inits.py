@@ -134,7 +134,8 @@ def find_data_inits(
     gain = CLEAR_GAIN * n_features
     advantage = by_candidate[opened] - by_candidate[best]
     is_clear = advantage > gain
-    if advantage > PREFERENCE * gain and _is_exact(model, init, valid):
+    preference = PREFERENCE * gain if structure.is_grouped else 0.0
+    if structure.is_grouped and advantage > preference and _is_exact(model, init, valid):
         return [init]
     plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
     if plain.is_settled:
@@ -145,7 +146,7 @@ def find_data_inits(
             continue
         ours, theirs = (losses(s, subspaces.noise, TRIM) for s in (structure, subspaces))
         least = min(ours.values()), min(theirs.values())
-        is_ours = least[0] < ours[opened] - gain and least[1] > least[0] - PREFERENCE * gain
+        is_ours = least[0] < ours[opened] - gain and least[1] > least[0] - preference
         if is_ours or least[1] < ours[opened] - gain:
             found = structure if is_ours else subspaces
             by_candidate = losses(found, subspaces.noise)

@@ -25,8 +25,10 @@ from skvaeense.training._structure import find_structure, typical_rows
 MAX_ROWS = 2048
 MAX_DIRECTIONS = 32
 MAX_CLUSTERS = 12
-# Fewer rows per cluster than this say nothing of its hull.
+# A cluster of fewer rows than the first says something of its hull only where they lie in fewer
+# directions than any such rows do, and one of fewer than the second does not at all.
 MIN_ROWS = 20
+MIN_FLAT_ROWS = 10
 # Hulls meet where their mean squared distance from a point is less than this share of the variance
 # within clusters, beyond this many times what few rows with noise would show of hulls that do ...
 MEETING_GAP = 1e-4
@@ -298,11 +300,13 @@ def _hulls(rows: np.ndarray, labels: np.ndarray) -> list[_Hull]:
     hulls, everything, flat = [], [], True
     for k in np.unique(labels):
         own = rows[labels == k]
-        if len(own) < MIN_ROWS:
+        if len(own) < MIN_FLAT_ROWS:
             continue
         mean = own.mean(axis=0)
         variances, directions = principal_directions(own - mean)
         drop = clear_drop(variances, dimension_holding(variances, 0.99))
+        if len(own) < MIN_ROWS and (drop is None or drop > len(own) - 3):
+            continue
         spread = float(np.square(own - mean).sum(axis=1).mean())
         error = float(variances[drop:].sum()) / len(own) if drop is not None else 0.0
         hull = _Hull(mean, directions[:drop], spread, len(own) / len(rows), error, int(k))

@@ -117,6 +117,17 @@ class Structure:
         """Number of components."""
         return len(self.encoder)
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether components fall into groups that are active together, if only of one each.
+
+        Where they do not, components of one subspace are in the way of another's.
+        """
+        reached = self.coactive.astype(np.float32) @ self.coactive > 0
+        return np.array_equal(self.coactive, self.coactive.T) and np.array_equal(
+            self.coactive, reached
+        )
+
     def candidates(self) -> list[Candidate]:
         """Return the candidates, of which the caller keeps the best."""
         if self.subspaces:

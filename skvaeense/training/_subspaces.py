@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skvaeense.training._spectrum import clear_drop, dimension_holding, principal_directions
+from skvaeense.training._spectrum import principal_directions
 
 # Samples that subspaces are looked for around, and how many of the spans found are tried.
 N_SEEDS = 100
@@ -22,7 +22,8 @@ ROWS_PER_DIMENSION = 4
 COVERAGE = 0.8
 # By which factor singular values drop after those of a subspace.
 DROP = 4.0
-# What is less than this share of the largest singular value, or variance, is nothing.
+# What is less than this share of the largest singular value, or variance, is nothing: samples that
+# are in a subspace by chance, or a shifted origin, can add a direction.
 FLOOR = 0.02
 # Squared distance from a subspace, in noise variances per direction, up to which a sample is in it.
 TOLERANCE = 4.0
@@ -60,12 +61,11 @@ class Subspace:
         return float(self.levels[n_normals - 1])
 
     @classmethod
-    def of(cls, Y: np.ndarray, dim: int) -> "Subspace":
-        """Fit a subspace of at most this dimension to samples."""
+    def of(cls, Y: np.ndarray, dim: int, floor: float = 0.0) -> "Subspace":
+        """Fit a subspace to samples, without directions of less than a share of most variance."""
         values, vectors = np.linalg.eigh(Y.T @ Y / len(Y))
         directions, values = vectors.T[::-1], np.maximum(values[::-1], 1e-12)
-        # Samples that are in it by chance, or a shifted origin, can add a direction.
-        dim = min(dim, int((values > FLOOR * values[0]).sum()))
+        dim = min(dim, int((values > floor * values[0]).sum()))
         normals = directions[dim:]
         levels = np.quantile(np.cumsum(np.abs(Y @ normals.T), axis=1), 0.99, axis=0)
         return cls(directions[:dim], values[:dim], normals, levels)
@@ -135,17 +135,17 @@ def _cover(
         # The first ones hold most. There is no end where as many again would not do.
         if n_dims > 2 * most or coverage * most < COVERAGE * n_dims:
             break
-    rest = _rest(Y[left])
+    rest = _rest(Y[left], noise)
     return found + ([] if rest is None else [rest]), coverage
 
 
-def _rest(Y: np.ndarray) -> Subspace | None:
+def _rest(Y: np.ndarray, noise: float) -> Subspace | None:
     """Return the subspace of the few samples that are left, if they lie in one."""
     if len(Y) < 2:
         return None
     variances, _ = principal_directions(Y)
-    dim = clear_drop(variances, dimension_holding(variances, 0.99))
-    if dim is None or not dim < min(len(Y), Y.shape[1]):
+    dim = int((variances > TOLERANCE * noise).sum())
+    if not 0 < dim < min(len(Y), Y.shape[1]) or variances[dim - 1] < DROP * variances[dim]:
         return None
     return Subspace.of(Y, dim)
 
@@ -195,7 +195,7 @@ def _best_subspace(Y: np.ndarray, noise: float, rng: np.random.RandomState) -> S
             # What a sample saves, for each direction: the span of two subspaces is no better.
             score = inside.sum() * (rank - dims[i]) / dims[i]
             if score > best_score and inside.sum() >= ROWS_PER_DIMENSION * dims[i]:
-                best, best_score = Subspace.of(Y[inside], dims[i]), score
+                best, best_score = Subspace.of(Y[inside], dims[i], FLOOR), score
     return None if best is None else _grow(best, Y, noise)
 
 
@@ -211,7 +211,7 @@ def _grow(subspace: Subspace, Y: np.ndarray, noise: float) -> Subspace:
         inside = _contains(grown.basis, Y, factor * noise)
         if inside.sum() < ROWS_PER_DIMENSION * dim:
             return subspace
-        grown = Subspace.of(Y[inside], dim)
+        grown = Subspace.of(Y[inside], dim, FLOOR)
     n_inside = [_contains(s.basis, Y, noise).sum() for s in (subspace, grown)]
     return grown if n_inside[1] > n_inside[0] else subspace
 

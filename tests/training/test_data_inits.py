@@ -1,6 +1,7 @@
 """Initial weights computed from the data."""
 
 import warnings
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -159,18 +160,36 @@ def test_subspaces_of_few_noisy_rows_are_found(dims, n_features, noise, n_sample
         assert np.abs(found.counts - dimension[n_train:]).mean() < 0.5
 
 
-def test_small_part_is_found():
+@pytest.mark.parametrize(("noise", "seed"), [(0.0, 0), (0.0, 1), (0.0, 2), (0.02, 3)])
+def test_small_part_is_found(noise, seed):
     """1 % of the rows lie in a subspace of 8 dimensions."""
     sizes = ((1602, 2), (160, 4), (18, 8))
     parts = [
-        make_linear_subspaces(n, dims=(dim,), n_features=40, random_state=dim) for n, dim in sizes
+        make_linear_subspaces(
+            n, dims=(dim,), n_features=40, noise=noise, random_state=10 * seed + dim
+        )
+        for n, dim in sizes
     ]
     X, dimension = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
-    order = np.random.RandomState(0).permutation(len(X))
+    order = np.random.RandomState(seed).permutation(len(X))
     Z, dimension = _scaled(X[order]), dimension[order]
     found = _find(Z, Z, 20)
     assert found.kind == "subspaces"
+    assert [len(s.basis) for s in found.inits[0].structure.subspaces] == [2, 4, 8]
     assert np.abs(found.counts - dimension).mean() < 0.1
+
+
+@pytest.mark.parametrize("dims", [(4, 4, 4), (2, 4, 8)])
+def test_components_of_subspaces_are_grouped(dims):
+    structure = _structure(_scaled(make_linear_subspaces(2000, dims=dims, random_state=0)[0]))
+    assert structure.is_grouped
+    # Latent 0 would also open with one of each other subspace, but these not with each other.
+    coactive = structure.coactive.copy()
+    coactive[0], coactive[:, 0] = True, True
+    assert not replace(structure, coactive=coactive).is_grouped
+    one_way = np.eye(structure.rank, dtype=bool)
+    one_way[0, 1] = True
+    assert not replace(structure, coactive=one_way).is_grouped
 
 
 def _more_atoms_than_features():

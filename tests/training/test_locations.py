@@ -97,6 +97,15 @@ def test_far_rows_are_no_location():
     assert len(find_locations(_scaled(rng.permutation(X)), 0)) == 1
 
 
+@pytest.mark.parametrize("n_rows", [9, 14])
+def test_a_few_rows_have_a_location_where_they_show_their_hull(n_rows):
+    X, *_ = make_linear_subspaces(1500, dims=(4,), n_features=20, random_state=0)
+    few, *_ = make_linear_subspaces(n_rows, dims=(8,), n_features=20, random_state=1)
+    rows = np.concatenate([X, few + 5 * np.eye(20)[0]])
+    locations = find_locations(_scaled(np.random.default_rng(0).permutation(rows)), 0)
+    assert len(locations) == 1 + (n_rows > 10)
+
+
 def test_locations_are_the_same_for_the_same_seed():
     X, *_ = make_affine_subspaces(1000, dims=(1, 3), n_features=20, random_state=0)
     one, other = (find_locations(_scaled(X), 0) for _ in range(2))
