@@ -141,6 +141,7 @@ class SparseCoder(AutoencoderModel):
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples that did not train.
+            Centred and scaled samples.
         """
+        super().calibrate(x)
         self.penalty.calibrate(self.activation, self.preactivation(x))

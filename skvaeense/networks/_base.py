@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import torch
+from sklearn.base import clone
 from torch import nn
 
 from skvaeense.utils._seeding import fixed_global_generator
@@ -17,6 +18,16 @@ class Network(Specification):
     search reaches its parameters (``network__hidden_layer_sizes``). Derive from it and write
     `build` to add an architecture: the module that it returns may be any that has `encode` and
     `decode`.
+
+    Parameters whose value is "auto" are set to what the estimator knows of them, before `build`:
+    ``n_active``, the wanted mean number of active latents, if there is one; ``positive``, whether
+    codes are not negative; and ``init_norm``, see `SingleLayer`.
+
+    Attributes
+    ----------
+    max_gradient_norm : float or None
+        To what norm gradients are clipped in training, where the loss is a fraction of the variance
+        of the samples. None for not at all.
 
     See Also
     --------
@@ -54,6 +65,8 @@ class Network(Specification):
     (600, 6)
     """
 
+    max_gradient_norm: float | None = None
+
     @abstractmethod
     def build(
         self,
@@ -87,7 +100,9 @@ class Network(Specification):
             It has a method `encode`, from samples of shape (n_samples, n_features) to a tuple of
             `n_heads` tensors of shape (n_samples, n_components), and a method `decode`, from codes
             to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this one layer
-            must be the decoder.
+            must be the decoder. It may have two more methods, which take training samples: what
+            `initialize` sets is the start of the training, and `calibrate` sets what depends on
+            the trained weights, such as thresholds.
         """
 
 
@@ -136,6 +151,24 @@ def build_network(
             f"{module!r}."
         )
     return module
+
+
+def with_known(network: Network, **known: Any) -> Network:
+    """Return a network whose parameters are no longer "auto" where an estimator knows them.
+
+    What is None is not known.
+    """
+    parameters = network.get_params(deep=False)
+    values = {
+        name: value
+        for name, value in known.items()
+        if value is not None and _is_auto(parameters.get(name))
+    }
+    return clone(network).set_params(**values) if values else network
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
 
 
 def linear_decoder(module: Any) -> nn.Linear | None:
