@@ -119,6 +119,7 @@ class AutoencoderModel(Model):
         self.n_features: int = config["n_features"]
         self.n_components: int = config["n_components"]
         self.positive: bool = config["positive"]
+        self.dead_latents: torch.Tensor | None = None
         self.network = build_network(
             config["network"],
             self.n_features,
@@ -164,6 +165,11 @@ class AutoencoderModel(Model):
         """
         if hasattr(self.network, "calibrate"):
             self.network.calibrate(x)
+
+    @property
+    def resamples_dead_latents(self) -> bool:
+        """Whether dead latents begin anew; otherwise an auxiliary loss trains them."""
+        return False
 
     @property
     def loss_unit(self) -> float | torch.Tensor:

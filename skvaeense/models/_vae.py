@@ -92,6 +92,13 @@ class VAE(AutoencoderModel):
     noise_variance : torch.Tensor without dimensions
         Variance of the noise in each feature, in squared units of the scaled samples.
 
+    closure : torch.nn.Module or None
+        What says which latents stay open for `target_l0`.
+
+    dead_latents : torch.Tensor of int64 or None
+        Indices of the latents that were open for no recent training sample; None while none is
+        known.
+
     Examples
     --------
     >>> import torch
@@ -159,7 +166,21 @@ class VAE(AutoencoderModel):
         Posterior
             Means and gate logits.
         """
-        posterior = self._open_posterior(x)
+        return self.close(self.open_posterior(x))
+
+    def close(self, posterior: Posterior) -> Posterior:
+        """Return the posterior with latents closed as `target_l0` says.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            What `open_posterior` returns.
+
+        Returns
+        -------
+        Posterior
+            The same for latents that stay open; the prior for the others.
+        """
         if self.closure is None:
             return posterior
         is_closed = ~self.closure.mask(self._contribution(posterior))
@@ -168,8 +189,19 @@ class VAE(AutoencoderModel):
             posterior.gate_logit.masked_fill(is_closed, math.inf),
         )
 
-    def _open_posterior(self, x: torch.Tensor) -> Posterior:
-        """Return the posterior as it is before latents are closed."""
+    def open_posterior(self, x: torch.Tensor) -> Posterior:
+        """Return the posterior that the encoder gives, before latents are closed.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        Posterior
+            Means and gate logits.
+        """
         mean, gate_logit = self.network.encode(x)
         return Posterior(torch.relu(mean) if self.positive else mean, gate_logit)
 
@@ -190,7 +222,7 @@ class VAE(AutoencoderModel):
         """
         super().calibrate(x)
         if self.closure is not None:
-            self.closure.calibrate(self._contribution(self._open_posterior(x)))
+            self.closure.calibrate(self._contribution(self.open_posterior(x)))
 
     def is_open(self, posterior: Posterior) -> torch.Tensor:
         """Return which latents are open, by the posterior variance.

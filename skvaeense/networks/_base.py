@@ -23,12 +23,6 @@ class Network(Specification):
     ``n_active``, the wanted mean number of active latents, if there is one; ``positive``, whether
     codes are not negative; and ``init_norm``, see `SingleLayer`.
 
-    Attributes
-    ----------
-    max_gradient_norm : float or None
-        To what norm gradients are clipped in training, where the loss is a fraction of the variance
-        of the samples. None for not at all.
-
     See Also
     --------
     Linear : Linear decoder.
@@ -65,8 +59,6 @@ class Network(Specification):
     (600, 6)
     """
 
-    max_gradient_norm: float | None = None
-
     @abstractmethod
     def build(
         self,
@@ -100,9 +92,13 @@ class Network(Specification):
             It has a method `encode`, from samples of shape (n_samples, n_features) to a tuple of
             `n_heads` tensors of shape (n_samples, n_components), and a method `decode`, from codes
             to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this one layer
-            must be the decoder. It may have two more methods, which take training samples: what
-            `initialize` sets is the start of the training, and `calibrate` sets what depends on
-            the trained weights, such as thresholds.
+            must be the decoder.
+
+            What training asks of it if it is there: `initialize` is called with training samples
+            before, to set weights, and `calibrate` with training samples after, to set thresholds
+            and the like; `normalize` is called after each step; the attribute `max_gradient_norm`
+            is the norm to which gradients are clipped, of a loss that is a fraction of the variance
+            of the samples.
         """
 
 

@@ -98,9 +98,6 @@ class Unrolled(Network):
     True
     """
 
-    # Gradients through the sweeps explode at times.
-    max_gradient_norm = 0.12
-
     def __init__(
         self,
         n_sweeps: int = 3,
@@ -156,6 +153,9 @@ class UnrolledAutoencoder(nn.Module):
     positive : bool
         Whether only positive entries are kept.
     """
+
+    # Gradients through the sweeps explode at times.
+    max_gradient_norm = 0.12
 
     def __init__(
         self, decoder: nn.Linear, *, n_heads: int, n_sweeps: int, n_active: float, positive: bool
@@ -214,6 +214,15 @@ class UnrolledAutoencoder(nn.Module):
         rows = (columns.T @ directions.T * singular.sqrt()) @ directions
         rows[:rank] = directions[: len(rows)]
         columns.copy_(F.normalize(rows, dim=1).T)
+
+    @torch.no_grad()
+    def normalize(self) -> None:
+        """Bring directions whose norms are weights of their own back to norm 1.
+
+        Steps of the same length would turn longer ones by less and less.
+        """
+        if is_parametrized(self.decoder):
+            self._columns.div_(self._columns.norm(dim=0))
 
     @property
     def _columns(self) -> torch.Tensor:

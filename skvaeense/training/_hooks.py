@@ -1,13 +1,11 @@
 """What happens around each step of the trainer besides the step."""
 
 import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from skvaeense.losses import Terms
-from skvaeense.networks import Network
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
@@ -52,27 +50,20 @@ class Hook:
         vars(self).update(copy.deepcopy(state))
 
 
-@dataclass(eq=False)
-class GradientClipping(Hook):
-    """Bring the gradients down to a norm where theirs is larger.
-
-    Attributes
-    ----------
-    max_norm : float
-        The norm, of gradients of the loss as a fraction of the variance of the samples.
-    """
-
-    max_norm: float
+class NetworkRequests(Hook):
+    """Do what a network asks for: clip gradients, and bring weights back to a norm."""
 
     @torch.no_grad()
     def before_step(self, trainer: "Trainer") -> None:
-        """Scale the gradients."""
-        grads = trainer.parameters.grads
-        grads *= trainer.model.loss_unit
-        grads *= (self.max_norm / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
+        """Bring the norm of the gradients down to the network's `max_gradient_norm`."""
+        limit = getattr(trainer.model.network, "max_gradient_norm", None)
+        if limit is not None:
+            grads = trainer.parameters.grads
+            grads *= trainer.model.loss_unit
+            grads *= (limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
 
-
-def clipping_of(network: Network) -> list[Hook]:
-    """Return the hook that clips the gradients of a network, if it asks for it."""
-    limit = network.max_gradient_norm
-    return [] if limit is None else [GradientClipping(limit)]
+    @torch.no_grad()
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
+        """Call the network's `normalize`."""
+        if hasattr(trainer.model.network, "normalize"):
+            trainer.model.network.normalize()
