@@ -208,7 +208,6 @@ class SparseAutoencoder(BaseAutoencoder):
         "sparse_output": ["boolean"],
     }
 
-    _partial_steps = SPARSE_STEPS
     _held_out = SPARSE_HELD_OUT
 
     def __init__(
@@ -255,6 +254,10 @@ class SparseAutoencoder(BaseAutoencoder):
         self.random_state = random_state
 
     # --- fitting ------------------------------------------------------------------------------
+
+    @property
+    def _partial_steps(self):
+        return SPARSE_STEPS
 
     def _train(self, data, session, trainer):
         if trainer is None:

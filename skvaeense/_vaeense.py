@@ -64,7 +64,7 @@ LEAST_GAIN = 0.04
 # By how much it may be worse before the last phase, in which it gains, to be worth that.
 MOST_BEHIND = 8.0
 # Share of learning_rate_init that is the peak with a target_l0.
-TARGET_RATE = 0.3
+TARGET_RATE = 0.4
 # Rows that thresholds are set on at most.
 CALIBRATION_ROWS = 4096
 # Rows that a warning names at most.
@@ -597,8 +597,8 @@ class VAEenseTransformer(DensityAutoencoder):
         network = networks.resolve_network(network)
         if isinstance(network, networks.Unrolled) and self.target_l0 is None:
             raise ValueError(
-                f"network={self.network!r} has the same gates for all samples; set target_l0, which "
-                "decides for each sample which latents open."
+                f"network={self.network!r} has the same gates for all samples; set target_l0, "
+                "which decides for each sample which latents open."
             )
         return with_known(network, n_active=self.target_l0, positive=self.positive_code)
 

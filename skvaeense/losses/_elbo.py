@@ -70,10 +70,9 @@ class ELBO(Loss):
             terms["active_share"] = model.is_open(posterior).to(x.dtype).mean(dim=0)
             if model.dead_latents is not None:
                 residual = x - model.decode(model.code(posterior))
-                auxiliary = auxiliary_loss(
-                    model, model.code(before)[:, model.dead_latents], residual
-                )
-                loss = loss + AUXILIARY_WEIGHT * auxiliary / model.loss_unit
+                code = model.code(before)[:, model.dead_latents]
+                share = auxiliary_loss(model, code, residual)
+                loss = loss + AUXILIARY_WEIGHT * share / model.loss_unit
         return {"loss": loss} | terms
 
     def gradient(self, model: Any) -> Gradient:

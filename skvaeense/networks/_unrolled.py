@@ -90,11 +90,9 @@ class Unrolled(Network):
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.penalties import BatchTopK
     >>> X = load_digits().data
-    >>> single, unrolled = (
-    ...     SparseAutoencoder(64, penalty=BatchTopK(6), network=network, max_iter=60, random_state=0)
-    ...     for network in ("single_layer", "unrolled")
-    ... )
-    >>> unrolled.fit(X).score(X) > single.fit(X).score(X)
+    >>> sae = SparseAutoencoder(64, penalty=BatchTopK(6), max_iter=40, random_state=0)
+    >>> single = sae.fit(X).score(X)
+    >>> sae.set_params(network="unrolled").fit(X).score(X) > single
     True
     """
 
@@ -240,7 +238,8 @@ class UnrolledAutoencoder(nn.Module):
         seen = x @ atoms - bias @ atoms
         u = torch.addcmul(self.offset, self.gain, seen)
         overlap = atoms.T @ atoms
-        for threshold, step, shift in zip(self.thresholds, self.steps, self.shifts, strict=True):
+        sweeps: Any = zip(self.thresholds, self.steps, self.shifts, strict=True)
+        for threshold, step, shift in sweeps:
             size = u.relu() if self.positive else u.abs()
             if calibrate:
                 threshold.calibrate(size)

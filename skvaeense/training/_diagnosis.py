@@ -170,9 +170,9 @@ def wrong_number(n_active, target_l0, cure):
     if 0.9 <= n_active / target_l0 <= 1.1:
         return []
     return [
-        f"{n_active:.1f} latents are active on average where target_l0={target_l0:g} was asked for. "
-        f"{cure} With few samples for each latent, held-out ones, which are counted here, have "
-        "more active latents."
+        f"{n_active:.1f} latents are active on average where target_l0={target_l0:g} was asked "
+        f"for. {cure} With few samples for each latent, held-out ones, which are counted here, "
+        "have more active latents."
     ]
 
 
