@@ -149,22 +149,22 @@ def build_network(
     return module
 
 
-def with_known(network: Network, **known: Any) -> Network:
+def with_known(
+    network: Network,
+    *,
+    positive: bool,
+    n_active: float | None,
+    init_norm: float | None = None,
+) -> Network:
     """Return a network whose parameters are no longer "auto" where an estimator knows them.
 
     What is None is not known.
     """
-    parameters = network.get_params(deep=False)
-    values = {
-        name: value
-        for name, value in known.items()
-        if value is not None and _is_auto(parameters.get(name))
-    }
+    known = {"positive": positive, "n_active": n_active, "init_norm": init_norm}
+    parameters = network.get_params(deep=False).items()
+    automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
+    values = {name: known[name] for name in automatic if known.get(name) is not None}
     return clone(network).set_params(**values) if values else network
-
-
-def _is_auto(value: Any) -> bool:
-    return isinstance(value, str) and value == "auto"
 
 
 def linear_decoder(module: Any) -> nn.Linear | None:

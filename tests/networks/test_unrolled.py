@@ -149,8 +149,10 @@ def test_what_an_estimator_knows_is_filled_in():
     }
     given = Unrolled(n_active=2, positive=False)
     assert with_known(given, **known) is given
-    unknown = Unrolled()
-    assert with_known(unknown, n_active=None) is unknown
+    kept = Unrolled("many", n_active="many", positive=False)
+    assert with_known(kept, **known) is kept
+    partly = with_known(Unrolled(), n_active=None, positive=False)
+    assert (partly.n_active, partly.positive) == ("auto", False)
 
 
 def test_alone_a_tenth_of_the_latents_is_kept():
