@@ -118,6 +118,7 @@ def tables():
         "apart": apart_table(load("apart.json")),
         "sparse_autoencoders": peers_table(peers),
         "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
+        "short_codes": short_codes_table(load("short_codes.json")),
         "planted": planted_table(load("planted.json")),
         "dimension_unions": unions_table(
             load("dimension_unions.json"),
@@ -254,6 +255,26 @@ def score_table(core):
     return Table(header, rows)
 
 
+def short_codes_table(results):
+    """Return the error of codes of given lengths, and the active latents that they have."""
+    rows = results.get("summary", [])
+    levels = sorted({row["k"] for row in rows})
+    header = ("method", *(f"{k} active" for k in levels), "L0", "CPU seconds", "runs")
+    body = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = {row["k"]: row for row in rows if row["method"] == method}
+        found = [own[k] for k in levels if k in own]
+        cells = (
+            f"{own[k]['fvu_mean']:.4f}, worst {own[k]['fvu_worst']:.4f}" if k in own else MISSING
+            for k in levels
+        )
+        lengths = ", ".join(f"{row['l0_mean']:.1f}" for row in found)
+        seconds = ", ".join(f"{row['cpu_seconds_mean']:.0f}" for row in found)
+        runs = ", ".join(dict.fromkeys(str(row["n_seeds"]) for row in found))
+        body.append((method, *cells, lengths, seconds, runs))
+    return Table(header, body)
+
+
 def peers_table(results):
     """Return the error of sparse autoencoders beside that of a peer's trainers."""
     header = (
@@ -358,6 +379,7 @@ def constants():
             "MIN_BATCH",
             "DATA_STEPS",
             "INIT_STEPS",
+            "BUDGET_STEPS",
             "RIVAL_STEPS",
             "FINAL_STEPS",
             "FIRST_NOISE",

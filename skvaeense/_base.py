@@ -68,8 +68,6 @@ class BaseAutoencoder(
     (`_validation_loss`), and what a code is (`_encode`).
     """
 
-    # Steps over which `partial_fit` goes through the schedule of a new model.
-    _partial_steps: int
     # How many rows do not train.
     _held_out = HELD_OUT
 
@@ -129,6 +127,11 @@ class BaseAutoencoder(
     @abstractmethod
     def _encode(self, model: Any, x: torch.Tensor) -> torch.Tensor:
         """Return the codes of centred and scaled samples as the user asked for them."""
+
+    @property
+    def _partial_steps(self) -> int:
+        """Steps over which `partial_fit` goes through the schedule of a new model."""
+        raise NotImplementedError
 
     def _active(self, model: Any, x: torch.Tensor) -> torch.Tensor:
         """Return the mask of active latents of centred and scaled samples."""

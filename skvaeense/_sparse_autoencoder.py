@@ -6,14 +6,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import clone
 
 from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
+from skvaeense.networks._base import with_known
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
+from skvaeense.training._hooks import NetworkRequests
 from skvaeense.training._scaling import Moments
 from skvaeense.training._sizes import (
     SETTLING,
@@ -70,9 +71,10 @@ class SparseAutoencoder(BaseAutoencoder):
         value, which training adapts; the last one is `alpha_`. None keeps alpha. TopK and its
         kin have k for it.
 
-    network : {"linear", "mlp", "single_layer"} or Network, default="single_layer"
+    network : {"linear", "mlp", "single_layer", "unrolled"} or Network, default="single_layer"
         Encoder and decoder. "single_layer" has one linear layer each way, "linear" hidden layers
-        in the encoder, "mlp" in both.
+        in the encoder, "mlp" in both. "unrolled" has one layer too, and corrects the code by what
+        the decoder makes of it: short codes then explain more, and a step takes longer.
 
     positive_code : bool, default=True
         Whether codes are not negative. False allows both signs.
@@ -206,7 +208,6 @@ class SparseAutoencoder(BaseAutoencoder):
         "sparse_output": ["boolean"],
     }
 
-    _partial_steps = SPARSE_STEPS
     _held_out = SPARSE_HELD_OUT
 
     def __init__(
@@ -254,6 +255,10 @@ class SparseAutoencoder(BaseAutoencoder):
 
     # --- fitting ------------------------------------------------------------------------------
 
+    @property
+    def _partial_steps(self):
+        return SPARSE_STEPS
+
     def _train(self, data, session, trainer):
         if trainer is None:
             seeds = draw_seed(session.random_state), draw_seed(session.random_state)
@@ -273,7 +278,7 @@ class SparseAutoencoder(BaseAutoencoder):
             model = self._new_model(data, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
         decay = self._decay(model)
-        hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model)]
+        hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model), NetworkRequests()]
         loss = losses.resolve_loss(self.loss)
         if decay is None:
             normalize_decoder(model)
@@ -297,10 +302,13 @@ class SparseAutoencoder(BaseAutoencoder):
         )
 
     def _new_model(self, data, penalty, generator):
-        network = networks.resolve_network(self.network)
-        if network.get_params().get("init_norm") == "auto":
-            network = clone(network).set_params(init_norm=penalty.init_norm)
-        return SparseCoder(
+        network = with_known(
+            networks.resolve_network(self.network),
+            init_norm=penalty.init_norm,
+            n_active=self.target_l0 or getattr(penalty, "k", None),
+            positive=self.positive_code,
+        )
+        model = SparseCoder(
             network,
             data.train.shape[1],
             self.n_components or default_n_components(data.spectrum),
@@ -308,6 +316,8 @@ class SparseAutoencoder(BaseAutoencoder):
             positive=self.positive_code,
             generator=generator,
         )
+        model.initialize(data.train.head)
+        return model
 
     def _coefficient(self, penalty, model, goes_on):
         target_l0 = self._target(penalty, model.n_components)

@@ -15,11 +15,13 @@ from skvaeense._density import DensityAutoencoder
 from skvaeense.models import VAE
 from skvaeense.models._base import as_number
 from skvaeense.models._vae import N_GATES
+from skvaeense.networks._base import with_known
 from skvaeense.priors._density import TrainingRows
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
 from skvaeense.training._far_rows import find_far_rows
+from skvaeense.training._hooks import NetworkRequests
 from skvaeense.training._noise import (
     COMMON_NOISE,
     FINAL_NOISE,
@@ -34,16 +36,19 @@ from skvaeense.training._noise import (
 from skvaeense.training._parameters import layer_rates
 from skvaeense.training._selection import Selection
 from skvaeense.training._sizes import (
+    BUDGET_STEPS,
     DATA_STEPS,
     INIT_CONFIGS,
     INIT_STEPS,
     RIVAL_STEPS,
+    SETTLING,
     default_n_components,
     linear_residual,
     n_epochs,
     split_epochs,
 )
 from skvaeense.training._sources import Source
+from skvaeense.training._sparse_hooks import DeadLatents
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, Precision, RandomState
@@ -58,6 +63,10 @@ N_INIT_WITH_DATA, N_INIT = 2, 5
 LEAST_GAIN = 0.04
 # By how much it may be worse before the last phase, in which it gains, to be worth that.
 MOST_BEHIND = 8.0
+# Share of learning_rate_init that is the peak with a target_l0.
+TARGET_RATE = 0.4
+# Rows that thresholds are set on at most.
+CALIBRATION_ROWS = 4096
 # Rows that a warning names at most.
 N_NAMED = 5
 
@@ -84,13 +93,20 @@ class VAEenseTransformer(DensityAutoencoder):
         Number of latents. None means twice the number of principal components that hold 99 % of
         the variance, at most 256: latents that are not needed stay closed.
 
+    target_l0 : float or None, default=None
+        Wanted mean number of active latents. The others are closed: their posterior is the prior,
+        and their code is exactly 0. Which ones these are depends on the sample, and so does how
+        many. None lets the noise variance decide on it.
+
     gated : bool, default=True
         Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
         active latents are the same for every sample.
 
-    network : {"linear", "mlp", "single_layer"} or Network, default="linear"
+    network : {"auto", "linear", "mlp", "single_layer", "unrolled"} or Network, default="auto"
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
-        layers in both, "single_layer" one linear layer each way.
+        layers in both, "single_layer" one linear layer each way. "unrolled", which takes a
+        `target_l0`, has one too, and corrects the code by what the decoder makes of it. "auto"
+        means "unrolled" with a `target_l0`, and else "linear".
 
     positive_code : bool, default=False
         Whether posterior means, and with them codes, are not negative. Directions are then found
@@ -99,7 +115,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
             default="fixed_variance"
-        The rule that says which latents are active.
+        The rule that says which latents are active. With a `target_l0` it is not used: active are
+        those that are not closed.
 
     loss : {"elbo"} or Loss, default="elbo"
         What is minimised.
@@ -124,7 +141,8 @@ class VAEenseTransformer(DensityAutoencoder):
         clearly better than principal components. Otherwise, and with other networks, inits are
         random: they differ in weights, first noise variance and learning rate, and are compared on
         held-out samples at one noise variance. The best is trained on. "auto" means 2 with an init
-        from the data, else 5.
+        from the data, else 5. With a `target_l0` it means 1: each init is trained to
+        the end.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         What moves the weights.
@@ -142,7 +160,7 @@ class VAEenseTransformer(DensityAutoencoder):
         Epochs that a model is trained for at most. Of those from a random init 40 % come before
         inits are compared, and the others are for the best one only. "auto" means the epochs that
         amount to 600 steps from an init that is computed from the data, and to 1,000 (500 beside
-        an init from the data) and 1,500 steps from a random one.
+        an init from the data) and 1,500 steps from a random one; with a `target_l0`, to 2,000.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -255,7 +273,9 @@ class VAEenseTransformer(DensityAutoencoder):
     locations_: DoubleArray
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
+        "target_l0": [POSITIVE, None],
         "gated": ["boolean"],
+        "network": [StrOptions({"auto", *networks.ALIASES}), networks.Network],
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
         "loss": [StrOptions({"elbo"}), losses.Loss],
         "prior": [StrOptions(set(priors.ALIASES)), priors.Prior],
@@ -267,14 +287,13 @@ class VAEenseTransformer(DensityAutoencoder):
         "sparse_output": ["boolean"],
     }
 
-    _partial_steps = INIT_STEPS
-
     def __init__(
         self,
         n_components: int | None = None,
         *,
+        target_l0: float | None = None,
         gated: bool = True,
-        network: networks.NetworkName | networks.Network = "linear",
+        network: Auto | networks.NetworkName | networks.Network = "auto",
         positive_code: bool = False,
         threshold: thresholds.ThresholdName | thresholds.ThresholdRule = "fixed_variance",
         loss: Literal["elbo"] | losses.Loss = "elbo",
@@ -297,6 +316,7 @@ class VAEenseTransformer(DensityAutoencoder):
         random_state: RandomState = None,
     ) -> None:
         self.n_components = n_components
+        self.target_l0 = target_l0
         self.gated = gated
         self.network = network
         self.positive_code = positive_code
@@ -322,7 +342,13 @@ class VAEenseTransformer(DensityAutoencoder):
 
     # --- fitting ------------------------------------------------------------------------------
 
+    @property
+    def _partial_steps(self):
+        return INIT_STEPS if self.target_l0 is None else BUDGET_STEPS
+
     def _train(self, data, session, trainer):
+        if self.target_l0 is not None:
+            return self._train_to_target(data, session, trainer)
         takes_data_init = self._takes_data_init()
         n_init_epochs, n_final_epochs = split_epochs(
             self.max_iter,
@@ -347,15 +373,7 @@ class VAEenseTransformer(DensityAutoencoder):
         # Inits that are computed from the data, if the model is one of which that is known.
         first = Selection(lambda i: self._make_data_trainer(data, found[i], seeds[0], i))
         first = session.track("first", first)
-        for i in range(len(first.logs), len(found)):
-            trainer = first.make_trainer(i)
-            try:
-                trainer = self._train_to_the_end(
-                    trainer, data, session, n_epochs_of[i], f"data {i}"
-                )
-                first.offer(trainer, self._final_loss(trainer.model, data))
-            except FloatingPointError:
-                first.offer(trainer, math.inf)
+        self._train_each(first, n_epochs_of, data, session, "data")
         if first.best is not None:
             first.best.other_log = first.other_log
             is_settled = found[first.best_init].is_settled
@@ -389,6 +407,35 @@ class VAEenseTransformer(DensityAutoencoder):
                 best = self._train_to_the_end(best, data, session, n_final_epochs)
         return self._better(first, best, rest, data)
 
+    def _train_to_target(self, data, session, trainer):
+        """Train with a given number of active latents, each init to the end."""
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, BUDGET_STEPS)
+        if trainer is not None:
+            session.begin(epochs)
+            return self._train_to_the_end(trainer, data, session, epochs)
+        n_init = 1 if self.n_init == "auto" else self.n_init
+        seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
+        session.begin(n_init * epochs)
+        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i, is_final=True))
+        inits = session.track("first", inits)
+        self._train_each(inits, n_init * [epochs], data, session, "init")
+        if inits.best is None:
+            raise FloatingPointError(diverged("The loss of every init"))
+        inits.best.other_log = inits.other_log
+        return inits.best
+
+    def _train_each(self, inits, n_epochs_of, data, session, name):
+        """Train inits to the end, one after the other, and keep the best."""
+        for i in range(len(inits.logs), len(n_epochs_of)):
+            trainer = inits.make_trainer(i)
+            try:
+                trainer = self._train_to_the_end(
+                    trainer, data, session, n_epochs_of[i], f"{name} {i}"
+                )
+                inits.offer(trainer, self._final_loss(trainer.model, data))
+            except FloatingPointError:
+                inits.offer(trainer, math.inf)
+
     def _better(self, first, best, rest, data):
         """Return the best trainer of the inits from the data, or of the random ones."""
         if first.best is None and best is None:
@@ -407,7 +454,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return first.best
 
     def _trainable(self, samples):
-        if not self._takes_data_init() or isinstance(samples, Source):
+        if not self._looks_at_samples() or isinstance(samples, Source):
             return samples
         far = find_far_rows(samples)
         if len(far) == 0:
@@ -423,19 +470,30 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _find_scaling(self, samples):
         scaling = super()._find_scaling(samples)
-        if not self._takes_data_init() or isinstance(samples, Source):
+        if not self._looks_at_samples() or isinstance(samples, Source):
             return scaling
         return scaling.located(samples)
 
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""
-        network = networks.resolve_network(self.network)
-        loss, prior = losses.resolve_loss(self.loss), priors.resolve_prior(self.prior)
+        network = self._network()
         return (
             type(network) is networks.Linear
             and network.skip == "first"
             and network.n_hidden_layers == 2
-            and type(loss) is losses.ELBO
+            and self.target_l0 is None
+            and self._has_default_objective()
+        )
+
+    def _looks_at_samples(self):
+        """Return whether locations and far samples are looked for before training."""
+        is_unrolled = type(self._network()) is networks.Unrolled
+        return self._takes_data_init() or (is_unrolled and self._has_default_objective())
+
+    def _has_default_objective(self):
+        loss, prior = losses.resolve_loss(self.loss), priors.resolve_prior(self.prior)
+        return (
+            type(loss) is losses.ELBO
             and loss.beta == 1
             and type(prior) in (priors.Mixture, priors.StandardNormal)
             and self.gated
@@ -483,6 +541,12 @@ class VAEenseTransformer(DensityAutoencoder):
         thresholds.resolve_threshold(self.threshold)
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
+        if self.target_l0 is not None or getattr(model, "closure", None) is not None:
+            model = self._model_with_target(data, seeds[1], model)
+            noise = self._target_noise(model, data)
+            return self._trainer(
+                model, noise, TARGET_RATE, generator, data, init=init, is_final=is_final, rates={}
+            )
         if model is not None:
             noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
             rates = learning_rates(model.network, data.valid) if self._takes_data_init() else None
@@ -496,21 +560,74 @@ class VAEenseTransformer(DensityAutoencoder):
         )
         return self._trainer(model, noise, config.learning_rate, generator, data, init=init)
 
+    def _model_with_target(self, data, seed, model=None):
+        """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
+        if model is None:
+            model = self._make_model(data, seed)
+            model.initialize(data.train.head)
+            model.calibrate(data.valid)
+            return model
+        earlier = model.config.get("target_l0")
+        if earlier == self.target_l0:
+            return model
+        if earlier is None or self.target_l0 is None:
+            raise ValueError(
+                f"A fit with target_l0={earlier!r} cannot go on with target_l0={self.target_l0!r}: "
+                "set warm_start=False to fit anew, or a number for a number."
+            )
+        config = model.config | {"target_l0": self.target_l0, "network": self._network()}
+        model = VAE.from_state(config, model.state_dict())
+        model.calibrate(data.valid)
+        return model
+
+    def _target_noise(self, model, data):
+        """Return the noise of a training with `target_l0`: it follows the error from the start."""
+        if self.noise_variance == "auto" and self.learn_noise_variance:
+            first = validation_terms(model, data.valid).error / data.valid.shape[1]
+        else:
+            first = self._first_noise(data, INIT_CONFIGS[0])
+        common = common_noise(data.spectrum.mean_eigenvalue)
+        return final_noise(first, common, learned=self.learn_noise_variance, follow=1.0)
+
+    def _network(self):
+        """Return the specification of the network, with what the other parameters say of it."""
+        network = self.network
+        if network == "auto":
+            network = "linear" if self.target_l0 is None else "unrolled"
+        network = networks.resolve_network(network)
+        if isinstance(network, networks.Unrolled) and self.target_l0 is None:
+            raise ValueError(
+                f"network={self.network!r} has the same gates for all samples; set target_l0, "
+                "which decides for each sample which latents open."
+            )
+        return with_known(network, n_active=self.target_l0, positive=self.positive_code)
+
     def _make_model(self, data, seed):
+        n_components = self.n_components or default_n_components(data.spectrum)
+        if self.target_l0 is not None and self.target_l0 > n_components:
+            raise ValueError(
+                f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
+            )
+        if self.target_l0 is not None and not self.gated:
+            raise ValueError(
+                f"target_l0={self.target_l0!r} closes gates, and gated=False has none; leave "
+                "gated=True."
+            )
         model = VAE(
-            networks.resolve_network(self.network),
+            self._network(),
             data.train.shape[1],
-            self.n_components or default_n_components(data.spectrum),
+            n_components,
             gated=self.gated,
             positive=self.positive_code,
             prior=clone(priors.resolve_prior(self.prior)),
+            target_l0=self.target_l0,
             generator=make_generator(seed),
         )
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
     def _make_final_trainer(self, best, data):
         """Return the trainer of the last phase, which goes on with the best random init."""
-        (noise,) = best.hooks
+        noise, *_ = best.hooks
         noise = self._final_noise(float(noise.value), noise.floor)
         init = int(best.tags["init"])
         trainer = self._trainer(
@@ -520,7 +637,10 @@ class VAEenseTransformer(DensityAutoencoder):
         return trainer
 
     def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None):
-        schedule = "cosine" if self.schedule == "auto" else self.schedule
+        schedule = self.schedule
+        if schedule == "auto":
+            schedule = schedules.Cosine(hold=0.1 if self.target_l0 is None else SETTLING)
+        counting = [] if model.closure is None else [DeadLatents(model)]
         return Trainer(
             model,
             losses.resolve_loss(self.loss),
@@ -528,7 +648,7 @@ class VAEenseTransformer(DensityAutoencoder):
             learning_rate=self.learning_rate_init * rate,
             schedule=schedules.resolve_schedule(schedule),
             generator=generator,
-            hooks=[noise],
+            hooks=[noise, NetworkRequests(), *counting],
             rates=layer_rates(model) if rates is None else rates,
             processes=data.processes,
             init=init,
@@ -559,7 +679,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _selection_loss(self, trainer, data):
         loss = math.inf
         if trainer.is_finite:
-            (noise,) = trainer.hooks
+            noise, *_ = trainer.hooks
             terms = validation_terms(trainer.model, data.valid)
             loss = selection_loss(terms, float(noise.value), noise.floor, data.valid.shape[1])
         return data.processes.broadcast_scalar(loss)
@@ -575,6 +695,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):
+        model.calibrate(torch.cat([data.valid, data.train.head])[:CALIBRATION_ROWS])
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
@@ -610,6 +731,7 @@ class VAEenseTransformer(DensityAutoencoder):
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(valid, residual, active, data.valid_labels),
+            target_l0=self.target_l0,
         )
         return failure_signs(findings)
 
@@ -627,6 +749,8 @@ class VAEenseTransformer(DensityAutoencoder):
         return self._mask(model, posterior, model.code(posterior))
 
     def _mask(self, model, posterior, code):
+        if model.closure is not None:
+            return model.is_open(posterior)
         latents = thresholds.Latents(
             log_variance=posterior.log_variance.cpu().numpy(),
             code=code.cpu().numpy(),

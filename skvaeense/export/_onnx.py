@@ -33,7 +33,8 @@ def to_onnx(
     The model has the input ``X`` of shape (n_samples, n_features), with any number of samples, in
     the units of the training samples: centring and scaling are part of it. Its output ``codes`` of
     shape (n_samples, n_components) is what `transform` gives, up to rounding, as a dense array. So
-    codes of a VAEenseTransformer are hard if its `hard` or its `sparse_output` is set.
+    codes of a VAEenseTransformer are hard if its `hard`, its `sparse_output` or its `target_l0` is
+    set.
 
     It takes the packages of ``pip install skvaeense[onnx]``. An existing file is replaced in one
     step; if anything fails it stays.
@@ -141,7 +142,9 @@ class Transform(nn.Module):
             self.register_buffer("points", torch.tensor(estimator.locations_))
         self.dtype = dtype
         self.is_vae = isinstance(estimator, VAEenseTransformer)
-        is_hard = self.is_vae and (estimator.hard or estimator.sparse_output)
+        # With a target_l0 the model itself makes codes hard.
+        is_soft = self.is_vae and self.model.closure is None
+        is_hard = is_soft and (estimator.hard or estimator.sparse_output)
         self.mask = mask_of(estimator, self.model) if is_hard else None
 
     def forward(self, X):

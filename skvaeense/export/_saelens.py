@@ -131,8 +131,8 @@ def _fold(estimator):
     network, activation = estimator.module_.network, estimator.module_.activation
     if not isinstance(network, SingleLayerAutoencoder):
         raise ValueError(
-            f"The network {estimator.network!r} has hidden layers, and SAELens has one layer each "
-            'way; fit with network="single_layer".'
+            f"The network {estimator.network!r} has more than one layer each way, which is what "
+            'SAELens has; fit with network="single_layer".'
         )
     # Products are rounded once.
     encoder, decoder = (

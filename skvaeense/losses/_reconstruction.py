@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from skvaeense.losses._auxiliary import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.losses._base import Loss, Terms
-from skvaeense.utils._top_entries import TopEntries, encode_top
+from skvaeense.utils._top_entries import encode_top
 from skvaeense.utils._validation import NON_NEGATIVE
 
-# Weight of the auxiliary term, which trains dead latents on what the others leave.
-AUXILIARY_WEIGHT = 1 / 32
 # Kept entries are decoded by themselves if they are at most this share of the latents, and these
 # are at least so many: elsewhere dense products are as fast.
 FEW, MANY_LATENTS = 0.125, 512
@@ -85,7 +84,7 @@ class PenalizedReconstruction(Loss):
         total = error + model.alpha * done.cost
         if done.auxiliary is not None:
             total = total + done.auxiliary / x.shape[1]
-        if model.penalty.dead_latents == "auxiliary" and model.dead_latents is not None:
+        if model.dead_latents is not None and not model.resamples_dead_latents:
             preactivation = done.preactivation(model.dead_latents)
             total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, preactivation, residual)
         if self.decay:
@@ -146,41 +145,3 @@ def _pass_of_few(model: Any, x: torch.Tensor) -> _Pass:
             layer.inputs, layer.weight[latents], layer.bias[latents]
         ),
     )
-
-
-def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-    """Return the error of the residual's reconstruction from dead latents alone.
-
-    As many of them as half the number of features are used for each sample, those of the largest
-    pre-activations.
-
-    Parameters
-    ----------
-    model : SparseCoder
-        The model, with the indices of its dead latents.
-
-    preactivation : torch.Tensor of shape (n_samples, n_dead)
-        Pre-activations of the dead latents.
-
-    residual : torch.Tensor of shape (n_samples, n_features)
-        What the other latents leave of the samples.
-
-    Returns
-    -------
-    torch.Tensor without dimensions
-        Fraction of the residual's mean square that is left.
-    """
-    residual, dead = residual.detach(), model.dead_latents
-    code = preactivation.relu() if model.positive else preactivation
-    n_used = max(1, residual.shape[1] // 2)
-    if n_used < len(dead):
-        entries = TopEntries.largest(code, n_used, positive=model.positive)
-        code = entries.dense(entries.of(code))
-    decoder = model.linear_decoder
-    if decoder is not None:
-        explained = code @ decoder.weight[:, dead].T
-    else:
-        whole = code.new_zeros((len(code), model.n_components)).index_copy(1, dead, code)
-        explained = model.decode(whole) - model.decode(torch.zeros_like(whole[:1]))
-    left = residual - explained
-    return left.square().sum() / residual.square().sum().clamp_min(1e-30)

@@ -119,6 +119,7 @@ class AutoencoderModel(Model):
         self.n_features: int = config["n_features"]
         self.n_components: int = config["n_components"]
         self.positive: bool = config["positive"]
+        self.dead_latents: torch.Tensor | None = None
         self.network = build_network(
             config["network"],
             self.n_features,
@@ -141,6 +142,39 @@ class AutoencoderModel(Model):
             Reconstructions.
         """
         return self.network.decode(code)
+
+    def initialize(self, x: torch.Tensor) -> None:
+        """Let the network start from samples, if it knows how to.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled training samples.
+        """
+        if hasattr(self.network, "initialize"):
+            self.network.initialize(x)
+
+    @torch.no_grad()
+    def calibrate(self, x: torch.Tensor) -> None:
+        """Set what is used after training, such as thresholds.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+        """
+        if hasattr(self.network, "calibrate"):
+            self.network.calibrate(x)
+
+    @property
+    def resamples_dead_latents(self) -> bool:
+        """Whether dead latents begin anew; otherwise an auxiliary loss trains them."""
+        return False
+
+    @property
+    def loss_unit(self) -> float | torch.Tensor:
+        """What a loss of 1 is as a fraction of the variance of the samples."""
+        return 1.0
 
     @property
     def linear_decoder(self) -> torch.nn.Linear | None:

@@ -79,12 +79,16 @@ class SparseCoder(AutoencoderModel):
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
         self.register_buffer("alpha", as_number(penalty.alpha or 0.0))
-        self.dead_latents: torch.Tensor | None = None
 
     @property
     def unit(self) -> float:
         """What counts as a code of 1: the root mean square norm of scaled samples."""
         return math.sqrt(self.n_features)
+
+    @property
+    def resamples_dead_latents(self) -> bool:
+        """Whether dead latents begin anew; otherwise an auxiliary loss trains them."""
+        return self.penalty.dead_latents == "resampling"
 
     def preactivation(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the encoder gives.
@@ -141,6 +145,7 @@ class SparseCoder(AutoencoderModel):
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples that did not train.
+            Centred and scaled samples.
         """
+        super().calibrate(x)
         self.penalty.calibrate(self.activation, self.preactivation(x))

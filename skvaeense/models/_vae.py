@@ -10,6 +10,7 @@ from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
+from skvaeense.utils._batch_threshold import BatchThreshold
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
 EXPECTATION_PAIRS = 8
@@ -76,6 +77,13 @@ class VAE(AutoencoderModel):
     prior : Prior or None, default=None
         Distribution of the latents z. None means the standard normal one.
 
+    target_l0 : float or None, default=None
+        Mean number of latents that are open. The others have the posterior that is the prior,
+        ``m = 0`` and ``s = 1``, and a code of exactly 0. Open are those whose part of the
+        reconstruction is largest, ``|1 - s| |m| ||W_j||``, or with a nonlinear decoder without the
+        norm of W_j: in training as many of a whole batch, afterwards those that reach a threshold.
+        None lets each latent open as far as the encoder says.
+
     generator : torch.Generator or None, default=None
         The source of the random weights; None if they will be loaded.
 
@@ -83,6 +91,13 @@ class VAE(AutoencoderModel):
     ----------
     noise_variance : torch.Tensor without dimensions
         Variance of the noise in each feature, in squared units of the scaled samples.
+
+    closure : torch.nn.Module or None
+        What says which latents stay open for `target_l0`.
+
+    dead_latents : torch.Tensor of int64 or None
+        Indices of the latents that were open for no recent training sample; None while none is
+        known.
 
     Examples
     --------
@@ -107,6 +122,7 @@ class VAE(AutoencoderModel):
         gated: bool = True,
         positive: bool = False,
         prior: Prior | None = None,
+        target_l0: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         prior = StandardNormal() if prior is None else prior
@@ -117,10 +133,12 @@ class VAE(AutoencoderModel):
             "gated": gated,
             "positive": positive,
             "prior": prior,
+            "target_l0": target_l0,
         }
         super().__init__(config, n_heads=2, generator=generator)
         self.gated = gated
         self.prior = prior
+        self.closure = None if target_l0 is None else BatchThreshold(target_l0)
         self.register_buffer("noise_variance", as_number(1.0))
         n_gates = N_GATES if gated and not self.learns_density else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
@@ -148,8 +166,85 @@ class VAE(AutoencoderModel):
         Posterior
             Means and gate logits.
         """
+        return self.close(self.open_posterior(x))
+
+    def close(self, posterior: Posterior) -> Posterior:
+        """Return the posterior with latents closed as `target_l0` says.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            What `open_posterior` returns.
+
+        Returns
+        -------
+        Posterior
+            The same for latents that stay open; the prior for the others.
+        """
+        if self.closure is None:
+            return posterior
+        is_closed = ~self.closure.mask(self._contribution(posterior))
+        return Posterior(
+            posterior.mean.masked_fill(is_closed, 0.0),
+            posterior.gate_logit.masked_fill(is_closed, math.inf),
+        )
+
+    def open_posterior(self, x: torch.Tensor) -> Posterior:
+        """Return the posterior that the encoder gives, before latents are closed.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        Posterior
+            Means and gate logits.
+        """
         mean, gate_logit = self.network.encode(x)
         return Posterior(torch.relu(mean) if self.positive else mean, gate_logit)
+
+    @torch.no_grad()
+    def _contribution(self, posterior: Posterior) -> torch.Tensor:
+        """Return how far each latent moves the reconstruction."""
+        size, decoder = self.code(posterior).abs(), self.linear_decoder
+        return size if decoder is None else size * decoder.weight.norm(dim=0)
+
+    @torch.no_grad()
+    def calibrate(self, x: torch.Tensor) -> None:
+        """Set the threshold at which samples have `target_l0` open latents on average.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+        """
+        super().calibrate(x)
+        if self.closure is not None:
+            self.closure.calibrate(self._contribution(self.open_posterior(x)))
+
+    def is_open(self, posterior: Posterior) -> torch.Tensor:
+        """Return which latents are open, by the posterior variance.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            Of some samples.
+
+        Returns
+        -------
+        torch.Tensor of bool of shape (n_samples, n_components)
+            Where a `target_l0` has left latents open, or else the variance is less than a half.
+        """
+        if self.closure is not None:
+            return posterior.gate_logit < math.inf
+        return posterior.log_variance < math.log(OPEN_VARIANCE)
+
+    @property
+    def loss_unit(self) -> torch.Tensor:
+        """What a loss of 1 is as a fraction of the variance: the ELBO has errors over the noise."""
+        return self.noise_variance / self.n_features
 
     def code(self, posterior: Posterior, eps: torch.Tensor | None = None) -> torch.Tensor:
         """Return the code that the decoder sees.
@@ -307,7 +402,7 @@ class VAE(AutoencoderModel):
             x=array(x),
             code=array(code),
             code_variance=array(std.square()),
-            is_open=array(posterior.log_variance) < math.log(OPEN_VARIANCE),
+            is_open=self.is_open(posterior).cpu().numpy(),
             weight=array(weight),
             bias=np.zeros(x.shape[1]) if bias is None else array(bias),
             noise_variance=float(self.noise_variance),

@@ -10,12 +10,18 @@ from skvaeense.networks._conv import Conv
 from skvaeense.networks._linear import Linear
 from skvaeense.networks._mlp import MLP
 from skvaeense.networks._single_layer import SingleLayer
+from skvaeense.networks._unrolled import Unrolled
 from skvaeense.utils._validation import resolve_alias
 
-__all__ = ["MLP", "Conv", "Linear", "Network", "SingleLayer", "resolve_network"]
+__all__ = ["MLP", "Conv", "Linear", "Network", "SingleLayer", "Unrolled", "resolve_network"]
 
-NetworkName: TypeAlias = Literal["linear", "mlp", "single_layer"]
-ALIASES: dict[str, type[Network]] = {"linear": Linear, "mlp": MLP, "single_layer": SingleLayer}
+NetworkName: TypeAlias = Literal["linear", "mlp", "single_layer", "unrolled"]
+ALIASES: dict[str, type[Network]] = {
+    "linear": Linear,
+    "mlp": MLP,
+    "single_layer": SingleLayer,
+    "unrolled": Unrolled,
+}
 
 
 def resolve_network(network: NetworkName | Network) -> Network:
@@ -23,7 +29,7 @@ def resolve_network(network: NetworkName | Network) -> Network:
 
     Parameters
     ----------
-    network : {"linear", "mlp", "single_layer"} or Network
+    network : {"linear", "mlp", "single_layer", "unrolled"} or Network
         An alias, which means the defaults of its class, or a specification.
 
     Returns

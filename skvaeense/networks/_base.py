@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import torch
+from sklearn.base import clone
 from torch import nn
 
 from skvaeense.utils._seeding import fixed_global_generator
@@ -17,6 +18,10 @@ class Network(Specification):
     search reaches its parameters (``network__hidden_layer_sizes``). Derive from it and write
     `build` to add an architecture: the module that it returns may be any that has `encode` and
     `decode`.
+
+    Parameters whose value is "auto" are set to what the estimator knows of them, before `build`:
+    ``n_active``, the wanted mean number of active latents, if there is one; ``positive``, whether
+    codes are not negative; and ``init_norm``, see `SingleLayer`.
 
     See Also
     --------
@@ -88,6 +93,12 @@ class Network(Specification):
             `n_heads` tensors of shape (n_samples, n_components), and a method `decode`, from codes
             to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this one layer
             must be the decoder.
+
+            What training asks of it if it is there: `initialize` is called with training samples
+            before, to set weights, and `calibrate` with training samples after, to set thresholds
+            and the like; `normalize` is called after each step; the attribute `max_gradient_norm`
+            is the norm to which gradients are clipped, of a loss that is a fraction of the variance
+            of the samples.
         """
 
 
@@ -136,6 +147,24 @@ def build_network(
             f"{module!r}."
         )
     return module
+
+
+def with_known(
+    network: Network,
+    *,
+    positive: bool,
+    n_active: float | None,
+    init_norm: float | None = None,
+) -> Network:
+    """Return a network whose parameters are no longer "auto" where an estimator knows them.
+
+    What is None is not known.
+    """
+    known = {"positive": positive, "n_active": n_active, "init_norm": init_norm}
+    parameters = network.get_params(deep=False).items()
+    automatic = {name for name, value in parameters if isinstance(value, str) and value == "auto"}
+    values = {name: known[name] for name in automatic if known.get(name) is not None}
+    return clone(network).set_params(**values) if values else network
 
 
 def linear_decoder(module: Any) -> nn.Linear | None:

@@ -6,13 +6,11 @@ import torch
 from torch import nn
 
 from skvaeense.penalties._base import Penalty
+from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._validation import AT_LEAST_ONE
 
-# Weight of a batch in the running mean of the threshold.
-THRESHOLD_MEMORY = 0.01
 
-
-class KeepBatchTop(nn.Module):
+class KeepBatchTop(BatchThreshold):
     """Keep the k n largest entries of a batch of n; outside training, those over a threshold.
 
     Parameters
@@ -22,48 +20,20 @@ class KeepBatchTop(nn.Module):
 
     positive : bool
         Whether codes are not negative.
-
-    Attributes
-    ----------
-    threshold : torch.Tensor without dimensions
-        Running mean of the smallest entry that was kept, until it is calibrated.
     """
 
-    threshold: torch.Tensor
-
     def __init__(self, k: int, positive: bool) -> None:
-        super().__init__()
-        self.k = k
+        super().__init__(k)
         self.positive = positive
-        self.register_buffer("threshold", torch.tensor(-1.0))
 
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
-        size = self._size(preactivation)
-        if self.training:
-            least = self._least_kept(size)
-            self._observe(least)
-        else:
-            least = self.threshold
-        kept = size >= least
-        return (size if self.positive else preactivation) * kept
+        size = self.size(preactivation)
+        return (size if self.positive else preactivation) * self.mask(size)
 
-    @torch.no_grad()
-    def calibrate(self, preactivation: torch.Tensor) -> None:
-        """Set the threshold at which these samples have k active latents on average."""
-        self.threshold.copy_(self._least_kept(self._size(preactivation)))
-
-    def _size(self, preactivation: torch.Tensor) -> torch.Tensor:
+    def size(self, preactivation: torch.Tensor) -> torch.Tensor:
+        """Return by what pre-activations are compared."""
         return preactivation.relu() if self.positive else preactivation.abs()
-
-    def _least_kept(self, size: torch.Tensor) -> torch.Tensor:
-        n_kept = self.k * len(size)
-        return size.detach().flatten().topk(n_kept, sorted=False).values.min()
-
-    @torch.no_grad()
-    def _observe(self, least: torch.Tensor) -> None:
-        weight = torch.where(self.threshold < 0, 1.0, THRESHOLD_MEMORY)
-        self.threshold.lerp_(least.to(self.threshold), weight.to(self.threshold))
 
 
 class BatchTopK(Penalty):
@@ -111,4 +81,4 @@ class BatchTopK(Penalty):
 
     def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
         """Set the threshold at which samples have k active latents on average."""
-        activation.calibrate(preactivation)
+        activation.calibrate(activation.size(preactivation))

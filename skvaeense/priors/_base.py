@@ -46,7 +46,8 @@ class Posterior(NamedTuple):
     @property
     def openness(self) -> torch.Tensor:
         """Factor 1 - s of the gate, computed without a difference, which would round."""
-        return -torch.expm1(0.5 * self.log_variance)
+        # Subtracted, since the negative of 0 would be -0.
+        return 0.0 - torch.expm1(0.5 * self.log_variance)
 
 
 class Prior(Specification):

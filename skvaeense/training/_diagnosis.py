@@ -98,8 +98,11 @@ class Findings:
     linear_decoder : bool
         Whether the decoder is linear.
 
-    collapse : Collapse or None
+    collapse : Collapse or None, default=None
         What `find_collapse` returned.
+
+    target_l0 : float or None, default=None
+        Wanted mean number of active latents.
     """
 
     active: np.ndarray
@@ -109,6 +112,7 @@ class Findings:
     gated: bool
     linear_decoder: bool
     collapse: Collapse | None = None
+    target_l0: float | None = None
 
 
 def failure_signs(findings):
@@ -143,6 +147,8 @@ def failure_signs(findings):
             "that are needed have closed, and their number says nothing of the samples' dimension. "
             "Raise n_init or max_iter, or start from a lower noise_variance."
         ]
+    if findings.target_l0 is not None:
+        return wrong_number(n_active, findings.target_l0, "Raise max_iter, or lower target_l0.")
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
         return [
             f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} "
@@ -157,6 +163,17 @@ def failure_signs(findings):
             'chart. Use fewer decoder layers, or network="linear".'
         ]
     return []
+
+
+def wrong_number(n_active, target_l0, cure):
+    """Return a message if the number of active latents is not what was asked for."""
+    if 0.9 <= n_active / target_l0 <= 1.1:
+        return []
+    return [
+        f"{n_active:.1f} latents are active on average where target_l0={target_l0:g} was asked "
+        f"for. {cure} With few samples for each latent, held-out ones, which are counted here, "
+        "have more active latents."
+    ]
 
 
 @dataclass(frozen=True)
@@ -204,13 +221,10 @@ def sparse_failure_signs(findings):
             f"{cure}. Data without structure (pure noise) does this too."
         ]
     signs = []
-    if target is not None and not 0.9 <= l0 / target <= 1.1:
-        signs.append(
-            f"{l0:.1f} latents are active on average where target_l0={target:g} was asked for. "
-            "Raise max_iter, or start from "
-            f"a {'higher' if l0 > target else 'lower'} alpha of the penalty. With few samples for "
-            "each latent, held-out ones, which are counted here, have more active latents."
-        )
+    if target is not None:
+        alpha = "higher" if l0 > target else "lower"
+        cure = f"Raise max_iter, or start from a {alpha} alpha of the penalty."
+        signs += wrong_number(l0, target, cure)
     if findings.has_alpha and target is None and l0 > 0.5 * findings.active.shape[1]:
         signs.append(
             f"{l0:.1f} of {findings.active.shape[1]} latents are active on average: codes are not "

@@ -48,3 +48,22 @@ class Hook:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a copy of a state over."""
         vars(self).update(copy.deepcopy(state))
+
+
+class NetworkRequests(Hook):
+    """Do what a network asks for: clip gradients, and bring weights back to a norm."""
+
+    @torch.no_grad()
+    def before_step(self, trainer: "Trainer") -> None:
+        """Bring the norm of the gradients down to the network's `max_gradient_norm`."""
+        limit = getattr(trainer.model.network, "max_gradient_norm", None)
+        if limit is not None:
+            grads = trainer.parameters.grads
+            grads *= trainer.model.loss_unit
+            grads *= (limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
+
+    @torch.no_grad()
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
+        """Call the network's `normalize`."""
+        if hasattr(trainer.model.network, "normalize"):
+            trainer.model.network.normalize()

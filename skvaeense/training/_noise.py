@@ -133,10 +133,12 @@ def annealed_noise(first: float, common: float, *, learned: bool) -> NoiseSchedu
     return NoiseSchedule(first, floor=min(common, first) if learned else first, learned=learned)
 
 
-def final_noise(first: float, common: float, *, learned: bool) -> NoiseSchedule:
+def final_noise(
+    first: float, common: float, *, learned: bool, follow: float = FOLLOW
+) -> NoiseSchedule:
     """Return the noise of the last phase: it follows the error down from a level."""
     floor = min(FINAL_NOISE * common, first)
-    return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=FOLLOW, learned=learned)
+    return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
 
 
 class ValidationTerms(NamedTuple):

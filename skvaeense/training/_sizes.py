@@ -19,6 +19,8 @@ FINAL_STEPS = 1500
 # whether it is worth the last phase.
 DATA_STEPS = 600
 RIVAL_STEPS = 500
+# Steps of a VAE with a given mean number of active latents, which has one init.
+BUDGET_STEPS = 2000
 # Steps of a sparse autoencoder, which has one init.
 SPARSE_STEPS = 3000
 # Steps of a score network.

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from skvaeense.models import SparseCoder
-from skvaeense.models._base import as_number
+from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.training._hooks import Hook, Step
 
 if TYPE_CHECKING:
@@ -117,16 +117,17 @@ class DeadLatents(Hook):
 
     Parameters
     ----------
-    model : SparseCoder
+    model : VAE or SparseCoder
         The model before training: those parameters of its activation that have an entry for each
         latent go back to their present values where a latent is resampled.
     """
 
-    def __init__(self, model: SparseCoder) -> None:
+    def __init__(self, model: AutoencoderModel) -> None:
         device = next(model.parameters()).device
+        activation = getattr(model, "activation", nn.Identity())
         self.first = {
             name: parameter.detach().clone()
-            for name, parameter in model.activation.named_parameters()
+            for name, parameter in activation.named_parameters()
             if parameter.ndim and len(parameter) == model.n_components
         }
         # The first begins anew for latents that are resampled, the second does not.
@@ -152,7 +153,7 @@ class DeadLatents(Hook):
             return
         self.to_resample.pop(0)
         can_resample = model.linear_decoder is not None and hasattr(model.network, "output_layer")
-        if model.penalty.dead_latents == "resampling" and can_resample:
+        if model.resamples_dead_latents and can_resample:
             self._resample(trainer, step.x, step.generator)
             trainer.processes.broadcast([trainer.parameters.values])
 

@@ -79,7 +79,11 @@ PARAMETERS = [
     *(parameter(VAEENSE, POSITIVE + AUTO, noise_variance=v) for v in (None, [1.0])),
     *(parameter(DIFFUSION, POSITIVE, noise_level=v) for v in (0, -0.1, NAN, "auto")),
     *(parameter(AUTOENCODERS, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN, None)),
-    *(parameter(SPARSE, f"{POSITIVE} or None", target_l0=v) for v in (0, -1, NAN, "auto")),
+    *(
+        parameter(kind, f"{POSITIVE} or None", target_l0=v)
+        for kind in (SPARSE, VAEENSE)
+        for v in (0, -1, NAN, "auto")
+    ),
     *(
         parameter(SPARSE, f"{NON_NEGATIVE} or a str among {{…}}", decoder_penalty=v)
         for v in (-1, NAN, "norm", None)

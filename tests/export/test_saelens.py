@@ -122,6 +122,7 @@ def test_metadata(tmp_path):
         ({"positive_code": False, "penalty": "jump_relu"}, "not negative"),
         ({"network": Linear((4,))}, "one layer each way"),
         ({"network": MLP((4,))}, 'network="single_layer"'),
+        ({"network": "unrolled"}, 'network="single_layer"'),
     ],
 )
 def test_what_saelens_has_not(params, message, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from helpers import draw
 
 from skvaeense.penalties import BatchTopK, Matryoshka
-from skvaeense.penalties._batch_topk import THRESHOLD_MEMORY
+from skvaeense.utils._batch_threshold import THRESHOLD_MEMORY
 
 SIGNS = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
 # Matryoshka codes in the same way.

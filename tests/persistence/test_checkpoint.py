@@ -42,6 +42,8 @@ ESTIMATORS = {
     ),
     "no last phase": clone(VAEENSE).set_params(max_iter=1),
     "random state": clone(VAEENSE).set_params(random_state=np.random.RandomState(3)),
+    "target": clone(VAEENSE).set_params(network="auto", target_l0=2, n_init=2),
+    "unrolled": clone(SAE).set_params(penalty=TopK(2), network="unrolled"),
     "coefficient": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),
     "batch": clone(SAE).set_params(penalty=BatchTopK(2)),
     "diffusion": DiffusionDimensionEstimator(hidden_layer_sizes=(16,), max_iter=6, random_state=0),

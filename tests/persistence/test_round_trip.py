@@ -26,7 +26,7 @@ from skvaeense import (
 )
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
-from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer
+from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer, Unrolled
 from skvaeense.optimizers import SGD
 from skvaeense.penalties import L1, JumpReLU, Penalty
 from skvaeense.priors import StandardNormal
@@ -98,10 +98,11 @@ def through_a_file(estimator, tmp_path, **options):
 SIGNS = [(p, positive) for p in PENALTIES for positive in (True, False) if positive or p != "gated"]
 
 
-@pytest.mark.parametrize("network", ["linear", "mlp", "single_layer"])
+@pytest.mark.parametrize("network", ["linear", "mlp", "single_layer", "unrolled"])
 @pytest.mark.parametrize(("penalty", "positive"), SIGNS)
 def test_sparse_autoencoder(penalty, positive, network, tmp_path):
-    sae = quick_sae(PENALTIES[penalty], network=NETWORKS[network], positive_code=positive)
+    network = NETWORKS.get(network, network)
+    sae = quick_sae(PENALTIES[penalty], network=network, positive_code=positive)
     sae = fit_unwarned(sae.set_params(max_iter=2), samples())
     assert_same(through_a_file(sae, tmp_path), sae)
 
@@ -136,6 +137,8 @@ def test_vaeense(network, gated, tmp_path):
         {"hard": True, "threshold": Contribution(level=0.5)},
         {"sparse_output": True, "threshold": FixedVariance(0.7)},
         {"dtype": "float64", "noise_variance": 0.05, "learn_noise_variance": False},
+        {"target_l0": 1.5},
+        {"target_l0": 1.5, "network": Unrolled(2)},
     ],
     ids=str,
 )

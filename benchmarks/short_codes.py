@@ -1,0 +1,175 @@
+"""Codes of a given length: activations of a language model, coded by 10, 30 or 100 of 300 latents.
+
+    python -m benchmarks short_codes fits [--only NAME ...] [--levels 10 30 100] [--seeds 5]
+    python -m benchmarks short_codes steps
+
+`fits` trains one model for each length and seed, with the package's defaults, and measures it on
+rows of other documents: fraction of variance unexplained, active latents, CPU seconds. The rival
+that has the same encoder and no evidence lower bound is "unrolled batch_topk": what it has ahead of
+the others is the encoder's, and what lies between it and VAEense is the objective's. Others
+have one layer each way, and codes of one sign or both. Nothing was chosen by the test rows.
+
+Every row is saved when it is done, and is not computed again: stop whenever you like. `steps`
+measures a training step, and the matrix products in it, which are its floor.
+Both need a folder with lm_activations.npz; see `lm_activations`.
+"""
+
+import time
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmarks.common import fit, load, make_parser, run_task, save, summarise, write
+from benchmarks.data import add_data_option, read_activations
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.losses import ELBO, PenalizedReconstruction
+from skvaeense.metrics import dead_fraction, fvu, l0
+from skvaeense.models import VAE, SparseCoder
+from skvaeense.networks import SingleLayer, Unrolled
+from skvaeense.penalties import BatchTopK, TopK
+
+N_COMPONENTS, LEVELS = 300, (10, 30, 100)
+BATCH_SIZE, REPEATS = 256, 30
+
+
+def with_k(penalty, k, **params):
+    """Return a sparse autoencoder whose penalty has a number of active latents."""
+    return SparseAutoencoder(N_COMPONENTS, penalty=penalty(k), **params)
+
+
+def with_target(penalty, k, **params):
+    """Return a sparse autoencoder whose coefficient is adapted to a number of active latents."""
+    return SparseAutoencoder(N_COMPONENTS, penalty=penalty, target_l0=k, **params)
+
+
+PENALTIES = {
+    "batch_topk": partial(with_k, BatchTopK),
+    "topk": partial(with_k, TopK),
+    "l1": partial(with_target, "l1"),
+    "jump_relu": partial(with_target, "jump_relu"),
+}
+# From the number of active latents and a seed to the model.
+METHODS = {
+    "VAEense": lambda k, **params: VAEenseTransformer(N_COMPONENTS, target_l0=k, **params),
+    "unrolled batch_topk": partial(
+        PENALTIES["batch_topk"], network="unrolled", positive_code=False
+    ),
+    **{f"positive {name}": make for name, make in PENALTIES.items()},
+    **{f"signed {name}": partial(make, positive_code=False) for name, make in PENALTIES.items()},
+}
+
+
+def measure(method, k, seed, train, test):
+    """Fit one model, and return its numbers on test rows."""
+    model = METHODS[method](k, random_state=seed)
+    seconds = fit(model, train)
+    codes = model.transform(test)
+    return {
+        "method": method,
+        "k": k,
+        "seed": seed,
+        "fvu": fvu(test, model.inverse_transform(codes)),
+        "l0": l0(codes),
+        "dead": dead_fraction(codes),
+        "cpu_seconds": seconds,
+    }
+
+
+def summary(rows):
+    """Return means and worst values over the seeds, for each method and length."""
+    found = []
+    for method, k in dict.fromkeys((row["method"], row["k"]) for row in rows):
+        own = [row for row in rows if (row["method"], row["k"]) == (method, k)]
+        numbers = summarise(own, "fvu_mean", "fvu_worst", "l0_mean", "cpu_seconds_mean")
+        found.append({"method": method, "k": k, "n_seeds": len(own)} | numbers)
+    return found
+
+
+def run_fits(arguments):
+    """Fit what is not in the results yet, and save it row by row."""
+    train, test = read_activations(arguments.data)
+    for seed in range(arguments.seeds):
+        for method in arguments.only:
+            for k in arguments.levels:
+                rows = load(arguments.out).get("rows", [])
+                if any((row["method"], row["k"], row["seed"]) == (method, k, seed) for row in rows):
+                    continue
+                row = measure(method, k, seed, train, test)
+                rows = sorted(
+                    [*rows, row],
+                    key=lambda row: (list(METHODS).index(row["method"]), row["k"], row["seed"]),
+                )
+                write(arguments.out, load(arguments.out) | {"summary": summary(rows), "rows": rows})
+                print(
+                    f"{method} {k} seed {seed}: FVU {row['fvu']:.4f}, L0 {row['l0']:.2f}, "
+                    f"{row['cpu_seconds']:.0f} s",
+                    flush=True,
+                )
+
+
+# --- steps ------------------------------------------------------------------------------------
+
+
+def products(x, n_sweeps):
+    """Return the function that computes the products of a step and of its gradient, no more."""
+    d = x.shape[1]
+    atoms, overlap = torch.randn(d, N_COMPONENTS), torch.randn(N_COMPONENTS, N_COMPONENTS)
+    code = torch.randn(len(x), N_COMPONENTS)
+
+    def compute():
+        for _ in range(2):  # Seen atoms and the reconstruction, and their two gradients each.
+            x @ atoms, code @ atoms.T, x.T @ code
+        if n_sweeps:
+            # The overlap of the atoms has one gradient, and that of its product with itself is one.
+            atoms.T @ atoms, atoms @ overlap
+        for _ in range(n_sweeps):
+            code @ overlap, code @ overlap.T, code.T @ code
+
+    return compute
+
+
+def cpu_seconds_in_turns(functions):
+    """Return the median CPU seconds of each function, called in turns."""
+    times = {name: [] for name in functions}
+    for i in range(REPEATS + 1):
+        for name, function in functions.items():
+            begin = time.process_time()
+            function()
+            if i:
+                times[name].append(time.process_time() - begin)
+    return {name: float(np.median(own)) for name, own in times.items()}
+
+
+def run_steps(arguments):
+    """Measure the gradient of a step of each kind of model, beside its products."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(BATCH_SIZE, 576, generator=generator)
+    shape = x.shape[1], N_COMPONENTS
+    network = Unrolled(n_active=30)
+    models = {
+        "VAEense": (VAE(network, *shape, target_l0=30, generator=generator), ELBO()),
+        "unrolled batch_topk": (
+            SparseCoder(network, *shape, penalty=BatchTopK(30), generator=generator),
+            PenalizedReconstruction(),
+        ),
+        "positive batch_topk": (
+            SparseCoder(SingleLayer(), *shape, penalty=BatchTopK(30), generator=generator),
+            PenalizedReconstruction(),
+        ),
+    }
+    functions = {"floor unrolled": products(x, 3), "floor single": products(x, 0)}
+    for name, (model, loss) in models.items():
+        functions[name] = partial(loss.gradient(model.train()), x, generator)
+    seconds = cpu_seconds_in_turns(functions)
+    for name, own in seconds.items():
+        print(f"{name}: {1e3 * own:.1f} ms")
+    save(arguments.out, "steps", {name: 1e3 * own for name, own in seconds.items()})
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, seeds=5, only=METHODS, out="short_codes.json")
+    parser.add_argument("--levels", type=int, nargs="+", default=LEVELS)
+    add_data_option(parser)
+    run_task(parser, run_fits, run_steps)

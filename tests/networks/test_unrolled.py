@@ -1,0 +1,172 @@
+"""The unrolled encoder, against its definition in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import draw, generator
+from torch import nn
+
+from skvaeense.networks import Unrolled
+from skvaeense.networks._base import with_known
+
+N_FEATURES, N_COMPONENTS = 6, 4
+
+
+def build(network=None, n_components=N_COMPONENTS, n_heads=1, *, seed=0):
+    """Return a module in double precision whose weights are all random."""
+    network = Unrolled(n_active=2) if network is None else network
+    module = network.build(N_FEATURES, n_components, n_heads=n_heads, generator=generator(seed))
+    module = module.double()
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter += 0.3 * draw(*parameter.shape, seed=i)
+    return module
+
+
+def by_hand(module, x, k, positive=False):
+    """Return the codes of a batch in training, where k n entries are kept in each sweep."""
+    W, b = module.decoder.weight.detach().numpy(), module.decoder.bias.detach().numpy()
+    norm = np.linalg.norm(W, axis=0)
+    A = W / norm
+    g, a, steps, shifts = (
+        p.detach().numpy() for p in (module.gain, module.offset, module.steps, module.shifts)
+    )
+    c = (x.numpy() - b) @ A
+    u = g * c + a
+    for step, shift in zip(steps, shifts, strict=True):
+        size = np.maximum(u, 0) if positive else np.abs(u)
+        is_kept = (size >= np.sort(size, axis=None)[-k * len(x)]) & (size > 0)
+        e = np.where(is_kept, u, 0)
+        u = e + step * (c - e @ (A.T @ A)) + shift
+    return u / norm
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("n_sweeps", [0, 1, 3])
+def test_sweeps_are_hard_thresholded_steps(n_sweeps, positive):
+    module, x = build(Unrolled(n_sweeps, n_active=2, positive=positive)), draw(9, N_FEATURES)
+    expected = by_hand(module, x, 2, positive)
+    np.testing.assert_allclose(module.encode(x)[0].detach().numpy(), expected, rtol=1e-10)
+
+
+def test_means_of_a_vae_make_up_for_the_gate():
+    """Down to an openness of 0.2; gate logits are the same for all samples."""
+    module, x = build(n_heads=2), draw(9, N_FEATURES)
+    with torch.no_grad():
+        module.gate_logits.copy_(torch.tensor([[-3.0, 0.0, 1.0, 8.0]]))
+    mean, logit = (head.detach().numpy() for head in module.encode(x))
+    np.testing.assert_array_equal(logit, np.tile([-3.0, 0.0, 1.0, 8.0], (9, 1)))
+    openness = 1 - np.sqrt(1 / (1 + np.exp(-logit)))
+    expected = by_hand(module, x, 2) / np.maximum(openness, 0.2)
+    np.testing.assert_allclose(mean, expected, rtol=1e-10)
+
+
+def test_norms_are_weights_of_a_vae_alone():
+    one, two = build(n_heads=1), build(n_heads=2)
+    assert all(isinstance(module.decoder, nn.Linear) for module in (one, two))
+    assert len(list(two.parameters())) == len(list(one.parameters())) + 1
+    before = two.decoder.weight.detach().clone()
+    two.normalize()
+    torch.testing.assert_close(two.decoder.weight.detach(), before)
+    torch.testing.assert_close(two._columns.norm(dim=0), torch.ones(N_COMPONENTS).double())
+
+
+# --- the start --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_heads", [1, 2])
+@pytest.mark.parametrize("n_components", [3, 9])
+def test_columns_start_at_principal_directions(n_components, n_heads):
+    """Further ones are other directions in the space that the samples lie in."""
+    map_ = draw(5, N_FEATURES, seed=1)
+    x = draw(50, 5) * torch.tensor([5.0, 4, 3, 2, 1]).double() @ map_ + 3
+    module = build(n_components=n_components, n_heads=n_heads)
+    module.initialize(x)
+    columns = module.decoder.weight.detach().numpy()
+    columns = columns / np.linalg.norm(columns, axis=0)
+    directions = np.linalg.svd(x.numpy() - x.numpy().mean(axis=0))[2]
+    cosine = np.abs(np.sum(directions[:n_components].T[:, :5] * columns[:, :5], axis=0))
+    np.testing.assert_allclose(cosine, 1, rtol=1e-8)
+    np.testing.assert_allclose(directions[5] @ columns, 0, atol=1e-8)
+    overlap = np.abs(columns.T @ columns - np.eye(n_components))
+    assert overlap.max() < 0.999
+
+
+def test_samples_that_are_all_the_same_leave_the_columns_as_they_are():
+    module = build()
+    before = module.decoder.weight.detach().clone()
+    module.initialize(torch.ones(5, N_FEATURES).double())
+    assert torch.equal(module.decoder.weight.detach(), before)
+
+
+def test_dense_code_of_orthogonal_columns_is_exact_after_any_number_of_sweeps():
+    """With a step of 1 a sweep solves the problem whose columns do not overlap."""
+    module, x = Unrolled(2, n_active=4).build(6, 4, n_heads=1, generator=generator()), draw(7, 6)
+    module = module.double()
+    with torch.no_grad():
+        module.steps.fill_(1.0)
+    module.initialize(x)
+    code = module.encode(x)[0].detach()
+    torch.testing.assert_close(code, (x - module.decoder.bias) @ module.decoder.weight.detach())
+
+
+# --- thresholds -------------------------------------------------------------------------------
+
+
+def n_kept(module, x):
+    """Return how many entries the first sweep keeps, seen by what moves with its step."""
+    seen = []
+    for threshold in module.thresholds:
+        mask = threshold.mask
+        threshold.mask = lambda size, mask=mask: seen.append(mask(size)) or seen[-1]
+    module.encode(x)
+    return [float(kept.sum()) / len(x) for kept in seen]
+
+
+def test_calibrated_sweeps_keep_as_many_as_asked_for():
+    module, x = build(Unrolled(n_active=1.5)).eval(), draw(40, N_FEATURES)
+    module.calibrate(x)
+    assert n_kept(module, x) == [1.5, 1.5, 1.5]
+
+
+def test_samples_are_coded_by_themselves_after_training():
+    module, x = build(), draw(20, N_FEATURES)
+    module.encode(x)
+    (together,) = module.eval().encode(x)
+    alone = torch.cat([module.encode(row)[0] for row in x.split(1)])
+    torch.testing.assert_close(together, alone)
+
+
+# --- parameters -------------------------------------------------------------------------------
+
+
+def test_what_an_estimator_knows_is_filled_in():
+    known = {"n_active": 7, "positive": True, "init_norm": 1.0}
+    assert with_known(Unrolled(), **known).get_params() == {
+        "n_sweeps": 3,
+        "n_active": 7,
+        "positive": True,
+    }
+    given = Unrolled(n_active=2, positive=False)
+    assert with_known(given, **known) is given
+    kept = Unrolled("many", n_active="many", positive=False)
+    assert with_known(kept, **known) is kept
+    partly = with_known(Unrolled(), n_active=None, positive=False)
+    assert (partly.n_active, partly.positive) == ("auto", False)
+
+
+def test_alone_a_tenth_of_the_latents_is_kept():
+    module = Unrolled().build(5, 40, n_heads=1, generator=generator())
+    assert [threshold.k for threshold in module.thresholds] == [4.0] * 3
+
+
+@pytest.mark.parametrize("n_sweeps", [-1, 1.5, "many", None])
+def test_number_of_sweeps_of_a_wrong_kind(n_sweeps):
+    with pytest.raises(ValueError, match="n_sweeps must be an int, at least 0"):
+        build(Unrolled(n_sweeps, n_active=2))
+
+
+@pytest.mark.parametrize("n_active", [0, -2, float("nan"), float("inf"), "many", None])
+def test_number_of_active_latents_of_a_wrong_kind(n_active):
+    with pytest.raises(ValueError, match="n_active must be 'auto' or a positive number"):
+        build(Unrolled(n_active=n_active))
