@@ -143,8 +143,8 @@ class PoolMethod(AutoencoderMethod):
             # It has no say where neighbours are believed, and say no more than are active.
             rows = np.flatnonzero(~(dimension <= count))
             refined = count.copy()
-            refined[rows] = self.dictionary_.count((X - shift)[rows], active[rows])
-            count, std, most = refined, np.abs(refined - count), np.maximum(refined, count)
+            refined[rows], std[rows] = self.dictionary_.count((X - shift)[rows], active[rows])
+            count, most = refined, np.maximum(refined, count)
         if self.geometry_ is None:
             return count, std
         dimension = self._answer(around, most)
