@@ -326,7 +326,9 @@ class Dictionary:
         self._shares = np.full(evidence.shape[1], 1 / evidence.shape[1])
         for _ in range(N_SIZE_STEPS):
             posterior = evidence * self._shares
-            self._shares = (posterior / posterior.sum(axis=1, keepdims=True)).mean(axis=0)
+            posterior /= posterior.sum(axis=1, keepdims=True)
+            # One sample more may have any size, so that none is impossible.
+            self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
 
     def _evidence(self, X, support):
         """Return the evidence for each size of a support, beside that for the best size.
@@ -338,17 +340,18 @@ class Dictionary:
         codes, saved = self._least_squares(X, support, losses=True)
         saved = np.where(support, saved, self._gains(X, codes, norms))
         logit = 0.5 * (saved / self.noise_variance - np.log1p(norms / self.noise_variance))
-        used = self._joins | support.any(axis=0)
-        logit = np.where(support | self._joins, logit, -np.inf)[:, used]
-        n_atoms = np.count_nonzero(self._joins)
-        size = np.clip(support.sum(axis=1), 0.5, max(n_atoms, 1) - 0.5)[:, None]
-        tilt = np.log(size / (max(n_atoms, 1) - size))
-        probability = expit(logit + tilt)
+        logit = np.where(support | self._joins, logit, -np.inf)
+        n_atoms = max(np.count_nonzero(self._joins), 1)
+        size = np.clip(support.sum(axis=1), 0.5, n_atoms - 0.5)[:, None]
+        tilt = np.log(size / (n_atoms - size))
         successes = np.zeros((len(X), min(n_atoms, MAX_SUPPORT) + 1))
         successes[:, 0] = 1.0
-        for p in probability.T[:, :, None]:
+        for p in expit(logit + tilt).T[:, :, None]:
+            # The last stands for more, too.
+            more = p[:, 0] * successes[:, -1]
             successes[:, 1:] += p * (successes[:, :-1] - successes[:, 1:])
             successes[:, :1] *= 1 - p
+            successes[:, -1] += more
         sizes = np.arange(successes.shape[1])
         n_supports = gammaln(n_atoms + 1) - gammaln(sizes + 1) - gammaln(n_atoms - sizes + 1)
         with np.errstate(divide="ignore"):

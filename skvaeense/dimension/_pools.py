@@ -308,7 +308,7 @@ def _explained(dimension, count, unsure, around):
     asked = alone & np.isfinite(around.dimension)
     reasons["disagreement"][asked] = np.abs(answer - around.dimension)[asked]
     reasons["few_neighbors"] = np.where(alone & ~asked, 1.0, 0.0)
-    reasons["far"] = answer * around.excess
+    reasons["far"] = np.maximum(answer, 1.0) * around.excess
     return answer, reasons
 
 
