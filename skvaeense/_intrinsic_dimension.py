@@ -10,6 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
+from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._far_rows import find_far_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
@@ -186,13 +187,74 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             Dimension at each sample.
 
         std : ndarray of shape (n_samples,)
-            Standard error of each, if `return_std`. Where neighbours answer, it holds the error of
-            their mean, and half of how far the estimate falls from the smallest scale to larger
-            ones. Where latents are counted, it is by how much refining changed their number, and
-            NaN where nothing was refined.
+            Standard error of each, if `return_std`. It holds all that `reliability` names as
+            reasons, and is NaN where the method knows none, as "count" does.
         """
         dimension, std = self._estimate(self._check_new(X))
         return (dimension, std) if return_std else dimension
+
+    @overload
+    def reliability(  # numpydoc ignore=GL08
+        self, X: ArrayLike, return_reasons: Literal[False] = ...
+    ) -> DoubleArray: ...
+    @overload
+    def reliability(  # numpydoc ignore=GL08
+        self, X: ArrayLike, return_reasons: Literal[True]
+    ) -> tuple[DoubleArray, dict[str, DoubleArray]]: ...
+    def reliability(
+        self, X: ArrayLike, return_reasons: bool = False
+    ) -> DoubleArray | tuple[DoubleArray, dict[str, DoubleArray]]:
+        """Return how likely the dimensions of samples are to be right, and why they may not be.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, seen or unseen.
+
+        return_reasons : bool, default=False
+            Whether to return the reasons too.
+
+        Returns
+        -------
+        reliability : ndarray of shape (n_samples,)
+            Probability that the error of `predict` is under half a dimension, between 0 and 1, if
+            errors are normal with the standard error of `predict`; NaN where that is NaN.
+
+        reasons : dict of str to ndarray of shape (n_samples,)
+            The parts of the standard error by reason, if `return_reasons`. Squares add up to its
+            square, so the largest of a sample is what mostly makes its dimension unsure.
+
+            - "sampling": few samples, whose distances differ by chance;
+            - "noise": the answer by distances falls as the scale grows, as noise makes it;
+            - "disagreement": the answer is not what distances say at any scale;
+            - "intersection": pools nearby extend in different numbers of directions;
+            - "small_coefficients": atoms that the sample has, or has not, within the noise;
+            - "few_neighbors": hardly any training sample nearby has similar active latents;
+            - "far": the sample lies far from all training samples.
+
+            A method other than "auto" and "neighbors" may have other reasons.
+
+        See Also
+        --------
+        skvaeense.inspection.DimensionReliabilityDisplay : A picture of both.
+
+        Examples
+        --------
+        >>> from skvaeense import IntrinsicDimensionEstimator
+        >>> from skvaeense.datasets import make_linear_subspaces
+        >>> X, *_ = make_linear_subspaces(1000, dims=(1, 3), n_features=8, random_state=0)
+        >>> estimator = IntrinsicDimensionEstimator(random_state=0).fit(X)
+        >>> bool((estimator.reliability(X) > 0.5).mean() > 0.9)
+        True
+        >>> reliability, reasons = estimator.reliability(X[:1] + 100, return_reasons=True)
+        >>> max(reasons, key=reasons.get)
+        'far'
+        """
+        X = self._check_new(X)
+        parts = map_chunks(self, lambda x: self._method_.explain(self.autoencoder_, x)[1], X, CHUNK)
+        reasons = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        right = probability_right(standard_error(reasons))
+        return (right, reasons) if return_reasons else right
 
     def dimension_scale(self, X: ArrayLike) -> tuple[IntArray, DoubleArray]:
         """Return what neighbours say of the local dimension at several scales.

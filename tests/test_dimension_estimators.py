@@ -59,7 +59,8 @@ def test_score_with_true_dimensions(fitted):
 
 @BOTH
 def test_asks_to_be_fitted_first(estimator):
-    for name in {"predict", "transform", "score", "dimension_scale"} & set(dir(estimator)):
+    methods = {"predict", "transform", "score", "dimension_scale", "reliability"}
+    for name in methods & set(dir(estimator)):
         with pytest.raises(NotFittedError):
             getattr(clone(estimator), name)(X)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers import fit_unwarned
 from numpy.testing import assert_array_equal
+from scipy import stats
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import ProgressBar
 from sklearn.decomposition import PCA
@@ -243,6 +244,52 @@ def test_standard_error_falls_with_the_samples():
         for part in (X[:400], X)
     )
     assert many.dimension_std_ < 0.6 * few.dimension_std_
+
+
+# --- reliability ----------------------------------------------------------------------------
+
+
+def test_reasons_add_up_to_the_standard_error(fitted):
+    reliability, reasons = fitted.reliability(X_NEW, return_reasons=True)
+    assert_array_equal(fitted.reliability(X_NEW), reliability)
+    assert all(values.shape == (300,) and (values >= 0).all() for values in reasons.values())
+    std = np.sqrt(np.square(list(reasons.values())).sum(axis=0))
+    np.testing.assert_allclose(std, fitted.predict(X_NEW, return_std=True)[1])
+    # A normal error of standard deviation std is under a half with this probability.
+    np.testing.assert_allclose(reliability, 2 * stats.norm.cdf(0.5 / std) - 1, atol=1e-12)
+    assert (reliability > 0.5).mean() > 0.9
+
+
+def test_samples_far_from_the_training_data_are_not_reliable(fitted):
+    near = fitted.reliability(X_NEW, return_reasons=True)[1]["far"]
+    assert (near == 0).mean() > 0.98
+    along, across = 50 * X_NEW, X_NEW + 50
+    for X_FAR in (along[np.linalg.norm(X_NEW, axis=1) > 0.5], across):
+        reliability, reasons = fitted.reliability(X_FAR, return_reasons=True)
+        assert reliability.max() < 0.4
+        assert (np.argmax(list(reasons.values()), axis=0) == list(reasons).index("far")).all()
+
+
+def test_noise_makes_dimensions_less_reliable():
+    """Noise that the autoencoder leaves makes distances say more than the rank."""
+    rng = np.random.default_rng(0)
+    plane = rng.standard_normal((1300, 2)) @ np.linalg.qr(rng.standard_normal((12, 2)))[0].T
+    means = []
+    for noise in (0.0, 0.01):
+        X = plane + noise * np.random.default_rng(1).standard_normal(plane.shape)
+        model = IntrinsicDimensionEstimator(Dense(12), random_state=0).fit(X[:1000])
+        reliability, reasons = model.reliability(X[1000:], return_reasons=True)
+        means.append((reliability.mean(), reasons["noise"].mean()))
+    (clear, fall), (noisy, steeper_fall) = means
+    assert clear > 0.95
+    assert noisy < 0.8
+    assert fall < 0.1 < 0.4 < steeper_fall
+
+
+def test_reliability_is_unknown_where_nothing_says_what_may_be_wrong(fitted):
+    reliability, reasons = fit_frozen("count", fitted).reliability(X_NEW, return_reasons=True)
+    assert np.isnan(reliability).all()
+    assert list(reasons) == ["sampling"]
 
 
 def test_few_samples_are_counted():

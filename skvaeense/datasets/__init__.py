@@ -13,6 +13,7 @@ from skvaeense.datasets._linear import make_affine_subspaces, make_linear_subspa
 from skvaeense.datasets._mlp_manifolds import make_mlp_manifolds
 from skvaeense.datasets._spheres import make_spheres
 from skvaeense.datasets._swiss_rolls import make_swiss_rolls
+from skvaeense.datasets._transformed_images import make_transformed_images
 
 __all__ = [
     "make_affine_subspaces",
@@ -23,4 +24,5 @@ __all__ = [
     "make_sparse_dictionary",
     "make_spheres",
     "make_swiss_rolls",
+    "make_transformed_images",
 ]

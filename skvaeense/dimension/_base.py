@@ -92,6 +92,32 @@ class AutoencoderMethod(Specification):
             Standard error of each; NaN where it is not known.
         """
 
+    def explain(
+        self, autoencoder: Any, X: FloatArray
+    ) -> tuple[DoubleArray, dict[str, DoubleArray]]:
+        """Return the dimension of samples, and the parts of its standard error by reason.
+
+        By default there is one part, which is the whole.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            The autoencoder that `fit` had.
+
+        X : ndarray of shape (n_samples, n_features)
+            Samples, float32 or float64.
+
+        Returns
+        -------
+        dimension : ndarray of shape (n_samples,)
+            The dimension at each sample.
+
+        reasons : dict of str to ndarray of shape (n_samples,)
+            Standard errors, of which the squares add up; NaN where they are not known.
+        """
+        dimension, std = self.estimate(autoencoder, X)
+        return dimension, {"sampling": std}
+
     def dimension_scale(self, autoencoder: Any, X: FloatArray) -> tuple[IntArray, DoubleArray]:
         """Return what neighbours say of the dimension at several scales, if they are looked at.
 

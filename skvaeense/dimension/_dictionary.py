@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy.special import expit, gammaln
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
@@ -29,8 +30,12 @@ MAX_SUPPORT = 64
 # Entries of a stack of linear systems that are solved at once, and the share of different ones
 # under which they are inverted.
 MAX_ENTRIES, SHARED = 20_000_000, 0.3
+# Steps in which the distribution of the number of atoms is found.
+N_SIZE_STEPS = 50
 # Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
 RIDGE = 1e-10
+# Share of the samples in which a latent must be active to join a support; others would fit noise.
+HARDLY = 0.001
 # Share of the samples in which a latent must be active to be of use, samples by which dictionaries
 # are compared, and the share by which one must do better, or may do worse.
 RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
@@ -81,10 +86,10 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     # One that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= error:
         best, noise = dictionary, dictionary.noise_variance
-        count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED]).mean()
+        count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED])[0].mean()
     if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
         return best
-    turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED])).mean()
+    turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED]))[0].mean()
     return turned if turned_count < (1 - CLOSE) * count else best
 
 
@@ -100,6 +105,16 @@ class Dictionary:
 
     where w_j is its atom and g the noise variance: what an open latent costs in twice the negative
     ELBO, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
+
+    A coefficient may be lost in the noise all the same, or noise be taken for one. So for each size
+    of a support, the evidence is that of all supports of this size, with the samples' coefficients
+    as they are elsewhere: if latent j lowers the squared error by s_j, it is, up to a constant, the
+    mean over supports S of the product over j in S of ::
+
+        exp(s_j / 2g) / sqrt(1 + ||w_j||^2 / g)
+
+    How often each size occurs is found by expectation and maximisation. What a sample needs is then
+    the median of its sizes, given itself.
 
     Parameters
     ----------
@@ -126,6 +141,9 @@ class Dictionary:
         self.turned = False
         # Coefficients under these are left out at first, whatever the noise.
         self._least = np.zeros(len(atoms))
+        self._joins = np.ones(len(atoms), dtype=bool)
+        # Entry c: the share of the samples that have c atoms. Only once it is fitted.
+        self._shares = None
 
     @classmethod
     def independent(cls, X, codes, atoms, offset, most=np.inf, noise=np.inf):
@@ -247,6 +265,7 @@ class Dictionary:
             self.noise_variance = np.inf
             return self
         least = LEAST_NOISE * X.var(axis=0).mean()
+        self._joins = support.mean(axis=0) > HARDLY
         for n_before in range(N_ROUNDS):
             before = support
             if n_before:
@@ -264,11 +283,12 @@ class Dictionary:
                 last, error = error, self._error(X, codes)
                 if error > (1 - GAIN) * last:
                     break
-            self._set_noise(X, support, error, least)
+            self._set_noise(X, support, codes, least)
+        self._set_shares(X, support)
         return self
 
     def count(self, X, support):
-        """Return the number of atoms that each sample needs.
+        """Return the number of atoms that each sample needs, and its standard error.
 
         Parameters
         ----------
@@ -280,13 +300,68 @@ class Dictionary:
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        counts : ndarray of shape (n_samples,)
             Sizes of the supports; those of more than 64 latents are left as they are.
+
+        std : ndarray of shape (n_samples,)
+            Root of their expected squared errors; NaN of those that are left as they are.
         """
-        counts = support.sum(axis=1).astype(float)
+        counts, std = support.sum(axis=1).astype(float), np.full(len(X), np.nan)
         few = counts <= MAX_SUPPORT
-        counts[few] = self._infer(X[few], support[few])[0].sum(axis=1)
-        return counts
+        if few.any():
+            counts[few], std[few] = self._count(X[few], self._infer(X[few], support[few])[0])
+        return counts, std
+
+    def _count(self, X, support):
+        """Return the median size of each sample's support, and the root of its squared error."""
+        posterior = self._evidence(X, support) * self._shares
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        counts = (posterior.cumsum(axis=1) < 0.5).sum(axis=1)
+        squares = np.square(np.arange(len(self._shares)) - counts[:, None])
+        return counts, np.sqrt((posterior * squares).sum(axis=1))
+
+    def _set_shares(self, X, support):
+        """Find how often each size of a support occurs."""
+        evidence = self._evidence(X, support)
+        self._shares = np.full(evidence.shape[1], 1 / evidence.shape[1])
+        for _ in range(N_SIZE_STEPS):
+            posterior = evidence * self._shares
+            posterior /= posterior.sum(axis=1, keepdims=True)
+            # One sample more may have any size, so that none is impossible.
+            self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
+
+    def _evidence(self, X, support):
+        """Return the evidence for each size of a support, beside that for the best size.
+
+        The sums over supports of a size are those over the successes of independent trials, of
+        which the odds are those of a support as large as the given one.
+        """
+        norms = np.square(self.atoms).sum(axis=1)
+        codes, saved = self._least_squares(X, support, losses=True)
+        saved = np.where(support, saved, self._gains(X, codes, norms))
+        logit = 0.5 * (saved / self.noise_variance - np.log1p(norms / self.noise_variance))
+        logit = np.where(support | self._joins, logit, -np.inf)
+        n_atoms = max(np.count_nonzero(self._joins), 1)
+        size = np.clip(support.sum(axis=1), 0.5, n_atoms - 0.5)[:, None]
+        tilt = np.log(size / (n_atoms - size))
+        successes = np.zeros((len(X), min(n_atoms, MAX_SUPPORT) + 1))
+        successes[:, 0] = 1.0
+        for p in expit(logit + tilt).T[:, :, None]:
+            # The last stands for more, too.
+            more = p[:, 0] * successes[:, -1]
+            successes[:, 1:] += p * (successes[:, :-1] - successes[:, 1:])
+            successes[:, :1] *= 1 - p
+            successes[:, -1] += more
+        sizes = np.arange(successes.shape[1])
+        n_supports = gammaln(n_atoms + 1) - gammaln(sizes + 1) - gammaln(n_atoms - sizes + 1)
+        with np.errstate(divide="ignore"):
+            evidence = np.log(successes) - sizes * tilt - n_supports
+        return np.exp(evidence - evidence.max(axis=1, keepdims=True))
+
+    def _gains(self, X, codes, norms):
+        """Return by how much each atom alone lowers the squared error that codes leave."""
+        residual = X - self.offset - codes @ self.atoms
+        return np.square(residual @ self.atoms.T) / np.maximum(norms, np.finfo(float).tiny)
 
     def _part_atoms(self, codes, support):
         """Turn atoms that never go alone to the directions that samples prefer; return if any.
@@ -322,9 +397,13 @@ class Dictionary:
     def _error(self, X, codes):
         return np.square(X - self.offset - codes @ self.atoms).sum()
 
-    def _set_noise(self, X, support, error, least):
-        freedom = max(X.size - support.sum(), 1)
-        self.noise_variance = max(error / freedom, least, np.finfo(float).tiny)
+    def _set_noise(self, X, support, codes, least):
+        """Set the noise variance to that of a typical sample: few may lie off all atoms."""
+        freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
+        squares = np.square(X - self.offset - codes @ self.atoms).sum(axis=1)
+        # The median of a chi-squared variable, by Wilson and Hilferty.
+        typical = np.median(squares / (freedom * (1 - 2 / (9 * freedom)) ** 3))
+        self.noise_variance = max(float(typical), least, np.finfo(float).tiny)
 
     def _set_atoms(self, X, codes):
         """Fit atoms and offset; those that are hardly used stay near where they were."""
@@ -354,10 +433,9 @@ class Dictionary:
             leave = losses[np.arange(len(rows)), worst] < 0
             active[leave, worst[leave]] = False
             codes[rows[leave]] = self._least_squares(X[rows[leave]], active[leave])
-            residual = X[rows] - self.offset - codes[rows] @ self.atoms
-            gains = np.square(residual @ self.atoms.T) / np.maximum(norms, np.finfo(float).tiny)
+            gains = self._gains(X[rows], codes[rows], norms)
             cost = per_atom + choice[np.minimum(active.sum(axis=1), len(norms) - 1)][:, None]
-            gains = np.where(active, -np.inf, gains - self.noise_variance * cost)
+            gains = np.where(active | ~self._joins, -np.inf, gains - self.noise_variance * cost)
             best = gains.argmax(axis=1)
             join = gains[np.arange(len(rows)), best] > 0
             active[join, best[join]] = True

@@ -18,9 +18,9 @@ N_ANSWERS = 10
 LEAST_OVERLAP = 0.5
 # Share of the largest variance under which a direction counts as curvature or noise.
 FLAT = 0.1
-# The rank is believed if it is so near, in dimensions or as a fraction, to what distances say. The
-# second fraction is for a rank that is also the number of active latents.
-NEAR, NEAR_SHARE, NEAR_SHARE_OF_COUNT = 0.5, 0.15, 0.25
+# The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
+# within two of their standard errors.
+NEAR, NEAR_SHARE = 0.3, 0.1
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Like neighbours are looked for among so many times as many.
@@ -31,6 +31,8 @@ FLAT_PLANE = 1e-9
 CLEAR = 4.0
 # A direction stands above the noise with so many times the largest variance that noise has.
 ABOVE = 2.0
+# Radii of the nearest pools beyond which a sample is far from all references.
+FAR = 2.0
 # Samples that are answered at once.
 CHUNK = 500
 TINY = np.finfo(float).tiny
@@ -45,19 +47,38 @@ class LocalDimension(NamedTuple):
         A whole number at nearly every sample; NaN where no neighbour is like the sample.
 
     ratio : ndarray
-        The dimension by distances alone, at the smallest scale; NaN likewise.
+        The dimension by distances alone, at the smallest scale that is clear of noise; NaN
+        likewise.
 
-    std : ndarray
-        Standard error of `ratio`, and how far it falls with the scale; NaN likewise.
+    least, most : ndarray
+        The smallest and the largest at such scales.
+
+    error : ndarray
+        Standard error of `ratio`, by chance alone.
+
+    fall : ndarray
+        How far `least` is below the ratio at the smallest scale of all.
+
+    spread : ndarray
+        Standard deviation of the ranks of the pools nearby.
 
     alike : ndarray
         Share of the nearest references that have similar active latents.
+
+    excess : ndarray
+        How far the sample is from all references, as a share of the distance that is far; 0 if it
+        is not.
     """
 
     dimension: np.ndarray
     ratio: np.ndarray
-    std: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+    error: np.ndarray
+    fall: np.ndarray
+    spread: np.ndarray
     alike: np.ndarray
+    excess: np.ndarray
 
 
 class LocalGeometry:
@@ -132,9 +153,10 @@ class LocalGeometry:
     def _measure_landmarks(self, search, points, patterns, inverses, clear, n_noisy):
         """Measure the ratios and the rank of the pools around landmarks, the first references."""
         n_landmarks = min(len(points), MAX_LANDMARKS)
-        ranks, measured, clears = [], [], []
+        ranks, measured, clears, radii = [], [], [], []
         for rows in gen_batches(n_landmarks, CHUNK):
-            pools = search.kneighbors(points[rows], return_distance=False)
+            distances, pools = search.kneighbors(points[rows])
+            radii.append(distances[:, -1])
             alike = _alike(patterns[pools], patterns[rows])
             ranks += [
                 _rank(points[pool[like] if like.any() else pool], self._noise_variance, n)
@@ -150,6 +172,7 @@ class LocalGeometry:
         self._inverses, self._errors = (
             np.concatenate(p, axis=-1) for p in zip(*measured, strict=True)
         )
+        self._radii = np.maximum(np.concatenate(radii), TINY)
         self._patterns = patterns[:n_landmarks]
         # As many as are in a pool.
         self._n_near = min(
@@ -157,7 +180,7 @@ class LocalGeometry:
         )
         self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(points[:n_landmarks])
 
-    def at(self, points, active):
+    def at(self, points, active, off=0.0):
         """Return the dimension around samples.
 
         Parameters
@@ -168,31 +191,40 @@ class LocalGeometry:
         active : ndarray of bool of shape (n_samples, n_components) or None
             Their active latents.
 
+        off : ndarray of shape (n_samples,) or float, default=0.0
+            Squared distances of the samples to these points, beyond what is usual.
+
         Returns
         -------
         LocalDimension
             What neighbours say.
         """
-        ratios, clear, error, rank, visible, share = self._measure(points, active)
+        ratios, clear, error, rank, visible, share, spread, distance = self._measure(
+            points, active, off
+        )
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
-        least = np.where(clear, ratios, ratio).min(axis=0)
-        counted = False
+        seen = np.where(clear, ratios, ratio)
+        least, most, error = seen.min(axis=0), seen.max(axis=0), error * ratio
         if active is not None:
             count = active.sum(axis=1)
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
-            counted = rank == count
-        near = np.maximum(NEAR, np.where(counted, NEAR_SHARE_OF_COUNT, NEAR_SHARE) * rank)
+        near = np.hypot(np.maximum(NEAR, NEAR_SHARE * rank), 2 * error)
         agree = (rank >= least - near) & (rank <= ratio + near) | ~clear.any(axis=0) & known
         dimension = np.where(agree, rank, np.round(ratio))
         return LocalDimension(
             # Noise has no dimension.
             dimension=np.maximum(np.minimum(dimension, visible), 1.0),
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
-            std=np.hypot(error * ratio, 0.5 * (ratios[0] - least)),
+            least=least,
+            most=most,
+            error=error,
+            fall=ratios[0] - least,
+            spread=spread,
             alike=share,
+            excess=np.maximum(distance / FAR - 1, 0.0),
         )
 
     def over_scales(self, points, active):
@@ -218,28 +250,31 @@ class LocalGeometry:
         known = np.isfinite(ratios).all(axis=0)
         return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
 
-    def _measure(self, points, active):
+    def _measure(self, points, active, off=0.0):
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
-        That is the error of the first ratio, the rank, the number of directions that stand above
-        the noise, and the share of those that are alike.
+        That is the relative error of the first ratio, the rank, the number of directions that stand
+        above the noise, the share of those that are alike, how much ranks differ nearby, and how
+        many radii of their pools the landmarks are away.
         """
         patterns, points = _pack(points, active), points @ self._plane
+        off = np.broadcast_to(off, len(points))
         parts = [
-            self._ask_landmarks(points[rows], patterns[rows])
+            self._ask_landmarks(points[rows], patterns[rows], off[rows])
             for rows in gen_batches(len(points), CHUNK)
         ]
-        *both, error, rank, visible, share = np.hstack(parts)
+        *both, error, rank, visible, share, spread, distance = np.hstack(parts)
         ratios, clear = np.split(np.array(both), 2)
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
-        return ratios, clear > 0.5, error, rank, visible, share
+        return ratios, clear > 0.5, error, rank, visible, share, spread, distance
 
-    def _ask_landmarks(self, points, patterns):
+    def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""
-        near = self._landmarks.kneighbors(points, return_distance=False)
+        distances, near = self._landmarks.kneighbors(points)
+        away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         # The nearest that are alike first.
         order = np.argsort(~alike, axis=1, kind="stable")[:, :N_ANSWERS]
@@ -255,7 +290,9 @@ class LocalGeometry:
             _median(np.where(asked, values[near], np.nan))
             for values in (self._ranks, self._visible)
         )
-        return np.vstack([ratios, clear, error, rank, visible, alike.mean(axis=1)])
+        ranks = np.where(asked, self._ranks[near], rank[:, None])
+        spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
+        return np.vstack([ratios, clear, error, rank, visible, alike.mean(axis=1), spread, away])
 
 
 def _plane(points):

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from skvaeense.dimension._base import AutoencoderMethod
 from skvaeense.dimension._count import Count
 from skvaeense.dimension._dictionary import Dictionary, refine
+from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
 from skvaeense.dimension._scaling import SCALES
@@ -28,6 +29,8 @@ MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
 N_SHIFTED = 250
+# Share of the samples that are not off the points that stand for them.
+REACHED = 0.99
 # Samples asked whether their neighbours are believed.
 N_ASKED = 1000
 # Share of the samples around which all may be hidden by noise, and how far up the user is.
@@ -53,6 +56,8 @@ class PoolMethod(AutoencoderMethod):
     geometry_: LocalGeometry | None
     # The noise of the samples, which is taken off where the autoencoder is not trusted.
     floor_: NoiseFloor
+    # Squared distance by which few training samples are off the points that stand for them.
+    reach_: float
     # Whether the autoencoder is asked for denoised samples, and for which of them are alike.
     trusted_: bool
 
@@ -126,30 +131,66 @@ class PoolMethod(AutoencoderMethod):
             The dimension at each sample.
 
         std : ndarray of shape (n_samples,)
-            Where neighbours answer, it holds the error of their mean, and half of how far the
-            estimate falls from the smallest scale to larger ones. Where latents are counted, by
-            how much refining changed their number, and NaN where nothing was refined.
+            All that `explain` says may be wrong; NaN where there is only the number of active
+            latents.
+        """
+        dimension, reasons = self.explain(autoencoder, X)
+        return dimension, standard_error(reasons)
+
+    def explain(
+        self, autoencoder: Any, X: FloatArray
+    ) -> tuple[DoubleArray, dict[str, DoubleArray]]:
+        """Return the dimension of samples, and the parts of its standard error by reason.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            The autoencoder that `fit` had.
+
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        dimension : ndarray of shape (n_samples,)
+            The dimension at each sample.
+
+        reasons : dict of str to ndarray of shape (n_samples,)
+            Standard errors in dimensions, of which the squares add up.
+
+            Where neighbours answer: "sampling", the error of their mean; "noise", half of how far
+            the estimate falls from the smallest scale to larger ones; "disagreement", how far the
+            answer is from what distances say at any scale; "intersection", which grows with how far
+            that rises, and with how much ranks differ nearby.
+
+            Where latents are counted: "small_coefficients", by what the posterior of their number
+            allows; without a dictionary, the distance to what neighbours say as "disagreement", or
+            1 as "few_neighbors" if none is like the sample.
+
+            And "far", which is as large as the dimension itself at twice the distance that is far.
         """
         if not _can_decode(autoencoder):
-            return Count().estimate(autoencoder, X)
+            dimension, std = Count().estimate(autoencoder, X)
+            return dimension, {"sampling": std}
         X = X.astype(np.float64)
         active, _, points, groups, shift = self._denoise(autoencoder, X)
-        count, std = active.sum(axis=1).astype(np.float64), np.full(len(X), np.nan)
-        most, dimension = np.full(len(X), np.inf), np.full(len(X), np.nan)
+        count, unsure = active.sum(axis=1).astype(np.float64), np.full(len(X), np.nan)
+        most, dimension, around = np.full(len(X), np.inf), np.full(len(X), np.nan), None
         if self.geometry_ is not None:
-            around = self.geometry_.at(*self._seen(X, points, active, groups)[:2])
+            seen, alike, _ = self._seen(X, points, active, groups)
+            off = np.maximum(np.square(X - seen).sum(axis=1) - self.reach_, 0.0)
+            around = self.geometry_.at(seen, alike, off)
             dimension = self._answer(around, most)
         if self.dictionary_ is not None:
             # It has no say where neighbours are believed, and say no more than are active.
             rows = np.flatnonzero(~(dimension <= count))
             refined = count.copy()
-            refined[rows] = self.dictionary_.count((X - shift)[rows], active[rows])
-            count, std, most = refined, np.abs(refined - count), np.maximum(refined, count)
-        if self.geometry_ is None:
-            return count, std
+            refined[rows], unsure[rows] = self.dictionary_.count((X - shift)[rows], active[rows])
+            count, most = refined, np.maximum(refined, count)
+        if around is None:
+            return count, {"small_coefficients": unsure}
         dimension = self._answer(around, most)
-        believed = np.isfinite(dimension)
-        return np.where(believed, dimension, count), np.where(believed, around.std, std)
+        return _explained(dimension, count, unsure, around)
 
     def dimension_scale(self, autoencoder: Any, X: FloatArray) -> tuple[IntArray, DoubleArray]:
         """Return what neighbours say of the dimension at several scales.
@@ -196,6 +237,7 @@ class PoolMethod(AutoencoderMethod):
         """Measure the dimension around samples, if they are enough."""
         if len(X) > SCALES[0] + 1:
             points, active, n_noisy = self._seen(X, points, active, groups)
+            self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), REACHED))
             self.geometry_ = LocalGeometry(
                 points,
                 active,
@@ -251,6 +293,23 @@ class PoolMethod(AutoencoderMethod):
     def _describe(self, X, shift=0.0):
         active, points = self.dictionary_.describe(X - shift)
         return active, None, points + shift
+
+
+def _explained(dimension, count, unsure, around):
+    """Return the dimension by neighbours, and by count where that is NaN, and what may be wrong."""
+    believed = np.isfinite(dimension)
+    answer = np.where(believed, dimension, count)
+    reasons = {
+        name: np.where(believed, error, 0.0)
+        for name, error in neighbor_errors(around, answer).items()
+    }
+    reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
+    alone = ~believed & np.isnan(unsure)
+    asked = alone & np.isfinite(around.dimension)
+    reasons["disagreement"][asked] = np.abs(answer - around.dimension)[asked]
+    reasons["few_neighbors"] = np.where(alone & ~asked, 1.0, 0.0)
+    reasons["far"] = np.maximum(answer, 1.0) * around.excess
+    return answer, reasons
 
 
 def _can_decode(autoencoder):

@@ -11,6 +11,7 @@ from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
 from skvaeense.inspection._base import Display
 from skvaeense.inspection._class_activity import class_activity
 from skvaeense.inspection._class_activity_display import ClassActivityDisplay
+from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
 from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
 from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latents import LatentDisplay
@@ -26,6 +27,7 @@ from skvaeense.utils._callbacks import show_progress
 __all__ = [
     "ActiveDimensionDisplay",
     "ClassActivityDisplay",
+    "DimensionReliabilityDisplay",
     "DimensionScaleDisplay",
     "Display",
     "LatentDisplay",

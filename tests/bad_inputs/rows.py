@@ -34,6 +34,7 @@ ASK = (
     "score_samples",
     "predict",
     "dimension_scale",
+    "reliability",
 )
 BACK = ("inverse_transform",)
 

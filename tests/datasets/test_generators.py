@@ -15,6 +15,7 @@ from skvaeense.datasets import (
     make_sparse_dictionary,
     make_spheres,
     make_swiss_rolls,
+    make_transformed_images,
 )
 
 # Generator, arguments, and the dimension of each manifold.
@@ -27,6 +28,7 @@ CASES = [
     (make_sparse_dictionary, {"n_active": (1, 2, 4), "n_features": 9}, (1, 2, 4)),
     (make_spheres, {"dims": (1, 2, 5), "n_features": 9}, (1, 2, 5)),
     (make_swiss_rolls, {"n_rolls": 2, "n_features": 9}, (2, 2)),
+    (make_transformed_images, {"dims": (1, 2, 3), "n_features": 9}, (1, 2, 3)),
 ]
 every_generator = pytest.mark.parametrize(
     ("make", "arguments", "dims"), CASES, ids=[case[0].__name__ for case in CASES]

@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skvaeense.inspection import (
     ActiveDimensionDisplay,
     ClassActivityDisplay,
+    DimensionReliabilityDisplay,
     DimensionScaleDisplay,
     Display,
     LatentDisplay,
@@ -76,6 +77,12 @@ DRAW = {
     "bars": lambda **kw: LatentDisplay.from_components(np.eye(6), **kw),
     "scores": lambda **kw: ScoreComparisonDisplay.from_comparison(COMPARISON, **kw),
     "own": lambda **kw: NormDisplay.from_estimator(PCA(2).fit(np.eye(3)), **kw),
+    "reliability": lambda **kw: DimensionReliabilityDisplay.from_reliability(
+        [0.9, 0.5, 1.0],
+        {"noise": [0.3, 0.7, 0.0], "far": [0.0, 0.2, 0.0]},
+        [False, True, False],
+        **kw,
+    ),
     "scale": lambda **kw: DimensionScaleDisplay.from_scales([4, 16], np.ones((3, 2)), Y, **kw),
 }
 

@@ -15,6 +15,7 @@ from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.inspection import (
     ActiveDimensionDisplay,
     ClassActivityDisplay,
+    DimensionReliabilityDisplay,
     DimensionScaleDisplay,
     LatentDisplay,
     LossCurveDisplay,
@@ -36,6 +37,7 @@ READ = {
     "loss": (LossCurveDisplay.from_estimator, "history_ or loss_curve_"),
     "latents": (LatentDisplay.from_estimator, "components_"),
     "scale": (lambda e: DimensionScaleDisplay.from_estimator(e, X), "dimension_scale"),
+    "reliability": (lambda e: DimensionReliabilityDisplay.from_estimator(e, X), "reliability"),
     "curve": (lambda e: ReconstructionSparsityDisplay.from_estimator(e, X), "transform"),
     "class_activity": (lambda e: class_activity(e, X, Y), "active_dimensions or transform"),
     "curve function": (lambda e: reconstruction_sparsity_curve(e, X), "transform"),
@@ -53,7 +55,9 @@ def test_what_an_estimator_lacks_is_named(name):
 
 @pytest.mark.parametrize("name", READ)
 def test_unfitted_estimator_is_named(name):
-    unfitted = IntrinsicDimensionEstimator() if name == "scale" else quick_vaeense()
+    unfitted = (
+        IntrinsicDimensionEstimator() if name in ("scale", "reliability") else quick_vaeense()
+    )
     with pytest.raises(NotFittedError, match=type(unfitted).__name__):
         READ[name][0](unfitted)
 

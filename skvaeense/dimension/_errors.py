@@ -1,0 +1,73 @@
+"""What the errors of dimensions come from, and what follows for how far they can be trusted."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import erf
+
+from skvaeense.dimension._local import LocalDimension
+from skvaeense.utils._typing import DoubleArray
+
+# Weights of what may be wrong, in dimensions: the answer is not between what distances say at some
+# scales; the answer by distances falls as the scale grows, or rises; ranks differ nearby. Chosen
+# as the narrowest errors of which two hold the truth at 95 % of the samples, in each family of
+# benchmarks/dimension_families.py that is there for calibration.
+DISAGREEMENT, FALL, RISE, SPREAD = 1.0, 0.5, 0.1, 0.25
+
+
+def neighbor_errors(around: LocalDimension, answer: DoubleArray) -> dict[str, DoubleArray]:
+    """Return the standard errors of answers by neighbours, by reason.
+
+    Parameters
+    ----------
+    around : LocalDimension
+        What neighbours say.
+
+    answer : ndarray of shape (n_samples,)
+        The dimension that follows.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_samples,)
+        Standard errors in dimensions.
+    """
+    between = np.clip(answer, around.least, np.maximum(around.ratio, around.least))
+    return {
+        "sampling": around.error,
+        "noise": FALL * np.maximum(around.fall, 0.0),
+        "disagreement": DISAGREEMENT * np.abs(answer - between),
+        "intersection": np.hypot(RISE * (around.most - around.ratio), SPREAD * around.spread),
+    }
+
+
+def standard_error(errors: Mapping[str, DoubleArray]) -> DoubleArray:
+    """Return the standard errors of dimensions from their parts, which are independent.
+
+    Parameters
+    ----------
+    errors : mapping of str to ndarray of shape (n_samples,)
+        Standard errors by reason; NaN where they are not known.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Roots of the sums of squares.
+    """
+    return np.sqrt(np.square(list(errors.values())).sum(axis=0))
+
+
+def probability_right(std: DoubleArray) -> DoubleArray:
+    """Return the probabilities that errors are under half a dimension, if they are normal.
+
+    Parameters
+    ----------
+    std : ndarray of shape (n_samples,)
+        Standard errors; NaN where they are not known.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Probabilities; NaN where they are not known.
+    """
+    with np.errstate(divide="ignore"):
+        return np.asarray(erf(0.5 / (np.sqrt(2) * std)))
