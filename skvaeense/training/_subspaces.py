@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skvaeense.training._spectrum import clear_drop, dimension_holding, principal_directions
+from skvaeense.training._spectrum import clear_drop, dimension_holding
+from skvaeense.utils._principal import principal_directions
 
 # Samples that subspaces are looked for around, and how many of the spans found are tried.
 N_SEEDS = 100
