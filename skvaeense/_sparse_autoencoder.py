@@ -14,7 +14,7 @@ from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
-from skvaeense.training._hooks import NetworkRequests
+from skvaeense.training._hooks import network_hooks
 from skvaeense.training._scaling import Moments
 from skvaeense.training._sizes import (
     SETTLING,
@@ -278,7 +278,8 @@ class SparseAutoencoder(BaseAutoencoder):
             model = self._new_model(data, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
         decay = self._decay(model)
-        hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model), NetworkRequests()]
+        hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model)]
+        hooks += network_hooks(model.network)
         loss = losses.resolve_loss(self.loss)
         if decay is None:
             normalize_decoder(model)

@@ -21,7 +21,7 @@ from skvaeense.training._data_inits import find_data_inits, install, learning_ra
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
 from skvaeense.training._far_rows import find_far_rows
-from skvaeense.training._hooks import NetworkRequests
+from skvaeense.training._hooks import network_hooks
 from skvaeense.training._noise import (
     COMMON_NOISE,
     FINAL_NOISE,
@@ -65,8 +65,8 @@ LEAST_GAIN = 0.04
 MOST_BEHIND = 8.0
 # Share of learning_rate_init that is the peak with a target_l0.
 TARGET_RATE = 0.4
-# Rows that thresholds are set on at most.
-CALIBRATION_ROWS = 4096
+# Codes that thresholds are set on have so many entries at most.
+CALIBRATION_ENTRIES = 2**23
 # Rows that a warning names at most.
 N_NAMED = 5
 
@@ -564,7 +564,6 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
         if model is None:
             model = self._make_model(data, seed)
-            model.initialize(data.train.head)
             model.calibrate(data.valid)
             return model
         earlier = model.config.get("target_l0")
@@ -623,6 +622,7 @@ class VAEenseTransformer(DensityAutoencoder):
             target_l0=self.target_l0,
             generator=make_generator(seed),
         )
+        model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
     def _make_final_trainer(self, best, data):
@@ -640,7 +640,9 @@ class VAEenseTransformer(DensityAutoencoder):
         schedule = self.schedule
         if schedule == "auto":
             schedule = schedules.Cosine(hold=0.1 if self.target_l0 is None else SETTLING)
-        counting = [] if model.closure is None else [DeadLatents(model)]
+        hooks = [noise, *network_hooks(model.network)]
+        if model.closure is not None:
+            hooks.append(DeadLatents(model))
         return Trainer(
             model,
             losses.resolve_loss(self.loss),
@@ -648,7 +650,7 @@ class VAEenseTransformer(DensityAutoencoder):
             learning_rate=self.learning_rate_init * rate,
             schedule=schedules.resolve_schedule(schedule),
             generator=generator,
-            hooks=[noise, NetworkRequests(), *counting],
+            hooks=hooks,
             rates=layer_rates(model) if rates is None else rates,
             processes=data.processes,
             init=init,
@@ -695,7 +697,8 @@ class VAEenseTransformer(DensityAutoencoder):
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):
-        model.calibrate(torch.cat([data.valid, data.train.head])[:CALIBRATION_ROWS])
+        rows = torch.cat([data.valid, data.train.head])
+        model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
 from skvaeense.utils._batch_threshold import BatchThreshold
+from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto
 
 # What the first factors and steps of each latent are. Lower ones than 1 since atoms overlap.
@@ -23,8 +24,8 @@ FIRST_GATE_LOGIT = -3.0
 LEAST_OPENNESS = 0.2
 # Without an estimator that knows the number of active latents, it is this share of them.
 ACTIVE_SHARE = 0.1
-# Directions of less than this share of the largest singular value are noise of rounding.
-RANK_TOLERANCE = 1e-5
+# Directions of less than this share of the largest variance are noise of rounding.
+RANK_TOLERANCE = 1e-10
 
 
 class Unrolled(Network):
@@ -203,14 +204,13 @@ class UnrolledAutoencoder(nn.Module):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
-        _, singular, directions = torch.linalg.svd(x - x.mean(dim=0), full_matrices=False)
-        rank = int((singular > RANK_TOLERANCE * singular[0]).sum())
-        if rank == 0:
-            return  # Samples that are all the same have no directions.
-        directions, singular = directions[:rank], singular[:rank]
-        columns = self._columns
-        rows = (columns.T @ directions.T * singular.sqrt()) @ directions
-        rows[:rank] = directions[: len(rows)]
+        columns, samples = self._columns, x.double().cpu().numpy()
+        variances, directions = principal_directions(samples - samples.mean(axis=0))
+        rank = int((variances > RANK_TOLERANCE * variances[0]).sum())
+        axes = torch.tensor(directions[:rank].copy()).to(columns)
+        shares = torch.tensor(variances[:rank].copy()).to(columns) ** 0.25
+        rows = (columns.T @ axes.T * shares) @ axes
+        rows[:rank] = axes[: len(rows)]
         columns.copy_(F.normalize(rows, dim=1).T)
 
     @torch.no_grad()

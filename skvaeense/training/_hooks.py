@@ -50,20 +50,29 @@ class Hook:
         vars(self).update(copy.deepcopy(state))
 
 
-class NetworkRequests(Hook):
-    """Do what a network asks for: clip gradients, and bring weights back to a norm."""
+class GradientClipping(Hook):
+    """Bring the norm of the gradients down to the `max_gradient_norm` of a network."""
 
     @torch.no_grad()
     def before_step(self, trainer: "Trainer") -> None:
-        """Bring the norm of the gradients down to the network's `max_gradient_norm`."""
-        limit = getattr(trainer.model.network, "max_gradient_norm", None)
-        if limit is not None:
-            grads = trainer.parameters.grads
-            grads *= trainer.model.loss_unit
-            grads *= (limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
+        """Scale the gradients, to those of a loss that is a fraction of the variance."""
+        grads, limit = trainer.parameters.grads, trainer.model.network.max_gradient_norm
+        grads *= trainer.model.loss_unit
+        grads *= (limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
 
-    @torch.no_grad()
+
+class Normalization(Hook):
+    """Call the `normalize` of a network after each step."""
+
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Call the network's `normalize`."""
-        if hasattr(trainer.model.network, "normalize"):
-            trainer.model.network.normalize()
+        """Bring weights back to a norm."""
+        trainer.model.network.normalize()
+
+
+def network_hooks(network: Any) -> list[Hook]:
+    """Return what the module of a network asks for around each step."""
+    asked: dict[str, type[Hook]] = {
+        "max_gradient_norm": GradientClipping,
+        "normalize": Normalization,
+    }
+    return [hook() for name, hook in asked.items() if hasattr(network, name)]

@@ -16,10 +16,10 @@ from sklearn.utils import check_random_state
 from skvaeense.training._spectrum import (
     clear_drop,
     dimension_holding,
-    principal_directions,
     visible_rank,
 )
 from skvaeense.training._structure import find_structure, typical_rows
+from skvaeense.utils._principal import principal_directions
 
 # Rows that clusters are sought in, the directions they are sought in, and how many there may be.
 MAX_ROWS = 2048

@@ -1,21 +1,6 @@
-"""Principal directions, and how many of them carry signal."""
+"""How many principal directions carry signal."""
 
 import numpy as np
-
-
-def principal_directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variances along the principal directions, falling, and these as rows."""
-    n_samples, n_features = rows.shape
-    if n_samples < n_features:
-        _, singular, directions = np.linalg.svd(rows, full_matrices=False)
-        variances = singular**2 / n_samples
-    else:
-        values, vectors = np.linalg.eigh(rows.T @ rows / n_samples)
-        variances, directions = np.maximum(values[::-1], 0.0), vectors.T[::-1]
-    if variances[0] <= 0:
-        # Constant data: any direction, and a variance that is safe to divide by.
-        variances = np.r_[1.0, np.zeros(len(variances) - 1)]
-    return variances, directions
 
 
 def dimension_holding(variances: np.ndarray, share: float) -> int:

@@ -14,8 +14,9 @@ from skvaeense.training._components import (
     non_gaussianity,
 )
 from skvaeense.training._dictionary import find_atoms
-from skvaeense.training._spectrum import dimension_holding, principal_directions, signal_rank
+from skvaeense.training._spectrum import dimension_holding, signal_rank
 from skvaeense.training._subspaces import Subspace, find_subspaces
+from skvaeense.utils._principal import principal_directions
 
 # Rows that the structure is computed from.
 MAX_ROWS = 4096

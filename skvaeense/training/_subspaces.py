@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skvaeense.training._spectrum import principal_directions
+from skvaeense.utils._principal import principal_directions
 
 # Samples that subspaces are looked for around, and how many of the spans found are tried.
 N_SEEDS = 100
