@@ -1,8 +1,8 @@
 """Families of data of known dimension by which standard errors are calibrated, and judged.
 
 Those of `CALIBRATION` gave the weights of the reasons in skvaeense/dimension/_errors.py. They share
-no manifold with those of `JUDGED`, which were not looked at before. Samples and their dimensions
-are drawn anew for every seed.
+no manifold with those of `JUDGED`, of which the last three shapes were not looked at before all was
+done. Samples and their dimensions are drawn anew for every seed.
 """
 
 from functools import partial
@@ -142,6 +142,26 @@ def crowded(n, rng):
     return np.column_stack([flat, np.sin(3 * flat)])
 
 
+def cylinder(dim, n, rng):
+    """Draw a circle times a cube."""
+    angle = rng.uniform(0, 2 * np.pi, n)
+    return np.column_stack([np.cos(angle), np.sin(angle), rng.uniform(-1, 1, (n, dim - 1))])
+
+
+def veronese(dim, n, rng):
+    """Draw the products of the coordinates of points on a sphere."""
+    points = rng.standard_normal((n, dim + 1))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    rows, columns = np.triu_indices(dim + 1)
+    return points[:, rows] * points[:, columns]
+
+
+def waves(dim, n, rng):
+    """Draw sines and cosines of several frequencies of all coordinates."""
+    flat = rng.uniform(-1, 1, (n, dim))
+    return np.column_stack([flat, np.sin(2 * flat), np.cos(3 * flat)])
+
+
 # --- families ---------------------------------------------------------------------------------
 
 
@@ -254,5 +274,26 @@ for noise in (0.0, 0.05):
             "helix": curve("helix", 2500, noise),
             "swiss roll": curve("swiss roll", 2500, noise),
             "swiss roll, n = 10,000": curve("swiss roll", 10_000, noise),
+            "cylinders of 2/5": union(
+                (2, partial(cylinder, 2)),
+                (5, partial(cylinder, 5)),
+                n_samples=5000,
+                n_features=25,
+                noise=noise,
+            ),
+            "products on spheres of 2/4": union(
+                (2, partial(veronese, 2)),
+                (4, partial(veronese, 4)),
+                n_samples=5000,
+                n_features=30,
+                noise=noise,
+            ),
+            "waves of 1/3": union(
+                (1, partial(waves, 1)),
+                (3, partial(waves, 3)),
+                n_samples=5000,
+                n_features=20,
+                noise=noise,
+            ),
         },
     )
