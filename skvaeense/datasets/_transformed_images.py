@@ -160,6 +160,9 @@ class _View:
     `free` are the transforms whose parameters may differ from 0, and `side` the pixels of a side.
     """
 
+    # Variances in tangent directions, once they are measured.
+    tangents: DoubleArray
+
     def __init__(self, source: DoubleArray, center: Any, width: float, side: int, free: IntArray):
         self.source, self.center, self.width, self.free = source, center, width, free
         pixels = ((np.arange(side) + 0.5) / side - 0.5) * width
