@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 from sklearn.datasets import make_s_curve
 
-from benchmarks.dimension_patches import draw as draw_images
 from benchmarks.dimension_robustness import draw_samples
 from skvaeense.datasets import (
     make_affine_subspaces,
@@ -18,10 +17,20 @@ from skvaeense.datasets import (
     make_mlp_manifolds,
     make_sparse_dictionary,
     make_spheres,
+    make_transformed_images,
 )
 
 # Held-out samples, beside those for training.
 HELD_OUT = 1000
+
+
+def draw_images(dims, noise, seed, images="photographs", n_samples=6000):
+    """Draw images of 256 pixels, with noise as a share of the root mean square within images."""
+    X, image, dimension = make_transformed_images(
+        n_samples + HELD_OUT, dims=dims, images=images, random_state=seed
+    )
+    within = np.sqrt(np.mean([X[image == i].var(axis=0).mean() for i in np.unique(image)]))
+    return X + noise * within * np.random.default_rng(seed).standard_normal(X.shape), dimension
 
 
 def generated(make, n_samples, **arguments):
@@ -213,7 +222,7 @@ for noise in (0.0, 0.03):
             ),
             "S-curve": union((2, s_curve), n_samples=2500, n_features=10, noise=noise),
             "digits, 2/4 transforms": partial(
-                draw_images, (2, 4), noise, images="digits", n_samples=4000
+                draw_images, (2, 4), noise, images="digits", n_samples=3000
             ),
         },
     )
@@ -297,3 +306,13 @@ for noise in (0.0, 0.05):
             ),
         },
     )
+IMAGES = {
+    f"{'/'.join(map(str, dims))} transforms, noise {noise:.0%}": partial(draw_images, dims, noise)
+    for dims in ((1, 3, 5), (1, 2, 6), (2, 4))
+    for noise in (0.0, 0.05)
+} | {
+    f"digits, 1/3/5 transforms, noise {noise:.0%}": partial(
+        draw_images, (1, 3, 5), noise, images="digits"
+    )
+    for noise in (0.0, 0.05)
+}
