@@ -1,8 +1,8 @@
 """Families of data of known dimension by which standard errors are calibrated, and judged.
 
 Those of `CALIBRATION` gave the weights of the reasons in skvaeense/dimension/_errors.py. They share
-no manifold with those of `JUDGED`, which were not looked at before. Samples and their dimensions
-are drawn anew for every seed.
+no manifold with those of `JUDGED`, of which the last three shapes were not looked at before all was
+done. Samples and their dimensions are drawn anew for every seed.
 """
 
 from functools import partial
@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 from sklearn.datasets import make_s_curve
 
-from benchmarks.dimension_patches import draw as draw_images
 from benchmarks.dimension_robustness import draw_samples
 from skvaeense.datasets import (
     make_affine_subspaces,
@@ -18,10 +17,20 @@ from skvaeense.datasets import (
     make_mlp_manifolds,
     make_sparse_dictionary,
     make_spheres,
+    make_transformed_images,
 )
 
 # Held-out samples, beside those for training.
 HELD_OUT = 1000
+
+
+def draw_images(dims, noise, seed, images="photographs", n_samples=6000):
+    """Draw images of 256 pixels, with noise as a share of the root mean square within images."""
+    X, image, dimension = make_transformed_images(
+        n_samples + HELD_OUT, dims=dims, images=images, random_state=seed
+    )
+    within = np.sqrt(np.mean([X[image == i].var(axis=0).mean() for i in np.unique(image)]))
+    return X + noise * within * np.random.default_rng(seed).standard_normal(X.shape), dimension
 
 
 def generated(make, n_samples, **arguments):
@@ -142,6 +151,26 @@ def crowded(n, rng):
     return np.column_stack([flat, np.sin(3 * flat)])
 
 
+def cylinder(dim, n, rng):
+    """Draw a circle times a cube."""
+    angle = rng.uniform(0, 2 * np.pi, n)
+    return np.column_stack([np.cos(angle), np.sin(angle), rng.uniform(-1, 1, (n, dim - 1))])
+
+
+def veronese(dim, n, rng):
+    """Draw the products of the coordinates of points on a sphere."""
+    points = rng.standard_normal((n, dim + 1))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    rows, columns = np.triu_indices(dim + 1)
+    return points[:, rows] * points[:, columns]
+
+
+def waves(dim, n, rng):
+    """Draw sines and cosines of several frequencies of all coordinates."""
+    flat = rng.uniform(-1, 1, (n, dim))
+    return np.column_stack([flat, np.sin(2 * flat), np.cos(3 * flat)])
+
+
 # --- families ---------------------------------------------------------------------------------
 
 
@@ -193,7 +222,7 @@ for noise in (0.0, 0.03):
             ),
             "S-curve": union((2, s_curve), n_samples=2500, n_features=10, noise=noise),
             "digits, 2/4 transforms": partial(
-                draw_images, (2, 4), noise, images="digits", n_samples=4000
+                draw_images, (2, 4), noise, images="digits", n_samples=3000
             ),
         },
     )
@@ -254,5 +283,36 @@ for noise in (0.0, 0.05):
             "helix": curve("helix", 2500, noise),
             "swiss roll": curve("swiss roll", 2500, noise),
             "swiss roll, n = 10,000": curve("swiss roll", 10_000, noise),
+            "cylinders of 2/5": union(
+                (2, partial(cylinder, 2)),
+                (5, partial(cylinder, 5)),
+                n_samples=5000,
+                n_features=25,
+                noise=noise,
+            ),
+            "products on spheres of 2/4": union(
+                (2, partial(veronese, 2)),
+                (4, partial(veronese, 4)),
+                n_samples=5000,
+                n_features=30,
+                noise=noise,
+            ),
+            "waves of 1/3": union(
+                (1, partial(waves, 1)),
+                (3, partial(waves, 3)),
+                n_samples=5000,
+                n_features=20,
+                noise=noise,
+            ),
         },
     )
+IMAGES = {
+    f"{'/'.join(map(str, dims))} transforms, noise {noise:.0%}": partial(draw_images, dims, noise)
+    for dims in ((1, 3, 5), (1, 2, 6), (2, 4))
+    for noise in (0.0, 0.05)
+} | {
+    f"digits, 1/3/5 transforms, noise {noise:.0%}": partial(
+        draw_images, (1, 3, 5), noise, images="digits"
+    )
+    for noise in (0.0, 0.05)
+}

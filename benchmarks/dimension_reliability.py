@@ -1,32 +1,41 @@
 """Whether standard errors and reliabilities of dimensions hold, and what they are good for.
 
-    python -m benchmarks dimension_reliability [--only NAME ...] [--seeds 5] [--out FILE]
+    python -m benchmarks dimension_reliability judge [--only NAME ...] [--seeds 5]
+    python -m benchmarks dimension_reliability calibrate [--seeds 1]
 
-Data sets are those of the other benchmarks of dimensions, and families that took no part in the
-calibration of standard errors; those that did are in dimension_families.py, and are not judged.
-On held-out samples: the share of dimensions that are within two standard errors of the truth, or
-round to it; the share that is right, beside the mean reliability; and the error of the 80 % of the
-samples that are most reliable, beside the error of all. Seeds that are in the file are not run
-again. One thread; times are CPU seconds of the fit.
+`judge` has the data sets of the other benchmarks of dimensions, photographs and digits under known
+transforms, and families that took no part in the calibration. On held-out samples: the share of
+dimensions that are within two standard errors of the truth, or round to it; the share that is
+right, beside the mean reliability; and the error of the 80 % of the samples that are most reliable,
+beside the error of all. Seeds that are in the file are not run again.
+
+`calibrate` has other families. It multiplies the parts of the standard errors whose weights are
+chosen, and notes for each choice the least of the shares of the families that are within two
+standard errors, and the mean standard error. One thread; times are CPU seconds of the fit.
 """
 
 import warnings
 from functools import partial
+from itertools import product
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
 
-from benchmarks import apart, dimension_families, dimension_patches
-from benchmarks.common import fit, load, make_parser, save, summarise
+from benchmarks.apart import EXPERIMENTS as APART
+from benchmarks.common import RESULTS, fit, load, make_parser, run_task, save, summarise, write
 from benchmarks.data import HELD_OUT
 from benchmarks.dimension import UNIONS
+from benchmarks.dimension_families import CALIBRATION, IMAGES, JUDGED
+from benchmarks.dimension_families import HELD_OUT as HELD_OUT_OF_FAMILIES
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.metrics import dimension_error
 
+JUDGEMENT, WEIGHTS = (RESULTS / f"dimension_{n}.json" for n in ("reliability", "calibration"))
 # Share of the samples that are kept, the most reliable ones.
 KEPT = 0.8
-APART = [
+# What the parts of standard errors are multiplied by, and the first of the seeds, which are others
+# than those by which is judged.
+FACTORS = dict.fromkeys(("disagreement", "noise", "intersection"), (0.5, 1.0, 2.0))
+FIRST_SEED = 7000
+WHICH_APART = (
     "affine 1/3/5, 0 apart, noise 5%",
     "affine 1/3/5, 10 apart, noise 0%",
     "affine 1/3/5, 10 apart, noise 5%",
@@ -35,7 +44,7 @@ APART = [
     "two dictionaries, 5 apart",
     "2/4/8, 1 % of rows 6 away",
     "2/4/8, 90/9/1 %",
-]
+)
 
 
 def union(name, seed):
@@ -44,65 +53,93 @@ def union(name, seed):
 
 
 # name: samples and dimensions of a seed, and how many of them are held out.
-EXPERIMENTS = (
-    {name: (partial(union, name), HELD_OUT) for name in UNIONS}
-    | {name: (apart.EXPERIMENTS[name], HELD_OUT) for name in APART}
-    | {
-        name: (make, dimension_patches.N_HELD_OUT)
-        for name, make in dimension_patches.EXPERIMENTS.items()
-    }
-    | {
-        name: (make, dimension_families.HELD_OUT)
-        for name, make in dimension_families.JUDGED.items()
-    }
-)
+EXPERIMENTS = {name: (partial(union, name), HELD_OUT) for name in UNIONS}
+EXPERIMENTS |= {name: (APART[name], HELD_OUT) for name in WHICH_APART}
+EXPERIMENTS |= {name: (make, HELD_OUT_OF_FAMILIES) for name, make in (IMAGES | JUDGED).items()}
 
 
-def measure(name, seed):
-    """Return what the errors, standard errors and reliabilities of held-out samples are."""
-    make, n_held_out = EXPERIMENTS[name]
+def ask(make, n_held_out, seed):
+    """Return held-out errors, whether dimensions are right, reliabilities and reasons."""
     X, truth = make(seed)
     model = IntrinsicDimensionEstimator(random_state=seed)
     seconds = fit(model, X[n_held_out:])
     test, truth = X[:n_held_out], truth[:n_held_out]
-    dimension, std = model.predict(test, return_std=True)
+    dimension = model.predict(test)
     reliability, reasons = model.reliability(test, return_reasons=True)
-    error = np.abs(dimension - truth)
-    right = np.rint(dimension) == truth
-    kept = np.argsort(-reliability, kind="stable")[: round(KEPT * len(test))]
-    leading = np.argmax(list(reasons.values()), axis=0)
+    return np.abs(dimension - truth), np.rint(dimension) == truth, reliability, reasons, seconds
+
+
+def root_of_squares(reasons):
+    return np.sqrt(np.square(list(reasons.values())).sum(axis=0))
+
+
+def measure(name, seed):
+    """Return what errors, standard errors and reliabilities of held-out samples are."""
+    error, right, reliability, reasons, seconds = ask(*EXPERIMENTS[name], seed)
+    std = root_of_squares(reasons)
+    kept = np.argsort(-reliability, kind="stable")[: round(KEPT * len(error))]
+    leading = np.argmax(list(reasons.values()), axis=0)[~right]
     return {
         "seed": seed,
-        "error": dimension_error(truth, dimension),
+        "error": float(error.mean()),
         "kept_error": float(error[kept].mean()),
         "covered": float(((error <= 2 * std) | right).mean()),
         "right": float(right.mean()),
         "reliability": float(reliability.mean()),
         "std": float(np.sqrt(np.square(std).mean())),
         "reasons": {
-            name: float((leading[~right] == i).mean()) if not right.all() else 0.0
-            for i, name in enumerate(reasons)
+            reason: float(np.mean(leading == i)) if len(leading) else 0.0
+            for i, reason in enumerate(reasons)
         },
         "fit_seconds": seconds,
     }
 
 
+def run_judge(arguments):
+    """Measure what is not in the file yet."""
+    # All data sets once, before any of them again.
+    for seed, name in product(range(arguments.seeds), arguments.only):
+        rows = load(JUDGEMENT).get(name, {"per_seed": []})["per_seed"]
+        if any(row["seed"] == seed for row in rows):
+            continue
+        rows = [*rows, measure(name, seed)]
+        means = ("error_mean", "kept_error_mean", "covered_mean", "right_mean", "reliability_mean")
+        summary = summarise(rows, *means, "error_worst")
+        summary |= summarise(rows, "covered_worst", worst=min)
+        print(name, seed, {k: round(v, 3) for k, v in summary.items()}, flush=True)
+        save(JUDGEMENT, name, {"summary": summary, "per_seed": rows})
+
+
+def run_calibrate(arguments):
+    """Measure the families of the calibration, and what other weights would have given."""
+    runs, families = [], {}
+    for name, make in CALIBRATION.items():
+        for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds):
+            error, right, _, reasons, _ = ask(make, HELD_OUT_OF_FAMILIES, seed)
+            runs.append((name, error, right, reasons))
+        families[name] = covered([run for run in runs if run[0] == name], (1.0,) * len(FACTORS))[0]
+        print(name, families[name], flush=True)
+    choices = [
+        dict(zip(FACTORS, factors, strict=True))
+        | dict(zip(("least_covered", "mean_std"), covered(runs, factors), strict=True))
+        for factors in product(*FACTORS.values())
+    ]
+    write(WEIGHTS, {"covered": families, "choices": choices})
+
+
+def covered(runs, factors):
+    """Return the least share within two standard errors, and the mean standard error."""
+    shares, stds = [], []
+    for _, error, right, reasons in runs:
+        factor = dict(zip(FACTORS, factors, strict=True))
+        std = root_of_squares({k: factor.get(k, 1.0) * part for k, part in reasons.items()})
+        shares.append(float(((error <= 2 * std) | right).mean()))
+        stds.append(float(np.sqrt(np.square(std).mean())))
+    return min(shares), float(np.mean(stds))
+
+
 def main():
-    """Measure what the command line asks for, and is not in the file yet."""
-    parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS, out="dimension_reliability.json")
-    arguments = parser.parse_args()
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS)
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        # All data sets once, before any of them again.
-        for seed in range(arguments.seeds):
-            for name in arguments.only:
-                rows = load(arguments.out).get(name, {"per_seed": []})["per_seed"]
-                if any(row["seed"] == seed for row in rows):
-                    continue
-                rows = [*rows, measure(name, seed)]
-                summary = summarise(rows, "error_mean", "error_worst", "kept_error_mean")
-                summary |= summarise(rows, "covered_mean", "right_mean", "reliability_mean")
-                summary |= summarise(rows, "covered_worst", worst=min)
-                print(name, seed, {k: round(v, 3) for k, v in summary.items()}, flush=True)
-                save(arguments.out, name, {"summary": summary, "per_seed": rows})
+    run_task(parser, run_judge, run_calibrate)

@@ -119,3 +119,54 @@ def growth_table(growth):
             )
         rows.append((f"{int(n_samples):,}", *own, *peers))
     return Table(header, rows)
+
+
+def reliability_table(results):
+    """Return whether standard errors and reliabilities hold, and what they are good for."""
+    header = (
+        "data",
+        "error",
+        "of the most reliable 80 %",
+        "within two standard errors",
+        "worst seed",
+        "right",
+        "mean reliability",
+        "main reason where wrong",
+        "seeds",
+    )
+    rows = []
+    for name, result in results.items():
+        summary, runs = result["summary"], result["per_seed"]
+        wrong = {
+            reason: sum(run["reasons"][reason] * (1 - run["right"]) for run in runs)
+            for reason in runs[0]["reasons"]
+        }
+        reason = max(wrong, key=wrong.get) if any(wrong.values()) else ""
+        rows.append(
+            (
+                name,
+                f"{summary['error_mean']:.3f}",
+                f"{summary['kept_error_mean']:.3f}",
+                f"{summary['covered_mean']:.1%}",
+                f"{summary['covered_worst']:.1%}",
+                f"{summary['right_mean']:.1%}",
+                f"{summary['reliability_mean']:.2f}",
+                reason.replace("_", " "),
+                len(runs),
+            )
+        )
+    return Table(header, rows)
+
+
+def images_table(results):
+    """Return the errors on transformed images."""
+    header = ("images", "error", "of the worst seed", "mean for each dimension", "seeds")
+    rows = []
+    for name, result in results.items():
+        summary, runs = result["summary"], result["per_seed"]
+        means = ", ".join(
+            f"{r}: {np.mean([run['mean'][r] for run in runs]):.1f}" for r in runs[0]["mean"]
+        )
+        errors = (f"{summary[key]:.2f}" for key in ("error_mean", "error_worst"))
+        rows.append((name, *errors, means, len(runs)))
+    return Table(header, rows)

@@ -11,7 +11,15 @@ import json
 import re
 from pathlib import Path
 
-from dimension_tables import grid_table, growth_table, high_table, manifolds_table, unions_table
+from dimension_tables import (
+    grid_table,
+    growth_table,
+    high_table,
+    images_table,
+    manifolds_table,
+    reliability_table,
+    unions_table,
+)
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from paper_tables import paper_tables
 from reliability_tables import (
@@ -132,6 +140,8 @@ def tables():
         "dimension_grid": grid_table(load("dimension_grid.json")),
         "dimension_high": high_table(load("dimension_high.json")),
         "dimension_growth": growth_table(load("dimension_growth.json")),
+        "dimension_images": images_table(load("dimension_patches.json")),
+        "dimension_reliability": reliability_table(load("dimension_reliability.json")),
         "speed_step": step_table(load("speed.json")),
         "speed_step_2": step_table(load("speed.json"), "2 threads"),
         "speed_peers": peers_step_table(load("speed_peers.json")),

@@ -160,6 +160,7 @@ class _View:
     `free` are the transforms whose parameters may differ from 0, and `side` the pixels of a side.
     """
 
+    # Variances in tangent directions, once they are measured.
     tangents: DoubleArray
 
     def __init__(self, source: DoubleArray, center: Any, width: float, side: int, free: IntArray):

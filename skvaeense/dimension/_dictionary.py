@@ -7,6 +7,9 @@ from scipy.special import expit, gammaln
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
+from skvaeense.dimension._local import ABOVE, MEMBERS_PER_DIMENSION
+from skvaeense.dimension._noise import edge
+
 # Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
 # are off are made up for by latents that do not belong, so they are fitted first, and well: as long
 # as a fit lowers the error by this share.
@@ -30,6 +33,8 @@ MAX_SUPPORT = 64
 # Entries of a stack of linear systems that are solved at once, and the share of different ones
 # under which they are inverted.
 MAX_ENTRIES, SHARED = 20_000_000, 0.3
+# Share of the largest variance under which a direction is an error of the atoms.
+EXACT = 1e-4
 # Steps in which the distribution of the number of atoms is found.
 N_SIZE_STEPS = 50
 # Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
@@ -114,7 +119,8 @@ class Dictionary:
         exp(s_j / 2g) / sqrt(1 + ||w_j||^2 / g)
 
     How often each size occurs is found by expectation and maximisation. What a sample needs is then
-    the median of its sizes, given itself.
+    the median of its sizes, given itself. Where many samples have the same support, but vary in
+    fewer directions than it has atoms, they need as many as these.
 
     Parameters
     ----------
@@ -144,6 +150,8 @@ class Dictionary:
         self._joins = np.ones(len(atoms), dtype=bool)
         # Entry c: the share of the samples that have c atoms. Only once it is fitted.
         self._shares = None
+        # Supports of which samples vary in fewer directions, and in how many.
+        self._dependent, self._ranks = np.zeros((0, len(atoms)), dtype=bool), np.zeros(0)
 
     @classmethod
     def independent(cls, X, codes, atoms, offset, most=np.inf, noise=np.inf):
@@ -285,6 +293,7 @@ class Dictionary:
                     break
             self._set_noise(X, support, codes, least)
         self._set_shares(X, support)
+        self._set_ranks(support, codes)
         return self
 
     def count(self, X, support):
@@ -309,7 +318,10 @@ class Dictionary:
         counts, std = support.sum(axis=1).astype(float), np.full(len(X), np.nan)
         few = counts <= MAX_SUPPORT
         if few.any():
-            counts[few], std[few] = self._count(X[few], self._infer(X[few], support[few])[0])
+            support = self._infer(X[few], support[few])[0]
+            counts[few], std[few] = self._count(X[few], support)
+            for dependent, rank in zip(self._dependent, self._ranks, strict=True):
+                counts[np.flatnonzero(few)[(support == dependent).all(axis=1)]] = rank
         return counts, std
 
     def _count(self, X, support):
@@ -329,6 +341,24 @@ class Dictionary:
             posterior /= posterior.sum(axis=1, keepdims=True)
             # One sample more may have any size, so that none is impossible.
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
+
+    def _set_ranks(self, support, codes):
+        """Find supports of which samples vary in fewer directions than there are atoms."""
+        supports, which = _unique_rows(support)
+        members, sizes = np.bincount(which), supports.sum(axis=1)
+        dependent, ranks = [], []
+        for i in np.flatnonzero((members >= MEMBERS_PER_DIMENSION * sizes) & (sizes > 1)):
+            # Coefficients by which directions of the space of the atoms are orthonormal.
+            own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
+            variances = np.linalg.eigvalsh(own.T @ own / members[i])
+            noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
+            least = max(ABOVE * noise, EXACT * variances[-1])
+            rank = np.count_nonzero(variances > least)
+            if 0 < rank < sizes[i]:
+                dependent.append(supports[i])
+                ranks.append(float(rank))
+        if ranks:
+            self._dependent, self._ranks = np.array(dependent), np.array(ranks)
 
     def _evidence(self, X, support):
         """Return the evidence for each size of a support, beside that for the best size.

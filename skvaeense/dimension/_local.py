@@ -31,6 +31,9 @@ FLAT_PLANE = 1e-9
 CLEAR = 4.0
 # A direction stands above the noise with so many times the largest variance that noise has.
 ABOVE = 2.0
+# Where the estimate by distances falls to less than this share, and no rank agrees with it, it is
+# noise that small scales show.
+FALLEN = 0.5
 # Radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
 # Samples that are answered at once.
@@ -213,7 +216,8 @@ class LocalGeometry:
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
         near = np.hypot(np.maximum(NEAR, NEAR_SHARE * rank), 2 * error)
         agree = (rank >= least - near) & (rank <= ratio + near) | ~clear.any(axis=0) & known
-        dimension = np.where(agree, rank, np.round(ratio))
+        clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
+        dimension = np.where(agree, rank, np.round(clean))
         return LocalDimension(
             # Noise has no dimension.
             dimension=np.maximum(np.minimum(dimension, visible), 1.0),

@@ -227,3 +227,19 @@ def test_refining_gives_up_where_codes_fit_better():
     X = np.random.default_rng(0).standard_normal((500, 4))
     nothing = np.zeros((500, 1), dtype=bool)
     assert refine(X, nothing, np.zeros((500, 1)), np.eye(1, 4), np.zeros(4), error=0.5) is None
+
+
+def test_dependent_atoms_of_one_support_are_counted_once():
+    """Four directions of a subspace, by six atoms; a seventh goes its own way."""
+    rng = np.random.default_rng(0)
+    atoms = np.vstack([rng.standard_normal((6, 4)) @ rng.standard_normal((4, 15)), np.ones(15)])
+    X = rng.standard_normal((400, 6)) @ atoms[:6]
+    X[300:] = rng.standard_normal((100, 1)) * atoms[6]
+    X += 1e-3 * rng.standard_normal(X.shape)
+    support = np.zeros((400, 7), dtype=bool)
+    support[:300, :6] = support[300:, 6] = True
+    dictionary = Dictionary(atoms, np.zeros(15))
+    dictionary.noise_variance = 1e-6
+    dictionary._set_ranks(support, dictionary._least_squares(X, support))
+    assert dictionary._ranks.tolist() == [4]
+    np.testing.assert_array_equal(dictionary._dependent, support[:1])
