@@ -58,7 +58,7 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 # terms of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
 # What n_init="auto" means, with and without an init that is computed from the data.
-N_INIT_WITH_DATA, N_INIT = 2, 5
+N_INIT_WITH_DATA, N_INIT = 1, 5
 # By how much of the loss per feature a random init must be better than the one from the data.
 LEAST_GAIN = 0.04
 # By how much it may be worse before the last phase, in which it gains, to be worth that.
@@ -137,12 +137,11 @@ class VAEenseTransformer(DensityAutoencoder):
 
     n_init : "auto" or int, default="auto"
         Number of inits at most. With the default network, the first one is computed from the data:
-        independent components, and which of them are active together. It is kept if that fits
-        clearly better than principal components. Otherwise, and with other networks, inits are
-        random: they differ in weights, first noise variance and learning rate, and are compared on
-        held-out samples at one noise variance. The best is trained on. "auto" means 2 with an init
-        from the data, else 5. With a `target_l0` it means 1: each init is trained to
-        the end.
+        independent components, and which of them are active together, or principal components if
+        these do not fit clearly better. Then further ones are random, and so are all of other
+        networks: they differ in weights, first noise variance and learning rate, and are compared
+        on held-out samples at one noise variance. The best is trained on. With a `target_l0` each
+        is trained to the end. "auto" means 1 with an init from the data or a `target_l0`, else 5.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         What moves the weights.

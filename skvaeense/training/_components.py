@@ -6,8 +6,10 @@ import warnings
 import numpy as np
 from sklearn.decomposition import FastICA
 
-# Guesses that FastICA starts from, and its iterations from each.
+# Guesses that FastICA starts from, at most; the components of all of them together, which are what
+# they cost; and iterations from each.
 N_GUESSES = 5
+MAX_GUESSED_COMPONENTS = 320
 MAX_ICA_ITERATIONS = 30
 # By which factor the fourth moments of a pair of components have to grow when it is turned.
 PAIR_GAIN = 1.25
@@ -49,9 +51,9 @@ def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     A third of the guesses leave it cycling around a mixture of two subspaces, where it would stay
     for hundreds of iterations; from the others it converges in 10 to 20.
     """
-    found = []
-    for _ in range(N_GUESSES):
-        guess = _orthogonalise(rng.standard_normal((Y.shape[1], Y.shape[1])))
+    found, rank = [], Y.shape[1]
+    for _ in range(max(1, min(N_GUESSES, MAX_GUESSED_COMPONENTS // rank))):
+        guess = _orthogonalise(rng.standard_normal((rank, rank)))
         ica = FastICA(whiten=False, w_init=guess, max_iter=MAX_ICA_ITERATIONS, tol=1e-3)
         W = _orthogonalise(ica.fit(Y).components_)
         if ica.n_iter_ < MAX_ICA_ITERATIONS:

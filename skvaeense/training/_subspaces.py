@@ -61,18 +61,12 @@ class Subspace:
         return float(self.levels[n_normals - 1])
 
     @classmethod
-    def of(cls, Y: np.ndarray, dim: int, floor: float = 0.0) -> "Subspace":
-        """Fit a subspace to samples, without directions of less than a share of most variance."""
-        values, vectors = np.linalg.eigh(Y.T @ Y / len(Y))
-        directions, values = vectors.T[::-1], np.maximum(values[::-1], 1e-12)
-        dim = min(dim, int((values > floor * values[0]).sum()))
+    def of(cls, Y: np.ndarray, dim: int) -> "Subspace":
+        """Fit a subspace of this dimension to samples."""
+        values, directions = _principal(Y)
         normals = directions[dim:]
         levels = np.quantile(np.cumsum(np.abs(Y @ normals.T), axis=1), 0.99, axis=0)
         return cls(directions[:dim], values[:dim], normals, levels)
-
-    def distances(self, Y: np.ndarray) -> np.ndarray:
-        """Return the squared distance of each sample."""
-        return np.square(Y).sum(axis=1) - np.square(Y @ self.basis.T).sum(axis=1)
 
 
 def find_subspaces(
@@ -110,28 +104,27 @@ def find_subspaces(
         point = _common_point(Y, found, noise)
         Y = Y - point
         found, coverage = _cover(Y, noise, most, rng)
-    n_dims = sum(len(subspace.basis) for subspace in found)
-    if coverage < COVERAGE or len(found) < 2 or n_dims > most:
+    if coverage < COVERAGE or len(found) < 2 or sum(map(len, found)) > most:
         return point, []
     return point, _refine(Y, found)
 
 
 def _cover(
     Y: np.ndarray, noise: float, most: int, rng: np.random.RandomState
-) -> tuple[list[Subspace], float]:
-    """Return subspaces, one found after the other, and the share of the samples that they hold."""
+) -> tuple[list[np.ndarray], float]:
+    """Return bases, one found after the other, and the share of the samples that they hold."""
     left = np.linalg.norm(Y, axis=1) > np.sqrt(TOLERANCE * noise * Y.shape[1])
     n_significant = max(int(left.sum()), 1)
-    found: list[Subspace] = []
+    found: list[np.ndarray] = []
     coverage = 0.0
     while left.sum() > ROWS_PER_DIMENSION:
-        subspace = _best_subspace(Y[left], noise, rng)
-        if subspace is None:
+        basis = _best_basis(Y[left], noise, rng)
+        if basis is None:
             break
-        found.append(subspace)
-        left &= ~_contains(subspace.basis, Y, noise)
+        found.append(basis)
+        left &= ~_contains(basis, Y, noise)
         coverage = 1 - left.sum() / n_significant
-        n_dims = sum(len(s.basis) for s in found)
+        n_dims = sum(map(len, found))
         # The first ones hold most. There is no end where as many again would not do.
         if n_dims > 2 * most or coverage * most < COVERAGE * n_dims:
             break
@@ -139,87 +132,107 @@ def _cover(
     return found + ([] if rest is None else [rest]), coverage
 
 
-def _rest(Y: np.ndarray, noise: float) -> Subspace | None:
-    """Return the subspace of the few samples that are left, if they lie in one."""
+def _rest(Y: np.ndarray, noise: float) -> np.ndarray | None:
+    """Return the basis of the few samples that are left, if they lie in a subspace."""
     if len(Y) < 2:
         return None
-    variances, _ = principal_directions(Y)
+    variances, directions = principal_directions(Y)
     dim = int((variances > TOLERANCE * noise).sum())
     if not 0 < dim < min(len(Y), Y.shape[1]) or variances[dim - 1] < DROP * variances[dim]:
         return None
-    return Subspace.of(Y, dim)
+    return directions[:dim]
 
 
-def _common_point(Y: np.ndarray, subspaces: list[Subspace], noise: float) -> np.ndarray:
+def _common_point(Y: np.ndarray, bases: list[np.ndarray], noise: float) -> np.ndarray:
     """Return the point nearest to the affine hulls of the samples in the subspaces."""
     rank = Y.shape[1]
     matrix, target = 1e-6 * len(Y) * np.eye(rank), np.zeros(rank)
-    for subspace in subspaces:
-        own = Y[_contains(subspace.basis, Y, noise)]
+    for basis in bases:
+        own = Y[_contains(basis, Y, noise)]
         mean = own.mean(axis=0)
-        basis = np.linalg.svd(own - mean, full_matrices=False)[2][: len(subspace.basis)]
-        outside = len(own) * (np.eye(rank) - basis.T @ basis)
+        hull = principal_directions(own - mean)[1][: len(basis)]
+        outside = len(own) * (np.eye(rank) - hull.T @ hull)
         matrix += outside
         target += outside @ mean
     return np.linalg.solve(matrix, target)
 
 
+def _distances(basis: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """Return the squared distance of each sample from a subspace."""
+    return np.square(Y).sum(axis=1) - np.square(Y @ basis.T).sum(axis=1)
+
+
 def _contains(basis: np.ndarray, Y: np.ndarray, noise: float) -> np.ndarray:
     """Return which samples lie in a subspace, but for noise."""
-    distances = np.square(Y).sum(axis=1) - np.square(Y @ basis.T).sum(axis=1)
-    return distances < TOLERANCE * noise * (Y.shape[1] - len(basis))
+    return _distances(basis, Y) < TOLERANCE * noise * (Y.shape[1] - len(basis))
 
 
-def _best_subspace(Y: np.ndarray, noise: float, rng: np.random.RandomState) -> Subspace | None:
-    """Return the subspace that saves most coordinates for each of its directions."""
+def _best_basis(Y: np.ndarray, noise: float, rng: np.random.RandomState) -> np.ndarray | None:
+    """Return the basis of the subspace that saves most coordinates for each of its directions."""
     rank = Y.shape[1]
     if rank < 2:
         return None
     directions = Y / np.linalg.norm(Y, axis=1, keepdims=True)
     seeds = rng.permutation(len(Y))[:N_SEEDS]
-    best, best_score = None, 0.0
+    best, best_score, best_dim = None, 0.0, 0
     for n_pool, n_neighbors in SCALES:
         pool = directions[rng.permutation(len(Y))[:n_pool]]
         if len(pool) < n_neighbors:
             continue
         similar = np.abs(directions[seeds] @ pool.T)
         nearest = np.argpartition(-similar, n_neighbors - 1, axis=1)[:, :n_neighbors]
-        _, singular, spans = np.linalg.svd(pool[nearest], full_matrices=False)
+        neighbors = pool[nearest]
+        # Eigenvalues of their inner products, falling: far cheaper than singular values.
+        squares, vectors = np.linalg.eigh(neighbors @ neighbors.transpose(0, 2, 1))
+        singular = np.sqrt(np.maximum(squares[:, ::-1], 0.0))
         # Half as many dimensions as neighbours, at most: fewer would fit by chance.
         most = min(n_neighbors // 2, rank - 1)
         floor = np.maximum(singular[:, 1 : most + 1], FLOOR * singular[:, :1])
         drops = singular[:, :most] / floor
         dims = drops.argmax(axis=1) + 1
         for i in np.flatnonzero(drops.max(axis=1) > DROP)[:MAX_TRIED]:
-            inside = _contains(spans[i, : dims[i]], Y, noise)
+            leading = vectors[i, :, ::-1][:, : dims[i]] / singular[i, : dims[i]]
+            inside = _contains(leading.T @ neighbors[i], Y, noise)
             # What a sample saves, for each direction: the span of two subspaces is no better.
             score = inside.sum() * (rank - dims[i]) / dims[i]
             if score > best_score and inside.sum() >= ROWS_PER_DIMENSION * dims[i]:
-                best, best_score = Subspace.of(Y[inside], dims[i], FLOOR), score
-    return None if best is None else _grow(best, Y, noise)
+                best, best_score, best_dim = inside, score, dims[i]
+    return None if best is None else _grow(_leading(Y[best], best_dim), Y, noise)
 
 
-def _grow(subspace: Subspace, Y: np.ndarray, noise: float) -> Subspace:
-    """Fit a subspace to the samples near it, ever nearer ones, if more of them are in it then.
+def _grow(basis: np.ndarray, Y: np.ndarray, noise: float) -> np.ndarray:
+    """Fit a basis to the samples near it, ever nearer ones, if more of them are in it then.
 
     Noise tilts what few neighbours span, so that only some of the subspace's samples lie in it.
     This is the local optimisation of RANSAC.
     """
-    dim = len(subspace.basis)
-    grown = subspace
+    grown = basis
     for factor in GROWTH:
-        inside = _contains(grown.basis, Y, factor * noise)
-        if inside.sum() < ROWS_PER_DIMENSION * dim:
-            return subspace
-        grown = Subspace.of(Y[inside], dim, FLOOR)
-    n_inside = [_contains(s.basis, Y, noise).sum() for s in (subspace, grown)]
-    return grown if n_inside[1] > n_inside[0] else subspace
+        inside = _contains(grown, Y, factor * noise)
+        if inside.sum() < ROWS_PER_DIMENSION * len(basis):
+            return basis
+        grown = _leading(Y[inside], len(basis))
+    n_inside = [_contains(b, Y, noise).sum() for b in (basis, grown)]
+    return grown if n_inside[1] > n_inside[0] else basis
 
 
-def _refine(Y: np.ndarray, subspaces: list[Subspace]) -> list[Subspace]:
+def _leading(Y: np.ndarray, dim: int) -> np.ndarray:
+    """Return the leading principal directions through the origin, those without variance not."""
+    variances, directions = _principal(Y)
+    return directions[: min(dim, int((variances > FLOOR * variances[0]).sum()))]
+
+
+def _principal(Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all principal directions through the origin as rows, however few samples there are."""
+    variances, vectors = np.linalg.eigh(Y.T @ Y / len(Y))
+    return np.maximum(variances[::-1], 1e-12), vectors.T[::-1]
+
+
+def _refine(Y: np.ndarray, bases: list[np.ndarray]) -> list[Subspace]:
     """Fit each subspace to the samples that are nearest to it, over and over."""
     for _ in range(5):
-        nearest = np.stack([subspace.distances(Y) for subspace in subspaces]).argmin(axis=0)
-        parts = [(Y[nearest == i], len(s.basis)) for i, s in enumerate(subspaces)]
-        subspaces = [Subspace.of(own, dim) for own, dim in parts if len(own) > dim]
-    return subspaces
+        nearest = np.stack([_distances(basis, Y) for basis in bases]).argmin(axis=0)
+        parts = [(Y[nearest == i], len(basis)) for i, basis in enumerate(bases)]
+        parts = [(own, dim) for own, dim in parts if len(own) > dim]
+        bases = [_principal(own)[1][:dim] for own, dim in parts]
+    return [Subspace.of(own, dim) for own, dim in parts]

@@ -57,8 +57,11 @@ def test_kept_model_comes_last(fitted):
     assert not history["final"][:-n].any()
 
 
-def test_an_init_from_the_data_is_all_last_phase():
-    history = fit_unwarned(quick(network=Linear((32, 32)), n_init=1), X).history_
+@pytest.mark.parametrize("n_init", [1, "auto"])
+def test_an_init_from_the_data_is_all_last_phase(n_init):
+    """It is the only one by default, for noise that no component explains too."""
+    rows = np.random.default_rng(0).exponential(size=(60, 6)) if n_init == "auto" else X
+    history = fit_unwarned(quick(network=Linear((32, 32)), n_init=n_init), rows).history_
     assert not history["init"].any()
     assert history["final"].all()
     assert history.kept.all()
