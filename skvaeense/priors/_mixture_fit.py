@@ -8,9 +8,8 @@ alone would show.
 """
 
 import warnings
-from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -19,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
 from skvaeense.priors._density import CodedSamples, MixtureDensity, along
+from skvaeense.priors._mixture_search import SHRINKAGE, Candidate, Search, Trial
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Latents that are open in fewer rows are left out.
@@ -31,10 +31,6 @@ N_KMEANS = 2
 HELD_OUT, FEW_ROWS, N_SPLITS = 0.2, 600, 5
 # Numbers of principal directions off the span of the decoder that are tried.
 OFF_DIRECTIONS = (16, 64)
-# Rows that the shrinkage counts as: tried first, and then.
-SHRINKAGE, MORE_SHRINKAGE, LESS_SHRINKAGE = 30.0, (100.0, 300.0), (10.0, 3.0, 0.3)
-# Share of what covariances are shrunk to that may be the same in all directions.
-ROUNDNESS = 0.2
 # Rows of all components that are added to those of each where variances of codes are estimated.
 SHARED_ROWS = 3.0
 # Noise variance of a component: at least this share of the learned one, which keeps likelihoods
@@ -46,105 +42,8 @@ VISIBLE = 2.0
 CHOICE, FINAL = (30, 2e-2), (100, 2e-3)
 # Responsibilities below this do not count for the covariance of a component.
 LEAST_RESPONSIBILITY = 1e-6
-# Numbers of components in the order in which they are tried, and after how many that are no better
-# the search ends.
-COUNTS, PATIENCE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64), 2
-# Another candidate is better if it gains this many nats, and so many standard errors.
-LEAST_GAIN, SURENESS = 1e-3, 0.5
-
-
-class _Candidate(NamedTuple):
-    """What is chosen by held-out rows."""
-
-    n_components: int
-    feature: str
-    shrinkage: float
-    n_directions: int
-    roundness: float = 0.0
-    noise_from_spectrum: bool = False
-
-
-class _Trial(NamedTuple):
-    """A candidate, the log-density of held-out rows, and the mixture that gave the first."""
-
-    candidate: _Candidate
-    scores: DoubleArray
-    density: MixtureDensity
-
-    def is_better_than(self, other: "_Trial") -> bool:
-        """Return whether held-out rows show it beyond the chance of their draw."""
-        gain = self.scores - other.scores
-        return bool(gain.mean() > LEAST_GAIN + SURENESS * gain.std() / np.sqrt(len(gain)))
-
-    def is_simpler_than(self, other: "_Trial") -> bool:
-        """Return whether it has less than half the directions, and is not surely worse."""
-        has_less_than_half = self.n_directions < 0.5 * other.n_directions
-        return has_less_than_half and not other.is_better_than(self)
-
-    @property
-    def n_directions(self) -> float:
-        """Mean number of directions of the components."""
-        return float(self.density.weights @ self.density.ranks)
-
-
-class _Search:
-    """The best of the candidates that were tried on held-out rows.
-
-    Parameters
-    ----------
-    attempt : callable
-        Function of a candidate that returns its trial.
-
-    candidate : _Candidate
-        The first.
-    """
-
-    def __init__(self, attempt: Callable[[_Candidate], _Trial], candidate: _Candidate) -> None:
-        self.attempt = attempt
-        self.best = attempt(candidate)
-
-    def keep(self, candidate: _Candidate) -> bool:
-        """Keep a candidate if it is better, and return whether it is."""
-        trial = self.attempt(candidate)
-        is_better = trial.is_better_than(self.best)
-        self.best = trial if is_better else self.best
-        return is_better
-
-    def climb(self, name: str, values: Iterable[Any]) -> bool:
-        """Change a field as long as each value is better than the last."""
-        n_better = 0
-        for value in values:
-            if not self.keep(self.best.candidate._replace(**{name: value})):
-                break
-            n_better += 1
-        return n_better > 0
-
-    def number(self, counts: list[int]) -> None:
-        """Find the number of components, and where they start."""
-        worse = 0
-        for k in counts:
-            same = self.best.candidate._replace(n_components=k)
-            better = [self.keep(same._replace(feature=name)) for name in ("pattern", "position")]
-            worse = 0 if any(better) or k == 1 else worse + 1
-            if worse == PATIENCE:
-                break
-
-    def refine(self, counts: list[int], sizes: list[int], with_shrinkage: bool) -> None:
-        """Find the rest, and whether it calls for another number of components."""
-        self._fewer(counts)
-        # One component needs more directions than each of several.
-        n_directions = self.best.candidate.n_directions
-        self.climb("n_directions", [m for m in sizes if m < n_directions][::-1])
-        self.climb("roundness", [ROUNDNESS])
-        if with_shrinkage and not self.climb("shrinkage", MORE_SHRINKAGE):
-            self.climb("shrinkage", LESS_SHRINKAGE)
-        k = self.best.candidate.n_components
-        if not self._fewer(counts):
-            self.climb("n_components", [other for other in counts if other > k])
-
-    def _fewer(self, counts: list[int]) -> bool:
-        k = self.best.candidate.n_components
-        return self.climb("n_components", [other for other in counts if other < k][::-1])
+# Numbers of components in the order in which they are tried.
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 class MixtureFit:
@@ -164,7 +63,7 @@ class MixtureFit:
         x = samples.x - self.center
         span = _orthonormal(weight)
         self.n_spanned = span.shape[1]
-        others = _principal(x - (x @ span) @ span.T, np.linalg.norm(x))
+        others = _principal(x - (x @ span) @ span.T, float(np.linalg.norm(x)))
         self.basis = np.hstack([span, others])
         self.h, self.off = along(x, self.basis)
         # Coordinates off the span are codes, too.
@@ -226,14 +125,14 @@ class MixtureFit:
             counts = [min(n_components, len(splits[0][0]))]
         attempt = cache(lambda candidate: self._try(candidate, splits))
         first = SHRINKAGE if shrinkage is None else shrinkage
-        search = _Search(attempt, _Candidate(counts[0], "pattern", first, self.n_spanned))
+        search = Search(attempt, Candidate(counts[0], "pattern", first, self.n_spanned))
         sizes = [min(self.n_spanned + m, self.h.shape[1]) for m in OFF_DIRECTIONS]
         sizes = [m for m in dict.fromkeys(sizes) if m > self.n_spanned]
         search.climb("n_directions", sizes)
         search.number(counts)
         # The noise of the spectrum is another one if most directions are below it.
         noisier = search.best.candidate._replace(noise_from_spectrum=True)
-        other = _Search(attempt, noisier)
+        other = Search(attempt, noisier)
         is_other = other.best.n_directions < 0.5 * search.best.n_directions
         search.refine(counts, sizes, shrinkage is None)
         if is_other:
@@ -244,13 +143,13 @@ class MixtureFit:
         shares, _ = _expect(density, *self._coordinates(slice(None), candidate.n_directions))
         return self._iterate(np.arange(n), shares, candidate, *FINAL, density=density)
 
-    def _try(self, candidate: "_Candidate", splits: list[tuple[IntArray, IntArray]]) -> "_Trial":
+    def _try(self, candidate: Candidate, splits: list[tuple[IntArray, IntArray]]) -> Trial:
         """Return how well a candidate fits held-out rows, and its mixture of the first split."""
         fits = [self._held_out(candidate, *split) for split in splits]
-        return _Trial(candidate, np.concatenate([scores for scores, _ in fits]), fits[0][1])
+        return Trial(candidate, np.concatenate([scores for scores, _ in fits]), fits[0][1])
 
     def _held_out(
-        self, candidate: "_Candidate", rows: IntArray, out: IntArray
+        self, candidate: Candidate, rows: IntArray, out: IntArray
     ) -> tuple[DoubleArray, MixtureDensity]:
         """Return the log-density of held-out rows, and the mixture that gives it."""
         k = candidate.n_components
@@ -275,7 +174,7 @@ class MixtureFit:
         self,
         rows: IntArray,
         shares: DoubleArray,
-        candidate: _Candidate,
+        candidate: Candidate,
         n_iter: int,
         tol: float,
         density: MixtureDensity | None = None,
@@ -300,7 +199,7 @@ class MixtureFit:
             before = mean
         return fitted if best is None else best
 
-    def _targets(self, rows: IntArray, shares: DoubleArray, candidate: _Candidate) -> DoubleArray:
+    def _targets(self, rows: IntArray, shares: DoubleArray, candidate: Candidate) -> DoubleArray:
         """Return what covariances are shrunk to: independent codes, and in part the same in all.
 
         Their variances are those in the component, so latents that are closed there have none.
@@ -325,7 +224,7 @@ class MixtureFit:
         off: DoubleArray,
         shares: DoubleArray,
         targets: DoubleArray,
-        candidate: _Candidate,
+        candidate: Candidate,
         noises: DoubleArray | None,
     ) -> MixtureDensity:
         """Return the mixture of these shares."""
