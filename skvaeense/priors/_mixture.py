@@ -31,8 +31,8 @@ class Mixture(StandardNormal):
 
     shrinkage : "auto" or float, default="auto"
         Number of samples that the prior covariance of a component counts as. It has independent
-        codes, whose variances are those of open latents, times the share of the component's samples
-        for which each is open. "auto" chooses it on held-out samples.
+        codes, with the variances that they have in this component. "auto" chooses it on held-out
+        samples, and whether a fifth of that covariance is the same in all directions.
 
     n_draws : int, default=16
         Draws for each sample that the bound for a nonlinear decoder takes; more make it tighter.
@@ -54,6 +54,9 @@ class Mixture(StandardNormal):
     to the common one. Directions in which it varies by no more than what noise would show are left
     out [1]_, and the variances in the others are corrected for the number of samples [2]_. So the
     number of directions is a dimension; see :class:`skvaeense.dimension.ComponentRank`.
+
+    What the decoder leaves need not be the same in all directions. Its principal directions, at
+    most 64, serve as latents that are always open if that makes held-out samples more probable.
 
     With a nonlinear decoder the samples of this fit are codes, each latent multiplied by the root
     mean square norm of its column of the decoder's Jacobian, with noise of the learned variance. So

@@ -1,20 +1,24 @@
 """Fit a mixture to coded samples: where to start, how to go on, and which one is kept.
 
-Expectation and maximisation alternate in coordinates of the span of the decoder. The maximum for
-a component is known in closed form (Tipping and Bishop, "Mixtures of probabilistic principal
-component analyzers", 1999): the eigenvectors of its covariance, which are kept where the
-eigenvalue is above what noise alone would show.
+Expectation and maximisation alternate in coordinates of the span of the decoder and, if held-out
+rows ask for them, of principal directions of what it leaves. The maximum for a component is known
+in closed form (Tipping and Bishop, "Mixtures of probabilistic principal component analyzers",
+1999): the eigenvectors of its covariance, which are kept where the eigenvalue is above what noise
+alone would show.
 """
 
 import warnings
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.extmath import randomized_svd
 
 from skvaeense.priors._density import CodedSamples, MixtureDensity, along
+from skvaeense.priors._mixture_search import SHRINKAGE, Candidate, Search, Trial
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Latents that are open in fewer rows are left out.
@@ -25,53 +29,21 @@ LEAST_ROWS = 8
 N_KMEANS = 2
 # Share of the rows that choose, and the number of splits where rows are few.
 HELD_OUT, FEW_ROWS, N_SPLITS = 0.2, 600, 5
-# Rows that the shrinkage counts as: tried first, and then.
-SHRINKAGE, OTHER_SHRINKAGE = 30.0, (10.0, 3.0, 0.3)
+# Numbers of principal directions off the span of the decoder that are tried.
+OFF_DIRECTIONS = (16, 64)
+# Rows of all components that are added to those of each where variances of codes are estimated.
+SHARED_ROWS = 3.0
 # Noise variance of a component: at least this share of the learned one, which keeps likelihoods
 # bounded; and shrunk to the common one as by so many rows.
 LEAST_NOISE, NOISE_ROWS = 0.02, 10.0
-# Latents that are open in a smaller share of a component's rows are taken for closed.
-RARELY_OPEN = 0.1
 # Standard errors by which the variance of rows in a direction must exceed the noise.
 VISIBLE = 2.0
 # Iterations, and gains in nats at which they end: while one is chosen, and for the last.
-CHOICE, FINAL = (30, 2e-2), (100, 5e-4)
+CHOICE, FINAL = (30, 2e-2), (100, 2e-3)
 # Responsibilities below this do not count for the covariance of a component.
 LEAST_RESPONSIBILITY = 1e-6
-# Numbers of components in the order in which they are tried, and after how many that are no better
-# the search ends.
-COUNTS, PATIENCE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64), 2
-# Another candidate is better if it gains this many nats, and so many standard errors.
-LEAST_GAIN, SURENESS = 1e-3, 0.5
-
-
-class _Candidate(NamedTuple):
-    """What is chosen by held-out rows."""
-
-    n_components: int
-    feature: str
-    shrinkage: float
-    noise_from_spectrum: bool = False
-
-
-class _Trial(NamedTuple):
-    """A candidate, the log-density of held-out rows, and the mixture that gave the first."""
-
-    candidate: Any = None
-    scores: Any = None
-    density: Any = None
-
-    def is_better_than(self, other: "_Trial") -> bool:
-        """Return whether held-out rows show it beyond the chance of their draw."""
-        if other.scores is None:
-            return True
-        gain = self.scores - other.scores
-        return bool(gain.mean() > LEAST_GAIN + SURENESS * gain.std() / np.sqrt(len(gain)))
-
-    def is_simpler_than(self, other: "_Trial") -> bool:
-        """Return whether it has less than half the directions, and is not surely worse."""
-        n_directions, n_others = (t.density.weights @ t.density.ranks for t in (self, other))
-        return bool(n_directions < 0.5 * n_others) and not other.is_better_than(self)
+# Numbers of components in the order in which they are tried.
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
 class MixtureFit:
@@ -86,24 +58,33 @@ class MixtureFit:
     def __init__(self, samples: CodedSamples) -> None:
         used = samples.is_open.sum(axis=0) >= min(LEAST_OPEN, len(samples.x))
         weight, code = samples.weight[:, used], samples.code[:, used]
-        self.is_open = samples.is_open[:, used].astype(np.float64)
         self.center = samples.bias
-        self.basis = _orthonormal(weight)
-        self.h, self.off = along(samples.x - self.center, self.basis)
-        self.weight = self.basis.T @ weight
         self.noise = samples.noise_variance
-        # About their means: where a latent is only ever open at one value, it does not vary.
-        n_open = np.maximum(self.is_open.sum(axis=0), 1)
-        mean = (self.is_open * code).sum(axis=0) / n_open
-        spread = np.square(code - mean) + samples.code_variance[:, used]
-        self.open_variance = (self.is_open * spread).sum(axis=0) / n_open
-        # Which latents are used, whatever their sign and the size of the sample; and where it is.
+        x = samples.x - self.center
+        span = _orthonormal(weight)
+        self.n_spanned = span.shape[1]
+        others = _principal(x - (x @ span) @ span.T, float(np.linalg.norm(x)))
+        self.basis = np.hstack([span, others])
+        self.h, self.off = along(x, self.basis)
+        # Coordinates off the span are codes, too.
+        self.weight = self.basis.T @ np.hstack([weight, others])
+        self.code = np.hstack([code, self.h[:, self.n_spanned :]])
+        always = np.ones((len(x), others.shape[1]))
+        self.is_open = np.hstack([samples.is_open[:, used], always])
+        self.squares = np.square(self.code)
+        self.squares[:, : code.shape[1]] += samples.code_variance[:, used]
+        # Which latents are used, whatever their sign and the size of the sample.
         size = np.abs(code) * np.linalg.norm(weight, axis=0)
         length = np.linalg.norm(size, axis=1, keepdims=True)
         patterns = np.sqrt(size / np.where(length > 0, length, 1))
         # Rows at different locations are farther apart than any patterns.
         at = 2.0 * np.eye(samples.location.max(initial=0) + 1)[samples.location]
-        self.features = {"pattern": np.hstack([patterns, at]), "position": self.h}
+        self.patterns = np.hstack([patterns, at])
+
+    def _coordinates(self, rows: Any, n_directions: int) -> tuple[DoubleArray, DoubleArray]:
+        """Return rows along the first directions, and their squared distance from the span."""
+        h = self.h[rows]
+        return h[:, :n_directions], self.off[rows] + np.square(h[:, n_directions:]).sum(axis=1)
 
     # --- choosing -----------------------------------------------------------------------------
 
@@ -137,46 +118,46 @@ class MixtureFit:
             order = rng.permutation(n)
             # Very few rows are both.
             splits.append((order[n_out:] if n > 2 * LEAST_ROWS else order, order[:n_out]))
-        first = SHRINKAGE if shrinkage is None else shrinkage
         if n_components is None:
             most = max(min(max_components, n // LEAST_ROWS), 1)
             counts = [k for k in COUNTS if k <= most]
         else:
-            counts = [min(n_components, n)]
-        best, worse = _Trial(), 0
-        for k in counts:
-            trials = [
-                self._try(_Candidate(k, feature, first), splits)
-                for feature in (self.features if k > 1 else ["pattern"])
-            ]
-            trial = max(trials, key=lambda trial: float(trial.scores.mean()))
-            is_better = trial.is_better_than(best)
-            best, worse = (trial, 0) if is_better else (best, worse + 1)
-            if worse == PATIENCE:
-                break
-        changes: list[dict[str, Any]] = [{"noise_from_spectrum": True}]
-        if shrinkage is None:
-            changes += [{"shrinkage": other} for other in OTHER_SHRINKAGE]
-        # Less shrinkage may call for fewer components.
-        fewer = [k for k in counts if k < best.candidate.n_components][-1:]
-        changes += [{"n_components": k} for k in fewer]
-        for change in changes:
-            trial = self._try(best.candidate._replace(**change), splits)
-            is_simpler = "noise_from_spectrum" in change and trial.is_simpler_than(best)
-            best = trial if is_simpler or trial.is_better_than(best) else best
-        shares, _ = _expect(best.density, self.h, self.off)
-        return self._iterate(np.arange(n), shares, best.candidate, *FINAL, density=best.density)
+            counts = [min(n_components, len(splits[0][0]))]
+        attempt = cache(lambda candidate: self._try(candidate, splits))
+        first = SHRINKAGE if shrinkage is None else shrinkage
+        search = Search(attempt, Candidate(counts[0], "pattern", first, self.n_spanned))
+        sizes = [min(self.n_spanned + m, self.h.shape[1]) for m in OFF_DIRECTIONS]
+        sizes = [m for m in dict.fromkeys(sizes) if m > self.n_spanned]
+        search.climb("n_directions", sizes)
+        search.number(counts)
+        # The noise of the spectrum is another one if most directions are below it.
+        noisier = search.best.candidate._replace(noise_from_spectrum=True)
+        other = Search(attempt, noisier)
+        is_other = other.best.n_directions < 0.5 * search.best.n_directions
+        search.refine(counts, sizes, shrinkage is None)
+        if is_other:
+            other.refine(counts, sizes, shrinkage is None)
+        if other.best.is_simpler_than(search.best) or other.best.is_better_than(search.best):
+            search = other
+        candidate, _, density = search.best
+        shares, _ = _expect(density, *self._coordinates(slice(None), candidate.n_directions))
+        return self._iterate(np.arange(n), shares, candidate, *FINAL, density=density)
 
-    def _try(self, candidate: "_Candidate", splits: list[tuple[IntArray, IntArray]]) -> "_Trial":
+    def _try(self, candidate: Candidate, splits: list[tuple[IntArray, IntArray]]) -> Trial:
         """Return how well a candidate fits held-out rows, and its mixture of the first split."""
         fits = [self._held_out(candidate, *split) for split in splits]
-        return _Trial(candidate, np.concatenate([scores for scores, _ in fits]), fits[0][1])
+        return Trial(candidate, np.concatenate([scores for scores, _ in fits]), fits[0][1])
 
     def _held_out(
-        self, candidate: "_Candidate", rows: IntArray, out: IntArray
+        self, candidate: Candidate, rows: IntArray, out: IntArray
     ) -> tuple[DoubleArray, MixtureDensity]:
         """Return the log-density of held-out rows, and the mixture that gives it."""
-        k, feature = candidate.n_components, self.features[candidate.feature][rows]
+        k = candidate.n_components
+        h, off = self._coordinates(out, candidate.n_directions)
+        if candidate.feature == "pattern":
+            feature = self.patterns[rows]
+        else:
+            feature = self.h[rows, : candidate.n_directions]
         labels = np.zeros(len(rows), dtype=int)
         if k > 1 and feature.shape[1]:
             # Fewer different rows than clusters leave some empty.
@@ -185,7 +166,7 @@ class MixtureFit:
                 means = KMeans(k, n_init=N_KMEANS, random_state=0)
                 labels = means.fit_predict(feature)
         density = self._iterate(rows, np.eye(k)[labels], candidate, *CHOICE)
-        return logsumexp(density.log_joint_along(self.h[out], self.off[out]), axis=1), density
+        return logsumexp(density.log_joint_along(h, off), axis=1), density
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -193,14 +174,14 @@ class MixtureFit:
         self,
         rows: IntArray,
         shares: DoubleArray,
-        candidate: _Candidate,
+        candidate: Candidate,
         n_iter: int,
         tol: float,
         density: MixtureDensity | None = None,
     ) -> MixtureDensity:
         """Return the best mixture that shares of rows in components, or a mixture, lead to."""
-        h, off = self.h[rows], self.off[rows]
-        targets = self._targets(rows, shares)
+        h, off = self._coordinates(rows, candidate.n_directions)
+        targets = self._targets(rows, shares, candidate)
         best, before, noises = density, -np.inf, None
         if density is not None:
             noises, before = density.noise_variances, _expect(density, h, off)[1]
@@ -218,20 +199,24 @@ class MixtureFit:
             before = mean
         return fitted if best is None else best
 
-    def _targets(self, rows: IntArray, shares: DoubleArray) -> DoubleArray:
-        """Return what covariances are shrunk to: independent codes of the latents that are open.
+    def _targets(self, rows: IntArray, shares: DoubleArray, candidate: Candidate) -> DoubleArray:
+        """Return what covariances are shrunk to: independent codes, and in part the same in all.
 
-        Latents that are closed in a component have variance 0 there. So have those that are rarely
-        open: they are of rows near the others of another component.
+        Their variances are those in the component, so latents that are closed there have none.
+        Where there are few rows, those of other components have a say, too.
         """
         n_rows = np.maximum(shares.sum(axis=0), 1e-9)[:, None]
-        openness = (shares.T @ self.is_open[rows]) / n_rows
-        openness[openness < RARELY_OPEN] = 0
-        variances = openness * self.open_variance
-        targets: DoubleArray = np.einsum(
-            "pj,kj,qj->kpq", self.weight, variances, self.weight, optimize=True
-        )
-        return targets
+        code, n_open = self.code[rows], shares.T @ self.is_open[rows]
+        moment = shares.T @ self.squares[rows] - np.square(shares.T @ code) / n_rows
+        moment = np.maximum(moment, 0)
+        per_open_row = moment.sum(axis=0) / np.maximum(n_open.sum(axis=0), 1e-9)
+        moment += SHARED_ROWS * n_open / n_rows * per_open_row
+        variances = moment / (n_rows + SHARED_ROWS)
+        p = candidate.n_directions
+        weight = self.weight[:p]
+        targets: DoubleArray = np.einsum("pj,kj,qj->kpq", weight, variances, weight, optimize=True)
+        mean = np.trace(targets, axis1=1, axis2=2)[:, None, None] / max(p, 1)
+        return targets + candidate.roundness * (mean * np.eye(p) - targets)
 
     def _maximise(
         self,
@@ -239,7 +224,7 @@ class MixtureFit:
         off: DoubleArray,
         shares: DoubleArray,
         targets: DoubleArray,
-        candidate: _Candidate,
+        candidate: Candidate,
         noises: DoubleArray | None,
     ) -> MixtureDensity:
         """Return the mixture of these shares."""
@@ -285,7 +270,8 @@ class MixtureFit:
         directions = np.where(kept[:, None, :], vectors, 0.0)
         variances = np.where(kept, np.take_along_axis(variances, order, axis=1), noise[:, None])
         weights = n_rows / n_rows.sum()
-        return MixtureDensity(self.center, self.basis, weights, means, directions, variances, noise)
+        basis = self.basis[:, :p]
+        return MixtureDensity(self.center, basis, weights, means, directions, variances, noise)
 
 
 def _expect(density: MixtureDensity, h: DoubleArray, off: DoubleArray) -> tuple[DoubleArray, float]:
@@ -301,6 +287,13 @@ def _orthonormal(weight: DoubleArray) -> DoubleArray:
         return np.zeros((len(weight), 0))
     vectors, values, _ = np.linalg.svd(weight, full_matrices=False)
     return np.ascontiguousarray(vectors[:, values > 1e-6 * values.max()])
+
+
+def _principal(residuals: DoubleArray, length: float) -> DoubleArray:
+    """Return principal directions of residuals, unless they are rounding errors of a length."""
+    q = min(OFF_DIRECTIONS[-1], *residuals.shape)
+    _, values, directions = randomized_svd(residuals, q, random_state=0)
+    return np.ascontiguousarray(directions[values > 1e-6 * length].T)
 
 
 def _median(values: DoubleArray, outside: float, d: int) -> float:

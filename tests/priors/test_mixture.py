@@ -234,14 +234,47 @@ def test_rows_that_are_all_the_same_give_a_finite_density(n_components):
     assert np.isfinite(density.log_prob(samples.x)).all()
 
 
+def closed(samples):
+    """Return the same with all latents closed."""
+    return samples._replace(is_open=np.zeros_like(samples.is_open))
+
+
 def test_closed_latents_leave_noise():
-    samples = union(200)
-    closed = samples._replace(is_open=np.zeros_like(samples.is_open), noise_variance=1.0)
-    density = Mixture().density(closed)
+    samples = coded(np.zeros((200, 3)), np.eye(N_FEATURES)[:, :3], noise=0.5)
+    density = Mixture().density(closed(samples)._replace(noise_variance=1.0))
     density.check(N_FEATURES)
     assert_array_equal(density.ranks, [0])
-    variance = np.square(samples.x - 1).mean()
-    assert_allclose(density.noise_variances, variance, rtol=0.05)
+    assert_allclose(density.noise_variances, np.square(samples.x - 1).mean(), rtol=0.05)
+
+
+def test_directions_that_the_decoder_misses_are_found():
+    train, test = closed(union(2000)), union(2000, seed=1)
+    density = Mixture().density(train)
+    density.check(N_FEATURES)
+    assert density.basis.shape == (N_FEATURES, N_FEATURES)
+    spanned = Mixture().density(union(2000))
+    assert density.log_prob(test.x).mean() > spanned.log_prob(test.x).mean() - 0.1
+
+
+def test_noise_off_the_span_of_the_decoder_gets_no_directions():
+    assert Mixture().density(union(2000)).basis.shape == (N_FEATURES, 3)
+
+
+def test_more_features_than_rows_leave_few_directions():
+    samples = coded(np.zeros((12, 1)), np.eye(100)[:, :1])
+    samples.x[:, 5] += np.linspace(-20, 20, 12)
+    density = Mixture().density(closed(samples))
+    density.check(100)
+    assert density.basis.shape[1] <= 12
+    assert np.abs(density.basis[5]).max() > 0.99
+
+
+@pytest.mark.parametrize("n_components", [30, 64])
+def test_one_row_a_component_gives_a_finite_density(n_components):
+    samples = union(30)
+    density = Mixture(n_components).density(samples)
+    density.check(N_FEATURES)
+    assert np.isfinite(density.log_prob(union(50, seed=1).x)).all()
 
 
 def test_noise_is_bounded_from_below():
