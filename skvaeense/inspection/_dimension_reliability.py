@@ -48,7 +48,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         The figure.
 
     areas_ : list of matplotlib.collections.PolyCollection
-        The areas, the largest reason first.
+        The areas, the largest reason first; reasons that play no part have none.
 
     line_ : matplotlib.lines.Line2D or None
         What is wrong indeed; None if it is not known.
@@ -198,6 +198,8 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         """
         axes = self.use_axes(ax, (6.4, 4.8))
         names = sorted(self.expected, key=lambda name: -self.expected[name][-1])
+        # What plays no part needs no entry in the legend.
+        names = [name for name in names if self.expected[name].any()] or names[:1]
         colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
         heights = [self.expected[name] for name in names]
         labels = [name.replace("_", " ") for name in names]
