@@ -51,6 +51,7 @@ OTHER_VALUES = {
     "random_state": 7,
 }
 VAEENSE_VALUES = OTHER_VALUES | {
+    "target_l0": 2.0,
     "gated": False,
     "positive_code": True,
     "loss": ELBO(beta=4.0),

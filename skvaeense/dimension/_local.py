@@ -278,7 +278,9 @@ class LocalGeometry:
     def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""
         distances, near = self._landmarks.kneighbors(points)
-        away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
+        # Pools of copies of one reference have no radius.
+        with np.errstate(over="ignore"):
+            away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         # The nearest that are alike first.
         order = np.argsort(~alike, axis=1, kind="stable")[:, :N_ANSWERS]

@@ -24,6 +24,7 @@ from skvaeense import (
     load,
     save,
 )
+from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
 from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer, Unrolled
@@ -160,8 +161,8 @@ def test_intrinsic_dimension(autoencoder, method, tmp_path):
 
 
 def test_intrinsic_dimension_with_a_dictionary(tmp_path):
-    X = samples(n_samples=300)
-    vae = quick_vae(max_iter=40, network=Linear((16,)))
+    X = make_sparse_dictionary(300, n_atoms=8, n_active=2, n_features=6, random_state=0)[0]
+    vae = quick_vae(n_components=8, max_iter=40, network=Linear((16,)))
     estimator = fit_unwarned(IntrinsicDimensionEstimator(vae, random_state=0), X)
     assert estimator._method_.dictionary_ is not None
     assert_same(through_a_file(estimator, tmp_path), estimator)
