@@ -58,6 +58,10 @@ N_INIT_WITH_DATA, N_INIT = 1, 5
 LEAST_GAIN = 0.04
 # By how much it may be worse before the last phase, in which it gains, to be worth that.
 MOST_BEHIND = 8.0
+# By how many nats per feature a dictionary must be better than principal components, and the share
+# of these directions of which so many atoms may be active on average.
+DICTIONARY_GAIN = 0.5
+MOST_ACTIVE = 0.5
 # Rows that a warning names at most.
 N_NAMED = 5
 
@@ -353,7 +357,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 trainer = self._train_to_the_end(
                     trainer, data, session, n_epochs_of[i], f"data {i}"
                 )
-                first.offer(trainer, self._final_loss(trainer.model, data))
+                first.offer(trainer, self._data_init_loss(trainer.model, data, found[i]))
             except FloatingPointError:
                 first.offer(trainer, math.inf)
         if first.best is not None:
@@ -383,7 +387,9 @@ class VAEenseTransformer(DensityAutoencoder):
         best = rest.best
         if best is not None:
             best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
-            hopeful = rest.best_loss < first.best_loss + MOST_BEHIND * data.valid.shape[1]
+            hopeful = first.best is None or rest.best_loss < (
+                self._final_loss(first.best.model, data) + MOST_BEHIND * data.valid.shape[1]
+            )
             if n_final_epochs > 0 and hopeful and not session.stopped:
                 best = self._make_final_trainer(best, data)
                 best = self._train_to_the_end(best, data, session, n_final_epochs)
@@ -398,7 +404,7 @@ class VAEenseTransformer(DensityAutoencoder):
         gain = LEAST_GAIN * data.valid.shape[1]
         if (
             best is not None
-            and self._final_loss(best.model, data) < first.best_loss - gain
+            and self._final_loss(best.model, data) < self._final_loss(first.best.model, data) - gain
             and self._validation_loss(best.model, data.valid)
             < self._validation_loss(first.best.model, data.valid) + gain
         ):
@@ -471,8 +477,23 @@ class VAEenseTransformer(DensityAutoencoder):
             rates=learning_rates(model.network, data.valid),
         )
 
+    def _data_init_loss(self, model, data, data_init):
+        """Return the loss by which inits that are computed from the data are compared.
+
+        It is -ELBO at the model's own noise: few atoms leave an error that the principal
+        components, always open, do not. A dictionary has to be clearly better, and one that is not
+        sparse is none: its loss is infinite.
+        """
+        terms = validation_terms(model, data.valid)
+        n_features = data.valid.shape[1]
+        loss = validation_loss(terms, best_noise(terms, n_features), n_features)
+        if data_init.is_dictionary:
+            is_sparse = terms.n_active <= MOST_ACTIVE * len(data_init.structure.directions)
+            loss = loss + DICTIONARY_GAIN * n_features if is_sparse else math.inf
+        return data.processes.broadcast_scalar(loss)
+
     def _final_loss(self, model, data):
-        """Return the loss by which models that are trained to the end are compared."""
+        """Return the loss by which random inits are compared with those from the data."""
         n_features = data.valid.shape[1]
         terms = validation_terms(model, data.valid)
         common = common_noise(data.spectrum.mean_eigenvalue)
