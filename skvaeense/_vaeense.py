@@ -67,6 +67,10 @@ MOST_BEHIND = 8.0
 TARGET_RATE = 0.4
 # Codes that thresholds are set on have so many entries at most.
 CALIBRATION_ENTRIES = 2**23
+# By how many nats per feature a dictionary must be better than principal components, and the share
+# of these directions of which so many atoms may be active on average.
+DICTIONARY_GAIN = 0.5
+MOST_ACTIVE = 0.5
 # Rows that a warning names at most.
 N_NAMED = 5
 
@@ -372,7 +376,10 @@ class VAEenseTransformer(DensityAutoencoder):
         # Inits that are computed from the data, if the model is one of which that is known.
         first = Selection(lambda i: self._make_data_trainer(data, found[i], seeds[0], i))
         first = session.track("first", first)
-        self._train_each(first, n_epochs_of, data, session, "data")
+        def loss_of(model, i):
+            return self._data_init_loss(model, data, found[i])
+
+        self._train_each(first, n_epochs_of, data, session, "data", loss_of)
         if first.best is not None:
             first.best.other_log = first.other_log
             is_settled = found[first.best_init].is_settled
@@ -400,7 +407,9 @@ class VAEenseTransformer(DensityAutoencoder):
         best = rest.best
         if best is not None:
             best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
-            hopeful = rest.best_loss < first.best_loss + MOST_BEHIND * data.valid.shape[1]
+            hopeful = first.best is None or rest.best_loss < (
+                self._final_loss(first.best.model, data) + MOST_BEHIND * data.valid.shape[1]
+            )
             if n_final_epochs > 0 and hopeful and not session.stopped:
                 best = self._make_final_trainer(best, data)
                 best = self._train_to_the_end(best, data, session, n_final_epochs)
@@ -417,21 +426,28 @@ class VAEenseTransformer(DensityAutoencoder):
         session.begin(n_init * epochs)
         inits = Selection(lambda i: self._make_trainer(data, seeds[i], i, is_final=True))
         inits = session.track("first", inits)
-        self._train_each(inits, n_init * [epochs], data, session, "init")
+        self._train_each(
+            inits,
+            n_init * [epochs],
+            data,
+            session,
+            "init",
+            lambda model, i: self._final_loss(model, data),
+        )
         if inits.best is None:
             raise FloatingPointError(diverged("The loss of every init"))
         inits.best.other_log = inits.other_log
         return inits.best
 
-    def _train_each(self, inits, n_epochs_of, data, session, name):
-        """Train inits to the end, one after the other, and keep the best."""
+    def _train_each(self, inits, n_epochs_of, data, session, name, loss_of):
+        """Train inits to the end, one after the other, and keep that of the least loss."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
                     trainer, data, session, n_epochs_of[i], f"{name} {i}"
                 )
-                inits.offer(trainer, self._final_loss(trainer.model, data))
+                inits.offer(trainer, loss_of(trainer.model, i))
             except FloatingPointError:
                 inits.offer(trainer, math.inf)
 
@@ -444,7 +460,7 @@ class VAEenseTransformer(DensityAutoencoder):
         gain = LEAST_GAIN * data.valid.shape[1]
         if (
             best is not None
-            and self._final_loss(best.model, data) < first.best_loss - gain
+            and self._final_loss(best.model, data) < self._final_loss(first.best.model, data) - gain
             and self._validation_loss(best.model, data.valid)
             < self._validation_loss(first.best.model, data.valid) + gain
         ):
@@ -528,8 +544,23 @@ class VAEenseTransformer(DensityAutoencoder):
             rates=learning_rates(model.network, data.valid),
         )
 
+    def _data_init_loss(self, model, data, data_init):
+        """Return the loss by which inits that are computed from the data are compared.
+
+        It is -ELBO at the model's own noise: few atoms leave an error that the principal
+        components, always open, do not. A dictionary has to be clearly better, and one that is not
+        sparse is none: its loss is infinite.
+        """
+        terms = validation_terms(model, data.valid)
+        n_features = data.valid.shape[1]
+        loss = validation_loss(terms, best_noise(terms, n_features), n_features)
+        if data_init.is_dictionary:
+            is_sparse = terms.n_active <= MOST_ACTIVE * len(data_init.structure.directions)
+            loss = loss + DICTIONARY_GAIN * n_features if is_sparse else math.inf
+        return data.processes.broadcast_scalar(loss)
+
     def _final_loss(self, model, data):
-        """Return the loss by which models that are trained to the end are compared."""
+        """Return the loss by which random inits are compared with those from the data."""
         n_features = data.valid.shape[1]
         terms = validation_terms(model, data.valid)
         common = common_noise(data.spectrum.mean_eigenvalue)

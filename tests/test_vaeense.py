@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
 from skvaeense import VAEenseTransformer
-from skvaeense.datasets import make_linear_subspaces, make_ppca
+from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
 from skvaeense.metrics import pattern_adaptivity
 from skvaeense.networks import Linear
 from skvaeense.thresholds import FixedVariance
@@ -291,6 +291,14 @@ def test_an_init_that_learns_is_kept_before_one_that_cannot():
     ]
     for fit, (first, second) in zip((slow, fast), losses, strict=True):
         assert fit.history_["init"][-1] == float(second < first)
+
+
+def test_an_overcomplete_dictionary_is_kept_before_principal_components():
+    X, _, dimension = make_sparse_dictionary(
+        2000, n_atoms=16, n_active=2, n_features=10, random_state=0
+    )
+    counts = fit_unwarned(VAEenseTransformer(random_state=0), X[:1500]).active_dimensions(X[1500:])
+    assert np.abs(counts.sum(axis=1) - dimension[1500:]).mean() < 1.5
 
 
 def test_default_number_of_components():

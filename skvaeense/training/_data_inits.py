@@ -63,11 +63,15 @@ class DataInit:
 
     is_settled : bool
         Whether no other init is worth a try if this is the best one.
+
+    is_dictionary : bool, default=False
+        Whether it has more atoms than directions, and is to be compared after training.
     """
 
     structure: Structure
     candidate: Candidate
     is_settled: bool
+    is_dictionary: bool = False
 
     @property
     def noise(self) -> float:
@@ -162,7 +166,7 @@ def find_data_inits(
     by_candidate = losses(dictionary, dictionary.noise)
     single = [candidate for candidate in by_candidate if candidate.kind == "single"]
     best = min(single, key=by_candidate.__getitem__)
-    return [plain, DataInit(dictionary, best, True)]
+    return [plain, DataInit(dictionary, best, True, True)]
 
 
 def _is_exact(model: Any, init: DataInit, valid: torch.Tensor) -> bool:

@@ -205,6 +205,7 @@ def test_more_atoms_than_components():
     plain, dictionary = _find(Z[:3000], Z[3000:], 36).inits
     assert (plain.candidate.kind, plain.is_settled) == ("open", False)
     assert (dictionary.candidate.kind, dictionary.is_settled) == ("single", True)
+    assert (plain.is_dictionary, dictionary.is_dictionary) == (False, True)
     found = dictionary.structure.atoms
     found = found / np.linalg.norm(found, axis=1, keepdims=True)
     assert np.median(np.abs(truth @ found.T).max(axis=1)) > 0.98
