@@ -376,6 +376,7 @@ class VAEenseTransformer(DensityAutoencoder):
         # Inits that are computed from the data, if the model is one of which that is known.
         first = Selection(lambda i: self._make_data_trainer(data, found[i], seeds[0], i))
         first = session.track("first", first)
+
         def loss_of(model, i):
             return self._data_init_loss(model, data, found[i])
 
