@@ -9,9 +9,10 @@ from skvaeense.dimension._local import LocalDimension
 from skvaeense.utils._typing import DoubleArray
 
 # Weights of what may be wrong, in dimensions: the answer is not between what distances say at some
-# scales; the answer by distances falls as the scale grows, or rises; ranks differ nearby. Chosen
-# as the narrowest errors of which two hold the truth at 95 % of the samples, in each family of
-# benchmarks/dimension_families.py that is there for calibration.
+# scales; the answer by distances falls as the scale grows, or rises; ranks differ nearby. Chosen by
+# `python -m benchmarks dimension_reliability calibrate`: two standard errors hold the truth at 95 %
+# of the samples of each of its families, but for digits. Those would take twice the weight of the
+# disagreement, and errors half as large again for all the others.
 DISAGREEMENT, FALL, RISE, SPREAD = 1.0, 0.5, 0.1, 0.25
 
 
