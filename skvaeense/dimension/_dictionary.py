@@ -390,8 +390,8 @@ class Dictionary:
 
     def _gains(self, X, codes, norms):
         """Return by how much each atom alone lowers the squared error that codes leave."""
-        residual = X - self.offset - codes @ self.atoms
-        return np.square(residual @ self.atoms.T) / np.maximum(norms, np.finfo(float).tiny)
+        along = self._residual(X, codes) @ self.atoms.T
+        return np.square(along) / np.maximum(norms, np.finfo(float).tiny)
 
     def _part_atoms(self, codes, support):
         """Turn atoms that never go alone to the directions that samples prefer; return if any.
@@ -425,12 +425,16 @@ class Dictionary:
         return changed
 
     def _error(self, X, codes):
-        return np.square(X - self.offset - codes @ self.atoms).sum()
+        return np.square(self._residual(X, codes)).sum()
+
+    def _residual(self, X, codes):
+        """Return what codes leave of the samples."""
+        return X - self.offset - codes @ self.atoms
 
     def _set_noise(self, X, support, codes, least):
         """Set the noise variance to that of a typical sample: few may lie off all atoms."""
         freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
-        squares = np.square(X - self.offset - codes @ self.atoms).sum(axis=1)
+        squares = np.square(self._residual(X, codes)).sum(axis=1)
         # The median of a chi-squared variable, by Wilson and Hilferty.
         typical = np.median(squares / (freedom * (1 - 2 / (9 * freedom)) ** 3))
         self.noise_variance = max(float(typical), least, np.finfo(float).tiny)
