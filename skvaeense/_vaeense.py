@@ -728,8 +728,9 @@ class VAEenseTransformer(DensityAutoencoder):
         return float(model.noise_variance)
 
     def _finish(self, model, trainer, data):
-        rows = torch.cat([data.valid, data.train.head])
-        model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
+        if model.takes_calibration:
+            rows = torch.cat([data.valid, data.train.head])
+            model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)

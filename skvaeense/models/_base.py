@@ -167,6 +167,11 @@ class AutoencoderModel(Model):
             self.network.calibrate(x)
 
     @property
+    def takes_calibration(self) -> bool:
+        """Whether `calibrate` has anything to set."""
+        return hasattr(self.network, "calibrate")
+
+    @property
     def resamples_dead_latents(self) -> bool:
         """Whether dead latents begin anew; otherwise an auxiliary loss trains them."""
         return False

@@ -224,6 +224,11 @@ class VAE(AutoencoderModel):
         if self.closure is not None:
             self.closure.calibrate(self._contribution(self.open_posterior(x)))
 
+    @property
+    def takes_calibration(self) -> bool:
+        """Whether `calibrate` has anything to set."""
+        return self.closure is not None or super().takes_calibration
+
     def is_open(self, posterior: Posterior) -> torch.Tensor:
         """Return which latents are open, by the posterior variance.
 
