@@ -16,7 +16,7 @@ JOBS ?= 2
 help:
 	@echo "make demo    fit the estimators on small data and show what they find"
 	@echo "make test    run the whole test suite, doctests included"
-	@echo "make coverage  run it and measure what it covers, which takes a fifth longer"
+	@echo "make coverage  run it and measure what it covers, which takes longer"
 	@echo "make test-matrix  run the tests of the core with the oldest and newest versions of what it needs"
 	@echo "make mutants  change the arithmetic in many small ways, and count what the tests notice"
 	@echo "make lint    run the linters"

@@ -67,7 +67,7 @@ class BatchThreshold(nn.Module):
         n_kept = min(max(round(self.k * len(size)), 1), size.numel())
         entries = size.flatten()
         if entries.device.type == "cpu":
-            # Ten times as fast as torch's.
+            # Faster than torch's there.
             place = len(entries) - n_kept
             return torch.tensor(np.partition(entries.detach().numpy(), place)[place])
         return entries.topk(n_kept, sorted=False).values.min()
