@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -34,6 +35,7 @@ from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, SETTLING
 from skvaeense.training._sources import Source, StreamSource
 from skvaeense.training._trainer import Trainer
+from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
@@ -70,6 +72,10 @@ class BaseAutoencoder(
 
     # How many rows do not train.
     _held_out = HELD_OUT
+    # What gives codes a length.
+    _length_cure: str
+
+    transform_l0: float | None
 
     # Fitted attributes that users see.
     n_components_: int
@@ -82,6 +88,7 @@ class BaseAutoencoder(
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, None],
+        "transform_l0": [POSITIVE, None],
         "network": [StrOptions(set(networks.ALIASES)), networks.Network],
         "optimizer": [StrOptions(set(optimizers.ALIASES)), optimizers.Optimizer],
         "schedule": [StrOptions({"auto", *schedules.ALIASES}), schedules.Schedule],
@@ -519,6 +526,35 @@ class BaseAutoencoder(
     def _with_locations(self, codes: FloatArray, labels: IntArray) -> FloatArray:
         """Append a column for each location, which is 1 where a sample is there and else 0."""
         return np.hstack([codes, np.eye(self._n_locations, dtype=codes.dtype)[labels]])
+
+    def _model_for(self, dtype):
+        return self._with_length(super()._model_for(dtype))
+
+    def _with_length(self, model: Any) -> Any:
+        """Return a model for codes of the length `transform_l0`; the fitted one stays as it is."""
+        if self.transform_l0 is None:
+            return model
+        self._check_length(model)
+        model = copy.deepcopy(model) if model is self.module_ else model
+        model.shorten(self.transform_l0)
+        return model
+
+    def _check_length(self, model: Any) -> None:
+        """Raise an error unless a model has codes of the length `transform_l0`, if it is given."""
+        length, longest = self.transform_l0, model.length
+        if length is None:
+            return
+        if longest is None:
+            raise ValueError(
+                f"transform_l0={length!r} shortens codes of a given length, and this model has "
+                f"none; {self._length_cure}, or leave transform_l0=None."
+            )
+        least = SHARES[-1] * longest
+        if not isinstance(length, Real) or not least <= length <= longest:
+            raise ValueError(
+                f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, the "
+                "length that the model was trained for."
+            )
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         check_is_fitted(self)

@@ -71,6 +71,11 @@ class SparseAutoencoder(BaseAutoencoder):
         value, which training adapts; the last one is `alpha_`. None keeps alpha. TopK and its
         kin have k for it.
 
+    transform_l0 : float or None, default=None
+        Number of active latents of the codes that a fitted model gives, at most the k of the
+        penalty: TopK keeps as many, rounded, and its kin on average. It may be changed after
+        fitting. None means k, the largest if there are several.
+
     network : {"linear", "mlp", "single_layer", "unrolled"} or Network, default="single_layer"
         Encoder and decoder. "single_layer" has one linear layer each way, "linear" hidden layers
         in the encoder, "mlp" in both. "unrolled" has one layer too, and corrects the code by what
@@ -209,6 +214,7 @@ class SparseAutoencoder(BaseAutoencoder):
     }
 
     _held_out = SPARSE_HELD_OUT
+    _length_cure = "fit with the penalty TopK, BatchTopK or Matryoshka"
 
     def __init__(
         self,
@@ -216,6 +222,7 @@ class SparseAutoencoder(BaseAutoencoder):
         *,
         penalty: penalties.PenaltyName | penalties.Penalty = "l1",
         target_l0: float | None = None,
+        transform_l0: float | None = None,
         network: networks.NetworkName | networks.Network = "single_layer",
         positive_code: bool = True,
         decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
@@ -236,6 +243,7 @@ class SparseAutoencoder(BaseAutoencoder):
         self.n_components = n_components
         self.penalty = penalty
         self.target_l0 = target_l0
+        self.transform_l0 = transform_l0
         self.network = network
         self.positive_code = positive_code
         self.decoder_penalty = decoder_penalty
@@ -273,7 +281,7 @@ class SparseAutoencoder(BaseAutoencoder):
         goes_on = model is not None
         generator = make_generator(seeds[1])
         if goes_on:
-            model = _with_penalty(model, penalty, generator)
+            model = self._with_penalty(model, penalty, generator)
         else:
             model = self._new_model(data, penalty, generator)
         model = model.to(device=device, dtype=DTYPES[self.dtype])
@@ -303,22 +311,43 @@ class SparseAutoencoder(BaseAutoencoder):
         )
 
     def _new_model(self, data, penalty, generator):
-        network = with_known(
-            networks.resolve_network(self.network),
-            init_norm=penalty.init_norm,
-            n_active=self.target_l0 or getattr(penalty, "k", None),
-            positive=self.positive_code,
-        )
         model = SparseCoder(
-            network,
+            self._network(penalty),
             data.train.shape[1],
             self.n_components or default_n_components(data.spectrum),
             penalty=penalty,
             positive=self.positive_code,
             generator=generator,
         )
+        self._check_length(model)
         model.initialize(data.train.head)
         return model
+
+    def _network(self, penalty):
+        """Return the specification of the network, with what the other parameters say of it."""
+        return with_known(
+            networks.resolve_network(self.network),
+            init_norm=penalty.init_norm,
+            n_active=self.target_l0 or getattr(penalty, "k", None),
+            positive=self.positive_code,
+        )
+
+    def _with_penalty(self, model, penalty, generator):
+        """Return a model that goes on, with a penalty that may be another one."""
+        config = model.config | {"penalty": penalty}
+        network = self._network(penalty)
+        knows_k = hasattr(network, "n_active") and type(network) is type(config["network"])
+        if knows_k:
+            config["network"] = network
+        new = SparseCoder(**config, generator=generator).to(next(model.parameters()))
+        if knows_k:
+            new.network.load_state_dict(model.network.state_dict())
+        else:
+            new.network = model.network
+        learned = model.activation.state_dict()
+        if new.activation.state_dict().keys() == learned.keys():
+            new.activation.load_state_dict(learned)
+        return new
 
     def _coefficient(self, penalty, model, goes_on):
         target_l0 = self._target(penalty, model.n_components)
@@ -458,16 +487,3 @@ class SparseAutoencoder(BaseAutoencoder):
             return ((x - model.decode(model.code(x))) / spread).square().mean(dim=1)
 
         return 1 - float(self._by_chunks(X, model, unexplained).mean(dtype=np.float64))
-
-
-def _with_penalty(
-    model: SparseCoder, penalty: penalties.Penalty, generator: torch.Generator
-) -> SparseCoder:
-    """Return the model with a penalty that may be another one; its network stays."""
-    new = SparseCoder(**(model.config | {"penalty": penalty}), generator=generator)
-    new.network = model.network
-    new.to(next(model.parameters()))
-    learned = model.activation.state_dict()
-    if new.activation.state_dict().keys() == learned.keys():
-        new.activation.load_state_dict(learned)
-    return new

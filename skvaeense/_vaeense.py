@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -50,6 +51,7 @@ from skvaeense.training._sizes import (
 from skvaeense.training._sources import Source
 from skvaeense.training._sparse_hooks import DeadLatents
 from skvaeense.training._trainer import Trainer
+from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
@@ -97,10 +99,17 @@ class VAEenseTransformer(DensityAutoencoder):
         Number of latents. None means twice the number of principal components that hold 99 % of
         the variance, at most 256: latents that are not needed stay closed.
 
-    target_l0 : float or None, default=None
+    target_l0 : float, list of float or None, default=None
         Wanted mean number of active latents. The others are closed: their posterior is the prior,
         and their code is exactly 0. Which ones these are depends on the sample, and so does how
-        many. None lets the noise variance decide on it.
+        many. With several numbers the model is trained for all of them, each with an equal part of
+        every batch, so that codes can be cut from the largest to the others by `transform_l0`.
+        None lets the noise variance decide on it.
+
+    transform_l0 : float or None, default=None
+        Mean number of active latents of the codes that a fitted model gives, at most `target_l0`.
+        It may be changed after fitting. None means `target_l0`, the largest if there are several.
+        Densities do not depend on it.
 
     gated : bool, default=True
         Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
@@ -275,8 +284,10 @@ class VAEenseTransformer(DensityAutoencoder):
 
     locations_: DoubleArray
 
+    _length_cure = "set target_l0 and fit again"
+
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
-        "target_l0": [POSITIVE, None],
+        "target_l0": [POSITIVE, list, tuple, None],
         "gated": ["boolean"],
         "network": [StrOptions({"auto", *networks.ALIASES}), networks.Network],
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
@@ -294,7 +305,8 @@ class VAEenseTransformer(DensityAutoencoder):
         self,
         n_components: int | None = None,
         *,
-        target_l0: float | None = None,
+        target_l0: float | Sequence[float] | None = None,
+        transform_l0: float | None = None,
         gated: bool = True,
         network: Auto | networks.NetworkName | networks.Network = "auto",
         positive_code: bool = False,
@@ -320,6 +332,7 @@ class VAEenseTransformer(DensityAutoencoder):
     ) -> None:
         self.n_components = n_components
         self.target_l0 = target_l0
+        self.transform_l0 = transform_l0
         self.gated = gated
         self.network = network
         self.positive_code = positive_code
@@ -634,7 +647,9 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _make_model(self, data, seed):
         n_components = self.n_components or default_n_components(data.spectrum)
-        if self.target_l0 is not None and self.target_l0 > n_components:
+        if self.target_l0 is not None:
+            check_lengths("target_l0", self.target_l0)
+        if self.target_l0 is not None and np.max(self.target_l0) > n_components:
             raise ValueError(
                 f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
             )
@@ -653,6 +668,7 @@ class VAEenseTransformer(DensityAutoencoder):
             target_l0=self.target_l0,
             generator=make_generator(seed),
         )
+        self._check_length(model)
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
@@ -766,7 +782,7 @@ class VAEenseTransformer(DensityAutoencoder):
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(valid, residual, active, data.valid_labels),
-            target_l0=self.target_l0,
+            target_l0=model.length,
         )
         return failure_signs(findings)
 

@@ -128,7 +128,8 @@ def to_saelens(
 
 def _fold(estimator):
     """Return the weights by SAELens' names, and the settings of the architecture."""
-    network, activation = estimator.module_.network, estimator.module_.activation
+    model = estimator._with_length(estimator.module_)
+    network, activation = model.network, model.activation
     if not isinstance(network, SingleLayerAutoencoder):
         raise ValueError(
             f"The network {estimator.network!r} has more than one layer each way, which is what "
@@ -170,7 +171,7 @@ def _standard(activation, bias, dtype):
 
 
 def _topk(activation, bias, dtype):
-    settings = {"k": activation.k, "rescale_acts_by_decoder_norm": False}
+    settings = {"k": activation.n_kept, "rescale_acts_by_decoder_norm": False}
     return {"b_enc": bias}, {"architecture": "topk"} | settings
 
 

@@ -9,6 +9,11 @@ import torch
 from torch import nn
 
 from skvaeense.networks._base import build_network, linear_decoder
+from skvaeense.utils._batch_threshold import SHARES
+from skvaeense.utils._budget import set_share
+
+# Codes that thresholds for shorter lengths are set on have so many entries at most.
+SHORTER_ENTRIES = 2**20
 
 
 class Model(nn.Module):
@@ -163,8 +168,35 @@ class AutoencoderModel(Model):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
+        training = self.training
+        self.eval()
+        if self.length is not None:
+            for share in SHARES[1:]:
+                set_share(self, share)
+                self._calibrate(x[: max(SHORTER_ENTRIES // self.n_components, 1)])
+            set_share(self, 1.0)
+        self._calibrate(x)
+        self.train(training)
+
+    def _calibrate(self, x: torch.Tensor) -> None:
+        """Set what is used for codes of the present length."""
         if hasattr(self.network, "calibrate"):
             self.network.calibrate(x)
+
+    @property
+    def length(self) -> float | None:
+        """The mean number of active latents that the model was made for, if there is one."""
+        return None
+
+    def shorten(self, length: float) -> None:
+        """Let codes have fewer active latents than the model was made for.
+
+        Parameters
+        ----------
+        length : float
+            Their mean number, at most `length` and at least 1/256 of it.
+        """
+        set_share(self, length / (self.length or length))
 
     @property
     def takes_calibration(self) -> bool:

@@ -8,6 +8,7 @@ import torch
 from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.networks._base import Network
 from skvaeense.penalties import Coding, Penalty
+from skvaeense.utils._budget import Budget
 
 
 class SparseCoder(AutoencoderModel):
@@ -138,14 +139,11 @@ class SparseCoder(AutoencoderModel):
         """
         return self.activation(self.preactivation(x))
 
-    @torch.no_grad()
-    def calibrate(self, x: torch.Tensor) -> None:
-        """Set what the activation uses after training.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-        """
-        super().calibrate(x)
+    def _calibrate(self, x: torch.Tensor) -> None:
+        super()._calibrate(x)
         self.penalty.calibrate(self.activation, self.preactivation(x))
+
+    @property
+    def length(self) -> float | None:
+        """The number of active latents, if the penalty gives it."""
+        return self.activation.k if isinstance(self.activation, Budget) else None

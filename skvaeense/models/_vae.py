@@ -11,6 +11,7 @@ from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 from skvaeense.utils._batch_threshold import BatchThreshold
+from skvaeense.utils._budget import Lengths
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
 EXPECTATION_PAIRS = 8
@@ -77,8 +78,9 @@ class VAE(AutoencoderModel):
     prior : Prior or None, default=None
         Distribution of the latents z. None means the standard normal one.
 
-    target_l0 : float or None, default=None
-        Mean number of latents that are open. The others have the posterior that is the prior,
+    target_l0 : float, sequence of float or None, default=None
+        Mean number of latents that are open; with several, each that of an equal part of a batch
+        in training, and afterwards the largest. The others have the posterior that is the prior,
         ``m = 0`` and ``s = 1``, and a code of exactly 0. Open are those whose part of the
         reconstruction is largest, ``|1 - s| |m| ||W_j||``, or with a nonlinear decoder without the
         norm of W_j: in training as many of a whole batch, afterwards those that reach a threshold.
@@ -122,7 +124,7 @@ class VAE(AutoencoderModel):
         gated: bool = True,
         positive: bool = False,
         prior: Prior | None = None,
-        target_l0: float | None = None,
+        target_l0: Lengths | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         prior = StandardNormal() if prior is None else prior
@@ -211,18 +213,15 @@ class VAE(AutoencoderModel):
         size, decoder = self.code(posterior).abs(), self.linear_decoder
         return size if decoder is None else size * decoder.weight.norm(dim=0)
 
-    @torch.no_grad()
-    def calibrate(self, x: torch.Tensor) -> None:
-        """Set the threshold at which samples have `target_l0` open latents on average.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-        """
-        super().calibrate(x)
+    def _calibrate(self, x: torch.Tensor) -> None:
+        super()._calibrate(x)
         if self.closure is not None:
             self.closure.calibrate(self._contribution(self.open_posterior(x)))
+
+    @property
+    def length(self) -> float | None:
+        """The mean number of open latents, if `target_l0` gives it."""
+        return None if self.closure is None else self.closure.k
 
     @property
     def takes_calibration(self) -> bool:

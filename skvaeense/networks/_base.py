@@ -7,6 +7,7 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
+from skvaeense.utils._budget import Lengths
 from skvaeense.utils._seeding import fixed_global_generator
 from skvaeense.utils._validation import Specification
 
@@ -153,7 +154,7 @@ def with_known(
     network: Network,
     *,
     positive: bool,
-    n_active: float | None,
+    n_active: Lengths | None,
     init_norm: float | None = None,
 ) -> Network:
     """Return a network whose parameters are no longer "auto" where an estimator knows them.

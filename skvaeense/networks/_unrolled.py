@@ -1,9 +1,10 @@
 """An encoder that looks several times: unrolled steps of iterative hard thresholding."""
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,6 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
 from skvaeense.utils._batch_threshold import BatchThreshold
+from skvaeense.utils._budget import Lengths, check_lengths
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto
 
@@ -53,10 +55,10 @@ class Unrolled(Network):
     n_sweeps : int, default=3
         Number of corrections.
 
-    n_active : "auto" or float, default="auto"
+    n_active : "auto", float or list of float, default="auto"
         Mean number of entries that are kept in each sweep. "auto" means what the estimator is asked
         for: its `target_l0`, or the k of its penalty. Where it is asked for neither, it is a tenth
-        of the latents.
+        of the latents. Codes that are shortened by `transform_l0` keep a share of it.
 
     positive : "auto" or bool, default="auto"
         Whether negative entries are not kept. "auto" means the estimator's `positive_code`, and
@@ -101,7 +103,7 @@ class Unrolled(Network):
         self,
         n_sweeps: int = 3,
         *,
-        n_active: Auto | float = "auto",
+        n_active: Auto | Lengths = "auto",
         positive: Auto | bool = "auto",
     ) -> None:
         self.n_sweeps = n_sweeps
@@ -120,13 +122,12 @@ class Unrolled(Network):
         if not isinstance(self.n_sweeps, Integral) or self.n_sweeps < 0:
             raise ValueError(f"n_sweeps must be an int, at least 0, got {self.n_sweeps!r}.")
         n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
-        if not isinstance(n_active, Real) or not 0 < n_active < math.inf:
-            raise ValueError(f"n_active must be 'auto' or a positive number, got {n_active!r}.")
+        check_lengths("n_active", n_active)
         return UnrolledAutoencoder(
             linear_layer(n_components, n_features, generator),
             n_heads=n_heads,
             n_sweeps=int(self.n_sweeps),
-            n_active=float(n_active),
+            n_active=n_active,
             positive=self.positive is True,
         )
 
@@ -146,8 +147,8 @@ class UnrolledAutoencoder(nn.Module):
     n_sweeps : int
         Number of corrections.
 
-    n_active : float
-        Mean number of entries that are kept of each sample.
+    n_active : float or sequence of float
+        Mean number of entries that are kept of each sample; see `BatchThreshold`.
 
     positive : bool
         Whether only positive entries are kept.
@@ -157,12 +158,12 @@ class UnrolledAutoencoder(nn.Module):
     max_gradient_norm = 0.12
 
     def __init__(
-        self, decoder: nn.Linear, *, n_heads: int, n_sweeps: int, n_active: float, positive: bool
+        self, decoder: nn.Linear, *, n_heads: int, n_sweeps: int, n_active: Lengths, positive: bool
     ) -> None:
         super().__init__()
         n_latents, n_features = decoder.in_features, decoder.out_features
         self.positive = positive
-        norm = math.sqrt(n_features / n_active) if n_heads > 1 else 1.0
+        norm = math.sqrt(n_features / np.max(n_active)) if n_heads > 1 else 1.0
         with torch.no_grad():
             decoder.weight.copy_(norm * F.normalize(decoder.weight, dim=0))
         self.decoder = weight_norm(decoder, dim=1) if n_heads > 1 else decoder

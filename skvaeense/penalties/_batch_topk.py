@@ -1,12 +1,16 @@
 """The largest of a whole batch."""
 
+from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from skvaeense.penalties._base import Penalty
 from skvaeense.utils._batch_threshold import BatchThreshold
+from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 
@@ -15,14 +19,14 @@ class KeepBatchTop(BatchThreshold):
 
     Parameters
     ----------
-    k : int
+    k : int or sequence of int
         Mean number of entries that are kept of each sample.
 
     positive : bool
         Whether codes are not negative.
     """
 
-    def __init__(self, k: int, positive: bool) -> None:
+    def __init__(self, k: int | Sequence[int], positive: bool) -> None:
         super().__init__(k)
         self.positive = positive
 
@@ -46,8 +50,10 @@ class BatchTopK(Penalty):
 
     Parameters
     ----------
-    k : int, default=32
-        Mean number of active latents. A k above the number of latents is clipped to it.
+    k : int or list of int, default=32
+        Mean number of active latents. A k above the number of latents is clipped to it. With
+        several of them, each is that of an equal part of every batch in training, and the largest
+        is that of codes, unless the estimator's `transform_l0` says otherwise.
 
     See Also
     --------
@@ -70,14 +76,15 @@ class BatchTopK(Penalty):
 
     dead_latents = "auxiliary"
 
-    _parameter_constraints = {"k": [AT_LEAST_ONE]}
+    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple]}
 
-    def __init__(self, k: int = 32) -> None:
+    def __init__(self, k: int | Sequence[int] = 32) -> None:
         self.k = k
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
-        return KeepBatchTop(min(self.k, n_components), positive)
+        check_lengths("k", self.k, Integral)
+        return KeepBatchTop(np.minimum(self.k, n_components).tolist(), positive)
 
     def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
         """Set the threshold at which samples have k active latents on average."""

@@ -1,5 +1,6 @@
 """Prefixes of the dictionary that are dictionaries themselves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,8 +20,8 @@ class Matryoshka(BatchTopK):
 
     Parameters
     ----------
-    k : int, default=32
-        Mean number of active latents, of all. A k above the number of latents is clipped to it.
+    k : int or list of int, default=32
+        Mean number of active latents, of all; see `BatchTopK`.
 
     n_prefixes : int, default=5
         Number of prefixes, all of the latents included.
@@ -43,7 +44,7 @@ class Matryoshka(BatchTopK):
 
     _parameter_constraints = BatchTopK._parameter_constraints | {"n_prefixes": [AT_LEAST_ONE]}
 
-    def __init__(self, k: int = 32, n_prefixes: int = 5) -> None:
+    def __init__(self, k: int | Sequence[int] = 32, n_prefixes: int = 5) -> None:
         super().__init__(k)
         self.n_prefixes = n_prefixes
 

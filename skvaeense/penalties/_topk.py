@@ -1,26 +1,39 @@
 """The k largest of each sample."""
 
+from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from skvaeense.penalties._base import Penalty
+from skvaeense.utils._budget import Budget, check_lengths
 from skvaeense.utils._top_entries import TopEntries
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 
-class KeepTop(nn.Module):
+class KeepTop(Budget):
     """Keep the k largest entries of each sample, or the k largest in magnitude."""
 
-    def __init__(self, k: int, positive: bool) -> None:
-        super().__init__()
-        self.k = k
+    def __init__(self, k: int | Sequence[int], positive: bool) -> None:
+        super().__init__(k)
         self.positive = positive
 
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
-        entries = TopEntries.largest(preactivation, self.k, positive=self.positive)
+        if self.training and len(self.budgets) > 1:
+            return torch.cat([self._keep(part, int(k)) for k, part in self.parts(preactivation)])
+        return self._keep(preactivation, self.n_kept)
+
+    @property
+    def n_kept(self) -> int:
+        """The number of entries of each sample that are kept outside training."""
+        return max(round(self.share * self.k), 1)
+
+    def _keep(self, preactivation: torch.Tensor, k: int) -> torch.Tensor:
+        entries = TopEntries.largest(preactivation, k, positive=self.positive)
         values = entries.of(preactivation)
         return entries.dense(values.relu() if self.positive else values)
 
@@ -33,8 +46,10 @@ class TopK(Penalty):
 
     Parameters
     ----------
-    k : int, default=32
-        Number of active latents. A k above the number of latents is clipped to it.
+    k : int or list of int, default=32
+        Number of active latents. A k above the number of latents is clipped to it. With several of
+        them, each is that of an equal part of every batch in training, and the largest is that of
+        codes, unless the estimator's `transform_l0` says otherwise.
 
     See Also
     --------
@@ -62,15 +77,16 @@ class TopK(Penalty):
 
     dead_latents = "auxiliary"
 
-    _parameter_constraints = {"k": [AT_LEAST_ONE]}
+    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple]}
 
-    def __init__(self, k: int = 32) -> None:
+    def __init__(self, k: int | Sequence[int] = 32) -> None:
         self.k = k
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
-        return KeepTop(min(self.k, n_components), positive)
+        check_lengths("k", self.k, Integral)
+        return KeepTop(np.minimum(self.k, n_components).tolist(), positive)
 
-    def n_top(self, activation: Any) -> int:
-        """Return k, or the number of latents if there are fewer."""
-        return activation.k
+    def n_top(self, activation: Any) -> int | None:
+        """Return k, or the number of latents if there are fewer; None if there are several k."""
+        return activation.k if len(activation.budgets) == 1 else None

@@ -1,35 +1,50 @@
 """The largest entries of a batch in training, and those over one threshold afterwards."""
 
+import math
+
 import numpy as np
 import torch
-from torch import nn
+
+from skvaeense.utils._budget import Budget, Lengths
 
 # Weight of a batch in the running mean of the threshold.
 THRESHOLD_MEMORY = 0.01
+# Shares of k for which there is a threshold once it is calibrated.
+SHARES = tuple(2.0**-i for i in range(9))
 
 
-class BatchThreshold(nn.Module):
+class BatchThreshold(Budget):
     """Mask the k n largest entries of a batch of n samples; outside training, those at a threshold.
 
     So in training samples share a budget, and afterwards each is masked by itself.
 
     Parameters
     ----------
-    k : float
-        Mean number of entries that are kept of each sample.
+    k : float or sequence of float
+        Mean number of entries that are kept of each sample; see `Budget`.
 
     Attributes
     ----------
-    threshold : torch.Tensor without dimensions
-        Running mean of the smallest entry that was kept, until it is calibrated.
+    thresholds : torch.Tensor of shape (len(SHARES),)
+        The smallest entries that are kept for these shares of k. Until they are calibrated, the
+        first is the running mean in training, and there are no others.
     """
 
-    threshold: torch.Tensor
+    thresholds: torch.Tensor
 
-    def __init__(self, k: float) -> None:
-        super().__init__()
-        self.k = k
-        self.register_buffer("threshold", torch.tensor(-1.0))
+    def __init__(self, k: Lengths) -> None:
+        super().__init__(k)
+        self.register_buffer("thresholds", torch.full((len(SHARES),), -1.0))
+
+    @property
+    def threshold(self) -> torch.Tensor:
+        """The threshold that holds now; between two of them their logarithms are interpolated."""
+        place = -math.log2(self.share)
+        i = min(math.floor(place), len(SHARES) - 2)
+        if place == i:
+            return self.thresholds[i]
+        lower, upper = self.thresholds[i : i + 2].clamp_min(torch.finfo(torch.float32).tiny)
+        return lower.log().lerp(upper.log(), place - i).exp()
 
     def mask(self, size: torch.Tensor) -> torch.Tensor:
         """Return which entries are kept; those of size 0 never are.
@@ -45,34 +60,40 @@ class BatchThreshold(nn.Module):
             True where an entry is kept.
         """
         size = size.detach()
-        if self.training:
-            least = self._least_kept(size)
-            self._observe(least)
-        else:
-            least = self.threshold
-        return (size >= least) & (size > 0)
+        if not self.training:
+            return (size >= self.threshold) & (size > 0)
+        parts = self.parts(size)
+        least = [_least_kept(part, k) for k, part in parts]
+        self._observe(least[0])
+        if len(parts) == 1:
+            return (size >= least[0]) & (size > 0)
+        kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
+        return torch.cat(kept) & (size > 0)
 
     @torch.no_grad()
     def calibrate(self, size: torch.Tensor) -> None:
-        """Set the threshold at which these samples keep k entries on average.
+        """Set the threshold at which these samples keep `share` times k entries on average.
 
         Parameters
         ----------
         size : torch.Tensor of shape (n_samples, n_components)
             Sizes, at least 0.
         """
-        self.threshold.copy_(self._least_kept(size))
-
-    def _least_kept(self, size: torch.Tensor) -> torch.Tensor:
-        n_kept = min(max(round(self.k * len(size)), 1), size.numel())
-        entries = size.flatten()
-        if entries.device.type == "cpu":
-            # Faster than torch's there.
-            place = len(entries) - n_kept
-            return torch.tensor(np.partition(entries.detach().numpy(), place)[place])
-        return entries.topk(n_kept, sorted=False).values.min()
+        self.thresholds[SHARES.index(self.share)] = _least_kept(size, self.share * self.k)
 
     @torch.no_grad()
     def _observe(self, least: torch.Tensor) -> None:
-        weight = torch.where(self.threshold < 0, 1.0, THRESHOLD_MEMORY)
-        self.threshold.lerp_(least.to(self.threshold), weight.to(self.threshold))
+        running = self.thresholds[0]
+        weight = torch.where(running < 0, 1.0, THRESHOLD_MEMORY)
+        running.lerp_(least.to(running), weight.to(running))
+
+
+def _least_kept(size: torch.Tensor, k: float) -> torch.Tensor:
+    """Return the least of the k n largest entries of n samples."""
+    n_kept = min(max(round(k * len(size)), 1), size.numel())
+    entries = size.flatten()
+    if entries.device.type == "cpu":
+        # Faster than torch's there.
+        place = len(entries) - n_kept
+        return torch.tensor(np.partition(entries.detach().numpy(), place)[place])
+    return entries.topk(n_kept, sorted=False).values.min()

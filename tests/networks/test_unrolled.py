@@ -167,5 +167,5 @@ def test_number_of_sweeps_of_a_wrong_kind(n_sweeps):
 
 @pytest.mark.parametrize("n_active", [0, -2, float("nan"), float("inf"), "many", None])
 def test_number_of_active_latents_of_a_wrong_kind(n_active):
-    with pytest.raises(ValueError, match="n_active must be 'auto' or a positive number"):
+    with pytest.raises(ValueError, match="n_active must be a positive number, or a list of them"):
         build(Unrolled(n_active=n_active))

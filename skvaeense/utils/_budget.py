@@ -1,0 +1,61 @@
+"""How many entries codes keep: one number or several in training, any smaller one afterwards."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+# A mean number of entries for each sample, or several of them.
+Lengths: TypeAlias = float | Sequence[float]
+
+
+class Budget(nn.Module):
+    """Hold how many entries of each sample are kept.
+
+    Parameters
+    ----------
+    k : float or sequence of float
+        Number of entries. Each of several is that of an equal part of the samples of a batch in
+        training: codes of all these lengths are learned, and a step takes no longer.
+
+    Attributes
+    ----------
+    budgets : tuple of float
+        The numbers, the largest first.
+
+    k : float
+        The largest.
+
+    share : float
+        Share of k that is kept outside training.
+    """
+
+    def __init__(self, k: Lengths) -> None:
+        super().__init__()
+        self.budgets = tuple(np.unique(k)[::-1].tolist())
+        self.k = self.budgets[0]
+        self.share = 1.0
+
+    def parts(self, samples: torch.Tensor) -> list[tuple[float, torch.Tensor]]:
+        """Return the samples of a batch in equal parts, each with its number of entries."""
+        budgets = self.budgets[: max(len(samples), 1)]
+        return list(zip(budgets, samples.tensor_split(len(budgets)), strict=True))
+
+
+def check_lengths(name: str, lengths: Any, kind: type = Real) -> None:
+    """Raise an error unless a parameter is a positive number of a kind, or a list of them."""
+    numbers = lengths if isinstance(lengths, list | tuple) else [lengths]
+    if not numbers or not all(isinstance(n, kind) and 0 < n < math.inf for n in numbers):
+        noun = "int" if kind is Integral else "number"
+        raise ValueError(f"{name} must be a positive {noun}, or a list of them, got {lengths!r}.")
+
+
+def set_share(model: nn.Module, share: float) -> None:
+    """Set which share of their k the budgets of a model keep outside training."""
+    for module in model.modules():
+        if isinstance(module, Budget):
+            module.share = share
