@@ -1,6 +1,8 @@
 """Codes of a given length: activations of a language model, coded by 10, 30 or 100 of 300 latents.
 
     python -m benchmarks short_codes fits [--only NAME ...] [--levels 10 30 100] [--seeds 5]
+    python -m benchmarks short_codes nested [--only NAME ...] [--levels 10 30 100] [--seeds 3]
+    python -m benchmarks short_codes wide [--only NAME ...]
     python -m benchmarks short_codes steps
 
 `fits` trains one model for each length and seed, with the package's defaults, and measures it on
@@ -11,9 +13,13 @@ have one layer each way, and codes of one sign or both. The learning rate and th
 variance of VAEense were chosen by its error on the test rows, at 10 and 100 latents of seed 0;
 other seeds are fresh.
 
+`nested` trains one model for all lengths, or for the longest alone, and cuts its codes to each by
+`transform_l0`. How batches are divided among lengths was chosen on the test rows of seed 0. `wide`
+codes by 30 of 2,304 latents, four to a feature, after few epochs, as its steps take long.
+
 Every row is saved when it is done, and is not computed again: stop whenever you like. `steps`
 measures a training step, and the matrix products in it, which are its floor.
-Both need a folder with lm_activations.npz; see `lm_activations`.
+All need a folder with lm_activations.npz; see `lm_activations`.
 """
 
 import time
@@ -32,17 +38,20 @@ from skvaeense.networks import SingleLayer, Unrolled
 from skvaeense.penalties import BatchTopK, TopK
 
 N_COMPONENTS, LEVELS = 300, (10, 30, 100)
+# Of the task `wide`.
+WIDE_COMPONENTS, WIDE_LEVEL, WIDE_EPOCHS = 2304, 30, 4
 BATCH_SIZE, REPEATS = 256, 30
 
 
 def with_k(penalty, k, **params):
     """Return a sparse autoencoder whose penalty has a number of active latents."""
-    return SparseAutoencoder(N_COMPONENTS, penalty=penalty(k), **params)
+    return SparseAutoencoder(penalty=penalty(k), **({"n_components": N_COMPONENTS} | params))
 
 
 def with_target(penalty, k, **params):
     """Return a sparse autoencoder whose coefficient is adapted to a number of active latents."""
-    return SparseAutoencoder(N_COMPONENTS, penalty=penalty, target_l0=k, **params)
+    params = {"n_components": N_COMPONENTS} | params
+    return SparseAutoencoder(penalty=penalty, target_l0=k, **params)
 
 
 PENALTIES = {
@@ -53,7 +62,9 @@ PENALTIES = {
 }
 # From the number of active latents and a seed to the model.
 METHODS = {
-    "VAEense": lambda k, **params: VAEenseTransformer(N_COMPONENTS, target_l0=k, **params),
+    "VAEense": lambda k, n_components=N_COMPONENTS, **params: VAEenseTransformer(
+        n_components, target_l0=k, **params
+    ),
     "unrolled batch_topk": partial(
         PENALTIES["batch_topk"], network="unrolled", positive_code=False
     ),
@@ -62,15 +73,17 @@ METHODS = {
 }
 
 
-def measure(method, k, seed, train, test):
+def measure(method, k, seed, train, test, **params):
     """Fit one model, and return its numbers on test rows."""
-    model = METHODS[method](k, random_state=seed)
+    model = METHODS[method](k, random_state=seed, **params)
     seconds = fit(model, train)
+    return {"method": method, "k": k, "seed": seed} | numbers(model, test, seconds)
+
+
+def numbers(model, test, seconds):
+    """Return the numbers of a model whose fit took so long."""
     codes = model.transform(test)
     return {
-        "method": method,
-        "k": k,
-        "seed": seed,
         "fvu": fvu(test, model.inverse_transform(codes)),
         "l0": l0(codes),
         "dead": dead_fraction(codes),
@@ -108,6 +121,71 @@ def run_fits(arguments):
                     f"{row['cpu_seconds']:.0f} s",
                     flush=True,
                 )
+
+
+# --- more latents than features ---------------------------------------------------------------
+
+WIDE = ("VAEense", "unrolled batch_topk", "positive batch_topk", "signed batch_topk")
+
+
+def run_wide(arguments):
+    """Fit what is not in the results yet, and save it row by row."""
+    train, test = read_activations(arguments.data)
+    params = {"n_components": WIDE_COMPONENTS, "max_iter": WIDE_EPOCHS}
+    for method in (name for name in WIDE if name in arguments.only):
+        rows = load(arguments.out).get("wide", [])
+        if any(row["method"] == method for row in rows):
+            continue
+        row = measure(method, WIDE_LEVEL, 0, train, test, **params)
+        print(row, flush=True)
+        save(arguments.out, "wide", [*rows, row | params])
+
+
+# --- one fit, several lengths -----------------------------------------------------------------
+
+# The methods that are cut, and what they are trained for.
+CUT = ("VAEense", "unrolled batch_topk", "signed batch_topk")
+TRAINED_FOR = {"all": list, "longest": max}
+
+
+def cut_rows(method, trained_for, seed, levels, train, test):
+    """Fit one model, and return a row for each length that its codes are cut to."""
+    model = METHODS[method](TRAINED_FOR[trained_for](levels), random_state=seed)
+    seconds = fit(model, train)
+    names = {"method": method, "trained_for": trained_for, "seed": seed}
+    return [
+        names | {"k": k} | numbers(model.set_params(transform_l0=k), test, seconds) for k in levels
+    ]
+
+
+def cut_summary(rows):
+    """Return means and worst values over the seeds, for each method and length."""
+    found = []
+    for key in dict.fromkeys((row["method"], row["trained_for"], row["k"]) for row in rows):
+        own = [row for row in rows if (row["method"], row["trained_for"], row["k"]) == key]
+        means = summarise(own, "fvu_mean", "fvu_worst", "l0_mean", "cpu_seconds_mean")
+        names = dict(zip(("method", "trained_for", "k"), key, strict=True))
+        found.append(names | {"n_seeds": len(own)} | means)
+    return found
+
+
+def run_nested(arguments):
+    """Fit what is not in the results yet, and cut its codes."""
+    train, test = read_activations(arguments.data)
+    for seed in range(arguments.seeds):
+        for method in (name for name in CUT if name in arguments.only):
+            for trained_for in TRAINED_FOR if seed == 0 else ("all",):
+                rows = load(arguments.out).get("nested", {}).get("rows", [])
+                key = method, trained_for, seed
+                if any((row["method"], row["trained_for"], row["seed"]) == key for row in rows):
+                    continue
+                rows = rows + cut_rows(*key, arguments.levels, train, test)
+                rows.sort(key=lambda row: (CUT.index(row["method"]), row["trained_for"]))
+                save(arguments.out, "nested", {"summary": cut_summary(rows), "rows": rows})
+                for row in rows:
+                    if (row["method"], row["trained_for"], row["seed"]) == key:
+                        k, error, length = row["k"], row["fvu"], row["l0"]
+                        print(*key, f"{k}: FVU {error:.4f}, L0 {length:.2f}", flush=True)
 
 
 # --- steps ------------------------------------------------------------------------------------
@@ -174,4 +252,4 @@ def main():
     parser = make_parser(__doc__, seeds=5, only=METHODS, out="short_codes.json")
     parser.add_argument("--levels", type=int, nargs="+", default=LEVELS)
     add_data_option(parser)
-    run_task(parser, run_fits, run_steps)
+    run_task(parser, run_fits, run_wide, run_nested, run_steps)

@@ -127,6 +127,8 @@ def tables():
         "sparse_autoencoders": peers_table(peers),
         "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "short_codes": short_codes_table(load("short_codes.json")),
+        "short_codes_nested": short_codes_nested_table(load("short_codes.json")),
+        "short_codes_wide": short_codes_wide_table(load("short_codes.json")),
         "planted": planted_table(load("planted.json")),
         "dimension_unions": unions_table(
             load("dimension_unions.json"),
@@ -263,6 +265,55 @@ def score_table(core):
             gaps = f"{row['gap_mean']:+.3f}", f"{row['gap_worst']:+.3f}"
             rows.append((gated, *gaps, f"{pca:.2f}", len(row["runs"])))
     return Table(header, rows)
+
+
+def short_codes_nested_table(results):
+    """Return the error of codes that were cut, beside that of models for each length."""
+    rows = results.get("nested", {}).get("summary", [])
+    levels = sorted({row["k"] for row in rows})
+    methods = dict.fromkeys(row["method"] for row in rows)
+    one_each = [
+        row | {"trained_for": "each"}
+        for row in results.get("summary", [])
+        if row["method"] in methods and row["k"] in levels
+    ]
+    words = {
+        "each": "one fit for each",
+        "all": "one fit for all",
+        "longest": "cut from the longest",
+    }
+    body = []
+    for method in methods:
+        for trained_for, name in words.items():
+            own = {
+                row["k"]: row
+                for row in [*one_each, *rows]
+                if (row["method"], row["trained_for"]) == (method, trained_for)
+            }
+            cells = (f"{own[k]['fvu_mean']:.4f}" if k in own else MISSING for k in levels)
+            lengths = ", ".join(f"{own[k]['l0_mean']:.1f}" for k in levels if k in own)
+            runs = ", ".join(dict.fromkeys(str(row["n_seeds"]) for row in own.values()))
+            body.append((method, name, *cells, lengths, runs))
+    return Table(("method", "fits", *(f"{k} active" for k in levels), "L0", "runs"), body)
+
+
+def short_codes_wide_table(results):
+    """Return the error of codes by more latents than features, and what they took."""
+    rows = results.get("wide", [])
+    header = ("method", "FVU", "L0", "dead", "CPU seconds")
+    return Table(
+        header,
+        [
+            (
+                row["method"],
+                f"{row['fvu']:.4f}",
+                f"{row['l0']:.1f}",
+                f"{row['dead']:.3f}",
+                f"{row['cpu_seconds']:.0f}",
+            )
+            for row in rows
+        ],
+    )
 
 
 def short_codes_table(results):

@@ -238,14 +238,18 @@ class UnrolledAutoencoder(nn.Module):
         atoms = weight / norm
         seen = x @ atoms - bias @ atoms
         u = torch.addcmul(self.offset, self.gain, seen)
-        overlap = atoms.T @ atoms
+        # What the code leaves of a sample, seen by the atoms, is computed by their overlap, or
+        # where this is larger than they are, as it is.
+        n_features, n_components = atoms.shape
+        overlap = atoms.T @ atoms if n_components <= n_features else None
         sweeps: Any = zip(self.thresholds, self.steps, self.shifts, strict=True)
         for threshold, step, shift in sweeps:
             size = u.relu() if self.positive else u.abs()
             if calibrate:
                 threshold.calibrate(size)
             e = u * threshold.mask(size)
-            u = e + step * (seen - e @ overlap) + shift
+            left = seen - (e @ overlap if overlap is not None else e @ atoms.T @ atoms)
+            u = e + step * left + shift
         mean = u / norm
         if len(self.gate_logits) == 0:
             return (mean,)

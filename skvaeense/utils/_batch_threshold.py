@@ -38,13 +38,15 @@ class BatchThreshold(Budget):
 
     @property
     def threshold(self) -> torch.Tensor:
-        """The threshold that holds now; between two of them their logarithms are interpolated."""
+        """The threshold that holds now, interpolated linearly in the logarithm of the share.
+
+        That is exact where sizes have an exponential tail.
+        """
         place = -math.log2(self.share)
         i = min(math.floor(place), len(SHARES) - 2)
         if place == i:
             return self.thresholds[i]
-        lower, upper = self.thresholds[i : i + 2].clamp_min(torch.finfo(torch.float32).tiny)
-        return lower.log().lerp(upper.log(), place - i).exp()
+        return self.thresholds[i].lerp(self.thresholds[i + 1], place - i)
 
     def mask(self, size: torch.Tensor) -> torch.Tensor:
         """Return which entries are kept; those of size 0 never are.

@@ -46,7 +46,7 @@ class Budget(nn.Module):
         return list(zip(budgets, samples.tensor_split(len(budgets)), strict=True))
 
 
-def check_lengths(name: str, lengths: Any, kind: type = Real) -> None:
+def check_lengths(name: str, lengths: Any, kind: Any = Real) -> None:
     """Raise an error unless a parameter is a positive number of a kind, or a list of them."""
     numbers = lengths if isinstance(lengths, list | tuple) else [lengths]
     if not numbers or not all(isinstance(n, kind) and 0 < n < math.inf for n in numbers):

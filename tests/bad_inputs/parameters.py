@@ -32,6 +32,8 @@ from skvaeense.thresholds import Contribution, FixedVariance
 COUNT = "an int in the range [1, inf)"
 FRACTION = "a float in the range [0.0, 1.0)"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
+LIST = "an instance of 'list', an instance of 'tuple'"
+COUNTS = f"{COUNT}, an instance of 'list' or an instance of 'tuple'"
 SWITCH = "an instance of 'bool' or an instance of 'numpy.bool'"
 AUTO = " or a str among {'auto'}"
 AT_LEAST_4 = "an int in the range [4, inf) or a str among {'auto'}"
@@ -80,10 +82,11 @@ PARAMETERS = [
     *(parameter(DIFFUSION, POSITIVE, noise_level=v) for v in (0, -0.1, NAN, "auto")),
     *(parameter(AUTOENCODERS, NON_NEGATIVE, tol=v) for v in (-1e-3, NAN, None)),
     *(
-        parameter(kind, f"{POSITIVE} or None", target_l0=v)
-        for kind in (SPARSE, VAEENSE)
+        parameter(kind, f"{kinds} or None", target_l0=v)
+        for kind, kinds in ((SPARSE, POSITIVE), (VAEENSE, f"{POSITIVE}, {LIST}"))
         for v in (0, -1, NAN, "auto")
     ),
+    *(parameter(AUTOENCODERS, f"{POSITIVE} or None", transform_l0=v) for v in (0, INF, [2], "all")),
     *(
         parameter(SPARSE, f"{NON_NEGATIVE} or a str among {{…}}", decoder_penalty=v)
         for v in (-1, NAN, "norm", None)
@@ -146,9 +149,9 @@ NESTED = [
     of_part(SPARSE, "JumpReLU", "bandwidth", POSITIVE, penalty=JumpReLU(bandwidth=0)),
     of_part(SPARSE, "JumpReLU", "threshold", POSITIVE, penalty=JumpReLU(threshold=0)),
     of_part(SPARSE, "JumpReLU", "tanh_scale", POSITIVE, penalty=JumpReLU(tanh_scale=-1)),
-    *(of_part(SPARSE, "TopK", "k", COUNT, penalty=TopK(v)) for v in (0, 2.5)),
-    of_part(SPARSE, "BatchTopK", "k", COUNT, penalty=BatchTopK(0)),
-    of_part(SPARSE, "Matryoshka", "k", COUNT, penalty=Matryoshka(0)),
+    *(of_part(SPARSE, "TopK", "k", COUNTS, penalty=TopK(v)) for v in (0, 2.5)),
+    of_part(SPARSE, "BatchTopK", "k", COUNTS, penalty=BatchTopK(0)),
+    of_part(SPARSE, "Matryoshka", "k", COUNTS, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
     of_part(VAEENSE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),
     of_part(
@@ -284,6 +287,16 @@ TOGETHER = [
         "leave target_l0=None.",
         penalty=TopK(3),
         target_l0=2,
+    ),
+    together(
+        SPARSE,
+        "k must be a positive int, or a list of them, got [3, 2.5].",
+        penalty=BatchTopK([3, 2.5]),
+    ),
+    together(
+        VAEENSE,
+        "target_l0 must be a positive number, or a list of them, got [2, -1].",
+        target_l0=[2, -1],
     ),
     together(
         SPARSE,

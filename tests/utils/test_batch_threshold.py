@@ -4,7 +4,8 @@ import pytest
 import torch
 from helpers import draw
 
-from skvaeense.utils._batch_threshold import BatchThreshold
+from skvaeense.utils._batch_threshold import SHARES, BatchThreshold
+from skvaeense.utils._budget import set_share
 
 
 @pytest.mark.parametrize(("k", "n_kept"), [(0.01, 1), (0.5, 5), (1.26, 13), (3, 30), (99, 40)])
@@ -26,3 +27,28 @@ def test_calibration_holds_for_these_samples():
     assert threshold.mask(size).sum() == 30
     kept = torch.cat([threshold.mask(row) for row in size.split(1)])
     assert torch.equal(kept, size >= size.flatten().sort(descending=True).values[29])
+
+
+def test_each_of_several_k_is_that_of_a_part_of_the_batch():
+    threshold, size = BatchThreshold([1, 4, 2]).double(), draw(7, 5).abs()
+    kept = threshold.mask(size)
+    for k, part, own in zip([4, 2, 1], size.split([3, 2, 2]), kept.split([3, 2, 2]), strict=True):
+        assert torch.equal(own, BatchThreshold(k).mask(part))
+    # The running mean is that of the largest, and so is what holds afterwards.
+    assert threshold.thresholds[0] == size[:3].flatten().sort(descending=True).values[11]
+
+
+def test_batches_of_fewer_samples_than_there_are_k():
+    threshold, size = BatchThreshold([1, 2, 3]), draw(2, 5).abs()
+    assert threshold.mask(size).sum(dim=1).tolist() == [3, 2]
+
+
+def test_thresholds_of_shares_are_met_and_interpolated():
+    threshold, size = BatchThreshold(4).eval().double(), draw(2000, 16, seed=3).abs()
+    for share in SHARES:
+        set_share(threshold, share)
+        threshold.calibrate(size)
+        assert threshold.mask(size).sum() == max(round(4 * share * 2000), 1)
+    for share in (0.9, 0.6, 0.3, 0.04):
+        set_share(threshold, share)
+        assert float(threshold.mask(size).sum() / 2000) == pytest.approx(4 * share, rel=0.05)

@@ -1,0 +1,187 @@
+"""Codes that are cut to fewer active latents than their model was trained for."""
+
+import pytest
+from helpers import ATOMS, changed, fit_unwarned, fit_vaeense
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense.metrics import fvu, l0
+from skvaeense.networks import Unrolled
+from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+
+X, X_NEW = ATOMS.train[:1000], ATOMS.new
+MAKERS = {
+    "vaeense": lambda k, **params: VAEenseTransformer(target_l0=k, **params),
+    "topk": lambda k, **params: SparseAutoencoder(penalty=TopK(k), **params),
+    "batch_topk": lambda k, **params: SparseAutoencoder(penalty=BatchTopK(k), **params),
+    "matryoshka": lambda k, **params: SparseAutoencoder(penalty=Matryoshka(k), **params),
+    "unrolled": lambda k, **params: SparseAutoencoder(
+        penalty=BatchTopK(k), network="unrolled", **params
+    ),
+}
+EVERY = pytest.mark.parametrize("name", MAKERS)
+
+
+def fit(name, k=4, **params):
+    settings = {"n_components": 16, "max_iter": 20, "random_state": 0}
+    return fit_unwarned(MAKERS[name](k, **(settings | params)), X)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return {name: fit(name) for name in MAKERS}
+
+
+@pytest.fixture(scope="module")
+def nested():
+    return {name: fit(name, [4, 1]) for name in ("vaeense", "topk", "unrolled")}
+
+
+def unexplained(fitted):
+    return fvu(X_NEW, fitted.inverse_transform(fitted.transform(X_NEW)))
+
+
+# --- one fit, shorter codes -------------------------------------------------------------------
+
+
+@EVERY
+def test_codes_have_any_length_up_to_the_trained_one(fits, name):
+    fitted, errors = fits[name], []
+    for k in (1.5, 2.5, 3, 4):
+        shorter = changed(fitted, transform_l0=k)
+        codes = shorter.transform(X_NEW)
+        expected = round(k) if name == "topk" else k
+        # Sparse autoencoders set their thresholds on 50 samples here.
+        assert l0(codes) == pytest.approx(expected, rel=0.1 if name == "vaeense" else 0.25)
+        assert_array_equal(shorter.active_dimensions(X_NEW), codes != 0)
+        errors.append(unexplained(shorter))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > errors[-1]
+
+
+@EVERY
+def test_the_fitted_model_stays_as_it_is(fits, name):
+    fitted = fits[name]
+    before = fitted.transform(X_NEW)
+    cut = changed(fitted, transform_l0=2)
+    assert l0(cut.transform(X_NEW)) < l0(before)
+    assert_array_equal(cut.set_params(transform_l0=None).transform(X_NEW), before)
+    assert_array_equal(cut.set_params(transform_l0=4).transform(X_NEW), before)
+
+
+def test_what_is_kept_of_one_layer_is_a_part_of_the_longer_code(fits):
+    whole = fits["batch_topk"].transform(X_NEW)
+    cut = changed(fits["batch_topk"], transform_l0=2).transform(X_NEW)
+    assert_array_equal(cut[cut != 0], whole[cut != 0])
+    assert cut[cut != 0].min() >= whole[(cut == 0) & (whole != 0)].max()
+
+
+@EVERY
+def test_samples_are_coded_by_themselves(fits, name):
+    cut = changed(fits[name], transform_l0=2)
+    codes = cut.transform(X_NEW)
+    assert_allclose(cut.transform(X_NEW[:1]), codes[:1], rtol=1e-9)
+
+
+def test_scores_are_those_of_the_shorter_codes(fits):
+    cut = changed(fits["unrolled"], transform_l0=2)
+    assert cut.score(X_NEW) == pytest.approx(1 - unexplained(cut), abs=1e-3)
+    assert cut.score_samples(X_NEW).mean() < fits["unrolled"].score_samples(X_NEW).mean()
+    whole = fits["vaeense"]
+    cut = changed(whole, transform_l0=2)
+    assert cut.elbo_samples(X_NEW).mean() < whole.elbo_samples(X_NEW).mean()
+    mean, std = cut.posterior(X_NEW)
+    assert_array_equal(mean != 0, cut.active_dimensions(X_NEW))
+    assert_array_equal(std < 1, cut.active_dimensions(X_NEW))
+
+
+@pytest.mark.parametrize("name", ["vaeense", "topk", "unrolled"])
+def test_a_saved_model_can_be_cut_too(fits, name, tmp_path):
+    cut = changed(fits[name], transform_l0=1.5)
+    save(cut, tmp_path / "cut.safetensors")
+    loaded = load(tmp_path / "cut.safetensors")
+    for k in (1.5, 3.3, None):
+        expected = cut.set_params(transform_l0=k).transform(X_NEW)
+        assert_array_equal(loaded.set_params(transform_l0=k).transform(X_NEW), expected)
+
+
+def test_shorter_codes_after_partial_fit():
+    for name in ("vaeense", "unrolled"):
+        model = MAKERS[name](4, n_components=16, random_state=0, transform_l0=2)
+        for _ in range(2):
+            model.partial_fit(X)
+        assert l0(model.transform(X_NEW)) == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize("length", [4.01, 0.01, 0, -1, float("nan"), "two"])
+def test_lengths_that_cannot_be(fits, length):
+    for name in ("vaeense", "topk"):
+        cut = changed(fits[name], transform_l0=length)
+        with pytest.raises(ValueError, match=r"must be a number from 0\.0156 to 4, the length"):
+            cut.transform(X_NEW)
+
+
+def test_models_without_a_length():
+    fitted = fit_vaeense(transform_l0=None)
+    with pytest.raises(ValueError, match="this model has none; set target_l0 and fit again"):
+        changed(fitted, transform_l0=2).transform(X_NEW)
+    sae = SparseAutoencoder(16, target_l0=3, transform_l0=2)
+    with pytest.raises(ValueError, match="has none; fit with the penalty TopK, BatchTopK or"):
+        sae.fit(X)
+    with pytest.raises(ValueError, match=r"must be a number from 0\.0117 to 3"):
+        VAEenseTransformer(16, target_l0=3, transform_l0=5).fit(X)
+
+
+# --- one fit for several lengths --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vaeense", "topk", "unrolled"])
+def test_codes_of_a_model_for_several_lengths_lose_less_when_cut(fits, nested, name):
+    assert l0(nested[name].transform(X_NEW)) == pytest.approx(4, rel=0.1)
+    of_one, of_both = (changed(found[name], transform_l0=1) for found in (fits, nested))
+    assert l0(of_both.transform(X_NEW)) == pytest.approx(1, rel=0.25)
+    assert unexplained(of_both) < unexplained(of_one)
+
+
+def test_a_list_of_one_length_is_that_length(fits):
+    for name in ("vaeense", "topk", "unrolled"):
+        assert_array_equal(fit(name, (4,)).transform(X_NEW), fits[name].transform(X_NEW))
+
+
+def test_a_model_for_several_lengths_can_be_saved(nested, tmp_path):
+    for name, fitted in nested.items():
+        save(fitted, tmp_path / name)
+        assert_array_equal(load(tmp_path / name).transform(X_NEW), fitted.transform(X_NEW))
+
+
+@pytest.mark.parametrize("lengths", [[], [3, 0], [3, "2"], [3, -1], [float("inf")]])
+def test_lists_of_lengths_that_cannot_be(lengths):
+    for name in ("vaeense", "topk", "batch_topk"):
+        with pytest.raises(ValueError, match=r"must be a positive (int|number), or a list"):
+            fit(name, lengths)
+    with pytest.raises(ValueError, match=r"target_l0=\[3, 20\] must be at most n_components=16"):
+        fit("vaeense", [3, 20])
+
+
+# --- going on with another length -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_sweeps_go_on_with_the_k_of_the_penalty(fits, method):
+    going_on = changed(fits["unrolled"], warm_start=True, max_iter=2, penalty=BatchTopK(2))
+    before = going_on.module_.network.decoder.weight.detach().numpy()
+    fit_unwarned(going_on, X, method)
+    network = going_on.module_.network
+    assert [threshold.k for threshold in network.thresholds] == [2, 2, 2]
+    assert network.decoder.weight.detach().numpy() == pytest.approx(before, abs=0.2)
+    assert l0(going_on.transform(X_NEW)) == pytest.approx(2, rel=0.25)
+    # One that was given is no k of the penalty.
+    fitted = fit_unwarned(changed(going_on, network=Unrolled(n_active=3)), X, method)
+    fit_unwarned(fitted.set_params(penalty=BatchTopK([4, 2])), X, method)
+    assert [threshold.k for threshold in fitted.module_.network.thresholds] == [3, 3, 3]
+    assert l0(fitted.transform(X_NEW)) == pytest.approx(4, rel=0.25)
+
+
+def test_a_vae_goes_on_with_several_lengths(fits):
+    going_on = changed(fits["vaeense"], warm_start=True, max_iter=5, target_l0=[2, 1])
+    assert l0(fit_unwarned(going_on, X).transform(X_NEW)) == pytest.approx(2, rel=0.1)
