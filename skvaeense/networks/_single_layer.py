@@ -38,8 +38,8 @@ class SingleLayer(Network):
 
     aligned : bool, default=False
         Whether each row of A keeps an inner product of 1 with the direction of its column of W, as
-        in [2]_: after each step it is moved along that direction. A latent then reads what it writes, and few fall
-        silent. A starts as large as that takes, whatever `init_norm`.
+        in [2]_: after each step it is moved along that direction. So a latent reads what it writes.
+        A starts as large as that takes, whatever `init_norm`.
 
     See Also
     --------
