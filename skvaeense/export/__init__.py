@@ -1,9 +1,10 @@
-"""Fitted estimators for other programs.
+"""Fitted estimators for other programs, and theirs for this one.
 
 A new format is one function in one file, and one line here.
 """
 
+from skvaeense.export._from_saelens import from_saelens
 from skvaeense.export._onnx import to_onnx
 from skvaeense.export._saelens import to_saelens
 
-__all__ = ["to_onnx", "to_saelens"]
+__all__ = ["from_saelens", "to_onnx", "to_saelens"]

@@ -11,6 +11,7 @@ from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
 from skvaeense.inspection._base import Display
 from skvaeense.inspection._class_activity import class_activity
 from skvaeense.inspection._class_activity_display import ClassActivityDisplay
+from skvaeense.inspection._dictionary_stability import dictionary_stability
 from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
 from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
 from skvaeense.inspection._latent_ablation import latent_ablation
@@ -37,6 +38,7 @@ __all__ = [
     "SparsityPatternDisplay",
     "class_activity",
     "compare_scores",
+    "dictionary_stability",
     "latent_ablation",
     "reconstruction_sparsity_curve",
     "show_progress",

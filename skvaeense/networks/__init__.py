@@ -8,12 +8,22 @@ from typing import Literal, TypeAlias
 from skvaeense.networks._base import Network
 from skvaeense.networks._conv import Conv
 from skvaeense.networks._linear import Linear
+from skvaeense.networks._matching_pursuit import MatchingPursuit
 from skvaeense.networks._mlp import MLP
 from skvaeense.networks._single_layer import SingleLayer
 from skvaeense.networks._unrolled import Unrolled
 from skvaeense.utils._validation import resolve_alias
 
-__all__ = ["MLP", "Conv", "Linear", "Network", "SingleLayer", "Unrolled", "resolve_network"]
+__all__ = [
+    "MLP",
+    "Conv",
+    "Linear",
+    "MatchingPursuit",
+    "Network",
+    "SingleLayer",
+    "Unrolled",
+    "resolve_network",
+]
 
 NetworkName: TypeAlias = Literal["linear", "mlp", "single_layer", "unrolled"]
 ALIASES: dict[str, type[Network]] = {

@@ -36,13 +36,20 @@ class SingleLayer(Network):
         Whether the decoder's bias b is subtracted from samples before they are encoded. It starts
         at the mean of the samples.
 
+    aligned : bool, default=False
+        Whether each row of A keeps an inner product of 1 with the direction of its column of W, as
+        in [2]_: after each step it is moved along that direction. So a latent reads what it writes.
+        A starts as large as that takes, whatever `init_norm`.
+
     See Also
     --------
     Linear : Hidden layers in the encoder.
 
     References
     ----------
-    L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+    .. [1] L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+    .. [2] "Aligned training: a parameter-free method to improve feature quality and stability of
+       sparse autoencoders", 2026, arXiv:2605.18629.
 
     Examples
     --------
@@ -58,10 +65,12 @@ class SingleLayer(Network):
         tied_init: bool = True,
         init_norm: Auto | float = "auto",
         subtract_bias: bool = True,
+        aligned: bool = False,
     ) -> None:
         self.tied_init = tied_init
         self.init_norm = init_norm
         self.subtract_bias = subtract_bias
+        self.aligned = aligned
 
     def build(
         self,
@@ -79,9 +88,11 @@ class SingleLayer(Network):
         decoder = linear_layer(n_components, n_features, generator)
         if generator is not None:
             scale_weights(encoder, decoder, float(norm), tied=self.tied_init)
-        return SingleLayerAutoencoder(
-            encoder, decoder, n_heads=n_heads, subtract_bias=self.subtract_bias
-        )
+        kind = AlignedAutoencoder if self.aligned else SingleLayerAutoencoder
+        module = kind(encoder, decoder, n_heads=n_heads, subtract_bias=self.subtract_bias)
+        if self.aligned and generator is not None:
+            module.normalize()
+        return module
 
 
 @torch.no_grad()
@@ -137,3 +148,14 @@ class SingleLayerAutoencoder(nn.Module):
         if self.subtract_bias:
             bias = bias - weight @ self.decoder.bias
         return OutputLayer(x, weight, bias, False, ((self.encoder.bias, 0),))
+
+
+class AlignedAutoencoder(SingleLayerAutoencoder):
+    """One linear layer each way, whose encoder rows read what decoder columns write."""
+
+    @torch.no_grad()
+    def normalize(self) -> None:
+        """Move rows of the first head along the directions of columns, to inner products of 1."""
+        directions = F.normalize(self.decoder.weight.T, dim=1)
+        rows = self.encoder.weight[: len(directions)]
+        rows += (1 - (rows * directions).sum(dim=1, keepdim=True)) * directions

@@ -1,4 +1,4 @@
-"""The files of SAELens, read by code that knows its format and nothing of ours."""
+"""The files of SAELens, by code that knows its format and nothing of ours."""
 
 import json
 import os
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import PENALTIES, fit_unwarned, quick_sae
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
 
-from skvaeense import SparseAutoencoder, VAEenseTransformer
-from skvaeense.export import to_saelens
+from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense.export import from_saelens, to_saelens
 from skvaeense.networks import MLP, Linear, SingleLayer
 
 ARCHITECTURES = {
@@ -157,3 +157,121 @@ def test_folder_is_new_and_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         to_saelens(sae, tmp_path / "sae")
     assert os.listdir(tmp_path) == ["mine"]
+
+
+# --- the other way ------------------------------------------------------------------------------
+
+D_IN, D_SAE = 6, 9
+GENERATOR = torch.Generator().manual_seed(0)
+NORMALISED = "expected_average_only_in"
+
+
+def write(folder, architecture, dtype=torch.float64, **settings):
+    """Write an autoencoder of random weights, as SAELens would."""
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=GENERATOR, dtype=dtype)
+
+    weights = {"W_enc": draw(D_IN, D_SAE), "W_dec": draw(D_SAE, D_IN), "b_dec": draw(D_IN)}
+    if architecture == "gated":
+        weights |= {name: draw(D_SAE) for name in ("r_mag", "b_gate", "b_mag")}
+    else:
+        weights["b_enc"] = draw(D_SAE)
+    if architecture == "jumprelu":
+        weights["threshold"] = draw(D_SAE)
+    config = {
+        "architecture": architecture,
+        "d_in": D_IN,
+        "d_sae": D_SAE,
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+    }
+    folder.mkdir()
+    (folder / "cfg.json").write_text(json.dumps(config | settings))
+    save_file(
+        {name: value.contiguous() for name, value in weights.items()},
+        folder / "sae_weights.safetensors",
+    )
+    return folder
+
+
+@pytest.mark.parametrize("subtracted", [True, False])
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu", "gated"])
+def test_codes_are_those_of_saelens(architecture, scaled, subtracted, tmp_path):
+    X = samples()
+    folder = write(tmp_path / "sae", architecture, k=3, apply_b_dec_to_input=subtracted)
+    sae = from_saelens(folder, X if scaled else None)
+    config, weights = read(folder)
+    codes = sae.transform(X)
+    np.testing.assert_allclose(codes, encode(config, weights, torch.tensor(X)).numpy(), atol=1e-9)
+    np.testing.assert_allclose(
+        sae.inverse_transform(codes),
+        codes @ weights["W_dec"].numpy() + weights["b_dec"].numpy(),
+        atol=1e-9,
+    )
+    np.testing.assert_allclose(sae.components_, weights["W_dec"].numpy())
+
+
+def test_norms_that_activations_are_multiplied_by_are_folded(tmp_path):
+    X = torch.tensor(samples())
+    folder = write(tmp_path / "sae", "topk", k=3, rescale_acts_by_decoder_norm=True)
+    _, weights = read(folder)
+    norm = weights["W_dec"].norm(dim=1)
+    h = ((X - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]) * norm
+    values, kept = h.topk(3)
+    codes = torch.zeros_like(h).scatter(1, kept, values.relu())
+    sae = from_saelens(folder)
+    np.testing.assert_allclose(sae.transform(X.numpy()), codes.numpy(), atol=1e-9)
+    reconstruction = (codes / norm) @ weights["W_dec"] + weights["b_dec"]
+    np.testing.assert_allclose(
+        sae.inverse_transform(codes.numpy()), reconstruction.numpy(), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("subtract_bias", [True, False])
+@pytest.mark.parametrize("penalty", ["l1", "topk", "jump_relu", "gated", "batch_topk"])
+def test_there_and_back(penalty, subtract_bias, tmp_path):
+    network = SingleLayer(subtract_bias=subtract_bias)
+    X, new = samples(), samples(1)
+    sae = fit_unwarned(quick_sae(PENALTIES[penalty], network=network, dtype="float64"), X)
+    to_saelens(sae, tmp_path / "sae")
+    again = from_saelens(tmp_path / "sae", X)
+    np.testing.assert_allclose(again.transform(new), sae.transform(new), atol=1e-8)
+    np.testing.assert_allclose(again.score_samples(new), sae.score_samples(new), atol=1e-8)
+    save(again, tmp_path / "sae.safetensors")
+    np.testing.assert_allclose(
+        load(tmp_path / "sae.safetensors").transform(new), again.transform(new)
+    )
+
+
+def test_training_goes_on(tmp_path):
+    X = samples(n_samples=300)
+    to_saelens(fit_unwarned(quick_sae("topk", max_iter=3), X), tmp_path / "sae")
+    sae = from_saelens(tmp_path / "sae", X)
+    before = sae.score(X)
+    sae.set_params(warm_start=True, max_iter=30, random_state=0)
+    assert fit_unwarned(sae, X).score(X) > before
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"architecture": "temporal"}, "The architecture 'temporal' cannot be read; those that"),
+        ({"normalize_activations": NORMALISED}, f"is '{NORMALISED}', and only 'none' can be read"),
+    ],
+)
+def test_what_cannot_be_read(settings, match, tmp_path):
+    folder = write(tmp_path / "sae", "standard")
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(config | settings))
+    with pytest.raises(ValueError, match=match):
+        from_saelens(folder)
+
+
+def test_samples_of_other_features_and_no_folder(tmp_path):
+    folder = write(tmp_path / "sae", "standard")
+    with pytest.raises(ValueError, match="X has 5 features, but the autoencoder is expecting 6"):
+        from_saelens(folder, np.ones((4, 5)))
+    with pytest.raises(FileNotFoundError):
+        from_saelens(tmp_path / "nothing")

@@ -1,0 +1,198 @@
+"""SAELens, read: its sparse autoencoders as fitted estimators."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from safetensors.torch import load_file
+from sklearn.utils.validation import check_array
+
+from skvaeense._sparse_autoencoder import SparseAutoencoder
+from skvaeense.models import SparseCoder
+from skvaeense.networks import SingleLayer
+from skvaeense.penalties import L1, Gated, JumpReLU, Penalty, TopK
+from skvaeense.training._devices import DTYPES
+from skvaeense.training._history import History
+from skvaeense.training._scaling import Scaling
+from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._typing import PathName
+
+Weights = dict[str, torch.Tensor]
+
+
+def from_saelens(folder: PathName, X: ArrayLike | None = None) -> SparseAutoencoder:
+    """Read a sparse autoencoder in the format of SAELens 6.
+
+    `transform` and `inverse_transform` of the result give what SAELens' `encode` and `decode` give,
+    up to rounding. The architectures are "standard" (read with the penalty L1), "topk",
+    "jumprelu" and "gated", with or without ``apply_b_dec_to_input``; norms that a "topk"
+    autoencoder multiplies its activations by are folded into the weights.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        A folder with ``cfg.json`` and ``sae_weights.safetensors``.
+
+    X : array-like of shape (n_samples, n_features) or None, default=None
+        Samples to be centred and scaled by, as those of a fit are. Codes do not depend on them.
+        With them `score_samples` is relative to the variance of X, and training can go on, by
+        ``warm_start=True`` or `partial_fit`. None takes samples as they are.
+
+    Returns
+    -------
+    SparseAutoencoder
+        A fitted estimator.
+
+    Raises
+    ------
+    OSError
+        If the files cannot be read.
+
+    ValueError
+        If they are of another architecture, or if activations are to be normalised: fold the
+        norms into the weights first, by SAELens' ``fold_activation_norm_scaling_factor``.
+
+    See Also
+    --------
+    to_saelens : The other way.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.export import from_saelens, to_saelens
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as parent:
+    ...     to_saelens(sae, f"{parent}/digits")
+    ...     again = from_saelens(f"{parent}/digits", X)
+    >>> bool(np.allclose(again.transform(X), sae.transform(X), atol=1e-3))
+    True
+    """
+    config, weights = _read(Path(folder))
+    architecture = config.get("architecture", "standard")
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"The architecture {architecture!r} cannot be read; those that can are "
+            f"{sorted(ARCHITECTURES)}."
+        )
+    normalisation = config.get("normalize_activations", "none")
+    if normalisation != "none":
+        raise ValueError(
+            f"normalize_activations is {normalisation!r}, and only 'none' can be read: fold the "
+            "norms into the weights by SAELens' fold_activation_norm_scaling_factor, and save "
+            "again."
+        )
+    penalty, activation = ARCHITECTURES[architecture](config, weights)
+    is_double = weights["W_dec"].dtype is torch.float64
+    network = SingleLayer(subtract_bias=config.get("apply_b_dec_to_input", True))
+    estimator = SparseAutoencoder(
+        len(weights["W_dec"]),
+        penalty=penalty,
+        network=network,
+        dtype="float64" if is_double else "float32",
+    )
+    scaling = _scaling(X, weights["W_dec"].shape[1])
+    model = _model(estimator, weights, activation, scaling)
+    vars(estimator).update(
+        module_=model,
+        mean_=scaling.mean,
+        scale_=scaling.scale,
+        n_features_in_=model.n_features,
+        n_components_=model.n_components,
+        components_=weights["W_dec"].double().numpy(),
+        n_iter_=0,
+        loss_curve_=[],
+        history_=History.from_log([]),
+    )
+    if penalty.alpha is not None:
+        estimator.alpha_ = float(penalty.alpha)
+    return estimator
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
+    """Return the settings and the weights."""
+    config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    return config, load_file(folder / "sae_weights.safetensors")
+
+
+def _scaling(X: ArrayLike | None, n_features: int) -> Scaling:
+    if X is None:
+        return Scaling(np.zeros(n_features), 1.0)
+    samples = check_array(X, dtype=np.float64, ensure_min_samples=2)
+    if samples.shape[1] != n_features:
+        raise ValueError(
+            f"X has {samples.shape[1]} features, but the autoencoder is expecting {n_features} "
+            "features as input."
+        )
+    return Scaling.from_data(samples)
+
+
+def _model(
+    estimator: SparseAutoencoder, weights: Weights, activation: Weights, scaling: Scaling
+) -> SparseCoder:
+    """Return the model of centred and scaled samples that codes as these weights do."""
+    network: Any = estimator.network
+    penalty: Any = estimator.penalty
+    n_components, n_features = weights["W_dec"].shape
+    model = SparseCoder(
+        network, n_features, n_components, penalty=penalty, generator=make_generator(0)
+    )
+    mean, scale = torch.from_numpy(scaling.mean), scaling.scale
+    encoder, decoder_bias = weights["W_enc"].double().T, weights["b_dec"].double()
+    bias = weights["b_enc"].double()
+    if not network.subtract_bias:
+        bias = bias + encoder @ mean
+    state = {
+        "network.encoder.weight": encoder * scale,
+        "network.encoder.bias": bias,
+        "network.decoder.weight": weights["W_dec"].double().T / scale,
+        "network.decoder.bias": (decoder_bias - mean) / scale,
+    } | {f"activation.{name}": value for name, value in activation.items()}
+    model = model.to(DTYPES[estimator.dtype])
+    model.load_state_dict(model.state_dict() | state)
+    return model.eval()
+
+
+# --- one function for each architecture: the penalty, and the weights of its activation ----------
+
+
+def _standard(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
+    return L1(), {}
+
+
+def _topk(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
+    if config.get("rescale_acts_by_decoder_norm", False):
+        norm = weights["W_dec"].norm(dim=1)
+        weights["W_enc"] = weights["W_enc"] * norm
+        weights["b_enc"] = weights["b_enc"] * norm
+        weights["W_dec"] = weights["W_dec"] / norm[:, None]
+    return TopK(int(config["k"])), {}
+
+
+def _jump_relu(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
+    # A threshold below 0 is that of the ReLU.
+    least = torch.finfo(torch.float32).tiny
+    return JumpReLU(), {"log_threshold": weights["threshold"].clamp_min(least).log()}
+
+
+def _gated(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
+    gain, gate = weights["r_mag"].double(), weights["b_gate"].double()
+    weights["b_enc"] = gate
+    bias = weights["b_mag"].double() - gain.exp() * gate
+    return Gated(), {"log_gain": gain, "bias": bias}
+
+
+ARCHITECTURES: dict[str, Callable[[dict[str, Any], Weights], tuple[Penalty, Weights]]] = {
+    "gated": _gated,
+    "jumprelu": _jump_relu,
+    "standard": _standard,
+    "topk": _topk,
+}

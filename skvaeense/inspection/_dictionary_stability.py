@@ -1,0 +1,177 @@
+"""How far dictionaries of several fits agree, beside what chance would give."""
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import linear_sum_assignment
+from sklearn.utils import Bunch, check_array, check_random_state
+
+from skvaeense.inspection._estimators import fitted_step
+from skvaeense.utils._typing import DoubleArray, RandomState
+
+
+def dictionary_stability(
+    dictionaries: Sequence[Any],
+    *,
+    signed: bool = False,
+    n_random: int = 5,
+    random_state: RandomState = 0,
+) -> Bunch:
+    """Compare the atoms of several fits with each other, and with random atoms.
+
+    A latent that stands for something in the data should be found again from another seed, or in
+    another half of the samples. In few dimensions, and among many atoms, similar ones are found by
+    chance; so each dictionary is also compared with random ones that have as many atoms and use
+    the same directions as much.
+
+    Parameters
+    ----------
+    dictionaries : sequence of fitted estimators or arrays of shape (n_atoms, n_features)
+        At least two: estimators with `components_`, maybe the last steps of pipelines, or atoms,
+        one in each row. Atoms that are 0 are left out.
+
+    signed : bool, default=False
+        Whether opposite directions count as different, as they do for codes that are never
+        negative.
+
+    n_random : int, default=5
+        Random dictionaries for each of the others.
+
+    random_state : int, RandomState instance or None, default=0
+        Seed of the random dictionaries.
+
+    Returns
+    -------
+    result : :class:`~sklearn.utils.Bunch`
+        With these attributes, of n dictionaries. All are 1 for equal dictionaries:
+
+        similarity : ndarray of shape (n, n)
+            For the atoms of dictionary i, the mean largest cosine with an atom of dictionary j.
+        matched_similarity : ndarray of shape (n, n)
+            The mean cosine of the best one-to-one match of their atoms.
+        subspace_similarity : ndarray of shape (n, n)
+            Whether they use the same directions equally, whatever their atoms.
+        random_similarity : ndarray of shape (n,)
+            `similarity` to random dictionaries, a mean over these.
+        random_matched_similarity : ndarray of shape (n,)
+            The same for `matched_similarity`.
+        atom_similarity : list of n ndarrays, each of shape (n_atoms,)
+            The largest cosine of each atom in each other dictionary, a mean over these; NaN for
+            atoms that are 0.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two dictionaries, if their numbers of features differ, or if one has
+        no atom but 0.
+
+    See Also
+    --------
+    skvaeense.metrics.mean_max_cosine_similarity : Learned atoms and true ones.
+
+    Notes
+    -----
+    With unit-norm atoms in the rows of A and B, the similarity of A to B is
+    ``mean_i max_j |a_i . b_j|`` (without the absolute value if `signed`), and the matched one is
+    the largest ``mean_i |a_i . b_p(i)|`` over one-to-one maps p, of as many atoms as the smaller
+    dictionary has. The subspace similarity is ``tr(M N) / (|M| |N|)`` with ``M = A'A / n_A``,
+    ``N = B'B / n_B`` and the Frobenius norm; for orthonormal atoms it is the mean squared cosine of
+    the angles between the spans. Random atoms are normal with the second moments M.
+
+    References
+    ----------
+    G. Paulo and N. Belrose, "Sparse autoencoders trained on the same data learn different
+    features", 2025, arXiv:2501.16615, on matches of several seeds.
+
+    Examples
+    --------
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.datasets import make_sparse_dictionary
+    >>> from skvaeense.inspection import dictionary_stability
+    >>> from skvaeense.penalties import TopK
+    >>> X, _, _ = make_sparse_dictionary(2000, signed=False, random_state=0)
+    >>> fits = [
+    ...     SparseAutoencoder(20, penalty=TopK(4), max_iter=60, random_state=seed).fit(X)
+    ...     for seed in range(2)
+    ... ]
+    >>> result = dictionary_stability(fits, signed=True)
+    >>> bool(result.matched_similarity[0, 1] > result.random_matched_similarity.max())
+    True
+    """
+    if len(dictionaries) < 2:
+        raise ValueError(f"At least two dictionaries are needed, got {len(dictionaries)}.")
+    given = [_atoms(dictionary) for dictionary in dictionaries]
+    widths = {atoms.shape[1] for atoms in given}
+    if len(widths) > 1:
+        raise ValueError(
+            f"All dictionaries must have the same number of features, got {sorted(widths)}."
+        )
+    used = [_unit_rows(atoms) for atoms in given]
+    n, rng = len(used), check_random_state(random_state)
+    similarity, matched, subspace = (np.eye(n) for _ in range(3))
+    largest: dict[tuple[int, int], DoubleArray] = {}
+    for i, j in permutations(range(n), 2):
+        cosines = _cosines(used[i], used[j], signed)
+        largest[i, j] = cosines.max(axis=1)
+        similarity[i, j] = largest[i, j].mean()
+        matched[i, j] = _matched(cosines)
+        subspace[i, j] = _subspace_similarity(used[i], used[j])
+    random = [[_cosines(a, _random_atoms(a, rng), signed) for _ in range(n_random)] for a in used]
+    return Bunch(
+        similarity=similarity,
+        matched_similarity=matched,
+        subspace_similarity=subspace,
+        random_similarity=np.array([[c.max(axis=1).mean() for c in own] for own in random]).mean(1),
+        random_matched_similarity=np.array([[_matched(c) for c in own] for own in random]).mean(1),
+        atom_similarity=[
+            _with_unused(given[i], np.mean([largest[i, j] for j in range(n) if j != i], axis=0))
+            for i in range(n)
+        ],
+    )
+
+
+def _atoms(dictionary: Any) -> DoubleArray:
+    """Return the atoms of an estimator, or of an array."""
+    if hasattr(dictionary, "fit"):
+        dictionary = fitted_step(dictionary, needs=["components_"])[0].components_
+    atoms: DoubleArray = check_array(dictionary, dtype=np.float64, input_name="dictionaries")
+    if not atoms.any():
+        raise ValueError("A dictionary has no atom that is not 0.")
+    return atoms
+
+
+def _unit_rows(atoms: DoubleArray) -> DoubleArray:
+    norms = np.linalg.norm(atoms, axis=1)
+    rows: DoubleArray = atoms[norms > 0] / norms[norms > 0, None]
+    return rows
+
+
+def _cosines(atoms: DoubleArray, others: DoubleArray, signed: bool) -> DoubleArray:
+    cosines: DoubleArray = np.clip(atoms @ others.T, -1.0, 1.0)
+    return cosines if signed else np.abs(cosines)
+
+
+def _matched(cosines: DoubleArray) -> float:
+    return float(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
+
+
+def _subspace_similarity(atoms: DoubleArray, others: DoubleArray) -> float:
+    own, other = (rows.T @ rows for rows in (atoms, others))
+    return float(np.vdot(own, other) / (np.linalg.norm(own) * np.linalg.norm(other)))
+
+
+def _random_atoms(atoms: DoubleArray, rng: np.random.RandomState) -> DoubleArray:
+    """Return as many random atoms whose second moments are those of the atoms."""
+    mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
+    return _unit_rows(mixed)
+
+
+def _with_unused(atoms: ArrayLike, values: DoubleArray) -> DoubleArray:
+    """Return the values of atoms that are not 0, with NaN for the others."""
+    used = np.any(atoms, axis=1)
+    whole = np.full(len(used), np.nan)
+    whole[used] = values
+    return whole

@@ -1,0 +1,147 @@
+"""An encoder that takes one atom after the other."""
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from skvaeense.networks._base import Network
+from skvaeense.networks._layers import linear_layer
+from skvaeense.utils._budget import Lengths
+from skvaeense.utils._typing import Auto
+
+# Without an estimator that knows the number of active latents, it is this share of them.
+ACTIVE_SHARE = 0.1
+
+
+class MatchingPursuit(Network):
+    """Linear decoder, and an encoder that takes one atom after the other.
+
+    With the columns of the decoder W at norm 1 in A, and the residual ``r = x - b`` of a sample,
+    matching pursuit repeats::
+
+        j = the index of the largest |a_j . r|,   z_j += a_j . r,   r -= (a_j . r) a_j
+
+    so that an atom is chosen by what the atoms before have left, not by the sample alone. The
+    encoder has no weights of its own. It is for sparse autoencoders with a k of their own, as that
+    of `TopK`.
+
+    Parameters
+    ----------
+    n_active : "auto" or float, default="auto"
+        Number of repetitions. "auto" means what the estimator is asked for: its `target_l0`, or the
+        largest k of its penalty. Where it is asked for neither, it is a tenth of the latents.
+
+    positive : "auto" or bool, default="auto"
+        Whether only atoms with positive products are taken. "auto" means the estimator's
+        `positive_code`, and alone False.
+
+    See Also
+    --------
+    Unrolled : Corrects the whole code a few times, which takes less time where codes are long.
+
+    Notes
+    -----
+    An atom may be taken again, so that a code has at most `n_active` entries. Products with the
+    residual are kept up to date by those of the atoms with each other, for which memory grows with
+    the square of the number of latents.
+
+    References
+    ----------
+    .. [1] S. Mallat and Z. Zhang, "Matching pursuits with time-frequency dictionaries", IEEE
+       Transactions on Signal Processing 41, 1993.
+    .. [2] V. Costa et al., "From flat to hierarchical: extracting sparse representations with
+       matching pursuit", 2025, arXiv:2506.03093.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.networks import MatchingPursuit
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(6), max_iter=20, random_state=0)
+    >>> single = sae.fit(X).score(X)
+    >>> sae.set_params(network=MatchingPursuit()).fit(X).score(X) > single
+    True
+    """
+
+    def __init__(
+        self, *, n_active: Auto | Lengths = "auto", positive: Auto | bool = "auto"
+    ) -> None:
+        self.n_active = n_active
+        self.positive = positive
+
+    def build(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> nn.Module:
+        """Make the module with random weights."""
+        if n_heads != 1:
+            raise ValueError(
+                "MatchingPursuit is for sparse autoencoders, since it has no gates; use "
+                "network='unrolled'."
+            )
+        n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
+        n_steps = np.max(n_active)
+        if not isinstance(n_steps, Real) or not 0 < n_steps < math.inf:
+            raise ValueError(f"n_active must be 'auto' or a positive number, got {n_active!r}.")
+        return PursuitAutoencoder(
+            linear_layer(n_components, n_features, generator),
+            n_steps=math.ceil(n_steps),
+            positive=self.positive is True,
+        )
+
+
+class PursuitAutoencoder(nn.Module):
+    """A linear decoder, and matching pursuit over its columns.
+
+    Parameters
+    ----------
+    decoder : torch.nn.Linear
+        From codes to samples.
+
+    n_steps : int
+        Number of atoms that are taken.
+
+    positive : bool
+        Whether only atoms with positive products are taken.
+    """
+
+    def __init__(self, decoder: nn.Linear, *, n_steps: int, positive: bool) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.n_steps = n_steps
+        self.positive = positive
+        with torch.no_grad():
+            decoder.weight.copy_(F.normalize(decoder.weight, dim=0))
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return the codes, as the one head that there is."""
+        weight: Any = self.decoder.weight
+        norm = weight.norm(dim=0)
+        atoms = weight / norm
+        products = (x - self.decoder.bias) @ atoms
+        overlap = atoms.T @ atoms
+        code = torch.zeros_like(products)
+        for _ in range(self.n_steps):
+            size = products if self.positive else products.abs()
+            taken = size.argmax(dim=1, keepdim=True)
+            value = products.gather(1, taken)
+            if self.positive:
+                value = value.relu()
+            code = code.scatter_add(1, taken, value)
+            products = products - value * overlap[taken[:, 0]]
+        return (code / norm,)
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        return self.decoder(code)

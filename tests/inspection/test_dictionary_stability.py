@@ -1,0 +1,81 @@
+"""Dictionaries of several fits beside each other, and beside random ones."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvaeense.inspection import dictionary_stability
+from skvaeense.metrics import mean_max_cosine_similarity
+
+RNG = np.random.default_rng(0)
+ATOMS = RNG.standard_normal((12, 8))
+OTHERS = RNG.standard_normal((9, 8))
+
+
+def test_equal_dictionaries_in_another_order_scale_and_sign():
+    again = -3 * ATOMS[::-1]
+    result = dictionary_stability([ATOMS, again])
+    for name in ("similarity", "matched_similarity", "subspace_similarity"):
+        assert_allclose(result[name], np.ones((2, 2)))
+    assert_allclose(result.atom_similarity, np.ones((2, 12)))
+    assert (result.random_matched_similarity < 0.9).all()
+    assert dictionary_stability([ATOMS, again], signed=True).similarity[0, 1] < 0.9
+
+
+def test_similarities_of_others():
+    result = dictionary_stability([ATOMS, OTHERS])
+    assert_allclose(result.similarity[0, 1], mean_max_cosine_similarity(ATOMS, OTHERS))
+    assert_allclose(result.similarity[1, 0], mean_max_cosine_similarity(OTHERS, ATOMS))
+    assert_allclose(result.matched_similarity, result.matched_similarity.T)
+    assert result.matched_similarity[1, 0] <= result.similarity[1, 0]
+    assert result.atom_similarity[0].shape == (12,)
+    assert_allclose(result.atom_similarity[0].mean(), result.similarity[0, 1])
+
+
+def test_random_dictionaries_are_no_more_alike_than_chance():
+    dictionaries = [RNG.standard_normal((200, 10)) for _ in range(3)]
+    result = dictionary_stability(dictionaries)
+    off = ~np.eye(3, dtype=bool)
+    assert_allclose(result.similarity[off].mean(), result.random_similarity.mean(), atol=0.02)
+    assert_allclose(
+        result.matched_similarity[off].mean(), result.random_matched_similarity.mean(), atol=0.02
+    )
+
+
+def test_spans_are_compared_by_the_squared_cosines_of_their_angles():
+    angle = 0.4
+    plane, turned = np.eye(4)[:2], np.eye(4)[:2]
+    turned[1] = [0, np.cos(angle), np.sin(angle), 0]
+    result = dictionary_stability([plane, turned])
+    assert_allclose(result.subspace_similarity[0, 1], (1 + np.cos(angle) ** 2) / 2)
+
+
+def test_unused_atoms_are_left_out():
+    with_unused = np.vstack([ATOMS, np.zeros(8)])
+    result, expected = (dictionary_stability([atoms, OTHERS]) for atoms in (with_unused, ATOMS))
+    assert_allclose(result.similarity, expected.similarity)
+    assert np.isnan(result.atom_similarity[0][12])
+
+
+def test_fitted_estimators():
+    X = RNG.standard_normal((50, 8))
+    pca = PCA(3).fit(X)
+    pipeline = make_pipeline(StandardScaler(with_std=False), PCA(3)).fit(X)
+    assert_allclose(dictionary_stability([pca, pipeline]).matched_similarity, np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("dictionaries", "match"),
+    [
+        ([ATOMS], "At least two dictionaries are needed, got 1"),
+        ([ATOMS, ATOMS[:, :5]], r"the same number of features, got \[5, 8\]"),
+        ([ATOMS, np.zeros((2, 8))], "no atom that is not 0"),
+        ([ATOMS, ATOMS[0]], "Expected 2D array, got 1D array"),
+    ],
+)
+def test_bad_dictionaries(dictionaries, match):
+    with pytest.raises(ValueError, match=match):
+        dictionary_stability(dictionaries)
