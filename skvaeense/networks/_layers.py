@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from numbers import Integral
-from typing import Literal, TypeAlias, TypeVar
+from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -95,3 +95,10 @@ def check_layer_sizes(
     ):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
     return [int(size) for size in sizes]
+
+
+def check_n_active(n_active: Any) -> float:
+    """Return a wanted mean number of active latents."""
+    if not isinstance(n_active, Real) or not 0 < n_active < math.inf:
+        raise ValueError(f"n_active must be 'auto' or a positive number, got {n_active!r}.")
+    return float(n_active)

@@ -1,7 +1,7 @@
 """An encoder that looks several times: unrolled steps of iterative hard thresholding."""
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -11,7 +11,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._layers import check_n_active, linear_layer
+from skvaeense.networks._shared_gates import undo_gate
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto
@@ -20,8 +21,6 @@ from skvaeense.utils._typing import Auto
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
 # First gate logit of a VAE: latents that are kept have a posterior variance of 0.05.
 FIRST_GATE_LOGIT = -3.0
-# The factor 1 - s of the gate is made up for down to this one.
-LEAST_OPENNESS = 0.2
 # Without an estimator that knows the number of active latents, it is this share of them.
 ACTIVE_SHARE = 0.1
 # Directions of less than this share of the largest variance are noise of rounding.
@@ -120,13 +119,11 @@ class Unrolled(Network):
         if not isinstance(self.n_sweeps, Integral) or self.n_sweeps < 0:
             raise ValueError(f"n_sweeps must be an int, at least 0, got {self.n_sweeps!r}.")
         n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
-        if not isinstance(n_active, Real) or not 0 < n_active < math.inf:
-            raise ValueError(f"n_active must be 'auto' or a positive number, got {n_active!r}.")
         return UnrolledAutoencoder(
             linear_layer(n_components, n_features, generator),
             n_heads=n_heads,
             n_sweeps=int(self.n_sweeps),
-            n_active=float(n_active),
+            n_active=check_n_active(n_active),
             positive=self.positive is True,
         )
 
@@ -248,6 +245,5 @@ class UnrolledAutoencoder(nn.Module):
         mean = u / norm
         if len(self.gate_logits) == 0:
             return (mean,)
-        openness = -torch.expm1(0.5 * F.logsigmoid(self.gate_logits[0]))
-        mean = mean / openness.clamp_min(LEAST_OPENNESS)
+        mean = undo_gate(mean, self.gate_logits[0])
         return mean, *(logit.expand_as(mean) for logit in self.gate_logits)
