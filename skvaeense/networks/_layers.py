@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def check_layer_sizes(
     return [int(size) for size in sizes]
 
 
-def check_n_active(n_active: Any) -> float:
+def check_n_active(n_active: Auto | float) -> float:
     """Return a wanted mean number of active latents."""
     if not isinstance(n_active, Real) or not 0 < n_active < math.inf:
         raise ValueError(f"n_active must be 'auto' or a positive number, got {n_active!r}.")
