@@ -366,7 +366,18 @@ def planted_table(results):
 
 def planted_features_table(results):
     """Return how well known features were found, beside the error."""
-    header = ("features", "method", "FVU", "cosine", "F1", "worst", "precision", "recall", "L0")
+    header = (
+        "features",
+        "method",
+        "FVU",
+        "cosine",
+        "F1",
+        "worst",
+        "precision",
+        "recall",
+        "L0",
+        "runs",
+    )
     keys = "cosine_mean", "f1_mean", "f1_worst", "precision_mean", "recall_mean"
     rows = [
         (
@@ -375,6 +386,7 @@ def planted_features_table(results):
             f"{row['fvu_mean']:.4f}",
             *(f"{row[key]:.3f}" for key in keys),
             f"{row['l0_mean']:.2f}",
+            row["n_seeds"],
         )
         for row in results.get("summary", [])
     ]
