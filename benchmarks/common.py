@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,51 @@ def summarise(rows, *names, worst=max):
         of = {"mean": np.mean, "worst": worst}[kind]
         summary[name] = float(of([row[key] for row in rows]))
     return summary
+
+
+def measure_missing(path, orders, chosen, n_seeds, measure, summary):
+    """Measure what a file of results lacks, one seed after the other, and save it row by row.
+
+    Parameters
+    ----------
+    path : Path
+        The file, a dict of "rows" and of their "summary".
+
+    orders : dict of list
+        All values of the keys that tell rows apart besides "seed", in the order of the rows.
+
+    chosen : dict of list
+        The values to measure.
+
+    n_seeds : int
+        Number of seeds, from 0.
+
+    measure : callable
+        With these keys it returns the numbers of a row.
+
+    summary : callable
+        Of the rows.
+    """
+    for seed, *values in product(range(n_seeds), *chosen.values()):
+        task = dict(zip(chosen, values, strict=True)) | {"seed": seed}
+        rows = load(path).get("rows", [])
+        if any(all(row[key] == value for key, value in task.items()) for row in rows):
+            continue
+        rows.append(task | measure(**task))
+        print(in_short(rows[-1]), flush=True)
+        rows.sort(key=lambda row: [orders[key].index(row[key]) for key in orders] + [row["seed"]])
+        write(path, {"summary": summary(rows), "rows": rows})
+
+
+def in_short(row):
+    """Return a row on one line: its lists only by their length, and the beginning of texts."""
+    return ", ".join(f"{key} {_brief(value)}" for key, value in row.items())
+
+
+def _brief(value):
+    if isinstance(value, list | dict):
+        return f"[{len(value)}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:40]
 
 
 def load(path):

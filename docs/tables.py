@@ -129,7 +129,9 @@ def tables():
         "short_codes": short_codes_table(load("short_codes.json")),
         "short_codes_nested": short_codes_nested_table(load("short_codes.json")),
         "short_codes_wide": short_codes_wide_table(load("short_codes.json")),
+        "deep_codes": deep_codes_table(load("deep_codes.json")),
         "planted": planted_table(load("planted.json")),
+        "planted_features": planted_features_table(load("planted_features.json")),
         "dimension_unions": unions_table(
             load("dimension_unions.json"),
             load("dimension_rival.json"),
@@ -336,6 +338,25 @@ def short_codes_table(results):
     return Table(header, body)
 
 
+def deep_codes_table(results):
+    """Return the error on images of codes of given lengths, with a nonlinear decoder."""
+    header = ("method", "active", "L0", "error, mean", "worst", "adaptivity", "CPU seconds", "runs")
+    rows = [
+        (
+            row["method"],
+            row["k"],
+            f"{row['l0_mean']:.2f}",
+            f"{row['error_mean']:.2f}",
+            f"{row['error_worst']:.2f}",
+            f"{row['adaptivity_mean']:.2f}",
+            f"{row['cpu_seconds_mean']:.0f}",
+            row["n_seeds"],
+        )
+        for row in results.get("summary", [])
+    ]
+    return Table(header, rows)
+
+
 def peers_table(results):
     """Return the error of sparse autoencoders beside that of a peer's trainers."""
     header = (
@@ -391,6 +412,35 @@ def planted_table(results):
         dead = max(run["dead"] for run in runs)
         similarity = f"{row['mmcs_mean']:.3f}", f"{row['mmcs_worst']:.3f}"
         rows.append((name, *similarity, f"{l0:.2f}", f"{fvu:.3f}", f"{dead:.0%}", len(runs)))
+    return Table(header, rows)
+
+
+def planted_features_table(results):
+    """Return how well known features were found, beside the error."""
+    header = (
+        "features",
+        "method",
+        "FVU",
+        "cosine",
+        "F1",
+        "worst",
+        "precision",
+        "recall",
+        "L0",
+        "runs",
+    )
+    keys = "cosine_mean", "f1_mean", "f1_worst", "precision_mean", "recall_mean"
+    rows = [
+        (
+            row["kind"],
+            row["method"],
+            f"{row['fvu_mean']:.4f}",
+            *(f"{row[key]:.3f}" for key in keys),
+            f"{row['l0_mean']:.2f}",
+            row["n_seeds"],
+        )
+        for row in results.get("summary", [])
+    ]
     return Table(header, rows)
 
 

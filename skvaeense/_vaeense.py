@@ -638,7 +638,10 @@ class VAEenseTransformer(DensityAutoencoder):
         if network == "auto":
             network = "linear" if self.target_l0 is None else "unrolled"
         network = networks.resolve_network(network)
-        if isinstance(network, networks.Unrolled) and self.target_l0 is None:
+        has_shared_gates = isinstance(network, networks.Unrolled) or (
+            isinstance(network, networks.MLP) and network.n_active != "auto"
+        )
+        if has_shared_gates and self.target_l0 is None:
             raise ValueError(
                 f"network={self.network!r} has the same gates for all samples; set target_l0, "
                 "which decides for each sample which latents open."

@@ -60,3 +60,21 @@ def test_summary_over_seeds():
     rows = [{"gap": -3.0, "similarity": 0.5}, {"gap": 1.0, "similarity": 0.9}]
     assert common.summarise(rows, "gap_mean", "gap_worst") == {"gap_mean": -1.0, "gap_worst": 1.0}
     assert common.summarise(rows, "similarity_worst", worst=min) == {"similarity_worst": 0.5}
+
+
+def test_only_what_is_missing_is_measured(tmp_path, capsys):
+    """Rows come in the order of the values, and then of the seeds."""
+    path, measured = tmp_path / "rows.json", []
+
+    def measure(name, seed):
+        measured.append((name, seed))
+        return {"number": 1.0}
+
+    orders = {"name": ["a", "b"]}
+    common.measure_missing(path, orders, {"name": ["b"]}, 1, measure, len)
+    common.measure_missing(path, orders, {"name": ["b", "a"]}, 2, measure, len)
+    assert measured == [("b", 0), ("a", 0), ("b", 1), ("a", 1)]
+    rows = [(row["name"], row["seed"]) for row in common.load(path)["rows"]]
+    assert rows == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert common.load(path)["summary"] == 4
+    assert "name b, seed 0, number 1" in capsys.readouterr().out

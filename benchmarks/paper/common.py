@@ -12,7 +12,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks.common import make_parser, save
+from benchmarks.common import in_short, make_parser, save
 from benchmarks.data import add_data_option
 
 
@@ -55,17 +55,6 @@ def run(name, description, sizes, measure, add_arguments=None):
     minutes = (time.perf_counter() - begin) / 60
     result = {"size": numbers, "minutes": round(minutes, 1), **tables}
     save(arguments.out, arguments.size, result)
-
-
-def in_short(row):
-    """Return a row on one line: its lists only by their length, and the beginning of texts."""
-    return ", ".join(f"{key} {_brief(value)}" for key, value in row.items())
-
-
-def _brief(value):
-    if isinstance(value, list | dict):
-        return f"[{len(value)}]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)[:40]
 
 
 def at_once(function, jobs, n_jobs):

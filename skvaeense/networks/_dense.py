@@ -109,7 +109,7 @@ class DenseNetwork(Network):
         *,
         n_heads: int,
         generator: torch.Generator | None,
-    ) -> DenseAutoencoder:
+    ) -> nn.Module:
         """Make the module with random weights."""
         encoder_sizes, decoder_sizes = self._layer_sizes(n_components)
         n_shortcuts = count_shortcuts(self.skip, n_heads) if encoder_sizes else 0

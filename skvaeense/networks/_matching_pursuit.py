@@ -1,7 +1,6 @@
 """An encoder that takes one atom after the other."""
 
 import math
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import nn
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
-from skvaeense.utils._budget import Lengths
+from skvaeense.utils._budget import Lengths, check_lengths
 from skvaeense.utils._typing import Auto
 
 # Without an estimator that knows the number of active latents, it is this share of them.
@@ -91,12 +90,10 @@ class MatchingPursuit(Network):
                 "network='unrolled'."
             )
         n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
-        n_steps = np.max(n_active)
-        if not isinstance(n_steps, Real) or not 0 < n_steps < math.inf:
-            raise ValueError(f"n_active must be 'auto' or a positive number, got {n_active!r}.")
+        check_lengths("n_active", n_active)
         return PursuitAutoencoder(
             linear_layer(n_components, n_features, generator),
-            n_steps=math.ceil(n_steps),
+            n_steps=math.ceil(np.max(n_active)),
             positive=self.positive is True,
         )
 

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._shared_gates import undo_gate
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths, check_lengths
 from skvaeense.utils._principal import principal_directions
@@ -22,8 +23,6 @@ from skvaeense.utils._typing import Auto
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
 # First gate logit of a VAE: latents that are kept have a posterior variance of 0.05.
 FIRST_GATE_LOGIT = -3.0
-# The factor 1 - s of the gate is made up for down to this one.
-LEAST_OPENNESS = 0.2
 # Without an estimator that knows the number of active latents, it is this share of them.
 ACTIVE_SHARE = 0.1
 # Directions of less than this share of the largest variance are noise of rounding.
@@ -253,6 +252,5 @@ class UnrolledAutoencoder(nn.Module):
         mean = u / norm
         if len(self.gate_logits) == 0:
             return (mean,)
-        openness = -torch.expm1(0.5 * F.logsigmoid(self.gate_logits[0]))
-        mean = mean / openness.clamp_min(LEAST_OPENNESS)
+        mean = undo_gate(mean, self.gate_logits[0])
         return mean, *(logit.expand_as(mean) for logit in self.gate_logits)

@@ -294,6 +294,7 @@ def test_clone_and_set_params():
         "hidden_layer_sizes": (5,),
         "encoder_layer_sizes": (4,),
         "skip": True,
+        "n_active": "auto",
     }
 
 

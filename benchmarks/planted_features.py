@@ -1,0 +1,240 @@
+"""Features that are known: does less error mean better ones?
+
+    python -m benchmarks planted_features fits [--only NAME ...] [--kinds NAME ...] [--seeds 5]
+
+A sample is the sum of about 3 of 64 features in 32 dimensions, with positive coefficients, and of
+noise with a twentieth of its standard deviation. Features are random directions. They are
+
+* independent: all as often active, each whatever the others are;
+* correlated: in shares that fall as the root of their rank, some of them rather together, others
+  rather apart, since 4 factors have half of the variance of what decides;
+* hierarchical: in such shares too, and three in four only where their parent is active.
+
+All methods have as many latents as there are features. Those that take a number of active latents
+get the true mean, and about 1,000 steps; VAEense without one has its defaults. A seed draws
+features, samples and weights. Held-out samples give:
+
+* FVU, the fraction of variance unexplained;
+* cosine, the mean over the features of that to the latent most like it;
+* F1, precision and recall of a latent's activity as that of a feature. Each feature has a latent
+  of its own, by the assignment of the largest sum of cosines; the numbers are means over features.
+  Where codes are signed, a latent is active if it has the sign of that cosine.
+
+"true features" are coded as those of dictionary learning are, by a lasso of positive codes whose
+penalty is set for the number of active latents. The penalty by which dictionary learning is fitted,
+one of .1, .2, .3 and 1, was chosen by its F1 on hierarchical samples of another seed.
+
+Every row is saved when it is done, and is not computed again: stop whenever you like.
+"""
+
+from functools import partial
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.special import ndtri
+from sklearn.decomposition import MiniBatchDictionaryLearning, SparseCoder
+
+from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.data import HELD_OUT
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity
+from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+
+N_FEATURES, N_DIMENSIONS, N_ACTIVE = 64, 32, 3
+N_SAMPLES, NOISE = 10_000, 0.05
+# Epochs of all models that take a number of active latents: about 1,000 steps of 256.
+EPOCHS = 26
+# Share of the variance of what decides on activity that a few factors have in common.
+COMMON, N_FACTORS = 0.5, 4
+# Features with a common parent; the parents are every fourth feature, by rank.
+N_CHILDREN = 3
+KINDS = ("independent", "correlated", "hierarchical")
+# Of dictionary learning: its penalty, passes, and the training rows that its length is set on.
+ALPHA, PASSES, LENGTH_ROWS, HALVINGS = 0.2, 20, 1000, 12
+
+
+class FixedLength:
+    """A dictionary of scikit-learn, and the penalty with which it has `N_ACTIVE` active atoms.
+
+    The penalty is found by bisection, on some of the training samples.
+    """
+
+    def __init__(self, coder, atoms=None):
+        self.coder = coder
+        self.components_ = atoms
+
+    def fit(self, X):
+        """Learn the atoms, if they are to be learned, and the penalty."""
+        self.coder.fit(X)
+        if self.components_ is None:
+            self.components_ = self.coder.components_
+        low, high = 0.0, float(np.square(X).sum(axis=1).mean())
+        for _ in range(HALVINGS):
+            self.coder.transform_alpha = (low + high) / 2
+            if l0(self.coder.transform(X[:LENGTH_ROWS])) > N_ACTIVE:
+                low = self.coder.transform_alpha
+            else:
+                high = self.coder.transform_alpha
+        return self
+
+    def transform(self, X):
+        """Return codes."""
+        return self.coder.transform(X)
+
+    def inverse_transform(self, codes):
+        """Return the samples of codes."""
+        return codes @ self.components_
+
+
+def dictionary_learning(seed, features):
+    """Return scikit-learn's dictionary learning."""
+    coder = MiniBatchDictionaryLearning(
+        N_FEATURES,
+        alpha=ALPHA,
+        max_iter=PASSES,
+        max_no_improvement=None,
+        fit_algorithm="cd",
+        transform_algorithm="lasso_cd",
+        positive_code=True,
+        random_state=seed,
+    )
+    return FixedLength(coder)
+
+
+def true_features(seed, features):
+    """Return a coder with the true features."""
+    coder = SparseCoder(features, transform_algorithm="lasso_cd", positive_code=True)
+    return FixedLength(coder, features)
+
+
+def vaeense(seed, features, **params):
+    """Return a VAEense."""
+    return VAEenseTransformer(N_FEATURES, random_state=seed, **params)
+
+
+def sae(penalty, seed, features, **params):
+    """Return a sparse autoencoder."""
+    return SparseAutoencoder(
+        N_FEATURES, penalty=penalty, max_iter=EPOCHS, random_state=seed, **params
+    )
+
+
+# From a seed and the true features to the model.
+METHODS = {
+    "VAEense, default": partial(vaeense, hard=True),
+    "VAEense, target_l0": partial(vaeense, target_l0=N_ACTIVE, max_iter=EPOCHS),
+    "VAEense, target_l0, positive": partial(
+        vaeense, target_l0=N_ACTIVE, max_iter=EPOCHS, positive_code=True
+    ),
+    "unrolled BatchTopK": partial(
+        sae, BatchTopK(N_ACTIVE), network="unrolled", positive_code=False
+    ),
+    "unrolled BatchTopK, positive": partial(sae, BatchTopK(N_ACTIVE), network="unrolled"),
+    "TopK, positive": partial(sae, TopK(N_ACTIVE)),
+    "BatchTopK, positive": partial(sae, BatchTopK(N_ACTIVE)),
+    "Matryoshka, positive": partial(sae, Matryoshka(N_ACTIVE)),
+    "JumpReLU, positive": partial(sae, "jump_relu", target_l0=N_ACTIVE),
+    "L1, positive": partial(sae, "l1", target_l0=N_ACTIVE),
+    "MiniBatchDictionaryLearning, positive": dictionary_learning,
+    "true features": true_features,
+}
+
+
+def draw(kind, seed):
+    """Return samples, true codes and true features."""
+    rng = np.random.default_rng(seed)
+    n = N_SAMPLES + HELD_OUT
+    features = rng.standard_normal((N_FEATURES, N_DIMENSIONS))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    active = draw_activity(kind, n, rng)
+    size = np.abs(rng.normal(1, 0.5, active.shape))
+    codes = np.where(active, size, 0)
+    X = codes @ features
+    X += NOISE * X.std() * rng.standard_normal(X.shape)
+    return X, codes, features
+
+
+def draw_activity(kind, n, rng):
+    """Return which features are active in each sample; `N_ACTIVE` are on average."""
+    ranks = np.arange(1, N_FEATURES + 1)
+    share = np.ones(N_FEATURES) if kind == "independent" else ranks**-0.5
+    share *= N_ACTIVE / share.sum()
+    score = rng.standard_normal((n, N_FEATURES))
+    if kind == "correlated":
+        loadings = rng.standard_normal((N_FACTORS, N_FEATURES))
+        loadings *= np.sqrt(COMMON) / np.linalg.norm(loadings, axis=0)
+        score = rng.standard_normal((n, N_FACTORS)) @ loadings + np.sqrt(1 - COMMON) * score
+    if kind != "hierarchical":
+        return score < ndtri(share)
+    # Three children follow their parent in rank, and each is active in about half of its samples.
+    is_parent = (ranks - 1) % (1 + N_CHILDREN) == 0
+    parent = np.maximum.accumulate(np.where(is_parent, ranks - 1, 0))
+    given = np.where(is_parent, 1.0, share / share[parent] / 2)
+    share = share[parent] * N_ACTIVE / (share[parent] * given).sum()
+    chosen = score < ndtri(np.where(is_parent, share, given))
+    return chosen & chosen[:, parent]
+
+
+def score_features(model, codes, true_codes, features, positive):
+    """Return how like the true features the latents are, and how their activity agrees."""
+    atoms = model.components_
+    norms = np.maximum(np.linalg.norm(atoms, axis=1), 1e-12)
+    cosines = features @ (atoms / norms[:, None]).T
+    rows, latents = linear_sum_assignment(cosines if positive else np.abs(cosines), maximize=True)
+    signs = np.sign(cosines[rows, latents])
+    found = codes[:, latents] * signs > 0
+    true = true_codes[:, rows] > 0
+    hits = (found & true).sum(axis=0)
+    precision = hits / np.maximum(found.sum(axis=0), 1)
+    recall = hits / np.maximum(true.sum(axis=0), 1)
+    f1 = 2 * hits / np.maximum(found.sum(axis=0) + true.sum(axis=0), 1)
+    return {
+        "cosine": mean_max_cosine_similarity(features, atoms, signed=positive),
+        "f1": float(f1.mean()),
+        "precision": float(precision.mean()),
+        "recall": float(recall.mean()),
+    }
+
+
+def measure(kind, method, seed):
+    """Fit one model, and return its numbers on held-out samples."""
+    X, true_codes, features = draw(kind, seed)
+    model = METHODS[method](seed, features)
+    seconds = fit(model, X[HELD_OUT:])
+    X, true_codes = X[:HELD_OUT], true_codes[:HELD_OUT]
+    codes = model.transform(X)
+    positive = bool((codes >= 0).all())
+    return {
+        "fvu": fvu(X, model.inverse_transform(codes)),
+        **score_features(model, codes, true_codes, features, positive),
+        "l0": l0(codes),
+        "true_l0": l0(true_codes),
+        "dead": dead_fraction(codes),
+        "cpu_seconds": seconds,
+    }
+
+
+def summary(rows):
+    """Return means and worst values over the seeds, for each kind of features and method."""
+    found = []
+    for kind, method in dict.fromkeys((row["kind"], row["method"]) for row in rows):
+        own = [row for row in rows if (row["kind"], row["method"]) == (kind, method)]
+        means = [f"{key}_mean" for key in ("fvu", "cosine", "f1", "precision", "recall", "l0")]
+        numbers = summarise(own, *means, "cpu_seconds_mean")
+        numbers |= summarise(own, "cosine_worst", "f1_worst", worst=min)
+        found.append({"kind": kind, "method": method, "n_seeds": len(own)} | numbers)
+    return found
+
+
+def run_fits(arguments):
+    """Fit what is not in the results yet."""
+    orders = {"kind": list(KINDS), "method": list(METHODS)}
+    chosen = {"kind": arguments.kinds, "method": arguments.only}
+    measure_missing(arguments.out, orders, chosen, arguments.seeds, measure, summary)
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, seeds=5, only=METHODS, out="planted_features.json")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    run_task(parser, run_fits)
