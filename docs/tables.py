@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 
+from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
     grid_table,
     growth_table,
@@ -127,6 +128,8 @@ def tables():
         "sparse_autoencoders": peers_table(peers),
         "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "short_codes": short_codes_table(load("short_codes.json")),
+        "classifier": accuracy_table(load("code_classifier.json")),
+        "classifier_costs": costs_table(load("code_classifier.json")),
         "planted": planted_table(load("planted.json")),
         "dimension_unions": unions_table(
             load("dimension_unions.json"),
