@@ -2,9 +2,9 @@
 
     python -m benchmarks code_classifier [--only NAME ...] [--seeds 5] [--data DIR]
 
-Tables and digits of scikit-learn, 5,000 images of MNIST, and activations of a language model, whose
-class is the token that was read: 3,000 rows of the ten most frequent tokens. The last two need a
-folder; see `lm_activations`. Columns of the tables are brought to variance 1; pixels and
+Tables and digits of scikit-learn, 5,000 images of MNIST, and 3,000 activations of a language model,
+whose class is the token that was read, one of the 50 most frequent. The last two need a folder;
+see `lm_activations`. Columns of the tables are brought to variance 1; pixels and
 activations are in their own units.
 
 A code of a given length has so many active latents on average. PCA and NMF have so many components,
@@ -22,6 +22,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import NMF, PCA, MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
@@ -38,7 +39,7 @@ from skvaeense.penalties import TopK
 
 N_FOLDS, MAX_STEPS, C = 3, 2000, 10
 PER_ACTIVE, MANY, EPOCHS = 3, 256, 60
-N_IMAGES, N_ACTIVATIONS, N_TOKENS = 5000, 3000, 10
+N_IMAGES, N_ACTIVATIONS, N_TOKENS = 5000, 3000, 50
 
 
 def read_images(folder):
@@ -69,7 +70,7 @@ DATA = {
     "breast_cancer": (shipped(load_breast_cancer), 5),
     "digits": (shipped(load_digits), 20),
     "mnist": (read_images, 20),
-    "tokens": (read_tokens, 20),
+    "tokens": (read_tokens, 10),
 }
 TABLES = "iris", "wine", "breast_cancer"
 LARGE, NON_NEGATIVE = ("mnist", "tokens"), ("digits", "mnist")
@@ -105,7 +106,7 @@ def transformers(data, length, seed):
         del found["NMF"]
     if data not in TABLES:
         for name, model in (("SparseAutoencoder", sae), ("VAEense", vaeense)):
-            found[f"{name}, {MANY}"] = type(model)(**(model.get_params() | {"n_components": MANY}))
+            found[f"{name}, {MANY}"] = clone(model).set_params(n_components=MANY)
     return found
 
 

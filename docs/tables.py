@@ -86,6 +86,18 @@ README_COLUMNS = {
         "ratio, worst",
         "runs",
     ),
+    "classifier": (
+        "data",
+        "length",
+        "none",
+        "PCA",
+        "NMF",
+        "MiniBatchDictionaryLearning",
+        "SparseAutoencoder",
+        "VAEense",
+        "SparseAutoencoder, 256",
+        "VAEense, 256",
+    ),
     "dimension_unions": (
         "data",
         "auto",
