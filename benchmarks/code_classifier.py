@@ -1,86 +1,151 @@
-"""A linear classifier on codes: accuracy beside principal components of the same length.
+"""A linear classifier on codes: accuracy beside other transformers' codes of the same length.
 
-    python -m benchmarks code_classifier [--only NAME ...] [--seeds 1]
+    python -m benchmarks code_classifier [--only NAME ...] [--seeds 5] [--data DIR]
 
-Tables of scikit-learn, each feature brought to variance 1; digits are in their own units. Features
-for a logistic regression are what a transformer gives, divided by their largest absolute values.
-Everything is fitted inside three stratified folds, the same for all. PCA has as many components as
-codes have active latents on average. Each seed is one shuffle into folds. Rows are saved as they
-are done, and not computed again.
+Tables and digits of scikit-learn, 5,000 images of MNIST, and 3,000 activations of a language model,
+whose class is the token that was read, one of the 50 most frequent. The last two need a folder;
+see `lm_activations`. Columns of the tables are brought to variance 1; pixels and
+activations are in their own units.
+
+A code of a given length has so many active latents on average. PCA and NMF have so many components,
+and the others `PER_ACTIVE` latents for each active one, or `MANY`. All settings are the same for
+all data: autoencoders train for `EPOCHS` epochs, and the features of a logistic regression with
+C = `C` are codes divided by the largest absolute values of their columns.
+
+Transformer, scaling and classifier are fitted inside three stratified folds, the same for all
+methods; of MNIST and the activations only the first of each three is done, since they are large.
+Each seed is one shuffle into folds. Active latents are counted on the rows that are classified.
+Rows are saved as they are done, and not computed again.
 """
 
 import warnings
+from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
-from sklearn.decomposition import PCA
+from sklearn.decomposition import NMF, PCA, MiniBatchDictionaryLearning
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler
 
-from benchmarks.common import load, make_parser, write
+from benchmarks.common import fit, load, make_parser, write
+from benchmarks.data import add_data_option, read_mnist
 from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.metrics import l0
 from skvaeense.penalties import TopK
 
-N_FOLDS, MAX_STEPS = 3, 2000
-# From a name to the loader, the length of codes, and the number of latents.
+N_FOLDS, MAX_STEPS, C = 3, 2000, 10
+PER_ACTIVE, MANY, EPOCHS = 3, 256, 60
+N_IMAGES, N_ACTIVATIONS, N_TOKENS = 5000, 3000, 50
+
+
+def read_images(folder):
+    """Return some images of MNIST, and their digits."""
+    X, y, *_ = read_mnist(folder)
+    return X[:N_IMAGES], y[:N_IMAGES]
+
+
+def read_tokens(folder):
+    """Return activations at the most frequent tokens, and which token each is of."""
+    with np.load(Path(folder) / "lm_activations.npz") as file:
+        X, tokens = file["X_train"], file["token_train"]
+    names, counts = np.unique(tokens, return_counts=True)
+    rows = np.flatnonzero(np.isin(tokens, names[np.argsort(-counts)[:N_TOKENS]]))
+    rows = np.random.RandomState(0).choice(rows, N_ACTIVATIONS, replace=False)
+    return X[rows].astype(np.float32), tokens[rows]
+
+
+def shipped(loader):
+    """Return a reader of data that scikit-learn ships, which needs no folder."""
+    return lambda folder: loader(return_X_y=True)
+
+
+# From a name to the reader, and the length of codes.
 DATA = {
-    "iris": (load_iris, 2, 8),
-    "wine": (load_wine, 5, 26),
-    "breast_cancer": (load_breast_cancer, 5, 60),
-    "digits": (load_digits, 20, 256),
+    "iris": (shipped(load_iris), 2),
+    "wine": (shipped(load_wine), 5),
+    "breast_cancer": (shipped(load_breast_cancer), 5),
+    "digits": (shipped(load_digits), 20),
+    "mnist": (read_images, 20),
+    "tokens": (read_tokens, 10),
 }
+TABLES = "iris", "wine", "breast_cancer"
+LARGE, NON_NEGATIVE = ("mnist", "tokens"), ("digits", "mnist")
 
 
-def transformers(length, n_components, seed):
+def transformers(data, length, seed):
     """Return the transformers that are compared, by name."""
-    return {
+    vaeense = VAEenseTransformer(
+        PER_ACTIVE * length,
+        target_l0=length,
+        positive_code=True,
+        max_iter=EPOCHS,
+        random_state=seed,
+    )
+    sae = SparseAutoencoder(
+        PER_ACTIVE * length, penalty=TopK(length), max_iter=EPOCHS, random_state=seed
+    )
+    found = {
         "none": FunctionTransformer(),
         "PCA": PCA(length, random_state=seed),
-        "VAEense": VAEenseTransformer(n_components, target_l0=length, random_state=seed),
-        "VAEense positive": VAEenseTransformer(
-            n_components, target_l0=length, positive_code=True, random_state=seed
+        "NMF": NMF(length, init="nndsvda", random_state=seed),
+        "MiniBatchDictionaryLearning": MiniBatchDictionaryLearning(
+            PER_ACTIVE * length,
+            fit_algorithm="cd",
+            transform_algorithm="omp",
+            transform_n_nonzero_coefs=length,
+            random_state=seed,
         ),
-        "SparseAutoencoder": SparseAutoencoder(
-            n_components, penalty=TopK(length), random_state=seed
-        ),
+        "SparseAutoencoder": sae,
+        "VAEense": vaeense,
     }
+    if data not in NON_NEGATIVE:
+        del found["NMF"]
+    if data not in TABLES:
+        for name, model in (("SparseAutoencoder", sae), ("VAEense", vaeense)):
+            found[f"{name}, {MANY}"] = clone(model).set_params(n_components=MANY)
+    return found
 
 
-def accuracy(transformer, X, y, seed, *, scaled):
-    """Return the accuracy of each fold."""
-    pipeline = make_pipeline(
-        *([StandardScaler()] if scaled else []),
-        transformer,
-        MaxAbsScaler(),
-        LogisticRegression(max_iter=MAX_STEPS),
-    )
+def classify(transformer, data, X, y, seed):
+    """Return accuracy, mean active latents and CPU seconds of the fit, for each fold."""
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return cross_val_score(pipeline, X, y, cv=folds)
+    rows = []
+    for train, test in list(folds.split(X, y))[: 1 if data in LARGE else N_FOLDS]:
+        scaler = StandardScaler() if data in TABLES else FunctionTransformer()
+        Z, Z_new = scaler.fit_transform(X[train]), scaler.transform(X[test])
+        seconds = fit(transformer, Z)
+        codes, new_codes = transformer.transform(Z), transformer.transform(Z_new)
+        classifier = make_pipeline(MaxAbsScaler(), LogisticRegression(C=C, max_iter=MAX_STEPS))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(codes, y[train])
+        accuracy = classifier.score(new_codes, y[test])
+        rows.append({"accuracy": accuracy, "active": l0(new_codes), "cpu_seconds": seconds})
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def main():
     """Run what the command line asks for."""
-    parser = make_parser(__doc__, seeds=1, only=DATA, out="code_classifier.json")
+    parser = make_parser(__doc__, seeds=5, only=DATA, out="code_classifier.json")
+    add_data_option(parser)
     arguments = parser.parse_args()
-    for seed in range(arguments.seeds):
-        for data in arguments.only:
-            loader, length, n_components = DATA[data]
-            X, y = loader(return_X_y=True)
-            for name, transformer in transformers(length, n_components, seed).items():
+    for data in arguments.only:
+        reader, length = DATA[data]
+        X, y = reader(arguments.data)
+        for seed in range(arguments.seeds):
+            for name, transformer in transformers(data, length, seed).items():
                 results = load(arguments.out)
                 key = f"{data}, {name}, seed {seed}"
                 if key in results:
                     continue
-                scores = accuracy(transformer, X, y, seed, scaled=data != "digits")
-                row = {"length": length, "n_components": n_components, "folds": scores.tolist()}
-                results[key] = row | {"accuracy": float(np.mean(scores))}
+                row = {"data": data, "method": name, "length": length, "seed": seed}
+                results[key] = row | classify(transformer, data, X, y, seed)
                 write(arguments.out, results)
-                print(f"{key}: {np.mean(scores):.3f}", flush=True)
+                print(f"{key}: {np.mean(results[key]['accuracy']):.3f}", flush=True)
 
 
 if __name__ == "__main__":

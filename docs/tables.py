@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 
+from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
     grid_table,
     growth_table,
@@ -85,6 +86,18 @@ README_COLUMNS = {
         "ratio, worst",
         "runs",
     ),
+    "classifier": (
+        "data",
+        "length",
+        "none",
+        "PCA",
+        "NMF",
+        "MiniBatchDictionaryLearning",
+        "SparseAutoencoder",
+        "VAEense",
+        "SparseAutoencoder, 256",
+        "VAEense, 256",
+    ),
     "dimension_unions": (
         "data",
         "auto",
@@ -130,6 +143,8 @@ def tables():
         "short_codes_nested": short_codes_nested_table(load("short_codes.json")),
         "short_codes_wide": short_codes_wide_table(load("short_codes.json")),
         "deep_codes": deep_codes_table(load("deep_codes.json")),
+        "classifier": accuracy_table(load("code_classifier.json")),
+        "classifier_costs": costs_table(load("code_classifier.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(load("planted_features.json")),
         "dimension_unions": unions_table(

@@ -19,7 +19,7 @@ from skvaeense.utils._budget import Lengths, check_lengths
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto
 
-# What the first factors and steps of each latent are. Lower ones than 1 since atoms overlap.
+# The first factors and steps of each latent, as shares of those that lower the error most.
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
 # First gate logit of a VAE: latents that are kept have a posterior variance of 0.05.
 FIRST_GATE_LOGIT = -3.0
@@ -72,7 +72,9 @@ class Unrolled(Network):
     -----
     There are few weights besides the dictionary itself, so that the encoder hardly overfits. The
     columns start at the principal directions of the training samples, and where there are more of
-    them, at random mixtures of these.
+    them, at random mixtures of these. First factors and steps are shorter the more columns overlap:
+    shares of those that take the error of training samples lowest [4]_. The same ones for all would
+    make sweeps of many latents diverge.
 
     In a VAE the gate logit is one number for each latent. So which latents open is decided
     by `target_l0` alone, without which this network is of no use there. Posterior means are
@@ -85,6 +87,8 @@ class Unrolled(Network):
        Applied and Computational Harmonic Analysis 27, 2009.
     .. [2] K. Gregor and Y. LeCun, "Learning fast approximations of sparse coding", ICML 2010.
     .. [3] T. Salimans and D. P. Kingma, "Weight normalization", 2016, arXiv:1602.07868.
+    .. [4] T. Blumensath and M. E. Davies, "Normalized iterative hard thresholding: guaranteed
+       stability and performance", IEEE Journal of Selected Topics in Signal Processing 4, 2010.
 
     Examples
     --------
@@ -162,7 +166,8 @@ class UnrolledAutoencoder(nn.Module):
         super().__init__()
         n_latents, n_features = decoder.in_features, decoder.out_features
         self.positive = positive
-        norm = math.sqrt(n_features / np.max(n_active)) if n_heads > 1 else 1.0
+        self.n_active = float(np.max(n_active))
+        norm = math.sqrt(n_features / self.n_active) if n_heads > 1 else 1.0
         with torch.no_grad():
             decoder.weight.copy_(norm * F.normalize(decoder.weight, dim=0))
         self.decoder = weight_norm(decoder, dim=1) if n_heads > 1 else decoder
@@ -212,6 +217,26 @@ class UnrolledAutoencoder(nn.Module):
         rows = (columns.T @ axes.T * shares) @ axes
         rows[:rank] = axes[: len(rows)]
         columns.copy_(F.normalize(rows, dim=1).T)
+        self._set_steps(x.to(columns))
+
+    def _set_steps(self, x: torch.Tensor) -> None:
+        """Set the first factors and steps to shares of those of normalized hard thresholding.
+
+        The whole one takes the error to its minimum along the gradient at the entries that are
+        kept. It is 1 where atoms are orthogonal, and small where they overlap, since corrections
+        of the same length would then make the error larger with each sweep.
+        """
+        weight, bias = self.decoder.weight, self.decoder.bias
+        atoms = weight / weight.norm(dim=0)
+        seen = (x - bias) @ atoms
+        kept = self._kept(seen)
+        self.gain.fill_(FIRST_GAIN * whole_step(seen * kept, atoms))
+        u = self.gain * seen
+        for step in self.steps:
+            kept = self._kept(u)
+            correction = seen - (u * kept) @ atoms.T @ atoms
+            step.fill_(FIRST_STEP * whole_step(correction * kept, atoms))
+            u = u * kept + step * correction
 
     @torch.no_grad()
     def normalize(self) -> None:
@@ -231,6 +256,16 @@ class UnrolledAutoencoder(nn.Module):
             return columns
         return decoder.weight
 
+    def _kept(self, u: torch.Tensor) -> torch.Tensor:
+        """Return which entries a batch keeps."""
+        threshold = BatchThreshold(self.n_active)
+        size = self._size(u)
+        threshold.calibrate(size)
+        return threshold.eval().mask(size)
+
+    def _size(self, u: torch.Tensor) -> torch.Tensor:
+        return u.relu() if self.positive else u.abs()
+
     def _encode(self, x: torch.Tensor, *, calibrate: bool = False) -> tuple[torch.Tensor, ...]:
         weight, bias = self.decoder.weight, self.decoder.bias
         norm = weight.norm(dim=0)
@@ -243,7 +278,7 @@ class UnrolledAutoencoder(nn.Module):
         overlap = atoms.T @ atoms if n_components <= n_features else None
         sweeps: Any = zip(self.thresholds, self.steps, self.shifts, strict=True)
         for threshold, step, shift in sweeps:
-            size = u.relu() if self.positive else u.abs()
+            size = self._size(u)
             if calibrate:
                 threshold.calibrate(size)
             e = u * threshold.mask(size)
@@ -254,3 +289,12 @@ class UnrolledAutoencoder(nn.Module):
             return (mean,)
         mean = undo_gate(mean, self.gate_logits[0])
         return mean, *(logit.expand_as(mean) for logit in self.gate_logits)
+
+
+def whole_step(gradient: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    """Return the step along gradients of codes that takes the summed squared error lowest.
+
+    It is 1 where the error does not depend on it.
+    """
+    change = (gradient @ atoms.T).square().sum()
+    return torch.where(change > 0, gradient.square().sum() / change, 1.0)

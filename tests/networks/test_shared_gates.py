@@ -48,7 +48,7 @@ def test_gates_are_the_encoders_where_sharing_has_no_use(case):
 
 @pytest.mark.parametrize("n_active", [0, -1.0, np.inf, "many", None])
 def test_wrong_number_is_refused(n_active):
-    with pytest.raises(ValueError, match="n_active must be 'auto' or a positive number"):
+    with pytest.raises(ValueError, match="n_active must be a positive number"):
         build(n_active)
 
 

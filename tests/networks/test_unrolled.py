@@ -102,11 +102,37 @@ def test_dense_code_of_orthogonal_columns_is_exact_after_any_number_of_sweeps():
     """With a step of 1 a sweep solves the problem whose columns do not overlap."""
     module, x = Unrolled(2, n_active=4).build(6, 4, n_heads=1, generator=generator()), draw(7, 6)
     module = module.double()
+    module.initialize(x)
     with torch.no_grad():
         module.steps.fill_(1.0)
-    module.initialize(x)
     code = module.encode(x)[0].detach()
     torch.testing.assert_close(code, (x - module.decoder.bias) @ module.decoder.weight.detach())
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_first_sweeps_lower_the_error_however_many_columns_overlap(positive):
+    """Steps that suit orthogonal columns would raise it by orders of magnitude."""
+    x = draw(200, 10) @ draw(10, 20, seed=1)
+    errors = []
+    for n_sweeps in range(4):
+        network = Unrolled(n_sweeps, n_active=8, positive=positive)
+        module = network.build(20, 90, n_heads=1, generator=generator()).double()
+        module.initialize(x)
+        u = module.encode(x)[0].detach()
+        size = u.relu() if positive else u.abs()
+        code = u * (size >= size.flatten().sort(descending=True).values[8 * len(x) - 1])
+        errors.append(float((x - module.decode(code)).detach().square().mean()))
+    assert errors[0] < float(x.square().mean())
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("n_heads", [1, 2])
+def test_first_steps_of_orthogonal_columns_are_known(n_heads):
+    network = Unrolled(2, n_active=2)
+    module = network.build(6, 4, n_heads=n_heads, generator=generator()).double()
+    module.initialize(draw(50, 6))
+    torch.testing.assert_close(module.gain.detach(), torch.full((4,), 0.9).double())
+    torch.testing.assert_close(module.steps.detach(), torch.full((2, 4), 0.4).double())
 
 
 # --- thresholds -------------------------------------------------------------------------------
