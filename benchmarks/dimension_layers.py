@@ -1,8 +1,7 @@
 """Dimension of the hidden states of networks whose input has a known dimension: ours and peers.
 
-    python -m benchmarks dimension_layers own [--only NAME ...] [--seeds 5]
-    python -m benchmarks dimension_layers peers --peer-python PYTHON [--only NAME ...] [--seeds 5]
-    python -m benchmarks dimension_layers spectra [--only NAME ...] [--seeds 5]
+    python -m benchmarks dimension_layers errors [--peer-python PYTHON] [--seeds 5]
+    python -m benchmarks dimension_layers spectra [--seeds 5]
 
 Four places in photographs under 1, 2, 4 and 6 smooth transforms are the input of small networks of
 ReLU units, trained anew for every seed: a classifier, which says the place, and autoencoders with
@@ -23,7 +22,7 @@ from torch import nn
 
 from benchmarks.common import RESULTS, make_parser, run_task, save
 from benchmarks.dimension_families import HELD_OUT
-from benchmarks.dimension_peers import add_own, add_peers
+from benchmarks.dimension_peers import run
 from skvaeense.datasets._transformed_images import _View
 
 DIMS, N_SAMPLES, SIDE = (1, 2, 4, 6), 6000 + HELD_OUT, 16
@@ -132,14 +131,9 @@ EXPERIMENTS = {name: (functools.partial(draw_states, name), HELD_OUT) for name i
 OUT, SPECTRA = (RESULTS / f"dimension_{name}.json" for name in ("layers", "spectra"))
 
 
-def run_own(arguments):
-    """Measure the package's estimator."""
-    add_own(OUT, EXPERIMENTS, arguments)
-
-
-def run_peers(arguments):
-    """Measure the peers."""
-    add_peers(OUT, EXPERIMENTS, arguments)
+def run_errors(arguments):
+    """Measure the package's estimator and the peers."""
+    run(OUT, EXPERIMENTS, arguments)
 
 
 def run_spectra(arguments):
@@ -171,4 +165,4 @@ def main():
     parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS)
     parser.add_argument("--peer-python", help="a Python that has the peers")
     warnings.simplefilter("ignore")
-    run_task(parser, run_own, run_peers, run_spectra)
+    run_task(parser, run_errors, run_spectra)

@@ -61,11 +61,14 @@ def smoothed_mle(X, n_asked):
 
 
 def ess(X, n_asked):
-    """Return ESS at the first samples: each with its neighbours, which it finds by itself."""
-    from torchid.estimators import ESS
+    """Return torchid's ESS, of the neighbourhoods that are asked about only."""
+    import torch
+    from torchid.estimators.ess import ESS, _batched_ess, _ess_to_dim
 
-    patches = (X[rows] for rows in nearest(X, n_asked, K, itself=True))
-    return [float(ESS(n_neighbors=K).fit(patch).dimension_pw_[0]) for patch in patches]
+    patches = torch.from_numpy(X[nearest(X, n_asked, K, itself=True)])
+    options = {"ver": ESS().ver, "d": ESS().d}
+    values = _batched_ess(patches, **options, gen=torch.Generator().manual_seed(0))
+    return _ess_to_dim(values, **options).numpy()
 
 
 def l2n2(X, n_asked):
