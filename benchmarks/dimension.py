@@ -1,21 +1,16 @@
-"""Dimension estimators on data of known dimension: ours, a trivial rival, a diffusion model, peers.
+"""Dimension estimators on data of known dimension: ours, a trivial rival, a diffusion model.
 
-    python -m benchmarks dimension unions [--only NAME ...] [--peer-python PYTHON]
+    python -m benchmarks dimension unions [--only NAME ...]
     python -m benchmarks dimension diffusion [--only NAME ...] [--seeds 2]
     python -m benchmarks dimension rival [--only NAME ...]
-    python -m benchmarks dimension peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
 
 `unions` draws samples of each data set anew for every seed, fits on 20,000, and measures the mean
-absolute error per sample: ours on 2,500 held-out samples, the peers' on the training samples,
-since they have no values for others. `diffusion` is the same for DiffusionDimensionEstimator,
-`rival` for a trivial method that knows the answer, and `peers` for four more peers, which take
-long and are asked for 1,000 samples.
-Peers are scikit-dimension 0.5.0 in the Python given, which may be another environment's. All have
-their defaults, except for numbers of neighbours, which are the best of those tried. One thread;
-times are CPU seconds of the fit. Whole sets are compared in dimension_manifolds.py.
+absolute error per sample on 2,500 held-out samples. `diffusion` is the same for
+DiffusionDimensionEstimator, and `rival` for a trivial method that knows the answer. All others have
+their defaults. One thread; times are CPU seconds of the fit. Other packages are measured in
+dimension_peers.py, and whole sets are compared in dimension_manifolds.py.
 """
 
-import tempfile
 import time
 import warnings
 from itertools import product
@@ -26,7 +21,7 @@ import torch
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks.common import RESULTS, apart, fit, make_parser, save, summarise
+from benchmarks.common import RESULTS, fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
 from skvaeense.datasets import (
@@ -38,10 +33,6 @@ from skvaeense.metrics import dimension_error
 
 N_TRAIN = 20_000
 N = HELD_OUT + N_TRAIN
-# Seeds that the peers are run with; they have no random numbers of their own.
-N_PEER_SEEDS = 2
-# Training samples at which peers that take too long for all are asked.
-N_ASKED = 1000
 
 
 def dictionary(n_active, noise=0.0):
@@ -119,14 +110,6 @@ def rival(X, dimension, seed):
     return {"PCA and ICA": {"error": dimension_error(truth, best[1]), "fit_seconds": seconds}}
 
 
-def run_peers(python, methods, X, truth, n_asked=N_TRAIN):
-    """Return the peers' numbers for the first samples, measured in a process of their own."""
-    with tempfile.TemporaryDirectory() as folder:
-        job = Path(folder) / "job.npz"
-        np.savez(job, X=X, truth=truth, n_asked=n_asked)
-        return apart("benchmarks.peers.dimension", "pointwise", job, *methods, python=python)
-
-
 def summarise_methods(rows):
     """Return the mean and the worst error of each method over the seeds."""
     summary = {}
@@ -136,20 +119,13 @@ def summarise_methods(rows):
     return summary
 
 
-def all_methods(peer_python):
-    def measure_all(X, dimension, seed):
-        train, test = X[HELD_OUT:], X[:HELD_OUT]
-        truth, train_truth = dimension[:HELD_OUT], dimension[HELD_OUT:]
-        estimator = IntrinsicDimensionEstimator(random_state=seed)
-        methods = {
-            "auto": measure(estimator, train, test, truth),
-            "count": measure_counts(estimator, test, truth),
-        }
-        if peer_python is not None and seed < N_PEER_SEEDS:
-            methods |= run_peers(peer_python, ["lPCA FO", "MLE"], train, train_truth)
-        return methods
-
-    return measure_all
+def own_methods(X, dimension, seed):
+    test, truth = X[:HELD_OUT], dimension[:HELD_OUT]
+    estimator = IntrinsicDimensionEstimator(random_state=seed)
+    return {
+        "auto": measure(estimator, X[HELD_OUT:], test, truth),
+        "count": measure_counts(estimator, test, truth),
+    }
 
 
 def diffusion_methods(X, dimension, seed):
@@ -161,30 +137,16 @@ def diffusion_methods(X, dimension, seed):
     return methods | {"diffusion, flipd": {"error": dimension_error(truth, flipd)}}
 
 
-def slow_peers(peer_python):
-    methods = ["lPCA maxgap", "lPCA Minka", "CorrInt", "FisherS"]
-
-    def measure_peers(X, dimension, seed):
-        train, truth = X[HELD_OUT:], dimension[HELD_OUT:]
-        return run_peers(peer_python, methods, train, truth, N_ASKED)
-
-    return measure_peers
-
-
 def main():
     """Run what the command line asks for."""
     parser = make_parser(__doc__, seeds=5, only=UNIONS)
-    parser.add_argument("what", choices=["unions", "diffusion", "peers", "rival"])
-    parser.add_argument("--peer-python", help="a Python that has scikit-dimension")
+    parser.add_argument("what", choices=["unions", "diffusion", "rival"])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    if arguments.what == "peers" and arguments.peer_python is None:
-        parser.error("peers needs --peer-python")
     torch.set_num_threads(1)
     measure_all = {
-        "unions": all_methods(arguments.peer_python),
+        "unions": own_methods,
         "diffusion": diffusion_methods,
-        "peers": slow_peers(arguments.peer_python),
         "rival": rival,
     }[arguments.what]
     out = arguments.out or RESULTS / f"dimension_{arguments.what}.json"

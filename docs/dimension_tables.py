@@ -3,32 +3,84 @@
 import numpy as np
 from table import Table
 
+METHODS = {
+    "auto": "auto",
+    "count": "count",
+    "PCA and ICA": "PCA and ICA",
+    "lPCA FO": "local PCA, FO",
+    "lPCA maxgap": "local PCA, maxgap",
+    "lPCA Minka": "local PCA, Minka",
+    "lPCA KN": "local PCA, KN",
+    "lPCA MP": "local PCA, MP",
+    "lPCA GD": "local PCA, GD",
+    "lPCA participation ratio": "local PCA, participation ratio",
+    "MLE": "MLE",
+    "TwoNN": "TwoNN",
+    "GRIDE": "GRIDE",
+    "CorrInt": "CorrInt",
+    "FisherS": "FisherS",
+    "torchid ESS": "ESS",
+    "DADApy GRIDE": "GRIDE, larger scale",
+    "L2N2": "L2N2",
+    "diffusion, normal_bundle": "normal bundle",
+    "diffusion, flipd": "FLIPD",
+}
 
-def unions_table(unions, *others):
-    """Return the errors per sample of the dimension estimators."""
-    methods = {
-        "auto": "auto",
-        "count": "count",
-        "PCA and ICA": "PCA and ICA",
-        "lPCA FO": "local PCA, FO",
-        "lPCA maxgap": "local PCA, maxgap",
-        "lPCA Minka": "local PCA, Minka",
-        "MLE": "MLE",
-        "CorrInt": "CorrInt",
-        "FisherS": "FisherS",
-        "diffusion, normal_bundle": "normal bundle",
-        "diffusion, flipd": "FLIPD",
+
+def errors_table(results, *others):
+    """Return the errors per sample of the dimension estimators, ours first."""
+    runs = {name: [*result["runs"]] for name, result in results.items()}
+    for other in others:
+        for name in runs:
+            runs[name] += other.get(name, {"runs": []})["runs"]
+    said = {
+        name: {
+            method: [run["methods"][method] for run in of if method in run["methods"]]
+            for method in METHODS
+        }
+        for name, of in runs.items()
     }
+    shown = [m for m in METHODS if m != "auto" and any(row[m] for row in said.values())]
     rows = []
-    for name, result in unions.items():
-        summary = dict(result["summary"])
-        for other in others:
-            summary |= other.get(name, {"summary": {}})["summary"]
-        worst = summary["auto"]["error_worst"]
-        errors = [f"{summary[key]['error_mean']:.3f}" if key in summary else "" for key in methods]
-        rows.append((name, errors[0], f"{worst:.3f}", *errors[1:], len(result["runs"])))
-    labels = list(methods.values())
-    return Table(("data", labels[0], "its worst seed", *labels[1:], "seeds"), rows)
+    for name, row in said.items():
+        own = row["auto"]
+        errors = [run["error"] for run in own]
+        beside = [row[m] for m in shown if row[m] and m in PEERS]
+        n_peer_seeds = min(map(len, beside), default="")
+        rows.append(
+            (
+                name,
+                f"{np.mean(errors):.3f}" if own else "",
+                f"{max(errors):.3f}" if own else "",
+                *(error_cell(row[method]) for method in shown),
+                mean_cell(own),
+                len(own),
+                n_peer_seeds,
+            )
+        )
+    header = ("data", "auto", "its worst seed", *(METHODS[m] for m in shown))
+    return Table((*header, "its mean for each dimension", "seeds", "seeds of the peers"), rows)
+
+
+# What other packages have.
+PEERS = [*METHODS][3:-2]
+
+
+def error_cell(runs):
+    """Return the mean error, and the share of the samples without an answer if there are any."""
+    if not runs:
+        return ""
+    undefined = np.mean([run.get("undefined", 0.0) for run in runs])
+    # Where no sample has an answer there is no error.
+    error = np.mean([run["error"] for run in runs if np.isfinite(run["error"])] or [np.nan])
+    return f"{error:.3f}" + (f" ({undefined:.0%} unanswered)" if undefined >= 0.005 else "")
+
+
+def mean_cell(runs):
+    """Return the mean dimension of the samples of each true one."""
+    dimensions = sorted({r for run in runs for r in run["mean"]}, key=int)
+    means = {r: np.mean([run["mean"][r] for run in runs if r in run["mean"]]) for r in dimensions}
+    return ", ".join(f"{r}: {mean:.1f}" for r, mean in means.items())
 
 
 def manifolds_table(manifolds):
@@ -158,15 +210,19 @@ def reliability_table(results):
     return Table(header, rows)
 
 
-def images_table(results):
-    """Return the errors on transformed images."""
-    header = ("images", "error", "of the worst seed", "mean for each dimension", "seeds")
-    rows = []
-    for name, result in results.items():
-        summary, runs = result["summary"], result["per_seed"]
-        means = ", ".join(
-            f"{r}: {np.mean([run['mean'][r] for run in runs]):.1f}" for r in runs[0]["mean"]
+def spectra_table(spectra):
+    """Return how much shorter the shortest direction of each layer is than the longest."""
+    if not spectra:
+        return Table((), [])
+    dimensions = sorted({r for row in spectra.values() for r in row["shortest"]}, key=int)
+    rows = [
+        (
+            layer,
+            f"{row['rank']:.2f}",
+            f"{row['visible']:.2f}",
+            *(f"{row['shortest'][r]:.4f}" if r in row["shortest"] else "" for r in dimensions),
         )
-        errors = (f"{summary[key]:.2f}" for key in ("error_mean", "error_worst"))
-        rows.append((name, *errors, means, len(runs)))
-    return Table(header, rows)
+        for layer, row in spectra.items()
+    ]
+    header = ("layer", "mean rank", "mean directions above a tenth")
+    return Table((*header, *(f"shortest of {r}" for r in dimensions)), rows)

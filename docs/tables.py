@@ -13,13 +13,13 @@ from pathlib import Path
 
 from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
+    errors_table,
     grid_table,
     growth_table,
     high_table,
-    images_table,
     manifolds_table,
     reliability_table,
-    unions_table,
+    spectra_table,
 )
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from paper_tables import paper_tables
@@ -127,6 +127,8 @@ def tables():
     core, defaults = load("core.json"), load("defaults.json")
     counts = {name: row for name, row in core.items() if name not in {VAE, *PPCA.values()}}
     peers = load("sparse_autoencoders.json")
+    unions, peers_of_dimension = load("dimension_unions.json"), load("dimension_peers.json")
+    images = {k: v for k, v in peers_of_dimension.items() if k not in unions}
     return {
         "first_experiment": first_experiment(core),
         "score": score_table(core),
@@ -147,10 +149,10 @@ def tables():
         "classifier_costs": costs_table(load("code_classifier.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(load("planted_features.json")),
-        "dimension_unions": unions_table(
-            load("dimension_unions.json"),
+        "dimension_unions": errors_table(
+            unions,
             load("dimension_rival.json"),
-            load("dimension_peers.json"),
+            peers_of_dimension,
             load("dimension_diffusion.json"),
         ),
         "dimension_manifolds": manifolds_table(load("dimension_manifolds.json")),
@@ -159,7 +161,9 @@ def tables():
         "dimension_grid": grid_table(load("dimension_grid.json")),
         "dimension_high": high_table(load("dimension_high.json")),
         "dimension_growth": growth_table(load("dimension_growth.json")),
-        "dimension_images": images_table(load("dimension_patches.json")),
+        "dimension_images": errors_table(images),
+        "dimension_layers": errors_table(load("dimension_layers.json")),
+        "dimension_spectra": spectra_table(load("dimension_spectra.json")),
         "dimension_reliability": reliability_table(load("dimension_reliability.json")),
         "speed_step": step_table(load("speed.json")),
         "speed_step_2": step_table(load("speed.json"), "2 threads"),

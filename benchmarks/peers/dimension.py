@@ -1,4 +1,4 @@
-"""scikit-dimension's estimators, in a process of their own.
+"""Estimators of the dimension of other packages, in a process of their own.
 
     python -m benchmarks.peers.dimension pointwise JOB.npz METHOD ...
     python -m benchmarks.peers.dimension manifolds DATA.npz SEED METHOD ...
@@ -17,43 +17,107 @@ import numpy as np
 import skdim
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours of the local methods other than MLE.
+# Neighbours of the methods that are asked at samples, other than those of LOCAL with their own.
 K = 100
+# DADApy compares distances to the 1st and the 2nd neighbour, the 2nd and the 4th, and so on. Noise
+# asks for large scales, and many dimensions for small ones.
+DADAPY_SCALE = 2
+
+
+class DADApyGride:
+    """DADApy's GRIDE at one scale, in the words of scikit-dimension."""
+
+    def fit(self, X):
+        from dadapy import Data
+
+        dimensions, _, _ = Data(coordinates=X).return_id_scaling_gride(range_max=K // 2)
+        self.dimension_ = dimensions[DADAPY_SCALE]
+        return self
+
+
+# Estimators of whole sets, which take the neighbours of a sample for one.
 METHODS = {
     "global PCA": lambda: skdim.id.lPCA(ver="FO"),
     "lPCA FO": lambda: skdim.id.lPCA(ver="FO"),
     "lPCA maxgap": lambda: skdim.id.lPCA(ver="maxgap"),
     "lPCA Minka": lambda: skdim.id.lPCA(ver="Minka"),
+    "lPCA KN": lambda: skdim.id.lPCA(ver="KN"),
+    "lPCA MP": lambda: skdim.id.lPCA(ver="MP"),
+    "lPCA GD": lambda: skdim.id.lPCA(ver="GD"),
+    "lPCA participation ratio": lambda: skdim.id.lPCA(ver="participation_ratio"),
     "MLE": lambda: skdim.id.MLE(K=20),
     "CorrInt": lambda: skdim.id.CorrInt(),
     "FisherS": lambda: skdim.id.FisherS(),
     "TwoNN": lambda: skdim.id.TwoNN(),
     "GRIDE": lambda: skdim.id.GRIDE(),
     "DANCo": lambda: skdim.id.DANCo(random_state=0),
+    "DADApy GRIDE": DADApyGride,
 }
 
 
-def pointwise(job, *methods):
-    """Return the mean absolute error of each method's dimensions per training sample.
+def smoothed_mle(X, n_asked):
+    dimension = skdim.id.MLE().fit(X, n_neighbors=20, smooth=True).dimension_pw_smooth_
+    return dimension[:n_asked]
 
-    The neighbours are always those among all samples, also where only the first are asked.
+
+def ess(X, n_asked):
+    """Return torchid's ESS, of the neighbourhoods that are asked about only."""
+    import torch
+    from torchid.estimators.ess import ESS, _batched_ess, _ess_to_dim
+
+    patches = torch.from_numpy(X[nearest(X, n_asked, K, itself=True)])
+    options = {"ver": ESS().ver, "d": ESS().d}
+    values = _batched_ess(patches, **options, gen=torch.Generator().manual_seed(0))
+    return _ess_to_dim(values, **options).numpy()
+
+
+def l2n2(X, n_asked):
+    """Return L2N2, the mean of log log ratios of distances to the second and first neighbours.
+
+    A ratio is exponential with the dimension as its rate, once its logarithm is taken; the mean of
+    the logarithm of that is minus Euler's constant, minus the logarithm of the dimension. The mean
+    is taken over the neighbours of a sample (E.-J. Ong et al., arXiv:2603.10493; no package of it).
+    """
+    distance, _ = NearestNeighbors(n_neighbors=2).fit(X).kneighbors()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_log = np.log(np.log(distance[:, 1] / distance[:, 0]))
+    log_log[~np.isfinite(log_log)] = np.nan
+    mean = np.nanmean(log_log[nearest(X, n_asked, K)], axis=1)
+    return np.exp(-np.euler_gamma - mean)
+
+
+# Those that have a value for each sample of a set.
+LOCAL = {"MLE": smoothed_mle, "torchid ESS": ess, "L2N2": l2n2}
+
+
+def nearest(X, n_asked, n_neighbors, itself=False):
+    """Return the nearest among all samples of each of the first ones, maybe itself before them."""
+    search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(X)
+    neighbours = search.kneighbors(X[:n_asked], return_distance=False)
+    return neighbours if itself else neighbours[:, 1:]
+
+
+def pointwise(job, *methods):
+    """Return the mean absolute error of each method's dimensions at the first training samples.
+
+    Their neighbours are always those among all samples.
     """
     with np.load(job) as file:
         X, truth, n_asked = file["X"], file["truth"], int(file["n_asked"])
+    truth = truth[:n_asked]
     results = {}
     for name in methods:
         begin = time.process_time()
-        estimator = METHODS[name]()
-        if name == "MLE":
-            dimension = estimator.fit(X, n_neighbors=20, smooth=True).dimension_pw_smooth_
+        if name in LOCAL:
+            dimension = LOCAL[name](X, n_asked)
         else:
-            # Without samples to ask about, scikit-learn leaves each sample out itself.
-            search = NearestNeighbors(n_neighbors=K).fit(X)
-            neighbours = search.kneighbors(return_distance=False)[:n_asked]
-            dimension = skdim.asPointwise(X, estimator, precomputed_knn=neighbours)
-        error = np.abs(np.asarray(dimension, dtype=float)[:n_asked] - truth[:n_asked])
+            estimator, neighbours = METHODS[name](), nearest(X, n_asked, K)
+            dimension = [estimator.fit(X[rows]).dimension_ for rows in neighbours]
+        dimension = np.asarray(dimension, dtype=float)
+        error = np.abs(dimension - truth)
         results[name] = {
             "error": float(np.nanmean(error)),
+            "mean": {str(r): float(np.nanmean(dimension[truth == r])) for r in np.unique(truth)},
             "undefined": float(np.isnan(error).mean()),
             "fit_seconds": time.process_time() - begin,
         }

@@ -1,6 +1,7 @@
 """The variational autoencoder, with or without gate."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -417,12 +418,37 @@ class VAE(AutoencoderModel):
     def _reach(self, code: torch.Tensor) -> torch.Tensor:
         """Return how far the reconstruction moves per unit of each latent, at some codes."""
         some = code[:: max(len(code) // N_JACOBIANS, 1)]
-        directions = torch.eye(self.n_components, dtype=code.dtype, device=code.device)
-        _, push = tangent(self.decode, some)
-        squares = [push(one.expand_as(some)).square() for one in directions]
-        reach = torch.stack([square.sum(dim=1).mean() for square in squares]).sqrt()
+        squares = [column.square().sum(dim=1).mean() for column in self._columns(some)]
+        reach = torch.stack(squares).sqrt()
         # One that moves nothing has some code, too.
         return reach.clamp(min=max(LEAST_REACH * float(reach.max()), LEAST_REACH))
+
+    def _columns(self, code: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield the derivative of the reconstructions by each latent, at some codes."""
+        _, push = tangent(self.decode, code)
+        for one in torch.eye(self.n_components, dtype=code.dtype, device=code.device):
+            yield push(one.expand_as(code))
+
+    @torch.no_grad()
+    def gram(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the inner products of the columns of the decoder's Jacobian.
+
+        Parameters
+        ----------
+        code : torch.Tensor of shape (n_samples, n_components)
+            Where it is taken. That of a linear decoder is the same everywhere.
+
+        Returns
+        -------
+        torch.Tensor of float64 of shape (n_samples or 1, n_components, n_components)
+            For each sample, or one for all.
+        """
+        decoder = self.linear_decoder
+        if decoder is not None:
+            weight = decoder.weight.double()
+            return (weight.T @ weight)[None]
+        jacobian = torch.stack([*self._columns(code)], dim=2).double()
+        return jacobian.mT @ jacobian
 
     @torch.no_grad()
     def code_scale(self) -> torch.Tensor:
