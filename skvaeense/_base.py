@@ -44,6 +44,7 @@ from skvaeense.utils._validation import (
     NON_NEGATIVE,
     POSITIVE,
     StrOptions,
+    align_api_if_sparse,
     fit_context,
 )
 
@@ -160,13 +161,14 @@ class BaseAutoencoder(
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: ArrayLike | SparseArray, y: object = None) -> Self:
         """Fit the autoencoder.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training samples, in any units: they are centred and scaled by one factor inside. Those
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training samples, in any units: they are centred and scaled by one factor inside. Sparse
+            ones that are large become dense only some rows at a time, and those
             that are not in memory are read as they are needed: a memory map, an array of zarr,
             h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
             each), a dataset or a loader of torch, or another iterable of batches.
@@ -182,8 +184,8 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if it can be
-            gone through only once.
+            If X holds NaN or infinity, or has fewer than two samples, or if it can be gone through
+            only once.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
@@ -279,7 +281,7 @@ class BaseAutoencoder(
         return trainer
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
+    def partial_fit(self, X: ArrayLike | SparseArray, y: object = None) -> Self:
         """Train on one more batch of samples.
 
         The first call fixes the centre, the scale and the number of components, so its batch
@@ -289,7 +291,7 @@ class BaseAutoencoder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples; each call is one pass over them in mini-batches.
 
         y : None
@@ -303,16 +305,22 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples at the first call.
+            If X holds NaN or infinity, or has fewer than two samples at the first call.
 
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.
         """
         with all_or_nothing(self):
             first = not hasattr(self, "module_")
-            samples: FloatArray = validate_data(
-                self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first
+            X = validate_data(
+                self,
+                X,
+                accept_sparse="csr",
+                dtype=FLOATS,
+                ensure_min_samples=1 + first,
+                reset=first,
             )
+            samples: FloatArray = X.toarray() if sparse.issparse(X) else X
             data = FitData.of_batch(
                 samples,
                 Scaling.from_data(samples) if first else self._scaling,
@@ -409,12 +417,14 @@ class BaseAutoencoder(
 
     # --- coding and decoding ------------------------------------------------------------------
 
-    def transform(self, X: ArrayLike, *, out: Any = None) -> FloatArray | sparse.csr_array:
+    def transform(
+        self, X: ArrayLike | SparseArray, *, out: Any = None
+    ) -> FloatArray | sparse.csr_array | sparse.csr_matrix:
         """Return the codes of samples.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples in the units of the training samples; in memory or elsewhere, as for `fit`, but
             not a stream.
 
@@ -424,8 +434,9 @@ class BaseAutoencoder(
 
         Returns
         -------
-        ndarray or scipy.sparse.csr_array of shape (n_samples, n_components)
-            The codes; `out`, if it was given.
+        {ndarray, sparse matrix} of shape (n_samples, n_components)
+            The codes; `out`, if it was given. With ``sparse_output=True`` they are a CSR matrix, or
+            a CSR array where scikit-learn's ``sparse_interface`` is "sparray".
 
         Raises
         ------
@@ -442,20 +453,20 @@ class BaseAutoencoder(
         codes = self._by_chunks(
             X, model, lambda x: self._encode(model, x), out=out, at_locations=self._with_locations
         )
-        return sparse.csr_array(codes) if self.sparse_output else codes
+        return align_api_if_sparse(sparse.csr_array(codes)) if self.sparse_output else codes
 
     if TYPE_CHECKING:
         # Inherited; there it has no annotations.
         def fit_transform(
-            self, X: ArrayLike, y: object = None
-        ) -> FloatArray | sparse.csr_array: ...
+            self, X: ArrayLike | SparseArray, y: object = None
+        ) -> FloatArray | sparse.csr_array | sparse.csr_matrix: ...
 
-    def active_dimensions(self, X: ArrayLike) -> BoolArray:
+    def active_dimensions(self, X: ArrayLike | SparseArray) -> BoolArray:
         """Return which latents are active for each sample.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples, seen or unseen.
 
         Returns
@@ -541,6 +552,7 @@ class BaseAutoencoder(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

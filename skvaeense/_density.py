@@ -18,7 +18,7 @@ from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time, too_far
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
 from skvaeense.utils._seeding import draw_seed, make_generator
-from skvaeense.utils._typing import FloatArray, IntArray, RandomState
+from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
 
 # Training samples that noise variances for a nonlinear decoder follow from.
 NOISE_SAMPLES = 512
@@ -140,7 +140,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- scores -------------------------------------------------------------------------------
 
-    def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
+    def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the log-density of each sample, or a lower bound of it.
 
         With a linear decoder, which is the default, it is exact for ``prior="mixture"``, and for
@@ -153,7 +153,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         out : array of shape (n_samples,) or None, default=None
@@ -175,7 +175,7 @@ class DensityAutoencoder(BaseAutoencoder):
         )
         return scores
 
-    def elbo_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
+    def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample, which training maximises.
 
         With ``gated=False`` it is a lower bound of the log-density. With the gate, how far latents
@@ -184,7 +184,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         out : array of shape (n_samples,) or None, default=None
@@ -210,12 +210,12 @@ class DensityAutoencoder(BaseAutoencoder):
         bounds: FloatArray = self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
         return bounds
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: ArrayLike | SparseArray, y: object = None) -> float:
         """Return the mean log-density.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         y : None
@@ -231,14 +231,14 @@ class DensityAutoencoder(BaseAutoencoder):
     # --- components ---------------------------------------------------------------------------
 
     @available_if(_may_have_density)
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
+    def predict_proba(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return how probably samples come from each component of the mixture.
 
         On a union of subspaces there is a component for each, in an order without meaning.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -259,12 +259,12 @@ class DensityAutoencoder(BaseAutoencoder):
         return shares
 
     @available_if(_may_have_density)
-    def predict(self, X: ArrayLike) -> IntArray:
+    def predict(self, X: ArrayLike | SparseArray) -> IntArray:
         """Return the component of the mixture that each sample most probably comes from.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         Returns

@@ -51,7 +51,14 @@ from skvaeense.training._sources import Source
 from skvaeense.training._sparse_hooks import DeadLatents
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._seeding import make_generator
-from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, Precision, RandomState
+from skvaeense.utils._typing import (
+    Auto,
+    DoubleArray,
+    FloatArray,
+    Precision,
+    RandomState,
+    SparseArray,
+)
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
@@ -795,12 +802,12 @@ class VAEenseTransformer(DensityAutoencoder):
         active = thresholds.resolve_threshold(self.threshold).active(latents)
         return torch.as_tensor(active, device=code.device)
 
-    def posterior(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def posterior(self, X: ArrayLike | SparseArray) -> tuple[FloatArray, FloatArray]:
         """Return the posterior of the latents before the gate.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         Returns

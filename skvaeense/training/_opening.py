@@ -22,6 +22,7 @@ from skvaeense.training._sources import (
     as_array,
     dataset_source,
     sharded_source,
+    sparse_source,
 )
 
 # What takes no more bytes is read into memory at once, and is then as any array.
@@ -35,7 +36,8 @@ def open_samples(X: Any) -> Any:
     ----------
     X : object
         A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a dataset or
-        loader of torch, an iterable of batches; anything else is left to scikit-learn.
+        loader of torch, an iterable of batches, a sparse array; anything else is left to
+        scikit-learn.
 
     Returns
     -------
@@ -55,6 +57,8 @@ def _as_source(X: Any) -> Source | None:
         return X
     if paths := _paths(X):
         return sharded_source(paths)
+    if sparse.issparse(X):
+        return sparse_source(X)
     if isinstance(X, Dataset) and hasattr(X, "__len__"):
         return dataset_source(X)
     if isinstance(X, np.memmap) or _is_array_elsewhere(X):

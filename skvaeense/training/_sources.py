@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from sklearn.utils import assert_all_finite
+from scipy import sparse
+from sklearn.utils import assert_all_finite, check_array
 
 from skvaeense.training._shards import open_shard
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -129,6 +130,12 @@ class SlicedSource(Source):
 def array_source(array: Any) -> SlicedSource:
     """Return the source of an array elsewhere: a memory map, or what zarr, h5py and Dask have."""
     return SlicedSource(array.shape, lambda start, stop: np.asarray(array[start:stop]))
+
+
+def sparse_source(X: sparse.sparray | sparse.spmatrix) -> SlicedSource:
+    """Return the source of a sparse array: its rows are dense only while they are in use."""
+    rows = check_array(X, accept_sparse="csr", dtype=None, ensure_min_samples=0, input_name="X")
+    return SlicedSource(rows.shape, lambda start, stop: rows[start:stop].toarray())
 
 
 def sharded_source(paths: Sequence[Path]) -> SlicedSource:
