@@ -32,7 +32,7 @@ from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, SETTLING
-from skvaeense.training._sources import Source, StreamSource
+from skvaeense.training._sources import Source, StreamSource, as_array, checked_tensor
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._processes import find_processes
@@ -201,6 +201,7 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
+            samples = as_array(samples) if isinstance(samples, torch.Tensor) else samples
             samples = self._trainable(samples)
             scaling = self._scaling if goes_on else self._find_scaling(samples)
             model = self.module_ if goes_on else None
@@ -314,7 +315,7 @@ class BaseAutoencoder(
             first = not hasattr(self, "module_")
             X = validate_data(
                 self,
-                X,
+                as_array(X) if isinstance(X, torch.Tensor) else X,
                 accept_sparse="csr",
                 dtype=FLOATS,
                 ensure_min_samples=1 + first,
@@ -353,13 +354,17 @@ class BaseAutoencoder(
         return trainer
 
     def _check_samples(self, X, *, reset, ensure_min_samples=1):
-        """Return samples as a valid array, or as a source whose rows are checked when read."""
+        """Return samples as a valid array or tensor, or as a source that checks rows it reads."""
         X = open_samples(X)
-        head = X.head(ensure_min_samples) if isinstance(X, Source) else X
+        head = X
+        if isinstance(X, Source):
+            head = X.head(ensure_min_samples)
+        elif isinstance(X, torch.Tensor):
+            head = as_array(X[:ensure_min_samples])
         head = validate_data(
             self, head, dtype=FLOATS, ensure_min_samples=ensure_min_samples, reset=reset
         )
-        return X if isinstance(X, Source) else head
+        return X if isinstance(X, Source | torch.Tensor) else head
 
     def _copy_of_model(self) -> Any:
         device = resolve_device(self.device)
@@ -453,7 +458,9 @@ class BaseAutoencoder(
         codes = self._by_chunks(
             X, model, lambda x: self._encode(model, x), out=out, at_locations=self._with_locations
         )
-        return align_api_if_sparse(sparse.csr_array(codes)) if self.sparse_output else codes
+        if self.sparse_output:
+            return align_api_if_sparse(sparse.csr_array(as_array(codes)))
+        return codes
 
     if TYPE_CHECKING:
         # Inherited; there it has no annotations.
@@ -477,7 +484,7 @@ class BaseAutoencoder(
         X, model = self._check_for_coding(X)
 
         def never_active(active, labels):
-            return np.hstack([active, np.zeros((len(active), self._n_locations), dtype=bool)])
+            return torch.hstack([active, active.new_zeros((len(active), self._n_locations))])
 
         return self._by_chunks(
             X, model, lambda x: self._active(model, x), at_locations=never_active
@@ -500,7 +507,10 @@ class BaseAutoencoder(
             Reconstructions in the units of the training samples; `out`, if it was given.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
+        if isinstance(X, torch.Tensor):
+            codes = checked_tensor(X)
+        else:
+            codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
@@ -508,16 +518,18 @@ class BaseAutoencoder(
             )
         model = self._model_for(codes.dtype)
         device = next(model.parameters()).device
-        offsets = self._scaling.offsets
-        n_latents = self.n_components_ - len(offsets)
+        scaling = self._scaling
+        n_latents = self.n_components_ - self._n_locations
 
         def decode(rows):
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
-            latents = torch.tensor(rows[:, :n_latents], device=device)
-            decoded = model.decode(latents).cpu().numpy() * self.scale_ + self.mean_
-            if len(offsets):
-                decoded += rows[:, n_latents:] @ offsets
-            return decoded.astype(codes.dtype, copy=False)
+            given = torch.as_tensor(rows, device=device)
+            decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
+            if self._n_locations:
+                offsets = torch.as_tensor(scaling.offsets, device=decoded.device)
+                decoded += given[:, n_latents:].to(offsets) @ offsets
+            decoded = decoded.to(given.dtype)
+            return decoded if isinstance(rows, torch.Tensor) else decoded.cpu().numpy()
 
         n_rows = rows_at_a_time(self.n_features_in_, self.n_components_)
         with torch.no_grad():
@@ -527,9 +539,10 @@ class BaseAutoencoder(
     def _n_locations(self) -> int:
         return len(self._scaling.offsets)
 
-    def _with_locations(self, codes: FloatArray, labels: IntArray) -> FloatArray:
+    def _with_locations(self, codes: torch.Tensor, labels: IntArray) -> torch.Tensor:
         """Append a column for each location, which is 1 where a sample is there and else 0."""
-        return np.hstack([codes, np.eye(self._n_locations, dtype=codes.dtype)[labels]])
+        there = torch.eye(self._n_locations).to(codes)[torch.as_tensor(labels).to(codes.device)]
+        return torch.hstack([codes, there])
 
     def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
         check_is_fitted(self)

@@ -17,6 +17,7 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time, too_far
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
+from skvaeense.training._sources import as_array
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
 
@@ -125,7 +126,8 @@ class DensityAutoencoder(BaseAutoencoder):
     ) -> Any:
         """Apply a function to centred and scaled rows in double precision, some at a time."""
 
-        def answer(rows: FloatArray) -> FloatArray:
+        def answer(rows: Any) -> FloatArray:
+            rows = as_array(rows)
             with np.errstate(over="ignore", invalid="ignore"):
                 x = (rows.astype(np.float64) - self.mean_) / self.scale_
                 known = x.astype(rows.dtype, copy=False)
@@ -204,8 +206,7 @@ class DensityAutoencoder(BaseAutoencoder):
             return -0.5 * error / noise_variance - kl - constant
 
         def of_location(bounds, labels):
-            # In the precision of the bounds.
-            return bounds + self._locations_.log_shares.astype(bounds.dtype)[labels]
+            return bounds + torch.as_tensor(self._locations_.log_shares[labels]).to(bounds)
 
         bounds: FloatArray = self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
         return bounds
@@ -226,7 +227,7 @@ class DensityAutoencoder(BaseAutoencoder):
         float
             Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
         """
-        return float(np.mean(self.score_samples(X)))
+        return float(self.score_samples(X).mean())
 
     # --- components ---------------------------------------------------------------------------
 
@@ -398,8 +399,7 @@ class DensityAutoencoder(BaseAutoencoder):
             X = x * self.scale_ + self.mean_
             return (X, labels) if return_labels else X
         codes, rows = self.module_.sample(n_samples, make_generator(draw_seed(rng)))
-        codes = codes.numpy()
         if self._n_locations:
             codes = self._with_locations(codes, self._gate_labels_[rows])
-        X = self.inverse_transform(codes).astype(np.float64)
+        X = self.inverse_transform(codes.numpy()).astype(np.float64)
         return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)

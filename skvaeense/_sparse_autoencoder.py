@@ -24,6 +24,7 @@ from skvaeense.training._sizes import (
     n_epochs,
     sparse_learning_rate,
 )
+from skvaeense.training._sources import as_array
 from skvaeense.training._sparse_hooks import (
     Coefficient,
     DeadLatents,
@@ -457,7 +458,7 @@ class SparseAutoencoder(BaseAutoencoder):
             # Divided before it is squared, which could overflow.
             return ((x - model.decode(model.code(x))) / spread).square().mean(dim=1)
 
-        return 1 - float(self._by_chunks(X, model, unexplained).mean(dtype=np.float64))
+        return 1 - float(as_array(self._by_chunks(X, model, unexplained)).mean(dtype=np.float64))
 
 
 def _with_penalty(

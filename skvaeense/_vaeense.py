@@ -826,9 +826,10 @@ class VAEenseTransformer(DensityAutoencoder):
             return torch.stack([posterior.mean, posterior.std], dim=1)
 
         def certain(posteriors, labels):
-            mean, std = np.moveaxis(posteriors, 1, 0)
-            known = np.zeros((len(std), self._n_locations), dtype=std.dtype)
-            return np.stack([self._with_locations(mean, labels), np.hstack([std, known])], axis=1)
+            mean, std = posteriors.unbind(dim=1)
+            known = std.new_zeros((len(std), self._n_locations))
+            std = torch.hstack([std, known])
+            return torch.stack([self._with_locations(mean, labels), std], dim=1)
 
-        mean, std = np.moveaxis(self._by_chunks(X, model, both, at_locations=certain), 1, 0)
-        return mean, std
+        posteriors = self._by_chunks(X, model, both, at_locations=certain)
+        return posteriors[:, 0], posteriors[:, 1]

@@ -20,6 +20,7 @@ from skvaeense.training._sources import (
     StreamSource,
     array_source,
     as_array,
+    checked_tensor,
     dataset_source,
     sharded_source,
     sparse_source,
@@ -36,14 +37,16 @@ def open_samples(X: Any) -> Any:
     ----------
     X : object
         A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a dataset or
-        loader of torch, an iterable of batches, a sparse array; anything else is left to
+        loader of torch, an iterable of batches, a sparse array, a tensor; anything else is left to
         scikit-learn.
 
     Returns
     -------
-    Source, ndarray or object
+    Source, ndarray, torch.Tensor or object
         A source, or the samples in memory, or X itself.
     """
+    if isinstance(X, torch.Tensor):
+        return checked_tensor(X)
     source = _as_source(X)
     if isinstance(source, SlicedSource):
         n_samples = len(source)

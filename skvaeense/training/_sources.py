@@ -299,6 +299,20 @@ def as_array(rows: Any) -> Any:
     return np.asarray(rows)
 
 
+def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without its graph, in single or double precision and with finite entries."""
+    rows = rows.detach()
+    if rows.ndim != 2 or rows.is_complex():
+        check_array(as_array(rows), input_name="X")  # It says what is wrong.
+    if rows.dtype in (torch.float16, torch.bfloat16):
+        rows = rows.float()
+    elif rows.dtype not in (torch.float32, torch.float64):
+        rows = rows.double()
+    if not rows.isfinite().all():
+        assert_all_finite(as_array(rows), input_name="X")
+    return rows
+
+
 def checked(rows: Any) -> FloatArray:
     """Return rows in single or double precision, as scikit-learn takes arrays."""
     rows = as_array(rows)
