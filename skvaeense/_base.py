@@ -313,7 +313,7 @@ class BaseAutoencoder(
         """
         with all_or_nothing(self):
             first = not hasattr(self, "module_")
-            X = validate_data(
+            batch: Any = validate_data(
                 self,
                 as_array(X) if isinstance(X, torch.Tensor) else X,
                 accept_sparse="csr",
@@ -321,7 +321,7 @@ class BaseAutoencoder(
                 ensure_min_samples=1 + first,
                 reset=first,
             )
-            samples: FloatArray = X.toarray() if sparse.issparse(X) else X
+            samples: FloatArray = batch.toarray() if sparse.issparse(batch) else batch
             data = FitData.of_batch(
                 samples,
                 Scaling.from_data(samples) if first else self._scaling,

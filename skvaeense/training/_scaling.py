@@ -146,7 +146,7 @@ class Scaling:
         """
         labels = self.locate(X) if labels is None else labels
         if isinstance(X, torch.Tensor):
-            centre = self.mean if labels is None else self.locations.points[labels]
+            centre = self.mean if self.locations is None else self.locations.points[labels]
             x = in_double(X)
             x = (x - torch.as_tensor(centre, device=x.device)) * (1 / self.scale)
             return x.to(dtype=dtype, device=device)

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array
 
 from skvaeense.training._shards import open_shard
@@ -132,7 +131,7 @@ def array_source(array: Any) -> SlicedSource:
     return SlicedSource(array.shape, lambda start, stop: np.asarray(array[start:stop]))
 
 
-def sparse_source(X: sparse.sparray | sparse.spmatrix) -> SlicedSource:
+def sparse_source(X: Any) -> SlicedSource:
     """Return the source of a sparse array: its rows are dense only while they are in use."""
     rows = check_array(X, accept_sparse="csr", dtype=None, ensure_min_samples=0, input_name="X")
     return SlicedSource(rows.shape, lambda start, stop: rows[start:stop].toarray())
