@@ -2,7 +2,7 @@
 Topics of texts, from sparse TF-IDF
 ===================================
 
-``TfidfVectorizer`` gives a sparse matrix, and both autoencoders take it as it is. The texts are what the
+``TfidfVectorizer`` gives a sparse matrix, and both autoencoders take it as it is. The texts are what
 functions and classes of scikit-learn say of themselves, so that nothing has to be downloaded.
 """
 
