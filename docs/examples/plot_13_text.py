@@ -2,8 +2,8 @@
 Topics of texts, from sparse TF-IDF
 ===================================
 
-``TfidfVectorizer`` gives a sparse matrix, and both autoencoders take it as it is. The texts are what
-functions and classes of scikit-learn say of themselves, so that nothing has to be downloaded.
+``TfidfVectorizer`` gives a sparse matrix, and both autoencoders take it as it is. The texts are
+what functions and classes of scikit-learn say of themselves: nothing has to be downloaded.
 """
 
 import inspect
