@@ -1,8 +1,9 @@
-"""How long a newcomer's first steps take: a clone, the demo, and a plot of a table of one's own.
+"""How long a newcomer's first steps take: a clone, the demo, a table, and a first contribution.
 
     python -m benchmarks first_steps [--source REPOSITORY] [--note TEXT]
 
-Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, and
+Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, then
+adds the penalty of docs/contributing/extending.rst and runs its test, and
 writes results/first_steps.json: the seconds that each took, by the clock on the wall and of the
 processors, and what they ran on. Reading and typing take no time here. pip's cache is not used. The
 note says what else matters, as what the machine was busy with.
@@ -11,6 +12,7 @@ note says what else matters, as what the machine was busy with.
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import tempfile
 import time
@@ -35,6 +37,13 @@ STEPS = (
     Step("Build the environment", "make demo", "make .venv/.stamp-demo"),
     Step("Fit the digits, print and draw", "make demo", "make demo"),
     Step("Fit the table, and draw", f"{PYTHON} my_table.py", f"{PYTHON} {PROGRAM}"),
+    Step("Install what tests need", "make test", "make .venv/.stamp-test"),
+)
+TESTS = "tests/penalties/test_capped_l1.py skvaeense/penalties/_capped_l1.py"
+TEST_IT = Step(
+    "Test a penalty of one's own",
+    f"{PYTHON} -m pytest -q {TESTS}",
+    f"{PYTHON} -m pytest -q -p no:xdist --doctest-modules {TESTS}",
 )
 
 
@@ -46,6 +55,19 @@ def timed(name, command, run, folder, environment):
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     seconds = round(time.perf_counter() - begin, 1)
     return {"step": name, "command": command, "seconds": seconds, "cpu_seconds": round(busy, 1)}
+
+
+def contribute(clone):
+    """Add the penalty of the contributor's guide to a clone."""
+    penalties, guide = clone / "skvaeense" / "penalties", clone / "docs/contributing/first_penalty"
+    shutil.copy(guide / "_capped_l1.py", penalties)
+    shutil.copy(guide / "test_capped_l1.py", clone / "tests" / "penalties")
+    room = penalties / "__init__.py"
+    text = room.read_text(encoding="utf-8")
+    line = "from skvaeense.penalties._capped_l1 import CappedL1\n"
+    text = text.replace("from skvaeense.penalties._gated", line + "from skvaeense.penalties._gated")
+    text = text.replace("__all__ = [\n", '__all__ = [\n    "CappedL1",\n')
+    room.write_text(text, encoding="utf-8")
 
 
 def versions(folder):
@@ -70,6 +92,8 @@ def main():
         clone_it = Step("Clone", "git clone", f"git clone --quiet {arguments.source} {clone}")
         steps = [timed(*clone_it, folder, environment)]
         steps += [timed(*step, clone, environment) for step in STEPS]
+        contribute(clone)
+        steps.append(timed(*TEST_IT, clone, environment))
         machine = {
             "cores": os.cpu_count(),
             "load at the start": round(load, 1),

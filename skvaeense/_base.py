@@ -33,7 +33,7 @@ from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, SETTLING
-from skvaeense.training._sources import Source, StreamSource
+from skvaeense.training._sources import Source, StreamSource, as_array, checked_tensor
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
@@ -46,6 +46,7 @@ from skvaeense.utils._validation import (
     NON_NEGATIVE,
     POSITIVE,
     StrOptions,
+    align_api_if_sparse,
     fit_context,
 )
 
@@ -167,13 +168,14 @@ class BaseAutoencoder(
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: ArrayLike | SparseArray, y: object = None) -> Self:
         """Fit the autoencoder.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training samples, in any units: they are centred and scaled by one factor inside. Those
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training samples, in any units: they are centred and scaled by one factor inside. Sparse
+            ones that are large become dense only some rows at a time, and those
             that are not in memory are read as they are needed: a memory map, an array of zarr,
             h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
             each), a dataset or a loader of torch, or another iterable of batches.
@@ -189,8 +191,8 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if it can be
-            gone through only once.
+            If X holds NaN or infinity, or has fewer than two samples, or if it can be gone through
+            only once.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
@@ -206,6 +208,7 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
+            samples = as_array(samples) if isinstance(samples, torch.Tensor) else samples
             samples = self._trainable(samples)
             scaling = self._scaling if goes_on else self._find_scaling(samples)
             model = self.module_ if goes_on else None
@@ -286,7 +289,7 @@ class BaseAutoencoder(
         return trainer
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
+    def partial_fit(self, X: ArrayLike | SparseArray, y: object = None) -> Self:
         """Train on one more batch of samples.
 
         The first call fixes the centre, the scale and the number of components, so its batch
@@ -296,7 +299,7 @@ class BaseAutoencoder(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples; each call is one pass over them in mini-batches.
 
         y : None
@@ -310,16 +313,22 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples at the first call.
+            If X holds NaN or infinity, or has fewer than two samples at the first call.
 
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.
         """
         with all_or_nothing(self):
             first = not hasattr(self, "module_")
-            samples: FloatArray = validate_data(
-                self, X, dtype=FLOATS, ensure_min_samples=1 + first, reset=first
+            batch: Any = validate_data(
+                self,
+                as_array(X) if isinstance(X, torch.Tensor) else X,
+                accept_sparse="csr",
+                dtype=FLOATS,
+                ensure_min_samples=1 + first,
+                reset=first,
             )
+            samples: FloatArray = batch.toarray() if sparse.issparse(batch) else batch
             data = FitData.of_batch(
                 samples,
                 Scaling.from_data(samples) if first else self._scaling,
@@ -352,13 +361,17 @@ class BaseAutoencoder(
         return trainer
 
     def _check_samples(self, X, *, reset, ensure_min_samples=1):
-        """Return samples as a valid array, or as a source whose rows are checked when read."""
+        """Return samples as a valid array or tensor, or as a source that checks rows it reads."""
         X = open_samples(X)
-        head = X.head(ensure_min_samples) if isinstance(X, Source) else X
+        head = X
+        if isinstance(X, Source):
+            head = X.head(ensure_min_samples)
+        elif isinstance(X, torch.Tensor):
+            head = as_array(X[:ensure_min_samples])
         head = validate_data(
             self, head, dtype=FLOATS, ensure_min_samples=ensure_min_samples, reset=reset
         )
-        return X if isinstance(X, Source) else head
+        return X if isinstance(X, Source | torch.Tensor) else head
 
     def _copy_of_model(self) -> Any:
         device = resolve_device(self.device)
@@ -416,12 +429,14 @@ class BaseAutoencoder(
 
     # --- coding and decoding ------------------------------------------------------------------
 
-    def transform(self, X: ArrayLike, *, out: Any = None) -> FloatArray | sparse.csr_array:
+    def transform(
+        self, X: ArrayLike | SparseArray, *, out: Any = None
+    ) -> FloatArray | sparse.csr_array | sparse.csr_matrix:
         """Return the codes of samples.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples in the units of the training samples; in memory or elsewhere, as for `fit`, but
             not a stream.
 
@@ -431,8 +446,9 @@ class BaseAutoencoder(
 
         Returns
         -------
-        ndarray or scipy.sparse.csr_array of shape (n_samples, n_components)
-            The codes; `out`, if it was given.
+        {ndarray, sparse matrix} of shape (n_samples, n_components)
+            The codes; `out`, if it was given. With ``sparse_output=True`` they are a CSR matrix, or
+            a CSR array where scikit-learn's ``sparse_interface`` is "sparray".
 
         Raises
         ------
@@ -449,20 +465,22 @@ class BaseAutoencoder(
         codes = self._by_chunks(
             X, model, lambda x: self._encode(model, x), out=out, at_locations=self._with_locations
         )
-        return sparse.csr_array(codes) if self.sparse_output else codes
+        if self.sparse_output:
+            return align_api_if_sparse(sparse.csr_array(as_array(codes)))
+        return codes
 
     if TYPE_CHECKING:
         # Inherited; there it has no annotations.
         def fit_transform(
-            self, X: ArrayLike, y: object = None
-        ) -> FloatArray | sparse.csr_array: ...
+            self, X: ArrayLike | SparseArray, y: object = None
+        ) -> FloatArray | sparse.csr_array | sparse.csr_matrix: ...
 
-    def active_dimensions(self, X: ArrayLike) -> BoolArray:
+    def active_dimensions(self, X: ArrayLike | SparseArray) -> BoolArray:
         """Return which latents are active for each sample.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples, seen or unseen.
 
         Returns
@@ -473,7 +491,7 @@ class BaseAutoencoder(
         X, model = self._check_for_coding(X)
 
         def never_active(active, labels):
-            return np.hstack([active, np.zeros((len(active), self._n_locations), dtype=bool)])
+            return torch.hstack([active, active.new_zeros((len(active), self._n_locations))])
 
         return self._by_chunks(
             X, model, lambda x: self._active(model, x), at_locations=never_active
@@ -496,7 +514,10 @@ class BaseAutoencoder(
             Reconstructions in the units of the training samples; `out`, if it was given.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
+        if isinstance(X, torch.Tensor):
+            codes = checked_tensor(X)
+        else:
+            codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
         if codes.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
@@ -504,16 +525,18 @@ class BaseAutoencoder(
             )
         model = self._model_for(codes.dtype)
         device = next(model.parameters()).device
-        offsets = self._scaling.offsets
-        n_latents = self.n_components_ - len(offsets)
+        scaling = self._scaling
+        n_latents = self.n_components_ - self._n_locations
 
         def decode(rows):
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
-            latents = torch.tensor(rows[:, :n_latents], device=device)
-            decoded = model.decode(latents).cpu().numpy() * self.scale_ + self.mean_
-            if len(offsets):
-                decoded += rows[:, n_latents:] @ offsets
-            return decoded.astype(codes.dtype, copy=False)
+            given = torch.as_tensor(rows, device=device)
+            decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
+            if self._n_locations:
+                offsets = torch.as_tensor(scaling.offsets, device=decoded.device)
+                decoded += given[:, n_latents:].to(offsets) @ offsets
+            decoded = decoded.to(given.dtype)
+            return decoded if isinstance(rows, torch.Tensor) else decoded.cpu().numpy()
 
         n_rows = rows_at_a_time(self.n_features_in_, self.n_components_)
         with torch.no_grad():
@@ -523,9 +546,10 @@ class BaseAutoencoder(
     def _n_locations(self) -> int:
         return len(self._scaling.offsets)
 
-    def _with_locations(self, codes: FloatArray, labels: IntArray) -> FloatArray:
+    def _with_locations(self, codes: torch.Tensor, labels: IntArray) -> torch.Tensor:
         """Append a column for each location, which is 1 where a sample is there and else 0."""
-        return np.hstack([codes, np.eye(self._n_locations, dtype=codes.dtype)[labels]])
+        there = torch.eye(self._n_locations).to(codes)[torch.as_tensor(labels).to(codes.device)]
+        return torch.hstack([codes, there])
 
     def _model_for(self, dtype):
         return self._with_length(super()._model_for(dtype))
@@ -577,6 +601,7 @@ class BaseAutoencoder(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -17,8 +17,9 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time, too_far
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
+from skvaeense.training._sources import as_array
 from skvaeense.utils._seeding import draw_seed, make_generator
-from skvaeense.utils._typing import FloatArray, IntArray, RandomState
+from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
 
 # Training samples that noise variances for a nonlinear decoder follow from.
 NOISE_SAMPLES = 512
@@ -125,7 +126,8 @@ class DensityAutoencoder(BaseAutoencoder):
     ) -> Any:
         """Apply a function to centred and scaled rows in double precision, some at a time."""
 
-        def answer(rows: FloatArray) -> FloatArray:
+        def answer(rows: Any) -> FloatArray:
+            rows = as_array(rows)
             with np.errstate(over="ignore", invalid="ignore"):
                 x = (rows.astype(np.float64) - self.mean_) / self.scale_
                 known = x.astype(rows.dtype, copy=False)
@@ -140,7 +142,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- scores -------------------------------------------------------------------------------
 
-    def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
+    def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the log-density of each sample, or a lower bound of it.
 
         With a linear decoder, which is the default, it is exact for ``prior="mixture"``, and for
@@ -153,7 +155,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         out : array of shape (n_samples,) or None, default=None
@@ -175,7 +177,7 @@ class DensityAutoencoder(BaseAutoencoder):
         )
         return scores
 
-    def elbo_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
+    def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample, which training maximises.
 
         With ``gated=False`` it is a lower bound of the log-density. With the gate, how far latents
@@ -184,7 +186,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         out : array of shape (n_samples,) or None, default=None
@@ -204,18 +206,17 @@ class DensityAutoencoder(BaseAutoencoder):
             return -0.5 * error / noise_variance - kl - constant
 
         def of_location(bounds, labels):
-            # In the precision of the bounds.
-            return bounds + self._locations_.log_shares.astype(bounds.dtype)[labels]
+            return bounds + torch.as_tensor(self._locations_.log_shares[labels]).to(bounds)
 
         bounds: FloatArray = self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
         return bounds
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: ArrayLike | SparseArray, y: object = None) -> float:
         """Return the mean log-density.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         y : None
@@ -226,19 +227,19 @@ class DensityAutoencoder(BaseAutoencoder):
         float
             Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
         """
-        return float(np.mean(self.score_samples(X)))
+        return float(self.score_samples(X).mean())
 
     # --- components ---------------------------------------------------------------------------
 
     @available_if(_may_have_density)
-    def predict_proba(self, X: ArrayLike) -> FloatArray:
+    def predict_proba(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return how probably samples come from each component of the mixture.
 
         On a union of subspaces there is a component for each, in an order without meaning.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -259,12 +260,12 @@ class DensityAutoencoder(BaseAutoencoder):
         return shares
 
     @available_if(_may_have_density)
-    def predict(self, X: ArrayLike) -> IntArray:
+    def predict(self, X: ArrayLike | SparseArray) -> IntArray:
         """Return the component of the mixture that each sample most probably comes from.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -398,8 +399,7 @@ class DensityAutoencoder(BaseAutoencoder):
             X = x * self.scale_ + self.mean_
             return (X, labels) if return_labels else X
         codes, rows = self.module_.sample(n_samples, make_generator(draw_seed(rng)))
-        codes = codes.numpy()
         if self._n_locations:
             codes = self._with_locations(codes, self._gate_labels_[rows])
-        X = self.inverse_transform(codes).astype(np.float64)
+        X = self.inverse_transform(codes.numpy()).astype(np.float64)
         return X + math.sqrt(self.noise_variance_) * rng.standard_normal(X.shape)

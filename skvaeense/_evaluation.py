@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skvaeense.models import Model
 from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense.training._locations import Locations
 from skvaeense.training._scaling import Scaling
+from skvaeense.training._sources import as_array
 from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -67,7 +67,7 @@ class ModelEvaluation:
 
     def _model_for(self, dtype):
         """Return the model in the precision of the samples: the answer is then as precise."""
-        dtype = DTYPES[np.dtype(dtype).name]
+        dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
         device = resolve_device(self.device)
         parameter = next(self.module_.parameters())
         if parameter.dtype == dtype and parameter.device.type == device.type:
@@ -81,9 +81,11 @@ class ModelEvaluation:
         function: Callable[[torch.Tensor], torch.Tensor],
         n_rows: int | None = None,
         out: Any = None,
-        at_locations: Callable[[NDArray[Any], IntArray], NDArray[Any]] | None = None,
+        at_locations: Callable[[torch.Tensor, IntArray], torch.Tensor] | None = None,
     ) -> Any:
         """Apply a function of tensors to scaled rows, some at a time, and join the results.
+
+        Samples in a tensor give a tensor, others an array.
 
         Where rows are at several locations, `at_locations` makes the result of the function's and
         of the indices of their locations. With `out`, which can be written by slices, results go
@@ -100,7 +102,7 @@ class ModelEvaluation:
             if len(rows) == 1:
                 raise MemoryError("There is too little memory to compute one sample at a time.")
             half = len(rows) // 2
-            return np.concatenate([evaluate(rows[:half]), evaluate(rows[half:])])
+            return joined([evaluate(rows[:half]), evaluate(rows[half:])], rows)
 
         def answer(rows):
             # What overflows is found out below.
@@ -110,8 +112,9 @@ class ModelEvaluation:
             # A model that diverges, as callbacks may see it, says nothing of the samples.
             if not (_is_finite(x) and _is_finite(result)) and x.abs().max() > FAR:
                 raise too_far(rows.dtype)
-            answers = result.cpu().numpy()
-            return answers if labels is None or not at_locations else at_locations(answers, labels)
+            if labels is not None and at_locations is not None:
+                result = at_locations(result, labels)
+            return result if isinstance(rows, torch.Tensor) else result.cpu().numpy()
 
         n_rows = n_rows or rows_at_a_time(X.shape[1], getattr(self, "n_components_", 1))
         with torch.no_grad():
@@ -139,12 +142,12 @@ def _is_finite(values):
 def joined_chunks(estimator, function, X, n_rows, out=None):
     """Return what a function gives for some rows of X at a time, joined or written to `out`."""
     if out is None:
-        return np.concatenate(map_chunks(estimator, function, X, n_rows))
+        return joined(map_chunks(estimator, function, X, n_rows), X)
     n_written = 0
 
     def write(rows):
         nonlocal n_written
-        result = function(rows)
+        result = as_array(function(rows))
         if n_written == 0:
             check_out(out, (X.shape[0], *result.shape[1:]), result.dtype)
         out[n_written : n_written + len(result)] = result
@@ -152,6 +155,13 @@ def joined_chunks(estimator, function, X, n_rows, out=None):
 
     map_chunks(estimator, write, X, n_rows)
     return out
+
+
+def joined(parts, X):
+    """Return parts of an answer in one: a tensor where X is one, on its device, else an array."""
+    if isinstance(X, torch.Tensor):
+        return torch.cat([torch.as_tensor(part).to(X.device) for part in parts])
+    return np.concatenate(parts)
 
 
 def check_out(out, shape, dtype):

@@ -24,6 +24,7 @@ from skvaeense.training._sizes import (
     n_epochs,
     sparse_learning_rate,
 )
+from skvaeense.training._sources import as_array
 from skvaeense.training._sparse_hooks import (
     Coefficient,
     DeadLatents,
@@ -32,7 +33,7 @@ from skvaeense.training._sparse_hooks import (
 )
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._seeding import draw_seed, make_generator
-from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState
+from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 
 # Factor of the squared weights of a decoder with hidden layers, unless another is given.
@@ -432,12 +433,12 @@ class SparseAutoencoder(BaseAutoencoder):
     def _encode(self, model, x):
         return model.code(x)
 
-    def score_samples(self, X: ArrayLike, *, out: Any = None) -> FloatArray:
+    def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return how much of each sample is explained.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
 
         out : array of shape (n_samples,) or None, default=None
@@ -457,12 +458,12 @@ class SparseAutoencoder(BaseAutoencoder):
 
         return self._by_chunks(X, model, explained, out=out)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
+    def score(self, X: ArrayLike | SparseArray, y: object = None) -> float:
         """Return the explained variance, the field's measure for sparse autoencoders.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples, not all the same.
 
         y : None
@@ -486,4 +487,4 @@ class SparseAutoencoder(BaseAutoencoder):
             # Divided before it is squared, which could overflow.
             return ((x - model.decode(model.code(x))) / spread).square().mean(dim=1)
 
-        return 1 - float(self._by_chunks(X, model, unexplained).mean(dtype=np.float64))
+        return 1 - float(as_array(self._by_chunks(X, model, unexplained)).mean(dtype=np.float64))

@@ -94,7 +94,7 @@ def test_sparse_output_is_the_hard_code(fitted, dtype):
     hard = {"hard": True} if hasattr(fitted, "hard") else {}
     dense = changed(fitted, **hard).transform(samples)
     codes = changed(fitted, sparse_output=True).transform(samples)
-    assert isinstance(codes, sparse.csr_array)
+    assert isinstance(codes, sparse.csr_matrix)
     assert codes.dtype == dense.dtype == dtype
     assert codes.nnz == np.count_nonzero(dense)
     assert_array_equal(codes.toarray(), dense)

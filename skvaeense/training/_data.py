@@ -21,6 +21,10 @@ from skvaeense.training._sources import Source
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import Auto
 
+# Entries of the training samples that are kept in memory where the others are elsewhere, and the
+# least rows, of samples with many features.
+HEAD_ENTRIES, LEAST_HEAD_ROWS = 2**25, 256
+
 
 @dataclass
 class FitData:
@@ -150,7 +154,8 @@ def prepare_data(
     train: Batches
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)
-        positions = X.draw(n_out + min(SPECTRUM_ROWS, len(X) - n_out), random_state)
+        n_head = min(SPECTRUM_ROWS, max(LEAST_HEAD_ROWS, HEAD_ENTRIES // X.shape[1]))
+        positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
         taken = X.take(positions)
         labels = scaling.locate(taken)
         rows = scaling.apply(taken, dtype=dtype, device=device, labels=labels)

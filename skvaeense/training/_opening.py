@@ -20,8 +20,10 @@ from skvaeense.training._sources import (
     StreamSource,
     array_source,
     as_array,
+    checked_tensor,
     dataset_source,
     sharded_source,
+    sparse_source,
 )
 
 # What takes no more bytes is read into memory at once, and is then as any array.
@@ -35,13 +37,16 @@ def open_samples(X: Any) -> Any:
     ----------
     X : object
         A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a dataset or
-        loader of torch, an iterable of batches; anything else is left to scikit-learn.
+        loader of torch, an iterable of batches, a sparse array, a tensor; anything else is left to
+        scikit-learn.
 
     Returns
     -------
-    Source, ndarray or object
+    Source, ndarray, torch.Tensor or object
         A source, or the samples in memory, or X itself.
     """
+    if isinstance(X, torch.Tensor):
+        return checked_tensor(X)
     source = _as_source(X)
     if isinstance(source, SlicedSource):
         n_samples = len(source)
@@ -55,6 +60,8 @@ def _as_source(X: Any) -> Source | None:
         return X
     if paths := _paths(X):
         return sharded_source(paths)
+    if sparse.issparse(X):
+        return sparse_source(X)
     if isinstance(X, Dataset) and hasattr(X, "__len__"):
         return dataset_source(X)
     if isinstance(X, np.memmap) or _is_array_elsewhere(X):

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils import gen_batches
 
 from skvaeense.training._locations import Locations, find_locations
-from skvaeense.training._sources import Source
+from skvaeense.training._sources import Source, as_array
 
 # Entries converted at a time: few enough to stay in the cache of a core from one operation to the
 # next, and the extra memory is bounded.
@@ -49,7 +49,7 @@ class Moments(NamedTuple):
         """
         n_rows, squares, unit = 0, 0.0, 0.0
         mean = np.zeros(X.shape[1])
-        for _, block in X.blocks() if isinstance(X, Source) else _chunks(X):
+        for _, block in X.blocks() if isinstance(X, Source) else _chunks(as_array(X)):
             if unit == 0:
                 unit = float(max(abs(block.min()), abs(block.max())))
             values = block.astype(np.float64) / (unit or 1.0)
@@ -132,7 +132,9 @@ class Scaling:
         if self.locations is None:
             return None
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.concatenate([self.locations.assign(values) for _, values in _chunks(X)])
+            return np.concatenate(
+                [self.locations.assign(values) for _, values in _chunks(as_array(X))]
+            )
 
     def apply(self, X, *, dtype, device, order=None, labels=None):
         """Return X, or its rows in another order, as a centred and scaled tensor.
@@ -142,8 +144,13 @@ class Scaling:
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike. It
         is numpy's: where samples are read while others train, torch would take threads from these.
         """
-        scaled, factor = torch.empty(X.shape, dtype=dtype), 1 / self.scale
         labels = self.locate(X) if labels is None else labels
+        if isinstance(X, torch.Tensor):
+            centre = self.mean if self.locations is None else self.locations.points[labels]
+            x = in_double(X)
+            x = (x - torch.as_tensor(centre, device=x.device)) * (1 / self.scale)
+            return x.to(dtype=dtype, device=device)
+        scaled, factor = torch.empty(X.shape, dtype=dtype), 1 / self.scale
         # Beyond the precision is infinite, and found out by the loss.
         with np.errstate(over="ignore"):
             for rows, values in _chunks(X, order):
@@ -156,10 +163,20 @@ class Scaling:
                 scaled.numpy()[rows] = values
         return scaled.to(device)
 
+    def undo(self, x):
+        """Return centred and scaled samples in the user's units, in double precision."""
+        x = in_double(x * self.scale)
+        return x + torch.as_tensor(self.mean, device=x.device)
+
     @property
     def offsets(self):
         """The locations relative to the mean, of shape (n_locations, n_features); maybe none."""
         return self.mean[None][:0] if self.locations is None else self.locations.points - self.mean
+
+
+def in_double(x):
+    """Return a tensor in double precision; on the CPU, if its device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def _chunks(X, order=None):

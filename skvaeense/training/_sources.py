@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_array
 
 from skvaeense.training._shards import open_shard
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
@@ -129,6 +129,12 @@ class SlicedSource(Source):
 def array_source(array: Any) -> SlicedSource:
     """Return the source of an array elsewhere: a memory map, or what zarr, h5py and Dask have."""
     return SlicedSource(array.shape, lambda start, stop: np.asarray(array[start:stop]))
+
+
+def sparse_source(X: Any) -> SlicedSource:
+    """Return the source of a sparse array: its rows are dense only while they are in use."""
+    rows = check_array(X, accept_sparse="csr", dtype=None, ensure_min_samples=0, input_name="X")
+    return SlicedSource(rows.shape, lambda start, stop: rows[start:stop].toarray())
 
 
 def sharded_source(paths: Sequence[Path]) -> SlicedSource:
@@ -290,6 +296,20 @@ def as_array(rows: Any) -> Any:
         rows = rows.detach().cpu()
         return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
     return np.asarray(rows)
+
+
+def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
+    """Return a tensor without its graph, in single or double precision and with finite entries."""
+    rows = rows.detach()
+    if rows.ndim != 2 or rows.is_complex():
+        check_array(as_array(rows), input_name="X")  # It says what is wrong.
+    if rows.dtype in (torch.float16, torch.bfloat16):
+        rows = rows.float()
+    elif rows.dtype not in (torch.float32, torch.float64):
+        rows = rows.double()
+    if not rows.isfinite().all():
+        assert_all_finite(as_array(rows), input_name="X")
+    return rows
 
 
 def checked(rows: Any) -> FloatArray:

@@ -12,7 +12,7 @@ IntArray: TypeAlias = NDArray[np.int_]
 DoubleArray: TypeAlias = NDArray[np.float64]
 # In the precision of the samples, float32 or float64.
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
-# Any of scipy's; `csr_array` is what the package itself returns.
+# Any of scipy's.
 SparseArray: TypeAlias = sparse.sparray | sparse.spmatrix
 
 Auto: TypeAlias = Literal["auto"]

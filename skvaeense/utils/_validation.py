@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 
 from skvaeense.utils._repr import DocLinkMixin
 
 # What is handed on from scikit-learn.
-__all__ = ["HasMethods", "Interval", "StrOptions"]
+__all__ = ["HasMethods", "Interval", "StrOptions", "align_api_if_sparse"]
 
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")

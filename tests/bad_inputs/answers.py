@@ -72,7 +72,7 @@ FITTED = [
     after_fit(
         "complex numbers", lambda ask: ask(X + 1j), ValueError, "Complex data not supported…"
     ),
-    after_fit("a sparse array", lambda ask: ask(sparse.csr_array(X)), TypeError, DENSE),
+    after_fit("a sparse array", lambda ask: ask(sparse.csr_array(X)), TypeError, DENSE, DIMENSION),
     after_fit("an iterator", lambda ask: ask(iter([X])), ValueError, ITERATOR, AUTOENCODERS),
     after_fit(
         "a stream",

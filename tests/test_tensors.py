@@ -1,0 +1,125 @@
+"""Tensors of torch: what is given as one comes back as one, without a way through numpy."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from strategies import sparse_autoencoder, vaeense
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((120, 6)).astype(np.float32)
+X_NEW = torch.from_numpy(RNG.standard_normal((20, 6)))
+APART = X + 40 * (np.arange(120) % 2)[:, None].astype(np.float32)
+QUICK = {"n_components": 3, "max_iter": 2, "random_state": 0}
+ASK = ("transform", "active_dimensions", "score_samples")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(vaeense, X), (vaeense, APART), (sparse_autoencoder, X)],
+    ids=["vaeense", "vaeense apart", "sae"],
+)
+def fitted(request):
+    make, samples = request.param
+    return fit_unwarned(make(**QUICK), torch.from_numpy(samples)), samples
+
+
+def test_fits_are_those_of_arrays(fitted):
+    model, samples = fitted
+    again = fit_unwarned(clone(model), samples)
+    assert_array_equal(model.transform(samples), again.transform(samples))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_answers_are_tensors_with_the_numbers_of_arrays(fitted, dtype):
+    model, _ = fitted
+    given = X_NEW.to(dtype)
+    methods = [*ASK, "posterior"] if hasattr(model, "posterior") else ASK
+    for method in methods:
+        ask = getattr(model, method)
+        answers, arrays = ask(given), ask(given.numpy())
+        if method != "posterior":
+            answers, arrays = (answers,), (arrays,)
+        for answer, array in zip(answers, arrays, strict=True):
+            assert isinstance(answer, torch.Tensor)
+            assert answer.device == given.device
+            assert_array_equal(answer.numpy(), array)
+            assert answer.numpy().dtype == array.dtype
+    codes = model.transform(given)
+    back = model.inverse_transform(codes)
+    assert isinstance(back, torch.Tensor)
+    assert back.dtype is dtype
+    assert_array_equal(back.numpy(), model.inverse_transform(codes.numpy()))
+    assert model.score(given) == pytest.approx(model.score(given.numpy()))
+
+
+def test_other_precisions_and_graphs(fitted):
+    model, _ = fitted
+    single = X_NEW.float()
+    half = single.bfloat16()
+    assert_array_equal(model.transform(half), model.transform(half.float()))
+    codes = model.transform(single.clone().requires_grad_())
+    assert not codes.requires_grad
+    assert_array_equal(codes, model.transform(single))
+    whole = (10 * X_NEW).int()
+    assert model.transform(whole).dtype is torch.float64
+
+
+def test_codes_do_not_go_through_numpy(fitted, monkeypatch):
+    model, samples = fitted
+    if samples is APART:
+        pytest.skip("Locations are assigned by numpy.")
+    codes = model.transform(X_NEW)
+    seen = []
+    numpy = torch.Tensor.numpy
+
+    def watched(tensor, **kwargs):
+        seen.append(len(tensor))
+        return numpy(tensor, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "numpy", watched)
+    assert torch.equal(model.transform(X_NEW), codes)
+    model.inverse_transform(codes)
+    # The first row alone, by which scikit-learn checks the number of features.
+    assert max(seen, default=0) <= 1
+
+
+def test_sparse_codes_of_tensors(fitted):
+    model, samples = fitted
+    thin = fit_unwarned(clone(model).set_params(sparse_output=True), samples)
+    assert_array_equal(thin.transform(X_NEW).toarray(), thin.transform(X_NEW.numpy()).toarray())
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (X_NEW[0], "Expected 2D array, got 1D array"),
+        (X_NEW[None], "Found array with dim 3"),
+        (X_NEW[:, :2], "X has 2 features, but"),
+        (X_NEW * torch.nan, "Input X contains NaN"),
+        (X_NEW.abs() / 0, "Input X contains infinity"),
+        (X_NEW + 1j, "Complex data not supported"),
+        (X_NEW[:0], r"Found array with 0 sample\(s\)"),
+    ],
+)
+def test_bad_tensors(fitted, given, match):
+    with pytest.raises(ValueError, match=match):
+        fitted[0].transform(given)
+
+
+def test_searches_with_labels_in_tensors():
+    y = (torch.from_numpy(X[:, 0]) > 0).long()
+    pipeline = make_pipeline(sparse_autoencoder(**QUICK | {"tol": 0}), LogisticRegression())
+    search = GridSearchCV(pipeline, {"sparseautoencoder__n_components": [2, 3]}, cv=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        score = clone(search).fit(torch.from_numpy(X), y).best_score_
+        assert score == search.fit(X, y.numpy()).best_score_
