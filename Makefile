@@ -91,8 +91,8 @@ guards: $(VENV)/.stamp-guards
 paper: $(VENV)/.stamp-demo
 	set -e; for name in subspaces few_latents convergence minima mnist diffusion interpretability; do \
 		$(BIN)/python -m benchmarks paper.$$name --quick; done
-	@if [ -n "$$SKVAEENSE_DATA" ]; then $(BIN)/python -m benchmarks paper.language_model --quick; else \
-		echo "language_model was left out: SKVAEENSE_DATA must name a folder with lm_activations.npz"; fi
+	@if [ -n "$$SKVAEENSE_DATA" ]; then $(BIN)/python -m benchmarks short_codes fits; else \
+		echo "short_codes was left out: SKVAEENSE_DATA must name a folder with lm_activations.npz"; fi
 
 clean:
 	rm -rf $(VENV) .nox mutants build dist *.egg-info htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache

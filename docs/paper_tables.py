@@ -7,7 +7,6 @@ from table import MISSING, Table
 EXPERIMENTS = (
     "subspaces",
     "mnist",
-    "language_model",
     "minima",
     "few_latents",
     "convergence",
@@ -35,8 +34,6 @@ def paper_tables(load):
         "paper_mnist": frontier_table(of["mnist"], 2),
         "paper_mnist_settings": settings_table(of["mnist"]),
         "paper_mnist_digits": digits_table(of["mnist"]),
-        "paper_language_model": frontier_table(of["language_model"], 3),
-        "paper_language_model_settings": settings_table(of["language_model"]),
         "paper_one_latent": one_latent_table(of["minima"]),
         "paper_minima": minima_table(of["minima"]),
         "paper_few_latents": few_latents_table(of["few_latents"]),
@@ -337,8 +334,9 @@ def next_token_loss_table(results):
         "recovered": ("recovered", ".1%", min),
         "change without a latent": ("loss_change", ".4f"),
     }
-    levels = ("codes", "sparse_codes")
-    rows = [row for level in levels for row in means_by_model(results.get(level, []), columns)]
+    rows = []
+    for (_,), group in grouped(results.get("codes", []), "k").items():
+        rows += means_by_model(group, columns)
     for text in results.get("text", []):
         nothing = [""] * (len(columns) - 3)
         for name, key in (("hidden states", "loss"), ("their mean", "loss_of_mean")):

@@ -853,7 +853,130 @@ class VAEenseTransformer(DensityAutoencoder):
             std = torch.hstack([std, known])
             return torch.stack([self._with_locations(mean, labels), std], dim=1)
 
-    (IntArray,)
-    (Precision,)
-    (RandomState,)
-    (SparseArray,)
+        posteriors = self._by_chunks(X, model, both, at_locations=certain)
+        return posteriors[:, 0], posteriors[:, 1]
+
+    # --- effective dimensions -----------------------------------------------------------------
+
+    def active_rank(self, X: ArrayLike | SparseArray, *, tol: float = 0.05) -> IntArray:
+        """Return how many directions the active latents of each sample span.
+
+        It is at most their number, and less where decoder columns of active latents depend on each
+        other: two latents for one direction, or more latents than features.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples, seen or unseen.
+
+        tol : float, default=0.05
+            Singular values at most this share of the largest are taken for 0. For two columns that
+            is an angle of twice as many radians.
+
+        Returns
+        -------
+        ndarray of int of shape (n_samples,)
+            Rank of the active columns; 0 where no latent is active.
+
+        Raises
+        ------
+        ValueError
+            If `tol` is not at least 0 and below 1.
+
+        See Also
+        --------
+        active_dimensions : The active latents themselves.
+        participation_ratio : How evenly their directions are used.
+
+        Notes
+        -----
+        For the active set A of a sample, it is the rank of the matrix with the columns
+        ``J_j / ||J_j||``, j in A. J is the matrix of a linear decoder; with another one, the
+        Jacobian of the decoder at the code of the sample. Columns of zeros do not count.
+
+        Examples
+        --------
+        >>> from skvaeense import VAEenseTransformer
+        >>> from skvaeense.datasets import make_linear_subspaces
+        >>> X, _, dimension = make_linear_subspaces(1000, dims=(1, 3), n_features=8, random_state=0)
+        >>> vaeense = VAEenseTransformer(random_state=0).fit(X)
+        >>> bool((vaeense.active_rank(X) == dimension).mean() > 0.95)
+        True
+        """
+        if not 0 <= tol < 1:
+            raise ValueError(f"tol must be at least 0 and below 1, got {tol!r}.")
+
+        def ranks(gram, active, openness):
+            return rank(gram, active, tol)
+
+        dimensions: IntArray = self._of_active_columns(X, ranks)
+        return dimensions
+
+    def participation_ratio(self, X: ArrayLike | SparseArray) -> FloatArray:
+        """Return the effective number of directions that the active latents of each sample use.
+
+        It is their number where all move the reconstruction equally far, in orthogonal directions,
+        and near 1 where one of them moves it much farther than the others do.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples, seen or unseen.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Participation ratios, between 1 and `active_rank` with ``tol=0``; 0 where no latent is
+            active.
+
+        See Also
+        --------
+        active_rank : How many directions there are, however little they are used.
+
+        Notes
+        -----
+        With the posterior standard deviations s, the active set A of a sample, and the columns J of
+        the decoder, or of its Jacobian at the code of the sample::
+
+            C = sum_{j in A} (1 - s_j)^2 J_j J_j',      PR = tr(C)^2 / tr(C^2)
+
+        C is the covariance of reconstructions, to first order, if the active latents were drawn
+        from the standard normal distribution behind the gates of the sample; without a gate the
+        factor is 1. The ratio of its eigenvalues is that of [1]_.
+
+        References
+        ----------
+        .. [1] P. Gao et al. (2017). A theory of multineuronal dimensionality, dynamics and
+           measurement. bioRxiv 214262.
+
+        Examples
+        --------
+        >>> from skvaeense import VAEenseTransformer
+        >>> from skvaeense.datasets import make_linear_subspaces
+        >>> X, _, dimension = make_linear_subspaces(1000, dims=(1, 3), n_features=8, random_state=0)
+        >>> ratio = VAEenseTransformer(random_state=0).fit(X).participation_ratio(X)
+        >>> bool(ratio[dimension == 1].mean() < 1.1 < 2 < ratio[dimension == 3].mean())
+        True
+        """
+
+        def ratios(gram, active, openness):
+            return participation_ratio(gram, (active * openness).double().square()).to(openness)
+
+        dimensions: FloatArray = self._of_active_columns(X, ratios)
+        return dimensions
+
+    def _of_active_columns(self, X, function):
+        """Apply a function to the Gram matrices of decoder columns, masks, and gates of samples."""
+        X, model = self._check_for_coding(X)
+
+        def answer(x):
+            posterior = model.posterior(x)
+            code = model.code(posterior)
+            active = self._mask(model, posterior, code)
+            openness = posterior.openness if model.gated else torch.ones_like(code)
+            return function(model.gram(code), active, openness)
+
+        # With a nonlinear decoder each sample has a Jacobian.
+        n_latents = model.n_components
+        width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
+        return self._by_chunks(X, model, answer, max(COLUMN_ENTRIES // (n_latents * width), 1))

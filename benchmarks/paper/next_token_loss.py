@@ -4,17 +4,16 @@
         --model NAME_OR_FOLDER [--gguf FILE] --layer N --text NAME_OR_FILES
 
 FOLDER holds lm_activations.npz, which `python -m benchmarks lm_activations` made with this model
-and layer. Codes are fitted to its training rows. All have the same network, with a linear decoder,
-the same number of latents and the same steps; k is VAEense's mean number of active latents on test
-rows. There are two levels: `codes`, of which more than half of the latents are active, and
-`sparse_codes`, of which few are.
+and layer. Dictionaries of 300 latents are fitted to its training rows, one for each mean number of
+active latents, with the package's defaults: the methods of short_codes.py that have the same
+encoder as VAEense, or one layer.
 Then the model reads a text that was not in that file, the first window of each document. After
 block N hidden states are replaced, except for those of the first tokens of a window, which were
 left out of the rows as well. The loss of the next token, in nats, is a mean over the tokens whose
 hidden states are replaced.
 
 `text` has the loss of the whole model, and with all hidden states replaced by the mean row. A row
-of either level is a fit:
+of `codes` is a fit:
 
 * `active` and `fvu` are those of the test rows, `text_active` and `text_fvu` those of the text,
 * `loss` is the loss with reconstructions, and
@@ -32,7 +31,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.base import clone
 
 from benchmarks.data import read_activations
 from benchmarks.lm_activations import (
@@ -44,38 +42,23 @@ from benchmarks.lm_activations import (
     read_windows,
 )
 from benchmarks.paper.common import at_once, run
-from benchmarks.paper.frontier import Noise
-from skvaeense import SparseAutoencoder
+from benchmarks.short_codes import METHODS
 from skvaeense.inspection import latent_ablation
 from skvaeense.metrics import fvu, l0
-from skvaeense.networks import Linear
-from skvaeense.penalties import BatchTopK, TopK
 
-# The noise of each level, its variance as a fraction of that of a feature, and what all models of
-# the level share. The sparse one is a setting of language_model.py, with about 45 active latents.
-LEVELS = {
-    "codes": (Noise(0.3), {"network": "linear"}),
-    "sparse_codes": (
-        Noise(0.5, learning_rate=0.05),
-        {"network": Linear((), skip=False), "positive_code": True},
-    ),
-}
+# Mean numbers of active latents, and which methods of short_codes.py have them.
+LEVELS = (30, 100)
+MODELS = ("VAEense", "unrolled batch_topk", "signed batch_topk", "positive batch_topk")
 WINDOWS_AT_ONCE = 8
 SIZES = {
     "quick": {
-        "n_components": 300,
-        "max_iter": 15,
-        "batch_size": 512,
         "n_seeds": 5,
         "context": 128,
-        "n_windows": 16,
+        "n_windows": 32,
         "n_windows_ablated": 6,
         "n_latents": 16,
     },
     "full": {
-        "n_components": 300,
-        "max_iter": 150,
-        "batch_size": 1024,
         "n_seeds": 5,
         "context": 256,
         "n_windows": 400,
@@ -155,38 +138,15 @@ def replaced(blocks, hidden, in_tuple):
             del block.forward
 
 
-def estimators(noise, variance, shared):
-    """Yield the name of each model, and a function of k that makes it."""
-    for name, gated in (("VAEense", True), ("VAE", False)):
-        candidate = noise.candidate(name, variance, hard=True, gated=gated, **shared)
-        yield name, lambda _, candidate=candidate: candidate.estimator
-    for name, penalty in (("SAE top-k", TopK), ("SAE batch-top-k", BatchTopK)):
-        yield name, lambda k, penalty=penalty: SparseAutoencoder(penalty=penalty(k), **shared)
-
-
-def fit(estimator, seed, X, X_test, rows):
+def fit(name, k, seed, X, X_test, rows):
     """Return a fitted model, its reconstructions of the text's rows, and what they have."""
-    model = clone(estimator).set_params(random_state=seed).fit(X)
-    row = {}
-    for name, samples in (("", X_test), ("text_", rows)):
+    model = METHODS[name](k, random_state=seed).fit(X)
+    row = {"model": name, "k": k, "seed": seed}
+    for part, samples in (("", X_test), ("text_", rows)):
         codes = model.transform(samples)
         reconstruction = model.inverse_transform(codes)
-        row |= {f"{name}active": float(l0(codes)), f"{name}fvu": fvu(samples, reconstruction)}
+        row |= {f"{part}active": float(l0(codes)), f"{part}fvu": fvu(samples, reconstruction)}
     return model, reconstruction, row
-
-
-def fits(models, samples, arguments):
-    """Yield what `fit` returns for each model and seed; the first model says what k is."""
-    k = None
-    for name, of_k in models:
-        jobs = [(of_k(k), seed, *samples) for seed in range(arguments.n_seeds)]
-        active = []
-        for seed, (model, reconstruction, row) in enumerate(at_once(fit, jobs, arguments.jobs)):
-            active.append(row["active"])
-            named = {"model": name, "seed": seed, "k": k if name.startswith("SAE") else None}
-            yield model, reconstruction, named | row
-        if k is None:
-            k = round(np.mean(active))
 
 
 def ablate(model, text, n_latents):
@@ -250,14 +210,16 @@ def measure(arguments):
         },
     )
     few = text.first(arguments.n_windows_ablated)
-    variance = float(np.mean(np.var(X, axis=0)))
-    size = {key: getattr(arguments, key) for key in ("n_components", "max_iter", "batch_size")}
-    for level, (noise, shared) in LEVELS.items():
-        models = estimators(noise, variance, size | shared)
-        for model, reconstruction, row in fits(models, (X, X_test, rows), arguments):
-            loss = float(text.losses(reconstruction).mean())
-            recovered = {"loss": loss, "recovered": (of_mean - loss) / (of_mean - whole)}
-            yield level, row | recovered | ablate(model, few, arguments.n_latents)
+    jobs = [
+        (name, k, seed, X, X_test, rows)
+        for k in LEVELS
+        for name in MODELS
+        for seed in range(arguments.n_seeds)
+    ]
+    for model, reconstruction, row in at_once(fit, jobs, arguments.jobs):
+        loss = float(text.losses(reconstruction).mean())
+        recovered = {"loss": loss, "recovered": (of_mean - loss) / (of_mean - whole)}
+        yield "codes", row | recovered | ablate(model, few, arguments.n_latents)
 
 
 def add_arguments(parser):

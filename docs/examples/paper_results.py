@@ -1,6 +1,6 @@
 """What the pictures of the paper's experiments share: their numbers, and a colour for each method.
 
-`benchmarks/paper` has the scripts that measure, and `benchmarks/results/paper` what they wrote.
+`benchmarks` has the scripts that measure, and `benchmarks/results` what they wrote.
 """
 
 import json
@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from skvaeense.inspection._plotting import (
-    BLACK,
     BLUE,
     GREEN,
     ORANGE,
     PURPLE,
     RED,
-    SKY,
 )
 
-RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results" / "paper"
+RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
 
 GREY = "#777777"
 # Colour, marker and dashes of each method, in the order of legends.
@@ -28,16 +26,18 @@ STYLES = {
     "SAE L1": (ORANGE, "^", "-"),
     "SAE log": (PURPLE, "v", "-"),
     "SAE top-k": (GREEN, "D", "-"),
-    "SAE batch-top-k": (SKY, "P", "-"),
-    "SAE JumpReLU": (BLACK, "X", "-"),
     "PCA": (GREY, "o", "--"),
-    "PCA, largest entries": (GREY, "s", ":"),
 }
+
+
+def read(name):
+    """Return a file of results."""
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
 def load(name):
     """Return the tables of an experiment: of the quick size, or else of the full one."""
-    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    results = read(f"paper/{name}.json")
     return results.get("quick") or results["full"]
 
 

@@ -3,22 +3,58 @@ Activations of a language model: error against active latents
 ==============================================================
 
 How much of a language model's activations do 300 atoms explain, with few of them at a time? The
-numbers are those that ``benchmarks/paper/language_model.py`` measured; see
-:doc:`/user_guide/paper`.
+numbers are those that ``benchmarks/short_codes.py`` measured; see :doc:`/user_guide/adaptive_codes`
+and :doc:`/user_guide/paper`.
 """
 
 from matplotlib import pyplot as plt
-from paper_results import draw_frontier, load, plain_log_axis
+from paper_results import GREY, draw_spread, plain_log_axis, read, select, values
 
-rows = load("language_model")["chosen"]
+from skvaeense.inspection._plotting import BLACK, BLUE, GREEN, ORANGE, RED, SKY
+
+rows = read("short_codes.json")["rows"]
 
 # %%
-# Activations come from documents that were not used in training. For each mean number of active
-# latents a method has the setting that was best on validation rows. Markers are means over seeds,
-# bars reach from the best seed to the worst.
-figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
-draw_frontier(ax, rows, shift=0.03)
-ax.set(ylabel="fraction of variance unexplained")
+# Activations come from documents that were not used in training, and each dictionary was trained
+# for its own length. Two methods have the encoder that looks several times, all others have one
+# layer; dashed lines are codes of both signs. Markers are means over seeds, bars reach from the
+# best seed to the worst. Methods are side by side at each length.
+METHODS = {
+    "VAEense": (BLUE, "o", "-"),
+    "unrolled batch_topk": (SKY, "P", "-"),
+    "positive batch_topk": (GREEN, "D", "-"),
+    "signed batch_topk": (GREEN, "D", "--"),
+    "positive topk": (ORANGE, "s", "-"),
+    "signed topk": (ORANGE, "s", "--"),
+    "positive jump_relu": (BLACK, "X", "-"),
+    "signed jump_relu": (BLACK, "X", "--"),
+    "positive l1": (RED, "^", "-"),
+    "signed l1": (RED, "^", "--"),
+    "PCA": (GREY, "v", ":"),
+}
+figure, ax = plt.subplots(figsize=(7, 5), layout="constrained")
+levels = sorted(values(rows, "k"))
+for i, (method, (color, marker, dashes)) in enumerate(METHODS.items()):
+    own = select(rows, method=method)
+    there = [k for k in levels if select(own, k=k)]
+    draw_spread(
+        ax,
+        [k * (1 + 0.02 * (i - len(METHODS) / 2)) for k in there],
+        [[row["fvu"] for row in select(own, k=k)] for k in there],
+        color=color,
+        marker=marker,
+        linestyle=dashes,
+        linewidth=1,
+        label=method,
+    )
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="active latents per sample, mean",
+    ylabel="fraction of variance unexplained",
+)
+ax.set_xticks(levels, [str(level) for level in levels])
+ax.minorticks_off()
 plain_log_axis(ax.yaxis)
 ax.grid(axis="y", alpha=0.3)
 legend = ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
