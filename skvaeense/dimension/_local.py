@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
-from skvaeense.dimension._noise import edge
+from skvaeense.dimension._noise import _measure, edge
 from skvaeense.dimension._scaling import Calibration, inverse_dimensions
 
 # References that distances are measured around, those of them that pools are taken around, and how
@@ -34,6 +34,9 @@ ABOVE = 2.0
 # Where the estimate by distances falls to less than this share, and no rank agrees with it, it is
 # noise that small scales show.
 FALLEN = 0.5
+# A pool's flat is that of so many of its nearest members. Others belong to it that are off it by so
+# small a share of their squared distance, or by so many times what the next ones are, for curvature.
+N_FLAT, OFF, CURVED = 24, 0.1, 4.0
 # Radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
 # Samples that are answered at once.
@@ -127,15 +130,13 @@ class LocalGeometry:
         self.n_neighbors = min(n_neighbors, len(points) - 1)
         self._noise_variance = noise_variance
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
+        self.raw = active is None
         self._plane = _plane(points)
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors)
         inverses, nearness = self._measure_inverses(search, points, patterns)
-        # What noise adds to the square of a distance.
-        added = 2 * noise_variance * n_noisy[: inverses.shape[1]]
-        clear = nearness > CLEAR * added
-        self._measure_landmarks(search, points, patterns, inverses, clear, n_noisy)
+        self._measure_landmarks(search, points, patterns, inverses, nearness, n_noisy)
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
@@ -153,28 +154,40 @@ class LocalGeometry:
             nearness.append([np.square(distances[:, k // 4]) for k in scales])
         return np.concatenate(parts, axis=1), np.concatenate(nearness, axis=1)
 
-    def _measure_landmarks(self, search, points, patterns, inverses, clear, n_noisy):
+    def _measure_landmarks(self, search, points, patterns, inverses, nearness, n_noisy):
         """Measure the ratios and the rank of the pools around landmarks, the first references."""
         n_landmarks = min(len(points), MAX_LANDMARKS)
         ranks, measured, clears, radii = [], [], [], []
+        self._flats = []
         for rows in gen_batches(n_landmarks, CHUNK):
             distances, pools = search.kneighbors(points[rows])
             radii.append(distances[:, -1])
+            members = []
             alike = _alike(patterns[pools], patterns[rows])
-            ranks += [
-                _rank(points[pool[like] if like.any() else pool], self._noise_variance, n)
-                for pool, like, n in zip(pools, alike, n_noisy[rows], strict=True)
-            ]
+            for pool, like, n in zip(pools, alike, n_noisy[rows], strict=True):
+                if like.any():
+                    flat = Flat(points[pool[like]])
+                    self._flats.append(flat)
+                    like[like] = flat.holds(points[pool[like]])
+                else:
+                    self._flats.append(None)
+                members.append(points[pool[like] if like.any() else pool])
+            if rows.start == 0 and self._noise_variance == 0 and self.raw:
+                told = [_measure(m)["noise"] for m in members[:50]]
+                self._noise_variance = float(np.median(told))
+            ranks += [self._ranks_of(m, n, flat) for m, n, flat in zip(members, n_noisy[rows], self._flats[rows], strict=True)]
             at_anchor = alike & (pools < inverses.shape[1])
             pools = np.where(at_anchor, pools, 0)
             measured.append(_average(inverses, pools, at_anchor))
-            clears.append((clear[:, pools] & at_anchor).sum(axis=2) > 0.5 * at_anchor.sum(axis=1))
-        self._clear = np.concatenate(clears, axis=1)
-        self._ranks, self._visible = np.array(ranks).T
+            clears.append((pools, at_anchor))
+        self._ranks, self._small, self._visible, self._flat = np.array(ranks).T
+        clear = nearness > CLEAR * 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
+        self._clear = np.concatenate([(clear[:, pools] & a).sum(axis=2) > 0.5 * a.sum(axis=1) for pools, a in clears], axis=1)
         self.hidden = float((self._visible < 1).mean())
         self._inverses, self._errors = (
             np.concatenate(p, axis=-1) for p in zip(*measured, strict=True)
         )
+        self._good = np.array([flat is not None and flat.good for flat in self._flats])
         self._radii = np.maximum(np.concatenate(radii), TINY)
         self._patterns = patterns[:n_landmarks]
         # As many as are in a pool.
@@ -182,6 +195,15 @@ class LocalGeometry:
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
         self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(points[:n_landmarks])
+
+    def _ranks_of(self, members, n_noisy, flat):
+        rank, visible, gap = _rank(members, self._noise_variance, n_noisy)
+        quarter = members[: max(len(members) // 4, 2)]
+        small, _, small_gap = _rank(quarter, self._noise_variance, n_noisy)
+        if len(quarter) < MEMBERS_PER_DIMENSION * small:
+            small = rank
+        exact = flat is not None and flat.rank == min(small, rank) and 4 * flat.rank <= N_FLAT
+        return rank, min(small, rank), visible, exact
 
     def at(self, points, active, off=0.0):
         """Return the dimension around samples.
@@ -202,7 +224,7 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        ratios, clear, error, rank, visible, share, spread, distance = self._measure(
+        ratios, clear, error, rank, small, exact, visible, share, spread, distance = self._measure(
             points, active, off
         )
         known = np.isfinite(ratios).all(axis=0)
@@ -214,8 +236,14 @@ class LocalGeometry:
         if active is not None:
             count = active.sum(axis=1)
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
-        near = np.hypot(np.maximum(NEAR, NEAR_SHARE * rank), 2 * error)
-        agree = (rank >= least - near) & (rank <= ratio + near) | ~clear.any(axis=0) & known
+        falls = np.maximum(ratios[-2] - ratios[-1], 0.0) if len(ratios) > 1 else 0.0
+        lowest = np.where(least == ratios[-1], np.maximum(least - falls, 0), least)
+        ranks = np.array([np.minimum(small, rank), rank])
+        near = np.hypot(np.maximum(NEAR, np.where(exact > 0.5, 0.3, NEAR_SHARE) * ranks), 2 * error)
+        beside = np.abs(ranks - np.clip(ranks, lowest, ratio))
+        agrees = (beside <= near) | ~clear.any(axis=0) & known
+        chosen = np.where(agrees, beside, np.inf).argmin(axis=0)
+        rank, agree = np.where(chosen == 0, ranks[0], rank), agrees.any(axis=0)
         clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
         dimension = np.where(agree, rank, np.round(clean))
         return LocalDimension(
@@ -267,13 +295,13 @@ class LocalGeometry:
             self._ask_landmarks(points[rows], patterns[rows], off[rows])
             for rows in gen_batches(len(points), CHUNK)
         ]
-        *both, error, rank, visible, share, spread, distance = np.hstack(parts)
+        *both, error, rank, small, exact, visible, share, spread, distance = np.hstack(parts)
         ratios, clear = np.split(np.array(both), 2)
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
-        return ratios, clear > 0.5, error, rank, visible, share, spread, distance
+        return ratios, clear > 0.5, error, rank, small, exact, visible, share, spread, distance
 
     def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""
@@ -283,22 +311,75 @@ class LocalGeometry:
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         # The nearest that are alike first.
-        order = np.argsort(~alike, axis=1, kind="stable")[:, :N_ANSWERS]
+        held = self._holds(points, near, alike)
+        level = np.where(held & self._good[near], 3, np.where(held, 2, 1 * alike))
+        order = np.argsort(-level, axis=1, kind="stable")[:, :N_ANSWERS]
         near = np.take_along_axis(near, order, axis=1)
-        asked = np.take_along_axis(alike, order, axis=1)
+        level = np.take_along_axis(level, order, axis=1)
+        asked = (level > 0) & (level == level[:, :1])
         with np.errstate(divide="ignore", invalid="ignore"):
             inverses, clear, error = (
                 np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
                 for values in (self._inverses, self._clear, self._errors)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        rank, visible = (
+        rank, small, visible = (
             _median(np.where(asked, values[near], np.nan))
-            for values in (self._ranks, self._visible)
+            for values in (self._ranks, self._small, self._visible)
         )
+        exact = np.where(asked, self._flat[near], 0.0).sum(axis=1) > 0.5 * asked.sum(axis=1)
         ranks = np.where(asked, self._ranks[near], rank[:, None])
         spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
-        return np.vstack([ratios, clear, error, rank, visible, alike.mean(axis=1), spread, away])
+        return np.vstack([ratios, clear, error, rank, small, exact, visible, alike.mean(axis=1), spread, away])
+
+
+    def _holds(self, points, near, alike):
+        """Return whether the flats of the landmarks near samples hold them."""
+        held = np.zeros(near.shape, dtype=bool)
+        pairs = np.flatnonzero(alike)
+        pairs = pairs[np.argsort(near.flat[pairs], kind="stable")]
+        landmarks, starts = np.unique(near.flat[pairs], return_index=True)
+        for landmark, own in zip(landmarks, np.split(pairs, starts[1:]), strict=True):
+            held.flat[own] = self._flats[landmark].holds(points[own // near.shape[1]])
+        return held
+
+
+class Flat:
+    """The flat of the nearest members of a pool, which come first."""
+
+    def __init__(self, points):
+        nearest, further = points[:N_FLAT], points[N_FLAT : 2 * N_FLAT]
+        self.centre = nearest.mean(axis=0)
+        centred = nearest - self.centre
+        variances, turns = np.linalg.eigh(centred @ centred.T)
+        rank = int(_count_above(variances, _share_of(_count_above(variances, FLAT, 0), len(nearest)), 0))
+        kept = variances[len(variances)-rank:]
+        self.directions = centred.T @ turns[:, len(variances)-rank:] / np.sqrt(kept)
+        self.rank, self.gap = rank, _gap(variances, rank)
+        self.curvature = 0.0
+        self.everything, self.good = len(further) < N_FLAT, False
+        if len(further):
+            off, squares = self._off(further)
+            share = np.median(off / np.maximum(squares, TINY))
+            self.good = share < OFF * (1 - rank / points.shape[1])
+            self.curvature = CURVED * share / max(np.median(squares), TINY)
+
+    def _off(self, points):
+        points = points - self.centre
+        squares = np.square(points).sum(axis=1)
+        return squares - np.square(points @ self.directions).sum(axis=1), squares
+
+    def holds(self, points):
+        if self.everything:
+            return np.ones(len(points), dtype=bool)
+        off, squares = self._off(points)
+        return off <= (OFF + self.curvature * squares) * squares
+
+
+def _share_of(rank, n_points):
+    # Few points make equal variances unequal, by the law of Marchenko and Pastur.
+    share = min(np.sqrt(rank / n_points), 1.0)
+    return min(FLAT, 0.5 * ((1 - share) / (1 + share)) ** 2)
 
 
 def _plane(points):
@@ -367,7 +448,12 @@ def _rank(points, noise_variance=0.0, n_noisy=0):
     share = min(np.sqrt(rank / len(points)), 1.0)
     share = min(FLAT, 0.5 * ((1 - share) / (1 + share)) ** 2)
     above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
-    return _count_above(variances, share, floor), above
+    rank = _count_above(variances, share, floor)
+    return rank, above, _gap(variances, int(rank))
+
+
+def _gap(variances, rank):
+    return 0.0 if rank in (0, len(variances)) else max(variances[-rank - 1], 0) / max(variances[-rank], TINY)
 
 
 def _count_above(variances, share, floor):
