@@ -192,7 +192,7 @@ class LocalGeometry:
         self._patterns = patterns[:n_landmarks]
         # As many as are in a pool.
         self._n_near = min(
-            max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
+            max(60, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
         self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(points[:n_landmarks])
 
@@ -313,6 +313,7 @@ class LocalGeometry:
         # The nearest that are alike first.
         held = self._holds(points, near, alike)
         level = np.where(held & self._good[near], 3, np.where(held, 2, 1 * alike))
+        self._place(points, patterns, near, level)
         order = np.argsort(-level, axis=1, kind="stable")[:, :N_ANSWERS]
         near = np.take_along_axis(near, order, axis=1)
         level = np.take_along_axis(level, order, axis=1)
@@ -332,6 +333,17 @@ class LocalGeometry:
         spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
         return np.vstack([ratios, clear, error, rank, small, exact, visible, alike.mean(axis=1), spread, away])
 
+
+    def _place(self, points, patterns, near, level):
+        """Put a flat farther away that holds a sample in place of one that is not like it."""
+        good, rows = np.flatnonzero(self._good), np.flatnonzero((level < 3).all(axis=1))
+        if len(good) == 0 or len(rows) == 0:
+            return
+        shares = np.column_stack([self._flats[g].share(points[rows]) for g in good])
+        best = shares.argmin(axis=1)
+        held = (shares.min(axis=1) < 0) & _alike(self._patterns[good[best]][:, None], patterns[rows])[:, 0]
+        near[rows[held], -1], level[rows[held], -1] = good[best[held]], 3
+        self.placed = getattr(self, "placed", 0) + held.sum()
 
     def _holds(self, points, near, alike):
         """Return whether the flats of the landmarks near samples hold them."""
@@ -368,6 +380,11 @@ class Flat:
         points = points - self.centre
         squares = np.square(points).sum(axis=1)
         return squares - np.square(points @ self.directions).sum(axis=1), squares
+
+    def share(self, points):
+        off, squares = self._off(points)
+        share = off / np.maximum(squares, TINY)
+        return share - np.minimum(self.curvature * squares, OFF*0.1) - 1e-6
 
     def holds(self, points):
         if self.everything:
