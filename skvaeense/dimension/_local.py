@@ -44,6 +44,9 @@ CHUNK = 500
 TINY = np.finfo(float).tiny
 
 
+CAP = float(__import__("os").environ.get("CAP", "0"))
+
+
 class LocalDimension(NamedTuple):
     """What neighbours say of samples; every array has the shape (n_samples,).
 
@@ -312,7 +315,7 @@ class LocalGeometry:
         alike = _alike(self._patterns[near], patterns)
         # The nearest that are alike first.
         held = self._holds(points, near, alike)
-        level = np.where(held & self._good[near], 3, np.where(held, 2, 1 * alike))
+        level = np.where(held == 2, 3, np.where(held == 1, 2, 1 * alike))
         self._place(points, patterns, near, level)
         order = np.argsort(-level, axis=1, kind="stable")[:, :N_ANSWERS]
         near = np.take_along_axis(near, order, axis=1)
@@ -347,12 +350,13 @@ class LocalGeometry:
 
     def _holds(self, points, near, alike):
         """Return whether the flats of the landmarks near samples hold them."""
-        held = np.zeros(near.shape, dtype=bool)
+        held = np.zeros(near.shape, dtype=int)
         pairs = np.flatnonzero(alike)
         pairs = pairs[np.argsort(near.flat[pairs], kind="stable")]
         landmarks, starts = np.unique(near.flat[pairs], return_index=True)
         for landmark, own in zip(landmarks, np.split(pairs, starts[1:]), strict=True):
-            held.flat[own] = self._flats[landmark].holds(points[own // near.shape[1]])
+            flat, q = self._flats[landmark], points[own // near.shape[1]]
+            held.flat[own] = flat.holds(q) + 1 * (flat.good & flat.holds(q, CAP))
         return held
 
 
@@ -386,11 +390,11 @@ class Flat:
         share = off / np.maximum(squares, TINY)
         return share - np.minimum(self.curvature * squares, OFF*0.1) - 1e-6
 
-    def holds(self, points):
+    def holds(self, points, cap=np.inf):
         if self.everything:
             return np.ones(len(points), dtype=bool)
         off, squares = self._off(points)
-        return off <= (OFF + self.curvature * squares) * squares
+        return off <= (OFF + np.minimum(self.curvature * squares, cap)) * squares
 
 
 def _share_of(rank, n_points):
