@@ -34,7 +34,8 @@ def test_sphere():
 def test_noise_is_seen_through_at_larger_scales():
     X = gaussian(3000, 2, 30)
     X += 0.006 * np.random.default_rng(1).standard_normal(X.shape)
-    answers = LocalGeometry(X[:2800], None, n_neighbors=300).at(X[2800:], None)
+    active = np.ones((3000, 1), dtype=bool)
+    answers = LocalGeometry(X[:2800], active[:2800], n_neighbors=300).at(X[2800:], active[2800:])
     assert answers.ratio.mean() > 3
     assert (answers.dimension == 2).mean() > 0.95
     # And the error says so.
@@ -44,13 +45,18 @@ def test_noise_is_seen_through_at_larger_scales():
 def test_distances_that_are_noise_are_not_believed():
     X = gaussian(3000, 2, 30)
     X += 0.02 * np.random.default_rng(1).standard_normal(X.shape)
-    blind, warned = (
-        LocalGeometry(X[:2800], None, n_neighbors=300, noise_variance=noise).at(X[2800:], None)
-        for noise in (0.0, 0.02**2)
+    active = np.ones((3000, 1), dtype=bool)
+    # Where there are active latents noise may have been taken off: it is not told from the pools.
+    blind, warned, told = (
+        LocalGeometry(X[:2800], own, n_neighbors=300, noise_variance=noise).at(
+            X[2800:], None if own is None else active[2800:]
+        )
+        for own, noise in ((active[:2800], 0.0), (active[:2800], 0.02**2), (None, 0.0))
     )
     assert blind.ratio.mean() > 5
-    assert (warned.dimension == 2).mean() > 0.98
-    assert warned.ratio.max() <= 2
+    for answers in (warned, told):
+        assert (answers.dimension == 2).mean() > 0.98
+        assert answers.ratio.max() <= 2
 
 
 def test_nothing_stands_above_the_noise():
@@ -72,7 +78,23 @@ def test_only_samples_with_similar_active_latents_are_asked():
     assert (near.dimension == np.where(on_plane, 2, 1)).mean() > 0.99
     assert near.alike.mean() < 0.9
     blind = LocalGeometry(X, None, n_neighbors=200).at(X, None)
-    assert (blind.dimension == np.where(on_plane, 2, 1)).mean() < 0.95
+    # Without them flats tell who is, but they do not see as much.
+    assert 0.8 < (blind.dimension == np.where(on_plane, 2, 1)).mean()
+    assert (blind.alike == 1).all()
+
+
+def test_subspaces_that_cross_are_told_apart_without_latents():
+    X = np.vstack([gaussian(200, 3, 20, seed) for seed in range(8)])
+    X = X[np.random.default_rng(0).permutation(len(X))]
+    answers = LocalGeometry(X[:1500], None, n_neighbors=350).at(X[1500:], None)
+    assert (answers.dimension == 3).mean() > 0.9
+
+
+def test_curvature_that_fills_the_pool():
+    """The rank of the whole pool is that of the space around the sphere."""
+    X = sphere(700, 4, 12)
+    answers = LocalGeometry(X[:600], None, n_neighbors=400).at(X[600:], None)
+    assert (answers.dimension == 4).mean() > 0.9
 
 
 def test_no_answer_where_nobody_is_alike():
