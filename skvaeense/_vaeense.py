@@ -15,6 +15,7 @@ from skvaeense._base import BaseAutoencoder, diverged
 from skvaeense._density import DensityAutoencoder
 from skvaeense.models import VAE
 from skvaeense.models._base import as_number
+from skvaeense.models._effective_dimension import participation_ratio, rank
 from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.priors._density import TrainingRows
