@@ -328,7 +328,8 @@ class BaseAutoencoder(
                 ensure_min_samples=1 + first,
                 reset=first,
             )
-            samples: FloatArray = batch.toarray() if sparse.issparse(batch) else batch
+            is_dense = isinstance(batch, np.ndarray)
+            samples: FloatArray = batch if is_dense else batch.toarray()
             data = FitData.of_batch(
                 samples,
                 Scaling.from_data(samples) if first else self._scaling,

@@ -101,7 +101,7 @@ def from_saelens(folder: PathName, X: ArrayLike | None = None) -> SparseAutoenco
     )
     scaling = _scaling(X, weights["W_dec"].shape[1])
     model = _model(estimator, weights, activation, scaling)
-    vars(estimator).update(
+    estimator.__dict__.update(
         module_=model,
         mean_=scaling.mean,
         scale_=scaling.scale,
