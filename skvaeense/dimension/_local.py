@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
-from skvaeense.dimension._noise import edge
+from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
+from skvaeense.dimension._noise import edge, fair_share, typical_noise
 from skvaeense.dimension._scaling import Calibration, inverse_dimensions
 
 # References that distances are measured around, those of them that pools are taken around, and how
@@ -16,11 +17,12 @@ MAX_LANDMARKS = 1000
 N_ANSWERS = 10
 # Least overlap (intersection over union) of the active latents of samples of one manifold.
 LEAST_OVERLAP = 0.5
-# Share of the largest variance under which a direction counts as curvature or noise.
-FLAT = 0.1
 # The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
-# within two of their standard errors.
-NEAR, NEAR_SHARE = 0.3, 0.1
+# within two of their standard errors; the second fraction where the nearest members, which must be
+# so many for each dimension, have the same rank.
+NEAR, NEAR_SHARE, STEADY_SHARE, STEADY_MEMBERS = 0.3, 0.1, 0.3, 4
+# The part of a pool that has a rank of its own, pools by which noise is told.
+NEAREST, N_NOISE_POOLS = 4, 50
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Like neighbours are looked for among so many times as many.
@@ -37,7 +39,7 @@ FALLEN = 0.5
 # Radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
 # Samples that are answered at once.
-CHUNK = 500
+CHUNK, ANSWERED = 500, 5000
 TINY = np.finfo(float).tiny
 
 
@@ -87,18 +89,22 @@ class LocalDimension(NamedTuple):
 class LocalGeometry:
     """Measure the dimension around samples.
 
-    The nearest references of a sample that have similar active latents are its pool. Two numbers
-    are read off: the *ratio*, from how distances grow from neighbour to neighbour around each
-    member of the pool, at several scales; and the *rank*, the number of directions in which pools
-    around there extend. The rank is exact where the pool is nearly flat, and too high where it is
-    not. The ratio is never far off, and never exact. So the rank is taken where the ratio agrees,
-    and else the whole number next to the ratio. Small pools have no say in the rank, and the number
-    of active latents stands for it. Noise makes the ratio too high at small scales, so
-    the rank may agree with it at any scale down to which it falls; where it rises with the scale,
-    other manifolds have come into view.
+    The nearest references of a sample that have similar active latents, and belong to the flat of
+    the first of them, are its pool. Two numbers are read off: the *ratio*, from how distances grow
+    from neighbour to neighbour around each member of the pool, at several scales; and the *rank*,
+    the number of directions in which pools around there extend. The rank is exact where the pool is
+    nearly flat, and too high where it is not. The ratio is never far off, and never exact. So the
+    rank is taken where the ratio agrees, and else the whole number next to the ratio. The nearest
+    quarter of a pool is flatter than the whole, and its rank is taken if it agrees better. A rank
+    that is that of the very nearest too need not agree as well. Small pools have no say in the
+    rank, and the number of active latents stands for it. Noise makes the ratio too high at small
+    scales, so the rank may agree with it at any scale down to which it falls, or would fall in one
+    step more; where it rises with the scale, other manifolds have come into view.
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
-    pool answer for a sample: so it need be compared with them only.
+    pool answer for a sample, those first whose flats hold it: so it need be compared with them
+    only. If there are none, the flat that it is on may be farther away, and the landmark there
+    answers alone.
 
     Parameters
     ----------
@@ -112,7 +118,8 @@ class LocalGeometry:
         Number of nearest references that a pool is taken from.
 
     noise_variance : float, default=0.0
-        Variance of the noise that is left in each direction.
+        Variance of the noise that is left in each direction. If it is 0, and there are no active
+        latents by which noise may have been taken off, it is told from the pools.
 
     n_noisy : ndarray of shape (n_references,) or None, default=None
         Number of directions that noise is left in. None: all.
@@ -132,10 +139,17 @@ class LocalGeometry:
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors)
         inverses, nearness = self._measure_inverses(search, points, patterns)
+        pools, members, nearest = self._measure_landmarks(search, points, patterns, inverses)
+        if noise_variance == 0 and active is None:
+            told_by = members[:N_NOISE_POOLS]
+            self._noise_variance = typical_noise([points[pool] for pool in told_by])
+        self._measure_ranks(points, members, nearest, n_noisy)
         # What noise adds to the square of a distance.
-        added = 2 * noise_variance * n_noisy[: inverses.shape[1]]
+        added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
         clear = nearness > CLEAR * added
-        self._measure_landmarks(search, points, patterns, inverses, clear, n_noisy)
+        self._clear = np.concatenate(
+            [(clear[:, p] & at).sum(axis=2) > 0.5 * at.sum(axis=1) for p, at in pools], axis=1
+        )
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
@@ -153,28 +167,33 @@ class LocalGeometry:
             nearness.append([np.square(distances[:, k // 4]) for k in scales])
         return np.concatenate(parts, axis=1), np.concatenate(nearness, axis=1)
 
-    def _measure_landmarks(self, search, points, patterns, inverses, clear, n_noisy):
-        """Measure the ratios and the rank of the pools around landmarks, the first references."""
+    def _measure_landmarks(self, search, points, patterns, inverses):
+        """Measure the flats and the ratios around landmarks, the first references.
+
+        Return their pools, with a mark at each anchor that counts, the members of each, and the
+        ranks of the nearest of them.
+        """
         n_landmarks = min(len(points), MAX_LANDMARKS)
-        ranks, measured, clears, radii = [], [], [], []
+        flats, kept, members, measured, radii = [], [], [], [], []
         for rows in gen_batches(n_landmarks, CHUNK):
             distances, pools = search.kneighbors(points[rows])
             radii.append(distances[:, -1])
             alike = _alike(patterns[pools], patterns[rows])
-            ranks += [
-                _rank(points[pool[like] if like.any() else pool], self._noise_variance, n)
-                for pool, like, n in zip(pools, alike, n_noisy[rows], strict=True)
-            ]
+            for pool, like in zip(pools, alike, strict=True):
+                # Where nothing is active there is no telling who is alike.
+                own = like | ~like.any()
+                flat = Flat(points[pool[own]])
+                own[own] = flat.belongs(points[pool[own]])
+                like &= own
+                flats.append(flat)
+                members.append(pool[own])
             at_anchor = alike & (pools < inverses.shape[1])
-            pools = np.where(at_anchor, pools, 0)
-            measured.append(_average(inverses, pools, at_anchor))
-            clears.append((clear[:, pools] & at_anchor).sum(axis=2) > 0.5 * at_anchor.sum(axis=1))
-        self._clear = np.concatenate(clears, axis=1)
-        self._ranks, self._visible = np.array(ranks).T
-        self.hidden = float((self._visible < 1).mean())
+            kept.append((np.where(at_anchor, pools, 0), at_anchor))
+            measured.append(_average(inverses, *kept[-1]))
         self._inverses, self._errors = (
             np.concatenate(p, axis=-1) for p in zip(*measured, strict=True)
         )
+        self._flats = Flats(flats)
         self._radii = np.maximum(np.concatenate(radii), TINY)
         self._patterns = patterns[:n_landmarks]
         # As many as are in a pool.
@@ -182,6 +201,21 @@ class LocalGeometry:
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
         self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(points[:n_landmarks])
+        return kept, members, [flat.rank for flat in flats]
+
+    def _measure_ranks(self, points, members, nearest, n_noisy):
+        """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
+        ranks = []
+        for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
+            rank, visible = _rank(points[pool], self._noise_variance, n)
+            quarter = points[pool[: max(len(pool) // NEAREST, 2)]]
+            near = min(_rank(quarter, self._noise_variance, n)[0], rank)
+            if len(quarter) < MEMBERS_PER_DIMENSION * near:
+                near = rank
+            steady = nearest_rank == near and STEADY_MEMBERS * near <= N_MEMBERS
+            ranks.append((near, rank, steady, visible))
+        self._near_ranks, self._ranks, self._steady, self._visible = np.array(ranks, float).T
+        self.hidden = float((self._visible < 1).mean())
 
     def at(self, points, active, off=0.0):
         """Return the dimension around samples.
@@ -202,7 +236,7 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        ratios, clear, error, rank, visible, share, spread, distance = self._measure(
+        ratios, clear, error, near, rank, steady, visible, share, spread, distance = self._measure(
             points, active, off
         )
         known = np.isfinite(ratios).all(axis=0)
@@ -214,8 +248,15 @@ class LocalGeometry:
         if active is not None:
             count = active.sum(axis=1)
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
-        near = np.hypot(np.maximum(NEAR, NEAR_SHARE * rank), 2 * error)
-        agree = (rank >= least - near) & (rank <= ratio + near) | ~clear.any(axis=0) & known
+        # Where it still falls at the last scale, it may fall as much once more.
+        falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
+        ranks = np.array([np.minimum(near, rank), rank])
+        allowed = np.where(steady > 0.5, STEADY_SHARE, NEAR_SHARE) * ranks
+        allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
+        beside = np.abs(ranks - np.clip(ranks, np.minimum(least - falling, ratio), ratio))
+        agrees = (beside <= allowed) | ~clear.any(axis=0) & known
+        best = np.where(agrees, beside, np.inf).argmin(axis=0)
+        rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
         clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
         dimension = np.where(agree, rank, np.round(clean))
         return LocalDimension(
@@ -257,23 +298,24 @@ class LocalGeometry:
     def _measure(self, points, active, off=0.0):
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
-        That is the relative error of the first ratio, the rank, the number of directions that stand
-        above the noise, the share of those that are alike, how much ranks differ nearby, and how
-        many radii of their pools the landmarks are away.
+        That is the relative error of the first ratio, the ranks of the nearest and of all, whether
+        they are steady, the number of directions that stand above the noise, the share of those
+        that are alike, how much ranks differ nearby, and how many radii of their pools the
+        landmarks are away.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
         parts = [
             self._ask_landmarks(points[rows], patterns[rows], off[rows])
-            for rows in gen_batches(len(points), CHUNK)
+            for rows in gen_batches(len(points), ANSWERED)
         ]
-        *both, error, rank, visible, share, spread, distance = np.hstack(parts)
+        *both, error, near, rank, steady, visible, share, spread, distance = np.hstack(parts)
         ratios, clear = np.split(np.array(both), 2)
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
-        return ratios, clear > 0.5, error, rank, visible, share, spread, distance
+        return ratios, clear > 0.5, error, near, rank, steady, visible, share, spread, distance
 
     def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""
@@ -282,23 +324,40 @@ class LocalGeometry:
         with np.errstate(over="ignore"):
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
-        # The nearest that are alike first.
-        order = np.argsort(~alike, axis=1, kind="stable")[:, :N_ANSWERS]
-        near = np.take_along_axis(near, order, axis=1)
-        asked = np.take_along_axis(alike, order, axis=1)
+        share, like = alike.mean(axis=1), self._like(points, patterns, near, alike)
+        # The nearest of those that are most like the sample.
+        order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
+        near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
+        asked = (like > 0) & (like == like[:, :1])
         with np.errstate(divide="ignore", invalid="ignore"):
             inverses, clear, error = (
                 np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
                 for values in (self._inverses, self._clear, self._errors)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        rank, visible = (
+        near_rank, rank, steady, visible = (
             _median(np.where(asked, values[near], np.nan))
-            for values in (self._ranks, self._visible)
+            for values in (self._near_ranks, self._ranks, self._steady, self._visible)
         )
         ranks = np.where(asked, self._ranks[near], rank[:, None])
         spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
-        return np.vstack([ratios, clear, error, rank, visible, alike.mean(axis=1), spread, away])
+        return np.vstack(
+            [ratios, clear, error, near_rank, rank, steady, visible, share, spread, away]
+        )
+
+    def _like(self, points, patterns, near, alike):
+        """Return how like the landmarks near samples are: 2 if their flats hold them, 1 if alike.
+
+        The last of the landmarks near a sample that no flat holds, which is in `near`, becomes one
+        farther away on whose flat it is.
+        """
+        like = alike.astype(int) + (alike & self._flats.hold(points, near))
+        rows = np.flatnonzero((like < 2).all(axis=1))
+        found = self._flats.nearest(points[rows])
+        on_one = found >= 0
+        on_one[on_one] = _alike(self._patterns[found[on_one], None], patterns[rows[on_one]])[:, 0]
+        near[rows[on_one], -1], like[rows[on_one], -1] = found[on_one], 2
+        return like
 
 
 def _plane(points):
@@ -362,10 +421,7 @@ def _rank(points, noise_variance=0.0, n_noisy=0):
     wide = points.shape[1] > points.shape[0]
     variances = np.linalg.eigvalsh(points @ points.T if wide else points.T @ points)
     floor = len(points) * ABOVE * edge(noise_variance, n_noisy, len(points))
-    rank = _count_above(variances, FLAT, floor)
-    # Few points make equal variances unequal, by the law of Marchenko and Pastur.
-    share = min(np.sqrt(rank / len(points)), 1.0)
-    share = min(FLAT, 0.5 * ((1 - share) / (1 + share)) ** 2)
+    share = fair_share(FLAT, _count_above(variances, FLAT, floor), len(points))
     above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
     return _count_above(variances, share, floor), above
 

@@ -39,6 +39,47 @@ def edge(noise_variance, n_directions, n_samples):
     return MARGIN * noise_variance * (1 + np.sqrt(n_directions / n_samples)) ** 2
 
 
+def fair_share(share, rank, n_samples):
+    """Return the share of the largest variance that equal ones may fall to, or a given one if less.
+
+    Few samples make equal variances unequal, by the law of Marchenko and Pastur.
+
+    Parameters
+    ----------
+    share : float
+        The share if there were many samples.
+
+    rank : int
+        Number of equal variances.
+
+    n_samples : int
+        Number of samples.
+
+    Returns
+    -------
+    float
+        At most `share`.
+    """
+    width = min(np.sqrt(rank / n_samples), 1.0)
+    return min(share, 0.5 * ((1 - width) / (1 + width)) ** 2)
+
+
+def typical_noise(groups):
+    """Return the noise variance of groups of samples.
+
+    Parameters
+    ----------
+    groups : list of ndarray of shape (n_samples, n_features)
+        Samples; each group may vary in other directions.
+
+    Returns
+    -------
+    float
+        The median over groups, where 0 stands for those that cannot tell.
+    """
+    return float(np.median([_measure(group)["noise"] for group in groups]))
+
+
 class NoiseFloor:
     """Tell the noise of samples from what they vary by.
 

@@ -34,7 +34,8 @@ def test_sphere():
 def test_noise_is_seen_through_at_larger_scales():
     X = gaussian(3000, 2, 30)
     X += 0.006 * np.random.default_rng(1).standard_normal(X.shape)
-    answers = LocalGeometry(X[:2800], None, n_neighbors=300).at(X[2800:], None)
+    active = np.ones((3000, 1), dtype=bool)
+    answers = LocalGeometry(X[:2800], active[:2800], n_neighbors=300).at(X[2800:], active[2800:])
     assert answers.ratio.mean() > 3
     assert (answers.dimension == 2).mean() > 0.95
     # And the error says so.
@@ -44,13 +45,18 @@ def test_noise_is_seen_through_at_larger_scales():
 def test_distances_that_are_noise_are_not_believed():
     X = gaussian(3000, 2, 30)
     X += 0.02 * np.random.default_rng(1).standard_normal(X.shape)
-    blind, warned = (
-        LocalGeometry(X[:2800], None, n_neighbors=300, noise_variance=noise).at(X[2800:], None)
-        for noise in (0.0, 0.02**2)
+    active = np.ones((3000, 1), dtype=bool)
+    # Where there are active latents noise may have been taken off: it is not told from the pools.
+    blind, warned, told = (
+        LocalGeometry(X[:2800], own, n_neighbors=300, noise_variance=noise).at(
+            X[2800:], None if own is None else active[2800:]
+        )
+        for own, noise in ((active[:2800], 0.0), (active[:2800], 0.02**2), (None, 0.0))
     )
     assert blind.ratio.mean() > 5
-    assert (warned.dimension == 2).mean() > 0.98
-    assert warned.ratio.max() <= 2
+    for answers in (warned, told):
+        assert (answers.dimension == 2).mean() > 0.98
+        assert answers.ratio.max() <= 2
 
 
 def test_nothing_stands_above_the_noise():

@@ -1,0 +1,170 @@
+"""The flats that samples lie near: which of a sample's neighbours are on its own manifold."""
+
+import numpy as np
+
+from skvaeense.dimension._noise import fair_share
+
+# A flat is that of so many of the nearest members of a pool; as many more tell how well it fits.
+N_MEMBERS = 24
+# Share of its squared distance by which a sample may be off a flat that fits, and how many times
+# more than the members next to it others may, since manifolds bend.
+OFF, BENT = 0.1, 4.0
+# Share of the largest variance under which a direction counts as curvature or noise.
+FLAT = 0.1
+# And under which it is a rounding error.
+ROUNDING = 1e-6
+TINY = np.finfo(float).tiny
+
+
+class Flat:
+    """The flat through the nearest samples of a pool, and which others are on its manifold.
+
+    Where manifolds cross or come near to each other, the nearest samples still are of one of them,
+    and their principal directions are its tangents. Other samples of the same manifold are off them
+    by a share of their squared distance that grows with that, as curvature makes it; those of
+    another are off by more. How much is usual is told by the members that come next: where noise
+    or too few samples turn the flat, that is so much that all belong.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_members, n_features)
+        Members of a pool, the nearest first.
+
+    Attributes
+    ----------
+    rank : int
+        Number of directions.
+
+    fits : bool
+        Whether members that it was not drawn through lie near it, and not by chance.
+
+    centre : ndarray of shape (n_features,)
+        Where it is.
+
+    directions : ndarray of shape (n_features, rank)
+        An orthonormal basis.
+
+    bend : float or None
+        Share of their squared distance by which members may be off it, for each unit of that. None:
+        there are too few to tell.
+    """
+
+    def __init__(self, points):
+        nearest, next_ones = points[:N_MEMBERS], points[N_MEMBERS : 2 * N_MEMBERS]
+        self.centre = nearest.mean(axis=0)
+        nearest = nearest - self.centre
+        variances, turns = np.linalg.eigh(nearest @ nearest.T)
+        largest = max(variances[-1], TINY)
+        few = np.count_nonzero(variances > FLAT * largest)
+        self.rank = np.count_nonzero(variances > fair_share(FLAT, few, len(nearest)) * largest)
+        kept = slice(len(variances) - self.rank, None)
+        self.directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
+        self.fits, self.bend = False, None
+        if len(next_ones) == N_MEMBERS:
+            off, squares = self._off(next_ones)
+            off = np.median(off)
+            self.fits = bool(off < OFF * (1 - self.rank / points.shape[1]))
+            self.bend = BENT * off / max(np.median(squares), TINY)
+
+    def belongs(self, points):
+        """Return which points of the pool are on the same manifold, as far as can be told.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_features)
+            Points.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_points,)
+            Whether they are.
+        """
+        if self.bend is None:
+            return np.ones(len(points), dtype=bool)
+        off, squares = self._off(points)
+        return off <= OFF + self.bend * squares
+
+    def _off(self, points):
+        return _off(points, self.centre, self.directions)
+
+
+class Flats:
+    """Flats that fit, and which of them hold a sample.
+
+    Parameters
+    ----------
+    flats : list of Flat
+        All flats. Those that do not fit hold nothing.
+    """
+
+    def __init__(self, flats):
+        self.fit = np.array([flat.fits for flat in flats])
+        kept = [flat for flat in flats if flat.fits]
+        self._bends = np.array([flat.bend for flat in kept])
+        self._centres = np.array([flat.centre for flat in kept])
+        self._ends = np.cumsum([flat.rank for flat in kept])
+        if kept:
+            self._directions = np.hstack([flat.directions for flat in kept])
+        # Which of those that are kept each flat is.
+        self._which = np.cumsum(self.fit) - 1
+
+    def hold(self, points, flats):
+        """Return whether flats hold points, which are off them by little.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_features)
+            Points.
+
+        flats : ndarray of int of shape (n_points, n_asked)
+            Flats asked for each point.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_points, n_asked)
+            Whether they do.
+        """
+        held = np.zeros(flats.shape, dtype=bool)
+        pairs = np.flatnonzero(self.fit[flats])
+        # All points of a flat at once.
+        pairs = pairs[np.argsort(flats.flat[pairs], kind="stable")]
+        asked, starts = np.unique(flats.flat[pairs], return_index=True)
+        for i, own in zip(self._which[asked], np.split(pairs, starts)[1:], strict=True):
+            directions = self._directions[:, self._columns(i)]
+            off = _off(points[own // flats.shape[1]], self._centres[i], directions)[0]
+            held.flat[own] = off <= OFF
+        return held
+
+    def nearest(self, points):
+        """Return the flats that points are on, wherever on them; -1 for points that are on none.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n_points, n_features)
+            Points.
+
+        Returns
+        -------
+        ndarray of int of shape (n_points,)
+            Flats.
+        """
+        found, least = np.full(len(points), -1), np.full(len(points), ROUNDING)
+        for flat in np.flatnonzero(self.fit) if len(points) else ():
+            i = self._which[flat]
+            off, squares = _off(points, self._centres[i], self._directions[:, self._columns(i)])
+            # Bends count so far from the middle, too, but for little.
+            excess = off - np.minimum(self._bends[i] * squares, OFF * OFF)
+            found[excess < least] = flat
+            least = np.minimum(excess, least)
+        return found
+
+    def _columns(self, i):
+        return slice(self._ends[i - 1] if i else 0, self._ends[i])
+
+
+def _off(points, centre, directions):
+    """Return the shares of squared distances that points are off a flat, and these."""
+    points = points - centre
+    squares = np.square(points).sum(axis=1)
+    along = np.square(points @ directions).sum(axis=1)
+    return 1 - along / np.maximum(squares, TINY), squares
