@@ -6,14 +6,15 @@ from skvaeense.dimension._noise import fair_share
 
 # A flat is that of so many of the nearest members of a pool; as many more tell how well it fits.
 N_MEMBERS = 24
-# Share of its squared distance by which a sample may be off a flat that fits, and how many times
-# more than the members next to it others may, since manifolds bend.
+# Share of its squared distance by which a sample may be off a flat, beside that by chance, and how
+# many times more than the members next to it others may, since manifolds bend.
 OFF, BENT = 0.1, 4.0
 # Share of the largest variance under which a direction counts as curvature or noise.
 FLAT = 0.1
-# And under which it is a rounding error.
-ROUNDING = 1e-6
+# And under which it is a rounding error. Share of the flats that are most of them.
+ROUNDING, MOST = 1e-6, 0.5
 TINY = np.finfo(float).tiny
+LEAST_SQUARE = np.sqrt(TINY)
 
 
 class Flat:
@@ -60,11 +61,13 @@ class Flat:
         kept = slice(len(variances) - self.rank, None)
         self.directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
         self.fits, self.bend = False, None
-        if len(next_ones) == N_MEMBERS:
-            off, squares = self._off(next_ones)
-            off = np.median(off)
-            self.fits = bool(off < OFF * (1 - self.rank / points.shape[1]))
-            self.bend = BENT * off / max(np.median(squares), TINY)
+        if len(next_ones) < N_MEMBERS:
+            return
+        off, square = map(np.median, self._off(next_ones))
+        # Copies of one point have no directions.
+        if square > LEAST_SQUARE:
+            self.fits = bool(off < _most_off(self.rank, points.shape[1]))
+            self.bend = BENT * off / square
 
     def belongs(self, points):
         """Return which points of the pool are on the same manifold, as far as can be told.
@@ -94,12 +97,19 @@ class Flats:
     Parameters
     ----------
     flats : list of Flat
-        All flats. Those that do not fit hold nothing.
+        All flats. Those that do not fit hold nothing. Unless most fit, those that do may do so by
+        chance, and none does.
+
+    Attributes
+    ----------
+    fit : ndarray of bool of shape (n_flats,)
+        Which of them may hold samples.
     """
 
     def __init__(self, flats):
-        self.fit = np.array([flat.fits for flat in flats])
-        kept = [flat for flat in flats if flat.fits]
+        fit = np.array([flat.fits for flat in flats])
+        self.fit = fit & (fit.mean() > MOST)
+        kept = [flat for flat, fits in zip(flats, self.fit, strict=True) if fits]
         self._bends = np.array([flat.bend for flat in kept])
         self._centres = np.array([flat.centre for flat in kept])
         self._ends = np.cumsum([flat.rank for flat in kept])
@@ -132,7 +142,7 @@ class Flats:
         for i, own in zip(self._which[asked], np.split(pairs, starts)[1:], strict=True):
             directions = self._directions[:, self._columns(i)]
             off = _off(points[own // flats.shape[1]], self._centres[i], directions)[0]
-            held.flat[own] = off <= OFF
+            held.flat[own] = off <= _most_off(*directions.T.shape)
         return held
 
     def nearest(self, points):
@@ -151,9 +161,12 @@ class Flats:
         found, least = np.full(len(points), -1), np.full(len(points), ROUNDING)
         for flat in np.flatnonzero(self.fit) if len(points) else ():
             i = self._which[flat]
-            off, squares = _off(points, self._centres[i], self._directions[:, self._columns(i)])
+            directions = self._directions[:, self._columns(i)]
+            off, squares = _off(points, self._centres[i], directions)
             # Bends count so far from the middle, too, but for little.
-            excess = off - np.minimum(self._bends[i] * squares, OFF * OFF)
+            with np.errstate(over="ignore"):
+                bend = np.minimum(self._bends[i] * squares, OFF * _most_off(*directions.T.shape))
+            excess = off - bend
             found[excess < least] = flat
             least = np.minimum(excess, least)
         return found
@@ -162,9 +175,14 @@ class Flats:
         return slice(self._ends[i - 1] if i else 0, self._ends[i])
 
 
+def _most_off(rank, n_features):
+    """Return the share by which samples may be off a flat; 1 - rank / n_features is chance."""
+    return OFF * (1 - rank / n_features)
+
+
 def _off(points, centre, directions):
     """Return the shares of squared distances that points are off a flat, and these."""
     points = points - centre
     squares = np.square(points).sum(axis=1)
     along = np.square(points @ directions).sum(axis=1)
-    return 1 - along / np.maximum(squares, TINY), squares
+    return np.maximum(1 - along / np.maximum(squares, TINY), 0.0), squares

@@ -81,6 +81,20 @@ def test_only_samples_with_similar_active_latents_are_asked():
     assert (blind.dimension == np.where(on_plane, 2, 1)).mean() < 0.95
 
 
+def test_subspaces_that_cross_are_told_apart_without_latents():
+    X = np.vstack([gaussian(200, 3, 20, seed) for seed in range(8)])
+    X = X[np.random.default_rng(0).permutation(len(X))]
+    answers = LocalGeometry(X[:1500], None, n_neighbors=350).at(X[1500:], None)
+    assert (answers.dimension == 3).mean() > 0.9
+
+
+def test_curvature_that_fills_the_pool():
+    """The rank of the whole pool is that of the space around the sphere."""
+    X = sphere(700, 4, 12)
+    answers = LocalGeometry(X[:600], None, n_neighbors=400).at(X[600:], None)
+    assert (answers.dimension == 4).mean() > 0.9
+
+
 def test_no_answer_where_nobody_is_alike():
     X = gaussian(500, 2, 4)
     active = np.zeros((500, 3), dtype=bool)

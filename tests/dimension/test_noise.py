@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.dimension._noise import NoiseFloor, edge
+from skvaeense.dimension._noise import NoiseFloor, edge, typical_noise
 
 N_SAMPLES, N_FEATURES = 2000, 30
 
@@ -60,3 +60,10 @@ def test_no_noise():
     floor = NoiseFloor(X, one_group(X))
     assert floor.variance < 1e-12
     assert floor.most < 1e-12
+
+
+def test_noise_of_groups_that_fill_the_space_together():
+    parts = [draw(4, 0.1, 300, seed)[1] for seed in range(9)]
+    assert NoiseFloor(np.vstack(parts), np.zeros(2700, dtype=int)).variance == 0
+    assert typical_noise(parts) == pytest.approx(0.01, rel=0.2)
+    assert typical_noise([draw(4, 0.0, 300)[0]]) < 1e-9

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from skvaeense.dimension._flats import Flat, Flats
+
+
+def pool(points, centre):
+    """Return points by their distance to one of them."""
+    return points[np.argsort(np.linalg.norm(points - centre, axis=1))]
+
+
+@pytest.fixture(scope="module")
+def plane_and_line():
+    """A pool of a plane in R^6, and points of a line through it, all at unit distances at most."""
+    rng = np.random.default_rng(0)
+    plane = np.pad(rng.uniform(-1, 1, (300, 2)), [(0, 0), (0, 4)])
+    line = np.pad(rng.uniform(-1, 1, (100, 1)), [(0, 0), (3, 2)])
+    line[:, 0] = 0.3
+    return plane, line
+
+
+def test_members_of_another_manifold_do_not_belong(plane_and_line):
+    plane, line = plane_and_line
+    flat = Flat(pool(plane, plane[0]))
+    assert flat.rank == 2
+    assert flat.fits
+    assert flat.belongs(plane).all()
+    far = line[np.abs(line[:, 3]) > 0.5]
+    assert not flat.belongs(far).any()
+
+
+def test_curvature_is_allowed_for():
+    rng = np.random.default_rng(0)
+    sphere = rng.standard_normal((2000, 3))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    members = pool(sphere, sphere[0])[:300]
+    flat = Flat(members)
+    assert flat.rank == 2
+    assert flat.belongs(members).mean() > 0.95
+
+
+def test_where_noise_turns_the_flat_all_belong(plane_and_line):
+    plane, _ = plane_and_line
+    noisy = plane + np.random.default_rng(1).standard_normal(plane.shape)
+    flat = Flat(pool(noisy, noisy[0]))
+    assert not flat.fits
+    assert flat.belongs(noisy).mean() > 0.95
+
+
+def test_few_members_all_belong():
+    points = np.random.default_rng(0).standard_normal((30, 4))
+    flat = Flat(points)
+    assert not flat.fits
+    assert flat.belongs(np.vstack([points, flat.centre])).all()
+    assert Flat(np.ones((60, 3))).rank == 0
+
+
+def test_flats_hold_samples_near_and_far(plane_and_line):
+    plane, line = plane_and_line
+    line = line[np.abs(line[:, 3]) > 0.2]
+    noise = np.random.default_rng(1).standard_normal(plane.shape)
+    flats = Flats([Flat(pool(p, p[0])) for p in (noise, plane, line)])
+    assert flats.fit.tolist() == [False, True, True]
+    points = np.vstack([plane[:5], line[:5], 10 * plane[:5], noise[:5]])
+    held = flats.hold(points, np.tile([0, 1, 2], (20, 1)))
+    assert (held[:5] == [False, True, False]).all()
+    assert (held[5:10] == [False, False, True]).all()
+    assert flats.nearest(points).tolist() == [1] * 5 + [2] * 5 + [1] * 5 + [-1] * 5
+    assert flats.nearest(points[:0]).shape == (0,)
+    few = Flats([Flat(pool(p, p[0])) for p in (noise, noise, plane)])
+    assert few.nearest(points).tolist() == [-1] * 20
