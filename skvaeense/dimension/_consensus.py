@@ -15,8 +15,9 @@ class Consensus(PoolMethod):
     Where fewer than a fifth of a sample's nearest ones have similar active latents, they lie on
     other subspaces, and tell nothing: active latents are counted. With a linear decoder the count
     is refined before, to the number of dictionary atoms that a least-squares fit to the noise level
-    needs. Elsewhere the rank of the pool is taken, the number of directions with a tenth of the
-    largest variance, if the estimate by distances agrees; and else that estimate, rounded. It is
+    needs. Elsewhere the rank of the pool, or of its nearest quarter, is taken, the number of
+    directions with a tenth of the largest variance, if the estimate by distances agrees; and else
+    that estimate, rounded. It is
     the best of both `Count` and `Neighbors`, which has more about pools.
 
     Parameters

@@ -8,7 +8,8 @@ class Neighbors(PoolMethod):
     """Measure how fast the number of neighbours grows with the distance, after denoising.
 
     Up to 20,000 training samples are kept, denoised by the autoencoder. Of a sample's nearest ones,
-    those that have similar active latents are its pool. Around each member of the pool, the
+    those that have similar active latents, and lie near the flat through the very nearest, are its
+    pool. Around each member of the pool, the
     distances R_a and R_b to its neighbours a and b follow
     ``E log(R_b / R_a) = (psi(b) - psi(a)) / r``, with psi the digamma function and r the dimension
     [1]_. With b = 4 and a = 1 that gives r, without any threshold. It is then corrected by what the
@@ -33,7 +34,8 @@ class Neighbors(PoolMethod):
     asked: samples are projected on the principal directions that stand above the noise.
 
     The noise variance is that of the smallest variances of the samples, as far as the law of
-    Marchenko and Pastur explains at least five of them [3]_. Distances that are not larger than
+    Marchenko and Pastur explains at least eight of them [3]_; where that is none, and the
+    autoencoder is not asked, it is told from single pools. Distances that are not larger than
     noise are passed over for those at a larger scale, of 16 or 64 neighbours, and no estimate
     exceeds the number of directions in which a pool stands above the noise.
 

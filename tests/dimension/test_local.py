@@ -78,7 +78,9 @@ def test_only_samples_with_similar_active_latents_are_asked():
     assert (near.dimension == np.where(on_plane, 2, 1)).mean() > 0.99
     assert near.alike.mean() < 0.9
     blind = LocalGeometry(X, None, n_neighbors=200).at(X, None)
-    assert (blind.dimension == np.where(on_plane, 2, 1)).mean() < 0.95
+    # Without them flats tell who is, but they do not see as much.
+    assert 0.8 < (blind.dimension == np.where(on_plane, 2, 1)).mean()
+    assert (blind.alike == 1).all()
 
 
 def test_subspaces_that_cross_are_told_apart_without_latents():
