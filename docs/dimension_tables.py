@@ -28,18 +28,12 @@ METHODS = {
 
 
 def errors_table(results, *others):
-    """Return the errors per sample of the dimension estimators, ours first."""
-    runs = {name: [*result["runs"]] for name, result in results.items()}
-    for other in others:
-        for name in runs:
-            runs[name] += other.get(name, {"runs": []})["runs"]
-    said = {
-        name: {
-            method: [run["methods"][method] for run in of if method in run["methods"]]
-            for method in METHODS
-        }
-        for name, of in runs.items()
-    }
+    """Return the errors per sample of the dimension estimators, ours first.
+
+    What several files have of a method is taken from the first of them.
+    """
+    files = (results, *others)
+    said = {name: {method: runs_of(method, name, files) for method in METHODS} for name in results}
     shown = [m for m in METHODS if m != "auto" and any(row[m] for row in said.values())]
     rows = []
     for name, row in said.items():
@@ -64,6 +58,16 @@ def errors_table(results, *others):
 
 # What other packages have.
 PEERS = [*METHODS][3:-2]
+
+
+def runs_of(method, name, files):
+    """Return what the runs of a method gave for some data, by the first file that has any."""
+    for results in files:
+        runs = [run["methods"] for run in results.get(name, {"runs": []})["runs"]]
+        found = [run[method] for run in runs if method in run]
+        if found:
+            return found
+    return []
 
 
 def error_cell(runs):

@@ -104,8 +104,12 @@ README_COLUMNS = {
         "PCA and ICA",
         "local PCA, FO",
         "local PCA, maxgap",
-        "local PCA, Minka",
         "MLE",
+        "TwoNN",
+        "CorrInt",
+        "FisherS",
+        "ESS",
+        "L2N2",
         "normal bundle",
     ),
 }
