@@ -151,6 +151,7 @@ def tables():
         "deep_codes": deep_codes_table(load("deep_codes.json")),
         "classifier": accuracy_table(load("code_classifier.json")),
         "classifier_costs": costs_table(load("code_classifier.json")),
+        "wide_data": wide_table(load("wide_data.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(load("planted_features.json")),
         "dimension_unions": errors_table(
@@ -414,6 +415,27 @@ def peers_table(results):
         sizes = data, cell["method"], cell["n_components"]
         times = seconds, peer_seconds, len(runs)
         rows.append((*sizes, l0, fvu, peer_l0, peer_fvu, *ratios, *times))
+    return Table(header, rows)
+
+
+def wide_table(results):
+    """Return what codes of different lengths make of data of many dimensions."""
+    header = (
+        *("data", "target_l0", "latents", "active", "FVU", "FVU, PCA"),
+        *("description", "score", "score, PCA", "CPU seconds"),
+    )
+    rows = [
+        (
+            row["data"],
+            row["target_l0"],
+            row["n_components"],
+            f"{row['active']:.1f}",
+            *(f"{row[name]:.3f}" for name in ("fvu", "pca_fvu")),
+            *(f"{row[name]:.1f}" for name in ("description", "score", "pca_score")),
+            f"{row['cpu_seconds']:.0f}",
+        )
+        for row in results.values()
+    ]
     return Table(header, rows)
 
 
