@@ -52,7 +52,7 @@ MODELS = ("VAEense", "unrolled batch_topk", "signed batch_topk", "positive batch
 WINDOWS_AT_ONCE = 8
 SIZES = {
     "quick": {
-        "n_seeds": 5,
+        "n_seeds": 3,
         "context": 128,
         "n_windows": 32,
         "n_windows_ablated": 6,
