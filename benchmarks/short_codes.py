@@ -39,7 +39,7 @@ from skvaeense.penalties import BatchTopK, TopK
 
 N_COMPONENTS, LEVELS = 300, (10, 30, 100)
 # Of the task `wide`.
-WIDE_COMPONENTS, WIDE_LEVEL, WIDE_EPOCHS = 2304, 30, 4
+WIDE_COMPONENTS, WIDE_LEVEL, WIDE_EPOCHS = 2304, 30, 3
 BATCH_SIZE, REPEATS = 256, 30
 
 
