@@ -10,8 +10,9 @@ from skvaeense.utils._budget import Budget, Lengths
 
 # Weight of a batch in the running mean of the threshold.
 THRESHOLD_MEMORY = 0.01
-# Shares of k for which there is a threshold once it is calibrated.
-SHARES = tuple(2.0**-i for i in range(9))
+# Shares of k for which there is a threshold once it is calibrated: two to an octave.
+PER_OCTAVE = 2
+SHARES = tuple(2.0 ** (-i / PER_OCTAVE) for i in range(8 * PER_OCTAVE + 1))
 
 
 class BatchThreshold(Budget):
@@ -43,7 +44,8 @@ class BatchThreshold(Budget):
 
         That is exact where sizes have an exponential tail.
         """
-        place = -math.log2(self.share)
+        # Rounded, so that each of the shares has its own threshold to the bit.
+        place = round(-math.log2(self.share) * PER_OCTAVE, 9)
         i = min(math.floor(place), len(SHARES) - 2)
         if place == i:
             return self.thresholds[i]
