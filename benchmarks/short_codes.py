@@ -42,7 +42,7 @@ from skvaeense.penalties import BatchTopK, TopK
 
 N_COMPONENTS, LEVELS = 300, (10, 30, 100)
 # Of the task `wide`.
-WIDE_COMPONENTS, WIDE_LEVEL, WIDE_EPOCHS = 2304, 30, 4
+WIDE_COMPONENTS, WIDE_LEVEL, WIDE_EPOCHS = 2304, 30, 3
 # Twice as many epochs as by default. One layer then takes as long as several sweeps do.
 LONG = 54
 BATCH_SIZE, REPEATS = 256, 30

@@ -34,7 +34,7 @@ def to_onnx(
     the units of the training samples: centring and scaling are part of it. Its output ``codes`` of
     shape (n_samples, n_components) is what `transform` gives, up to rounding, as a dense array. So
     codes of a VAEenseTransformer are hard if its `hard`, its `sparse_output` or its `target_l0` is
-    set.
+    set, and as long as its `transform_l0` says.
 
     It takes the packages of ``pip install skvaeense[onnx]``. An existing file is replaced in one
     step; if anything fails it stays.
@@ -132,7 +132,8 @@ class Transform(nn.Module):
 
     def __init__(self, estimator, dtype):
         super().__init__()
-        self.model = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
+        model = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
+        self.model = estimator._with_length(model)
         # As tensors: a number of Python's would be rounded to float32.
         self.register_buffer("mean", torch.tensor(estimator.mean_))
         self.register_buffer("scale", torch.tensor(estimator.scale_, dtype=torch.float64))

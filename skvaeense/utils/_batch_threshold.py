@@ -1,6 +1,7 @@
 """The largest entries of a batch in training, and those over one threshold afterwards."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +10,9 @@ from skvaeense.utils._budget import Budget, Lengths
 
 # Weight of a batch in the running mean of the threshold.
 THRESHOLD_MEMORY = 0.01
-# Shares of k for which there is a threshold once it is calibrated.
-SHARES = tuple(2.0**-i for i in range(9))
+# Shares of k for which there is a threshold once it is calibrated: two to an octave.
+PER_OCTAVE = 2
+SHARES = tuple(2.0 ** (-i / PER_OCTAVE) for i in range(8 * PER_OCTAVE + 1))
 
 
 class BatchThreshold(Budget):
@@ -42,7 +44,8 @@ class BatchThreshold(Budget):
 
         That is exact where sizes have an exponential tail.
         """
-        place = -math.log2(self.share)
+        # Rounded, so that each of the shares has its own threshold to the bit.
+        place = round(-math.log2(self.share) * PER_OCTAVE, 9)
         i = min(math.floor(place), len(SHARES) - 2)
         if place == i:
             return self.thresholds[i]
@@ -71,6 +74,14 @@ class BatchThreshold(Budget):
             return (size >= least[0]) & (size > 0)
         kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
         return torch.cat(kept) & (size > 0)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        # Files of early versions have one threshold.
+        only = state_dict.pop(f"{prefix}threshold", None)
+        if only is not None:
+            unknown = only.new_full((len(SHARES) - 1,), math.nan)
+            state_dict[f"{prefix}thresholds"] = torch.cat([only[None], unknown])
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def calibrate(self, size: torch.Tensor) -> None:

@@ -55,6 +55,8 @@ ESTIMATORS = {
     "sae_unrolled": quick_sae(PENALTIES["batch_topk"], network="unrolled"),
     "soft": quick_vae(),
     "target": quick_vae(target_l0=2, network="auto"),
+    "cut_target": quick_vae(target_l0=2, transform_l0=1.3, network="auto"),
+    "cut_topk": quick_sae(PENALTIES["topk"], transform_l0=2),
     "hard_target": quick_vae(target_l0=2, hard=True, threshold="otsu"),
     "without_gate": quick_vae(gated=False, network=MLP((5,))),
     "fixed_variance": quick_vae(hard=True, threshold=FixedVariance(0.5)),

@@ -80,6 +80,16 @@ def test_codes_and_reconstructions(penalty, subtract_bias, dtype, tmp_path):
     np.testing.assert_allclose(reconstruction, sae.inverse_transform(expected), atol=scale)
 
 
+@pytest.mark.parametrize("penalty", ["batch_topk", "topk"])
+def test_codes_that_are_cut(penalty, tmp_path):
+    sae = fit_unwarned(quick_sae(PENALTIES[penalty], dtype="float64"), samples())
+    whole = np.count_nonzero(sae.transform(samples(1)))
+    to_saelens(sae.set_params(transform_l0=2), tmp_path / "sae")
+    codes = encode(*read(tmp_path / "sae"), torch.tensor(samples(1))).numpy()
+    np.testing.assert_allclose(codes, sae.transform(samples(1)), atol=1e-9)
+    assert 0 < np.count_nonzero(codes) < whole
+
+
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_saelens_reads_it(penalty, tmp_path):
     sae_lens = pytest.importorskip("sae_lens")

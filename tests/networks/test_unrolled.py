@@ -42,9 +42,10 @@ def by_hand(module, x, k, positive=False):
 
 
 @pytest.mark.parametrize("positive", [False, True])
-@pytest.mark.parametrize("n_sweeps", [0, 1, 3])
-def test_sweeps_are_hard_thresholded_steps(n_sweeps, positive):
-    module, x = build(Unrolled(n_sweeps, n_active=2, positive=positive)), draw(9, N_FEATURES)
+@pytest.mark.parametrize(("n_sweeps", "n_components"), [(0, 4), (1, 4), (3, 4), (3, 9)])
+def test_sweeps_are_hard_thresholded_steps(n_sweeps, n_components, positive):
+    network, x = Unrolled(n_sweeps, n_active=2, positive=positive), draw(9, N_FEATURES)
+    module = build(network, n_components)
     expected = by_hand(module, x, 2, positive)
     np.testing.assert_allclose(module.encode(x)[0].detach().numpy(), expected, rtol=1e-10)
 
