@@ -105,24 +105,6 @@ def test_a_saved_model_can_be_cut_too(fits, name, tmp_path):
         assert_array_equal(loaded.set_params(transform_l0=k).transform(X_NEW), expected)
 
 
-def test_files_of_early_versions_have_no_thresholds_for_shorter_codes(fits):
-    model = fits["unrolled"].module_
-    # There the first of the thresholds was the only one, and a number.
-    early = {
-        name.removesuffix("s"): tensor[0]
-        for name, tensor in model.state_dict().items()
-        if name.endswith(".thresholds")
-    }
-    others = {k: v for k, v in model.state_dict().items() if not k.endswith(".thresholds")}
-    loaded = changed(fits["unrolled"])
-    loaded.module_ = type(model).from_state(model.config, early | others)
-    assert_array_equal(loaded.transform(X_NEW), fits["unrolled"].transform(X_NEW))
-    with pytest.raises(ValueError, match="saved by a version that could not shorten codes"):
-        loaded.set_params(transform_l0=2).transform(X_NEW)
-    loaded.partial_fit(X)
-    assert l0(loaded.transform(X_NEW)) == pytest.approx(2, rel=0.25)
-
-
 def test_shorter_codes_after_partial_fit():
     for name in ("vaeense", "unrolled"):
         model = MAKERS[name](4, n_components=16, random_state=0, transform_l0=2)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from skvaeense.networks._base import build_network, linear_decoder
-from skvaeense.utils._batch_threshold import SHARES, BatchThreshold
+from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._budget import set_share
 
 # Codes that thresholds for shorter lengths are set on have so many entries at most.
@@ -195,18 +195,8 @@ class AutoencoderModel(Model):
         ----------
         length : float
             Their mean number, at most `length` and at least 1/256 of it.
-
-        Raises
-        ------
-        ValueError
-            If the model is from a file of an early version, which has no thresholds for it.
         """
         set_share(self, length / (self.length or length))
-        thresholds = [m.threshold for m in self.modules() if isinstance(m, BatchThreshold)]
-        if any(map(torch.isnan, thresholds)):
-            raise ValueError(
-                "The model was saved by a version that could not shorten codes; fit it again."
-            )
 
     @property
     def takes_calibration(self) -> bool:

@@ -1,7 +1,6 @@
 """The largest entries of a batch in training, and those over one threshold afterwards."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -74,14 +73,6 @@ class BatchThreshold(Budget):
             return (size >= least[0]) & (size > 0)
         kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
         return torch.cat(kept) & (size > 0)
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        # Files of early versions have one threshold.
-        only = state_dict.pop(f"{prefix}threshold", None)
-        if only is not None:
-            unknown = only.new_full((len(SHARES) - 1,), math.nan)
-            state_dict[f"{prefix}thresholds"] = torch.cat([only[None], unknown])
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def calibrate(self, size: torch.Tensor) -> None:
