@@ -26,6 +26,8 @@ FIRST_GATE_LOGIT = -3.0
 LEAST_OPENNESS = 0.2
 # Without an estimator that knows the number of active latents, it is this share of them.
 ACTIVE_SHARE = 0.1
+# Samples that the first steps are chosen by.
+STEP_ROWS = 512
 # Directions of less than this share of the largest variance are noise of rounding.
 RANK_TOLERANCE = 1e-10
 
@@ -73,7 +75,8 @@ class Unrolled(Network):
     -----
     There are few weights besides the dictionary itself, so that the encoder hardly overfits. The
     columns start at the principal directions of the training samples, and where there are more of
-    them, at random mixtures of these.
+    them, at random mixtures of these. These overlap, and the first steps are then short enough not
+    to diverge [4]_.
 
     In a VAE the gate logit is one number for each latent. So which latents open is decided
     by `target_l0` alone, without which this network is of no use there. Posterior means are
@@ -86,6 +89,8 @@ class Unrolled(Network):
        Applied and Computational Harmonic Analysis 27, 2009.
     .. [2] K. Gregor and Y. LeCun, "Learning fast approximations of sparse coding", ICML 2010.
     .. [3] T. Salimans and D. P. Kingma, "Weight normalization", 2016, arXiv:1602.07868.
+    .. [4] T. Blumensath and M. E. Davies, "Normalized iterative hard thresholding: guaranteed
+       stability and performance", IEEE J. Sel. Top. Signal Process. 4, 2010.
 
     Examples
     --------
@@ -213,6 +218,27 @@ class UnrolledAutoencoder(nn.Module):
         rows = (columns.T @ axes.T * shares) @ axes
         rows[:rank] = axes[: len(rows)]
         columns.copy_(F.normalize(rows, dim=1).T)
+        self._bound_steps(x[:STEP_ROWS])
+
+    def _bound_steps(self, x: torch.Tensor) -> None:
+        """Lower gain and steps to those that explain most of some samples: longer ones diverge.
+
+        Steps are those of normalized iterative hard thresholding [4]_, one for all samples.
+        """
+        atoms = F.normalize(self._columns, dim=0)
+        x = x.to(atoms) - self.decoder.bias
+        u, thresholds = x @ atoms, list[Any](self.thresholds)
+        for i, threshold in enumerate(thresholds):
+            size = u.relu() if self.positive else u.abs()
+            # Another one, since this is not yet training.
+            kept = BatchThreshold(threshold.budgets).to(u).mask(size)
+            if i == 0:
+                self.gain.clamp_max_(_best_factor(u * kept @ atoms.T, x))
+                u = u * self.gain
+            e = u * kept
+            left = x - e @ atoms.T
+            self.steps[i].clamp_max_(_best_factor((left @ atoms) * kept @ atoms.T, left))
+            u = e + self.steps[i] * (left @ atoms)
 
     @torch.no_grad()
     def normalize(self) -> None:
@@ -256,3 +282,9 @@ class UnrolledAutoencoder(nn.Module):
         openness = -torch.expm1(0.5 * F.logsigmoid(self.gate_logits[0]))
         mean = mean / openness.clamp_min(LEAST_OPENNESS)
         return mean, *(logit.expand_as(mean) for logit in self.gate_logits)
+
+
+def _best_factor(explained: torch.Tensor, x: torch.Tensor) -> float:
+    """Return the factor of what is explained that leaves least of samples; infinity of nothing."""
+    square = float(explained.square().sum())
+    return float((x * explained).sum()) / square if square > 0 else math.inf

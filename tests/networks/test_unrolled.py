@@ -93,6 +93,28 @@ def test_columns_start_at_principal_directions(n_components, n_heads):
     assert overlap.max() < 0.999
 
 
+@pytest.mark.parametrize("positive", [False, True])
+@torch.no_grad()
+def test_sweeps_over_many_columns_do_not_diverge_at_the_start(positive):
+    x, errors = draw(300, N_FEATURES) * torch.arange(1.0, N_FEATURES + 1).double(), []
+    for n_sweeps in (1, 2, 4):
+        network = Unrolled(n_sweeps, n_active=3, positive=positive)
+        module = network.build(N_FEATURES, 90, n_heads=1, generator=generator()).double()
+        module.initialize(x)
+        assert (module.thresholds[0].thresholds == -1).all()
+        (u,) = module.encode(x)
+        code = u * module.thresholds[0].mask(u.relu() if positive else u.abs())
+        errors.append(float((x - module.decode(code)).square().sum() / x.square().sum()))
+    assert max(errors) < 1
+
+
+def test_steps_are_not_lowered_where_columns_do_not_overlap():
+    module = Unrolled(n_active=2).build(N_FEATURES, N_COMPONENTS, n_heads=1, generator=generator())
+    module.initialize(draw(50, N_FEATURES))
+    assert (module.gain == 0.9).all()
+    assert (module.steps == 0.4).all()
+
+
 def test_samples_that_are_all_the_same_leave_columns_of_norm_1():
     module = build()
     module.initialize(torch.ones(5, N_FEATURES).double())
