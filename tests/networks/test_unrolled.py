@@ -105,7 +105,7 @@ def test_sweeps_over_many_columns_do_not_diverge_at_the_start(positive):
         (u,) = module.encode(x)
         code = u * module.thresholds[0].mask(u.relu() if positive else u.abs())
         errors.append(float((x - module.decode(code)).square().sum() / x.square().sum()))
-    assert max(errors) < 1
+    assert max(errors) < 2
 
 
 def test_steps_are_not_lowered_where_columns_do_not_overlap():
