@@ -8,10 +8,11 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy import sparse
 from scipy.special import softmax
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time, too_far
@@ -232,14 +233,14 @@ class DensityAutoencoder(BaseAutoencoder):
     # --- components ---------------------------------------------------------------------------
 
     @available_if(_may_have_density)
-    def predict_proba(self, X: ArrayLike | SparseArray) -> FloatArray:
+    def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Return how probably samples come from each component of the mixture.
 
         On a union of subspaces there is a component for each, in an order without meaning.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -251,7 +252,13 @@ class DensityAutoencoder(BaseAutoencoder):
         ------
         AttributeError
             If there is no density.
+
+        TypeError
+            If X is sparse.
         """
+        if sparse.issparse(X):
+            # scikit-learn's checks expect a classifier where sparse samples have probabilities.
+            check_array(X, input_name="X")
         X, _ = self._check_for_coding(X)
         density = self._mixture("predict_proba")
         shares: FloatArray = self._by_density(
@@ -260,12 +267,12 @@ class DensityAutoencoder(BaseAutoencoder):
         return shares
 
     @available_if(_may_have_density)
-    def predict(self, X: ArrayLike | SparseArray) -> IntArray:
+    def predict(self, X: ArrayLike) -> IntArray:
         """Return the component of the mixture that each sample most probably comes from.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -277,6 +284,9 @@ class DensityAutoencoder(BaseAutoencoder):
         ------
         AttributeError
             If there is no density.
+
+        TypeError
+            If X is sparse.
         """
         labels: IntArray = self.predict_proba(X).argmax(axis=1)
         return labels

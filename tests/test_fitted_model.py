@@ -33,8 +33,8 @@ from skvaeense.penalties import BatchTopK, JumpReLU, TopK
 from skvaeense.priors import StandardNormal
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
-# What changes the answers of a fitted estimator. `transform` alone looks at the last two.
-INFERENCE = {"device", "threshold", "hard", "sparse_output"}
+# What changes the answers of a fitted estimator. `transform` alone looks at hard and sparse_output.
+INFERENCE = {"device", "threshold", "hard", "sparse_output", "transform_l0"}
 # For each parameter another value than that of the fits below.
 OTHER_VALUES = {
     "n_components": 7,

@@ -221,7 +221,6 @@ def test_small_ones_are_read_into_memory(monkeypatch, tmp_path):
     [
         X,
         X.tolist(),
-        torch.tensor(X),
         X[0],
         np.zeros((0, 3)),
         ["a", "b"],
@@ -235,6 +234,11 @@ def test_small_ones_are_read_into_memory(monkeypatch, tmp_path):
 )
 def test_other_things_stay_as_they_are(other):
     assert open_samples(other) is other
+
+
+def test_tensors_stay_where_they_are():
+    tensor = torch.tensor(X)
+    assert open_samples(tensor).data_ptr() == tensor.data_ptr()
 
 
 def test_data_frames_stay_as_they_are():
