@@ -10,6 +10,7 @@ missing, the table says so. Run as a script, it brings the tables in README.md u
 import json
 import re
 from pathlib import Path
+from statistics import mean
 
 from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
@@ -152,6 +153,7 @@ def tables():
         "classifier": accuracy_table(load("code_classifier.json")),
         "classifier_costs": costs_table(load("code_classifier.json")),
         "wide_data": wide_table(load("wide_data.json")),
+        "sparse_encoders": encoders_table(load("sparse_encoders.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(load("planted_features.json")),
         "dimension_unions": errors_table(
@@ -435,6 +437,30 @@ def wide_table(results):
             f"{row['cpu_seconds']:.0f}",
         )
         for row in results.values()
+    ]
+    return Table(header, rows)
+
+
+def encoders_table(results):
+    """Return the error of encoders, and how far dictionaries of several seeds agree."""
+    header = (
+        *("data and encoder", "latents", "active", "FVU", "worst FVU", "dead latents"),
+        *("agreement of seeds", "by chance", "CPU seconds", "runs"),
+    )
+    rows = [
+        (
+            name,
+            row["n_components"],
+            f"{mean(row['l0']):.1f}",
+            f"{mean(row['fvu']):.4f}",
+            f"{max(row['fvu']):.4f}",
+            f"{mean(row['dead']):.1%}",
+            f"{mean(row['stability']):.2f}",
+            f"{mean(row['chance']):.2f}",
+            f"{mean(row['cpu_seconds']):.0f}",
+            len(row["fvu"]),
+        )
+        for name, row in results.items()
     ]
     return Table(header, rows)
 
