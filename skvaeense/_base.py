@@ -531,7 +531,8 @@ class BaseAutoencoder(
 
         def decode(rows):
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
-            given = torch.as_tensor(rows, device=device)
+            # A copy, as torch warns of arrays that cannot be written to.
+            given = (rows if isinstance(rows, torch.Tensor) else torch.tensor(rows)).to(device)
             decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
             if self._n_locations:
                 offsets = torch.as_tensor(scaling.offsets, device=decoded.device)

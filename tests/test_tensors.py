@@ -92,6 +92,14 @@ def test_codes_do_not_go_through_numpy(fitted, monkeypatch):
     assert max(seen, default=0) <= 1
 
 
+def test_codes_that_cannot_be_written_to(fitted):
+    model, samples = fitted
+    codes = model.transform(samples)
+    codes.flags.writeable = False
+    back = model.inverse_transform(codes)
+    assert_array_equal(back, model.inverse_transform(codes.copy()))
+
+
 def test_sparse_codes_of_tensors(fitted):
     model, samples = fitted
     thin = fit_unwarned(clone(model).set_params(sparse_output=True), samples)
