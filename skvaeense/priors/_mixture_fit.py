@@ -27,6 +27,8 @@ LEAST_OPEN = 3
 LEAST_ROWS = 8
 # Guesses that k-means starts from.
 N_KMEANS = 2
+# Rows for each cluster that most often tell whether there are as many different ones.
+FIRST_ROWS = 16
 # Share of the rows that choose, and the number of splits where rows are few.
 HELD_OUT, FEW_ROWS, N_SPLITS = 0.2, 600, 5
 # Numbers of principal directions off the span of the decoder that are tried.
@@ -158,13 +160,7 @@ class MixtureFit:
             feature = self.patterns[rows]
         else:
             feature = self.h[rows, : candidate.n_directions]
-        labels = np.zeros(len(rows), dtype=int)
-        if k > 1 and feature.shape[1]:
-            # Fewer different rows than clusters leave some empty.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                means = KMeans(k, n_init=N_KMEANS, random_state=0)
-                labels = means.fit_predict(feature)
+        labels = _clusters(feature, k)
         density = self._iterate(rows, np.eye(k)[labels], candidate, *CHOICE)
         return logsumexp(density.log_joint_along(h, off), axis=1), density
 
@@ -314,3 +310,19 @@ def _unbiased(values: DoubleArray, ratio: DoubleArray, edge: DoubleArray) -> Dou
     above = np.maximum(true - 1, 1e-12)
     cosine = np.clip((1 - ratio / np.square(above)) / (1 + ratio / above), 0, 1)
     return np.maximum(true * cosine + 1 - cosine, 1.0)
+
+
+def _clusters(feature: DoubleArray, k: int) -> IntArray:
+    """Return the clusters of rows by k-means; each different row is one if there are fewer."""
+    if k == 1 or feature.shape[1] == 0:
+        return np.zeros(len(feature), dtype=int)
+    # Most often the first rows tell.
+    if len(np.unique(feature[: FIRST_ROWS * k], axis=0)) < k:
+        different, labels = np.unique(feature, axis=0, return_inverse=True)
+        if len(different) < k:
+            return labels.ravel()
+    # It warns where rows differ by rounding only.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found: IntArray = KMeans(k, n_init=N_KMEANS, random_state=0).fit_predict(feature)
+    return found
