@@ -14,5 +14,6 @@ def test_fits_and_files_leave_nothing_open():
     X = make_linear_subspaces(100, n_features=6, random_state=0)[0]
     # Each estimator has had its turn, and whatever is loaded late, after six of them.
     uses = soak(15, X)[6:]
-    assert {use.files for use in uses} == {uses[0].files}
+    # Fewer are left where one of another test was still open.
+    assert max(use.files for use in uses) == uses[0].files
     assert uses[-1].memory - uses[0].memory < 50
