@@ -173,7 +173,7 @@ def measure_missing(path, orders, chosen, n_seeds, measure, summary):
     Parameters
     ----------
     path : Path
-        The file, a dict of "rows" and of their "summary".
+        The file, a dict with "rows" and their "summary"; what else it has stays.
 
     orders : dict of list
         All values of the keys that tell rows apart besides "seed", in the order of the rows.
@@ -198,7 +198,7 @@ def measure_missing(path, orders, chosen, n_seeds, measure, summary):
         rows.append(task | measure(**task))
         print(in_short(rows[-1]), flush=True)
         rows.sort(key=lambda row: [orders[key].index(row[key]) for key in orders] + [row["seed"]])
-        write(path, {"summary": summary(rows), "rows": rows})
+        write(path, load(path) | {"summary": summary(rows), "rows": rows})
 
 
 def in_short(row):

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
-from benchmarks.common import fit, load, make_parser, run_task, save, summarise, write
+from benchmarks.common import fit, load, make_parser, measure_missing, run_task, save, summarise
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.losses import ELBO, PenalizedReconstruction
@@ -112,23 +112,10 @@ def summary(rows):
 def run_fits(arguments):
     """Fit what is not in the results yet, and save it row by row."""
     train, test = read_activations(arguments.data)
-    for seed in range(arguments.seeds):
-        for method in arguments.only:
-            for k in arguments.levels:
-                rows = load(arguments.out).get("rows", [])
-                if any((row["method"], row["k"], row["seed"]) == (method, k, seed) for row in rows):
-                    continue
-                row = measure(method, k, seed, train, test)
-                rows = sorted(
-                    [*rows, row],
-                    key=lambda row: (list(METHODS).index(row["method"]), row["k"], row["seed"]),
-                )
-                write(arguments.out, load(arguments.out) | {"summary": summary(rows), "rows": rows})
-                print(
-                    f"{method} {k} seed {seed}: FVU {row['fvu']:.4f}, L0 {row['l0']:.2f}, "
-                    f"{row['cpu_seconds']:.0f} s",
-                    flush=True,
-                )
+    orders = {"method": list(METHODS), "k": list(range(N_COMPONENTS + 1))}
+    chosen = {"method": arguments.only, "k": arguments.levels}
+    of_rows = partial(measure, train=train, test=test)
+    measure_missing(arguments.out, orders, chosen, arguments.seeds, of_rows, summary)
 
 
 # --- more latents than features ---------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from skvaeense.utils._budget import Lengths, check_lengths
 from skvaeense.utils._typing import Auto
 
 LayerSizes: TypeAlias = Auto | int | Iterable[int]
@@ -17,6 +18,8 @@ Skip: TypeAlias = bool | Literal["first"]
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 MAX_WIDTH = 1024
+# Without an estimator that knows the number of active latents, it is this share of them.
+ACTIVE_SHARE = 0.1
 
 
 def default_width(n_components: int, least: int) -> int:
@@ -95,3 +98,10 @@ def check_layer_sizes(
     ):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
     return [int(size) for size in sizes]
+
+
+def check_n_active(n_active: Auto | Lengths, n_components: int) -> Lengths:
+    """Return wanted mean numbers of active latents; "auto" means a tenth of the latents."""
+    lengths = ACTIVE_SHARE * n_components if n_active == "auto" else n_active
+    check_lengths("n_active", lengths)
+    return lengths

@@ -9,12 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import linear_layer
-from skvaeense.utils._budget import Lengths, check_lengths
+from skvaeense.networks._layers import check_n_active, linear_layer
+from skvaeense.utils._budget import Lengths
 from skvaeense.utils._typing import Auto
-
-# Without an estimator that knows the number of active latents, it is this share of them.
-ACTIVE_SHARE = 0.1
 
 
 class MatchingPursuit(Network):
@@ -89,8 +86,7 @@ class MatchingPursuit(Network):
                 "MatchingPursuit is for sparse autoencoders, since it has no gates; use "
                 "network='unrolled'."
             )
-        n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
-        check_lengths("n_active", n_active)
+        n_active = check_n_active(self.n_active, n_components)
         return PursuitAutoencoder(
             linear_layer(n_components, n_features, generator),
             n_steps=math.ceil(np.max(n_active)),

@@ -12,10 +12,10 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._layers import check_n_active, linear_layer
 from skvaeense.networks._shared_gates import undo_gate
 from skvaeense.utils._batch_threshold import BatchThreshold
-from skvaeense.utils._budget import Lengths, check_lengths
+from skvaeense.utils._budget import Lengths
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto
 
@@ -23,8 +23,6 @@ from skvaeense.utils._typing import Auto
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
 # First gate logit of a VAE: latents that are kept have a posterior variance of 0.05.
 FIRST_GATE_LOGIT = -3.0
-# Without an estimator that knows the number of active latents, it is this share of them.
-ACTIVE_SHARE = 0.1
 # Directions of less than this share of the largest variance are noise of rounding.
 RANK_TOLERANCE = 1e-10
 
@@ -124,8 +122,7 @@ class Unrolled(Network):
         """Make the module with random weights."""
         if not isinstance(self.n_sweeps, Integral) or self.n_sweeps < 0:
             raise ValueError(f"n_sweeps must be an int, at least 0, got {self.n_sweeps!r}.")
-        n_active = ACTIVE_SHARE * n_components if self.n_active == "auto" else self.n_active
-        check_lengths("n_active", n_active)
+        n_active = check_n_active(self.n_active, n_components)
         return UnrolledAutoencoder(
             linear_layer(n_components, n_features, generator),
             n_heads=n_heads,
