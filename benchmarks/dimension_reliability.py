@@ -2,12 +2,14 @@
 
     python -m benchmarks dimension_reliability judge [--only NAME ...] [--seeds 5]
     python -m benchmarks dimension_reliability calibrate [--seeds 1]
+    python -m benchmarks dimension_reliability draw
 
 `judge` has the data sets of the other benchmarks of dimensions, photographs and digits under known
 transforms, and families that took no part in the calibration. On held-out samples: the share of
 dimensions that are within two standard errors of the truth, or round to it; the share that is
 right, beside the mean reliability; and the error of the 80 % of the samples that are most reliable,
-beside the error of all. Seeds that are in the file are not run again.
+beside the error of all. Seeds that are in the file are not run again. `draw` makes the reliability
+diagram: the share that is right among samples of like reliability.
 
 `calibrate` has other families. It multiplies the parts of the standard errors whose weights are
 chosen, and notes for each choice the least of the shares of the families that are within two
@@ -31,6 +33,8 @@ from skvaeense import IntrinsicDimensionEstimator
 JUDGEMENT, WEIGHTS = (RESULTS / f"dimension_{n}.json" for n in ("reliability", "calibration"))
 # Share of the samples that are kept, the most reliable ones.
 KEPT = 0.8
+# Edges of the bins of the diagram.
+EDGES = np.linspace(0, 1, 11)
 # What the parts of standard errors are multiplied by, and the first of the seeds, which are others
 # than those by which is judged.
 FACTORS = dict.fromkeys(("disagreement", "noise", "intersection"), (0.5, 1.0, 2.0))
@@ -91,6 +95,7 @@ def measure(name, seed):
             reason: float(np.mean(leading == i)) if len(leading) else 0.0
             for i, reason in enumerate(reasons)
         },
+        "bins": [np.histogram(reliability[r], EDGES)[0].tolist() for r in (right, ~right)],
         "fit_seconds": seconds,
     }
 
@@ -108,6 +113,32 @@ def run_judge(arguments):
         summary |= summarise(rows, "covered_worst", worst=min)
         print(name, seed, {k: round(v, 3) for k, v in summary.items()}, flush=True)
         save(JUDGEMENT, name, {"summary": summary, "per_seed": rows})
+
+
+def run_draw(arguments):
+    """Draw how often dimensions are right that have so much reliability, each data set alike."""
+    from matplotlib import pyplot as plt
+
+    results = load(JUDGEMENT)
+    families = {name for name in results if name in IMAGES or name in JUDGED}
+    figure, ax = plt.subplots(figsize=(4.8, 4.2), layout="constrained")
+    ax.plot([0, 1], [0, 1], color="0.7", zorder=0)
+    for label, names in (
+        ("unions of manifolds", set(results) - families),
+        ("images and other families", families),
+    ):
+        rows = [np.sum([r["bins"] for r in results[n]["per_seed"]], axis=0) for n in sorted(names)]
+        # Samples of each data set weigh as much as those of any other.
+        right, wrong = np.sum([row / row.sum() for row in rows], axis=0)
+        total = right + wrong
+        some = total > 0
+        middles = (EDGES[1:] + EDGES[:-1])[some] / 2
+        ax.plot(middles, right[some] / total[some], label=label, zorder=1)
+        sizes = 600 * total[some] / total.sum()
+        ax.scatter(middles, right[some] / total[some], sizes + 8, zorder=2)
+    ax.set(xlabel="reliability", ylabel="share of right dimensions", xlim=(0, 1), ylim=(0, 1.02))
+    ax.legend(frameon=False, loc="lower right")
+    figure.savefig(JUDGEMENT.with_suffix(".png"), dpi=110)
 
 
 def run_calibrate(arguments):
@@ -142,4 +173,4 @@ def main():
     """Run what the command line asks for."""
     parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS)
     warnings.simplefilter("ignore")
-    run_task(parser, run_judge, run_calibrate)
+    run_task(parser, run_judge, run_calibrate, run_draw)

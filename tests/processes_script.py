@@ -39,7 +39,7 @@ class Stop(Callback):
 
 
 def estimators(folder):
-    sae = SparseAutoencoder(16, penalty=L1(0.05), batch_size=64, max_iter=6, random_state=0)
+    sae = SparseAutoencoder(16, penalty=L1(0.05), batch_size=64, max_iter=4, random_state=0)
     yield "l1", sae, X
     yield "topk", SparseAutoencoder(**sae.get_params(deep=False) | {"penalty": TopK(2)}), X
     dead = {"penalty": L1(1.0), "n_components": 64}
@@ -57,12 +57,12 @@ def estimators(folder):
         prior=SMALL_MIXTURE,
         n_init=2,
         batch_size=64,
-        max_iter=10,
+        max_iter=5,
         random_state=0,
     )
     yield "vaeense", vaeense, X
     diffusion = DiffusionDimensionEstimator(
-        hidden_layer_sizes=(16,), batch_size=64, max_iter=6, random_state=0
+        hidden_layer_sizes=(16,), batch_size=64, max_iter=4, random_state=0
     )
     yield "diffusion", diffusion, X
 

@@ -17,6 +17,6 @@ def test_fits_and_files_leave_nothing_open():
     # Each estimator has had its turn, and whatever is loaded late, after six of them.
     # In a process of its own, where no file of another test is still open.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        uses = pool.submit(soak, 15, X).result()[6:]
+        uses = pool.submit(soak, 12, X).result()[6:]
     assert {use.files for use in uses} == {uses[0].files}
     assert uses[-1].memory - uses[0].memory < 50

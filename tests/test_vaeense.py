@@ -26,8 +26,8 @@ def default_fit():
 
 @pytest.fixture(scope="module")
 def ppca_split():
-    samples, _, _ = make_ppca(6000, n_components=4, n_features=12, random_state=0)
-    return samples[:4000], samples[4000:]
+    samples, _, _ = make_ppca(4000, n_components=4, n_features=12, random_state=0)
+    return samples[:2000], samples[2000:]
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ class BatchTopK(Penalty):
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.penalties import BatchTopK
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(64, penalty=BatchTopK(8), random_state=0).fit(X)
+    >>> sae = SparseAutoencoder(64, penalty=BatchTopK(8), max_iter=50, random_state=0).fit(X)
     >>> round(float((sae.transform(X) > 0).sum(axis=1).mean()))
     8
     """

@@ -69,7 +69,7 @@ def assert_goes_on_from_each(estimator, data, tmp_path):
     assert_same_model(kept, expected)
     files = checkpoint.files()
     assert len(files) >= 3
-    for i in {0, len(files) // 4, len(files) // 2, 3 * len(files) // 4, len(files) - 1}:
+    for i in {0, len(files) // 3, 2 * len(files) // 3, len(files) - 1}:
         folder = tmp_path / str(i)
         folder.mkdir()
         shutil.copy(files[i], folder)
@@ -131,7 +131,7 @@ from skvaeense import Checkpoint, VAEenseTransformer, save
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 X = np.load(sys.argv[1] + "/X.npy")
-vaeense = VAEenseTransformer(6, n_init=2, max_iter=25, random_state=0)
+vaeense = VAEenseTransformer(6, n_init=2, max_iter=15, random_state=0)
 if sys.argv[2] == "kept":
     vaeense.set_callbacks(Checkpoint(sys.argv[1] + "/kept", interval=0))
 save(vaeense.fit(X), sys.argv[1] + f"/{sys.argv[2]}.safetensors")

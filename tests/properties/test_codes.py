@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import fit_unwarned
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -21,7 +21,6 @@ def dense(codes):
     return codes.toarray() if sparse.issparse(codes) else codes
 
 
-@settings(max_examples=30)
 @given(name=st.sampled_from(sorted(VAEENSE)), X=X_ANY)
 def test_hard_codes_are_the_active_ones(name, X):
     fitted = fit_unwarned(clone(VAEENSE[name]), X)
@@ -36,7 +35,6 @@ def test_hard_codes_are_the_active_ones(name, X):
     assert l0(stored) == l0(hard) <= mask.sum(axis=1).mean()
 
 
-@settings(max_examples=30)
 @given(name=st.sampled_from(sorted(SPARSE)), X=X_ANY)
 def test_sparse_codes_are_the_active_ones(name, X):
     fitted = fit_unwarned(clone(SPARSE[name]), X)
@@ -46,7 +44,6 @@ def test_sparse_codes_are_the_active_ones(name, X):
     assert_array_equal(dense(fitted.set_params(sparse_output=True).transform(X)), codes)
 
 
-@settings(max_examples=30)
 @given(name=st.sampled_from(sorted(SPARSE)), X=X_DOUBLE)
 def test_explained_variance_is_that_of_the_reconstruction(name, X):
     fitted = fit_unwarned(clone(SPARSE[name]), X)
@@ -58,7 +55,6 @@ def test_explained_variance_is_that_of_the_reconstruction(name, X):
         assert fitted.score(X) == pytest.approx(explained_variance(X, restored), abs=1e-6)
 
 
-@settings(max_examples=20)
 @given(X=X_DOUBLE, gated=st.booleans(), positive=st.booleans())
 def test_the_bound_follows_from_the_posterior(X, gated, positive):
     """For a linear decoder: the expected error and the divergence from the prior in closed form."""
@@ -77,7 +73,6 @@ def test_the_bound_follows_from_the_posterior(X, gated, positive):
     assert fitted.score(X) == pytest.approx(fitted.score_samples(X).mean())
 
 
-@settings(max_examples=30)
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY)
 def test_out_holds_what_is_returned(name, X):
     fitted = fit_unwarned(clone(AUTOENCODERS[name]).set_params(sparse_output=False), X)

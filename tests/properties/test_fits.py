@@ -26,7 +26,7 @@ def assert_answers_are_finite(fitted, X):
     assert fitted.scale_ > 0
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY)
 def test_autoencoders_are_finite(name, X):
     before = X.copy()
@@ -34,7 +34,7 @@ def test_autoencoders_are_finite(name, X):
     assert_array_equal(X, before)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     X=samples(exponents=(-18, 18), kinds=("normal",), rows=(8, 8), columns=(2, 2)),
     exponent=st.integers(-30, 30),
@@ -54,14 +54,14 @@ def test_given_noise_is_finite_or_refused(X, exponent, learned):
         assert_answers_are_finite(fitted, X)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY)
 def test_streams_are_finite(name, X):
     fitted = clone(AUTOENCODERS[name]).partial_fit(X).partial_fit(X[:1])
     assert_answers_are_finite(fitted, X)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(DIMENSION)), X=X_ANY)
 @example(name="auto", X=np.array([[3.0], [8.0]]))
 def test_dimensions_are_finite(name, X):
@@ -88,7 +88,6 @@ def test_the_same_seed_gives_the_same_answers(name, X, seed):
     assert abs(one - other).max() <= 1e-6 * max(1.0, abs(one).max())
 
 
-@settings(max_examples=30)
 @given(
     name=st.sampled_from(sorted(ESTIMATORS)),
     X=samples(exponents=(-30, 0), kinds=("normal",), rows=(8, 8), columns=(2, 2)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 from helpers import fit_unwarned
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import sparse
@@ -20,7 +20,6 @@ def joined(parts):
     return np.concatenate([p.toarray() if sparse.issparse(p) else p for p in parts])
 
 
-@settings(max_examples=30)
 @given(name=NAMES, X=X_DOUBLE, seed=SEEDS)
 def test_order_and_company_do_not_matter(name, X, seed):
     fitted = fit_unwarned(clone(AUTOENCODERS[name]), X)
@@ -35,7 +34,6 @@ def test_order_and_company_do_not_matter(name, X, seed):
     )
 
 
-@settings(max_examples=30)
 @given(name=NAMES, X=X_DOUBLE, n_rows=st.integers(1, 7))
 def test_chunks_do_not_matter(name, X, n_rows):
     fitted = fit_unwarned(clone(AUTOENCODERS[name]), X)
@@ -44,7 +42,6 @@ def test_chunks_do_not_matter(name, X, n_rows):
         assert_allclose(joined(map(method, chunks)), joined([method(X)]), **CLOSE)
 
 
-@settings(max_examples=15)
 @given(X=X_DOUBLE, seed=SEEDS, name=st.sampled_from(["count", "neighbors", "flipd"]))
 def test_dimensions_are_those_of_single_samples(X, seed, name):
     fitted = fit_unwarned(clone(DIMENSION[name]), X)

@@ -36,7 +36,7 @@ def assert_alike(one, other, **tolerance):
     assert_allclose(other, one, **tolerance)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_DOUBLE, factor=FACTORS)
 def test_autoencoders_know_no_units(name, X, factor):
     """Codes and masks are the same to the bit."""
@@ -65,7 +65,6 @@ def test_explained_variance_has_no_unit(name, X, factor):
     assert other.score(factor * X) == pytest.approx(one.score(X), rel=1e-12)
 
 
-@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(DIMENSION)), X=X_DOUBLE, factor=FACTORS)
 def test_dimensions_have_no_unit(name, X, factor):
     one, other = fitted_pair(DIMENSION[name], X, factor * X)
@@ -73,7 +72,6 @@ def test_dimensions_have_no_unit(name, X, factor):
     assert other.dimension_ == pytest.approx(one.dimension_, rel=1e-9)
 
 
-@settings(max_examples=30)
 @given(
     name=st.sampled_from(sorted(AUTOENCODERS)),
     X=X_CENTRAL,
