@@ -90,6 +90,24 @@ def test_subspaces_that_cross_are_told_apart_without_latents():
     assert (answers.dimension == 3).mean() > 0.9
 
 
+def test_flats_that_hold_a_sample_bound_its_dimension():
+    X = np.vstack([gaussian(900, 3, 8), 0.5 * np.random.default_rng(1).standard_normal((600, 8))])
+    order = np.random.default_rng(0).permutation(1500)
+    X, on_flat = X[order], order < 900
+    geometry = LocalGeometry(X[:1300], None, n_neighbors=200)
+    # As distances to samples of many others would do.
+    geometry._inverses /= 2
+    answers = geometry.at(X[1300:], None)
+    assert answers.ratio[on_flat[1300:]].min() > 4
+    assert (answers.dimension == 3)[on_flat[1300:]].mean() > 0.95
+    assert answers.held[on_flat[1300:]].mean() > 0.95
+    assert (answers.dimension > 4)[~on_flat[1300:]].mean() > 0.95
+    # Points that do not stand for samples say nothing of them.
+    off = geometry.at(X[1300:], None, np.ones(200))
+    assert not off.held.any()
+    assert (off.dimension > 3)[on_flat[1300:]].all()
+
+
 def test_curvature_that_fills_the_pool():
     """The rank of the whole pool is that of the space around the sphere."""
     X = sphere(700, 4, 12)
