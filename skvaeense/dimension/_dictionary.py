@@ -33,7 +33,8 @@ MAX_SUPPORT = 64
 # Entries of a stack of linear systems that are solved at once, and the share of different ones
 # under which they are inverted.
 MAX_ENTRIES, SHARED = 20_000_000, 0.3
-# Share of the largest variance under which a direction is an error of the atoms.
+# Share of the largest variance under which a direction is an error of the atoms, and of that of the
+# samples under which an autoencoder's errors do no harm.
 EXACT = 1e-4
 # Steps in which the distribution of the number of atoms is found.
 N_SIZE_STEPS = 50
@@ -94,7 +95,8 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     if turned is None and not counted:
         return None
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
-    dictionary.speaks = dictionary.noise_variance < FINER * noise
+    negligible = EXACT * X.var(axis=0).mean()
+    dictionary.speaks = max(dictionary.noise_variance, negligible) < FINER * noise
     # One that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= error:
         best, noise = dictionary, dictionary.noise_variance

@@ -56,13 +56,14 @@ class LocalDimension(NamedTuple):
         likewise.
 
     least, most : ndarray
-        The smallest and the largest at such scales.
+        The smallest and the largest at such scales; where there are none, the first is not above
+        the dimension.
 
     error : ndarray
         Standard error of `ratio`, by chance alone.
 
     fall : ndarray
-        How far `least` is below the ratio at the smallest scale of all.
+        How far the smallest is below the ratio.
 
     spread : ndarray
         Standard deviation of the ranks of the pools nearby.
@@ -267,14 +268,16 @@ class LocalGeometry:
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = (held > 0.5) & (off <= 0)
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
+        # Distances that are noise at all scales are only too large.
+        lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
         return LocalDimension(
             # Noise has no dimension.
             dimension=np.maximum(np.minimum(dimension, visible), 1.0),
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
-            least=least,
+            least=lowest,
             most=most,
             error=error,
-            fall=ratios[0] - least,
+            fall=ratio - least,
             spread=spread,
             alike=share,
             held=held & (dimension == ranks[0]),

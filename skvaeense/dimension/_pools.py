@@ -159,8 +159,9 @@ class PoolMethod(AutoencoderMethod):
             Standard errors in dimensions, of which the squares add up.
 
             Where neighbours answer: "sampling", the error of their mean; "noise", half of how far
-            the estimate falls from the smallest scale to larger ones; "disagreement", how far the
-            answer is from what distances say at any scale; "intersection", which grows with how far
+            the estimate falls from the smallest scale that is clear of noise to larger ones;
+            "disagreement", how far the answer is from what distances say at any of these scales, or
+            above all that they say where there is none; "intersection", which grows with how far
             that rises, and with how much ranks differ nearby.
 
             Where latents are counted: "small_coefficients", by what the posterior of their number
