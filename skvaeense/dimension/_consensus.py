@@ -12,8 +12,9 @@ LEAST_ALIKE = 0.2
 class Consensus(PoolMethod):
     """Take what the active latents, the distances to neighbours and their rank agree on.
 
-    Where fewer than a fifth of a sample's nearest ones have similar active latents, they lie on
-    other subspaces, and tell nothing: active latents are counted. With a linear decoder the count
+    Where fewer than a fifth of a sample's nearest ones have similar active latents, and it is on
+    the flat of none of them, they lie on other subspaces, and tell nothing: active latents are
+    counted. With a linear decoder the count
     is refined before, to the number of dictionary atoms that a least-squares fit to the noise level
     needs. Elsewhere the rank of the pool, or of its nearest quarter, is taken, the number of
     directions with a tenth of the largest variance, if the estimate by distances agrees; and else
@@ -49,6 +50,7 @@ class Consensus(PoolMethod):
         self.n_neighbors = n_neighbors
 
     def _answer(self, around, most):
-        believed = np.isfinite(around.ratio) & (around.alike >= LEAST_ALIKE)
+        near = around.held | (around.alike >= LEAST_ALIKE)
+        believed = np.isfinite(around.ratio) & near
         # No manifold has more dimensions than the subspace that holds it.
         return np.where(believed, np.minimum(around.dimension, most), np.nan)

@@ -33,10 +33,17 @@ MAX_SUPPORT = 64
 # Entries of a stack of linear systems that are solved at once, and the share of different ones
 # under which they are inverted.
 MAX_ENTRIES, SHARED = 20_000_000, 0.3
-# Share of the largest variance under which a direction is an error of the atoms.
+# Share of the largest variance under which a direction is an error of the atoms, and of that of the
+# samples under which an autoencoder's errors do no harm.
 EXACT = 1e-4
 # Steps in which the distribution of the number of atoms is found.
 N_SIZE_STEPS = 50
+# A sample that is off its support by so many times the noise variance, in each degree of freedom,
+# is not explained by it.
+UNEXPLAINED = 4.0
+# A dictionary with less than this share of the noise variance that the codes leave speaks for the
+# autoencoder.
+FINER = 0.5
 # Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
 RIDGE = 1e-10
 # Share of the samples in which a latent must be active to join a support; others would fit noise.
@@ -88,6 +95,8 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     if turned is None and not counted:
         return None
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
+    negligible = EXACT * X.var(axis=0).mean()
+    dictionary.speaks = max(dictionary.noise_variance, negligible) < FINER * noise
     # One that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= error:
         best, noise = dictionary, dictionary.noise_variance
@@ -138,13 +147,17 @@ class Dictionary:
 
     turned : bool
         Whether the atoms are other directions than those that were given.
+
+    speaks : bool
+        Whether its supports and reconstructions are better than those of the autoencoder: if it has
+        turned, or is much more precise.
     """
 
     def __init__(self, atoms, offset):
         self.atoms = atoms
         self.offset = offset
         self.noise_variance = None
-        self.turned = False
+        self.turned, self.speaks = False, False
         # Coefficients under these are left out at first, whatever the noise.
         self._least = np.zeros(len(atoms))
         self._joins = np.ones(len(atoms), dtype=bool)
@@ -198,7 +211,7 @@ class Dictionary:
         if not np.isfinite(turned).all():
             return None
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
-        dictionary.turned = True
+        dictionary.turned = dictionary.speaks = True
         freedom = max(X.shape[1] - len(atoms), 1)
         X = X[:N_SAMPLES]
         coefficients = dictionary._project(X)
@@ -229,13 +242,16 @@ class Dictionary:
         deviation = np.sqrt(self.noise_variance * np.diag(inverse))
         return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
 
-    def describe(self, X):
-        """Return the supports of samples by all atoms, and their reconstructions.
+    def describe(self, X, support):
+        """Return the supports of samples, and their reconstructions.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, n_features)
             Samples.
+
+        support : ndarray of bool of shape (n_samples, n_components)
+            Latents that the encoder says are active; not used once atoms have turned.
 
         Returns
         -------
@@ -245,7 +261,7 @@ class Dictionary:
         points : ndarray of shape (n_samples, n_features)
             Reconstructions.
         """
-        support, codes = self._infer(X, self.support(X))
+        support, codes = self._infer(X, self.support(X) if self.turned else support)
         return support, codes @ self.atoms + self.offset
 
     def _project(self, X):
@@ -369,7 +385,12 @@ class Dictionary:
         norms = np.square(self.atoms).sum(axis=1)
         codes, saved = self._least_squares(X, support, losses=True)
         saved = np.where(support, saved, self._gains(X, codes, norms))
-        logit = 0.5 * (saved / self.noise_variance - np.log1p(norms / self.noise_variance))
+        # To a sample that its support does not explain, what is left is noise, or all atoms
+        # would seem to be needed.
+        freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
+        left = np.square(self._residual(X, codes)).sum(axis=1) / freedom
+        noise = np.maximum(self.noise_variance, left / UNEXPLAINED)[:, None]
+        logit = 0.5 * (saved / noise - np.log1p(norms / noise))
         logit = np.where(support | self._joins, logit, -np.inf)
         n_atoms = max(np.count_nonzero(self._joins), 1)
         size = np.clip(support.sum(axis=1), 0.5, n_atoms - 0.5)[:, None]

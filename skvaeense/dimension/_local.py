@@ -56,19 +56,24 @@ class LocalDimension(NamedTuple):
         likewise.
 
     least, most : ndarray
-        The smallest and the largest at such scales.
+        The smallest and the largest at such scales; where there are none, the first is not above
+        the dimension.
 
     error : ndarray
         Standard error of `ratio`, by chance alone.
 
     fall : ndarray
-        How far `least` is below the ratio at the smallest scale of all.
+        How far the smallest is below the ratio.
 
     spread : ndarray
         Standard deviation of the ranks of the pools nearby.
 
     alike : ndarray
         Share of the nearest references that have similar active latents.
+
+    held : ndarray of bool
+        Whether the sample is on the flat of a reference that answers, and the dimension is that
+        of its nearest members.
 
     excess : ndarray
         How far the sample is from all references, as a share of the distance that is far; 0 if it
@@ -83,6 +88,7 @@ class LocalDimension(NamedTuple):
     fall: np.ndarray
     spread: np.ndarray
     alike: np.ndarray
+    held: np.ndarray
     excess: np.ndarray
 
 
@@ -236,8 +242,8 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        ratios, clear, error, near, rank, steady, visible, share, spread, distance = self._measure(
-            points, active, off
+        ratios, clear, error, near, rank, steady, visible, share, held, spread, distance = (
+            self._measure(points, active, off)
         )
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
@@ -259,16 +265,22 @@ class LocalGeometry:
         rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
         clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
         dimension = np.where(agree, rank, np.round(clean))
+        # A flat that holds the sample bounds its dimension, whatever distances to others say.
+        held = (held > 0.5) & (off <= 0)
+        dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
+        # Distances that are noise at all scales are only too large.
+        lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
         return LocalDimension(
             # Noise has no dimension.
             dimension=np.maximum(np.minimum(dimension, visible), 1.0),
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
-            least=least,
+            least=lowest,
             most=most,
             error=error,
-            fall=ratios[0] - least,
+            fall=ratio - least,
             spread=spread,
             alike=share,
+            held=held & (dimension == ranks[0]),
             excess=np.maximum(distance / FAR - 1, 0.0),
         )
 
@@ -300,8 +312,8 @@ class LocalGeometry:
 
         That is the relative error of the first ratio, the ranks of the nearest and of all, whether
         they are steady, the number of directions that stand above the noise, the share of those
-        that are alike, how much ranks differ nearby, and how many radii of their pools the
-        landmarks are away.
+        that are alike, whether flats hold the samples, how much ranks differ nearby, and how many
+        radii of their pools the landmarks are away.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
@@ -309,13 +321,14 @@ class LocalGeometry:
             self._ask_landmarks(points[rows], patterns[rows], off[rows])
             for rows in gen_batches(len(points), ANSWERED)
         ]
-        *both, error, near, rank, steady, visible, share, spread, distance = np.hstack(parts)
+        *both, error, near, rank, steady, visible, share, held, spread, distance = np.hstack(parts)
         ratios, clear = np.split(np.array(both), 2)
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
-        return ratios, clear > 0.5, error, near, rank, steady, visible, share, spread, distance
+        clear = clear > 0.5
+        return ratios, clear, error, near, rank, steady, visible, share, held, spread, distance
 
     def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""
@@ -328,7 +341,7 @@ class LocalGeometry:
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
-        asked = (like > 0) & (like == like[:, :1])
+        asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 1
         with np.errstate(divide="ignore", invalid="ignore"):
             inverses, clear, error = (
                 np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
@@ -342,7 +355,7 @@ class LocalGeometry:
         ranks = np.where(asked, self._ranks[near], rank[:, None])
         spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
         return np.vstack(
-            [ratios, clear, error, near_rank, rank, steady, visible, share, spread, away]
+            [ratios, clear, error, near_rank, rank, steady, visible, share, held, spread, away]
         )
 
     def _like(self, points, patterns, near, alike):
@@ -355,7 +368,6 @@ class LocalGeometry:
         rows = np.flatnonzero((like < 2).all(axis=1))
         found = self._flats.nearest(points[rows])
         on_one = found >= 0
-        on_one[on_one] = _alike(self._patterns[found[on_one], None], patterns[rows[on_one]])[:, 0]
         near[rows[on_one], -1], like[rows[on_one], -1] = found[on_one], 2
         return like
 

@@ -108,7 +108,7 @@ class PoolMethod(AutoencoderMethod):
             self.dictionary_ = refine(
                 X - shift, active, codes, atoms, offset, error, counted=counted
             )
-            if self.dictionary_ is not None and self.dictionary_.turned:
+            if self.dictionary_ is not None and self.dictionary_.speaks:
                 active, _, points, groups, _ = self._denoise(autoencoder, X)
                 self._measure(X, points, active, groups, n_neighbors)
         self._warn_of_noise()
@@ -159,8 +159,9 @@ class PoolMethod(AutoencoderMethod):
             Standard errors in dimensions, of which the squares add up.
 
             Where neighbours answer: "sampling", the error of their mean; "noise", half of how far
-            the estimate falls from the smallest scale to larger ones; "disagreement", how far the
-            answer is from what distances say at any scale; "intersection", which grows with how far
+            the estimate falls from the smallest scale that is clear of noise to larger ones;
+            "disagreement", how far the answer is from what distances say at any of these scales, or
+            above all that they say where there is none; "intersection", which grows with how far
             that rises, and with how much ranks differ nearby.
 
             Where latents are counted: "small_coefficients", by what the posterior of their number
@@ -268,31 +269,25 @@ class PoolMethod(AutoencoderMethod):
     def _denoise(self, autoencoder, X):
         """Return active latents, codes that are 0 elsewhere, what is decoded from them, and groups.
 
-        A dictionary that has turned the atoms speaks for the autoencoder; it gives no codes. If the
-        autoencoder has several locations, the last columns of its codes say which is that of a
-        sample, which is its group. They are no latents, and the last answer is how far locations
-        are from the mean.
+        A dictionary that speaks for the autoencoder gives no codes. If the autoencoder has several
+        locations, the last columns of its codes say which is that of a sample, which is its group.
+        They are no latents, and the last answer is how far locations are from the mean.
         """
         n_locations = len(getattr(autoencoder, "locations_", ()))
-        turned = self.dictionary_ is not None and self.dictionary_.turned
+        speaks = self.dictionary_ is not None and self.dictionary_.speaks
         groups, shift = np.zeros(len(X), dtype=int), 0.0
-        if turned and not n_locations:
-            return *self._describe(X), groups, shift
         codes = autoencoder.transform(X)
         codes = codes.toarray() if sparse.issparse(codes) else np.asarray(codes)
         n_latents = codes.shape[1] - n_locations
         if n_locations:
             groups = codes[:, n_latents:].argmax(axis=1)
             shift = codes[:, n_latents:] @ autoencoder.components_[n_latents:]
-        if turned:
-            return *self._describe(X, shift), groups, shift
         active = autoencoder.active_dimensions(X)[:, :n_latents]
+        if speaks:
+            active, points = self.dictionary_.describe(X - shift, active)
+            return active, None, points + shift, groups, shift
         codes = np.hstack([codes[:, :n_latents] * active, codes[:, n_latents:]])
         return active, codes[:, :n_latents], autoencoder.inverse_transform(codes), groups, shift
-
-    def _describe(self, X, shift=0.0):
-        active, points = self.dictionary_.describe(X - shift)
-        return active, None, points + shift
 
 
 def _explained(dimension, count, unsure, around):

@@ -188,7 +188,7 @@ def test_independent_directions_undo_a_turn(noise):
     assert dictionary.turned
     counts = dictionary.count(X + offset, dictionary.support(X + offset))[0]
     assert dimension_error(np.full(3000, 3), counts) < 0.02
-    described, points = dictionary.describe(X + offset)
+    described, points = dictionary.describe(X + offset, np.zeros((3000, 12), dtype=bool))
     # Without what is known of sizes, small coefficients are lost in the noise.
     assert dimension_error(counts, described.sum(axis=1)) < (0.02 if noise == 0 else 0.25)
     assert np.square(points - X - offset).mean() < 1e-6 + 1.1 * np.square(noise * X.std())
@@ -214,12 +214,33 @@ def test_refining_takes_the_dictionary_that_needs_fewest_atoms():
     near = refine(X, support, codes * support, shaken(atoms), offset, error=0.1)
     assert not near.turned
     assert dimension_error(np.full(3000, 3), near.count(X, support)[0]) < 0.01
+    # It is much more precise than the codes, and its supports are.
+    assert near.speaks
+    assert dimension_error(np.full(3000, 3), near.describe(X, support)[0].sum(axis=1)) < 0.01
     # Every sample needs all of the turned atoms.
     turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
     everywhere = np.ones_like(support)
     turned = refine(X, everywhere, codes @ turn.T, turn @ atoms, offset, error=1e-6)
     assert turned.turned
-    assert dimension_error(np.full(3000, 3), turned.describe(X)[0].sum(axis=1)) < 0.02
+    assert dimension_error(np.full(3000, 3), turned.describe(X, everywhere)[0].sum(axis=1)) < 0.02
+
+
+def test_a_dictionary_that_is_hardly_better_does_not_speak_for_the_codes():
+    X, codes, atoms = make_problem(noise=0.05)
+    support = np.abs(codes) > 0.15
+    error = np.square(X - codes * support @ atoms).mean()
+    assert not refine(X, support, codes * support, atoms, np.zeros(20), error=error).speaks
+
+
+def test_a_sample_off_all_atoms_does_not_need_all_of_them():
+    X, codes, atoms = make_problem()
+    support = np.abs(codes) > 1e-6
+    dictionary = Dictionary(atoms, np.zeros(20)).fit(X, support)
+    off = X[:50] + 0.1 * np.random.default_rng(5).standard_normal((50, 20))
+    counts, std = dictionary.count(off, support[:50])
+    assert counts.mean() < 6
+    # And it is known that they are unsure.
+    assert std.mean() > 100 * dictionary.count(X, support)[1].mean()
 
 
 def test_refining_gives_up_where_codes_fit_better():

@@ -57,6 +57,10 @@ def test_distances_that_are_noise_are_not_believed():
     for answers in (warned, told):
         assert (answers.dimension == 2).mean() > 0.98
         assert answers.ratio.max() <= 2
+        # Nor do they make it unsure.
+        assert answers.fall.max() == 0
+        assert (answers.least <= answers.dimension).all()
+    assert blind.fall.min() > 1
 
 
 def test_nothing_stands_above_the_noise():
@@ -78,9 +82,10 @@ def test_only_samples_with_similar_active_latents_are_asked():
     assert (near.dimension == np.where(on_plane, 2, 1)).mean() > 0.99
     assert near.alike.mean() < 0.9
     blind = LocalGeometry(X, None, n_neighbors=200).at(X, None)
-    # Without them flats tell who is, but they do not see as much.
-    assert 0.8 < (blind.dimension == np.where(on_plane, 2, 1)).mean()
-    assert (blind.alike == 1).all()
+    # Without them flats tell who is, but not beside the crossing.
+    right, away = blind.dimension == np.where(on_plane, 2, 1), np.linalg.norm(X, axis=1) > 1
+    assert right[away].mean() > 0.99
+    assert right[~away].mean() < 0.95
 
 
 def test_subspaces_that_cross_are_told_apart_without_latents():
@@ -88,6 +93,24 @@ def test_subspaces_that_cross_are_told_apart_without_latents():
     X = X[np.random.default_rng(0).permutation(len(X))]
     answers = LocalGeometry(X[:1500], None, n_neighbors=350).at(X[1500:], None)
     assert (answers.dimension == 3).mean() > 0.9
+
+
+def test_flats_that_hold_a_sample_bound_its_dimension():
+    X = np.vstack([gaussian(900, 3, 8), 0.5 * np.random.default_rng(1).standard_normal((600, 8))])
+    order = np.random.default_rng(0).permutation(1500)
+    X, on_flat = X[order], order < 900
+    geometry = LocalGeometry(X[:1300], None, n_neighbors=200)
+    # As distances to samples of many others would do.
+    geometry._inverses /= 2
+    answers = geometry.at(X[1300:], None)
+    assert answers.ratio[on_flat[1300:]].min() > 4
+    assert (answers.dimension == 3)[on_flat[1300:]].mean() > 0.95
+    assert answers.held[on_flat[1300:]].mean() > 0.95
+    assert (answers.dimension > 4)[~on_flat[1300:]].mean() > 0.95
+    # Points that do not stand for samples say nothing of them.
+    off = geometry.at(X[1300:], None, np.ones(200))
+    assert not off.held.any()
+    assert (off.dimension > 3)[on_flat[1300:]].all()
 
 
 def test_curvature_that_fills_the_pool():
