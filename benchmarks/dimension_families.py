@@ -22,6 +22,8 @@ from skvaeense.datasets import (
 
 # Held-out samples, beside those for training.
 HELD_OUT = 1000
+# Atoms that are active independently of each other, each with this probability.
+INDEPENDENT = {"n_samples": 8000, "n_atoms": 25, "share": 0.15}
 
 
 def draw_images(dims, noise, seed, images="photographs", n_samples=6000):
@@ -89,15 +91,24 @@ def unevenly(dims, shares, n_samples, seed, n_features=20):
     return X[order], dimension[order]
 
 
-def bernoulli(n_samples, noise, seed, n_atoms=25, share=0.15):
-    """Draw sums of atoms that are active independently of each other, with positive codes."""
+def draw_independent(n_samples, noise, seed, n_atoms, share):
+    """Draw sums of atoms that are active independently of each other, with positive codes.
+
+    Return the samples, which atoms are active in each, the atoms, and the noise's deviation.
+    """
     rng = np.random.default_rng(seed)
     active = rng.random((n_samples + HELD_OUT, n_atoms)) < share
     active[~active.any(axis=1), 0] = True
     atoms = rng.standard_normal((n_atoms, 40))
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     X = (active * np.abs(rng.standard_normal(active.shape))) @ atoms
-    return X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape), active.sum(1)
+    noise_std = noise * np.sqrt(X.var(axis=0).mean())
+    return X + noise_std * rng.standard_normal(X.shape), active, atoms, noise_std
+
+
+def independent(noise, seed):
+    X, active, *_ = draw_independent(**INDEPENDENT, noise=noise, seed=seed)
+    return X, active.sum(axis=1)
 
 
 # --- shapes -----------------------------------------------------------------------------------
@@ -266,7 +277,7 @@ for noise in (0.0, 0.05):
                 n_features=25,
                 noise=noise,
             ),
-            "independent atoms": partial(bernoulli, 8000, noise),
+            "independent atoms": partial(independent, noise),
             "heavy tails, 2/5": union(
                 (2, partial(heavy_tails, 2)),
                 (5, partial(heavy_tails, 5)),

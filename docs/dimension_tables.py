@@ -177,6 +177,20 @@ def growth_table(growth):
     return Table(header, rows)
 
 
+def bayes_table(results):
+    """Return the least error that there can be, beside ours."""
+    rows = [
+        (
+            method,
+            f"{result['error_mean']:.3f}",
+            f"{result['kept_error_mean']:.3f}",
+            len(result["errors"]),
+        )
+        for method, result in results.items()
+    ]
+    return Table(("estimate of", "error", "of the most reliable 80 %", "seeds"), rows)
+
+
 def reliability_table(results):
     """Return whether standard errors and reliabilities hold, and what they are good for."""
     header = (

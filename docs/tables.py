@@ -14,6 +14,7 @@ from statistics import mean
 
 from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
+    bayes_table,
     errors_table,
     grid_table,
     growth_table,
@@ -172,6 +173,7 @@ def tables():
         "dimension_layers": errors_table(load("dimension_layers.json")),
         "dimension_spectra": spectra_table(load("dimension_spectra.json")),
         "dimension_reliability": reliability_table(load("dimension_reliability.json")),
+        "dimension_bayes": bayes_table(load("dimension_bayes.json")),
         "speed_step": step_table(load("speed.json")),
         "speed_step_2": step_table(load("speed.json"), "2 threads"),
         "speed_peers": peers_step_table(load("speed_peers.json")),

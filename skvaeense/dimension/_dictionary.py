@@ -41,8 +41,8 @@ N_SIZE_STEPS = 50
 # A sample that is off its support by so many times the noise variance, in each degree of freedom,
 # is not explained by it.
 UNEXPLAINED = 4.0
-# A dictionary with less than this share of the noise variance that the codes leave speaks for the
-# autoencoder.
+# A dictionary that leaves less than this share of the noise variance that the codes leave of a
+# typical sample speaks for the autoencoder.
 FINER = 0.5
 # Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
 RIDGE = 1e-10
@@ -95,8 +95,12 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     if turned is None and not counted:
         return None
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
-    negligible = EXACT * X.var(axis=0).mean()
-    dictionary.speaks = max(dictionary.noise_variance, negligible) < FINER * noise
+    if dictionary.noise_variance < noise:
+        X_some, its = X[:N_COMPARED], active[:N_COMPARED]
+        by_codes = _typical_noise(X_some, its, codes[:N_COMPARED] @ atoms + offset)
+        typical = _typical_noise(X_some, *dictionary.describe(X_some, its))
+        typical = max(typical, EXACT * X.var(axis=0).mean())
+        dictionary.speaks = bool(typical < FINER * by_codes)
     # One that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= error:
         best, noise = dictionary, dictionary.noise_variance
@@ -105,6 +109,12 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
         return best
     turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED]))[0].mean()
     return turned if turned_count < (1 - CLOSE) * count else best
+
+
+def _typical_noise(X, support, points):
+    """Return the median of the noise variances of samples, which a few far ones do not change."""
+    freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
+    return np.median(np.square(X - points).sum(axis=1) / freedom)
 
 
 class Dictionary:

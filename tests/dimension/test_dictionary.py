@@ -232,6 +232,19 @@ def test_a_dictionary_that_is_hardly_better_does_not_speak_for_the_codes():
     assert not refine(X, support, codes * support, atoms, np.zeros(20), error=error).speaks
 
 
+def test_a_dictionary_that_is_better_for_a_few_samples_does_not_speak_for_the_codes():
+    X, codes, atoms = make_problem()
+    support = np.abs(codes) > 1e-6
+    # These samples have other atoms too, which the encoder has not seen.
+    missed = support.copy()
+    missed[:60] = False
+    codes = codes * missed
+    error = np.square(X - codes @ atoms).mean()
+    dictionary = refine(X, missed, codes, atoms, np.zeros(20), error=error)
+    assert dictionary.noise_variance < 0.1 * error
+    assert not dictionary.speaks
+
+
 def test_a_sample_off_all_atoms_does_not_need_all_of_them():
     X, codes, atoms = make_problem()
     support = np.abs(codes) > 1e-6
