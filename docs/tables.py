@@ -147,7 +147,9 @@ def tables():
         "sparse_autoencoders": peers_table(peers),
         "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "short_codes": short_codes_table(load("short_codes.json")),
-        "short_codes_nested": short_codes_nested_table(load("short_codes.json")),
+        "short_codes_nested": short_codes_nested_table(
+            load("short_codes.json"), load("short_codes_nested.json")
+        ),
         "short_codes_wide": short_codes_wide_table(load("short_codes.json")),
         "deep_codes": deep_codes_table(load("deep_codes.json")),
         "classifier": accuracy_table(load("code_classifier.json")),
@@ -295,9 +297,9 @@ def score_table(core):
     return Table(header, rows)
 
 
-def short_codes_nested_table(results):
+def short_codes_nested_table(results, nested):
     """Return the error of codes that were cut, beside that of models for each length."""
-    rows = results.get("nested", {}).get("summary", [])
+    rows = nested.get("summary", [])
     levels = sorted({row["k"] for row in rows})
     methods = dict.fromkeys(row["method"] for row in rows)
     one_each = [
