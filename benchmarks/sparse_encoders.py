@@ -97,8 +97,7 @@ def code_by_peer(method, sizes, seed, train, test, python):
 
 def measure(coder, sizes, n_seeds, train, test, *, signed):
     """Return the row of a method: its numbers for each seed, and how far dictionaries agree."""
-    row = dict(zip(("n_components", "k"), sizes, strict=True))
-    dictionaries = []
+    row, dictionaries = {"k": sizes[1]}, []
     for seed in range(n_seeds):
         codes, reconstruction, components, told = coder(sizes, seed, train, test)
         numbers = {
@@ -109,7 +108,7 @@ def measure(coder, sizes, n_seeds, train, test, *, signed):
         }
         for name, value in numbers.items():
             row.setdefault(name, []).append(value)
-        row |= told
+        row |= {"n_components": codes.shape[1]} | told
         dictionaries.append(components)
     if dictionaries[0] is not None:
         agreement = dictionary_stability(dictionaries, signed=signed)

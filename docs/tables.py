@@ -444,21 +444,20 @@ def wide_table(results):
 
 
 def encoders_table(results):
-    """Return the error of encoders, and how far dictionaries of several seeds agree."""
+    """Return the error of codes of one length, and how far dictionaries of several seeds agree."""
     header = (
-        *("data and encoder", "latents", "active", "FVU", "worst FVU", "dead latents"),
+        *("data and method", "latents", "active", "FVU", "worst FVU", "dead latents"),
         *("agreement of seeds", "by chance", "CPU seconds", "runs"),
     )
     rows = [
         (
-            name,
+            f"{name} {row['version']}" if "version" in row else name,
             row["n_components"],
             f"{mean(row['l0']):.1f}",
             f"{mean(row['fvu']):.4f}",
             f"{max(row['fvu']):.4f}",
             f"{mean(row['dead']):.1%}",
-            f"{mean(row['stability']):.2f}",
-            f"{mean(row['chance']):.2f}",
+            *(f"{mean(row[key]):.2f}" if key in row else "" for key in ("stability", "chance")),
             f"{mean(row['cpu_seconds']):.0f}",
             len(row["fvu"]),
         )

@@ -65,8 +65,9 @@ class TopK(Penalty):
     Keeping the k largest is the projection on codes with k entries, ``argmin ||z - h||^2``. Latents
     that are dead are trained to reconstruct what the others leave, by an auxiliary loss [1]_.
 
-    With `anneal`, the number of active latents falls to k by the same factor in each step. `fit`
-    with ``warm_start=True`` has k throughout where it goes on.
+    With `anneal`, the number of active latents falls to k by the same factor in each step; in
+    other libraries, as dictionary_learning (``k_anneal_steps``), it falls linearly. A fit that goes
+    on by ``warm_start=True`` has k throughout.
 
     References
     ----------
