@@ -76,7 +76,7 @@ def dense_autoencoder(n_components, k, n_epochs, seed):
 METHODS = {
     "MiniBatchDictionaryLearning": ("scikit-learn", dictionary_learning),
     "dictlearn K-SVD": ("dictlearn", ksvd),
-    "encdr, k dense latents": ("encdr", dense_autoencoder),
+    "encdr": ("encdr", dense_autoencoder),
 }
 
 
