@@ -25,7 +25,7 @@ All need a folder with lm_activations.npz; see `lm_activations`.
 """
 
 import time
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -99,13 +99,14 @@ def numbers(model, test, seconds):
     }
 
 
-def summary(rows):
+def summary(rows, keys=("method", "k")):
     """Return means and worst values over the seeds, for each method and length."""
     found = []
-    for method, k in dict.fromkeys((row["method"], row["k"]) for row in rows):
-        own = [row for row in rows if (row["method"], row["k"]) == (method, k)]
-        numbers = summarise(own, "fvu_mean", "fvu_worst", "l0_mean", "cpu_seconds_mean")
-        found.append({"method": method, "k": k, "n_seeds": len(own)} | numbers)
+    for values in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        names = dict(zip(keys, values, strict=True))
+        own = [row for row in rows if names.items() <= row.items()]
+        means = summarise(own, "fvu_mean", "fvu_worst", "l0_mean", "cpu_seconds_mean")
+        found.append(names | {"n_seeds": len(own)} | means)
     return found
 
 
@@ -143,44 +144,29 @@ CUT = ("VAEense", "unrolled batch_topk", "signed batch_topk")
 TRAINED_FOR = {"all": list, "longest": max}
 
 
-def cut_rows(method, trained_for, seed, levels, train, test):
-    """Fit one model, and return a row for each length that its codes are cut to."""
-    model = METHODS[method](TRAINED_FOR[trained_for](levels), random_state=seed)
-    seconds = fit(model, train)
-    names = {"method": method, "trained_for": trained_for, "seed": seed}
-    return [
-        names | {"k": k} | numbers(model.set_params(transform_l0=k), test, seconds) for k in levels
-    ]
-
-
-def cut_summary(rows):
-    """Return means and worst values over the seeds, for each method and length."""
-    found = []
-    for key in dict.fromkeys((row["method"], row["trained_for"], row["k"]) for row in rows):
-        own = [row for row in rows if (row["method"], row["trained_for"], row["k"]) == key]
-        means = summarise(own, "fvu_mean", "fvu_worst", "l0_mean", "cpu_seconds_mean")
-        names = dict(zip(("method", "trained_for", "k"), key, strict=True))
-        found.append(names | {"n_seeds": len(own)} | means)
-    return found
-
-
 def run_nested(arguments):
     """Fit what is not in the results yet, and cut its codes."""
     train, test = read_activations(arguments.data)
-    for seed in range(arguments.seeds):
-        for method in (name for name in CUT if name in arguments.only):
-            for trained_for in TRAINED_FOR if seed == 0 else ("all",):
-                rows = load(arguments.out).get("nested", {}).get("rows", [])
-                key = method, trained_for, seed
-                if any((row["method"], row["trained_for"], row["seed"]) == key for row in rows):
-                    continue
-                rows = rows + cut_rows(*key, arguments.levels, train, test)
-                rows.sort(key=lambda row: (CUT.index(row["method"]), row["trained_for"]))
-                save(arguments.out, "nested", {"summary": cut_summary(rows), "rows": rows})
-                for row in rows:
-                    if (row["method"], row["trained_for"], row["seed"]) == key:
-                        k, error, length = row["k"], row["fvu"], row["l0"]
-                        print(*key, f"{k}: FVU {error:.4f}, L0 {length:.2f}", flush=True)
+
+    @lru_cache(maxsize=1)
+    def fitted(method, trained_for, seed):
+        model = METHODS[method](TRAINED_FOR[trained_for](arguments.levels), random_state=seed)
+        return model, fit(model, train)
+
+    def cut(method, trained_for, k, seed):
+        model, seconds = fitted(method, trained_for, seed)
+        return numbers(model.set_params(transform_l0=k), test, seconds)
+
+    orders = {"method": CUT, "trained_for": list(TRAINED_FOR), "k": list(range(N_COMPONENTS + 1))}
+    of_lengths = partial(summary, keys=list(orders))
+    out = arguments.out.with_stem(f"{arguments.out.stem}_nested")
+    for trained_for, n_seeds in (("all", arguments.seeds), ("longest", 1)):
+        chosen = {
+            "method": [name for name in CUT if name in arguments.only],
+            "trained_for": [trained_for],
+            "k": arguments.levels,
+        }
+        measure_missing(out, orders, chosen, n_seeds, cut, of_lengths)
 
 
 # --- steps ------------------------------------------------------------------------------------

@@ -1,92 +1,152 @@
-"""Encoders of sparse autoencoders with the same penalty: error, dead latents, time, stability.
+"""Sparse codes of one length by several encoders, and by other packages: error, time, stability.
 
     python -m benchmarks sparse_encoders [--only NAME ...] [--seeds 3] [--data FOLDER]
+        [--peer-python PYTHON]
 
-All have the penalty TopK and codes that are not negative, and train for as many steps. MNIST
-has 10,000 training images and 256 latents, activations of a language model 20,000 rows and 300.
+Ours have the penalty TopK and codes that are not negative, and train for as many steps. MNIST
+has 256 latents, activations of a language model 300; of both there are 10,000 training rows.
 The error is of other rows. Dictionaries of two seeds are matched atom by atom; `stability` is the
 mean cosine of matched atoms, `chance` that of random atoms in the same directions.
 
-Rows are saved as they are done, and not computed again. The activations need a folder with
-lm_activations.npz; see `lm_activations`. Without it they are left out.
+The Python given has the other packages: `pip install dictlearn[numba]==1.0.0 encdr==1.2.0`, of
+which encdr needs Python 3.12, and scikit-learn. What they are asked for is in
+`benchmarks.peers.codes`. Their codes have both signs. Without it they are left out.
+
+One thread; times are CPU seconds. Rows are saved as they are done, and not computed again. The
+activations need a folder with lm_activations.npz; see `lm_activations`. Without it they are left
+out.
 """
 
+import tempfile
+from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
-from benchmarks.common import fit, load, make_parser, write
+from benchmarks.common import apart, fit, in_short, load, make_parser, write
 from benchmarks.data import add_data_option, read_activations, read_mnist
+from benchmarks.peers.codes import METHODS as PEERS
 from skvaeense import SparseAutoencoder
 from skvaeense.inspection import dictionary_stability
 from skvaeense.metrics import dead_fraction, fvu, l0
 from skvaeense.networks import MatchingPursuit, SingleLayer, Unrolled
 from skvaeense.penalties import TopK
 
-NETWORKS = {
-    "one layer": SingleLayer(),
-    "one layer, aligned": SingleLayer(aligned=True),
-    "unrolled": Unrolled(),
-    "matching pursuit": MatchingPursuit(),
-}
+N_TRAIN, N_TEST = 10_000, 4000
 MAX_EPOCHS, BATCH_SIZE = 40, 256
 # From a name to the number of latents, and the active ones.
 DATA = {"mnist": (256, 20), "lm_activations": (300, 30)}
+# From a name to the network and the penalty.
+ENCODERS = {
+    "one layer": (SingleLayer(), TopK),
+    "one layer, aligned": (SingleLayer(aligned=True), TopK),
+    "one layer, k annealed": (SingleLayer(), partial(TopK, anneal=0.5)),
+    "unrolled": (Unrolled(), TopK),
+    "matching pursuit": (MatchingPursuit(), TopK),
+}
 
 
 def read(name, folder):
     """Return training and test rows; None if they are not at hand."""
     if name == "mnist":
         X, _, X_test, _ = read_mnist(folder)
-        return X[:10_000], X_test[:4000]
-    if folder is None:
+    elif folder is None:
         return None
-    X, X_test = read_activations(folder)
-    return X[:20_000], X_test
+    else:
+        X, X_test = read_activations(folder)
+    return X[:N_TRAIN], X_test[:N_TEST]
+
+
+def code(encoder, sizes, seed, train, test):
+    """Return codes and reconstructions of test rows, the dictionary, and CPU seconds of the fit."""
+    network, penalty = ENCODERS[encoder]
+    n_components, k = sizes
+    model = SparseAutoencoder(
+        n_components,
+        penalty=penalty(k),
+        network=network,
+        max_iter=MAX_EPOCHS,
+        batch_size=BATCH_SIZE,
+        random_state=seed,
+    )
+    seconds = fit(model, train)
+    codes = model.transform(test)
+    return codes, model.inverse_transform(codes), model.components_, {"cpu_seconds": seconds}
+
+
+def code_by_peer(method, sizes, seed, train, test, python):
+    """Return what `code` does, of another package; no dictionary if its decoder has none.
+
+    It gets rows that are centred, and divided by one number.
+    """
+    mean = train.mean(axis=0)
+    scale = np.sqrt(np.square(train - mean).mean())
+    train, test = (train - mean) / scale, (test - mean) / scale
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job.npz"
+        np.savez(job, train=train, test=test, sizes=[*sizes, MAX_EPOCHS, seed])
+        told = apart("benchmarks.peers.codes", job, method, python=python)
+        with np.load(job.with_name("answer.npz")) as answer:
+            codes, components = answer["codes"], answer.get("components")
+            reconstruction = answer["reconstruction"] * scale + mean
+    return codes, reconstruction, components, told
+
+
+def measure(coder, sizes, n_seeds, train, test, *, signed):
+    """Return the row of a method: its numbers for each seed, and how far dictionaries agree."""
+    row, dictionaries = {"k": sizes[1]}, []
+    for seed in range(n_seeds):
+        codes, reconstruction, components, told = coder(sizes, seed, train, test)
+        numbers = {
+            "fvu": fvu(test, reconstruction),
+            "l0": l0(codes),
+            "dead": dead_fraction(codes),
+            "cpu_seconds": told.pop("cpu_seconds"),
+        }
+        for name, value in numbers.items():
+            row.setdefault(name, []).append(value)
+        row |= {"n_components": codes.shape[1]} | told
+        dictionaries.append(components)
+    if dictionaries[0] is not None:
+        agreement = dictionary_stability(dictionaries, signed=signed)
+        pairs = list(combinations(range(n_seeds), 2))
+        row["stability"] = [float(agreement.matched_similarity[pair]) for pair in pairs]
+        row["chance"] = agreement.random_matched_similarity.tolist()
+    return row
+
+
+def run(arguments):
+    """Measure what is not in the results yet."""
+    coders = {name: partial(code, name) for name in ENCODERS}
+    if arguments.peer_python:
+        coders |= {
+            name: partial(code_by_peer, name, python=arguments.peer_python) for name in PEERS
+        }
+    orders = [f"{data}, {name}" for data in DATA for name in (*ENCODERS, *PEERS)]
+    for data in arguments.only:
+        rows = read(data, arguments.data)
+        if rows is None:
+            continue
+        for name, coder in coders.items():
+            key = f"{data}, {name}"
+            if len(load(arguments.out).get(key, {}).get("fvu", [])) >= arguments.seeds:
+                continue
+            signed = name in ENCODERS
+            row = measure(coder, DATA[data], arguments.seeds, *rows, signed=signed)
+            results = load(arguments.out) | {key: row}
+            write(arguments.out, dict(sorted(results.items(), key=lambda r: orders.index(r[0]))))
+            means = {name: np.mean(row[name]) for name in ("fvu", "l0", "dead", "cpu_seconds")}
+            print(f"{key}: {in_short(means)}", flush=True)
 
 
 def main():
-    """Fit what is not in the results yet, and compare the dictionaries of all seeds."""
+    """Run what the command line asks for."""
     parser = make_parser(__doc__, seeds=3, only=DATA, out="sparse_encoders.json")
     add_data_option(parser)
-    arguments = parser.parse_args()
-    for name in arguments.only:
-        samples = read(name, arguments.data)
-        if samples is None:
-            continue
-        train, test = samples
-        n_components, k = DATA[name]
-        for network_name, network in NETWORKS.items():
-            results = load(arguments.out)
-            key = f"{name}, {network_name}"
-            if len(results.get(key, {}).get("fvu", [])) >= arguments.seeds:
-                continue
-            row = {"k": k, "n_components": n_components}
-            models = []
-            for seed in range(arguments.seeds):
-                model = SparseAutoencoder(
-                    n_components,
-                    penalty=TopK(k),
-                    network=network,
-                    max_iter=MAX_EPOCHS,
-                    batch_size=BATCH_SIZE,
-                    random_state=seed,
-                )
-                seconds = fit(model, train)
-                codes = model.transform(test)
-                numbers = {
-                    "fvu": fvu(test, model.inverse_transform(codes)),
-                    "l0": l0(codes),
-                    "dead": dead_fraction(codes),
-                    "cpu_seconds": seconds,
-                }
-                for measure, value in numbers.items():
-                    row.setdefault(measure, []).append(value)
-                models.append(model)
-            agreement = dictionary_stability(models, signed=True)
-            pairs = list(combinations(range(len(models)), 2))
-            row["stability"] = [float(agreement.matched_similarity[pair]) for pair in pairs]
-            row["chance"] = agreement.random_matched_similarity.tolist()
-            write(arguments.out, load(arguments.out) | {key: row})
-            means = {measure: np.mean(row[measure]) for measure in ("fvu", "dead", "cpu_seconds")}
-            print(key, means, f"stability {np.mean(row['stability']):.3f}", flush=True)
+    parser.add_argument("--peer-python", help="a Python that has the other packages")
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        run(parser.parse_args())

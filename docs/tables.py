@@ -148,7 +148,9 @@ def tables():
         "sparse_autoencoders": peers_table(peers),
         "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "short_codes": short_codes_table(load("short_codes.json")),
-        "short_codes_nested": short_codes_nested_table(load("short_codes.json")),
+        "short_codes_nested": short_codes_nested_table(
+            load("short_codes.json"), load("short_codes_nested.json")
+        ),
         "short_codes_wide": short_codes_wide_table(load("short_codes.json")),
         "deep_codes": deep_codes_table(load("deep_codes.json")),
         "classifier": accuracy_table(load("code_classifier.json")),
@@ -297,9 +299,9 @@ def score_table(core):
     return Table(header, rows)
 
 
-def short_codes_nested_table(results):
+def short_codes_nested_table(results, nested):
     """Return the error of codes that were cut, beside that of models for each length."""
-    rows = results.get("nested", {}).get("summary", [])
+    rows = nested.get("summary", [])
     levels = sorted({row["k"] for row in rows})
     methods = dict.fromkeys(row["method"] for row in rows)
     one_each = [
@@ -444,21 +446,20 @@ def wide_table(results):
 
 
 def encoders_table(results):
-    """Return the error of encoders, and how far dictionaries of several seeds agree."""
+    """Return the error of codes of one length, and how far dictionaries of several seeds agree."""
     header = (
-        *("data and encoder", "latents", "active", "FVU", "worst FVU", "dead latents"),
+        *("data and method", "latents", "active", "FVU", "worst FVU", "dead latents"),
         *("agreement of seeds", "by chance", "CPU seconds", "runs"),
     )
     rows = [
         (
-            name,
+            f"{name} {row['version']}" if "version" in row else name,
             row["n_components"],
             f"{mean(row['l0']):.1f}",
             f"{mean(row['fvu']):.4f}",
             f"{max(row['fvu']):.4f}",
             f"{mean(row['dead']):.1%}",
-            f"{mean(row['stability']):.2f}",
-            f"{mean(row['chance']):.2f}",
+            *(f"{mean(row[key]):.2f}" if key in row else "" for key in ("stability", "chance")),
             f"{mean(row['cpu_seconds']):.0f}",
             len(row["fvu"]),
         )

@@ -256,8 +256,12 @@ class BaseAutoencoder(
         session: FitSession,
         n_epochs: int,
         name: str = "final",
+        unwatched: float = 0.0,
     ) -> Trainer:
-        """Train until a plateau of the validation loss, then with a falling learning rate."""
+        """Train until a plateau of the validation loss, then with a falling learning rate.
+
+        The loss is not watched in the first epochs, which are a share of all.
+        """
         plateau = Plateau(self.tol, self.n_iter_no_change)
         plateau = session.track(f"{name} plateau", plateau)
 
@@ -267,9 +271,11 @@ class BaseAutoencoder(
 
         n_last = math.ceil((1 - SETTLING) * n_epochs)
         n_first = n_epochs - n_last
-        turn = n_first / max(n_epochs, 1)
+        n_unwatched = min(math.ceil(unwatched * n_epochs), n_first)
+        start, turn = n_unwatched / max(n_epochs, 1), n_first / max(n_epochs, 1)
         stages = {
-            f"{name} search": (n_first, (0.0, turn), is_reached),
+            f"{name} unwatched": (n_unwatched, (0.0, start), None),
+            f"{name} search": (n_first - n_unwatched, (start, turn), is_reached),
             f"{name} settle": (n_last, (turn, 1.0), lambda trainer: is_reached(trainer) and False),
         }
         for stage, (n_stage_epochs, span, until) in stages.items():
@@ -283,7 +289,7 @@ class BaseAutoencoder(
                 until=until,
                 attributes=lambda trainer: self._attributes(trainer, data),
             )
-        if not (trainer.is_finite and (math.isfinite(plateau.best_loss) or not trainer.log)):
+        if not (trainer.is_finite and (math.isfinite(plateau.best_loss) or plateau.n_waited == 0)):
             raise FloatingPointError(diverged("The loss"))
         plateau.restore(trainer.model)
         return trainer

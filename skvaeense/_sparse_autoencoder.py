@@ -26,6 +26,7 @@ from skvaeense.training._sizes import (
 )
 from skvaeense.training._sources import as_array
 from skvaeense.training._sparse_hooks import (
+    AnnealedLength,
     Coefficient,
     DeadLatents,
     UnitNorm,
@@ -269,12 +270,15 @@ class SparseAutoencoder(BaseAutoencoder):
         return SPARSE_STEPS
 
     def _train(self, data, session, trainer):
+        unwatched = 0.0
         if trainer is None:
+            # Epochs with longer codes cannot be compared with those that come after them.
+            unwatched = penalties.resolve_penalty(self.penalty).anneal
             seeds = draw_seed(session.random_state), draw_seed(session.random_state)
             trainer = self._make_trainer(data, seeds, is_final=True)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size)
         session.begin(epochs)
-        return self._train_to_the_end(trainer, data, session, epochs)
+        return self._train_to_the_end(trainer, data, session, epochs, unwatched=unwatched)
 
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         penalty = penalties.resolve_penalty(self.penalty)
@@ -288,6 +292,8 @@ class SparseAutoencoder(BaseAutoencoder):
         model = model.to(device=device, dtype=DTYPES[self.dtype])
         decay = self._decay(model)
         hooks = [self._coefficient(penalty, model, goes_on), DeadLatents(model)]
+        if penalty.anneal and not goes_on:
+            hooks.append(AnnealedLength(model, penalty.anneal))
         hooks += network_hooks(model.network)
         loss = losses.resolve_loss(self.loss)
         if decay is None:

@@ -190,6 +190,26 @@ def test_a_larger_tol_or_less_patience_stops_earlier():
     assert hasty < lax < strict == 100
 
 
+@pytest.mark.parametrize("penalty", [TopK, BatchTopK])
+def test_annealed_epochs_are_not_compared_with_later_ones(penalty):
+    """They have longer codes, and would look better, or like a plateau."""
+    params = {"max_iter": 40, "n_iter_no_change": 1, "tol": 1.0}
+    estimator = fit_sae(penalty(3, anneal=0.5), **params)
+    # 20 epochs that anneal, one look and one without a gain, and the last 13.
+    assert estimator.n_iter_ == 20 + 2 + 13
+    assert l0(estimator.transform(X_NEW)) < 4
+    # One that goes on has k, and is watched, from the first step.
+    fit_unwarned(estimator.set_params(warm_start=True), X)
+    assert estimator.n_iter_ == 2 + 13
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 3])
+def test_few_epochs_are_annealed_too(max_iter):
+    estimator = fit_sae(TopK(3, anneal=0.7), max_iter=max_iter)
+    assert estimator.n_iter_ == max_iter
+    assert l0(estimator.transform(X_NEW)) <= 3
+
+
 def test_default_number_of_components():
     """Twice the principal components that hold 99 % of the variance, here all eight."""
     assert fit_sae(n_components=None).n_components_ == 16

@@ -63,6 +63,8 @@ class Penalty(Specification):
 
     # The coefficient of the cost in the loss. None for a penalty that is a constraint on the code.
     alpha: float | None = None
+    # Share of the training over which the number of active latents falls to k; 0 for none.
+    anneal: float = 0.0
     # The remedy for dead latents: "resampling" them, or an "auxiliary" loss.
     dead_latents: Literal["resampling", "auxiliary"] = "resampling"
     # Norm with which the rows of a single layer's encoder start, unless it is given.

@@ -10,7 +10,7 @@ from torch import nn
 
 from skvaeense.penalties._base import Penalty
 from skvaeense.utils._batch_threshold import BatchThreshold
-from skvaeense.utils._budget import check_lengths
+from skvaeense.utils._budget import ANNEAL, check_lengths
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 
@@ -55,6 +55,9 @@ class BatchTopK(Penalty):
         several of them, each is that of an equal part of every batch in training, and the largest
         is that of codes, unless the estimator's `transform_l0` says otherwise.
 
+    anneal : float, default=0.0
+        Share of the training over which k is reached, from all latents at first; see `TopK`.
+
     See Also
     --------
     TopK : The same number for every sample.
@@ -76,10 +79,11 @@ class BatchTopK(Penalty):
 
     dead_latents = "auxiliary"
 
-    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple]}
+    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
 
-    def __init__(self, k: int | Sequence[int] = 32) -> None:
+    def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
         self.k = k
+        self.anneal = anneal
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""

@@ -26,6 +26,9 @@ class Matryoshka(BatchTopK):
     n_prefixes : int, default=5
         Number of prefixes, all of the latents included.
 
+    anneal : float, default=0.0
+        Share of the training over which k is reached, from all latents at first; see `TopK`.
+
     See Also
     --------
     BatchTopK : Without prefixes.
@@ -44,8 +47,10 @@ class Matryoshka(BatchTopK):
 
     _parameter_constraints = BatchTopK._parameter_constraints | {"n_prefixes": [AT_LEAST_ONE]}
 
-    def __init__(self, k: int | Sequence[int] = 32, n_prefixes: int = 5) -> None:
-        super().__init__(k)
+    def __init__(
+        self, k: int | Sequence[int] = 32, n_prefixes: int = 5, *, anneal: float = 0.0
+    ) -> None:
+        super().__init__(k, anneal=anneal)
         self.n_prefixes = n_prefixes
 
     def prefixes(self, n_components: int) -> list[int]:

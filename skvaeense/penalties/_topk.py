@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from skvaeense.penalties._base import Penalty
-from skvaeense.utils._budget import Budget, check_lengths
+from skvaeense.utils._budget import ANNEAL, Budget, check_lengths
 from skvaeense.utils._top_entries import TopEntries
 from skvaeense.utils._validation import AT_LEAST_ONE
 
@@ -24,16 +24,17 @@ class KeepTop(Budget):
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         if self.training and len(self.budgets) > 1:
-            return torch.cat([self._keep(part, int(k)) for k, part in self.parts(preactivation)])
-        return self._keep(preactivation, self.n_kept)
+            return torch.cat([self._keep(part, k) for k, part in self.parts(preactivation)])
+        return self._keep(preactivation, self.share * self.k)
 
     @property
     def n_kept(self) -> int:
-        """The number of entries of each sample that are kept outside training."""
+        """The number of entries of each sample that are kept, the largest if there are several."""
         return max(round(self.share * self.k), 1)
 
-    def _keep(self, preactivation: torch.Tensor, k: int) -> torch.Tensor:
-        entries = TopEntries.largest(preactivation, k, positive=self.positive)
+    def _keep(self, preactivation: torch.Tensor, k: float) -> torch.Tensor:
+        n_kept = max(round(k), 1)
+        entries = TopEntries.largest(preactivation, n_kept, positive=self.positive)
         values = entries.of(preactivation)
         return entries.dense(values.relu() if self.positive else values)
 
@@ -51,6 +52,10 @@ class TopK(Penalty):
         them, each is that of an equal part of every batch in training, and the largest is that of
         codes, unless the estimator's `transform_l0` says otherwise.
 
+    anneal : float, default=0.0
+        Share of the training over which k is reached, from all latents at first, at most 0.7. 0
+        means that training has k from its first step. See the notes.
+
     See Also
     --------
     BatchTopK : The same on average, more for samples that need more.
@@ -59,6 +64,10 @@ class TopK(Penalty):
     -----
     Keeping the k largest is the projection on codes with k entries, ``argmin ||z - h||^2``. Latents
     that are dead are trained to reconstruct what the others leave, by an auxiliary loss [1]_.
+
+    With `anneal`, the number of active latents falls to k by the same factor in each step; in
+    other libraries, as dictionary_learning (``k_anneal_steps``), it falls linearly. A fit that goes
+    on by ``warm_start=True`` has k throughout.
 
     References
     ----------
@@ -77,10 +86,11 @@ class TopK(Penalty):
 
     dead_latents = "auxiliary"
 
-    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple]}
+    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
 
-    def __init__(self, k: int | Sequence[int] = 32) -> None:
+    def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
         self.k = k
+        self.anneal = anneal
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
@@ -88,5 +98,5 @@ class TopK(Penalty):
         return KeepTop(np.minimum(self.k, n_components).tolist(), positive)
 
     def n_top(self, activation: Any) -> int | None:
-        """Return k, or the number of latents if there are fewer; None if there are several k."""
-        return activation.k if len(activation.budgets) == 1 else None
+        """Return the number that is kept now; None if there are several k."""
+        return activation.n_kept if len(activation.budgets) == 1 else None

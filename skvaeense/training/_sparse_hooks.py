@@ -10,6 +10,7 @@ from torch import nn
 
 from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.training._hooks import Hook, Step
+from skvaeense.utils._budget import set_share
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
@@ -89,6 +90,32 @@ class Coefficient(Hook):
     def values(self) -> dict[str, float]:
         """Return the coefficient of the last step."""
         return {"alpha": float(self.value)}
+
+
+class AnnealedLength(Hook):
+    """Let codes keep all latents at first, and by a factor fewer in each step, until they keep k.
+
+    Parameters
+    ----------
+    model : SparseCoder
+        The model, whose `length` is k.
+
+    anneal : float
+        Share of the training over which they do, above 0.
+    """
+
+    def __init__(self, model: AutoencoderModel, anneal: float) -> None:
+        self.first_share = model.n_components / (model.length or model.n_components)
+        self.anneal = anneal
+
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Set how many entries this step keeps."""
+        left = max(0.0, 1 - fraction_done / self.anneal)
+        set_share(trainer.model, self.first_share**left)
+
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
+        """Let codes have k again, as those that are validated have."""
+        set_share(trainer.model, 1.0)
 
 
 class UnitNorm(Hook):

@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from skvaeense.utils._validation import Interval
+
+# Shares of the training over which lengths may be annealed: before the learning rate falls.
+ANNEAL = Interval(Real, 0, 0.7, closed="both")
 # A mean number of entries for each sample, or several of them.
 Lengths: TypeAlias = float | Sequence[float]
 
@@ -31,7 +35,8 @@ class Budget(nn.Module):
         The largest.
 
     share : float
-        Share of k that is kept outside training.
+        What the numbers are multiplied by, above 1 while training anneals them. With several of
+        them, only k counts outside training.
     """
 
     def __init__(self, k: Lengths) -> None:
@@ -42,7 +47,7 @@ class Budget(nn.Module):
 
     def parts(self, samples: torch.Tensor) -> list[tuple[float, torch.Tensor]]:
         """Return the samples of a batch in equal parts, each with its number of entries."""
-        budgets = self.budgets[: max(len(samples), 1)]
+        budgets = [self.share * k for k in self.budgets[: max(len(samples), 1)]]
         return list(zip(budgets, samples.tensor_split(len(budgets)), strict=True))
 
 
@@ -55,7 +60,7 @@ def check_lengths(name: str, lengths: Any, kind: Any = Real) -> None:
 
 
 def set_share(model: nn.Module, share: float) -> None:
-    """Set which share of their k the budgets of a model keep outside training."""
+    """Set which share of their k the budgets of a model keep."""
     for module in model.modules():
         if isinstance(module, Budget):
             module.share = share

@@ -30,6 +30,7 @@ from skvaeense.schedules import Cosine
 from skvaeense.thresholds import Contribution, FixedVariance
 
 COUNT = "an int in the range [1, inf)"
+ANNEAL = "a float in the range [0.0, 0.7]"
 FRACTION = "a float in the range [0.0, 1.0)"
 POSITIVE, NON_NEGATIVE = "a float in the range (0.0, inf)", "a float in the range [0.0, inf)"
 LIST = "an instance of 'list', an instance of 'tuple'"
@@ -151,6 +152,8 @@ NESTED = [
     of_part(SPARSE, "JumpReLU", "tanh_scale", POSITIVE, penalty=JumpReLU(tanh_scale=-1)),
     *(of_part(SPARSE, "TopK", "k", COUNTS, penalty=TopK(v)) for v in (0, 2.5)),
     of_part(SPARSE, "BatchTopK", "k", COUNTS, penalty=BatchTopK(0)),
+    *(of_part(SPARSE, "TopK", "anneal", ANNEAL, penalty=TopK(anneal=v)) for v in (-0.1, 0.8, 1)),
+    of_part(SPARSE, "BatchTopK", "anneal", ANNEAL, penalty=BatchTopK(anneal=0.8)),
     of_part(SPARSE, "Matryoshka", "k", COUNTS, penalty=Matryoshka(0)),
     of_part(SPARSE, "Matryoshka", "n_prefixes", COUNT, penalty=Matryoshka(n_prefixes=0)),
     of_part(VAEENSE, "ELBO", "beta", NON_NEGATIVE, loss=ELBO(beta=-1)),

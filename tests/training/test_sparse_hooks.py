@@ -8,10 +8,10 @@ import torch
 from helpers import draw, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
-from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import L1, Gated, JumpReLU, TopK
+from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
+from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
 from skvaeense.training._batches import TensorBatches
-from skvaeense.training._hooks import Step
+from skvaeense.training._hooks import Hook, Step
 from skvaeense.training._sparse_hooks import (
     DEAD_AFTER,
     GAIN,
@@ -20,11 +20,13 @@ from skvaeense.training._sparse_hooks import (
     MOST_EXCESS,
     RESAMPLE_AT,
     RESAMPLED_NORM,
+    AnnealedLength,
     Coefficient,
     DeadLatents,
     UnitNorm,
     normalize_decoder,
 )
+from skvaeense.utils._budget import set_share
 from skvaeense.utils._processes import Processes
 from skvaeense.utils._seeding import make_generator
 
@@ -105,6 +107,52 @@ def test_coefficient_is_set_before_a_loss_and_adapted_after_it(make_training):
     assert float(trainer.model.alpha) == trainer.log[1]["alpha"] > 0.4
     for epoch in trainer.log:
         assert epoch["loss"] == pytest.approx(epoch["error"] + epoch["alpha"] * epoch["penalty"])
+
+
+# --- annealed lengths -------------------------------------------------------------------------
+
+
+class Lengths(Hook):
+    """Note how many entries a step keeps of each sample, and what is kept after it."""
+
+    def __init__(self):
+        self.in_training, self.afterwards = [], []
+
+    def after_step(self, trainer, step):
+        self.in_training.append(float(step.terms["active_share"].sum()))
+        self.afterwards.append(trainer.model.activation.share)
+
+
+@pytest.mark.parametrize("penalty", [TopK, BatchTopK, Matryoshka])
+@pytest.mark.parametrize("network", [SingleLayer(), Unrolled(n_active=2)], ids=type)
+def test_lengths_fall_from_all_latents_to_k_by_a_factor(make_training, penalty, network):
+    """Signed codes, of which none are 0: 8 latents, then by the factor 2 fewer in each step."""
+    trainer = make_training(penalty(2), network, n_components=8, positive=False)
+    lengths = Lengths()
+    trainer.hooks += [AnnealedLength(trainer.model, anneal=0.5), lengths]
+    trainer.fit(TensorBatches(draw(N_SAMPLES, N_FEATURES)), n_epochs=4, batch_size=N_SAMPLES)
+    assert lengths.in_training == [8, 4, 2, 2]
+    # Held-out samples have codes of k.
+    assert lengths.afterwards == [1.0] * 4
+
+
+def test_several_lengths_are_annealed_together(make_training):
+    """Half of the samples have 1, and half of them 4; both begin four times as long."""
+    trainer = make_training(TopK([1, 4]), n_components=16, positive=False)
+    lengths = Lengths()
+    trainer.hooks += [AnnealedLength(trainer.model, anneal=0.5), lengths]
+    trainer.fit(TensorBatches(draw(N_SAMPLES, N_FEATURES)), n_epochs=4, batch_size=N_SAMPLES)
+    assert lengths.in_training == [(16 + 4) / 2, (8 + 2) / 2, (4 + 1) / 2, (4 + 1) / 2]
+
+
+def test_only_the_largest_are_decoded_of_an_annealed_length():
+    """Where latents are many, the loss decodes few entries by themselves: as many as are kept."""
+    model, x = make_coder(TopK(2), n_features=N_FEATURES, n_components=512), draw(4, N_FEATURES)
+    set_share(model, 20)
+    terms = PenalizedReconstruction().terms(model, x, generator=None)
+    code = model.code(x)
+    torch.testing.assert_close(terms["error"], (x - model.decode(code)).square().mean())
+    assert int(torch.count_nonzero(code, dim=1).max()) == 40
 
 
 # --- columns of norm 1 ------------------------------------------------------------------------
