@@ -64,6 +64,6 @@ ax.set_xticks(range(len(detectors)), detectors, rotation=20)
 ax.set_yticks(range(len(areas)), areas)
 
 # %%
-# Of ours, the density is the one to use. Dimension and reliability are not made for this: an outlier
-# may have as many dimensions as any other sample, or fewer. The other detectors are as good or
-# better, and two data sets with one split each do not say which is the best.
+# Of ours, the density is the one to use. Dimension and reliability are not made for this, since an
+# outlier may have as many dimensions as any other sample, or fewer. The other detectors are as good
+# or better, and two data sets with one split each do not say which is the best.

@@ -42,5 +42,5 @@ for ax, (name, states) in zip(axes, layers.items(), strict=True):
 # nothing of this, since what sets the places apart has most of it.
 #
 # A direction that is a hundred times shorter than others looks like noise, and is not counted. So
-# this is how many directions a layer uses, not the rank of its Jacobian. Both are compared, for other
-# networks and with other estimators, in :ref:`layers_of_a_network`.
+# this is how many directions a layer uses, not the rank of its Jacobian. Both are compared, for
+# other networks and with other estimators, in :ref:`layers_of_a_network`.
