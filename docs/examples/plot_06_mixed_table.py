@@ -42,7 +42,8 @@ table[numbers + categories].isna().mean()
 # %%
 # Numbers are imputed and scaled, and categories become columns of zeros and ones; where one is
 # missing, that is a category too. The grid fills the step "codes" with nothing, with PCA, or with
-# an autoencoder for codes of some mean length. Its training is short here, of which it warns.
+# an autoencoder for codes of some mean length. Its training is short here, and codes are a little
+# longer than asked for, of which it warns.
 columns = make_column_transformer(
     (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
     (
