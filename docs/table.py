@@ -21,7 +21,7 @@ class Table(NamedTuple):
         writer = csv.writer(lines, quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writerows([[escape(cell) for cell in row] for row in [self.header, *self.rows]])
         body = "".join(f"   {line}\n" for line in lines.getvalue().splitlines())
-        return f".. csv-table::\n   :header-rows: 1\n\n{body}"
+        return f".. csv-table::\n   :class: measured\n   :header-rows: 1\n\n{body}"
 
     def markdown(self, columns):
         """Return some columns as a table of Markdown."""

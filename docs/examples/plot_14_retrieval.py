@@ -1,0 +1,71 @@
+"""
+Finding similar images by short codes
+=====================================
+
+A search among many images is fast if each is described by a few numbers. Do the nearest neighbours
+of a digit, by these numbers, still show the same digit?
+"""
+
+from matplotlib import pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import NearestNeighbors
+
+from skvaeense import VAEenseTransformer
+from skvaeense.metrics import l0
+
+X, y = load_digits(return_X_y=True)
+X, queries, y, asked = train_test_split(X, y, test_size=400, stratify=y, random_state=0)
+
+
+# %%
+# The precision is the share of the ten nearest images that show the digit of the query.
+def neighbours(codes, of, n_neighbors=10):
+    index = NearestNeighbors(n_neighbors=n_neighbors).fit(codes)
+    return index.kneighbors(of, return_distance=False)
+
+
+def precision(codes, of):
+    return (y[neighbours(codes, of)] == asked[:, None]).mean()
+
+
+# %%
+# One model is trained for codes of four lengths: each is what is left of the longest when only its
+# largest entries are kept. The line on top is the precision of the pixels themselves.
+vaeense = VAEenseTransformer(
+    target_l0=[2, 4, 8, 16], positive_code=True, max_iter=60, random_state=0
+).fit(X)
+pca = PCA().fit(X)
+
+curves = {"PCA": [], "VAEense": []}
+for length in vaeense.target_l0:
+    vaeense.set_params(transform_l0=length)
+    codes = vaeense.transform(queries)
+    curves["VAEense"].append((l0(codes), precision(vaeense.transform(X), codes)))
+    components = pca.transform(X)[:, :length], pca.transform(queries)[:, :length]
+    curves["PCA"].append((length, precision(*components)))
+
+figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+ax.axhline(precision(X, queries), color="black", linewidth=1, label="all 64 pixels")
+for name, points in curves.items():
+    ax.plot(*zip(*points, strict=True), "o-", label=name)
+    for length, share in points:
+        print(f"{name:8} {length:5.1f} numbers, precision {share:.3f}")
+ax.set(xlabel="numbers in a code of a query, on average", ylabel="precision among the ten nearest")
+ax.legend(frameon=False)
+ax.spines[["top", "right"]].set_visible(False)
+
+# %%
+# A code also says which latents its numbers belong to, and the search goes by that as well. It has
+# to be stored too: counted in bits, codes are longer than the picture shows.
+#
+# Some queries, and what is found by codes of length 4:
+vaeense.set_params(transform_l0=4)
+found = neighbours(vaeense.transform(X), vaeense.transform(queries[:5]), n_neighbors=9)
+figure, axes = plt.subplots(5, 10, figsize=(7, 3.6), layout="constrained")
+for row, query, nearest in zip(axes, queries, found, strict=False):
+    for ax, image in zip(row, [query, *X[nearest]], strict=True):
+        ax.imshow(image.reshape(8, 8), cmap="gray_r")
+        ax.set(xticks=[], yticks=[])
+    row[0].spines[:].set(color="#D55E00", linewidth=3)
