@@ -32,6 +32,7 @@ from skvaeense.training._sparse_hooks import (
     UnitNorm,
     normalize_decoder,
 )
+from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
@@ -401,10 +402,11 @@ class SparseAutoencoder(BaseAutoencoder):
     def _validation_loss(self, model, x):
         training = model.training
         model.eval()
-        coding = model.coding(x)
-        error = float((x - model.decode(coding.code)).square().mean())
-        l0 = float(torch.count_nonzero(coding.code) / len(x))
-        cost = float(model.penalty.cost(coding).mean())
+        with suited_threads(model, len(x), n_products=1):
+            coding = model.coding(x)
+            error = float((x - model.decode(coding.code)).square().mean())
+            l0 = float(torch.count_nonzero(coding.code) / len(x))
+            cost = float(model.penalty.cost(coding).mean())
         model.train(training)
         if self.target_l0 is not None:
             # The coefficient differs from epoch to epoch. Too many latents count as an error

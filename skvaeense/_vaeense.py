@@ -54,6 +54,7 @@ from skvaeense.training._sparse_hooks import DeadLatents
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import (
     Auto,
     DoubleArray,
@@ -512,7 +513,8 @@ class VAEenseTransformer(DensityAutoencoder):
         scaling = super()._find_scaling(samples)
         if not self._looks_at_samples() or isinstance(samples, Source):
             return scaling
-        return scaling.located(samples)
+        with threads_for(samples.size * samples.shape[1]):
+            return scaling.located(samples)
 
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""
@@ -543,14 +545,16 @@ class VAEenseTransformer(DensityAutoencoder):
         )
 
     def _find_data_inits(self, data, seed):
-        return find_data_inits(
-            self._make_model(data, seed),
-            data.train.head,
-            data.valid,
-            linear_dimension=data.spectrum.linear_dimension,
-            common_noise=common_noise(data.spectrum.mean_eigenvalue),
-            seed=seed,
-        )
+        rows = data.train.head
+        with threads_for(rows.numel() * rows.shape[1]):
+            return find_data_inits(
+                self._make_model(data, seed),
+                rows,
+                data.valid,
+                linear_dimension=data.spectrum.linear_dimension,
+                common_noise=common_noise(data.spectrum.mean_eigenvalue),
+                seed=seed,
+            )
 
     def _make_data_trainer(self, data, data_init, seeds, init):
         """Return the trainer of a model whose initial weights are computed from the data."""

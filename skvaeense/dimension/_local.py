@@ -337,7 +337,7 @@ class LocalGeometry:
         with np.errstate(over="ignore"):
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
-        share, like = alike.mean(axis=1), self._like(points, patterns, near, alike)
+        share, like = alike.mean(axis=1), self._like(points, near, alike)
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
@@ -358,7 +358,7 @@ class LocalGeometry:
             [ratios, clear, error, near_rank, rank, steady, visible, share, held, spread, away]
         )
 
-    def _like(self, points, patterns, near, alike):
+    def _like(self, points, near, alike):
         """Return how like the landmarks near samples are: 2 if their flats hold them, 1 if alike.
 
         The last of the landmarks near a sample that no flat holds, which is in `near`, becomes one

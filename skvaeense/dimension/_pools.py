@@ -17,6 +17,7 @@ from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
 from skvaeense.dimension._scaling import SCALES
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
 
@@ -93,6 +94,14 @@ class PoolMethod(AutoencoderMethod):
             return self
         order = check_random_state(random_state).permutation(len(X))[:MAX_REFERENCES]
         X = X[order].astype(np.float64)
+        # Neighbours are looked for among all.
+        with threads_for(len(X) * X.size):
+            self._fit(autoencoder, X)
+        self._warn_of_noise()
+        return self
+
+    def _fit(self, autoencoder, X):
+        """Measure samples that are in random order."""
         active, codes, points, groups, shift = self._denoise(autoencoder, X)
         self.floor_ = NoiseFloor(X, groups)
         n_neighbors, self.trusted_ = _choose_pools(
@@ -111,8 +120,6 @@ class PoolMethod(AutoencoderMethod):
             if self.dictionary_ is not None and self.dictionary_.speaks:
                 active, _, points, groups, _ = self._denoise(autoencoder, X)
                 self._measure(X, points, active, groups, n_neighbors)
-        self._warn_of_noise()
-        return self
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
         """Return the dimension of samples, seen or unseen, and its standard error.

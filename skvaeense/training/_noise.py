@@ -8,6 +8,7 @@ import torch
 
 from skvaeense.models._base import as_number
 from skvaeense.training._hooks import Hook, Step
+from skvaeense.training._threads import suited_threads
 
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
@@ -157,8 +158,9 @@ def validation_terms(model: Any, x: torch.Tensor, trim: float = 0.0) -> Validati
     """
     training = model.training
     model.eval()
-    posterior = model.posterior(x)
-    error, kl = model.elbo(x, posterior=posterior)
+    with suited_threads(model, len(x), n_products=1):
+        posterior = model.posterior(x)
+        error, kl = model.elbo(x, posterior=posterior)
     model.train(training)
     # The variance is under a half where the logit is negative.
     n_active = (posterior.gate_logit < 0).sum(dim=1).to(error.dtype)

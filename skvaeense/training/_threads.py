@@ -6,9 +6,7 @@ from threading import Lock
 
 import torch
 
-# Multiplications of a step that a thread is worth, about a millisecond of them. Threads that share
-# less wait for one another more than they gain, and where another process has a core, far more.
-WORK_OF_A_THREAD = 2**26
+from skvaeense.utils._threads import WORK_OF_A_THREAD
 
 # How many trainings have changed the number of threads, and what it was before the first of them.
 _lock = Lock()
@@ -38,15 +36,17 @@ def restored_threads() -> Iterator[int]:
 
 
 @contextmanager
-def suited_threads(model: torch.nn.Module, batch_size: int) -> Iterator[None]:
-    """Use no more threads inside than the steps of a model have work for.
+def suited_threads(
+    model: torch.nn.Module, n_samples: int, *, n_products: int = 3
+) -> Iterator[None]:
+    """Use no more threads inside than a model has work for.
 
-    A matrix has three products in a step. What convolutions do is not known from their weights, and
-    they are not limited.
+    A matrix has three products in a step of training, and one where nothing is learned. What
+    convolutions do is not known from their weights, and they are not limited.
     """
     with restored_threads() as n_threads:
         if all(parameter.ndim <= 2 for parameter in model.parameters()):
             n_weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
-            wanted = max(1, 3 * n_weights * batch_size // WORK_OF_A_THREAD)
+            wanted = max(1, n_products * n_weights * n_samples // WORK_OF_A_THREAD)
             torch.set_num_threads(min(wanted, n_threads))
         yield

@@ -1,0 +1,75 @@
+"""Small samples are fitted with one thread of BLAS and OpenMP, which are given back."""
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, _vaeense
+from skvaeense.utils._threads import WORK_OF_A_THREAD, threads_for
+
+CONTROLLER = ThreadpoolController()
+
+
+def n_threads():
+    """Return the largest number of threads of any pool."""
+    return max(pool["num_threads"] for pool in CONTROLLER.info())
+
+
+@pytest.fixture(autouse=True)
+def _three_threads():
+    with threadpool_limits(3):
+        yield
+
+
+def test_little_work_has_one_thread():
+    with threads_for(WORK_OF_A_THREAD):
+        assert n_threads() == 1
+        with threads_for(1):
+            assert n_threads() == 1
+        assert n_threads() == 1
+    assert n_threads() == 3
+
+
+def test_much_work_has_all_of_them():
+    with threads_for(2 * WORK_OF_A_THREAD):
+        assert n_threads() == 3
+
+
+def test_threads_come_back_after_an_error():
+    with pytest.raises(RuntimeError), threads_for(1):
+        raise RuntimeError
+    assert n_threads() == 3
+
+
+def test_threads_that_overlap_leave_what_there_was():
+    inside, leave = threading.Barrier(2, timeout=60), threading.Event()
+
+    def work():
+        with threads_for(1):
+            inside.wait()
+            leave.wait(60)
+
+    other = threading.Thread(target=work)
+    with threads_for(1):
+        other.start()
+        inside.wait()
+    leave.set()
+    other.join()
+    assert n_threads() == 3
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_of_small_tables_use_one(monkeypatch):
+    seen, find = [], _vaeense.find_data_inits
+
+    def spy(*args, **kwargs):
+        seen.append(n_threads())
+        return find(*args, **kwargs)
+
+    monkeypatch.setattr(_vaeense, "find_data_inits", spy)
+    X = np.random.default_rng(0).standard_normal((80, 5)) * np.arange(1, 6)
+    IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=2, random_state=0)).fit(X)
+    assert set(seen) == {1}
+    assert n_threads() == 3
