@@ -67,8 +67,8 @@ def test_codes_and_reconstructions(penalty, subtract_bias, dtype, tmp_path):
     assert (config["d_in"], config["d_sae"]) == (6, 12)
     assert config["dtype"] == dtype
     assert weights["W_enc"].shape == (6, 12)
-    # Of other samples: the threshold of BatchTopK is where one of the training samples is.
-    X = samples(1)
+    # The threshold of BatchTopK was set on some of the first.
+    X = np.concatenate([samples(), samples(1)])
     codes = encode(config, weights, torch.tensor(X)).numpy()
     expected = sae.transform(X)
     assert (expected != 0).any()
