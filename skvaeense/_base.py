@@ -235,6 +235,7 @@ class BaseAutoencoder(
                 model = self._copy_of_model()
                 seeds = _draw_seeds(session.random_state)
                 trainer = self._make_trainer(data, seeds, model=model, is_final=True)
+                self._check_length(trainer.model)
             with memory_errors(data.batch_size):
                 try:
                     trainer = self._train(data, session, trainer)
@@ -354,6 +355,7 @@ class BaseAutoencoder(
         model = self._copy_of_model() if hasattr(self, "module_") else None
         seeds = _draw_seeds(check_random_state(self.random_state))
         trainer = self._make_trainer(data, seeds, model=model)
+        self._check_length(trainer.model)
         trainer.least_factor = PARTIAL_LEARNING_RATE
         if hasattr(self, "_partial_state_"):
             trainer.load_state_dict(self._partial_state_)
@@ -370,9 +372,17 @@ class BaseAutoencoder(
         elif isinstance(X, torch.Tensor):
             head = as_array(X[:ensure_min_samples])
         head = validate_data(
-            self, head, dtype=FLOATS, ensure_min_samples=ensure_min_samples, reset=reset
+            self,
+            head,
+            accept_sparse="csr",
+            dtype=FLOATS,
+            ensure_min_samples=ensure_min_samples,
+            reset=reset,
         )
-        return X if isinstance(X, Source | torch.Tensor) else head
+        if isinstance(X, Source | torch.Tensor):
+            return X
+        # That of a data frame with sparse columns is sparse.
+        return head.toarray() if hasattr(head, "toarray") else head
 
     def _copy_of_model(self) -> Any:
         device = resolve_device(self.device)
@@ -517,6 +527,7 @@ class BaseAutoencoder(
         check_is_fitted(self)
         if isinstance(X, torch.Tensor):
             codes = checked_tensor(X)
+            check_array(as_array(codes[:1]))
         else:
             codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
         if codes.shape[1] != self.n_components_:

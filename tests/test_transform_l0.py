@@ -132,6 +132,16 @@ def test_models_without_a_length():
         VAEenseTransformer(16, target_l0=3, transform_l0=5).fit(X)
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("name", ["vaeense", "topk"])
+def test_lengths_are_checked_before_training_goes_on(fits, name, method):
+    going_on = changed(fits[name], warm_start=True, transform_l0=5)
+    model = going_on.module_
+    with pytest.raises(ValueError, match=r"transform_l0=5 must be a number from .* to 4"):
+        getattr(going_on, method)(X)
+    assert going_on.module_ is model
+
+
 # --- one fit for several lengths --------------------------------------------------------------
 
 

@@ -301,6 +301,11 @@ def as_array(rows: Any) -> Any:
 def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
     """Return a tensor without its graph, in single or double precision and with finite entries."""
     rows = rows.detach()
+    if rows.layout is not torch.strided:
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required. Use '.to_dense()' to "
+            "convert to a dense tensor."
+        )
     if rows.ndim != 2 or rows.is_complex():
         check_array(as_array(rows), input_name="X")  # It says what is wrong.
     if rows.dtype in (torch.float16, torch.bfloat16):
