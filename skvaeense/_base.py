@@ -33,7 +33,13 @@ from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, SETTLING
-from skvaeense.training._sources import Source, StreamSource, as_array, checked_tensor
+from skvaeense.training._sources import (
+    Source,
+    StreamSource,
+    as_array,
+    checked_tensor,
+    tensor_as_array,
+)
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
@@ -208,8 +214,7 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
-            samples = as_array(samples) if isinstance(samples, torch.Tensor) else samples
-            samples = self._trainable(samples)
+            samples = self._trainable(tensor_as_array(samples))
             scaling = self._scaling if goes_on else self._find_scaling(samples)
             model = self.module_ if goes_on else None
             processes = find_processes()
@@ -323,7 +328,7 @@ class BaseAutoencoder(
             first = not hasattr(self, "module_")
             batch: Any = validate_data(
                 self,
-                as_array(X) if isinstance(X, torch.Tensor) else X,
+                tensor_as_array(X),
                 accept_sparse="csr",
                 dtype=FLOATS,
                 ensure_min_samples=1 + first,

@@ -18,7 +18,7 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time, too_far
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
-from skvaeense.training._sources import as_array
+from skvaeense.training._sources import as_array, tensor_as_array
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
 
@@ -334,7 +334,7 @@ class DensityAutoencoder(BaseAutoencoder):
         check_is_fitted(self)
         samples: FloatArray = validate_data(
             self,
-            as_array(X) if isinstance(X, torch.Tensor) else X,
+            tensor_as_array(X),
             dtype=FLOATS,
             reset=False,
             ensure_all_finite="allow-nan",

@@ -298,6 +298,11 @@ def as_array(rows: Any) -> Any:
     return np.asarray(rows)
 
 
+def tensor_as_array(X: Any) -> Any:
+    """Return a tensor as an array, and anything else as it is."""
+    return as_array(X) if isinstance(X, torch.Tensor) else X
+
+
 def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
     """Return a tensor without its graph, in single or double precision and with finite entries."""
     rows = rows.detach()
