@@ -180,11 +180,11 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training samples, in any units: they are centred and scaled by one factor inside. Sparse
-            ones that are large become dense only some rows at a time, and those
-            that are not in memory are read as they are needed: a memory map, an array of zarr,
-            h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
-            each), a dataset or a loader of torch, or another iterable of batches.
+            Training samples, in any units: they are centred and scaled by one factor inside. They
+            may be a tensor of torch. Sparse ones that are large become dense only some rows at a
+            time, and those that are not in memory are read as they are needed: a memory map, an
+            array of zarr, h5py or Dask, a folder or a list of files (.npy, or .safetensors with one
+            tensor in each), a dataset or a loader of torch, or another iterable of batches.
 
         y : None
             Ignored.
@@ -464,13 +464,18 @@ class BaseAutoencoder(
         -------
         {ndarray, sparse matrix} of shape (n_samples, n_components)
             The codes; `out`, if it was given. With ``sparse_output=True`` they are a CSR matrix, or
-            a CSR array where scikit-learn's ``sparse_interface`` is "sparray".
+            a CSR array where scikit-learn's ``sparse_interface`` is "sparray". Otherwise they are a
+            tensor, on its device, where X is one; so are the answers of other methods.
 
         Raises
         ------
         ValueError
-            If `out` has another shape or holds no floats, if the codes are to be sparse, or if
-            samples are too far from the training samples for their precision.
+            If `out` has another shape or holds no floats, or is given where codes are to be sparse;
+            if samples are too far from the training samples for their precision; or if the model
+            cannot have codes of the length `transform_l0`.
+
+        TypeError
+            If `out` is a tensor, or X a sparse tensor.
         """
         if out is not None and self.sparse_output:
             raise ValueError(
@@ -528,6 +533,11 @@ class BaseAutoencoder(
         -------
         ndarray of shape (n_samples, n_features)
             Reconstructions in the units of the training samples; `out`, if it was given.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns than codes have, or NaN or infinity.
         """
         check_is_fitted(self)
         if isinstance(X, torch.Tensor):
@@ -540,7 +550,8 @@ class BaseAutoencoder(
                 f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
                 f"{self.n_components_} components; give codes as transform returns them."
             )
-        model = self._model_for(codes.dtype)
+        # How long codes are is nothing to the decoder.
+        model = super()._model_for(codes.dtype)
         device = next(model.parameters()).device
         scaling = self._scaling
         n_latents = self.n_components_ - self._n_locations
@@ -577,9 +588,7 @@ class BaseAutoencoder(
         if self.transform_l0 is None:
             return model
         self._check_length(model)
-        model = copy.deepcopy(model) if model is self.module_ else model
-        model.shorten(self.transform_l0)
-        return model
+        return model.shortened(self.transform_l0)
 
     def _check_length(self, model: Any) -> None:
         """Raise an error unless a model has codes of the length `transform_l0`, if it is given."""
