@@ -33,7 +33,13 @@ from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import HELD_OUT, SETTLING
-from skvaeense.training._sources import Source, StreamSource, as_array, checked_tensor
+from skvaeense.training._sources import (
+    Source,
+    StreamSource,
+    as_array,
+    checked_tensor,
+    tensor_as_array,
+)
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
@@ -174,11 +180,11 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training samples, in any units: they are centred and scaled by one factor inside. Sparse
-            ones that are large become dense only some rows at a time, and those
-            that are not in memory are read as they are needed: a memory map, an array of zarr,
-            h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
-            each), a dataset or a loader of torch, or another iterable of batches.
+            Training samples, in any units: they are centred and scaled by one factor inside. They
+            may be a tensor of torch. Sparse ones that are large become dense only some rows at a
+            time, and those that are not in memory are read as they are needed: a memory map, an
+            array of zarr, h5py or Dask, a folder or a list of files (.npy, or .safetensors with one
+            tensor in each), a dataset or a loader of torch, or another iterable of batches.
 
         y : None
             Ignored.
@@ -208,8 +214,7 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
-            samples = as_array(samples) if isinstance(samples, torch.Tensor) else samples
-            samples = self._trainable(samples)
+            samples = self._trainable(tensor_as_array(samples))
             scaling = self._scaling if goes_on else self._find_scaling(samples)
             model = self.module_ if goes_on else None
             processes = find_processes()
@@ -235,6 +240,7 @@ class BaseAutoencoder(
                 model = self._copy_of_model()
                 seeds = _draw_seeds(session.random_state)
                 trainer = self._make_trainer(data, seeds, model=model, is_final=True)
+                self._check_length(trainer.model)
             with memory_errors(data.batch_size):
                 try:
                     trainer = self._train(data, session, trainer)
@@ -328,7 +334,7 @@ class BaseAutoencoder(
             first = not hasattr(self, "module_")
             batch: Any = validate_data(
                 self,
-                as_array(X) if isinstance(X, torch.Tensor) else X,
+                tensor_as_array(X),
                 accept_sparse="csr",
                 dtype=FLOATS,
                 ensure_min_samples=1 + first,
@@ -360,6 +366,7 @@ class BaseAutoencoder(
         model = self._copy_of_model() if hasattr(self, "module_") else None
         seeds = _draw_seeds(check_random_state(self.random_state))
         trainer = self._make_trainer(data, seeds, model=model)
+        self._check_length(trainer.model)
         trainer.least_factor = PARTIAL_LEARNING_RATE
         if hasattr(self, "_partial_state_"):
             trainer.load_state_dict(self._partial_state_)
@@ -376,9 +383,17 @@ class BaseAutoencoder(
         elif isinstance(X, torch.Tensor):
             head = as_array(X[:ensure_min_samples])
         head = validate_data(
-            self, head, dtype=FLOATS, ensure_min_samples=ensure_min_samples, reset=reset
+            self,
+            head,
+            accept_sparse="csr",
+            dtype=FLOATS,
+            ensure_min_samples=ensure_min_samples,
+            reset=reset,
         )
-        return X if isinstance(X, Source | torch.Tensor) else head
+        if isinstance(X, Source | torch.Tensor):
+            return X
+        # That of a data frame with sparse columns is sparse.
+        return head.toarray() if hasattr(head, "toarray") else head
 
     def _copy_of_model(self) -> Any:
         device = resolve_device(self.device)
@@ -455,13 +470,18 @@ class BaseAutoencoder(
         -------
         {ndarray, sparse matrix} of shape (n_samples, n_components)
             The codes; `out`, if it was given. With ``sparse_output=True`` they are a CSR matrix, or
-            a CSR array where scikit-learn's ``sparse_interface`` is "sparray".
+            a CSR array where scikit-learn's ``sparse_interface`` is "sparray". Otherwise they are a
+            tensor, on its device, where X is one; so are the answers of other methods.
 
         Raises
         ------
         ValueError
-            If `out` has another shape or holds no floats, if the codes are to be sparse, or if
-            samples are too far from the training samples for their precision.
+            If `out` has another shape or holds no floats, or is given where codes are to be sparse;
+            if samples are too far from the training samples for their precision; or if the model
+            cannot have codes of the length `transform_l0`.
+
+        TypeError
+            If `out` is a tensor, or X a sparse tensor.
         """
         if out is not None and self.sparse_output:
             raise ValueError(
@@ -519,10 +539,16 @@ class BaseAutoencoder(
         -------
         ndarray of shape (n_samples, n_features)
             Reconstructions in the units of the training samples; `out`, if it was given.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns than codes have, or NaN or infinity.
         """
         check_is_fitted(self)
         if isinstance(X, torch.Tensor):
             codes = checked_tensor(X)
+            check_array(as_array(codes[:1]))
         else:
             codes = check_array(X, dtype=FLOATS, accept_sparse="csr")
         if codes.shape[1] != self.n_components_:
@@ -530,7 +556,8 @@ class BaseAutoencoder(
                 f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
                 f"{self.n_components_} components; give codes as transform returns them."
             )
-        model = self._model_for(codes.dtype)
+        # How long codes are is nothing to the decoder.
+        model = super()._model_for(codes.dtype)
         device = next(model.parameters()).device
         scaling = self._scaling
         n_latents = self.n_components_ - self._n_locations
@@ -567,9 +594,7 @@ class BaseAutoencoder(
         if self.transform_l0 is None:
             return model
         self._check_length(model)
-        model = copy.deepcopy(model) if model is self.module_ else model
-        model.shorten(self.transform_l0)
-        return model
+        return model.shortened(self.transform_l0)
 
     def _check_length(self, model: Any) -> None:
         """Raise an error unless a model has codes of the length `transform_l0`, if it is given."""

@@ -15,10 +15,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, joined_chunks, rows_at_a_time, too_far
+from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time, too_far
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
-from skvaeense.training._sources import as_array
+from skvaeense.training._sources import as_array, tensor_as_array
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
 
@@ -333,7 +333,11 @@ class DensityAutoencoder(BaseAutoencoder):
         """
         check_is_fitted(self)
         samples: FloatArray = validate_data(
-            self, X, dtype=FLOATS, reset=False, ensure_all_finite="allow-nan"
+            self,
+            tensor_as_array(X),
+            dtype=FLOATS,
+            reset=False,
+            ensure_all_finite="allow-nan",
         )
         density = self._mixture("impute")
         if not isinstance(density, MixtureDensity):
@@ -341,7 +345,8 @@ class DensityAutoencoder(BaseAutoencoder):
         filled: FloatArray = self._by_density(
             samples, density, lambda x: density.impute(x) * self.scale_ + self.mean_
         )
-        return np.where(np.isnan(samples), filled, samples)
+        imputed: FloatArray = joined([np.where(np.isnan(samples), filled, samples)], X)
+        return imputed
 
     @overload
     def sample(  # numpydoc ignore=GL08

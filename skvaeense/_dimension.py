@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d,
 
 from skvaeense._evaluation import FLOATS, all_or_nothing
 from skvaeense.dimension import resolve_method
+from skvaeense.training._sources import tensor_as_array
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray
@@ -84,14 +85,17 @@ class BaseDimensionEstimator(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, is sparse, or has fewer than two samples, or if a parameter
-            of the method is out of its range.
+            If X holds NaN or infinity, or has fewer than two samples, or if a parameter of the
+            method is out of its range.
+
+        TypeError
+            If X is sparse.
 
         FloatingPointError
             If training diverges. Attributes of an earlier fit stay.
         """
         with all_or_nothing(self):
-            X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=2)
+            X = validate_data(self, tensor_as_array(X), dtype=FLOATS, ensure_min_samples=2)
             # A bad parameter of the method is found before the training, not after it.
             self._resolved_method()
             self._learn(X)
@@ -110,7 +114,7 @@ class BaseDimensionEstimator(
     def _check_new(self, X: ArrayLike) -> FloatArray:
         """Return valid samples, once there is something to ask."""
         check_is_fitted(self)
-        samples: FloatArray = validate_data(self, X, dtype=FLOATS, reset=False)
+        samples: FloatArray = validate_data(self, tensor_as_array(X), dtype=FLOATS, reset=False)
         return samples
 
     def predict(self, X: ArrayLike) -> DoubleArray:

@@ -166,6 +166,8 @@ def joined(parts, X):
 
 def check_out(out, shape, dtype):
     """Raise an error unless `out` has this shape, and can hold this kind of numbers."""
+    if isinstance(out, torch.Tensor):
+        raise TypeError("out must be an array; got a tensor, whose .numpy() shares its memory.")
     if tuple(getattr(out, "shape", ())) != shape:
         raise ValueError(
             f"out must be an array of shape {shape}, in memory or elsewhere; got "

@@ -154,6 +154,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         # Neighbours share their pools, and so their errors.
         n_pools = max(len(std) / self._method_.pool_size_, 1)
         known = np.isfinite(std)
+        # No dimension is farther off than there are features, however far away its sample is.
+        std = np.minimum(std, self.n_features_in_)
         error = np.sqrt(np.square(std[known]).mean() / n_pools) if known.any() else np.nan
         self.dimension_std_ = float(np.hypot(error, dimension.std() / np.sqrt(len(std))))
 

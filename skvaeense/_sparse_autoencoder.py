@@ -76,8 +76,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     transform_l0 : float or None, default=None
         Number of active latents of the codes that a fitted model gives, at most the k of the
-        penalty: TopK keeps as many, rounded, and its kin on average. It may be changed after
-        fitting. None means k, the largest if there are several.
+        penalty and at least 1/256 of it: TopK keeps as many, rounded and at least one, and its kin
+        on average. It may be changed after fitting. None means k, the largest if there are several.
 
     network : {"linear", "mlp", "single_layer", "unrolled"} or Network, default="single_layer"
         Encoder and decoder. "single_layer" has one linear layer each way, "linear" hidden layers

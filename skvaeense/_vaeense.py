@@ -119,9 +119,10 @@ class VAEenseTransformer(DensityAutoencoder):
         None lets the noise variance decide on it.
 
     transform_l0 : float or None, default=None
-        Mean number of active latents of the codes that a fitted model gives, at most `target_l0`.
-        It may be changed after fitting. None means `target_l0`, the largest if there are several.
-        Densities do not depend on it.
+        Mean number of active latents of the codes that a fitted model gives, at most `target_l0`
+        and at least 1/256 of it. It may be changed after fitting. None means `target_l0`, the
+        largest if there are several. Densities do not depend on it; the bound of
+        `elbo_samples` is that of the codes given.
 
     gated : bool, default=True
         Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose

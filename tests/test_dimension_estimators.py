@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import fit_unwarned, quick_vaeense
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
@@ -33,6 +34,13 @@ def test_all_methods_agree(fitted, dtype):
     assert column.dtype == dtype
     assert_array_equal(column, dimension[:, None].astype(dtype))
     assert fitted.get_feature_names_out().tolist() == [f"{type(fitted).__name__.lower()}0"]
+
+
+def test_tensors_are_taken_as_arrays(fitted):
+    tensor = torch.tensor(X_NEW, requires_grad=True)
+    assert_array_equal(fitted.predict(tensor), fitted.predict(X_NEW))
+    single = tensor.bfloat16()
+    assert_array_equal(fitted.transform(single), fitted.transform(single.detach().float().numpy()))
 
 
 def test_training_samples(fitted):

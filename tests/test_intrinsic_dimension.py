@@ -237,6 +237,14 @@ def test_standard_errors(fitted, method):
     assert 0 < model.dimension_std_ < 0.5
 
 
+def test_the_standard_error_of_all_is_not_that_of_one_sample_far_away(fitted):
+    far = 1e6 * X[:1]
+    alone = fit_frozen("auto", fitted, X[:400])
+    joined = fit_frozen("auto", fitted, np.vstack([X[:400], far]))
+    assert joined.predict(far, return_std=True)[1] > 100
+    assert alone.dimension_std_ < joined.dimension_std_ < 0.5
+
+
 def test_standard_error_falls_with_the_samples():
     X, _, _ = make_linear_subspaces(4000, dims=(3,), n_features=5, random_state=0)
     few, many = (

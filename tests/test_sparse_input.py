@@ -1,6 +1,7 @@
 """Sparse samples: few are as dense ones, and many are never dense as a whole."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
@@ -37,6 +38,18 @@ def test_few_samples_are_fitted_and_coded_as_dense_ones(make, container):
 def test_batches_train_as_dense_ones(make):
     dense, thin = (make(**QUICK).partial_fit(samples) for samples in (X, sparse.csr_array(X)))
     assert_array_equal(thin.transform(X_NEW), dense.transform(X_NEW))
+
+
+@EACH
+def test_data_frames_of_sparse_columns(make):
+    names = [f"word{i}" for i in range(X.shape[1])]
+    frame, new = (
+        pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(rows), columns=names)
+        for rows in (X, X_NEW)
+    )
+    model = fitted(make, frame)
+    assert model.feature_names_in_.tolist() == names
+    assert_array_equal(model.transform(new), fitted(make, X).transform(X_NEW))
 
 
 @EACH

@@ -123,6 +123,41 @@ def test_bad_tensors(fitted, given, match):
         fitted[0].transform(given)
 
 
+@pytest.mark.parametrize("to_sparse", [torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr])
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+def test_sparse_tensors_are_refused(fitted, to_sparse):
+    model, _ = fitted
+    codes = model.transform(X_NEW)
+    for ask, given in [(model.transform, X_NEW), (model.inverse_transform, codes)]:
+        with pytest.raises(TypeError, match=r"Use '\.to_dense\(\)' to convert to a dense tensor"):
+            ask(to_sparse(given))
+
+
+def test_no_codes_and_tensors_as_out(fitted):
+    model, _ = fitted
+    codes = model.transform(X_NEW)
+    with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
+        model.inverse_transform(codes[:0])
+    for given in (X_NEW, X_NEW.numpy()):
+        with pytest.raises(TypeError, match=r"out must be an array; got a tensor, whose \.numpy"):
+            model.transform(given, out=torch.empty_like(codes))
+
+
+def test_missing_features_of_tensors(fitted):
+    model, _ = fitted
+    if not hasattr(model, "impute"):
+        pytest.skip("It has no density.")
+    holes = X_NEW.clone()
+    holes[:, 0] = torch.nan
+    expected = model.impute(holes.numpy())
+    for given in (holes, holes.clone().requires_grad_()):
+        filled = model.impute(given)
+        assert isinstance(filled, torch.Tensor)
+        assert not filled.requires_grad
+        assert_array_equal(filled.numpy(), expected)
+    assert model.impute(holes.bfloat16()).dtype is torch.float32
+
+
 def test_searches_with_labels_in_tensors():
     y = (torch.from_numpy(X[:, 0]) > 0).long()
     pipeline = make_pipeline(sparse_autoencoder(**QUICK | {"tol": 0}), LogisticRegression())

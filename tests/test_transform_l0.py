@@ -69,6 +69,23 @@ def test_the_fitted_model_stays_as_it_is(fits, name):
     assert_array_equal(cut.set_params(transform_l0=4).transform(X_NEW), before)
 
 
+@EVERY
+def test_shorter_codes_take_no_second_copy_of_the_weights(fits, name):
+    model = fits[name].module_
+    assert model.length == 4
+    shorter = model.shortened(2)
+    for own, others in zip(model.state_dict().values(), shorter.state_dict().values(), strict=True):
+        assert own.data_ptr() == others.data_ptr()
+
+
+def test_decoding_does_not_depend_on_the_length(fits):
+    codes = fits["vaeense"].transform(X_NEW)
+    expected = fits["vaeense"].inverse_transform(codes)
+    for length in (2, 100):
+        cut = changed(fits["vaeense"], transform_l0=length)
+        assert_array_equal(cut.inverse_transform(codes), expected)
+
+
 def test_what_is_kept_of_one_layer_is_a_part_of_the_longer_code(fits):
     whole = fits["batch_topk"].transform(X_NEW)
     cut = changed(fits["batch_topk"], transform_l0=2).transform(X_NEW)
@@ -130,6 +147,16 @@ def test_models_without_a_length():
         sae.fit(X)
     with pytest.raises(ValueError, match=r"must be a number from 0\.0117 to 3"):
         VAEenseTransformer(16, target_l0=3, transform_l0=5).fit(X)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("name", ["vaeense", "topk"])
+def test_lengths_are_checked_before_training_goes_on(fits, name, method):
+    going_on = changed(fits[name], warm_start=True, transform_l0=5)
+    model = going_on.module_
+    with pytest.raises(ValueError, match=r"transform_l0=5 must be a number from .* to 4"):
+        getattr(going_on, method)(X)
+    assert going_on.module_ is model
 
 
 # --- one fit for several lengths --------------------------------------------------------------

@@ -1,7 +1,7 @@
 """SAELens, read: its sparse autoencoders as fitted estimators."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from safetensors.torch import load_file
-from sklearn.utils.validation import check_array
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense.models import SparseCoder
@@ -19,12 +18,12 @@ from skvaeense.training._devices import DTYPES
 from skvaeense.training._history import History
 from skvaeense.training._scaling import Scaling
 from skvaeense.utils._seeding import make_generator
-from skvaeense.utils._typing import PathName
+from skvaeense.utils._typing import PathName, SparseArray
 
 Weights = dict[str, torch.Tensor]
 
 
-def from_saelens(folder: PathName, X: ArrayLike | None = None) -> SparseAutoencoder:
+def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> SparseAutoencoder:
     """Read a sparse autoencoder in the format of SAELens 6.
 
     `transform` and `inverse_transform` of the result give what SAELens' `encode` and `decode` give,
@@ -37,10 +36,10 @@ def from_saelens(folder: PathName, X: ArrayLike | None = None) -> SparseAutoenco
     folder : str or path-like
         A folder with ``cfg.json`` and ``sae_weights.safetensors``.
 
-    X : array-like of shape (n_samples, n_features) or None, default=None
-        Samples to be centred and scaled by, as those of a fit are. Codes do not depend on them.
-        With them `score_samples` is relative to the variance of X, and training can go on, by
-        ``warm_start=True`` or `partial_fit`. None takes samples as they are.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features) or None, default=None
+        Samples to be centred and scaled by, as those of a fit are, in any of its forms. Codes do
+        not depend on them. With them `score_samples` is relative to the variance of X, and training
+        can go on, by ``warm_start=True`` or `partial_fit`. None takes samples as they are.
 
     Returns
     -------
@@ -53,8 +52,9 @@ def from_saelens(folder: PathName, X: ArrayLike | None = None) -> SparseAutoenco
         If the files cannot be read.
 
     ValueError
-        If they are of another architecture, or if activations are to be normalised: fold the
-        norms into the weights first, by SAELens' ``fold_activation_norm_scaling_factor``.
+        If they are of another architecture, if weights are missing, of another shape or not
+        finite, or if activations are to be normalised: fold the norms into the weights first, by
+        SAELens' ``fold_activation_norm_scaling_factor``.
 
     See Also
     --------
@@ -90,6 +90,7 @@ def from_saelens(folder: PathName, X: ArrayLike | None = None) -> SparseAutoenco
             "norms into the weights by SAELens' fold_activation_norm_scaling_factor, and save "
             "again."
         )
+    _check_weights(weights, ENCODER_WEIGHTS.get(architecture, ("b_enc",)))
     penalty, activation = ARCHITECTURES[architecture](config, weights)
     is_double = weights["W_dec"].dtype is torch.float64
     network = SingleLayer(subtract_bias=config.get("apply_b_dec_to_input", True))
@@ -99,7 +100,7 @@ def from_saelens(folder: PathName, X: ArrayLike | None = None) -> SparseAutoenco
         network=network,
         dtype="float64" if is_double else "float32",
     )
-    scaling = _scaling(X, weights["W_dec"].shape[1])
+    scaling = _scaling(estimator, X, weights["W_dec"].shape[1])
     model = _model(estimator, weights, activation, scaling)
     estimator.__dict__.update(
         module_=model,
@@ -123,10 +124,29 @@ def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
     return config, load_file(folder / "sae_weights.safetensors")
 
 
-def _scaling(X: ArrayLike | None, n_features: int) -> Scaling:
+def _check_weights(weights: Weights, of_latents: Sequence[str]) -> None:
+    """Raise an error unless there are all weights, of fitting shapes and finite."""
+    for name in ("W_dec", "W_enc", "b_dec", *of_latents):
+        if name not in weights:
+            raise ValueError(f"sae_weights.safetensors has no {name}, which its architecture has.")
+        if not weights[name].isfinite().all():
+            raise ValueError(f"{name} has entries that are NaN or infinite.")
+    n_features, n_components = len(weights["b_dec"]), len(weights["W_dec"])
+    shapes = {
+        "W_dec": (n_components, n_features),
+        "W_enc": (n_features, n_components),
+        **dict.fromkeys(of_latents, (n_components,)),
+    }
+    for name, shape in shapes.items():
+        found = tuple(weights[name].shape)
+        if found != shape:
+            raise ValueError(f"{name} has the shape {found}, not {shape}.")
+
+
+def _scaling(estimator: SparseAutoencoder, X: Any, n_features: int) -> Scaling:
     if X is None:
         return Scaling(np.zeros(n_features), 1.0)
-    samples = check_array(X, dtype=np.float64, ensure_min_samples=2)
+    samples = estimator._check_samples(X, reset=True, ensure_min_samples=2)
     if samples.shape[1] != n_features:
         raise ValueError(
             f"X has {samples.shape[1]} features, but the autoencoder is expecting {n_features} "
@@ -174,7 +194,10 @@ def _topk(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
         weights["W_enc"] = weights["W_enc"] * norm
         weights["b_enc"] = weights["b_enc"] * norm
         weights["W_dec"] = weights["W_dec"] / norm[:, None]
-    return TopK(int(config["k"])), {}
+    k = config.get("k")
+    if not isinstance(k, int | float) or k < 1 or k % 1:
+        raise ValueError(f"k in cfg.json must be an int, at least 1; got {k!r}.")
+    return TopK(int(k)), {}
 
 
 def _jump_relu(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
@@ -190,6 +213,11 @@ def _gated(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
     return Gated(), {"log_gain": gain, "bias": bias}
 
 
+# Weights with one entry for each latent, where it is not b_enc alone.
+ENCODER_WEIGHTS = {
+    "gated": ("b_gate", "b_mag", "r_mag"),
+    "jumprelu": ("b_enc", "threshold"),
+}
 ARCHITECTURES: dict[str, Callable[[dict[str, Any], Weights], tuple[Penalty, Weights]]] = {
     "gated": _gated,
     "jumprelu": _jump_relu,

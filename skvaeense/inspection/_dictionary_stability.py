@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import permutations
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def dictionary_stability(
         negative.
 
     n_random : int, default=5
-        Random dictionaries for each of the others.
+        Number of random dictionaries that each one is compared with.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the random dictionaries.
@@ -65,8 +66,11 @@ def dictionary_stability(
     Raises
     ------
     ValueError
-        If there are fewer than two dictionaries, if their numbers of features differ, or if one has
-        no atom but 0.
+        If there are fewer than two dictionaries, if their numbers of features differ, if one has no
+        atom but 0, or if `n_random` is below 1.
+
+    TypeError
+        If an estimator has no `components_`, or one estimator is given in place of several.
 
     See Also
     --------
@@ -101,9 +105,13 @@ def dictionary_stability(
     >>> bool(result.matched_similarity[0, 1] > result.random_matched_similarity.max())
     True
     """
-    if len(dictionaries) < 2:
-        raise ValueError(f"At least two dictionaries are needed, got {len(dictionaries)}.")
+    if hasattr(dictionaries, "fit"):
+        raise TypeError(f"dictionaries must be a list of at least two, got {dictionaries!r}.")
+    if not isinstance(n_random, Integral) or n_random < 1:
+        raise ValueError(f"n_random must be an int, at least 1; got {n_random!r}.")
     given = [_atoms(dictionary) for dictionary in dictionaries]
+    if len(given) < 2:
+        raise ValueError(f"At least two dictionaries are needed, got {len(given)}.")
     widths = {atoms.shape[1] for atoms in given}
     if len(widths) > 1:
         raise ValueError(
@@ -144,8 +152,10 @@ def _atoms(dictionary: Any) -> DoubleArray:
 
 
 def _unit_rows(atoms: DoubleArray) -> DoubleArray:
-    norms = np.linalg.norm(atoms, axis=1)
-    rows: DoubleArray = atoms[norms > 0] / norms[norms > 0, None]
+    used = atoms[np.any(atoms, axis=1)]
+    # First to entries of at most 1, whose squares neither overflow nor vanish.
+    rows: DoubleArray = used / np.abs(used).max(axis=1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
 
 

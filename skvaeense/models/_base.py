@@ -10,7 +10,7 @@ from torch import nn
 
 from skvaeense.networks._base import build_network, linear_decoder
 from skvaeense.utils._batch_threshold import SHARES
-from skvaeense.utils._budget import set_share
+from skvaeense.utils._budget import budgets, set_share
 
 # Codes that thresholds for shorter lengths are set on have so many entries at most.
 SHORTER_ENTRIES = 2**20
@@ -188,15 +188,24 @@ class AutoencoderModel(Model):
         """The mean number of active latents that the model was made for, if there is one."""
         return None
 
-    def shorten(self, length: float) -> None:
-        """Let codes have fewer active latents than the model was made for.
+    def shortened(self, length: float) -> Self:
+        """Return a model with the same weights whose codes have fewer active latents.
 
         Parameters
         ----------
         length : float
-            Their mean number, at most `length` and at least 1/256 of it.
+            Their mean number, at most the `length` of this model and at least 1/256 of it.
+
+        Returns
+        -------
+        AutoencoderModel
+            A model that shares all tensors with this one, and takes no memory for them.
         """
-        set_share(self, length / (self.length or length))
+        whole = [module for module in self.modules() if not budgets(module)]
+        shared = [*self.parameters(), *self.buffers(), *whole]
+        model = copy.deepcopy(self, {id(part): part for part in shared})
+        set_share(model, length / (self.length or length))
+        return model
 
     @property
     def takes_calibration(self) -> bool:

@@ -48,8 +48,8 @@ class SingleLayer(Network):
     References
     ----------
     .. [1] L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
-    .. [2] "Aligned training: a parameter-free method to improve feature quality and stability of
-       sparse autoencoders", 2026, arXiv:2605.18629.
+    .. [2] M. Brzozowski and N. C. Chung, "Aligned training: a parameter-free method to improve
+       feature quality and stability of sparse autoencoders", 2026, arXiv:2605.18629.
 
     Examples
     --------

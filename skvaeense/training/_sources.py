@@ -298,9 +298,19 @@ def as_array(rows: Any) -> Any:
     return np.asarray(rows)
 
 
+def tensor_as_array(X: Any) -> Any:
+    """Return a tensor as an array, and anything else as it is."""
+    return as_array(X) if isinstance(X, torch.Tensor) else X
+
+
 def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
     """Return a tensor without its graph, in single or double precision and with finite entries."""
     rows = rows.detach()
+    if rows.layout is not torch.strided:
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required. Use '.to_dense()' to "
+            "convert to a dense tensor."
+        )
     if rows.ndim != 2 or rows.is_complex():
         check_array(as_array(rows), input_name="X")  # It says what is wrong.
     if rows.dtype in (torch.float16, torch.bfloat16):

@@ -84,7 +84,10 @@ class BatchThreshold(Budget):
         size : torch.Tensor of shape (n_samples, n_components)
             Sizes, at least 0.
         """
-        self.thresholds[SHARES.index(self.share)] = _least_kept(size, self.share * self.k)
+        least = _least_kept(size, self.share * self.k)
+        largest_dropped = torch.where(size < least, size, 0).max()
+        # Halfway, so that neither rounding nor another precision moves an entry over it.
+        self.thresholds[SHARES.index(self.share)] = (least + largest_dropped) / 2
 
     @torch.no_grad()
     def _observe(self, least: torch.Tensor) -> None:

@@ -59,8 +59,12 @@ def check_lengths(name: str, lengths: Any, kind: Any = Real) -> None:
         raise ValueError(f"{name} must be a positive {noun}, or a list of them, got {lengths!r}.")
 
 
+def budgets(model: nn.Module) -> list[Budget]:
+    """Return all budgets in a model."""
+    return [module for module in model.modules() if isinstance(module, Budget)]
+
+
 def set_share(model: nn.Module, share: float) -> None:
     """Set which share of their k the budgets of a model keep."""
-    for module in model.modules():
-        if isinstance(module, Budget):
-            module.share = share
+    for budget in budgets(model):
+        budget.share = share

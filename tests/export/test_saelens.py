@@ -4,10 +4,12 @@ import json
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import PENALTIES, fit_unwarned, quick_sae
 from safetensors.torch import load_file, save_file
+from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
@@ -67,8 +69,8 @@ def test_codes_and_reconstructions(penalty, subtract_bias, dtype, tmp_path):
     assert (config["d_in"], config["d_sae"]) == (6, 12)
     assert config["dtype"] == dtype
     assert weights["W_enc"].shape == (6, 12)
-    # Of other samples: the threshold of BatchTopK is where one of the training samples is.
-    X = samples(1)
+    # The threshold of BatchTopK was set on some of the first.
+    X = np.concatenate([samples(), samples(1)])
     codes = encode(config, weights, torch.tensor(X)).numpy()
     expected = sae.transform(X)
     assert (expected != 0).any()
@@ -277,6 +279,51 @@ def test_what_cannot_be_read(settings, match, tmp_path):
     (folder / "cfg.json").write_text(json.dumps(config | settings))
     with pytest.raises(ValueError, match=match):
         from_saelens(folder)
+
+
+def rewrite(folder, change):
+    """Change the weights of a folder."""
+    path = folder / "sae_weights.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file({name: value.contiguous() for name, value in weights.items()}, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda w: w.pop("b_enc"), r"sae_weights.safetensors has no b_enc"),
+        (lambda w: w.update(b_enc=w["b_enc"][:3]), r"b_enc has the shape \(3,\), not \(9,\)"),
+        (lambda w: w.update(W_enc=w["W_enc"].T), r"W_enc has the shape \(9, 6\), not \(6, 9\)"),
+        (lambda w: w["W_dec"].fill_(torch.nan), r"W_dec has entries that are NaN or infinite"),
+        (lambda w: w.pop("threshold"), r"sae_weights.safetensors has no threshold"),
+    ],
+)
+def test_weights_that_do_not_fit(change, match, tmp_path):
+    folder = write(tmp_path / "sae", "jumprelu")
+    rewrite(folder, change)
+    with pytest.raises(ValueError, match=match):
+        from_saelens(folder)
+
+
+@pytest.mark.parametrize("settings", [{}, {"k": 0}, {"k": 2.5}, {"k": "three"}])
+def test_k_that_cannot_be(settings, tmp_path):
+    folder = write(tmp_path / "sae", "topk", **settings)
+    with pytest.raises(ValueError, match=r"k in cfg\.json must be an int, at least 1; got"):
+        from_saelens(folder)
+
+
+def test_samples_are_taken_as_by_fit(tmp_path):
+    folder, X = write(tmp_path / "sae", "topk", k=3), samples()
+    expected = from_saelens(folder, X)
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    for given in (frame, torch.tensor(X, requires_grad=True), sparse.csr_array(X)):
+        sae = from_saelens(folder, given)
+        np.testing.assert_allclose(sae.mean_, expected.mean_)
+        assert sae.scale_ == pytest.approx(expected.scale_)
+    named = from_saelens(folder, frame)
+    np.testing.assert_array_equal(named.feature_names_in_, frame.columns)
+    np.testing.assert_allclose(named.transform(frame), expected.transform(X))
 
 
 def test_samples_of_other_features_and_no_folder(tmp_path):

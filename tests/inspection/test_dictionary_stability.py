@@ -60,6 +60,13 @@ def test_unused_atoms_are_left_out():
     assert np.isnan(result.atom_similarity[0][12])
 
 
+def test_atoms_of_any_size():
+    sizes = 10.0 ** np.linspace(-300, 300, len(ATOMS))[:, None]
+    result, expected = (dictionary_stability([atoms, OTHERS]) for atoms in (sizes * ATOMS, ATOMS))
+    for name in ("similarity", "matched_similarity", "random_similarity"):
+        assert_allclose(result[name], expected[name])
+
+
 def test_fitted_estimators():
     X = RNG.standard_normal((50, 8))
     pca = PCA(3).fit(X)
@@ -79,3 +86,11 @@ def test_fitted_estimators():
 def test_bad_dictionaries(dictionaries, match):
     with pytest.raises(ValueError, match=match):
         dictionary_stability(dictionaries)
+
+
+def test_one_estimator_and_no_random_dictionaries():
+    with pytest.raises(TypeError, match="dictionaries must be a list of at least two, got PCA"):
+        dictionary_stability(PCA(3).fit(ATOMS))
+    for n_random in (0, -1, 2.0, "few"):
+        with pytest.raises(ValueError, match="n_random must be an int, at least 1; got"):
+            dictionary_stability([ATOMS, OTHERS], n_random=n_random)

@@ -29,6 +29,15 @@ def test_calibration_holds_for_these_samples():
     assert torch.equal(kept, size >= size.flatten().sort(descending=True).values[29])
 
 
+def test_rounding_moves_no_entry_over_the_threshold():
+    threshold, size = BatchThreshold(1.5).eval().double(), draw(20, 6).abs()
+    threshold.calibrate(size)
+    kept = threshold.mask(size)
+    assert kept.sum() == 30
+    for factor in (1 - 1e-6, 1 + 1e-6):
+        assert torch.equal(threshold.mask(factor * size), kept)
+
+
 def test_each_of_several_k_is_that_of_a_part_of_the_batch():
     threshold, size = BatchThreshold([1, 4, 2]).double(), draw(7, 5).abs()
     kept = threshold.mask(size)
