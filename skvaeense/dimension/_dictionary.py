@@ -48,6 +48,9 @@ FINER = 0.5
 RIDGE = 1e-10
 # Share of the samples in which a latent must be active to join a support; others would fit noise.
 HARDLY = 0.001
+# Codes are dense if samples have at least this share of the latents that are of use: neighbours then
+# all have similar ones, and tell nothing of atoms.
+DENSE = 0.9
 # Share of the samples in which a latent must be active to be of use, samples by which dictionaries
 # are compared, and the share by which one must do better, or may do worse.
 RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
@@ -77,18 +80,21 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
         Mean squared error of what is decoded from the codes.
 
     counted : bool, default=True
-        Whether the given atoms are of any use, since atoms are counted for some samples.
+        Whether atoms are counted for some samples. If not, a dictionary is of use only where codes
+        are dense, and if its atoms have turned.
 
     Returns
     -------
     Dictionary or None
         A fitted dictionary. Its atoms have turned if that spares some of them.
     """
+    used, turned = active.mean(axis=0) > RARELY, None
+    if not counted and active[:, used].mean() < DENSE:
+        return None
     # Dictionaries claim no precision beyond this.
     error = max(error, 2 * LEAST_NOISE * X.var(axis=0).mean())
     noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
     count = active[:N_COMPARED].sum(axis=1).mean()
-    used, turned = active.mean(axis=0) > RARELY, None
     if 2 <= used.sum() < X.shape[1]:
         most = (1 - CLOSE) * count
         turned = Dictionary.independent(X, codes[:, used], atoms[used], offset, most, noise)
