@@ -3,8 +3,8 @@
     python -m benchmarks sparse_encoders [--only NAME ...] [--seeds 3] [--data FOLDER]
         [--peer-python PYTHON]
 
-Ours have the penalty TopK, and train for as many steps; codes are not negative but in one row. MNIST
-has 256 latents, activations of a language model 300; of both there are 10,000 training rows.
+Ours have the penalty TopK, and train for as many steps; codes are not negative but in one row.
+MNIST has 256 latents, activations of a language model 300; of both there are 10,000 training rows.
 The error is of other rows. Dictionaries of two seeds are matched atom by atom; `stability` is the
 mean cosine of matched atoms, `chance` that of random atoms in the same directions.
 

@@ -48,8 +48,8 @@ FINER = 0.5
 RIDGE = 1e-10
 # Share of the samples in which a latent must be active to join a support; others would fit noise.
 HARDLY = 0.001
-# Codes are dense if samples have at least this share of the latents that are of use: neighbours then
-# all have similar ones, and tell nothing of atoms.
+# Codes are dense if samples have at least this share of the latents that are of use: all neighbours
+# then have similar ones, and tell nothing of atoms.
 DENSE = 0.9
 # Share of the samples in which a latent must be active to be of use, samples by which dictionaries
 # are compared, and the share by which one must do better, or may do worse.
