@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
 def _one_host(folder):
     if not hasattr(os, "fork"):
         pytest.skip("needs processes that can copy themselves")
-    wait_for([start(folder, *(f"{size}:{free_port()}" for size in (1, 2, 4)))])
+    wait_for([start(folder, *(f"{size}:{free_port()}" for size in (1, 4)))])
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def _two_hosts():
             ip("netns", "del", name)
 
 
-@pytest.fixture(scope="module", params=["2 processes", "4 processes", "2 hosts"])
+@pytest.fixture(scope="module", params=["4 processes", "2 hosts"])
 def together(folder, request):
     if request.param != "2 hosts":
         request.getfixturevalue("_one_host")

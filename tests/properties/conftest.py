@@ -6,7 +6,7 @@ settings.register_profile(
     "properties",
     derandomize=True,
     deadline=None,
-    max_examples=15,
+    max_examples=10,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("properties")

@@ -26,7 +26,7 @@ def assert_answers_are_finite(fitted, X):
     assert fitted.scale_ > 0
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(AUTOENCODERS)), X=X_ANY)
 def test_autoencoders_are_finite(name, X):
     before = X.copy()
@@ -34,7 +34,7 @@ def test_autoencoders_are_finite(name, X):
     assert_array_equal(X, before)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(
     X=samples(exponents=(-18, 18), kinds=("normal",), rows=(8, 8), columns=(2, 2)),
     exponent=st.integers(-30, 30),
@@ -61,7 +61,7 @@ def test_streams_are_finite(name, X):
     assert_answers_are_finite(fitted, X)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(name=st.sampled_from(sorted(DIMENSION)), X=X_ANY)
 @example(name="auto", X=np.array([[3.0], [8.0]]))
 def test_dimensions_are_finite(name, X):
