@@ -3,15 +3,16 @@
 import importlib.util
 import inspect
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "docs" / "contributing" / "first_penalty"
+WRITTEN = ["test_entries_cost_at_most_the_cap", "test_a_higher_price_leaves_fewer_latents_active"]
 
 
 def load(name, file):
+    """Import a file of the guide under the name that it is to have."""
     spec = importlib.util.spec_from_file_location(name, FOLDER / file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -24,16 +25,16 @@ def tests():
     names = "skvaeense.penalties._capped_l1", "first_contribution"
     files = "_capped_l1.py", "test_capped_l1.py"
     *_, module = [load(*pair) for pair in zip(names, files, strict=True)]
-    yield dict(inspect.getmembers(module, inspect.isfunction))
+    functions = dict(inspect.getmembers(module, inspect.isfunction))
+    yield {name: test for name, test in functions.items() if name.startswith("test_")}
     for name in names:
         del sys.modules[name]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["test_entries_cost_at_most_the_cap", "test_a_higher_price_leaves_fewer_latents_active"],
-)
+def test_all_of_them_are_run(tests):
+    assert sorted(tests) == sorted(WRITTEN)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
 def test_the_guides_own_test(tests, name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tests[name]()
+    tests[name]()

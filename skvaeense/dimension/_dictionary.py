@@ -103,8 +103,10 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
     if dictionary.noise_variance < noise:
         X_some, its = X[:N_COMPARED], active[:N_COMPARED]
-        by_codes = _typical_noise(X_some, its, codes[:N_COMPARED] @ atoms + offset)
-        typical = _typical_noise(X_some, *dictionary.describe(X_some, its))
+        support, points = dictionary.describe(X_some, its)
+        # The medians, which a few samples far from all others do not change.
+        by_codes = np.median(_noise(X_some - codes[:N_COMPARED] @ atoms - offset, its))
+        typical = np.median(_noise(X_some - points, support))
         typical = max(typical, EXACT * X.var(axis=0).mean())
         dictionary.speaks = bool(typical < FINER * by_codes)
     # One that fits worse than the codes has lost too many latents.
@@ -117,10 +119,10 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     return turned if turned_count < (1 - CLOSE) * count else best
 
 
-def _typical_noise(X, support, points):
-    """Return the median of the noise variances of samples, which a few far ones do not change."""
-    freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
-    return np.median(np.square(X - points).sum(axis=1) / freedom)
+def _noise(residual, support):
+    """Return the noise variance of each sample, from what its support leaves of it."""
+    freedom = np.maximum(residual.shape[1] - support.sum(axis=1), 1)
+    return np.square(residual).sum(axis=1) / freedom
 
 
 class Dictionary:
@@ -403,8 +405,7 @@ class Dictionary:
         saved = np.where(support, saved, self._gains(X, codes, norms))
         # To a sample that its support does not explain, what is left is noise, or all atoms
         # would seem to be needed.
-        freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
-        left = np.square(self._residual(X, codes)).sum(axis=1) / freedom
+        left = _noise(self._residual(X, codes), support)
         noise = np.maximum(self.noise_variance, left / UNEXPLAINED)[:, None]
         logit = 0.5 * (saved / noise - np.log1p(norms / noise))
         logit = np.where(support | self._joins, logit, -np.inf)

@@ -24,19 +24,23 @@ class KeepTop(Budget):
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
         if self.training and len(self.budgets) > 1:
-            return torch.cat([self._keep(part, k) for k, part in self.parts(preactivation)])
-        return self._keep(preactivation, self.share * self.k)
+            parts = self.parts(preactivation)
+            return torch.cat([self._keep(part, _rounded(k)) for k, part in parts])
+        return self._keep(preactivation, self.n_kept)
 
     @property
     def n_kept(self) -> int:
         """The number of entries of each sample that are kept, the largest if there are several."""
-        return max(round(self.share * self.k), 1)
+        return _rounded(self.share * self.k)
 
-    def _keep(self, preactivation: torch.Tensor, k: float) -> torch.Tensor:
-        n_kept = max(round(k), 1)
+    def _keep(self, preactivation: torch.Tensor, n_kept: int) -> torch.Tensor:
         entries = TopEntries.largest(preactivation, n_kept, positive=self.positive)
         values = entries.of(preactivation)
         return entries.dense(values.relu() if self.positive else values)
+
+
+def _rounded(k: float) -> int:
+    return max(round(k), 1)
 
 
 class TopK(Penalty):
