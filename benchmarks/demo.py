@@ -14,7 +14,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
@@ -24,7 +23,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from benchmarks.common import RESULTS, make_parser, write
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
@@ -135,9 +133,6 @@ def main():
     out = parser.parse_args().out
     console = Console()
     warnings.simplefilter("ignore", ConvergenceWarning)  # some fits are short on purpose
-    # Threads that share so little work mostly wait for one another.
-    torch.set_num_threads(1)
-    threadpool_limits(1)
     begin = time.perf_counter()
     X, y = load_digits(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, test_size=400, stratify=y, random_state=0)
