@@ -18,7 +18,7 @@ from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
 from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
-from skvaeense.priors._density import TrainingRows
+from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse

@@ -10,7 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.models import Model
 from skvaeense.priors._code_mixture import CodeMixture
-from skvaeense.priors._density import MixtureDensity, TrainingRows
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._history import History
 from skvaeense.training._locations import Locations
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from skvaeense.priors._code_mixture import CodeMixture
-from skvaeense.priors._density import CodedSamples, MixtureDensity, TrainingRows
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.priors._samples import CodedSamples, TrainingRows
 from skvaeense.utils._validation import Specification
 
 

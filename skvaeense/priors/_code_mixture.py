@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from skvaeense.priors._density import MixtureDensity, Shared, check_mixture
+from skvaeense.mixture._density import MixtureDensity, Shared, check_mixture
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 

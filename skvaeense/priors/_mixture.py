@@ -2,7 +2,8 @@
 
 from numbers import Integral, Real
 
-from skvaeense.priors._density import CodedSamples, MixtureDensity
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._mixture_fit import MixtureFit
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._typing import Auto

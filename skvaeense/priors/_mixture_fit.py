@@ -17,7 +17,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import randomized_svd
 
-from skvaeense.priors._density import CodedSamples, MixtureDensity, along
+from skvaeense.mixture._density import MixtureDensity, along
+from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._mixture_search import SHRINKAGE, Candidate, Search, Trial
 from skvaeense.utils._typing import DoubleArray, IntArray
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skvaeense.priors._density import MixtureDensity
+from skvaeense.mixture._density import MixtureDensity
 from skvaeense.utils._typing import DoubleArray
 
 # Rows that the shrinkage counts as: tried first, and then.

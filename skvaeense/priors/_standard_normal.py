@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from skvaeense.priors._base import Posterior, Prior
-from skvaeense.priors._density import CodedSamples, MixtureDensity
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.priors._samples import CodedSamples
 
 
 class StandardNormal(Prior):

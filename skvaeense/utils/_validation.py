@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 from skvaeense.utils._repr import DocLinkMixin
 
 # What is handed on from scikit-learn.
-__all__ = ["HasMethods", "Interval", "StrOptions", "align_api_if_sparse"]
+__all__ = ["HasMethods", "Interval", "StrOptions", "align_api_if_sparse", "check_sample_weight"]
 
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")

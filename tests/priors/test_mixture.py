@@ -7,7 +7,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
 from skvaeense.priors import CodedSamples, Mixture, MixtureDensity, StandardNormal
-from skvaeense.priors._density import TrainingRows
+from skvaeense.priors._samples import TrainingRows
 
 N_FEATURES = 7
 

@@ -1,0 +1,247 @@
+"""Covariances of components: which directions stand out of the noise, and what few rows say."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skvaeense.utils._typing import DoubleArray, IntArray
+
+# What the largest variance of pure noise stays under in 999 of 1,000 samples: a quantile of the law
+# of Tracy and Widom.
+TRACY_WIDOM = 3.2724
+# Least variance of a component, as a share of the mean one of all rows, unless held-out rows ask
+# for more. It is that of rounding in single precision.
+LEAST_VARIANCE = 1e-6
+
+
+class Family(NamedTuple):
+    """How the covariances of components are regularised.
+
+    Attributes
+    ----------
+    cut : bool, default=True
+        Whether directions that do not stand out of the noise become noise. Otherwise all stay.
+
+    shrinkage : float, default=0.0
+        Rows that a prior covariance counts as. It has the variances of the component itself.
+
+    roundness : float, default=1.0
+        By how much its correlations are smaller than those of all components together: 0 for not
+        at all, 1 for none.
+
+    pooled : float, default=0.0
+        Rows that the variances of all components together count as.
+
+    floor : float, default=1e-6
+        Least variance in any direction, as a share of the mean one of all components.
+
+    scaled : bool, default=False
+        Whether each feature is divided by its standard deviation before.
+    """
+
+    cut: bool = True
+    shrinkage: float = 0.0
+    roundness: float = 1.0
+    pooled: float = 0.0
+    floor: float = LEAST_VARIANCE
+    scaled: bool = False
+
+
+class Gaussians(NamedTuple):
+    """Some normal distributions with few directions each.
+
+    Attributes
+    ----------
+    means : ndarray of shape (n_components, n_directions)
+        Means.
+
+    directions : ndarray of shape (n_components, n_directions, max_rank)
+        Orthonormal columns, of zeros where there are fewer.
+
+    variances : ndarray of shape (n_components, max_rank)
+        Variances along them; that of the noise where there is no direction.
+
+    noises : ndarray of shape (n_components,)
+        Variance in each other direction.
+    """
+
+    means: DoubleArray
+    directions: DoubleArray
+    variances: DoubleArray
+    noises: DoubleArray
+
+
+class Moments(NamedTuple):
+    """Numbers, means and covariances of rows, weighted by their shares in some components.
+
+    Attributes
+    ----------
+    n_rows : ndarray of shape (n_components,)
+        How many rows of equal weight say as much.
+
+    means : ndarray of shape (n_components, n_directions)
+        Means.
+
+    covariances : ndarray of shape (n_components, n_directions, n_directions)
+        Covariances.
+
+    rests : ndarray of shape (n_components,)
+        Mean squared distances from the span of the directions.
+    """
+
+    n_rows: DoubleArray
+    means: DoubleArray
+    covariances: DoubleArray
+    rests: DoubleArray
+
+
+def spikes(
+    values: DoubleArray, rests: DoubleArray, n_features: int, n_rows: DoubleArray, floor: float
+) -> tuple[IntArray, DoubleArray]:
+    """Return how many eigenvalues of covariances stand out of the noise, and its variance.
+
+    From the largest on, an eigenvalue is a direction as long as it is larger than the largest one
+    of noise in what is left would be in 999 of 1,000 samples of as many rows: Johnstone, "On the
+    distribution of the largest eigenvalue in principal components analysis", 2001.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_components, n_directions)
+        Eigenvalues, falling.
+
+    rests : ndarray of shape (n_components,)
+        Variance, summed over all further directions.
+
+    n_features : int
+        Number of all directions.
+
+    n_rows : ndarray of shape (n_components,)
+        Rows that each covariance is of.
+
+    floor : float
+        Least noise variance.
+
+    Returns
+    -------
+    ranks : ndarray of int of shape (n_components,)
+        Numbers of directions.
+
+    noises : ndarray of shape (n_components,)
+        Mean variance in the others, corrected for the degrees of freedom.
+    """
+    p = values.shape[1]
+    r = np.arange(p + 1)
+    left = np.maximum(n_features - r, 1)
+    tails = np.zeros((len(values), p + 1))
+    tails[:, :p] = values[:, ::-1].cumsum(axis=1)[:, ::-1]
+    tails += rests[:, None]
+    n = n_rows[:, None]
+    rows = np.maximum(n - r - 1, 1.0)
+    noises = np.maximum(tails / left * np.maximum(n / rows, 1.0), floor)
+    a, b = np.sqrt(rows), np.sqrt(left)
+    edges = ((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n
+    stands_out = (values > (noises * edges)[:, :p]) & (r[:p] < n - 2)
+    ranks = np.where(stands_out.all(axis=1), p, stands_out.argmin(axis=1))
+    return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]
+
+
+def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> DoubleArray:
+    """Return eigenvalues that stand out, without what few rows with noise add to them.
+
+    The estimate is the best one in the sense of Stein: Donoho, Gavish and Johnstone, "Optimal
+    shrinkage of eigenvalues in the spiked covariance model", 2018.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_components, n_directions)
+        Eigenvalues of sample covariances.
+
+    noises : ndarray of shape (n_components,)
+        Variances of the noise.
+
+    ratios : ndarray of shape (n_components,)
+        Directions of noise for each row.
+
+    Returns
+    -------
+    ndarray of shape (n_components, n_directions)
+        Variances, at least that of the noise.
+    """
+    noise, ratio = noises[:, None], ratios[:, None]
+    y = np.maximum(values / noise, (1 + np.sqrt(ratio)) ** 2 * (1 + 1e-9))
+    sums = y + 1 - ratio
+    true = 0.5 * (sums + np.sqrt(np.maximum(sums * sums - 4 * y, 0)))
+    above = np.maximum(true - 1, 1e-12)
+    cosines = np.clip((1 - ratio / above**2) / (1 + ratio / above), 0, 1)
+    variances: DoubleArray = noise * np.maximum(true * cosines + 1 - cosines, 1.0)
+    return variances
+
+
+def gaussians(
+    moments: Moments, n_features: int, family: Family, common: DoubleArray, floor: float
+) -> Gaussians:
+    """Return the normal distributions of a family that fit moments best.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of each component.
+
+    n_features : int
+        Number of all directions.
+
+    family : Family
+        How covariances are regularised.
+
+    common : ndarray of shape (n_directions, n_directions)
+        Covariance within all components together.
+
+    floor : float
+        Least variance in any direction.
+
+    Returns
+    -------
+    Gaussians
+        The distributions.
+    """
+    n, p = moments.n_rows, moments.means.shape[1]
+    S, rests = _shrunk(moments, family, common), moments.rests
+    n = n + family.shrinkage
+    values, vectors = np.linalg.eigh(S)
+    values, vectors = np.maximum(values[:, ::-1], 0), vectors[:, :, ::-1]
+    # The i-th direction is found after i others, and fits its rows too well by these.
+    inflate = n[:, None] / np.maximum(n[:, None] - 1.0 - np.arange(p), 1.0 + 0.02 * n[:, None])
+    inflated = values * inflate + floor
+    if family.cut:
+        ranks, noises = spikes(values + floor, rests, n_features, n, floor)
+        ratios = (n_features - ranks) / np.maximum(n, 1)
+        variances = np.maximum(unbiased(inflated, noises, ratios), noises[:, None])
+    else:
+        ranks = np.minimum((values > floor).sum(axis=1), min(p, n_features - 1))
+        after = np.arange(p) >= ranks[:, None]
+        left = np.maximum(n_features - ranks, 1)
+        noises = np.maximum((np.where(after, inflated, 0).sum(axis=1) + rests) / left, floor)
+        variances = inflated
+    rank = int(ranks.max(initial=0))
+    kept = np.arange(rank) < ranks[:, None]
+    directions = np.where(kept[:, None], vectors[:, :, :rank], 0.0)
+    variances = np.where(kept, variances[:, :rank], noises[:, None])
+    return Gaussians(moments.means, directions, variances, noises)
+
+
+def _shrunk(moments: Moments, family: Family, common: DoubleArray) -> DoubleArray:
+    """Return covariances, shrunk to what a family takes for likely."""
+    S = moments.covariances
+    if not (family.shrinkage or family.pooled):
+        return S
+    n = moments.n_rows[:, None]
+    diagonal = np.diagonal(S, axis1=1, axis2=2)
+    variance = (n * diagonal + family.pooled * np.diag(common)) / (n + family.pooled)
+    size = np.sqrt(np.maximum(variance, np.finfo(float).tiny))
+    scale = np.sqrt(np.maximum(np.diag(common), np.finfo(float).tiny))
+    correlation = (1 - family.roundness) * common / np.outer(scale, scale)
+    correlation += family.roundness * np.eye(len(scale))
+    target = correlation * size[:, :, None] * size[:, None, :]
+    n = n[:, :, None]
+    shrunk: DoubleArray = (n * S + family.shrinkage * target) / (n + family.shrinkage)
+    return shrunk

@@ -1,0 +1,532 @@
+"""The density of samples under a mixture of normal distributions with few directions each."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
+
+# How far the sum of weights, and the basis from orthonormal ones, may be off in a sound file.
+ROUNDING = 1e-6
+# Entries of the systems that are solved at once to fill in features.
+SOLVED_ENTRIES = 2**22
+# Coordinates of rows that are computed at once.
+CACHED_ENTRIES = 2**18
+
+
+class Shared:
+    """An object that never changes, so that its copies may be the object itself."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureDensity(Shared):  # numpydoc ignore=PR02
+    """A mixture of normal distributions, each with few directions of its own.
+
+    Component c has weight p_c, mean ``b + Q m_c``, variances v_c in orthonormal directions
+    ``Q U_c``, and the noise variance g_c in all others. With ``h = Q'(x - b)``::
+
+        -2 log N_c(x) = d log(2 pi g_c) + sum_i log(v_ci / g_c)
+                        + |x - b - Q m_c|^2 / g_c - sum_i (1 / g_c - 1 / v_ci) (U_ci'(h - m_c))^2
+
+    Where Q spans the columns of a decoder W, it is the density of ``W e + b`` and noise for codes
+    e from a mixture of normal distributions: exact, without an encoder.
+
+    A broad normal distribution, the background, may have a share of the samples, so that none of
+    them, however far from all components, is all but impossible.
+
+    Parameters
+    ----------
+    center : ndarray of shape (n_features,)
+        The point b.
+
+    basis : ndarray of shape (n_features, n_directions)
+        Orthonormal columns Q.
+
+    weights : ndarray of shape (n_components,)
+        Weights of the components.
+
+    means : ndarray of shape (n_components, n_directions)
+        Their means m_c.
+
+    directions : ndarray of shape (n_components, n_directions, max_rank)
+        Their directions U_c, as columns; columns of zeros where a component has fewer.
+
+    variances : ndarray of shape (n_components, max_rank)
+        Their variances v_c; that of the noise where there is no direction.
+
+    noise_variances : ndarray of shape (n_components,)
+        Their noise variances g_c.
+
+    background : MixtureDensity or None, default=None
+        The broad distribution.
+
+    background_weight : float, default=0.0
+        Its share of the samples; `weights` are those of the components among the others.
+
+    dimensions : ndarray of int of shape (n_components,) or None, default=None
+        Numbers of directions that stand out of the noise; None for all that there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense.mixture import MixtureDensity
+    >>> density = MixtureDensity(
+    ...     np.zeros(2), np.eye(2), np.ones(1), np.zeros((1, 2)), np.eye(2)[None, :, :1],
+    ...     np.full((1, 1), 4.0), np.ones(1),
+    ... )
+    >>> density.ranks, round(float(density.log_prob(np.array([[2.0, 0.0]]))[0]), 3)
+    (array([1]), -3.031)
+    """
+
+    center: DoubleArray
+    basis: DoubleArray
+    weights: DoubleArray
+    means: DoubleArray
+    directions: DoubleArray
+    variances: DoubleArray
+    noise_variances: DoubleArray
+    background: "MixtureDensity | None" = None
+    background_weight: float = 0.0
+    dimensions: IntArray | None = None
+
+    def check(self, n_features: int) -> None:
+        """Raise an error unless all arrays are finite, and fit together.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features of the samples.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
+        shapes = {
+            "center": (n_features,),
+            "basis": (n_features, p),
+            "weights": (k,),
+            "means": (k, p),
+            "directions": (k, p, r),
+            "variances": (k, r),
+            "noise_variances": (k,),
+        }
+        check_mixture(self, shapes)
+        if (self.variances <= 0).any():
+            raise ValueError("variances must be above 0")
+        if np.abs(self.basis.T @ self.basis - np.eye(p)).max(initial=0) > ROUNDING:
+            raise ValueError("the columns of the basis must be orthonormal")
+        if self.dimensions is not None:
+            is_sound = self.dimensions.shape == (k,) and self.dimensions.dtype.kind == "i"
+            if not (is_sound and (self.dimensions >= 0).all()):
+                raise ValueError("dimensions must be a number for each component")
+        if self.background is not None:
+            if not 0 < self.background_weight < 1:
+                raise ValueError("background_weight must be between 0 and 1")
+            if self.background.background is not None:
+                raise ValueError("the background must have none itself")
+            self.background.check(n_features)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def ranks(self) -> IntArray:
+        """Number of directions of each component whose variance is above the noise."""
+        return self.n_directions if self.dimensions is None else self.dimensions
+
+    @property
+    def n_directions(self) -> IntArray:
+        """Number of directions that each component has of its own."""
+        return self.directions.any(axis=1).sum(axis=1)
+
+    @property
+    def n_entries(self) -> int:
+        """Size of what is computed of one sample, about, in numbers."""
+        return self.variances.size + 1
+
+    # --- log-densities ------------------------------------------------------------------------
+
+    def log_joint(self, x: DoubleArray) -> DoubleArray:
+        """Return the log-density of samples together with each component.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Samples. NaN stands for what is not known, which is integrated out.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            ``log p_c + log N_c(x)`` in nats, of what is known.
+        """
+        has_holes = np.isnan(x).any(axis=1)
+        joint = self.log_joint_along(*along(np.where(np.isnan(x), 0.0, x - self.center), self.basis))
+        if has_holes.any():
+            log_shares = self._log_shares()
+            for c in range(len(self)):
+                joint[has_holes, c] = log_shares[c] + self.condition(c, x[has_holes])[0]
+        return joint
+
+    def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
+        """Return the same from coordinates in the basis, and the squared distance from its span.
+
+        Parameters
+        ----------
+        h : ndarray of shape (n_samples, n_directions)
+            ``Q'(x - b)``.
+
+        off : ndarray of shape (n_samples,)
+            ``|x - b - Q h|^2``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            As `log_joint`.
+        """
+        k, p, r = self.directions.shape
+        noise = self.noise_variances
+        # One product for all components, and each row relative to each mean.
+        every = np.ascontiguousarray(self.directions.transpose(1, 0, 2)).reshape(p, k * r)
+        shifts = np.einsum("kp,kpr->kr", self.means, self.directions).ravel()
+        gain = 1 / noise[:, None] - 1 / self.variances
+        explained = np.empty((len(h), k))
+        # Some rows at a time: what lies in between stays in the cache.
+        n_rows = max(CACHED_ENTRIES // max(k * r, 1), 1)
+        for start in range(0, len(h), n_rows):
+            some = slice(start, start + n_rows)
+            coordinates = h[some] @ every
+            coordinates -= shifts
+            np.square(coordinates, out=coordinates)
+            coordinates = coordinates.reshape(len(coordinates), k, r)
+            explained[some] = np.einsum("nkr,kr->nk", coordinates, gain)
+        distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
+        distances += np.square(self.means).sum(axis=1) + off[:, None]
+        quadratic = distances / noise - explained
+        log_volume = len(self.center) * np.log(2 * math.pi * noise)
+        log_volume += np.log(self.variances / noise[:, None]).sum(axis=1)
+        joint: DoubleArray = self._log_shares() - 0.5 * (log_volume + quadratic)
+        return joint
+
+    def log_prob(self, x: DoubleArray) -> DoubleArray:
+        """Return the log-density of samples.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Samples. NaN stands for what is not known, which is integrated out.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Log-densities in nats, of what is known.
+        """
+        log_prob: DoubleArray = logsumexp(self.log_joint(x), axis=1)
+        if self.background is not None:
+            broad = self.background.log_prob(x) + math.log(self.background_weight)
+            log_prob = np.logaddexp(log_prob, broad)
+        return log_prob
+
+    def _log_shares(self) -> DoubleArray:
+        shares: DoubleArray = np.log(self.weights) + math.log1p(-self.background_weight)
+        return shares
+
+    # --- components ---------------------------------------------------------------------------
+
+    def take(self, kept: BoolArray | IntArray) -> Self:
+        """Return the mixture of some of the components, in the proportion that they have.
+
+        Parameters
+        ----------
+        kept : ndarray of bool or int
+            Which ones.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        weights = self.weights[kept]
+        return replace(
+            self,
+            weights=weights / weights.sum(),
+            means=self.means[kept],
+            directions=self.directions[kept],
+            variances=self.variances[kept],
+            noise_variances=self.noise_variances[kept],
+            dimensions=None if self.dimensions is None else self.dimensions[kept],
+        )
+
+    def join(self, other: "MixtureDensity", share: float) -> Self:
+        """Return the mixture with components of another one, which get a share of the weight.
+
+        Parameters
+        ----------
+        other : MixtureDensity
+            With the same basis.
+
+        share : float
+            What its components get together.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        both = self, other
+        rank = max(density.variances.shape[1] for density in both)
+        padded = [density.padded(rank) for density in both]
+        return replace(
+            self,
+            weights=np.r_[(1 - share) * self.weights, share * other.weights],
+            means=np.vstack([density.means for density in both]),
+            directions=np.concatenate([directions for directions, _ in padded]),
+            variances=np.concatenate([variances for _, variances in padded]),
+            noise_variances=np.r_[self.noise_variances, other.noise_variances],
+            dimensions=None,
+        )
+
+    def padded(self, rank: int) -> tuple[DoubleArray, DoubleArray]:
+        """Return directions and variances with columns for a higher rank.
+
+        Parameters
+        ----------
+        rank : int
+            Number of columns.
+
+        Returns
+        -------
+        directions : ndarray of shape (n_components, n_directions, rank)
+            With columns of zeros.
+
+        variances : ndarray of shape (n_components, rank)
+            With noise variances.
+        """
+        k, p, r = self.directions.shape
+        directions = np.zeros((k, p, rank))
+        variances = np.repeat(self.noise_variances[:, None], rank, axis=1)
+        directions[:, :, :r], variances[:, :r] = self.directions, self.variances
+        return directions, variances
+
+    @property
+    def spreads(self) -> DoubleArray:
+        """Mean variance per feature of each component."""
+        d, (_, r) = len(self.center), self.variances.shape
+        spreads: DoubleArray = (self.variances.sum(axis=1) + (d - r) * self.noise_variances) / d
+        return spreads
+
+    def raised(self, share: float) -> Self:
+        """Return the mixture with all variances at least a share of each component's mean one.
+
+        Parameters
+        ----------
+        share : float
+            The share.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        least = share * self.spreads
+        return replace(
+            self,
+            variances=np.maximum(self.variances, least[:, None]),
+            noise_variances=np.maximum(self.noise_variances, least),
+        )
+
+    def loadings(self, c: int) -> DoubleArray:
+        """Return the factor F of a component, whose covariance is ``F F' + g I``.
+
+        Parameters
+        ----------
+        c : int
+            Which component.
+
+        Returns
+        -------
+        ndarray of shape (n_features, rank)
+            Its columns.
+        """
+        r = int(self.n_directions[c])
+        excess = np.maximum(self.variances[c, :r] - self.noise_variances[c], 0)
+        loadings: DoubleArray = self.basis @ self.directions[c, :, :r] * np.sqrt(excess)
+        return loadings
+
+    def in_units(self, center: DoubleArray, scale: float) -> Self:
+        """Return the mixture of samples that were centred and divided by a scale before.
+
+        Parameters
+        ----------
+        center : ndarray of shape (n_features,)
+            What was subtracted.
+
+        scale : float
+            What was divided by after that.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture of the samples as they are.
+        """
+        broad = self.background
+        return replace(
+            self,
+            center=center + scale * self.center,
+            means=scale * self.means,
+            variances=scale**2 * self.variances,
+            noise_variances=scale**2 * self.noise_variances,
+            background=None if broad is None else broad.in_units(center, scale),
+        )
+
+    # --- draws and missing features -----------------------------------------------------------
+
+    def sample(self, n_samples: int, rng: np.random.RandomState) -> tuple[DoubleArray, IntArray]:
+        """Draw samples.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of samples.
+
+        rng : RandomState
+            The source of randomness.
+
+        Returns
+        -------
+        x : ndarray of shape (n_samples, n_features)
+            Samples, noise included.
+
+        labels : ndarray of int of shape (n_samples,)
+            The component of each; -1 for the background.
+        """
+        labels = rng.choice(len(self), n_samples, p=self.weights / self.weights.sum())
+        x = rng.standard_normal((n_samples, len(self.center)))
+        x *= np.sqrt(self.noise_variances[labels])[:, None]
+        excess = np.sqrt(np.maximum(self.variances - self.noise_variances[:, None], 0))
+        draws = rng.standard_normal((n_samples, excess.shape[1])) * excess[labels]
+        for c in range(len(self)):
+            own = labels == c
+            h = self.means[c] + draws[own] @ self.directions[c].T
+            x[own] += self.center + h @ self.basis.T
+        if self.background is not None:
+            broad = rng.uniform(size=n_samples) < self.background_weight
+            x[broad], labels[broad] = self.background.sample(int(broad.sum()), rng)[0], -1
+        return x, labels
+
+    def condition(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+        """Return what a component says of samples of which not all features are known.
+
+        Parameters
+        ----------
+        c : int
+            Which component.
+
+        x : ndarray of shape (n_samples, n_features)
+            Samples, with NaN where a feature is missing.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            Log-density of what is known.
+
+        filled : ndarray of shape (n_samples, n_features)
+            Conditional means in place of NaN.
+
+        factors : ndarray of shape (n_samples, n_features, rank)
+            Factors G of the conditional covariance, ``G G'`` and the noise of what is missing; 0
+            where a feature is known.
+        """
+        known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
+        m = self.center + self.basis @ self.means[c]
+        r = F.shape[1]
+        residual = np.where(known, x - m, 0.0)
+        # x = m + F w and noise, with w from N(0, I); only the rows of F that are known count.
+        products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
+        precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
+        projected = residual @ F / noise
+        w = np.linalg.solve(precision, projected[..., None])[..., 0]
+        lower = np.linalg.cholesky(precision)
+        log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
+        log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        quadratic = np.square(residual).sum(axis=1) / noise - (projected * w).sum(axis=1)
+        factors = ~known[:, :, None] * (F @ np.linalg.inv(lower).transpose(0, 2, 1))
+        return -0.5 * (log_volume + quadratic), np.where(known, x, m + w @ F.T), factors
+
+    def impute(self, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
+        """Return samples in which conditional means, or draws, take the place of NaN.
+
+        The features that are missing have, given the others, a mixture of normal distributions. Its
+        mean is that of the components, weighted by how well each fits the others.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Samples, with NaN where a feature is missing.
+
+        rng : RandomState or None, default=None
+            The source of draws from that distribution; None takes its mean.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Filled samples.
+        """
+        filled = x.copy()
+        (rows,) = np.nonzero(np.isnan(x).any(axis=1))
+        size = max(self.directions.shape[2], 1) ** 2 + x.shape[1]
+        for start in range(0, len(rows), max(SOLVED_ENTRIES // size, 1)):
+            some = rows[start : start + max(SOLVED_ENTRIES // size, 1)]
+            filled[some] = self._filled(x[some], rng)
+        return filled
+
+    def _filled(self, x: DoubleArray, rng: np.random.RandomState | None) -> DoubleArray:
+        parts = [self.condition(c, x) for c in range(len(self))]
+        noises, log_shares = self.noise_variances, self._log_shares()
+        if self.background is not None:
+            broad = self.background
+            parts += [broad.condition(c, x) for c in range(len(broad))]
+            noises = np.r_[noises, broad.noise_variances]
+            broad_shares = np.log(broad.weights) + math.log(self.background_weight)
+            log_shares = np.r_[log_shares, broad_shares]
+        joint = np.stack([part[0] for part in parts], axis=1) + log_shares
+        shares = softmax(joint, axis=1)
+        if rng is None:
+            means = np.stack([part[1] for part in parts])
+            return np.where(np.isnan(x), np.einsum("nk,knf->nf", shares, means), x)
+        labels = (shares.cumsum(axis=1) < rng.uniform(size=(len(x), 1))).sum(axis=1)
+        drawn = x.copy()
+        for c in np.unique(labels):
+            own = labels == c
+            _, mean, factors = (array[own] for array in parts[c])
+            w = rng.standard_normal((len(mean), factors.shape[2], 1))
+            noise = math.sqrt(noises[c]) * rng.standard_normal(mean.shape)
+            drawn[own] = np.where(np.isnan(x[own]), mean + (factors @ w)[..., 0] + noise, x[own])
+        return drawn
+
+
+def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise a ValueError unless arrays have these shapes, and are those of a mixture."""
+    for name, shape in shapes.items():
+        array = getattr(mixture, name)
+        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite and of shape {shape}")
+    if not (mixture.noise_variances > 0).all():
+        raise ValueError("noise_variances must be above 0")
+    if not (mixture.weights > 0).all() or abs(mixture.weights.sum() - 1) > ROUNDING:
+        raise ValueError("weights must be above 0, and 1 together")
+
+
+def along(x: DoubleArray, basis: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Return coordinates in an orthonormal basis, and the squared distance from its span."""
+    h = x @ basis
+    if basis.shape[0] == basis.shape[1]:
+        return h, np.zeros(len(x))
+    return h, np.square(x - h @ basis.T).sum(axis=1)

@@ -1,0 +1,288 @@
+"""Expectation maximisation for mixtures of normal distributions with few directions each."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from scipy.special import logsumexp
+
+from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
+from skvaeense.mixture._density import MixtureDensity, along
+from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
+
+# Responsibilities below this do not count for the covariance of a component.
+LEAST_RESPONSIBILITY = 1e-6
+# A component of fewer rows is left out.
+LEAST_ROWS = 2.0
+# Least variances of the background, as shares of the mean one, and factors on its variances: it is
+# as broad as any sample may ask for.
+BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2), (1.0, 16.0, 256.0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Weighted rows, by their coordinates in a basis.
+
+    Attributes
+    ----------
+    center : ndarray of shape (n_features,)
+        What was subtracted.
+
+    basis : ndarray of shape (n_features, n_directions)
+        Orthonormal columns.
+
+    h : ndarray of shape (n_rows, n_directions)
+        Coordinates. NaN stands for what is not known; the basis is then that of the features.
+
+    off : ndarray of shape (n_rows,)
+        Squared distances from the span of the basis.
+
+    weights : ndarray of shape (n_rows,)
+        How often each row counts.
+
+    log_broad : ndarray of shape (n_rows,)
+        Log-density under the background that mixtures of these rows have. It never changes.
+    """
+
+    center: DoubleArray
+    basis: DoubleArray
+    h: DoubleArray
+    off: DoubleArray
+    weights: DoubleArray
+    log_broad: DoubleArray
+
+    @classmethod
+    def of(
+        cls,
+        x: DoubleArray,
+        weights: DoubleArray | None = None,
+        basis: DoubleArray | None = None,
+        center: DoubleArray | None = None,
+    ) -> Self:
+        """Return rows by their coordinates in a basis about a point, by default all about 0."""
+        basis = np.eye(x.shape[1]) if basis is None else basis
+        center = np.zeros(x.shape[1]) if center is None else center
+        h, off = along(x - center, basis)
+        weights = np.ones(len(x)) if weights is None else weights
+        return cls(center, basis, h, off, weights, np.full(len(x), -np.inf))
+
+    def __len__(self) -> int:
+        return len(self.h)
+
+    def __getitem__(self, rows: slice | BoolArray | IntArray) -> Self:
+        own = {name: getattr(self, name)[rows] for name in ("h", "off", "weights", "log_broad")}
+        return replace(self, **own)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.center)
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether some features are not known."""
+        return bool(np.isnan(self.h).any())
+
+    def facing(self, background: MixtureDensity) -> Self:
+        """Return the rows with their log-density under a background."""
+        return replace(self, log_broad=logsumexp(self.joint(background), axis=1))
+
+    def divided_by(self, scale: DoubleArray) -> Self:
+        """Return the rows in other units, in which their log-density is another one, too."""
+        log_broad = self.log_broad + np.log(scale).sum()
+        return replace(self, h=self.h / scale, log_broad=log_broad)
+
+    def joint(self, density: MixtureDensity) -> DoubleArray:
+        """Return the log-density of the rows together with each component."""
+        if self.has_holes:
+            return density.log_joint(self.center + self.h)
+        return density.log_joint_along(self.h, self.off)
+
+    def log_prob(self, density: MixtureDensity) -> DoubleArray:
+        """Return the log-density of the rows."""
+        log_prob: DoubleArray = logsumexp(self.joint(density), axis=1)
+        return np.logaddexp(log_prob, self.broad(density))
+
+    def broad(self, density: MixtureDensity) -> DoubleArray:
+        """Return the log-density of the rows in the background, its share included."""
+        if density.background is None:
+            return np.full(len(self), -np.inf)
+        return self.log_broad + math.log(density.background_weight)
+
+    def responsibilities(
+        self, density: MixtureDensity
+    ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+        """Return shares of rows in components, and in the background, and their log-density."""
+        joint, broad = self.joint(density), self.broad(density)
+        total = np.logaddexp(logsumexp(joint, axis=1), broad)
+        shares = np.exp(joint - total[:, None]) * self.weights[:, None]
+        return shares, np.exp(broad - total) * self.weights, total
+
+    def moments(self, shares: DoubleArray, density: MixtureDensity | None = None) -> Moments:
+        """Return the moments of rows that belong to components by shares.
+
+        With holes they are those that are expected given a mixture.
+        """
+        k, p = shares.shape[1], self.h.shape[1]
+        n, means, rests = np.empty(k), np.empty((k, p)), np.zeros(k)
+        covariances = np.empty((k, p, p))
+        has_holes = self.has_holes
+        for c in range(k):
+            own = shares[:, c] > LEAST_RESPONSIBILITY * self.weights
+            x, s = self.h[own], shares[own, c]
+            total, extra = s.sum(), 0.0
+            if has_holes and density is not None:
+                missing = np.isnan(x)
+                _, x, factors = density.condition(c, x + self.center)
+                x = x - self.center
+                # All columns of all rows side by side.
+                flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
+                extra = flat @ flat.T + density.noise_variances[c] * np.diag(s @ missing)
+            # Rows of unequal weight say as much as fewer equal ones: Kish, "Survey Sampling", 1965.
+            n[c] = total**2 / max(s @ self.weights[own], np.finfo(float).tiny)
+            means[c] = s @ x / total
+            y = (x - means[c]) * np.sqrt(s)[:, None]
+            covariances[c] = (y.T @ y + extra) / total
+            rests[c] = s @ self.off[own] / total
+        return Moments(n, means, covariances, rests)
+
+    def mixture(
+        self,
+        weights: DoubleArray,
+        parts: Gaussians,
+        background: MixtureDensity | None = None,
+        background_weight: float = 0.0,
+    ) -> MixtureDensity:
+        """Return the mixture of some normal distributions in the basis of the rows."""
+        return MixtureDensity(
+            self.center, self.basis, weights, *parts, background, background_weight
+        )
+
+
+def background(rows: Rows) -> MixtureDensity:
+    """Return a broad distribution: the normal one of all rows, and wider and rounder ones.
+
+    Parameters
+    ----------
+    rows : Rows
+        All rows, without holes.
+
+    Returns
+    -------
+    MixtureDensity
+        A mixture of few components about one mean.
+    """
+    ones = rows.weights[:, None]
+    moments = rows.moments(ones)
+    p = rows.h.shape[1]
+    total = float(np.trace(moments.covariances[0]) + moments.rests[0])
+    mean = max(total / rows.n_features, np.finfo(float).tiny)
+    values, vectors = np.linalg.eigh(moments.covariances[0])
+    off = moments.rests[0] / max(rows.n_features - p, 1)
+    grid = [(floor * mean, factor) for floor in BROAD_FLOORS for factor in BROAD_FACTORS]
+    floors, factors = np.array(grid).T
+    k = len(grid)
+    parts = Gaussians(
+        np.repeat(moments.means, k, axis=0),
+        np.repeat(vectors[None], k, axis=0),
+        factors[:, None] * np.maximum(values, floors[:, None]),
+        factors * np.maximum(off, floors),
+    )
+    return rows.mixture(np.full(k, 1 / k), parts)
+
+
+def maximise(
+    rows: Rows,
+    shares: DoubleArray,
+    family: Family,
+    before: MixtureDensity | None = None,
+    broad_shares: DoubleArray | None = None,
+) -> MixtureDensity:
+    """Return the mixture of a family that fits shares of rows in components best.
+
+    Components that have too few rows are dropped.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows.
+
+    shares : ndarray of shape (n_rows, n_components)
+        Their responsibilities, times their weights.
+
+    family : Family
+        How covariances are regularised.
+
+    before : MixtureDensity or None, default=None
+        The mixture that the shares are of; its background is kept, and it fills in holes.
+
+    broad_shares : ndarray of shape (n_rows,) or None, default=None
+        Shares of the background.
+
+    Returns
+    -------
+    MixtureDensity
+        The mixture.
+    """
+    n = shares.sum(axis=0)
+    kept = n >= min(LEAST_ROWS, 0.5 * n.sum() / len(n))
+    shares, n = shares[:, kept], n[kept]
+    before = before.take(kept) if before is not None else None
+    moments = rows.moments(shares, before)
+    weights = n / n.sum()
+    common = np.einsum("k,kpq->pq", weights, moments.covariances)
+    common = common + 1e-12 * np.eye(len(common))
+    mean = (np.trace(common) + weights @ moments.rests) / rows.n_features
+    floor = max(family.floor * mean, np.finfo(float).tiny)
+    parts = gaussians(moments, rows.n_features, family, common, floor)
+    broad = before.background if before is not None else None
+    if broad is None:
+        return rows.mixture(weights, parts)
+    # The background has one row at least.
+    n_broad = 0.0 if broad_shares is None else float(broad_shares.sum())
+    return rows.mixture(weights, parts, broad, max(n_broad, 1.0) / (n.sum() + n_broad + 1.0))
+
+
+def em(
+    rows: Rows, density: MixtureDensity, family: Family, n_iter: int = 30, tol: float = 1e-3
+) -> MixtureDensity:
+    """Return the best mixture that expectation and maximisation find from another one.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows.
+
+    density : MixtureDensity
+        Where to start.
+
+    family : Family
+        How covariances are regularised.
+
+    n_iter : int, default=30
+        Iterations at most.
+
+    tol : float, default=1e-3
+        Gain in nats per row below which they end.
+
+    Returns
+    -------
+    MixtureDensity
+        The mixture.
+    """
+    best, before, total_weight = density, -np.inf, rows.weights.sum()
+    shares, broad, total = rows.responsibilities(density)
+    for _ in range(n_iter):
+        if shares.sum() < LEAST_ROWS:
+            break
+        density = maximise(rows, shares, family, density, broad)
+        shares, broad, total = rows.responsibilities(density)
+        mean = float(total @ rows.weights / total_weight)
+        if mean > before:
+            best = density
+        # Which directions are kept is no part of a maximum, and may cost likelihood.
+        if mean - before < tol:
+            break
+        before = mean
+    return best

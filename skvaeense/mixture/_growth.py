@@ -1,0 +1,208 @@
+"""New components of a mixture, grown from a few rows among those of an old one.
+
+Rows join a new component that it fits better than all others do: first with much noise in it and in
+the others, then with ever less. That is RANSAC with local optimisation, done softly.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import expit, logsumexp
+
+from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture._em import Rows
+from skvaeense.utils._typing import DoubleArray
+
+# Least variances of a component while it grows, as shares of the mean variance of the old one.
+ANNEALED = (3e-2, 1e-2, 3e-3, 0.0)
+# Rows that a component starts from.
+SIZES = (8, 24, 72)
+# Rows per component, and of an old one that are looked at.
+LEAST_ROWS, MAX_ROWS = 8, 1024
+# Features up to which components grow in all directions, not only in those of the old one.
+MAX_DIRECTIONS = 24
+# Share of the starts that go on at each level of the annealing, and of the best one's gain that
+# another needs to become a component too.
+KEPT, LEAST_GAIN = 0.5, 0.2
+
+
+class Proposal(NamedTuple):
+    """A component that a mixture may get.
+
+    Attributes
+    ----------
+    gain : float
+        What the log-density of all rows gains, in nats.
+
+    share : float
+        Its weight.
+
+    component : MixtureDensity
+        Itself.
+    """
+
+    gain: float
+    share: float
+    component: MixtureDensity
+
+
+def propose(
+    rows: Rows,
+    density: MixtureDensity,
+    family: Family,
+    n_starts: int,
+    rng: np.random.RandomState,
+) -> list[Proposal]:
+    """Return new components that rows gain most by.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows.
+
+    density : MixtureDensity
+        The mixture as it is.
+
+    family : Family
+        How covariances are regularised.
+
+    n_starts : int
+        Rows that components start around.
+
+    rng : RandomState
+        The source of randomness.
+
+    Returns
+    -------
+    list of Proposal
+        The best one first; at most as many as there are components.
+    """
+    joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
+    labels = joint.argmax(axis=1)
+    counts = np.bincount(labels, minlength=len(density) + 1)
+    found: list[Proposal] = []
+    # What no component explains may be one more.
+    least = np.r_[np.full(len(density), 2 * LEAST_ROWS), LEAST_ROWS]
+    for c in np.flatnonzero(counts >= least):
+        n_own = int(np.ceil(n_starts * counts[c] / len(rows)))
+        own = np.flatnonzero(labels == c)
+        some = rng.choice(own, min(len(own), MAX_ROWS), replace=False)
+        nest = _Nest(rows[some], density, int(c), len(own) / len(some))
+        found += nest.grow(n_own, family, rows.weights.sum(), max(1, len(density) // 2), rng)
+    found.sort(key=lambda proposal: -proposal.gain)
+    enough = LEAST_GAIN * found[0].gain if found else 0.0
+    return [f for f in found[: max(1, len(density) // 2)] if f.gain > enough]
+
+
+class _Nest:
+    """The rows of one component, along its own directions, in which others may grow.
+
+    Those of the background, which comes after the components, have all directions.
+    """
+
+    def __init__(self, rows: Rows, density: MixtureDensity, parent: int, factor: float) -> None:
+        if parent < len(density):
+            directions = density.directions[parent][:, : int(density.n_directions[parent])]
+            self.mean, self.spread = density.means[parent], float(density.spreads[parent])
+        else:
+            directions, self.mean = rows.h[:, :0].T, rows.h.mean(axis=0)
+            self.spread = float(np.square(rows.h - self.mean).sum(axis=1).mean()) / rows.n_features
+        p = rows.h.shape[1]
+        self.directions = directions if p > MAX_DIRECTIONS and directions.size else np.eye(p)
+        directions = self.directions
+        centred = rows.h - self.mean
+        self.h = centred @ directions
+        rest = np.square(centred).sum(axis=1) - np.square(self.h).sum(axis=1)
+        self.off = np.maximum(rest, 0.0) + rows.off
+        self.weights = rows.weights * factor
+        self.rows = rows
+        # What the others say of the rows, with as much noise as the new one has.
+        self.totals = [rows.log_prob(density.raised(share)) for share in ANNEALED]
+
+    def grow(
+        self,
+        n_starts: int,
+        family: Family,
+        n_all: float,
+        at_most: int,
+        rng: np.random.RandomState,
+    ) -> list[Proposal]:
+        """Return the components that starts grow to, as far as they add to one another."""
+        starts = np.array([s for _ in range(n_starts) for s in self._neighbourhoods(rng)])
+        shares = starts * self.weights
+        weight = shares.sum(axis=1) / n_all
+        for least, total in zip(ANNEALED, self.totals, strict=True):
+            parts = self._fit(shares, family, least)
+            log_new = self._log_prob(parts) + np.log(weight)[:, None]
+            gains = (np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total)
+            order = np.argsort(-(gains @ self.weights))
+            if least == 0.0:
+                break
+            order = order[: max(int(np.ceil(KEPT * len(order))), 3)]
+            shares = expit(np.clip(log_new[order] - total, -50, 50)) * self.weights
+            enough = shares.sum(axis=1) >= LEAST_ROWS / 2
+            if not enough.any():
+                return []
+            shares = shares[enough]
+            weight = np.minimum(shares.sum(axis=1) / n_all, 0.9)
+        total, found = self.totals[-1], []
+        for _ in range(at_most):
+            gains = np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total
+            sums = gains @ self.weights
+            i = int(sums.argmax())
+            if not sums[i] > 0:
+                break
+            found.append(Proposal(float(sums[i]), float(weight[i]), self._component(parts, i)))
+            total = total + gains[i]
+        return found
+
+    def _neighbourhoods(self, rng: np.random.RandomState) -> Any:
+        """Yield rows that may be of one component, as masks: those near one row, in several senses.
+
+        They are in about the same direction from the mean, as in subspaces with a point in common;
+        near by, as in clusters and curved sheets; or both, as in flats that lie apart.
+        """
+        y = self.h
+        length = np.square(y).sum(axis=1)
+        i, scale = rng.randint(len(y)), max(length.mean(), np.finfo(float).tiny)
+        product = y @ y[i]
+        cosine = product**2 / np.maximum(length * length[i], np.finfo(float).tiny)
+        flat = (product / scale + 1) ** 2 / ((length / scale + 1) * (length[i] / scale + 1))
+        for distance in (-cosine, length - 2 * product, -flat):
+            order = np.argsort(distance)
+            for size in SIZES:
+                if 2 * size <= len(y) or size == SIZES[0]:
+                    start = np.zeros(len(y))
+                    start[order[:size]] = 1.0
+                    yield start
+
+    def _fit(self, shares: DoubleArray, family: Family, least: float) -> Gaussians:
+        """Return the normal distributions of shares of the rows, each with as much noise."""
+        n = shares.sum(axis=1)
+        means = shares @ self.h / n[:, None]
+        weighted = self.h.T * shares[:, None, :]
+        second = weighted @ self.h / n[:, None, None]
+        covariances = second - means[:, :, None] * means[:, None, :]
+        kish = n**2 / np.maximum(shares @ self.weights, np.finfo(float).tiny)
+        moments = Moments(kish, means, covariances, shares @ self.off / n)
+        floor = max(least, family.floor) * self.spread
+        common = np.cov(self.h.T, aweights=self.weights, bias=True).reshape(2 * self.h.shape[1:])
+        common += 1e-12 * np.eye(len(common))
+        return gaussians(moments, self.rows.n_features, family, common, floor)
+
+    def _log_prob(self, parts: Gaussians) -> DoubleArray:
+        """Return the log-density of the rows under each normal distribution."""
+        d, p = self.rows.n_features, self.h.shape[1]
+        every = MixtureDensity(np.zeros(d), np.zeros((d, p)), np.ones(len(parts.means)), *parts)
+        return every.log_joint_along(self.h, self.off).T
+
+    def _component(self, parts: Gaussians, i: int) -> MixtureDensity:
+        r = int(parts.directions[i].any(axis=0).sum())
+        component = Gaussians(
+            self.mean + parts.means[i : i + 1] @ self.directions.T,
+            (self.directions @ parts.directions[i, :, :r])[None],
+            parts.variances[i : i + 1, :r],
+            parts.noises[i : i + 1],
+        )
+        return self.rows.mixture(np.ones(1), component)

@@ -1,0 +1,316 @@
+"""Choose a mixture by held-out rows: the number of components, and how they are regularised."""
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.cluster import KMeans
+
+from skvaeense.mixture._covariance import Family
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture._em import Rows, background, em, maximise
+from skvaeense.mixture._growth import LEAST_ROWS, propose
+from skvaeense.utils._typing import DoubleArray
+
+# Rows that mixtures are compared by; all are fitted in the end.
+SEARCH_ROWS = 4096
+# Share of the rows that choose, and the number of splits where rows are few.
+HELD_OUT, N_SPLITS, FEW_ROWS = 0.2, 5, 1000
+# By how much the mean over held-out rows must be better, in nats and in standard errors.
+LEAST_GAIN, SURENESS = 1e-3, 0.5
+# Rows that new components start around: in the first try of a round, and in a second one.
+N_STARTS = (6, 24)
+# Steps without gain after which a search ends.
+PATIENCE = 2
+# Iterations, and gains in nats at which they end: while one is chosen, and for the last.
+CHOICE, FINAL = (15, 1e-2), (50, 1e-3)
+# Families that are tried, and values of their fields, in this order.
+FAMILIES = (
+    Family(scaled=True),
+    Family(False, 10.0, scaled=True),
+    Family(False, 3.0, 0.0, scaled=True),
+)
+FIELDS: tuple[tuple[str, tuple[float, ...]], ...] = (
+    ("shrinkage", (30.0, 100.0, 300.0)),
+    ("shrinkage", (3.0, 1.0, 0.3)),
+    ("roundness", (0.5, 0.0)),
+    ("roundness", (1.0,)),
+    ("pooled", (0.03, 0.3, 3.0)),
+    ("floor", (1e-5, 1e-4, 1e-3, 1e-2)),
+)
+
+
+class Split(NamedTuple):
+    """Rows that mixtures are fitted to, and rows that choose one; in two units each."""
+
+    train: tuple[Rows, Rows]
+    valid: tuple[Rows, Rows]
+
+
+class Trial(NamedTuple):
+    """Mixtures, one for each split, and the log-density of the rows that each has not seen."""
+
+    kind: str
+    family: Family
+    densities: list[MixtureDensity]
+    scores: DoubleArray
+
+    @property
+    def mean(self) -> float:
+        """Mean log-density in nats."""
+        return float(self.scores.mean())
+
+    @property
+    def size(self) -> float:
+        """Mean number of components."""
+        return float(np.mean([len(density) for density in self.densities]))
+
+    def is_better_than(self, other: "Trial") -> bool:
+        """Return whether held-out rows are more probable, beyond what chance may do."""
+        gain = self.scores - other.scores
+        error = gain.std() / np.sqrt(len(gain))
+        return bool(gain.mean() > LEAST_GAIN + SURENESS * error)
+
+
+class Search:
+    """Look for the mixture that held-out rows are most probable under.
+
+    Components are added where they gain most, until held-out rows no longer gain; those that are
+    not needed leave again. Then families of covariances, and clusters as other starts, are tried.
+
+    Parameters
+    ----------
+    rows : Rows
+        All rows, without holes.
+
+    max_components : int
+        Most components.
+
+    rng : RandomState
+        The source of randomness.
+
+    n_components : int or None, default=None
+        The number of components, if it is not to be chosen.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        max_components: int,
+        rng: np.random.RandomState,
+        n_components: int | None = None,
+    ) -> None:
+        self.rng, self.n_components = rng, n_components
+        self.background = background(rows)
+        variance = np.diag(rows.moments(rows.weights[:, None]).covariances[0])
+        least = np.finfo(float).eps * max(variance.max(), np.finfo(float).tiny)
+        # Coordinates that are no features keep their units.
+        is_plain = len(variance) == rows.n_features
+        self.scale = np.sqrt(np.maximum(variance, least)) if is_plain else np.ones(len(variance))
+        some = rng.permutation(len(rows))[:SEARCH_ROWS]
+        self.splits = self._make_splits(rows[np.sort(some)].facing(self.background))
+        n = min(len(split.train[0]) for split in self.splits)
+        most = max_components if n_components is None else n_components
+        self.most = max(min(most, n // LEAST_ROWS if n_components is None else n), 1)
+        # Mixtures of growing numbers of components, from which other families start.
+        self.paths: dict[str, list[Trial]] = defaultdict(list)
+        ones = [self._with_background(_one(split.train[0])) for split in self.splits]
+        self.best = self._trial("grown", Family(), ones)
+        self.paths["grown"].append(self.best)
+
+    def run(self) -> Family:
+        """Find the best mixture, and return its family."""
+        self._grow()
+        self._prune()
+        before = self.best.family
+        self._change_family()
+        if self.best.family != before:
+            self._grow()
+            self._prune()
+        self._cluster()
+        return self.best.family
+
+    def final(self, rows: Rows) -> MixtureDensity:
+        """Return the best mixture, fitted to all rows from the split that suits them best."""
+        family = self.best.family
+        rows = rows.facing(self.background)
+        rows = rows.divided_by(self.scale) if family.scaled else rows
+        found = [em(rows, density, family, *FINAL) for density in self.best.densities]
+        best = max(found, key=lambda density: float(rows.log_prob(density) @ rows.weights))
+        return _multiplied(best, self.scale) if family.scaled else best
+
+    # --- trials -------------------------------------------------------------------------------
+
+    def _make_splits(self, plain: Rows) -> list[Split]:
+        """Return the splits by which mixtures are compared; very few rows are both."""
+        n, scaled = len(plain), plain.divided_by(self.scale)
+        if n < 2 * LEAST_ROWS:
+            return [Split((plain, scaled), (plain, scaled))]
+        splits = []
+        for _ in range(N_SPLITS if n < FEW_ROWS else 1):
+            order = self.rng.permutation(n)
+            n_out = max(int(HELD_OUT * n), 1)
+            train, valid = np.sort(order[n_out:]), np.sort(order[:n_out])
+            splits.append(Split((plain[train], scaled[train]), (plain[valid], scaled[valid])))
+        return splits
+
+    def _trial(self, kind: str, family: Family, starts: list[MixtureDensity]) -> Trial:
+        """Return the trial of mixtures that starts lead to."""
+        densities, scores = [], []
+        for split, start in zip(self.splits, starts, strict=True):
+            density = em(split.train[family.scaled], start, family, *CHOICE)
+            densities.append(density)
+            scores.append(split.valid[family.scaled].log_prob(density))
+        log_scale = np.log(self.scale).sum() if family.scaled else 0.0
+        return Trial(kind, family, densities, np.concatenate(scores) - log_scale)
+
+    def _keep(self, trial: Trial) -> bool:
+        """Keep a trial if it is better, or nearer to the number of components that is wanted."""
+        is_better = trial.is_better_than(self.best)
+        if self.n_components is not None:
+            ours, theirs = (abs(t.size - self.n_components) for t in (trial, self.best))
+            is_better = ours < theirs or (ours == theirs and is_better)
+        self.best = trial if is_better else self.best
+        return is_better
+
+    def _starts(self, trial: Trial, family: Family) -> list[MixtureDensity]:
+        """Return the mixtures of a trial in the units of a family."""
+        if trial.family.scaled == family.scaled:
+            return trial.densities
+        found = []
+        for split, density in zip(self.splits, trial.densities, strict=True):
+            shares, broad, _ = split.train[trial.family.scaled].responsibilities(density)
+            found.append(maximise(split.train[family.scaled], shares, family, density, broad))
+        return found
+
+    # --- the number of components -------------------------------------------------------------
+
+    def _grow(self) -> None:
+        """Add components until held-out rows do not gain."""
+        current, n_worse = self.best, 0
+        while n_worse < PATIENCE:
+            family, n_starts = current.family, N_STARTS[min(n_worse, len(N_STARTS) - 1)]
+            grown = [
+                self._grown(split.train[family.scaled], density, family, n_starts)
+                for split, density in zip(self.splits, current.densities, strict=True)
+            ]
+            if all(new is old for new, old in zip(grown, current.densities, strict=True)):
+                n_worse += 1
+                continue
+            current = self._trial("grown", family, grown)
+            self.paths["grown"].append(current)
+            n_worse = 0 if self._keep(current) else n_worse + 1
+
+    def _grown(
+        self, rows: Rows, density: MixtureDensity, family: Family, n_starts: int
+    ) -> MixtureDensity:
+        room = max(self.most - len(density), 0)
+        for proposal in propose(rows, density, family, n_starts, self.rng)[:room]:
+            density = density.join(proposal.component, proposal.share)
+        return density
+
+    def _prune(self) -> None:
+        """Leave out components without which held-out rows are as probable."""
+        while self.best.size > 1 and self.n_components is None:
+            family, fewer = self.best.family, []
+            for split, density in zip(self.splits, self.best.densities, strict=True):
+                least = _least_needed(split.valid[family.scaled], density)
+                kept = np.arange(len(density)) != least
+                fewer.append(density.take(kept) if len(density) > 1 else density)
+            trial = self._trial(self.best.kind, family, fewer)
+            if trial.mean < self.best.mean - LEAST_GAIN:
+                break
+            self.best = trial
+
+    # --- families -----------------------------------------------------------------------------
+
+    def _change_family(self) -> None:
+        """Change how covariances are regularised while held-out rows gain."""
+        before = self.best
+        for family in FAMILIES:
+            self._keep(self._trial(before.kind, family, self._starts(before, family)))
+            self._step(family, -1)
+        self._refine()
+
+    def _refine(self) -> None:
+        if self.best.family.cut:
+            return
+        for name, values in FIELDS:
+            for value in values:
+                family = self.best.family._replace(**{name: value})
+                if family != self.best.family and not self._keep(
+                    self._trial(self.best.kind, family, self.best.densities)
+                ):
+                    break
+        for step in (-1, 1):
+            self._step(self.best.family, step)
+
+    def _step(self, family: Family, step: int) -> None:
+        """Try fewer or more components of a family, while held-out rows gain."""
+        size, n_worse = self.best.size, 0
+        path = sorted(self.paths[self.best.kind], key=lambda trial: step * trial.size)
+        for start in path:
+            if step * (start.size - size) > 0 and n_worse < PATIENCE:
+                trial = self._trial(start.kind, family, self._starts(start, family))
+                n_worse = 0 if self._keep(trial) else n_worse + 1
+
+    def _cluster(self) -> None:
+        """Start from clusters of rows instead: about as many as there are components."""
+        before, k = self.best, max(round(self.best.size), 2)
+        counts = max(k // 2, 2), k, 2 * k
+        for count in dict.fromkeys(counts if self.n_components is None else [self.n_components]):
+            if count <= self.most:
+                starts = [
+                    self._clusters(split.train[before.family.scaled], count, before.family)
+                    for split in self.splits
+                ]
+                trial = self._trial("clusters", before.family, starts)
+                self.paths["clusters"].append(trial)
+                self._keep(trial)
+        if self.best is not before:
+            self._prune()
+            self._refine()
+
+    def _clusters(self, rows: Rows, k: int, family: Family) -> MixtureDensity:
+        means = KMeans(k, n_init=1, max_iter=20, random_state=self.rng)
+        labels = means.fit_predict(rows.h, sample_weight=rows.weights)
+        return self._with_background(
+            maximise(rows, np.eye(k)[labels] * rows.weights[:, None], family)
+        )
+
+    def _with_background(self, density: MixtureDensity) -> MixtureDensity:
+        weight = 1 / (self.splits[0].train[0].weights.sum() + 1)
+        return replace(density, background=self.background, background_weight=weight)
+
+
+def _one(rows: Rows) -> MixtureDensity:
+    """Return the normal distribution of all rows."""
+    return maximise(rows, rows.weights[:, None], Family())
+
+
+def _least_needed(rows: Rows, density: MixtureDensity) -> int:
+    """Return the component without which held-out rows lose least."""
+    joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
+    kept = [logsumexp(np.delete(joint, c, axis=1), axis=1).mean() for c in range(len(density))]
+    return int(np.argmax(kept))
+
+
+def _multiplied(density: MixtureDensity, scale: DoubleArray) -> MixtureDensity:
+    """Return a mixture of features that were divided by a scale, for the features as they are."""
+    if len(density.center) > len(scale):
+        return density
+    noise = density.noise_variances
+    excess = np.sqrt(np.maximum(density.variances - noise[:, None], 0))
+    factors = scale[:, None] * density.directions * excess[:, None]
+    covariances = factors @ factors.transpose(0, 2, 1) + noise[:, None, None] * np.diag(scale**2)
+    values, vectors = np.linalg.eigh(covariances)
+    values = np.maximum(values, np.finfo(float).eps * values[:, -1:])
+    return replace(
+        density,
+        means=density.means * scale,
+        directions=vectors[:, :, :0:-1],
+        variances=values[:, :0:-1],
+        noise_variances=values[:, 0],
+    )

@@ -1,0 +1,350 @@
+"""SubspaceMixture: the flat parts of data, and its density."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture._em import Rows
+from skvaeense.mixture._fit import fit_mixture, flat_parts, merged
+from skvaeense.utils._missing import check_seen, like_input
+from skvaeense.utils._repr import DocLinkMixin
+from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._validation import (
+    AT_LEAST_ONE,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+)
+
+
+class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
+    """A mixture of normal distributions, each with few directions of its own.
+
+    It finds the flat parts of data: how many there are, where each lies, in how many directions it
+    extends, and how much noise there is around it. It is a density, too, so that samples can be
+    scored, drawn, and completed where features are missing. Nothing need be set: held-out rows
+    choose the number of components and how their covariances are regularised.
+
+    Parameters
+    ----------
+    n_components : "auto" or int, default="auto"
+        Number of components. "auto" chooses it by held-out rows.
+
+    max_components : int, default=64
+        The most that "auto" tries. There are at most an eighth as many as rows.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the held-out rows and of the places where components start.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components_,)
+        Share of the rows of each component.
+
+    means_ : ndarray of shape (n_components_, n_features)
+        Their means.
+
+    bases_ : list of ndarray of shape (rank, n_features)
+        Orthonormal directions in which each varies by more than its noise.
+
+    ranks_ : ndarray of int of shape (n_components_,)
+        Numbers of these directions: the dimension of each flat part.
+
+    noise_variances_ : ndarray of shape (n_components_,)
+        Variance of each in any other direction.
+
+    n_components_ : int
+        Number of components.
+
+    density_ : MixtureDensity
+        The density of samples.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features seen during fit. Only if all are strings.
+
+    See Also
+    --------
+    skvaeense.VAEenseTransformer : Sparse codes, which start from such a mixture.
+    sklearn.mixture.GaussianMixture : Covariances without directions, and a number to be set.
+
+    Notes
+    -----
+    Component c has weight p_c, mean m_c, directions U_c with variances v_c, and noise g_c::
+
+        x = m_c + U_c (v_c - g_c)^(1/2) w + g_c^(1/2) n,    w, n ~ N(0, I)
+
+    which is a mixture of probabilistic principal component analyzers [1]_. Components are added
+    one after the other, each grown from the neighbourhood of one row inside an old one, with noise
+    that falls step by step. A direction is kept if its variance is above what noise alone would
+    show in as many rows [2]_. As covariances are known less well in few rows, they may also stay
+    whole and be shrunk. What suits held-out rows better is taken, on the scale of the features or
+    with each divided by its standard deviation; in that case the density has more directions than
+    `ranks_` says. Below 1,000 rows there are five splits, else one.
+
+    A broad distribution has the weight of one row, or more if there are rows far from all others.
+    So no sample is all but impossible, wherever it lies.
+
+    Rows that occur several times count as one of the weight of all. NaN stands for a missing value:
+    it is integrated out, in `fit` and in every method, which supposes that what is missing does not
+    depend on its value.
+
+    References
+    ----------
+    .. [1] Tipping and Bishop (1999). Mixtures of Probabilistic Principal Component Analyzers.
+       Neural Computation 11.
+    .. [2] Johnstone (2001). On the distribution of the largest eigenvalue in principal components
+       analysis. Annals of Statistics 29.
+
+    Examples
+    --------
+    >>> from skvaeense.datasets import make_linear_subspaces
+    >>> from skvaeense.mixture import SubspaceMixture
+    >>> X, *_ = make_linear_subspaces(
+    ...     1000, dims=(1, 3), n_features=8, noise=0.05, random_state=0
+    ... )
+    >>> mixture = SubspaceMixture(random_state=0).fit(X)
+    >>> sorted(mixture.ranks_.tolist())
+    [1, 3]
+    """
+
+    weights_: DoubleArray
+    means_: DoubleArray
+    bases_: list[DoubleArray]
+    ranks_: IntArray
+    noise_variances_: DoubleArray
+    n_components_: int
+    density_: MixtureDensity
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    _parameter_constraints = {
+        "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
+        "max_components": [AT_LEAST_ONE],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: Auto | int = "auto",
+        *,
+        max_components: int = 64,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_components = n_components
+        self.max_components = max_components
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples; NaN stands for a missing value.
+
+        y : None
+            Ignored.
+
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts, at least 0. A whole number is as good as so many copies.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X holds infinity, has fewer than two samples, or a column that is never seen.
+        """
+        X = self._check(X, reset=True)
+        check_seen(X, getattr(self, "feature_names_in_", None))
+        weights = None
+        if sample_weight is not None:
+            weights = check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            if not weights.any():
+                raise ValueError("sample_weight is 0 for every sample; give some a weight above 0.")
+        x, weights = merged(X, weights)
+        center = np.average(np.nan_to_num(x), axis=0, weights=weights)
+        known = np.average(~np.isnan(x), axis=0, weights=weights)
+        center = center / np.maximum(known, np.finfo(float).tiny)
+        squares = np.square(x - center)
+        scale = float(np.sqrt(np.nanmean(squares))) or 1.0
+        rng = check_random_state(self.random_state)
+        z = (x - center) / scale
+        density = fit_mixture(
+            z,
+            weights,
+            rng,
+            n_components=None if self.n_components == "auto" else int(self.n_components),
+            max_components=self.max_components,
+        )
+        parts = flat_parts(Rows.of(z, weights, density.basis, density.center), density)
+        self.density_ = density.in_units(center, scale)
+        self.n_components_ = len(parts)
+        self.weights_ = self.density_.weights
+        self.means_ = center + scale * np.array([part.mean for part in parts])
+        self.bases_ = [part.basis for part in parts]
+        self.ranks_ = np.array([len(part.basis) for part in parts])
+        self.noise_variances_ = scale**2 * np.array([part.noise_variance for part in parts])
+        return self
+
+    def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
+        if not reset:
+            check_is_fitted(self)
+        checked: DoubleArray = validate_data(
+            self,
+            X,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,
+            reset=reset,
+        )
+        return checked
+
+    def score_samples(self, X: ArrayLike) -> DoubleArray:
+        """Return the log-density of each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples; of one with missing values, the density of the others.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Log-densities in nats, in units of X.
+        """
+        checked = self._check(X)
+        return self.density_.log_prob(checked)
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Return the mean log-density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            Mean of `score_samples`.
+        """
+        return float(self.score_samples(X).mean())
+
+    def predict_proba(self, X: ArrayLike) -> DoubleArray:
+        """Return how probably samples come from each component.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components_)
+            Probabilities, which are 1 together.
+        """
+        checked = self._check(X)
+        shares: DoubleArray = softmax(self.density_.log_joint(checked), axis=1)
+        return shares
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """Return the component that each sample most probably comes from.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of int of shape (n_samples,)
+            Indices of the columns of `predict_proba`.
+        """
+        checked = self._check(X)
+        labels: IntArray = self.density_.log_joint(checked).argmax(axis=1)
+        return labels
+
+    def sample(
+        self, n_samples: int = 1, random_state: RandomState = None
+    ) -> tuple[DoubleArray, IntArray]:
+        """Draw samples.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Samples, noise included.
+
+        y : ndarray of int of shape (n_samples,)
+            The component of each; -1 for the broad distribution.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not at least 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}.")
+        return self.density_.sample(n_samples, check_random_state(random_state))
+
+    def impute(
+        self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None
+    ) -> Any:
+        """Return samples whose missing features are filled in.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, with NaN for what is missing.
+
+        n_draws : int or None, default=None
+            Number of draws from the distribution of what is missing, given the rest, for multiple
+            imputation. None takes its mean, once.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        ndarray or data frame of shape (n_samples, n_features), or a list of them
+            The samples without NaN, as they came in; what was known is as it was. With `n_draws`
+            there are that many.
+        """
+        checked = self._check(X)
+        if n_draws is None:
+            return like_input(self.density_.impute(checked), X)
+        rng = check_random_state(random_state)
+        drawn: list[FloatArray] = [self.density_.impute(checked, rng) for _ in range(n_draws)]
+        return [like_input(one, X) for one in drawn]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

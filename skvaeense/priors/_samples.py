@@ -1,0 +1,142 @@
+"""Samples that a prior learns a density from."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from skvaeense.mixture._density import Shared
+from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
+
+# Training samples that are kept, and their entries.
+MAX_ROWS, MAX_ENTRIES = 8192, 2**22
+
+
+class CodedSamples(NamedTuple):
+    """Samples, what an encoder says of them, and the linear decoder: what a density is fitted to.
+
+    A sample x has the code e if ``x = W e + b`` and noise. Codes of closed latents are near 0.
+    Where the decoder is not linear, scaled codes take the place of samples, and W is diagonal.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        Samples in the units of the model.
+
+    code : ndarray of shape (n_samples, n_components)
+        Posterior means of e.
+
+    code_variance : ndarray of shape (n_samples, n_components)
+        Posterior variances of e.
+
+    is_open : ndarray of bool of shape (n_samples, n_components)
+        Which latents are open.
+
+    weight : ndarray of shape (n_features, n_components)
+        Decoder columns W.
+
+    bias : ndarray of shape (n_features,)
+        What is added, b.
+
+    noise_variance : float
+        Noise variance that was learned in training.
+
+    location : ndarray of int of shape (n_samples,)
+        Which location each sample is at; 0 if there is one for all. Several have a column of the
+        code each, the last ones.
+
+    gated : bool
+        Whether latents open and close.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvaeense.priors import CodedSamples, StandardNormal
+    >>> code = np.random.default_rng(0).standard_normal((5, 1))
+    >>> samples = CodedSamples(
+    ...     code, code, 0 * code, code != 0, np.ones((1, 1)), np.zeros(1), 0.5,
+    ...     location=np.zeros(5, dtype=int), gated=False,
+    ... )
+    >>> density = StandardNormal().density(samples)
+    >>> [round(float(p), 4) for p in density.log_prob(np.zeros((1, 1)))]  # That of N(0, 1.5).
+    [-1.1217]
+    """
+
+    x: DoubleArray
+    code: DoubleArray
+    code_variance: DoubleArray
+    is_open: BoolArray
+    weight: DoubleArray
+    bias: DoubleArray
+    noise_variance: float
+    location: IntArray
+    gated: bool
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows(Shared):
+    """Training samples that a prior learns from when it is asked for a density.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_samples, n_features)
+        Samples, centred at their locations and scaled.
+
+    location : ndarray of int of shape (n_samples,)
+        Which location each is at; 0 if there is one for all.
+    """
+
+    x: FloatArray
+    location: IntArray
+
+    @classmethod
+    def of(cls, x: FloatArray, location: IntArray, before: Self | None = None) -> Self:
+        """Return new rows, and as many of those before them as there is room for.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        location : ndarray of int of shape (n_samples,)
+            Their locations.
+
+        before : TrainingRows or None, default=None
+            Earlier ones.
+
+        Returns
+        -------
+        TrainingRows
+            At most 8,192 rows, and no more than about four million entries.
+        """
+        n = min(MAX_ROWS, max(MAX_ENTRIES // x.shape[1], 1))
+        if before is not None and len(x) < n:
+            x = np.concatenate([x, before.x])
+            location = np.concatenate([location, before.location])
+        return cls(x[:n].copy(), location[:n].copy())
+
+    def check(self, n_features: int, n_locations: int) -> None:
+        """Raise an error unless the arrays are sound.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features of the samples.
+
+        n_locations : int
+            Number of locations.
+
+        Raises
+        ------
+        ValueError
+            If they are not.
+        """
+        n = len(self.location)
+        is_sound = self.x.shape == (n, n_features) and self.x.dtype.kind == "f" and n > 0
+        if not (is_sound and np.isfinite(self.x).all()):
+            raise ValueError(f"x must be finite, and have rows of {n_features} features")
+        location = self.location
+        if location.ndim != 1 or location.dtype.kind != "i":
+            raise ValueError("location must hold ints")
+        if location.min() < 0 or location.max() >= max(n_locations, 1):
+            raise ValueError("location must name locations")
