@@ -172,7 +172,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         if has_holes.any():
             log_shares = self._log_shares()
             for c in range(len(self)):
-                joint[has_holes, c] = log_shares[c] + self.condition(c, x[has_holes])[0]
+                joint[has_holes, c] = log_shares[c] + self._known(c, x[has_holes])[0]
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
@@ -444,21 +444,30 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             Factors G of the conditional covariance, ``G G'`` and the noise of what is missing; 0
             where a feature is known.
         """
+        log_prob, lower, half = self._known(c, x)
+        known, F = ~np.isnan(x), self.loadings(c)
+        inverse = np.linalg.inv(lower).transpose(0, 2, 1)
+        w = (inverse @ half[..., None])[..., 0]
+        mean = self.center + self.basis @ self.means[c] + w @ F.T
+        return log_prob, np.where(known, x, mean), ~known[:, :, None] * (F @ inverse)
+
+    def _known(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+        """Return the log-density of what is known under a component, and what it follows from.
+
+        ``x = m + F w`` and noise, with w from N(0, I); only the rows of F that are known count.
+        That is the Cholesky factor L of the precision of w, and ``L^-1 F'(x - m) / g``.
+        """
         known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
-        m = self.center + self.basis @ self.means[c]
         r = F.shape[1]
-        residual = np.where(known, x - m, 0.0)
-        # x = m + F w and noise, with w from N(0, I); only the rows of F that are known count.
+        residual = np.where(known, x - self.center - self.basis @ self.means[c], 0.0)
         products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
         precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
-        projected = residual @ F / noise
-        w = np.linalg.solve(precision, projected[..., None])[..., 0]
         lower = np.linalg.cholesky(precision)
+        half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
         log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
         log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        quadratic = np.square(residual).sum(axis=1) / noise - (projected * w).sum(axis=1)
-        factors = ~known[:, :, None] * (F @ np.linalg.inv(lower).transpose(0, 2, 1))
-        return -0.5 * (log_volume + quadratic), np.where(known, x, m + w @ F.T), factors
+        quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
+        return -0.5 * (log_volume + quadratic), lower, half
 
     def impute(self, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
         """Return samples in which conditional means, or draws, take the place of NaN.

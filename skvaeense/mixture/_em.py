@@ -17,7 +17,7 @@ LEAST_RESPONSIBILITY = 1e-6
 LEAST_ROWS = 2.0
 # Least variances of the background, as shares of the mean one, and factors on its variances: it is
 # as broad as any sample may ask for.
-BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2), (1.0, 16.0, 256.0)
+BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2), (2.0, 8.0, 32.0, 128.0)
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,13 @@ class Rows:
         center: DoubleArray | None = None,
     ) -> Self:
         """Return rows by their coordinates in a basis about a point, by default all about 0."""
-        basis = np.eye(x.shape[1]) if basis is None else basis
         center = np.zeros(x.shape[1]) if center is None else center
-        h, off = along(x - center, basis)
+        h, off = x - center, np.zeros(len(x))
+        if basis is None or np.isnan(h).any():
+            # A product would make all coordinates of rows with holes NaN.
+            basis = np.eye(x.shape[1])
+        else:
+            h, off = along(h, basis)
         weights = np.ones(len(x)) if weights is None else weights
         return cls(center, basis, h, off, weights, np.full(len(x), -np.inf))
 

@@ -8,7 +8,7 @@ import numpy as np
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, spikes
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import Rows, em, maximise
-from skvaeense.mixture._search import FINAL, HELD_OUT, Search
+from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
 
@@ -141,10 +141,10 @@ def _fit_with_holes(
         variances=one.variances + missing,
         noise_variances=one.noise_variances + missing,
     )
-    density = em(rows, one, FIRST_FAMILY, *FINAL)
+    density = em(rows, one, FIRST_FAMILY, *CHOICE)
     for _ in range(N_FILLS):
         filled = replace(rows, h=density.impute(x, rng))
-        search = Search(filled, max_components, rng, n_components)
+        search = Search(filled, max_components, rng, n_components, rows)
         search.run()
         density = search.final(rows)
     return with_dimensions(rows, density)

@@ -93,6 +93,9 @@ class Search:
 
     n_components : int or None, default=None
         The number of components, if it is not to be chosen.
+
+    known : Rows or None, default=None
+        The rows with their holes, if these were filled for the search. They choose.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Search:
         max_components: int,
         rng: np.random.RandomState,
         n_components: int | None = None,
+        known: Rows | None = None,
     ) -> None:
         self.rng, self.n_components = rng, n_components
         self.background = background(rows)
@@ -109,8 +113,9 @@ class Search:
         # Coordinates that are no features keep their units.
         is_plain = len(variance) == rows.n_features
         self.scale = np.sqrt(np.maximum(variance, least)) if is_plain else np.ones(len(variance))
-        some = rng.permutation(len(rows))[:SEARCH_ROWS]
-        self.splits = self._make_splits(rows[np.sort(some)].facing(self.background))
+        some = np.sort(rng.permutation(len(rows))[:SEARCH_ROWS])
+        known = rows if known is None else known
+        self.splits = self._make_splits(*(r[some].facing(self.background) for r in (rows, known)))
         n = min(len(split.train[0]) for split in self.splits)
         most = max_components if n_components is None else n_components
         self.most = max(min(most, n // LEAST_ROWS if n_components is None else n), 1)
@@ -143,17 +148,19 @@ class Search:
 
     # --- trials -------------------------------------------------------------------------------
 
-    def _make_splits(self, plain: Rows) -> list[Split]:
+    def _make_splits(self, *rows: Rows) -> list[Split]:
         """Return the splits by which mixtures are compared; very few rows are both."""
-        n, scaled = len(plain), plain.divided_by(self.scale)
+        filled, known = ((plain, plain.divided_by(self.scale)) for plain in rows)
+        n = len(rows[0])
         if n < 2 * LEAST_ROWS:
-            return [Split((plain, scaled), (plain, scaled))]
+            return [Split(filled, known)]
         splits = []
         for _ in range(N_SPLITS if n < FEW_ROWS else 1):
             order = self.rng.permutation(n)
             n_out = max(int(HELD_OUT * n), 1)
             train, valid = np.sort(order[n_out:]), np.sort(order[:n_out])
-            splits.append(Split((plain[train], scaled[train]), (plain[valid], scaled[valid])))
+            parts = (filled[0][train], filled[1][train]), (known[0][valid], known[1][valid])
+            splits.append(Split(*parts))
         return splits
 
     def _trial(self, kind: str, family: Family, starts: list[MixtureDensity]) -> Trial:
@@ -182,6 +189,9 @@ class Search:
         found = []
         for split, density in zip(self.splits, trial.densities, strict=True):
             shares, broad, _ = split.train[trial.family.scaled].responsibilities(density)
+            if shares.sum() < LEAST_ROWS:
+                # The background has all of them: a component starts anew.
+                shares, broad = shares[:, :1] + broad[:, None], 0.0 * broad
             found.append(maximise(split.train[family.scaled], shares, family, density, broad))
         return found
 
