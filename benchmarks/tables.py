@@ -194,12 +194,10 @@ def prepared(name, seed):
 # --- rivals -----------------------------------------------------------------------------------
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 22, 30)
-FEW_COUNTS = (1, 2, 4, 8, 16, 30)
+FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 # Behind a scaler the variance is one.
-ADDED_VARIANCES = np.geomspace(1e-6, 1e-1, 4)
-BANDWIDTHS = np.geomspace(1e-3, 3.0, 30)
-# Entries of a table beyond which fewer counts are tried.
-LARGE = 40_000
+ADDED_VARIANCES = np.geomspace(1e-6, 1e-1, 4).tolist()
+BANDWIDTHS = np.geomspace(1e-3, 3.0, 30).tolist()
 # Models of a chain in a row that do not help, after which the others are not tried.
 PATIENCE = 2
 
@@ -212,13 +210,13 @@ def pca(n, d, seed):
 
 def factor_analysis(n, d, seed):
     """Return a chain of FactorAnalysis."""
-    counts = [k for k in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if k < min(n, d)]
+    counts = [k for k in FACTORS if k < min(n, d)]
     return [[FactorAnalysis(k, random_state=seed) for k in counts]]
 
 
 def gaussian_mixture(n, d, seed):
     """Return chains of GaussianMixture, of more and more components."""
-    counts = [k for k in (FEW_COUNTS if n * d > LARGE else COUNTS) if k <= n / 4]
+    counts = [k for k in COUNTS if k <= n / 4]
     return [
         [GaussianMixture(k, covariance_type=kind, reg_covar=v, random_state=seed) for k in counts]
         for kind in ("full", "tied", "diag")
@@ -318,7 +316,7 @@ def rivals_of(name, seed, cache):
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 model, scores = search(chains(n, d, seed), train, test, seed)
-            found.append((scores, time.process_time() - begin, str(model)))
+            found.append((scores, time.process_time() - begin, " ".join(str(model).split())))
         scores, seconds, models = map(np.array, zip(*found, strict=True))
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, names=list(RIVALS), scores=scores, seconds=seconds, models=models)
