@@ -6,7 +6,8 @@
 `rivals` fits PCA, FactorAnalysis, GaussianMixture and KernelDensity, each behind a StandardScaler
 and with the best of many settings, and keeps the log-density of every held-out row in a cache, so
 that nothing is fitted twice. `ours` fits an estimator with its defaults to the same rows, and
-compares it with the best of them: the one with the highest score, in the mean over the seeds.
+compares it with the best of them: with each seed the one of the highest held-out score, which no
+one could have known beforehand. A single split may ruin a mixture that is the best on all others.
 
 Scores are nats per row in the units of the table. Noise is that of `compare_scores` with its
 defaults, and a seed is a draw of it and a fifth of the rows held out: the first fold of
@@ -325,8 +326,28 @@ def rivals_of(name, seed, cache):
 
 
 def best_of(found):
-    """Return the number of the rival with the highest mean over the seeds."""
-    return int(np.argmax(np.mean([run["scores"].mean(axis=1) for run in found], axis=0)))
+    """Return the name of the rival that is the best with most seeds, their number, and its scores.
+
+    Parameters
+    ----------
+    found : list of dict
+        What `rivals_of` returns, for each seed.
+
+    Returns
+    -------
+    name : str
+        The rival.
+
+    wins : int
+        The number of seeds with which it is the best.
+
+    scores : list of ndarray
+        For each seed the log-densities of held-out rows by the rival that is the best with it.
+    """
+    numbers = [int(run["scores"].mean(axis=1).argmax()) for run in found]
+    wins = np.bincount(numbers)
+    scores = [run["scores"][i] for run, i in zip(found, numbers, strict=True)]
+    return list(RIVALS)[wins.argmax()], int(wins.max()), scores
 
 
 def std_error(scores):
@@ -352,13 +373,14 @@ def run_rivals(arguments):
     """Fit the rivals that the cache lacks, and write what they make of the tables."""
     for name in chosen(arguments):
         found = [rivals_of(name, seed, arguments.cache) for seed in range(arguments.seeds)]
-        best = best_of(found)
+        best, wins, scores = best_of(found)
         means = np.mean([run["scores"].mean(axis=1) for run in found], axis=0)
         row = about(name, arguments.seeds) | {
-            "best": list(RIVALS)[best],
-            "score": float(means[best]),
-            "error": float(np.mean([std_error(run["scores"][best]) for run in found])),
-            "worst": float(min(run["scores"][best].min() for run in found)),
+            "best": best,
+            "wins": wins,
+            "score": float(np.mean([part.mean() for part in scores])),
+            "error": float(np.mean([std_error(part) for part in scores])),
+            "worst": float(min(part.min() for part in scores)),
             "cpu_seconds": float(np.mean([run["seconds"].sum() for run in found])),
             "scores": dict(zip(RIVALS, means.tolist(), strict=True)),
         }
@@ -388,11 +410,10 @@ def measure(estimator, train, test, scaled):
 def compare(name, make, scaled, n_seeds, cache):
     """Return a row of results: an estimator beside the best rival."""
     found = [rivals_of(name, seed, cache) for seed in range(n_seeds)]
-    best = best_of(found)
+    best, wins, others = best_of(found)
     splits = [prepared(name, seed) for seed in range(n_seeds)]
     runs = [measure(make(seed), *split, scaled) for seed, split in enumerate(splits)]
     scores = [run[0] for run in runs]
-    others = [run["scores"][best] for run in found]
     differences = [ours - theirs for ours, theirs in zip(scores, others, strict=True)]
     starts = [scores[0].mean()]
     starts += [measure(make(i), *splits[0], scaled)[0].mean() for i in range(1, N_STARTS)]
@@ -400,7 +421,8 @@ def compare(name, make, scaled, n_seeds, cache):
         "fit_seconds": float(np.mean([run[1] for run in runs])),
         "score_seconds": float(np.mean([run[2] for run in runs])),
         "score": float(np.mean([part.mean() for part in scores])),
-        "best": list(RIVALS)[best],
+        "best": best,
+        "wins": wins,
         "difference": float(np.mean([part.mean() for part in differences])),
         "error": float(np.mean([std_error(part) for part in differences])),
         "worst": float(min(a.min() - b.min() for a, b in zip(scores, others, strict=True))),
