@@ -72,6 +72,12 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     dimensions : ndarray of int of shape (n_components,) or None, default=None
         Numbers of directions that stand out of the noise; None for all that there are.
 
+    scale : ndarray of shape (n_features,) or None, default=None
+        What x - b is divided by first; all of the above are those of the quotients.
+
+    held_out : ndarray of shape (n_rows,) or None, default=None
+        Log-densities of rows under mixtures that were fitted without them, ascending.
+
     Examples
     --------
     >>> import numpy as np
@@ -94,6 +100,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     background: "MixtureDensity | None" = None
     background_weight: float = 0.0
     dimensions: IntArray | None = None
+    scale: DoubleArray | None = None
+    held_out: DoubleArray | None = None
 
     def check(self, n_features: int) -> None:
         """Raise an error unless all arrays are finite, and fit together.
@@ -109,6 +117,14 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             If they do not.
         """
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
+        if self.held_out is not None and not (
+            np.ndim(self.held_out) == 1 and np.isfinite(self.held_out).all()
+        ):
+            raise ValueError("held_out must hold log-densities")
+        if self.scale is not None:
+            is_sound = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
+            if not (is_sound and (self.scale > 0).all()):
+                raise ValueError("scale must be a number above 0 for each feature")
         shapes = {
             "center": (n_features,),
             "basis": (n_features, p),
@@ -168,7 +184,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             ``log p_c + log N_c(x)`` in nats, of what is known.
         """
         has_holes = np.isnan(x).any(axis=1)
-        joint = self.log_joint_along(*along(np.where(np.isnan(x), 0.0, x - self.center), self.basis))
+        y = self._quotients(x)
+        joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
+        if self.scale is not None:
+            joint -= np.log(self.scale).sum()
         if has_holes.any():
             log_shares = self._log_shares()
             for c in range(len(self)):
@@ -181,10 +200,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Parameters
         ----------
         h : ndarray of shape (n_samples, n_directions)
-            ``Q'(x - b)``.
+            ``Q'(x - b)``, for quotients.
 
         off : ndarray of shape (n_samples,)
-            ``|x - b - Q h|^2``.
+            ``|x - b - Q h|^2``, for quotients.
 
         Returns
         -------
@@ -233,6 +252,34 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             broad = self.background.log_prob(x) + math.log(self.background_weight)
             log_prob = np.logaddexp(log_prob, broad)
         return log_prob
+
+    def p_values(self, x: DoubleArray) -> DoubleArray:
+        """Return which share of the rows that were held out are as improbable as samples.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Samples, complete.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Shares, each sample itself included, so that none is 0.
+
+        Raises
+        ------
+        ValueError
+            If no rows were held out.
+        """
+        if self.held_out is None:
+            raise ValueError("This mixture has no held-out rows to compare with.")
+        n_below = np.searchsorted(self.held_out, self.log_prob(x), side="right")
+        return (1.0 + n_below) / (1.0 + len(self.held_out))
+
+    def _quotients(self, x: DoubleArray) -> DoubleArray:
+        """Return samples about the centre, divided by the scale."""
+        y: DoubleArray = x - self.center
+        return y if self.scale is None else y / self.scale
 
     def _log_shares(self) -> DoubleArray:
         shares: DoubleArray = np.log(self.weights) + math.log1p(-self.background_weight)
@@ -343,7 +390,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         )
 
     def loadings(self, c: int) -> DoubleArray:
-        """Return the factor F of a component, whose covariance is ``F F' + g I``.
+        """Return the factor F of a component, whose covariance is ``F F' + g I``, of quotients.
 
         Parameters
         ----------
@@ -377,14 +424,36 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             The mixture of the samples as they are.
         """
         broad = self.background
+        broad = None if broad is None else broad.in_units(center, scale)
+        center, held_out = center + scale * self.center, self.held_out
+        if held_out is not None:
+            held_out = held_out - len(center) * math.log(scale)
+        moved = replace(self, center=center, background=broad, held_out=held_out)
+        if self.scale is not None:
+            return replace(moved, scale=scale * self.scale)
         return replace(
-            self,
-            center=center + scale * self.center,
+            moved,
             means=scale * self.means,
             variances=scale**2 * self.variances,
             noise_variances=scale**2 * self.noise_variances,
-            background=None if broad is None else broad.in_units(center, scale),
         )
+
+    def divided_by(self, scale: DoubleArray | None) -> Self:
+        """Return the mixture of samples whose quotients by a scale have this one.
+
+        Parameters
+        ----------
+        scale : ndarray of shape (n_features,) or None
+            The scale.
+
+        Returns
+        -------
+        MixtureDensity
+            The mixture.
+        """
+        broad = self.background
+        broad = None if broad is None else broad.divided_by(scale)
+        return replace(self, scale=scale, background=broad)
 
     # --- draws and missing features -----------------------------------------------------------
 
@@ -415,7 +484,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         for c in range(len(self)):
             own = labels == c
             h = self.means[c] + draws[own] @ self.directions[c].T
-            x[own] += self.center + h @ self.basis.T
+            x[own] += h @ self.basis.T
+        x = self.center + (x if self.scale is None else x * self.scale)
         if self.background is not None:
             broad = rng.uniform(size=n_samples) < self.background_weight
             x[broad], labels[broad] = self.background.sample(int(broad.sum()), rng)[0], -1
@@ -448,8 +518,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         known, F = ~np.isnan(x), self.loadings(c)
         inverse = np.linalg.inv(lower).transpose(0, 2, 1)
         w = (inverse @ half[..., None])[..., 0]
-        mean = self.center + self.basis @ self.means[c] + w @ F.T
-        return log_prob, np.where(known, x, mean), ~known[:, :, None] * (F @ inverse)
+        mean, factors = self.basis @ self.means[c] + w @ F.T, F @ inverse
+        if self.scale is not None:
+            mean, factors = mean * self.scale, factors * self.scale[:, None]
+        return log_prob, np.where(known, x, self.center + mean), ~known[:, :, None] * factors
 
     def _known(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
         """Return the log-density of what is known under a component, and what it follows from.
@@ -459,7 +531,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
         r = F.shape[1]
-        residual = np.where(known, x - self.center - self.basis @ self.means[c], 0.0)
+        residual = np.where(known, self._quotients(x) - self.basis @ self.means[c], 0.0)
         products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
         precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
         lower = np.linalg.cholesky(precision)
@@ -467,7 +539,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
         log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
-        return -0.5 * (log_volume + quadratic), lower, half
+        log_prob = -0.5 * (log_volume + quadratic)
+        if self.scale is not None:
+            log_prob -= known @ np.log(self.scale)
+        return log_prob, lower, half
 
     def impute(self, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
         """Return samples in which conditional means, or draws, take the place of NaN.
@@ -517,6 +592,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             _, mean, factors = (array[own] for array in parts[c])
             w = rng.standard_normal((len(mean), factors.shape[2], 1))
             noise = math.sqrt(noises[c]) * rng.standard_normal(mean.shape)
+            noise *= 1.0 if self.scale is None else self.scale
             drawn[own] = np.where(np.isnan(x[own]), mean + (factors @ w)[..., 0] + noise, x[own])
         return drawn
 

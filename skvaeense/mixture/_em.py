@@ -17,7 +17,7 @@ LEAST_RESPONSIBILITY = 1e-6
 LEAST_ROWS = 2.0
 # Least variances of the background, as shares of the mean one, and factors on its variances: it is
 # as broad as any sample may ask for.
-BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2), (2.0, 8.0, 32.0, 128.0)
+BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2, 1e-4), (2.0, 8.0, 32.0, 128.0)
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,11 @@ class Rows:
         """Whether some features are not known."""
         return bool(np.isnan(self.h).any())
 
-    def facing(self, background: MixtureDensity) -> Self:
+    def facing(self, background: MixtureDensity | None) -> Self:
         """Return the rows with their log-density under a background."""
+        if background is None:
+            return self
         return replace(self, log_broad=logsumexp(self.joint(background), axis=1))
-
-    def divided_by(self, scale: DoubleArray) -> Self:
-        """Return the rows in other units, in which their log-density is another one, too."""
-        log_broad = self.log_broad + np.log(scale).sum()
-        return replace(self, h=self.h / scale, log_broad=log_broad)
 
     def joint(self, density: MixtureDensity) -> DoubleArray:
         """Return the log-density of the rows together with each component."""
@@ -142,7 +139,10 @@ class Rows:
                 x = x - self.center
                 # All columns of all rows side by side.
                 flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
-                extra = flat @ flat.T + density.noise_variances[c] * np.diag(s @ missing)
+                noise = density.noise_variances[c] * np.square(
+                    1.0 if density.scale is None else density.scale
+                )
+                extra = flat @ flat.T + np.diag(noise * (s @ missing))
             # Rows of unequal weight say as much as fewer equal ones: Kish, "Survey Sampling", 1965.
             n[c] = total**2 / max(s @ self.weights[own], np.finfo(float).tiny)
             means[c] = s @ x / total

@@ -1,13 +1,14 @@
 """Fit a mixture to rows: in which coordinates, with what is missing, and how flat its parts are."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, spikes
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._em import Rows, em, maximise
+from skvaeense.mixture._em import LEAST_RESPONSIBILITY, Rows, em, maximise
 from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
@@ -48,6 +49,22 @@ class FlatPart(NamedTuple):
     noise_variance: float
 
 
+class FoundMixture(NamedTuple):
+    """A density, and the flat part that each of its components stands for.
+
+    Attributes
+    ----------
+    density : MixtureDensity
+        The density.
+
+    parts : list of FlatPart
+        In the order of the components.
+    """
+
+    density: MixtureDensity
+    parts: list[FlatPart]
+
+
 def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:
     """Return different rows in an order of their own, and the weight that each has altogether.
 
@@ -86,8 +103,8 @@ def fit_mixture(
     n_components: int | None = None,
     max_components: int = 64,
     basis: DoubleArray | None = None,
-) -> MixtureDensity:
-    """Return the mixture that held-out rows are most probable under.
+) -> FoundMixture:
+    """Return the mixture that held-out rows are most probable under, and its flat parts.
 
     Parameters
     ----------
@@ -111,43 +128,69 @@ def fit_mixture(
 
     Returns
     -------
-    MixtureDensity
+    FoundMixture
         The mixture.
     """
-    if np.isnan(x).any():
-        return _fit_with_holes(x, weights, rng, n_components, max_components)
-    basis = _principal_basis(x, weights, rng) if basis is None else basis
-    rows = Rows.of(x, weights, basis)
-    search = Search(rows, max_components, rng, n_components)
-    search.run()
-    return with_dimensions(rows, search.final(rows))
+    scale = _scales(x, weights)
+    pair = [
+        Rows.of(y, weights, _principal_basis(y, weights, rng) if basis is None else basis)
+        for y in (x, x / scale)
+    ]
+    rows = pair[0], pair[1]
+    search_of = partial(
+        Search,
+        log_scale=np.log(scale).sum(),
+        max_components=max_components,
+        rng=rng,
+        n_components=n_components,
+    )
+    has_holes = rows[0].has_holes
+    search = _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
+    is_scaled = search.best.family.scaled
+    density = search.final(rows)
+    shares, _, _ = rows[is_scaled].facing(density.background).responsibilities(density)
+    density = density.divided_by(scale) if is_scaled else density
+    parts = flat_parts(rows[0], shares, density)
+    ranks = np.array([len(part.variances) for part in parts])
+    held_out = None if has_holes else np.sort(search.best.scores)
+    return FoundMixture(replace(density, dimensions=ranks, held_out=held_out), parts)
 
 
-def _fit_with_holes(
+def _search_filled(
     x: DoubleArray,
-    weights: DoubleArray,
-    rng: np.random.RandomState,
-    n_components: int | None,
-    max_components: int,
-) -> MixtureDensity:
-    """Look for a mixture of rows whose holes are filled by draws, and fit it to what is known."""
-    rows = Rows.of(x, weights)
-    filled = replace(rows, h=np.where(np.isnan(x), 0.0, x))
-    one = maximise(filled, weights[:, None], FIRST_FAMILY)
+    scale: DoubleArray,
+    rows: tuple[Rows, Rows],
+    search_of: Any,
+) -> Search:
+    """Look for a mixture of rows whose holes are filled by draws."""
+    weights, missing = rows[0].weights, np.isnan(x).mean()
+    with_zeros = replace(rows[1], h=np.where(np.isnan(x), 0.0, rows[1].h))
+    one = maximise(with_zeros, weights[:, None], FIRST_FAMILY)
     # Zeros have made it too narrow.
-    missing = np.isnan(x).mean()
     one = replace(
         one,
         variances=one.variances + missing,
         noise_variances=one.noise_variances + missing,
     )
-    density = em(rows, one, FIRST_FAMILY, *CHOICE)
+    density = em(rows[1], one, FIRST_FAMILY, *CHOICE).divided_by(scale)
     for _ in range(N_FILLS):
-        filled = replace(rows, h=density.impute(x, rng))
-        search = Search(filled, max_components, rng, n_components, rows)
-        search.run()
+        drawn = density.impute(x, search_of.keywords["rng"])
+        filled = Rows.of(drawn, weights), Rows.of(drawn / scale, weights)
+        search = search_of(filled, known=rows).run()
         density = search.final(rows)
-    return with_dimensions(rows, density)
+        density = density.divided_by(scale) if search.best.family.scaled else density
+    return search
+
+
+def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Return the standard deviation of each feature, of what is known, but never 0."""
+    known = ~np.isnan(x) * weights[:, None]
+    n = known.sum(axis=0)
+    values = np.nan_to_num(x)
+    mean = (known * values).sum(axis=0) / n
+    variance = (known * np.square(values - mean)).sum(axis=0) / n
+    least = np.finfo(float).eps * max(variance.max(), np.finfo(float).tiny)
+    return np.sqrt(np.maximum(variance, least))
 
 
 def _principal_basis(
@@ -178,31 +221,28 @@ def _principal_basis(
     return principal_directions(x * np.sqrt(weights)[:, None])[1][:rank].T
 
 
-def with_dimensions(rows: Rows, density: MixtureDensity) -> MixtureDensity:
-    """Return a mixture that knows how many directions of each component stand out of the noise."""
-    ranks = np.array([len(part.variances) for part in flat_parts(rows, density)])
-    return replace(density, dimensions=ranks)
-
-
-def flat_parts(rows: Rows, density: MixtureDensity) -> list[FlatPart]:
+def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list[FlatPart]:
     """Return the flat parts of rows: one for each component of a mixture.
 
     Parameters
     ----------
     rows : Rows
-        The rows.
+        The rows, on the scale that they have.
+
+    shares : ndarray of shape (n_rows, n_components)
+        Their shares in the components.
 
     density : MixtureDensity
-        A mixture in their basis.
+        The mixture, which fills in holes.
 
     Returns
     -------
     list of FlatPart
         In the order of the components.
     """
-    rows = rows if density.background is None else rows.facing(density.background)
-    shares, _, _ = rows.responsibilities(density)
-    shares = shares + np.finfo(float).tiny
+    # Even one that has no rows left has a place.
+    is_empty = shares.sum(axis=0) < LEAST_RESPONSIBILITY
+    shares = np.where(is_empty, rows.weights[:, None], shares)
     moments = rows.moments(shares, density if rows.has_holes else None)
     parts = []
     for c, weight in enumerate(density.weights):

@@ -4,10 +4,11 @@ Rows join a new component that it fits better than all others do: first with muc
 the others, then with ever less. That is RANSAC with local optimisation, done softly.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity
@@ -120,7 +121,9 @@ class _Nest:
         self.weights = rows.weights * factor
         self.rows = rows
         # What the others say of the rows, with as much noise as the new one has.
-        self.totals = [rows.log_prob(density.raised(share)) for share in ANNEALED]
+        alone = replace(density, background=None, background_weight=0.0)
+        self.totals = [rows.log_prob(alone.raised(share)) for share in ANNEALED[:-1]]
+        self.totals.append(rows.log_prob(density))
 
     def grow(
         self,

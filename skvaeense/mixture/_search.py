@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.special import logsumexp
@@ -82,8 +82,11 @@ class Search:
 
     Parameters
     ----------
-    rows : Rows
-        All rows, without holes.
+    rows : tuple of Rows
+        All rows, without holes: as they are, and divided by a scale.
+
+    log_scale : float
+        Log of the scale, summed over the features.
 
     max_components : int
         Most components.
@@ -94,39 +97,44 @@ class Search:
     n_components : int or None, default=None
         The number of components, if it is not to be chosen.
 
-    known : Rows or None, default=None
-        The rows with their holes, if these were filled for the search. They choose.
+    known : tuple of Rows or None, default=None
+        The same with holes, if these were filled for the search. They choose.
     """
 
     def __init__(
         self,
-        rows: Rows,
+        rows: tuple[Rows, Rows],
+        log_scale: float,
         max_components: int,
         rng: np.random.RandomState,
         n_components: int | None = None,
-        known: Rows | None = None,
+        known: tuple[Rows, Rows] | None = None,
     ) -> None:
-        self.rng, self.n_components = rng, n_components
-        self.background = background(rows)
-        variance = np.diag(rows.moments(rows.weights[:, None]).covariances[0])
-        least = np.finfo(float).eps * max(variance.max(), np.finfo(float).tiny)
-        # Coordinates that are no features keep their units.
-        is_plain = len(variance) == rows.n_features
-        self.scale = np.sqrt(np.maximum(variance, least)) if is_plain else np.ones(len(variance))
-        some = np.sort(rng.permutation(len(rows))[:SEARCH_ROWS])
-        known = rows if known is None else known
-        self.splits = self._make_splits(*(r[some].facing(self.background) for r in (rows, known)))
+        self.rng, self.log_scale, self.n_components = rng, log_scale, n_components
+        self.backgrounds = background(rows[0]), background(rows[1])
+        some = np.sort(rng.permutation(len(rows[0]))[:SEARCH_ROWS])
+        both = [
+            [r[some].facing(broad) for r, broad in zip(pair, self.backgrounds, strict=True)]
+            for pair in (rows, rows if known is None else known)
+        ]
+        self.splits = self._make_splits(*both)
         n = min(len(split.train[0]) for split in self.splits)
         most = max_components if n_components is None else n_components
         self.most = max(min(most, n // LEAST_ROWS if n_components is None else n), 1)
         # Mixtures of growing numbers of components, from which other families start.
         self.paths: dict[str, list[Trial]] = defaultdict(list)
-        ones = [self._with_background(_one(split.train[0])) for split in self.splits]
-        self.best = self._trial("grown", Family(), ones)
+        family = Family()
+        ones = [
+            self._with_background(
+                maximise(split.train[0], split.train[0].weights[:, None], family), family
+            )
+            for split in self.splits
+        ]
+        self.best = self._trial("grown", family, ones)
         self.paths["grown"].append(self.best)
 
-    def run(self) -> Family:
-        """Find the best mixture, and return its family."""
+    def run(self) -> Self:
+        """Find the best mixture."""
         self._grow()
         self._prune()
         before = self.best.family
@@ -135,32 +143,28 @@ class Search:
             self._grow()
             self._prune()
         self._cluster()
-        return self.best.family
+        return self
 
-    def final(self, rows: Rows) -> MixtureDensity:
+    def final(self, rows: tuple[Rows, Rows]) -> MixtureDensity:
         """Return the best mixture, fitted to all rows from the split that suits them best."""
         family = self.best.family
-        rows = rows.facing(self.background)
-        rows = rows.divided_by(self.scale) if family.scaled else rows
-        found = [em(rows, density, family, *FINAL) for density in self.best.densities]
-        best = max(found, key=lambda density: float(rows.log_prob(density) @ rows.weights))
-        return _multiplied(best, self.scale) if family.scaled else best
+        own = rows[family.scaled].facing(self.backgrounds[family.scaled])
+        found = [em(own, density, family, *FINAL) for density in self.best.densities]
+        return max(found, key=lambda density: float(own.log_prob(density) @ own.weights))
 
     # --- trials -------------------------------------------------------------------------------
 
-    def _make_splits(self, *rows: Rows) -> list[Split]:
+    def _make_splits(self, filled: list[Rows], known: list[Rows]) -> list[Split]:
         """Return the splits by which mixtures are compared; very few rows are both."""
-        filled, known = ((plain, plain.divided_by(self.scale)) for plain in rows)
-        n = len(rows[0])
+        n = len(filled[0])
         if n < 2 * LEAST_ROWS:
-            return [Split(filled, known)]
+            return [Split(tuple(filled), tuple(known))]
         splits = []
         for _ in range(N_SPLITS if n < FEW_ROWS else 1):
             order = self.rng.permutation(n)
             n_out = max(int(HELD_OUT * n), 1)
             train, valid = np.sort(order[n_out:]), np.sort(order[:n_out])
-            parts = (filled[0][train], filled[1][train]), (known[0][valid], known[1][valid])
-            splits.append(Split(*parts))
+            splits.append(Split(tuple(r[train] for r in filled), tuple(r[valid] for r in known)))
         return splits
 
     def _trial(self, kind: str, family: Family, starts: list[MixtureDensity]) -> Trial:
@@ -170,7 +174,7 @@ class Search:
             density = em(split.train[family.scaled], start, family, *CHOICE)
             densities.append(density)
             scores.append(split.valid[family.scaled].log_prob(density))
-        log_scale = np.log(self.scale).sum() if family.scaled else 0.0
+        log_scale = self.log_scale if family.scaled else 0.0
         return Trial(kind, family, densities, np.concatenate(scores) - log_scale)
 
     def _keep(self, trial: Trial) -> bool:
@@ -192,7 +196,8 @@ class Search:
             if shares.sum() < LEAST_ROWS:
                 # The background has all of them: a component starts anew.
                 shares, broad = shares[:, :1] + broad[:, None], 0.0 * broad
-            found.append(maximise(split.train[family.scaled], shares, family, density, broad))
+            start = maximise(split.train[family.scaled], shares, family, density, broad)
+            found.append(self._with_background(start, family))
         return found
 
     # --- the number of components -------------------------------------------------------------
@@ -286,18 +291,16 @@ class Search:
     def _clusters(self, rows: Rows, k: int, family: Family) -> MixtureDensity:
         means = KMeans(k, n_init=1, max_iter=20, random_state=self.rng)
         labels = means.fit_predict(rows.h, sample_weight=rows.weights)
-        return self._with_background(
-            maximise(rows, np.eye(k)[labels] * rows.weights[:, None], family)
-        )
+        found = maximise(rows, np.eye(k)[labels] * rows.weights[:, None], family)
+        return self._with_background(found, family)
 
-    def _with_background(self, density: MixtureDensity) -> MixtureDensity:
+    def _with_background(self, density: MixtureDensity, family: Family) -> MixtureDensity:
         weight = 1 / (self.splits[0].train[0].weights.sum() + 1)
-        return replace(density, background=self.background, background_weight=weight)
-
-
-def _one(rows: Rows) -> MixtureDensity:
-    """Return the normal distribution of all rows."""
-    return maximise(rows, rows.weights[:, None], Family())
+        return replace(
+            density,
+            background=self.backgrounds[family.scaled],
+            background_weight=max(density.background_weight, weight),
+        )
 
 
 def _least_needed(rows: Rows, density: MixtureDensity) -> int:
@@ -305,22 +308,3 @@ def _least_needed(rows: Rows, density: MixtureDensity) -> int:
     joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
     kept = [logsumexp(np.delete(joint, c, axis=1), axis=1).mean() for c in range(len(density))]
     return int(np.argmax(kept))
-
-
-def _multiplied(density: MixtureDensity, scale: DoubleArray) -> MixtureDensity:
-    """Return a mixture of features that were divided by a scale, for the features as they are."""
-    if len(density.center) > len(scale):
-        return density
-    noise = density.noise_variances
-    excess = np.sqrt(np.maximum(density.variances - noise[:, None], 0))
-    factors = scale[:, None] * density.directions * excess[:, None]
-    covariances = factors @ factors.transpose(0, 2, 1) + noise[:, None, None] * np.diag(scale**2)
-    values, vectors = np.linalg.eigh(covariances)
-    values = np.maximum(values, np.finfo(float).eps * values[:, -1:])
-    return replace(
-        density,
-        means=density.means * scale,
-        directions=vectors[:, :, :0:-1],
-        variances=values[:, :0:-1],
-        noise_variances=values[:, 0],
-    )

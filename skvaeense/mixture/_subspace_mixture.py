@@ -10,8 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._em import Rows
-from skvaeense.mixture._fit import fit_mixture, flat_parts, merged
+from skvaeense.mixture._fit import fit_mixture, merged
 from skvaeense.utils._missing import check_seen, like_input
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
@@ -185,14 +184,13 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         scale = float(np.sqrt(np.nanmean(squares))) or 1.0
         rng = check_random_state(self.random_state)
         z = (x - center) / scale
-        density = fit_mixture(
+        density, parts = fit_mixture(
             z,
             weights,
             rng,
             n_components=None if self.n_components == "auto" else int(self.n_components),
             max_components=self.max_components,
         )
-        parts = flat_parts(Rows.of(z, weights, density.basis, density.center), density)
         self.density_ = density.in_units(center, scale)
         self.n_components_ = len(parts)
         self.weights_ = self.density_.weights
@@ -248,6 +246,41 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Mean of `score_samples`.
         """
         return float(self.score_samples(X).mean())
+
+    def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
+        """Return how unusual samples are: which share of held-out samples are as improbable.
+
+        For a sample from the distribution of the training samples it is uniform on (0, 1]: 5 % of
+        such samples have at most 0.05. So no share of outliers need be guessed. These are conformal
+        p-values [1]_.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples without missing values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            p-values; small ones are those of outliers.
+
+        Raises
+        ------
+        ValueError
+            If values are missing, here or in the training samples.
+
+        References
+        ----------
+        .. [1] S. Bates, E. Candes, L. Lei, Y. Romano and M. Sesia (2023). Testing for outliers with
+           conformal p-values. Annals of Statistics 51.
+        """
+        checked = self._check(X)
+        if np.isnan(checked).any() or self.density_.held_out is None:
+            raise ValueError(
+                "p-values compare complete samples, and there are missing values in X or in the "
+                "training samples; fill them first, with impute."
+            )
+        return self.density_.p_values(checked)
 
     def predict_proba(self, X: ArrayLike) -> DoubleArray:
         """Return how probably samples come from each component.
