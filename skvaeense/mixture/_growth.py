@@ -141,7 +141,7 @@ class _Nest:
         for least, total in zip(ANNEALED, self.totals, strict=True):
             parts = self._fit(shares, family, least)
             log_new = self._log_prob(parts) + np.log(weight)[:, None]
-            gains = (np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total)
+            gains = np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total
             order = np.argsort(-(gains @ self.weights))
             if least == 0.0:
                 break
