@@ -8,7 +8,7 @@ import numpy as np
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
 from skvaeense.mixture._fit import FlatPart, FoundMixture, fit_mixture, merged, units_of
-from skvaeense.mixture._search import Search
+from skvaeense.mixture._search import Search, Trial
 from skvaeense.training._independent_codes import independent_codes_log_prob
 from skvaeense.training._locations import Locations, find_locations, in_units, pooled
 from skvaeense.utils._threads import threads_for
@@ -57,8 +57,11 @@ class Exploration:
 
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
+        found = self.found._replace(
+            density=self.found.density.in_units(center, scale),
+            parts=[_moved(part, center, scale) for part in self.found.parts],
+        )
         moved = [_moved(part, center, scale) for part in self.parts]
-        found = self.found._replace(density=self.found.density.in_units(center, scale))
         locations = self.locations and in_units(self.locations, center, scale)
         return replace(self, found=found, parts=moved, locations=locations)
 
@@ -138,7 +141,8 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
             locations, meet = find_locations(found, rows, may_be_flat=is_mixture)
             is_mixture = is_mixture and meet
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
-    kind = "dictionary" if codes.won else "mixture" if is_mixture else "dense"
+    is_dictionary = codes.are_better_than(found.nats["mixture"])
+    kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     explored = Exploration(found, kind, groups, parts, locations, nats)
     return explored.in_units(center, scale)
 
@@ -147,29 +151,39 @@ class _Codes:
     """Whether independent codes explain rows better than a mixture that has grown large."""
 
     def __init__(self, rows: np.ndarray, rng: np.random.RandomState, max_latents: int) -> None:
-        self.max_latents = max_latents
         order = rng.permutation(len(rows))
         n_out = len(rows) // 5
         self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
-        self.rng = rng
+        self.rng, self.max_latents = rng, max_latents
+        # Once somebody has looked.
         self.nats: float | None = None
-        self.won = False
+        self.error = np.inf
+        self.before: Trial | None = None
 
     def end_search(self, search: Search) -> bool:
-        """Return whether they do, or whether the mixture has too many directions for a code.
+        """Return whether a search will not find a mixture that makes a better code.
 
-        While it has no more directions than one component would have, nobody looks.
+        It will not if it has more directions than there may be latents, or if it would not reach
+        independent codes though it went on to gain as much with each round.
         """
-        n_directions = search.best.densities[0].n_directions.sum()
-        if n_directions <= search.paths["grown"][0].densities[0].n_directions.sum():
+        best, one = search.best, search.paths["grown"][0]
+        before, self.before = self.before or one, best
+        n_directions = best.densities[0].n_directions.sum()
+        if n_directions <= one.densities[0].n_directions.sum():
             return False
         if self.nats is None:
             scores = independent_codes_log_prob(self.train, self.valid, self.rng)
             self.nats = float(scores.mean())
             if np.isfinite(self.nats):
                 self.error = float(scores.std() / np.sqrt(len(scores)))
-        self.won = np.isfinite(self.nats) and self.nats > search.best.mean + self.error
-        return self.won or n_directions > self.max_latents
+        # A round adds half as many components as there are.
+        n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
+        reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
+        return bool(n_directions > self.max_latents or self.are_better_than(reach))
+
+    def are_better_than(self, nats: float) -> bool:
+        """Return whether independent codes are, beyond what chance may do."""
+        return self.nats is not None and self.nats > nats + self.error
 
 
 def _pieces(found: FoundMixture, n: int) -> np.ndarray:
