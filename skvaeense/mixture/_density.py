@@ -122,8 +122,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ):
             raise ValueError("held_out must hold log-densities")
         if self.scale is not None:
-            is_sound = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
-            if not (is_sound and (self.scale > 0).all()):
+            is_finite = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
+            if not (is_finite and (self.scale > 0).all()):
                 raise ValueError("scale must be a number above 0 for each feature")
         shapes = {
             "center": (n_features,),
@@ -274,7 +274,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         if self.held_out is None:
             raise ValueError("This mixture has no held-out rows to compare with.")
         n_below = np.searchsorted(self.held_out, self.log_prob(x), side="right")
-        return (1.0 + n_below) / (1.0 + len(self.held_out))
+        shares: DoubleArray = (1 + n_below.astype(np.float64)) / (1 + len(self.held_out))
+        return shares
 
     def _quotients(self, x: DoubleArray) -> DoubleArray:
         """Return samples about the centre, divided by the scale."""

@@ -135,13 +135,12 @@ class _Nest:
     ) -> list[Proposal]:
         """Return the components that starts grow to, as far as they add to one another."""
         starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
-        starts = np.array([np.ones(len(self.h)), *starts])
-        shares = starts * self.weights
+        shares = np.array([np.ones(len(self.h)), *starts]) * self.weights
         weight = np.minimum(shares.sum(axis=1) / n_all, MAX_SHARE)
         for least, total in zip(ANNEALED, self.totals, strict=True):
             parts = self._fit(shares, family, least)
             log_new = self._log_prob(parts) + np.log(weight)[:, None]
-            gains = (np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total)
+            gains = np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total
             order = np.argsort(-(gains @ self.weights))
             if least == 0.0:
                 break
