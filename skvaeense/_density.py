@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time, too_far
 from skvaeense.models import VAE, DecodedDensity
-from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity
+from skvaeense.mixture import MixtureDensity
+from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sources import as_array, tensor_as_array
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
@@ -101,14 +102,10 @@ class DensityAutoencoder(BaseAutoencoder):
         if not n_locations:
             return coded
         offsets = self._scaling.offsets / self.scale_
-        at = np.eye(n_locations)[rows.location]
         return coded._replace(
             x=coded.x + offsets[rows.location],
-            code=np.hstack([coded.code, at]),
-            code_variance=np.hstack([coded.code_variance, np.zeros_like(at)]),
-            is_open=np.hstack([coded.is_open, at > 0]),
             weight=np.hstack([coded.weight, offsets.T]),
-            location=rows.location,
+            used=np.r_[coded.used, np.ones(n_locations, dtype=bool)],
         )
 
     def _mixture(self, name: str) -> MixtureDensity | DecodedDensity:

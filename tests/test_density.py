@@ -43,13 +43,18 @@ def apart():
 def explicit(estimator, samples):
     """Return the log-density in units of the samples by explicit covariances."""
     density, scale = estimator._density(), estimator.scale_
-    terms = []
+    unit = np.ones(len(density.center)) if density.scale is None else density.scale
+    z = (samples - estimator.mean_) / scale
+    broad = density.background.log_prob(z) - len(unit) * math.log(scale)
+    terms = [broad + math.log(density.background_weight)]
     for c, noise in enumerate(density.noise_variances):
-        mean = estimator.mean_ + scale * (density.center + density.basis @ density.means[c])
+        mean = density.center + unit * (density.basis @ density.means[c])
+        mean = estimator.mean_ + scale * mean
         U = density.basis @ density.directions[c]
         covariance = U * (density.variances[c] - noise) @ U.T + noise * np.eye(len(U))
-        normal = multivariate_normal(mean, scale**2 * covariance)
-        terms.append(np.log(density.weights[c]) + normal.logpdf(samples))
+        normal = multivariate_normal(mean, scale**2 * covariance * np.outer(unit, unit))
+        weight = (1 - density.background_weight) * density.weights[c]
+        terms.append(np.log(weight) + normal.logpdf(samples))
     return logsumexp(terms, axis=0)
 
 

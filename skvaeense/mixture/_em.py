@@ -15,6 +15,8 @@ from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 LEAST_RESPONSIBILITY = 1e-6
 # A component of fewer rows is left out.
 LEAST_ROWS = 2.0
+# Variance that rounding leaves of numbers of unit size.
+ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
 # Least variances of the background, as shares of the mean one, and factors on its variances: it is
 # as broad as any sample may ask for.
 BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2, 1e-4), (2.0, 8.0, 32.0, 128.0)
@@ -181,7 +183,7 @@ def background(rows: Rows) -> MixtureDensity:
     moments = rows.moments(ones)
     p = rows.h.shape[1]
     total = float(np.trace(moments.covariances[0]) + moments.rests[0])
-    mean = max(total / rows.n_features, np.finfo(float).tiny)
+    mean = max(total / rows.n_features, ROUNDING_VARIANCE)
     values, vectors = np.linalg.eigh(moments.covariances[0])
     off = moments.rests[0] / max(rows.n_features - p, 1)
     grid = [(floor * mean, factor) for floor in BROAD_FLOORS for factor in BROAD_FACTORS]
@@ -238,7 +240,7 @@ def maximise(
     common = np.einsum("k,kpq->pq", weights, moments.covariances)
     common = common + 1e-12 * np.eye(len(common))
     mean = (np.trace(common) + weights @ moments.rests) / rows.n_features
-    floor = max(family.floor * mean, np.finfo(float).tiny)
+    floor = max(family.floor * mean, ROUNDING_VARIANCE)
     parts = gaussians(moments, rows.n_features, family, common, floor)
     broad = before.background if before is not None else None
     if broad is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, spikes
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._em import LEAST_RESPONSIBILITY, Rows, em, maximise
+from skvaeense.mixture._em import LEAST_RESPONSIBILITY, ROUNDING_VARIANCE, Rows, em, maximise
 from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
@@ -124,14 +124,15 @@ def fit_mixture(
         The most that are tried.
 
     basis : ndarray of shape (n_features, n_directions) or None, default=None
-        Directions in which components vary freely. None means all, or the principal ones of many.
+        Directions in which components vary freely. None means all, or the principal ones of many;
+        features may then be divided by their standard deviations, too.
 
     Returns
     -------
     FoundMixture
         The mixture.
     """
-    scale = _scales(x, weights)
+    scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
     pair = [
         Rows.of(y, weights, _principal_basis(y, weights, rng) if basis is None else basis)
         for y in (x, x / scale)
@@ -189,8 +190,7 @@ def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
     values = np.nan_to_num(x)
     mean = (known * values).sum(axis=0) / n
     variance = (known * np.square(values - mean)).sum(axis=0) / n
-    least = np.finfo(float).eps * max(variance.max(), np.finfo(float).tiny)
-    return np.sqrt(np.maximum(variance, least))
+    return np.sqrt(np.maximum(variance, np.finfo(float).eps * max(variance.max(), 1.0)))
 
 
 def _principal_basis(
@@ -249,7 +249,7 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
         values, vectors = np.linalg.eigh(moments.covariances[c])
         values = np.maximum(values[::-1], 0)
         mean = (values.sum() + moments.rests[c]) / rows.n_features
-        floor = LEAST_VARIANCE * max(mean, np.finfo(float).tiny)
+        floor = max(LEAST_VARIANCE * mean, ROUNDING_VARIANCE)
         ranks, noises = spikes(
             values[None] + floor,
             moments.rests[c : c + 1],

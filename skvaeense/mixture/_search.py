@@ -119,8 +119,9 @@ class Search:
         ]
         self.splits = self._make_splits(*both)
         n = min(len(split.train[0]) for split in self.splits)
-        most = max_components if n_components is None else n_components
-        self.most = max(min(most, n // LEAST_ROWS if n_components is None else n), 1)
+        most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
+        # Without directions there is nothing to tell components apart by.
+        self.most = max(min(most, n), 1) if rows[0].h.shape[1] else 1
         # Mixtures of growing numbers of components, from which other families start.
         self.paths: dict[str, list[Trial]] = defaultdict(list)
         family = Family()

@@ -23,6 +23,8 @@ OPEN_VARIANCE = 0.5
 N_JACOBIANS, LEAST_REACH = 256, 1e-6
 # Training samples whose gates are kept to draw from.
 N_GATES = 1000
+# Latents that are open for fewer samples are not used.
+LEAST_OPEN = 3
 
 
 class ELBOTerms(NamedTuple):
@@ -390,29 +392,25 @@ class VAE(AutoencoderModel):
         """
         decoder = self.linear_decoder
         posterior = self.posterior(x)
-        std = posterior.openness * posterior.std if self.gated else posterior.std
 
         def array(tensor: torch.Tensor) -> np.ndarray:
             return tensor.cpu().double().numpy()
 
-        code = self.code(posterior)
         if decoder is None:
+            code = self.code(posterior)
             scale = self._reach(code)
             eps = torch.randn(code.shape, generator=torch.Generator().manual_seed(0)).to(code)
             x, weight = scale * code + self.noise_variance.sqrt() * eps, scale.diag()
             bias = None
         else:
             weight, bias = decoder.weight, decoder.bias
+        n_open = self.is_open(posterior).sum(dim=0)
         return CodedSamples(
             x=array(x),
-            code=array(code),
-            code_variance=array(std.square()),
-            is_open=self.is_open(posterior).cpu().numpy(),
             weight=array(weight),
             bias=np.zeros(x.shape[1]) if bias is None else array(bias),
             noise_variance=float(self.noise_variance),
-            location=np.zeros(len(x), dtype=np.int64),
-            gated=self.gated,
+            used=(n_open >= min(LEAST_OPEN, len(x))).cpu().numpy(),
         )
 
     def _reach(self, code: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 
 from skvaeense.priors._base import Posterior, Prior
 from skvaeense.priors._code_mixture import CodeMixture
-from skvaeense.mixture._density import MixtureDensity
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._mixture import Mixture
 from skvaeense.priors._standard_normal import StandardNormal
@@ -17,7 +16,6 @@ __all__ = [
     "CodeMixture",
     "CodedSamples",
     "Mixture",
-    "MixtureDensity",
     "Posterior",
     "Prior",
     "StandardNormal",

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from skvaeense.mixture._density import MixtureDensity, Shared, check_mixture
+from skvaeense.mixture._density import ROUNDING, MixtureDensity, Shared, check_mixture
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
@@ -66,11 +66,20 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
         CodeMixture
             The mixture.
         """
-        excess = np.maximum(density.variances - density.noise_variances[:, None], 0)
-        factors = (density.basis @ density.directions) * np.sqrt(excess)[:, None]
-        means = density.center + density.means @ density.basis.T
+        d = len(density.center)
+        unit = np.ones(d) if density.scale is None else density.scale
+        factors = np.empty((len(density), d, d))
+        for c, own in enumerate(density.noise_variances):
+            loadings = unit[:, None] * density.loadings(c)
+            covariance = loadings @ loadings.T + np.diag(own * unit**2 - noise_variance)
+            values, vectors = np.linalg.eigh(covariance)
+            # What the noise alone may leave is none.
+            values = np.where(values > noise_variance * ROUNDING, values, 0.0)
+            factors[c] = (vectors * np.sqrt(values))[:, ::-1]
+        rank = int(factors.any(axis=1).sum(axis=1).max(initial=0))
+        means = density.center + unit * (density.means @ density.basis.T)
         noise = np.full(len(density), noise_variance)
-        return cls(density.weights, means / scale, factors / scale[:, None], noise)
+        return cls(density.weights, means / scale, factors[:, :, :rank] / scale[:, None], noise)
 
     def check(self, n_latents: int) -> None:
         """Raise an error unless all arrays are finite, and fit together.

@@ -1,13 +1,19 @@
 """The standard normal distribution in training, and then a mixture over codes."""
 
-from numbers import Integral, Real
+import numpy as np
 
-from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture import MixtureDensity
+from skvaeense.mixture._density import ROUNDING
+from skvaeense.mixture._fit import fit_mixture, merged
+from skvaeense.mixture._search import SURENESS
 from skvaeense.priors._samples import CodedSamples
-from skvaeense.priors._mixture_fit import MixtureFit
 from skvaeense.priors._standard_normal import StandardNormal
-from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import AT_LEAST_ONE, Interval, StrOptions
+from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._typing import Auto, DoubleArray
+from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
+
+# Principal directions of what the decoder leaves that components may vary in, at most.
+MAX_DIRECTIONS = 64
 
 
 class Mixture(StandardNormal):
@@ -27,13 +33,8 @@ class Mixture(StandardNormal):
     n_components : "auto" or int, default="auto"
         Number of components of the mixture. "auto" chooses it on held-out samples.
 
-    max_components : int, default=32
-        The most that "auto" tries, at most 64.
-
-    shrinkage : "auto" or float, default="auto"
-        Number of samples that the prior covariance of a component counts as. It has independent
-        codes, with the variances that they have in this component. "auto" chooses it on held-out
-        samples, and whether a fifth of that covariance is the same in all directions.
+    max_components : int, default=64
+        The most that "auto" tries.
 
     n_draws : int, default=16
         Draws for each sample that the bound for a nonlinear decoder takes; more make it tighter.
@@ -49,27 +50,15 @@ class Mixture(StandardNormal):
 
     Notes
     -----
-    Expectation and maximisation start from k-means in two ways: on the pattern of latents that are
-    open, which tells subspaces apart, and on the position. Each component has a noise variance, at
-    least a fiftieth of the learned one, since likelihoods are unbounded without a bound, and shrunk
-    to the common one. Directions in which it varies by no more than what noise would show are left
-    out [1]_, and the variances in the others are corrected for the number of samples [2]_. So the
-    number of directions is a dimension; see :class:`skvaeense.dimension.ComponentRank`.
-
-    What the decoder leaves need not be the same in all directions. Its principal directions, at
-    most 64, serve as latents that are always open if that makes held-out samples more probable.
+    It is the mixture that :class:`skvaeense.mixture.SubspaceMixture` finds, in the span of the
+    decoder: components vary freely there, and by noise elsewhere. What the decoder leaves need not
+    be the same in all directions. Its principal directions, at most 64, are added if held-out
+    samples are more probable then.
 
     With a nonlinear decoder the samples of this fit are codes, each latent multiplied by the root
     mean square norm of its column of the decoder's Jacobian, with noise of the learned variance. So
     what tells codes apart is what tells samples apart. Noise variances of the components then
     follow from up to 512 training samples.
-
-    References
-    ----------
-    .. [1] Tipping and Bishop (1999). Mixtures of Probabilistic Principal Component Analyzers.
-       Neural Computation 11.
-    .. [2] Donoho, Gavish and Johnstone (2018). Optimal Shrinkage of Eigenvalues in the Spiked
-       Covariance Model. Annals of Statistics 46.
 
     Examples
     --------
@@ -86,8 +75,7 @@ class Mixture(StandardNormal):
 
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "max_components": [Interval(Integral, 1, 64, closed="both")],
-        "shrinkage": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "max_components": [AT_LEAST_ONE],
         "n_draws": [AT_LEAST_ONE],
         "lazy": ["boolean"],
     }
@@ -96,14 +84,12 @@ class Mixture(StandardNormal):
         self,
         n_components: Auto | int = "auto",
         *,
-        max_components: int = 32,
-        shrinkage: Auto | float = "auto",
+        max_components: int = 64,
         n_draws: int = 16,
         lazy: bool = True,
     ) -> None:
         self.n_components = n_components
         self.max_components = max_components
-        self.shrinkage = shrinkage
         self.n_draws = n_draws
         self.lazy = lazy
 
@@ -124,8 +110,32 @@ class Mixture(StandardNormal):
         MixtureDensity
             The density.
         """
-        return MixtureFit(samples).best(
-            None if self.n_components == "auto" else int(self.n_components),
-            self.max_components,
-            None if self.shrinkage == "auto" else float(self.shrinkage),
-        )
+        x, bias = samples.x - samples.bias, samples.bias
+        span, sizes, _ = np.linalg.svd(samples.weight[:, samples.used], full_matrices=False)
+        span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
+        if span.shape[1] == len(bias):
+            return self._found(x, None).in_units(bias, 1.0)
+        densities = [self._found(x, span)]
+        left = x - (x @ span) @ span.T
+        if np.square(left).sum() > ROUNDING**2 * np.square(x).sum():
+            _, directions = principal_directions(left)
+            n_more = min(MAX_DIRECTIONS, len(bias) - span.shape[1], len(directions))
+            wider = np.hstack([span, directions[:n_more].T])
+            densities.append(self._found(x, None if wider.shape[1] == len(bias) else wider))
+        least, most = densities[0], densities[-1]
+        error = least.held_out.std() / np.sqrt(len(least.held_out))
+        gains = most.held_out.mean() - least.held_out.mean() > SURENESS * error
+        return (most if gains else least).in_units(bias, 1.0)
+
+    def _found(self, x: DoubleArray, basis: DoubleArray | None) -> MixtureDensity:
+        """Return the mixture of rows that varies freely in some directions."""
+        n_components = None if self.n_components == "auto" else int(self.n_components)
+        rows, weights = merged(x, None)
+        return fit_mixture(
+            rows,
+            weights,
+            np.random.RandomState(0),
+            n_components=n_components,
+            max_components=self.max_components,
+            basis=basis,
+        ).density

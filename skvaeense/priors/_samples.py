@@ -13,24 +13,14 @@ MAX_ROWS, MAX_ENTRIES = 8192, 2**22
 
 
 class CodedSamples(NamedTuple):
-    """Samples, what an encoder says of them, and the linear decoder: what a density is fitted to.
+    """Samples, and the linear decoder of their codes: what a density is fitted to.
 
-    A sample x has the code e if ``x = W e + b`` and noise. Codes of closed latents are near 0.
-    Where the decoder is not linear, scaled codes take the place of samples, and W is diagonal.
+    A sample x has the code e if ``x = W e + b`` and noise. Where the decoder is not linear, scaled codes take the place of samples, and W is diagonal.
 
     Attributes
     ----------
     x : ndarray of shape (n_samples, n_features)
         Samples in the units of the model.
-
-    code : ndarray of shape (n_samples, n_components)
-        Posterior means of e.
-
-    code_variance : ndarray of shape (n_samples, n_components)
-        Posterior variances of e.
-
-    is_open : ndarray of bool of shape (n_samples, n_components)
-        Which latents are open.
 
     weight : ndarray of shape (n_features, n_components)
         Decoder columns W.
@@ -41,36 +31,25 @@ class CodedSamples(NamedTuple):
     noise_variance : float
         Noise variance that was learned in training.
 
-    location : ndarray of int of shape (n_samples,)
-        Which location each sample is at; 0 if there is one for all. Several have a column of the
-        code each, the last ones.
-
-    gated : bool
-        Whether latents open and close.
+    used : ndarray of bool of shape (n_components,)
+        Which latents are open for some of the samples.
 
     Examples
     --------
     >>> import numpy as np
     >>> from skvaeense.priors import CodedSamples, StandardNormal
-    >>> code = np.random.default_rng(0).standard_normal((5, 1))
-    >>> samples = CodedSamples(
-    ...     code, code, 0 * code, code != 0, np.ones((1, 1)), np.zeros(1), 0.5,
-    ...     location=np.zeros(5, dtype=int), gated=False,
-    ... )
+    >>> x = np.random.default_rng(0).standard_normal((5, 1))
+    >>> samples = CodedSamples(x, np.ones((1, 1)), np.zeros(1), 0.5, np.ones(1, dtype=bool))
     >>> density = StandardNormal().density(samples)
     >>> [round(float(p), 4) for p in density.log_prob(np.zeros((1, 1)))]  # That of N(0, 1.5).
     [-1.1217]
     """
 
     x: DoubleArray
-    code: DoubleArray
-    code_variance: DoubleArray
-    is_open: BoolArray
     weight: DoubleArray
     bias: DoubleArray
     noise_variance: float
-    location: IntArray
-    gated: bool
+    used: BoolArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,13 @@
 """Mixtures of codes, which a nonlinear decoder sees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.priors import CodedSamples, CodeMixture, MixtureDensity, StandardNormal
+from skvaeense.mixture import MixtureDensity
+from skvaeense.priors import CodedSamples, CodeMixture, StandardNormal
 
 
 def make_codes():
@@ -37,18 +40,28 @@ def test_it_undoes_the_scale_and_leaves_out_the_noise():
         variances=np.array([[5.0, 0.5]]),
         noise_variances=np.array([0.5]),
     )
-    codes = CodeMixture.of(density, scale, 0.7)
+    codes = CodeMixture.of(density, scale, 0.5)
     assert_allclose(codes.means, [[1.0, 30.0]])
     covariance = codes.factors[0] @ codes.factors[0].T
     assert_allclose(covariance, np.diag([4.5 / 4, 0.0]))
-    assert_allclose(codes.noise_variances, 0.7)
+    assert_allclose(codes.noise_variances, 0.5)
+    # Whatever the units in which it was fitted.
+    unit = np.array([2.0, 4.0])
+    other = replace(
+        density,
+        means=density.means / unit,
+        variances=np.array([[5.0 / 4, 0.5 / 16]]),
+        noise_variances=np.array([0.01]),
+        scale=unit,
+    )
+    again = CodeMixture.of(other, scale, 0.5)
+    assert_allclose(again.factors[0] @ again.factors[0].T, covariance)
+    assert_allclose(again.means, codes.means)
 
 
 def test_of_a_standard_normal_it_is_standard_normal():
-    code, scale = np.zeros((1, 2)), np.array([3.0, 0.2])
-    samples = CodedSamples(
-        code, code, code, code != 0, np.diag(scale), np.zeros(2), 0.3, np.zeros(1, int), False
-    )
+    x, scale = np.zeros((1, 2)), np.array([3.0, 0.2])
+    samples = CodedSamples(x, np.diag(scale), np.zeros(2), 0.3, np.ones(2, dtype=bool))
     codes = CodeMixture.of(StandardNormal().density(samples), scale, 0.3)
     assert_allclose(codes.factors[0] @ codes.factors[0].T, np.eye(2), atol=1e-12)
     assert_allclose(codes.means, 0)
