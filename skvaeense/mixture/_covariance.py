@@ -9,8 +9,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # What the largest variance of pure noise stays under in 999 of 1,000 samples: a quantile of the law
 # of Tracy and Widom.
 TRACY_WIDOM = 3.2724
-# Least variance of a component, as a share of the mean one of all rows, unless held-out rows ask
-# for more. It is that of rounding in single precision.
+# Least variance of a component, as a share of the mean one of rows near to one another, unless
+# held-out rows ask for more. It is that of rounding in single precision.
 LEAST_VARIANCE = 1e-6
 
 
@@ -33,7 +33,7 @@ class Family(NamedTuple):
         Rows that the variances of all components together count as.
 
     floor : float, default=1e-6
-        Least variance in any direction, as a share of the mean one of all components.
+        Least variance in any direction, as a share of the mean one of rows near to one another.
 
     scaled : bool, default=False
         Whether each feature is divided by its standard deviation before.
