@@ -207,7 +207,7 @@ def _principal_basis(
     with the same variance in all others.
     """
     n, d = x.shape
-    if d <= MAX_DIRECTIONS:
+    if d <= MAX_DIRECTIONS or np.isnan(x).any():
         return np.eye(d)
     order = rng.permutation(n)
     n_out = max(int(HELD_OUT * n), 1)
