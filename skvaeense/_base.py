@@ -27,6 +27,7 @@ from skvaeense._evaluation import (
 )
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
+from skvaeense.training._exploration import Exploration, far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
@@ -58,6 +59,8 @@ from skvaeense.utils._validation import (
 
 # Fitted attributes that not every fit has.
 OPTIONAL_ATTRIBUTES = ("alpha_", "components_", "locations_", "_locations_", "_gate_labels_")
+# Rows that a warning names at most.
+N_NAMED = 5
 # What partial_fit keeps of the peak learning rate once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
@@ -162,13 +165,23 @@ class BaseAutoencoder(
         """Return a message for each sign of failure that held-out samples show."""
         return []
 
-    def _trainable(self, samples: FloatArray | Source) -> FloatArray | Source:
-        """Return the samples that are to be trained on."""
-        return samples
+    def _explore(self, samples: FloatArray | Source) -> Exploration | None:
+        """Return what is in the samples, if training is to start from that."""
+        return None
 
-    def _find_scaling(self, samples: FloatArray | Source) -> Scaling:
-        """Return the scaling of a new model."""
-        return Scaling.from_data(samples)
+    def _without_far(self, samples: FloatArray, explored: Exploration) -> FloatArray:
+        """Return the samples without those that are far from all others."""
+        far = far_rows(samples.astype(np.float64), explored.found.density)
+        if len(far) == 0:
+            return samples
+        first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
+        warnings.warn(
+            f"{len(far)} of {len(samples)} samples are far from all others, and were left out of "
+            f"the training, which they would outweigh: rows {first}. score_samples tells such "
+            "samples by their low scores.",
+            stacklevel=5,
+        )
+        return np.delete(samples, far, axis=0)
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -214,8 +227,13 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
-            samples = self._trainable(tensor_as_array(samples))
-            scaling = self._scaling if goes_on else self._find_scaling(samples)
+            samples = tensor_as_array(samples)
+            explored = self._explore(samples)
+            if explored is not None:
+                samples = self._without_far(samples, explored)
+            scaling = self._scaling if goes_on else Scaling.from_data(samples)
+            if explored is not None and explored.locations is not None and not goes_on:
+                scaling = scaling.at(explored.locations, samples)
             model = self.module_ if goes_on else None
             processes = find_processes()
             processes.check_equal(
@@ -234,6 +252,7 @@ class BaseAutoencoder(
                 device=resolve_device(self.device),
                 held_out=self._held_out,
                 processes=processes,
+                explored=explored,
             )
             trainer = None
             if goes_on:
@@ -263,10 +282,12 @@ class BaseAutoencoder(
         n_epochs: int,
         name: str = "final",
         unwatched: float = 0.0,
+        from_start: bool = False,
     ) -> Trainer:
         """Train until a plateau of the validation loss, then with a falling learning rate.
 
-        The loss is not watched in the first epochs, which are a share of all.
+        The loss is not watched in the first epochs, which are a share of all. With `from_start` the
+        model as it is counts as one that may be kept.
         """
         plateau = Plateau(self.tol, self.n_iter_no_change)
         plateau = session.track(f"{name} plateau", plateau)
@@ -275,6 +296,8 @@ class BaseAutoencoder(
             loss = self._validation_loss(trainer.model, data.valid)
             return plateau.is_reached(data.processes.broadcast_scalar(loss), trainer.model)
 
+        if from_start and not trainer.log:
+            is_reached(trainer)
         n_last = math.ceil((1 - SETTLING) * n_epochs)
         n_first = n_epochs - n_last
         n_unwatched = min(math.ceil(unwatched * n_epochs), n_first)

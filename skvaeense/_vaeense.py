@@ -1,7 +1,6 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -22,11 +21,12 @@ from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
-from skvaeense.training._far_rows import find_far_rows
+from skvaeense.training._exploration import explore
 from skvaeense.training._hooks import network_hooks
 from skvaeense.training._noise import (
     COMMON_NOISE,
     FINAL_NOISE,
+    LEAST_NOISE,
     annealed_noise,
     best_noise,
     common_noise,
@@ -40,9 +40,11 @@ from skvaeense.training._selection import Selection
 from skvaeense.training._sizes import (
     BUDGET_STEPS,
     DATA_STEPS,
+    EXACT_STEPS,
+    FINAL_STEPS,
     INIT_CONFIGS,
     INIT_STEPS,
-    RIVAL_STEPS,
+    MAX_COMPONENTS,
     SETTLING,
     default_n_components,
     linear_residual,
@@ -51,6 +53,7 @@ from skvaeense.training._sizes import (
 )
 from skvaeense.training._sources import Source
 from skvaeense.training._sparse_hooks import DeadLatents
+from skvaeense.training._subspace_init import install_subspaces, subspace_network
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._seeding import make_generator
@@ -71,12 +74,8 @@ from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 NOISE_RANGE = 1e20
 # Entries of the Gram matrices, or of the Jacobians, of the samples that are looked at at a time.
 COLUMN_ENTRIES = 2**21
-# What n_init="auto" means, with and without an init that is computed from the data.
-N_INIT_WITH_DATA, N_INIT = 1, 5
-# By how much of the loss per feature a random init must be better than the one from the data.
-LEAST_GAIN = 0.04
-# By how much it may be worse before the last phase, in which it gains, to be worth that.
-MOST_BEHIND = 8.0
+# What n_init="auto" means.
+N_INIT = 5
 # Share of learning_rate_init that is the peak with a target_l0.
 TARGET_RATE = 0.4
 # Codes that thresholds are set on have so many entries at most.
@@ -85,8 +84,8 @@ CALIBRATION_ENTRIES = 2**23
 # of these directions of which so many atoms may be active on average.
 DICTIONARY_GAIN = 0.5
 MOST_ACTIVE = 0.5
-# Rows that a warning names at most.
-N_NAMED = 5
+# Share of learning_rate_init that is the peak where training starts from exact inference.
+EXACT_RATE = 0.05
 
 
 class VAEenseTransformer(DensityAutoencoder):
@@ -378,47 +377,53 @@ class VAEenseTransformer(DensityAutoencoder):
     def _train(self, data, session, trainer):
         if self.target_l0 is not None:
             return self._train_to_target(data, session, trainer)
-        takes_data_init = self._takes_data_init()
-        n_init_epochs, n_final_epochs = split_epochs(
-            self.max_iter,
-            len(data.train),
-            data.batch_size,
-            RIVAL_STEPS if takes_data_init else INIT_STEPS,
-        )
         if trainer is not None:
-            session.begin(max(n_final_epochs, 1))
-            return self._train_to_the_end(trainer, data, session, max(n_final_epochs, 1))
-        n_init = self.n_init
-        if n_init == "auto":
-            n_init = N_INIT_WITH_DATA if takes_data_init else N_INIT
-        seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
-        found = self._find_data_inits(data, seeds[0][1]) if takes_data_init else []
-        n_data_epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, DATA_STEPS)
+            _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
+            session.begin(max(epochs, 1))
+            return self._train_to_the_end(trainer, data, session, max(epochs, 1))
+        if self._takes_data_init():
+            return self._train_from_data(data, session)
+        return self._train_from_random(data, session)
+
+    def _train_from_data(self, data, session):
+        """Train from weights that are computed from the data, one way or two."""
+        seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
+        is_mixture = data.explored is not None and data.explored.kind == "mixture"
+        found = [None] if is_mixture else self._find_data_inits(data, seeds[1])
         # The second one, if there is any, is a dictionary, which takes longer.
-        n_epochs_of = [n_data_epochs, n_final_epochs][: len(found)]
-        n_random_epochs = (n_init - takes_data_init) * n_init_epochs + n_final_epochs
-        session.begin(sum(n_epochs_of) + n_random_epochs)
+        steps = [EXACT_STEPS] if is_mixture else [DATA_STEPS, FINAL_STEPS][: len(found)]
+        epochs = [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
+        session.begin(sum(epochs))
 
-        # Inits that are computed from the data, if the model is one of which that is known.
-        first = Selection(lambda i: self._make_data_trainer(data, found[i], seeds[0], i))
-        first = session.track("first", first)
+        def make_trainer(i):
+            if is_mixture:
+                return self._make_subspace_trainer(data, seeds, i)
+            return self._make_data_trainer(data, found[i], seeds, i)
 
-        def loss_of(model, i):
-            return self._data_init_loss(model, data, found[i])
+        inits = session.track("first", Selection(make_trainer))
+        self._train_each(
+            inits,
+            epochs,
+            data,
+            session,
+            "data",
+            lambda model, i: self._data_init_loss(model, data, found[i]),
+            from_start=is_mixture,
+        )
+        return self._best_of(inits)
 
-        self._train_each(first, n_epochs_of, data, session, "data", loss_of)
-        if first.best is not None:
-            first.best.other_log = first.other_log
-            is_settled = found[first.best_init].is_settled
-            if is_settled or n_init == takes_data_init or session.stopped:
-                return first.best
-
-        # Random inits, of which the best is trained on.
-        random_seeds = seeds[int(takes_data_init) :]
-        rest = Selection(lambda i: self._make_trainer(data, random_seeds[i], len(found) + i))
-        rest = session.track("rest", rest)
-        for i in range(len(rest.logs), len(random_seeds)):
-            trainer = rest.make_trainer(i)
+    def _train_from_random(self, data, session):
+        """Train random inits for some epochs, and the best of them to the end."""
+        n_init_epochs, n_final_epochs = split_epochs(
+            self.max_iter, len(data.train), data.batch_size
+        )
+        n_init = N_INIT if self.n_init == "auto" else self.n_init
+        seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
+        session.begin(n_init * n_init_epochs + n_final_epochs)
+        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))
+        inits = session.track("rest", inits)
+        for i in range(len(inits.logs), n_init):
+            trainer = inits.make_trainer(i)
             session.train(
                 trainer,
                 data.train,
@@ -428,19 +433,22 @@ class VAEenseTransformer(DensityAutoencoder):
                 attributes=lambda trainer: self._attributes(trainer, data),
             )
             if trainer.log:
-                rest.offer(trainer, self._selection_loss(trainer, data))
+                inits.offer(trainer, self._selection_loss(trainer, data))
             if session.stopped:
                 break
-        best = rest.best
-        if best is not None:
-            best.other_log = [epoch for log in first.logs for epoch in log] + rest.other_log
-            hopeful = first.best is None or rest.best_loss < (
-                self._final_loss(first.best.model, data) + MOST_BEHIND * data.valid.shape[1]
-            )
-            if n_final_epochs > 0 and hopeful and not session.stopped:
-                best = self._make_final_trainer(best, data)
-                best = self._train_to_the_end(best, data, session, n_final_epochs)
-        return self._better(first, best, rest, data)
+        best = self._best_of(inits)
+        if n_final_epochs > 0 and not session.stopped:
+            best = self._make_final_trainer(best, data)
+            best = self._train_to_the_end(best, data, session, n_final_epochs)
+        return best
+
+    @staticmethod
+    def _best_of(inits):
+        """Return the best trainer, with the log of the others."""
+        if inits.best is None:
+            raise FloatingPointError(diverged("The loss of every init"))
+        inits.best.other_log = inits.other_log
+        return inits.best
 
     def _train_to_target(self, data, session, trainer):
         """Train with a given number of active latents, each init to the end."""
@@ -461,61 +469,24 @@ class VAEenseTransformer(DensityAutoencoder):
             "init",
             lambda model, i: self._final_loss(model, data),
         )
-        if inits.best is None:
-            raise FloatingPointError(diverged("The loss of every init"))
-        inits.best.other_log = inits.other_log
-        return inits.best
+        return self._best_of(inits)
 
-    def _train_each(self, inits, n_epochs_of, data, session, name, loss_of):
+    def _train_each(self, inits, n_epochs_of, data, session, name, loss_of, from_start=False):
         """Train inits to the end, one after the other, and keep that of the least loss."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
-                    trainer, data, session, n_epochs_of[i], f"{name} {i}"
+                    trainer, data, session, n_epochs_of[i], f"{name} {i}", from_start=from_start
                 )
                 inits.offer(trainer, loss_of(trainer.model, i))
             except FloatingPointError:
                 inits.offer(trainer, math.inf)
 
-    def _better(self, first, best, rest, data):
-        """Return the best trainer of the inits from the data, or of the random ones."""
-        if first.best is None and best is None:
-            raise FloatingPointError(diverged("The loss of every init"))
-        if first.best is None:
-            return best
-        gain = LEAST_GAIN * data.valid.shape[1]
-        if (
-            best is not None
-            and self._final_loss(best.model, data) < self._final_loss(first.best.model, data) - gain
-            and self._validation_loss(best.model, data.valid)
-            < self._validation_loss(first.best.model, data.valid) + gain
-        ):
-            return best
-        first.best.other_log = [*first.other_log, *(e for log in rest.logs for e in log)]
-        return first.best
-
-    def _trainable(self, samples):
+    def _explore(self, samples):
         if not self._looks_at_samples() or isinstance(samples, Source):
-            return samples
-        far = find_far_rows(samples)
-        if len(far) == 0:
-            return samples
-        first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
-        warnings.warn(
-            f"{len(far)} of {len(samples)} samples are far from all others, and were left out of "
-            f"the training, which they would outweigh: rows {first}. score_samples tells such "
-            "samples by their low scores.",
-            stacklevel=5,
-        )
-        return np.delete(samples, far, axis=0)
-
-    def _find_scaling(self, samples):
-        scaling = super()._find_scaling(samples)
-        if not self._looks_at_samples() or isinstance(samples, Source):
-            return scaling
-        with threads_for(samples.size * samples.shape[1]):
-            return scaling.located(samples)
+            return None
+        return explore(samples, self.n_components or MAX_COMPONENTS)
 
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""
@@ -529,7 +500,7 @@ class VAEenseTransformer(DensityAutoencoder):
         )
 
     def _looks_at_samples(self):
-        """Return whether locations and far samples are looked for before training."""
+        """Return whether the samples are explored before training."""
         is_unrolled = type(self._network()) is networks.Unrolled
         return self._takes_data_init() or (is_unrolled and self._has_default_objective())
 
@@ -574,6 +545,24 @@ class VAEenseTransformer(DensityAutoencoder):
             rates=learning_rates(model.network, data.valid),
         )
 
+    def _make_subspace_trainer(self, data, seeds, init):
+        """Return the trainer of a model that is exact inference in a mixture of subspaces."""
+        network = subspace_network(data.explored)
+        n_components = self.n_components or sum(network.ranks)
+        model = self._make_model(data, seeds[1], network, n_components)
+        install_subspaces(model.network, data.explored, len(data.train) + len(data.valid))
+        error = validation_terms(model, data.valid).error / data.valid.shape[1]
+        error = max(error, LEAST_NOISE)
+        return self._trainer(
+            model,
+            final_noise(error, error / FINAL_NOISE, learned=True, follow=1.0),
+            EXACT_RATE,
+            make_generator(seeds[0], resolve_device(self.device)),
+            data,
+            init=init,
+            is_final=True,
+        )
+
     def _data_init_loss(self, model, data, data_init):
         """Return the loss by which inits that are computed from the data are compared.
 
@@ -584,7 +573,7 @@ class VAEenseTransformer(DensityAutoencoder):
         terms = validation_terms(model, data.valid)
         n_features = data.valid.shape[1]
         loss = validation_loss(terms, best_noise(terms, n_features), n_features)
-        if data_init.is_dictionary:
+        if data_init is not None and data_init.is_dictionary:
             is_sparse = terms.n_active <= MOST_ACTIVE * len(data_init.structure.directions)
             loss = loss + DICTIONARY_GAIN * n_features if is_sparse else math.inf
         return data.processes.broadcast_scalar(loss)
@@ -609,8 +598,14 @@ class VAEenseTransformer(DensityAutoencoder):
             )
         if model is not None:
             noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
-            rates = learning_rates(model.network, data.valid) if self._takes_data_init() else None
-            return self._trainer(model, noise, 0.5, generator, data, is_final=is_final, rates=rates)
+            rate, rates = 0.5, None
+            if isinstance(model.config["network"], networks.Subspaces):
+                rate = EXACT_RATE
+            elif self._takes_data_init():
+                rates = learning_rates(model.network, data.valid)
+            return self._trainer(
+                model, noise, rate, generator, data, is_final=is_final, rates=rates
+            )
         model = self._make_model(data, seeds[1])
         config = INIT_CONFIGS[init % len(INIT_CONFIGS)]
         noise = annealed_noise(
@@ -664,8 +659,8 @@ class VAEenseTransformer(DensityAutoencoder):
             )
         return with_known(network, n_active=self.target_l0, positive=self.positive_code)
 
-    def _make_model(self, data, seed):
-        n_components = self.n_components or default_n_components(data.spectrum)
+    def _make_model(self, data, seed, network=None, n_components=None):
+        n_components = n_components or self.n_components or default_n_components(data.spectrum)
         if self.target_l0 is not None:
             check_lengths("target_l0", self.target_l0)
         if self.target_l0 is not None and np.max(self.target_l0) > n_components:
@@ -678,7 +673,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 "gated=True."
             )
         model = VAE(
-            self._network(),
+            network or self._network(),
             data.train.shape[1],
             n_components,
             gated=self.gated,
@@ -781,7 +776,11 @@ class VAEenseTransformer(DensityAutoencoder):
         """Let the prior of a model that was trained forget what it has learned, and learn anew."""
         prior = model.prior
         vars(prior).pop("density_", None)
+        vars(prior).pop("mixture_", None)
         before = vars(prior).pop("rows_", None)
+        explored = data.explored
+        if model.learns_density and explored is not None and explored.found.is_complete:
+            prior.mixture_ = explored.found.density
         if model.learns_density:
             # Batches are parts of the same data.
             x, labels = data.some()

@@ -169,25 +169,43 @@ class Locate(nn.Module):
 
     def __init__(self, locations):
         super().__init__()
-        self.n_locations, self.shape = len(locations), locations.means.shape
-        self.register_buffer("center", torch.tensor(locations.center))
-        self.register_buffer("basis", torch.tensor(locations.basis))
-        factors = locations.precisions
-        log_factors = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-        # All clusters side by side, in one matrix product.
-        self.register_buffer("factors", torch.tensor(np.hstack(list(factors))))
-        means = np.einsum("kr,krs->ks", locations.means, factors)
-        self.register_buffer("means", torch.tensor(means))
-        self.register_buffer("log_weights", torch.tensor(locations.log_weights + log_factors))
+        density = locations.density
+        self.n_locations = len(locations)
+        k, p, r = density.directions.shape
+        self.shape = k, r
+        # All components side by side, in one matrix product.
+        every = density.directions.transpose(1, 0, 2).reshape(p, k * r)
+        noise = density.noise_variances
+        gain = 1 / noise[:, None] - 1 / density.variances
+        log_volume = len(density.center) * np.log(noise)
+        log_volume += np.log(density.variances / noise[:, None]).sum(axis=1)
         groups = locations.groups[:, None] == np.arange(len(locations))
-        self.register_buffer("outside", torch.tensor(np.where(groups, 0.0, -np.inf)))
+        unit = np.ones(len(density.center)) if density.scale is None else density.scale
+        buffers = {
+            "center": density.center,
+            "unit": unit,
+            "basis": density.basis,
+            "every": every,
+            "shifts": np.einsum("kp,kpr->kr", density.means, density.directions).ravel(),
+            "means": density.means,
+            "noise": noise,
+            "gain": gain,
+            "constant": np.log(density.weights) - 0.5 * log_volume,
+            "outside": np.where(groups, 0.0, -np.inf),
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, torch.tensor(value))
 
     def forward(self, X):
         """Return the location of each sample."""
-        Y = (X - self.center) @ self.basis.T @ self.factors
-        distance = (Y.unflatten(1, self.shape) - self.means).square().sum(dim=2)
-        log_densities = (self.log_weights - 0.5 * distance)[:, :, None] + self.outside
-        log_densities = torch.logsumexp(log_densities, dim=1)
+        y = (X - self.center) / self.unit
+        h = y @ self.basis
+        explained = (h @ self.every - self.shifts).square().unflatten(1, self.shape)
+        explained = (explained * self.gain).sum(dim=2)
+        distance = (h[:, None] - self.means).square().sum(dim=2)
+        distance = distance + (y.square().sum(dim=1) - h.square().sum(dim=1))[:, None]
+        log_joint = self.constant - 0.5 * (distance / self.noise - explained)
+        log_densities = torch.logsumexp(log_joint[:, :, None] + self.outside, dim=1)
         best = log_densities.argmax(dim=1, keepdim=True)
         return (best == torch.arange(self.n_locations)).to(X.dtype)
 

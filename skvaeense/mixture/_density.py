@@ -254,6 +254,25 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             log_prob = np.logaddexp(log_prob, broad)
         return log_prob
 
+    def background_share(self, x: DoubleArray) -> DoubleArray:
+        """Return how probably samples come from the background.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Probabilities.
+        """
+        if self.background is None:
+            return np.zeros(len(x))
+        broad = self.background.log_prob(x) + math.log(self.background_weight)
+        shares: DoubleArray = np.exp(broad - self.log_prob(x))
+        return shares
+
     def p_values(self, x: DoubleArray) -> DoubleArray:
         """Return which share of the rows that were held out are as improbable as samples.
 

@@ -1,5 +1,6 @@
 """Fit a mixture to rows: in which coordinates, with what is missing, and how flat its parts are."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -59,10 +60,54 @@ class FoundMixture(NamedTuple):
 
     parts : list of FlatPart
         In the order of the components.
+
+    is_flat : bool
+        Whether held-out rows are most probable if directions that do not stand out of the noise
+        are cut: then the parts are what the data is made of, and not only where it is dense.
+
+    is_complete : bool
+        Whether the search came to its end.
+
+    nats : dict of str to float
+        Mean log-density of held-out rows, as "mixture", and as one component, "dense".
     """
 
     density: MixtureDensity
     parts: list[FlatPart]
+    is_flat: bool
+    is_complete: bool
+    nats: dict[str, float]
+
+
+def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
+    """Return the centre of rows, and their size about it, which a few far ones do not change.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Rows, perhaps with holes.
+
+    weights : ndarray of shape (n_rows,)
+        How often each counts.
+
+    Returns
+    -------
+    center : ndarray of shape (n_features,)
+        Means of the features.
+
+    scale : float
+        Root mean square of the middle half of the rows about it.
+    """
+    known = ~np.isnan(x) * weights[:, None]
+    center = np.median(np.nan_to_num(x), axis=0)
+    squares = np.square(np.nan_to_num(x - center)).mean(axis=1)
+    near = squares <= np.quantile(squares, 0.75)
+    total = known[near].sum(axis=0)
+    center = (known * np.nan_to_num(x))[near].sum(axis=0) / np.maximum(total, 1e-300)
+    spread = (known * np.square(np.nan_to_num(x - center)))[near].sum() / max(total.sum(), 1e-300)
+    if not spread > 0:
+        spread = (known * np.square(np.nan_to_num(x - center))).sum() / known.sum()
+    return center, float(np.sqrt(spread)) or 1.0
 
 
 def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:
@@ -103,6 +148,7 @@ def fit_mixture(
     n_components: int | None = None,
     max_components: int = 64,
     basis: DoubleArray | None = None,
+    stop: Callable[[Search], bool] | None = None,
 ) -> FoundMixture:
     """Return the mixture that held-out rows are most probable under, and its flat parts.
 
@@ -127,6 +173,9 @@ def fit_mixture(
         Directions in which components vary freely. None means all, or the principal ones of many;
         features may then be divided by their standard deviations, too.
 
+    stop : callable or None, default=None
+        Function of the search that says, as components are added, whether it may end.
+
     Returns
     -------
     FoundMixture
@@ -144,6 +193,7 @@ def fit_mixture(
         max_components=max_components,
         rng=rng,
         n_components=n_components,
+        stop=stop,
     )
     has_holes = rows[0].has_holes
     search = _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
@@ -154,7 +204,10 @@ def fit_mixture(
     parts = flat_parts(rows[0], shares, density)
     ranks = np.array([len(part.variances) for part in parts])
     held_out = None if has_holes else np.sort(search.best.scores)
-    return FoundMixture(replace(density, dimensions=ranks, held_out=held_out), parts)
+    family = search.best.family
+    nats = {"mixture": search.best.mean, "dense": search.paths["grown"][0].mean}
+    density = replace(density, dimensions=ranks, held_out=held_out)
+    return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
 
 
 def _search_filled(

@@ -1,6 +1,7 @@
 """Choose a mixture by held-out rows: the number of components, and how they are regularised."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -99,6 +100,9 @@ class Search:
 
     known : tuple of Rows or None, default=None
         The same with holes, if these were filled for the search. They choose.
+
+    stop : callable or None, default=None
+        Function of the search that says, as components are added, whether it may end.
     """
 
     def __init__(
@@ -109,8 +113,10 @@ class Search:
         rng: np.random.RandomState,
         n_components: int | None = None,
         known: tuple[Rows, Rows] | None = None,
+        stop: Callable[["Search"], bool] | None = None,
     ) -> None:
         self.rng, self.log_scale, self.n_components = rng, log_scale, n_components
+        self.stop, self.is_stopped = stop, False
         self.backgrounds = background(rows[0]), background(rows[1])
         some = np.sort(rng.permutation(len(rows[0]))[:SEARCH_ROWS])
         both = [
@@ -137,6 +143,8 @@ class Search:
     def run(self) -> Self:
         """Find the best mixture."""
         self._grow()
+        if self.is_stopped:
+            return self
         self._prune()
         before = self.best.family
         self._change_family()
@@ -219,6 +227,9 @@ class Search:
             current = self._trial("grown", family, grown)
             self.paths["grown"].append(current)
             n_worse = 0 if self._keep(current) else n_worse + 1
+            self.is_stopped = self.stop is not None and self.stop(self)
+            if self.is_stopped:
+                break
 
     def _grown(
         self, rows: Rows, density: MixtureDensity, family: Family, n_starts: int

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._fit import fit_mixture, merged
+from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.utils._missing import check_seen, like_input
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
@@ -177,14 +177,10 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             if not weights.any():
                 raise ValueError("sample_weight is 0 for every sample; give some a weight above 0.")
         x, weights = merged(X, weights)
-        center = np.average(np.nan_to_num(x), axis=0, weights=weights)
-        known = np.average(~np.isnan(x), axis=0, weights=weights)
-        center = center / np.maximum(known, np.finfo(float).tiny)
-        squares = np.square(x - center)
-        scale = float(np.sqrt(np.nanmean(squares))) or 1.0
+        center, scale = units_of(x, weights)
         rng = check_random_state(self.random_state)
         z = (x - center) / scale
-        density, parts = fit_mixture(
+        density, parts, *_ = fit_mixture(
             z,
             weights,
             rng,

@@ -11,6 +11,7 @@ from skvaeense.networks._linear import Linear
 from skvaeense.networks._matching_pursuit import MatchingPursuit
 from skvaeense.networks._mlp import MLP
 from skvaeense.networks._single_layer import SingleLayer
+from skvaeense.networks._subspaces import Subspaces
 from skvaeense.networks._unrolled import Unrolled
 from skvaeense.utils._validation import resolve_alias
 
@@ -21,6 +22,7 @@ __all__ = [
     "MatchingPursuit",
     "Network",
     "SingleLayer",
+    "Subspaces",
     "Unrolled",
     "resolve_network",
 ]

@@ -96,15 +96,17 @@ def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> 
 def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> None:
     """Check what the prior of a model has learned, and what it is to learn from."""
     prior = getattr(model, "prior", None)
-    learned = {k: v for k, v in vars(prior).items() if k in ("density_", "rows_")} if prior else {}
+    names = "density_", "rows_", "mixture_"
+    learned = {k: v for k, v in vars(prior).items() if k in names} if prior else {}
     _check_types(get_type_hints(Prior), learned, where)
     try:
         if "rows_" in learned:
             learned["rows_"].check(n_features, n_locations)
-        density = learned.get("density_")
-        if density is not None:
-            decodes = isinstance(density, CodeMixture)
-            density.check(model.n_components if decodes else n_features)
+        for name in ("density_", "mixture_"):
+            density = learned.get(name)
+            if density is not None:
+                decodes = isinstance(density, CodeMixture)
+                density.check(model.n_components if decodes else n_features)
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"the prior of {place(where)} is damaged: {error}") from error
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 
+from skvaeense.mixture._density import MixtureDensity
 from skvaeense.models import Model
 from skvaeense.priors._code_mixture import CodeMixture
-from skvaeense.mixture._density import MixtureDensity
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._history import History
 from skvaeense.training._locations import Locations

@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 
 from skvaeense.priors._base import Posterior, Prior
 from skvaeense.priors._code_mixture import CodeMixture
-from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._mixture import Mixture
+from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._validation import resolve_alias
 

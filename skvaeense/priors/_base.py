@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.mixture._density import MixtureDensity
+from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._samples import CodedSamples, TrainingRows
 from skvaeense.utils._validation import Specification
 
@@ -67,6 +67,10 @@ class Prior(Specification):
     rows_ : TrainingRows
         Samples that it learns from, if `keeps_samples`.
 
+    mixture_ : MixtureDensity
+        What was found in the samples before training, whatever the decoder; only if somebody has
+        looked.
+
     See Also
     --------
     StandardNormal : The prior of variational autoencoders.
@@ -88,6 +92,7 @@ class Prior(Specification):
 
     density_: MixtureDensity | CodeMixture
     rows_: TrainingRows
+    mixture_: MixtureDensity
 
     @abstractmethod
     def kl(self, posterior: Posterior) -> torch.Tensor:

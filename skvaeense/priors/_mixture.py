@@ -114,18 +114,28 @@ class Mixture(StandardNormal):
         span, sizes, _ = np.linalg.svd(samples.weight[:, samples.used], full_matrices=False)
         span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
         if span.shape[1] == len(bias):
-            return self._found(x, None).in_units(bias, 1.0)
-        densities = [self._found(x, span)]
+            return self._whole(x, bias)
+        densities = [self._found(x, span).in_units(bias, 1.0)]
         left = x - (x @ span) @ span.T
         if np.square(left).sum() > ROUNDING**2 * np.square(x).sum():
             _, directions = principal_directions(left)
             n_more = min(MAX_DIRECTIONS, len(bias) - span.shape[1], len(directions))
             wider = np.hstack([span, directions[:n_more].T])
-            densities.append(self._found(x, None if wider.shape[1] == len(bias) else wider))
+            is_whole = wider.shape[1] == len(bias)
+            densities.append(
+                self._whole(x, bias) if is_whole else self._found(x, wider).in_units(bias, 1.0)
+            )
         least, most = densities[0], densities[-1]
         error = least.held_out.std() / np.sqrt(len(least.held_out))
         gains = most.held_out.mean() - least.held_out.mean() > SURENESS * error
-        return (most if gains else least).in_units(bias, 1.0)
+        return most if gains else least
+
+    def _whole(self, x: DoubleArray, bias: DoubleArray) -> MixtureDensity:
+        """Return the mixture that varies in all directions, which may be known."""
+        is_auto = self.n_components == "auto"
+        if is_auto and len(getattr(self, "mixture_", ())) in range(1, self.max_components + 1):
+            return self.mixture_
+        return self._found(x, None).in_units(bias, 1.0)
 
     def _found(self, x: DoubleArray, basis: DoubleArray | None) -> MixtureDensity:
         """Return the mixture of rows that varies freely in some directions."""

@@ -15,7 +15,8 @@ MAX_ROWS, MAX_ENTRIES = 8192, 2**22
 class CodedSamples(NamedTuple):
     """Samples, and the linear decoder of their codes: what a density is fitted to.
 
-    A sample x has the code e if ``x = W e + b`` and noise. Where the decoder is not linear, scaled codes take the place of samples, and W is diagonal.
+    A sample x has the code e if ``x = W e + b`` and noise. Where the decoder is not linear, scaled
+    codes take the place of samples, and W is diagonal.
 
     Attributes
     ----------

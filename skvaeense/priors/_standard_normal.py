@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
-from skvaeense.priors._base import Posterior, Prior
 from skvaeense.mixture._density import MixtureDensity
+from skvaeense.priors._base import Posterior, Prior
 from skvaeense.priors._samples import CodedSamples
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from skvaeense.training._batches import Batches, SourceBatches, TensorBatches
+from skvaeense.training._exploration import Exploration
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import (
     HELD_OUT,
@@ -55,6 +56,9 @@ class FitData:
 
     is_batch : bool
         Whether these are the samples of one batch, which are in both.
+
+    explored : Exploration or None
+        What is in the samples, in their units here, if somebody has looked.
     """
 
     train: Batches
@@ -65,6 +69,7 @@ class FitData:
     valid_labels: np.ndarray | None = None
     head_labels: np.ndarray | None = None
     is_batch: bool = False
+    explored: Exploration | None = None
 
     @classmethod
     def of_batch(
@@ -117,6 +122,7 @@ def prepare_data(
     device: torch.device,
     held_out: HeldOut = HELD_OUT,
     processes: Processes = SINGLE_PROCESS,
+    explored: Exploration | None = None,
 ) -> FitData:
     """Scale samples, and hold some out.
 
@@ -146,6 +152,9 @@ def prepare_data(
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
 
+    explored : Exploration or None, default=None
+        What is in the samples, in the user's units.
+
     Returns
     -------
     FitData
@@ -174,4 +183,15 @@ def prepare_data(
         valid_labels = None if in_order is None else in_order[split.valid]
         head_labels = None if in_order is None else in_order[split.train][: len(train.head)]
     size = resolve_batch_size(batch_size, len(train))
-    return FitData(train, valid, scaling, size, processes, valid_labels, head_labels)
+    if explored is not None:
+        explored = explored.within(scaling.mean, scaling.scale)
+    return FitData(
+        train,
+        valid,
+        scaling,
+        size,
+        processes,
+        valid_labels,
+        head_labels,
+        explored=explored,
+    )

@@ -19,23 +19,12 @@ from skvaeense.training._structure import (
     Structure,
     find_dictionary_structure,
     find_structure,
-    find_subspace_structure,
 )
 
 # The steepest first layer. What is missing to the contrast, the second layer adds.
 MAX_SLOPE = 60.0
 # By how much per feature a candidate has to be better than principal directions, always open.
 CLEAR_GAIN = 0.25
-# Components that are clear are preferred to subspaces that are better by less than so many times
-# that: a subspace's latents open for samples near the common point too.
-PREFERENCE = 2.0
-# Share of the held-out samples that structures may fail for: a few rows are no reason for a choice.
-TRIM = 0.02
-# Components of which more are active than this share of them may still hold subspaces.
-SPARSE_SHARE = 0.8
-# Noise levels at which subspaces are looked for, relative to that of the components: where the data
-# has as many directions as features, nothing else shows the noise.
-NOISE_FACTORS = (1.0, 4.0, 16.0)
 # Mean absolute excess kurtosis under which components count as normal: there are none to be told
 # apart.
 GAUSSIAN = 0.5
@@ -61,16 +50,12 @@ class DataInit:
     candidate : Candidate
         The way they are made.
 
-    is_settled : bool
-        Whether no other init is worth a try if this is the best one.
-
     is_dictionary : bool, default=False
         Whether it has more atoms than directions, and is to be compared after training.
     """
 
     structure: Structure
     candidate: Candidate
-    is_settled: bool
     is_dictionary: bool = False
 
     @property
@@ -90,9 +75,9 @@ def find_data_inits(
 ) -> list[DataInit]:
     """Compute initial weights from the data: one way if it is clearly right, or two to be compared.
 
-    Independent components of the leading principal subspace are tried first, beside principal
-    directions that are always open; where these are not clearly worse, more subspaces than
-    components can tell apart; and where that fails a dictionary, which looks bad before training.
+    Independent components of the leading principal subspace are tried beside principal directions
+    that are always open. Where they are not clearly better, there may be a dictionary of more atoms
+    than directions, which looks bad before training.
 
     Parameters
     ----------
@@ -121,60 +106,31 @@ def find_data_inits(
     """
     n_components, n_features = model.n_components, valid.shape[1]
 
-    def losses(structure: Structure, common: float, trim: float = 0.0) -> dict[Candidate, float]:
+    def losses(structure: Structure) -> dict[Candidate, float]:
         """Return -2 ELBO of each candidate as it would be at a common noise level."""
         found = {}
         for candidate in structure.candidates():
             install(model.network, structure, candidate)
-            terms = validation_terms(model, valid, trim)
-            found[candidate] = selection_loss(terms, structure.noise, common, n_features)
+            terms = validation_terms(model, valid)
+            found[candidate] = selection_loss(terms, structure.noise, structure.noise, n_features)
         return found
 
     structure = find_structure(rows, n_components, linear_dimension, common_noise, seed)
-    by_candidate = losses(structure, structure.noise)
+    by_candidate = losses(structure)
     opened = Candidate("open")
     best = min(by_candidate, key=by_candidate.__getitem__)
-    init = DataInit(structure, best, True)
-    gain = CLEAR_GAIN * n_features
-    advantage = by_candidate[opened] - by_candidate[best]
-    is_clear = advantage > gain
-    preference = PREFERENCE * gain if structure.is_grouped else 0.0
-    if structure.is_grouped and advantage > preference and _is_exact(model, init, valid):
-        return [init]
-    plain = DataInit(structure, opened, structure.non_gaussianity < GAUSSIAN)
-    if plain.is_settled:
-        return [init if is_clear else plain]
-    for noise in structure.noise * np.array(NOISE_FACTORS):
-        subspaces = find_subspace_structure(rows, structure, float(noise), n_components, seed)
-        if subspaces is None:
-            continue
-        ours, theirs = (losses(s, subspaces.noise, TRIM) for s in (structure, subspaces))
-        least = min(ours.values()), min(theirs.values())
-        is_ours = least[0] < ours[opened] - gain and least[1] > least[0] - preference
-        if is_ours or least[1] < ours[opened] - gain:
-            found = structure if is_ours else subspaces
-            by_candidate = losses(found, subspaces.noise)
-            by_candidate.pop(opened, None)
-            return [DataInit(found, min(by_candidate, key=by_candidate.__getitem__), True)]
-    if is_clear:
-        return [init]
-    if len(rows) < ROWS_PER_LATENT * n_components:
+    if by_candidate[opened] - by_candidate[best] > CLEAR_GAIN * n_features:
+        return [DataInit(structure, best)]
+    plain = DataInit(structure, opened)
+    if structure.non_gaussianity < GAUSSIAN or len(rows) < ROWS_PER_LATENT * n_components:
         return [plain]
     dictionary = find_dictionary_structure(rows, structure, n_components, seed)
     if dictionary is None:
         return [plain]
-    by_candidate = losses(dictionary, dictionary.noise)
+    by_candidate = losses(dictionary)
     single = [candidate for candidate in by_candidate if candidate.kind == "single"]
     best = min(single, key=by_candidate.__getitem__)
-    return [plain, DataInit(dictionary, best, True, True)]
-
-
-def _is_exact(model: Any, init: DataInit, valid: torch.Tensor) -> bool:
-    """Return whether, before any training, few latents reconstruct samples up to the noise."""
-    install(model.network, init.structure, init.candidate)
-    terms = validation_terms(model, valid)
-    is_sparse = terms.n_active < SPARSE_SHARE * init.structure.rank
-    return is_sparse and terms.error < valid.shape[1] * init.noise
+    return [plain, DataInit(dictionary, best, True)]
 
 
 class _Layers(NamedTuple):
@@ -214,10 +170,9 @@ def install(network: nn.Module, structure: Structure, candidate: Candidate) -> N
     -----
     The gate logit of latent j is ``t - clamp(c sum_i R_ij |S_i|, 0, t + L_j)``, with c the
     contrast, R the coactivity and t the logit of a closed latent. L_j = log(1 + |D_j|² / noise) is
-    the precision of an open one. Latents of a subspace have the logit
-    ``clamp(c (sum_q |n_q'x| - level), 0, t + L) - L_j``, with n_q some of the subspace's normals.
-    The first layer holds each absolute value as a pair of units, the second the two ends of the
-    clamp. Latents for which the layers are too narrow are open for all samples.
+    the precision of an open one. The first layer holds each absolute value as a pair of units, the
+    second the two ends of the clamp. Latents for which the layers are too narrow are open for all
+    samples.
     """
     _randomise(network, structure.seed)
     is_open = candidate.kind == "open"
@@ -241,9 +196,7 @@ def install(network: nn.Module, structure: Structure, candidate: Candidate) -> N
     heads.bias[n_latents:] = CLOSED
     precision = np.log1p(np.square(atoms).sum(axis=1) / structure.noise_of(candidate))
     _write(heads.bias[n_latents : n_latents + rank], -precision)
-    if candidate.kind == "subspaces":
-        _write_subspace_gates(layers, structure, candidate, precision)
-    elif not is_open:
+    if not is_open:
         _write_gates(layers, structure, candidate, precision)
 
 
@@ -271,39 +224,6 @@ def _write_gates(
     heads.weight[n_latents + latents, latents] = -1.0
     heads.weight[n_latents + latents, n_out + latents] = 1.0
     heads.bias[n_latents : n_latents + n_out] = CLOSED
-
-
-def _write_subspace_gates(
-    layers: _Layers, structure: Structure, candidate: Candidate, precision: np.ndarray
-) -> None:
-    """Let the latents of a subspace close for samples that are not in it."""
-    first, second, heads, _ = layers
-    n_latents = heads.out_features // 2
-    n_out = min(len(structure.subspaces), second.out_features // 2, second.in_features // 2)
-    if n_out == 0:
-        return
-    subspaces = structure.subspaces[:n_out]
-    n_each = [min(second.in_features // 2 // n_out, len(s.normals)) for s in subspaces]
-    parts = [s.normals[:n] for s, n in zip(subspaces, n_each, strict=True)]
-    normals = np.concatenate(parts) @ structure.directions
-    n_in = len(normals)
-    slope = min(candidate.contrast, MAX_SLOPE)
-    for units, sign in ((slice(n_in), slope), (slice(n_in, 2 * n_in), -slope)):
-        _write(first.weight[units], sign * normals)
-        _write(first.bias[units], -sign * normals @ structure.location)
-    second.weight[:, : 2 * n_in].mul_(HIDDEN_SHARE / slope)
-    second.weight[: 2 * n_out] = 0
-    weights = candidate.contrast / slope * np.repeat(np.eye(n_out), n_each, axis=1)
-    _write(second.weight[: 2 * n_out, : 2 * n_in], np.tile(weights, (2, 2)))
-    levels = np.array([s.level(n) for s, n in zip(subspaces, n_each, strict=True)])
-    levels *= candidate.contrast
-    _write(second.bias[:n_out], -levels)
-    _write(second.bias[n_out : 2 * n_out], -levels - CLOSED - precision.max())
-    heads.weight[:, : 2 * n_out] = 0
-    owner = np.repeat(np.arange(n_out), [len(s.basis) for s in subspaces])
-    latents = n_latents + torch.arange(len(owner))
-    heads.weight[latents, torch.from_numpy(owner)] = 1.0
-    heads.weight[latents, n_out + torch.from_numpy(owner)] = -1.0
 
 
 def _open_code(structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,107 +1,55 @@
-"""Locations: one point for each group of manifolds that has no point in common with the others.
+"""Locations: one point for each group of flat parts that has no point in common with the others.
 
-A Gaussian mixture finds clusters. The hull of a cluster is its mean and the directions in which it
-varies; where hulls meet within the clusters, as those of linear subspaces and of sparse codes do
-at the origin, the clusters share a location. Data is then described relative to its location.
+Parts that many rows may belong to alike are of one group, as pieces of a curved sheet or patterns
+of sparse codes are. The hull of a group is its mean and the directions in which it varies; where
+hulls meet within the groups, as those of linear subspaces do at the origin, groups have one
+location together. Data is then described relative to its location.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
-from sklearn.utils import check_random_state
+from scipy.special import logsumexp
+from scipy.stats import chi2
+from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.training._spectrum import (
-    clear_drop,
-    dimension_holding,
-    visible_rank,
-)
-from skvaeense.training._structure import find_structure, typical_rows
+from skvaeense.mixture import MixtureDensity
+from skvaeense.mixture._fit import FlatPart, FoundMixture
+from skvaeense.training._spectrum import dimension_holding
+from skvaeense.training._structure import find_structure
 from skvaeense.utils._principal import principal_directions
 
-# Rows that clusters are sought in, the directions they are sought in, and how many there may be.
-MAX_ROWS = 2048
-MAX_DIRECTIONS = 32
-MAX_CLUSTERS = 12
-# A cluster of fewer rows than the first says something of its hull only where they lie in fewer
-# directions than any such rows do, and one of fewer than the second does not at all.
-MIN_ROWS = 20
-MIN_FLAT_ROWS = 10
-# Hulls meet where their mean squared distance from a point is less than this share of the variance
-# within clusters, beyond this many times what few rows with noise would show of hulls that do ...
-MEETING_GAP = 1e-4
-SAMPLING_ERRORS = 10.0
-# ... and that point is not farther from a mean than this many times the variance of its cluster.
-BULK = 4.0
-# Share of rows that may not be clearly of one location.
+# Share of the rows of a part that may as well be of another one, if the two lie apart.
 MAX_AMBIGUOUS = 0.05
+# Rows, and their nearest ones, that tell which parts are pieces of one.
+NEIGHBOUR_ROWS, N_NEIGHBOURS = 2048, 8
+# Probability of what chance may do to hulls that meet.
+SURE = 0.999
 
 
 @dataclass(frozen=True)
 class Locations:
-    """Points that groups of clusters lie around.
+    """Points that groups of samples lie around.
 
     Attributes
     ----------
     points : ndarray of shape (n_locations, n_features)
         The locations.
 
-    groups : ndarray of int of shape (n_clusters,)
-        Index of the location of each cluster.
+    groups : ndarray of int of shape (n_components,)
+        Index of the location of each component.
 
-    center : ndarray of shape (n_features,)
-        Point that `basis` starts from.
-
-    basis : ndarray of shape (n_directions, n_features)
-        Directions that clusters are told apart in.
-
-    means : ndarray of shape (n_clusters, n_directions)
-        Means of the clusters along them.
-
-    precisions : ndarray of shape (n_clusters, n_directions, n_directions)
-        Cholesky factors of the clusters' precisions: ``precision = factor @ factor.T``.
-
-    log_weights : ndarray of shape (n_clusters,)
-        Log shares of the clusters.
+    density : MixtureDensity
+        A mixture that says which component samples belong to.
     """
 
     points: np.ndarray
     groups: np.ndarray
-    center: np.ndarray
-    basis: np.ndarray
-    means: np.ndarray
-    precisions: np.ndarray
-    log_weights: np.ndarray
+    density: MixtureDensity
 
     def __len__(self) -> int:
         return len(self.points)
-
-    def in_units(self, mean: np.ndarray, scale: float) -> "Locations":
-        """Return them for samples before centring and scaling.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (n_features,)
-            What was subtracted.
-
-        scale : float
-            What was divided by after that.
-
-        Returns
-        -------
-        Locations
-            The same ones.
-        """
-        return replace(
-            self,
-            points=self.points * scale + mean,
-            center=self.center * scale + mean,
-            basis=np.ascontiguousarray(self.basis),
-            means=self.means * scale,
-            precisions=self.precisions / scale,
-        )
 
     def check(self, n_features: int) -> None:
         """Raise an error unless all arrays are finite, and fit together.
@@ -116,30 +64,21 @@ class Locations:
         ValueError
             If they do not.
         """
-        k, r = len(self.log_weights), len(self.basis)
-        shapes = {
-            "points": (len(self.points), n_features),
-            "groups": (k,),
-            "center": (n_features,),
-            "basis": (r, n_features),
-            "means": (k, r),
-            "precisions": (k, r, r),
-            "log_weights": (k,),
-        }
-        for name, shape in shapes.items():
-            array = getattr(self, name)
-            kind = "i" if name == "groups" else "f"
-            if array.shape != shape or array.dtype.kind != kind or not np.isfinite(array).all():
-                raise ValueError(f"{name} must be finite and of shape {shape}")
-        if not (len(self) > 1 and set(self.groups.tolist()) == set(range(len(self)))):
+        self.density.check(n_features)
+        points, groups = self.points, self.groups
+        if np.shape(points) != (len(points), n_features) or not np.isfinite(points).all():
+            raise ValueError(f"points must be finite and have {n_features} features each")
+        if np.shape(groups) != (len(self.density),) or groups.dtype.kind != "i":
+            raise ValueError("groups must name the location of each component")
+        if not (len(self) > 1 and set(groups.tolist()) == set(range(len(self)))):
             raise ValueError("groups must name each of several locations")
 
     @property
     def log_shares(self) -> np.ndarray:
         """Log share of the rows of each location."""
-        weights = np.exp(self.log_weights)
-        shares = np.array([weights[self.groups == i].sum() for i in range(len(self))])
-        return np.log(shares / shares.sum())
+        shares = np.bincount(self.groups, self.density.weights)
+        log_shares: np.ndarray = np.log(shares / shares.sum())
+        return log_shares
 
     def assign(self, X: np.ndarray) -> np.ndarray:
         """Return the index of each row's location.
@@ -154,222 +93,209 @@ class Locations:
         ndarray of int of shape (n_samples,)
             Indices into `points`.
         """
-        return self._log_densities(X).argmax(axis=1)
-
-    def _log_densities(self, X: np.ndarray) -> np.ndarray:
-        """Return the log density of each row under the clusters of each location."""
-        log_densities = np.full((len(X), len(self)), -np.inf)
-        if len(self) == 1:
-            return log_densities
-        Y = (X - self.center) @ self.basis.T
-        for k, (mean, factor) in enumerate(zip(self.means, self.precisions, strict=True)):
-            distance = np.square((Y - mean) @ factor).sum(axis=1)
-            log_density = self.log_weights[k] + np.log(np.diag(factor)).sum() - 0.5 * distance
-            own = log_densities[:, self.groups[k]]
-            log_densities[:, self.groups[k]] = np.logaddexp(own, log_density)
-        return log_densities
-
-    def _are_distinct(self, X: np.ndarray) -> bool:
-        """Return whether nearly every row is clearly of one location."""
-        log_densities = self._log_densities(X)
-        best = log_densities.max(axis=1, keepdims=True)
-        clear = 1 / np.exp(log_densities - best).sum(axis=1) > 0.9
-        return bool(clear.mean() > 1 - MAX_AMBIGUOUS)
+        labels: np.ndarray = by_group(self.density.log_joint(X), self.groups).argmax(axis=1)
+        return labels
 
 
-@dataclass
-class _Hull:
-    """Mean, directions and variance of a cluster, its share of the rows, and its number.
-
-    The error is the expected squared distance of its mean from the true hull.
-    """
-
-    mean: np.ndarray
-    directions: np.ndarray
-    variance: float
-    share: float
-    error: float
-    cluster: int
-
-    def off(self, point: np.ndarray) -> tuple[float, float]:
-        """Return the squared distances of a point from the hull, and within it from the mean."""
-        difference = point - self.mean
-        within = float(np.square(self.directions @ difference).sum())
-        return max(float(difference @ difference) - within, 0.0), within
+def by_group(log_joint: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the log-density of rows together with each group of components."""
+    columns = [logsumexp(log_joint[:, groups == g], axis=1) for g in range(groups.max() + 1)]
+    return np.stack(columns, axis=1)
 
 
-def find_locations(Z: torch.Tensor, random_state: int | np.random.RandomState) -> Locations:
-    """Find the points that the data lies around.
+def find_locations(
+    found: FoundMixture, rows: np.ndarray, *, may_be_flat: bool
+) -> tuple[Locations | None, bool]:
+    """Return the points that data lies around, and whether its parts meet there.
 
     Parameters
     ----------
-    Z : tensor of shape (n_samples, n_features)
-        Samples in random order, centred and scaled by one scalar. Clusters are sought
-        in the first 2,048 that are not far from most.
+    found : FoundMixture
+        The flat parts.
 
-    random_state : int or RandomState
-        Seed or generator of the mixtures.
+    rows : ndarray of shape (n_samples, n_features)
+        The rows that they were found in.
+
+    may_be_flat : bool
+        Whether it is enough that parts meet there, however near to one another they are.
 
     Returns
     -------
-    Locations
-        One location, the mean, where all hulls meet or clusters are too small to tell.
+    locations : Locations or None
+        None if there is one for all, or rows are not clearly at one of them.
+
+    is_flat : bool
+        Whether all parts of each location have a point in common.
     """
-    rng = check_random_state(random_state)
-    rows = Z.detach().cpu().double().numpy()
-    rows = rows[typical_rows(rows)]
-    center = rows.mean(axis=0)
-    rows = rows[:MAX_ROWS]
-    variances, directions = principal_directions(rows - center)
-    basis = directions[: min(dimension_holding(variances, 0.99), MAX_DIRECTIONS)]
-    noise = 1e-3 * float(variances.sum()) / rows.shape[1]
-    found = _find_clusters(rows, (rows - center) @ basis.T, noise, rng)
-    if found is not None:
-        mixture, labels = found
-        groups = _merge(_hulls(rows, labels))
-        if len(groups) > 1:
-            points = np.array([group[0].mean for group in groups])
-            members = (
-                np.square(mixture.means_[:, None] - ((points - center) @ basis.T)[None])
-                .sum(axis=2)
-                .argmin(axis=1)
-            )
-            for i, group in enumerate(groups):
-                members[[hull.cluster for hull in group]] = i
-            for i, group in enumerate(groups):
-                if len(group) > 1:
-                    points[i] = _origin(rows[members[labels] == i], rng)
-            factors, weights = mixture.precisions_cholesky_, np.log(mixture.weights_)
-            several = Locations(points, members, center, basis, mixture.means_, factors, weights)
-            if several._are_distinct(rows):
-                return several
-    one = np.zeros(1)
-    return Locations(
-        center[None],
-        one.astype(int),
-        center,
-        basis,
-        np.zeros((1, len(basis))),
-        np.eye(len(basis))[None],
-        one,
-    )
+    n, density = len(rows), found.density
+    if meeting_point(found.parts, n)[1]:
+        return None, True
+    joint = density.log_joint(rows)
+    if may_be_flat:
+        groups = _merged(found.parts, n)
+        points = [meeting_point(own, n)[0] for own in _of_groups(found.parts, groups)]
+        if _are_distinct(joint, groups):
+            return Locations(np.array(points), groups, density), True
+    labels = joint.argmax(axis=1)
+    near = (_overlaps(joint) > MAX_AMBIGUOUS) | _are_neighbours(rows, labels, len(density))
+    groups = _connected(near)
+    hulls = [pooled(own) for own in _of_groups(found.parts, groups)]
+    groups = _merged(hulls, n)[groups]
+    if not _are_distinct(joint, groups):
+        return None, False
+    points = []
+    for g in range(groups.max() + 1):
+        own = rows[groups[labels] == g]
+        points.append(_origin(own) if (groups == g).sum() > 1 else own.mean(axis=0))
+    return Locations(np.array(points), groups, density), False
 
 
-def _find_clusters(
-    rows: np.ndarray, Y: np.ndarray, noise: float, rng: np.random.RandomState
-) -> tuple[GaussianMixture, np.ndarray] | None:
-    """Return the mixture with the best BIC, and the cluster of each row; None if hulls meet."""
-    best, best_bic, worse, apart = None, np.inf, 0, False
-    for n_clusters in range(1, min(MAX_CLUSTERS, len(rows) // MIN_ROWS) + 1):
-        mixture = _mixture(Y, n_clusters, noise, rng)
-        bic = mixture.bic(Y)
-        worse = 0 if bic < best_bic else worse + 1
-        if worse == 0:
-            best, best_bic = mixture, bic
-        # One that fits worse, for it has stopped too soon, can show it too.
-        apart = apart or not _meet(_hulls(rows, mixture.predict(Y)))[0]
-        # Sparse codes have a cluster for each pattern. Two or three of them show that hulls meet.
-        if worse == 2 or (n_clusters == 3 and not apart):
-            break
-    return (best, best.predict(Y)) if best is not None and apart else None
+def _of_groups(parts: list[FlatPart], groups: np.ndarray) -> list[list[FlatPart]]:
+    """Return the parts of each group."""
+    return [[parts[c] for c in np.flatnonzero(groups == g)] for g in range(groups.max() + 1)]
 
 
-def _mixture(
-    Y: np.ndarray, n_clusters: int, noise: float, rng: np.random.RandomState
-) -> GaussianMixture:
-    """Fit a mixture of normal distributions, with this variance added in every direction."""
-    mixture = GaussianMixture(
-        n_clusters,
-        reg_covar=max(noise, 1e-12),
-        max_iter=60,
-        n_init=1,
-        init_params="k-means++",
-        random_state=rng,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return mixture.fit(Y)
+def _are_distinct(joint: np.ndarray, groups: np.ndarray) -> bool:
+    """Return whether there are several groups, and nearly every row is clearly of one of them."""
+    log_shares = by_group(joint, groups)
+    clear = np.exp(log_shares.max(axis=1) - logsumexp(log_shares, axis=1)) > 0.9
+    return groups.max() > 0 and bool(clear.mean() > 1 - MAX_AMBIGUOUS)
 
 
-def _hulls(rows: np.ndarray, labels: np.ndarray) -> list[_Hull]:
-    """Return the hull of each cluster that has enough rows.
+def _are_neighbours(rows: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Return which components share neighbours, as pieces of a curved sheet do."""
+    some = np.random.RandomState(0).permutation(len(rows))[:NEIGHBOUR_ROWS]
+    labels = labels[some]
+    n_neighbours = min(N_NEIGHBOURS, len(some) - 1)
+    near = NearestNeighbors(n_neighbors=n_neighbours).fit(rows[some])
+    near = near.kneighbors(return_distance=False)
+    linked = np.zeros((k, k), dtype=bool)
+    linked[np.repeat(labels, n_neighbours), labels[near].ravel()] = True
+    return linked | linked.T
 
-    A spectrum that falls without a drop is that of a piece of something curved. Where there is
-    one, directions say nothing, and hulls have all in which the rows vary: only far ones are apart.
+
+def _overlaps(joint: np.ndarray) -> np.ndarray:
+    """Return which share of the rows of the smaller of two parts may as well be of the other."""
+    shares = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+    n = np.maximum(shares.sum(axis=0), np.finfo(float).tiny)
+    both = np.stack([np.minimum(shares, shares[:, [c]]).sum(axis=0) for c in range(len(n))])
+    overlaps: np.ndarray = both / np.minimum(n, n[:, None])
+    return overlaps
+
+
+def _connected(linked: np.ndarray) -> np.ndarray:
+    """Return groups of what is linked, directly or by others."""
+    reached = linked | np.eye(len(linked), dtype=bool)
+    for _ in range(len(linked).bit_length()):
+        reached = reached @ reached
+    first = reached.argmax(axis=1)
+    groups: np.ndarray = np.unique(first, return_inverse=True)[1]
+    return groups
+
+
+def _merged(hulls: list[FlatPart], n: int) -> np.ndarray:
+    """Merge the hulls that meet, and return the group of each."""
+    groups = [[i] for i in range(len(hulls))]
+    merged = True
+    while merged and len(groups) > 1:
+        merged = False
+        for i in range(len(groups)):
+            for j in range(i):
+                both = groups[i] + groups[j]
+                if meeting_point([hulls[k] for k in both], n)[1]:
+                    groups = [g for k, g in enumerate(groups) if k not in (i, j)] + [both]
+                    merged = True
+                    break
+            if merged:
+                break
+    labels = np.empty(len(hulls), dtype=int)
+    for g, group in enumerate(groups):
+        labels[group] = g
+    return labels
+
+
+def pooled(parts: list[FlatPart]) -> FlatPart:
+    """Return the flat part that holds all of some."""
+    if len(parts) == 1:
+        return parts[0]
+    weights = np.array([part.weight for part in parts])
+    shares = weights / weights.sum()
+    mean = shares @ np.array([part.mean for part in parts])
+    noise = float(shares @ [part.noise_variance for part in parts])
+    # What they extend in, and where they are: the rest is noise.
+    rows = []
+    for share, part in zip(shares, parts, strict=True):
+        rows.append(np.sqrt(share) * (part.mean - mean)[None])
+        rows.append(np.sqrt(share * part.variances)[:, None] * part.basis)
+    _, singular, directions = np.linalg.svd(np.concatenate(rows), full_matrices=False)
+    kept = np.square(singular) > noise
+    return FlatPart(float(weights.sum()), mean, directions[kept], np.square(singular[kept]), noise)
+
+
+def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
+    """Return the point nearest to the hulls of parts, and whether they meet there.
+
+    The mean of n rows is off its hull by noise of the variance g / n in each direction. So if hulls
+    meet, the sum of squares of what they are off, in this unit, has a chi-squared distribution; and
+    the point is no farther from the means than rows are.
+
+    Parameters
+    ----------
+    parts : list of FlatPart
+        The parts.
+
+    n : int
+        Number of all rows.
+
+    Returns
+    -------
+    point : ndarray of shape (n_features,)
+        Of those that are as near, the one nearest to the mean.
+
+    meet : bool
+        Whether hulls meet there.
     """
-    hulls, everything, flat = [], [], True
-    for k in np.unique(labels):
-        own = rows[labels == k]
-        if len(own) < MIN_FLAT_ROWS:
-            continue
-        mean = own.mean(axis=0)
-        variances, directions = principal_directions(own - mean)
-        drop = clear_drop(variances, dimension_holding(variances, 0.99))
-        if len(own) < MIN_ROWS and (drop is None or drop > len(own) - 3):
-            continue
-        spread = float(np.square(own - mean).sum(axis=1).mean())
-        error = float(variances[drop:].sum()) / len(own) if drop is not None else 0.0
-        hull = _Hull(mean, directions[:drop], spread, len(own) / len(rows), error, int(k))
-        hulls.append(hull)
-        all_directions = directions[: visible_rank(variances)]
-        everything.append(replace(hull, directions=all_directions, error=0.0))
-        flat = flat and drop is not None
-    return hulls if flat else everything
+    weights = np.array([part.weight for part in parts])
+    mean = weights @ np.array([part.mean for part in parts]) / weights.sum()
+    if len(parts) == 1:
+        return mean, True
+    precisions = n * weights / [part.noise_variance for part in parts]
+    unit, d = precisions.sum(), len(mean)
+    outside, target = np.zeros((d, d)), np.zeros(d)
+    for part, precision in zip(parts, precisions / unit, strict=True):
+        outside += precision * (np.eye(d) - part.basis.T @ part.basis)
+        difference = part.mean - mean
+        target += precision * (difference - (part.basis @ difference) @ part.basis)
+    values, vectors = np.linalg.eigh(outside)
+    known = values > np.sqrt(np.finfo(float).eps) * values[-1]
+    step = vectors[:, known] @ ((vectors[:, known].T @ target) / values[known])
+    point, total, n_free = mean + step, 0.0, -int(known.sum())
+    for part, precision in zip(parts, precisions, strict=True):
+        difference = point - part.mean
+        along = part.basis @ difference
+        if np.square(along) @ (1 / part.variances) > chi2.ppf(SURE, max(len(along), 1)):
+            return point, False
+        total += precision * max(float(difference @ difference - along @ along), 0.0)
+        n_free += d - len(along)
+    return point, bool(n_free <= 0 or total <= chi2.ppf(SURE, n_free))
 
 
-def _origin(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return the point at which all components of these rows are inactive."""
+def _origin(rows: np.ndarray) -> np.ndarray:
+    """Return the point at which all independent components of rows are inactive."""
     mean = rows.mean(axis=0)
     scale = max(float(np.sqrt(np.square(rows - mean).mean())), 1e-12)
     scaled = (rows - mean) / scale
     rank = dimension_holding(principal_directions(scaled)[0], 0.99)
+    rng = np.random.RandomState(0)
     structure = find_structure(torch.from_numpy(scaled), min(scaled.shape), rank, 0.0, rng)
-    return mean + scale * structure.origin
+    origin: np.ndarray = mean + scale * structure.origin
+    return origin
 
 
-def _meet(hulls: list[_Hull]) -> tuple[bool, float]:
-    """Return whether hulls have a point in common, and how far from it they are.
-
-    Of the points that are as near to all hulls, it is the one nearest to the mean.
-    """
-    if len(hulls) < 2:
-        return True, 0.0
-    shares = np.array([hull.share for hull in hulls]) / sum(hull.share for hull in hulls)
-    mean = sum(share * hull.mean for share, hull in zip(shares, hulls, strict=True))
-    outside = (1 + 1e-6) * np.eye(len(mean))
-    target = np.zeros(len(mean))
-    for share, hull in zip(shares, hulls, strict=True):
-        outside -= share * hull.directions.T @ hull.directions
-        difference = hull.mean - mean
-        target += share * (difference - (difference @ hull.directions.T) @ hull.directions)
-    point = mean + np.linalg.solve(outside, target)
-    within = float(sum(s * hull.variance for s, hull in zip(shares, hulls, strict=True)))
-    off = [hull.off(point) for hull in hulls]
-    gap = float(sum(s * outside for s, (outside, _) in zip(shares, off, strict=True)))
-    inside = all(far <= BULK * hull.variance for hull, (_, far) in zip(hulls, off, strict=True))
-    error = float(sum(s * hull.error for s, hull in zip(shares, hulls, strict=True)))
-    return inside and gap <= MEETING_GAP * within + SAMPLING_ERRORS * error, gap
-
-
-def _merge(hulls: list[_Hull]) -> list[list[_Hull]]:
-    """Merge the hulls that meet, nearest first, and return the groups."""
-    if _meet(hulls)[0]:
-        return [hulls]
-    groups = [[hull] for hull in hulls]
-    gaps: dict[tuple[int, ...], tuple[bool, float]] = {}
-    while len(groups) > 1:
-        pairs = []
-        for i in range(len(groups)):
-            for j in range(i):
-                key = tuple(sorted(hull.cluster for hull in groups[i] + groups[j]))
-                if key not in gaps:
-                    gaps[key] = _meet(groups[i] + groups[j])
-                meet, gap = gaps[key]
-                if meet:
-                    pairs.append((gap, i, j))
-        if not pairs:
-            break
-        _, i, j = min(pairs)
-        merged = groups[i] + groups[j]
-        groups = [group for k, group in enumerate(groups) if k not in (i, j)] + [merged]
-    return groups
+def in_units(locations: Locations, center: np.ndarray, scale: float) -> Locations:
+    """Return locations of samples that were centred and divided by a scale before."""
+    return replace(
+        locations,
+        points=center + scale * locations.points,
+        density=locations.density.in_units(center, scale),
+    )

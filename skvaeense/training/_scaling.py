@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
-from skvaeense.training._locations import Locations, find_locations
+from skvaeense.training._locations import Locations
 from skvaeense.training._sources import Source, as_array
 
 # Entries converted at a time: few enough to stay in the cache of a core from one operation to the
 # next, and the extra memory is bounded.
 CHUNK = 2**16
-# Rows that locations are sought in.
-LOCATION_ROWS = 4096
 # Where samples are nearer to their locations than this share of the whole spread, clusters are
 # points, and there is no variance to train on.
 LEAST_SPREAD = 1e-6
@@ -106,23 +104,16 @@ class Scaling:
             )
         return cls(moments.mean * moments.unit, scale)
 
-    def located(self, X):
-        """Return the scaling that has locations, if X lies apart, and the variance around them.
+    def at(self, locations, X):
+        """Return the scaling with locations, and with the variance of samples around them.
 
-        It is the same for the same X, whatever the random state of the fit.
+        Where samples are their locations there is no such variance, and none of them is kept.
         """
-        rng = np.random.RandomState(0)
-        rows = rng.choice(len(X), min(len(X), LOCATION_ROWS), replace=False)
-        plain = {"dtype": torch.float64, "device": torch.device("cpu")}
-        found = find_locations(self.apply(X[rows], **plain), rng)
-        if len(found) == 1:
-            return self
-        found = found.in_units(self.mean, self.scale)
-        located = replace(self, locations=found)
+        located = replace(self, locations=locations)
         labels = located.locate(X)
         squares = 0.0
         for rows, values in _chunks(X):
-            around = (values - found.points[labels[rows]]) / self.scale
+            around = (values - locations.points[labels[rows]]) / self.scale
             squares += float(np.square(around).sum())
         spread = float(np.sqrt(squares / X.size))
         return replace(located, scale=spread * self.scale) if spread > LEAST_SPREAD else self

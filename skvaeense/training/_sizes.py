@@ -15,10 +15,9 @@ MIN_BATCH = 32
 # Steps of each random init, and of the last phase, in which the best of them is trained on.
 INIT_STEPS = 1000
 FINAL_STEPS = 1500
-# Steps from an init that was computed from the data, and of a random init that then is to show
-# whether it is worth the last phase.
+# Steps from an init that was computed from the data, and from one that is exact already.
 DATA_STEPS = 600
-RIVAL_STEPS = 500
+EXACT_STEPS = 60
 # Steps of a VAE with a given mean number of active latents, which has one init.
 BUDGET_STEPS = 2000
 # Steps of a sparse autoencoder, which has one init.
@@ -159,7 +158,7 @@ def resolve_batch_size(batch_size, n_samples):
     return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
 
 
-def split_epochs(max_iter, n_samples, batch_size, init_steps=INIT_STEPS):
+def split_epochs(max_iter, n_samples, batch_size):
     """Return the epochs of each init, and of the last phase.
 
     Training needs a number of steps, whatever the number of samples; "auto" gives the epochs
@@ -167,7 +166,7 @@ def split_epochs(max_iter, n_samples, batch_size, init_steps=INIT_STEPS):
     """
     if max_iter == "auto":
         steps = max(1, n_samples // batch_size)
-        return math.ceil(init_steps / steps), math.ceil(FINAL_STEPS / steps)
+        return math.ceil(INIT_STEPS / steps), math.ceil(FINAL_STEPS / steps)
     n_init = max(1, round(INIT_SHARE * max_iter))
     return n_init, max_iter - n_init
 

@@ -15,7 +15,6 @@ from skvaeense.training._components import (
 )
 from skvaeense.training._dictionary import find_atoms
 from skvaeense.training._spectrum import dimension_holding, signal_rank
-from skvaeense.training._subspaces import Subspace, find_subspaces
 from skvaeense.utils._principal import principal_directions
 
 # Rows that the structure is computed from.
@@ -36,13 +35,12 @@ class Candidate:
 
     Attributes
     ----------
-    kind : {"grouped", "single", "open", "subspaces"}
+    kind : {"grouped", "single", "open"}
         What opens a latent: its own component or one that is active together with it, its own
-        component alone, every sample, or a sample in its subspace.
+        component alone, or every sample.
 
     contrast : float
-        How steeply a latent opens as its component leaves 0, or closes as a sample leaves its
-        subspace.
+        How steeply a latent opens as its component leaves 0.
     """
 
     kind: str
@@ -93,10 +91,6 @@ class Structure:
 
     seed : int
         Seed of the random weights that `install` leaves.
-
-    subspaces : tuple of Subspace
-        Subspaces whose latents these are, in this order, where `find_subspace_structure` found
-        them: then components of one subspace are not 0 for samples in another.
     """
 
     encoder: np.ndarray
@@ -111,28 +105,14 @@ class Structure:
     noise: float
     non_gaussianity: float
     seed: int
-    subspaces: tuple[Subspace, ...] = ()
 
     @property
     def rank(self) -> int:
         """Number of components."""
         return len(self.encoder)
 
-    @property
-    def is_grouped(self) -> bool:
-        """Whether components fall into groups that are active together, if only of one each.
-
-        Where they do not, components of one subspace are in the way of another's.
-        """
-        reached = self.coactive.astype(np.float32) @ self.coactive > 0
-        return np.array_equal(self.coactive, self.coactive.T) and np.array_equal(
-            self.coactive, reached
-        )
-
     def candidates(self) -> list[Candidate]:
         """Return the candidates, of which the caller keeps the best."""
-        if self.subspaces:
-            return [Candidate("subspaces", contrast) for contrast in CONTRASTS]
         kinds = ["grouped"] * (not np.array_equal(self.coactive, np.eye(self.rank))) + ["single"]
         return [Candidate(kind, c) for kind in kinds for c in CONTRASTS] + [Candidate("open")]
 
@@ -234,63 +214,6 @@ def typical_rows(rows: np.ndarray) -> np.ndarray:
         if typical.mean() < 1 - MAX_FAR_SHARE:
             return np.ones(len(rows), dtype=bool)
     return typical
-
-
-def find_subspace_structure(
-    Z: torch.Tensor,
-    structure: Structure,
-    noise: float,
-    n_components: int,
-    random_state: int | np.random.RandomState,
-) -> Structure | None:
-    """Look for more subspaces than independent components can tell apart.
-
-    Parameters
-    ----------
-    Z : tensor of shape (n_samples, n_features)
-        As in `find_structure`.
-
-    structure : Structure
-        What `find_structure` returned, and has no candidate much better than the open one.
-
-    noise : float
-        Noise variance in each direction.
-
-    n_components : int
-        Number of latents.
-
-    random_state : int or RandomState
-        Seed or generator of the samples that subspaces are looked for around.
-
-    Returns
-    -------
-    Structure or None
-        With a few latents for each subspace. None where no few subspaces hold most samples, or
-        where they have more dimensions than there are latents.
-    """
-    rows = Z[:MAX_ROWS].detach().cpu().double().numpy()
-    rows = rows[typical_rows(rows)] - structure.location
-    rng = check_random_state(random_state)
-    Y = rows @ structure.directions.T
-    point, subspaces = find_subspaces(Y, noise, n_components, rng)
-    if not subspaces:
-        return None
-    location = structure.location + point @ structure.directions
-    scales = [np.sqrt(subspace.variances)[:, None] for subspace in subspaces]
-    bases = [subspace.basis @ structure.directions for subspace in subspaces]
-    encoder = np.concatenate([b / scale for b, scale in zip(bases, scales, strict=True)])
-    owner = np.repeat(np.arange(len(bases)), [len(basis) for basis in bases])
-    return replace(
-        structure,
-        encoder=encoder,
-        atoms=np.concatenate([b * scale for b, scale in zip(bases, scales, strict=True)]),
-        modes=encoder @ location,
-        origin=location,
-        location=location,
-        noise=noise,
-        coactive=owner[:, None] == owner,
-        subspaces=tuple(subspaces),
-    )
 
 
 def find_dictionary_structure(

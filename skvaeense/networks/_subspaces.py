@@ -1,0 +1,171 @@
+"""Linear decoder, and an encoder that tells which subspace of a union a sample is in."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from skvaeense.networks._base import Network
+from skvaeense.networks._layers import linear_layer
+
+# Gate logit of a latent that belongs to no subspace: closed for all samples.
+CLOSED = 6.0
+
+
+class SubspaceAutoencoder(nn.Module):
+    """Infer codes in a mixture of normal distributions, each with few directions of its own.
+
+    With the components c of the subspace k, the responsibilities, means and variances of latent j
+    of that subspace are::
+
+        log p_c = a_c'x + b_c - |x|^2 exp(l_c) / 2 + |F_c x + f_c|^2 / 2,   r = softmax(log p)
+        m_j = r_k (u_j'x + v_j),    s_j^2 = 1 - r_k (1 - sigmoid(h_j)),    r_k = sum of r_c
+
+    so that all latents of a subspace close together, where a sample is in another one.
+
+    Parameters
+    ----------
+    spec : Subspaces
+        How many components and latents there are.
+
+    n_features : int
+        Number of features.
+
+    n_components : int
+        Number of latents.
+
+    n_heads : int
+        2, as a VAE has a mean and a gate logit for each latent.
+
+    generator : torch.Generator or None
+        The source of random weights.
+    """
+
+    def __init__(
+        self,
+        spec: "Subspaces",
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        if n_heads != 2:
+            raise ValueError("Subspaces needs a gate; take network='linear'.")
+        self.n_latents = sum(spec.ranks)
+        if self.n_latents > n_components:
+            raise ValueError(
+                f"The subspaces have {self.n_latents} directions together, and there are "
+                f"n_components={n_components} latents; give at least as many."
+            )
+        n_parts = len(spec.n_directions)
+        self.linear = linear_layer(n_features, n_parts, generator)
+        self.log_precision = nn.Parameter(torch.zeros(n_parts))
+        self.factors = linear_layer(n_features, max(sum(spec.n_directions), 1), generator)
+        self.means = linear_layer(n_features, n_components, generator)
+        self.open_logit = nn.Parameter(torch.full((n_components,), -CLOSED))
+        self.decoder = linear_layer(n_components, n_features, generator)
+        owner = torch.repeat_interleave(
+            torch.arange(n_parts), torch.tensor(spec.n_directions, dtype=torch.int64)
+        )
+        sums = torch.zeros(self.factors.out_features, n_parts)
+        sums[torch.arange(len(owner)), owner] = 1.0
+        subspaces = torch.tensor(spec.subspaces, dtype=torch.int64)
+        latents = torch.repeat_interleave(
+            torch.arange(len(spec.ranks)), torch.tensor(spec.ranks, dtype=torch.int64)
+        )
+        # Which components open each latent.
+        opens = torch.zeros(n_parts, n_components)
+        opens[:, : self.n_latents] = subspaces[:, None] == latents
+        self.register_buffer("sums", sums, persistent=False)
+        self.register_buffer("opens", opens, persistent=False)
+
+    def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the log of how probably samples are of each component."""
+        squares = x.square().sum(dim=1, keepdim=True)
+        quadratic = self.factors(x).square() @ self.sums - squares * self.log_precision.exp()
+        return torch.log_softmax(self.linear(x) + 0.5 * quadratic, dim=1)
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return means and gate logits, of shape (n_samples, n_components) each."""
+        responsibilities = self.log_responsibilities(x).exp()
+        # Both are sums, as differences would be rounded.
+        r, others = responsibilities @ self.opens, responsibilities @ (1 - self.opens)
+        variance = others + r * torch.sigmoid(self.open_logit)
+        openness = r * torch.sigmoid(-self.open_logit)
+        tiny = torch.finfo(x.dtype).tiny
+        gate_logit = variance.clamp(min=tiny).log() - openness.clamp(min=tiny).log()
+        return r * self.means(x), gate_logit
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        return self.decoder(code)
+
+
+class Subspaces(Network):
+    """Linear decoder; the encoder infers in which subspace of a union a sample is.
+
+    A default fit takes it where samples are best explained by few flat parts, and gives it the
+    weights that make it exact inference in a mixture of these before anything is trained.
+
+    Parameters
+    ----------
+    ranks : tuple of int
+        Number of latents of each subspace.
+
+    subspaces : tuple of int or None, default=None
+        Which subspace each component of the mixture is in; None means one for each.
+
+    n_directions : tuple of int or None, default=None
+        Number of directions in which each component varies freely; None means as many as its
+        subspace has latents.
+
+    See Also
+    --------
+    Linear : An encoder that supposes nothing.
+    skvaeense.mixture.SubspaceMixture : The mixture.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.models import VAE
+    >>> from skvaeense.networks import Subspaces
+    >>> model = VAE(Subspaces((1, 2)), 5, 3, generator=torch.Generator().manual_seed(0))
+    >>> model.posterior(torch.ones(4, 5)).mean.shape
+    torch.Size([4, 3])
+    """
+
+    def __init__(
+        self,
+        ranks: Sequence[int],
+        *,
+        subspaces: Sequence[int] | None = None,
+        n_directions: Sequence[int] | None = None,
+    ) -> None:
+        self.ranks = ranks
+        self.subspaces = subspaces
+        self.n_directions = n_directions
+
+    def build(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> nn.Module:
+        """Make the module with random weights."""
+        subspaces = tuple(range(len(self.ranks))) if self.subspaces is None else self.subspaces
+        whole = all(0 <= k < len(self.ranks) for k in subspaces) and min(self.ranks, default=0) >= 0
+        if not (whole and len(subspaces)):
+            raise ValueError(f"subspaces must name some of the {len(self.ranks)} in ranks.")
+        n_directions = self.n_directions
+        if n_directions is None:
+            n_directions = tuple(self.ranks[k] for k in subspaces)
+        if len(n_directions) != len(subspaces):
+            raise ValueError("n_directions must have a number for each component.")
+        spec = Subspaces(self.ranks, subspaces=subspaces, n_directions=n_directions)
+        return SubspaceAutoencoder(
+            spec, n_features, n_components, n_heads=n_heads, generator=generator
+        )

@@ -1,0 +1,197 @@
+"""What is in the samples of a fit, found before anything is trained."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from skvaeense.mixture import MixtureDensity
+from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
+from skvaeense.mixture._fit import FlatPart, FoundMixture, fit_mixture, merged, units_of
+from skvaeense.mixture._search import Search
+from skvaeense.training._independent_codes import independent_codes_log_prob
+from skvaeense.training._locations import Locations, find_locations, in_units, pooled
+from skvaeense.utils._threads import threads_for
+
+# Rows that are looked at.
+MAX_ROWS, MAX_ENTRIES = 8192, 2**22
+# Where rows are more than this many times their typical size away, they are only far.
+FAR = 1e6
+# Far rows are left out of the training if they are no more than this share of all, and have at
+# least that share of the variance: a few rows of a skewed table are neither.
+MAX_FAR_SHARE, LEAST_FAR_VARIANCE = 0.05, 0.5
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """The flat parts of the samples of a fit, and what explains them best.
+
+    Attributes
+    ----------
+    found : FoundMixture
+        The mixture, in units of the samples.
+
+    kind : {"mixture", "dictionary", "dense"}
+        What held-out rows are most probable under: flat parts that are few enough to have latents
+        of their own, independent codes, or neither of them.
+
+    groups : ndarray of int of shape (n_components,)
+        The flat part that each component of the mixture is a piece of.
+
+    parts : list of FlatPart
+        These flat parts.
+
+    locations : Locations or None
+        Points that the samples lie around, if these are several.
+
+    nats : dict of str to float
+        Mean log-density of held-out rows under each explanation that was looked at.
+    """
+
+    found: FoundMixture
+    kind: str
+    groups: np.ndarray
+    parts: list[FlatPart]
+    locations: Locations | None
+    nats: dict[str, float]
+
+    def in_units(self, center: np.ndarray, scale: float) -> Self:
+        """Return the same for samples that were centred and divided by a scale before."""
+        moved = [_moved(part, center, scale) for part in self.parts]
+        found = self.found._replace(density=self.found.density.in_units(center, scale))
+        locations = self.locations and in_units(self.locations, center, scale)
+        return replace(self, found=found, parts=moved, locations=locations)
+
+    def within(self, mean: np.ndarray, scale: float) -> Self:
+        """Return the same for samples after centring and scaling."""
+        return self.in_units(-mean / scale, 1 / scale)
+
+
+def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
+    """Return the positions of rows that no component explains, and that would outweigh all others.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    density : MixtureDensity
+        Their mixture.
+
+    Returns
+    -------
+    ndarray of int
+        Ascending; empty if they are many, or have little of the variance.
+    """
+    far = density.background_share(X) > 0.5
+    if not far.any() or far.mean() > MAX_FAR_SHARE:
+        return np.empty(0, dtype=int)
+    unit = np.abs(X).max() or 1.0
+    squares = np.square((X - X[~far].mean(axis=0)) / unit).sum(axis=1)
+    outweigh = squares[far].sum() > LEAST_FAR_VARIANCE * squares.sum()
+    return np.flatnonzero(far) if outweigh else np.empty(0, dtype=int)
+
+
+def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
+    return part._replace(
+        mean=center + scale * part.mean,
+        variances=scale**2 * part.variances,
+        noise_variance=scale**2 * part.noise_variance,
+    )
+
+
+def explore(X: np.ndarray, max_latents: int) -> Exploration:
+    """Find the flat parts of samples, and whether they explain them.
+
+    It is the same for the same X, whatever the random state of the fit.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in any units.
+
+    max_latents : int
+        How many directions the flat parts may have together to have latents of their own.
+
+    Returns
+    -------
+    Exploration
+        What is in them.
+    """
+    rng = np.random.RandomState(0)
+    n = min(len(X), MAX_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
+    rows = X[np.sort(rng.permutation(len(X))[:n])].astype(np.float64)
+    center, scale = units_of(rows, np.ones(n))
+    rows, weights = merged(np.clip((rows - center) / scale, -FAR, FAR), None)
+    with threads_for(rows.size * rows.shape[1]):
+        codes = _Codes(rows, rng, max_latents)
+        found = fit_mixture(rows, weights, rng, stop=codes.end_search)
+        groups = _pieces(found, len(rows))
+        parts = [
+            pooled_as_flat([found.parts[c] for c in np.flatnonzero(groups == g)])
+            for g in range(groups.max() + 1)
+        ]
+        n_latents = sum(len(part.variances) for part in parts)
+        is_mixture = found.is_flat and len(parts) > 1 and 0 < n_latents <= max_latents
+        locations = None
+        if len(parts) > 1:
+            locations, meet = find_locations(found, rows, may_be_flat=is_mixture)
+            is_mixture = is_mixture and meet
+    nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
+    kind = "dictionary" if codes.won else "mixture" if is_mixture else "dense"
+    explored = Exploration(found, kind, groups, parts, locations, nats)
+    return explored.in_units(center, scale)
+
+
+class _Codes:
+    """Whether independent codes explain rows better than a mixture that has grown large."""
+
+    def __init__(self, rows: np.ndarray, rng: np.random.RandomState, max_latents: int) -> None:
+        self.max_latents = max_latents
+        order = rng.permutation(len(rows))
+        n_out = len(rows) // 5
+        self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
+        self.rng = rng
+        self.nats: float | None = None
+        self.won = False
+
+    def end_search(self, search: Search) -> bool:
+        """Return whether they do, or whether the mixture has too many directions for a code.
+
+        While it has no more directions than one component would have, nobody looks.
+        """
+        n_directions = search.best.densities[0].n_directions.sum()
+        if n_directions <= search.paths["grown"][0].densities[0].n_directions.sum():
+            return False
+        if self.nats is None:
+            scores = independent_codes_log_prob(self.train, self.valid, self.rng)
+            self.nats = float(scores.mean())
+            if np.isfinite(self.nats):
+                self.error = float(scores.std() / np.sqrt(len(scores)))
+        self.won = np.isfinite(self.nats) and self.nats > search.best.mean + self.error
+        return self.won or n_directions > self.max_latents
+
+
+def _pieces(found: FoundMixture, n: int) -> np.ndarray:
+    """Return the flat part that each component is a piece of: those of one rank in one flat."""
+    groups = list(range(len(found.parts)))
+    for i, part in enumerate(found.parts):
+        for j in range(i):
+            other = found.parts[j]
+            if groups[j] == j and len(part.variances) == len(other.variances):
+                both = pooled([part, other])
+                rows = np.array([n * both.weight])
+                variances = np.r_[both.variances, np.zeros(1)][None] + both.noise_variance
+                d, r = len(both.mean), len(part.variances)
+                rest = np.array([(d - variances.shape[1]) * both.noise_variance])
+                floor = LEAST_VARIANCE * both.variances.sum() / d + np.finfo(float).tiny
+                if 0 < r < d and spikes(variances, rest, d, rows, floor)[0][0] == r:
+                    groups[i] = j
+                    break
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def pooled_as_flat(parts: list[FlatPart]) -> FlatPart:
+    """Return pieces of one flat as one, with as many directions as each of them has."""
+    both, r = pooled(parts), len(parts[0].variances)
+    return both._replace(basis=both.basis[:r], variances=both.variances[:r])

@@ -1,0 +1,107 @@
+"""Initial weights by which an encoder is exact inference in a mixture of subspaces."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from skvaeense.networks import Subspaces
+from skvaeense.training._exploration import Exploration
+from skvaeense.training._locations import meeting_point
+
+
+def subspace_network(explored: Exploration) -> Subspaces:
+    """Return the network for the flat parts of samples.
+
+    Parameters
+    ----------
+    explored : Exploration
+        What is in them.
+
+    Returns
+    -------
+    Subspaces
+        A latent for each direction of each part.
+    """
+    return Subspaces(
+        tuple(len(part.variances) for part in explored.parts),
+        subspaces=tuple(explored.groups.tolist()),
+        n_directions=tuple(len(part.variances) for part in explored.found.parts),
+    )
+
+
+@torch.no_grad()
+def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
+    """Write the weights of exact inference into a network, in place.
+
+    For a direction u of a part with the variance v, the noise g and the coordinate c of its mean
+    about the point o that its location is at, the posterior of a standard normal latent z has the
+    variance g / v, and with ``L^2 = v - g + c^2``::
+
+        m = [c + (1 - g / v) u'(x - mean)] / L,    W = u L / (1 - (g / v)^(1/2))
+
+    Parameters
+    ----------
+    network : SubspaceAutoencoder
+        That of `subspace_network`.
+
+    explored : Exploration
+        What is in the samples, in units of the network.
+
+    n : int
+        Number of samples.
+    """
+    found, locations = explored.found, explored.locations
+    if locations is None:
+        origin = meeting_point(found.parts, n)[0]
+        shifts = np.zeros((len(found.parts), len(origin)))
+    else:
+        origin = np.zeros(locations.points.shape[1])
+        shifts = locations.points[locations.groups]
+    d = len(origin)
+    linear, constant, log_precision, factors, offsets = [], [], [], [], []
+    for part, shift in zip(found.parts, shifts, strict=True):
+        mean, noise, variances = part.mean - shift, part.noise_variance, part.variances
+        variances = np.maximum(variances, noise * (1 + np.finfo(np.float32).eps))
+        gain = np.sqrt(1 / noise - 1 / variances)[:, None] * part.basis
+        log_volume = np.log(variances).sum() + (d - len(variances)) * np.log(noise)
+        linear.append(mean / noise)
+        constant.append(np.log(part.weight) - 0.5 * (log_volume + mean @ mean / noise))
+        log_precision.append(-np.log(noise))
+        factors.append(gain)
+        offsets.append(-gain @ mean)
+    rows, biases, columns, logits = [], [], [], []
+    for k, part in enumerate(explored.parts):
+        mean = part.mean - shifts[np.flatnonzero(explored.groups == k)[0]]
+        noise = part.noise_variance
+        variances = np.maximum(part.variances, noise * (1 + np.finfo(np.float32).eps))
+        c = part.basis @ (mean - origin)
+        length = np.sqrt(variances - noise + np.square(c))
+        row = ((1 - noise / variances) / length)[:, None] * part.basis
+        rows.append(row)
+        biases.append(c / length - row @ mean)
+        columns.append((length / (1 - np.sqrt(noise / variances)))[:, None] * part.basis)
+        logits.append(np.log(noise) - np.log(variances - noise))
+    n_latents = network.n_latents
+    _write(network.linear.weight, np.array(linear))
+    # What all components have in common changes nothing.
+    _write(network.linear.bias, np.array(constant) - np.max(constant))
+    _write(network.log_precision, np.array(log_precision))
+    network.factors.weight.zero_()
+    network.factors.bias.zero_()
+    n_factors = sum(map(len, factors))
+    _write(network.factors.weight[:n_factors], np.concatenate(factors))
+    _write(network.factors.bias[:n_factors], np.concatenate(offsets))
+    network.means.weight.zero_()
+    network.means.bias.zero_()
+    _write(network.means.weight[:n_latents], np.concatenate(rows))
+    _write(network.means.bias[:n_latents], np.concatenate(biases))
+    _write(network.open_logit[:n_latents], np.concatenate(logits))
+    network.decoder.weight[:, n_latents:] = 0
+    _write(network.decoder.weight[:, :n_latents], np.concatenate(columns).T)
+    _write(network.decoder.bias, origin)
+
+
+def _write(target: torch.Tensor, values: np.ndarray) -> None:
+    """Copy values into a slice of a parameter, whatever its dtype and device."""
+    target.copy_(torch.from_numpy(np.ascontiguousarray(values)))
