@@ -100,9 +100,11 @@ def spikes(
 ) -> tuple[IntArray, DoubleArray]:
     """Return how many eigenvalues of covariances stand out of the noise, and its variance.
 
-    From the largest on, an eigenvalue is a direction as long as it is larger than the largest one
-    of noise in what is left would be in 999 of 1,000 samples of as many rows: Johnstone, "On the
-    distribution of the largest eigenvalue in principal components analysis", 2001.
+    An eigenvalue stands out if it is larger than the largest one of noise, in what is left after
+    all larger ones, would be in 999 of 1,000 samples of as many rows: Johnstone, "On the
+    distribution of the largest eigenvalue in principal components analysis", 2001. All up to the
+    last that does are directions: where few have noise alone, the first do not stand out of the
+    mean of all others.
 
     Parameters
     ----------

@@ -159,7 +159,12 @@ class Search:
         family = self.best.family
         own = rows[family.scaled].facing(self.backgrounds[family.scaled])
         found = [em(own, density, family, *FINAL) for density in self.best.densities]
-        return max(found, key=lambda density: float(own.log_prob(density) @ own.weights))
+        sums = [float(own.log_prob(density) @ own.weights) for density in found]
+        wanted = self.n_components
+        # One with as many components as are wanted, if there is one.
+        off = [0 if wanted is None else abs(len(density) - wanted) for density in found]
+        best = min(range(len(found)), key=lambda i: (off[i], -sums[i]))
+        return found[best]
 
     # --- trials -------------------------------------------------------------------------------
 

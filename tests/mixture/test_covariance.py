@@ -37,6 +37,15 @@ def test_planted_directions_stand_out(n_rows, n_features):
     assert_allclose(noises.mean(), 1, rtol=0.03)
 
 
+@pytest.mark.parametrize(("rank", "n_features"), [(4, 5), (9, 10), (18, 20)])
+def test_few_directions_of_noise_are_found(rank, n_features):
+    x = np.random.default_rng(0).standard_normal((50, 300, n_features))
+    x[:, :, rank:] *= 0.05
+    ranks, noises = count(x, 300)
+    assert (ranks == rank).all()
+    assert_allclose(noises.mean(), 0.05**2, rtol=0.05)
+
+
 def test_variance_off_the_directions_is_noise():
     values, n = np.array([[20.0, 9.0, 1.05, 0.95]]), np.array([400.0])
     ranks, noises = spikes(values, np.array([16.0]), 20, n, 1e-12)
