@@ -13,6 +13,7 @@ from skvaeense import (
     SparseAutoencoder,
     VAEenseTransformer,
 )
+from skvaeense.mixture import SubspaceMixture
 from skvaeense.penalties import ALIASES
 
 # Two epochs are too few to train well; what is asked here is the interface.
@@ -29,6 +30,7 @@ ESTIMATORS = [
     VAEenseTransformer(**QUICK),
     IntrinsicDimensionEstimator(VAEenseTransformer(**QUICK)),
     SparseAutoencoder(**QUICK_SPARSE),
+    SubspaceMixture(random_state=0),
 ]
 
 OTHER_SETTINGS = [

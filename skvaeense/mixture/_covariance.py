@@ -9,8 +9,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # What the largest variance of pure noise stays under in 999 of 1,000 samples: a quantile of the law
 # of Tracy and Widom.
 TRACY_WIDOM = 3.2724
-# Least variance of a component, as a share of the mean one of all rows, unless held-out rows ask
-# for more. It is that of rounding in single precision.
+# Least variance of a component, as a share of the mean one of rows near to one another, unless
+# held-out rows ask for more. It is that of rounding in single precision.
 LEAST_VARIANCE = 1e-6
 
 
@@ -33,7 +33,7 @@ class Family(NamedTuple):
         Rows that the variances of all components together count as.
 
     floor : float, default=1e-6
-        Least variance in any direction, as a share of the mean one of all components.
+        Least variance in any direction, as a share of the mean one of rows near to one another.
 
     scaled : bool, default=False
         Whether each feature is divided by its standard deviation before.
@@ -100,9 +100,11 @@ def spikes(
 ) -> tuple[IntArray, DoubleArray]:
     """Return how many eigenvalues of covariances stand out of the noise, and its variance.
 
-    From the largest on, an eigenvalue is a direction as long as it is larger than the largest one
-    of noise in what is left would be in 999 of 1,000 samples of as many rows: Johnstone, "On the
-    distribution of the largest eigenvalue in principal components analysis", 2001.
+    An eigenvalue stands out if it is larger than the largest one of noise, in what is left after
+    all larger ones, would be in 999 of 1,000 samples of as many rows: Johnstone, "On the
+    distribution of the largest eigenvalue in principal components analysis", 2001. All up to the
+    last that does are directions: where few have noise alone, the first do not stand out of the
+    mean of all others.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ def spikes(
     a, b = np.sqrt(rows), np.sqrt(left)
     edges = ((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n
     stands_out = (values > (noises * edges)[:, :p]) & (r[:p] < n - 2)
-    ranks = stands_out.cumprod(axis=1).sum(axis=1)
+    ranks = np.where(stands_out.any(axis=1), p - stands_out[:, ::-1].argmax(axis=1), 0)
     return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]
 
 

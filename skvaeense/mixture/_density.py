@@ -1,6 +1,7 @@
 """The density of samples under a mixture of normal distributions with few directions each."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 # How far the sum of weights, and the basis from orthonormal ones, may be off in a sound file.
 ROUNDING = 1e-6
-# Entries of the systems that are solved at once to fill in features.
+# Entries of the systems that are solved at once where features are missing.
 SOLVED_ENTRIES = 2**22
 # Coordinates of rows that are computed at once.
 CACHED_ENTRIES = 2**18
@@ -122,8 +123,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ):
             raise ValueError("held_out must hold log-densities")
         if self.scale is not None:
-            is_sound = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
-            if not (is_sound and (self.scale > 0).all()):
+            is_finite = np.shape(self.scale) == (n_features,) and np.isfinite(self.scale).all()
+            if not (is_finite and (self.scale > 0).all()):
                 raise ValueError("scale must be a number above 0 for each feature")
         shapes = {
             "center": (n_features,),
@@ -188,10 +189,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         joint = self.log_joint_along(*along(np.where(np.isnan(y), 0.0, y), self.basis))
         if self.scale is not None:
             joint -= np.log(self.scale).sum()
-        if has_holes.any():
-            log_shares = self._log_shares()
+        log_shares = self._log_shares()
+        for some in self._solved_at_once(np.flatnonzero(has_holes)):
             for c in range(len(self)):
-                joint[has_holes, c] = log_shares[c] + self._known(c, x[has_holes])[0]
+                joint[some, c] = log_shares[c] + self._known(c, x[some])[0]
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
@@ -293,7 +294,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         if self.held_out is None:
             raise ValueError("This mixture has no held-out rows to compare with.")
         n_below = np.searchsorted(self.held_out, self.log_prob(x), side="right")
-        return (1.0 + n_below) / (1.0 + len(self.held_out))
+        shares: DoubleArray = (1 + n_below.astype(np.float64)) / (1 + len(self.held_out))
+        return shares
 
     def _quotients(self, x: DoubleArray) -> DoubleArray:
         """Return samples about the centre, divided by the scale."""
@@ -583,12 +585,15 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             Filled samples.
         """
         filled = x.copy()
-        (rows,) = np.nonzero(np.isnan(x).any(axis=1))
-        size = max(self.directions.shape[2], 1) ** 2 + x.shape[1]
-        for start in range(0, len(rows), max(SOLVED_ENTRIES // size, 1)):
-            some = rows[start : start + max(SOLVED_ENTRIES // size, 1)]
+        for some in self._solved_at_once(np.flatnonzero(np.isnan(x).any(axis=1))):
             filled[some] = self._filled(x[some], rng)
         return filled
+
+    def _solved_at_once(self, rows: IntArray) -> Iterator[IntArray]:
+        """Yield some of the rows at a time, since each of them needs a system of its own."""
+        n_rows = max(SOLVED_ENTRIES // (self.directions.shape[2] ** 2 + len(self.center)), 1)
+        for start in range(0, len(rows), n_rows):
+            yield rows[start : start + n_rows]
 
     def _filled(self, x: DoubleArray, rng: np.random.RandomState | None) -> DoubleArray:
         parts = [self.condition(c, x) for c in range(len(self))]

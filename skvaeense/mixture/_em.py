@@ -17,6 +17,9 @@ LEAST_RESPONSIBILITY = 1e-6
 LEAST_ROWS = 2.0
 # Variance that rounding leaves of numbers of unit size.
 ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
+# Rows and others that each is paired with, and the share of the pairs that are of one component
+# even where there are many: their distances are a size that does not depend on a mixture.
+PAIRED_ROWS, N_PAIRS, NEAR_PAIRS = 256, 64, 1 / 64
 # Least variances of the background, as shares of the mean one, and factors on its variances: it is
 # as broad as any sample may ask for.
 BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2, 1e-4), (2.0, 8.0, 32.0, 128.0)
@@ -45,6 +48,11 @@ class Rows:
 
     log_broad : ndarray of shape (n_rows,)
         Log-density under the background that mixtures of these rows have. It never changes.
+
+    size : float
+        Mean variance per feature of rows that lie near to one another, which least variances are
+        shares of. It never changes: where there is no noise, components that are smaller would
+        seem to gain by smaller least variances.
     """
 
     center: DoubleArray
@@ -53,6 +61,7 @@ class Rows:
     off: DoubleArray
     weights: DoubleArray
     log_broad: DoubleArray
+    size: float
 
     @classmethod
     def of(
@@ -71,7 +80,7 @@ class Rows:
         else:
             h, off = along(h, basis)
         weights = np.ones(len(x)) if weights is None else weights
-        return cls(center, basis, h, off, weights, np.full(len(x), -np.inf))
+        return cls(center, basis, h, off, weights, np.full(len(x), -np.inf), _local_size(x))
 
     def __len__(self) -> int:
         return len(self.h)
@@ -166,6 +175,22 @@ class Rows:
         )
 
 
+def _local_size(x: DoubleArray) -> float:
+    """Return half the mean square, per feature, of the difference of two rows that are near."""
+    n = len(x)
+    some = np.linspace(0, n - 1, min(n, PAIRED_ROWS)).astype(int)
+    # Of rows in any order, those at all distances from one another.
+    steps = np.unique(np.linspace(1, max(n - 1, 1), N_PAIRS).astype(int))
+    squares = []
+    for step in steps:
+        differences = np.square(x[some] - x[(some + step) % n])
+        known = ~np.isnan(differences)
+        n_known = np.maximum(known.sum(axis=1), 1)
+        squares.append(np.where(known, differences, 0.0).sum(axis=1) / n_known)
+    every = np.concatenate(squares)
+    return 0.5 * float(np.quantile(every[every > 0], NEAR_PAIRS)) if every.any() else 0.0
+
+
 def background(rows: Rows) -> MixtureDensity:
     """Return a broad distribution: the normal one of all rows, and wider and rounder ones.
 
@@ -239,8 +264,7 @@ def maximise(
     weights = n / n.sum()
     common = np.einsum("k,kpq->pq", weights, moments.covariances)
     common = common + 1e-12 * np.eye(len(common))
-    mean = (np.trace(common) + weights @ moments.rests) / rows.n_features
-    floor = max(family.floor * mean, ROUNDING_VARIANCE)
+    floor = max(family.floor * rows.size, ROUNDING_VARIANCE)
     parts = gaussians(moments, rows.n_features, family, common, floor)
     broad = before.background if before is not None else None
     if broad is None:

@@ -237,13 +237,18 @@ def _search_filled(
 
 
 def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
-    """Return the standard deviation of each feature, of what is known, but never 0."""
+    """Return the standard deviation of each feature, of what is known.
+
+    One that is constant has the median of the others: a new sample may differ in it.
+    """
     known = ~np.isnan(x) * weights[:, None]
     n = known.sum(axis=0)
     values = np.nan_to_num(x)
     mean = (known * values).sum(axis=0) / n
     variance = (known * np.square(values - mean)).sum(axis=0) / n
-    return np.sqrt(np.maximum(variance, np.finfo(float).eps * max(variance.max(), 1.0)))
+    varies = variance > 16 * ROUNDING_VARIANCE * np.square(values).max(axis=0)
+    usual = float(np.median(variance[varies])) if varies.any() else 1.0
+    return np.sqrt(np.where(varies, variance, usual))
 
 
 def _principal_basis(
@@ -255,7 +260,7 @@ def _principal_basis(
     with the same variance in all others.
     """
     n, d = x.shape
-    if d <= MAX_DIRECTIONS:
+    if d <= MAX_DIRECTIONS or np.isnan(x).any():
         return np.eye(d)
     order = rng.permutation(n)
     n_out = max(int(HELD_OUT * n), 1)

@@ -135,8 +135,7 @@ class _Nest:
     ) -> list[Proposal]:
         """Return the components that starts grow to, as far as they add to one another."""
         starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
-        starts = np.array([np.ones(len(self.h)), *starts])
-        shares = starts * self.weights
+        shares = np.array([np.ones(len(self.h)), *starts]) * self.weights
         weight = np.minimum(shares.sum(axis=1) / n_all, MAX_SHARE)
         for least, total in zip(ANNEALED, self.totals, strict=True):
             parts = self._fit(shares, family, least)
@@ -192,7 +191,7 @@ class _Nest:
         covariances = second - means[:, :, None] * means[:, None, :]
         kish = n**2 / np.maximum(shares @ self.weights, np.finfo(float).tiny)
         moments = Moments(kish, means, covariances, shares @ self.off / n)
-        floor = max(max(least, family.floor) * self.spread, ROUNDING_VARIANCE)
+        floor = max(least * self.spread, family.floor * self.rows.size, ROUNDING_VARIANCE)
         common = np.cov(self.h.T, aweights=self.weights, bias=True).reshape(2 * self.h.shape[1:])
         common += 1e-12 * np.eye(len(common))
         return gaussians(moments, self.rows.n_features, family, common, floor)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.special import logsumexp
@@ -120,7 +120,7 @@ class Search:
         self.backgrounds = background(rows[0]), background(rows[1])
         some = np.sort(rng.permutation(len(rows[0]))[:SEARCH_ROWS])
         both = [
-            [r[some].facing(broad) for r, broad in zip(pair, self.backgrounds, strict=True)]
+            (pair[0][some].facing(self.backgrounds[0]), pair[1][some].facing(self.backgrounds[1]))
             for pair in (rows, rows if known is None else known)
         ]
         self.splits = self._make_splits(*both)
@@ -159,21 +159,27 @@ class Search:
         family = self.best.family
         own = rows[family.scaled].facing(self.backgrounds[family.scaled])
         found = [em(own, density, family, *FINAL) for density in self.best.densities]
-        return max(found, key=lambda density: float(own.log_prob(density) @ own.weights))
+        sums = [float(own.log_prob(density) @ own.weights) for density in found]
+        wanted = self.n_components
+        # One with as many components as are wanted, if there is one.
+        off = [0 if wanted is None else abs(len(density) - wanted) for density in found]
+        best = min(range(len(found)), key=lambda i: (off[i], -sums[i]))
+        return found[best]
 
     # --- trials -------------------------------------------------------------------------------
 
-    def _make_splits(self, filled: list[Rows], known: list[Rows]) -> list[Split]:
+    def _make_splits(self, filled: tuple[Rows, Rows], known: tuple[Rows, Rows]) -> list[Split]:
         """Return the splits by which mixtures are compared; very few rows are both."""
         n = len(filled[0])
         if n < 2 * LEAST_ROWS:
-            return [Split(tuple(filled), tuple(known))]
+            return [Split(filled, known)]
         splits = []
         for _ in range(N_SPLITS if n < FEW_ROWS else 1):
             order = self.rng.permutation(n)
             n_out = max(int(HELD_OUT * n), 1)
             train, valid = np.sort(order[n_out:]), np.sort(order[:n_out])
-            splits.append(Split(tuple(r[train] for r in filled), tuple(r[valid] for r in known)))
+            fitted = filled[0][train], filled[1][train]
+            splits.append(Split(fitted, (known[0][valid], known[1][valid])))
         return splits
 
     def _trial(self, kind: str, family: Family, starts: list[MixtureDensity]) -> Trial:
@@ -266,7 +272,8 @@ class Search:
             return
         for name, values in FIELDS:
             for value in values:
-                family = self.best.family._replace(**{name: value})
+                changed: dict[str, Any] = {name: value}
+                family = self.best.family._replace(**changed)
                 if family != self.best.family and not self._keep(
                     self._trial(self.best.kind, family, self.best.densities)
                 ):

@@ -258,7 +258,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            p-values; small ones are those of outliers.
+            The p-values; small ones are those of outliers.
 
         Raises
         ------

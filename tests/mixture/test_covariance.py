@@ -1,0 +1,178 @@
+"""Directions that stand out of noise, and covariances of few rows."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skvaeense.mixture._covariance import Family, Moments, gaussians, spikes, unbiased
+
+
+def eigenvalues(x):
+    """Return the falling eigenvalues of the covariance of rows."""
+    return np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
+
+
+def count(every, n_rows):
+    """Return how many directions stand out of the noise, for some samples, and the noise."""
+    values = np.maximum([eigenvalues(x) for x in every], 0)
+    n = np.full(len(values), float(n_rows))
+    return spikes(values, np.zeros(len(values)), values.shape[1], n, 1e-12)
+
+
+@pytest.mark.parametrize(("n_rows", "n_features"), [(200, 10), (60, 50), (40, 100), (12, 4)])
+def test_noise_has_no_directions(n_rows, n_features):
+    x = np.random.default_rng(0).standard_normal((300, n_rows, n_features))
+    ranks, noises = count(2 * x, n_rows)
+    # One in 1,000 samples may have one.
+    assert (ranks > 0).sum() <= 3
+    assert_allclose(noises.mean(), 4, rtol=0.02)
+
+
+@pytest.mark.parametrize(("n_rows", "n_features"), [(500, 10), (200, 50), (60, 100)])
+def test_planted_directions_stand_out(n_rows, n_features):
+    x = np.random.default_rng(0).standard_normal((50, n_rows, n_features))
+    x[:, :, :3] *= [10, 7, 5]
+    ranks, noises = count(x, n_rows)
+    assert (ranks == 3).mean() >= 0.98
+    assert_allclose(noises.mean(), 1, rtol=0.03)
+
+
+@pytest.mark.parametrize(("rank", "n_features"), [(4, 5), (9, 10), (18, 20)])
+def test_few_directions_of_noise_are_found(rank, n_features):
+    x = np.random.default_rng(0).standard_normal((50, 300, n_features))
+    x[:, :, rank:] *= 0.05
+    ranks, noises = count(x, 300)
+    assert (ranks == rank).all()
+    assert_allclose(noises.mean(), 0.05**2, rtol=0.05)
+
+
+def test_variance_off_the_directions_is_noise():
+    values, n = np.array([[20.0, 9.0, 1.05, 0.95]]), np.array([400.0])
+    ranks, noises = spikes(values, np.array([16.0]), 20, n, 1e-12)
+    assert ranks == 2
+    assert_allclose(noises, 18 / 18 * 400 / 397)
+    # As much variance in few directions less hides the second one.
+    ranks, _ = spikes(values, np.array([160.0]), 20, n, 1e-12)
+    assert ranks == 1
+
+
+def test_noise_has_a_least_variance():
+    values = np.array([[1.0, 0.0, 0.0]])
+    ranks, noises = spikes(values, np.zeros(1), 3, np.array([100.0]), 0.5)
+    assert ranks == 1
+    assert noises == 0.5
+
+
+@pytest.mark.parametrize("variance", [3.0, 6.0, 20.0])
+def test_variances_are_those_of_new_rows(variance):
+    rng, found, expected, raw = np.random.default_rng(0), [], [], []
+    sizes = np.sqrt(np.r_[variance, np.ones(99)])
+    for _ in range(40):
+        x = rng.standard_normal((200, 100)) * sizes
+        values, vectors = np.linalg.eigh(x.T @ x / len(x))
+        value = unbiased(values[None, -1:], np.ones(1), np.array([0.5]))
+        found.append(value[0, 0])
+        raw.append(values[-1])
+        expected.append(np.square(vectors[:, -1] * sizes).sum())
+    assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.06)
+    assert np.mean(raw) > np.mean(expected) + 0.5
+
+
+def test_variances_of_many_rows_stay():
+    values = np.array([[9.0, 4.0]])
+    assert_allclose(unbiased(values, np.ones(1), np.array([1e-6])), values, rtol=1e-4)
+
+
+def test_variances_in_noise_are_its_own():
+    assert_allclose(unbiased(np.array([[2.0]]), np.ones(1), np.ones(1)), 1, rtol=1e-3)
+
+
+# --- normal distributions ---------------------------------------------------------------------
+
+
+def moments(n_rows=1e9, n_components=3, n_features=5, seed=0):
+    """Return moments of some components, by default so many rows that nothing is unsure."""
+    rng = np.random.default_rng(seed)
+    roots = rng.standard_normal((n_components, n_features, n_features))
+    return Moments(
+        np.full(n_components, float(n_rows)),
+        rng.standard_normal((n_components, n_features)),
+        roots @ roots.transpose(0, 2, 1),
+        np.zeros(n_components),
+    )
+
+
+def fitted(found, family, n_features=5, common=None, floor=1e-12):
+    """Return the covariances of the normal distributions of a family."""
+    common = found.covariances.mean(axis=0) if common is None else common
+    means, directions, variances, noises = gaussians(found, n_features, family, common, floor)
+    assert_allclose(means, found.means)
+    p = found.means.shape[1]
+    excess = (variances - noises[:, None])[:, None]
+    square = (directions * excess) @ directions.transpose(0, 2, 1)
+    grams = directions.transpose(0, 2, 1) @ directions
+    assert_allclose(grams, np.array([np.diag(d.any(axis=0)) for d in directions]), atol=1e-10)
+    return square + noises[:, None, None] * np.eye(p)
+
+
+def test_whole_covariances_stay():
+    found = moments()
+    assert_allclose(fitted(found, Family(cut=False)), found.covariances, rtol=1e-6, atol=1e-8)
+
+
+def test_covariances_of_few_rows_grow():
+    found = moments(30)
+    covariances = fitted(found, Family(cut=False))
+    values = np.linalg.eigvalsh(found.covariances)[:, ::-1]
+    expected = values * 30 / (29 - np.arange(5))
+    assert_allclose(np.linalg.eigvalsh(covariances)[:, ::-1], expected, rtol=1e-8)
+
+
+def test_directions_in_the_noise_are_cut():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 8)) * [5, 3, 1, 1, 1, 1, 1, 1]
+    found = Moments(np.array([400.0]), np.zeros((1, 8)), np.cov(x.T)[None], np.zeros(1))
+    _, directions, variances, noises = gaussians(found, 8, Family(), np.eye(8), 1e-12)
+    assert directions.shape == (1, 8, 2)
+    assert_allclose(variances[0], [25, 9], rtol=0.2)
+    assert_allclose(noises, 1, rtol=0.05)
+
+
+def test_variance_off_the_basis_is_noise():
+    found = moments()._replace(rests=np.full(3, 40.0))
+    *_, noises = gaussians(found, 45, Family(cut=False), np.eye(5), 1e-12)
+    assert_allclose(noises, 1)
+
+
+def test_shrunk_covariances_are_means_with_the_prior():
+    found = moments(50)
+    many = found._replace(n_rows=np.full(3, 1e9))
+    S = found.covariances
+    size = np.sqrt(np.diagonal(S, axis1=1, axis2=2))
+    sizes = size[:, :, None] * size[:, None, :]
+    common = S.mean(axis=0)
+    alike = common / np.sqrt(np.outer(np.diag(common), np.diag(common)))
+    for roundness in (0.0, 0.3, 1.0):
+        target = sizes * ((1 - roundness) * alike + roundness * np.eye(5))
+        covariances = fitted(many, Family(False, 1e9, roundness))
+        assert_allclose(covariances, (S + target) / 2, rtol=1e-6, atol=1e-8)
+
+
+def test_variances_of_all_components_are_pooled():
+    found = moments()
+    common = np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
+    # Almost nothing is left but the prior.
+    family = Family(False, 1e15, pooled=1e9)
+    own = np.diagonal(found.covariances, axis1=1, axis2=2)
+    covariances = fitted(found, family, common=common)
+    expected = [np.diag(d) for d in (own + np.diag(common)) / 2]
+    assert_allclose(covariances, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_variances_have_a_floor():
+    found = moments()
+    found.covariances[:] = np.diag([1.0, 1.0, 1e-9, 0, 0])
+    for cut in (True, False):
+        values = np.linalg.eigvalsh(fitted(found, Family(cut), floor=1e-4))
+        assert (values > 0.99e-4).all()
+        assert_allclose(values[:, :3], 1e-4, rtol=0.01)

@@ -1,0 +1,329 @@
+"""The density of a mixture of normal distributions, against direct evaluations."""
+
+import copy
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import logsumexp, softmax
+from scipy.stats import kstest, multivariate_normal
+
+from skvaeense.mixture import MixtureDensity
+
+N_FEATURES = 6
+
+
+def make_density(n_directions=N_FEATURES, n_components=3, max_rank=3, *, seed=0):
+    """Return a mixture whose components have 1, 2, ... directions."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.standard_normal((N_FEATURES, n_directions)))[0]
+    noise = rng.uniform(0.1, 0.5, n_components)
+    directions = np.linalg.qr(rng.standard_normal((n_components, n_directions, n_directions)))[0]
+    directions = directions[:, :, :max_rank].copy()
+    variances = rng.uniform(1.0, 4.0, (n_components, max_rank))
+    for c in range(n_components):
+        directions[c, :, c + 1 :] = 0
+        variances[c, c + 1 :] = noise[c]
+    return MixtureDensity(
+        rng.standard_normal(N_FEATURES),
+        basis,
+        rng.dirichlet(np.full(n_components, 5.0)),
+        rng.standard_normal((n_components, n_directions)),
+        directions,
+        variances,
+        noise,
+    )
+
+
+SCALE = np.array([0.01, 0.5, 1.0, 2.0, 30.0, 1.0])
+BROAD = make_density(n_components=2, max_rank=1, seed=5)
+DENSITIES = {
+    "plain": make_density(),
+    "few directions": make_density(3),
+    "no directions": make_density(3, max_rank=0),
+    "all directions": make_density(max_rank=N_FEATURES),
+    "scaled": replace(make_density(), scale=SCALE),
+    "background": replace(make_density(4), background=BROAD, background_weight=0.2),
+    "all": replace(
+        make_density(4),
+        scale=SCALE,
+        background=replace(BROAD, scale=SCALE),
+        background_weight=0.2,
+    ),
+}
+
+
+@pytest.fixture(params=DENSITIES)
+def density(request):
+    """Return one of many densities."""
+    return DENSITIES[request.param]
+
+
+def normals(density, share=1.0):
+    """Return weights, means and covariances of the components, and then of the background."""
+    scale = np.ones(N_FEATURES) if density.scale is None else density.scale
+    found = []
+    for c, weight in enumerate(density.weights):
+        U, noise = density.basis @ density.directions[c], density.noise_variances[c]
+        covariance = U * (density.variances[c] - noise) @ U.T + noise * np.eye(N_FEATURES)
+        mean = density.center + scale * (density.basis @ density.means[c])
+        own = share * (1 - density.background_weight) * weight
+        found.append((own, mean, covariance * np.outer(scale, scale)))
+    if density.background is not None:
+        found += normals(density.background, density.background_weight)
+    return found
+
+
+def direct(density, x):
+    """Return the log-density with each normal distribution, of what is known."""
+    joint = np.zeros((len(x), len(normals(density))))
+    for c, (weight, mean, covariance) in enumerate(normals(density)):
+        for i, row in enumerate(x):
+            o = ~np.isnan(row)
+            joint[i, c] = np.log(weight)
+            if o.any():
+                known = multivariate_normal(mean[o], covariance[np.ix_(o, o)])
+                joint[i, c] += known.logpdf(row[o])
+    return joint
+
+
+def samples(density, n_samples=12, seed=0):
+    """Return samples, and the same with holes: some, all but one, and all."""
+    x = density.sample(n_samples, np.random.RandomState(seed))[0]
+    holed = np.where(np.random.default_rng(seed).uniform(size=x.shape) < 0.4, np.nan, x)
+    holed[0] = np.nan
+    holed[1, 1:] = np.nan
+    holed[2] = x[2]
+    return x, holed
+
+
+# --- log-densities ----------------------------------------------------------------------------
+
+
+def test_densities_are_sound(density):
+    density.check(N_FEATURES)
+
+
+def test_log_densities_are_those_of_explicit_covariances(density):
+    for x in samples(density):
+        expected = direct(density, x)
+        assert_allclose(density.log_joint(x), expected[:, : len(density)], rtol=1e-8, atol=1e-8)
+        assert_allclose(density.log_prob(x), logsumexp(expected, axis=1), rtol=1e-8, atol=1e-8)
+
+
+def test_nothing_known_has_probability_one(density):
+    assert_allclose(density.log_prob(np.full((1, N_FEATURES), np.nan)), 0, atol=1e-10)
+
+
+def test_many_rows_are_computed_as_one_by_one(density, monkeypatch):
+    x = samples(density)[0]
+    expected = density.log_prob(x)
+    monkeypatch.setattr("skvaeense.mixture._density.CACHED_ENTRIES", 1)
+    assert_allclose(density.log_prob(x), expected, rtol=1e-12)
+    assert_allclose([density.log_prob(row[None])[0] for row in x], expected, rtol=1e-12)
+
+
+# --- missing features -------------------------------------------------------------------------
+
+
+def test_components_fill_in_conditional_means_and_covariances(density):
+    _, x = samples(density)
+    scale = np.ones(N_FEATURES) if density.scale is None else density.scale
+    for c, (weight, mean, covariance) in enumerate(normals(density)[: len(density)]):
+        log_prob, filled, factors = density.condition(c, x)
+        assert_allclose(log_prob, direct(density, x)[:, c] - np.log(weight), atol=1e-8)
+        noise = np.diag(density.noise_variances[c] * scale**2)
+        for i, row in enumerate(x):
+            o, m = ~np.isnan(row), np.isnan(row)
+            gain = covariance[np.ix_(m, o)] @ np.linalg.inv(covariance[np.ix_(o, o)])
+            expected = np.where(o, row, 0)
+            expected[m] = mean[m] + gain @ (row[o] - mean[o])
+            assert_allclose(filled[i], expected, rtol=1e-7, atol=1e-9)
+            own = factors[i] @ factors[i].T + np.diag(m) @ noise
+            left = covariance[np.ix_(m, m)] - gain @ covariance[np.ix_(o, m)]
+            assert_allclose(own[np.ix_(m, m)], left, rtol=1e-7, atol=1e-9)
+            assert_array_equal(own[o], 0)
+
+
+def test_imputed_features_are_conditional_means(density):
+    _, x = samples(density)
+    filled = density.impute(x)
+    shares = softmax(direct(density, x), axis=1)
+    for i, row in enumerate(x):
+        o, m = ~np.isnan(row), np.isnan(row)
+        assert_array_equal(filled[i, o], row[o])
+        expected = np.zeros(m.sum())
+        for share, (_, mean, C) in zip(shares[i], normals(density), strict=True):
+            gain = C[np.ix_(m, o)] @ np.linalg.inv(C[np.ix_(o, o)])
+            expected += share * (mean[m] + gain @ (row[o] - mean[o]))
+        assert_allclose(filled[i, m], expected, rtol=1e-7, atol=1e-9)
+
+
+def test_imputed_draws_have_the_distribution_of_what_is_missing(density):
+    x = samples(density, 3)[0]
+    x[:, [1, 3]] = np.nan
+    row = np.repeat(x[:1], 2000, axis=0)
+    drawn = density.impute(row, np.random.RandomState(0))
+    assert_array_equal(drawn[:, 0], row[:, 0])
+    # Values of the distribution function at draws from it are uniform.
+    shares = softmax(direct(density, x[:1]), axis=1)[0]
+    for j in (1, 3):
+        below = np.zeros(len(drawn))
+        for share, (_, mean, C) in zip(shares, normals(density), strict=True):
+            o = ~np.isnan(x[0])
+            gain = C[j, o] @ np.linalg.inv(C[np.ix_(o, o)])
+            normal = multivariate_normal(
+                mean[j] + gain @ (x[0, o] - mean[o]), C[j, j] - gain @ C[o, j]
+            )
+            below += share * normal.cdf(drawn[:, j, None])
+        assert kstest(below, "uniform").pvalue > 1e-3
+
+
+def test_rows_with_holes_are_computed_some_at_a_time(density, monkeypatch):
+    x = samples(density)[1]
+    filled, log_prob = density.impute(x), density.log_prob(x)
+    monkeypatch.setattr("skvaeense.mixture._density.SOLVED_ENTRIES", 1)
+    assert_allclose(density.impute(x), filled, rtol=1e-12)
+    assert_allclose(density.log_prob(x), log_prob, rtol=1e-12, atol=1e-10)
+
+
+def test_complete_rows_are_left_alone(density):
+    x = samples(density)[0]
+    assert_array_equal(density.impute(x), x)
+
+
+# --- draws and p-values -----------------------------------------------------------------------
+
+
+def test_draws_have_the_moments_of_their_components(density):
+    x, labels = density.sample(40_000, np.random.RandomState(0))
+    scale = np.ones(N_FEATURES) if density.scale is None else density.scale
+    every = normals(density)
+    for c, (weight, mean, covariance) in enumerate(every[: len(density)]):
+        own = x[labels == c]
+        assert len(own) / len(x) == pytest.approx(weight, abs=0.01)
+        assert_allclose(own.mean(axis=0) / scale, mean / scale, atol=0.1)
+        scales = np.outer(scale, scale)
+        assert_allclose(np.cov(own.T) / scales, covariance / scales, atol=0.25)
+    assert (labels == -1).mean() == pytest.approx(density.background_weight, abs=0.01)
+
+
+def test_draws_of_the_background_are_its_own():
+    density = DENSITIES["background"]
+    x, labels = density.sample(40_000, np.random.RandomState(0))
+    expected = sum(w * m for w, m, _ in normals(BROAD))
+    assert_allclose(x[labels == -1].mean(axis=0), expected, atol=0.1)
+
+
+def test_p_values_of_draws_are_uniform(density):
+    rng = np.random.RandomState(0)
+    with pytest.raises(ValueError, match="no held-out rows"):
+        density.p_values(np.zeros((1, N_FEATURES)))
+    held_out = np.sort(density.log_prob(density.sample(2000, rng)[0]))
+    known = replace(density, held_out=held_out)
+    known.check(N_FEATURES)
+    p_values = known.p_values(density.sample(1000, rng)[0])
+    assert kstest(p_values, "uniform").pvalue > 1e-3
+    far = known.p_values(density.center[None] + 1e6)
+    assert far == 1 / 2001
+
+
+# --- other mixtures ---------------------------------------------------------------------------
+
+
+def test_components_may_be_taken():
+    density = DENSITIES["all"]
+    x = samples(density)[0]
+    every = direct(density, x)[:, [2, 0]]
+    weight = density.weights[[2, 0]].sum()
+    taken = replace(density, dimensions=np.array([4, 5, 6])).take(np.array([2, 0]))
+    assert_allclose(taken.log_joint(x), every - np.log(weight), rtol=1e-8)
+    assert_array_equal(taken.ranks, [6, 4])
+    masked = density.take(np.array([True, False, True]))
+    assert_array_equal(masked.noise_variances, density.noise_variances[[0, 2]])
+
+
+def test_components_may_be_joined():
+    first = DENSITIES["plain"]
+    second = make_density(n_components=2, max_rank=5, seed=1)
+    second = replace(second, center=first.center, basis=first.basis)
+    x = samples(first)[0]
+    for one, other in ((first, second), (second, first)):
+        both = one.join(other, 0.3)
+        both.check(N_FEATURES)
+        expected = np.logaddexp(one.log_prob(x) + np.log(0.7), other.log_prob(x) + np.log(0.3))
+        assert_allclose(both.log_prob(x), expected, rtol=1e-9)
+
+
+def test_variances_may_be_raised():
+    density = DENSITIES["few directions"]
+    traces = np.array([np.trace(covariance) for *_, covariance in normals(density)])
+    assert_allclose(density.spreads, traces / N_FEATURES)
+    raised = density.raised(0.5)
+    for spread, (*_, old), (*_, new) in zip(
+        density.spreads, normals(density), normals(raised), strict=True
+    ):
+        expected = np.maximum(np.linalg.eigvalsh(old), 0.5 * spread)
+        assert_allclose(np.linalg.eigvalsh(new), np.sort(expected))
+
+
+def test_units_may_change(density):
+    center, scale = np.arange(6.0), 7.0
+    known = replace(density, held_out=np.array([-3.0, -1.0]))
+    moved = known.in_units(center, scale)
+    moved.check(N_FEATURES)
+    for x in samples(density):
+        change = np.log(scale) * (~np.isnan(x)).sum(axis=1)
+        assert_allclose(moved.log_prob(center + scale * x), density.log_prob(x) - change, atol=1e-8)
+    x = samples(density)[0]
+    assert_array_equal(moved.p_values(center + scale * x), known.p_values(x))
+
+
+def test_quotients_may_be_those_of_samples():
+    density = DENSITIES["background"]
+    shift = replace(density, center=np.zeros(6), background=replace(BROAD, center=np.zeros(6)))
+    divided = shift.divided_by(SCALE)
+    divided.check(N_FEATURES)
+    x = samples(shift)[0]
+    assert_allclose(divided.log_prob(x * SCALE), shift.log_prob(x) - np.log(SCALE).sum())
+
+
+# --- files and damage -------------------------------------------------------------------------
+
+
+def test_densities_are_shared_and_pickled(density):
+    assert copy.deepcopy(density) is density
+    loaded = pickle.loads(pickle.dumps(density))
+    x = samples(density)[1]
+    assert_array_equal(loaded.log_prob(x), density.log_prob(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("center", np.zeros(3)),
+        ("weights", np.full(3, 0.5)),
+        ("weights", np.array([1.5, -0.25, -0.25])),
+        ("noise_variances", np.array([0.1, 0.0, 0.1])),
+        ("variances", np.full((3, 3), -1.0)),
+        ("means", np.full((3, 4), np.nan)),
+        ("basis", np.ones((N_FEATURES, 4))),
+        ("directions", np.zeros((3, 4, 2))),
+        ("scale", np.zeros(N_FEATURES)),
+        ("scale", np.ones(3)),
+        ("held_out", np.array([np.nan])),
+        ("held_out", np.zeros((2, 2))),
+        ("dimensions", np.array([1, 2])),
+        ("dimensions", np.array([1, 2, -1])),
+        ("dimensions", np.ones(3)),
+        ("background_weight", 0.0),
+        ("background_weight", 1.0),
+        ("background", DENSITIES["background"]),
+        ("background", replace(BROAD, center=np.zeros(3))),
+    ],
+)
+def test_damaged_densities_are_found(name, value):
+    with pytest.raises(ValueError, match="must"):
+        replace(DENSITIES["all"], **{name: value}).check(N_FEATURES)

@@ -1,0 +1,446 @@
+"""SubspaceMixture: what it finds, in what data, and what it says of missing values."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import kstest, multivariate_normal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import adjusted_rand_score
+
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.mixture import SubspaceMixture
+
+
+def fit(X, seed=0, sample_weight=None, **parameters):
+    """Return a mixture of these rows whose density is sound."""
+    mixture = SubspaceMixture(random_state=seed, **parameters)
+    mixture.fit(X, sample_weight=sample_weight)
+    mixture.density_.check(np.shape(X)[1])
+    assert np.isfinite(mixture.score_samples(X)).all()
+    return mixture
+
+
+def subspaces(n_samples=600, dims=(1, 3), n_features=8, noise=0.05, seed=0):
+    """Return samples of a union of subspaces, and the one that each is of."""
+    X, y, _ = make_linear_subspaces(
+        n_samples, dims=dims, n_features=n_features, noise=noise, random_state=seed
+    )
+    return X, y
+
+
+def flats(n_each, dims, n_features, noise=0.05, seed=0):
+    """Return samples of affine parts that lie apart, and the one that each is of."""
+    rng, parts = np.random.default_rng(seed), []
+    for dim in dims:
+        basis = np.linalg.qr(rng.standard_normal((n_features, dim)))[0]
+        x = rng.standard_normal((n_each, dim)) @ basis.T + 2 * rng.standard_normal(n_features)
+        parts.append(x + noise * rng.standard_normal(x.shape))
+    return np.concatenate(parts), np.repeat(np.arange(len(dims)), n_each)
+
+
+UNION = subspaces()[0]
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    """Return a mixture of a line and of a solid."""
+    return fit(UNION)
+
+
+def holed(X, share=0.3, seed=0):
+    """Return the same with missing values."""
+    return np.where(np.random.default_rng(seed).uniform(size=X.shape) < share, np.nan, X)
+
+
+# --- what it finds ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [0, 0.05])
+@pytest.mark.parametrize("seed", [0, 2])
+def test_ranks_of_subspaces_are_found(seed, noise):
+    X, y = subspaces(1000, (3, 5, 9), 20, noise, seed)
+    mixture = fit(X, seed)
+    assert sorted(mixture.ranks_) == [3, 5, 9]
+    assert adjusted_rand_score(y, mixture.predict(X)) > 0.99
+
+
+def test_ranks_of_large_subspaces_are_found():
+    X, _ = subspaces(3000, (8, 16, 24), 60)
+    assert sorted(fit(X).ranks_) == [8, 16, 24]
+
+
+def test_affine_parts_are_found():
+    X, y = flats(200, [2] * 8, 10)
+    mixture = fit(X)
+    assert_array_equal(mixture.ranks_, [2] * 8)
+    assert_allclose(mixture.noise_variances_, 0.05**2, rtol=0.2)
+    assert adjusted_rand_score(y, mixture.predict(X)) > 0.95
+
+
+@pytest.mark.slow
+def test_many_subspaces_are_found():
+    X, _ = subspaces(6000, (4,) * 30, 40)
+    assert_array_equal(fit(X).ranks_, [4] * 30)
+
+
+def test_bases_span_the_subspaces():
+    rng = np.random.default_rng(0)
+    bases = [np.linalg.qr(rng.standard_normal((8, rank)))[0].T for rank in (1, 3)]
+    X = np.concatenate([3 * rng.standard_normal((300, len(basis))) @ basis for basis in bases])
+    X += 5 + 0.05 * rng.standard_normal(X.shape)
+    mixture = fit(X)
+    order = mixture.ranks_.argsort()
+    assert_allclose(mixture.means_, 5, atol=0.7)
+    assert_allclose(mixture.weights_, 0.5, atol=0.05)
+    for c, basis in zip(order, bases, strict=True):
+        found = mixture.bases_[c]
+        assert_allclose(found @ found.T, np.eye(len(basis)), atol=1e-10)
+        assert_allclose(np.linalg.svd(found @ basis.T)[1], 1, atol=1e-3)
+
+
+def test_far_rows_join_no_component():
+    X, _ = subspaces(1000, (3, 5, 9), 20)
+    X[:10] = 100 * np.random.default_rng(0).standard_normal((10, 20))
+    mixture = fit(X)
+    assert sorted(mixture.ranks_) == [3, 5, 9]
+    assert mixture.density_.background_weight == pytest.approx(0.01, rel=0.1)
+    assert (mixture.outlier_p_values(X[:10]) < 0.01).all()
+
+
+def test_the_density_is_near_the_true_one():
+    X, _ = subspaces(4000, noise=0.1)
+    mixture = fit(X[:2000])
+    truth = [
+        multivariate_normal(np.zeros(8), np.cov(X[i == mixture.predict(X)].T)) for i in range(2)
+    ]
+    true = np.logaddexp(*[normal.logpdf(X[2000:]) + np.log(0.5) for normal in truth])
+    assert mixture.score(X[2000:]) == pytest.approx(true.mean(), abs=0.1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_normal_distribution_is_one_component(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((2400, 4)) @ rng.standard_normal((4, 4)) + 3
+    mixture = fit(X[:400])
+    assert mixture.n_components_ == 1
+    normal = multivariate_normal(np.full(4, 3), np.cov(X.T))
+    assert mixture.score(X[400:]) > normal.logpdf(X[400:]).mean() - 0.06
+
+
+@pytest.mark.parametrize("noise", [0, 1e-5])
+def test_a_plane_with_hardly_any_noise_is_one_component(noise):
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((30, 2)))[0]
+    X = rng.standard_normal((300, 2)) @ basis.T + noise * rng.standard_normal((300, 30))
+    assert_array_equal(fit(X).ranks_, [2])
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 7])
+def test_the_number_of_components_may_be_given(k):
+    mixture = fit(subspaces()[0], n_components=k)
+    assert mixture.n_components_ == k
+    assert len(mixture.ranks_) == len(mixture.bases_) == len(mixture.weights_) == k
+
+
+def test_the_number_of_components_may_be_bounded():
+    X, _ = flats(100, [2] * 5, 8)
+    assert fit(X, max_components=2).n_components_ <= 2
+
+
+def test_fits_are_repeated_exactly(mixture):
+    assert_array_equal(fit(UNION).score_samples(UNION), mixture.score_samples(UNION))
+
+
+# --- weights and order ------------------------------------------------------------------------
+
+
+def assert_same(first, second, X):
+    """Check that two mixtures are the same."""
+    assert_array_equal(first.ranks_, second.ranks_)
+    for name in ("weights_", "means_", "noise_variances_"):
+        assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-7, atol=1e-12)
+    assert_allclose(first.score_samples(X), second.score_samples(X), rtol=1e-7)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_whole_weights_are_repeated_rows(share):
+    X = holed(subspaces(120)[0], share)
+    weights = np.random.default_rng(0).integers(0, 4, len(X))
+    assert_same(fit(X, sample_weight=weights), fit(np.repeat(X, weights, axis=0)), X)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_the_order_of_rows_does_not_matter(share):
+    X = holed(subspaces(120)[0], share)
+    order = np.random.default_rng(0).permutation(len(X))
+    assert_same(fit(X), fit(X[order]), X)
+
+
+def test_rows_without_weight_do_not_count():
+    X, y = subspaces()
+    mixture = fit(X, sample_weight=(y == 0).astype(float))
+    assert_same(mixture, fit(X[y == 0]), X)
+
+
+# --- odd data ---------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+PLAIN = RNG.standard_normal((300, 4))
+ODD = {
+    "all the same": np.ones((50, 3)),
+    "one feature": PLAIN[:, :1],
+    "whole numbers": RNG.poisson(3, (300, 3)),
+    "two values": RNG.integers(0, 2, (300, 6)),
+    "repeated rows": np.repeat(PLAIN[:60], 5, axis=0),
+    "two rows, repeated": np.repeat(PLAIN[:2], 50, axis=0),
+    "two samples": PLAIN[:2],
+    "two samples that are the same": np.ones((2, 3)),
+    "three samples": PLAIN[:3],
+    "more features than samples": RNG.standard_normal((12, 130)),
+    "many features": RNG.standard_normal((100, 140)),
+    "a dependent column": np.c_[PLAIN, PLAIN.sum(axis=1)],
+    "two values that depend": np.eye(40)[RNG.integers(40, size=60)],
+    "heavy tails": RNG.standard_cauchy((300, 3)),
+    "one far row": np.r_[PLAIN, np.full((1, 4), 1e9)],
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_data_has_a_density(name):
+    X = ODD[name]
+    mixture = fit(X)
+    assert np.isfinite(mixture.sample(10, random_state=0)[0]).all()
+    proba = mixture.predict_proba(X)
+    assert_allclose(proba.sum(axis=1), 1)
+    p_values = mixture.outlier_p_values(X)
+    assert ((p_values > 0) & (p_values <= 1)).all()
+    holes = np.array(X, dtype=float)
+    holes[::2, 0] = np.nan
+    assert np.isfinite(mixture.impute(holes)).all()
+    assert np.isfinite(mixture.score_samples(holes)).all()
+
+
+@pytest.mark.parametrize("name", ["whole numbers", "two samples", "more features than samples"])
+def test_odd_data_may_have_holes(name):
+    X = np.array(ODD[name], dtype=float)
+    X[0, 1] = np.nan
+    mixture = fit(X)
+    assert np.isfinite(mixture.impute(X)).all()
+
+
+@pytest.mark.slow
+def test_columns_of_codes_have_a_density():
+    rng = np.random.default_rng(0)
+    codes = [np.eye(k)[rng.integers(k, size=100)] for k in (8, 30, 60)]
+    fit(np.hstack(codes))
+
+
+def test_a_constant_column_changes_nothing():
+    X = np.c_[PLAIN, np.full(300, 7.0)]
+    mixture = fit(X)
+    assert mixture.n_components_ == 1
+    nothing_known = np.c_[PLAIN, np.full(300, np.nan)]
+    assert mixture.score(nothing_known) == pytest.approx(fit(PLAIN).score(PLAIN), abs=0.05)
+    # Nor is a new value of it all but impossible.
+    assert mixture.score(np.c_[PLAIN, np.full(300, 8.0)]) > -100
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e30])
+def test_units_do_not_matter(scale, mixture):
+    scaled = fit(scale * UNION)
+    assert sorted(scaled.ranks_) == [1, 3]
+    expected = mixture.score(UNION) - 8 * np.log(scale)
+    assert scaled.score(scale * UNION) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("offset", [1e6, -1e8])
+def test_offsets_do_not_matter(offset, mixture):
+    moved = fit(UNION + offset)
+    assert sorted(moved.ranks_) == [1, 3]
+    assert moved.score(UNION + offset) == pytest.approx(mixture.score(UNION), abs=1e-3)
+
+
+def test_scales_of_columns_hardly_matter(mixture):
+    scales = np.logspace(-6, 6, 8)
+    scaled = fit(UNION * scales)
+    assert scaled.n_components_ == 2
+    expected = mixture.score(UNION) - np.log(scales).sum()
+    assert scaled.score(UNION * scales) == pytest.approx(expected, abs=0.2)
+
+
+# --- outliers ---------------------------------------------------------------------------------
+
+
+def test_p_values_of_new_samples_are_uniform():
+    X, _ = subspaces(5000)
+    mixture = fit(X[:3000])
+    found = kstest(mixture.outlier_p_values(X[3000:]), "uniform").statistic
+    # As many rows were held out to compare with.
+    n_held_out = len(mixture.density_.held_out)
+    assert found < 1.7 * np.sqrt(1 / 2000 + 1 / n_held_out)
+    assert (mixture.outlier_p_values(X[3000:] + 10) < 0.01).all()
+
+
+def test_p_values_need_complete_samples():
+    X, _ = subspaces(60)
+    with pytest.raises(ValueError, match=r"missing values .* impute"):
+        fit(X).outlier_p_values(holed(X))
+    with pytest.raises(ValueError, match=r"missing values .* impute"):
+        fit(holed(X)).outlier_p_values(X)
+
+
+# --- missing values ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_holes_are_better_left_than_filled_with_means():
+    X, _ = subspaces(900, noise=0.1)
+    train = holed(X[:300])
+    mean = np.where(np.isnan(train), np.nanmean(train, axis=0), train)
+    score = fit(train).score(X[300:])
+    assert score > fit(mean).score(X[300:]) + 2
+    assert score > fit(X[:300]).score(X[300:]) - 0.5
+
+
+def test_a_normal_distribution_is_found_through_holes():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2600, 3)) @ rng.standard_normal((3, 3)) + 5
+    mixture = fit(holed(X[:600]))
+    assert mixture.n_components_ == 1
+    assert_allclose(mixture.means_[0], 5, atol=0.3)
+    assert mixture.score(X[600:]) > fit(X[:600]).score(X[600:]) - 0.05
+
+
+def test_imputed_features_are_near_the_true_ones():
+    X, _ = subspaces(900, noise=0.05)
+    mixture = fit(X[:600])
+    holes = holed(X[600:], 0.2)
+    missing = np.isnan(holes)
+    error = (mixture.impute(holes) - X[600:])[missing].std()
+    assert error < 0.5 * X[600:][missing].std()
+
+
+def test_data_frames_stay_as_they_are():
+    X, _ = subspaces(300)
+    frame = pd.DataFrame(X, columns=list("abcdefgh"), index=np.arange(300) + 7)
+    frame["b"] = frame["b"].astype(np.float32)
+    mixture = fit(frame)
+    assert_array_equal(mixture.feature_names_in_, list("abcdefgh"))
+    holes = frame.mask(np.isnan(holed(X, 0.1)))
+    filled = mixture.impute(holes)
+    assert isinstance(filled, pd.DataFrame)
+    assert filled.columns.equals(frame.columns)
+    assert filled.index.equals(frame.index)
+    assert (filled.dtypes == frame.dtypes).all()
+    assert not filled.isna().any(axis=None)
+    known = holes.notna()
+    pd.testing.assert_frame_equal(filled.where(known), holes)
+
+
+def test_known_features_stay(mixture):
+    holes = holed(UNION)
+    before, known = holes.copy(), ~np.isnan(holes)
+    assert_array_equal(mixture.impute(holes)[known], UNION[known])
+    assert_array_equal(holes, before)
+
+
+def test_draws_differ_where_features_are_missing(mixture):
+    holes = holed(UNION[:200])
+    known = ~np.isnan(holes)
+    draws = mixture.impute(holes, n_draws=3, random_state=0)
+    assert len(draws) == 3
+    for draw in draws:
+        assert_array_equal(draw[known], UNION[:200][known])
+    assert not (draws[0] == draws[1])[~known].any()
+    again = mixture.impute(holes, n_draws=3, random_state=0)
+    assert_array_equal(draws, again)
+    mean = np.mean(mixture.impute(holes[:5], n_draws=300, random_state=0), axis=0)
+    assert_allclose(mean, mixture.impute(holes[:5]), atol=0.3)
+
+
+def test_frames_are_drawn_as_frames():
+    frame = pd.DataFrame(PLAIN, columns=list("abcd"))
+    draws = fit(frame).impute(frame.mask(frame > 1), n_draws=2, random_state=0)
+    assert all(isinstance(draw, pd.DataFrame) for draw in draws)
+
+
+def test_columns_without_values_are_named():
+    X = PLAIN.copy()
+    X[:, 2] = np.nan
+    with pytest.raises(ValueError, match="nothing but NaN in column 2,"):
+        SubspaceMixture().fit(X)
+    with pytest.raises(ValueError, match="nothing but NaN in column 'c',"):
+        SubspaceMixture().fit(pd.DataFrame(X, columns=list("abcd")))
+
+
+# --- the interface ----------------------------------------------------------------------------
+
+
+def test_bad_input():
+    X = PLAIN[:50]
+    for bad, message in (
+        (np.r_[X, np.full((1, 4), np.inf)], "Input X contains infinity"),
+        (X[:1], r"Found array with 1 sample\(s\)"),
+        (X[0], "Expected 2D array, got 1D array instead"),
+        (X.astype(complex), "Complex data not supported"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SubspaceMixture().fit(bad)
+    for weights, message in (
+        (np.zeros(50), "must contain at least one non-zero number"),
+        (-np.ones(50), "Negative values in data passed to `sample_weight`"),
+        (np.ones(3), r"sample_weight.shape == \(3,\), expected \(50,\)!"),
+        (np.full(50, np.nan), "sample_weight contains NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SubspaceMixture().fit(X, sample_weight=weights)
+    mixture = fit(X)
+    with pytest.raises(ValueError, match="X has 3 features, but SubspaceMixture is expecting 4"):
+        mixture.score_samples(X[:, :3])
+    with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
+        mixture.sample(0)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"n_components": 0}, {"n_components": "many"}, {"max_components": 0}, {"random_state": "0"}],
+)
+def test_bad_parameters(parameters):
+    name = next(iter(parameters))
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of SubspaceMixture must be"):
+        SubspaceMixture(**parameters).fit(PLAIN)
+
+
+@pytest.mark.parametrize(
+    "method", ["score_samples", "score", "predict", "predict_proba", "outlier_p_values", "impute"]
+)
+def test_methods_need_a_fit(method):
+    with pytest.raises(NotFittedError, match="This SubspaceMixture instance is not fitted yet"):
+        getattr(SubspaceMixture(), method)(PLAIN)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        SubspaceMixture().sample()
+
+
+def test_draws_are_those_of_the_density(mixture):
+    X, y = mixture.sample(2000, random_state=0)
+    assert X.shape == (2000, 8)
+    assert mixture.score(X) == pytest.approx(mixture.score(UNION), abs=0.3)
+    known = y >= 0
+    assert adjusted_rand_score(y[known], mixture.predict(X)[known]) > 0.9
+    assert_array_equal(mixture.sample(5, random_state=1)[0], mixture.sample(5, random_state=1)[0])
+
+
+def test_labels_are_the_most_probable_components(mixture):
+    assert_array_equal(mixture.predict(UNION), mixture.predict_proba(UNION).argmax(axis=1))
+    assert mixture.score(UNION) == pytest.approx(mixture.score_samples(UNION).mean())
+
+
+def test_mixtures_are_pickled_and_cloned(mixture):
+    loaded = pickle.loads(pickle.dumps(mixture))
+    assert_array_equal(loaded.score_samples(UNION), mixture.score_samples(UNION))
+    assert_array_equal(loaded.outlier_p_values(UNION), mixture.outlier_p_values(UNION))
+    assert not hasattr(clone(mixture), "density_")
