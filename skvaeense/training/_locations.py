@@ -6,6 +6,7 @@ hulls meet within the groups, as those of linear subspaces do at the origin, gro
 location together. Data is then described relative to its location.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,16 +132,18 @@ def find_locations(
     if meeting_point(found.parts, n)[1]:
         return None, True
     joint = density.log_joint(rows)
-    if may_be_flat:
-        groups = _merged(found.parts, n)
-        points = [meeting_point(own, n)[0] for own in _of_groups(found.parts, groups)]
-        if _are_distinct(joint, groups):
-            return Locations(np.array(points), groups, density), True
     labels = joint.argmax(axis=1)
-    near = (_overlaps(joint) > MAX_AMBIGUOUS) | _are_neighbours(rows, labels, len(density))
-    groups = _connected(near)
+    linked = _neighbours(rows, labels, len(density))
+    if may_be_flat:
+        groups = _merged(found.parts, lambda parts: meeting_point(parts, n)[1])
+        points = [meeting_point(own, n)[0] for own in _of_groups(found.parts, groups)]
+        across = linked[groups[:, None] != groups].sum() / linked.sum()
+        # Flat pieces of a curved sheet have neighbours at other ones.
+        if _are_distinct(joint, groups) and across <= MAX_AMBIGUOUS:
+            return Locations(np.array(points), groups, density), True
+    groups = _connected((_overlaps(joint) > MAX_AMBIGUOUS) | (linked > 0))
     hulls = [pooled(own) for own in _of_groups(found.parts, groups)]
-    groups = _merged(hulls, n)[groups]
+    groups = _merged(hulls, lambda parts: not _lie_apart(parts))[groups]
     if not _are_distinct(joint, groups):
         return None, False
     points = []
@@ -162,16 +165,29 @@ def _are_distinct(joint: np.ndarray, groups: np.ndarray) -> bool:
     return groups.max() > 0 and bool(clear.mean() > 1 - MAX_AMBIGUOUS)
 
 
-def _are_neighbours(rows: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Return which components share neighbours, as pieces of a curved sheet do."""
+def _neighbours(rows: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Return how many rows of one component are neighbours of rows of another one."""
     some = np.random.RandomState(0).permutation(len(rows))[:NEIGHBOUR_ROWS]
     labels = labels[some]
     n_neighbours = min(N_NEIGHBOURS, len(some) - 1)
     near = NearestNeighbors(n_neighbors=n_neighbours).fit(rows[some])
     near = near.kneighbors(return_distance=False)
-    linked = np.zeros((k, k), dtype=bool)
-    linked[np.repeat(labels, n_neighbours), labels[near].ravel()] = True
-    return linked | linked.T
+    linked = np.zeros((k, k))
+    np.add.at(linked, (np.repeat(labels, n_neighbours), labels[near].ravel()), 1.0)
+    return linked + linked.T
+
+
+def _lie_apart(parts: list[FlatPart]) -> bool:
+    """Return whether rows are all but certain not to lie between the first parts and the last."""
+    one, other = pooled(parts[:-1]), parts[-1]
+    difference = one.mean - other.mean
+    distance = float(np.linalg.norm(difference))
+    unit = difference / max(distance, np.finfo(float).tiny)
+    spreads = [
+        np.sqrt(part.variances @ np.square(part.basis @ unit) + part.noise_variance)
+        for part in (one, other)
+    ]
+    return bool(distance > np.sqrt(chi2.ppf(SURE, 1)) * sum(spreads))
 
 
 def _overlaps(joint: np.ndarray) -> np.ndarray:
@@ -193,21 +209,15 @@ def _connected(linked: np.ndarray) -> np.ndarray:
     return groups
 
 
-def _merged(hulls: list[FlatPart], n: int) -> np.ndarray:
-    """Merge the hulls that meet, and return the group of each."""
-    groups = [[i] for i in range(len(hulls))]
-    merged = True
-    while merged and len(groups) > 1:
-        merged = False
-        for i in range(len(groups)):
-            for j in range(i):
-                both = groups[i] + groups[j]
-                if meeting_point([hulls[k] for k in both], n)[1]:
-                    groups = [g for k, g in enumerate(groups) if k not in (i, j)] + [both]
-                    merged = True
-                    break
-            if merged:
-                break
+def _merged(hulls: list[FlatPart], belong: Callable[[list[FlatPart]], bool]) -> np.ndarray:
+    """Merge hulls that belong together, and return the group of each."""
+    groups: list[list[int]] = []
+    for i in range(len(hulls)):
+        own = [i]
+        for group in [g for g in groups if belong([hulls[k] for k in [*g, i]])]:
+            groups.remove(group)
+            own = group + own
+        groups.append(own)
     labels = np.empty(len(hulls), dtype=int)
     for g, group in enumerate(groups):
         labels[group] = g
