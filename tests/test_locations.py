@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from skvaeense.training._far_rows import find_far_rows
 
 from skvaeense import Checkpoint, IntrinsicDimensionEstimator, VAEenseTransformer, load, save
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.export import to_onnx
 from skvaeense.inspection import LatentDisplay, latent_ablation, reconstruction_sparsity_curve
-from skvaeense.training._far_rows import find_far_rows
 from skvaeense.training._scaling import Scaling
 
 X, MANIFOLD, DIMENSION = make_affine_subspaces(

@@ -66,15 +66,11 @@ class SubspaceAutoencoder(nn.Module):
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.full((n_components,), -CLOSED))
         self.decoder = linear_layer(n_components, n_features, generator)
-        owner = torch.repeat_interleave(
-            torch.arange(n_parts), torch.tensor(spec.n_directions, dtype=torch.int64)
-        )
+        owner = [c for c, n in enumerate(spec.n_directions) for _ in range(n)]
         sums = torch.zeros(self.factors.out_features, n_parts)
-        sums[torch.arange(len(owner)), owner] = 1.0
-        subspaces = torch.tensor(spec.subspaces, dtype=torch.int64)
-        latents = torch.repeat_interleave(
-            torch.arange(len(spec.ranks)), torch.tensor(spec.ranks, dtype=torch.int64)
-        )
+        sums[range(len(owner)), owner] = 1.0
+        latents = torch.tensor([k for k, n in enumerate(spec.ranks) for _ in range(n)])
+        subspaces = torch.tensor(spec.subspaces)
         # Which components open each latent.
         opens = torch.zeros(n_parts, n_components)
         opens[:, : self.n_latents] = subspaces[:, None] == latents
