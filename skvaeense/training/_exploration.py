@@ -48,6 +48,9 @@ class Exploration:
 
     nats : dict of str to float
         Mean log-density of held-out rows under each explanation that was looked at.
+
+    density : MixtureDensity or None
+        The density of the samples, if somebody has looked for it to the end.
     """
 
     found: FoundMixture
@@ -56,6 +59,7 @@ class Exploration:
     parts: list[FlatPart]
     locations: Locations | None
     nats: dict[str, float]
+    density: MixtureDensity | None
 
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
@@ -65,7 +69,8 @@ class Exploration:
         )
         moved = [_moved(part, center, scale) for part in self.parts]
         locations = self.locations and in_units(self.locations, center, scale)
-        return replace(self, found=found, parts=moved, locations=locations)
+        density = self.density and self.density.in_units(center, scale)
+        return replace(self, found=found, parts=moved, locations=locations, density=density)
 
     def within(self, mean: np.ndarray, scale: float) -> Self:
         """Return the same for samples after centring and scaling."""
@@ -114,6 +119,24 @@ def find_far_rows(X: np.ndarray) -> np.ndarray:
     rows, center, scale, weights = _some_rows(X, np.random.RandomState(0))
     density = fit_mixture(rows, weights, np.random.RandomState(0), max_components=FEW).density
     return far_rows(X, density.in_units(center, scale))
+
+
+def density_with_holes(X: np.ndarray) -> MixtureDensity:
+    """Return the density of samples with missing values.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in any units; NaN stands for what is missing.
+
+    Returns
+    -------
+    MixtureDensity
+        In the same units.
+    """
+    rng = np.random.RandomState(0)
+    rows, center, scale, weights = _some_rows(X, rng)
+    return fit_mixture(rows, weights, rng).density.in_units(center, scale)
 
 
 def _some_rows(
@@ -174,7 +197,8 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     is_dictionary = codes.are_better_than(found.nats["mixture"])
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
-    explored = Exploration(found, kind, groups, parts, locations, nats)
+    density = found.density if found.is_complete else None
+    explored = Exploration(found, kind, groups, parts, locations, nats, density)
     return explored.in_units(center, scale)
 
 
