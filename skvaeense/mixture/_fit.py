@@ -23,6 +23,8 @@ from skvaeense.utils._typing import DoubleArray
 
 # Features beyond which components vary freely along that many principal directions only.
 MAX_DIRECTIONS = 128
+# How many numbers of directions are tried then, each half of the last.
+N_WIDTHS = 4
 # How often holes are filled by draws, and a mixture is looked for in what then has none.
 N_FILLS = 2
 # The first mixture of rows with holes.
@@ -189,11 +191,7 @@ def fit_mixture(
         The mixture.
     """
     scale = _scales(x, weights) if basis is None else np.ones(x.shape[1])
-    pair = [
-        Rows.of(y, weights, _principal_basis(y, weights, rng) if basis is None else basis)
-        for y in (x, x / scale)
-    ]
-    rows = pair[0], pair[1]
+    is_wide = basis is None and x.shape[1] > MAX_DIRECTIONS and not np.isnan(x).any()
     search_of = partial(
         Search,
         log_scale=np.log(scale).sum(),
@@ -201,16 +199,22 @@ def fit_mixture(
         rng=rng,
         n_components=n_components,
         stop=stop,
+        order=rng.permutation(len(x)) if is_wide else None,
     )
-    has_holes = rows[0].has_holes
-    search = _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
+    if is_wide:
+        search = _search_wide(x, weights, scale, search_of)
+        rows = search.rows
+    else:
+        rows = Rows.of(x, weights, basis), Rows.of(x / scale, weights, basis)
+        has_holes = rows[0].has_holes
+        search = _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
     is_scaled = search.best.family.scaled
     density = search.final(rows)
     shares, _, _ = rows[is_scaled].facing(density.background).responsibilities(density)
     density = density.divided_by(scale) if is_scaled else density
     parts = flat_parts(rows[0], shares, density)
     ranks = np.array([len(part.variances) for part in parts])
-    held_out = None if has_holes else np.sort(search.best.scores)
+    held_out = None if rows[0].has_holes else np.sort(search.best.scores)
     family = search.best.family
     nats = {"mixture": search.best.mean, "dense": search.paths["grown"][0].mean}
     density = replace(density, dimensions=ranks, held_out=held_out)
@@ -258,32 +262,28 @@ def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
     return np.sqrt(np.where(varies, variance, usual))
 
 
-def _principal_basis(
-    x: DoubleArray, weights: DoubleArray, rng: np.random.RandomState
-) -> DoubleArray:
-    """Return the directions that components vary in: of many features the principal ones.
+def _search_wide(
+    x: DoubleArray, weights: DoubleArray, scale: DoubleArray, search_of: Any
+) -> Search:
+    """Look for a mixture along principal directions of many features.
 
-    Held-out rows say how many: those that make them most probable under one normal distribution
-    with the same variance in all others.
+    Held-out rows, which have no part in the directions, say how many: those that make them most
+    probable under one component.
     """
-    n, d = x.shape
-    if d <= MAX_DIRECTIONS or np.isnan(x).any():
-        return np.eye(d)
-    order = rng.permutation(n)
-    n_out = max(int(HELD_OUT * n), 1)
-    train, valid = (x[rows] * np.sqrt(weights[rows])[:, None] for rows in (order[n_out:], order))
-    variances, directions = principal_directions(train)
-    k = max(min(MAX_DIRECTIONS, len(variances) - 1), 1)
-    valid = valid[:n_out] / np.sqrt(weights[order[:n_out]])[:, None]
-    along = np.square(valid @ directions[:k].T).mean(axis=0)
-    total, own = np.square(valid).sum(axis=1).mean(), variances.sum()
-    kept = np.arange(1, k + 1)
-    noise = (own - variances[:k].cumsum()) / (d - kept)
-    noise = np.maximum(noise, LEAST_VARIANCE * own / d)
-    losses = (np.log(variances[:k]) + along / variances[:k]).cumsum()
-    losses += (d - kept) * np.log(noise) + (total - along.cumsum()) / noise
-    rank = int(losses.argmin()) + 1
-    return principal_directions(x * np.sqrt(weights)[:, None])[1][:rank].T
+    train = search_of.keywords["order"][max(int(HELD_OUT * len(x)), 1) :]
+    both = []
+    for y in (x, x / scale):
+        mean = np.average(y[train], axis=0, weights=weights[train])
+        both.append(principal_directions((y[train] - mean) * np.sqrt(weights[train])[:, None])[1])
+    searches = []
+    k = min(MAX_DIRECTIONS, len(both[0]))
+    while k > 0 and len(searches) < N_WIDTHS:
+        plain, scaled = (directions[:k].T for directions in both)
+        rows = Rows.of(x, weights, plain), Rows.of(x / scale, weights, scaled)
+        searches.append(search_of(rows).with_family())
+        k //= 2
+    best: Search = max(searches, key=lambda search: search.best.mean)
+    return best.run()
 
 
 def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDensity:

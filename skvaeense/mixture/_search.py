@@ -1,7 +1,7 @@
 """Choose a mixture by held-out rows: the number of components, and how they are regularised."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +12,7 @@ from skvaeense.mixture._covariance import Family
 from skvaeense.mixture._density import MixtureDensity, log_sum_exp
 from skvaeense.mixture._em import Rows, background, em, maximise
 from skvaeense.mixture._growth import LEAST_ROWS, propose
-from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Rows that mixtures are compared by; all are fitted in the end.
 SEARCH_ROWS = 4096
@@ -47,6 +47,17 @@ class Split(NamedTuple):
 
     train: tuple[Rows, Rows]
     valid: tuple[Rows, Rows]
+    backgrounds: tuple[MixtureDensity, MixtureDensity]
+
+    @classmethod
+    def of(cls, train: Sequence[Rows], valid: Sequence[Rows]) -> Self:
+        """Return the split, with backgrounds that know nothing of what is held out."""
+        broad = background(train[0]), background(train[1])
+        return cls(
+            (train[0].facing(broad[0]), train[1].facing(broad[1])),
+            (valid[0].facing(broad[0]), valid[1].facing(broad[1])),
+            broad,
+        )
 
 
 class Trial(NamedTuple):
@@ -102,6 +113,9 @@ class Search:
 
     stop : callable or None, default=None
         Function of the search that says, as components are added, whether it may end.
+
+    order : ndarray of int of shape (n_rows,) or None, default=None
+        Order of the rows in which the first ones are held out, if that is decided.
     """
 
     def __init__(
@@ -113,16 +127,15 @@ class Search:
         n_components: int | None = None,
         known: tuple[Rows, Rows] | None = None,
         stop: Callable[["Search"], bool] | None = None,
+        order: IntArray | None = None,
     ) -> None:
         self.rng, self.log_scale, self.n_components = rng, log_scale, n_components
         self.stop, self.is_stopped = stop, False
-        self.backgrounds = background(rows[0]), background(rows[1])
-        some = np.sort(rng.permutation(len(rows[0]))[:SEARCH_ROWS])
-        both = [
-            (pair[0][some].facing(self.backgrounds[0]), pair[1][some].facing(self.backgrounds[1]))
-            for pair in (rows, rows if known is None else known)
-        ]
-        self.splits = self._make_splits(*both)
+        self.rows = rows
+        some = (rng.permutation(len(rows[0])) if order is None else order)[:SEARCH_ROWS]
+        known = rows if known is None else known
+        both = (rows[0][some], rows[1][some]), (known[0][some], known[1][some])
+        self.splits = self._make_splits(*both, in_order=order is not None)
         n = min(len(split.train[0]) for split in self.splits)
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions there is nothing to tell components apart by.
@@ -131,13 +144,20 @@ class Search:
         self.paths: dict[str, list[Trial]] = defaultdict(list)
         family = Family()
         ones = [
-            self._with_background(
-                maximise(split.train[0], split.train[0].weights[:, None], family), family
+            _with_background(
+                maximise(split.train[0], split.train[0].weights[:, None], family), split, family
             )
             for split in self.splits
         ]
         self.best = self._trial("grown", family, ones)
         self.paths["grown"].append(self.best)
+
+    def with_family(self) -> Self:
+        """Try all families with one component."""
+        one = self.best
+        for family in FAMILIES:
+            self._keep(self._trial(one.kind, family, self._starts(one, family)))
+        return self
 
     def run(self) -> Self:
         """Find the best mixture."""
@@ -156,8 +176,10 @@ class Search:
     def final(self, rows: tuple[Rows, Rows]) -> MixtureDensity:
         """Return the best mixture, fitted to all rows from the split that suits them best."""
         family = self.best.family
-        own = rows[family.scaled].facing(self.backgrounds[family.scaled])
-        found = [em(own, density, family, *FINAL) for density in self.best.densities]
+        broad = background(self.rows[family.scaled])
+        own = rows[family.scaled].facing(broad)
+        starts = [replace(density, background=broad) for density in self.best.densities]
+        found = [em(own, start, family, *FINAL) for start in starts]
         sums = [float(own.log_prob(density) @ own.weights) for density in found]
         wanted = self.n_components
         # One with as many components as are wanted, if there is one.
@@ -167,18 +189,19 @@ class Search:
 
     # --- trials -------------------------------------------------------------------------------
 
-    def _make_splits(self, filled: tuple[Rows, Rows], known: tuple[Rows, Rows]) -> list[Split]:
+    def _make_splits(
+        self, filled: tuple[Rows, Rows], known: tuple[Rows, Rows], *, in_order: bool
+    ) -> list[Split]:
         """Return the splits by which mixtures are compared; very few rows are both."""
         n = len(filled[0])
         if n < 2 * LEAST_ROWS:
-            return [Split(filled, known)]
-        splits = []
-        for _ in range(N_SPLITS if n < FEW_ROWS else 1):
-            order = self.rng.permutation(n)
-            n_out = max(int(HELD_OUT * n), 1)
+            return [Split.of(filled, known)]
+        splits, n_out = [], max(int(HELD_OUT * n), 1)
+        for _ in range(N_SPLITS if n < FEW_ROWS and not in_order else 1):
+            order = np.arange(n) if in_order else self.rng.permutation(n)
             train, valid = np.sort(order[n_out:]), np.sort(order[:n_out])
             fitted = filled[0][train], filled[1][train]
-            splits.append(Split(fitted, (known[0][valid], known[1][valid])))
+            splits.append(Split.of(fitted, (known[0][valid], known[1][valid])))
         return splits
 
     def _trial(self, kind: str, family: Family, starts: list[MixtureDensity]) -> Trial:
@@ -211,7 +234,7 @@ class Search:
                 # The background has all of them: a component starts anew.
                 shares, broad = shares[:, :1] + broad[:, None], 0.0 * broad
             start = maximise(split.train[family.scaled], shares, family, density, broad)
-            found.append(self._with_background(start, family))
+            found.append(_with_background(start, split, family))
         return found
 
     # --- the number of components -------------------------------------------------------------
@@ -295,10 +318,7 @@ class Search:
         counts = max(k // 2, 2), k, 2 * k
         for count in dict.fromkeys(counts if self.n_components is None else [self.n_components]):
             if count <= self.most:
-                starts = [
-                    self._clusters(split.train[before.family.scaled], count, before.family)
-                    for split in self.splits
-                ]
+                starts = [self._clusters(split, count, before.family) for split in self.splits]
                 trial = self._trial("clusters", before.family, starts)
                 self.paths["clusters"].append(trial)
                 self._keep(trial)
@@ -306,19 +326,22 @@ class Search:
             self._prune()
             self._refine()
 
-    def _clusters(self, rows: Rows, k: int, family: Family) -> MixtureDensity:
+    def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:
+        rows = split.train[family.scaled]
         means = KMeans(k, n_init=1, max_iter=20, random_state=self.rng)
         labels = means.fit_predict(rows.h, sample_weight=rows.weights)
         found = maximise(rows, np.eye(k)[labels] * rows.weights[:, None], family)
-        return self._with_background(found, family)
+        return _with_background(found, split, family)
 
-    def _with_background(self, density: MixtureDensity, family: Family) -> MixtureDensity:
-        weight = 1 / (self.splits[0].train[0].weights.sum() + 1)
-        return replace(
-            density,
-            background=self.backgrounds[family.scaled],
-            background_weight=max(density.background_weight, weight),
-        )
+
+def _with_background(density: MixtureDensity, split: Split, family: Family) -> MixtureDensity:
+    """Return a mixture with the background of a split, of the weight of one row at least."""
+    weight = 1 / (split.train[0].weights.sum() + 1)
+    return replace(
+        density,
+        background=split.backgrounds[family.scaled],
+        background_weight=max(density.background_weight, weight),
+    )
 
 
 def _least_needed(rows: Rows, density: MixtureDensity) -> int:
