@@ -66,15 +66,11 @@ class SubspaceAutoencoder(nn.Module):
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.full((n_components,), -CLOSED))
         self.decoder = linear_layer(n_components, n_features, generator)
-        owner = torch.repeat_interleave(
-            torch.arange(n_parts), torch.tensor(spec.n_directions, dtype=torch.int64)
-        )
+        owner = _repeated(spec.n_directions)
         sums = torch.zeros(self.factors.out_features, n_parts)
         sums[torch.arange(len(owner)), owner] = 1.0
         subspaces = torch.tensor(spec.subspaces, dtype=torch.int64)
-        latents = torch.repeat_interleave(
-            torch.arange(len(spec.ranks)), torch.tensor(spec.ranks, dtype=torch.int64)
-        )
+        latents = _repeated(spec.ranks)
         # Which components open each latent.
         opens = torch.zeros(n_parts, n_components)
         opens[:, : self.n_latents] = subspaces[:, None] == latents
@@ -163,9 +159,16 @@ class Subspaces(Network):
         n_directions = self.n_directions
         if n_directions is None:
             n_directions = tuple(self.ranks[k] for k in subspaces)
-        if len(n_directions) != len(subspaces):
-            raise ValueError("n_directions must have a number for each component.")
+        if len(n_directions) != len(subspaces) or min(n_directions) < 0:
+            raise ValueError("n_directions must have a number for each component, at least 0.")
         spec = Subspaces(self.ranks, subspaces=subspaces, n_directions=n_directions)
         return SubspaceAutoencoder(
             spec, n_features, n_components, n_heads=n_heads, generator=generator
         )
+
+
+def _repeated(counts: Sequence[int]) -> torch.Tensor:
+    """Return each position as many times as is said there, on any device."""
+    repeats = torch.tensor(counts, dtype=torch.int64)
+    positions = torch.arange(len(counts))
+    return torch.repeat_interleave(positions, repeats, output_size=sum(counts))
