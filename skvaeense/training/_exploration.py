@@ -57,13 +57,16 @@ class Exploration:
 
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
+        shift = len(center) * np.log(scale)
         found = self.found._replace(
             density=self.found.density.in_units(center, scale),
             parts=[_moved(part, center, scale) for part in self.found.parts],
+            nats={name: value - shift for name, value in self.found.nats.items()},
         )
         moved = [_moved(part, center, scale) for part in self.parts]
         locations = self.locations and in_units(self.locations, center, scale)
-        return replace(self, found=found, parts=moved, locations=locations)
+        nats = {name: value - shift for name, value in self.nats.items()}
+        return replace(self, found=found, parts=moved, locations=locations, nats=nats)
 
     def within(self, mean: np.ndarray, scale: float) -> Self:
         """Return the same for samples after centring and scaling."""
