@@ -10,7 +10,13 @@ from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
 from skvaeense.mixture._fit import FlatPart, FoundMixture, fit_mixture, merged, units_of
 from skvaeense.mixture._search import Search, Trial
 from skvaeense.training._independent_codes import independent_codes_log_prob
-from skvaeense.training._locations import Locations, find_locations, in_units, pooled
+from skvaeense.training._locations import (
+    Locations,
+    at_origins,
+    find_locations,
+    in_units,
+    pooled,
+)
 from skvaeense.utils._threads import threads_for
 
 # Rows that are looked at.
@@ -138,13 +144,19 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
             for g in range(groups.max() + 1)
         ]
         n_latents = sum(len(part.variances) for part in parts)
-        is_mixture = found.is_flat and len(parts) > 1 and 0 < n_latents <= max_latents
+        is_whole = found.is_flat and found.is_complete
+        is_mixture = is_whole and len(parts) > 1 and 0 < n_latents <= max_latents
         locations = None
         if len(parts) > 1:
-            locations, meet = find_locations(found, rows, may_be_flat=is_mixture)
+            flats = (parts, groups) if is_mixture else None
+            locations, meet = find_locations(found, rows, flats)
             is_mixture = is_mixture and meet
+        if locations is not None:
+            codes.look_at(found, locations)
+        is_dictionary = codes.are_better_than(found.nats["mixture"])
+        if locations is not None and is_dictionary:
+            locations = at_origins(locations, rows)
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
-    is_dictionary = codes.are_better_than(found.nats["mixture"])
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     explored = Exploration(found, kind, groups, parts, locations, nats)
     return explored.in_units(center, scale)
@@ -175,14 +187,31 @@ class _Codes:
         if n_directions <= one.densities[0].n_directions.sum():
             return False
         if self.nats is None:
-            scores = independent_codes_log_prob(self.train, self.valid, self.rng)
-            self.nats = float(scores.mean())
-            if np.isfinite(self.nats):
-                self.error = float(scores.std() / np.sqrt(len(scores)))
+            self._compare(independent_codes_log_prob(self.train, self.valid, self.rng))
         # A round adds half as many components as there are.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
         return bool(n_directions > self.max_latents or self.are_better_than(reach))
+
+    def look_at(self, found: FoundMixture, locations: Locations) -> None:
+        """Let each location have codes of its own, if a mixture has more directions than hulls."""
+        n_groups = range(len(locations))
+        own = [[found.parts[c] for c in np.flatnonzero(locations.groups == g)] for g in n_groups]
+        n_directions = sum(len(part.variances) for part in found.parts)
+        if n_directions <= sum(len(pooled(parts).variances) for parts in own):
+            return
+        train, valid = locations.assign(self.train), locations.assign(self.valid)
+        scores = locations.log_shares[valid]
+        for g in n_groups:
+            rows = self.train[train == g], self.valid[valid == g]
+            scores[valid == g] += independent_codes_log_prob(*rows, self.rng)
+        self._compare(scores)
+
+    def _compare(self, scores: np.ndarray) -> None:
+        """Keep the mean of log-densities, and its error."""
+        self.nats, self.error = float(scores.mean()), np.inf
+        if np.isfinite(self.nats):
+            self.error = float(scores.std() / np.sqrt(len(scores)))
 
     def are_better_than(self, nats: float) -> bool:
         """Return whether independent codes are, beyond what chance may do."""
