@@ -19,7 +19,6 @@ from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time,
 from skvaeense.mixture import MixtureDensity
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
-from skvaeense.training._exploration import far_rows
 from skvaeense.training._sources import as_array, tensor_as_array
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
@@ -108,13 +107,6 @@ class DensityAutoencoder(BaseAutoencoder):
             weight=np.hstack([coded.weight, offsets.T]),
             used=np.r_[coded.used, np.ones(n_locations, dtype=bool)],
         )
-
-    def _far_rows(self, X: FloatArray) -> IntArray:
-        """Return the positions of samples that are far from all that was found in the data."""
-        density = getattr(self.module_.prior, "mixture_", None)
-        if density is None:
-            return np.empty(0, dtype=int)
-        return far_rows(X.astype(np.float64), density.in_units(self.mean_, self.scale_))
 
     def _mixture(self, name: str) -> MixtureDensity | DecodedDensity:
         """Return the density, which a method of this name needs."""

@@ -11,6 +11,7 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
+from skvaeense.training._exploration import find_far_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, StrOptions
@@ -140,8 +141,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             fit_part(self, autoencoder, X)
         self.autoencoder_ = autoencoder
         # Far rows would outweigh all others in what a method measures, too.
-        far = getattr(autoencoder, "_far_rows", None)
-        near = X if far is None else np.delete(X, far(X), axis=0)
+        far = find_far_rows(X)
+        near = np.delete(X, far, axis=0) if len(far) else X
         self._method_ = method.fit(autoencoder, near, self.random_state)
 
     def _estimate(self, X):

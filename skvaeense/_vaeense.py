@@ -771,15 +771,18 @@ class VAEenseTransformer(DensityAutoencoder):
             attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
         return attributes
 
-    @staticmethod
-    def _give_samples(model, data):
-        """Let the prior of a model that was trained forget what it has learned, and learn anew."""
+    def _give_samples(self, model, data):
+        """Let the prior of a model that was trained forget what it has learned, and learn anew.
+
+        A model of a width that somebody has chosen answers for what it leaves out.
+        """
         prior = model.prior
         vars(prior).pop("density_", None)
         vars(prior).pop("mixture_", None)
         before = vars(prior).pop("rows_", None)
         explored = data.explored
-        if model.learns_density and explored is not None and explored.found.is_complete:
+        is_whole = explored is not None and explored.found.is_complete
+        if model.learns_density and is_whole and self.n_components is None:
             prior.mixture_ = explored.found.density
         if model.learns_density:
             # Batches are parts of the same data.

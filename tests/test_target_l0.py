@@ -147,7 +147,7 @@ def test_a_sample_is_coded_by_itself(fitted):
 
 
 def test_density_and_draws():
-    fitted = fit(X[:300], max_iter=5, prior=Mixture(n_components=2, shrinkage=1.0))
+    fitted = fit(X[:300], max_iter=5, prior=Mixture(n_components=2))
     assert np.isfinite(fitted.score_samples(X_NEW)).all()
     assert fitted.score(X_NEW) > fitted.score(2 * X_NEW)
     assert fitted.sample(7, random_state=0).shape == (7, 8)

@@ -143,7 +143,8 @@ def spikes(
     a, b = np.sqrt(rows), np.sqrt(left)
     edges = ((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n
     stands_out = (values > (noises * edges)[:, :p]) & (r[:p] < n - 2)
-    ranks = np.where(stands_out, r[1:], 0).max(axis=1, initial=0)
+    # The last one that does, and all before it.
+    ranks = (stands_out * (r[:p] + 1)).max(axis=1, initial=0)
     return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]
 
 

@@ -410,6 +410,29 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             noise_variances=np.maximum(self.noise_variances, least),
         )
 
+    @property
+    def unit(self) -> DoubleArray:
+        """What features are divided by."""
+        return np.ones(len(self.center)) if self.scale is None else self.scale
+
+    def covariance(self, c: int) -> DoubleArray:
+        """Return the covariance of a component.
+
+        Parameters
+        ----------
+        c : int
+            Which component.
+
+        Returns
+        -------
+        ndarray of shape (n_features, n_features)
+            ``D (F F' + g I) D``, with the scale as the diagonal of D.
+        """
+        loadings = self.unit[:, None] * self.loadings(c)
+        noise = self.noise_variances[c] * np.square(self.unit)
+        covariance: DoubleArray = loadings @ loadings.T + np.diag(noise)
+        return covariance
+
     def loadings(self, c: int) -> DoubleArray:
         """Return the factor F of a component, whose covariance is ``F F' + g I``, of quotients.
 
@@ -495,7 +518,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             Samples, noise included.
 
         labels : ndarray of int of shape (n_samples,)
-            The component of each; -1 for the background.
+            The component of each. The background stands for what was not seen, and is not drawn.
         """
         labels = rng.choice(len(self), n_samples, p=self.weights / self.weights.sum())
         x = rng.standard_normal((n_samples, len(self.center)))
@@ -507,9 +530,6 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             h = self.means[c] + draws[own] @ self.directions[c].T
             x[own] += h @ self.basis.T
         x = self.center + (x if self.scale is None else x * self.scale)
-        if self.background is not None:
-            broad = rng.uniform(size=n_samples) < self.background_weight
-            x[broad], labels[broad] = self.background.sample(int(broad.sum()), rng)[0], -1
         return x, labels
 
     def condition(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:

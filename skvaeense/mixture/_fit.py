@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, spikes
+from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, gaussians, spikes
 from skvaeense.mixture._density import MixtureDensity
-from skvaeense.mixture._em import LEAST_RESPONSIBILITY, ROUNDING_VARIANCE, Rows, em, maximise
+from skvaeense.mixture._em import (
+    LEAST_RESPONSIBILITY,
+    ROUNDING_VARIANCE,
+    Rows,
+    background,
+    em,
+    maximise,
+)
 from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
@@ -99,15 +106,21 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
         Root mean square of the middle half of the rows about it.
     """
     known = ~np.isnan(x) * weights[:, None]
-    center = np.median(np.nan_to_num(x), axis=0)
-    squares = np.square(np.nan_to_num(x - center)).mean(axis=1)
+    center = np.nanmedian(x, axis=0)
+    with np.errstate(over="ignore"):
+        # Squares of multiples of a power of two near this are finite, but of very far rows.
+        sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)
+        unit = np.ldexp(1.0, np.frexp(np.median(sizes) or sizes.max() or 1.0)[1])
+        squares = np.square(np.nan_to_num((x - center) / unit)).mean(axis=1)
     near = squares <= np.quantile(squares, 0.75)
     total = known[near].sum(axis=0)
     center = (known * np.nan_to_num(x))[near].sum(axis=0) / np.maximum(total, 1e-300)
-    spread = (known * np.square(np.nan_to_num(x - center)))[near].sum() / max(total.sum(), 1e-300)
+    with np.errstate(over="ignore"):
+        squares = known * np.square(np.nan_to_num((x - center) / unit))
+    spread = squares[near].sum() / max(total.sum(), 1e-300)
     if not spread > 0:
-        spread = (known * np.square(np.nan_to_num(x - center))).sum() / known.sum()
-    return center, float(np.sqrt(spread)) or 1.0
+        spread = squares.sum() / known.sum()
+    return center, float(unit * np.sqrt(spread)) or 1.0
 
 
 def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:
@@ -266,7 +279,7 @@ def _principal_basis(
     n_out = max(int(HELD_OUT * n), 1)
     train, valid = (x[rows] * np.sqrt(weights[rows])[:, None] for rows in (order[n_out:], order))
     variances, directions = principal_directions(train)
-    k = min(MAX_DIRECTIONS, len(variances) - 1)
+    k = max(min(MAX_DIRECTIONS, len(variances) - 1), 1)
     valid = valid[:n_out] / np.sqrt(weights[order[:n_out]])[:, None]
     along = np.square(valid @ directions[:k].T).mean(axis=0)
     total, own = np.square(valid).sum(axis=1).mean(), variances.sum()
@@ -277,6 +290,66 @@ def _principal_basis(
     losses += (d - kept) * np.log(noise) + (total - along.cumsum()) / noise
     rank = int(losses.argmin()) + 1
     return principal_directions(x * np.sqrt(weights)[:, None])[1][:rank].T
+
+
+def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDensity:
+    """Return a mixture in some directions, beside one normal distribution in all others.
+
+    Parameters
+    ----------
+    density : MixtureDensity
+        The mixture of the coordinates along the directions.
+
+    span : ndarray of shape (n_features, n_directions)
+        The directions, as orthonormal columns; not all that there are.
+
+    rows : Rows
+        Rows that say what is in the others, without holes.
+
+    Returns
+    -------
+    MixtureDensity
+        The mixture of rows. It is compared with others by rows that it was fitted to.
+    """
+    d, p = span.shape
+    x = rows.h
+    left = x - (x @ span) @ span.T
+    n_left = min(d - p, MAX_DIRECTIONS, len(x) - 1)
+    others = principal_directions(left - left.mean(axis=0))[1][:n_left].T
+    others = others - span @ (span.T @ others)
+    others = np.linalg.qr(others)[0] if n_left else others
+    h = left @ others
+    off = np.maximum(np.square(left).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
+    own = replace(rows, h=h, off=off)
+    moments = own.moments(rows.weights[:, None])
+    floor = LEAST_VARIANCE * rows.size
+    rest = gaussians(moments, d - p, Family(), np.eye(n_left), max(floor, ROUNDING_VARIANCE))
+    r, noise = rest.variances.shape[1], rest.noises[0]
+    shared, variances = (others @ rest.directions[0]), rest.variances[0]
+    if r == d - p:
+        r, noise, shared, variances = r - 1, variances[-1], shared[:, :-1], variances[:-1]
+    covariances = np.stack([density.covariance(c) for c in range(len(density))])
+    values, vectors = np.linalg.eigh(covariances)
+    k, basis = len(density), np.hstack([span, shared])
+    directions = np.zeros((k, p + r, p + r))
+    directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
+    center = span @ density.center + others @ moments.means[0]
+    parts = Gaussians(
+        np.hstack([(density.means @ density.basis.T) * density.unit, np.zeros((k, r))]),
+        directions,
+        np.hstack([np.maximum(values, noise), np.repeat(variances[None], k, axis=0)]),
+        np.full(k, noise),
+    )
+    found = MixtureDensity(
+        center,
+        basis,
+        density.weights,
+        *parts,
+        background=background(rows),
+        background_weight=density.background_weight,
+        dimensions=density.dimensions,
+    )
+    return replace(found, held_out=np.sort(found.log_prob(x)))
 
 
 def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list[FlatPart]:

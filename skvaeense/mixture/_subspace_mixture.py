@@ -331,7 +331,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Samples, noise included.
 
         y : ndarray of int of shape (n_samples,)
-            The component of each; -1 for the broad distribution.
+            The component of each. Of the broad distribution nothing is drawn.
 
         Raises
         ------

@@ -67,17 +67,15 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
             The mixture.
         """
         d = len(density.center)
-        unit = np.ones(d) if density.scale is None else density.scale
         factors = np.empty((len(density), d, d))
-        for c, own in enumerate(density.noise_variances):
-            loadings = unit[:, None] * density.loadings(c)
-            covariance = loadings @ loadings.T + np.diag(own * unit**2 - noise_variance)
+        for c in range(len(density)):
+            covariance = density.covariance(c) - noise_variance * np.eye(d)
             values, vectors = np.linalg.eigh(covariance)
             # What the noise alone may leave is none.
             values = np.where(values > noise_variance * ROUNDING, values, 0.0)
             factors[c] = (vectors * np.sqrt(values))[:, ::-1]
         rank = int(factors.any(axis=1).sum(axis=1).max(initial=0))
-        means = density.center + unit * (density.means @ density.basis.T)
+        means = density.center + density.unit * (density.means @ density.basis.T)
         noise = np.full(len(density), noise_variance)
         return cls(density.weights, means / scale, factors[:, :, :rank] / scale[:, None], noise)
 

@@ -4,16 +4,14 @@ import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import ROUNDING
-from skvaeense.mixture._fit import fit_mixture, merged
+from skvaeense.mixture._em import Rows
+from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, merged
 from skvaeense.mixture._search import SURENESS
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto, DoubleArray
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
-
-# Principal directions of what the decoder leaves that components may vary in, at most.
-MAX_DIRECTIONS = 64
 
 
 class Mixture(StandardNormal):
@@ -51,9 +49,12 @@ class Mixture(StandardNormal):
     Notes
     -----
     It is the mixture that :class:`skvaeense.mixture.SubspaceMixture` finds, in the span of the
-    decoder: components vary freely there, and by noise elsewhere. What the decoder leaves need not
-    be the same in all directions. Its principal directions, at most 64, are added if held-out
-    samples are more probable then.
+    decoder: components vary freely there, in at most 128 directions, and by noise elsewhere. What
+    the decoder leaves need not be noise alone. It may be one normal distribution, the same for all
+    components, if held-out samples are more probable then. So a decoder that leaves out what tells
+    components apart has a lower density.
+
+    A default fit finds the mixture before it trains, and starts from it. Then that is the density.
 
     With a nonlinear decoder the samples of this fit are codes, each latent multiplied by the root
     mean square norm of its column of the decoder's Jacobian, with noise of the learned variance. So
@@ -110,32 +111,30 @@ class Mixture(StandardNormal):
         MixtureDensity
             The density.
         """
-        x, bias = samples.x - samples.bias, samples.bias
-        span, sizes, _ = np.linalg.svd(samples.weight[:, samples.used], full_matrices=False)
-        span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
-        if span.shape[1] == len(bias):
-            return self._whole(x, bias)
-        densities = [self._found(x, span).in_units(bias, 1.0)]
-        left = x - (x @ span) @ span.T
-        if np.square(left).sum() > ROUNDING**2 * np.square(x).sum():
-            _, directions = principal_directions(left)
-            n_more = min(MAX_DIRECTIONS, len(bias) - span.shape[1], len(directions))
-            wider = np.hstack([span, directions[:n_more].T])
-            is_whole = wider.shape[1] == len(bias)
-            densities.append(
-                self._whole(x, bias) if is_whole else self._found(x, wider).in_units(bias, 1.0)
-            )
-        least, most = densities[0], densities[-1]
-        error = least.held_out.std() / np.sqrt(len(least.held_out))
-        gains = most.held_out.mean() - least.held_out.mean() > SURENESS * error
-        return most if gains else least
-
-    def _whole(self, x: DoubleArray, bias: DoubleArray) -> MixtureDensity:
-        """Return the mixture that varies in all directions, which may be known."""
         is_auto = self.n_components == "auto"
         if is_auto and len(getattr(self, "mixture_", ())) in range(1, self.max_components + 1):
             return self.mixture_
-        return self._found(x, None).in_units(bias, 1.0)
+        x, bias = samples.x - samples.bias, samples.bias
+        span, sizes, _ = np.linalg.svd(samples.weight[:, samples.used], full_matrices=False)
+        span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
+        if span.shape[1] > MAX_DIRECTIONS:
+            span = span @ principal_directions(x @ span)[1][:MAX_DIRECTIONS].T
+        if span.shape[1] == 0:
+            # No latent is open: the mixture is along one line.
+            span = principal_directions(x)[1][:1].T
+        if span.shape[1] == len(bias):
+            return self._found(x, None).in_units(bias, 1.0)
+        # Off the span of the decoder the mean is that of the samples.
+        left = x - (x @ span) @ span.T
+        shift = left.mean(axis=0)
+        x, left, bias = x - shift, left - shift, bias + shift
+        same = self._found(x, span)
+        if np.square(left).sum() <= ROUNDING**2 * np.square(x).sum():
+            return same.in_units(bias, 1.0)
+        other = beside(self._found(x @ span, None), span, Rows.of(x))
+        error = same.held_out.std() / np.sqrt(len(same.held_out))
+        gain = other.held_out.mean() - same.held_out.mean()
+        return (other if gain > SURENESS * error else same).in_units(bias, 1.0)
 
     def _found(self, x: DoubleArray, basis: DoubleArray | None) -> MixtureDensity:
         """Return the mixture of rows that varies freely in some directions."""

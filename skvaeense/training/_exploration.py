@@ -23,6 +23,8 @@ from skvaeense.utils._threads import threads_for
 MAX_ROWS, MAX_ENTRIES = 8192, 2**22
 # Where rows are more than this many times their typical size away, they are only far.
 FAR = 1e6
+# Components that are enough to tell what is far.
+FEW = 2
 # Far rows are left out of the training if they are no more than this share of all, and have at
 # least that share of the variance: a few rows of a skewed table are neither.
 MAX_FAR_SHARE, LEAST_FAR_VARIANCE = 0.05, 0.5
@@ -95,13 +97,50 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
     ndarray of int
         Ascending; empty if they are many, or have little of the variance.
     """
-    far = density.background_share(X) > 0.5
+    if density.background is None:
+        return np.empty(0, dtype=int)
+    # Beyond this, squares may not be finite.
+    reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
+    within = np.clip(X, density.center - reach, density.center + reach)
+    far = density.background_share(within) > 0.5
     if not far.any() or far.mean() > MAX_FAR_SHARE:
         return np.empty(0, dtype=int)
     unit = np.abs(X).max() or 1.0
     squares = np.square((X - X[~far].mean(axis=0)) / unit).sum(axis=1)
     outweigh = squares[far].sum() > LEAST_FAR_VARIANCE * squares.sum()
     return np.flatnonzero(far) if outweigh else np.empty(0, dtype=int)
+
+
+def find_far_rows(X: np.ndarray) -> np.ndarray:
+    """Return the positions of rows that are far from most others, and would outweigh them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    Returns
+    -------
+    ndarray of int
+        Ascending.
+    """
+    X = X.astype(np.float64)
+    rows, center, scale, weights = _some_rows(X, np.random.RandomState(0))
+    density = fit_mixture(rows, weights, np.random.RandomState(0), max_components=FEW).density
+    return far_rows(X, density.in_units(center, scale))
+
+
+def _some_rows(
+    X: np.ndarray, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Return different rows among some, centred and scaled, the units, and their weights."""
+    n = min(len(X), MAX_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
+    rows = X[np.sort(rng.permutation(len(X))[:n])].astype(np.float64)
+    center, scale = units_of(rows, np.ones(n))
+    with np.errstate(over="ignore"):
+        rows = np.clip((rows - center) / scale, -FAR, FAR)
+    rows, weights = merged(rows, None)
+    return rows, center, scale, weights
 
 
 def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
@@ -131,10 +170,7 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
         What is in them.
     """
     rng = np.random.RandomState(0)
-    n = min(len(X), MAX_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
-    rows = X[np.sort(rng.permutation(len(X))[:n])].astype(np.float64)
-    center, scale = units_of(rows, np.ones(n))
-    rows, weights = merged(np.clip((rows - center) / scale, -FAR, FAR), None)
+    rows, center, scale, weights = _some_rows(X, rng)
     with threads_for(rows.size * rows.shape[1]):
         codes = _Codes(rows, rng, max_latents)
         found = fit_mixture(rows, weights, rng, stop=codes.end_search)
@@ -150,7 +186,7 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
         if len(parts) > 1:
             flats = (parts, groups) if is_mixture else None
             locations, meet = find_locations(found, rows, flats)
-            is_mixture = is_mixture and meet
+            is_mixture = is_mixture and meet and not _are_patterns(parts, len(rows))
         if locations is not None:
             codes.look_at(found, locations)
         is_dictionary = codes.are_better_than(found.nats["mixture"])
@@ -216,6 +252,31 @@ class _Codes:
     def are_better_than(self, nats: float) -> bool:
         """Return whether independent codes are, beyond what chance may do."""
         return self.nats is not None and self.nats > nats + self.error
+
+
+def _are_patterns(parts: list[FlatPart], n: int) -> bool:
+    """Return whether most parts have a direction in common with another one, as patterns of atoms.
+
+    Subspaces that have nothing to do with each other have none if there is room for both. The
+    directions of a part are known up to noise of the variance g / (v n).
+    """
+    d = len(parts[0].mean)
+    shares = np.zeros(len(parts), dtype=bool)
+    errors = [
+        part.noise_variance * d / (part.variances.min(initial=np.inf) * n * part.weight)
+        for part in parts
+    ]
+    for i, part in enumerate(parts):
+        for j, other in enumerate(parts[:i]):
+            ranks = len(part.variances), len(other.variances)
+            if min(ranks) and sum(ranks) <= d:
+                cosines = np.linalg.svd(part.basis @ other.basis.T, compute_uv=False)
+                common = 1 - np.square(cosines) <= errors[i] + errors[j]
+                # A line in a plane is a subspace, and no pattern.
+                if common.any() and not common.all():
+                    shares[[i, j]] = True
+    weights = np.array([part.weight for part in parts])
+    return bool(weights @ shares > 0.5 * weights.sum())
 
 
 def _pieces(found: FoundMixture, n: int) -> np.ndarray:

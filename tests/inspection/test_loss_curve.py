@@ -3,7 +3,7 @@ import pytest
 from helpers import fit_unwarned, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense import DiffusionDimensionEstimator, VAEenseTransformer
+from skvaeense import DiffusionDimensionEstimator
 from skvaeense.inspection import LossCurveDisplay
 
 
@@ -17,16 +17,8 @@ def random_inits(subspaces):
     return fit_unwarned(quick_vaeense(n_init=3), subspaces[0])
 
 
-@pytest.fixture(scope="module")
-def data_and_random_init():
-    """Return a VAEenseTransformer with an init from the data, which is not clearly right."""
-    X = np.random.RandomState(200).rand(225, 6)
-    return fit_unwarned(VAEenseTransformer(n_init=2, max_iter=25, random_state=0), X)
-
-
-@pytest.mark.parametrize("name", ["data_and_random_init", "random_inits"])
-def test_each_init_has_a_line(name, request):
-    estimator = request.getfixturevalue(name)
+def test_each_init_has_a_line(random_inits):
+    estimator = random_inits
     display, history = LossCurveDisplay.from_estimator(estimator), estimator.history_
     assert_array_equal(display.line_.get_ydata(), estimator.loss_curve_)
     assert_array_equal(display.line_.get_xdata(), np.arange(1, estimator.n_iter_ + 1))
