@@ -71,7 +71,8 @@ class SubspaceAutoencoder(nn.Module):
         sums[torch.arange(len(owner)), owner] = 1.0
         subspaces = torch.tensor(spec.subspaces, dtype=torch.int64)
         latents = _repeated(spec.ranks)
-        # Which components open each latent.
+        # Which components open each latent. What is made anew with each module has its dtype and
+        # device only when it is used.
         opens = torch.zeros(n_parts, n_components)
         opens[:, : self.n_latents] = subspaces[:, None] == latents
         self.register_buffer("sums", sums, persistent=False)
@@ -80,14 +81,15 @@ class SubspaceAutoencoder(nn.Module):
     def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return the log of how probably samples are of each component."""
         squares = x.square().sum(dim=1, keepdim=True)
-        quadratic = self.factors(x).square() @ self.sums - squares * self.log_precision.exp()
+        factors = self.factors(x).square() @ self.sums.to(x)
+        quadratic = factors - squares * self.log_precision.exp()
         return torch.log_softmax(self.linear(x) + 0.5 * quadratic, dim=1)
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return means and gate logits, of shape (n_samples, n_components) each."""
-        responsibilities = self.log_responsibilities(x).exp()
+        responsibilities, opens = self.log_responsibilities(x).exp(), self.opens.to(x)
         # Both are sums, as differences would be rounded.
-        r, others = responsibilities @ self.opens, responsibilities @ (1 - self.opens)
+        r, others = responsibilities @ opens, responsibilities @ (1 - opens)
         variance = others + r * torch.sigmoid(self.open_logit)
         openness = r * torch.sigmoid(-self.open_logit)
         tiny = torch.finfo(x.dtype).tiny

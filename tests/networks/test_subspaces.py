@@ -116,10 +116,13 @@ def test_sparse_autoencoders_have_no_gate():
 # --- models and files ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", [PIECES, Subspaces((1, 2)), Subspaces((0, 3, 0))], ids=str)
-def test_model_is_made_again_from_its_state(network):
-    model = VAE(network, 5, 4, generator=generator()).eval()
-    x = draw(7, 5, dtype=torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "network", [PIECES, Subspaces((1, 2)), Subspaces((0, 3, 0))], ids=["pieces", "plain", "points"]
+)
+def test_model_is_made_again_from_its_state(network, dtype):
+    model = VAE(network, 5, 4, generator=generator()).to(dtype).eval()
+    x = draw(7, 5, dtype=dtype)
     state = model.state_dict()
     assert not any(name.endswith(("sums", "opens")) for name in state)
     other = VAE.from_state(model.config, state)
