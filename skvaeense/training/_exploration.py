@@ -76,6 +76,11 @@ class Exploration:
         nats = {name: value - shift for name, value in self.nats.items()}
         return replace(self, found=found, parts=moved, locations=locations, nats=nats)
 
+    def about_one_point(self) -> Self:
+        """Return the same without locations, about which parts are no longer told apart."""
+        kind = "dense" if self.kind == "mixture" else self.kind
+        return replace(self, kind=kind, locations=None)
+
     def within(self, mean: np.ndarray, scale: float) -> Self:
         """Return the same for samples after centring and scaling."""
         return self.in_units(-mean / scale, 1 / scale)
@@ -138,6 +143,9 @@ def _some_rows(
     rows = X[np.sort(rng.permutation(len(X))[:n])].astype(np.float64)
     center, scale = units_of(rows, np.ones(n))
     with np.errstate(over="ignore"):
+        # No more rows than those that may be left out are so far away.
+        reach = np.quantile(np.abs(rows - center).max(axis=1), 1 - MAX_FAR_SHARE)
+        scale = max(scale, float(reach) / FAR)
         rows = np.clip((rows - center) / scale, -FAR, FAR)
     rows, weights = merged(rows, None)
     return rows, center, scale, weights
@@ -188,7 +196,7 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
             locations, meet = find_locations(found, rows, flats)
             is_mixture = is_mixture and meet and not _are_patterns(parts, len(rows))
         if locations is not None:
-            codes.look_at(found, locations)
+            codes.look_at(found, parts, locations)
         is_dictionary = codes.are_better_than(found.nats["mixture"])
         if locations is not None and is_dictionary:
             locations = at_origins(locations, rows)
@@ -229,12 +237,12 @@ class _Codes:
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
         return bool(n_directions > self.max_latents or self.are_better_than(reach))
 
-    def look_at(self, found: FoundMixture, locations: Locations) -> None:
-        """Let each location have codes of its own, if a mixture has more directions than hulls."""
+    def look_at(self, found: FoundMixture, parts: list[FlatPart], locations: Locations) -> None:
+        """Let each location have its own codes, if flat parts have more directions than hulls."""
         n_groups = range(len(locations))
         own = [[found.parts[c] for c in np.flatnonzero(locations.groups == g)] for g in n_groups]
-        n_directions = sum(len(part.variances) for part in found.parts)
-        if n_directions <= sum(len(pooled(parts).variances) for parts in own):
+        n_directions = sum(len(part.variances) for part in parts)
+        if n_directions <= sum(len(pooled(some).variances) for some in own):
             return
         train, valid = locations.assign(self.train), locations.assign(self.valid)
         scores = locations.log_shares[valid]

@@ -114,6 +114,25 @@ def test_affine_subspaces_are_a_mixture_with_locations(offset, noise):
     np.testing.assert_array_equal(np.bincount(explored.locations.groups), 1)
 
 
+@pytest.mark.parametrize("offset", [1e3, 1e4, 1e5])
+def test_parts_may_lie_far_apart(offset):
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
+    explored = explore(rng.permutation(np.r_[parts[0], parts[1] + offset]), MANY)
+    assert (explored.kind, ranks(explored)) == ("mixture", [2, 3])
+    points = np.sort(explored.locations.points, axis=0)
+    np.testing.assert_allclose(points, np.outer([0, offset], np.ones(6)), atol=0.5)
+
+
+def test_parts_that_lie_too_far_apart_to_be_flat_have_no_locations_elsewhere():
+    """Double precision does not hold both: where rows are is right all the same."""
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
+    explored = explore(rng.permutation(np.r_[parts[0], parts[1] + 1e8]), MANY)
+    points = np.zeros((0, 6)) if explored.locations is None else explored.locations.points
+    assert (np.minimum(np.abs(points), np.abs(points - 1e8)) < 10).all()
+
+
 def test_pieces_of_a_flat_are_one_part():
     """Of these samples the mixture has six components, for three subspaces."""
     X, _ = linear((2, 4, 8), 40, 0.1, 3000)

@@ -249,11 +249,14 @@ def test_too_few_latents_for_the_subspaces_are_those_of_another_network():
     assert fitted.n_components_ == 5
 
 
-def test_flats_that_are_points_beside_their_distances():
-    """Their extent is that of rounding, beside the distances: no location is kept."""
+def test_parts_that_lie_too_far_apart_for_locations_are_no_mixture():
+    """Beside the distance, what they extend in is rounding."""
     rng = np.random.default_rng(0)
-    X = np.kron(np.eye(2), rng.normal(size=(300, 1))) @ rng.normal(size=(2, 6)) * 1e-8
-    X[300:, 0] += 1.0
-    fitted = VAEenseTransformer(max_iter=3, random_state=0).fit(rng.permutation(X))
-    reconstructed = fitted.inverse_transform(fitted.transform(X))
-    assert np.square(X - reconstructed).mean() < 1e-3 * fitted.scale_**2
+    parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
+    for offset, network in ((1e3, Subspaces), (1e7, Linear)):
+        X = rng.permutation(np.r_[parts[0], parts[1] + offset])
+        fitted = VAEenseTransformer(random_state=0).fit(X)
+        assert isinstance(fitted.module_.config["network"], network)
+        assert hasattr(fitted, "locations_") == (network is Subspaces)
+        residual = X - fitted.inverse_transform(fitted.transform(X))
+        assert np.square(residual).mean() < 1e-3 * fitted.scale_**2
