@@ -25,6 +25,7 @@ from skvaeense._evaluation import (
     joined_chunks,
     rows_at_a_time,
 )
+from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
 from skvaeense.training._exploration import Exploration, far_rows
@@ -165,9 +166,24 @@ class BaseAutoencoder(
         """Return a message for each sign of failure that held-out samples show."""
         return []
 
-    def _explore(self, samples: FloatArray | Source) -> Exploration | None:
-        """Return what is in the samples, if training is to start from that."""
-        return None
+    @property
+    def _takes_missing(self) -> bool:
+        """Whether samples may have missing values."""
+        return False
+
+    def _look_at(
+        self, samples: FloatArray | Source
+    ) -> tuple[FloatArray | Source, Exploration | None]:
+        """Return the samples without holes, and what is in them if training starts from that."""
+        return samples, None
+
+    def _without_holes(self, samples: FloatArray) -> tuple[FloatArray, MixtureDensity | None]:
+        """Return training samples whose missing values are filled in, and the density of that."""
+        return samples, None
+
+    def _filled(self, X: FloatArray) -> FloatArray:
+        """Return new samples whose missing values are filled in."""
+        return X
 
     def _without_far(self, samples: FloatArray, explored: Exploration) -> FloatArray:
         """Return the samples without those that are far from all others."""
@@ -227,8 +243,7 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
-            samples = tensor_as_array(samples)
-            explored = self._explore(samples)
+            samples, explored = self._look_at(tensor_as_array(samples))
             if explored is not None:
                 samples = self._without_far(samples, explored)
             scaling = self._scaling if goes_on else Scaling.from_data(samples)
@@ -357,16 +372,19 @@ class BaseAutoencoder(
         """
         with all_or_nothing(self):
             first = not hasattr(self, "module_")
+            takes_missing = self._takes_missing and not sparse.issparse(X)
             batch: Any = validate_data(
                 self,
                 tensor_as_array(X),
                 accept_sparse="csr",
                 dtype=FLOATS,
+                ensure_all_finite="allow-nan" if takes_missing else True,
                 ensure_min_samples=1 + first,
                 reset=first,
             )
             is_dense = isinstance(batch, np.ndarray)
             samples: FloatArray = batch if is_dense else batch.toarray()
+            samples = self._without_holes(samples)[0] if first else self._filled(samples)
             data = FitData.of_batch(
                 samples,
                 Scaling.from_data(samples) if first else self._scaling,
@@ -407,11 +425,13 @@ class BaseAutoencoder(
             head = X.head(ensure_min_samples)
         elif isinstance(X, torch.Tensor):
             head = as_array(X[:ensure_min_samples])
+        takes_missing = self._takes_missing and head is X and not sparse.issparse(X)
         head = validate_data(
             self,
             head,
             accept_sparse="csr",
             dtype=FLOATS,
+            ensure_all_finite="allow-nan" if takes_missing else True,
             ensure_min_samples=ensure_min_samples,
             reset=reset,
         )
@@ -638,7 +658,8 @@ class BaseAutoencoder(
                 "length that the model was trained for."
             )
 
-    def _check_for_coding(self, X: Any) -> tuple[FloatArray, Any]:
+    def _check_for_coding(self, X: Any, *, fill: bool = True) -> tuple[FloatArray, Any]:
+        """Return valid samples, whose missing values are filled in if so wanted, and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
         if isinstance(X, StreamSource):
@@ -646,7 +667,7 @@ class BaseAutoencoder(
                 "X is a stream of batches, whose rows cannot be read by their position; code each "
                 "batch by itself."
             )
-        return X, self._model_for(X.dtype)
+        return self._filled(X) if fill else X, self._model_for(X.dtype)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 
@@ -660,6 +681,7 @@ class BaseAutoencoder(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._takes_missing
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

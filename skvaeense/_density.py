@@ -20,9 +20,12 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sources import as_array, tensor_as_array
+from skvaeense.utils._missing import like_input
 from skvaeense.utils._seeding import draw_seed, make_generator
-from skvaeense.utils._typing import FloatArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 
+# Draws of a model that samples are compared with.
+N_DRAWS = 1000
 # Training samples that noise variances for a nonlinear decoder follow from.
 NOISE_SAMPLES = 512
 
@@ -154,7 +157,8 @@ class DensityAutoencoder(BaseAutoencoder):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples.
+            Samples. With a linear decoder values may be missing, as NaN: of such a sample it is the
+            density of the others.
 
         out : array of shape (n_samples,) or None, default=None
             Where the scores are written, as for `transform`.
@@ -165,14 +169,17 @@ class DensityAutoencoder(BaseAutoencoder):
             Log-densities in nats, in units of X, as `PCA.score_samples` has them. Outliers have
             the lowest.
         """
-        X, _ = self._check_for_coding(X)
+        X, _ = self._check_for_coding(X, fill=False)
         density = self._density()
         if density is None:
             return self.elbo_samples(X, out=out)
-        log_scale = X.shape[1] * math.log(self.scale_)
-        scores: FloatArray = self._by_density(
-            X, density, lambda x: density.log_prob(x) - log_scale, out
-        )
+
+        def log_prob(x: DoubleArray) -> DoubleArray:
+            n_known = np.count_nonzero(~np.isnan(x), axis=1)
+            scores: DoubleArray = density.log_prob(x) - n_known * math.log(self.scale_)
+            return scores
+
+        scores: FloatArray = self._by_density(X, density, log_prob, out)
         return scores
 
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
@@ -256,7 +263,7 @@ class DensityAutoencoder(BaseAutoencoder):
         if sparse.issparse(X):
             # scikit-learn's checks expect a classifier where sparse samples have probabilities.
             check_array(X, input_name="X")
-        X, _ = self._check_for_coding(X)
+        X, _ = self._check_for_coding(X, fill=False)
         density = self._mixture("predict_proba")
         shares: FloatArray = self._by_density(
             X, density, lambda x: softmax(density.log_joint(x), axis=1)
@@ -306,8 +313,27 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- missing features and draws -----------------------------------------------------------
 
+    def _filled(self, X: Any) -> Any:
+        if not isinstance(X, np.ndarray) or not np.isnan(X).any():
+            return X
+        density = self._mixture("missing values")
+        if not isinstance(density, MixtureDensity):
+            raise TypeError("Only with a linear decoder are conditional means known.")
+        return self._imputed(X, density, None)
+
+    def _imputed(
+        self, X: FloatArray, density: MixtureDensity, rng: np.random.RandomState | None
+    ) -> FloatArray:
+        """Return samples filled in by conditional means, or by draws."""
+        filled: FloatArray = self._by_density(
+            X, density, lambda x: density.impute(x, rng) * self.scale_ + self.mean_
+        )
+        return np.where(np.isnan(X), filled, X)
+
     @available_if(_may_impute)
-    def impute(self, X: ArrayLike) -> FloatArray:
+    def impute(
+        self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None
+    ) -> Any:
         """Return samples whose missing features are filled in.
 
         Each missing feature becomes its conditional mean, given the others of the sample, under the
@@ -318,15 +344,26 @@ class DensityAutoencoder(BaseAutoencoder):
         X : array-like of shape (n_samples, n_features)
             Samples, with NaN for what is missing.
 
+        n_draws : int or None, default=None
+            Number of draws from the distribution of what is missing, given the rest, for multiple
+            imputation. None takes its mean, once.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws.
+
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            The samples without NaN; what was known is as it was.
+        ndarray or data frame of shape (n_samples, n_features), or a list of them
+            The samples without NaN, as they came in; what was known is as it was. With `n_draws`
+            there are that many.
 
         Raises
         ------
         AttributeError
             If there is no density, or the decoder is not linear.
+
+        ValueError
+            If `n_draws` is less than 1.
         """
         check_is_fitted(self)
         samples: FloatArray = validate_data(
@@ -339,11 +376,70 @@ class DensityAutoencoder(BaseAutoencoder):
         density = self._mixture("impute")
         if not isinstance(density, MixtureDensity):
             raise TypeError("Only with a linear decoder are conditional means known.")
-        filled: FloatArray = self._by_density(
-            samples, density, lambda x: density.impute(x) * self.scale_ + self.mean_
-        )
-        imputed: FloatArray = joined([np.where(np.isnan(samples), filled, samples)], X)
-        return imputed
+        if n_draws is None:
+            return like_input(joined([self._imputed(samples, density, None)], X), X)
+        if n_draws < 1:
+            raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
+        rng = check_random_state(random_state)
+        drawn = [self._imputed(samples, density, rng) for _ in range(n_draws)]
+        return [like_input(joined([one], X), X) for one in drawn]
+
+    @available_if(_may_have_density)
+    def outlier_p_values(self, X: ArrayLike) -> FloatArray:
+        """Return how unusual samples are: the share of held-out samples as improbable as each.
+
+        For a sample from the distribution of the training samples it is uniform on (0, 1]: 5 % of
+        such samples have at most 0.05, so that no share of outliers need be guessed. A default fit
+        compares with samples that were held out, which makes them conformal p-values [1]_; other
+        models compare with draws of their own.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples without missing values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            p-values; small ones are those of outliers.
+
+        Raises
+        ------
+        AttributeError
+            If there is no density.
+
+        ValueError
+            If values are missing.
+
+        References
+        ----------
+        .. [1] S. Bates, E. Candes, L. Lei, Y. Romano and M. Sesia (2023). Testing for outliers with
+           conformal p-values. Annals of Statistics 51.
+
+        Examples
+        --------
+        >>> from skvaeense import VAEenseTransformer
+        >>> from skvaeense.datasets import make_linear_subspaces
+        >>> X, *_ = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
+        >>> vaeense = VAEenseTransformer(random_state=0).fit(X[:500])
+        >>> bool(vaeense.outlier_p_values(X[:1] + 10)[0] < 0.01)
+        True
+        """
+        X, _ = self._check_for_coding(X, fill=False)
+        if np.isnan(as_array(X)).any():
+            raise ValueError("X has missing values; fill them first, with impute.")
+        density = self._mixture("outlier_p_values")
+        held_out = getattr(density, "held_out", None)
+        if held_out is None:
+            draws, _ = density.sample(N_DRAWS, np.random.RandomState(0))
+            held_out = np.sort(density.log_prob(draws))
+
+        def p_values(x: DoubleArray) -> DoubleArray:
+            below = np.searchsorted(held_out, density.log_prob(x), side="right")
+            return (1.0 + below) / (1.0 + len(held_out))
+
+        shares: FloatArray = self._by_density(X, density, p_values)
+        return shares
 
     @overload
     def sample(  # numpydoc ignore=GL08

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import mean_absolute_error
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from skvaeense._evaluation import FLOATS, all_or_nothing
@@ -95,7 +96,7 @@ class BaseDimensionEstimator(
             If training diverges. Attributes of an earlier fit stay.
         """
         with all_or_nothing(self):
-            X = validate_data(self, tensor_as_array(X), dtype=FLOATS, ensure_min_samples=2)
+            X = self._validated(X, ensure_min_samples=2, reset=True)
             # A bad parameter of the method is found before the training, not after it.
             self._resolved_method()
             self._learn(X)
@@ -114,7 +115,17 @@ class BaseDimensionEstimator(
     def _check_new(self, X: ArrayLike) -> FloatArray:
         """Return valid samples, once there is something to ask."""
         check_is_fitted(self)
-        samples: FloatArray = validate_data(self, tensor_as_array(X), dtype=FLOATS, reset=False)
+        return self._validated(X, ensure_min_samples=1, reset=False)
+
+    def _validated(self, X: Any, *, ensure_min_samples: int, reset: bool) -> FloatArray:
+        samples: FloatArray = validate_data(
+            self,
+            tensor_as_array(X),
+            dtype=FLOATS,
+            ensure_min_samples=ensure_min_samples,
+            ensure_all_finite="allow-nan" if get_tags(self).input_tags.allow_nan else True,
+            reset=reset,
+        )
         return samples
 
     def predict(self, X: ArrayLike) -> DoubleArray:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import get_tags
 
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._vaeense import VAEenseTransformer
@@ -141,11 +142,17 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             fit_part(self, autoencoder, X)
         self.autoencoder_ = autoencoder
         # Far rows would outweigh all others in what a method measures, too.
+        X = self._complete(X)
         far = find_far_rows(X)
         near = np.delete(X, far, axis=0) if len(far) else X
         self._method_ = method.fit(autoencoder, near, self.random_state)
 
+    def _complete(self, X):
+        """Return samples without holes, as the autoencoder fills them."""
+        return self.autoencoder_.impute(X) if np.isnan(X).any() else X
+
     def _estimate(self, X):
+        X = self._complete(X)
         parts = map_chunks(self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
@@ -252,7 +259,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         >>> max(reasons, key=reasons.get)
         'far'
         """
-        X = self._check_new(X)
+        X = self._complete(self._check_new(X))
         parts = map_chunks(self, lambda x: self._method_.explain(self.autoencoder_, x)[1], X, CHUNK)
         reasons = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         right = probability_right(standard_error(reasons))
@@ -282,8 +289,15 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             If neighbours are not looked at, as with ``method="count"``, an autoencoder that cannot
             decode, or too few training samples.
         """
-        X = self._check_new(X)
+        X = self._complete(self._check_new(X))
         method, autoencoder = self._method_, self.autoencoder_
         parts = map_chunks(self, lambda x: method.dimension_scale(autoencoder, x), X, CHUNK)
         n_neighbors, dimensions = zip(*parts, strict=True)
         return n_neighbors[0], np.concatenate(dimensions)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        autoencoder = VAEenseTransformer() if self.autoencoder is None else self.autoencoder
+        allows = hasattr(autoencoder, "impute") and get_tags(autoencoder).input_tags.allow_nan
+        tags.input_tags.allow_nan = allows
+        return tags

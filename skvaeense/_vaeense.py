@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
-from skvaeense.training._exploration import explore
+from skvaeense.training._exploration import density_with_holes, explore
 from skvaeense.training._hooks import network_hooks
 from skvaeense.training._noise import (
     COMMON_NOISE,
@@ -56,6 +57,7 @@ from skvaeense.training._sparse_hooks import DeadLatents
 from skvaeense.training._subspace_init import install_subspaces, subspace_network
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._budget import check_lengths
+from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import (
@@ -483,10 +485,31 @@ class VAEenseTransformer(DensityAutoencoder):
             except FloatingPointError:
                 inits.offer(trainer, math.inf)
 
-    def _explore(self, samples):
+    @property
+    def _takes_missing(self):
+        with_columns = networks.Linear, networks.SingleLayer, networks.Unrolled
+        try:
+            network, prior = self._network(), priors.resolve_prior(self.prior)
+        except ValueError:
+            return False  # What is wrong with them is said in `fit`.
+        return isinstance(network, with_columns) and isinstance(prior, priors.Mixture)
+
+    def _look_at(self, samples):
+        density = None
+        if not isinstance(samples, Source):
+            samples, density = self._without_holes(samples)
         if not self._looks_at_samples() or isinstance(samples, Source):
-            return None
-        return explore(samples, self.n_components or MAX_COMPONENTS)
+            return samples, None
+        explored = explore(samples, self.n_components or MAX_COMPONENTS)
+        return samples, explored if density is None else replace(explored, density=density)
+
+    def _without_holes(self, samples):
+        if not np.isnan(samples).any():
+            return samples, None
+        check_seen(samples, getattr(self, "feature_names_in_", None))
+        density = density_with_holes(samples)
+        filled = density.impute(samples.astype(np.float64))
+        return filled.astype(samples.dtype), density
 
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""
@@ -781,9 +804,9 @@ class VAEenseTransformer(DensityAutoencoder):
         vars(prior).pop("mixture_", None)
         before = vars(prior).pop("rows_", None)
         explored = data.explored
-        is_whole = explored is not None and explored.found.is_complete
+        is_whole = explored is not None and explored.density is not None
         if model.learns_density and is_whole and self.n_components is None:
-            prior.mixture_ = explored.found.density
+            prior.mixture_ = explored.density
         if model.learns_density:
             # Batches are parts of the same data.
             x, labels = data.some()

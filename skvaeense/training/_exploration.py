@@ -54,6 +54,9 @@ class Exploration:
 
     nats : dict of str to float
         Mean log-density of held-out rows under each explanation that was looked at.
+
+    density : MixtureDensity or None
+        The density of the samples, if somebody has looked for it to the end.
     """
 
     found: FoundMixture
@@ -62,6 +65,7 @@ class Exploration:
     parts: list[FlatPart]
     locations: Locations | None
     nats: dict[str, float]
+    density: MixtureDensity | None
 
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
@@ -73,8 +77,11 @@ class Exploration:
         )
         moved = [_moved(part, center, scale) for part in self.parts]
         locations = self.locations and in_units(self.locations, center, scale)
+        density = self.density and self.density.in_units(center, scale)
         nats = {name: value - shift for name, value in self.nats.items()}
-        return replace(self, found=found, parts=moved, locations=locations, nats=nats)
+        return replace(
+            self, found=found, parts=moved, locations=locations, density=density, nats=nats
+        )
 
     def about_one_point(self) -> Self:
         """Return the same without locations, about which parts are no longer told apart."""
@@ -135,6 +142,24 @@ def find_far_rows(X: np.ndarray) -> np.ndarray:
     return far_rows(X, density.in_units(center, scale))
 
 
+def density_with_holes(X: np.ndarray) -> MixtureDensity:
+    """Return the density of samples with missing values.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples, in any units; NaN stands for what is missing.
+
+    Returns
+    -------
+    MixtureDensity
+        In the same units.
+    """
+    rng = np.random.RandomState(0)
+    rows, center, scale, weights = _some_rows(X, rng)
+    return fit_mixture(rows, weights, rng).density.in_units(center, scale)
+
+
 def _some_rows(
     X: np.ndarray, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
@@ -144,8 +169,8 @@ def _some_rows(
     center, scale = units_of(rows, np.ones(n))
     with np.errstate(over="ignore"):
         # No more rows than those that may be left out are so far away.
-        reach = np.quantile(np.abs(rows - center).max(axis=1), 1 - MAX_FAR_SHARE)
-        scale = max(scale, float(reach) / FAR)
+        sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
+        scale = max(scale, float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR)
         rows = np.clip((rows - center) / scale, -FAR, FAR)
     rows, weights = merged(rows, None)
     return rows, center, scale, weights
@@ -202,7 +227,8 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
             locations = at_origins(locations, rows)
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
-    explored = Exploration(found, kind, groups, parts, locations, nats)
+    density = found.density if found.is_complete else None
+    explored = Exploration(found, kind, groups, parts, locations, nats, density)
     return explored.in_units(center, scale)
 
 
