@@ -540,7 +540,9 @@ class VAEenseTransformer(DensityAutoencoder):
         )
 
     def _find_data_inits(self, data, seed):
-        rows = data.train.head
+        rows, nats = data.train.head, data.explored.nats if data.explored is not None else {}
+        # Where one normal distribution is better than independent codes, nobody need look for them.
+        rotate = nats.get("dictionary", math.inf) > nats.get("dense", -math.inf)
         with threads_for(rows.numel() * rows.shape[1]):
             return find_data_inits(
                 self._make_model(data, seed),
@@ -549,6 +551,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 linear_dimension=data.spectrum.linear_dimension,
                 common_noise=common_noise(data.spectrum.mean_eigenvalue),
                 seed=seed,
+                rotate=rotate,
             )
 
     def _make_data_trainer(self, data, data_init, seeds, init):

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-from scipy.special import logsumexp
 
 from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
-from skvaeense.mixture._density import MixtureDensity, along
+from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 # Responsibilities below this do not count for the covariance of a component.
@@ -103,7 +102,7 @@ class Rows:
         """Return the rows with their log-density under a background."""
         if background is None:
             return self
-        return replace(self, log_broad=logsumexp(self.joint(background), axis=1))
+        return replace(self, log_broad=log_sum_exp(self.joint(background)))
 
     def joint(self, density: MixtureDensity) -> DoubleArray:
         """Return the log-density of the rows together with each component."""
@@ -113,7 +112,7 @@ class Rows:
 
     def log_prob(self, density: MixtureDensity) -> DoubleArray:
         """Return the log-density of the rows."""
-        log_prob: DoubleArray = logsumexp(self.joint(density), axis=1)
+        log_prob: DoubleArray = log_sum_exp(self.joint(density))
         return np.logaddexp(log_prob, self.broad(density))
 
     def broad(self, density: MixtureDensity) -> DoubleArray:
@@ -127,7 +126,7 @@ class Rows:
     ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
         """Return shares of rows in components, and in the background, and their log-density."""
         joint, broad = self.joint(density), self.broad(density)
-        total = np.logaddexp(logsumexp(joint, axis=1), broad)
+        total = np.logaddexp(log_sum_exp(joint), broad)
         shares = np.exp(joint - total[:, None]) * self.weights[:, None]
         return shares, np.exp(broad - total) * self.weights, total
 

@@ -314,16 +314,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     d, p = span.shape
     x = rows.h
     left = x - (x @ span) @ span.T
-    n_left = min(d - p, MAX_DIRECTIONS, len(x) - 1)
-    others = principal_directions(left - left.mean(axis=0))[1][:n_left].T
-    others = others - span @ (span.T @ others)
-    others = np.linalg.qr(others)[0] if n_left else others
-    h = left @ others
-    off = np.maximum(np.square(left).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
-    own = replace(rows, h=h, off=off)
-    moments = own.moments(rows.weights[:, None])
-    floor = LEAST_VARIANCE * rows.size
-    rest = gaussians(moments, d - p, Family(), np.eye(n_left), max(floor, ROUNDING_VARIANCE))
+    others, mean, rest = _one_of_rest(left, d - p, rows)
     r, noise = rest.variances.shape[1], rest.noises[0]
     shared, variances = (others @ rest.directions[0]), rest.variances[0]
     if r == d - p:
@@ -333,7 +324,7 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     k, basis = len(density), np.hstack([span, shared])
     directions = np.zeros((k, p + r, p + r))
     directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
-    center = span @ density.center + others @ moments.means[0]
+    center = span @ density.center + mean
     parts = Gaussians(
         np.hstack([(density.means @ density.basis.T) * density.unit, np.zeros((k, r))]),
         directions,
@@ -350,6 +341,30 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
         dimensions=density.dimensions,
     )
     return replace(found, held_out=np.sort(found.log_prob(x)))
+
+
+def is_noise(left: DoubleArray, rows: Rows) -> bool:
+    """Return whether what is left of rows off some directions is the same in all others."""
+    n_left = left.shape[1] - np.linalg.matrix_rank(rows.h - left)
+    return _one_of_rest(left, n_left, rows)[2].variances.shape[1] == 0
+
+
+def _one_of_rest(
+    left: DoubleArray, n_left: int, rows: Rows
+) -> tuple[DoubleArray, DoubleArray, Gaussians]:
+    """Return the normal distribution of what is left of rows, in principal directions of that.
+
+    Also these directions, as columns, and its mean.
+    """
+    mean = left.mean(axis=0)
+    n_directions = max(min(n_left, MAX_DIRECTIONS, len(left) - 1), 0)
+    others = principal_directions(left - mean)[1][:n_directions].T
+    h = (left - mean) @ others
+    off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
+    moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])
+    floor = max(LEAST_VARIANCE * rows.size, ROUNDING_VARIANCE)
+    rest = gaussians(moments, n_left, Family(), np.eye(n_directions), floor)
+    return others, mean, rest
 
 
 def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list[FlatPart]:

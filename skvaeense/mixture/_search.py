@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 
 from skvaeense.mixture._covariance import Family
-from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture._density import MixtureDensity, log_sum_exp
 from skvaeense.mixture._em import Rows, background, em, maximise
 from skvaeense.mixture._growth import LEAST_ROWS, propose
 from skvaeense.utils._typing import DoubleArray
@@ -325,5 +324,5 @@ class Search:
 def _least_needed(rows: Rows, density: MixtureDensity) -> int:
     """Return the component without which held-out rows lose least."""
     joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
-    kept = [logsumexp(np.delete(joint, c, axis=1), axis=1).mean() for c in range(len(density))]
+    kept = [log_sum_exp(np.delete(joint, c, axis=1)).mean() for c in range(len(density))]
     return int(np.argmax(kept))

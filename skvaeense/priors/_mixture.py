@@ -5,8 +5,7 @@ import numpy as np
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import ROUNDING
 from skvaeense.mixture._em import Rows
-from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, merged
-from skvaeense.mixture._search import SURENESS
+from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._principal import principal_directions
@@ -50,9 +49,9 @@ class Mixture(StandardNormal):
     -----
     It is the mixture that :class:`skvaeense.mixture.SubspaceMixture` finds, in the span of the
     decoder: components vary freely there, in at most 128 directions, and by noise elsewhere. What
-    the decoder leaves need not be noise alone. It may be one normal distribution, the same for all
-    components, if held-out samples are more probable then. So a decoder that leaves out what tells
-    components apart has a lower density.
+    the decoder leaves need not be noise alone. If directions stand out there, it is one normal
+    distribution, the same for all components. So a decoder that leaves out what tells components
+    apart has a lower density.
 
     A default fit finds the mixture before it trains, and starts from it. Then that is the density.
 
@@ -128,13 +127,11 @@ class Mixture(StandardNormal):
         left = x - (x @ span) @ span.T
         shift = left.mean(axis=0)
         x, left, bias = x - shift, left - shift, bias + shift
-        same = self._found(x, span)
-        if np.square(left).sum() <= ROUNDING**2 * np.square(x).sum():
-            return same.in_units(bias, 1.0)
-        other = beside(self._found(x @ span, None), span, Rows.of(x))
-        error = same.held_out.std() / np.sqrt(len(same.held_out))
-        gain = other.held_out.mean() - same.held_out.mean()
-        return (other if gain > SURENESS * error else same).in_units(bias, 1.0)
+        rows = Rows.of(x)
+        # Where what is left is the same in all directions, each component has noise of its own.
+        if is_noise(left, rows):
+            return self._found(x, span).in_units(bias, 1.0)
+        return beside(self._found(x @ span, None), span, rows).in_units(bias, 1.0)
 
     def _found(self, x: DoubleArray, basis: DoubleArray | None) -> MixtureDensity:
         """Return the mixture of rows that varies freely in some directions."""

@@ -72,6 +72,7 @@ def find_data_inits(
     linear_dimension: int,
     common_noise: float,
     seed: int,
+    rotate: bool = True,
 ) -> list[DataInit]:
     """Compute initial weights from the data: one way if it is clearly right, or two to be compared.
 
@@ -99,6 +100,9 @@ def find_data_inits(
     seed : int
         Seed of all that is drawn.
 
+    rotate : bool, default=True
+        Whether to look for independent components.
+
     Returns
     -------
     list of DataInit
@@ -115,7 +119,9 @@ def find_data_inits(
             found[candidate] = selection_loss(terms, structure.noise, structure.noise, n_features)
         return found
 
-    structure = find_structure(rows, n_components, linear_dimension, common_noise, seed)
+    structure = find_structure(
+        rows, n_components, linear_dimension, common_noise, seed, rotate=rotate
+    )
     by_candidate = losses(structure)
     opened = Candidate("open")
     best = min(by_candidate, key=by_candidate.__getitem__)

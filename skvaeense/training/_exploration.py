@@ -7,7 +7,14 @@ import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
-from skvaeense.mixture._fit import FlatPart, FoundMixture, fit_mixture, merged, units_of
+from skvaeense.mixture._fit import (
+    MAX_DIRECTIONS,
+    FlatPart,
+    FoundMixture,
+    fit_mixture,
+    merged,
+    units_of,
+)
 from skvaeense.mixture._search import Search, Trial
 from skvaeense.training._independent_codes import independent_codes_log_prob
 from skvaeense.training._locations import (
@@ -248,8 +255,9 @@ class _Codes:
     def end_search(self, search: Search) -> bool:
         """Return whether a search will not find a mixture that makes a better code.
 
-        It will not if it has more directions than there may be latents, or if it would not reach
-        independent codes though it went on to gain as much with each round.
+        It will not if it would not reach independent codes though it went on to gain as much with
+        each round; or if it has more directions than there may be latents, but then the search goes
+        on where it costs little, for the density.
         """
         best, one = search.best, search.paths["grown"][0]
         before, self.before = self.before or one, best
@@ -261,7 +269,9 @@ class _Codes:
         # A round adds half as many components as there are.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
-        return bool(n_directions > self.max_latents or self.are_better_than(reach))
+        is_wide = self.train.shape[1] > MAX_DIRECTIONS
+        is_too_large = is_wide and n_directions > self.max_latents
+        return bool(is_too_large or self.are_better_than(reach))
 
     def look_at(self, found: FoundMixture, parts: list[FlatPart], locations: Locations) -> None:
         """Let each location have its own codes, if flat parts have more directions than hulls."""

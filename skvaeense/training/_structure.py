@@ -127,6 +127,8 @@ def find_structure(
     linear_dimension: int,
     common_noise: float,
     random_state: int | np.random.RandomState,
+    *,
+    rotate: bool = True,
 ) -> Structure:
     """Compute initial latents from the data.
 
@@ -147,6 +149,9 @@ def find_structure(
     random_state : int or RandomState
         Seed or generator of the components' first guess and of the random weights.
 
+    rotate : bool, default=True
+        Whether to look for independent components; otherwise they are the principal ones.
+
     Returns
     -------
     Structure
@@ -164,7 +169,9 @@ def find_structure(
     residual = max(float(variances[rank:].sum()), 0.0) / rows.shape[1]
     directions, variances = directions[:rank], variances[:rank]
     whitener = directions / np.sqrt(variances)[:, None]
-    rotation = independent_components((rows @ whitener.T).astype(np.float32), rng)
+    rotation = np.eye(rank)
+    if rotate:
+        rotation = independent_components((rows @ whitener.T).astype(np.float32), rng)
     S = rows @ (rotation @ whitener).T
     inactive = modes(S)
     S -= inactive
