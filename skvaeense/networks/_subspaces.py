@@ -41,6 +41,9 @@ class SubspaceAutoencoder(nn.Module):
         The source of random weights.
     """
 
+    sums: torch.Tensor
+    opens: torch.Tensor
+
     def __init__(
         self,
         spec: "Subspaces",
