@@ -249,6 +249,8 @@ class BaseAutoencoder(
             scaling = self._scaling if goes_on else Scaling.from_data(samples)
             if explored is not None and explored.locations is not None and not goes_on:
                 scaling = scaling.at(explored.locations, samples)
+                if scaling.locations is None:
+                    explored = explored.about_one_point()
             model = self.module_ if goes_on else None
             processes = find_processes()
             processes.check_equal(

@@ -79,7 +79,7 @@ class Rows:
         else:
             h, off = along(h, basis)
         weights = np.ones(len(x)) if weights is None else weights
-        return cls(center, basis, h, off, weights, np.full(len(x), -np.inf), _local_size(x))
+        return cls(center, basis, h, off, weights, np.full(len(x), -np.inf), local_size(x))
 
     def __len__(self) -> int:
         return len(self.h)
@@ -174,8 +174,19 @@ class Rows:
         )
 
 
-def _local_size(x: DoubleArray) -> float:
-    """Return half the mean square, per feature, of the difference of two rows that are near."""
+def local_size(x: DoubleArray) -> float:
+    """Return half the mean square, per feature, of the difference of two rows that are near.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, n_features)
+        Rows, perhaps with holes.
+
+    Returns
+    -------
+    float
+        0 if all rows are equal.
+    """
     n = len(x)
     some = np.linspace(0, n - 1, min(n, PAIRED_ROWS)).astype(int)
     # Of rows in any order, those at all distances from one another.

@@ -109,14 +109,20 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
     """
     known = ~np.isnan(x) * weights[:, None]
     center = np.nanmedian(x, axis=0)
-    squares = np.square(np.nan_to_num(x - center)).mean(axis=1)
+    with np.errstate(over="ignore"):
+        # Squares of multiples of a power of two near this are finite, but of very far rows.
+        sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)
+        unit = np.ldexp(1.0, np.frexp(np.median(sizes) or sizes.max() or 1.0)[1])
+        squares = np.square(np.nan_to_num((x - center) / unit)).mean(axis=1)
     near = squares <= np.quantile(squares, 0.75)
     total = known[near].sum(axis=0)
     center = (known * np.nan_to_num(x))[near].sum(axis=0) / np.maximum(total, 1e-300)
-    spread = (known * np.square(np.nan_to_num(x - center)))[near].sum() / max(total.sum(), 1e-300)
+    with np.errstate(over="ignore"):
+        squares = known * np.square(np.nan_to_num((x - center) / unit))
+    spread = squares[near].sum() / max(total.sum(), 1e-300)
     if not spread > 0:
-        spread = (known * np.square(np.nan_to_num(x - center))).sum() / known.sum()
-    return center, float(np.sqrt(spread)) or 1.0
+        spread = squares.sum() / known.sum()
+    return center, float(unit * np.sqrt(spread)) or 1.0
 
 
 def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:

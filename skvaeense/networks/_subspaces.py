@@ -41,6 +41,9 @@ class SubspaceAutoencoder(nn.Module):
         The source of random weights.
     """
 
+    sums: torch.Tensor
+    opens: torch.Tensor
+
     def __init__(
         self,
         spec: "Subspaces",
@@ -66,12 +69,13 @@ class SubspaceAutoencoder(nn.Module):
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.full((n_components,), -CLOSED))
         self.decoder = linear_layer(n_components, n_features, generator)
-        owner = [c for c, n in enumerate(spec.n_directions) for _ in range(n)]
+        owner = _repeated(spec.n_directions)
         sums = torch.zeros(self.factors.out_features, n_parts)
-        sums[range(len(owner)), owner] = 1.0
-        latents = torch.tensor([k for k, n in enumerate(spec.ranks) for _ in range(n)])
-        subspaces = torch.tensor(spec.subspaces)
-        # Which components open each latent.
+        sums[torch.arange(len(owner)), owner] = 1.0
+        subspaces = torch.tensor(spec.subspaces, dtype=torch.int64)
+        latents = _repeated(spec.ranks)
+        # Which components open each latent. What is made anew with each module has its dtype and
+        # device only when it is used.
         opens = torch.zeros(n_parts, n_components)
         opens[:, : self.n_latents] = subspaces[:, None] == latents
         self.register_buffer("sums", sums, persistent=False)
@@ -80,14 +84,15 @@ class SubspaceAutoencoder(nn.Module):
     def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return the log of how probably samples are of each component."""
         squares = x.square().sum(dim=1, keepdim=True)
-        quadratic = self.factors(x).square() @ self.sums - squares * self.log_precision.exp()
+        factors = self.factors(x).square() @ self.sums.to(x)
+        quadratic = factors - squares * self.log_precision.exp()
         return torch.log_softmax(self.linear(x) + 0.5 * quadratic, dim=1)
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return means and gate logits, of shape (n_samples, n_components) each."""
-        responsibilities = self.log_responsibilities(x).exp()
+        responsibilities, opens = self.log_responsibilities(x).exp(), self.opens.to(x)
         # Both are sums, as differences would be rounded.
-        r, others = responsibilities @ self.opens, responsibilities @ (1 - self.opens)
+        r, others = responsibilities @ opens, responsibilities @ (1 - opens)
         variance = others + r * torch.sigmoid(self.open_logit)
         openness = r * torch.sigmoid(-self.open_logit)
         tiny = torch.finfo(x.dtype).tiny
@@ -159,9 +164,16 @@ class Subspaces(Network):
         n_directions = self.n_directions
         if n_directions is None:
             n_directions = tuple(self.ranks[k] for k in subspaces)
-        if len(n_directions) != len(subspaces):
-            raise ValueError("n_directions must have a number for each component.")
+        if len(n_directions) != len(subspaces) or min(n_directions) < 0:
+            raise ValueError("n_directions must have a number for each component, at least 0.")
         spec = Subspaces(self.ranks, subspaces=subspaces, n_directions=n_directions)
         return SubspaceAutoencoder(
             spec, n_features, n_components, n_heads=n_heads, generator=generator
         )
+
+
+def _repeated(counts: Sequence[int]) -> torch.Tensor:
+    """Return each position as many times as is said there, on any device."""
+    repeats = torch.tensor(counts, dtype=torch.int64)
+    positions = torch.arange(len(counts))
+    return torch.repeat_interleave(positions, repeats, output_size=sum(counts))

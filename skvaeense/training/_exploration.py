@@ -17,7 +17,13 @@ from skvaeense.mixture._fit import (
 )
 from skvaeense.mixture._search import Search, Trial
 from skvaeense.training._independent_codes import independent_codes_log_prob
-from skvaeense.training._locations import Locations, find_locations, in_units, pooled
+from skvaeense.training._locations import (
+    Locations,
+    at_origins,
+    find_locations,
+    in_units,
+    pooled,
+)
 from skvaeense.utils._threads import threads_for
 
 # Rows that are looked at.
@@ -70,14 +76,24 @@ class Exploration:
 
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
+        shift = len(center) * np.log(scale)
         found = self.found._replace(
             density=self.found.density.in_units(center, scale),
             parts=[_moved(part, center, scale) for part in self.found.parts],
+            nats={name: value - shift for name, value in self.found.nats.items()},
         )
         moved = [_moved(part, center, scale) for part in self.parts]
         locations = self.locations and in_units(self.locations, center, scale)
         density = self.density and self.density.in_units(center, scale)
-        return replace(self, found=found, parts=moved, locations=locations, density=density)
+        nats = {name: value - shift for name, value in self.nats.items()}
+        return replace(
+            self, found=found, parts=moved, locations=locations, density=density, nats=nats
+        )
+
+    def about_one_point(self) -> Self:
+        """Return the same without locations, about which parts are no longer told apart."""
+        kind = "dense" if self.kind == "mixture" else self.kind
+        return replace(self, kind=kind, locations=None)
 
     def within(self, mean: np.ndarray, scale: float) -> Self:
         """Return the same for samples after centring and scaling."""
@@ -100,7 +116,12 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
     ndarray of int
         Ascending; empty if they are many, or have little of the variance.
     """
-    far = density.background_share(X) > 0.5
+    if density.background is None:
+        return np.empty(0, dtype=int)
+    # Beyond this, squares may not be finite.
+    reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
+    within = np.clip(X, density.center - reach, density.center + reach)
+    far = density.background_share(within) > 0.5
     if not far.any() or far.mean() > MAX_FAR_SHARE:
         return np.empty(0, dtype=int)
     unit = np.abs(X).max() or 1.0
@@ -154,6 +175,9 @@ def _some_rows(
     rows = X[np.sort(rng.permutation(len(X))[:n])].astype(np.float64)
     center, scale = units_of(rows, np.ones(n))
     with np.errstate(over="ignore"):
+        # No more rows than those that may be left out are so far away.
+        sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
+        scale = max(scale, float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR)
         rows = np.clip((rows - center) / scale, -FAR, FAR)
     rows, weights = merged(rows, None)
     return rows, center, scale, weights
@@ -196,13 +220,19 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
             for g in range(groups.max() + 1)
         ]
         n_latents = sum(len(part.variances) for part in parts)
-        is_mixture = found.is_flat and len(parts) > 1 and 0 < n_latents <= max_latents
+        is_whole = found.is_flat and found.is_complete
+        is_mixture = is_whole and len(parts) > 1 and 0 < n_latents <= max_latents
         locations = None
         if len(parts) > 1:
-            locations, meet = find_locations(found, rows, may_be_flat=is_mixture)
+            flats = (parts, groups) if is_mixture else None
+            locations, meet = find_locations(found, rows, flats)
             is_mixture = is_mixture and meet and not _are_patterns(parts, len(rows))
+        if locations is not None:
+            codes.look_at(found, parts, locations)
+        is_dictionary = codes.are_better_than(found.nats["mixture"])
+        if locations is not None and is_dictionary:
+            locations = at_origins(locations, rows)
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
-    is_dictionary = codes.are_better_than(found.nats["mixture"])
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None
     explored = Exploration(found, kind, groups, parts, locations, nats, density)
@@ -235,16 +265,33 @@ class _Codes:
         if n_directions <= one.densities[0].n_directions.sum():
             return False
         if self.nats is None:
-            scores = independent_codes_log_prob(self.train, self.valid, self.rng)
-            self.nats = float(scores.mean())
-            if np.isfinite(self.nats):
-                self.error = float(scores.std() / np.sqrt(len(scores)))
+            self._compare(independent_codes_log_prob(self.train, self.valid, self.rng))
         # A round adds half as many components as there are.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
         is_wide = self.train.shape[1] > MAX_DIRECTIONS
         is_too_large = is_wide and n_directions > self.max_latents
         return bool(is_too_large or self.are_better_than(reach))
+
+    def look_at(self, found: FoundMixture, parts: list[FlatPart], locations: Locations) -> None:
+        """Let each location have its own codes, if flat parts have more directions than hulls."""
+        n_groups = range(len(locations))
+        own = [[found.parts[c] for c in np.flatnonzero(locations.groups == g)] for g in n_groups]
+        n_directions = sum(len(part.variances) for part in parts)
+        if n_directions <= sum(len(pooled(some).variances) for some in own):
+            return
+        train, valid = locations.assign(self.train), locations.assign(self.valid)
+        scores = locations.log_shares[valid]
+        for g in n_groups:
+            rows = self.train[train == g], self.valid[valid == g]
+            scores[valid == g] += independent_codes_log_prob(*rows, self.rng)
+        self._compare(scores)
+
+    def _compare(self, scores: np.ndarray) -> None:
+        """Keep the mean of log-densities, and its error."""
+        self.nats, self.error = float(scores.mean()), np.inf
+        if np.isfinite(self.nats):
+            self.error = float(scores.std() / np.sqrt(len(scores)))
 
     def are_better_than(self, nats: float) -> bool:
         """Return whether independent codes are, beyond what chance may do."""

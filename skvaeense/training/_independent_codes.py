@@ -3,6 +3,7 @@
 import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
+from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.training._components import independent_components, modes
 
@@ -18,6 +19,8 @@ def independent_codes_log_prob(
     """Return the log-density of rows if codes are independent, each of them 0 or normal.
 
     A code that is 0 has the variance of the noise. Of more atoms than directions it knows nothing.
+    Least variances are those of a mixture of the same rows, so that the two can be compared where
+    there is no noise.
 
     Parameters
     ----------
@@ -39,7 +42,7 @@ def independent_codes_log_prob(
     mean = train.mean(axis=0)
     values, directions = np.linalg.eigh(np.cov(train.T, bias=True).reshape(d, d))
     values, directions = np.maximum(values[::-1], 0), directions[:, ::-1]
-    floor = LEAST_VARIANCE * max(values.mean(), np.finfo(float).tiny)
+    floor = max(LEAST_VARIANCE * local_size(train), ROUNDING_VARIANCE)
     ranks, noises = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
     rank, noise = int(ranks[0]), float(noises[0])
     if rank > MAX_DIRECTIONS:
@@ -52,15 +55,17 @@ def independent_codes_log_prob(
     unmix = independent_components(white.astype(np.float32), rng)
     S = white @ unmix.T
     mode = modes(S)
+    # What the least variance of a sample is in each code.
+    least = floor * np.square(unmix / scale).sum(axis=1)
     share, slab, spike = np.full(rank, 0.3), np.full(rank, 3.0), np.full(rank, 0.03)
     squares = np.square(S - mode)
     for _ in range(N_ITER):
         on, off = _both(squares, share, slab, spike)
         q = 1 / (1 + np.exp(np.clip(off - on, -50, 50)))
         share = np.clip(q.mean(axis=0), LEAST_SHARE, 1 - LEAST_SHARE)
-        slab = np.maximum((q * squares).sum(axis=0) / np.maximum(q.sum(axis=0), 1e-9), floor)
+        slab = np.maximum((q * squares).sum(axis=0) / np.maximum(q.sum(axis=0), 1e-9), least)
         spike = (1 - q) * squares
-        spike = np.maximum(spike.sum(axis=0) / np.maximum((1 - q).sum(axis=0), 1e-9), floor)
+        spike = np.maximum(spike.sum(axis=0) / np.maximum((1 - q).sum(axis=0), 1e-9), least)
     y = valid - mean
     h = y @ directions[:, :rank]
     rest = np.maximum(np.square(y).sum(axis=1) - np.square(h).sum(axis=1), 0)

@@ -105,20 +105,23 @@ def by_group(log_joint: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def find_locations(
-    found: FoundMixture, rows: np.ndarray, *, may_be_flat: bool
+    found: FoundMixture,
+    rows: np.ndarray,
+    flats: tuple[list[FlatPart], np.ndarray] | None = None,
 ) -> tuple[Locations | None, bool]:
     """Return the points that data lies around, and whether its parts meet there.
 
     Parameters
     ----------
     found : FoundMixture
-        The flat parts.
+        The mixture.
 
     rows : ndarray of shape (n_samples, n_features)
-        The rows that they were found in.
+        The rows that it was found in.
 
-    may_be_flat : bool
-        Whether it is enough that parts meet there, however near to one another they are.
+    flats : tuple of list of FlatPart and ndarray of int of shape (n_components,), or None
+        Flat parts, and which one each component is a piece of, if it is enough that these meet
+        there, however near to one another they are.
 
     Returns
     -------
@@ -129,14 +132,16 @@ def find_locations(
         Whether all parts of each location have a point in common.
     """
     n, density = len(rows), found.density
-    if meeting_point(found.parts, n)[1]:
+    parts, pieces = (found.parts, np.arange(len(density))) if flats is None else flats
+    if meeting_point(parts, n)[1]:
         return None, True
     joint = density.log_joint(rows)
     labels = joint.argmax(axis=1)
     linked = _neighbours(rows, labels, len(density))
-    if may_be_flat:
-        groups = _merged(found.parts, lambda parts: meeting_point(parts, n)[1])
-        points = [meeting_point(own, n)[0] for own in _of_groups(found.parts, groups)]
+    if flats is not None:
+        groups = _merged(parts, lambda parts: meeting_point(parts, n)[1])
+        points = [meeting_point(own, n)[0] for own in _of_groups(parts, groups)]
+        groups = groups[pieces]
         across = linked[groups[:, None] != groups].sum() / linked.sum()
         # Flat pieces of a curved sheet have neighbours at other ones.
         if _are_distinct(joint, groups) and across <= MAX_AMBIGUOUS:
@@ -288,6 +293,27 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
         total += precision * max(float(difference @ difference - along @ along), 0.0)
         n_free += d - len(along)
     return point, bool(n_free <= 0 or total <= chi2.ppf(SURE, n_free))
+
+
+def at_origins(locations: Locations, rows: np.ndarray) -> Locations:
+    """Return locations with points at which all independent components of their rows are inactive.
+
+    Parameters
+    ----------
+    locations : Locations
+        The locations.
+
+    rows : ndarray of shape (n_samples, n_features)
+        The rows that they were found in.
+
+    Returns
+    -------
+    Locations
+        The same groups about these points.
+    """
+    labels = locations.assign(rows)
+    points = [_origin(rows[labels == g]) for g in range(len(locations))]
+    return replace(locations, points=np.array(points))
 
 
 def _origin(rows: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
     """
     found, locations = explored.found, explored.locations
     if locations is None:
-        origin = meeting_point(found.parts, n)[0]
+        origin = meeting_point(explored.parts, n)[0]
         shifts = np.zeros((len(found.parts), len(origin)))
     else:
         origin = np.zeros(locations.points.shape[1])

@@ -31,11 +31,15 @@ def main():
     rng = np.random.default_rng(0)
     X = np.kron(np.eye(2), rng.normal(size=(100, 2))) @ rng.normal(size=(4, 6))
     X = rng.permutation(X + 0.01 * rng.normal(size=X.shape))
+    # On a line and a plane that lie apart.
+    flats = rng.permutation(np.r_[X[:, :1] @ X[:1], X[:, :2] @ X[1:3] + 9 * np.eye(6)[0]])
+    flats = flats + 0.01 * rng.normal(size=flats.shape)
     vae = VAEenseTransformer(5, network=Linear((12,)), n_init=1, max_iter=60, random_state=0)
     estimators = {
         "vaeense": VAEenseTransformer(
             3, network=MLP((6,), encoder_layer_sizes=(6,)), hard=True, random_state=0
         ).partial_fit(X),
+        "vaeense_of_flats": VAEenseTransformer(max_iter=5, random_state=0).fit(flats),
         "sparse_autoencoder": SparseAutoencoder(
             8, penalty=BatchTopK(2), random_state=np.random.RandomState(0)
         ).partial_fit(X),
@@ -47,7 +51,8 @@ def main():
     for name, estimator in estimators.items():
         path = Path(__file__).with_name(f"{name}-{skvaeense.__version__}.safetensors")
         save(estimator, path)
-        np.savez(path.with_suffix(".npz"), X=X[:10], **outputs(estimator, X[:10]))
+        rows = flats[:10] if name == "vaeense_of_flats" else X[:10]
+        np.savez(path.with_suffix(".npz"), X=rows, **outputs(estimator, rows))
 
 
 if __name__ == "__main__":

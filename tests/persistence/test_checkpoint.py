@@ -37,6 +37,7 @@ VAEENSE = VAEenseTransformer(
 SAE = SparseAutoencoder(12, max_iter=6, random_state=0)
 ESTIMATORS = {
     "vaeense": VAEENSE,
+    "explored": VAEenseTransformer(max_iter=30, random_state=0),
     "one init": clone(VAEENSE).set_params(
         n_init=1, network=MLP((8,)), tol=10.0, n_iter_no_change=2
     ),
@@ -127,11 +128,12 @@ import sys, warnings
 import numpy as np
 import torch
 from skvaeense import Checkpoint, VAEenseTransformer, save
+from skvaeense.networks import Linear
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 X = np.load(sys.argv[1] + "/X.npy")
-vaeense = VAEenseTransformer(6, n_init=2, max_iter=15, random_state=0)
+vaeense = VAEenseTransformer(6, network=Linear((16,)), n_init=2, max_iter=40, random_state=0)
 if sys.argv[2] == "kept":
     vaeense.set_callbacks(Checkpoint(sys.argv[1] + "/kept", interval=0))
 save(vaeense.fit(X), sys.argv[1] + f"/{sys.argv[2]}.safetensors")

@@ -28,6 +28,7 @@ def test_there_is_a_file_of_every_estimator():
     kinds = {path.stem.split("-")[0] for path in FILES}
     assert kinds >= {
         "vaeense",
+        "vaeense_of_flats",
         "sparse_autoencoder",
         "intrinsic_dimension",
         "diffusion_dimension",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import skops.io
 import torch
-from helpers import PENALTIES, SMALL_MIXTURE, fit_unwarned, outputs, quick_sae
+from helpers import PENALTIES, SMALL_MIXTURE, SUBSPACES, fit_unwarned, outputs, quick_sae
 from sklearn.base import BaseEstimator
 from sklearn.callback import ProgressBar
 from sklearn.neighbors import NearestNeighbors
@@ -24,10 +24,10 @@ from skvaeense import (
     load,
     save,
 )
-from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import AutoencoderMethod
 from skvaeense.losses import ELBO
-from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer, Unrolled
+from skvaeense.networks import MLP, Conv, Linear, Network, SingleLayer, Subspaces, Unrolled
 from skvaeense.optimizers import SGD
 from skvaeense.penalties import L1, JumpReLU, Penalty
 from skvaeense.priors import StandardNormal
@@ -90,6 +90,19 @@ def through_a_file(estimator, tmp_path, **options):
     path = tmp_path / "estimator.safetensors"
     save(estimator, path, trusted=options.get("trusted", ()))
     return load(path, **options)
+
+
+def explored_vae(kind, dtype):
+    """Return a quick fit that begins with what was found in samples, and new samples of these."""
+    X = SUBSPACES.train
+    if kind == "affine":
+        X = make_affine_subspaces(600, dims=(1, 3), n_features=8, offset_scale=2.0, random_state=0)[
+            0
+        ]
+    vae = VAEenseTransformer(max_iter=2, dtype=dtype, random_state=0).fit(X[:500])
+    assert isinstance(vae.module_.config["network"], Subspaces)
+    assert hasattr(vae, "locations_") == (kind == "affine")
+    return vae, X[500:520]
 
 
 # --- every estimator, network and penalty -----------------------------------------------------
@@ -193,6 +206,17 @@ class _Wrapped(BaseEstimator):
 
     def score(self, X):
         return 0.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["linear", "affine"])
+def test_vaeense_of_explored_samples(kind, dtype, tmp_path):
+    vae, new = explored_vae(kind, dtype)
+    assert_same(through_a_file(vae, tmp_path), vae, new)
+    assert_same(pickle.loads(pickle.dumps(vae)), vae, new)
+    assert_same(copy.deepcopy(vae), vae, new)
+    data = skops.io.dumps(vae)
+    assert_same(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)), vae, new)
 
 
 @pytest.mark.parametrize("method", ["normal_bundle", "flipd"])
@@ -611,19 +635,24 @@ def test_skops_with_a_short_list(estimator):
     assert_same(skops.io.loads(data, trusted=named), estimator)
 
 
-def test_skops_list_of_the_guide():
+@pytest.mark.parametrize("explored", [False, True])
+def test_skops_list_of_the_guide(explored):
     """The list that docs/user_guide/saving.rst gives is enough."""
     vae = fit_unwarned(quick_vae(), samples())
+    if explored:
+        vae, _ = explored_vae("linear", "float32")
     trusted = [
         "skvaeense._vaeense.VAEenseTransformer",
         "skvaeense.models._vae.VAE",
         "skvaeense.networks._linear.Linear",
-        "skvaeense.priors._density.MixtureDensity",
-        "skvaeense.priors._density.TrainingRows",
+        "skvaeense.networks._subspaces.Subspaces",
+        "skvaeense.mixture._density.MixtureDensity",
+        "skvaeense.priors._samples.TrainingRows",
         "skvaeense.priors._mixture.Mixture",
         "skvaeense.training._history.History",
     ]
-    assert_same(skops.io.loads(skops.io.dumps(vae), trusted=trusted), vae)
+    loaded = skops.io.loads(skops.io.dumps(vae), trusted=trusted)
+    assert_same(loaded, vae, SUBSPACES.new[:20] if explored else None)
 
 
 def test_partial_fit_goes_on_after_a_pickle():

@@ -1,7 +1,6 @@
 """Initial weights computed from the data."""
 
 import warnings
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +17,10 @@ from skvaeense.training._data_inits import (
     install,
     learning_rates,
 )
-from skvaeense.training._noise import validation_loss, validation_terms
 from skvaeense.training._structure import (
     Candidate,
     find_dictionary_structure,
     find_structure,
-    find_subspace_structure,
     typical_rows,
 )
 
@@ -88,7 +85,7 @@ def test_counts_of_subspaces_are_right_before_training(dims, n_features, seed):
     )
     Z = _scaled(X)
     found = _find(Z[:2000], Z[2000:])
-    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("grouped", 1, True)
+    assert (found.kind, len(found.inits)) == ("grouped", 1)
     assert np.abs(found.counts - dimension[2000:]).mean() < 0.05
 
 
@@ -108,88 +105,8 @@ def test_counts_of_atoms_are_nearly_right_before_training(signed, seed):
     X, _, dimension = make_sparse_dictionary(6000, signed=signed, random_state=seed)
     Z = _scaled(X)
     found = _find(Z[:4000], Z[4000:])
-    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("single", 1, True)
+    assert (found.kind, len(found.inits)) == ("single", 1)
     assert np.abs(found.counts - dimension[4000:]).mean() < 0.2
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.02])
-@pytest.mark.parametrize(("dims", "n_features"), [((4,) * 8, 20), ((3,) * 5, 10), ((2, 2, 2), 5)])
-def test_more_subspaces_than_components(dims, n_features, noise):
-    X, _, dimension = make_linear_subspaces(
-        6000, dims=dims, n_features=n_features, noise=noise, random_state=0
-    )
-    Z, n_components = _scaled(X), 2 * n_features
-    components = _structure(Z[:4000], n_components)
-    structure = find_subspace_structure(Z[:4000], components, components.noise, n_components, 0)
-    assert structure.rank == sum(dims)
-    model = _model(n_features, n_components)
-    losses, counts = [], []
-    for candidate in structure.candidates():
-        install(model.network, structure, candidate)
-        terms = validation_terms(model, Z[4000:])
-        losses.append(validation_loss(terms, structure.noise, n_features))
-        counts.append(_is_active(model, Z[4000:]).sum(dim=1).numpy())
-    assert np.abs(counts[np.argmin(losses)] - dimension[4000:]).mean() < 0.1
-
-
-@pytest.mark.parametrize(("dims", "n_features"), [((4,) * 8, 20), ((3,) * 5, 10)])
-def test_subspaces_are_looked_for_where_components_fail(dims, n_features):
-    X, _, dimension = make_linear_subspaces(
-        6000, dims=dims, n_features=n_features, noise=0.02, random_state=0
-    )
-    Z = _scaled(X)
-    found = _find(Z[:4000], Z[4000:], 2 * n_features)
-    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("subspaces", 1, True)
-    assert np.abs(found.counts - dimension[4000:]).mean() < 0.1
-
-
-@pytest.mark.parametrize(
-    ("dims", "n_features", "noise", "n_samples"),
-    [((2, 4), 12, 0.01, 600), ((1, 3), 8, 0.02, 600), ((3,) * 4, 9, 0.05, 1000)],
-)
-def test_subspaces_of_few_noisy_rows_are_found(dims, n_features, noise, n_samples):
-    """Their mean is not in all of them, and noise may be far above the common level."""
-    for seed in range(3):
-        X, _, dimension = make_linear_subspaces(
-            n_samples, dims=dims, n_features=n_features, noise=noise, random_state=seed
-        )
-        n_train = n_samples * 9 // 10
-        Z = _scaled(X)
-        found = _find(Z[:n_train], Z[n_train:], 2 * min(sum(dims), n_features))
-        assert found.kind in ("subspaces", "grouped")
-        assert np.abs(found.counts - dimension[n_train:]).mean() < 0.5
-
-
-@pytest.mark.parametrize(("noise", "seed"), [(0.0, 0), (0.0, 1), (0.0, 2), (0.02, 3)])
-def test_small_part_is_found(noise, seed):
-    """1 % of the rows lie in a subspace of 8 dimensions."""
-    sizes = ((1602, 2), (160, 4), (18, 8))
-    parts = [
-        make_linear_subspaces(
-            n, dims=(dim,), n_features=40, noise=noise, random_state=10 * seed + dim
-        )
-        for n, dim in sizes
-    ]
-    X, dimension = (np.concatenate([part[i] for part in parts]) for i in (0, 2))
-    order = np.random.RandomState(seed).permutation(len(X))
-    Z, dimension = _scaled(X[order]), dimension[order]
-    found = _find(Z, Z, 20)
-    assert found.kind == "subspaces"
-    assert [len(s.basis) for s in found.inits[0].structure.subspaces] == [2, 4, 8]
-    assert np.abs(found.counts - dimension).mean() < 0.1
-
-
-@pytest.mark.parametrize("dims", [(4, 4, 4), (2, 4, 8)])
-def test_components_of_subspaces_are_grouped(dims):
-    structure = _structure(_scaled(make_linear_subspaces(2000, dims=dims, random_state=0)[0]))
-    assert structure.is_grouped
-    # Latent 0 would also open with one of each other subspace, but these not with each other.
-    coactive = structure.coactive.copy()
-    coactive[0], coactive[:, 0] = True, True
-    assert not replace(structure, coactive=coactive).is_grouped
-    one_way = np.eye(structure.rank, dtype=bool)
-    one_way[0, 1] = True
-    assert not replace(structure, coactive=one_way).is_grouped
 
 
 def _more_atoms_than_features():
@@ -203,8 +120,8 @@ def test_more_atoms_than_components():
     """Two inits are to be compared after training: a plain one and a dictionary."""
     Z, truth = _more_atoms_than_features()
     plain, dictionary = _find(Z[:3000], Z[3000:], 36).inits
-    assert (plain.candidate.kind, plain.is_settled) == ("open", False)
-    assert (dictionary.candidate.kind, dictionary.is_settled) == ("single", True)
+    assert plain.candidate.kind == "open"
+    assert dictionary.candidate.kind == "single"
     assert (plain.is_dictionary, dictionary.is_dictionary) == (False, True)
     found = dictionary.structure.atoms
     found = found / np.linalg.norm(found, axis=1, keepdims=True)
@@ -215,22 +132,14 @@ def test_more_atoms_than_components():
 def test_few_rows_do_not_tell_a_dictionary():
     Z, _ = _more_atoms_than_features()
     (plain,) = _find(Z[: 50 * 36 - 1], Z[3000:], 36).inits
-    assert (plain.candidate.kind, plain.is_settled) == ("open", False)
+    assert plain.candidate.kind == "open"
     assert len(_find(Z[: 50 * 36], Z[3000:], 36).inits) == 2
-
-
-@pytest.mark.parametrize(
-    "draw", [make_gaussian, make_sparse_dictionary], ids=["normal", "dictionary"]
-)
-def test_no_subspaces_where_there_are_none_or_too_many(draw):
-    Z = _scaled(draw(3000, random_state=0)[0])
-    assert find_subspace_structure(Z, _structure(Z), 1e-3, 40, 0) is None
 
 
 def test_gaussian_data_is_always_open():
     Z = _scaled(make_gaussian(3000, dim=10, n_features=10, random_state=0)[0])
     found = _find(Z[:2000], Z[2000:])
-    assert (found.kind, len(found.inits), found.inits[0].is_settled) == ("open", 1, True)
+    assert (found.kind, len(found.inits)) == ("open", 1)
     assert found.inits[0].structure.non_gaussianity < GAUSSIAN
     np.testing.assert_array_equal(found.counts, 10)
 
@@ -352,9 +261,8 @@ def test_awkward_data_gives_finite_weights(name, widths, dtype):
             structure = _structure(Z, n_components)
             model = _model(Z.shape[1], n_components, widths, dtype)
             assert 1 <= structure.rank <= n_components
-            subspaces = find_subspace_structure(Z, structure, structure.noise, n_components, 0)
             dictionary = find_dictionary_structure(Z, structure, n_components, 0)
-            for one in (s for s in (structure, subspaces, dictionary) if s is not None):
+            for one in (s for s in (structure, dictionary) if s is not None):
                 for candidate in one.candidates():
                     install(model.network, one, candidate)
                     _check_finite(model, Z)

@@ -1,10 +1,11 @@
-"""Points that groups of clusters lie around."""
+"""Points that groups of flat parts lie around."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from scipy.special import logsumexp
 
 from skvaeense.datasets import (
     make_affine_subspaces,
@@ -14,27 +15,40 @@ from skvaeense.datasets import (
     make_sparse_dictionary,
     make_spheres,
 )
-from skvaeense.training._locations import find_locations
+from skvaeense.mixture._fit import FlatPart
+from skvaeense.training._exploration import explore
+from skvaeense.training._locations import Locations, by_group, meeting_point, pooled
 
 
-def _scaled(X):
-    X = X - X.mean(axis=0)
-    scale = np.sqrt(np.square(X).mean())
-    return torch.tensor(X / (scale if scale > 0 else 1))
+def _locations(X, max_latents=128):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return explore(X, max_latents).locations
+
+
+def _affine(offset, noise=0.0, n_samples=3000, seed=0):
+    X, manifold, _ = make_affine_subspaces(
+        n_samples, dims=(1, 3, 5), offset_scale=offset / np.sqrt(40), random_state=seed
+    )
+    X += noise * np.sqrt(3 / 40) * np.random.default_rng(0).standard_normal(X.shape)
+    return X, manifold
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 @pytest.mark.parametrize("offset", [1, 3, 30])
 def test_affine_subspaces_have_a_location_each(offset, noise):
-    X, manifold, _ = make_affine_subspaces(
-        3000, dims=(1, 3, 5), offset_scale=offset / np.sqrt(40), random_state=0
-    )
-    X += noise * np.sqrt(3 / 40) * np.random.default_rng(0).standard_normal(X.shape)
-    locations = find_locations(_scaled(X), 0)
+    X, manifold = _affine(offset, noise)
+    locations = _locations(X)
     assert len(locations) == 3
-    labels = locations.assign(_scaled(X).numpy())
+    labels = locations.assign(X)
     agreeing = sum(np.bincount(manifold[labels == i]).max() for i in range(3))
     assert agreeing > 0.99 * len(X)
+    # Each is in its own subspace.
+    for i in range(3):
+        own = X[manifold == np.bincount(manifold[labels == i]).argmax()]
+        mean = own.mean(axis=0)
+        away = locations.points[i] - mean
+        assert np.linalg.norm(away) < 0.1 * np.sqrt(np.square(own - mean).sum(axis=1).mean())
 
 
 def _through_one_point():
@@ -49,7 +63,6 @@ def _through_one_point():
         "positive dictionary": make_sparse_dictionary(2500, signed=False, random_state=0)[0],
         "normal": make_gaussian(2500, random_state=0)[0],
         "spheres": make_spheres(2500, random_state=0)[0],
-        "curved": make_mlp_manifolds(2500, random_state=0)[0],
         "zero": np.zeros((50, 3)),
         "one row": np.ones((1, 3)),
         "small": np.random.default_rng(0).standard_normal((30, 60)),
@@ -57,23 +70,35 @@ def _through_one_point():
 
 
 @pytest.mark.parametrize("name", _through_one_point())
-def test_what_meets_has_one_location_at_the_mean(name):
-    Z = _scaled(_through_one_point()[name])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        locations = find_locations(Z, 0)
-    assert len(locations) == 1
-    np.testing.assert_allclose(locations.points[0], Z.mean(dim=0), atol=1e-10)
-    np.testing.assert_array_equal(locations.assign(Z.numpy()), 0)
+def test_what_meets_has_one_location(name):
+    assert _locations(_through_one_point()[name]) is None
+
+
+@pytest.mark.parametrize(("seed", "max_latents"), [(0, 128), (0, 256), (3, 256)])
+def test_no_curved_manifold_is_cut_in_two(seed, max_latents):
+    """They lie apart, so that each may have a location of its own, and all of its rows have it."""
+    X, manifold, _ = make_mlp_manifolds(2500, random_state=seed)
+    locations = _locations(X, max_latents)
+    if locations is not None:
+        pairs = np.unique(np.c_[locations.assign(X), manifold], axis=0)
+        assert len(pairs) == 3
+
+
+def test_a_point_that_is_not_the_mean_is_where_subspaces_meet():
+    X, *_ = make_linear_subspaces(2500, dims=(2, 4, 8), noise=0.02, random_state=0)
+    explored = explore(X + 7.0, 128)
+    assert (explored.kind, explored.locations) == ("mixture", None)
+    point, meet = meeting_point(explored.found.parts, len(X))
+    assert meet
+    np.testing.assert_allclose(point, 7.0, atol=0.01)
 
 
 def test_a_few_points_over_and_over_give_finite_locations():
-    Z = _scaled(np.repeat(np.eye(4), 60, axis=0)[:, :2])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        locations = find_locations(Z, 0)
-    assert np.isfinite(locations.points).all()
-    assert set(locations.assign(Z.numpy())) <= set(range(len(locations)))
+    X = np.repeat(np.eye(4), 60, axis=0)[:, :2]
+    locations = _locations(X)
+    if locations is not None:
+        assert np.isfinite(locations.points).all()
+        assert set(locations.assign(X)) <= set(range(len(locations)))
 
 
 def test_location_of_sparse_codes_is_where_none_is_active():
@@ -84,9 +109,7 @@ def test_location_of_sparse_codes_is_where_none_is_active():
     ]
     X = np.concatenate(parts)
     order = np.random.default_rng(0).permutation(len(X))
-    mean, scale = X.mean(axis=0), np.sqrt(np.square(X - X.mean(axis=0)).mean())
-    locations = find_locations(_scaled(X[order]), 0)
-    points = sorted((locations.points * scale + mean).tolist(), reverse=True)
+    points = sorted(_locations(X[order]).points.tolist(), reverse=True)
     np.testing.assert_allclose(points, 5 * np.eye(40)[:2], atol=0.05)
 
 
@@ -94,20 +117,121 @@ def test_far_rows_are_no_location():
     X, *_ = make_linear_subspaces(2000, dims=(2, 4), n_features=20, random_state=0)
     rng = np.random.default_rng(0)
     X[:20] = 20 * np.sqrt(3) * rng.standard_normal((20, 20)) / np.sqrt(20)
-    assert len(find_locations(_scaled(rng.permutation(X)), 0)) == 1
+    assert _locations(rng.permutation(X)) is None
 
 
-@pytest.mark.parametrize("n_rows", [9, 14])
-def test_a_few_rows_have_a_location_where_they_show_their_hull(n_rows):
+@pytest.mark.parametrize("n_rows", [9, 14, 30])
+def test_few_rows_have_a_location_where_they_show_their_hull(n_rows):
     X, *_ = make_linear_subspaces(1500, dims=(4,), n_features=20, random_state=0)
     few, *_ = make_linear_subspaces(n_rows, dims=(8,), n_features=20, random_state=1)
     rows = np.concatenate([X, few + 5 * np.eye(20)[0]])
-    locations = find_locations(_scaled(np.random.default_rng(0).permutation(rows)), 0)
-    assert len(locations) == 1 + (n_rows > 10)
+    locations = _locations(np.random.default_rng(0).permutation(rows))
+    assert (1 if locations is None else len(locations)) == 1 + (n_rows > 10)
 
 
-def test_locations_are_the_same_for_the_same_seed():
+def test_locations_are_the_same_for_the_same_samples():
     X, *_ = make_affine_subspaces(1000, dims=(1, 3), n_features=20, random_state=0)
-    one, other = (find_locations(_scaled(X), 0) for _ in range(2))
+    one, other = (_locations(X) for _ in range(2))
     np.testing.assert_array_equal(one.points, other.points)
     assert len(one) == 2
+
+
+def test_locations_go_along_with_units():
+    X, _ = _affine(3, 0.02, 1000)
+    locations, moved = _locations(X), _locations(1000 * X + 7)
+    np.testing.assert_allclose(moved.points, 1000 * locations.points + 7, rtol=1e-9)
+    np.testing.assert_array_equal(moved.assign(1000 * X + 7), locations.assign(X))
+
+
+def test_rows_are_assigned_to_the_most_probable_group():
+    """Not to that of the most probable component."""
+    X, _ = _affine(3, 0.02, 1000)
+    density = _locations(X).density
+    shifted = density.center + 0.1 * np.arange(len(density))[:, None]
+    for groups in (np.array([0, 1, 2]), np.array([0, 1, 0]), np.array([1, 1, 0])):
+        locations = Locations(shifted[: groups.max() + 1], groups, density)
+        joint = np.exp(density.log_joint(X) - logsumexp(density.log_joint(X), axis=1)[:, None])
+        sums = np.stack([joint[:, groups == g].sum(axis=1) for g in range(len(locations))], axis=1)
+        np.testing.assert_array_equal(locations.assign(X), sums.argmax(axis=1))
+        np.testing.assert_allclose(
+            np.exp(locations.log_shares), np.bincount(groups, density.weights), rtol=1e-12
+        )
+    joint = np.log([[0.4, 0.3, 0.3]])
+    assert by_group(joint, np.array([0, 1, 1])).argmax() == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"points": np.zeros((3, 5))}, "features each"),
+        ({"points": np.full((3, 40), np.inf)}, "must be finite"),
+        ({"groups": np.array([0, 1])}, "of each component"),
+        ({"groups": np.array([0.0, 1.0, 2.0])}, "of each component"),
+        ({"groups": np.array([0, 1, 1])}, "several locations"),
+        ({"groups": np.array([0, 1, 3])}, "several locations"),
+        ({"points": np.zeros((1, 40)), "groups": np.zeros(3, int)}, "several locations"),
+    ],
+)
+def test_damaged_locations_do_not_pass(changes, message):
+    locations = _locations(_affine(3, n_samples=600)[0])
+    locations.check(40)
+    with pytest.raises(ValueError, match=message):
+        replace(locations, **changes).check(40)
+
+
+# --- hulls ---------------------------------------------------------------------------------------
+
+
+def _part(mean, basis, variances=1.0, noise=1e-4, weight=0.5):
+    basis = np.atleast_2d(np.asarray(basis, dtype=float))
+    variances = np.broadcast_to(variances, len(basis)).astype(float)
+    return FlatPart(weight, np.asarray(mean, dtype=float), basis, variances, noise)
+
+
+AXES = np.eye(3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "point"),
+    [
+        # Two lines in a plane.
+        ([_part([0, 0, 0], AXES[:1]), _part([1, 0, 0], AXES[1:2])], [1, 0, 0]),
+        # Skew lines.
+        ([_part([0, 0, 0], AXES[:1]), _part([0, 0, 1], AXES[1:2])], None),
+        # Their common point is farther away than their rows are.
+        ([_part([0, 0, 0], AXES[:1]), _part([9, 0, 0], AXES[1:2])], None),
+        # A line and a plane.
+        ([_part([0, 0, 0], AXES[:2]), _part([0.5, 0.5, 1], AXES[2:])], [0.5, 0.5, 0]),
+        # Two points.
+        ([_part([0, 0, 0], AXES[:0]), _part([0, 0, 1], AXES[:0])], None),
+    ],
+    ids=["crossing", "skew", "far", "plane", "points"],
+)
+def test_hulls_meet_in_a_point(parts, point):
+    found, meet = meeting_point(parts, 1000)
+    assert meet == (point is not None)
+    if meet:
+        np.testing.assert_allclose(found, point, atol=1e-6)
+
+
+def test_hulls_that_miss_by_what_few_rows_leave_unknown_meet():
+    parts = [_part([0, 0, 0], AXES[:1], noise=0.01), _part([0, 0, 0.03], AXES[1:2], noise=0.01)]
+    assert meeting_point(parts, 50)[1]
+    assert not meeting_point(parts, 5000)[1]
+
+
+def test_pooled_parts_hold_all_rows_of_theirs():
+    rng = np.random.default_rng(0)
+    parts = [_part([1, 0, 0], AXES[:1], 4.0, weight=0.2), _part([0, 0, 0], AXES[1:2], weight=0.6)]
+    one = pooled(parts)
+    assert one.weight == pytest.approx(0.8)
+    rows = np.concatenate(
+        [
+            part.mean + rng.normal(size=(n, 1)) * np.sqrt(part.variances) @ part.basis
+            for part, n in zip(parts, (100_000, 300_000), strict=True)
+        ]
+    )
+    np.testing.assert_allclose(one.mean, rows.mean(axis=0), atol=0.02)
+    covariance = one.basis.T * one.variances @ one.basis
+    np.testing.assert_allclose(covariance, np.cov(rows.T), atol=0.02)
+    assert pooled(parts[:1]) is parts[0]

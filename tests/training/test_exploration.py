@@ -1,0 +1,287 @@
+"""What is in samples, before anything is trained."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine, make_swiss_roll
+
+from skvaeense.datasets import (
+    make_affine_subspaces,
+    make_gaussian,
+    make_linear_subspaces,
+    make_sparse_dictionary,
+)
+from skvaeense.training import _exploration
+from skvaeense.training._exploration import explore, far_rows
+
+MANY = 256
+
+
+def linear(dims, n_features, noise=0.0, n_samples=2000, seed=0):
+    """Return samples and their dimensions."""
+    return make_linear_subspaces(
+        n_samples, dims=dims, n_features=n_features, noise=noise, random_state=seed
+    )[::2]
+
+
+def affine(offset, noise=0.0, seed=0):
+    X, _, dimension = make_affine_subspaces(
+        1000, dims=(1, 3, 5), n_features=20, offset_scale=offset / np.sqrt(20), random_state=seed
+    )
+    X += noise * np.sqrt(3 / 20) * np.random.default_rng(0).standard_normal(X.shape)
+    return X, dimension
+
+
+def with_far_rows(X, distance=20.0):
+    """Replace 1 % of the rows."""
+    X, far = X.copy(), np.arange(5, len(X), 100)
+    noise = np.random.default_rng(0).standard_normal((len(far), X.shape[1]))
+    X[far] = distance * np.sqrt(np.square(X).mean()) * noise
+    return X, far
+
+
+def ranks(explored):
+    return sorted(len(part.variances) for part in explored.parts)
+
+
+def counts(explored, X):
+    """Return the dimension of the part that each row is most probably of."""
+    components = explored.found.density.log_joint(X).argmax(axis=1)
+    return np.array([len(part.variances) for part in explored.parts])[explored.groups[components]]
+
+
+# --- flat parts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dims", "n_features", "noise"),
+    [
+        ((3, 5, 9), 30, 0.0),
+        ((3, 5, 9), 30, 0.05),
+        ((2, 4, 8), 40, 0.1),
+        ((8, 16, 24), 60, 0.0),
+        ((8, 16, 24), 60, 0.05),
+        # More of them than there is room for.
+        ((4,) * 8, 20, 0.0),
+        ((4,) * 8, 20, 0.02),
+        ((3,) * 5, 10, 0.02),
+        ((2, 2, 2), 5, 0.02),
+    ],
+)
+def test_subspaces_are_a_mixture(dims, n_features, noise):
+    X, dimension = linear(dims, n_features, noise, n_samples=3000)
+    X, new = X[:2000], X[2000:]
+    explored = explore(X, MANY)
+    assert (explored.kind, explored.locations) == ("mixture", None)
+    assert ranks(explored) == sorted(dims)
+    assert np.abs(counts(explored, new) - dimension[2000:]).mean() < 0.05
+    for part in explored.parts:
+        np.testing.assert_allclose(part.basis @ part.basis.T, np.eye(len(part.basis)), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("dims", "n_features", "noise", "n_samples"),
+    [((2, 4), 12, 0.01, 600), ((1, 3), 8, 0.02, 600), ((3,) * 4, 9, 0.05, 1000)],
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_subspaces_of_few_noisy_rows_are_found(dims, n_features, noise, n_samples, seed):
+    X, dimension = linear(dims, n_features, noise, n_samples, seed)
+    explored = explore(X, MANY)
+    assert (explored.kind, ranks(explored)) == ("mixture", sorted(dims))
+    assert np.abs(counts(explored, X) - dimension).mean() < 0.2
+
+
+@pytest.mark.parametrize(("noise", "seed"), [(0.0, 0), (0.0, 1), (0.02, 3)])
+def test_small_part_is_found(noise, seed):
+    """1 % of the rows lie in a subspace of 8 dimensions."""
+    sizes = ((1602, 2), (160, 4), (18, 8))
+    parts = [linear((dim,), 40, noise, n, 10 * seed + dim) for n, dim in sizes]
+    X, dimension = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    explored = explore(np.random.RandomState(seed).permutation(X), MANY)
+    assert (explored.kind, ranks(explored)) == ("mixture", [2, 4, 8])
+    assert np.abs(counts(explored, X) - dimension).mean() < 0.05
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("offset", [1, 3, 30])
+def test_affine_subspaces_are_a_mixture_with_locations(offset, noise):
+    X, dimension = affine(offset, noise)
+    explored = explore(X, MANY)
+    assert (explored.kind, len(explored.locations)) == ("mixture", 3)
+    assert ranks(explored) == [1, 3, 5]
+    assert np.abs(counts(explored, X) - dimension).mean() < 0.05
+    np.testing.assert_array_equal(np.bincount(explored.locations.groups), 1)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e4, 1e5])
+def test_parts_may_lie_far_apart(offset):
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
+    explored = explore(rng.permutation(np.r_[parts[0], parts[1] + offset]), MANY)
+    assert (explored.kind, ranks(explored)) == ("mixture", [2, 3])
+    points = np.sort(explored.locations.points, axis=0)
+    np.testing.assert_allclose(points, np.outer([0, offset], np.ones(6)), atol=0.5)
+
+
+def test_parts_that_lie_too_far_apart_to_be_flat_have_no_locations_elsewhere():
+    """Double precision does not hold both: where rows are is right all the same."""
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
+    explored = explore(rng.permutation(np.r_[parts[0], parts[1] + 1e8]), MANY)
+    points = np.zeros((0, 6)) if explored.locations is None else explored.locations.points
+    assert (np.minimum(np.abs(points), np.abs(points - 1e8)) < 10).all()
+
+
+def test_pieces_of_a_flat_are_one_part():
+    """Of these samples the mixture has six components, for three subspaces."""
+    X, _ = linear((2, 4, 8), 40, 0.1, 3000)
+    explored = explore(X, MANY)
+    assert len(explored.found.parts) == len(explored.groups) > len(explored.parts) == 3
+    for k, part in enumerate(explored.parts):
+        own = [explored.found.parts[c] for c in np.flatnonzero(explored.groups == k)]
+        assert part.weight == pytest.approx(sum(piece.weight for piece in own))
+        for piece in own:
+            inside = piece.basis @ part.basis.T
+            np.testing.assert_allclose(np.square(inside).sum(axis=1), 1, atol=0.05)
+    np.testing.assert_array_equal(np.sort([part.weight for part in explored.parts]).round(1), 0.3)
+
+
+def test_more_directions_than_latents_are_no_mixture():
+    X, _ = linear((4,) * 8, 20)
+    assert explore(X, 32).kind == "mixture"
+    assert explore(X, 31).kind == "dense"
+
+
+@pytest.mark.parametrize("distance", [20.0, 1e9])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_far_rows_are_told_from_parts(noise, distance):
+    X, _ = linear((2, 4), 20, noise)
+    X, far = with_far_rows(X, distance)
+    explored = explore(X, MANY)
+    assert (explored.kind, explored.locations) == ("mixture", None)
+    assert ranks(explored) == [2, 4]
+    np.testing.assert_array_equal(far_rows(X, explored.found.density), far)
+
+
+def test_rows_that_are_many_or_no_weight_are_not_far():
+    X, _ = linear((2, 4), 20)
+    density = explore(with_far_rows(X)[0], MANY).found.density
+    assert len(far_rows(X, density)) == 0
+    many = np.concatenate([X, 20 * np.random.default_rng(0).standard_normal((200, 20))])
+    assert len(far_rows(many, density)) == 0
+    # Beside both subspaces, and as far from 0 as other rows: they outweigh nothing.
+    few = np.concatenate([X, 0.3 * np.random.default_rng(0).standard_normal((20, 20))])
+    assert (density.background_share(few)[-20:] > 0.5).all()
+    assert len(far_rows(few, density)) == 0
+
+
+# --- dictionaries, and what is neither ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.2])
+def test_many_patterns_are_a_dictionary(noise, signed):
+    X = make_sparse_dictionary(2000, noise=noise, signed=signed, random_state=0)[0]
+    explored = explore(X, MANY)
+    assert (explored.kind, explored.locations) == ("dictionary", None)
+    assert explored.nats["dictionary"] > max(explored.nats["mixture"], explored.nats["dense"])
+
+
+@pytest.mark.parametrize("noise", [0.0, pytest.param(0.02, marks=pytest.mark.slow)])
+def test_two_dictionaries_have_codes_of_their_own(noise):
+    X = np.concatenate(
+        [
+            make_sparse_dictionary(
+                1500, n_atoms=6 + 4 * i, n_active=2 + i, n_features=30, noise=noise, random_state=i
+            )[0]
+            + 5 * np.eye(30)[i]
+            for i in range(2)
+        ]
+    )
+    explored = explore(X, MANY)
+    assert (explored.kind, len(explored.locations)) == ("dictionary", 2)
+    points = explored.locations.points[np.argsort(-explored.locations.points[:, 0])]
+    np.testing.assert_allclose(points, 5 * np.eye(30)[:2], atol=0.05)
+
+
+DENSE = {
+    "normal": partial(make_gaussian, 1000, random_state=0),
+    "all directions": partial(make_gaussian, 1000, dim=10, n_features=10, random_state=0),
+    "table": partial(load_wine, return_X_y=True),
+    "Swiss roll": partial(make_swiss_roll, 1000, random_state=0),
+    "clusters": lambda: (np.repeat(np.eye(4), 60, axis=0),),
+    "one row": lambda: (np.ones((1, 3)),),
+    "zero": lambda: (np.zeros((50, 3)),),
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_other_samples_are_dense(name):
+    explored = explore(DENSE[name]()[0], MANY)
+    assert explored.kind == "dense"
+    assert explored.found.is_complete
+
+
+def test_nats_are_there_for_what_was_looked_at():
+    """Codes are not fitted to samples that a mixture of few directions explains."""
+    X, _ = linear((3, 5, 9), 30, 0.05, 1000)
+    nats = explore(X, MANY).nats
+    assert nats.keys() == {"mixture", "dense"}
+    assert nats["mixture"] > nats["dense"] + 10
+    dictionary = make_sparse_dictionary(1000, random_state=0)[0]
+    assert explore(dictionary, MANY).nats.keys() == {"mixture", "dense", "dictionary"}
+
+
+def test_nats_are_mean_log_densities_of_samples():
+    X, _ = linear((3, 5, 9), 30, 0.05, 3000)
+    explored = explore(X[:2000], MANY)
+    new = explored.found.density.log_prob(X[2000:]).mean()
+    assert explored.nats["mixture"] == pytest.approx(new, abs=1)
+    assert explored.found.nats["mixture"] == explored.nats["mixture"]
+
+
+# --- units, and the same again --------------------------------------------------------------------
+
+
+def test_the_same_samples_are_explored_alike():
+    X, _ = affine(3, 0.02)
+    one, other = explore(X, MANY), explore(X.copy(), MANY)
+    assert one.nats == other.nats
+    np.testing.assert_array_equal(one.locations.points, other.locations.points)
+    for part, same in zip(one.parts, other.parts, strict=True):
+        np.testing.assert_array_equal(part.mean, same.mean)
+        np.testing.assert_array_equal(part.basis, same.basis)
+        np.testing.assert_array_equal(part.variances, same.variances)
+
+
+def test_what_is_in_samples_does_not_depend_on_their_units():
+    X, _ = affine(3, 0.02)
+    one, other = explore(X, MANY), explore(1000 * X + 7, MANY)
+    assert (other.kind, ranks(other)) == (one.kind, ranks(one))
+    moved = one.in_units(np.full(20, 7.0), 1000.0)
+    for name, value in moved.nats.items():
+        assert other.nats[name] == pytest.approx(value, rel=1e-6)
+    for part, same in zip(moved.parts, other.parts, strict=True):
+        np.testing.assert_allclose(part.mean, same.mean, rtol=1e-6)
+        np.testing.assert_allclose(part.variances, same.variances, rtol=1e-6)
+        assert part.noise_variance == pytest.approx(same.noise_variance, rel=1e-6)
+    back = moved.within(np.full(20, 7.0), 1000.0)
+    np.testing.assert_allclose(back.locations.points, one.locations.points, atol=1e-9)
+    np.testing.assert_allclose(back.found.density.log_prob(X), one.found.density.log_prob(X))
+
+
+def test_so_many_rows_are_looked_at(monkeypatch):
+    monkeypatch.setattr(_exploration, "MAX_ROWS", 800)
+    X, _ = linear((1, 3), 8, 0.02, 20_000)
+    explored = explore(X, MANY)
+    assert (explored.kind, ranks(explored)) == ("mixture", [1, 3])
+    assert len(explored.found.density.held_out) <= 800
+    single = explore(X.astype(np.float32), MANY)
+    assert (single.kind, ranks(single)) == ("mixture", [1, 3])
+
+
+def test_rows_that_stand_several_times_count_as_so_many():
+    X, _ = linear((1, 3), 8, 0.02, 600)
+    explored = explore(np.repeat(X, 3, axis=0), MANY)
+    assert (explored.kind, ranks(explored)) == ("mixture", [1, 3])

@@ -1,0 +1,97 @@
+"""The density of independent codes, and what it tells apart."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
+from skvaeense.training._independent_codes import independent_codes_log_prob
+
+
+def spike_and_slab(n_samples, share, noise, seed=0, n_features=6):
+    """Return samples, their atoms, and the density that they are drawn from."""
+    rng = np.random.default_rng(seed)
+    atoms = np.linalg.qr(rng.standard_normal((n_features, 3)))[0].T * [[3.0], [2.0], [1.5]]
+    is_on = rng.uniform(size=(n_samples, 3)) < share
+    X = (is_on * rng.standard_normal((n_samples, 3))) @ atoms
+    X += np.sqrt(noise) * rng.standard_normal(X.shape)
+
+    def log_prob(x):
+        total = np.full(len(x), -np.inf)
+        for pattern in np.ndindex(2, 2, 2):
+            on = np.array(pattern, dtype=bool)
+            covariance = atoms[on].T @ atoms[on] + noise * np.eye(n_features)
+            weight = np.prod(np.where(on, share, 1 - share))
+            one = multivariate_normal(np.zeros(n_features), covariance).logpdf(x)
+            total = np.logaddexp(total, one + np.log(weight))
+        return total
+
+    return X, log_prob
+
+
+def independent(X, n_train, seed=0):
+    return independent_codes_log_prob(X[:n_train], X[n_train:], np.random.RandomState(seed))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_density_is_that_of_the_codes(share):
+    """Each code has a pattern of its own here, so that all of them are known."""
+    X, log_prob = spike_and_slab(6000, share, 0.01)
+    found, true = independent(X, 5000), log_prob(X[5000:])
+    assert found.shape == (1000,)
+    # It is right for each row, and loses little on the whole.
+    assert np.corrcoef(found, true)[0, 1] > 0.99
+    assert 0 < (true - found).mean() < 0.1
+
+
+def test_density_is_one_in_all():
+    """Weighted by another density, samples of which have values of it."""
+    X, _ = spike_and_slab(4000, 0.3, 0.05, n_features=3)
+    rng = np.random.default_rng(1)
+    broad = multivariate_normal(np.zeros(3), 1.5 * np.cov(X.T) + 0.2 * np.eye(3))
+    points = broad.rvs(40_000, random_state=rng)
+    log_prob = independent_codes_log_prob(X, points, np.random.RandomState(0))
+    ratios = np.exp(log_prob - broad.logpdf(points))
+    assert ratios.mean() == pytest.approx(1, abs=4 * ratios.std() / np.sqrt(len(ratios)) + 0.01)
+
+
+def test_density_goes_along_with_units():
+    X, _ = spike_and_slab(2000, 0.3, 0.01)
+    shift = 6 * np.log(1000)
+    np.testing.assert_allclose(
+        independent(1000 * X + 7, 1500), independent(X, 1500) - shift, atol=1e-3
+    )
+
+
+def test_the_same_seed_gives_the_same():
+    X, _ = spike_and_slab(1000, 0.3, 0.01)
+    np.testing.assert_array_equal(independent(X, 800), independent(X, 800))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_patterns_of_atoms_are_more_probable_than_one_normal_distribution(noise):
+    """And subspaces, of which each is on or off as a whole, are not."""
+    dictionary = make_sparse_dictionary(2500, noise=noise, random_state=0)[0]
+    subspaces = make_linear_subspaces(
+        2500, dims=(4,) * 8, n_features=20, noise=noise, random_state=0
+    )[0]
+    for X, gains in ((dictionary, True), (subspaces, False)):
+        floor = 1e-6 * np.square(X).mean()
+        covariance = np.cov(X[:2000].T) + floor * np.eye(X.shape[1])
+        normal = multivariate_normal(X[:2000].mean(axis=0), covariance).logpdf(X[2000:])
+        gain = (independent(X, 2000) - normal).mean()
+        assert (gain > 20) == gains
+
+
+def test_codes_of_fewer_than_two_directions_are_none():
+    rng = np.random.default_rng(0)
+    line = rng.standard_normal((500, 1)) @ rng.standard_normal((1, 5))
+    for X in (line, rng.standard_normal((500, 5)), np.ones((50, 3))):
+        np.testing.assert_array_equal(independent(X, len(X) - 20), -np.inf)
+
+
+def test_noise_free_codes_are_finite():
+    """Where a code is exactly 0, its variance is the least that samples may have."""
+    X = make_sparse_dictionary(1000, n_atoms=8, n_active=2, n_features=8, random_state=0)[0]
+    assert np.isfinite(independent(X, 800)).all()
+    assert np.isfinite(independent(np.r_[X, 1e6 * X[:5]], 1000)).all()

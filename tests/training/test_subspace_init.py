@@ -1,0 +1,262 @@
+"""Weights by which an encoder is exact inference in a mixture."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import generator
+from scipy.special import softmax
+from scipy.stats import multivariate_normal
+
+from skvaeense import VAEenseTransformer
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
+from skvaeense.models import VAE
+from skvaeense.networks import Linear, Subspaces
+from skvaeense.training._exploration import explore
+from skvaeense.training._scaling import Scaling
+from skvaeense.training._subspace_init import install_subspaces, subspace_network
+
+
+def linear(dims, n_features, noise, n_samples=2500, seed=0):
+    X, _, dimension = make_linear_subspaces(
+        n_samples, dims=dims, n_features=n_features, noise=noise, random_state=seed
+    )
+    return X, dimension
+
+
+def affine(noise, offset=3.0):
+    X, _, dimension = make_affine_subspaces(
+        2500, dims=(1, 3, 5), n_features=20, offset_scale=offset / np.sqrt(20), random_state=0
+    )
+    X += noise * np.sqrt(3 / 20) * np.random.default_rng(0).standard_normal(X.shape)
+    return X, dimension
+
+
+SAMPLES = {
+    "exact": lambda: linear((3, 5, 9), 30, 0.0),
+    "noisy": lambda: linear((3, 5, 9), 30, 0.05),
+    "very noisy": lambda: linear((2, 4, 8), 40, 0.1, 3500),
+    "crowded": lambda: linear((4,) * 8, 20, 0.02),
+    "far from 0": lambda: (linear((2, 4), 20, 0.02)[0] + 30.0, linear((2, 4), 20, 0.02)[1]),
+    "affine": lambda: affine(0.0),
+    "affine and noisy": lambda: affine(0.05),
+    "affine and far apart": lambda: affine(0.02, 30.0),
+}
+
+
+class Installed:
+    """A model that nobody has trained, and what it is made of."""
+
+    def __init__(self, name, dtype=torch.float64, n_spare=0):
+        X, dimension = SAMPLES[name]()
+        n = len(X) - 500
+        self.X, self.new, self.dimension = X[:n], X[n:], dimension[n:]
+        explored = explore(self.X, 256)
+        assert explored.kind == "mixture"
+        scaling = Scaling.from_data(self.X)
+        if explored.locations is not None:
+            scaling = scaling.at(explored.locations, self.X)
+        self.scaling, self.raw = scaling, explored
+        self.explored = explored.within(scaling.mean, scaling.scale)
+        self.network = subspace_network(self.explored)
+        self.n_latents = sum(self.network.ranks)
+        self.model = VAE(
+            self.network, X.shape[1], self.n_latents + n_spare, generator=generator()
+        ).to(dtype)
+        install_subspaces(self.model.network, self.explored, n)
+        self.model.eval()
+        # As the network sees them, and all about one point.
+        self.x = scaling.apply(self.new, dtype=dtype, device="cpu")
+        self.z = (self.new - scaling.mean) / scaling.scale
+        with torch.no_grad():
+            self.posterior = self.model.posterior(self.x)
+            self.responsibilities = self.model.network.log_responsibilities(self.x).exp()
+
+    @property
+    def groups(self):
+        return self.explored.groups
+
+
+@pytest.fixture(scope="module", params=SAMPLES)
+def installed(request):
+    """Return models for samples of several kinds."""
+    return Installed(request.param)
+
+
+def test_network_has_a_latent_for_each_direction(installed):
+    ranks = [len(part.variances) for part in installed.explored.parts]
+    assert sorted(ranks) == sorted(set(installed.dimension)) or ranks == [4] * 8
+    assert installed.network.ranks == tuple(ranks)
+    assert installed.network.subspaces == tuple(installed.groups)
+
+
+def test_responsibilities_are_those_of_the_parts(installed):
+    """Each a normal distribution at its mean, relative to the location of a sample."""
+    locations = installed.explored.locations
+    labels = installed.scaling.locate(installed.new)
+    joint = []
+    for c, part in enumerate(installed.explored.found.parts):
+        covariance = part.noise_variance * np.eye(len(part.mean))
+        covariance += part.basis.T * (part.variances - part.noise_variance) @ part.basis
+        shift = 0.0 if locations is None else locations.points[locations.groups[c]]
+        y = installed.z if labels is None else installed.z - locations.points[labels]
+        own = multivariate_normal(part.mean - shift, covariance, allow_singular=True)
+        joint.append(own.logpdf(y) + np.log(part.weight))
+    expected = softmax(np.stack(joint, axis=1), axis=1)
+    np.testing.assert_allclose(installed.responsibilities.numpy(), expected, atol=1e-5)
+
+
+def test_responsibilities_are_about_those_of_the_density(installed):
+    """Which is estimated a little differently, and knows of the locations."""
+    density = installed.raw.found.density
+    expected = softmax(density.log_joint(installed.new), axis=1)
+    found = installed.responsibilities.numpy()
+    groups, k = installed.groups, len(installed.explored.parts)
+    by_part = [
+        np.stack([r[:, groups == g].sum(axis=1) for g in range(k)], axis=1)
+        for r in (found, expected)
+    ]
+    assert (by_part[0].argmax(axis=1) == by_part[1].argmax(axis=1)).mean() > 0.99
+    assert np.abs(by_part[0] - by_part[1]).mean() < 0.01
+
+
+def test_counts_are_right_before_training(installed):
+    counts = (installed.posterior.gate_logit < 0).sum(dim=1).numpy()
+    assert (counts == installed.dimension).mean() > 0.99
+
+
+def test_variances_are_those_of_the_posterior(installed):
+    """The noise over the variance of each direction, in the subspace of a sample; 1 elsewhere."""
+    variance = installed.posterior.std.square().numpy()
+    start = 0
+    for k, part in enumerate(installed.explored.parts):
+        r = installed.responsibilities[:, installed.groups == k].sum(dim=1).numpy()[:, None]
+        own = variance[:, start : start + len(part.variances)]
+        expected = r * part.noise_variance / part.variances + 1 - r
+        np.testing.assert_allclose(own, expected, rtol=1e-6, atol=1e-12)
+        start += len(part.variances)
+
+
+def test_reconstructions_are_projections(installed):
+    """Onto the part that a sample is in, but for what the noise leaves unknown."""
+    with torch.no_grad():
+        code = installed.model.code(installed.posterior)
+        found = installed.model.decode(code).numpy()
+    locations = installed.explored.locations
+    labels = installed.scaling.locate(installed.new)
+    shifts = 0.0 if labels is None else locations.points[labels]
+    shares = np.stack(
+        [
+            installed.responsibilities[:, installed.groups == k].sum(dim=1).numpy()
+            for k in range(len(installed.explored.parts))
+        ],
+        axis=1,
+    )
+    n_checked = 0
+    for k, part in enumerate(installed.explored.parts):
+        own = shares[:, k] > 1 - 1e-6
+        y = installed.z[own] - part.mean
+        projected = part.mean + y @ part.basis.T @ part.basis
+        shift = shifts[own] if labels is not None else shifts
+        error = np.sqrt(np.square(found[own] - (projected - shift)).mean(axis=1))
+        assert (error < 0.5 * np.sqrt(part.noise_variance) + 2e-5).all()
+        n_checked += own.sum()
+    assert n_checked > 0.9 * len(installed.new)
+
+
+def test_latents_are_standard_normal(installed):
+    """Over the rows of its subspace each has the second moment of its prior."""
+    x = installed.scaling.apply(installed.X, dtype=torch.float64, device="cpu")
+    with torch.no_grad():
+        posterior = installed.model.posterior(x)
+    mean, std = posterior.mean.numpy(), posterior.std.numpy()
+    start = 0
+    for part in installed.explored.parts:
+        own = slice(start, start + len(part.variances))
+        is_in = (std[:, own] < 0.9).all(axis=1)
+        second = np.square(mean[is_in, own]) + np.square(std[is_in, own])
+        error = np.sqrt(2 / is_in.sum())
+        np.testing.assert_allclose(second.mean(axis=0), 1, atol=4 * error)
+        start += len(part.variances)
+
+
+# --- spare latents, and precision ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["noisy", "affine and noisy"])
+def test_spare_latents_are_closed(name):
+    """And change nothing."""
+    installed, plain = Installed(name, n_spare=3), Installed(name)
+    n = installed.n_latents
+    assert (installed.posterior.mean[:, n:] == 0).all()
+    assert (installed.posterior.std[:, n:] == 1).all()
+    assert (installed.model.code(installed.posterior)[:, n:] == 0).all()
+    torch.testing.assert_close(installed.posterior.mean[:, :n], plain.posterior.mean)
+    torch.testing.assert_close(installed.posterior.std[:, :n], plain.posterior.std)
+
+
+@pytest.mark.parametrize("name", ["exact", "noisy", "affine", "affine and far apart"])
+def test_single_precision_answers_alike(name):
+    single, double = Installed(name, torch.float32), Installed(name)
+    counts = [(one.posterior.gate_logit < 0).sum(dim=1) for one in (single, double)]
+    assert (counts[0] == counts[1]).float().mean() > 0.99
+    error, kl = single.model.elbo(single.x)
+    assert torch.isfinite(error).all()
+    assert torch.isfinite(kl).all()
+
+
+@pytest.mark.parametrize("distance", [1e3, 1e6])
+@pytest.mark.parametrize("name", ["exact", "noisy", "affine"])
+def test_single_precision_is_finite_far_away(name, distance):
+    """With gradients, too."""
+    installed = Installed(name, torch.float32)
+    model = installed.model
+    x = torch.cat([distance * installed.x, distance * torch.eye(installed.x.shape[1])])
+    posterior = model.posterior(x)
+    error, kl = model.elbo(x, posterior=posterior)
+    (error.mean() + kl.mean()).backward()
+    for values in (*posterior, model.code(posterior), error, kl):
+        assert torch.isfinite(values).all()
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+# --- fits ---------------------------------------------------------------------------------------
+
+
+def test_fits_begin_there():
+    X, dimension = linear((2, 4), 12, 0.02)
+    fitted = VAEenseTransformer(random_state=0).fit(X[:2000])
+    assert isinstance(fitted.module_.config["network"], Subspaces)
+    assert fitted.n_components_ == 6
+    assert (fitted.active_dimensions(X[2000:]).sum(axis=1) == dimension[2000:]).mean() > 0.99
+
+
+def test_room_for_more_latents_is_left_closed():
+    X, dimension = linear((2, 4), 12, 0.02)
+    fitted = VAEenseTransformer(9, random_state=0).fit(X[:2000])
+    assert isinstance(fitted.module_.config["network"], Subspaces)
+    active = fitted.active_dimensions(X[2000:])
+    assert active.shape[1] == 9
+    assert not active[:, 6:].any()
+    assert (active.sum(axis=1) == dimension[2000:]).mean() > 0.99
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_too_few_latents_for_the_subspaces_are_those_of_another_network():
+    X, _ = linear((2, 4), 12, 0.02)
+    fitted = VAEenseTransformer(5, max_iter=2, random_state=0).fit(X)
+    assert isinstance(fitted.module_.config["network"], Linear)
+    assert fitted.n_components_ == 5
+
+
+def test_parts_that_lie_too_far_apart_for_locations_are_no_mixture():
+    """Beside the distance, what they extend in is rounding."""
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
+    for offset, network in ((1e3, Subspaces), (1e7, Linear)):
+        X = rng.permutation(np.r_[parts[0], parts[1] + offset])
+        fitted = VAEenseTransformer(random_state=0).fit(X)
+        assert isinstance(fitted.module_.config["network"], network)
+        assert hasattr(fitted, "locations_") == (network is Subspaces)
+        residual = X - fitted.inverse_transform(fitted.transform(X))
+        assert np.square(residual).mean() < 1e-3 * fitted.scale_**2
