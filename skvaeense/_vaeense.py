@@ -508,7 +508,8 @@ class VAEenseTransformer(DensityAutoencoder):
             return samples, None
         check_seen(samples, getattr(self, "feature_names_in_", None))
         density = density_with_holes(samples)
-        filled = density.impute(samples.astype(np.float64))
+        # Means have less noise than what is known, and would hide the flat parts.
+        filled = density.impute(samples.astype(np.float64), np.random.RandomState(0))
         return filled.astype(samples.dtype), density
 
     def _takes_data_init(self):
