@@ -281,6 +281,10 @@ class VAEenseTransformer(DensityAutoencoder):
     far from all others, at most 5 % of them, are left out of the training if they have more than
     half of the variance.
 
+    With a linear decoder and ``prior="mixture"``, arrays and data frames may hold NaN for what is
+    missing. Training rows are filled in by draws from a mixture that integrates it out, which then
+    is the density, and new rows by conditional means.
+
     References
     ----------
     .. [1] Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
