@@ -575,7 +575,7 @@ def constants():
             "DATA_STEPS",
             "INIT_STEPS",
             "BUDGET_STEPS",
-            "RIVAL_STEPS",
+            "EXACT_STEPS",
             "FINAL_STEPS",
             "FIRST_NOISE",
             "SETTLING",
