@@ -18,7 +18,9 @@ DETECTORS = (
 def missing_table(results):
     """Return errors of what methods fill in."""
     rows = []
-    for (data, rule, share), runs in _grouped(results, "table", "rule", "share"):
+    groups = [*_grouped(results, "table", "rule", "share")]
+    groups += [(("all", *key), runs) for key, runs in _grouped(results, "rule", "share")]
+    for (data, rule, share), runs in groups:
         found = [run["errors"] for run in runs]
         errors = (_mean(found, name, "{:.2f}") for name in IMPUTERS)
         rows.append((data, rule, f"{share:.0%}", *errors, len(runs)))
