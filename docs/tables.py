@@ -24,6 +24,12 @@ from dimension_tables import (
     spectra_table,
 )
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
+from mixture_tables import (
+    calibration_table,
+    missing_density_table,
+    missing_table,
+    outliers_table,
+)
 from paper_tables import paper_tables
 from reliability_tables import (
     bad_input_tables,
@@ -142,6 +148,10 @@ def tables():
         "likelihood_real": real_table(load("likelihood.json")),
         "likelihood_nonlinear": nonlinear_table(load("likelihood.json")),
         "likelihood_imputation": imputation_table(load("likelihood.json")),
+        "missing_values": missing_table(load("missing_values.json")),
+        "missing_values_density": missing_density_table(load("missing_values.json")),
+        "outliers": outliers_table(load("outliers.json")),
+        "outlier_calibration": calibration_table(load("outliers.json")),
         "core": count_table(counts),
         "defaults": count_table(defaults),
         "apart": apart_table(load("apart.json")),
@@ -565,7 +575,7 @@ def constants():
             "DATA_STEPS",
             "INIT_STEPS",
             "BUDGET_STEPS",
-            "RIVAL_STEPS",
+            "EXACT_STEPS",
             "FINAL_STEPS",
             "FIRST_NOISE",
             "SETTLING",

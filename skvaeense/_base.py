@@ -226,8 +226,8 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, or has fewer than two samples, or if it can be gone through
-            only once.
+            If X holds infinity, or NaN where it is not taken, or has fewer than two samples, or if
+            it can be gone through only once.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
@@ -365,7 +365,8 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds NaN or infinity, or has fewer than two samples at the first call.
+            If X holds infinity, or NaN where it is not taken, or has fewer than two samples at the
+            first call.
 
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.

@@ -14,6 +14,7 @@ from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodNam
 from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
+from skvaeense.utils._missing import check_seen
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, StrOptions
 
@@ -139,6 +140,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
                 'method="count".'
             )
         if not isinstance(autoencoder, FrozenEstimator):
+            check_seen(X, getattr(self, "feature_names_in_", None))
             fit_part(self, autoencoder, X)
         self.autoencoder_ = autoencoder
         # Far rows would outweigh all others in what a method measures, too.

@@ -281,6 +281,10 @@ class VAEenseTransformer(DensityAutoencoder):
     far from all others, at most 5 % of them, are left out of the training if they have more than
     half of the variance.
 
+    With a linear decoder and ``prior="mixture"``, arrays and data frames may hold NaN for what is
+    missing. Training rows are filled in by draws from a mixture that integrates it out, which then
+    is the density, and new rows by conditional means.
+
     References
     ----------
     .. [1] Lu, Zhu, He and Wipf (2025). Sparse Autoencoders, Again? ICML. arXiv:2506.04859.
@@ -508,7 +512,8 @@ class VAEenseTransformer(DensityAutoencoder):
             return samples, None
         check_seen(samples, getattr(self, "feature_names_in_", None))
         density = density_with_holes(samples)
-        filled = density.impute(samples.astype(np.float64))
+        # Means have less noise than what is known, and would hide the flat parts.
+        filled = density.impute(samples.astype(np.float64), np.random.RandomState(0))
         return filled.astype(samples.dtype), density
 
     def _takes_data_init(self):

@@ -66,4 +66,5 @@ ax.set_yticks(range(len(areas)), areas)
 # %%
 # Of ours, the density is the one to use. Dimension and reliability are not made for this, since an
 # outlier may have as many dimensions as any other sample, or fewer. The other detectors are as good
-# or better, and two data sets with one split each do not say which is the best.
+# or better, and two data sets with one split each do not say which is the best: the page on
+# outliers in the user guide has ten, and p-values, by which a line can be drawn.

@@ -575,7 +575,15 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         residual = np.where(known, self._quotients(x) - self.basis @ self.means[c], 0.0)
         products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
         precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
-        lower = np.linalg.cholesky(precision)
+        try:
+            lower = np.linalg.cholesky(precision)
+        except np.linalg.LinAlgError:
+            # Noise is so low that I was lost in rounding: the root of the precision has it still.
+            root = known[:, :, None] * F / math.sqrt(noise)
+            root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
+            upper = np.linalg.qr(root, mode="r")
+            signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
+            lower = (signs[..., None] * upper).transpose(0, 2, 1)
         half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
         log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
         log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)

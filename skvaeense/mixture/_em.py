@@ -158,8 +158,23 @@ class Rows:
             means[c] = s @ x / total
             y = (x - means[c]) * np.sqrt(s)[:, None]
             covariances[c] = (y.T @ y + extra) / total
+            if has_holes:
+                covariances[c] = self._within_range(covariances[c])
             rests[c] = s @ self.off[own] / total
         return Moments(n, means, covariances, rests)
+
+    def _within_range(self, covariance: DoubleArray) -> DoubleArray:
+        """Return a covariance by which no feature varies more than at both ends of its range.
+
+        Nothing else bounds, from step to step, what is expected of one that a component never sees.
+        """
+        missing = np.isnan(self.h)
+        low, high = (np.where(missing, s * np.inf, self.h) for s in (1, -1))
+        most = 0.5 * np.abs(high.max(axis=0) - low.min(axis=0))
+        size = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+        factor = np.minimum(most / size, 1.0)
+        bounded: DoubleArray = covariance * factor * factor[:, None]
+        return bounded
 
     def mixture(
         self,

@@ -365,10 +365,17 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         ndarray or data frame of shape (n_samples, n_features), or a list of them
             The samples without NaN, as they came in; what was known is as it was. With `n_draws`
             there are that many.
+
+        Raises
+        ------
+        ValueError
+            If `n_draws` is less than 1.
         """
         checked = self._check(X)
         if n_draws is None:
             return like_input(self.density_.impute(checked), X)
+        if n_draws < 1:
+            raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
         rng = check_random_state(random_state)
         drawn: list[FloatArray] = [self.density_.impute(checked, rng) for _ in range(n_draws)]
         return [like_input(one, X) for one in drawn]

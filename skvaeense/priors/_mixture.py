@@ -42,7 +42,7 @@ class Mixture(StandardNormal):
     See Also
     --------
     StandardNormal : Of variational autoencoders.
-    MixtureDensity : What is fitted.
+    skvaeense.mixture.MixtureDensity : What is fitted.
     CodeMixture : What is fitted if the decoder is nonlinear.
 
     Notes

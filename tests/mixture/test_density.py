@@ -113,6 +113,23 @@ def test_log_densities_are_those_of_explicit_covariances(density):
         assert_allclose(density.log_prob(x), logsumexp(expected, axis=1), rtol=1e-8, atol=1e-8)
 
 
+def test_noise_may_be_lost_in_rounding():
+    density = make_density(n_components=1)
+    directions = np.linalg.qr(np.random.default_rng(0).standard_normal((N_FEATURES, 5)))[0][None]
+    density = replace(
+        density,
+        directions=directions,
+        variances=np.full((1, 5), 1e12),
+        noise_variances=np.array([1e-8]),
+    )
+    x, holed = samples(density)
+    missing = np.isnan(holed)
+    assert np.isfinite(density.log_joint(holed)).all()
+    filled = density.impute(holed)
+    assert np.isfinite(filled).all()
+    assert_array_equal(filled[~missing], x[~missing])
+
+
 def test_nothing_known_has_probability_one(density):
     assert_allclose(density.log_prob(np.full((1, N_FEATURES), np.nan)), 0, atol=1e-10)
 

@@ -201,6 +201,18 @@ def test_maxima_with_holes_are_those_of_direct_optimisation():
     assert_allclose(covariances(density)[0], root @ root.T, rtol=5e-3, atol=5e-3)
 
 
+def test_features_that_a_component_never_sees_stay_in_their_range():
+    x, shares = clusters(60)
+    first = shares[:, 0] > 0.5
+    x = np.c_[x + 8 * ~first[:, None], np.random.default_rng(1).standard_normal((60, 3))]
+    density = maximise(Rows.of(x), np.c_[first, ~first].astype(float), Family(cut=False))
+    x[first, 2] = np.nan
+    most = np.square(np.nanmax(x[:, 2]) - np.nanmin(x[:, 2]))
+    for _ in range(200):
+        density = em(Rows.of(x), density, Family(cut=False), 1, -np.inf)
+    assert covariances(density)[:, 2, 2].max() < most
+
+
 def test_components_without_rows_are_dropped():
     x, shares = clusters()
     few = np.zeros((len(x), 1))

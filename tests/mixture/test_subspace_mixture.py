@@ -403,6 +403,8 @@ def test_bad_input():
         mixture.score_samples(X[:, :3])
     with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
         mixture.sample(0)
+    with pytest.raises(ValueError, match="n_draws must be at least 1, got 0"):
+        mixture.impute(X, n_draws=0)
 
 
 @pytest.mark.parametrize(

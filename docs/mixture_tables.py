@@ -1,0 +1,92 @@
+"""The tables of missing values and of outliers, beside other methods."""
+
+from statistics import mean
+
+from table import Table
+
+IMPUTERS = (
+    *("SubspaceMixture", "VAEense", "IterativeImputer", "IterativeImputer, trees"),
+    *("KNNImputer", "means"),
+)
+FILLED = "IterativeImputer", "IterativeImputer, trees", "KNNImputer", "means"
+DETECTORS = (
+    *("SubspaceMixture", "VAEense", "IsolationForest", "LocalOutlierFactor"),
+    "GaussianMixture",
+)
+
+
+def missing_table(results):
+    """Return errors of what methods fill in."""
+    rows = []
+    groups = [*_grouped(results, "table", "rule", "share")]
+    groups += [(("all", *key), runs) for key, runs in _grouped(results, "rule", "share")]
+    for (data, rule, share), runs in groups:
+        found = [run["errors"] for run in runs]
+        errors = (_mean(found, name, "{:.2f}") for name in IMPUTERS)
+        rows.append((data, rule, f"{share:.0%}", *errors, len(runs)))
+    return Table(("data", "missing", "share", *IMPUTERS, "runs"), rows)
+
+
+def missing_density_table(results):
+    """Return log-densities of complete rows by mixtures of rows with holes, and of filled ones."""
+    names = "complete", "with holes", *FILLED
+    kept = [run for run in results.get("rows", []) if "log_density" in run]
+    rows = []
+    for (data,), runs in _grouped({"rows": kept}, "table"):
+        found = [run["log_density"] for run in runs]
+        scores = (_mean(found, name, "{:.2f}") for name in names)
+        sizes = runs[0]["n"], runs[0]["d"]
+        rows.append((data, *sizes, *scores, len(runs)))
+    return Table(("data", "rows", "columns", *names, "runs"), rows)
+
+
+def outliers_table(results):
+    """Return how well scores rank outliers behind usual rows."""
+    rows = []
+    for data, runs in _all_and_each(results):
+        sizes = ("", "") if data == "all" else (runs[0]["n"], runs[0]["d"])
+        rows.append((data, *sizes, *_ranking(runs), len(runs)))
+    return Table(("data", "rows", "columns", *DETECTORS, "runs"), rows)
+
+
+def _ranking(runs):
+    """Return the area and the average precision of each detector."""
+    areas, precisions = ([run[key] for run in runs] for key in ("auc", "precision"))
+    form = "{:.2f}"
+    return [f"{_mean(areas, name, form)}, {_mean(precisions, name, form)}" for name in DETECTORS]
+
+
+def calibration_table(results):
+    """Return how far p-values of usual rows are from uniform ones."""
+    levels, alone = ("0.01", "0.05", "0.1"), "SubspaceMixture, usual rows alone"
+    names = "SubspaceMixture", "VAEense", alone
+    rows = []
+    for data, runs in _all_and_each(results):
+        found = {name: [run["p_values"][name] for run in runs] for name in names}
+        shares = (
+            " / ".join(_mean(found[name], level, "{:.3f}") for level in levels) for name in names
+        )
+        keys = "distance", "by_chance"
+        rows.append((data, *shares, *(_mean(found[alone], key, "{:.2f}") for key in keys)))
+    return Table(("data", *names, "distance", "by chance"), rows)
+
+
+def _all_and_each(results):
+    """Yield the runs of each table, and all of them."""
+    for (data,), runs in _grouped(results, "table"):
+        yield data, runs
+    if results.get("rows"):
+        yield "all", results["rows"]
+
+
+def _mean(found, name, form):
+    """Return a mean over runs, or nothing where a method was not run."""
+    return form.format(mean(run[name] for run in found)) if name in found[0] else ""
+
+
+def _grouped(results, *names):
+    """Return the runs with the same values of these names, in their order."""
+    groups = {}
+    for run in results.get("rows", []):
+        groups.setdefault(tuple(run[name] for name in names), []).append(run)
+    return groups.items()

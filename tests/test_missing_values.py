@@ -1,0 +1,282 @@
+"""Samples with missing values: what is learned from them, and what is said of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.networks import MLP
+from tests.helpers import fit_unwarned, fit_vaeense, quick_vaeense
+
+X, _, DIMENSION = make_linear_subspaces(900, dims=(1, 3), n_features=8, noise=0.05, random_state=0)
+MISSING = np.random.default_rng(0).uniform(size=X.shape) < 0.15
+HOLED = np.where(MISSING, np.nan, X)
+TRAIN, NEW = slice(0, 400), slice(400, None)
+FEW = HOLED[:120]
+NAMES = list("abcdefgh")
+
+
+@pytest.fixture(scope="module")
+def complete():
+    """Return a default fit to samples without holes."""
+    return VAEenseTransformer(random_state=0).fit(X[TRAIN])
+
+
+@pytest.fixture(scope="module")
+def holed():
+    """Return a default fit to the same samples with holes."""
+    return VAEenseTransformer(random_state=0).fit(HOLED[TRAIN])
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """Return a short fit to few samples with holes."""
+    return fit_vaeense(FEW)
+
+
+def counts(fitted, samples):
+    """Return the mean number of active latents for either dimension."""
+    active = fitted.active_dimensions(samples).sum(axis=1)
+    return [active[DIMENSION[NEW] == r].mean() for r in (1, 3)]
+
+
+# --- what is learned --------------------------------------------------------------------------
+
+
+def test_codes_are_as_long_as_without_holes(complete, holed):
+    assert_allclose(counts(complete, X[NEW]), [1, 3], atol=0.1)
+    assert_allclose(counts(holed, X[NEW]), [1, 3], atol=0.1)
+    assert_allclose(counts(holed, HOLED[NEW]), [1, 3], atol=0.2)
+
+
+def test_scores_of_complete_samples_are_near_those_without_holes(complete, holed):
+    assert holed.score(X[NEW]) == pytest.approx(complete.score(X[NEW]), abs=0.2)
+
+
+def test_codes_of_samples_with_holes_are_those_of_filled_ones(holed):
+    codes = holed.transform(HOLED[NEW])
+    assert np.isfinite(codes).all()
+    assert_array_equal(codes, holed.transform(holed.impute(HOLED[NEW])))
+    error = np.square(holed.inverse_transform(codes) - X[NEW]).mean()
+    assert error < 0.02 * X.var()
+
+
+def test_scores_are_those_of_what_is_known(holed):
+    scores = holed.score_samples(HOLED[NEW])
+    is_whole = ~MISSING[NEW].any(axis=1)
+    whole = holed.score_samples(X[NEW])
+    assert_allclose(scores[is_whole], whole[is_whole], rtol=1e-10)
+    assert_allclose(holed.score_samples(np.full((1, 8), np.nan)), 0, atol=1e-8)
+    # The density of one feature is that of the samples, however narrow the parts are.
+    one = np.full((2001, 8), np.nan)
+    one[:, 0] = np.linspace(-10, 10, 2001)
+    assert np.trapezoid(np.exp(holed.score_samples(one)), one[:, 0]) == pytest.approx(1, abs=0.01)
+
+
+def test_components_are_told_by_what_is_known(holed):
+    labels = holed.predict(X[NEW])
+    assert (holed.predict(HOLED[NEW]) == labels).mean() > 0.97
+    assert_allclose(holed.predict_proba(HOLED[NEW]).sum(axis=1), 1)
+
+
+def test_dimensions_are_found_through_holes():
+    estimator = IntrinsicDimensionEstimator(random_state=0).fit(HOLED[TRAIN])
+    found = estimator.predict(HOLED[NEW])
+    for r in (1, 3):
+        assert found[DIMENSION[NEW] == r].mean() == pytest.approx(r, abs=0.4)
+    assert np.isfinite(estimator.reliability(HOLED[NEW])).all()
+
+
+def test_batches_may_have_holes():
+    vaeense = quick_vaeense()
+    for batch in (FEW[:48], FEW[48:], X[:60]):
+        fit_unwarned(vaeense, batch, "partial_fit")
+    assert np.isfinite(vaeense.transform(FEW)).all()
+
+
+def test_a_later_fit_may_have_holes():
+    vaeense = fit_vaeense(X[:120], warm_start=True)
+    fit_unwarned(vaeense, FEW)
+    assert np.isfinite(vaeense.transform(FEW)).all()
+
+
+def test_fits_are_repeated_exactly(quick):
+    assert_array_equal(fit_vaeense(FEW).transform(FEW), quick.transform(FEW))
+
+
+# --- what is filled in ------------------------------------------------------------------------
+
+
+def test_imputed_features_are_near_the_true_ones(complete, holed):
+    missing = MISSING[NEW]
+    errors = [
+        np.square(fitted.impute(HOLED[NEW]) - X[NEW])[missing].mean()
+        for fitted in (complete, holed)
+    ]
+    assert max(errors) < 0.02 * X.var()
+    assert errors[1] < 1.2 * errors[0]
+
+
+def test_what_is_known_stays(holed):
+    samples = HOLED[NEW].copy()
+    filled = holed.impute(samples)
+    assert_array_equal(samples, HOLED[NEW])
+    assert_array_equal(filled[~MISSING[NEW]], X[NEW][~MISSING[NEW]])
+    assert_array_equal(holed.impute(X[NEW]), X[NEW])
+
+
+def test_draws_vary_about_the_mean(holed):
+    few, missing = HOLED[NEW][:20], MISSING[NEW][:20]
+    draws = holed.impute(few, n_draws=200, random_state=0)
+    assert len(draws) == 200
+    assert_array_equal(draws, holed.impute(few, n_draws=200, random_state=0))
+    assert_array_equal(np.ptp(draws, axis=0)[~missing], 0)
+    assert (np.ptp(draws, axis=0)[missing] > 0.01).all()
+    z = (np.mean(draws, axis=0) - holed.impute(few))[missing]
+    assert_allclose(z / np.std(draws, axis=0)[missing], 0, atol=4 / np.sqrt(200))
+
+
+def test_draws_have_the_spread_of_the_truth(holed):
+    """The true value ranks among the draws as one of them."""
+    draws = holed.impute(HOLED[NEW], n_draws=19, random_state=0)
+    ranks = np.sum([draw < X[NEW] for draw in draws], axis=0)[MISSING[NEW]]
+    assert_allclose(np.bincount(ranks // 5, minlength=4) / len(ranks), 0.25, atol=0.06)
+
+
+def test_there_is_at_least_one_draw(quick):
+    with pytest.raises(ValueError, match="n_draws must be at least 1, got 0"):
+        quick.impute(FEW, n_draws=0)
+
+
+def test_types_stay(quick):
+    assert quick.impute(FEW.astype(np.float32)).dtype == np.float32
+    assert quick.transform(FEW.astype(np.float32)).dtype == np.float32
+    filled = quick.impute(torch.from_numpy(FEW))
+    assert isinstance(filled, torch.Tensor)
+    assert_allclose(filled.numpy(), quick.impute(FEW))
+
+
+# --- p-values ---------------------------------------------------------------------------------
+
+
+def test_p_values_of_new_samples_are_uniform(complete, holed):
+    for fitted in (complete, holed):
+        p_values = fitted.outlier_p_values(X[NEW])
+        for level in (0.05, 0.2, 0.5, 0.8):
+            assert (p_values <= level).mean() == pytest.approx(level, abs=0.09)
+        assert fitted.outlier_p_values(X[NEW] + 3).max() < 0.02
+
+
+def test_p_values_need_complete_samples(holed):
+    with pytest.raises(ValueError, match=r"missing values; fill them first, with impute"):
+        holed.outlier_p_values(HOLED)
+
+
+# --- beside scikit-learn ----------------------------------------------------------------------
+
+
+def test_data_frames_come_out_as_they_came_in():
+    frame = pd.DataFrame(FEW, columns=NAMES, index=np.arange(len(FEW)) + 7)
+    vaeense = quick_vaeense().set_output(transform="pandas")
+    codes = fit_unwarned(vaeense, frame, "fit_transform")
+    assert codes.index.equals(frame.index)
+    assert not codes.isna().any(axis=None)
+    for filled in (vaeense.impute(frame), *vaeense.impute(frame, n_draws=2, random_state=0)):
+        assert filled.columns.equals(frame.columns)
+        assert filled.index.equals(frame.index)
+        assert not filled.isna().any(axis=None)
+        pd.testing.assert_frame_equal(filled.where(frame.notna()), frame)
+
+
+def test_pipelines_and_searches_take_holes():
+    pipe = make_pipeline(StandardScaler(), quick_vaeense())
+    grid = {"vaeensetransformer__n_components": [2, 4]}
+    search = fit_unwarned(GridSearchCV(pipe, grid, cv=2), FEW[:48])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert np.isfinite(search.transform(FEW)).all()
+
+
+def test_tags_say_who_takes_holes():
+    assert get_tags(VAEenseTransformer()).input_tags.allow_nan
+    assert get_tags(IntrinsicDimensionEstimator()).input_tags.allow_nan
+    for other in (
+        VAEenseTransformer(network="mlp"),
+        VAEenseTransformer(prior="standard_normal"),
+        SparseAutoencoder(),
+        IntrinsicDimensionEstimator(SparseAutoencoder()),
+        DiffusionDimensionEstimator(),
+    ):
+        assert not get_tags(other).input_tags.allow_nan
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        VAEenseTransformer(network="mlp"),
+        VAEenseTransformer(prior="standard_normal"),
+        SparseAutoencoder(),
+        IntrinsicDimensionEstimator(VAEenseTransformer(network="mlp")),
+        DiffusionDimensionEstimator(),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_others_say_that_they_take_no_holes(estimator):
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        clone(estimator).fit(FEW)
+
+
+def test_other_networks_take_no_holes_later():
+    fitted = fit_vaeense(X[:120], network=MLP((4,)), max_iter=2)
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        fitted.transform(FEW)
+    assert not hasattr(fitted, "impute")
+
+
+@pytest.mark.parametrize("kind", [VAEenseTransformer, IntrinsicDimensionEstimator])
+def test_columns_that_are_never_seen_are_named(kind):
+    samples = FEW.copy()
+    samples[:, 3] = np.nan
+    with pytest.raises(ValueError, match="nothing but NaN in column 3,"):
+        kind().fit(samples)
+    with pytest.raises(ValueError, match="nothing but NaN in column 'd',"):
+        kind().fit(pd.DataFrame(samples, columns=NAMES))
+
+
+def test_columns_may_be_missing_later(quick):
+    samples = FEW.copy()
+    samples[:, 3] = np.nan
+    assert np.isfinite(quick.transform(samples)).all()
+    assert np.isfinite(quick.impute(samples)).all()
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score", "impute"])
+def test_infinity_is_not_missing(quick, method):
+    estimator = clone(quick) if "fit" in method else quick
+    samples = FEW.copy()
+    samples[3, 2] = -np.inf
+    with pytest.raises(ValueError, match="Input X contains infinity"):
+        getattr(estimator, method)(samples)
+
+
+@pytest.mark.parametrize("method", ["fit", "transform"])
+def test_sparse_samples_have_no_holes(quick, method):
+    estimator = clone(quick) if method == "fit" else quick
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        getattr(estimator, method)(sparse.csr_array(FEW))
