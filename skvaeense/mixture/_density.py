@@ -228,7 +228,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             coordinates = coordinates.reshape(len(coordinates), k, r)
             explained[some] = np.einsum("nkr,kr->nk", coordinates, gain)
         distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
-        distances += np.square(self.means).sum(axis=1) + off[:, None]
+        sizes = np.square(self.means).sum(axis=1)
+        distances += sizes + off[:, None]
+        # Far from the centre the difference of squares would be rounded.
+        for c in np.flatnonzero(np.finfo(float).eps * sizes > ROUNDING * noise):
+            distances[:, c] = np.square(h - self.means[c]).sum(axis=1) + off
         quadratic = distances / noise - explained
         log_volume = len(self.center) * np.log(2 * math.pi * noise)
         log_volume += np.log(self.variances / noise[:, None]).sum(axis=1)

@@ -6,6 +6,7 @@ from scipy import sparse
 from bad_inputs.rows import (
     AUTOENCODERS,
     BACK,
+    COMPLETE,
     DEEP,
     DENSE,
     DIFFUSION,
@@ -28,7 +29,7 @@ from bad_inputs.rows import (
 )
 
 FITTED = [
-    after_fit("NaN", lambda ask: ask(with_entry(np.nan)), ValueError, NAN),
+    after_fit("NaN", lambda ask: ask(with_entry(np.nan)), ValueError, NAN, COMPLETE),
     after_fit("infinity", lambda ask: ask(with_entry(np.inf)), ValueError, INFINITY),
     after_fit(
         "another number of features",

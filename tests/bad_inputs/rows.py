@@ -23,6 +23,8 @@ INTRINSIC, DIFFUSION = (IntrinsicDimensionEstimator,), (DiffusionDimensionEstima
 AUTOENCODERS, DIMENSION = VAEENSE + SPARSE, INTRINSIC + DIFFUSION
 EVERY = AUTOENCODERS + DIMENSION
 TRAINED = AUTOENCODERS + DIFFUSION
+# Those that take no missing values.
+COMPLETE = SPARSE + DIFFUSION
 
 # Methods, of which an estimator may have only some.
 FIT = ("fit", "partial_fit")

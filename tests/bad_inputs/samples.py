@@ -10,6 +10,7 @@ from bad_inputs.rows import (
     ASK,
     AUTOENCODERS,
     BACK,
+    COMPLETE,
     DEEP,
     DENSE,
     DIMENSION,
@@ -33,11 +34,16 @@ from bad_inputs.rows import (
 )
 
 SAMPLES = [
-    to_fit("an entry is NaN", lambda fit: fit(with_entry(np.nan)), ValueError, NAN),
-    to_fit("NaN in single precision", lambda fit: fit(with_entry(np.nan, "f4")), ValueError, NAN),
-    to_fit("NaN in a tensor", lambda fit: fit(torch.tensor(with_entry(np.nan))), ValueError, NAN),
-    to_fit("None in an array of objects", lambda fit: fit(with_entry(None, "O")), ValueError, NAN),
-    to_fit("pandas.NA", lambda fit: fit(NAMED.where(X > 0, pd.NA)), ValueError, NAN),
+    *(
+        to_fit(given, call, ValueError, NAN, COMPLETE)
+        for given, call in [
+            ("an entry is NaN", lambda fit: fit(with_entry(np.nan))),
+            ("NaN in single precision", lambda fit: fit(with_entry(np.nan, "f4"))),
+            ("NaN in a tensor", lambda fit: fit(torch.tensor(with_entry(np.nan)))),
+            ("None in an array of objects", lambda fit: fit(with_entry(None, "O"))),
+            ("pandas.NA", lambda fit: fit(NAMED.where(X > 0, pd.NA))),
+        ]
+    ),
     to_fit("infinity", lambda fit: fit(with_entry(np.inf)), ValueError, INFINITY),
     to_fit("minus infinity", lambda fit: fit(with_entry(-np.inf, "f4")), ValueError, INFINITY),
     to_fit("no samples", lambda fit: fit(X[:0]), ValueError, TOO_FEW.format(0, "(0, 4)", 2)),
@@ -154,7 +160,12 @@ ELSEWHERE = [
             ValueError,
             "two.safetensors must hold one tensor, the samples; it has ['a', 'b'].",
         ),
-        ("a file with NaN", lambda fit: fit(file("n.npy", with_entry(np.nan))), ValueError, NAN),
+        (
+            "a file with infinity",
+            lambda fit: fit(file("n.npy", with_entry(np.inf))),
+            ValueError,
+            INFINITY,
+        ),
         (
             "a file without samples",
             lambda fit: fit(file("none.npy", X[:0])),

@@ -120,7 +120,7 @@ def test_far_rows_are_no_location():
     assert _locations(rng.permutation(X)) is None
 
 
-@pytest.mark.parametrize("n_rows", [9, 14, 30])
+@pytest.mark.parametrize("n_rows", [9, 20, 30])
 def test_few_rows_have_a_location_where_they_show_their_hull(n_rows):
     X, *_ = make_linear_subspaces(1500, dims=(4,), n_features=20, random_state=0)
     few, *_ = make_linear_subspaces(n_rows, dims=(8,), n_features=20, random_state=1)
