@@ -244,7 +244,7 @@ class BaseAutoencoder(
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
             samples, explored = self._look_at(tensor_as_array(samples))
-            if explored is not None:
+            if explored is not None and not isinstance(samples, Source):
                 samples = self._without_far(samples, explored)
             scaling = self._scaling if goes_on else Scaling.from_data(samples)
             if explored is not None and explored.locations is not None and not goes_on:

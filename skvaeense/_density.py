@@ -434,12 +434,13 @@ class DensityAutoencoder(BaseAutoencoder):
             draws, _ = density.sample(N_DRAWS, np.random.RandomState(0))
             held_out = np.sort(density.log_prob(draws))
 
-        def p_values(x: DoubleArray) -> DoubleArray:
+        def p_values(x: DoubleArray) -> FloatArray:
             below = np.searchsorted(held_out, density.log_prob(x), side="right")
-            return (1.0 + below) / (1.0 + len(held_out))
+            shares: FloatArray = (1.0 + below) / (1.0 + len(held_out))
+            return shares
 
-        shares: FloatArray = self._by_density(X, density, p_values)
-        return shares
+        answers: FloatArray = self._by_density(X, density, p_values)
+        return answers
 
     @overload
     def sample(  # numpydoc ignore=GL08

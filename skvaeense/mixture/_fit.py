@@ -281,15 +281,14 @@ def _search_wide(
     for y in (x, x / scale):
         mean = np.average(y[train], axis=0, weights=weights[train])
         both.append(principal_directions((y[train] - mean) * np.sqrt(weights[train])[:, None])[1])
-    searches = []
+    searches: list[Search] = []
     k = min(MAX_DIRECTIONS, len(both[0]))
     while k > 0 and len(searches) < N_WIDTHS:
         plain, scaled = (directions[:k].T for directions in both)
         rows = Rows.of(x, weights, plain), Rows.of(x / scale, weights, scaled)
         searches.append(search_of(rows).with_family())
         k //= 2
-    best: Search = max(searches, key=lambda search: search.best.mean)
-    return best.run()
+    return max(searches, key=lambda search: search.best.mean).run()
 
 
 def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDensity:

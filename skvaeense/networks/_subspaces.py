@@ -25,8 +25,14 @@ class SubspaceAutoencoder(nn.Module):
 
     Parameters
     ----------
-    spec : Subspaces
-        How many components and latents there are.
+    ranks : sequence of int
+        Number of latents of each subspace.
+
+    subspaces : sequence of int
+        Which subspace each component is in.
+
+    n_directions : sequence of int
+        Number of directions of each component.
 
     n_features : int
         Number of features.
@@ -46,7 +52,9 @@ class SubspaceAutoencoder(nn.Module):
 
     def __init__(
         self,
-        spec: "Subspaces",
+        ranks: Sequence[int],
+        subspaces: Sequence[int],
+        n_directions: Sequence[int],
         n_features: int,
         n_components: int,
         *,
@@ -56,28 +64,27 @@ class SubspaceAutoencoder(nn.Module):
         super().__init__()
         if n_heads != 2:
             raise ValueError("Subspaces needs a gate; take network='linear'.")
-        self.n_latents = sum(spec.ranks)
+        self.n_latents = sum(ranks)
         if self.n_latents > n_components:
             raise ValueError(
                 f"The subspaces have {self.n_latents} directions together, and there are "
                 f"n_components={n_components} latents; give at least as many."
             )
-        n_parts = len(spec.n_directions)
+        n_parts = len(n_directions)
         self.linear = linear_layer(n_features, n_parts, generator)
         self.log_precision = nn.Parameter(torch.zeros(n_parts))
-        self.factors = linear_layer(n_features, max(sum(spec.n_directions), 1), generator)
+        self.factors = linear_layer(n_features, max(sum(n_directions), 1), generator)
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.full((n_components,), -CLOSED))
         self.decoder = linear_layer(n_components, n_features, generator)
-        owner = _repeated(spec.n_directions)
+        owner = _repeated(n_directions)
         sums = torch.zeros(self.factors.out_features, n_parts)
         sums[torch.arange(len(owner)), owner] = 1.0
-        subspaces = torch.tensor(spec.subspaces, dtype=torch.int64)
-        latents = _repeated(spec.ranks)
+        own = torch.tensor(subspaces, dtype=torch.int64)
         # Which components open each latent. What is made anew with each module has its dtype and
         # device only when it is used.
         opens = torch.zeros(n_parts, n_components)
-        opens[:, : self.n_latents] = subspaces[:, None] == latents
+        opens[:, : self.n_latents] = own[:, None] == _repeated(ranks)
         self.register_buffer("sums", sums, persistent=False)
         self.register_buffer("opens", opens, persistent=False)
 
@@ -166,9 +173,14 @@ class Subspaces(Network):
             n_directions = tuple(self.ranks[k] for k in subspaces)
         if len(n_directions) != len(subspaces) or min(n_directions) < 0:
             raise ValueError("n_directions must have a number for each component, at least 0.")
-        spec = Subspaces(self.ranks, subspaces=subspaces, n_directions=n_directions)
         return SubspaceAutoencoder(
-            spec, n_features, n_components, n_heads=n_heads, generator=generator
+            self.ranks,
+            subspaces,
+            n_directions,
+            n_features,
+            n_components,
+            n_heads=n_heads,
+            generator=generator,
         )
 
 
