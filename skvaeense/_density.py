@@ -401,7 +401,7 @@ class DensityAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            p-values; small ones are those of outliers.
+            Conformal p-values; small ones are those of outliers.
 
         Raises
         ------
