@@ -109,8 +109,9 @@ class VAEenseTransformer(DensityAutoencoder):
     Parameters
     ----------
     n_components : int or None, default=None
-        Number of latents. None means twice the number of principal components that hold 99 % of
-        the variance, at most 256: latents that are not needed stay closed.
+        Number of latents. None means one for each direction of the flat parts of the data where
+        these explain it, and else twice the number of principal components that hold 99 % of the
+        variance, at most 256: latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
         Wanted mean number of active latents. The others are closed: their posterior is the prior,
@@ -163,12 +164,12 @@ class VAEenseTransformer(DensityAutoencoder):
         number.
 
     n_init : "auto" or int, default="auto"
-        Number of inits at most. With the default network, the first one is computed from the data:
-        independent components, and which of them are active together, or principal components if
-        these do not fit clearly better. Then further ones are random, and so are all of other
-        networks: they differ in weights, first noise variance and learning rate, and are compared
-        on held-out samples at one noise variance. The best is trained on. With a `target_l0` each
-        is trained to the end. "auto" means 1 with an init from the data or a `target_l0`, else 5.
+        Number of random inits. They differ in weights, first noise variance and learning rate, and
+        are compared on held-out samples at one noise variance; the best is trained on. With a
+        `target_l0` each is trained to the end. "auto" means 5, or 1 with a `target_l0`. With the
+        default network the init is computed from the data instead: exact inference in a mixture of
+        subspaces, independent components or principal components, whichever held-out samples are
+        most probable under; then this number is not used.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         What moves the weights.
@@ -185,8 +186,8 @@ class VAEenseTransformer(DensityAutoencoder):
     max_iter : "auto" or int, default="auto"
         Epochs that a model is trained for at most. Of those from a random init 40 % come before
         inits are compared, and the others are for the best one only. "auto" means the epochs that
-        amount to 600 steps from an init that is computed from the data, and to 1,000 (500 beside
-        an init from the data) and 1,500 steps from a random one; with a `target_l0`, to 2,000.
+        amount to 600 steps from an init that is computed from the data, or to 60 where it is exact
+        already, and to 1,000 and 1,500 steps from a random one; with a `target_l0`, to 2,000.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -270,8 +271,10 @@ class VAEenseTransformer(DensityAutoencoder):
     their log-density is exact. See :class:`skvaeense.priors.Mixture`. It is fitted to at most 8,192
     training samples, which `module_` keeps. `elbo_samples` gives the objective.
 
-    The default model looks for *locations* before it trains: points such that the samples around
-    different ones, as those of clusters, do not lie in subspaces with a point in common. If there
+    The default model looks for the flat parts of the data before it trains, with
+    :class:`skvaeense.mixture.SubspaceMixture`. Its density is that of this mixture, unless
+    `n_components` is given. *Locations* are points such that the samples around different ones, as
+    those of clusters, do not lie in subspaces with a point in common. If there
     are several, each sample is described relative to its own, and codes end with one more column
     for each location, which is 1 where the sample is and else 0. So ``codes @ components_`` is
     still the reconstruction, up to a constant. These columns are never active: where a cluster lies
