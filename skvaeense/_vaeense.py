@@ -109,8 +109,8 @@ class VAEenseTransformer(DensityAutoencoder):
     Parameters
     ----------
     n_components : int or None, default=None
-        Number of latents. None means one for each direction of the flat parts of the data where
-        these explain it, and else twice the number of principal components that hold 99 % of the
+        Number of latents. None means one for each direction of the flat parts of the data, where
+        these explain it; else twice the number of principal components that hold 99 % of the
         variance, at most 256: latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
