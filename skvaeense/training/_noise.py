@@ -151,11 +151,8 @@ class ValidationTerms(NamedTuple):
 
 
 @torch.no_grad()
-def validation_terms(model: Any, x: torch.Tensor, trim: float = 0.0) -> ValidationTerms:
-    """Return the means of the terms of the bound over samples, in evaluation mode.
-
-    A share `trim` of the samples, those of the largest error, is left out.
-    """
+def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
+    """Return the means of the terms of the bound over samples, in evaluation mode."""
     training = model.training
     model.eval()
     with suited_threads(model, len(x), n_products=1):
@@ -164,10 +161,7 @@ def validation_terms(model: Any, x: torch.Tensor, trim: float = 0.0) -> Validati
     model.train(training)
     # The variance is under a half where the logit is negative.
     n_active = (posterior.gate_logit < 0).sum(dim=1).to(error.dtype)
-    kept = slice(None)
-    if trim > 0:
-        kept = error.argsort()[: math.ceil((1 - trim) * len(error))]
-    means = (float(term[kept].mean()) for term in (error, kl, n_active))
+    means = (float(term.mean()) for term in (error, kl, n_active))
     return ValidationTerms(*means)
 
 
