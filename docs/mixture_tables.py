@@ -1,4 +1,4 @@
-"""The tables of missing values and of outliers, beside other methods."""
+"""The tables of mixtures: flat parts, densities, numbers, missing values and outliers."""
 
 from statistics import mean
 
@@ -69,6 +69,54 @@ def calibration_table(results):
         keys = "distance", "by_chance"
         rows.append((data, *shares, *(_mean(found[alone], key, "{:.2f}") for key in keys)))
     return Table(("data", *names, "distance", "by chance"), rows)
+
+
+def flat_parts_table(results):
+    """Return errors of ranks and of counts, on flat parts and on what is none."""
+    rows = []
+    for data, result in results.items():
+        errors = (
+            f"{result[f'{kind}_error_mean']:.3f}, {result[f'{kind}_error_worst']:.3f}"
+            for kind in ("rank", "count")
+        )
+        seconds = (f"{result[f'{kind}_seconds_mean']:.1f}" for kind in ("mixture", "count"))
+        rows.append((data, *errors, *seconds, len(result["rows"])))
+    header = (
+        "data",
+        "rank: mean, worst",
+        "count: mean, worst",
+        "mixture s",
+        "default fit s",
+        "runs",
+    )
+    return Table(header, rows)
+
+
+def densities_table(results):
+    """Return log-densities of public tables beside the best of other methods."""
+    rows = []
+    for data, row in results.get("tables", {}).items():
+        difference = f"{row['difference']:.2f} ± {row['error']:.2f}"
+        numbers = f"{row['score']:.2f}", row["best"], difference, f"{row['fit_seconds']:.1f}"
+        rows.append((data, row["half"], row["n"], row["d"], *numbers))
+    header = ("data", "half", "rows", "columns", "score", "best other", "above it", "fit s")
+    return Table(header, rows)
+
+
+def numbers_table(results):
+    """Return what half and twice of each number of the mixture change."""
+    rows = []
+    for name, row in results.items():
+        value = row.get("value", "")
+        shown = ", ".join(f"{v:g}" for v in value) if isinstance(value, list) else value
+        cells = (
+            f"{row[f'{label}_{key}']:.{digits}f}" if f"{label}_{key}" in row else ""
+            for key, digits in (("rank_error", 3), ("nats", 2))
+            for label in ("half", "twice")
+        )
+        rows.append((name, shown, *cells))
+    header = ("number", "value", "rank error at half", "at twice", "nats at half", "nats at twice")
+    return Table(header, rows)
 
 
 def _all_and_each(results):

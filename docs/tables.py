@@ -26,8 +26,11 @@ from dimension_tables import (
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from mixture_tables import (
     calibration_table,
+    densities_table,
+    flat_parts_table,
     missing_density_table,
     missing_table,
+    numbers_table,
     outliers_table,
 )
 from paper_tables import paper_tables
@@ -148,6 +151,9 @@ def tables():
         "likelihood_real": real_table(load("likelihood.json")),
         "likelihood_nonlinear": nonlinear_table(load("likelihood.json")),
         "likelihood_imputation": imputation_table(load("likelihood.json")),
+        "flat_parts": flat_parts_table(load("unions.json")),
+        "densities": densities_table(load("tables_mixture.json")),
+        "mixture_numbers": numbers_table(load("mixture_numbers.json")),
         "missing_values": missing_table(load("missing_values.json")),
         "missing_values_density": missing_density_table(load("missing_values.json")),
         "outliers": outliers_table(load("outliers.json")),
