@@ -95,10 +95,10 @@ def flat_parts_table(results):
 def densities_table(results):
     """Return log-densities of public tables beside the best of other methods."""
     rows = []
-    for data, row in results.get("tables", {}).items():
+    for row in results.get("tables", []):
         difference = f"{row['difference']:.2f} ± {row['error']:.2f}"
         numbers = f"{row['score']:.2f}", row["best"], difference, f"{row['fit_seconds']:.1f}"
-        rows.append((data, row["half"], row["n"], row["d"], *numbers))
+        rows.append((row["table"], row["half"], row["n"], row["d"], *numbers))
     header = ("data", "half", "rows", "columns", "score", "best other", "above it", "fit s")
     return Table(header, rows)
 
