@@ -288,7 +288,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components_)
+        ndarray of shape (n_samples, n_components)
             Probabilities, which are 1 together.
         """
         checked = self._check(X)
