@@ -55,7 +55,7 @@ class CodedSamples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows(Shared):
-    """Training samples that a prior learns from when it is asked for a density.
+    """Training samples that a prior learns from once a density is needed.
 
     Attributes
     ----------
