@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time, too_far
 from skvaeense.mixture import MixtureDensity
+from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sources import as_array, tensor_as_array
-from skvaeense.utils._missing import like_input
+from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 
@@ -316,10 +317,14 @@ class DensityAutoencoder(BaseAutoencoder):
     def _filled(self, X: Any) -> Any:
         if not isinstance(X, np.ndarray) or not np.isnan(X).any():
             return X
-        density = self._mixture("missing values")
+        return self._imputed(X, self._linear_mixture("missing values"), None)
+
+    def _linear_mixture(self, name: str) -> MixtureDensity:
+        """Return the density of samples under a linear decoder, which `name` needs."""
+        density = self._mixture(name)
         if not isinstance(density, MixtureDensity):
             raise TypeError("Only with a linear decoder are conditional means known.")
-        return self._imputed(X, density, None)
+        return density
 
     def _imputed(
         self, X: FloatArray, density: MixtureDensity, rng: np.random.RandomState | None
@@ -373,16 +378,10 @@ class DensityAutoencoder(BaseAutoencoder):
             reset=False,
             ensure_all_finite="allow-nan",
         )
-        density = self._mixture("impute")
-        if not isinstance(density, MixtureDensity):
-            raise TypeError("Only with a linear decoder are conditional means known.")
-        if n_draws is None:
-            return like_input(joined([self._imputed(samples, density, None)], X), X)
-        if n_draws < 1:
-            raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
-        rng = check_random_state(random_state)
-        drawn = [self._imputed(samples, density, rng) for _ in range(n_draws)]
-        return [like_input(joined([one], X), X) for one in drawn]
+        density = self._linear_mixture("impute")
+        return imputations(
+            lambda rng: joined([self._imputed(samples, density, rng)], X), X, n_draws, random_state
+        )
 
     @available_if(_may_have_density)
     def outlier_p_values(self, X: ArrayLike) -> FloatArray:
@@ -433,14 +432,10 @@ class DensityAutoencoder(BaseAutoencoder):
         if held_out is None:
             draws, _ = density.sample(N_DRAWS, np.random.RandomState(0))
             held_out = np.sort(density.log_prob(draws))
-
-        def p_values(x: DoubleArray) -> FloatArray:
-            below = np.searchsorted(held_out, density.log_prob(x), side="right")
-            shares: FloatArray = (1.0 + below) / (1.0 + len(held_out))
-            return shares
-
-        answers: FloatArray = self._by_density(X, density, p_values)
-        return answers
+        p_values: FloatArray = self._by_density(
+            X, density, lambda x: conformal_p_values(density.log_prob(x), held_out)
+        )
+        return p_values
 
     @overload
     def sample(  # numpydoc ignore=GL08

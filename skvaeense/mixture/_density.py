@@ -253,10 +253,14 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             Log-densities in nats, of what is known.
         """
         log_prob: DoubleArray = log_sum_exp(self.log_joint(x))
-        if self.background is not None:
-            broad = self.background.log_prob(x) + math.log(self.background_weight)
-            log_prob = np.logaddexp(log_prob, broad)
-        return log_prob
+        broad = self._log_broad(x)
+        return log_prob if broad is None else np.logaddexp(log_prob, broad)
+
+    def _log_broad(self, x: DoubleArray) -> DoubleArray | None:
+        """Return the log-density of samples together with the background."""
+        if self.background is None:
+            return None
+        return self.background.log_prob(x) + math.log(self.background_weight)
 
     def background_share(self, x: DoubleArray) -> DoubleArray:
         """Return how probably samples come from the background.
@@ -271,10 +275,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         ndarray of shape (n_samples,)
             Probabilities.
         """
-        if self.background is None:
+        broad = self._log_broad(x)
+        if broad is None:
             return np.zeros(len(x))
-        broad = self.background.log_prob(x) + math.log(self.background_weight)
-        shares: DoubleArray = np.exp(broad - self.log_prob(x))
+        log_prob = log_sum_exp(self.log_joint(x))
+        shares: DoubleArray = np.exp(broad - np.logaddexp(log_prob, broad))
         return shares
 
     def p_values(self, x: DoubleArray) -> DoubleArray:
@@ -297,9 +302,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         """
         if self.held_out is None:
             raise ValueError("This mixture has no held-out rows to compare with.")
-        n_below = np.searchsorted(self.held_out, self.log_prob(x), side="right")
-        shares: DoubleArray = (1 + n_below.astype(np.float64)) / (1 + len(self.held_out))
-        return shares
+        return conformal_p_values(self.log_prob(x), self.held_out)
 
     def _quotients(self, x: DoubleArray) -> DoubleArray:
         """Return samples about the centre, divided by the scale."""
@@ -669,6 +672,13 @@ def log_sum_exp(values: DoubleArray) -> DoubleArray:
     largest = values.max(axis=1)
     sums: DoubleArray = np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
     return sums
+
+
+def conformal_p_values(log_prob: DoubleArray, held_out: DoubleArray) -> DoubleArray:
+    """Return which share of held-out rows, in ascending order, are as improbable as samples."""
+    n_below = np.searchsorted(held_out, log_prob, side="right")
+    p_values: DoubleArray = (1 + n_below.astype(np.float64)) / (1 + len(held_out))
+    return p_values
 
 
 def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:

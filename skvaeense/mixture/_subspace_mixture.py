@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
-from skvaeense.utils._missing import check_seen, like_input
+from skvaeense.utils._missing import check_seen, imputations
 from skvaeense.utils._repr import DocLinkMixin
-from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
+from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     StrOptions,
@@ -372,13 +372,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             If `n_draws` is less than 1.
         """
         checked = self._check(X)
-        if n_draws is None:
-            return like_input(self.density_.impute(checked), X)
-        if n_draws < 1:
-            raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
-        rng = check_random_state(random_state)
-        drawn: list[FloatArray] = [self.density_.impute(checked, rng) for _ in range(n_draws)]
-        return [like_input(one, X) for one in drawn]
+        return imputations(lambda rng: self.density_.impute(checked, rng), X, n_draws, random_state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

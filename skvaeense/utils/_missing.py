@@ -1,10 +1,12 @@
 """Rows with missing values."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
 
-from skvaeense.utils._typing import FloatArray
+from skvaeense.utils._typing import FloatArray, RandomState
 
 
 def check_seen(X: FloatArray, names: Any = None) -> None:
@@ -54,3 +56,43 @@ def like_input(filled: FloatArray, X: Any) -> Any:
     frame = frame.fillna(type(X)(filled, index=X.index, columns=X.columns))
     kept = {name: kind for name, kind in X.dtypes.items() if getattr(kind, "kind", "") == "f"}
     return frame.astype(kept)
+
+
+def imputations(
+    impute: Callable[[np.random.RandomState | None], FloatArray],
+    X: Any,
+    n_draws: int | None,
+    random_state: RandomState,
+) -> Any:
+    """Return filled samples as what came in: once by their means, or by several draws.
+
+    Parameters
+    ----------
+    impute : callable
+        Takes a source of randomness for draws, or None for means, and returns filled samples.
+
+    X : array-like or data frame of shape (n_samples, n_features)
+        The samples with holes.
+
+    n_draws : int or None
+        Number of draws. None takes means.
+
+    random_state : int, RandomState instance or None
+        Seed of the draws.
+
+    Returns
+    -------
+    ndarray or data frame of shape (n_samples, n_features), or a list of them
+        As `like_input`; a list if there are draws.
+
+    Raises
+    ------
+    ValueError
+        If `n_draws` is less than 1.
+    """
+    if n_draws is None:
+        return like_input(impute(None), X)
+    if n_draws < 1:
+        raise ValueError(f"n_draws must be at least 1, got {n_draws!r}.")
+    rng = check_random_state(random_state)
+    return [like_input(impute(rng), X) for _ in range(n_draws)]
