@@ -8,7 +8,7 @@ import numpy as np
 from skvaeense.mixture._density import Shared
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
-# Training samples that are kept, and their entries.
+# Training samples that are looked at and kept, and their entries.
 MAX_ROWS, MAX_ENTRIES = 8192, 2**22
 
 

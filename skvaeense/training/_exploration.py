@@ -16,6 +16,7 @@ from skvaeense.mixture._fit import (
     units_of,
 )
 from skvaeense.mixture._search import Search, Trial
+from skvaeense.priors._samples import MAX_ENTRIES, MAX_ROWS
 from skvaeense.training._independent_codes import independent_codes_log_prob
 from skvaeense.training._locations import (
     Locations,
@@ -26,8 +27,6 @@ from skvaeense.training._locations import (
 )
 from skvaeense.utils._threads import threads_for
 
-# Rows that are looked at.
-MAX_ROWS, MAX_ENTRIES = 8192, 2**22
 # Where rows are more than this many times their typical size away, they are only far.
 FAR = 1e6
 # Components that are enough to tell what is far.
