@@ -2,6 +2,8 @@
 
 Sparsity metrics take codes or boolean masks of active latents, dense or sparse. An entry
 counts as active if it is not exactly zero.
+
+Metrics of samples take a `sample_weight`: how often each sample counts.
 """
 
 from skvaeense.metrics._adaptivity import pattern_adaptivity

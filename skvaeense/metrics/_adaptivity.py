@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state, gen_batches
 
-from skvaeense.utils._typing import IntArray, RandomState, SparseArray
+from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.utils._typing import DoubleArray, IntArray, RandomState, SparseArray
 
 # Bytes of packed patterns, or of distances, that one step of a computation holds.
 _BLOCK_BYTES = 2**22
@@ -17,6 +18,7 @@ _BLOCK_BYTES = 2**22
 def pattern_adaptivity(
     codes: ArrayLike | SparseArray,
     *,
+    sample_weight: ArrayLike | None = None,
     max_pairs: int = 1_000_000,
     random_state: RandomState = None,
 ) -> float:
@@ -26,6 +28,9 @@ def pattern_adaptivity(
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        Number of copies of each sample, a whole number of at least 0. Different copies count as
+        different samples.
     max_pairs : int, default=1_000_000
         Maximum number of pairs to compare. The result is exact if there are at most this many
         pairs of distinct patterns; otherwise it is estimated from this many random pairs of
@@ -44,8 +49,9 @@ def pattern_adaptivity(
     TypeError
         If `max_pairs` is not an int.
     ValueError
-        If `codes` is not two-dimensional, has fewer than two samples, or holds NaN or
-        infinity, or if `max_pairs` is not positive.
+        If `codes` is not two-dimensional, has fewer than two samples, counting copies, or holds NaN
+        or infinity, if `max_pairs` is not positive, or if weights are of another shape, negative,
+        not whole numbers, or all 0.
 
     Notes
     -----
@@ -58,6 +64,9 @@ def pattern_adaptivity(
     together, so the result is exact for any number of samples if there are few patterns. The
     estimate is unbiased, with a standard error of at most ``0.5 / sqrt(max_pairs)``. Beyond a
     copy of the patterns at one bit per entry, memory is bounded.
+
+    Repeating all samples lowers the value, since copies of a sample are pairs at distance 0.
+    So here, unlike in other metrics, the sum of the weights matters, and no fractions make sense.
 
     The distance does not tell a different choice of latents from a different number of them:
     nested supports of different sizes differ too.
@@ -77,17 +86,34 @@ def pattern_adaptivity(
     >>> round(pattern_adaptivity([[1, 1, 0], [0, 1, 1]]), 3)
     0.667
     """
-    codes = check_array(codes, accept_sparse="csr", ensure_min_samples=2, input_name="codes")
+    codes = check_array(codes, accept_sparse="csr", input_name="codes")
     if isinstance(max_pairs, bool) or not isinstance(max_pairs, numbers.Integral):
         raise TypeError(f"max_pairs must be an int, got {max_pairs!r}.")
     if max_pairs < 1:
         raise ValueError(f"max_pairs must be at least 1, got {max_pairs}.")
     rng = check_random_state(random_state)
+    codes, weights = _drop_weightless(sample_weight, codes)
+    copies = _count_copies(codes.shape[0], weights)
     packed = _pack_patterns(codes)
-    patterns, counts = np.unique(packed, axis=0, return_counts=True)
+    patterns, inverse = np.unique(packed, axis=0, return_inverse=True)
     if len(patterns) * (len(patterns) - 1) // 2 <= max_pairs:
-        return _average_over_all_pairs(patterns, counts)
-    return _average_over_random_pairs(packed, max_pairs, rng)
+        return _average_over_all_pairs(patterns, np.bincount(inverse.ravel(), weights=copies))
+    return _average_over_random_pairs(packed, copies, max_pairs, rng)
+
+
+def _count_copies(n_samples: int, weights: DoubleArray | None) -> IntArray:
+    """Return the weights as numbers of copies, at least two of them together."""
+    if weights is None:
+        weights = np.ones(n_samples)
+    # Up to 2**53, float64 holds whole numbers exactly.
+    if (weights != np.rint(weights)).any() or weights.sum() > 2**53:
+        raise ValueError(
+            "sample_weight must hold whole numbers, of at most 2**53 together: pairs of different "
+            "samples are compared, so a weight is a number of copies."
+        )
+    if weights.sum() < 2:
+        raise ValueError("Found codes of 1 sample while a minimum of 2 is required: give a pair.")
+    return weights.astype(np.int_)
 
 
 def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
@@ -102,7 +128,7 @@ def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
     return packed
 
 
-def _average_over_all_pairs(patterns: NDArray[np.uint8], counts: IntArray) -> float:
+def _average_over_all_pairs(patterns: NDArray[np.uint8], counts: DoubleArray) -> float:
     """Return the mean distance over pairs of samples, `counts` of them with each pattern."""
     n_samples = int(counts.sum())
     # float32 holds integers up to 2**24 exactly, more than a support can have.
@@ -118,17 +144,19 @@ def _average_over_all_pairs(patterns: NDArray[np.uint8], counts: IntArray) -> fl
 
 
 def _average_over_random_pairs(
-    packed: NDArray[np.uint8], n_pairs: int, rng: np.random.RandomState
+    packed: NDArray[np.uint8], copies: IntArray, n_pairs: int, rng: np.random.RandomState
 ) -> float:
-    """Return the mean distance over `n_pairs` uniformly random pairs of different samples."""
-    n_samples, n_bytes = packed.shape
+    """Return the mean distance over `n_pairs` uniformly random pairs of different copies."""
+    ends = np.cumsum(copies)
+    n_copies = ends[-1]
     sizes = _count_ones(packed)
     total = 0.0
-    for rows in _iterate_blocks(n_pairs, n_bytes):
+    for rows in _iterate_blocks(n_pairs, packed.shape[1]):
         n_drawn = rows.stop - rows.start
-        first = rng.randint(n_samples, size=n_drawn)
-        # A nonzero step around the circle of samples reaches every other sample alike.
-        second = (first + rng.randint(1, n_samples, size=n_drawn)) % n_samples
+        drawn = rng.randint(n_copies, size=n_drawn)
+        # A nonzero step around the circle of copies reaches every other copy alike.
+        other = (drawn + rng.randint(1, n_copies, size=n_drawn)) % n_copies
+        first, second = (np.searchsorted(ends, copy, side="right") for copy in (drawn, other))
         shared = _count_ones(packed[first] & packed[second])
         total += float(_jaccard_distance(shared, sizes[first], sizes[second]).sum())
     return total / n_pairs

@@ -3,13 +3,34 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._validation import check_sample_weight
 
 
-def _check_pair(X: Any, X_reconstructed: Any) -> tuple[DoubleArray, DoubleArray]:
-    """Return both arrays as float64, once their shapes agree."""
+def _drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:
+    """Return the rows of the arrays whose weight is above 0, and their weights or None."""
+    if sample_weight is None:
+        return *arrays, None
+    weights = check_sample_weight(
+        sample_weight, arrays[0], dtype=np.float64, ensure_non_negative=True
+    )
+    # scikit-learn lets a single number be NaN or infinity.
+    assert_all_finite(weights, input_name="sample_weight")
+    kept = weights > 0
+    return *(array[kept] for array in arrays), weights[kept]
+
+
+def _mean_inner(a: DoubleArray, b: DoubleArray, weights: DoubleArray | None) -> float:
+    """Return the mean inner product of the rows of both arrays."""
+    return float(np.average(np.einsum("ij,ij->i", a, b), weights=weights))
+
+
+def _check_pair(
+    X: Any, X_reconstructed: Any, sample_weight: Any
+) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
+    """Return both arrays as float64, once their shapes agree, and weights, without rows of 0."""
     X = check_array(X, dtype=np.float64, input_name="X")
     X_reconstructed = check_array(X_reconstructed, dtype=np.float64, input_name="X_reconstructed")
     if X.shape != X_reconstructed.shape:
@@ -17,7 +38,8 @@ def _check_pair(X: Any, X_reconstructed: Any) -> tuple[DoubleArray, DoubleArray]
             "X and X_reconstructed must have the same shape, got "
             f"{X.shape} and {X_reconstructed.shape}."
         )
-    return X, X_reconstructed
+    X, X_reconstructed, weights = _drop_weightless(sample_weight, X, X_reconstructed)
+    return X, X_reconstructed, weights
 
 
 def _check_nonzero_rows(values: DoubleArray, name: str, advice: str) -> None:

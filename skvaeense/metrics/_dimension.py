@@ -6,10 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
+from skvaeense.metrics._arrays import _drop_weightless
 from skvaeense.utils._typing import DoubleArray
 
 
-def dimension_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> float:
+def dimension_error(
+    dimension_true: ArrayLike,
+    dimension_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Compute the mean absolute error of estimated dimensions.
 
     Parameters
@@ -18,6 +24,8 @@ def dimension_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> flo
         True dimension of each sample.
     dimension_pred : array-like of shape (n_samples,)
         Estimated dimension of each sample, not necessarily whole.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -27,8 +35,8 @@ def dimension_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> flo
     Raises
     ------
     ValueError
-        If the lengths differ, or an array is not one-dimensional, is empty, or holds NaN
-        or infinity.
+        If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN or
+        infinity, or if weights are of another shape, negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -41,11 +49,18 @@ def dimension_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> flo
     >>> dimension_error([2, 4, 8, 8], [2.0, 5.0, 8.0, 7.0])
     0.5
     """
-    dimension_true, dimension_pred = _check_pair(dimension_true, dimension_pred)
-    return float(np.mean(np.abs(dimension_true - dimension_pred)))
+    dimension_true, dimension_pred, weights = _check_pair(
+        dimension_true, dimension_pred, sample_weight
+    )
+    return float(np.average(np.abs(dimension_true - dimension_pred), weights=weights))
 
 
-def dimension_accuracy(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> float:
+def dimension_accuracy(
+    dimension_true: ArrayLike,
+    dimension_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Compute the fraction of samples whose rounded estimated dimension is correct.
 
     Parameters
@@ -54,6 +69,8 @@ def dimension_accuracy(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> 
         True dimension of each sample.
     dimension_pred : array-like of shape (n_samples,)
         Estimated dimension of each sample, not necessarily whole.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -63,8 +80,8 @@ def dimension_accuracy(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> 
     Raises
     ------
     ValueError
-        If the lengths differ, or an array is not one-dimensional, is empty, or holds NaN
-        or infinity.
+        If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN or
+        infinity, or if weights are of another shape, negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -77,11 +94,18 @@ def dimension_accuracy(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> 
     >>> dimension_accuracy([2, 4, 8, 8], [2.2, 5.0, 7.9, 8.4])
     0.75
     """
-    dimension_true, dimension_pred = _check_pair(dimension_true, dimension_pred)
-    return float(np.mean(dimension_true == np.rint(dimension_pred)))
+    dimension_true, dimension_pred, weights = _check_pair(
+        dimension_true, dimension_pred, sample_weight
+    )
+    return float(np.average(dimension_true == np.rint(dimension_pred), weights=weights))
 
 
-def mean_percentage_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) -> float:
+def mean_percentage_error(
+    dimension_true: ArrayLike,
+    dimension_pred: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Compute the mean absolute error of estimated dimensions, in percent of the true ones.
 
     Parameters
@@ -90,6 +114,9 @@ def mean_percentage_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) 
         True dimension of each sample (or of each data set), above 0.
     dimension_pred : array-like of shape (n_samples,)
         Estimated dimension of each sample (or of each data set), not necessarily whole.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample (or data set) counts, at least 0. A whole number is as good as so
+        many copies.
 
     Returns
     -------
@@ -100,7 +127,8 @@ def mean_percentage_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) 
     ------
     ValueError
         If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN
-        or infinity, or if a true dimension is not positive.
+        or infinity, if a true dimension is not positive, or if weights are of another shape,
+        negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -120,17 +148,22 @@ def mean_percentage_error(dimension_true: ArrayLike, dimension_pred: ArrayLike) 
     >>> mean_percentage_error([2, 4, 8, 10], [2.0, 5.0, 6.0, 10.0])
     12.5
     """
-    dimension_true, dimension_pred = _check_pair(dimension_true, dimension_pred)
+    dimension_true, dimension_pred, weights = _check_pair(
+        dimension_true, dimension_pred, sample_weight
+    )
     if dimension_true.min() <= 0:
         raise ValueError(
             "dimension_true must be positive for a percentage error, got "
             f"{dimension_true.min():g}: drop those samples, or use dimension_error."
         )
-    return float(100.0 * np.mean(np.abs(dimension_true - dimension_pred) / dimension_true))
+    errors = np.abs(dimension_true - dimension_pred) / dimension_true
+    return float(100.0 * np.average(errors, weights=weights))
 
 
-def _check_pair(dimension_true: Any, dimension_pred: Any) -> tuple[DoubleArray, DoubleArray]:
-    """Return both arrays as float64 of shape (n_samples,), once they are valid."""
+def _check_pair(
+    dimension_true: Any, dimension_pred: Any, sample_weight: Any
+) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
+    """Return both arrays as float64, once valid, and weights, without samples of weight 0."""
     dimension_true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
     dimension_pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")
     check_consistent_length(dimension_true, dimension_pred)
@@ -138,4 +171,7 @@ def _check_pair(dimension_true: Any, dimension_pred: Any) -> tuple[DoubleArray, 
         raise ValueError("dimension_true and dimension_pred are empty: give at least one sample.")
     assert_all_finite(dimension_true, input_name="dimension_true")
     assert_all_finite(dimension_pred, input_name="dimension_pred")
-    return dimension_true, dimension_pred
+    dimension_true, dimension_pred, weights = _drop_weightless(
+        sample_weight, dimension_true, dimension_pred
+    )
+    return dimension_true, dimension_pred, weights

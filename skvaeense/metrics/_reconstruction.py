@@ -3,11 +3,12 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.metrics._arrays import _check_pair
-from skvaeense.utils._typing import DoubleArray
+from skvaeense.metrics._arrays import _check_pair, _mean_inner
 
 
-def squared_error(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
+def squared_error(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the squared reconstruction error, summed over features, averaged over samples.
 
     Parameters
@@ -16,6 +17,8 @@ def squared_error(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
         The data.
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -25,8 +28,9 @@ def squared_error(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If an array is not two-dimensional, is empty, or holds NaN or infinity, or if
-        their shapes differ.
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if
+        their shapes differ, or if weights are of another shape, negative, NaN or infinite, or
+        all 0.
 
     Notes
     -----
@@ -38,11 +42,14 @@ def squared_error(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     >>> squared_error([[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [3.0, 2.0]])
     2.5
     """
-    X, X_reconstructed = _check_pair(X, X_reconstructed)
-    return _sum_squares(X - X_reconstructed) / X.shape[0]
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    residual = X - X_reconstructed
+    return _mean_inner(residual, residual, weights)
 
 
-def fvu(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
+def fvu(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the fraction of variance unexplained by a reconstruction.
 
     Parameters
@@ -51,6 +58,8 @@ def fvu(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
         The data.
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -62,7 +71,8 @@ def fvu(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, or if X is constant.
+        shapes differ, if X is constant, or if weights are of another shape, negative, NaN or
+        infinite, or all 0.
 
     Notes
     -----
@@ -82,17 +92,20 @@ def fvu(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     >>> fvu([[0.0, 0.0], [4.0, 2.0]], [[1.0, 0.0], [4.0, 2.0]])
     0.1
     """
-    X, X_reconstructed = _check_pair(X, X_reconstructed)
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
     # Ranges are exact, where rounding in the mean could hide that X is constant.
     if np.ptp(X, axis=0).max() == 0:
         raise ValueError(
             f"X is constant over its {X.shape[0]} sample(s), so it has no variance to explain: "
             "give samples that differ, or use squared_error."
         )
-    return _sum_squares(X - X_reconstructed) / _sum_squares(X - X.mean(axis=0))
+    residual, deviation = X - X_reconstructed, X - np.average(X, axis=0, weights=weights)
+    return _mean_inner(residual, residual, weights) / _mean_inner(deviation, deviation, weights)
 
 
-def explained_variance(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
+def explained_variance(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the fraction of variance explained by a reconstruction.
 
     Parameters
@@ -101,6 +114,8 @@ def explained_variance(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
         The data.
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -112,7 +127,8 @@ def explained_variance(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, or if X is constant.
+        shapes differ, if X is constant, or if weights are of another shape, negative, NaN or
+        infinite, or all 0.
 
     Notes
     -----
@@ -125,8 +141,4 @@ def explained_variance(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     >>> explained_variance([[0.0, 0.0], [4.0, 2.0]], [[1.0, 0.0], [4.0, 2.0]])
     0.9
     """
-    return 1.0 - fvu(X, X_reconstructed)
-
-
-def _sum_squares(values: DoubleArray) -> float:
-    return float(np.einsum("ij,ij->", values, values))
+    return 1.0 - fvu(X, X_reconstructed, sample_weight=sample_weight)

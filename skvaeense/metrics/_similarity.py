@@ -3,10 +3,17 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.metrics._arrays import _check_nonzero_rows, _check_pair, _normalise_rows
+from skvaeense.metrics._arrays import (
+    _check_nonzero_rows,
+    _check_pair,
+    _mean_inner,
+    _normalise_rows,
+)
 
 
-def l2_ratio(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
+def l2_ratio(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the mean ratio of the norm of a reconstruction to that of its sample.
 
     Parameters
@@ -15,6 +22,8 @@ def l2_ratio(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
         The data. No sample may be 0.
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -26,7 +35,8 @@ def l2_ratio(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, or if a sample has norm 0.
+        shapes differ, if a sample has norm 0, or if weights are of another shape, negative, NaN
+        or infinite, or all 0.
 
     Notes
     -----
@@ -51,13 +61,15 @@ def l2_ratio(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     >>> l2_ratio([[3.0, 4.0], [0.0, 2.0]], [[1.5, 2.0], [0.0, 2.0]])
     0.75
     """
-    X, X_reconstructed = _check_pair(X, X_reconstructed)
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
     _check_nonzero_rows(X, "X", "no length compares to 0, so drop those samples from both arrays")
-    norms = np.linalg.norm(X_reconstructed, axis=1)
-    return float(np.mean(norms / np.linalg.norm(X, axis=1)))
+    ratios = np.linalg.norm(X_reconstructed, axis=1) / np.linalg.norm(X, axis=1)
+    return float(np.average(ratios, weights=weights))
 
 
-def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
+def cosine_similarity(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the mean cosine of the angle between a sample and its reconstruction.
 
     Parameters
@@ -66,6 +78,8 @@ def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
         The data. No sample may be 0.
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -77,7 +91,8 @@ def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, or if a sample has norm 0.
+        shapes differ, if a sample has norm 0, or if weights are of another shape, negative, NaN
+        or infinite, or all 0.
 
     Notes
     -----
@@ -103,14 +118,16 @@ def cosine_similarity(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     >>> round(cosine_similarity([[1.0, 0.0], [0.0, 2.0]], [[0.5, 0.0], [2.0, 2.0]]), 3)
     0.854
     """
-    X, X_reconstructed = _check_pair(X, X_reconstructed)
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
     _check_nonzero_rows(X, "X", "0 has no direction, so drop those samples from both arrays")
     cosines = np.einsum("ij,ij->i", _normalise_rows(X), _normalise_rows(X_reconstructed))
     # Rounding may take the cosine of parallel vectors beyond 1.
-    return float(np.mean(np.clip(cosines, -1.0, 1.0)))
+    return float(np.average(np.clip(cosines, -1.0, 1.0), weights=weights))
 
 
-def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
+def shrinkage(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute how much too short reconstructions are to minimise the squared error.
 
     Parameters
@@ -119,6 +136,8 @@ def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
         The data.
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -130,7 +149,8 @@ def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, or if the reconstructions do not point along X on average.
+        shapes differ, if the reconstructions do not point along X on average, or if weights are
+        of another shape, negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -163,12 +183,12 @@ def shrinkage(X: ArrayLike, X_reconstructed: ArrayLike) -> float:
     >>> shrinkage([[2.0, 0.0], [0.0, 4.0]], [[1.5, 0.0], [0.0, 3.0]])
     0.25
     """
-    X, X_reconstructed = _check_pair(X, X_reconstructed)
-    inner = float(np.vdot(X_reconstructed, X))
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    inner = _mean_inner(X_reconstructed, X, weights)
     if inner <= 0:
         raise ValueError(
             "The mean inner product of X and X_reconstructed must be positive for shrinkage, got "
-            f"{inner / X.shape[0]:g}: check that rows match and that reconstructions are not all "
+            f"{inner:g}: check that rows match and that reconstructions are not all "
             "0, or use squared_error."
         )
-    return 1.0 - float(np.vdot(X_reconstructed, X_reconstructed)) / inner
+    return 1.0 - _mean_inner(X_reconstructed, X_reconstructed, weights) / inner

@@ -6,16 +6,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
-from skvaeense.utils._typing import DoubleArray, IntArray, SparseArray
+from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.utils._typing import DoubleArray, SparseArray
 
 
-def l0(codes: ArrayLike | SparseArray) -> float:
+def l0(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None) -> float:
     """Compute the mean number of active latents per sample.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -25,7 +28,8 @@ def l0(codes: ArrayLike | SparseArray) -> float:
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
+        of another shape, negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -38,17 +42,19 @@ def l0(codes: ArrayLike | SparseArray) -> float:
     >>> l0([[0.5, 0.0, -1.0], [0.0, 0.0, 2.0]])
     1.5
     """
-    n_samples, counts = _count_active(codes)
-    return float(counts.sum() / n_samples)
+    total, counts = _count_active(codes, sample_weight)
+    return float(counts.sum() / total)
 
 
-def active_union(codes: ArrayLike | SparseArray) -> int:
+def active_union(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None) -> int:
     """Count the latents that are active in at least one sample.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. All that matters here is whether it is 0.
 
     Returns
     -------
@@ -59,7 +65,8 @@ def active_union(codes: ArrayLike | SparseArray) -> int:
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
+        of another shape, negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -72,16 +79,20 @@ def active_union(codes: ArrayLike | SparseArray) -> int:
     >>> active_union([[True, False, False], [False, False, True]])
     2
     """
-    return int(np.count_nonzero(_count_active(codes)[1]))
+    return int(np.count_nonzero(_count_active(codes, sample_weight)[1]))
 
 
-def dead_fraction(codes: ArrayLike | SparseArray) -> float:
+def dead_fraction(
+    codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None
+) -> float:
     """Compute the fraction of latents that are active in none of the samples.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. All that matters here is whether it is 0.
 
     Returns
     -------
@@ -91,7 +102,8 @@ def dead_fraction(codes: ArrayLike | SparseArray) -> float:
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
+        of another shape, negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -109,16 +121,20 @@ def dead_fraction(codes: ArrayLike | SparseArray) -> float:
     >>> dead_fraction([[0.5, 0.0, -1.0, 0.0], [0.0, 0.0, 2.0, 0.0]])
     0.5
     """
-    return float(np.mean(_count_active(codes)[1] == 0))
+    return float(np.mean(_count_active(codes, sample_weight)[1] == 0))
 
 
-def feature_density(codes: ArrayLike | SparseArray) -> DoubleArray:
+def feature_density(
+    codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None
+) -> DoubleArray:
     """Compute the fraction of samples in which each latent is active.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
 
     Returns
     -------
@@ -128,7 +144,8 @@ def feature_density(codes: ArrayLike | SparseArray) -> DoubleArray:
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
+        of another shape, negative, NaN or infinite, or all 0.
 
     Notes
     -----
@@ -146,12 +163,18 @@ def feature_density(codes: ArrayLike | SparseArray) -> DoubleArray:
     >>> feature_density([[0.5, 0.0, -1.0], [0.0, 0.0, 2.0]]).tolist()
     [0.5, 0.0, 1.0]
     """
-    n_samples, counts = _count_active(codes)
-    return counts / n_samples
+    total, counts = _count_active(codes, sample_weight)
+    # Rounding may take the fraction of a latent that is always active beyond 1.
+    return np.minimum(counts / total, 1.0)
 
 
-def _count_active(codes: Any) -> tuple[int, IntArray]:
-    """Return the number of samples, and in how many of them each latent is active."""
+def _count_active(codes: Any, sample_weight: Any) -> tuple[float, DoubleArray]:
+    """Return the weight of all samples, and of those in which each latent is active."""
     codes = check_array(codes, accept_sparse="csr", input_name="codes")
-    # != drops the zeros that a sparse matrix may store; its sum is a matrix, hence ravel.
-    return codes.shape[0], np.asarray((codes != 0).sum(axis=0)).ravel()
+    codes, weights = _drop_weightless(sample_weight, codes)
+    # != drops the zeros that a sparse matrix may store.
+    active = codes != 0
+    if weights is None:
+        # The sum of a sparse matrix is a matrix, hence ravel.
+        return codes.shape[0], np.asarray(active.sum(axis=0), dtype=np.float64).ravel()
+    return weights.sum(), active.T @ weights

@@ -1,0 +1,165 @@
+"""What a weight means is the same in every metric that takes weights."""
+
+import inspect
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.metrics import mean_absolute_error, r2_score
+
+from skvaeense import metrics
+
+WEIGHTED = [
+    metric
+    for metric in (getattr(metrics, name) for name in metrics.__all__)
+    if "sample_weight" in inspect.signature(metric).parameters
+]
+# Each pair of copies of a sample counts there, so that weights are numbers of copies.
+SCALE_FREE = [metric for metric in WEIGHTED if metric is not metrics.pattern_adaptivity]
+N = 30
+WEIGHTS = np.random.default_rng(1).integers(0, 4, size=N)
+
+
+def _arguments(metric):
+    """Return random arrays to call the metric with; the last latent is active in one sample."""
+    rng = np.random.default_rng(0)
+    name = next(iter(inspect.signature(metric).parameters))
+    if name == "codes":
+        codes = rng.normal(size=(N, 9)) * (rng.uniform(size=(N, 9)) < 0.3)
+        codes[:, -1] = np.arange(N) == np.flatnonzero(WEIGHTS == 0)[0]
+        return (codes,)
+    if name == "X":
+        X = rng.normal(size=(N, 5)) + 1
+        return X, 0.8 * X + 0.3 * rng.normal(size=X.shape)
+    true = rng.integers(1, 9, size=N)
+    return true, true + rng.normal(scale=0.7, size=N)
+
+
+def test_all_metrics_but_those_of_dictionaries_take_weights_by_keyword():
+    assert set(metrics.__all__) - {metric.__name__ for metric in WEIGHTED} == {
+        "mean_max_cosine_similarity"
+    }
+    for metric in WEIGHTED:
+        parameter = inspect.signature(metric).parameters["sample_weight"]
+        assert parameter.kind is parameter.KEYWORD_ONLY
+        assert parameter.default is None
+
+
+@pytest.mark.parametrize("metric", WEIGHTED)
+def test_weights_are_numbers_of_copies(metric):
+    arrays = _arguments(metric)
+    value = metric(*arrays, sample_weight=WEIGHTS)
+    repeated = metric(*(np.repeat(array, WEIGHTS, axis=0) for array in arrays))
+    assert type(value) is type(repeated)
+    np.testing.assert_allclose(value, repeated, rtol=1e-12)
+    # Or else weights might be ignored.
+    assert not np.allclose(value, metric(*arrays), rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", WEIGHTED)
+def test_samples_of_weight_0_are_left_out(metric):
+    """Even where their values allow no ratio or percentage."""
+    arrays = _arguments(metric)
+    empty = [np.concatenate([array, np.zeros_like(array[:4])]) for array in arrays]
+    weights = np.concatenate([WEIGHTS + 1, np.zeros(4)])
+    np.testing.assert_array_equal(
+        metric(*empty, sample_weight=weights), metric(*arrays, sample_weight=WEIGHTS + 1)
+    )
+
+
+@pytest.mark.parametrize("metric", SCALE_FREE)
+@pytest.mark.parametrize("factor", [1e-9, 0.3, 7.0, 1e9])
+def test_the_scale_of_weights_does_not_matter(metric, factor):
+    arrays = _arguments(metric)
+    value = metric(*arrays, sample_weight=WEIGHTS)
+    scaled = metric(*arrays, sample_weight=factor * WEIGHTS)
+    np.testing.assert_allclose(scaled, value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", WEIGHTED)
+def test_equal_weights_change_nothing(metric):
+    arrays = _arguments(metric)
+    for ones in (1, np.ones(N), [1] * N, np.ones(N, dtype=bool)):
+        np.testing.assert_allclose(metric(*arrays, sample_weight=ones), metric(*arrays), rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", WEIGHTED)
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        (np.ones(N - 1), rf"sample_weight.shape == \({N - 1},\), expected \({N},\)!"),
+        (np.ones((N, 1)), "Sample weights must be 1D array or scalar, got 2D array"),
+        (np.where(np.arange(N) == 3, -1.0, 1.0), "Negative values in data passed to `sample_weig"),
+        (-1, "Negative values in data passed to `sample_weight`"),
+        (np.zeros(N), "Sample weights must contain at least one non-zero number"),
+        (np.where(np.arange(N) == 3, np.nan, 1.0), "Input sample_weight contains NaN"),
+        (np.nan, "Input sample_weight contains NaN"),
+        (np.inf, "Input sample_weight contains infinity"),
+        (["much"] * N, "could not convert string to float"),
+    ],
+)
+def test_bad_weights(metric, weights, match):
+    with pytest.raises(ValueError, match=match):
+        metric(*_arguments(metric), sample_weight=weights)
+
+
+@pytest.mark.parametrize("metric", [metric for metric in WEIGHTED if len(_arguments(metric)) == 1])
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix, sparse.coo_array])
+def test_sparse_codes(metric, container):
+    (codes,) = _arguments(metric)
+    np.testing.assert_allclose(
+        metric(container(codes), sample_weight=WEIGHTS), metric(codes, sample_weight=WEIGHTS)
+    )
+
+
+def test_agree_with_sklearn():
+    weights = np.random.default_rng(2).uniform(size=N)
+    X, X_reconstructed = _arguments(metrics.explained_variance)
+    assert metrics.explained_variance(X, X_reconstructed, sample_weight=weights) == pytest.approx(
+        r2_score(X, X_reconstructed, sample_weight=weights, multioutput="variance_weighted")
+    )
+    dimensions = _arguments(metrics.dimension_error)
+    assert metrics.dimension_error(*dimensions, sample_weight=weights) == pytest.approx(
+        mean_absolute_error(*dimensions, sample_weight=weights)
+    )
+
+
+def test_data_are_constant_where_only_equal_samples_have_weight():
+    with pytest.raises(ValueError, match=r"^X is constant over its 2 sample\(s\)"):
+        metrics.fvu([[1.0], [1.0], [2.0]], [[1.0], [1.0], [1.0]], sample_weight=[0.1, 0.7, 0])
+
+
+def test_a_latent_that_is_always_active_has_density_1_under_any_weights():
+    for seed in range(50):
+        weights = np.random.default_rng(seed).uniform(size=1_000)
+        assert metrics.feature_density(np.ones((1_000, 3)), sample_weight=weights).max() <= 1
+
+
+@pytest.mark.parametrize("max_pairs", [1, 30])
+def test_random_pairs_are_pairs_of_copies(max_pairs):
+    (codes,) = _arguments(metrics.pattern_adaptivity)
+    repeated = np.repeat(codes, WEIGHTS, axis=0)
+    for seed in range(20):
+        how = {"max_pairs": max_pairs, "random_state": seed}
+        assert metrics.pattern_adaptivity(
+            codes, sample_weight=WEIGHTS, **how
+        ) == metrics.pattern_adaptivity(repeated, **how)
+
+
+def test_two_copies_of_a_sample_are_a_pair():
+    assert metrics.pattern_adaptivity([[1, 0]], sample_weight=[2]) == 0
+    many = metrics.pattern_adaptivity([[1, 0], [0, 1]], sample_weight=[2**52, 2**52])
+    assert many == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        ([0.5, 1.5], "^sample_weight must hold whole numbers, of at most"),
+        ([2**53, 2], "^sample_weight must hold whole numbers, of at most"),
+        ([1, 0], "minimum of 2 is required"),
+    ],
+)
+def test_adaptivity_needs_copies(weights, match):
+    with pytest.raises(ValueError, match=match):
+        metrics.pattern_adaptivity([[1, 0], [0, 1]], sample_weight=weights)
