@@ -147,16 +147,18 @@ def _average_over_random_pairs(
     packed: NDArray[np.uint8], copies: IntArray, n_pairs: int, rng: np.random.RandomState
 ) -> float:
     """Return the mean distance over `n_pairs` uniformly random pairs of different copies."""
+    n_samples, n_bytes = packed.shape
     ends = np.cumsum(copies)
     n_copies = ends[-1]
     sizes = _count_ones(packed)
     total = 0.0
-    for rows in _iterate_blocks(n_pairs, packed.shape[1]):
+    for rows in _iterate_blocks(n_pairs, n_bytes):
         n_drawn = rows.stop - rows.start
-        drawn = rng.randint(n_copies, size=n_drawn)
+        first = rng.randint(n_copies, size=n_drawn)
         # A nonzero step around the circle of copies reaches every other copy alike.
-        other = (drawn + rng.randint(1, n_copies, size=n_drawn)) % n_copies
-        first, second = (np.searchsorted(ends, copy, side="right") for copy in (drawn, other))
+        second = (first + rng.randint(1, n_copies, size=n_drawn)) % n_copies
+        if n_copies > n_samples:
+            first, second = (np.searchsorted(ends, copy, side="right") for copy in (first, second))
         shared = _count_ones(packed[first] & packed[second])
         total += float(_jaccard_distance(shared, sizes[first], sizes[second]).sum())
     return total / n_pairs
