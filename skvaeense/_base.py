@@ -57,6 +57,7 @@ from skvaeense.utils._validation import (
     align_api_if_sparse,
     fit_context,
 )
+from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
 # Fitted attributes that not every fit has.
 OPTIONAL_ATTRIBUTES = ("alpha_", "components_", "locations_", "_locations_", "_gate_labels_")
@@ -171,39 +172,50 @@ class BaseAutoencoder(
         """Whether samples may have missing values."""
         return False
 
-    def _look_at(
-        self, samples: FloatArray | Source
-    ) -> tuple[FloatArray | Source, Exploration | None]:
-        """Return the samples without holes, and what is in them if training starts from that."""
-        return samples, None
+    def _look_at(self, rows: Distinct) -> tuple[Distinct, Exploration | None]:
+        """Return the samples that are to train, and what is in them if training starts from that.
 
-    def _without_holes(self, samples: FloatArray) -> tuple[FloatArray, MixtureDensity | None]:
+        What is missing in them is filled in.
+        """
+        return rows, None
+
+    def _without_holes(self, rows: Distinct) -> tuple[Distinct, MixtureDensity | None]:
         """Return training samples whose missing values are filled in, and the density of that."""
-        return samples, None
+        return rows, None
 
     def _filled(self, X: FloatArray) -> FloatArray:
         """Return new samples whose missing values are filled in."""
         return X
 
-    def _without_far(self, samples: FloatArray, explored: Exploration) -> FloatArray:
+    def _without_far(self, rows: Distinct, explored: Exploration) -> Distinct:
         """Return the samples without those that are far from all others."""
-        far = far_rows(samples.astype(np.float64), explored.found.density)
-        if len(far) == 0:
-            return samples
+        is_far = np.zeros(len(rows.X) + 1, dtype=bool)
+        is_far[far_rows(rows.X.astype(np.float64), explored.found.density)] = True
+        if not is_far.any():
+            return rows
+        # The last one stands for what counts nothing.
+        given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
+        far, is_near = np.flatnonzero(given), ~is_far[:-1]
         first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
         warnings.warn(
-            f"{len(far)} of {len(samples)} samples are far from all others, and were left out of "
+            f"{len(far)} of {len(given)} samples are far from all others, and were left out of "
             f"the training, which they would outweigh: rows {first}. score_samples tells such "
             "samples by their low scores.",
-            stacklevel=5,
+            stacklevel=6,
         )
-        return np.delete(samples, far, axis=0)
+        weights = rows.weights if rows.weights is None else rows.weights[is_near]
+        return rows._replace(X=rows.X[is_near], weights=weights)
 
     # --- fitting ------------------------------------------------------------------------------
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike | SparseArray, y: object = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike | SparseArray,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Fit the autoencoder.
 
         Parameters
@@ -218,6 +230,11 @@ class BaseAutoencoder(
         y : None
             Ignored.
 
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts, at least 0. A whole number is as good as so many copies,
+            and only ratios matter. In an epoch samples are there as often as their weights say,
+            rounded up or down at random.
+
         Returns
         -------
         self : object
@@ -227,7 +244,7 @@ class BaseAutoencoder(
         ------
         ValueError
             If X holds infinity, or NaN where it is not taken, or has fewer than two samples, or if
-            it can be gone through only once.
+            it can be gone through only once; or if a weight is negative, or all are 0.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
@@ -243,12 +260,14 @@ class BaseAutoencoder(
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
-            samples, explored = self._look_at(tensor_as_array(samples))
-            if explored is not None and not isinstance(samples, Source):
-                samples = self._without_far(samples, explored)
-            scaling = self._scaling if goes_on else Scaling.from_data(samples)
+            samples, weights = tensor_as_array(samples), checked_weights(sample_weight, samples)
+            explored = None
+            if not isinstance(samples, Source):
+                rows, explored = self._look_at(distinct_rows(samples, weights))
+                samples, weights, _ = rows
+            scaling = self._scaling if goes_on else Scaling.from_data(samples, weights)
             if explored is not None and explored.locations is not None and not goes_on:
-                scaling = scaling.at(explored.locations, samples)
+                scaling = scaling.at(explored.locations, samples, weights)
                 if scaling.locations is None:
                     explored = explored.about_one_point()
             model = self.module_ if goes_on else None
@@ -258,7 +277,7 @@ class BaseAutoencoder(
                 "The processes that train together must be given the same samples: each takes its "
                 "part of them by itself.",
             )
-            facts = [samples.shape, scaling.mean, scaling.scale, model]
+            facts = [samples.shape, scaling.mean, scaling.scale, model, weights]
             session = FitSession(self, facts, processes=processes, draft=self._draft)
             data = prepare_data(
                 samples,
@@ -270,6 +289,7 @@ class BaseAutoencoder(
                 held_out=self._held_out,
                 processes=processes,
                 explored=explored,
+                weights=weights,
             )
             trainer = None
             if goes_on:
@@ -341,7 +361,12 @@ class BaseAutoencoder(
         return trainer
 
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: ArrayLike | SparseArray, y: object = None) -> Self:
+    def partial_fit(
+        self,
+        X: ArrayLike | SparseArray,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on one more batch of samples.
 
         The first call fixes the centre, the scale and the number of components, so its batch
@@ -356,6 +381,9 @@ class BaseAutoencoder(
 
         y : None
             Ignored.
+
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts, as for `fit`. A batch weighs as much as any other.
 
         Returns
         -------
@@ -385,16 +413,19 @@ class BaseAutoencoder(
             )
             is_dense = isinstance(batch, np.ndarray)
             samples: FloatArray = batch if is_dense else batch.toarray()
-            samples = self._without_holes(samples)[0] if first else self._filled(samples)
+            rows = distinct_rows(samples, checked_weights(sample_weight, samples))
+            samples = self._without_holes(rows)[0].X if first else self._filled(rows.X)
+            weights = rows.weights
             data = FitData.of_batch(
                 samples,
-                Scaling.from_data(samples) if first else self._scaling,
+                Scaling.from_data(samples, weights) if first else self._scaling,
                 batch_size=self.batch_size,
                 dtype=DTYPES[self.dtype],
                 device=resolve_device(self.device),
+                weights=weights,
             )
             trainer = self._partial_trainer(data)
-            ends = trainer.n_steps, trainer.n_steps + len(samples) // data.batch_size
+            ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size
             start, stop = (min(n_steps / self._partial_steps, 1.0) for n_steps in ends)
             batch_size = data.batch_size
             trainer.fit(data.train, n_epochs=1, batch_size=batch_size, span=(start, stop))

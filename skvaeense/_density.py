@@ -24,6 +24,7 @@ from skvaeense.training._sources import as_array, tensor_as_array
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._weights import checked_weights
 
 # Draws of a model that samples are compared with.
 N_DRAWS = 1000
@@ -102,6 +103,7 @@ class DensityAutoencoder(BaseAutoencoder):
             return model.coded(torch.zeros((1, model.n_features), dtype=torch.float64))
         rows = model.prior.rows_
         coded = model.coded(torch.from_numpy(rows.x.astype(np.float64)))
+        coded = coded._replace(sample_weight=rows.weight)
         n_locations = self._n_locations
         if not n_locations:
             return coded
@@ -217,7 +219,12 @@ class DensityAutoencoder(BaseAutoencoder):
         bounds: FloatArray = self._by_chunks(X, model, elbo, out=out, at_locations=of_location)
         return bounds
 
-    def score(self, X: ArrayLike | SparseArray, y: object = None) -> float:
+    def score(
+        self,
+        X: ArrayLike | SparseArray,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return the mean log-density.
 
         Parameters
@@ -228,12 +235,16 @@ class DensityAutoencoder(BaseAutoencoder):
         y : None
             Ignored.
 
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts in the mean.
+
         Returns
         -------
         float
             Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
         """
-        return float(self.score_samples(X).mean())
+        scores = as_array(self.score_samples(X))
+        return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
 
     # --- components ---------------------------------------------------------------------------
 

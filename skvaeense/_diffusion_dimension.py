@@ -31,6 +31,7 @@ from skvaeense.utils._processes import find_processes
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
+from skvaeense.utils._weights import distinct_rows
 
 # Noise levels of the training, as multiples of that at which it is asked.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
@@ -204,11 +205,12 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     # --- training -----------------------------------------------------------------------------
 
-    def _learn(self, X):
+    def _learn(self, X, weights):
         with all_or_nothing(self):
-            scaling = Scaling.from_data(X)
+            X, weights, _ = distinct_rows(X, weights)
+            scaling = Scaling.from_data(X, weights)
             processes = find_processes()
-            facts = [X.shape, scaling.mean, scaling.scale]
+            facts = [X.shape, scaling.mean, scaling.scale, weights]
             session = FitSession(self, facts, processes=processes, draft=self._draft)
             data = prepare_data(
                 X,
@@ -218,6 +220,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
                 dtype=DTYPES[self.dtype],
                 device=resolve_device(self.device),
                 processes=processes,
+                weights=weights,
             )
             level = self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
             trainer = self._make_trainer(data, level, session.random_state)
@@ -309,7 +312,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         dimension = self._by_chunks(X, model, estimate, n_rows).clip(0.0, n_features)
         return dimension, np.full(len(X), np.nan)
 
-    def _score_fit(self, X):
+    def _score_fit(self, X, weights):
         model = self._model_for(X.dtype)
         loss = DenoisingScoreMatching(model.levels)
         n_corners = X.shape[1] + 1
@@ -317,7 +320,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
             X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, MOST_DRAWS)
         ).to(next(model.parameters()))
         losses = self._by_chunks(X, model, lambda x: loss.sample_losses(model, x, draws))
-        return -float(losses.mean())
+        return -float(np.average(losses, weights=weights))
 
 
 @lru_cache(maxsize=4)

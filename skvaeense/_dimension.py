@@ -17,8 +17,17 @@ from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray
 from skvaeense.utils._validation import StrOptions, fit_context
+from skvaeense.utils._weights import checked_weights, distinct_rows
 
-AGGREGATES: dict[str, Any] = {"mean": np.mean, "median": np.median}
+
+def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
+    """Return the weighted median: the mean of two if half of the weight is on each side."""
+    weights = np.ones(len(x)) if weights is None else weights
+    middle = [np.quantile(y, 0.5, weights=weights, method="inverted_cdf") for y in (x, -x)]
+    return (middle[0] - middle[1]) / 2
+
+
+AGGREGATES: dict[str, Any] = {"mean": np.average, "median": _median}
 
 
 class BaseDimensionEstimator(
@@ -48,8 +57,8 @@ class BaseDimensionEstimator(
     # --- what a subclass says -----------------------------------------------------------------
 
     @abstractmethod
-    def _learn(self, X):
-        """Set the fitted attributes from validated samples."""
+    def _learn(self, X, weights):
+        """Set the fitted attributes from validated samples, and their weights or None."""
 
     @abstractmethod
     def _estimate(self, X):
@@ -59,15 +68,15 @@ class BaseDimensionEstimator(
         """
 
     @abstractmethod
-    def _score_fit(self, X):
-        """Return how well validated samples are fitted; higher is better."""
+    def _score_fit(self, X, weights):
+        """Return how well validated samples, perhaps with weights, are fitted; higher is better."""
 
     # --- the contract -------------------------------------------------------------------------
 
     # Does nothing for a subclass without CallbackSupportMixin.
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: object = None) -> Self:
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from the training samples, and estimate the dimension at each of them.
 
         Parameters
@@ -78,6 +87,11 @@ class BaseDimensionEstimator(
         y : None
             Ignored.
 
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts, at least 0, in training and in `dimension_`. A whole
+            number is as good as so many copies. Distances between neighbours are those of
+            different samples, whatever their weights.
+
         Returns
         -------
         self : object
@@ -87,7 +101,7 @@ class BaseDimensionEstimator(
         ------
         ValueError
             If X holds NaN or infinity, or has fewer than two samples, or if a parameter of the
-            method is out of its range.
+            method is out of its range, or a weight is negative, or all are 0.
 
         TypeError
             If X is sparse.
@@ -97,20 +111,26 @@ class BaseDimensionEstimator(
         """
         with all_or_nothing(self):
             X = self._validated(X, ensure_min_samples=2, reset=True)
+            weights = checked_weights(sample_weight, X)
             # A bad parameter of the method is found before the training, not after it.
             self._resolved_method()
-            self._learn(X)
-            self._set_dimensions(*self._estimate(X))
+            self._learn(X, weights)
+            dimension, std = self._estimate(X)
+            n = distinct_rows(X, weights).effective_size
+            self._set_dimensions(dimension, std, weights, n)
         return self
 
     def _resolved_method(self):
         """Return the method, its parameters checked."""
         return resolve_method(self.method, self._method_kind)
 
-    def _set_dimensions(self, dimension, std):
-        """Set what is known of the training samples' dimensions."""
+    def _set_dimensions(self, dimension, std, weights, n):
+        """Set what is known of the training samples' dimensions.
+
+        They have these weights, and say as much as n different ones of equal weight.
+        """
         self.dimension_pw_ = dimension
-        self.dimension_ = float(AGGREGATES[self.aggregate](self.dimension_pw_))
+        self.dimension_ = float(AGGREGATES[self.aggregate](dimension, weights=weights))
 
     def _check_new(self, X: ArrayLike) -> FloatArray:
         """Return valid samples, once there is something to ask."""
@@ -181,7 +201,12 @@ class BaseDimensionEstimator(
         # Inherited; there it has no annotations.
         def fit_transform(self, X: ArrayLike, y: object = None) -> FloatArray: ...
 
-    def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return how well dimensions are predicted, or how well the samples are fitted.
 
         Parameters
@@ -192,16 +217,22 @@ class BaseDimensionEstimator(
         y : array-like of shape (n_samples,) or None, default=None
             True dimensions, if known.
 
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts in the mean.
+
         Returns
         -------
         float
             With y, the negative mean absolute error of `predict`. Without, how well the model
             fits X, higher being better, so that a grid search works without known dimensions.
         """
+        samples = self._check_new(X)
+        weights = checked_weights(sample_weight, samples)
         if y is None:
-            return self._score_fit(self._check_new(X))
+            return self._score_fit(samples, weights)
         y = column_or_1d(check_array(y, ensure_2d=False), warn=True)
-        return -float(mean_absolute_error(y, self.predict(X)))
+        error = mean_absolute_error(y, self._estimate(samples)[0], sample_weight=weights)
+        return -float(error)
 
     # --- scikit-learn's protocols -------------------------------------------------------------
 

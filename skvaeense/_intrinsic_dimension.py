@@ -1,12 +1,15 @@
 """IntrinsicDimensionEstimator: the dimension of each sample, seen or unseen."""
 
+from inspect import signature
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import get_config
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._vaeense import VAEenseTransformer
@@ -17,6 +20,7 @@ from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunk
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, StrOptions
+from skvaeense.utils._weights import distinct_rows
 
 # Samples that are answered at once.
 CHUNK = 5000
@@ -125,11 +129,45 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self.aggregate = aggregate
         self.random_state = random_state
 
-    def _learn(self, X):
-        if self.autoencoder is None:
-            autoencoder = VAEenseTransformer(random_state=self.random_state)
-        else:
-            autoencoder = clone(self.autoencoder)
+    def _unfitted(self):
+        """Return the autoencoder, not yet fitted."""
+        if self.autoencoder is not None:
+            return clone(self.autoencoder)
+        default = VAEenseTransformer(random_state=self.random_state)
+        if get_config()["enable_metadata_routing"]:
+            default.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        return default
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return which metadata the estimator needs, and which it passes on to the autoencoder.
+
+        Returns
+        -------
+        MetadataRouter
+            How it is routed.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        mapping = (
+            MethodMapping().add(caller="fit", callee="fit").add(caller="score", callee="score")
+        )
+        return router.add(autoencoder=self._unfitted(), method_mapping=mapping)
+
+    def _params_of(self, method, autoencoder, weights):
+        """Return the arguments of a method of the autoencoder that follow from weights."""
+        if weights is None:
+            return {}
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, method, sample_weight=weights)
+            return dict(routed.autoencoder[method])
+        if "sample_weight" not in signature(getattr(autoencoder, method)).parameters:
+            raise ValueError(
+                f"Underlying autoencoder {type(autoencoder).__name__} does not support sample "
+                "weights; leave sample_weight=None."
+            )
+        return {"sample_weight": weights}
+
+    def _learn(self, X, weights):
+        autoencoder = self._unfitted()
         method = clone(self._resolved_method())
         if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
             method.set_params(n_neighbors=self.n_neighbors)
@@ -141,11 +179,11 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             )
         if not isinstance(autoencoder, FrozenEstimator):
             check_seen(X, getattr(self, "feature_names_in_", None))
-            fit_part(self, autoencoder, X)
+            fit_part(self, autoencoder, X, **self._params_of("fit", autoencoder, weights))
         self.autoencoder_ = autoencoder
         # Far rows would outweigh all others in what a method measures, too.
-        X = self._complete(X)
-        far = find_far_rows(X)
+        X, weights, _ = distinct_rows(self._complete(X), weights)
+        far = find_far_rows(X, weights)
         near = np.delete(X, far, axis=0) if len(far) else X
         self._method_ = method.fit(autoencoder, near, self.random_state)
 
@@ -158,18 +196,24 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         parts = map_chunks(self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
-    def _set_dimensions(self, dimension, std):
-        super()._set_dimensions(dimension, std)
+    def _set_dimensions(self, dimension, std, weights, n):
+        super()._set_dimensions(dimension, std, weights, n)
+        weights = np.ones(len(std)) if weights is None else weights
         # Neighbours share their pools, and so their errors.
-        n_pools = max(len(std) / self._method_.pool_size_, 1)
-        known = np.isfinite(std)
+        n_pools = max(n / self._method_.pool_size_, 1)
+        known = np.isfinite(std) & (weights > 0)
         # No dimension is farther off than there are features, however far away its sample is.
-        std = np.minimum(std, self.n_features_in_)
-        error = np.sqrt(np.square(std[known]).mean() / n_pools) if known.any() else np.nan
-        self.dimension_std_ = float(np.hypot(error, dimension.std() / np.sqrt(len(std))))
+        squares = np.square(np.minimum(std, self.n_features_in_))
+        error = np.nan
+        if known.any():
+            error = np.sqrt(np.average(squares[known], weights=weights[known]) / n_pools)
+        center = np.average(dimension, weights=weights)
+        variance = np.average(np.square(dimension - center), weights=weights)
+        self.dimension_std_ = float(np.hypot(error, np.sqrt(variance / n)))
 
-    def _score_fit(self, X):
-        return self.autoencoder_.score(X)
+    def _score_fit(self, X, weights):
+        autoencoder = self.autoencoder_
+        return autoencoder.score(X, **self._params_of("score", autoencoder, weights))
 
     @overload
     def predict(  # numpydoc ignore=GL08

@@ -37,6 +37,7 @@ from skvaeense.training._trainer import Trainer
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
+from skvaeense.utils._weights import checked_weights
 
 # Factor of the squared weights of a decoder with hidden layers, unless another is given.
 DECODER_PENALTY = 1e-4
@@ -466,7 +467,12 @@ class SparseAutoencoder(BaseAutoencoder):
 
         return self._by_chunks(X, model, explained, out=out)
 
-    def score(self, X: ArrayLike | SparseArray, y: object = None) -> float:
+    def score(
+        self,
+        X: ArrayLike | SparseArray,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return the explained variance, the field's measure for sparse autoencoders.
 
         Parameters
@@ -477,6 +483,9 @@ class SparseAutoencoder(BaseAutoencoder):
         y : None
             Ignored.
 
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each sample counts.
+
         Returns
         -------
         float
@@ -484,7 +493,8 @@ class SparseAutoencoder(BaseAutoencoder):
             weighted by the features' variances.
         """
         X, model = self._check_for_coding(X)
-        moments = Moments.of(X)
+        weights = checked_weights(sample_weight, X)
+        moments = Moments.of(X, weights)
         if moments.rms == 0:
             raise ValueError(
                 f"X is constant over its {len(X)} sample(s), so it has no variance to explain."
@@ -495,4 +505,5 @@ class SparseAutoencoder(BaseAutoencoder):
             # Divided before it is squared, which could overflow.
             return ((x - model.decode(model.code(x))) / spread).square().mean(dim=1)
 
-        return 1 - float(as_array(self._by_chunks(X, model, unexplained)).mean(dtype=np.float64))
+        left = as_array(self._by_chunks(X, model, unexplained)).astype(np.float64)
+        return 1 - float(np.average(left, weights=weights))

@@ -52,7 +52,6 @@ from skvaeense.training._sizes import (
     n_epochs,
     split_epochs,
 )
-from skvaeense.training._sources import Source
 from skvaeense.training._sparse_hooks import DeadLatents
 from skvaeense.training._subspace_init import install_subspaces, subspace_network
 from skvaeense.training._trainer import Trainer
@@ -501,23 +500,23 @@ class VAEenseTransformer(DensityAutoencoder):
             return False  # What is wrong with them is said in `fit`.
         return isinstance(network, with_columns) and isinstance(prior, priors.Mixture)
 
-    def _look_at(self, samples):
-        density = None
-        if not isinstance(samples, Source):
-            samples, density = self._without_holes(samples)
-        if not self._looks_at_samples() or isinstance(samples, Source):
-            return samples, None
-        explored = explore(samples, self.n_components or MAX_COMPONENTS)
-        return samples, explored if density is None else replace(explored, density=density)
+    def _look_at(self, rows):
+        rows, density = self._without_holes(rows)
+        if not self._looks_at_samples():
+            return rows, None
+        explored = explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
+        if density is not None:
+            explored = replace(explored, density=density)
+        return self._without_far(rows, explored), explored
 
-    def _without_holes(self, samples):
-        if not np.isnan(samples).any():
-            return samples, None
-        check_seen(samples, getattr(self, "feature_names_in_", None))
-        density = density_with_holes(samples)
+    def _without_holes(self, rows):
+        if not np.isnan(rows.X).any():
+            return rows, None
+        check_seen(rows.X, getattr(self, "feature_names_in_", None))
+        density = density_with_holes(rows.X, rows.weights)
         # Means have less noise than what is known, and would hide the flat parts.
-        filled = density.impute(samples.astype(np.float64), np.random.RandomState(0))
-        return filled.astype(samples.dtype), density
+        filled = density.impute(rows.X.astype(np.float64), np.random.RandomState(0))
+        return rows._replace(X=filled.astype(rows.X.dtype)), density
 
     def _takes_data_init(self):
         """Return whether initial weights can be computed for such a model."""
@@ -820,8 +819,9 @@ class VAEenseTransformer(DensityAutoencoder):
             prior.mixture_ = explored.density
         if model.learns_density:
             # Batches are parts of the same data.
-            x, labels = data.some()
-            prior.rows_ = TrainingRows.of(x, labels, before if data.is_batch else None)
+            x, labels, weights = data.some()
+            before = before if data.is_batch else None
+            prior.rows_ = TrainingRows.of(x, labels, weights, before)
 
     def _failure_signs(self, model, data):
         valid = data.valid

@@ -109,11 +109,11 @@ def quick_vaeense(**params):
     return VAEenseTransformer(**(settings | params))
 
 
-def fit_unwarned(estimator, X, method="fit"):
+def fit_unwarned(estimator, X, method="fit", **params):
     """Fit for too few epochs to learn much, and expect to be told so."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return getattr(estimator, method)(X)
+        return getattr(estimator, method)(X, **params)
 
 
 def fit_vaeense(X=SUBSPACES.few, **params):

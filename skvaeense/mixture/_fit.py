@@ -355,9 +355,10 @@ def _one_of_rest(
 
     Also these directions, as columns, and its mean.
     """
-    mean = left.mean(axis=0)
+    mean = np.average(left, axis=0, weights=rows.weights)
     n_directions = max(min(n_left, MAX_DIRECTIONS, len(left) - 1), 0)
-    others = principal_directions(left - mean)[1][:n_directions].T
+    shares = np.sqrt(rows.weights)[:, None]
+    others = principal_directions((left - mean) * shares)[1][:n_directions].T
     h = (left - mean) @ others
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
     moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])
@@ -386,7 +387,7 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
         In the order of the components.
     """
     # Even one that has no rows left has a place.
-    is_empty = shares.sum(axis=0) < LEAST_RESPONSIBILITY
+    is_empty = ~(shares > LEAST_RESPONSIBILITY * rows.weights[:, None]).any(axis=0)
     shares = np.where(is_empty, rows.weights[:, None], shares)
     moments = rows.moments(shares, density if rows.has_holes else None)
     parts = []

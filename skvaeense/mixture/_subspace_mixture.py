@@ -14,12 +14,8 @@ from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.utils._missing import check_seen, imputations
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import (
-    AT_LEAST_ONE,
-    StrOptions,
-    check_sample_weight,
-    fit_context,
-)
+from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions, fit_context
+from skvaeense.utils._weights import checked_weights
 
 
 class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
@@ -169,14 +165,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         """
         X = self._check(X, reset=True)
         check_seen(X, getattr(self, "feature_names_in_", None))
-        weights = None
-        if sample_weight is not None:
-            weights = check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-            if not weights.any():
-                raise ValueError("sample_weight is 0 for every sample; give some a weight above 0.")
-        x, weights = merged(X, weights)
+        x, weights = merged(X, checked_weights(sample_weight, X))
         center, scale = units_of(x, weights)
         rng = check_random_state(self.random_state)
         z = (x - center) / scale

@@ -122,21 +122,24 @@ class Mixture(StandardNormal):
             # No latent is open: the mixture is along one line.
             span = principal_directions(x)[1][:1].T
         if span.shape[1] == len(bias):
-            return self._found(x, None).in_units(bias, 1.0)
+            return self._found(x, None, samples.sample_weight).in_units(bias, 1.0)
         # Off the span of the decoder the mean is that of the samples.
         left = x - (x @ span) @ span.T
-        shift = left.mean(axis=0)
+        shift = np.average(left, axis=0, weights=samples.sample_weight)
         x, left, bias = x - shift, left - shift, bias + shift
-        rows = Rows.of(x)
+        rows = Rows.of(x, samples.sample_weight)
         # Where what is left is the same in all directions, each component has noise of its own.
         if is_noise(left, rows):
-            return self._found(x, span).in_units(bias, 1.0)
-        return beside(self._found(x @ span, None), span, rows).in_units(bias, 1.0)
+            return self._found(x, span, samples.sample_weight).in_units(bias, 1.0)
+        inside = self._found(x @ span, None, samples.sample_weight)
+        return beside(inside, span, rows).in_units(bias, 1.0)
 
-    def _found(self, x: DoubleArray, basis: DoubleArray | None) -> MixtureDensity:
+    def _found(
+        self, x: DoubleArray, basis: DoubleArray | None, weights: DoubleArray | None
+    ) -> MixtureDensity:
         """Return the mixture of rows that varies freely in some directions."""
         n_components = None if self.n_components == "auto" else int(self.n_components)
-        rows, weights = merged(x, None)
+        rows, weights = merged(x, weights)
         return fit_mixture(
             rows,
             weights,

@@ -35,6 +35,9 @@ class CodedSamples(NamedTuple):
     used : ndarray of bool of shape (n_components,)
         Which latents are open for some of the samples.
 
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts, above 0; None means once.
+
     Examples
     --------
     >>> import numpy as np
@@ -51,6 +54,7 @@ class CodedSamples(NamedTuple):
     bias: DoubleArray
     noise_variance: float
     used: BoolArray
+    sample_weight: DoubleArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +68,23 @@ class TrainingRows(Shared):
 
     location : ndarray of int of shape (n_samples,)
         Which location each is at; 0 if there is one for all.
+
+    weight : ndarray of shape (n_samples,) or None, default=None
+        How often each counts; None means once.
     """
 
     x: FloatArray
     location: IntArray
+    weight: DoubleArray | None = None
 
     @classmethod
-    def of(cls, x: FloatArray, location: IntArray, before: Self | None = None) -> Self:
+    def of(
+        cls,
+        x: FloatArray,
+        location: IntArray,
+        weight: DoubleArray | None = None,
+        before: Self | None = None,
+    ) -> Self:
         """Return new rows, and as many of those before them as there is room for.
 
         Parameters
@@ -80,6 +94,9 @@ class TrainingRows(Shared):
 
         location : ndarray of int of shape (n_samples,)
             Their locations.
+
+        weight : ndarray of shape (n_samples,) or None, default=None
+            Their weights, above 0.
 
         before : TrainingRows or None, default=None
             Earlier ones.
@@ -91,9 +108,12 @@ class TrainingRows(Shared):
         """
         n = min(MAX_ROWS, max(MAX_ENTRIES // x.shape[1], 1))
         if before is not None and len(x) < n:
+            if weight is not None or before.weight is not None:
+                both = (x, weight), (before.x, before.weight)
+                weight = np.concatenate([np.ones(len(x)) if w is None else w for x, w in both])
             x = np.concatenate([x, before.x])
             location = np.concatenate([location, before.location])
-        return cls(x[:n].copy(), location[:n].copy())
+        return cls(x[:n].copy(), location[:n].copy(), None if weight is None else weight[:n].copy())
 
     def check(self, n_features: int, n_locations: int) -> None:
         """Raise an error unless the arrays are sound.
@@ -120,3 +140,6 @@ class TrainingRows(Shared):
             raise ValueError("location must hold ints")
         if location.min() < 0 or location.max() >= max(n_locations, 1):
             raise ValueError("location must name locations")
+        weight = np.ones(n) if self.weight is None else self.weight
+        if weight.shape != (n,) or not (np.isfinite(weight) & (weight > 0)).all():
+            raise ValueError("weight must hold numbers above 0")

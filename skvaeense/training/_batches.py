@@ -12,7 +12,8 @@ from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import SPECTRUM_ROWS
 from skvaeense.training._sources import Source
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._typing import IntArray
+from skvaeense.utils._typing import DoubleArray, IntArray
+from skvaeense.utils._weights import drawn, ends_of, n_draws
 
 # Blocks that are read, and mixed, at once. While these train, the next are read.
 MIXED_BLOCKS = 8
@@ -24,10 +25,11 @@ class Batches(ABC):
     Attributes
     ----------
     shape : tuple of int
-        (n_samples, n_features).
+        (n_samples, n_features): samples of an epoch.
 
     head : torch.Tensor of shape (n_rows, n_features)
-        Some thousand of them, from which sizes are taken; all, if they are fewer.
+        Some thousand of them, from which sizes are taken; all, if they are fewer. Those of more
+        weight are there more often.
     """
 
     shape: tuple[int, int]
@@ -55,20 +57,40 @@ class TensorBatches(Batches):
 
     processes : Processes, default=SINGLE_PROCESS
         The processes that train together.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts, above 0. In every epoch it is there as often as that says,
+        rounded up or down at random; None means once.
     """
 
-    def __init__(self, X: torch.Tensor, processes: Processes = SINGLE_PROCESS) -> None:
+    def __init__(
+        self,
+        X: torch.Tensor,
+        processes: Processes = SINGLE_PROCESS,
+        weights: DoubleArray | None = None,
+    ) -> None:
         self.X = X
         self.processes = processes
+        self.ends: torch.Tensor | None = None
         self.shape = X.shape[0], X.shape[1]
         self.head = X[:SPECTRUM_ROWS]
+        if weights is not None:
+            # On the CPU, where every device has double precision.
+            self.ends = torch.from_numpy(ends_of(weights))
+            self.shape = n_draws(weights), X.shape[1]
+            self.head = self.head[torch.from_numpy(drawn(weights[:SPECTRUM_ROWS]))]
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order."""
         X, n_rows = self.X, self.processes.share(batch_size)
         batch = X.new_empty((n_rows, X.shape[1]))
-        order = torch.randperm(len(X), generator=generator, device=X.device)
-        for start in range(0, len(X) - batch_size + 1, batch_size):
+        order = torch.randperm(len(self), generator=generator, device=X.device)
+        if self.ends is not None:
+            offset = torch.rand((), generator=generator, device=X.device)
+            places = order.cpu().double() + offset.cpu().double()
+            rows = torch.searchsorted(self.ends, places, right=True)
+            order = rows.clamp_max_(len(X) - 1).to(X.device)
+        for start in range(0, len(self) - batch_size + 1, batch_size):
             first = start + self.processes.rank * n_rows
             torch.index_select(X, 0, order[first : first + n_rows], out=batch)
             yield batch
@@ -89,6 +111,9 @@ class SourceBatches(Batches):
     left_out : ndarray of int
         Sorted positions of rows that do not train.
 
+    weights : ndarray of shape (n_samples,) or None
+        How often each row of the source counts; None means once, or not at all if it is left out.
+
     scaling : Scaling
         Centre and scale.
 
@@ -104,6 +129,7 @@ class SourceBatches(Batches):
     scaling: Scaling
     head: torch.Tensor
     processes: Processes = SINGLE_PROCESS
+    weights: DoubleArray | None = None
 
     def __post_init__(self) -> None:
         self.shape = len(self.source) - len(self.left_out), self.source.shape[1]
@@ -116,7 +142,7 @@ class SourceBatches(Batches):
         """
         device = self.head.device
         seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
-        pools = self._mixed(np.random.RandomState(seed))
+        pools = self._mixed(np.random.RandomState(seed), self._counts(seed))
         n_rows, n_batches = self.processes.share(batch_size), len(self) // batch_size
         remainder = last = self.head[:0]
         with ThreadPoolExecutor(1) as reader:
@@ -137,11 +163,28 @@ class SourceBatches(Batches):
         """Return samples that are at hand, over again if they are too few."""
         return self.head.repeat(-(-n_rows // len(self.head)), 1)
 
-    def _mixed(self, random_state: np.random.RandomState) -> Iterator[torch.Tensor]:
+    def _counts(self, seed: int) -> IntArray | None:
+        """Return how often each row is there in an epoch, if they have weights."""
+        if self.weights is None:
+            return None
+        ends = self.weights.copy()
+        ends[self.left_out] = 0
+        np.cumsum(ends, out=ends)
+        ends *= len(self) / (ends[-1] or 1.0)
+        ends += np.random.RandomState(seed).uniform()
+        return np.diff(np.floor(ends).astype(int), prepend=0)
+
+    def _mixed(
+        self, random_state: np.random.RandomState, counts: IntArray | None
+    ) -> Iterator[torch.Tensor]:
         """Yield the rows of a few blocks at a time, mixed and scaled."""
         pool: list[torch.Tensor] = []
         for start, rows in self.source.blocks(random_state, self.processes):
-            pool.append(self._scaled(start, rows))
+            if counts is not None:
+                rows = np.repeat(rows, counts[start : start + len(rows)], axis=0)
+                pool.append(self.scaling.apply(rows, dtype=self.head.dtype, device="cpu"))
+            else:
+                pool.append(self._scaled(start, rows))
             if len(pool) == MIXED_BLOCKS:
                 yield _mix(pool, random_state)
                 pool = []

@@ -1,8 +1,9 @@
 """The samples of one fit: what trains, and what is held out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -20,11 +21,35 @@ from skvaeense.training._sizes import (
 )
 from skvaeense.training._sources import Source
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
-from skvaeense.utils._typing import Auto
+from skvaeense.utils._typing import Auto, BoolArray, DoubleArray, FloatArray, IntArray
+from skvaeense.utils._weights import drawn
 
 # Entries of the training samples that are kept in memory where the others are elsewhere, and the
 # least rows, of samples with many features.
 HEAD_ENTRIES, LEAST_HEAD_ROWS = 2**25, 256
+
+
+class Part(NamedTuple):
+    """Some samples, centred and scaled, each once: their locations and weights, if they differ."""
+
+    x: torch.Tensor
+    labels: IntArray | None
+    weights: DoubleArray | None
+
+    def head(self) -> Self:
+        """Return the first of them."""
+        some = slice(SPECTRUM_ROWS)
+        labels = None if self.labels is None else self.labels[some]
+        weights = None if self.weights is None else self.weights[some]
+        return type(self)(self.x[some], labels, weights)
+
+    def drawn(self) -> tuple[torch.Tensor, IntArray | None]:
+        """Return samples that are there as often as their weights say, and their locations."""
+        if self.weights is None:
+            return self.x, self.labels
+        rows = drawn(self.weights)
+        labels = self.labels if self.labels is None else self.labels[rows]
+        return self.x[torch.from_numpy(rows)], labels
 
 
 @dataclass
@@ -37,7 +62,7 @@ class FitData:
         Most of the samples, centred and scaled.
 
     valid : torch.Tensor of shape (n_valid, n_features)
-        Those by which inits and epochs are compared.
+        Those by which inits and epochs are compared; those of more weight are there more often.
 
     scaling : Scaling
         Between their units and the user's.
@@ -51,8 +76,8 @@ class FitData:
     valid_labels : ndarray of int of shape (n_valid,) or None
         Which location those of `valid` are at; None if there is one for all.
 
-    head_labels : ndarray of int of shape (n_rows,) or None
-        The same for those of ``train.head``.
+    parts : sequence of Part
+        Some thousand samples: first what is held out, then what trains.
 
     is_batch : bool
         Whether these are the samples of one batch, which are in both.
@@ -67,30 +92,33 @@ class FitData:
     batch_size: int
     processes: Processes = SINGLE_PROCESS
     valid_labels: np.ndarray | None = None
-    head_labels: np.ndarray | None = None
+    parts: Sequence[Part] = ()
     is_batch: bool = False
     explored: Exploration | None = None
 
     @classmethod
     def of_batch(
-        cls, X: np.ndarray, scaling: Scaling, *, batch_size: Auto | int, dtype: Any, device: Any
+        cls,
+        X: np.ndarray,
+        scaling: Scaling,
+        *,
+        batch_size: Auto | int,
+        dtype: Any,
+        device: Any,
+        weights: DoubleArray | None = None,
     ) -> Self:
         """Scale samples that are all trained on, and all looked at."""
         labels = scaling.locate(X)
-        x = scaling.apply(X, dtype=dtype, device=device, labels=labels)
-        size = resolve_batch_size(batch_size, len(x))
+        part = Part(scaling.apply(X, dtype=dtype, device=device, labels=labels), labels, weights)
+        train = TensorBatches(part.x, weights=weights)
+        valid, valid_labels = part.drawn()
+        size = resolve_batch_size(batch_size, len(train))
         return cls(
-            TensorBatches(x),
-            x,
-            scaling,
-            size,
-            valid_labels=labels,
-            head_labels=labels,
-            is_batch=True,
+            train, valid, scaling, size, valid_labels=valid_labels, parts=[part], is_batch=True
         )
 
-    def some(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return some thousand of the samples, and their locations: what is held out comes first.
+    def some(self) -> tuple[FloatArray, IntArray, DoubleArray | None]:
+        """Return some thousand of the samples: what is held out comes first.
 
         Returns
         -------
@@ -99,12 +127,15 @@ class FitData:
 
         labels : ndarray of int of shape (n_rows,)
             Which location each is at; 0 if there is one for all.
+
+        weights : ndarray of shape (n_rows,) or None
+            How often each counts, if they have weights.
         """
-        parts = [(self.valid, self.valid_labels), (self.train.head, self.head_labels)]
-        parts = parts[:1] if self.is_batch else parts
-        x = np.concatenate([x.cpu().numpy() for x, _ in parts])
-        labels = [np.zeros(len(x), int) if own is None else own for x, own in parts]
-        return x, np.concatenate(labels)
+        x = np.concatenate([part.x.cpu().numpy() for part in self.parts])
+        labels = [np.zeros(len(x), int) if own is None else own for x, own, _ in self.parts]
+        weights = [np.ones(len(x)) if own is None else own for x, _, own in self.parts]
+        has_weights = any(part.weights is not None for part in self.parts)
+        return x, np.concatenate(labels), np.concatenate(weights) if has_weights else None
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -123,6 +154,7 @@ def prepare_data(
     held_out: HeldOut = HELD_OUT,
     processes: Processes = SINGLE_PROCESS,
     explored: Exploration | None = None,
+    weights: DoubleArray | None = None,
 ) -> FitData:
     """Scale samples, and hold some out.
 
@@ -155,6 +187,9 @@ def prepare_data(
     explored : Exploration or None, default=None
         What is in the samples, in the user's units.
 
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts; above 0, if they are in memory.
+
     Returns
     -------
     FitData
@@ -165,23 +200,34 @@ def prepare_data(
         n_out = max(held_out.of(len(X)), 1)
         n_head = min(SPECTRUM_ROWS, max(LEAST_HEAD_ROWS, HEAD_ENTRIES // X.shape[1]))
         positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
+        out = random_state.permutation(len(positions))[:n_out]
         taken = X.take(positions)
         labels = scaling.locate(taken)
         rows = scaling.apply(taken, dtype=dtype, device=device, labels=labels)
-        out = np.sort(random_state.permutation(len(positions))[:n_out])
-        head = rows[torch.from_numpy(np.delete(np.arange(len(positions)), out))]
-        train = SourceBatches(X, positions[out], scaling, head, processes)
-        valid = rows[torch.from_numpy(out)]
-        valid_labels = None if labels is None else labels[out]
-        head_labels = None if labels is None else np.delete(labels, out)
+        left_out = np.zeros(len(positions), dtype=bool)
+        left_out[out] = True
+        parts = [
+            _part(rows, labels, None if weights is None else weights[positions], chosen)
+            for chosen in (left_out, ~left_out)
+        ]
+        head, _ = parts[1].drawn()
+        train = SourceBatches(X, positions[left_out], scaling, head, processes, weights)
     else:
         split = split_rows(len(X), random_state, held_out)
         labels = scaling.locate(X)
         x = scaling.apply(X, dtype=dtype, device=device, order=split.order, labels=labels)
-        train, valid = TensorBatches(x[split.train], processes), x[split.valid]
-        in_order = labels if labels is None or split.order is None else labels[split.order]
-        valid_labels = None if in_order is None else in_order[split.valid]
-        head_labels = None if in_order is None else in_order[split.train][: len(train.head)]
+        order = slice(None) if split.order is None else split.order
+        parts = [
+            Part(
+                x[own],
+                None if labels is None else labels[order][own],
+                None if weights is None else weights[order][own],
+            )
+            for own in (split.valid, split.train)
+        ]
+        train = TensorBatches(parts[1].x, processes, parts[1].weights)
+        parts[1] = parts[1].head()
+    valid, valid_labels = parts[0].drawn()
     size = resolve_batch_size(batch_size, len(train))
     if explored is not None:
         explored = explored.within(scaling.mean, scaling.scale)
@@ -192,6 +238,22 @@ def prepare_data(
         size,
         processes,
         valid_labels,
-        head_labels,
+        parts,
         explored=explored,
+    )
+
+
+def _part(
+    x: torch.Tensor, labels: IntArray | None, weights: DoubleArray | None, chosen: BoolArray
+) -> Part:
+    """Return some samples, of those that count at all; all of them, if none does."""
+    counts = None if weights is None else chosen & (weights > 0)
+    if counts is not None and counts.any():
+        chosen = counts
+    else:
+        weights = None
+    return Part(
+        x[torch.from_numpy(chosen)],
+        None if labels is None else labels[chosen],
+        None if weights is None else weights[chosen],
     )

@@ -26,6 +26,7 @@ from skvaeense.training._locations import (
     pooled,
 )
 from skvaeense.utils._threads import threads_for
+from skvaeense.utils._typing import DoubleArray
 
 # Where rows are more than this many times their typical size away, they are only far.
 FAR = 1e6
@@ -129,7 +130,7 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
     return np.flatnonzero(far) if outweigh else np.empty(0, dtype=int)
 
 
-def find_far_rows(X: np.ndarray) -> np.ndarray:
+def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> np.ndarray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
     Parameters
@@ -137,18 +138,21 @@ def find_far_rows(X: np.ndarray) -> np.ndarray:
     X : ndarray of shape (n_samples, n_features)
         Samples.
 
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each counts, above 0; None means once.
+
     Returns
     -------
     ndarray of int
         Ascending.
     """
     X = X.astype(np.float64)
-    rows, center, scale, weights = _some_rows(X, np.random.RandomState(0))
+    rows, center, scale, weights = _some_rows(X, weights, np.random.RandomState(0))
     density = fit_mixture(rows, weights, np.random.RandomState(0), max_components=FEW).density
     return far_rows(X, density.in_units(center, scale))
 
 
-def density_with_holes(X: np.ndarray) -> MixtureDensity:
+def density_with_holes(X: np.ndarray, weights: DoubleArray | None = None) -> MixtureDensity:
     """Return the density of samples with missing values.
 
     Parameters
@@ -156,29 +160,34 @@ def density_with_holes(X: np.ndarray) -> MixtureDensity:
     X : ndarray of shape (n_samples, n_features)
         Samples, in any units; NaN stands for what is missing.
 
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each counts, above 0; None means once.
+
     Returns
     -------
     MixtureDensity
         In the same units.
     """
     rng = np.random.RandomState(0)
-    rows, center, scale, weights = _some_rows(X, rng)
+    rows, center, scale, weights = _some_rows(X, weights, rng)
     return fit_mixture(rows, weights, rng).density.in_units(center, scale)
 
 
 def _some_rows(
-    X: np.ndarray, rng: np.random.RandomState
+    X: np.ndarray, weights: DoubleArray | None, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Return different rows among some, centred and scaled, the units, and their weights."""
     n = min(len(X), MAX_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
-    rows = X[np.sort(rng.permutation(len(X))[:n])].astype(np.float64)
-    center, scale = units_of(rows, np.ones(n))
+    some = np.sort(rng.permutation(len(X))[:n])
+    rows = X[some].astype(np.float64)
+    weights = np.ones(n) if weights is None else weights[some]
+    center, scale = units_of(rows, weights)
     with np.errstate(over="ignore"):
         # No more rows than those that may be left out are so far away.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
         scale = max(scale, float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR)
         rows = np.clip((rows - center) / scale, -FAR, FAR)
-    rows, weights = merged(rows, None)
+    rows, weights = merged(rows, weights)
     return rows, center, scale, weights
 
 
@@ -190,7 +199,7 @@ def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
     )
 
 
-def explore(X: np.ndarray, max_latents: int) -> Exploration:
+def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None) -> Exploration:
     """Find the flat parts of samples, and whether they explain them.
 
     It is the same for the same X, whatever the random state of the fit.
@@ -203,13 +212,16 @@ def explore(X: np.ndarray, max_latents: int) -> Exploration:
     max_latents : int
         How many directions the flat parts may have together to have latents of their own.
 
+    weights : ndarray of shape (n_samples,) or None, default=None
+        How often each sample counts, above 0; None means once.
+
     Returns
     -------
     Exploration
         What is in them.
     """
     rng = np.random.RandomState(0)
-    rows, center, scale, weights = _some_rows(X, rng)
+    rows, center, scale, weights = _some_rows(X, weights, rng)
     with threads_for(rows.size * rows.shape[1]):
         codes = _Codes(rows, rng, max_latents)
         found = fit_mixture(rows, weights, rng, stop=codes.end_search)

@@ -39,25 +39,28 @@ class Moments(NamedTuple):
     unit: float
 
     @classmethod
-    def of(cls, X):
-        """Return the moments of an array or a source, in one pass.
+    def of(cls, X, weights=None):
+        """Return the moments of an array or a source, whose rows may have weights, in one pass.
 
         Means and sums of squares of blocks of rows are merged, which loses no digits: Chan, Golub
         and LeVeque, "Algorithms for computing the sample variance", 1983.
         """
         n_rows, squares, unit = 0, 0.0, 0.0
         mean = np.zeros(X.shape[1])
-        for _, block in X.blocks() if isinstance(X, Source) else _chunks(as_array(X)):
+        blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
+        for block, own in _weighted(blocks, weights):
             if unit == 0:
                 unit = float(max(abs(block.min()), abs(block.max())))
             values = block.astype(np.float64) / (unit or 1.0)
             with np.errstate(over="ignore", invalid="ignore"):
-                n_before, n_rows = n_rows, n_rows + len(values)
-                own_mean = values.mean(axis=0)
+                n_own = len(values) if own is None else own.sum()
+                n_before, n_rows = n_rows, n_rows + n_own
+                own_mean = np.average(values, axis=0, weights=own)
                 shift = own_mean - mean
-                mean = mean + shift * (len(values) / n_rows)
-                squares += float(np.square(values - own_mean).sum())
-                squares += float(shift @ shift) * n_before * len(values) / n_rows
+                mean = mean + shift * (n_own / n_rows)
+                left = np.square(values - own_mean)
+                squares += float(left.sum() if own is None else own @ left.sum(axis=1))
+                squares += float(shift @ shift) * n_before * n_own / n_rows
         rms = float(np.sqrt(squares / (n_rows * mean.size)))
         rounding = 16 * np.finfo(np.float64).eps * np.abs(mean).max()
         return cls(mean, 0.0 if rms <= rounding else rms, unit)
@@ -88,12 +91,12 @@ class Scaling:
     locations: Locations | None = None
 
     @classmethod
-    def from_data(cls, X):
+    def from_data(cls, X, weights=None):
         """Return the scaling that centres X and makes its variance average 1.
 
         X without any variance is only centred.
         """
-        moments = Moments.of(X)
+        moments = Moments.of(X, weights)
         if not moments.rms:
             return cls(moments.mean * moments.unit, 1.0)
         scale = moments.rms * moments.unit
@@ -104,7 +107,7 @@ class Scaling:
             )
         return cls(moments.mean * moments.unit, scale)
 
-    def at(self, locations, X):
+    def at(self, locations, X, weights=None):
         """Return the scaling with locations, and with the variance of samples around them.
 
         Where samples are their locations there is no such variance, and none of them is kept.
@@ -113,9 +116,11 @@ class Scaling:
         labels = located.locate(X)
         squares = 0.0
         for rows, values in _chunks(X):
-            around = (values - locations.points[labels[rows]]) / self.scale
-            squares += float(np.square(around).sum())
-        spread = float(np.sqrt(squares / X.size))
+            around = np.square((values - locations.points[labels[rows]]) / self.scale)
+            own = 1.0 if weights is None else weights[rows, None]
+            squares += float((own * around).sum())
+        n = X.size if weights is None else weights.sum() * X.shape[1]
+        spread = float(np.sqrt(squares / n))
         return replace(located, scale=spread * self.scale) if spread > LEAST_SPREAD else self
 
     def locate(self, X):
@@ -168,6 +173,16 @@ class Scaling:
 def in_double(x):
     """Return a tensor in double precision; on the CPU, if its device has none."""
     return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def _weighted(blocks, weights):
+    """Yield blocks of rows with their weights, but for those that count nothing."""
+    start = 0
+    for _, block in blocks:
+        own = None if weights is None else weights[start : start + len(block)]
+        start += len(block)
+        if own is None or own.any():
+            yield block, own
 
 
 def _chunks(X, order=None):

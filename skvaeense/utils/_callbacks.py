@@ -75,7 +75,7 @@ class EpochReports:
             self._context.call_on_fit_task_end(estimator=self._estimator)
 
 
-def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
+def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray, **params: Any) -> None:
     """Fit an estimator that is part of another, under the callbacks of the whole.
 
     Parameters
@@ -88,14 +88,17 @@ def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray) -> None:
 
     X : ndarray of shape (n_samples, n_features)
         Training samples.
+
+    **params : dict
+        Further arguments of its `fit`.
     """
     if not find_processes().is_first:
-        part.fit(X)
+        part.fit(X, **params)
         return
     with _task(estimator, estimator._init_callback_context(max_subtasks=1)) as whole:
         step = whole.subcontext(task_name=f"fit {type(part).__name__}")
         with step.propagate_callback_context(part), _task(estimator, step):
-            part.fit(X)
+            part.fit(X, **params)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The mixture that a prior fits to samples and a decoder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,15 +16,18 @@ N_FEATURES = 7
 
 def test_rows_are_bounded_and_checked():
     x = np.arange(20_000.0)[:, None].astype(np.float32)
-    rows = TrainingRows.of(x[:6], np.zeros(6, int), TrainingRows(x, np.zeros(20_000, int)))
+    before = TrainingRows(x, np.zeros(20_000, int), np.ones(20_000))
+    rows = TrainingRows.of(x[:6], np.zeros(6, int), np.full(6, 2.0), before)
+    assert_array_equal(rows.weight[:7], [2, 2, 2, 2, 2, 2, 1])
     assert_array_equal(rows.x[:7, 0], [0, 1, 2, 3, 4, 5, 0])
     assert len(rows.x) == len(rows.location) == 8192
     rows.check(1, 0)
     for damaged in (
-        TrainingRows(rows.x, rows.location + 1),
-        TrainingRows(rows.x[:5], rows.location),
-        TrainingRows(rows.x * np.nan, rows.location),
-        TrainingRows(rows.x, rows.x[:, 0]),
+        replace(rows, location=rows.location + 1),
+        replace(rows, x=rows.x[:5]),
+        replace(rows, x=rows.x * np.nan),
+        replace(rows, location=rows.x[:, 0]),
+        replace(rows, weight=rows.weight - 1),
     ):
         with pytest.raises(ValueError, match="must"):
             damaged.check(1, 0)

@@ -1,0 +1,186 @@
+"""Sample weights: how often each sample counts."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
+from skvaeense.utils._validation import check_sample_weight
+
+# Rows that stand for weighted ones, if these are fewer: enough for the lightest of ten thousand.
+MAX_DRAWS = 8192
+# Entries of rows that are hashed at a time, and columns that tell most rows apart.
+HASHED_ENTRIES, FEW_COLUMNS = 2**20, 8
+
+
+def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
+    """Return valid weights of samples.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,) or None
+        What a user has given.
+
+    X : array-like of shape (n_samples, n_features)
+        The samples, of which only the number is looked at.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        The weights; None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number for each sample, or one is negative, or all are 0.
+    """
+    if sample_weight is None:
+        return None
+    weights: DoubleArray = check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    return weights
+
+
+class Distinct(NamedTuple):
+    """Rows that differ, and how often each counts.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_distinct, n_features)
+        The rows.
+
+    weights : ndarray of shape (n_distinct,) or None
+        Their weights, of which the least is 1; None if all are equal.
+
+    places : ndarray of int of shape (n_samples,) or slice
+        Which of them each row that was given is; -1 if it counts nothing.
+    """
+
+    X: FloatArray
+    weights: DoubleArray | None
+    places: IntArray | slice
+
+    @property
+    def effective_size(self) -> float:
+        """How many rows of equal weight say as much: Kish, "Survey Sampling", 1965."""
+        if self.weights is None:
+            return float(len(self.X))
+        return float(self.weights.sum() ** 2 / np.square(self.weights).sum())
+
+
+def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct:
+    """Return the rows that differ, and how often each counts.
+
+    So a row of weight 2 and one that stands twice are the same to what comes after, and no row is
+    both held out and trained on.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    weights : ndarray of shape (n_samples,) or None, default=None
+        Their weights; None means 1.
+
+    Returns
+    -------
+    Distinct
+        Those of weight above 0: X itself, if all of it is. In an order that does not depend on the
+        order of X, unless all weights are equal.
+    """
+    if weights is None and len(np.unique(_hashes(X[:, :FEW_COLUMNS]))) == len(X):
+        return Distinct(X, None, slice(None))
+    places = np.full(len(X), -1)
+    counts = np.ones(len(X), dtype=bool) if weights is None else weights > 0
+    if weights is not None and not counts.all():
+        X, weights = X[counts], weights[counts]
+    _, first, which = np.unique(_hashes(X), return_index=True, return_inverse=True)
+    if len(first) < len(X) and not np.array_equal(X[first][which], X, equal_nan=True):
+        # Different rows with one hash.
+        _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    places[counts] = which.ravel()
+    if len(first) == 1:
+        # Two, as a fit needs.
+        return Distinct(X[[0, 0]], None, places)
+    sums = np.bincount(which.ravel(), weights)
+    if sums.min() < sums.max():
+        return Distinct(X[first], sums / sums.min(), places)
+    if len(first) == len(X) == len(places):
+        return Distinct(X, None, slice(None))
+    order = np.argsort(first)
+    places[counts] = np.argsort(order)[which.ravel()]
+    return Distinct(X[first[order]], None, places)
+
+
+def _hashes(X: FloatArray) -> Any:
+    """Return a number for each row that is equal where rows are."""
+    words = np.ascontiguousarray(X).view(f"u{X.itemsize}")
+    factors = np.random.RandomState(0).randint(2**62, size=X.shape[1], dtype=np.uint64) * 2 + 1
+    n_rows = max(HASHED_ENTRIES // X.shape[1], 1)
+    parts = [
+        # Sums overflow, which is what makes them hashes.
+        (_mixed(words[start : start + n_rows].astype(np.uint64)) * factors).sum(axis=1)
+        for start in range(0, len(X), n_rows)
+    ]
+    return np.concatenate(parts)
+
+
+def _mixed(words: Any) -> Any:
+    """Return words whose low bits depend on the high ones, which hold most of a float."""
+    return words ^ (words >> np.uint64(32)) ^ (words >> np.uint64(17))
+
+
+def n_draws(weights: DoubleArray) -> int:
+    """Return how many rows stand for weighted ones.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_rows,)
+        Weights above 0.
+
+    Returns
+    -------
+    int
+        So many that the lightest is there once; 8,192 if that is more than there are rows.
+    """
+    return max(len(weights), min(round(weights.sum() / weights.min()), MAX_DRAWS))
+
+
+def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
+    """Return positions of rows, each as often as its weight says: a systematic sample.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_rows,)
+        Weights above 0.
+
+    offset : float, default=0.5
+        Between 0 and 1. If it is uniform, row i is expected ``n w_i / sum(w)`` times.
+
+    Returns
+    -------
+    ndarray of int of shape (n_draws(weights),)
+        Ascending. Row i is there that often, rounded up or down.
+    """
+    ends = ends_of(weights)
+    places = np.arange(n_draws(weights)) + offset
+    return np.minimum(np.searchsorted(ends, places, side="right"), len(weights) - 1)
+
+
+def ends_of(weights: DoubleArray) -> DoubleArray:
+    """Return where each row ends if each has as much room as its weight says.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_rows,)
+        Weights above 0.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        Ascending; the last is ``n_draws(weights)``.
+    """
+    ends: DoubleArray = np.cumsum(weights)
+    return ends * (n_draws(weights) / ends[-1])

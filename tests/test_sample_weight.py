@@ -1,0 +1,184 @@
+"""Samples that count more or less often than once."""
+
+import numpy as np
+import pytest
+from helpers import fit_unwarned
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
+
+X, _, DIMENSION = make_linear_subspaces(400, dims=(1, 3), n_features=8, noise=0.05, random_state=0)
+WEIGHTS = np.random.default_rng(0).integers(0, 4, len(X))
+COPIES = X.repeat(WEIGHTS, axis=0)
+
+ESTIMATORS = [
+    VAEenseTransformer(random_state=0),
+    VAEenseTransformer(3, max_iter=5, random_state=0),
+    VAEenseTransformer(network="mlp", max_iter=2, n_init=1, random_state=0),
+    VAEenseTransformer(target_l0=2, max_iter=3, random_state=0),
+    SparseAutoencoder(8, max_iter=3, random_state=0),
+    IntrinsicDimensionEstimator(random_state=0),
+    DiffusionDimensionEstimator(max_iter=2, random_state=0),
+]
+
+
+def answers(estimator):
+    for name in ("transform", "score_samples", "predict", "reliability"):
+        if hasattr(estimator, name):
+            yield name, getattr(estimator, name)(X[:50])
+    for name in ("dimension_", "dimension_std_", "noise_variance_", "components_"):
+        if hasattr(estimator, name):
+            yield name, getattr(estimator, name)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_a_whole_weight_is_as_good_as_copies(estimator, recwarn):
+    order = np.random.default_rng(1).permutation(len(X))
+    weighted = estimator.fit(X[order], sample_weight=WEIGHTS[order])
+    expected = dict(answers(weighted))
+    for name, answer in answers(estimator.fit(COPIES)):
+        assert_allclose(answer, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+    recwarn.clear()  # Short trainings end in warnings.
+
+
+def test_a_score_is_a_weighted_mean():
+    for estimator in (VAEenseTransformer(random_state=0), IntrinsicDimensionEstimator()):
+        estimator = fit_unwarned(estimator, X)
+        score = estimator.score(X, sample_weight=WEIGHTS)
+        assert_allclose(score, estimator.score(COPIES), rtol=1e-9)
+    copies = DIMENSION.repeat(WEIGHTS)
+    score = estimator.score(X, DIMENSION, sample_weight=WEIGHTS)
+    assert_allclose(score, estimator.score(COPIES, copies), rtol=1e-9)
+    sparse = fit_unwarned(SparseAutoencoder(4, target_l0=2, max_iter=100, random_state=0), X)
+    assert_allclose(sparse.score(X, sample_weight=WEIGHTS), sparse.score(COPIES), rtol=1e-6)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "median"])
+def test_a_dimension_is_that_of_weighted_samples(aggregate):
+    estimator = IntrinsicDimensionEstimator(aggregate=aggregate, random_state=0)
+    weights = np.where(DIMENSION == 3, 0.9, 0.1)
+    dimension = fit_unwarned(estimator, X, sample_weight=weights).dimension_
+    share = weights[DIMENSION == 3].sum() / weights.sum()
+    expected = 3 if aggregate == "median" else 3 * share + (1 - share)
+    assert dimension == pytest.approx(expected, abs=0.05)
+
+
+def test_fractions_move_the_density():
+    X, labels, _ = make_affine_subspaces(
+        600, dims=(1, 2), n_features=6, offset_scale=4, noise=0.05, random_state=0
+    )
+    weights = np.where(labels == 0, 0.45, 4.05)
+    vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X, sample_weight=weights)
+    assert_allclose(vaeense.mean_, np.average(X, axis=0, weights=weights))
+    share = weights[labels == 0].sum() / weights.sum()
+    drawn = vaeense.predict(vaeense.sample(4000, random_state=0))
+    is_first = drawn == vaeense.predict(X[labels == 0][:1])
+    assert is_first.mean() == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_samples_of_weight_0_are_not_trained_on(in_memory):
+    rng = np.random.default_rng(0)
+    others = X @ np.linalg.qr(rng.standard_normal((8, 8)))[0]
+    both = np.concatenate([X, 5 * others])
+    weights = np.repeat([1.0, 0.0], len(X))
+    estimator = VAEenseTransformer(target_l0=2, random_state=0)
+    given = both if in_memory else Batches(both)
+    fit_unwarned(estimator, given, sample_weight=weights)
+    assert_allclose(estimator.mean_, X.mean(axis=0), atol=1e-9)
+    assert estimator.scale_ == pytest.approx(np.sqrt(X.var(axis=0).mean()))
+    alone = fit_unwarned(VAEenseTransformer(target_l0=2, random_state=0), X)
+    of_others = fit_unwarned(VAEenseTransformer(target_l0=2, random_state=0), others)
+    assert error(estimator) < 2 * error(alone) < error(of_others) / 2
+
+
+def error(estimator):
+    return np.square(X - estimator.inverse_transform(estimator.transform(X))).mean()
+
+
+class Batches:
+    """A stream of batches."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def __iter__(self):
+        return iter(np.array_split(self.X, 9))
+
+
+def test_partial_fit_takes_weights():
+    weighted = VAEenseTransformer(random_state=0).partial_fit(X, sample_weight=WEIGHTS)
+    copies = VAEenseTransformer(random_state=0).partial_fit(COPIES)
+    assert_array_equal(weighted.mean_, copies.mean_)
+    assert_allclose(weighted.transform(X), copies.transform(X), rtol=1e-9)
+    weighted.partial_fit(X, sample_weight=WEIGHTS)
+    assert_allclose(weighted.transform(X), copies.partial_fit(COPIES).transform(X), rtol=1e-9)
+
+
+def test_far_samples_are_named_as_they_were_given():
+    far = np.concatenate([X, X[:1], 1e5 + X[:1]])
+    weights = np.r_[np.ones(len(X)), 3, 1]
+    with pytest.warns(UserWarning, match=r"1 of 402 samples .* rows 401\."):
+        VAEenseTransformer(random_state=0).fit(far, sample_weight=weights)
+
+
+# --- metadata routing -------------------------------------------------------------------------
+
+
+class Recorder(BaseEstimator):
+    """An autoencoder that keeps the weights it was given."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        self.weights_ = sample_weight
+        return self
+
+    def active_dimensions(self, X):
+        return np.ones((len(X), 2), dtype=bool)
+
+
+class Weightless(Recorder):
+    """One that takes none."""
+
+    def fit(self, X, y=None):
+        return self
+
+
+def test_weights_reach_the_autoencoder():
+    estimator = IntrinsicDimensionEstimator(Recorder(), method="count")
+    assert_array_equal(estimator.fit(X, sample_weight=WEIGHTS).autoencoder_.weights_, WEIGHTS)
+    assert estimator.fit(X).autoencoder_.weights_ is None
+    with config_context(enable_metadata_routing=True):
+        estimator.autoencoder.set_fit_request(sample_weight=True)
+        assert_array_equal(estimator.fit(X, sample_weight=WEIGHTS).autoencoder_.weights_, WEIGHTS)
+        estimator.autoencoder.set_fit_request(sample_weight=False)
+        assert estimator.fit(X, sample_weight=WEIGHTS).autoencoder_.weights_ is None
+
+
+def test_an_autoencoder_without_weights_says_so():
+    estimator = IntrinsicDimensionEstimator(Weightless(), method="count").fit(X)
+    with pytest.raises(ValueError, match="Weightless does not support sample weights"):
+        estimator.fit(X, sample_weight=WEIGHTS)
+
+
+def test_weights_are_routed_through_pipelines_and_splits():
+    with config_context(enable_metadata_routing=True):
+        vaeense = VAEenseTransformer(3, max_iter=5, random_state=0)
+        vaeense.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), vaeense)
+        found = cross_validate(pipeline, X, cv=2, params={"sample_weight": WEIGHTS})
+        assert np.isfinite(found["test_score"]).all()
+        other = cross_validate(pipeline, X, cv=2, params={"sample_weight": np.ones(len(X))})
+        assert not np.allclose(found["test_score"], other["test_score"])
+        estimator = IntrinsicDimensionEstimator(random_state=0)
+        assert fit_unwarned(estimator, X, sample_weight=WEIGHTS).dimension_ > 1
