@@ -179,7 +179,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             )
         if not isinstance(autoencoder, FrozenEstimator):
             check_seen(X, getattr(self, "feature_names_in_", None))
-            fit_part(self, autoencoder, X, **self._params_of("fit", autoencoder, weights))
+            fit_part(self, autoencoder, X, self._params_of("fit", autoencoder, weights))
         self.autoencoder_ = autoencoder
         # Far rows would outweigh all others in what a method measures, too.
         X, weights, _ = distinct_rows(self._complete(X), weights)

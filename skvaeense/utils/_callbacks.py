@@ -75,7 +75,9 @@ class EpochReports:
             self._context.call_on_fit_task_end(estimator=self._estimator)
 
 
-def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray, **params: Any) -> None:
+def fit_part(
+    estimator: CallbackSupportMixin, part: Any, X: FloatArray, params: dict[str, Any]
+) -> None:
     """Fit an estimator that is part of another, under the callbacks of the whole.
 
     Parameters
@@ -89,7 +91,7 @@ def fit_part(estimator: CallbackSupportMixin, part: Any, X: FloatArray, **params
     X : ndarray of shape (n_samples, n_features)
         Training samples.
 
-    **params : dict
+    params : dict
         Further arguments of its `fit`.
     """
     if not find_processes().is_first:

@@ -30,7 +30,9 @@ def test_rows_that_all_differ_stay_as_they_are():
     X = np.random.default_rng(0).standard_normal((50, 3))
     for weights in (None, np.full(50, 2.5)):
         found = distinct_rows(X, weights)
-        assert found.X is X and found.weights is None and found.places == slice(None)
+        assert found.X is X
+        assert found.weights is None
+        assert found.places == slice(None)
 
 
 def test_equal_numbers_of_copies_leave_the_order():
