@@ -59,6 +59,11 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- the density --------------------------------------------------------------------------
 
+    @property
+    def _has_free_density(self) -> bool:
+        """Whether samples may vary in other directions than those of the decoder."""
+        return False
+
     def _density(self) -> MixtureDensity | DecodedDensity | None:
         """Return the density of centred and scaled samples, if there is one.
 
@@ -105,14 +110,17 @@ class DensityAutoencoder(BaseAutoencoder):
         coded = model.coded(torch.from_numpy(rows.x.astype(np.float64)))
         coded = coded._replace(sample_weight=rows.weight)
         n_locations = self._n_locations
-        if not n_locations:
-            return coded
-        offsets = self._scaling.offsets / self.scale_
-        return coded._replace(
-            x=coded.x + offsets[rows.location],
-            weight=np.hstack([coded.weight, offsets.T]),
-            used=np.r_[coded.used, np.ones(n_locations, dtype=bool)],
-        )
+        if n_locations:
+            offsets = self._scaling.offsets / self.scale_
+            coded = coded._replace(
+                x=coded.x + offsets[rows.location],
+                weight=np.hstack([coded.weight, offsets.T]),
+                used=np.r_[coded.used, np.ones(n_locations, dtype=bool)],
+            )
+        if self._has_free_density:
+            d = self.n_features_in_
+            coded = coded._replace(weight=np.eye(d), used=np.ones(d, dtype=bool))
+        return coded
 
     def _mixture(self, name: str) -> MixtureDensity | DecodedDensity:
         """Return the density, which a method of this name needs."""

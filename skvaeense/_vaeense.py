@@ -534,6 +534,11 @@ class VAEenseTransformer(DensityAutoencoder):
         is_unrolled = type(self._network()) is networks.Unrolled
         return self._takes_data_init() or (is_unrolled and self._has_default_objective())
 
+    @property
+    def _has_free_density(self):
+        # A model of a width that somebody has chosen answers for what it leaves out.
+        return self.n_components is None and self._looks_at_samples()
+
     def _has_default_objective(self):
         loss, prior = losses.resolve_loss(self.loss), priors.resolve_prior(self.prior)
         return (
@@ -805,17 +810,14 @@ class VAEenseTransformer(DensityAutoencoder):
         return attributes
 
     def _give_samples(self, model, data):
-        """Let the prior of a model that was trained forget what it has learned, and learn anew.
-
-        A model of a width that somebody has chosen answers for what it leaves out.
-        """
+        """Let the prior of a model that was trained forget what it has learned, and learn anew."""
         prior = model.prior
         vars(prior).pop("density_", None)
         vars(prior).pop("mixture_", None)
         before = vars(prior).pop("rows_", None)
         explored = data.explored
         is_whole = explored is not None and explored.density is not None
-        if model.learns_density and is_whole and self.n_components is None:
+        if model.learns_density and is_whole and self._has_free_density:
             prior.mixture_ = explored.density
         if model.learns_density:
             # Batches are parts of the same data.

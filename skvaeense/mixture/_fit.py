@@ -217,13 +217,15 @@ def fit_mixture(
     is_scaled = search.best.family.scaled
     density = search.final(rows)
     shares, _, _ = rows[is_scaled].facing(density.background).responsibilities(density)
+    if is_wide:
+        density = _with_common_rest(density, x / scale if is_scaled else x, shares)
     density = density.divided_by(scale) if is_scaled else density
     parts = flat_parts(rows[0], shares, density)
     ranks = np.array([len(part.variances) for part in parts])
     held_out = None if rows[0].has_holes else np.sort(search.best.scores)
     family = search.best.family
     nats = {"mixture": search.best.mean, "dense": search.paths["grown"][0].mean}
-    density = replace(density, dimensions=ranks, held_out=held_out)
+    density = replace(density, dimensions=ranks, held_out=density.held_out if is_wide else held_out)
     return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
 
 
@@ -310,32 +312,71 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
     MixtureDensity
         The mixture of rows. It is compared with others by rows that it was fitted to.
     """
-    d, p = span.shape
-    x = rows.h
-    left = x - (x @ span) @ span.T
+    inside = replace(
+        density,
+        center=span @ density.center,
+        basis=span,
+        means=(density.means @ density.basis.T) * density.unit,
+        background=background(rows),
+    )
+    covariances = np.stack([density.covariance(c) for c in range(len(density))])
+    return _with_rest(inside, covariances, rows, np.ones(len(density)))
+
+
+def _with_common_rest(
+    density: MixtureDensity, x: DoubleArray, shares: DoubleArray
+) -> MixtureDensity:
+    """Return a mixture whose noise has a spectrum, the same but for a factor in each component.
+
+    Parameters
+    ----------
+    density : MixtureDensity
+        A mixture along some directions, with noise that is the same in all others.
+
+    x : ndarray of shape (n_rows, n_features)
+        Rows, in its units.
+
+    shares : ndarray of shape (n_rows, n_components)
+        Their shares in the components.
+    """
+    noise = density.noise_variances
+    own = density.variances - noise[:, None]
+    factors = density.directions * np.sqrt(np.maximum(own, 0.0))[:, None]
+    p = density.basis.shape[1]
+    covariances = factors @ factors.transpose(0, 2, 1) + noise[:, None, None] * np.eye(p)
+    # Of quotients by the noise of their components, up to a factor.
+    rows = Rows.of(x, (shares / noise).sum(axis=1))
+    return _with_rest(density, covariances, rows, noise * (rows.weights.sum() / shares.sum()))
+
+
+def _with_rest(
+    density: MixtureDensity, covariances: DoubleArray, rows: Rows, factors: DoubleArray
+) -> MixtureDensity:
+    """Return a mixture along its basis, beside multiples of one normal distribution off it.
+
+    What is off the basis is that of rows; each component has it times its factor.
+    """
+    (d, p), k, x = density.basis.shape, len(density), rows.h
+    left = x - density.center
+    left -= (left @ density.basis) @ density.basis.T
     others, mean, rest = _one_of_rest(left, d - p, rows)
     r, noise = rest.variances.shape[1], rest.noises[0]
     shared, variances = (others @ rest.directions[0]), rest.variances[0]
     if r == d - p:
         r, noise, shared, variances = r - 1, variances[-1], shared[:, :-1], variances[:-1]
-    covariances = np.stack([density.covariance(c) for c in range(len(density))])
+    noises = noise * factors
     values, vectors = np.linalg.eigh(covariances)
-    k, basis = len(density), np.hstack([span, shared])
     directions = np.zeros((k, p + r, p + r))
     directions[:, :p, :p], directions[:, p:, p:] = vectors, np.eye(r)
-    center = span @ density.center + mean
-    parts = Gaussians(
-        np.hstack([(density.means @ density.basis.T) * density.unit, np.zeros((k, r))]),
-        directions,
-        np.hstack([np.maximum(values, noise), np.repeat(variances[None], k, axis=0)]),
-        np.full(k, noise),
-    )
     found = MixtureDensity(
-        center,
-        basis,
+        density.center + mean,
+        np.hstack([density.basis, shared]),
         density.weights,
-        *parts,
-        background=background(rows),
+        np.hstack([density.means, np.zeros((k, r))]),
+        directions,
+        np.hstack([np.maximum(values, noises[:, None]), factors[:, None] * variances]),
+        noises,
+        background=density.background,
         background_weight=density.background_weight,
         dimensions=density.dimensions,
     )

@@ -116,13 +116,13 @@ class Mixture(StandardNormal):
         x, bias = samples.x - samples.bias, samples.bias
         span, sizes, _ = np.linalg.svd(samples.weight[:, samples.used], full_matrices=False)
         span = span[:, sizes > ROUNDING * sizes.max(initial=0.0)]
-        if span.shape[1] > MAX_DIRECTIONS:
-            span = span @ principal_directions(x @ span)[1][:MAX_DIRECTIONS].T
         if span.shape[1] == 0:
             # No latent is open: the mixture is along one line.
             span = principal_directions(x)[1][:1].T
         if span.shape[1] == len(bias):
             return self._found(x, None, samples.sample_weight).in_units(bias, 1.0)
+        if span.shape[1] > MAX_DIRECTIONS:
+            span = span @ principal_directions(x @ span)[1][:MAX_DIRECTIONS].T
         # Off the span of the decoder the mean is that of the samples.
         left = x - (x @ span) @ span.T
         shift = np.average(left, axis=0, weights=samples.sample_weight)
