@@ -105,26 +105,37 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         # Two, as a fit needs.
         return Distinct(X[[0, 0]], None, places)
     sums = np.bincount(which.ravel(), weights)
-    if sums.min() < sums.max():
-        return Distinct(X[first], sums / sums.min(), places)
-    if len(first) == len(X) == len(places):
+    is_equal = sums.min() == sums.max()
+    if is_equal and len(first) == len(X) == len(places):
         return Distinct(X, None, slice(None))
-    order = np.argsort(first)
+    order = np.argsort(first) if is_equal else _ascending(X[first])
     places[counts] = np.argsort(order)[which.ravel()]
-    return Distinct(X[first[order]], None, places)
+    return Distinct(X[first[order]], None if is_equal else sums[order] / sums.min(), places)
+
+
+def _ascending(X: FloatArray) -> IntArray:
+    """Return the order of rows by their first column, then by their second, and so on."""
+    order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
+    head = X[order, :FEW_COLUMNS]
+    is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
+    return np.lexsort(X.T[::-1]) if is_tied.all(axis=1).any() else order
 
 
 def _hashes(X: FloatArray) -> Any:
     """Return a number for each row that is equal where rows are."""
-    words = np.ascontiguousarray(X).view(f"u{X.itemsize}")
     factors = np.random.RandomState(0).randint(2**62, size=X.shape[1], dtype=np.uint64) * 2 + 1
     n_rows = max(HASHED_ENTRIES // X.shape[1], 1)
     parts = [
         # Sums overflow, which is what makes them hashes.
-        (_mixed(words[start : start + n_rows].astype(np.uint64)) * factors).sum(axis=1)
+        (_mixed(_words(X[start : start + n_rows])) * factors).sum(axis=1)
         for start in range(0, len(X), n_rows)
     ]
     return np.concatenate(parts)
+
+
+def _words(X: FloatArray) -> Any:
+    """Return floats as whole numbers; -0 is 0."""
+    return np.ascontiguousarray(X + 0.0).view(f"u{X.itemsize}").astype(np.uint64)
 
 
 def _mixed(words: Any) -> Any:

