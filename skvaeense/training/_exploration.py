@@ -27,13 +27,10 @@ from skvaeense.training._locations import (
 )
 from skvaeense.utils._threads import threads_for
 
-# Where rows are more than this many times their typical size away, they are only far.
-FAR = 1e6
-# Components that are enough to tell what is far.
-FEW = 2
-# Far rows are left out of the training if they are no more than this share of all, and have at
-# least that share of the variance: a few rows of a skewed table are neither.
-MAX_FAR_SHARE, LEAST_FAR_VARIANCE = 0.05, 0.5
+# Beyond so many times their typical size, squares of rows are rounded by the least variance.
+FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
+# Most rows that may be left out of the training.
+MAX_FAR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
         return np.empty(0, dtype=int)
     unit = np.abs(X).max() or 1.0
     squares = np.square((X - X[~far].mean(axis=0)) / unit).sum(axis=1)
-    outweigh = squares[far].sum() > LEAST_FAR_VARIANCE * squares.sum()
+    outweigh = squares[far].sum() > squares[~far].sum()
     return np.flatnonzero(far) if outweigh else np.empty(0, dtype=int)
 
 
@@ -144,7 +141,9 @@ def find_far_rows(X: np.ndarray) -> np.ndarray:
     """
     X = X.astype(np.float64)
     rows, center, scale, weights = _some_rows(X, np.random.RandomState(0))
-    density = fit_mixture(rows, weights, np.random.RandomState(0), max_components=FEW).density
+    # One more component is enough to tell what is far.
+    found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
+    density = found.density
     return far_rows(X, density.in_units(center, scale))
 
 
@@ -177,7 +176,8 @@ def _some_rows(
         # No more rows than those that may be left out are so far away.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
         scale = max(scale, float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR)
-        rows = np.clip((rows - center) / scale, -FAR, FAR)
+        # A part as far away as they are is not cut in two.
+        rows = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
     rows, weights = merged(rows, None)
     return rows, center, scale, weights
 

@@ -9,8 +9,6 @@ from skvaeense.training._components import independent_components, modes
 
 # Iterations that find how often, and how far, codes are from 0.
 N_ITER = 30
-# How often a code is at most 0, and at least.
-LEAST_SHARE = 1e-3
 
 
 def independent_codes_log_prob(
@@ -62,7 +60,7 @@ def independent_codes_log_prob(
     for _ in range(N_ITER):
         on, off = _both(squares, share, slab, spike)
         q = 1 / (1 + np.exp(np.clip(off - on, -50, 50)))
-        share = np.clip(q.mean(axis=0), LEAST_SHARE, 1 - LEAST_SHARE)
+        share = (q.sum(axis=0) + 1) / (n + 2)
         slab = np.maximum((q * squares).sum(axis=0) / np.maximum(q.sum(axis=0), 1e-9), least)
         spike = (1 - q) * squares
         spike = np.maximum(spike.sum(axis=0) / np.maximum((1 - q).sum(axis=0), 1e-9), least)
