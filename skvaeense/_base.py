@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,7 +29,7 @@ from skvaeense._evaluation import (
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
-from skvaeense.training._exploration import Exploration, far_rows
+from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
@@ -185,11 +186,13 @@ class BaseAutoencoder(
         """Return new samples whose missing values are filled in."""
         return X
 
-    def _without_far(self, samples: FloatArray, explored: Exploration) -> FloatArray:
-        """Return the samples without those that are far from all others."""
-        far = far_rows(samples.astype(np.float64), explored.found.density)
+    def _without_far(
+        self, samples: FloatArray, explored: Exploration
+    ) -> tuple[FloatArray, Exploration | None]:
+        """Return the samples without those that are far from all others, and what is in these."""
+        far = find_far_rows(samples)
         if len(far) == 0:
-            return samples
+            return samples, explored
         first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
         warnings.warn(
             f"{len(far)} of {len(samples)} samples are far from all others, and were left out of "
@@ -197,7 +200,10 @@ class BaseAutoencoder(
             "samples by their low scores.",
             stacklevel=5,
         )
-        return np.delete(samples, far, axis=0)
+        near = np.delete(samples, far, axis=0)
+        _, others = self._look_at(near)
+        # The density is that of all.
+        return near, others and replace(others, density=explored.density or others.density)
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -245,7 +251,7 @@ class BaseAutoencoder(
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
             samples, explored = self._look_at(tensor_as_array(samples))
             if explored is not None and not isinstance(samples, Source):
-                samples = self._without_far(samples, explored)
+                samples, explored = self._without_far(samples, explored)
             scaling = self._scaling if goes_on else Scaling.from_data(samples)
             if explored is not None and explored.locations is not None and not goes_on:
                 scaling = scaling.at(explored.locations, samples)

@@ -10,8 +10,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # of Tracy and Widom.
 TRACY_WIDOM = 3.2724
 # Least variance of a component, as a share of the mean one of rows near to one another, unless
-# held-out rows ask for more: in single precision, squares of rows are rounded by as much.
-LEAST_VARIANCE = 8 * float(np.finfo(np.float32).eps)
+# held-out rows ask for more: networks in single precision do not tell less from rounding.
+LEAST_VARIANCE = 1e-6
 
 
 class Family(NamedTuple):
@@ -32,7 +32,7 @@ class Family(NamedTuple):
     pooled : float, default=0.0
         Rows that the variances of all components together count as.
 
-    floor : float, default=2**-23
+    floor : float, default=1e-6
         Least variance in any direction, as a share of the mean one of rows near to one another.
 
     scaled : bool, default=False

@@ -7,6 +7,7 @@ import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
+from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
 from skvaeense.mixture._fit import (
     MAX_DIRECTIONS,
     FlatPart,
@@ -25,12 +26,11 @@ from skvaeense.training._locations import (
     in_units,
     pooled,
 )
+from skvaeense.training._structure import MAX_FAR_SHARE
 from skvaeense.utils._threads import threads_for
 
 # Beyond so many times their typical size, squares of rows are rounded by the least variance.
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
-# Most rows that may be left out of the training.
-MAX_FAR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,36 +96,6 @@ class Exploration:
         return self.in_units(-mean / scale, 1 / scale)
 
 
-def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
-    """Return the positions of rows that no component explains, and that would outweigh all others.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Samples.
-
-    density : MixtureDensity
-        Their mixture.
-
-    Returns
-    -------
-    ndarray of int
-        Ascending; empty if they are many, or have little of the variance.
-    """
-    if density.background is None:
-        return np.empty(0, dtype=int)
-    # Beyond this, squares may not be finite.
-    reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
-    within = np.clip(X, density.center - reach, density.center + reach)
-    far = density.background_share(within) > 0.5
-    if not far.any() or far.mean() > MAX_FAR_SHARE:
-        return np.empty(0, dtype=int)
-    unit = np.abs(X).max() or 1.0
-    squares = np.square((X - X[~far].mean(axis=0)) / unit).sum(axis=1)
-    outweigh = squares[far].sum() > squares[~far].sum()
-    return np.flatnonzero(far) if outweigh else np.empty(0, dtype=int)
-
-
 def find_far_rows(X: np.ndarray) -> np.ndarray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
@@ -137,14 +107,18 @@ def find_far_rows(X: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of int
-        Ascending.
+        Ascending; empty if they are many, or have less of the variance than the others.
     """
     X = X.astype(np.float64)
     rows, center, scale, weights = _some_rows(X, np.random.RandomState(0))
-    # One more component is enough to tell what is far.
+    # One more component is enough to tell what none explains.
     found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
-    density = found.density
-    return far_rows(X, density.in_units(center, scale))
+    within = np.clip((X - center) / scale, -2 * FAR, 2 * FAR)
+    far = found.density.background_share(within) > 0.5
+    if not 0 < far.mean() <= MAX_FAR_SHARE:
+        return np.empty(0, dtype=int)
+    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
+    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
 
 
 def density_with_holes(X: np.ndarray) -> MixtureDensity:
@@ -246,6 +220,7 @@ class _Codes:
         n_out = len(rows) // 5
         self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
         self.rng, self.max_latents = rng, max_latents
+        self.floor = max(LEAST_VARIANCE * local_size(rows), ROUNDING_VARIANCE)
         # Once somebody has looked.
         self.nats: float | None = None
         self.error = np.inf
@@ -264,7 +239,7 @@ class _Codes:
         if n_directions <= one.densities[0].n_directions.sum():
             return False
         if self.nats is None:
-            self._compare(independent_codes_log_prob(self.train, self.valid, self.rng))
+            self._compare(self._log_prob(self.train, self.valid))
         # A round adds half as many components as there are.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
@@ -282,9 +257,12 @@ class _Codes:
         train, valid = locations.assign(self.train), locations.assign(self.valid)
         scores = locations.log_shares[valid]
         for g in n_groups:
-            rows = self.train[train == g], self.valid[valid == g]
-            scores[valid == g] += independent_codes_log_prob(*rows, self.rng)
+            scores[valid == g] += self._log_prob(self.train[train == g], self.valid[valid == g])
         self._compare(scores)
+
+    def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Return the log-density of rows with independent codes."""
+        return independent_codes_log_prob(train, valid, self.rng, self.floor)
 
     def _compare(self, scores: np.ndarray) -> None:
         """Keep the mean of log-densities, and its error."""

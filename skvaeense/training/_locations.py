@@ -165,9 +165,9 @@ def _lie_apart(parts: list[FlatPart], n: int) -> bool:
     unit = difference / max(distance, np.finfo(float).tiny)
     reach = 0.0
     for part in (one, other):
-        variance = part.variances @ np.square(part.basis @ unit) + part.noise_variance
+        variance = float(part.variances @ np.square(part.basis @ unit)) + part.noise_variance
         # The spread of few rows is not well known.
-        reach += np.sqrt(variance) * student.isf(0.5 / n, max(n * part.weight - 1, 1))
+        reach += variance**0.5 * float(student.isf(0.5 / n, max(n * part.weight - 1, 1)))
     return distance > reach
 
 
