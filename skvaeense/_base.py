@@ -29,7 +29,7 @@ from skvaeense._evaluation import (
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
-from skvaeense.training._exploration import Exploration, find_far_rows
+from skvaeense.training._exploration import Exploration, far_rows, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
@@ -190,7 +190,10 @@ class BaseAutoencoder(
         self, samples: FloatArray, explored: Exploration
     ) -> tuple[FloatArray, Exploration | None]:
         """Return the samples without those that are far from all others, and what is in these."""
+        # One of few components takes far rows at times, or one of many does.
         far = find_far_rows(samples)
+        if len(far) == 0:
+            far = far_rows(samples.astype(np.float64), explored.found.density)
         if len(far) == 0:
             return samples, explored
         first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")

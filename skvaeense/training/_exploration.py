@@ -96,6 +96,34 @@ class Exploration:
         return self.in_units(-mean / scale, 1 / scale)
 
 
+def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
+    """Return the positions of rows that no component explains, and that would outweigh all others.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    density : MixtureDensity
+        Their mixture.
+
+    Returns
+    -------
+    ndarray of int
+        Ascending; empty if they are many, or have less of the variance than the others.
+    """
+    if density.background is None:
+        return np.empty(0, dtype=int)
+    # Beyond this, squares may not be finite.
+    reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
+    within = np.clip(X, density.center - reach, density.center + reach)
+    far = density.background_share(within) > 0.5
+    if not 0 < far.mean() <= MAX_FAR_SHARE:
+        return np.empty(0, dtype=int)
+    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
+    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
+
+
 def find_far_rows(X: np.ndarray) -> np.ndarray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
@@ -107,18 +135,13 @@ def find_far_rows(X: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of int
-        Ascending; empty if they are many, or have less of the variance than the others.
+        Ascending.
     """
     X = X.astype(np.float64)
     rows, center, scale, weights = _some_rows(X, np.random.RandomState(0))
     # One more component is enough to tell what none explains.
     found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
-    within = np.clip((X - center) / scale, -2 * FAR, 2 * FAR)
-    far = found.density.background_share(within) > 0.5
-    if not 0 < far.mean() <= MAX_FAR_SHARE:
-        return np.empty(0, dtype=int)
-    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
-    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
+    return far_rows(X, found.density.in_units(center, scale))
 
 
 def density_with_holes(X: np.ndarray) -> MixtureDensity:
