@@ -504,10 +504,18 @@ class VAEenseTransformer(DensityAutoencoder):
         rows, density = self._without_holes(rows)
         if not self._looks_at_samples():
             return rows, None
-        explored = explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
+        explored = self._explored(rows)
         if density is not None:
             explored = replace(explored, density=density)
-        return self._without_far(rows, explored), explored
+        near = self._without_far(rows, explored)
+        if near is rows:
+            return rows, explored
+        others = self._explored(near)
+        # The density is that of all.
+        return near, replace(others, density=explored.density or others.density)
+
+    def _explored(self, rows):
+        return explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
 
     def _without_holes(self, rows):
         if not np.isnan(rows.X).any():

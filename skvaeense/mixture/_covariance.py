@@ -10,7 +10,7 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 # of Tracy and Widom.
 TRACY_WIDOM = 3.2724
 # Least variance of a component, as a share of the mean one of rows near to one another, unless
-# held-out rows ask for more. It is that of rounding in single precision.
+# held-out rows ask for more: networks in single precision do not tell less from rounding.
 LEAST_VARIANCE = 1e-6
 
 

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from skvaeense.mixture._covariance import Family, Gaussians, Moments, gaussians
+from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
@@ -16,12 +16,10 @@ LEAST_RESPONSIBILITY = 1e-6
 LEAST_ROWS = 2.0
 # Variance that rounding leaves of numbers of unit size.
 ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
-# Rows and others that each is paired with, and the share of the pairs that are of one component
-# even where there are many: their distances are a size that does not depend on a mixture.
-PAIRED_ROWS, N_PAIRS, NEAR_PAIRS = 256, 64, 1 / 64
-# Least variances of the background, as shares of the mean one, and factors on its variances: it is
-# as broad as any sample may ask for.
-BROAD_FLOORS, BROAD_FACTORS = (1.0, 1e-2, 1e-4), (2.0, 8.0, 32.0, 128.0)
+# Most components, unless more are asked for.
+MAX_COMPONENTS = 64
+# Factors on the variances of the background: it is as broad as any sample may ask for.
+BROAD_FACTORS = (2.0, 8.0, 32.0, 128.0)
 
 
 @dataclass(frozen=True)
@@ -192,6 +190,9 @@ class Rows:
 def local_size(x: DoubleArray) -> float:
     """Return half the mean square, per feature, of the difference of two rows that are near.
 
+    They are no farther from each other than those of one component: of all pairs, at least a share
+    of 1 / K are of one of K components.
+
     Parameters
     ----------
     x : ndarray of shape (n_rows, n_features)
@@ -202,18 +203,11 @@ def local_size(x: DoubleArray) -> float:
     float
         0 if all rows are equal.
     """
-    n = len(x)
-    some = np.linspace(0, n - 1, min(n, PAIRED_ROWS)).astype(int)
-    # Of rows in any order, those at all distances from one another.
-    steps = np.unique(np.linspace(1, max(n - 1, 1), N_PAIRS).astype(int))
-    squares = []
-    for step in steps:
-        differences = np.square(x[some] - x[(some + step) % n])
-        known = ~np.isnan(differences)
-        n_known = np.maximum(known.sum(axis=1), 1)
-        squares.append(np.where(known, differences, 0.0).sum(axis=1) / n_known)
-    every = np.concatenate(squares)
-    return 0.5 * float(np.quantile(every[every > 0], NEAR_PAIRS)) if every.any() else 0.0
+    shuffled = x[np.random.RandomState(0).permutation(len(x))]
+    differences = np.square(shuffled - np.roll(shuffled, 1, axis=0))
+    n_known = np.maximum((~np.isnan(differences)).sum(axis=1), 1)
+    every = np.nansum(differences, axis=1) / n_known
+    return 0.5 * float(np.quantile(every[every > 0], 1 / MAX_COMPONENTS)) if every.any() else 0.0
 
 
 def background(rows: Rows) -> MixtureDensity:
@@ -236,7 +230,8 @@ def background(rows: Rows) -> MixtureDensity:
     mean = max(total / rows.n_features, ROUNDING_VARIANCE)
     values, vectors = np.linalg.eigh(moments.covariances[0])
     off = moments.rests[0] / max(rows.n_features - p, 1)
-    grid = [(floor * mean, factor) for floor in BROAD_FLOORS for factor in BROAD_FACTORS]
+    floors = mean * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
+    grid = [(floor, factor) for floor in floors for factor in BROAD_FACTORS]
     floors, factors = np.array(grid).T
     k = len(grid)
     parts = Gaussians(

@@ -11,6 +11,7 @@ from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, gau
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import (
     LEAST_RESPONSIBILITY,
+    MAX_COMPONENTS,
     ROUNDING_VARIANCE,
     Rows,
     background,
@@ -25,8 +26,6 @@ from skvaeense.utils._typing import DoubleArray
 MAX_DIRECTIONS = 128
 # How many numbers of directions are tried then, each half of the last.
 N_WIDTHS = 4
-# How often holes are filled by draws, and a mixture is looked for in what then has none.
-N_FILLS = 2
 # The first mixture of rows with holes.
 FIRST_FAMILY = Family(False, 3.0)
 
@@ -161,7 +160,7 @@ def fit_mixture(
     rng: np.random.RandomState,
     *,
     n_components: int | None = None,
-    max_components: int = 64,
+    max_components: int = MAX_COMPONENTS,
     basis: DoubleArray | None = None,
     stop: Callable[[Search], bool] | None = None,
 ) -> FoundMixture:
@@ -235,7 +234,7 @@ def _search_filled(
     rows: tuple[Rows, Rows],
     search_of: Any,
 ) -> Search:
-    """Look for a mixture of rows whose holes are filled by draws."""
+    """Look for a mixture of rows whose holes are filled by draws, while held-out rows gain."""
     weights, missing = rows[0].weights, np.isnan(x).mean()
     with_zeros = replace(rows[1], h=np.where(np.isnan(x), 0.0, rows[1].h))
     one = maximise(with_zeros, weights[:, None], FIRST_FAMILY)
@@ -246,13 +245,15 @@ def _search_filled(
         noise_variances=one.noise_variances + missing,
     )
     density = em(rows[1], one, FIRST_FAMILY, *CHOICE).divided_by(scale)
-    for _ in range(N_FILLS):
+    best: Search | None = None
+    while True:
         drawn = density.impute(x, search_of.keywords["rng"])
         filled = Rows.of(drawn, weights), Rows.of(drawn / scale, weights)
         search = search_of(filled, known=rows).run()
-        density = search.final(rows)
+        if best is not None and search.best.mean <= best.best.mean:
+            return best
+        best, density = search, search.final(rows)
         density = density.divided_by(scale) if search.best.family.scaled else density
-    return search
 
 
 def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:

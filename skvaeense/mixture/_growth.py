@@ -26,8 +26,6 @@ MAX_DIRECTIONS = 24
 # Share of the starts that go on at each level of the annealing, and of the best one's gain that
 # another needs to become a component too.
 KEPT, LEAST_GAIN = 0.5, 0.2
-# Most weight of a new component.
-MAX_SHARE = 0.9
 
 
 class Proposal(NamedTuple):
@@ -136,7 +134,7 @@ class _Nest:
         """Return the components that starts grow to, as far as they add to one another."""
         starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
         shares = np.array([np.ones(len(self.h)), *starts]) * self.weights
-        weight = np.minimum(shares.sum(axis=1) / n_all, MAX_SHARE)
+        weight = shares.sum(axis=1) / (n_all + 1)
         for least, total in zip(ANNEALED, self.totals, strict=True):
             parts = self._fit(shares, family, least)
             log_new = self._log_prob(parts) + np.log(weight)[:, None]
@@ -150,7 +148,7 @@ class _Nest:
             if not enough.any():
                 return []
             shares = shares[enough]
-            weight = np.minimum(shares.sum(axis=1) / n_all, MAX_SHARE)
+            weight = shares.sum(axis=1) / (n_all + 1)
         total, found = self.totals[-1], []
         for _ in range(at_most):
             gains = np.logaddexp(total + np.log1p(-weight)[:, None], log_new) - total

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvaeense.mixture._density import MixtureDensity
+from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.utils._missing import check_seen, imputations
 from skvaeense.utils._repr import DocLinkMixin
@@ -131,7 +132,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         self,
         n_components: Auto | int = "auto",
         *,
-        max_components: int = 64,
+        max_components: int = MAX_COMPONENTS,
         random_state: RandomState = None,
     ) -> None:
         self.n_components = n_components

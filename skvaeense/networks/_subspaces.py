@@ -8,9 +8,6 @@ from torch import nn
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
 
-# Gate logit of a latent that belongs to no subspace: closed for all samples.
-CLOSED = 6.0
-
 
 class SubspaceAutoencoder(nn.Module):
     """Infer codes in a mixture of normal distributions, each with few directions of its own.
@@ -75,7 +72,7 @@ class SubspaceAutoencoder(nn.Module):
         self.log_precision = nn.Parameter(torch.zeros(n_parts))
         self.factors = linear_layer(n_features, max(sum(n_directions), 1), generator)
         self.means = linear_layer(n_features, n_components, generator)
-        self.open_logit = nn.Parameter(torch.full((n_components,), -CLOSED))
+        self.open_logit = nn.Parameter(torch.zeros(n_components))
         self.decoder = linear_layer(n_components, n_features, generator)
         owner = _repeated(n_directions)
         sums = torch.zeros(self.factors.out_features, n_parts)

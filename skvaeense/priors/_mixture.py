@@ -4,7 +4,7 @@ import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import ROUNDING
-from skvaeense.mixture._em import Rows
+from skvaeense.mixture._em import MAX_COMPONENTS, Rows
 from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
@@ -84,7 +84,7 @@ class Mixture(StandardNormal):
         self,
         n_components: Auto | int = "auto",
         *,
-        max_components: int = 64,
+        max_components: int = MAX_COMPONENTS,
         n_draws: int = 16,
         lazy: bool = True,
     ) -> None:

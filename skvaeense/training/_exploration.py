@@ -7,6 +7,7 @@ import numpy as np
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
+from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
 from skvaeense.mixture._fit import (
     MAX_DIRECTIONS,
     FlatPart,
@@ -25,16 +26,12 @@ from skvaeense.training._locations import (
     in_units,
     pooled,
 )
+from skvaeense.training._structure import MAX_FAR_SHARE
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
 
-# Where rows are more than this many times their typical size away, they are only far.
-FAR = 1e6
-# Components that are enough to tell what is far.
-FEW = 2
-# Far rows are left out of the training if they are no more than this share of all, and have at
-# least that share of the variance: a few rows of a skewed table are neither.
-MAX_FAR_SHARE, LEAST_FAR_VARIANCE = 0.05, 0.5
+# Beyond so many times their typical size, squares of rows are rounded by the least variance.
+FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
     Returns
     -------
     ndarray of int
-        Ascending; empty if they are many, or have little of the variance.
+        Ascending; empty if they are many, or have less of the variance than the others.
     """
     if density.background is None:
         return np.empty(0, dtype=int)
@@ -122,12 +119,10 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
     reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
     within = np.clip(X, density.center - reach, density.center + reach)
     far = density.background_share(within) > 0.5
-    if not far.any() or far.mean() > MAX_FAR_SHARE:
+    if not 0 < far.mean() <= MAX_FAR_SHARE:
         return np.empty(0, dtype=int)
-    unit = np.abs(X).max() or 1.0
-    squares = np.square((X - X[~far].mean(axis=0)) / unit).sum(axis=1)
-    outweigh = squares[far].sum() > LEAST_FAR_VARIANCE * squares.sum()
-    return np.flatnonzero(far) if outweigh else np.empty(0, dtype=int)
+    squares = np.square((X - X[~far].mean(axis=0)) / np.abs(X).max()).sum(axis=1)
+    return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
 
 
 def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> np.ndarray:
@@ -148,8 +143,9 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> np.ndarr
     """
     X = X.astype(np.float64)
     rows, center, scale, weights = _some_rows(X, weights, np.random.RandomState(0))
-    density = fit_mixture(rows, weights, np.random.RandomState(0), max_components=FEW).density
-    return far_rows(X, density.in_units(center, scale))
+    # One more component is enough to tell what none explains.
+    found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
+    return far_rows(X, found.density.in_units(center, scale))
 
 
 def density_with_holes(X: np.ndarray, weights: DoubleArray | None = None) -> MixtureDensity:
@@ -186,7 +182,8 @@ def _some_rows(
         # No more rows than those that may be left out are so far away.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
         scale = max(scale, float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR)
-        rows = np.clip((rows - center) / scale, -FAR, FAR)
+        # A part as far away as they are is not cut in two.
+        rows = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
     rows, weights = merged(rows, weights)
     return rows, center, scale, weights
 
@@ -258,6 +255,7 @@ class _Codes:
         n_out = len(rows) // 5
         self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
         self.rng, self.max_latents = rng, max_latents
+        self.floor = max(LEAST_VARIANCE * local_size(rows), ROUNDING_VARIANCE)
         # Once somebody has looked.
         self.nats: float | None = None
         self.error = np.inf
@@ -276,7 +274,7 @@ class _Codes:
         if n_directions <= one.densities[0].n_directions.sum():
             return False
         if self.nats is None:
-            self._compare(independent_codes_log_prob(self.train, self.valid, self.rng))
+            self._compare(self._log_prob(self.train, self.valid))
         # A round adds half as many components as there are.
         n_rounds = np.log(max(search.most / best.size, 1.0)) / np.log(1.5)
         reach = best.mean + n_rounds * max(best.mean - before.mean, 0.0)
@@ -294,9 +292,12 @@ class _Codes:
         train, valid = locations.assign(self.train), locations.assign(self.valid)
         scores = locations.log_shares[valid]
         for g in n_groups:
-            rows = self.train[train == g], self.valid[valid == g]
-            scores[valid == g] += independent_codes_log_prob(*rows, self.rng)
+            scores[valid == g] += self._log_prob(self.train[train == g], self.valid[valid == g])
         self._compare(scores)
+
+    def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Return the log-density of rows with independent codes."""
+        return independent_codes_log_prob(train, valid, self.rng, self.floor)
 
     def _compare(self, scores: np.ndarray) -> None:
         """Keep the mean of log-densities, and its error."""

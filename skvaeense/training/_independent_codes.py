@@ -2,25 +2,20 @@
 
 import numpy as np
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
-from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
+from skvaeense.mixture._covariance import spikes
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.training._components import independent_components, modes
 
 # Iterations that find how often, and how far, codes are from 0.
 N_ITER = 30
-# How often a code is at most 0, and at least.
-LEAST_SHARE = 1e-3
 
 
 def independent_codes_log_prob(
-    train: np.ndarray, valid: np.ndarray, rng: np.random.RandomState
+    train: np.ndarray, valid: np.ndarray, rng: np.random.RandomState, floor: float
 ) -> np.ndarray:
     """Return the log-density of rows if codes are independent, each of them 0 or normal.
 
     A code that is 0 has the variance of the noise. Of more atoms than directions it knows nothing.
-    Least variances are those of a mixture of the same rows, so that the two can be compared where
-    there is no noise.
 
     Parameters
     ----------
@@ -33,6 +28,10 @@ def independent_codes_log_prob(
     rng : RandomState
         The source of randomness.
 
+    floor : float
+        Least variance in any direction. With that of a mixture, the two can be compared where there
+        is no noise.
+
     Returns
     -------
     ndarray of shape (n_valid,)
@@ -42,7 +41,6 @@ def independent_codes_log_prob(
     mean = train.mean(axis=0)
     values, directions = np.linalg.eigh(np.cov(train.T, bias=True).reshape(d, d))
     values, directions = np.maximum(values[::-1], 0), directions[:, ::-1]
-    floor = max(LEAST_VARIANCE * local_size(train), ROUNDING_VARIANCE)
     ranks, noises = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
     rank, noise = int(ranks[0]), float(noises[0])
     if rank > MAX_DIRECTIONS:
@@ -62,7 +60,7 @@ def independent_codes_log_prob(
     for _ in range(N_ITER):
         on, off = _both(squares, share, slab, spike)
         q = 1 / (1 + np.exp(np.clip(off - on, -50, 50)))
-        share = np.clip(q.mean(axis=0), LEAST_SHARE, 1 - LEAST_SHARE)
+        share = (q.sum(axis=0) + 1) / (n + 2)
         slab = np.maximum((q * squares).sum(axis=0) / np.maximum(q.sum(axis=0), 1e-9), least)
         spike = (1 - q) * squares
         spike = np.maximum(spike.sum(axis=0) / np.maximum((1 - q).sum(axis=0), 1e-9), least)

@@ -1,9 +1,10 @@
 """Locations: one point for each group of flat parts that has no point in common with the others.
 
-Parts that many rows may belong to alike are of one group, as pieces of a curved sheet or patterns
-of sparse codes are. The hull of a group is its mean and the directions in which it varies; where
-hulls meet within the groups, as those of linear subspaces do at the origin, groups have one
-location together. Data is then described relative to its location.
+Parts that rows reach from one to the other are of one group, as pieces of a curved sheet or
+patterns of sparse codes are. The hull of a part is its mean and the directions in which it varies;
+where hulls meet within the parts, as those of linear subspaces do at the origin, parts have one
+location together. Data is then described relative to its location. Whether something happens by
+chance is asked at a level of 1 / n, at which it happens to one of n rows.
 """
 
 from collections.abc import Callable
@@ -11,22 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 from scipy.stats import chi2
-from sklearn.neighbors import NearestNeighbors
+from scipy.stats import t as student
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
 from skvaeense.training._spectrum import dimension_holding
 from skvaeense.training._structure import find_structure
 from skvaeense.utils._principal import principal_directions
-
-# Share of the rows of a part that may as well be of another one, if the two lie apart.
-MAX_AMBIGUOUS = 0.05
-# Rows, and their nearest ones, that tell which parts are pieces of one.
-NEIGHBOUR_ROWS, N_NEIGHBOURS = 2048, 8
-# Probability of what chance may do to hulls that meet.
-SURE = 0.999
 
 
 @dataclass(frozen=True)
@@ -136,24 +130,19 @@ def find_locations(
     if meeting_point(parts, n)[1]:
         return None, True
     joint = density.log_joint(rows)
-    labels = joint.argmax(axis=1)
-    linked = _neighbours(rows, labels, len(density))
     if flats is not None:
         groups = _merged(parts, lambda parts: meeting_point(parts, n)[1])
         points = [meeting_point(own, n)[0] for own in _of_groups(parts, groups)]
         groups = groups[pieces]
-        across = linked[groups[:, None] != groups].sum() / linked.sum()
-        # Flat pieces of a curved sheet have neighbours at other ones.
-        if _are_distinct(joint, groups) and across <= MAX_AMBIGUOUS:
+        if _are_distinct(joint, groups):
             return Locations(np.array(points), groups, density), True
-    groups = _connected((_overlaps(joint) > MAX_AMBIGUOUS) | (linked > 0))
-    hulls = [pooled(own) for own in _of_groups(found.parts, groups)]
-    groups = _merged(hulls, lambda parts: not _lie_apart(parts))[groups]
+    groups = _merged(found.parts, lambda parts: not _lie_apart(parts, n))
     if not _are_distinct(joint, groups):
         return None, False
+    labels = by_group(joint, groups).argmax(axis=1)
     points = []
     for g in range(groups.max() + 1):
-        own = rows[groups[labels] == g]
+        own = rows[labels == g]
         points.append(_origin(own) if (groups == g).sum() > 1 else own.mean(axis=0))
     return Locations(np.array(points), groups, density), False
 
@@ -164,54 +153,23 @@ def _of_groups(parts: list[FlatPart], groups: np.ndarray) -> list[list[FlatPart]
 
 
 def _are_distinct(joint: np.ndarray, groups: np.ndarray) -> bool:
-    """Return whether there are several groups, and nearly every row is clearly of one of them."""
-    log_shares = by_group(joint, groups)
-    clear = np.exp(log_shares.max(axis=1) - logsumexp(log_shares, axis=1)) > 0.9
-    return groups.max() > 0 and bool(clear.mean() > 1 - MAX_AMBIGUOUS)
+    """Return whether there are several groups, and all rows are likely to be of the best one."""
+    shares = softmax(by_group(joint, groups), axis=1)
+    return groups.max() > 0 and bool((1 - shares.max(axis=1)).sum() < 1)
 
 
-def _neighbours(rows: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Return how many rows of one component are neighbours of rows of another one."""
-    some = np.random.RandomState(0).permutation(len(rows))[:NEIGHBOUR_ROWS]
-    labels = labels[some]
-    n_neighbours = min(N_NEIGHBOURS, len(some) - 1)
-    near = NearestNeighbors(n_neighbors=n_neighbours).fit(rows[some])
-    near = near.kneighbors(return_distance=False)
-    linked = np.zeros((k, k))
-    np.add.at(linked, (np.repeat(labels, n_neighbours), labels[near].ravel()), 1.0)
-    return linked + linked.T
-
-
-def _lie_apart(parts: list[FlatPart]) -> bool:
-    """Return whether rows are all but certain not to lie between the first parts and the last."""
+def _lie_apart(parts: list[FlatPart], n: int) -> bool:
+    """Return whether none of n rows is likely to lie between the first parts and the last."""
     one, other = pooled(parts[:-1]), parts[-1]
     difference = one.mean - other.mean
     distance = float(np.linalg.norm(difference))
     unit = difference / max(distance, np.finfo(float).tiny)
-    spreads = [
-        np.sqrt(part.variances @ np.square(part.basis @ unit) + part.noise_variance)
-        for part in (one, other)
-    ]
-    return bool(distance > np.sqrt(chi2.ppf(SURE, 1)) * sum(spreads))
-
-
-def _overlaps(joint: np.ndarray) -> np.ndarray:
-    """Return which share of the rows of the smaller of two parts may as well be of the other."""
-    shares = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
-    n = np.maximum(shares.sum(axis=0), np.finfo(float).tiny)
-    both = np.stack([np.minimum(shares, shares[:, [c]]).sum(axis=0) for c in range(len(n))])
-    overlaps: np.ndarray = both / np.minimum(n, n[:, None])
-    return overlaps
-
-
-def _connected(linked: np.ndarray) -> np.ndarray:
-    """Return groups of what is linked, directly or by others."""
-    reached = linked | np.eye(len(linked), dtype=bool)
-    for _ in range(len(linked).bit_length()):
-        reached = reached @ reached
-    first = reached.argmax(axis=1)
-    groups: np.ndarray = np.unique(first, return_inverse=True)[1]
-    return groups
+    reach = 0.0
+    for part in (one, other):
+        variance = float(part.variances @ np.square(part.basis @ unit)) + part.noise_variance
+        # The spread of few rows is not well known.
+        reach += variance**0.5 * float(student.isf(0.5 / n, max(n * part.weight - 1, 1)))
+    return distance > reach
 
 
 def _merged(hulls: list[FlatPart], belong: Callable[[list[FlatPart]], bool]) -> np.ndarray:
@@ -288,11 +246,11 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
     for part, precision in zip(parts, precisions, strict=True):
         difference = point - part.mean
         along = part.basis @ difference
-        if np.square(along) @ (1 / part.variances) > chi2.ppf(SURE, max(len(along), 1)):
+        if np.square(along) @ (1 / part.variances) > chi2.isf(1 / n, max(len(along), 1)):
             return point, False
         total += precision * max(float(difference @ difference - along @ along), 0.0)
         n_free += d - len(along)
-    return point, bool(n_free <= 0 or total <= chi2.ppf(SURE, n_free))
+    return point, bool(n_free <= 0 or total <= chi2.isf(1 / n, n_free))
 
 
 def at_origins(locations: Locations, rows: np.ndarray) -> Locations:

@@ -30,7 +30,7 @@ def spike_and_slab(n_samples, share, noise, seed=0, n_features=6):
 
 
 def independent(X, n_train, seed=0):
-    return independent_codes_log_prob(X[:n_train], X[n_train:], np.random.RandomState(seed))
+    return independent_codes_log_prob(X[:n_train], X[n_train:], np.random.RandomState(seed), 1e-6)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5])
@@ -50,7 +50,7 @@ def test_density_is_one_in_all():
     rng = np.random.default_rng(1)
     broad = multivariate_normal(np.zeros(3), 1.5 * np.cov(X.T) + 0.2 * np.eye(3))
     points = broad.rvs(40_000, random_state=rng)
-    log_prob = independent_codes_log_prob(X, points, np.random.RandomState(0))
+    log_prob = independent_codes_log_prob(X, points, np.random.RandomState(0), 1e-6)
     ratios = np.exp(log_prob - broad.logpdf(points))
     assert ratios.mean() == pytest.approx(1, abs=4 * ratios.std() / np.sqrt(len(ratios)) + 0.01)
 
