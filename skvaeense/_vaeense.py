@@ -13,12 +13,13 @@ from sklearn.base import clone
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder, diverged
 from skvaeense._density import DensityAutoencoder
-from skvaeense.models import VAE
+from skvaeense.models import VAE, SpikeSlabVAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
 from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.priors._samples import TrainingRows
+from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
@@ -86,6 +87,9 @@ CALIBRATION_ENTRIES = 2**23
 # of these directions of which so many atoms may be active on average.
 DICTIONARY_GAIN = 0.5
 MOST_ACTIVE = 0.5
+# Share of learning_rate_init that is the peak where gates have a prior, and the steps then.
+GATE_RATE = 0.75
+GATE_STEPS = 1000
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
 
@@ -318,7 +322,7 @@ class VAEenseTransformer(DensityAutoencoder):
         "learn_noise_variance": ["boolean"],
         "positive_code": ["boolean"],
         "n_init": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "hard": ["boolean"],
+        "hard": ["boolean", StrOptions({"auto"})],
         "sparse_output": ["boolean"],
     }
 
@@ -344,7 +348,7 @@ class VAEenseTransformer(DensityAutoencoder):
         max_iter: Auto | int = "auto",
         tol: float = 1e-4,
         n_iter_no_change: int = 30,
-        hard: bool = False,
+        hard: Auto | bool = "auto",
         sparse_output: bool = False,
         warm_start: bool = False,
         dtype: Precision = "float32",
@@ -383,9 +387,16 @@ class VAEenseTransformer(DensityAutoencoder):
     def _partial_steps(self):
         return INIT_STEPS if self.target_l0 is None else BUDGET_STEPS
 
+    @property
+    def _has_gates(self):
+        """Whether latents have gates with a prior of their own."""
+        return isinstance(priors.resolve_prior(self.prior), priors.SpikeSlab)
+
     def _train(self, data, session, trainer):
+        if self._has_gates:
+            return self._train_to_the_end_each(data, session, trainer, GATE_STEPS, ANNEALED)
         if self.target_l0 is not None:
-            return self._train_to_target(data, session, trainer)
+            return self._train_to_the_end_each(data, session, trainer, BUDGET_STEPS)
         if trainer is not None:
             _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
             session.begin(max(epochs, 1))
@@ -459,9 +470,9 @@ class VAEenseTransformer(DensityAutoencoder):
         inits.best.other_log = inits.other_log
         return inits.best
 
-    def _train_to_target(self, data, session, trainer):
-        """Train with a given number of active latents, each init to the end."""
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, BUDGET_STEPS)
+    def _train_to_the_end_each(self, data, session, trainer, n_steps, unwatched=0.0):
+        """Train each init to the end, or go on with a trainer."""
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
         if trainer is not None:
             session.begin(epochs)
             return self._train_to_the_end(trainer, data, session, epochs)
@@ -477,16 +488,19 @@ class VAEenseTransformer(DensityAutoencoder):
             session,
             "init",
             lambda model, i: self._final_loss(model, data),
+            unwatched=unwatched,
         )
         return self._best_of(inits)
 
-    def _train_each(self, inits, n_epochs_of, data, session, name, loss_of, from_start=False):
+    def _train_each(
+        self, inits, n_epochs_of, data, session, name, loss_of, *, unwatched=0.0, from_start=False
+    ):
         """Train inits to the end, one after the other, and keep that of the least loss."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
-                    trainer, data, session, n_epochs_of[i], f"{name} {i}", from_start=from_start
+                    trainer, data, session, n_epochs_of[i], f"{name} {i}", unwatched, from_start
                 )
                 inits.offer(trainer, loss_of(trainer.model, i))
             except FloatingPointError:
@@ -494,7 +508,12 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _takes_missing(self):
-        with_columns = networks.Linear, networks.SingleLayer, networks.Unrolled
+        with_columns = (
+            networks.Linear,
+            networks.MeanField,
+            networks.SingleLayer,
+            networks.Unrolled,
+        )
         try:
             network, prior = self._network(), priors.resolve_prior(self.prior)
         except ValueError:
@@ -624,6 +643,10 @@ class VAEenseTransformer(DensityAutoencoder):
         thresholds.resolve_threshold(self.threshold)
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
+        if self._has_gates:
+            goes_on = model is not None
+            model = self._model_with_target(data, seeds[1], model)
+            return self._gates_trainer(model, generator, data, init, is_final, goes_on)
         if self.target_l0 is not None or getattr(model, "closure", None) is not None:
             model = self._model_with_target(data, seeds[1], model)
             noise = self._target_noise(model, data)
@@ -649,11 +672,26 @@ class VAEenseTransformer(DensityAutoencoder):
         )
         return self._trainer(model, noise, config.learning_rate, generator, data, init=init)
 
+    def _gates_trainer(self, model, generator, data, init, is_final, goes_on):
+        """Return the trainer of a model whose gates have a prior."""
+        model.lengths.zero_()
+        if self.noise_variance != "auto" or not self.learn_noise_variance:
+            model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
+        floor = LEAST_NOISE
+        noise = ClosedForms(model, floor, learned=self.learn_noise_variance, goes_on=goes_on)
+        trainer = self._trainer(
+            model, noise, GATE_RATE, generator, data, init=init, is_final=is_final, rates={}
+        )
+        if not goes_on:
+            trainer.hooks.append(SilentLatents(model))
+        return trainer
+
     def _model_with_target(self, data, seed, model=None):
         """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
         if model is None:
             model = self._make_model(data, seed)
-            model.calibrate(data.valid)
+            if not self._has_gates:
+                model.calibrate(data.valid)
             return model
         earlier = model.config.get("target_l0")
         if earlier == self.target_l0:
@@ -664,7 +702,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 "set warm_start=False to fit anew, or a number for a number."
             )
         config = model.config | {"target_l0": self.target_l0, "network": self._network()}
-        model = VAE.from_state(config, model.state_dict())
+        model = type(model).from_state(config, model.state_dict())
         model.calibrate(data.valid)
         return model
 
@@ -680,9 +718,17 @@ class VAEenseTransformer(DensityAutoencoder):
     def _network(self):
         """Return the specification of the network, with what the other parameters say of it."""
         network = self.network
-        if network == "auto":
+        if network == "auto" and self._has_gates:
+            network = networks.MeanField()
+        elif network == "auto":
             network = "linear" if self.target_l0 is None else "unrolled"
         network = networks.resolve_network(network)
+        if self._has_gates != isinstance(network, networks.MeanField):
+            raise ValueError(
+                f"network={self.network!r} does not go with prior={self.prior!r}: "
+                "networks.MeanField infers the gates of prior='spike_slab', and no other network "
+                "does; leave network='auto'."
+            )
         has_shared_gates = isinstance(network, networks.Unrolled) or (
             isinstance(network, networks.MLP) and network.n_active != "auto"
         )
@@ -706,16 +752,17 @@ class VAEenseTransformer(DensityAutoencoder):
                 f"target_l0={self.target_l0!r} closes gates, and gated=False has none; leave "
                 "gated=True."
             )
-        model = VAE(
-            network or self._network(),
-            data.train.shape[1],
-            n_components,
-            gated=self.gated,
-            positive=self.positive_code,
-            prior=clone(priors.resolve_prior(self.prior)),
-            target_l0=self.target_l0,
-            generator=make_generator(seed),
-        )
+        sizes = network or self._network(), data.train.shape[1], n_components
+        common = {
+            "positive": self.positive_code,
+            "prior": clone(priors.resolve_prior(self.prior)),
+            "target_l0": self.target_l0,
+            "generator": make_generator(seed),
+        }
+        if self._has_gates:
+            model = SpikeSlabVAE(*sizes, **common)
+        else:
+            model = VAE(*sizes, gated=self.gated, **common)
         self._check_length(model)
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
@@ -734,7 +781,9 @@ class VAEenseTransformer(DensityAutoencoder):
     def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None):
         schedule = self.schedule
         if schedule == "auto":
-            schedule = schedules.Cosine(hold=0.1 if self.target_l0 is None else SETTLING)
+            schedule = schedules.Cosine(
+                hold=SETTLING if self._has_gates or self.target_l0 is not None else 0.1
+            )
         hooks = [noise, *network_hooks(model.network)]
         if model.closure is not None:
             hooks.append(DeadLatents(model))
@@ -845,17 +894,23 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _encode(self, model, x):
         posterior = model.posterior(x)
+        if self._has_gates:
+            return model.code(posterior) if self._is_hard else model.soft_code(posterior)
         code = model.code(posterior)
-        if self.hard or self.sparse_output:
-            code = code * self._mask(model, posterior, code)
-        return code
+        return code * self._mask(model, posterior, code) if self._is_hard else code
+
+    @property
+    def _is_hard(self):
+        """Whether latents that are not active have codes of exactly 0."""
+        is_hard = self._has_gates if self.hard == "auto" else self.hard
+        return is_hard or self.sparse_output
 
     def _active(self, model, x):
         posterior = model.posterior(x)
         return self._mask(model, posterior, model.code(posterior))
 
     def _mask(self, model, posterior, code):
-        if model.closure is not None:
+        if model.closure is not None or self._has_gates:
             return model.is_open(posterior)
         latents = thresholds.Latents(
             log_variance=posterior.log_variance.cpu().numpy(),

@@ -1,0 +1,152 @@
+"""What is learned of gates, slabs and noise in closed form; and latents that have fallen silent."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.models._base import as_number
+from skvaeense.training._hooks import Hook, Step
+
+if TYPE_CHECKING:
+    from skvaeense.models import SpikeSlabVAE
+    from skvaeense.training._trainer import Trainer
+
+# Probabilities stay this far from 0 and 1.
+LEAST_PROBABILITY = 1e-5
+# How fast the price of gates follows the logarithm of (open / wanted).
+PRICE_GAIN = 0.02
+# Share of the training in which the noise variance falls to what suits the error.
+ANNEALED = 0.5
+# When silent latents begin anew, as shares of the training.
+RESEED_AT = tuple(i / 20 for i in range(4, 13))
+# Silent are those whose mean square is under this share of the median, at most so many at a time.
+SILENT, MOST_RESEEDED = 0.15, 0.05
+
+
+class ClosedForms(Hook):
+    """Follow what is best for gates, slabs and noise of a `SpikeSlabVAE`, given its encoder.
+
+    With the expected squared error E of a batch of n samples with d features::
+
+        g <- a E / (n d),   p_j <- mean q_j,   m_j <- sum q_j mean_j / sum q_j,
+        t_j <- sum q_j [(mean_j - m_j)^2 + v_j] / sum q_j
+
+    each as a running mean. The factor a falls from `first_noise` to 1. Prices of gates rise while
+    more are open than a target asks for.
+
+    Parameters
+    ----------
+    model : SpikeSlabVAE
+        The model before training.
+
+    floor : float
+        Least noise variance.
+
+    learned : bool, default=True
+        Whether the noise variance is learned.
+
+    goes_on : bool, default=False
+        Whether the model was trained before: nothing is held or annealed then.
+    """
+
+    def __init__(
+        self, model: "SpikeSlabVAE", floor: float, *, learned: bool = True, goes_on: bool = False
+    ) -> None:
+        prior = model.prior
+        self.floor, self.learned = floor, learned
+        self.hold = 0.0 if goes_on else prior.hold
+        self.first_noise = 1.0 if goes_on else prior.first_noise
+        self.priced_from = 0.0 if goes_on else 0.5 * ANNEALED
+        self.memory, self.pooling = prior.memory, prior.pooling
+        self.targets = torch.tensor(model.targets)
+        self.value = model.noise_variance.clone()
+
+    def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
+        """Set the model's noise variance."""
+        trainer.model.noise_variance = as_number(self.value)
+
+    @torch.no_grad()
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
+        """Follow a batch."""
+        model, terms = trainer.model, step.terms
+        if self.learned:
+            factor = self.first_noise ** max(0.0, 1 - step.fraction_done / ANNEALED)
+            best = factor * terms["error"].to(self.value) / step.x.shape[1]
+            self.value = torch.lerp(self.value, best, self.memory).clamp_min(self.floor)
+        if len(self.targets) and step.fraction_done >= self.priced_from:
+            excess = terms["l0"].clamp_min(0.1) / self.targets.to(terms["l0"])
+            model.first_prices += PRICE_GAIN * excess.log()
+        if step.fraction_done >= self.hold:
+            self._follow(model, terms, len(step.x) * trainer.processes.world_size)
+
+    def _follow(self, model: "SpikeSlabVAE", terms: Any, n_samples: int) -> None:
+        q = terms["probability"]
+        model.gate_probability.lerp_(q, self.memory)
+        pooled = torch.lerp(model.gate_probability, model.gate_probability.mean(), self.pooling)
+        model.gate_probability.copy_(pooled.clamp_(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+        # A latent that is open for fewer than one sample of a batch says less of its slab.
+        n_open = n_samples * q
+        weight = self.memory * n_open / (1 + n_open)
+        some = q.clamp_min(torch.finfo(q.dtype).tiny)
+        mean, square = terms["first_moment"] / some, terms["second_moment"] / some
+        before = model.slab_mean
+        model.slab_mean.lerp_(mean, weight)
+        variance = (square - 2 * before * mean + before.square()).clamp_min(0.0)
+        model.slab_variance.lerp_(variance, weight).clamp_min_(LEAST_PROBABILITY * self.value)
+
+    def values(self) -> dict[str, float]:
+        """Return the noise variance of the last step."""
+        return {"noise_variance": float(self.value)}
+
+
+class SilentLatents(Hook):
+    """Let latents that explain next to nothing begin anew, at samples that are explained badly.
+
+    Parameters
+    ----------
+    model : SpikeSlabVAE
+        The model before training.
+    """
+
+    def __init__(self, model: "SpikeSlabVAE") -> None:
+        self.use = torch.zeros_like(model.slab_mean)
+        self.memory = model.prior.memory
+        self.to_come = list(RESEED_AT)
+
+    @torch.no_grad()
+    def after_step(self, trainer: "Trainer", step: Step) -> None:
+        """Take note of what latents explain, and let some begin anew if it is time to."""
+        self.use.lerp_(step.terms["second_moment"], self.memory)
+        if self.to_come and step.fraction_done >= self.to_come[0]:
+            self.to_come.pop(0)
+            self._reseed(trainer, step)
+            trainer.processes.broadcast([trainer.parameters.values])
+
+    def _reseed(self, trainer: "Trainer", step: Step) -> None:
+        model, network = trainer.model, trainer.model.network
+        silent = torch.nonzero(self.use < SILENT * self.use.median()).ravel()
+        n_most = max(1, int(MOST_RESEEDED * model.n_components))
+        silent = silent[self.use[silent].argsort()][:n_most]
+        posterior = model.posterior(step.x)
+        residual = step.x - model.decode(model.soft_code(posterior))
+        error = residual.square().sum(dim=1).square()
+        if len(silent) == 0 or not 0 < float(error.sum()) < float("inf"):
+            return
+        drawn = torch.multinomial(error, len(silent), replacement=True, generator=step.generator)
+        network.decoder.weight[:, silent] = F.normalize(residual[drawn], dim=1).T
+        self.use[silent] = self.use.median()
+        for state in (model.gate_probability, model.slab_mean, model.slab_variance):
+            state[silent] = state.median()
+        if not model.positive:
+            model.slab_mean[silent] = 0.0
+        for parameter in (network.steps, network.log_noise):
+            parameter[:, silent] = parameter.median(dim=1, keepdim=True).values
+        memories = trainer.optimizer.state[trainer.parameters.values]
+        for name, memory in memories.items():
+            if not isinstance(memory, torch.Tensor) or not memory.ndim:
+                continue
+            for parameter in (network.decoder.weight, network.steps, network.log_noise):
+                part = trainer.parameters.part(memory, parameter)
+                # What stands for the size of steps stays that of the others.
+                part[:, silent] = 0.0 if name == "exp_avg" else part.mean()
