@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from skvaeense.priors._mixture import Mixture
 from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import FRACTION, Interval
+from skvaeense.utils._validation import FRACTION, Interval, StrOptions
 
 SHARE = Interval(Real, 0, 1, closed="neither")
 
@@ -181,7 +181,7 @@ class SpikeSlab(Mixture):
     """
 
     _parameter_constraints = {
-        "first_share": [SHARE, "auto"],
+        "first_share": [SHARE, StrOptions({"auto"})],
         "hold": [FRACTION],
         "memory": [SHARE],
         "pooling": [FRACTION],
