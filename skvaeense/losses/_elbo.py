@@ -65,7 +65,7 @@ class ELBO(Loss):
         bound = model.elbo(x, generator=generator, posterior=posterior)
         error, kl = (term.mean() for term in bound)
         loss = error / model.noise_variance + 2 * self.beta * kl
-        terms = {"error": error, "kl": kl} | model.batch_statistics(posterior)
+        terms = {"error": error, "kl": kl} | model.batch_statistics(x, posterior)
         if model.dead_latents is not None:
             residual = x - model.decode(model.code(posterior))
             code = model.code(before)[:, model.dead_latents]

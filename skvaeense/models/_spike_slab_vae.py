@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from skvaeense.models._restricted import restricted_code
 from skvaeense.models._vae import VAE, ELBOTerms
 from skvaeense.networks._base import Network
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
@@ -13,9 +14,11 @@ from skvaeense.utils._budget import Lengths
 
 # Halvings of the length for which the price of gates is found once a model is trained.
 N_HALVINGS = 8
+# Lengths, and shares of the variance that are left, are not taken for less.
+LEAST = 1e-6
 # Rows that a price is found on have so many entries at most, and it is found to this precision, as
 # a share of what is asked for.
-PRICED_ENTRIES, PRICE_TOLERANCE = 2**18, 0.005
+PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**18, 0.005, 16
 
 
 class SpikeSlabVAE(VAE):
@@ -69,7 +72,11 @@ class SpikeSlabVAE(VAE):
         Price of an open gate in training, in nats, for each target.
 
     prices, lengths : torch.Tensor of shape (9,)
-        Prices, and the mean numbers of open latents that they give; 0 until `calibrate` is called.
+        Prices after training, and the mean numbers of open latents that they give, each half of the
+        one before; until `calibrate` is called the price of training, and 0.
+
+    residual_direction : torch.Tensor of shape (n_features,)
+        Direction of norm 1 in which codes have lately left the most.
 
     Examples
     --------
@@ -88,6 +95,7 @@ class SpikeSlabVAE(VAE):
     first_prices: torch.Tensor
     prices: torch.Tensor
     lengths: torch.Tensor
+    residual_direction: torch.Tensor
 
     def __init__(
         self,
@@ -127,6 +135,7 @@ class SpikeSlabVAE(VAE):
         self.register_buffer("slab_mean", torch.full((n_components,), mean))
         self.register_buffer("slab_variance", torch.full((n_components,), square - mean**2))
         self.register_buffer("first_prices", torch.zeros(max(len(self.targets), 1)))
+        self.register_buffer("residual_direction", torch.full((n_features,), n_features**-0.5))
         self.register_buffer("prices", torch.zeros(N_HALVINGS + 1))
         self.register_buffer("lengths", torch.zeros(N_HALVINGS + 1))
 
@@ -135,7 +144,7 @@ class SpikeSlabVAE(VAE):
         share = self.config["prior"].first_share
         if share != "auto":
             return float(share)
-        return min(self.targets[0] / self.n_components, 0.5) if self.targets else 0.1
+        return min(self.targets[0] / self.n_components, 0.5) if self.targets else 0.05
 
     def initialize(self, x: torch.Tensor) -> None:
         """Point the columns of the decoder at principal directions of samples."""
@@ -171,22 +180,16 @@ class SpikeSlabVAE(VAE):
         )
 
     @property
-    def is_calibrated(self) -> bool:
-        """Whether prices are known."""
-        return bool(self.lengths[0] > 0)
-
-    @property
     def price(self) -> torch.Tensor:
         """The price that holds now, interpolated linearly in the logarithm of the length."""
-        if not self.is_calibrated:
-            return self.first_prices[:1]
         if self.share == 1:
             return self.prices[:1]
         lengths = self.lengths.double().log()
-        wanted = lengths[0] + math.log(self.share)
-        i = int((lengths > wanted).sum().clamp(1, N_HALVINGS))
-        place = (lengths[i - 1] - wanted) / (lengths[i - 1] - lengths[i]).clamp_min(1e-12)
-        return self.prices[i - 1 : i].lerp(self.prices[i : i + 1], float(place))
+        wanted = lengths[:1] + math.log(self.share)
+        i = (lengths > wanted).sum().clamp(1, N_HALVINGS)[None]
+        (above, below), (low, high) = ((t[i - 1], t[i]) for t in (lengths, self.prices))
+        place = (above - wanted) / (above - below)
+        return low.lerp(high, place.to(low))
 
     def open_posterior(self, x: torch.Tensor) -> GatePosterior:  # type: ignore[override]
         """Return the posterior of gates and of the latents behind them.
@@ -256,31 +259,13 @@ class SpikeSlabVAE(VAE):
         torch.Tensor of shape (n_samples, n_components)
             Codes, exactly 0 where a gate is closed.
         """
-        mask = posterior.is_open.to(posterior.mean)
         weight = self.network.decoder.weight
         ridge = self.noise_variance.to(weight) / self.slab_variance
-        first = code = posterior.mean * mask
-        gram = weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None
-
-        def system(e: torch.Tensor) -> torch.Tensor:
-            product = e @ gram if gram is not None else (e @ weight.T) @ weight
-            return (product + ridge * e) * mask
-
-        # As its diagonal is 1 but for the ridge, steps are preconditioned by that.
-        left = (posterior.seen + ridge * self.slab_mean) * mask - system(code)
-        unit = 1 / (1 + ridge)
-        direction = unit * left
-        size = torch.linalg.vecdot(left, direction)
-        least = torch.finfo(code.dtype).tiny
-        for _ in range(len(self.network.steps)):
-            image = system(direction)
-            length = size / torch.linalg.vecdot(direction, image).clamp_min(least)
-            code = torch.addcmul(code, length[:, None], direction)
-            left = torch.addcmul(left, length[:, None], image, value=-1)
-            last, size = size, torch.linalg.vecdot(left, unit * left)
-            share = size / last.clamp_min(least)
-            direction = torch.addcmul(unit * left, share[:, None], direction)
-        return torch.where(code > 0, code, first) if self.positive else code
+        first, is_open = posterior.mean, posterior.is_open
+        right = posterior.seen + ridge * self.slab_mean
+        n_steps = len(self.network.steps)
+        code = restricted_code(first, is_open, right, weight, ridge, n_steps)
+        return torch.where(code > 0, code, first * is_open) if self.positive else code
 
     # --- the bound ----------------------------------------------------------------------------
 
@@ -318,11 +303,14 @@ class SpikeSlabVAE(VAE):
         return ELBOTerms(error, self.prior.divergence(posterior, self.gates(len(x))))
 
     @torch.no_grad()
-    def batch_statistics(self, posterior: Any) -> dict[str, torch.Tensor]:
+    def batch_statistics(self, x: torch.Tensor, posterior: Any) -> dict[str, torch.Tensor]:
         """Return what training needs to know of a batch besides its bound.
 
         Parameters
         ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The batch.
+
         posterior : GatePosterior
             Of the batch.
 
@@ -331,10 +319,13 @@ class SpikeSlabVAE(VAE):
         dict of torch.Tensor
             Of shape (n_components,): "active_share", the share of open gates, and the means of the
             gate probabilities ("probability"), of ``q m`` ("first_moment") and of ``q (m^2 + v)``
-            ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents.
+            ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents. Of what
+            codes leave: "unexplained", its mean square per feature, and "residual_along" of shape
+            (n_features,), its second moments times `residual_direction`.
         """
         q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
         code = q * mean
+        residual = x - self.decode(code)
         parts = is_open.tensor_split(len(self.first_prices))
         probability = q.mean(dim=0)
         return {
@@ -344,6 +335,8 @@ class SpikeSlabVAE(VAE):
             "second_moment": torch.linalg.vecdot(code, mean, dim=0) / len(q)
             + posterior.variance * probability,
             "l0": torch.stack([part.to(q).sum() / max(len(part), 1) for part in parts]),
+            "unexplained": residual.square().mean(),
+            "residual_along": residual.T @ (residual @ self.residual_direction) / len(x),
         }
 
     # --- lengths ------------------------------------------------------------------------------
@@ -353,7 +346,7 @@ class SpikeSlabVAE(VAE):
         """The mean number of open latents; before it is known, what it is at most."""
         if self.targets:
             return self.targets[0]
-        return float(self.lengths[0]) if self.is_calibrated else float(self.n_components)
+        return float(self.lengths[0]) or float(self.n_components)
 
     @property
     def takes_calibration(self) -> bool:
@@ -371,88 +364,38 @@ class SpikeSlabVAE(VAE):
         """
         training = self.training
         self.eval()
-        self.lengths.zero_()
         x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
-        first = self.first_prices.clone()
-        price, length = float(first[0]), self._length_at(x, float(first[0]))
+
+        def length_at(price: float) -> float:
+            return float(self._at(x, price).is_open.sum()) / len(x)
+
+        total = float((x - x.mean(dim=0)).square().sum())
+
+        def explained_at(price: float) -> float:
+            residual = x - self.decode(self.code(self._at(x, price)))
+            return total / max(float(residual.square().sum()), LEAST * total)
+
+        price = float(self.first_prices[0])
         if self.targets:
-            price, length = self._find_price(x, price, self._length_at, self.targets[0])
-        elif self.target_explained_variance is not None:
-            left = 1 - self.target_explained_variance
-            price, _ = self._find_price(x, price, self._unexplained_at, left, rising=True)
-            length = self._length_at(x, price)
-        prices, lengths = [price], [max(length, 1e-6)]
+            price = _find_price(length_at, self.targets[0], price)
+        elif self.target_explained_variance is not None and total > 0:
+            price = _find_price(explained_at, 1 / (1 - self.target_explained_variance), price)
+        prices, lengths = [price], [max(length_at(price), LEAST)]
+        step = 1.0
         for i in range(1, N_HALVINGS + 1):
-            step = max(prices[-1] - prices[-2], 0.1) if i > 1 else 1.0
-            price, length = self._find_price(
-                x, prices[-1] + step, self._length_at, lengths[0] / 2**i, step=step
-            )
+            price = _find_price(length_at, lengths[0] / 2**i, prices[-1] + step, step)
             # Equal lengths would make no line.
             prices.append(max(price, prices[-1]))
-            lengths.append(min(max(length, 1e-6), lengths[-1] * (1 - 1e-6)))
-        self.first_prices.copy_(first)
+            lengths.append(min(max(length_at(price), LEAST), (1 - LEAST) * lengths[-1]))
+            step = max(prices[-1] - prices[-2], 0.1)
         self.prices.copy_(torch.tensor(prices))
         self.lengths.copy_(torch.tensor(lengths))
         self.train(training)
 
     def _at(self, x: torch.Tensor, price: float) -> GatePosterior:
-        self.first_prices[0] = price
+        """Return the posterior at a price."""
+        self.prices.fill_(price)
         return self.open_posterior(x)
-
-    def _length_at(self, x: torch.Tensor, price: float) -> float:
-        """Return the mean number of open latents at a price."""
-        return float(self._at(x, price).is_open.sum()) / len(x)
-
-    def _unexplained_at(self, x: torch.Tensor, price: float) -> float:
-        """Return the share of the variance that codes leave at a price."""
-        residual = x - self.decode(self.code(self._at(x, price)))
-        return float(residual.square().sum() / (x - x.mean(dim=0)).square().sum().clamp_min(1e-12))
-
-    @staticmethod
-    def _find_price(
-        x: torch.Tensor,
-        price: float,
-        value_at: Any,
-        wanted: float,
-        *,
-        step: float = 0.1,
-        rising: bool = False,
-    ) -> tuple[float, float]:
-        """Return the price at which a value is what is wanted, and the value there.
-
-        The bracket grows by doubling steps, and is cut by regula falsi in the logarithm.
-        """
-
-        def excess(value: float) -> float:
-            ratio = math.log(max(value, 1e-9) / wanted)
-            return -ratio if rising else ratio
-
-        at = {price: value_at(x, price)}
-        low = high = price
-        for _ in range(24):
-            if excess(at[low]) >= 0 >= excess(at[high]):
-                break
-            if excess(at[high]) > 0:
-                low, high = high, high + step
-                at[high] = value_at(x, high)
-            else:
-                low, high = low - step, low
-                at[low] = value_at(x, low)
-            step *= 2
-        for i in range(12):
-            best = min(at, key=lambda p: abs(excess(at[p])))
-            if abs(excess(at[best])) < PRICE_TOLERANCE:
-                break
-            a, b = excess(at[low]), excess(at[high])
-            share = min(max(a / (a - b), 0.1), 0.9) if a > b and i % 3 != 2 else 0.5
-            middle = low + share * (high - low)
-            at[middle] = value_at(x, middle)
-            if excess(at[middle]) > 0:
-                low = middle
-            else:
-                high = middle
-        best = min(at, key=lambda p: abs(excess(at[p])))
-        return best, at[best]
 
     def shortened(self, length: float) -> Self:
         """Return a model with the same weights whose codes have fewer active latents.
@@ -504,3 +447,36 @@ class SpikeSlabVAE(VAE):
         z = self.slab_mean.cpu() + self.slab_variance.sqrt().cpu() * z
         z = z.abs() if self.positive else z
         return z * is_open, torch.zeros(n_samples, dtype=torch.int64)
+
+
+def _find_price(value_at: Any, wanted: float, price: float, step: float = 0.1) -> float:
+    """Return the price at which a value that falls with it is what is wanted, or nearly.
+
+    A bracket grows by steps that double, and is then cut by lines through the logarithms of the
+    values at its ends, or by halves.
+    """
+    tried: dict[float, float] = {}
+
+    def excess(price: float) -> float:
+        if price not in tried:
+            tried[price] = math.log(max(value_at(price), LEAST) / wanted)
+        return tried[price]
+
+    low = high = price
+    for _ in range(MOST_LOOKS):
+        if excess(low) >= 0 >= excess(high):
+            break
+        if excess(high) > 0:
+            low, high = high, high + step
+        else:
+            low, high = low - step, low
+        step *= 2
+    for i in range(MOST_LOOKS):
+        best = min(tried, key=lambda price: abs(tried[price]))
+        if abs(tried[best]) < PRICE_TOLERANCE or excess(low) <= excess(high):
+            break
+        share = excess(low) / (excess(low) - excess(high))
+        share = 0.5 if i % 3 == 2 else min(max(share, 0.1), 0.9)
+        middle = low + share * (high - low)
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return min(tried, key=lambda price: abs(tried[price]))

@@ -326,7 +326,7 @@ class VAE(AutoencoderModel):
         return ELBOTerms(error, kl)
 
     @torch.no_grad()
-    def batch_statistics(self, posterior: Posterior) -> dict[str, torch.Tensor]:
+    def batch_statistics(self, x: torch.Tensor, posterior: Posterior) -> dict[str, torch.Tensor]:
         """Return what training needs to know of a batch besides its bound.
 
         Parameters

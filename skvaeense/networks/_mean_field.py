@@ -4,12 +4,12 @@ from numbers import Integral
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
+from skvaeense.utils._typing import Auto
 
 # Logarithms of learned noise factors stay within this: a look that takes the noise for e^4 times
 # more or less than it is has no gradient left.
@@ -74,7 +74,7 @@ class MeanField(Network):
     (1797, 32)
     """
 
-    def __init__(self, n_looks: int = 4, *, positive: Any = "auto") -> None:
+    def __init__(self, n_looks: int = 4, *, positive: Auto | bool = "auto") -> None:
         self.n_looks = n_looks
         self.positive = positive
 
@@ -146,7 +146,8 @@ class MeanFieldAutoencoder(nn.Module):
         tuple of torch.Tensor
             Three of shape (n_samples, n_components).
         """
-        logit, mean, seen = _Looks.apply(
+        looks = _Looks.apply if torch.is_grad_enabled() else _look
+        logit, mean, seen = looks(
             x,
             self.decoder.weight,
             self.decoder.bias,
@@ -225,55 +226,26 @@ class _Looks(torch.autograd.Function):
         bias: torch.Tensor,
         steps: torch.Tensor,
         log_noise: torch.Tensor,
-        constant: torch.Tensor,
-        shift: torch.Tensor,
-        precision: torch.Tensor,
-        noise: torch.Tensor,
-        positive: bool,
+        *known: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        d, m = weight.shape
-        centred = x - bias
-        seen = centred @ weight
-        gram = weight.T @ weight if m <= 2 * d else None
-        power = torch.linalg.vecdot(centred, centred)
-        inverse = torch.exp(-log_noise)
-        code, kept = torch.zeros_like(seen), []
-        for t, step in enumerate(steps):
-            if t == 0:
-                left, u, unexplained = seen, step * seen, power
-            else:
-                left = seen - (code @ gram if gram is not None else (code @ weight.T) @ weight)
-                u = torch.addcmul(code, step, left)
-                unexplained = (power - torch.linalg.vecdot(code, seen + left)).clamp_min_(0.0)
-            if positive:
-                u = u.clamp_min_(0.0) if t else u.relu()
-            if t < len(steps) - 1:
-                level = 0.5 * (noise + unexplained / d)
-            else:
-                level = noise.expand_as(power)
-            r = inverse[t] / level[:, None]
-            p = r + precision
-            mean = torch.addcmul(shift, u, r).div_(p)
-            # y * mean is mean^2 P.
-            logit = torch.log(p).neg_().addcmul_(mean * mean, p).mul_(0.5).add_(constant)
-            q = torch.sigmoid(logit)
-            kept.append((left, u, level, unexplained, r, p, mean, q, code))
-            code = q * mean
-        ctx.kept, ctx.positive = kept, positive
-        ctx.save_for_backward(weight, steps, centred, seen, gram)
-        ctx.mark_non_differentiable(seen)
-        return logit, mean, seen
+        ctx.kept, ctx.positive = [], known[-1]
+        outputs = _look(x, weight, bias, steps, log_noise, *known, kept=ctx.kept)
+        ctx.save_for_backward(weight, steps, x - bias, outputs[2])
+        ctx.mark_non_differentiable(outputs[2])
+        return outputs
 
     @staticmethod
     def backward(  # type: ignore[override]
         ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
-        weight, steps, centred, seen, gram = ctx.saved_tensors
+        weight, steps, centred, seen = ctx.saved_tensors
+        gram = _overlap(weight)
         d, last = len(weight), len(steps) - 1
         step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
         seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
         gram_grad = None if gram is None else torch.zeros_like(gram)
         power_grad = torch.zeros_like(seen[:, 0])
+        code_grad = seen_grad  # The last look has no code after it.
         for t in range(last, -1, -1):
             left, u, level, unexplained, r, p, mean, q, code = ctx.kept[t]
             if t < last:
@@ -318,3 +290,52 @@ class _Looks(torch.autograd.Function):
         x_grad.addmm_(seen_grad, weight.T)
         none = (None,) * 5
         return x_grad, weight_grad, -x_grad.sum(dim=0), step_grad, log_noise_grad, *none
+
+
+def _look(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    steps: torch.Tensor,
+    log_noise: torch.Tensor,
+    constant: torch.Tensor,
+    shift: torch.Tensor,
+    precision: torch.Tensor,
+    noise: torch.Tensor,
+    positive: bool,
+    kept: list[Any] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return logits, means and what columns see; keep what the gradient needs."""
+    d = len(weight)
+    centred = x - bias
+    seen = centred @ weight
+    gram = _overlap(weight)
+    power = torch.linalg.vecdot(centred, centred)
+    inverse = torch.exp(-log_noise)
+    code = torch.zeros_like(seen)
+    for t, step in enumerate(steps):
+        if t == 0:
+            left, u, unexplained = seen, step * seen, power
+        else:
+            left = seen - (code @ gram if gram is not None else (code @ weight.T) @ weight)
+            u = torch.addcmul(code, step, left)
+            unexplained = (power - torch.linalg.vecdot(code, seen + left)).clamp_min_(0.0)
+        if positive:
+            u = u.clamp_min_(0.0) if t else u.relu()
+        is_last = t == len(steps) - 1
+        level = noise.expand_as(power) if is_last else 0.5 * (noise + unexplained / d)
+        r = inverse[t] / level[:, None]
+        p = r + precision
+        mean = torch.addcmul(shift, u, r).div_(p)
+        # y * mean is mean^2 P.
+        logit = torch.log(p).neg_().addcmul_(mean * mean, p).mul_(0.5).add_(constant)
+        q = torch.sigmoid(logit)
+        if kept is not None:
+            kept.append((left, u, level, unexplained, r, p, mean, q, code))
+        code = q * mean
+    return logit, mean, seen
+
+
+def _overlap(weight: torch.Tensor) -> torch.Tensor | None:
+    """Return the inner products of columns, where they are fewer than the entries of two bases."""
+    return weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None

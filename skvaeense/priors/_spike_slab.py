@@ -132,7 +132,7 @@ class SpikeSlab(Mixture):
     Parameters
     ----------
     first_share : "auto" or float, default="auto"
-        Probability of each gate at first. "auto" means a tenth, or what the `target_l0` of an
+        Probability of each gate at first. "auto" means a twentieth, or what the `target_l0` of an
         estimator asks for.
 
     hold : float, default=0.3

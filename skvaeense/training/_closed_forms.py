@@ -1,12 +1,14 @@
 """What is learned of gates, slabs and noise in closed form; and latents that have fallen silent."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
+from skvaeense.losses import Terms
 from skvaeense.models._base import as_number
 from skvaeense.training._hooks import Hook, Step
+from skvaeense.training._noise import LEAST_NOISE
 
 if TYPE_CHECKING:
     from skvaeense.models import SpikeSlabVAE
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
 
 # Probabilities stay this far from 0 and 1.
 LEAST_PROBABILITY = 1e-5
-# How fast the price of gates follows the logarithm of (open / wanted).
+# How fast the price of gates follows the logarithm of (what there is / what is wanted).
 PRICE_GAIN = 0.02
-# Share of the training in which the noise variance falls to what suits the error.
+# Share of the training in which the noise variance falls to what suits the error. Prices begin to
+# follow halfway.
 ANNEALED = 0.5
 # When silent latents begin anew, as shares of the training.
 RESEED_AT = tuple(i / 20 for i in range(4, 13))
@@ -27,21 +30,26 @@ SILENT, MOST_RESEEDED = 0.15, 0.05
 class ClosedForms(Hook):
     """Follow what is best for gates, slabs and noise of a `SpikeSlabVAE`, given its encoder.
 
-    With the expected squared error E of a batch of n samples with d features::
+    With the expected squared error E of a batch of n samples with d features, as running means::
 
-        g <- a E / (n d),   p_j <- mean q_j,   m_j <- sum q_j mean_j / sum q_j,
-        t_j <- sum q_j [(mean_j - m_j)^2 + v_j] / sum q_j
+        p_j <- mean q_j,   m_j <- sum q_j mean_j / sum q_j,
+        t_j <- sum q_j [(mean_j - m_j)^2 + v_j] / sum q_j,   g <- a max(E / (n d), r)
 
-    each as a running mean. The factor a falls from `first_noise` to 1. Prices of gates rise while
-    more are open than a target asks for.
+    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts, the
+    mean square of what codes leave along the direction in which they leave the most. Noise has the
+    same variance in all directions, so that what stands out is none. If it counted as little as the
+    mean of all directions, then on data without noise g would run to 0, and latents open for what
+    is only the error of the encoder.
+
+    **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
+    falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
+    than s, and g falls to s by half of the training. Where more is left without any price, g falls
+    further.
 
     Parameters
     ----------
     model : SpikeSlabVAE
         The model before training.
-
-    floor : float
-        Least noise variance.
 
     learned : bool, default=True
         Whether the noise variance is learned.
@@ -51,15 +59,18 @@ class ClosedForms(Hook):
     """
 
     def __init__(
-        self, model: "SpikeSlabVAE", floor: float, *, learned: bool = True, goes_on: bool = False
+        self, model: "SpikeSlabVAE", *, learned: bool = True, goes_on: bool = False
     ) -> None:
-        prior = model.prior
-        self.floor, self.learned = floor, learned
+        prior, share = model.prior, model.target_explained_variance
+        self.learned = learned
         self.hold = 0.0 if goes_on else prior.hold
-        self.first_noise = 1.0 if goes_on else prior.first_noise
-        self.priced_from = 0.0 if goes_on else 0.5 * ANNEALED
-        self.memory, self.pooling = prior.memory, prior.pooling
-        self.targets = torch.tensor(model.targets)
+        self.annealed = 0.0 if goes_on else ANNEALED
+        self.first_noise, self.memory, self.pooling = prior.first_noise, prior.memory, prior.pooling
+        self.share = None if share is None else 1 - share
+        self.targets = model.first_prices.new_tensor(model.targets)
+        # What prices are, where nothing keeps them above 0.
+        self.steering = model.first_prices.clone()
+        self.along = torch.zeros_like(model.residual_direction)
         self.value = model.noise_variance.clone()
 
     def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
@@ -70,17 +81,45 @@ class ClosedForms(Hook):
     def after_step(self, trainer: "Trainer", step: Step) -> None:
         """Follow a batch."""
         model, terms = trainer.model, step.terms
+        if "probability" not in terms:
+            raise ValueError(
+                f"{trainer.loss!r} does not return what prior='spike_slab' learns from; let its "
+                "terms have those of model.batch_statistics(x, posterior)."
+            )
+        if step.fraction_done >= 0.5 * self.annealed:
+            self._steer(model, terms)
         if self.learned:
-            factor = self.first_noise ** max(0.0, 1 - step.fraction_done / ANNEALED)
-            best = factor * terms["error"].to(self.value) / step.x.shape[1]
-            self.value = torch.lerp(self.value, best, self.memory).clamp_min(self.floor)
-        if len(self.targets) and step.fraction_done >= self.priced_from:
-            excess = terms["l0"].clamp_min(0.1) / self.targets.to(terms["l0"])
-            model.first_prices += PRICE_GAIN * excess.log()
+            self._follow_noise(model, terms, step)
         if step.fraction_done >= self.hold:
             self._follow(model, terms, len(step.x) * trainer.processes.world_size)
 
-    def _follow(self, model: "SpikeSlabVAE", terms: Any, n_samples: int) -> None:
+    def _steer(self, model: "SpikeSlabVAE", terms: Terms) -> None:
+        """Let prices follow the target."""
+        least = LEAST_PROBABILITY
+        if len(self.targets):
+            self.steering += PRICE_GAIN * (terms["l0"].clamp_min(least) / self.targets).log()
+            model.first_prices.copy_(self.steering)
+        elif self.share is not None:
+            self.steering += PRICE_GAIN * (self.share / terms["unexplained"].clamp_min(least)).log()
+            model.first_prices.copy_(self.steering.clamp_min(0.0))
+        # Until others are known these hold outside training, too.
+        model.prices.fill_(model.first_prices[0])
+
+    def _follow_noise(self, model: "SpikeSlabVAE", terms: Terms, step: Step) -> None:
+        done = min(1.0, step.fraction_done / self.annealed) if self.annealed else 1.0
+        if self.share is not None:
+            self.value = self.share**done * self.steering[0].clamp_max(0.0).exp().to(self.value)
+            return
+        best, along = terms["error"] / step.x.shape[1], terms["residual_along"]
+        if done == 1:
+            best = torch.maximum(best, torch.dot(along, model.residual_direction))
+        best = self.first_noise ** (1 - done) * best.to(self.value)
+        self.value = torch.lerp(self.value, best, self.memory).clamp_min(LEAST_NOISE)
+        # A power iteration, on batches that are not those the variance is measured on.
+        self.along.lerp_(along, self.memory)
+        model.residual_direction.copy_(F.normalize(self.along, dim=0))
+
+    def _follow(self, model: "SpikeSlabVAE", terms: Terms, n_samples: int) -> None:
         q = terms["probability"]
         model.gate_probability.lerp_(q, self.memory)
         pooled = torch.lerp(model.gate_probability, model.gate_probability.mean(), self.pooling)
@@ -107,12 +146,15 @@ class SilentLatents(Hook):
     ----------
     model : SpikeSlabVAE
         The model before training.
+
+    goes_on : bool, default=False
+        Whether the model was trained before: none begins anew then.
     """
 
-    def __init__(self, model: "SpikeSlabVAE") -> None:
+    def __init__(self, model: "SpikeSlabVAE", *, goes_on: bool = False) -> None:
         self.use = torch.zeros_like(model.slab_mean)
         self.memory = model.prior.memory
-        self.to_come = list(RESEED_AT)
+        self.to_come = [] if goes_on else list(RESEED_AT)
 
     @torch.no_grad()
     def after_step(self, trainer: "Trainer", step: Step) -> None:
