@@ -168,9 +168,10 @@ class VAEenseTransformer(DensityAutoencoder):
         Distribution of the latents before a sample is seen. "spike_slab" gives each a gate that is
         open with a learned probability: an open one has a price, so that codes are sparse where
         that explains samples better, even with more latents than features. The others train with
-        independent standard normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture to the codes when it is first
-        needed: by `score_samples`, `score`, `sample`, `predict_proba`, `predict` or `impute`.
-        `priors.Mixture` with ``lazy=False`` does so in `fit`.
+        independent standard normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture
+        to the codes when it is first needed: by `score_samples`, `score`, `sample`,
+        `predict_proba`, `predict` or `impute`. `priors.Mixture` with ``lazy=False`` does so in
+        `fit`.
         "standard_normal" with ``gated=False`` is the classical variational autoencoder.
 
     noise_variance : "auto" or float, default="auto"

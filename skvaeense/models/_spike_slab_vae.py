@@ -204,7 +204,7 @@ class SpikeSlabVAE(VAE):
         GatePosterior
             The posterior.
         """
-        gates = self.gates(len(x))
+        gates = self.gates(x.shape[0])
         logit, mean, seen = self.network.encode(x, gates)
         return GatePosterior(logit, mean, gates.open_variance, seen)
 
@@ -300,7 +300,7 @@ class SpikeSlabVAE(VAE):
         residual = x - self.decode(code)
         spread = q * (posterior.variance + mean.square()) - code.square()
         error = torch.linalg.vecdot(residual, residual) + spread.sum(dim=1)
-        return ELBOTerms(error, self.prior.divergence(posterior, self.gates(len(x))))
+        return ELBOTerms(error, self.prior.divergence(posterior, self.gates(x.shape[0])))
 
     @torch.no_grad()
     def batch_statistics(self, x: torch.Tensor, posterior: Any) -> dict[str, torch.Tensor]:

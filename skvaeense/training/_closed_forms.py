@@ -129,9 +129,8 @@ class ClosedForms(Hook):
         weight = self.memory * n_open / (1 + n_open)
         some = q.clamp_min(torch.finfo(q.dtype).tiny)
         mean, square = terms["first_moment"] / some, terms["second_moment"] / some
-        before = model.slab_mean
-        model.slab_mean.lerp_(mean, weight)
-        variance = (square - 2 * before * mean + before.square()).clamp_min(0.0)
+        now = model.slab_mean.lerp_(mean, weight)
+        variance = (square - 2 * now * mean + now.square()).clamp_min(0.0)
         model.slab_variance.lerp_(variance, weight).clamp_min_(LEAST_PROBABILITY * self.value)
 
     def values(self) -> dict[str, float]:
