@@ -75,9 +75,6 @@ class SpikeSlabVAE(VAE):
         Prices after training, and the mean numbers of open latents that they give, each half of the
         one before; until `calibrate` is called the price of training, and 0.
 
-    residual_direction : torch.Tensor of shape (n_features,)
-        Direction of norm 1 in which codes have lately left the most.
-
     Examples
     --------
     >>> import torch
@@ -95,7 +92,6 @@ class SpikeSlabVAE(VAE):
     first_prices: torch.Tensor
     prices: torch.Tensor
     lengths: torch.Tensor
-    residual_direction: torch.Tensor
 
     def __init__(
         self,
@@ -135,7 +131,6 @@ class SpikeSlabVAE(VAE):
         self.register_buffer("slab_mean", torch.full((n_components,), mean))
         self.register_buffer("slab_variance", torch.full((n_components,), square - mean**2))
         self.register_buffer("first_prices", torch.zeros(max(len(self.targets), 1)))
-        self.register_buffer("residual_direction", torch.full((n_features,), n_features**-0.5))
         self.register_buffer("prices", torch.zeros(N_HALVINGS + 1))
         self.register_buffer("lengths", torch.zeros(N_HALVINGS + 1))
 
@@ -320,8 +315,8 @@ class SpikeSlabVAE(VAE):
             Of shape (n_components,): "active_share", the share of open gates, and the means of the
             gate probabilities ("probability"), of ``q m`` ("first_moment") and of ``q (m^2 + v)``
             ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents. Of what
-            codes leave: "unexplained", its mean square per feature, and "residual_along" of shape
-            (n_features,), its second moments times `residual_direction`.
+            codes leave, with the second moments S: "left", tr S, and "left_square", tr S^2, by the
+            products of one sample's with the next one's.
         """
         q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
         code = q * mean
@@ -335,8 +330,8 @@ class SpikeSlabVAE(VAE):
             "second_moment": torch.linalg.vecdot(code, mean, dim=0) / len(q)
             + posterior.variance * probability,
             "l0": torch.stack([part.to(q).sum() / max(len(part), 1) for part in parts]),
-            "unexplained": residual.square().mean(),
-            "residual_along": residual.T @ (residual @ self.residual_direction) / len(x),
+            "left": torch.linalg.vecdot(residual, residual).mean(),
+            "left_square": torch.linalg.vecdot(residual, residual.roll(1, dims=0)).square().mean(),
         }
 
     # --- lengths ------------------------------------------------------------------------------

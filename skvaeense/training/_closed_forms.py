@@ -35,11 +35,12 @@ class ClosedForms(Hook):
         p_j <- mean q_j,   m_j <- sum q_j mean_j / sum q_j,
         t_j <- sum q_j [(mean_j - m_j)^2 + v_j] / sum q_j,   g <- a max(E / (n d), r)
 
-    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts, the
-    mean square of what codes leave along the direction in which they leave the most. Noise has the
-    same variance in all directions, so that what stands out is none. If it counted as little as the
-    mean of all directions, then on data without noise g would run to 0, and latents open for what
-    is only the error of the encoder.
+    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts: with
+    the second moments S of what codes leave, it is ``tr S^2 / tr S``, the mean of their eigenvalues
+    that is weighted by themselves. Noise has the same variance in all directions, and then r is
+    that variance. What is left in few directions is no noise, and stands out from noise of the
+    variance r. If it counted as little as the mean of all directions, g would run to 0 on data
+    without noise, and latents would open for what is only the error of the encoder.
 
     **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
     falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
@@ -70,7 +71,7 @@ class ClosedForms(Hook):
         self.targets = model.first_prices.new_tensor(model.targets)
         # What prices are, where nothing keeps them above 0.
         self.steering = model.first_prices.clone()
-        self.along = torch.zeros_like(model.residual_direction)
+        self.left: Terms = {}
         self.value = model.noise_variance.clone()
 
     def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
@@ -100,7 +101,8 @@ class ClosedForms(Hook):
             self.steering += PRICE_GAIN * (terms["l0"].clamp_min(least) / self.targets).log()
             model.first_prices.copy_(self.steering)
         elif self.share is not None:
-            self.steering += PRICE_GAIN * (self.share / terms["unexplained"].clamp_min(least)).log()
+            left = terms["left"] / model.n_features
+            self.steering += PRICE_GAIN * (self.share / left.clamp_min(least)).log()
             model.first_prices.copy_(self.steering.clamp_min(0.0))
         # Until others are known these hold outside training, too.
         model.prices.fill_(model.first_prices[0])
@@ -110,14 +112,14 @@ class ClosedForms(Hook):
         if self.share is not None:
             self.value = self.share**done * self.steering[0].clamp_max(0.0).exp().to(self.value)
             return
-        best, along = terms["error"] / step.x.shape[1], terms["residual_along"]
+        best = terms["error"] / step.x.shape[1]
+        for name in ("left", "left_square"):
+            self.left[name] = torch.lerp(self.left.get(name, terms[name]), terms[name], self.memory)
         if done == 1:
-            best = torch.maximum(best, torch.dot(along, model.residual_direction))
+            left = self.left["left"].clamp_min(torch.finfo(best.dtype).tiny)
+            best = torch.maximum(best, self.left["left_square"] / left)
         best = self.first_noise ** (1 - done) * best.to(self.value)
         self.value = torch.lerp(self.value, best, self.memory).clamp_min(LEAST_NOISE)
-        # A power iteration, on batches that are not those the variance is measured on.
-        self.along.lerp_(along, self.memory)
-        model.residual_direction.copy_(F.normalize(self.along, dim=0))
 
     def _follow(self, model: "SpikeSlabVAE", terms: Terms, n_samples: int) -> None:
         q = terms["probability"]
