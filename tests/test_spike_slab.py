@@ -21,7 +21,7 @@ SIGNS = pytest.mark.parametrize("positive", [False, True], ids=["signed", "posit
 
 
 def make(**params):
-    settings = {"n_components": 12, "max_iter": 40, "random_state": 0}
+    settings = {"n_components": 12, "max_iter": 25, "random_state": 0}
     # Densities are fitted in a fraction of the time.
     settings["prior"] = SpikeSlab(n_components=2)
     return VAEenseTransformer(**(settings | params))
@@ -102,7 +102,7 @@ def test_codes_leave_less_than_those_that_are_not_refined(fitted):
 
 def test_noise_is_not_0_where_there_is_none():
     noise = []
-    for max_iter in (60, 180):
+    for max_iter in (20, 60):
         model = fit(SUBSPACES.train, n_components=6, max_iter=max_iter, n_iter_no_change=1000)
         noise.append(float(model.module_.noise_variance))
     # What is left is not the same in all directions.
@@ -113,13 +113,13 @@ def test_noise_is_not_0_where_there_is_none():
 
 
 @SIGNS
-@pytest.mark.parametrize("target", [1.5, 3, 6])
+@pytest.mark.parametrize("target", [1.5, 5])
 def test_target_l0(target, positive):
     model = fit(target_l0=target, positive_code=positive)
     assert l0(model.transform(X_NEW)) == pytest.approx(target, rel=0.1)
 
 
-@pytest.mark.parametrize("share", [0.6, 0.8, 0.95])
+@pytest.mark.parametrize("share", [0.6, 0.95])
 def test_target_explained_variance(share):
     model = fit(target_explained_variance=share)
     assert unexplained(model, X) == pytest.approx(1 - share, rel=0.05)
@@ -215,7 +215,7 @@ def test_going_on(fitted, to_targets, method):
 
 def test_partial_fit_learns():
     model = make(target_explained_variance=0.9)
-    for _ in range(60):
+    for _ in range(30):
         model.partial_fit(X)
     assert unexplained(model) < 0.2
     assert l0(model.transform(X_NEW)) < 6

@@ -331,6 +331,9 @@ class VAE(AutoencoderModel):
 
         Parameters
         ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The batch.
+
         posterior : Posterior
             Of the batch.
 

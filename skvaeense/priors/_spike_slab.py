@@ -50,7 +50,7 @@ class GatePrior(NamedTuple):
 
     @property
     def log_odds(self) -> torch.Tensor:
-        """Logits of the gates."""
+        """How probably gates are open, as logits less their price."""
         return torch.logit(self.probability) - self.price
 
     @property
@@ -94,7 +94,7 @@ class GatePosterior(NamedTuple):
 
     @property
     def probability(self) -> torch.Tensor:
-        """Probabilities that gates are open."""
+        """How probably gates are open."""
         return torch.sigmoid(self.gate_logit)
 
     # What the decoder's columns count for: the same for a gate that is no probability.
