@@ -797,6 +797,7 @@ class VAEenseTransformer(DensityAutoencoder):
             "target_l0": self.target_l0,
             "generator": make_generator(seed),
         }
+        model: VAE
         if self._has_gates:
             share = self.target_explained_variance
             model = SpikeSlabVAE(*sizes, target_explained_variance=share, **common)

@@ -219,23 +219,28 @@ class _Looks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
         steps: torch.Tensor,
         log_noise: torch.Tensor,
-        *known: Any,
+        constant: torch.Tensor,
+        shift: torch.Tensor,
+        precision: torch.Tensor,
+        noise: torch.Tensor,
+        positive: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ctx.kept, ctx.positive = [], known[-1]
-        outputs = _look(x, weight, bias, steps, log_noise, *known, kept=ctx.kept)
+        ctx.kept, ctx.positive = [], positive
+        of_prior = constant, shift, precision, noise
+        outputs = _look(x, weight, bias, steps, log_noise, *of_prior, positive, kept=ctx.kept)
         ctx.save_for_backward(weight, steps, x - bias, outputs[2])
         ctx.mark_non_differentiable(outputs[2])
         return outputs
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         weight, steps, centred, seen = ctx.saved_tensors
@@ -243,7 +248,7 @@ class _Looks(torch.autograd.Function):
         d, last = len(weight), len(steps) - 1
         step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
         seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
-        gram_grad = None if gram is None else torch.zeros_like(gram)
+        gram_grad = torch.zeros_like(seen[:0] if gram is None else gram)
         power_grad = torch.zeros_like(seen[:, 0])
         code_grad = seen_grad  # The last look has no code after it.
         for t in range(last, -1, -1):

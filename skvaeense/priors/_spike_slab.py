@@ -97,8 +97,10 @@ class GatePosterior(NamedTuple):
         """How probably gates are open."""
         return torch.sigmoid(self.gate_logit)
 
-    # What the decoder's columns count for: the same for a gate that is no probability.
-    openness = probability
+    @property
+    def openness(self) -> torch.Tensor:
+        """What columns of the decoder count for, as the factor of a `Posterior` says."""
+        return self.probability
 
     @property
     def is_open(self) -> torch.Tensor:
