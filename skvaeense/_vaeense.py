@@ -931,13 +931,14 @@ class VAEenseTransformer(DensityAutoencoder):
         active = self._mask(model, posterior, code).cpu().numpy()
         findings = Findings(
             active=active,
-            deviation=posterior.std.cpu().numpy(),
+            deviation=(1 - posterior.openness if self._has_gates else posterior.std).cpu().numpy(),
             unexplained=float(residual.square().sum() / valid.square().sum()),
             linear_residual=linear_residual(valid, model.n_components),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(valid, residual, active, data.valid_labels),
             target_l0=None if self.target_l0 is None else model.length,
+            has_prices=self._has_gates,
         )
         return failure_signs(findings)
 

@@ -68,7 +68,7 @@ class MeanField(Network):
     >>> from skvaeense.networks import MeanField
     >>> X = load_digits().data
     >>> vaeense = VAEenseTransformer(
-    ...     32, prior="spike_slab", network=MeanField(n_looks=2), max_iter=5, random_state=0
+    ...     32, prior="spike_slab", network=MeanField(n_looks=2), max_iter=20, random_state=0
     ... )
     >>> vaeense.fit_transform(X).shape
     (1797, 32)

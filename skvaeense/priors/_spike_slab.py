@@ -172,14 +172,20 @@ class SpikeSlab(Mixture):
 
     Examples
     --------
+    Digits whose codes keep 90 % of the variance, beside as many principal components as that takes:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
     >>> from skvaeense import VAEenseTransformer
-    >>> from skvaeense.datasets import make_linear_subspaces
-    >>> X, _, dimension = make_linear_subspaces(2000, dims=(1, 2), n_features=8, noise=0.05,
-    ...                                         random_state=0)
-    >>> vaeense = VAEenseTransformer(prior="spike_slab", random_state=0).fit(X)
-    >>> codes = vaeense.transform(X)
-    >>> [round(float((codes[dimension == r] != 0).sum(axis=1).mean())) for r in (1, 2)]
-    [1, 2]
+    >>> from skvaeense.metrics import l0
+    >>> X = load_digits().data
+    >>> vaeense = VAEenseTransformer(
+    ...     prior="spike_slab", target_explained_variance=0.9, max_iter=60, random_state=0
+    ... )
+    >>> int(PCA(n_components=0.9).fit(X).n_components_)
+    21
+    >>> l0(vaeense.fit_transform(X)) < 8
+    True
     """
 
     _parameter_constraints = {
