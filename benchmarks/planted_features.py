@@ -28,6 +28,7 @@ Every row is saved when it is done, and is not computed again: stop whenever you
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -40,8 +41,19 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.metrics import dead_fraction, fvu, l0, mean_max_cosine_similarity
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 
-N_FEATURES, N_DIMENSIONS, N_ACTIVE = 64, 32, 3
-N_SAMPLES, NOISE = 10_000, 0.05
+N_FEATURES, N_ACTIVE, N_SAMPLES = 64, 3, 10_000
+
+
+class Sizes(NamedTuple):
+    """How many features there are, in how many dimensions, how many are active, and the noise."""
+
+    n_features: int = N_FEATURES
+    n_dimensions: int = 32
+    n_active: int = N_ACTIVE
+    noise: float = 0.05
+
+
+SIZES = Sizes()
 # Epochs of all models that take a number of active latents: about 1,000 steps of 256.
 EPOCHS = 26
 # Share of the variance of what decides on activity that a few factors have in common.
@@ -140,28 +152,29 @@ METHODS = {
 }
 
 
-def draw(kind, seed):
+def draw(kind, seed, sizes=SIZES):
     """Return samples, true codes and true features."""
     rng = np.random.default_rng(seed)
     n = N_SAMPLES + HELD_OUT
-    features = rng.standard_normal((N_FEATURES, N_DIMENSIONS))
+    features = rng.standard_normal((sizes.n_features, sizes.n_dimensions))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    active = draw_activity(kind, n, rng)
+    active = draw_activity(kind, n, rng, sizes)
     size = np.abs(rng.normal(1, 0.5, active.shape))
     codes = np.where(active, size, 0)
     X = codes @ features
-    X += NOISE * X.std() * rng.standard_normal(X.shape)
+    X += sizes.noise * X.std() * rng.standard_normal(X.shape)
     return X, codes, features
 
 
-def draw_activity(kind, n, rng):
-    """Return which features are active in each sample; `N_ACTIVE` are on average."""
-    ranks = np.arange(1, N_FEATURES + 1)
-    share = np.ones(N_FEATURES) if kind == "independent" else ranks**-0.5
-    share *= N_ACTIVE / share.sum()
-    score = rng.standard_normal((n, N_FEATURES))
+def draw_activity(kind, n, rng, sizes):
+    """Return which features are active in each sample."""
+    n_features, n_active = sizes.n_features, sizes.n_active
+    ranks = np.arange(1, n_features + 1)
+    share = np.ones(n_features) if kind == "independent" else ranks**-0.5
+    share *= n_active / share.sum()
+    score = rng.standard_normal((n, n_features))
     if kind == "correlated":
-        loadings = rng.standard_normal((N_FACTORS, N_FEATURES))
+        loadings = rng.standard_normal((N_FACTORS, n_features))
         loadings *= np.sqrt(COMMON) / np.linalg.norm(loadings, axis=0)
         score = rng.standard_normal((n, N_FACTORS)) @ loadings + np.sqrt(1 - COMMON) * score
     if kind != "hierarchical":
@@ -170,7 +183,7 @@ def draw_activity(kind, n, rng):
     is_parent = (ranks - 1) % (1 + N_CHILDREN) == 0
     parent = np.maximum.accumulate(np.where(is_parent, ranks - 1, 0))
     given = np.where(is_parent, 1.0, share / share[parent] / 2)
-    share = share[parent] * N_ACTIVE / (share[parent] * given).sum()
+    share = share[parent] * n_active / (share[parent] * given).sum()
     chosen = score < ndtri(np.where(is_parent, share, given))
     return chosen & chosen[:, parent]
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -13,12 +14,13 @@ from sklearn.base import clone
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
 from skvaeense._base import BaseAutoencoder, diverged
 from skvaeense._density import DensityAutoencoder
-from skvaeense.models import VAE
+from skvaeense.models import VAE, SpikeSlabVAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
 from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.priors._samples import TrainingRows
+from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
 from skvaeense.training._data_inits import find_data_inits, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
@@ -68,7 +70,7 @@ from skvaeense.utils._typing import (
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, Interval, StrOptions
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
@@ -85,6 +87,11 @@ CALIBRATION_ENTRIES = 2**23
 # of these directions of which so many atoms may be active on average.
 DICTIONARY_GAIN = 0.5
 MOST_ACTIVE = 0.5
+# Rows for each latent at least, where gates have a prior and the number of latents is not given.
+ROWS_OF_A_LATENT = 10
+# Share of learning_rate_init that is the peak where gates have a prior, and the steps then.
+GATE_RATE = 0.75
+GATE_STEPS = 1000
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
 
@@ -119,11 +126,17 @@ class VAEenseTransformer(DensityAutoencoder):
         every batch, so that codes can be cut from the largest to the others by `transform_l0`.
         None lets the noise variance decide on it.
 
+    target_explained_variance : float or None, default=None
+        Share of the variance of the training samples that codes keep, in (0, 1), as `n_components`
+        of PCA may be: codes are as short as that allows. With ``prior="spike_slab"`` only, and
+        without a `target_l0`. None lets the noise variance decide on it.
+
     transform_l0 : float or None, default=None
         Mean number of active latents of the codes that a fitted model gives, at most `target_l0`
         and at least 1/256 of it. It may be changed after fitting. None means `target_l0`, the
-        largest if there are several. Densities do not depend on it; the bound of
-        `elbo_samples` is that of the codes given.
+        largest if there are several. With ``prior="spike_slab"`` it may be set without one: codes
+        are then shorter than the model gives them by itself. Densities do not depend on it; the
+        bound of `elbo_samples` is that of the codes given.
 
     gated : bool, default=True
         Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
@@ -133,7 +146,8 @@ class VAEenseTransformer(DensityAutoencoder):
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
         layers in both, "single_layer" one linear layer each way. "unrolled", which takes a
         `target_l0`, has one too, and corrects the code by what the decoder makes of it. "auto"
-        means "unrolled" with a `target_l0`, and else "linear".
+        means "unrolled" with a `target_l0`, and else "linear"; `networks.MeanField` with
+        ``prior="spike_slab"``, which takes no other.
 
     positive_code : bool, default=False
         Whether posterior means, and with them codes, are not negative. Directions are then found
@@ -143,16 +157,20 @@ class VAEenseTransformer(DensityAutoencoder):
     threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
             default="fixed_variance"
         The rule that says which latents are active. With a `target_l0` it is not used: active are
-        those that are not closed.
+        those that are not closed. Nor with ``prior="spike_slab"``: active are those whose gate is
+        more probably open than closed.
 
     loss : {"elbo"} or Loss, default="elbo"
         What is minimised.
 
-    prior : {"mixture", "standard_normal"} or Prior, default="mixture"
-        Distribution of the latents before a sample is seen. Both train with independent standard
-        normal latents. "mixture" then fits a Gaussian mixture to the codes when it is first
-        needed: by `score_samples`, `score`, `sample`, `predict_proba`, `predict` or `impute`.
-        `priors.Mixture` with ``lazy=False`` does so in `fit`.
+    prior : {"mixture", "spike_slab", "standard_normal"} or Prior, default="mixture"
+        Distribution of the latents before a sample is seen. "spike_slab" gives each a gate that is
+        open with a learned probability: an open one has a price, so that codes are sparse where
+        that explains samples better, even with more latents than features. The others train with
+        independent standard normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture
+        to the codes when it is first needed: by `score_samples`, `score`, `sample`,
+        `predict_proba`, `predict` or `impute`. `priors.Mixture` with ``lazy=False`` does so in
+        `fit`.
         "standard_normal" with ``gated=False`` is the classical variational autoencoder.
 
     noise_variance : "auto" or float, default="auto"
@@ -195,9 +213,11 @@ class VAEenseTransformer(DensityAutoencoder):
         Epochs without such a gain after which the last phase of training comes to its end: only
         its last 30 %, in which the learning rate falls to nothing, are still run.
 
-    hard : bool, default=False
+    hard : "auto" or bool, default="auto"
         Whether `transform` sets the latents that are not active to exactly 0. By themselves
-        gated codes are small there, but not 0.
+        gated codes are small there, but not 0. "auto" means True with ``prior="spike_slab"``, and
+        else False. Hard codes of that prior are the best ones for the gates that are open; soft
+        ones are posterior means.
 
     sparse_output : bool, default=False
         Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
@@ -217,7 +237,8 @@ class VAEenseTransformer(DensityAutoencoder):
     Attributes
     ----------
     module_ : torch.nn.Module
-        The model, `skvaeense.models.VAE`, for centred and scaled samples.
+        The model, `skvaeense.models.VAE` or `skvaeense.models.SpikeSlabVAE`, for centred and scaled
+        samples.
 
     components_ : ndarray of shape (n_components_, n_features)
         Decoder columns in units of X, one row for each latent, then ``locations_ - mean_``. Only
@@ -228,7 +249,8 @@ class VAEenseTransformer(DensityAutoencoder):
         there are several; see the notes.
 
     noise_variance_ : float
-        Learned noise variance in squared units of X: mean squared error per held-out feature.
+        Learned noise variance in squared units of X: mean squared error per held-out feature, or
+        with ``prior="spike_slab"`` that of the training.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -308,6 +330,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "target_l0": [POSITIVE, list, tuple, None],
+        "target_explained_variance": [Interval(Real, 0, 1, closed="neither"), None],
         "gated": ["boolean"],
         "network": [StrOptions({"auto", *networks.ALIASES}), networks.Network],
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
@@ -317,7 +340,7 @@ class VAEenseTransformer(DensityAutoencoder):
         "learn_noise_variance": ["boolean"],
         "positive_code": ["boolean"],
         "n_init": [AT_LEAST_ONE, StrOptions({"auto"})],
-        "hard": ["boolean"],
+        "hard": ["boolean", StrOptions({"auto"})],
         "sparse_output": ["boolean"],
     }
 
@@ -326,6 +349,7 @@ class VAEenseTransformer(DensityAutoencoder):
         n_components: int | None = None,
         *,
         target_l0: float | Sequence[float] | None = None,
+        target_explained_variance: float | None = None,
         transform_l0: float | None = None,
         gated: bool = True,
         network: Auto | networks.NetworkName | networks.Network = "auto",
@@ -343,7 +367,7 @@ class VAEenseTransformer(DensityAutoencoder):
         max_iter: Auto | int = "auto",
         tol: float = 1e-4,
         n_iter_no_change: int = 30,
-        hard: bool = False,
+        hard: Auto | bool = "auto",
         sparse_output: bool = False,
         warm_start: bool = False,
         dtype: Precision = "float32",
@@ -352,6 +376,7 @@ class VAEenseTransformer(DensityAutoencoder):
     ) -> None:
         self.n_components = n_components
         self.target_l0 = target_l0
+        self.target_explained_variance = target_explained_variance
         self.transform_l0 = transform_l0
         self.gated = gated
         self.network = network
@@ -382,9 +407,16 @@ class VAEenseTransformer(DensityAutoencoder):
     def _partial_steps(self):
         return INIT_STEPS if self.target_l0 is None else BUDGET_STEPS
 
+    @property
+    def _has_gates(self):
+        """Whether latents have gates with a prior of their own."""
+        return isinstance(priors.resolve_prior(self.prior), priors.SpikeSlab)
+
     def _train(self, data, session, trainer):
+        if self._has_gates:
+            return self._train_to_the_end_each(data, session, trainer, GATE_STEPS, ANNEALED)
         if self.target_l0 is not None:
-            return self._train_to_target(data, session, trainer)
+            return self._train_to_the_end_each(data, session, trainer, BUDGET_STEPS)
         if trainer is not None:
             _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
             session.begin(max(epochs, 1))
@@ -458,9 +490,9 @@ class VAEenseTransformer(DensityAutoencoder):
         inits.best.other_log = inits.other_log
         return inits.best
 
-    def _train_to_target(self, data, session, trainer):
-        """Train with a given number of active latents, each init to the end."""
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, BUDGET_STEPS)
+    def _train_to_the_end_each(self, data, session, trainer, n_steps, unwatched=0.0):
+        """Train each init to the end, or go on with a trainer."""
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
         if trainer is not None:
             session.begin(epochs)
             return self._train_to_the_end(trainer, data, session, epochs)
@@ -476,16 +508,19 @@ class VAEenseTransformer(DensityAutoencoder):
             session,
             "init",
             lambda model, i: self._final_loss(model, data),
+            unwatched=unwatched,
         )
         return self._best_of(inits)
 
-    def _train_each(self, inits, n_epochs_of, data, session, name, loss_of, from_start=False):
+    def _train_each(
+        self, inits, n_epochs_of, data, session, name, loss_of, *, unwatched=0.0, from_start=False
+    ):
         """Train inits to the end, one after the other, and keep that of the least loss."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
-                    trainer, data, session, n_epochs_of[i], f"{name} {i}", from_start=from_start
+                    trainer, data, session, n_epochs_of[i], f"{name} {i}", unwatched, from_start
                 )
                 inits.offer(trainer, loss_of(trainer.model, i))
             except FloatingPointError:
@@ -493,7 +528,12 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _takes_missing(self):
-        with_columns = networks.Linear, networks.SingleLayer, networks.Unrolled
+        with_columns = (
+            networks.Linear,
+            networks.MeanField,
+            networks.SingleLayer,
+            networks.Unrolled,
+        )
         try:
             network, prior = self._network(), priors.resolve_prior(self.prior)
         except ValueError:
@@ -626,6 +666,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _final_loss(self, model, data):
         """Return the loss by which random inits are compared with those from the data."""
+        if self._has_gates:
+            return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
         n_features = data.valid.shape[1]
         terms = validation_terms(model, data.valid)
         common = common_noise(data.spectrum.mean_eigenvalue)
@@ -636,6 +678,10 @@ class VAEenseTransformer(DensityAutoencoder):
         thresholds.resolve_threshold(self.threshold)
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
+        if self._has_gates:
+            goes_on = model is not None
+            model = self._model_with_target(data, seeds[1], model)
+            return self._gates_trainer(model, generator, data, init, is_final, goes_on)
         if self.target_l0 is not None or getattr(model, "closure", None) is not None:
             model = self._model_with_target(data, seeds[1], model)
             noise = self._target_noise(model, data)
@@ -661,22 +707,38 @@ class VAEenseTransformer(DensityAutoencoder):
         )
         return self._trainer(model, noise, config.learning_rate, generator, data, init=init)
 
+    def _gates_trainer(self, model, generator, data, init, is_final, goes_on):
+        """Return the trainer of a model whose gates have a prior."""
+        model.lengths.zero_()
+        if self.noise_variance != "auto" or not self.learn_noise_variance:
+            model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
+        noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
+        trainer = self._trainer(
+            model, noise, GATE_RATE, generator, data, init=init, is_final=is_final, rates={}
+        )
+        trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
+        return trainer
+
     def _model_with_target(self, data, seed, model=None):
         """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
         if model is None:
             model = self._make_model(data, seed)
-            model.calibrate(data.valid)
+            if not self._has_gates:
+                model.calibrate(data.valid)
             return model
-        earlier = model.config.get("target_l0")
-        if earlier == self.target_l0:
+        earlier, targets = model.config, {"target_l0": self.target_l0}
+        if self._has_gates:
+            targets["target_explained_variance"] = self.target_explained_variance
+        if all(earlier.get(name) == target for name, target in targets.items()):
             return model
-        if earlier is None or self.target_l0 is None:
-            raise ValueError(
-                f"A fit with target_l0={earlier!r} cannot go on with target_l0={self.target_l0!r}: "
-                "set warm_start=False to fit anew, or a number for a number."
-            )
-        config = model.config | {"target_l0": self.target_l0, "network": self._network()}
-        model = VAE.from_state(config, model.state_dict())
+        for name, target in targets.items():
+            if (earlier.get(name) is None) != (target is None):
+                raise ValueError(
+                    f"A fit with {name}={earlier.get(name)!r} cannot go on with {name}={target!r}: "
+                    "set warm_start=False to fit anew, or a number for a number."
+                )
+        config = earlier | targets | {"network": self._network()}
+        model = type(model).from_state(config, model.state_dict())
         model.calibrate(data.valid)
         return model
 
@@ -692,9 +754,17 @@ class VAEenseTransformer(DensityAutoencoder):
     def _network(self):
         """Return the specification of the network, with what the other parameters say of it."""
         network = self.network
-        if network == "auto":
+        if network == "auto" and self._has_gates:
+            network = networks.MeanField()
+        elif network == "auto":
             network = "linear" if self.target_l0 is None else "unrolled"
         network = networks.resolve_network(network)
+        if self._has_gates != isinstance(network, networks.MeanField):
+            raise ValueError(
+                f"network={self.network!r} does not go with prior={self.prior!r}: "
+                "networks.MeanField infers the gates of prior='spike_slab', and no other network "
+                "does; leave network='auto'."
+            )
         has_shared_gates = isinstance(network, networks.Unrolled) or (
             isinstance(network, networks.MLP) and network.n_active != "auto"
         )
@@ -706,31 +776,59 @@ class VAEenseTransformer(DensityAutoencoder):
         return with_known(network, n_active=self.target_l0, positive=self.positive_code)
 
     def _make_model(self, data, seed, network=None, n_components=None):
-        n_components = n_components or self.n_components or default_n_components(data.spectrum)
+        n_components = n_components or self.n_components or self._default_width(data)
         if self.target_l0 is not None:
             check_lengths("target_l0", self.target_l0)
         if self.target_l0 is not None and np.max(self.target_l0) > n_components:
             raise ValueError(
                 f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
             )
+        if self.target_explained_variance is not None and not self._has_gates:
+            raise ValueError(
+                f"target_explained_variance={self.target_explained_variance!r} sets a price on "
+                f"gates, which prior={self.prior!r} has none of; set prior='spike_slab'."
+            )
+        if self.target_explained_variance is not None and self.target_l0 is not None:
+            raise ValueError(
+                "target_l0 and target_explained_variance ask for two things at once; leave one of "
+                "them None."
+            )
+        if self._has_gates and not self.gated:
+            raise ValueError(
+                "gated=False has no gates that prior='spike_slab' could open; leave gated=True."
+            )
         if self.target_l0 is not None and not self.gated:
             raise ValueError(
                 f"target_l0={self.target_l0!r} closes gates, and gated=False has none; leave "
                 "gated=True."
             )
-        model = VAE(
-            network or self._network(),
-            data.train.shape[1],
-            n_components,
-            gated=self.gated,
-            positive=self.positive_code,
-            prior=clone(priors.resolve_prior(self.prior)),
-            target_l0=self.target_l0,
-            generator=make_generator(seed),
-        )
+        sizes = network or self._network(), data.train.shape[1], n_components
+        common = {
+            "positive": self.positive_code,
+            "prior": clone(priors.resolve_prior(self.prior)),
+            "target_l0": self.target_l0,
+            "generator": make_generator(seed),
+        }
+        model: VAE
+        if self._has_gates:
+            share = self.target_explained_variance
+            model = SpikeSlabVAE(*sizes, target_explained_variance=share, **common)
+        else:
+            model = VAE(*sizes, gated=self.gated, **common)
         self._check_length(model)
         model.initialize(data.train.head)
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
+
+    def _default_width(self, data):
+        """Return the number of latents: where gates have a prior, at most a tenth of the rows.
+
+        Columns of more have less than ten rows each to be learned from.
+        """
+        width = default_n_components(data.spectrum)
+        if not self._has_gates:
+            return width
+        n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
+        return max(min(width, n_rows // ROWS_OF_A_LATENT), 1)
 
     def _make_final_trainer(self, best, data):
         """Return the trainer of the last phase, which goes on with the best random init."""
@@ -746,7 +844,9 @@ class VAEenseTransformer(DensityAutoencoder):
     def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None):
         schedule = self.schedule
         if schedule == "auto":
-            schedule = schedules.Cosine(hold=0.1 if self.target_l0 is None else SETTLING)
+            schedule = schedules.Cosine(
+                hold=SETTLING if self._has_gates or self.target_l0 is not None else 0.1
+            )
         hooks = [noise, *network_hooks(model.network)]
         if model.closure is not None:
             hooks.append(DeadLatents(model))
@@ -799,7 +899,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
 
     def _noise_for(self, terms, model, n_features):
-        if self.learn_noise_variance:
+        if self.learn_noise_variance and not self._has_gates:
             return best_noise(terms, n_features)
         return float(model.noise_variance)
 
@@ -841,13 +941,14 @@ class VAEenseTransformer(DensityAutoencoder):
         active = self._mask(model, posterior, code).cpu().numpy()
         findings = Findings(
             active=active,
-            deviation=posterior.std.cpu().numpy(),
+            deviation=(1 - posterior.openness if self._has_gates else posterior.std).cpu().numpy(),
             unexplained=float(residual.square().sum() / valid.square().sum()),
             linear_residual=linear_residual(valid, model.n_components),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(valid, residual, active, data.valid_labels),
-            target_l0=model.length,
+            target_l0=None if self.target_l0 is None else model.length,
+            has_prices=self._has_gates,
         )
         return failure_signs(findings)
 
@@ -855,17 +956,22 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _encode(self, model, x):
         posterior = model.posterior(x)
+        if isinstance(model, SpikeSlabVAE):
+            return model.code(posterior) if self._is_hard(model) else model.soft_code(posterior)
         code = model.code(posterior)
-        if self.hard or self.sparse_output:
-            code = code * self._mask(model, posterior, code)
-        return code
+        return code * self._mask(model, posterior, code) if self._is_hard(model) else code
+
+    def _is_hard(self, model):
+        """Return whether latents that are not active have codes of exactly 0."""
+        is_hard = isinstance(model, SpikeSlabVAE) if self.hard == "auto" else self.hard
+        return is_hard or self.sparse_output
 
     def _active(self, model, x):
         posterior = model.posterior(x)
         return self._mask(model, posterior, model.code(posterior))
 
     def _mask(self, model, posterior, code):
-        if model.closure is not None:
+        if model.closure is not None or isinstance(model, SpikeSlabVAE):
             return model.is_open(posterior)
         latents = thresholds.Latents(
             log_variance=posterior.log_variance.cpu().numpy(),
@@ -876,7 +982,7 @@ class VAEenseTransformer(DensityAutoencoder):
         active = thresholds.resolve_threshold(self.threshold).active(latents)
         return torch.as_tensor(active, device=code.device)
 
-    def posterior(self, X: ArrayLike | SparseArray) -> tuple[FloatArray, FloatArray]:
+    def posterior(self, X: ArrayLike | SparseArray) -> tuple[FloatArray, ...]:
         """Return the posterior of the latents before the gate.
 
         Parameters
@@ -886,6 +992,10 @@ class VAEenseTransformer(DensityAutoencoder):
 
         Returns
         -------
+        probability : ndarray of shape (n_samples, n_components)
+            How probably gates are open. Only with ``prior="spike_slab"``: mean and std then are
+            those of latents whose gate is open.
+
         mean : ndarray of shape (n_samples, n_components)
             Posterior means.
 
@@ -897,7 +1007,10 @@ class VAEenseTransformer(DensityAutoencoder):
 
         def both(x):
             posterior = model.posterior(x)
-            return torch.stack([posterior.mean, posterior.std], dim=1)
+            parts = [posterior.mean, posterior.std]
+            if isinstance(model, SpikeSlabVAE):
+                parts.insert(0, posterior.probability)
+            return torch.stack(parts, dim=1)
 
         def certain(posteriors, labels):
             mean, std = posteriors.unbind(dim=1)
@@ -906,7 +1019,7 @@ class VAEenseTransformer(DensityAutoencoder):
             return torch.stack([self._with_locations(mean, labels), std], dim=1)
 
         posteriors = self._by_chunks(X, model, both, at_locations=certain)
-        return posteriors[:, 0], posteriors[:, 1]
+        return tuple(posteriors[:, i] for i in range(posteriors.shape[1]))
 
     # --- effective dimensions -----------------------------------------------------------------
 

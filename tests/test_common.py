@@ -28,6 +28,7 @@ WITH_ALPHA = sorted(alias for alias, penalty in ALIASES.items() if penalty().alp
 ESTIMATORS = [
     DiffusionDimensionEstimator(**QUICK_SPARSE),
     VAEenseTransformer(**QUICK),
+    VAEenseTransformer(prior="spike_slab", **QUICK),
     IntrinsicDimensionEstimator(VAEenseTransformer(**QUICK)),
     SparseAutoencoder(**QUICK_SPARSE),
     SubspaceMixture(random_state=0),
@@ -40,6 +41,8 @@ OTHER_SETTINGS = [
     VAEenseTransformer(threshold="otsu", hard=True, **QUICK),
     VAEenseTransformer(target_l0=1, **QUICK),
     VAEenseTransformer(target_l0=1, network="mlp", positive_code=True, **QUICK),
+    VAEenseTransformer(prior="spike_slab", target_l0=1, positive_code=True, **QUICK),
+    VAEenseTransformer(prior="spike_slab", target_explained_variance=0.9, hard=False, **QUICK),
     VAEenseTransformer(optimizer="sgd", schedule="constant", **QUICK),
     SparseAutoencoder(optimizer="sgd", schedule="constant", **QUICK_SPARSE),
     *(SparseAutoencoder(penalty=alias, **QUICK_SPARSE) for alias in sorted(ALIASES)),

@@ -64,7 +64,7 @@ def use_vaeense(X: Doubles) -> None:
     assert_type(vaeense.fit_transform(X), Floats | sparse.csr_array | sparse.csr_matrix)
     assert_type(vaeense.active_dimensions(X), Mask)
     assert_type(vaeense.inverse_transform(vaeense.transform(X)), Floats)
-    assert_type(vaeense.posterior(X), tuple[Floats, Floats])
+    assert_type(vaeense.posterior(X), tuple[Floats, ...])
     assert_type(vaeense.score_samples(X), Floats)
     assert_type(vaeense.score(X), float)
     assert_type(vaeense.sample(3, random_state=np.random.RandomState(0)), Floats)

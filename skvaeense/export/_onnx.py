@@ -16,6 +16,7 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.export._rules import mask_of
+from skvaeense.models import VAE
 from skvaeense.training._devices import DTYPES
 from skvaeense.utils._files import whole_file
 from skvaeense.utils._typing import PathName, Precision
@@ -143,10 +144,11 @@ class Transform(nn.Module):
             self.register_buffer("points", torch.tensor(estimator.locations_))
         self.dtype = dtype
         self.is_vae = isinstance(estimator, VAEenseTransformer)
-        # With a target_l0 the model itself makes codes hard.
-        is_soft = self.is_vae and self.model.closure is None
-        is_hard = is_soft and (estimator.hard or estimator.sparse_output)
-        self.mask = mask_of(estimator, self.model) if is_hard else None
+        is_hard = self.is_vae and estimator._is_hard(self.model)
+        self.encode = getattr(self.model, "code" if is_hard else "soft_code", self.model.code)
+        # With a target_l0 the model itself makes codes hard, and so it does with gates.
+        has_rule = is_hard and self.model.closure is None and type(self.model) is VAE
+        self.mask = mask_of(estimator, self.model) if has_rule else None
 
     def forward(self, X):
         """Return the codes of samples."""
@@ -158,7 +160,7 @@ class Transform(nn.Module):
         if not self.is_vae:
             return self.model.code(x)
         posterior = self.model.posterior(x)
-        code = self.model.code(posterior)
+        code = self.encode(posterior)
         if self.mask is not None:
             code = code * self.mask(code, posterior.log_variance)
         return code if at is None else torch.cat([code, at.to(self.dtype)], dim=1)

@@ -59,20 +59,18 @@ class ELBO(Loss):
         self.beta = beta
 
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
-        """Return "loss", "error" and "kl" of a batch; "active_share" too if latents are closed."""
+        """Return "loss", "error" and "kl" of a batch, and what its model notes of it."""
         before = model.open_posterior(x)
         posterior = model.close(before)
         bound = model.elbo(x, generator=generator, posterior=posterior)
         error, kl = (term.mean() for term in bound)
         loss = error / model.noise_variance + 2 * self.beta * kl
-        terms = {"error": error, "kl": kl}
-        if model.closure is not None:
-            terms["active_share"] = model.is_open(posterior).to(x.dtype).mean(dim=0)
-            if model.dead_latents is not None:
-                residual = x - model.decode(model.code(posterior))
-                code = model.code(before)[:, model.dead_latents]
-                share = auxiliary_loss(model, code, residual)
-                loss = loss + AUXILIARY_WEIGHT * share / model.loss_unit
+        terms = {"error": error, "kl": kl} | model.batch_statistics(x, posterior)
+        if model.dead_latents is not None:
+            residual = x - model.decode(model.code(posterior))
+            code = model.code(before)[:, model.dead_latents]
+            share = auxiliary_loss(model, code, residual)
+            loss = loss + AUXILIARY_WEIGHT * share / model.loss_unit
         return {"loss": loss} | terms
 
     def gradient(self, model: Any) -> Gradient:

@@ -8,6 +8,7 @@ from skvaeense.models._base import Model
 from skvaeense.models._decoded_density import DecodedDensity
 from skvaeense.models._denoiser import Denoiser
 from skvaeense.models._sparse_coder import SparseCoder
+from skvaeense.models._spike_slab_vae import SpikeSlabVAE
 from skvaeense.models._vae import VAE, ELBOTerms
 
-__all__ = ["VAE", "DecodedDensity", "Denoiser", "ELBOTerms", "Model", "SparseCoder"]
+__all__ = ["VAE", "DecodedDensity", "Denoiser", "ELBOTerms", "Model", "SparseCoder", "SpikeSlabVAE"]

@@ -325,6 +325,28 @@ class VAE(AutoencoderModel):
             error = error + residual.square().sum(dim=1) / len(draws)
         return ELBOTerms(error, kl)
 
+    @torch.no_grad()
+    def batch_statistics(self, x: torch.Tensor, posterior: Posterior) -> dict[str, torch.Tensor]:
+        """Return what training needs to know of a batch besides its bound.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The batch.
+
+        posterior : Posterior
+            Of the batch.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            With a `target_l0` "active_share" of shape (n_components,), the share of the samples for
+            which each latent is open.
+        """
+        if self.closure is None:
+            return {}
+        return {"active_share": self.is_open(posterior).to(posterior.mean).mean(dim=0)}
+
     def _fixed_draws(self) -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
         shape = EXPECTATION_PAIRS, self.n_components

@@ -9,6 +9,7 @@ from skvaeense.networks._base import Network
 from skvaeense.networks._conv import Conv
 from skvaeense.networks._linear import Linear
 from skvaeense.networks._matching_pursuit import MatchingPursuit
+from skvaeense.networks._mean_field import MeanField
 from skvaeense.networks._mlp import MLP
 from skvaeense.networks._single_layer import SingleLayer
 from skvaeense.networks._subspaces import Subspaces
@@ -20,6 +21,7 @@ __all__ = [
     "Conv",
     "Linear",
     "MatchingPursuit",
+    "MeanField",
     "Network",
     "SingleLayer",
     "Subspaces",

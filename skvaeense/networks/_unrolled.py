@@ -206,14 +206,8 @@ class UnrolledAutoencoder(nn.Module):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
-        columns, samples = self._columns, x.double().cpu().numpy()
-        variances, directions = principal_directions(samples - samples.mean(axis=0))
-        rank = int((variances > RANK_TOLERANCE * variances[0]).sum())
-        axes = torch.tensor(directions[:rank].copy()).to(columns)
-        shares = torch.tensor(variances[:rank].copy()).to(columns) ** 0.25
-        rows = (columns.T @ axes.T * shares) @ axes
-        rows[:rank] = axes[: len(rows)]
-        columns.copy_(F.normalize(rows, dim=1).T)
+        columns = self._columns
+        columns.copy_(principal_columns(columns, x))
         self._set_steps(x.to(columns))
 
     def _set_steps(self, x: torch.Tensor) -> None:
@@ -286,6 +280,18 @@ class UnrolledAutoencoder(nn.Module):
             return (mean,)
         mean = undo_gate(mean, self.gate_logits[0])
         return mean, *(logit.expand_as(mean) for logit in self.gate_logits)
+
+
+def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return columns of norm 1: the principal directions of samples, then mixtures of these."""
+    samples = x.double().cpu().numpy()
+    variances, directions = principal_directions(samples - samples.mean(axis=0))
+    rank = int((variances > RANK_TOLERANCE * variances[0]).sum())
+    axes = torch.tensor(directions[:rank].copy()).to(columns)
+    shares = torch.tensor(variances[:rank].copy()).to(columns) ** 0.25
+    rows = (columns.T @ axes.T * shares) @ axes
+    rows[:rank] = axes[: len(rows)]
+    return F.normalize(rows, dim=1).T
 
 
 def whole_step(gradient: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:

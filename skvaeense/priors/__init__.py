@@ -9,21 +9,29 @@ from skvaeense.priors._base import Posterior, Prior
 from skvaeense.priors._code_mixture import CodeMixture
 from skvaeense.priors._mixture import Mixture
 from skvaeense.priors._samples import CodedSamples
+from skvaeense.priors._spike_slab import GatePosterior, GatePrior, SpikeSlab
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._validation import resolve_alias
 
 __all__ = [
     "CodeMixture",
     "CodedSamples",
+    "GatePosterior",
+    "GatePrior",
     "Mixture",
     "Posterior",
     "Prior",
+    "SpikeSlab",
     "StandardNormal",
     "resolve_prior",
 ]
 
-PriorName: TypeAlias = Literal["mixture", "standard_normal"]
-ALIASES: dict[str, type[Prior]] = {"mixture": Mixture, "standard_normal": StandardNormal}
+PriorName: TypeAlias = Literal["mixture", "spike_slab", "standard_normal"]
+ALIASES: dict[str, type[Prior]] = {
+    "mixture": Mixture,
+    "spike_slab": SpikeSlab,
+    "standard_normal": StandardNormal,
+}
 
 
 def resolve_prior(prior: PriorName | Prior) -> Prior:
@@ -31,7 +39,7 @@ def resolve_prior(prior: PriorName | Prior) -> Prior:
 
     Parameters
     ----------
-    prior : {"mixture", "standard_normal"} or Prior
+    prior : {"mixture", "spike_slab", "standard_normal"} or Prior
         An alias, which means the defaults of its class, or a prior.
 
     Returns

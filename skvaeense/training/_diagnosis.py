@@ -84,7 +84,8 @@ class Findings:
         Which latents are active.
 
     deviation : ndarray of shape (n_samples, n_components)
-        Posterior standard deviations.
+        Posterior standard deviations, or how probably gates with prices are closed: near 1 where a
+        latent is closed.
 
     unexplained : float
         Fraction of the variance that the reconstruction leaves.
@@ -103,6 +104,9 @@ class Findings:
 
     target_l0 : float or None, default=None
         Wanted mean number of active latents.
+
+    has_prices : bool, default=False
+        Whether gates have prices, so that codes may be asked to keep a share of the variance.
     """
 
     active: np.ndarray
@@ -113,6 +117,7 @@ class Findings:
     linear_decoder: bool
     collapse: Collapse | None = None
     target_l0: float | None = None
+    has_prices: bool = False
 
 
 def failure_signs(findings):
@@ -121,9 +126,10 @@ def failure_signs(findings):
     n_active = active.sum(axis=1).mean()
     n_components = active.shape[1]
     if np.mean((findings.deviation > 0.3) & (findings.deviation < 0.7)) > 0.5:
+        what = "probabilities of open gates" if findings.has_prices else "standard deviations"
         return [
-            "Most posterior standard deviations are near 0.5: the encoder has not learned to open "
-            "or close latents. Raise max_iter, or learning_rate_init."
+            f"Most posterior {what} are near 0.5: the encoder has not learned to open or close "
+            "latents. Raise max_iter, or learning_rate_init."
         ]
     if not active.any():
         return [
@@ -150,9 +156,17 @@ def failure_signs(findings):
     if findings.target_l0 is not None:
         return wrong_number(n_active, findings.target_l0, "Raise max_iter, or lower target_l0.")
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
-        return [
+        unexplained = (
             f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} "
-            "latents active: the decoder is too weak for the data, or training stopped too soon. "
+            "latents active: "
+        )
+        if findings.has_prices:
+            return [
+                f"{unexplained}training stopped too soon, or there is much noise. Raise max_iter, "
+                "or set target_explained_variance."
+            ]
+        return [
+            f"{unexplained}the decoder is too weak for the data, or training stopped too soon. "
             'Raise max_iter, or try network="mlp" with wider or more layers.'
         ]
     fixed = findings.gated and not active.all() and (active == active[0]).all()

@@ -159,8 +159,7 @@ def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
         posterior = model.posterior(x)
         error, kl = model.elbo(x, posterior=posterior)
     model.train(training)
-    # The variance is under a half where the logit is negative.
-    n_active = (posterior.gate_logit < 0).sum(dim=1).to(error.dtype)
+    n_active = model.is_open(posterior).sum(dim=1).to(error.dtype)
     means = (float(term.mean()) for term in (error, kl, n_active))
     return ValidationTerms(*means)
 

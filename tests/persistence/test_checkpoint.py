@@ -44,6 +44,9 @@ ESTIMATORS = {
     "no last phase": clone(VAEENSE).set_params(max_iter=1),
     "random state": clone(VAEENSE).set_params(random_state=np.random.RandomState(3)),
     "target": clone(VAEENSE).set_params(network="auto", target_l0=2, n_init=2),
+    "gates": VAEenseTransformer(
+        6, prior="spike_slab", target_l0=[2, 1], max_iter=8, random_state=0
+    ),
     "unrolled": clone(SAE).set_params(penalty=TopK(2), network="unrolled"),
     "coefficient": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),
     "batch": clone(SAE).set_params(penalty=BatchTopK(2)),

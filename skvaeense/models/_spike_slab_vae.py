@@ -1,0 +1,477 @@
+"""The variational autoencoder whose gates are open with learned probabilities."""
+
+import math
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from skvaeense.models._restricted import restricted_code
+from skvaeense.models._vae import VAE, ELBOTerms
+from skvaeense.networks._base import Network
+from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
+from skvaeense.utils._budget import Lengths
+
+# Halvings of the length for which the price of gates is found once a model is trained.
+N_HALVINGS = 8
+# Lengths, and shares of the variance that are left, are not taken for less.
+LEAST = 1e-6
+# Rows that a price is found on have so many entries at most, and it is found to this precision, as
+# a share of what is asked for.
+PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**18, 0.005, 16
+
+
+class SpikeSlabVAE(VAE):
+    """A variational autoencoder whose latents are exactly 0 unless their gate is open.
+
+    With gate probabilities q, means m and variances v of open latents from the encoder, decoder
+    ``b + A e`` with columns of norm 1, and noise variance g, for d features::
+
+        -2 ELBO(x) = E / g + d log(2 pi g) + 2 KL,
+        E = |x - b - A (q m)|^2 + sum_j [q_j (v_j + m_j^2) - q_j^2 m_j^2]
+
+    with the divergence of `priors.SpikeSlab`. This is exact: nothing is sampled. A price lowers the
+    log-odds of all gates, so that codes get shorter.
+
+    Parameters
+    ----------
+    network : Network
+        `networks.MeanField`, which infers gates.
+
+    n_features : int
+        Number of features of a sample.
+
+    n_components : int
+        Number of latents.
+
+    positive : bool, default=False
+        Whether codes are not negative.
+
+    prior : SpikeSlab or None, default=None
+        How the distribution of the latents is learned; None means its defaults.
+
+    target_l0 : float, sequence of float or None, default=None
+        Mean number of open latents; with several, each that of an equal part of a batch in
+        training, and afterwards the largest. None lets the bound decide on it.
+
+    target_explained_variance : float or None, default=None
+        Share of the variance that codes keep: they are no longer than that takes.
+
+    generator : torch.Generator or None, default=None
+        The source of the random weights; None if they will be loaded.
+
+    Attributes
+    ----------
+    gate_probability, slab_mean, slab_variance : torch.Tensor of shape (n_components,)
+        What was learned of the prior.
+
+    noise_variance : torch.Tensor without dimensions
+        Variance of the noise in each feature, in squared units of the scaled samples.
+
+    first_prices : torch.Tensor of shape (n_targets,)
+        Price of an open gate in training, in nats, for each target.
+
+    prices, lengths : torch.Tensor of shape (9,)
+        Prices after training, and the mean numbers of open latents that they give, each half of the
+        one before; until `calibrate` is called the price of training, and 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.models import SpikeSlabVAE
+    >>> from skvaeense.networks import MeanField
+    >>> model = SpikeSlabVAE(MeanField(), 5, 3, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.ones(4, 5)
+    >>> model.decode(model.code(model.posterior(x))).shape, model.elbo(x).kl.shape
+    (torch.Size([4, 5]), torch.Size([4]))
+    """
+
+    gate_probability: torch.Tensor
+    slab_mean: torch.Tensor
+    slab_variance: torch.Tensor
+    first_prices: torch.Tensor
+    prices: torch.Tensor
+    lengths: torch.Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        n_features: int,
+        n_components: int,
+        *,
+        positive: bool = False,
+        prior: SpikeSlab | None = None,
+        target_l0: Lengths | None = None,
+        target_explained_variance: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        prior = SpikeSlab() if prior is None else prior
+        super().__init__(
+            network,
+            n_features,
+            n_components,
+            positive=positive,
+            prior=prior,
+            generator=generator,
+        )
+        del self.config["gated"]
+        self.config |= {
+            "target_l0": target_l0,
+            "target_explained_variance": target_explained_variance,
+        }
+        self.targets = () if target_l0 is None else tuple(np.unique(target_l0)[::-1].tolist())
+        self.target_explained_variance = target_explained_variance
+        self.share = 1.0
+        probability = self._first_share
+        # Samples have a squared norm of n_features, which open latents have alike.
+        square = n_features / (probability * n_components)
+        # Half of a normal distribution, where codes are not negative.
+        mean = math.sqrt(2 / math.pi * square) if positive else 0.0
+        self.register_buffer("gate_probability", torch.full((n_components,), probability))
+        self.register_buffer("slab_mean", torch.full((n_components,), mean))
+        self.register_buffer("slab_variance", torch.full((n_components,), square - mean**2))
+        self.register_buffer("first_prices", torch.zeros(max(len(self.targets), 1)))
+        self.register_buffer("prices", torch.zeros(N_HALVINGS + 1))
+        self.register_buffer("lengths", torch.zeros(N_HALVINGS + 1))
+
+    @property
+    def _first_share(self) -> float:
+        share = self.config["prior"].first_share
+        if share != "auto":
+            return float(share)
+        return min(self.targets[0] / self.n_components, 0.5) if self.targets else 0.05
+
+    def initialize(self, x: torch.Tensor) -> None:
+        """Point the columns of the decoder at principal directions of samples."""
+        self.network.initialize(x, self._first_share)
+
+    # --- the posterior ------------------------------------------------------------------------
+
+    def gates(self, n_samples: int) -> GatePrior:
+        """Return the prior of some samples, with the price of the length that is asked for.
+
+        Parameters
+        ----------
+        n_samples : int
+            Their number, which targets share in training.
+
+        Returns
+        -------
+        GatePrior
+            The prior.
+        """
+        if self.training and len(self.first_prices) > 1:
+            parts = torch.arange(n_samples).tensor_split(len(self.first_prices))
+            sizes = torch.tensor([len(part) for part in parts], device=self.first_prices.device)
+            price = self.first_prices.repeat_interleave(sizes)[:, None]
+        else:
+            price = self.first_prices[:1] if self.training else self.price
+        return GatePrior(
+            self.gate_probability,
+            self.slab_mean,
+            self.slab_variance,
+            price,
+            self.noise_variance,
+        )
+
+    @property
+    def price(self) -> torch.Tensor:
+        """The price that holds now, interpolated linearly in the logarithm of the length."""
+        if self.share == 1:
+            return self.prices[:1]
+        lengths = self.lengths.double().log()
+        wanted = lengths[:1] + math.log(self.share)
+        i = (lengths > wanted).sum().clamp(1, N_HALVINGS)[None]
+        (above, below), (low, high) = ((t[i - 1], t[i]) for t in (lengths, self.prices))
+        place = (above - wanted) / (above - below)
+        return low.lerp(high, place.to(low))
+
+    def open_posterior(self, x: torch.Tensor) -> GatePosterior:  # type: ignore[override]
+        """Return the posterior of gates and of the latents behind them.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        GatePosterior
+            The posterior.
+        """
+        gates = self.gates(x.shape[0])
+        logit, mean, seen = self.network.encode(x, gates)
+        return GatePosterior(logit, mean, gates.open_variance, seen)
+
+    def is_open(self, posterior: Any) -> torch.Tensor:
+        """Return which gates are more probably open than closed.
+
+        Parameters
+        ----------
+        posterior : GatePosterior
+            Of some samples.
+
+        Returns
+        -------
+        torch.Tensor of bool of shape (n_samples, n_components)
+            The gates.
+        """
+        is_open: torch.Tensor = posterior.is_open
+        return is_open
+
+    def soft_code(self, posterior: GatePosterior) -> torch.Tensor:
+        """Return the posterior means of the latents, gates included: nowhere quite 0.
+
+        Parameters
+        ----------
+        posterior : GatePosterior
+            Of some samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            The means ``q m``.
+        """
+        return posterior.probability * posterior.mean
+
+    @torch.no_grad()
+    def code(self, posterior: Any, eps: torch.Tensor | None = None) -> torch.Tensor:
+        """Return codes: the most probable ones whose open gates are those of the posterior.
+
+        For the open gates S of a sample it is the solution of ``(A_S'A_S + g / t) e = c + m g / t``
+        to which as many conjugate gradient steps lead as the encoder has looks, from its means.
+
+        Parameters
+        ----------
+        posterior : GatePosterior
+            Of some samples.
+
+        eps : None
+            Ignored.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            Codes, exactly 0 where a gate is closed.
+        """
+        weight = self.network.decoder.weight
+        ridge = self.noise_variance.to(weight) / self.slab_variance
+        first, is_open = posterior.mean, posterior.is_open
+        right = posterior.seen + ridge * self.slab_mean
+        n_steps = len(self.network.steps)
+        code = restricted_code(first, is_open, right, weight, ridge, n_steps)
+        return torch.where(code > 0, code, first * is_open) if self.positive else code
+
+    # --- the bound ----------------------------------------------------------------------------
+
+    def elbo(
+        self,
+        x: torch.Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        posterior: Any = None,
+    ) -> ELBOTerms:
+        """Return the terms of the evidence lower bound, which are exact.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        generator : None
+            Ignored.
+
+        posterior : GatePosterior or None, default=None
+            What `posterior` returns, if it is known already.
+
+        Returns
+        -------
+        ELBOTerms
+            The terms of each sample.
+        """
+        posterior = self.posterior(x) if posterior is None else posterior
+        q, mean = posterior.probability, posterior.mean
+        code = q * mean
+        residual = x - self.decode(code)
+        spread = q * (posterior.variance + mean.square()) - code.square()
+        error = torch.linalg.vecdot(residual, residual) + spread.sum(dim=1)
+        return ELBOTerms(error, self.prior.divergence(posterior, self.gates(x.shape[0])))
+
+    @torch.no_grad()
+    def batch_statistics(self, x: torch.Tensor, posterior: Any) -> dict[str, torch.Tensor]:
+        """Return what training needs to know of a batch besides its bound.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The batch.
+
+        posterior : GatePosterior
+            Of the batch.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            Of shape (n_components,): "active_share", the share of open gates, and the means of the
+            gate probabilities ("probability"), of ``q m`` ("first_moment") and of ``q (m^2 + v)``
+            ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents. Of what
+            codes leave, with the second moments S: "left", tr S, and "left_square", tr S^2, by the
+            products of one sample's with the next one's.
+        """
+        q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
+        code = q * mean
+        residual = x - self.decode(code)
+        parts = is_open.tensor_split(len(self.first_prices))
+        probability = q.mean(dim=0)
+        return {
+            "active_share": is_open.to(q).mean(dim=0),
+            "probability": probability,
+            "first_moment": code.mean(dim=0),
+            "second_moment": torch.linalg.vecdot(code, mean, dim=0) / len(q)
+            + posterior.variance * probability,
+            "l0": torch.stack([part.to(q).sum() / max(len(part), 1) for part in parts]),
+            "left": torch.linalg.vecdot(residual, residual).mean(),
+            "left_square": torch.linalg.vecdot(residual, residual.roll(1, dims=0)).square().mean(),
+        }
+
+    # --- lengths ------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> float | None:
+        """The mean number of open latents; before it is known, what it is at most."""
+        if self.targets:
+            return self.targets[0]
+        return float(self.lengths[0]) or float(self.n_components)
+
+    @property
+    def takes_calibration(self) -> bool:
+        """Whether `calibrate` has anything to set: prices."""
+        return True
+
+    @torch.no_grad()
+    def calibrate(self, x: torch.Tensor) -> None:
+        """Find the price that meets the target, and those of shorter codes.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+        """
+        training = self.training
+        self.eval()
+        x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
+
+        def length_at(price: float) -> float:
+            return float(self._at(x, price).is_open.sum()) / len(x)
+
+        total = float((x - x.mean(dim=0)).square().sum())
+
+        def explained_at(price: float) -> float:
+            residual = x - self.decode(self.code(self._at(x, price)))
+            return total / max(float(residual.square().sum()), LEAST * total)
+
+        price = float(self.first_prices[0])
+        if self.targets:
+            price = _find_price(length_at, self.targets[0], price)
+        elif self.target_explained_variance is not None and total > 0:
+            price = _find_price(explained_at, 1 / (1 - self.target_explained_variance), price)
+        prices, lengths = [price], [max(length_at(price), LEAST)]
+        step = 1.0
+        for i in range(1, N_HALVINGS + 1):
+            price = _find_price(length_at, lengths[0] / 2**i, prices[-1] + step, step)
+            # Equal lengths would make no line.
+            prices.append(max(price, prices[-1]))
+            lengths.append(min(max(length_at(price), LEAST), (1 - LEAST) * lengths[-1]))
+            step = max(prices[-1] - prices[-2], 0.1)
+        self.prices.copy_(torch.tensor(prices))
+        self.lengths.copy_(torch.tensor(lengths))
+        self.train(training)
+
+    def _at(self, x: torch.Tensor, price: float) -> GatePosterior:
+        """Return the posterior at a price."""
+        self.prices.fill_(price)
+        return self.open_posterior(x)
+
+    def shortened(self, length: float) -> Self:
+        """Return a model with the same weights whose codes have fewer active latents.
+
+        Parameters
+        ----------
+        length : float
+            Their mean number, at most the `length` of this model and at least 1/256 of it.
+
+        Returns
+        -------
+        SpikeSlabVAE
+            A model that shares all tensors with this one.
+        """
+        model = type(self).__new__(type(self))
+        vars(model).update(vars(self))
+        model.share = length / (self.length or length)
+        return model
+
+    # --- draws --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self, n_samples: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw codes from the prior: gates, and slabs behind those that are open.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of samples.
+
+        generator : torch.Generator
+            The source of randomness, on the CPU.
+
+        Returns
+        -------
+        codes : torch.Tensor of shape (n_samples, n_components)
+            Codes in double precision, on the CPU.
+
+        rows : torch.Tensor of int of shape (n_samples,)
+            Zeros: draws have no gates of a training sample.
+        """
+        gates = self.gates(n_samples)
+        shape = n_samples, self.n_components
+        probability = torch.sigmoid(gates.log_odds).cpu().double()
+        is_open = torch.rand(shape, generator=generator, dtype=torch.float64) < probability
+        z = torch.randn(shape, generator=generator, dtype=torch.float64)
+        z = self.slab_mean.cpu() + self.slab_variance.sqrt().cpu() * z
+        z = z.abs() if self.positive else z
+        return z * is_open, torch.zeros(n_samples, dtype=torch.int64)
+
+
+def _find_price(value_at: Any, wanted: float, price: float, step: float = 0.1) -> float:
+    """Return the price at which a value that falls with it is what is wanted, or nearly.
+
+    A bracket grows by steps that double, and is then cut by lines through the logarithms of the
+    values at its ends, or by halves.
+    """
+    tried: dict[float, float] = {}
+
+    def excess(price: float) -> float:
+        if price not in tried:
+            tried[price] = math.log(max(value_at(price), LEAST) / wanted)
+        return tried[price]
+
+    low = high = price
+    for _ in range(MOST_LOOKS):
+        if excess(low) >= 0 >= excess(high):
+            break
+        if excess(high) > 0:
+            low, high = high, high + step
+        else:
+            low, high = low - step, low
+        step *= 2
+    for i in range(MOST_LOOKS):
+        best = min(tried, key=lambda price: abs(tried[price]))
+        if abs(tried[best]) < PRICE_TOLERANCE or excess(low) <= excess(high):
+            break
+        share = excess(low) / (excess(low) - excess(high))
+        share = 0.5 if i % 3 == 2 else min(max(share, 0.1), 0.9)
+        middle = low + share * (high - low)
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return min(tried, key=lambda price: abs(tried[price]))

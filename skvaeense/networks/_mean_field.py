@@ -1,0 +1,346 @@
+"""An encoder that infers which gates are open: unrolled mean-field inference."""
+
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import nn
+
+from skvaeense.networks._base import Network
+from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
+from skvaeense.utils._typing import Auto
+
+# Logarithms of learned noise factors stay within this: a look that takes the noise for e^4 times
+# more or less than it is has no gradient left.
+MOST_LOG_NOISE = 4.0
+
+
+class MeanField(Network):
+    """Linear decoder, and an encoder that infers gates by what the others leave of a sample.
+
+    It is for ``prior="spike_slab"``: latent j is open with probability p_j, and then is from
+    N(m_j, t_j). An encoder of one layer decides on each gate alone. This one looks several times.
+    Each look sees what the code e leaves of a sample, and computes for each latent, as if the rest
+    of its code were right, how probably its gate is open, and where it then is: mean-field
+    inference [1]_, unrolled, with learned steps and noise [2]_.
+
+    With the columns of the decoder at norm 1 in A, noise variance g, ``c = A' (x - b)``::
+
+        e = 0
+        repeated:  u = e + step * (c - A'A e)
+                   n = exp(l) * (g + |x - b - A e|^2 / d) / 2,   in the last look exp(l) * g
+                   mean = (u t + m n) / (t + n)
+                   logit = log p/(1 - p) + log(n / (n + t)) / 2 + (u^2/n - (u - m)^2/(n + t)) / 2
+                   e = sigmoid(logit) * mean
+
+    where step and l have an entry for each look and latent. As long as much is left of a sample,
+    its noise counts for more, and only what is clear opens.
+
+    Parameters
+    ----------
+    n_looks : int, default=4
+        Number of looks. More explain away better, and take longer.
+
+    positive : "auto" or bool, default="auto"
+        Whether negative u count as 0. "auto" means the estimator's `positive_code`, and alone
+        False.
+
+    See Also
+    --------
+    Unrolled : The same number of open latents in each batch, without probabilities.
+    skvaeense.priors.SpikeSlab : The prior.
+
+    Notes
+    -----
+    Columns, first steps and their reasons are those of `Unrolled`. The gradient is derived by hand.
+
+    References
+    ----------
+    .. [1] M. K. Titsias and M. Lazaro-Gredilla, "Spike and slab variational inference for
+       multi-task and multiple kernel learning", NIPS 2011.
+    .. [2] K. Gregor and Y. LeCun, "Learning fast approximations of sparse coding", ICML 2010.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.networks import MeanField
+    >>> X = load_digits().data
+    >>> vaeense = VAEenseTransformer(
+    ...     32, prior="spike_slab", network=MeanField(n_looks=2), max_iter=20, random_state=0
+    ... )
+    >>> vaeense.fit_transform(X).shape
+    (1797, 32)
+    """
+
+    def __init__(self, n_looks: int = 4, *, positive: Auto | bool = "auto") -> None:
+        self.n_looks = n_looks
+        self.positive = positive
+
+    def build(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        n_heads: int,
+        generator: torch.Generator | None,
+    ) -> nn.Module:
+        """Make the module with random weights."""
+        if not isinstance(self.n_looks, Integral) or self.n_looks < 1:
+            raise ValueError(f"n_looks must be an int, at least 1, got {self.n_looks!r}.")
+        if n_heads != 2:
+            raise ValueError(
+                "MeanField infers gates, which need a prior; take network='unrolled' for a sparse "
+                "autoencoder."
+            )
+        return MeanFieldAutoencoder(
+            linear_layer(n_components, n_features, generator),
+            n_looks=int(self.n_looks),
+            positive=self.positive is True,
+        )
+
+
+class MeanFieldAutoencoder(nn.Module):
+    """A linear decoder with columns of norm 1, and looks that infer gates by it.
+
+    Parameters
+    ----------
+    decoder : torch.nn.Linear
+        From codes to samples.
+
+    n_looks : int
+        Number of looks.
+
+    positive : bool
+        Whether negative u count as 0.
+    """
+
+    # Gradients through the looks explode at times.
+    max_gradient_norm = 0.12
+
+    def __init__(self, decoder: nn.Linear, *, n_looks: int, positive: bool) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.positive = positive
+        n_latents = decoder.in_features
+        self.steps = nn.Parameter(torch.full((n_looks, n_latents), FIRST_STEP))
+        self.log_noise = nn.Parameter(torch.zeros(n_looks, n_latents))
+        with torch.no_grad():
+            self.steps[0] = FIRST_GAIN
+        self.normalize()
+
+    def encode(self, x: torch.Tensor, gates: Any) -> tuple[torch.Tensor, ...]:
+        """Return gate logits, means, and what the columns see of samples.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        gates : skvaeense.priors.GatePrior
+            What is known of the latents before a sample is seen.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Three of shape (n_samples, n_components).
+        """
+        looks = _Looks.apply if torch.is_grad_enabled() else _look
+        logit, mean, seen = looks(
+            x,
+            self.decoder.weight,
+            self.decoder.bias,
+            self.steps,
+            self.log_noise,
+            gates.log_odds - 0.5 * (gates.mean.square() / gates.variance + gates.variance.log()),
+            gates.mean / gates.variance,
+            1 / gates.variance,
+            gates.noise_variance.to(x),
+            self.positive,
+        )
+        return logit, mean, seen
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of a code, shape (n_samples, n_features)."""
+        return self.decoder(code)
+
+    @torch.no_grad()
+    def initialize(self, x: torch.Tensor, share: float) -> None:
+        """Point the columns of the decoder at principal directions, and set first steps.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        share : float
+            Share of the gates that are open at first.
+        """
+        weight = self.decoder.weight
+        weight.copy_(principal_columns(weight, x))
+        x = x.to(weight)
+        seen = x @ weight
+        n_kept = max(round(share * seen.numel()), 1)
+
+        def kept(u: torch.Tensor) -> torch.Tensor:
+            size = u.relu() if self.positive else u.abs()
+            return u * (size >= size.flatten().topk(n_kept, sorted=False).values.min())
+
+        code = torch.zeros_like(seen)
+        for t, step in enumerate(self.steps):
+            left = seen - (code @ weight.T) @ weight
+            along = kept(seen) if t == 0 else left * (code != 0)
+            step.fill_((FIRST_STEP if t else FIRST_GAIN) * whole_step(along, weight))
+            code = kept(code + step * left)
+
+    @torch.no_grad()
+    def normalize(self) -> None:
+        """Bring the columns back to norm 1, and factors of the noise into their range."""
+        weight = self.decoder.weight
+        weight /= weight.norm(dim=0).clamp_min(torch.finfo(weight.dtype).tiny)
+        self.log_noise.clamp_(-MOST_LOG_NOISE, MOST_LOG_NOISE)
+
+
+class _Looks(torch.autograd.Function):
+    """The looks of `MeanField`, with their gradient.
+
+    With the precisions ``R = exp(-l) / n`` of u and i = 1 / t of the slab, ``h = m / t``,
+    ``P = R + i``, ``y = u R + h``, a look is ``mean = y / P``, ``q = sigmoid(logit)``, ::
+
+        logit = log p/(1 - p) - m h / 2 - log(t) / 2 + (y mean - log P) / 2
+
+    so that for gradients D of the logit and M of the mean::
+
+        dy = D mean + M / P,   dP = - D / 2P - mean (dy - D mean / 2),
+        dR = dP + u dy,        du = R dy,        dl = - sum R dR
+
+    What is left of a sample goes through ``A'A`` where that is the smaller product.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        steps: torch.Tensor,
+        log_noise: torch.Tensor,
+        constant: torch.Tensor,
+        shift: torch.Tensor,
+        precision: torch.Tensor,
+        noise: torch.Tensor,
+        positive: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        ctx.kept, ctx.positive = [], positive
+        of_prior = constant, shift, precision, noise
+        outputs = _look(x, weight, bias, steps, log_noise, *of_prior, positive, kept=ctx.kept)
+        ctx.save_for_backward(weight, steps, x - bias, outputs[2])
+        ctx.mark_non_differentiable(outputs[2])
+        return outputs
+
+    @staticmethod
+    def backward(
+        ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        weight, steps, centred, seen = ctx.saved_tensors
+        gram = _overlap(weight)
+        d, last = len(weight), len(steps) - 1
+        step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
+        seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
+        gram_grad = torch.zeros_like(seen[:0] if gram is None else gram)
+        power_grad = torch.zeros_like(seen[:, 0])
+        code_grad = seen_grad  # The last look has no code after it.
+        for t in range(last, -1, -1):
+            left, u, level, unexplained, r, p, mean, q, code = ctx.kept[t]
+            if t < last:
+                mean_grad = code_grad * q
+                logit_grad = code_grad.mul_(mean).mul_(q).mul_(1 - q)
+            half = logit_grad * mean
+            y_grad = torch.addcdiv(half, mean_grad, p)
+            half.mul_(0.5)
+            r_grad = torch.addcmul(y_grad * u, mean, half.sub_(y_grad))
+            r_grad.addcdiv_(logit_grad, p, value=-0.5).mul_(r)
+            log_noise_grad[t] = -r_grad.sum(dim=0)
+            u_grad = y_grad.mul_(r)
+            if ctx.positive:
+                u_grad.mul_(u > 0)
+            step_grad[t] = torch.linalg.vecdot(u_grad, left, dim=0)
+            left_grad = u_grad * steps[t]
+            if t < last:
+                # Of |x - b - A e|^2, where rounding has not brought it to 0.
+                share = r_grad.sum(dim=1).div_(level).mul_(-0.5 / d).mul_(unexplained > 0)
+                power_grad += share
+            if t == 0:
+                seen_grad += left_grad
+                break
+            if t < last:
+                share = share[:, None]
+                u_grad.addcmul_(share, seen + left, value=-1)
+                left_grad.addcmul_(share, code, value=-1)
+                seen_grad.addcmul_(share, code, value=-1)
+            seen_grad += left_grad
+            if gram is not None:
+                code_grad = u_grad.addmm_(left_grad, gram, alpha=-1)
+                gram_grad.addmm_(code.T, left_grad, alpha=-1)
+            else:
+                of_left = left_grad @ weight.T
+                code_grad = u_grad.addmm_(of_left, weight, alpha=-1)
+                weight_grad.addmm_(of_left.T, code, alpha=-1)
+                weight_grad.addmm_((code @ weight.T).T, left_grad, alpha=-1)
+        weight_grad.addmm_(centred.T, seen_grad)
+        if gram is not None:
+            weight_grad.addmm_(weight, gram_grad + gram_grad.T)
+        x_grad = (2 * power_grad)[:, None] * centred
+        x_grad.addmm_(seen_grad, weight.T)
+        none = (None,) * 5
+        return x_grad, weight_grad, -x_grad.sum(dim=0), step_grad, log_noise_grad, *none
+
+
+def _look(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    steps: torch.Tensor,
+    log_noise: torch.Tensor,
+    constant: torch.Tensor,
+    shift: torch.Tensor,
+    precision: torch.Tensor,
+    noise: torch.Tensor,
+    positive: bool,
+    kept: list[Any] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return logits, means and what columns see; keep what the gradient needs."""
+    d = len(weight)
+    centred = x - bias
+    seen = centred @ weight
+    gram = _overlap(weight)
+    power = torch.linalg.vecdot(centred, centred)
+    inverse = torch.exp(-log_noise)
+    code = torch.zeros_like(seen)
+    for t, step in enumerate(steps):
+        if t == 0:
+            left, u, unexplained = seen, step * seen, power
+        else:
+            left = seen - (code @ gram if gram is not None else (code @ weight.T) @ weight)
+            u = torch.addcmul(code, step, left)
+            unexplained = (power - torch.linalg.vecdot(code, seen + left)).clamp_min_(0.0)
+        if positive:
+            u = u.clamp_min_(0.0) if t else u.relu()
+        is_last = t == len(steps) - 1
+        level = noise.expand_as(power) if is_last else 0.5 * (noise + unexplained / d)
+        r = inverse[t] / level[:, None]
+        p = r + precision
+        mean = torch.addcmul(shift, u, r).div_(p)
+        # y * mean is mean^2 P.
+        logit = torch.log(p).neg_().addcmul_(mean * mean, p).mul_(0.5).add_(constant)
+        q = torch.sigmoid(logit)
+        if kept is not None:
+            kept.append((left, u, level, unexplained, r, p, mean, q, code))
+        code = q * mean
+    return logit, mean, seen
+
+
+def _overlap(weight: torch.Tensor) -> torch.Tensor | None:
+    """Return the inner products of columns, where they are fewer than the entries of two bases."""
+    return weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None

@@ -1,0 +1,248 @@
+"""Gates that are open with learned probabilities, and slabs behind them."""
+
+from numbers import Real
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.priors._mixture import Mixture
+from skvaeense.utils._typing import Auto
+from skvaeense.utils._validation import FRACTION, Interval, StrOptions
+
+SHARE = Interval(Real, 0, 1, closed="neither")
+
+
+class GatePrior(NamedTuple):
+    """What is known of latents before a sample is seen, and of the noise.
+
+    Attributes
+    ----------
+    probability : torch.Tensor of shape (n_components,)
+        How probably each gate is open, without its price.
+
+    mean : torch.Tensor of shape (n_components,)
+        Mean of each latent if its gate is open.
+
+    variance : torch.Tensor of shape (n_components,)
+        Its variance.
+
+    price : torch.Tensor that broadcasts to (n_samples, n_components)
+        What the log-odds of all gates are lowered by.
+
+    noise_variance : torch.Tensor without dimensions
+        Variance of the noise in each feature.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.priors import GatePrior
+    >>> half, one = torch.full((3,), 0.5), torch.ones(3)
+    >>> GatePrior(half, 0 * one, one, torch.zeros(1), torch.tensor(0.1)).log_odds
+    tensor([0., 0., 0.])
+    """
+
+    probability: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    price: torch.Tensor
+    noise_variance: torch.Tensor
+
+    @property
+    def log_odds(self) -> torch.Tensor:
+        """How probably gates are open, as logits less their price."""
+        return torch.logit(self.probability) - self.price
+
+    @property
+    def open_variance(self) -> torch.Tensor:
+        """Variance of each latent once a sample is seen, where its gate is open."""
+        noise = self.noise_variance.to(self.variance)
+        return self.variance * noise / (self.variance + noise)
+
+
+class GatePosterior(NamedTuple):
+    """The posterior of latents behind gates: each by itself, open or not.
+
+    Attributes
+    ----------
+    gate_logit : torch.Tensor of shape (n_samples, n_components)
+        Logits of the probabilities that gates are open. Note the sign: those of `Posterior` are
+        large where a latent is closed.
+
+    mean : torch.Tensor of shape (n_samples, n_components)
+        Means of the latents whose gate is open.
+
+    variance : torch.Tensor of shape (n_components,)
+        Their variances.
+
+    seen : torch.Tensor of shape (n_samples, n_components)
+        Inner products of the columns of the decoder and the centred samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.priors import GatePosterior
+    >>> zeros = torch.zeros(2, 3)
+    >>> GatePosterior(zeros, zeros, torch.ones(3), zeros).probability[0, 0]
+    tensor(0.5000)
+    """
+
+    gate_logit: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    seen: torch.Tensor
+
+    @property
+    def probability(self) -> torch.Tensor:
+        """How probably gates are open."""
+        return torch.sigmoid(self.gate_logit)
+
+    @property
+    def openness(self) -> torch.Tensor:
+        """What columns of the decoder count for, as the factor of a `Posterior` says."""
+        return self.probability
+
+    @property
+    def is_open(self) -> torch.Tensor:
+        """Whether gates are more probably open than closed."""
+        return self.gate_logit > 0
+
+    @property
+    def std(self) -> torch.Tensor:
+        """Standard deviations of the latents whose gate is open."""
+        return self.variance.sqrt().expand_as(self.mean)
+
+    @property
+    def log_variance(self) -> torch.Tensor:
+        """Natural logarithm of the variances."""
+        return self.variance.log().expand_as(self.mean)
+
+
+class SpikeSlab(Mixture):
+    """Give each latent a gate that is open with a learned probability, and a slab behind it.
+
+    A latent is exactly 0, the spike, or from a normal distribution, the slab [1]_::
+
+        x = b + A (s * z) + noise,    s_j ~ Bernoulli(p_j),    z_j | s_j = 1 ~ N(m_j, t_j)
+
+    So an open latent has a price: the bound charges ``log 1 / p_j`` for it, and its precision. With
+    `networks.MeanField`, which infers gates, the bound is exact without sampling. In training p, m,
+    t and the noise variance are running means of what is best for them, given the encoder.
+
+    For densities a mixture is fitted afterwards, as `Mixture` does.
+
+    Parameters
+    ----------
+    first_share : "auto" or float, default="auto"
+        Probability of each gate at first. "auto" means a twentieth, or what the `target_l0` of an
+        estimator asks for.
+
+    hold : float, default=0.3
+        Share of the training in which p, m and t stay as they are at first. Before columns have
+        found their place, what a latent is open for says little about it.
+
+    memory : float, default=0.05
+        Weight of a batch in the running means.
+
+    pooling : float, default=0.1
+        How much of p_j is the mean of p over all latents. Rarely open ones keep a chance.
+
+    first_noise : float, default=3.0
+        Factor on the noise variance that suits the error best, which falls to 1 over the first
+        half of the training. More noise at first, and gates are decided on later.
+
+    n_components : "auto" or int, default="auto"
+        Number of components of the mixture. "auto" chooses it on held-out samples.
+
+    max_components : int, default=64
+        The most that "auto" tries.
+
+    lazy : bool, default=True
+        Whether the mixture is fitted when it is first asked for, and not in `fit`.
+
+    See Also
+    --------
+    Mixture : Latents that are always charged for as standard normal ones.
+    skvaeense.models.SpikeSlabVAE : The model.
+
+    References
+    ----------
+    .. [1] T. J. Mitchell and J. J. Beauchamp, "Bayesian variable selection in linear regression",
+       Journal of the American Statistical Association 83, 1988.
+
+    Examples
+    --------
+    Digits whose codes keep 90 % of the variance, beside as many principal components as that takes:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from skvaeense import VAEenseTransformer
+    >>> from skvaeense.metrics import l0
+    >>> X = load_digits().data
+    >>> vaeense = VAEenseTransformer(
+    ...     prior="spike_slab", target_explained_variance=0.9, max_iter=60, random_state=0
+    ... )
+    >>> int(PCA(n_components=0.9).fit(X).n_components_)
+    21
+    >>> l0(vaeense.fit_transform(X)) < 8
+    True
+    """
+
+    _parameter_constraints = {
+        "first_share": [SHARE, StrOptions({"auto"})],
+        "hold": [FRACTION],
+        "memory": [SHARE],
+        "pooling": [FRACTION],
+        "first_noise": [Interval(Real, 1, None, closed="left")],
+    } | {k: v for k, v in Mixture._parameter_constraints.items() if k != "n_draws"}
+
+    def __init__(
+        self,
+        *,
+        first_share: Auto | float = "auto",
+        hold: float = 0.3,
+        memory: float = 0.05,
+        pooling: float = 0.1,
+        first_noise: float = 3.0,
+        n_components: Auto | int = "auto",
+        max_components: int = 64,
+        lazy: bool = True,
+    ) -> None:
+        self.first_share = first_share
+        self.hold = hold
+        self.memory = memory
+        self.pooling = pooling
+        self.first_noise = first_noise
+        self.n_components = n_components
+        self.max_components = max_components
+        self.lazy = lazy
+
+    @staticmethod
+    def divergence(posterior: GatePosterior, prior: GatePrior) -> torch.Tensor:
+        """Return the divergence of the posterior of gates and slabs from their prior.
+
+        Parameters
+        ----------
+        posterior : GatePosterior
+            Of some samples.
+
+        prior : GatePrior
+            The prior.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,)
+            Divergence of each sample in nats, with a gradient::
+
+                sum_j q log(q / p) + (1 - q) log((1 - q) / (1 - p))
+                      + q/2 [(v + (mean - m)^2) / t - 1 - log(v / t)]
+        """
+        logit, q, v = posterior.gate_logit, posterior.probability, posterior.variance
+        # log q = logit + log(1 - q), and so for the prior.
+        odds = prior.log_odds
+        constant = 0.5 * (v / prior.variance - 1 - torch.log(v / prior.variance)) - odds
+        open_terms = torch.addcdiv(
+            logit + constant, (posterior.mean - prior.mean).square(), prior.variance, value=0.5
+        )
+        terms = torch.addcmul(F.logsigmoid(-logit) - F.logsigmoid(-odds), q, open_terms)
+        return terms.sum(dim=1)

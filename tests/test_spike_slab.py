@@ -1,0 +1,312 @@
+"""Estimators whose gates have a prior."""
+
+import pickle
+
+import numpy as np
+import pytest
+from helpers import ATOMS, SUBSPACES, Recorder, changed, fit_unwarned, outputs
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
+from skvaeense.datasets import make_sparse_dictionary
+from skvaeense.losses import ELBO, Loss
+from skvaeense.metrics import fvu, l0
+from skvaeense.models import SpikeSlabVAE
+from skvaeense.networks import MeanField
+from skvaeense.penalties import BatchTopK
+from skvaeense.priors import SpikeSlab
+
+X, X_NEW = ATOMS.train[:1000], ATOMS.new
+SIGNS = pytest.mark.parametrize("positive", [False, True], ids=["signed", "positive"])
+
+
+def make(**params):
+    settings = {"n_components": 12, "max_iter": 25, "random_state": 0}
+    # Densities are fitted in a fraction of the time.
+    settings["prior"] = SpikeSlab(n_components=2)
+    return VAEenseTransformer(**(settings | params))
+
+
+def fit(samples=X, method="fit", **params):
+    return fit_unwarned(make(**params), samples, method)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit()
+
+
+@pytest.fixture(scope="module")
+def positive():
+    return fit(positive_code=True)
+
+
+@pytest.fixture(scope="module")
+def to_targets():
+    return {
+        "l0": fit(target_l0=3),
+        "several": fit(target_l0=[3, 1]),
+        "share": fit(target_explained_variance=0.9),
+    }
+
+
+def unexplained(model, samples=X_NEW):
+    return fvu(samples, model.inverse_transform(model.transform(samples)))
+
+
+# --- what is found ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_more_features_than_dimensions_and_nobody_says_how_many_are_active():
+    """Gates are closer to the truth than the rival that is told the number."""
+    found, *_ = make_sparse_dictionary(
+        6000, n_atoms=48, n_active=(1, 5), n_features=24, signed=False, noise=0.05, random_state=3
+    )
+    model = VAEenseTransformer(48, prior="spike_slab", positive_code=True, random_state=0)
+    rival = SparseAutoencoder(48, penalty=BatchTopK(3), network="unrolled", random_state=0)
+    left = []
+    for estimator in (model, rival):
+        fit_unwarned(estimator, found[:5000])
+        left.append(unexplained(estimator, found[5000:]))
+    assert l0(model.transform(found[5000:])) == pytest.approx(3, rel=0.15)
+    assert left[0] < left[1]
+
+
+def test_codes_are_exactly_0_where_gates_are_closed(fitted, positive):
+    for model in (fitted, positive):
+        codes = model.transform(X_NEW)
+        probability, mean, std = model.posterior(X_NEW)
+        assert_array_equal(codes != 0, probability > 0.5)
+        assert_array_equal(codes != 0, model.active_dimensions(X_NEW))
+        assert mean.shape == std.shape == codes.shape
+        assert 0 < std.min() <= std.max() < 10
+        assert 0 < (codes != 0).mean() < 1
+    assert codes.min() == 0
+
+
+def test_soft_codes_are_posterior_means(fitted):
+    soft = changed(fitted, hard=False)
+    probability, mean, _ = soft.posterior(X_NEW)
+    assert_allclose(soft.transform(X_NEW), probability * mean, rtol=1e-10)
+    assert_array_equal(changed(fitted, hard=True).transform(X_NEW), fitted.transform(X_NEW))
+    sparse = changed(soft, sparse_output=True).transform(X_NEW)
+    assert_array_equal(sparse.toarray(), fitted.transform(X_NEW))
+
+
+def test_codes_leave_less_than_those_that_are_not_refined(fitted):
+    probability, mean, _ = fitted.posterior(X_NEW)
+    plain = np.where(probability > 0.5, mean, 0)
+    assert unexplained(fitted) < fvu(X_NEW, fitted.inverse_transform(plain))
+
+
+def test_noise_is_not_0_where_there_is_none():
+    noise = []
+    for max_iter in (20, 60):
+        model = fit(SUBSPACES.train, n_components=6, max_iter=max_iter, n_iter_no_change=1000)
+        noise.append(float(model.module_.noise_variance))
+    # What is left is not the same in all directions.
+    assert min(noise) > 1e-4
+
+
+# --- targets ----------------------------------------------------------------------------------
+
+
+@SIGNS
+@pytest.mark.parametrize("target", [1.5, 5])
+def test_target_l0(target, positive):
+    model = fit(target_l0=target, positive_code=positive)
+    assert l0(model.transform(X_NEW)) == pytest.approx(target, rel=0.1)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.95])
+def test_target_explained_variance(share):
+    model = fit(target_explained_variance=share)
+    assert unexplained(model, X) == pytest.approx(1 - share, rel=0.05)
+    assert unexplained(model) == pytest.approx(1 - share, rel=0.25)
+
+
+def test_more_of_the_variance_takes_longer_codes(to_targets):
+    lengths = [l0(fit(target_explained_variance=s).transform(X_NEW)) for s in (0.5, 0.75)]
+    assert lengths[0] < lengths[1] < l0(to_targets["share"].transform(X_NEW))
+
+
+@pytest.mark.parametrize("name", ["l0", "several", "share"])
+def test_codes_can_be_cut(to_targets, name):
+    model = to_targets[name]
+    before = l0(model.transform(X_NEW))
+    for share in (0.8, 0.5, 0.25):
+        cut = changed(model, transform_l0=share * model.module_.length)
+        assert l0(cut.transform(X_NEW)) == pytest.approx(share * before, rel=0.15)
+    assert l0(model.transform(X_NEW)) == before
+
+
+def test_codes_of_no_target_can_be_cut(fitted):
+    length = fitted.module_.length
+    cut = changed(fitted, transform_l0=0.5 * length)
+    assert l0(cut.transform(X_NEW)) == pytest.approx(0.5 * length, rel=0.15)
+    assert cut.elbo_samples(X_NEW).mean() < fitted.elbo_samples(X_NEW).mean()
+    with pytest.raises(ValueError, match="must be a number from"):
+        changed(fitted, transform_l0=1.1 * length).transform(X_NEW)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"target_explained_variance": 1.0}, "must be a float in the range"),
+        ({"target_explained_variance": 0}, "must be a float in the range"),
+        ({"target_explained_variance": 0.9, "prior": "mixture"}, "set prior='spike_slab'"),
+        ({"target_explained_variance": 0.9, "target_l0": 2}, "ask for two things at once"),
+        ({"target_l0": 13}, "must be at most n_components=12"),
+        ({"target_l0": [2, "3"]}, "must be a positive number, or a list of them"),
+        ({"gated": False}, "leave gated=True"),
+        ({"network": "linear"}, "does not go with prior="),
+        ({"network": MeanField(), "prior": "mixture"}, "does not go with prior='mixture'"),
+        ({"network": MeanField(0)}, "n_looks must be an int"),
+        ({"hard": "soft"}, "The 'hard' parameter"),
+        ({"learn_noise_variance": False}, "noise_variance must be a number"),
+    ],
+)
+def test_settings_that_cannot_be(params, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**params)
+
+
+class OnlyTheBound(Loss):
+    """A loss that says nothing of the gates of a batch."""
+
+    def terms(self, model, x, *, generator):
+        error, kl = (term.mean() for term in model.elbo(x))
+        return {"loss": error / model.noise_variance + 2 * kl, "error": error, "kl": kl}
+
+
+def test_losses():
+    with pytest.raises(ValueError, match="does not return what prior='spike_slab' learns from"):
+        fit(loss=OnlyTheBound())
+    assert l0(fit(loss=ELBO(beta=2.0)).transform(X_NEW)) < l0(fit().transform(X_NEW))
+
+
+# --- fits -------------------------------------------------------------------------------------
+
+
+def test_noise_that_is_given_is_kept():
+    model = fit(noise_variance=0.3, learn_noise_variance=False)
+    assert model.noise_variance_ == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on(fitted, to_targets, method):
+    for model, params in (
+        (fitted, {}),
+        (to_targets["l0"], {"target_l0": 2}),
+        (to_targets["share"], {"target_explained_variance": 0.8}),
+    ):
+        going_on = changed(model, warm_start=True, max_iter=5, **params)
+        before = model.components_
+        fit_unwarned(going_on, X, method)
+        cosine = (before * going_on.components_).sum(axis=1)
+        cosine /= np.linalg.norm(before, axis=1) * np.linalg.norm(going_on.components_, axis=1)
+        assert cosine.mean() > 0.95
+    assert unexplained(going_on, X) == pytest.approx(0.2, rel=0.15)
+    other = changed(fitted, warm_start=True, target_l0=2)
+    with pytest.raises(ValueError, match="A fit with target_l0=None cannot go on with target_l0=2"):
+        getattr(other, method)(X)
+
+
+def test_partial_fit_learns():
+    model = make(target_explained_variance=0.9)
+    for _ in range(30):
+        model.partial_fit(X)
+    assert unexplained(model) < 0.2
+    assert l0(model.transform(X_NEW)) < 6
+
+
+def test_several_inits_are_compared_by_the_bound():
+    model = fit(n_init=2, max_iter=10)
+    assert len(model.history_["init"]) == 20
+    assert set(model.history_["init"]) == {0, 1}
+
+
+def test_few_rows_have_few_latents():
+    model = fit(SUBSPACES.train[:50], n_components=None, max_iter=5)
+    assert model.n_components_ == 5
+    assert fit(SUBSPACES.train, n_components=None, max_iter=2).n_components_ == 6
+
+
+@pytest.mark.parametrize("samples", [X[:3], np.ones((30, 4)), X[:, :1]], ids=["3", "same", "one"])
+@pytest.mark.parametrize("share", [None, 0.9])
+def test_samples_with_little_in_them(samples, share):
+    model = fit(samples, n_components=None, target_explained_variance=share)
+    assert np.isfinite(model.transform(samples)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_precision(dtype):
+    model = fit(X.astype(dtype), dtype=dtype, max_iter=5)
+    assert model.transform(X_NEW.astype(np.float32)).dtype == np.float32
+    assert model.transform(X_NEW.astype(np.float64)).dtype == np.float64
+    assert_allclose(
+        model.transform(X_NEW.astype(np.float32)), model.transform(X_NEW), atol=2e-2, rtol=0
+    )
+
+
+def test_missing_values():
+    holes = X.copy()
+    holes[np.random.default_rng(0).random(X.shape) < 0.05] = np.nan
+    model = fit(holes, target_explained_variance=0.9)
+    assert np.isfinite(model.transform(holes)).all()
+    assert not np.isnan(model.impute(holes)).any()
+    assert unexplained(model) < 0.2
+
+
+# --- densities and draws ----------------------------------------------------------------------
+
+
+def test_density_is_a_mixture_above_the_bound(fitted):
+    scores = fitted.score_samples(X_NEW)
+    assert scores.mean() == fitted.score(X_NEW)
+    assert scores.mean() > fitted.elbo_samples(X_NEW).mean()
+    assert fitted.predict_proba(X_NEW).shape == (len(X_NEW), 2)
+    assert fitted.score(X_NEW) > fitted.score(X_NEW + 3)
+    draws = fitted.sample(2000, random_state=0)
+    assert fitted.score(draws) > fitted.score(X_NEW + 3)
+
+
+def test_bound_of_a_sample_does_not_depend_on_others(fitted):
+    assert_allclose(fitted.elbo_samples(X_NEW[:3]), fitted.elbo_samples(X_NEW)[:3], rtol=1e-9)
+
+
+def test_effective_dimensions(fitted):
+    n_active = fitted.active_dimensions(X_NEW).sum(axis=1)
+    rank = fitted.active_rank(X_NEW)
+    assert (rank <= n_active).all()
+    assert (fitted.participation_ratio(X_NEW) <= rank + 1e-6).all()
+
+
+# --- files, copies and callbacks --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["none", "l0", "several", "share"])
+def test_copies_are_the_same(fitted, to_targets, name, tmp_path):
+    model = fitted if name == "none" else to_targets[name]
+    save(model, tmp_path / "gates.safetensors")
+    for other in (load(tmp_path / "gates.safetensors"), pickle.loads(pickle.dumps(model))):
+        assert isinstance(other.module_, SpikeSlabVAE)
+        for method, expected in outputs(model, X_NEW).items():
+            assert_array_equal(outputs(other, X_NEW)[method], expected, err_msg=method)
+        cut = changed(other, transform_l0=0.4).transform(X_NEW)
+        assert_array_equal(cut, changed(model, transform_l0=0.4).transform(X_NEW))
+
+
+def test_callbacks_see_every_epoch():
+    recorder = Recorder(X_NEW, stop_after=12)
+    model = make(max_iter=20).set_callbacks(recorder)
+    fit_unwarned(model, X)
+    assert len(recorder.scores) == 12 == model.n_iter_
+    assert recorder.scores[-1] > recorder.scores[0]
+
+
+def test_fits_do_not_vary():
+    first, second = fit(max_iter=5), fit(max_iter=5)
+    assert_array_equal(first.transform(X_NEW), second.transform(X_NEW))
+    assert set(first.history_) >= {"loss", "kl", "error", "noise_variance"}
