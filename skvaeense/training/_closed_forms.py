@@ -72,7 +72,7 @@ class ClosedForms(Hook):
         # What prices are, where nothing keeps them above 0.
         self.steering = model.first_prices.clone()
         self.left: Terms = {}
-        self.value = model.noise_variance.clone()
+        self.value = model.noise_variance.to(model.first_prices.device, copy=True)
 
     def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
         """Set the model's noise variance."""

@@ -272,3 +272,13 @@ def test_noise_that_components_leave_too_is_no_collapse():
     residual = x.clone()
     residual[:, 0] = 0
     assert find_collapse(x, residual, np.ones((400, 1), dtype=bool)) is None
+
+
+def test_cures_of_gates_with_prices_name_what_they_have():
+    few = np.arange(N_COMPONENTS) < 1
+    (message,) = failure_signs(make_findings(few, unexplained=0.8, has_prices=True))
+    assert "set target_explained_variance" in message
+    assert "network" not in message
+    undecided = np.full((N_SAMPLES, N_COMPONENTS), 0.5)
+    (message,) = failure_signs(make_findings(adaptive_mask(), deviation=undecided, has_prices=True))
+    assert "probabilities of open gates are near 0.5" in message
