@@ -89,6 +89,8 @@ DICTIONARY_GAIN = 0.5
 MOST_ACTIVE = 0.5
 # Rows for each latent at least, where gates have a prior and the number of latents is not given.
 ROWS_OF_A_LATENT = 10
+# Share of the variance that codes keep by default where they do not explain what samples are.
+DEFAULT_SHARE = 0.95
 # Share of learning_rate_init that is the peak where gates have a prior, and the steps then.
 GATE_RATE = 0.75
 GATE_STEPS = 1000
@@ -126,10 +128,12 @@ class VAEenseTransformer(DensityAutoencoder):
         every batch, so that codes can be cut from the largest to the others by `transform_l0`.
         None lets the noise variance decide on it.
 
-    target_explained_variance : float or None, default=None
+    target_explained_variance : "auto", float or None, default="auto"
         Share of the variance of the training samples that codes keep, in (0, 1), as `n_components`
-        of PCA may be: codes are as short as that allows. With ``prior="spike_slab"`` only, and
-        without a `target_l0`. None lets the noise variance decide on it.
+        of PCA may be: codes are as short as that allows. Its gates are those of
+        ``prior="spike_slab"``, and it goes without a `target_l0`. None lets the noise variance
+        decide on it. "auto" does so where flat parts or sparse codes explain held-out samples best;
+        elsewhere, with ``prior="auto"``, codes keep 95 %.
 
     transform_l0 : float or None, default=None
         Mean number of active latents of the codes that a fitted model gives, at most `target_l0`
@@ -163,7 +167,7 @@ class VAEenseTransformer(DensityAutoencoder):
     loss : {"elbo"} or Loss, default="elbo"
         What is minimised.
 
-    prior : {"mixture", "spike_slab", "standard_normal"} or Prior, default="mixture"
+    prior : {"auto", "mixture", "spike_slab", "standard_normal"} or Prior, default="auto"
         Distribution of the latents before a sample is seen. "spike_slab" gives each a gate that is
         open with a learned probability: an open one has a price, so that codes are sparse where
         that explains samples better, even with more latents than features. The others train with
@@ -171,7 +175,9 @@ class VAEenseTransformer(DensityAutoencoder):
         to the codes when it is first needed: by `score_samples`, `score`, `sample`,
         `predict_proba`, `predict` or `impute`. `priors.Mixture` with ``lazy=False`` does so in
         `fit`.
-        "standard_normal" with ``gated=False`` is the classical variational autoencoder.
+        "standard_normal" with ``gated=False`` is the classical variational autoencoder. "auto"
+        means "spike_slab" with a `target_explained_variance`, and for the default model of samples
+        that neither flat parts nor independent codes explain; else "mixture".
 
     noise_variance : "auto" or float, default="auto"
         Noise variance to start from, in squared units of X. "auto" follows from the spectrum.
@@ -330,12 +336,16 @@ class VAEenseTransformer(DensityAutoencoder):
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "target_l0": [POSITIVE, list, tuple, None],
-        "target_explained_variance": [Interval(Real, 0, 1, closed="neither"), None],
+        "target_explained_variance": [
+            Interval(Real, 0, 1, closed="neither"),
+            StrOptions({"auto"}),
+            None,
+        ],
         "gated": ["boolean"],
         "network": [StrOptions({"auto", *networks.ALIASES}), networks.Network],
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
         "loss": [StrOptions({"elbo"}), losses.Loss],
-        "prior": [StrOptions(set(priors.ALIASES)), priors.Prior],
+        "prior": [StrOptions({"auto", *priors.ALIASES}), priors.Prior],
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
         "positive_code": ["boolean"],
@@ -349,14 +359,14 @@ class VAEenseTransformer(DensityAutoencoder):
         n_components: int | None = None,
         *,
         target_l0: float | Sequence[float] | None = None,
-        target_explained_variance: float | None = None,
+        target_explained_variance: Auto | float | None = "auto",
         transform_l0: float | None = None,
         gated: bool = True,
         network: Auto | networks.NetworkName | networks.Network = "auto",
         positive_code: bool = False,
         threshold: thresholds.ThresholdName | thresholds.ThresholdRule = "fixed_variance",
         loss: Literal["elbo"] | losses.Loss = "elbo",
-        prior: priors.PriorName | priors.Prior = "mixture",
+        prior: Auto | priors.PriorName | priors.Prior = "auto",
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
         n_init: Auto | int = "auto",
@@ -409,11 +419,26 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _has_gates(self):
-        """Whether latents have gates with a prior of their own."""
-        return isinstance(priors.resolve_prior(self.prior), priors.SpikeSlab)
+        """Whether the parameters ask for gates with a prior of their own."""
+        return isinstance(self._resolved_prior(), priors.SpikeSlab)
+
+    def _resolved_prior(self):
+        if self.prior != "auto":
+            return priors.resolve_prior(self.prior)
+        return priors.Mixture() if self._kept_share is None else priors.SpikeSlab()
+
+    @property
+    def _kept_share(self):
+        """The share of the variance that codes are to keep, if a number is given."""
+        share = self.target_explained_variance
+        return None if share == "auto" else share
+
+    def _of_gates(self, share):
+        """Return an estimator like this one whose gates have a prior, for a share of variance."""
+        return clone(self).set_params(prior="spike_slab", target_explained_variance=share)
 
     def _train(self, data, session, trainer):
-        if self._has_gates:
+        if self._has_gates or (trainer is not None and isinstance(trainer.model, SpikeSlabVAE)):
             return self._train_to_the_end_each(data, session, trainer, GATE_STEPS, ANNEALED)
         if self.target_l0 is not None:
             return self._train_to_the_end_each(data, session, trainer, BUDGET_STEPS)
@@ -422,8 +447,40 @@ class VAEenseTransformer(DensityAutoencoder):
             session.begin(max(epochs, 1))
             return self._train_to_the_end(trainer, data, session, max(epochs, 1))
         if self._takes_data_init():
+            explored = data.explored
+            if self.prior == "auto" and explored is not None and explored.kind == "dense":
+                return self._train_gates(data, session)
             return self._train_from_data(data, session)
         return self._train_from_random(data, session)
+
+    def _train_gates(self, data, session):
+        """Train gates with a prior, once or twice.
+
+        If the bound with learned noise is above the log-density of what else explains the samples,
+        gates are what explains them. Otherwise the bound may go on rising as codes get longer, and
+        the user's accuracy decides on their length, or the default one.
+        """
+        share = DEFAULT_SHARE if self.target_explained_variance == "auto" else None
+        shares = (None,) if share is None else (None, share)
+        seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, GATE_STEPS)
+        session.begin(len(shares) * epochs)
+        others = max(data.explored.nats.values())
+
+        def make_trainer(i):
+            return self._of_gates(shares[i])._make_trainer(data, seeds, i, is_final=True)
+
+        def behind(model, i):
+            # By how many nats; nothing else is asked of the second one.
+            return others + self._final_loss(model, data) if i == 0 else 0.0
+
+        inits = session.track("first", Selection(make_trainer))
+        for n_inits in range(1, len(shares) + 1):
+            if inits.best_loss >= 0:
+                self._train_each(
+                    inits, n_inits * [epochs], data, session, "gates", behind, unwatched=ANNEALED
+                )
+        return self._best_of(inits)
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data, one way or two."""
@@ -535,7 +592,7 @@ class VAEenseTransformer(DensityAutoencoder):
             networks.Unrolled,
         )
         try:
-            network, prior = self._network(), priors.resolve_prior(self.prior)
+            network, prior = self._network(), self._resolved_prior()
         except ValueError:
             return False  # What is wrong with them is said in `fit`.
         return isinstance(network, with_columns) and isinstance(prior, priors.Mixture)
@@ -588,7 +645,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return self.n_components is None and self._looks_at_samples()
 
     def _has_default_objective(self):
-        loss, prior = losses.resolve_loss(self.loss), priors.resolve_prior(self.prior)
+        loss, prior = losses.resolve_loss(self.loss), self._resolved_prior()
         return (
             type(loss) is losses.ELBO
             and loss.beta == 1
@@ -666,7 +723,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _final_loss(self, model, data):
         """Return the loss by which random inits are compared with those from the data."""
-        if self._has_gates:
+        if isinstance(model, SpikeSlabVAE):
             return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
         n_features = data.valid.shape[1]
         terms = validation_terms(model, data.valid)
@@ -678,6 +735,10 @@ class VAEenseTransformer(DensityAutoencoder):
         thresholds.resolve_threshold(self.threshold)
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
+        if not self._has_gates and isinstance(model, SpikeSlabVAE):
+            # One that an earlier fit has chosen.
+            chosen = self._of_gates(model.config["target_explained_variance"])
+            return chosen._make_trainer(data, seeds, init, model, is_final)
         if self._has_gates:
             goes_on = model is not None
             model = self._model_with_target(data, seeds[1], model)
@@ -728,7 +789,7 @@ class VAEenseTransformer(DensityAutoencoder):
             return model
         earlier, targets = model.config, {"target_l0": self.target_l0}
         if self._has_gates:
-            targets["target_explained_variance"] = self.target_explained_variance
+            targets["target_explained_variance"] = self._kept_share
         if all(earlier.get(name) == target for name, target in targets.items()):
             return model
         for name, target in targets.items():
@@ -783,12 +844,12 @@ class VAEenseTransformer(DensityAutoencoder):
             raise ValueError(
                 f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
             )
-        if self.target_explained_variance is not None and not self._has_gates:
+        if self._kept_share is not None and not self._has_gates:
             raise ValueError(
                 f"target_explained_variance={self.target_explained_variance!r} sets a price on "
                 f"gates, which prior={self.prior!r} has none of; set prior='spike_slab'."
             )
-        if self.target_explained_variance is not None and self.target_l0 is not None:
+        if self._kept_share is not None and self.target_l0 is not None:
             raise ValueError(
                 "target_l0 and target_explained_variance ask for two things at once; leave one of "
                 "them None."
@@ -805,13 +866,13 @@ class VAEenseTransformer(DensityAutoencoder):
         sizes = network or self._network(), data.train.shape[1], n_components
         common = {
             "positive": self.positive_code,
-            "prior": clone(priors.resolve_prior(self.prior)),
+            "prior": clone(self._resolved_prior()),
             "target_l0": self.target_l0,
             "generator": make_generator(seed),
         }
         model: VAE
         if self._has_gates:
-            share = self.target_explained_variance
+            share = self._kept_share
             model = SpikeSlabVAE(*sizes, target_explained_variance=share, **common)
         else:
             model = VAE(*sizes, gated=self.gated, **common)
@@ -899,7 +960,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
 
     def _noise_for(self, terms, model, n_features):
-        if self.learn_noise_variance and not self._has_gates:
+        if self.learn_noise_variance and not isinstance(model, SpikeSlabVAE):
             return best_noise(terms, n_features)
         return float(model.noise_variance)
 
@@ -939,16 +1000,17 @@ class VAEenseTransformer(DensityAutoencoder):
         code = model.code(posterior)
         residual = valid - model.decode(code)
         active = self._mask(model, posterior, code).cpu().numpy()
+        has_gates = isinstance(model, SpikeSlabVAE)
         findings = Findings(
             active=active,
-            deviation=(1 - posterior.openness if self._has_gates else posterior.std).cpu().numpy(),
+            deviation=(1 - posterior.openness if has_gates else posterior.std).cpu().numpy(),
             unexplained=float(residual.square().sum() / valid.square().sum()),
             linear_residual=linear_residual(valid, model.n_components),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(valid, residual, active, data.valid_labels),
             target_l0=None if self.target_l0 is None else model.length,
-            has_prices=self._has_gates,
+            has_prices=has_gates,
         )
         return failure_signs(findings)
 
