@@ -90,8 +90,7 @@ DICTIONARY_GAIN = 0.5
 MOST_ACTIVE = 0.5
 # Rows for each latent at least, where gates have a prior and the number of latents is not given.
 ROWS_OF_A_LATENT = 10
-# Share of learning_rate_init that is the peak where gates have a prior, and the steps then.
-GATE_RATE = 0.75
+# Steps where gates have a prior.
 GATE_STEPS = 1000
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
@@ -702,7 +701,7 @@ class VAEenseTransformer(DensityAutoencoder):
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
         trainer = self._trainer(
-            model, noise, GATE_RATE, generator, data, init=init, is_final=is_final, rates={}
+            model, noise, 1.0, generator, data, init=init, is_final=is_final, rates={}
         )
         trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
         return trainer
