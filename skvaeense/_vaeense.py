@@ -91,8 +91,7 @@ MOST_ACTIVE = 0.5
 ROWS_OF_A_LATENT = 10
 # Share of the variance that codes keep by default where they do not explain what samples are.
 DEFAULT_SHARE = 0.95
-# Share of learning_rate_init that is the peak where gates have a prior, and the steps then.
-GATE_RATE = 0.75
+# Steps where gates have a prior.
 GATE_STEPS = 1000
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
@@ -775,7 +774,7 @@ class VAEenseTransformer(DensityAutoencoder):
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
         trainer = self._trainer(
-            model, noise, GATE_RATE, generator, data, init=init, is_final=is_final, rates={}
+            model, noise, 1.0, generator, data, init=init, is_final=is_final, rates={}
         )
         trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
         return trainer

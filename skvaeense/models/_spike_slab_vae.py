@@ -316,14 +316,15 @@ class SpikeSlabVAE(VAE):
             gate probabilities ("probability"), of ``q m`` ("first_moment") and of ``q (m^2 + v)``
             ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents. Of what
             codes leave, with the second moments S: "left", tr S, and "left_square", tr S^2, by the
-            products of one sample's with the next one's.
+            products of one sample's with the next one's. With a `target_explained_variance`
+            "unexplained", the mean square of what is left where gates are open or closed.
         """
         q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
         code = q * mean
         residual = x - self.decode(code)
         parts = is_open.tensor_split(len(self.first_prices))
         probability = q.mean(dim=0)
-        return {
+        statistics = {
             "active_share": is_open.to(q).mean(dim=0),
             "probability": probability,
             "first_moment": code.mean(dim=0),
@@ -333,6 +334,9 @@ class SpikeSlabVAE(VAE):
             "left": torch.linalg.vecdot(residual, residual).mean(),
             "left_square": torch.linalg.vecdot(residual, residual.roll(1, dims=0)).square().mean(),
         }
+        if self.target_explained_variance is not None:
+            statistics["unexplained"] = (x - self.decode(mean * is_open)).square().mean()
+        return statistics
 
     # --- lengths ------------------------------------------------------------------------------
 

@@ -101,8 +101,7 @@ class ClosedForms(Hook):
             self.steering += PRICE_GAIN * (terms["l0"].clamp_min(least) / self.targets).log()
             model.first_prices.copy_(self.steering)
         elif self.share is not None:
-            left = terms["left"] / model.n_features
-            self.steering += PRICE_GAIN * (self.share / left.clamp_min(least)).log()
+            self.steering += PRICE_GAIN * (self.share / terms["unexplained"].clamp_min(least)).log()
             model.first_prices.copy_(self.steering.clamp_min(0.0))
         # Until others are known these hold outside training, too.
         model.prices.fill_(model.first_prices[0])
