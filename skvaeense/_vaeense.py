@@ -1,5 +1,6 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -453,33 +454,51 @@ class VAEenseTransformer(DensityAutoencoder):
         return self._train_from_random(data, session)
 
     def _train_gates(self, data, session):
-        """Train gates with a prior, once or twice.
+        """Train gates with a prior: for a share of the variance, and perhaps with learned noise.
 
-        If the bound with learned noise is above the log-density of what else explains the samples,
-        gates are what explains them. Otherwise the bound may go on rising as codes get longer, and
-        the user's accuracy decides on their length, or the default one.
+        With learned noise the bound may go on rising as codes get longer. So it decides on their
+        length only if it gets above the log-density of what else explains the samples.
         """
         share = DEFAULT_SHARE if self.target_explained_variance == "auto" else None
-        shares = (None,) if share is None else (None, share)
         seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, GATE_STEPS)
-        session.begin(len(shares) * epochs)
-        others = max(data.explored.nats.values())
+        session.begin((1 + (share is not None)) * epochs)
 
         def make_trainer(i):
-            return self._of_gates(shares[i])._make_trainer(data, seeds, i, is_final=True)
-
-        def behind(model, i):
-            # By how many nats; nothing else is asked of the second one.
-            return others + self._final_loss(model, data) if i == 0 else 0.0
+            chosen = self._of_gates(share if i == 0 else None)
+            return chosen._make_trainer(data, seeds, i, is_final=True)
 
         inits = session.track("first", Selection(make_trainer))
-        for n_inits in range(1, len(shares) + 1):
-            if inits.best_loss >= 0:
-                self._train_each(
-                    inits, n_inits * [epochs], data, session, "gates", behind, unwatched=ANNEALED
-                )
+
+        def last_is_best(model, i):
+            return -float(i)
+
+        def train(n_inits):
+            epochs_of = n_inits * [epochs]
+            self._train_each(
+                inits, epochs_of, data, session, "gates", last_is_best, unwatched=ANNEALED
+            )
+
+        train(1)
+        is_first = inits.best is not None and inits.best_init == 0 and share is not None
+        if is_first and not session.stopped and self._explains(inits.best.model, data, seeds):
+            train(2)
         return self._best_of(inits)
+
+    def _explains(self, model, data, seeds):
+        """Return whether gates explain samples better than all else, once noise is learned."""
+        config = model.config | {"target_explained_variance": None}
+        model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
+        trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
+        epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
+        trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
+        loss = self._validation_loss(trainer.model, data.valid)
+        with torch.no_grad():
+            error, kl = trainer.model.elbo(data.valid)
+        # Rows that are held out may be few.
+        chance = (0.5 * error / trainer.model.noise_variance + kl).std() / math.sqrt(len(error))
+        least = data.processes.broadcast_scalar(loss + float(chance))
+        return -least > max(data.explored.nats.values())
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data, one way or two."""

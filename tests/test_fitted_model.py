@@ -52,6 +52,7 @@ OTHER_VALUES = {
 }
 VAEENSE_VALUES = OTHER_VALUES | {
     "target_l0": 2.0,
+    "target_explained_variance": 0.9,
     "gated": False,
     "positive_code": True,
     "loss": ELBO(beta=4.0),
