@@ -448,7 +448,8 @@ class VAEenseTransformer(DensityAutoencoder):
             return self._train_to_the_end(trainer, data, session, max(epochs, 1))
         if self._takes_data_init():
             explored = data.explored
-            if self.prior == "auto" and explored is not None and explored.kind == "dense":
+            is_free = self.prior == "auto" and self.network == "auto"
+            if is_free and explored is not None and explored.kind == "dense":
                 return self._train_gates(data, session)
             return self._train_from_data(data, session)
         return self._train_from_random(data, session)
@@ -461,8 +462,9 @@ class VAEenseTransformer(DensityAutoencoder):
         """
         share = DEFAULT_SHARE if self.target_explained_variance == "auto" else None
         seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, GATE_STEPS)
-        session.begin((1 + (share is not None)) * epochs)
+        steps = [GATE_STEPS] if share is None else [DATA_STEPS, GATE_STEPS]
+        epochs = [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
+        session.begin(sum(epochs))
 
         def make_trainer(i):
             chosen = self._of_gates(share if i == 0 else None)
@@ -474,10 +476,8 @@ class VAEenseTransformer(DensityAutoencoder):
             return -float(i)
 
         def train(n_inits):
-            epochs_of = n_inits * [epochs]
-            self._train_each(
-                inits, epochs_of, data, session, "gates", last_is_best, unwatched=ANNEALED
-            )
+            first = epochs[:n_inits]
+            self._train_each(inits, first, data, session, "gates", last_is_best, unwatched=ANNEALED)
 
         train(1)
         is_first = inits.best is not None and inits.best_init == 0 and share is not None
@@ -486,19 +486,27 @@ class VAEenseTransformer(DensityAutoencoder):
         return self._best_of(inits)
 
     def _explains(self, model, data, seeds):
-        """Return whether gates explain samples better than all else, once noise is learned."""
+        """Return whether gates explain held-out samples better than the mixture that was found.
+
+        They have learned noise, and a short training with it. The mixture has seen these samples.
+        """
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
         trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
         trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-        loss = self._validation_loss(trainer.model, data.valid)
+        noise_variance = float(model.noise_variance)
         with torch.no_grad():
-            error, kl = trainer.model.elbo(data.valid)
-        # Rows that are held out may be few.
-        chance = (0.5 * error / trainer.model.noise_variance + kl).std() / math.sqrt(len(error))
-        least = data.processes.broadcast_scalar(loss + float(chance))
-        return -least > max(data.explored.nats.values())
+            error, kl = (term.cpu().double().numpy() for term in model.eval().elbo(data.valid))
+        constant = 0.5 * data.valid.shape[1] * math.log(2 * math.pi * noise_variance)
+        x, labels = data.valid.cpu().double().numpy(), data.valid_labels
+        bound = -0.5 * error / noise_variance - kl - constant
+        if labels is not None:
+            x = x + (data.scaling.offsets / data.scaling.scale)[labels]
+            bound = bound + data.scaling.locations.log_shares[labels]
+        gain = bound - data.explored.found.density.log_prob(x)
+        least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
+        return data.processes.broadcast_scalar(least) > 0
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data, one way or two."""
