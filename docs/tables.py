@@ -23,6 +23,7 @@ from dimension_tables import (
     reliability_table,
     spectra_table,
 )
+from gate_tables import planted_gates_table, shares_table
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from mixture_tables import (
     calibration_table,
@@ -151,6 +152,8 @@ def tables():
         "likelihood_real": real_table(load("likelihood.json")),
         "likelihood_nonlinear": nonlinear_table(load("likelihood.json")),
         "likelihood_imputation": imputation_table(load("likelihood.json")),
+        "gates_planted": planted_gates_table(load("gates_planted.json")),
+        "gates_shares": shares_table(load("gates_shares.json")),
         "flat_parts": flat_parts_table(load("unions.json")),
         "densities": densities_table(load("tables_mixture.json")),
         "mixture_numbers": numbers_table(load("mixture_numbers.json")),
@@ -171,7 +174,6 @@ def tables():
         "deep_codes": deep_codes_table(load("deep_codes.json")),
         "classifier": accuracy_table(load("code_classifier.json")),
         "classifier_costs": costs_table(load("code_classifier.json")),
-        "wide_data": wide_table(load("wide_data.json")),
         "sparse_encoders": encoders_table(load("sparse_encoders.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(load("planted_features.json")),
@@ -437,27 +439,6 @@ def peers_table(results):
         sizes = data, cell["method"], cell["n_components"]
         times = seconds, peer_seconds, len(runs)
         rows.append((*sizes, l0, fvu, peer_l0, peer_fvu, *ratios, *times))
-    return Table(header, rows)
-
-
-def wide_table(results):
-    """Return what codes of different lengths make of data of many dimensions."""
-    header = (
-        *("data", "target_l0", "latents", "active", "FVU", "FVU, PCA"),
-        *("description", "score", "score, PCA", "CPU seconds"),
-    )
-    rows = [
-        (
-            row["data"],
-            row["target_l0"],
-            row["n_components"],
-            f"{row['active']:.1f}",
-            *(f"{row[name]:.3f}" for name in ("fvu", "pca_fvu")),
-            *(f"{row[name]:.1f}" for name in ("description", "score", "pca_score")),
-            f"{row['cpu_seconds']:.0f}",
-        )
-        for row in results.values()
-    ]
     return Table(header, rows)
 
 

@@ -1,0 +1,48 @@
+"""The tables of gates with a prior: planted features, and codes that keep a share of the variance."""
+
+from statistics import mean
+
+from table import Table
+
+SIGNS = "positive", "signed"
+
+
+def planted_gates_table(results):
+    """Return F1 and length of gates, beside batch-top-k that is told the length."""
+    rows = []
+    found = {(row["setting"], row["method"]): row for row in results.get("summary", [])}
+    for setting in dict.fromkeys(setting for setting, _ in found):
+        cells = []
+        for sign in SIGNS:
+            ours, other = (
+                found.get((setting, f"{method}, {sign}")) for method in ("gates", "batch-top-k")
+            )
+            cells += ["", ""] if ours is None else [_f(ours["f1_mean"]), _f(ours["l0_ratio_mean"])]
+            cells.append("" if other is None else _f(other["f1_mean"]))
+        n_seeds = min(row["n_seeds"] for (name, _), row in found.items() if name == setting)
+        rows.append((setting, *cells, n_seeds))
+    parts = ("F1, {}", "length / truth, {}", "F1 of batch-top-k, {}")
+    header = [part.format(sign) for sign in SIGNS for part in parts]
+    return Table(("features", *header, "seeds"), rows)
+
+
+def shares_table(results):
+    """Return the lengths that shares of the variance take, and what PCA leaves at these."""
+    rows = []
+    runs = results.get("rows", [])
+    for table, share in dict.fromkeys((row["table"], row["share"]) for row in runs):
+        own, longer = (
+            [r for r in runs if (r["table"], r["share"], r["length"]) == (table, share, n)]
+            for n in (1, 3)
+        )
+        if own and longer:
+            length = mean(row["l0"] for row in own)
+            change = mean(row["l0"] for row in longer) / length - 1
+            left = (_f(mean(row[key] for row in own)) for key in ("fvu", "fvu_pca"))
+            rows.append((table, f"{share:.0%}", f"{length:.1f}", f"{change:+.0%}", *left, len(own)))
+    header = ("data", "share", "length", "change with 3 times the steps", "FVU", "FVU of PCA")
+    return Table((*header, "seeds"), rows)
+
+
+def _f(value):
+    return f"{value:.3f}"
