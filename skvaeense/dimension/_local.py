@@ -362,10 +362,11 @@ class LocalGeometry:
         """Return how like the landmarks near samples are: 2 if their flats hold them, 1 if alike.
 
         The last of the landmarks near a sample that no flat holds, which is in `near`, becomes one
-        farther away on whose flat it is.
+        farther away on whose flat it is; but where the nearest has no flat that could have held it,
+        as one in a part as wide as the space has none, the sample may belong there.
         """
         like = alike.astype(int) + (alike & self._flats.hold(points, near))
-        rows = np.flatnonzero((like < 2).all(axis=1))
+        rows = np.flatnonzero((like < 2).all(axis=1) & self._flats.fit[near[:, 0]])
         found = self._flats.nearest(points[rows])
         on_one = found >= 0
         near[rows[on_one], -1], like[rows[on_one], -1] = found[on_one], 2
