@@ -180,34 +180,50 @@ class LocalGeometry:
         ranks of the nearest of them.
         """
         n_landmarks = min(len(points), MAX_LANDMARKS)
-        flats, kept, members, measured, radii = [], [], [], [], []
-        for rows in gen_batches(n_landmarks, CHUNK):
-            distances, pools = search.kneighbors(points[rows])
-            radii.append(distances[:, -1])
-            alike = _alike(patterns[pools], patterns[rows])
-            for pool, like in zip(pools, alike, strict=True):
-                # Where nothing is active there is no telling who is alike.
-                own = like | ~like.any()
-                flat = Flat(points[pool[own]])
-                own[own] = flat.belongs(points[pool[own]])
-                like &= own
-                flats.append(flat)
-                members.append(pool[own])
-            at_anchor = alike & (pools < inverses.shape[1])
-            kept.append((np.where(at_anchor, pools, 0), at_anchor))
-            measured.append(_average(inverses, *kept[-1]))
-        self._inverses, self._errors = (
-            np.concatenate(p, axis=-1) for p in zip(*measured, strict=True)
+        landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
+        distances, pools = search.kneighbors(landmarks)
+        self._radii = np.maximum(distances[:, -1], TINY)
+        alike = np.concatenate(
+            [
+                _alike(patterns[pools[rows]], patterns[rows])
+                for rows in gen_batches(n_landmarks, CHUNK)
+            ]
         )
-        self._flats = Flats(flats)
-        self._radii = np.maximum(np.concatenate(radii), TINY)
-        self._patterns = patterns[:n_landmarks]
+        # Where nothing is active there is no telling who is alike.
+        own = alike | ~alike.any(axis=1, keepdims=True)
+        flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
+        for pool, its, flat in zip(pools, own, flats, strict=True):
+            its[its] = flat.belongs(points[pool[its]])
         # As many as are in a pool.
         self._n_near = min(
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
-        self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(points[:n_landmarks])
+        self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(landmarks)
+        self._flats = Flats(flats)
+        own &= ~self._barred(points, pools)
+        at_anchor = alike & own & (pools < inverses.shape[1])
+        kept = [
+            (np.where(at_anchor[rows], pools[rows], 0), at_anchor[rows])
+            for rows in gen_batches(n_landmarks, CHUNK)
+        ]
+        self._inverses, self._errors = (
+            np.concatenate(p, axis=-1)
+            for p in zip(*(_average(inverses, *pool) for pool in kept), strict=True)
+        )
+        members = [pool[its] for pool, its in zip(pools, own, strict=True)]
         return kept, members, [flat.rank for flat in flats]
+
+    def _barred(self, points, pools):
+        """Return which members of the landmarks' pools are on a flat that landmarks are not on.
+
+        That is the flat of the landmark next to a member. It is of another manifold.
+        """
+        near = self._landmarks.kneighbors(points[: len(pools)], return_distance=False)
+        barred = np.zeros((len(pools), len(pools)), dtype=bool)
+        np.put_along_axis(barred, near, self._flats.bar(points[: len(pools)], near), axis=1)
+        home = self._landmarks.kneighbors(points, 1, return_distance=False)
+        held = self._flats.hold(points, home)[:, 0]
+        return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
     def _measure_ranks(self, points, members, nearest, n_noisy):
         """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
