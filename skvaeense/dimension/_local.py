@@ -23,6 +23,8 @@ LEAST_OVERLAP = 0.5
 NEAR, NEAR_SHARE, STEADY_SHARE, STEADY_MEMBERS = 0.3, 0.1, 0.3, 4
 # The part of a pool that has a rank of its own, pools by which noise is told.
 NEAREST, N_NOISE_POOLS = 4, 50
+# Standard errors by which the distances of the nearest must differ from those of all.
+DIFFERENT = 3.0
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Like neighbours are looked for among so many times as many.
@@ -413,14 +415,31 @@ def _alike(others, patterns):
 
 
 def _average(inverses, pools, alike):
-    """Return the mean of those of each pool at each scale, and the relative error of the first."""
+    """Return the mean of those of each pool at each scale, and the relative error of the first.
+
+    It is that of the nearest quarter, or of the nearest quarter of that, where it differs from what
+    is farther away by more than chance makes it: then that is another manifold.
+    """
     inverses = np.where(alike, inverses[:, pools], np.nan)
+    mean, error = _mean_and_error(inverses)
+    width = pools.shape[1] // NEAREST
+    while width >= N_MEMBERS:
+        closer, its_error = _mean_and_error(inverses[:, :, :width])
+        with np.errstate(invalid="ignore"):
+            differs = np.abs(closer[0] - mean[0]) > DIFFERENT * np.hypot(its_error, error)
+        mean, error = np.where(differs, closer, mean), np.where(differs, its_error, error)
+        width //= NEAREST
+    return mean, error / mean[0]
+
+
+def _mean_and_error(inverses):
+    """Return the mean of each pool at each scale, and the standard error of the first."""
     known = np.isfinite(inverses)
     n_known = known.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(known, inverses, 0.0).sum(axis=2) / n_known
         spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
-        return mean, np.sqrt(spread) / n_known[0] / mean[0]
+        return mean, np.sqrt(spread) / n_known[0]
 
 
 def _median(values):
