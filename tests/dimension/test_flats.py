@@ -67,5 +67,9 @@ def test_flats_hold_samples_near_and_far(plane_and_line):
     assert (held[5:10] == [False, False, True]).all()
     assert flats.nearest(points).tolist() == [1] * 5 + [2] * 5 + [1] * 5 + [-1] * 5
     assert flats.nearest(points[:0]).shape == (0,)
+    # Flats that do not fit bar nothing.
+    barred = flats.bar(points, np.tile([0, 1, 2], (20, 1)))
+    assert (barred[:5] == [False, False, True]).all()
+    assert (barred[5:10] == [False, True, False]).all()
     few = Flats([Flat(pool(p, p[0])) for p in (noise, noise, plane)])
     assert few.nearest(points).tolist() == [-1] * 20
