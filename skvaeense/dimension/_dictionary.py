@@ -7,8 +7,8 @@ from scipy.special import expit, gammaln
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense.dimension._local import ABOVE, MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import edge
+from skvaeense.dimension._local import MEMBERS_PER_DIMENSION
+from skvaeense.dimension._noise import ABOVE, edge
 
 # Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
 # are off are made up for by latents that do not belong, so they are fitted first, and well: as long

@@ -35,7 +35,8 @@ def neighbor_errors(around: LocalDimension, answer: DoubleArray) -> dict[str, Do
     between = np.clip(answer, around.least, np.maximum(around.ratio, around.least))
     return {
         "sampling": around.error,
-        "noise": FALL * np.maximum(around.fall, 0.0),
+        # Where noise hides all, it may be all that there is.
+        "noise": np.hypot(FALL * np.maximum(around.fall, 0.0), around.hidden * answer),
         "disagreement": DISAGREEMENT * np.abs(answer - between),
         "intersection": np.hypot(RISE * (around.most - around.ratio), SPREAD * around.spread),
     }

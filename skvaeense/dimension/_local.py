@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import edge, fair_share, typical_noise
+from skvaeense.dimension._noise import ABOVE, edge, fair_share, typical_noise
 from skvaeense.dimension._scaling import Calibration, inverse_dimensions
 
 # References that distances are measured around, those of them that pools are taken around, and how
@@ -33,8 +33,6 @@ SEARCHED = 2
 FLAT_PLANE = 1e-9
 # Distances are believed where their squares are so many times what noise adds to them.
 CLEAR = 4.0
-# A direction stands above the noise with so many times the largest variance that noise has.
-ABOVE = 2.0
 # Where the estimate by distances falls to less than this share, and no rank agrees with it, it is
 # noise that small scales show.
 FALLEN = 0.5
@@ -67,6 +65,9 @@ class LocalDimension(NamedTuple):
     fall : ndarray
         How far the smallest is below the ratio.
 
+    hidden : ndarray
+        Share of the pools nearby in which no direction stands above the noise.
+
     spread : ndarray
         Standard deviation of the ranks of the pools nearby.
 
@@ -88,6 +89,7 @@ class LocalDimension(NamedTuple):
     most: np.ndarray
     error: np.ndarray
     fall: np.ndarray
+    hidden: np.ndarray
     spread: np.ndarray
     alike: np.ndarray
     held: np.ndarray
@@ -155,9 +157,10 @@ class LocalGeometry:
         # What noise adds to the square of a distance.
         added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
         clear = nearness > CLEAR * added
-        self._clear = np.concatenate(
+        clear = np.concatenate(
             [(clear[:, p] & at).sum(axis=2) > 0.5 * at.sum(axis=1) for p, at in pools], axis=1
         )
+        self._clear = clear | self._hidden
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
@@ -231,15 +234,23 @@ class LocalGeometry:
         """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
         ranks = []
         for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
-            rank, visible = _rank(points[pool], self._noise_variance, n)
+            noise = self._noise_variance
+            rank, visible = _rank(points[pool], noise, n)
+            hidden = visible < 1
+            if hidden:
+                # The answer is then what it would be without noise, and unsure.
+                noise = 0.0
+                rank, visible = _rank(points[pool])
             quarter = points[pool[: max(len(pool) // NEAREST, 2)]]
-            near = min(_rank(quarter, self._noise_variance, n)[0], rank)
+            near = min(_rank(quarter, noise, n)[0], rank)
             if len(quarter) < MEMBERS_PER_DIMENSION * near:
                 near = rank
             steady = nearest_rank == near and STEADY_MEMBERS * near <= N_MEMBERS
-            ranks.append((near, rank, steady, visible))
-        self._near_ranks, self._ranks, self._steady, self._visible = np.array(ranks, float).T
-        self.hidden = float((self._visible < 1).mean())
+            ranks.append((near, rank, steady, visible, hidden))
+        ranks = np.array(ranks, dtype=float).T
+        self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
+        self._hidden = self._hidden > 0
+        self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0):
         """Return the dimension around samples.
@@ -260,9 +271,9 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        ratios, clear, error, near, rank, steady, visible, share, held, spread, distance = (
-            self._measure(points, active, off)
-        )
+        ratios, clear, (
+            error, hidden, near, rank, steady, visible, share, held, spread, distance
+        ) = self._measure(points, active, off)  # fmt: skip
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
@@ -296,6 +307,7 @@ class LocalGeometry:
             most=most,
             error=error,
             fall=ratio - least,
+            hidden=hidden,
             spread=spread,
             alike=share,
             held=held & (dimension == ranks[0]),
@@ -328,8 +340,8 @@ class LocalGeometry:
     def _measure(self, points, active, off=0.0):
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
-        That is the relative error of the first ratio, the ranks of the nearest and of all, whether
-        they are steady, the number of directions that stand above the noise, the share of those
+        That is the relative error of the first ratio, the share of the landmarks around which noise
+        hides all, the ranks of the nearest and of all, whether they are steady, the number of directions that stand above the noise, the share of those
         that are alike, whether flats hold the samples, how much ranks differ nearby, and how many
         radii of their pools the landmarks are away.
         """
@@ -339,14 +351,13 @@ class LocalGeometry:
             self._ask_landmarks(points[rows], patterns[rows], off[rows])
             for rows in gen_batches(len(points), ANSWERED)
         ]
-        *both, error, near, rank, steady, visible, share, held, spread, distance = np.hstack(parts)
-        ratios, clear = np.split(np.array(both), 2)
+        said, n_scales = np.hstack(parts), len(self._calibration.scales)
+        ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
-        clear = clear > 0.5
-        return ratios, clear, error, near, rank, steady, visible, share, held, spread, distance
+        return ratios, clear > 0.5, rest
 
     def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""
@@ -361,9 +372,9 @@ class LocalGeometry:
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
         asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 1
         with np.errstate(divide="ignore", invalid="ignore"):
-            inverses, clear, error = (
+            inverses, clear, error, hidden = (
                 np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
-                for values in (self._inverses, self._clear, self._errors)
+                for values in (self._inverses, self._clear, self._errors, self._hidden)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
         near_rank, rank, steady, visible = (
@@ -373,7 +384,10 @@ class LocalGeometry:
         ranks = np.where(asked, self._ranks[near], rank[:, None])
         spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
         return np.vstack(
-            [ratios, clear, error, near_rank, rank, steady, visible, share, held, spread, away]
+            [
+                *(ratios, clear, error, hidden, near_rank, rank, steady, visible),
+                *(share, held, spread, away),
+            ]
         )
 
     def _like(self, points, near, alike):

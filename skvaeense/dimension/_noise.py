@@ -4,8 +4,8 @@ import numpy as np
 
 # A bulk of fewer directions than this can be that of a few manifolds as well.
 LEAST_BULK = 8
-# What few samples and tails add to the edge of the bulk.
-MARGIN = 1.05
+# What few samples and tails add to the edge of the bulk, and so many times the edge stands above it.
+MARGIN, ABOVE = 1.05, 2.0
 # Samples from which directions are measured.
 MAX_ROWS = 5000
 
@@ -85,7 +85,7 @@ class NoiseFloor:
 
     The smallest variances of a group of samples are noise as far as the law of Marchenko and Pastur
     explains them by one noise variance [1]_. Directions with more stand above the noise. There is
-    no telling if fewer than eight directions are left, or none stands above.
+    no telling if fewer than eight directions are left, or unless all others stand clearly above.
 
     Parameters
     ----------
@@ -156,6 +156,8 @@ def _measure(X):
     bulk = variances <= edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
     told = 0 < rank <= n_features - LEAST_BULK and n_samples > 1
+    # Else what is taken for noise can as well be directions with a little less variance.
+    told = told and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
     return {
         "n_samples": n_samples,
         "mean": mean,

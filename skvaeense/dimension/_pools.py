@@ -16,7 +16,7 @@ from skvaeense.dimension._dictionary import Dictionary, refine
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
-from skvaeense.dimension._scaling import SCALES
+from skvaeense.dimension._scaling import SCALES, inverse_dimensions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
@@ -30,6 +30,9 @@ MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
 N_SHIFTED = 250
+# By what share the dimension by distances may change if there is no noise to take off, and how many
+# times that of the samples active latents may be.
+MAX_CHANGE, MOST_TIMES = 0.15, 2.0
 # Share of the samples that are not off the points that stand for them.
 REACHED = 0.99
 # Samples asked whether their neighbours are believed.
@@ -107,6 +110,8 @@ class PoolMethod(AutoencoderMethod):
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
+        if self.trusted_ and self.floor_.variance == 0:
+            self.trusted_ = _keeps_dimension(X, points, active.sum(axis=1).mean())
         self._measure(X, points, active, groups, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
@@ -261,8 +266,8 @@ class PoolMethod(AutoencoderMethod):
         if hidden > MAX_HIDDEN:
             warnings.warn(
                 f"Dimension hidden by noise: around {hidden:.0%} of the samples no direction "
-                "stands above the noise, and the dimension is said to be 1. Fewer samples, which "
-                "are farther apart, or a larger n_neighbors may show it.",
+                "stands above the noise, and the dimension is unsure. Fewer samples, which are "
+                "farther apart, or a larger n_neighbors may show it.",
                 stacklevel=MAX_STACK,
             )
 
@@ -341,6 +346,23 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
         if n_neighbors <= most:
             squares = np.square(search.kneighbors(X[:N_SHIFTED], n_neighbors)[0])
     return least, False
+
+
+def _keeps_dimension(X, points, count):
+    """Return whether distances say the same of samples, decoded or not, and counts are plausible.
+
+    Where there is no noise to be taken off, decoding should change nothing.
+    """
+    k = SCALES[1]
+    raw, decoded = (
+        1 / np.nanmean(inverse_dimensions(distances[:, 1:], k))
+        for distances in (
+            NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(x[:N_SHIFTED])[0]
+            for x in (X, points)
+        )
+    )
+    changed = max(raw / decoded, decoded / raw) - 1
+    return bool(changed <= MAX_CHANGE and count <= MOST_TIMES * raw + 1)
 
 
 def _share(shifts, squares):
