@@ -8,7 +8,7 @@ from sklearn.utils import gen_batches
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
 from skvaeense.dimension._noise import ABOVE, edge, fair_share, typical_noise
-from skvaeense.dimension._scaling import Calibration, inverse_dimensions
+from skvaeense.dimension._scaling import NEAR, Calibration, inverse_dimensions
 
 # References that distances are measured around, those of them that pools are taken around, and how
 # many of these answer for a sample.
@@ -20,7 +20,7 @@ LEAST_OVERLAP = 0.5
 # The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
 # within two of their standard errors; the second fraction where the nearest members, which must be
 # so many for each dimension, have the same rank.
-NEAR, NEAR_SHARE, STEADY_SHARE, STEADY_MEMBERS = 0.3, 0.1, 0.3, 4
+NEAR_SHARE, STEADY_SHARE, STEADY_MEMBERS = 0.1, 0.3, 4
 # The part of a pool that has a rank of its own, pools by which noise is told.
 NEAREST, N_NOISE_POOLS = 4, 50
 # Standard errors by which the distances of the nearest must differ from those of all.

@@ -11,6 +11,8 @@ SCALES = (4, 16, 64)
 BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 N_QUERIES, N_MEMBERS = 25, 50
 SEED = 0
+# A rank is believed if it is so near to what distances say.
+NEAR = 0.3
 
 
 def inverse_dimensions(distances, k, alike=None):
@@ -52,6 +54,45 @@ def inverse_dimensions(distances, k, alike=None):
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
     return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 4))
+
+
+def curved_dimension(coefficients, rank):
+    """Return the dimension of a set of codes: its rank, unless distances say clearly less.
+
+    They are compared with those of codes of which each coefficient comes from another sample:
+    independent coefficients fill as many dimensions as there are, however they are distributed.
+
+    Parameters
+    ----------
+    coefficients : ndarray of shape (n_samples, n_coefficients)
+        All codes of the set.
+
+    rank : int
+        Number of directions in which they vary.
+
+    Returns
+    -------
+    int
+        The dimension.
+    """
+    centred = coefficients - coefficients.mean(axis=0)
+    variances, turns = np.linalg.eigh(centred.T @ centred)
+    kept = slice(len(variances) - rank, None)
+    # Without correlations, in directions as near to those of the coefficients as may be.
+    alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
+    mixed = np.random.default_rng(SEED).permuted(alone, axis=0)
+    k = SCALES[1]
+    own, others = (
+        inverse_dimensions(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0], k)
+        for x in (alone, mixed)
+    )
+    own, others = own[np.isfinite(own)], others[np.isfinite(others)]
+    if not (len(own) and own.mean() > 0):
+        return rank
+    dimension = rank * others.mean() / own.mean()
+    error = np.hypot(*(x.std() / x.mean() / np.sqrt(len(x)) for x in (own, others)))
+    clearly = dimension * (1 + 2 * error) < rank - NEAR
+    return max(round(dimension), 1) if clearly else rank
 
 
 def _first(distances, reached):
