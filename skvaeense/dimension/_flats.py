@@ -11,8 +11,8 @@ N_MEMBERS = 24
 OFF, BENT = 0.1, 4.0
 # Share of the largest variance under which a direction counts as curvature or noise.
 FLAT = 0.1
-# And under which it is a rounding error. Share of the flats that are most of them.
-ROUNDING, MOST = 1e-6, 0.5
+# Share of the flats that are most of them.
+MOST = 0.5
 TINY = np.finfo(float).tiny
 LEAST_SQUARE = np.sqrt(TINY)
 
@@ -167,32 +167,6 @@ class Flats:
             rows = points[own // flats.shape[1]]
             answers.flat[own] = judge(i, *_off(rows, self._centres[i], self._of(i)))
         return answers
-
-    def nearest(self, points):
-        """Return the flats that points are on, wherever on them; -1 for points that are on none.
-
-        Parameters
-        ----------
-        points : ndarray of shape (n_points, n_features)
-            Points.
-
-        Returns
-        -------
-        ndarray of int of shape (n_points,)
-            Flats.
-        """
-        found, least = np.full(len(points), -1), np.full(len(points), ROUNDING)
-        for flat in np.flatnonzero(self.fit) if len(points) else ():
-            i = self._which[flat]
-            directions = self._of(i)
-            off, squares = _off(points, self._centres[i], directions)
-            # Bends count so far from the middle, too, but for little.
-            with np.errstate(over="ignore"):
-                bend = np.minimum(self._bends[i] * squares, OFF * _most_off(*directions.T.shape))
-            excess = off - bend
-            found[excess < least] = flat
-            least = np.minimum(excess, least)
-        return found
 
     def _of(self, i):
         """Return the directions of the flat that is the i-th of those that are kept."""

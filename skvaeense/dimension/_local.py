@@ -113,8 +113,7 @@ class LocalGeometry:
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
     pool answer for a sample, those first whose flats hold it: so it need be compared with them
-    only. If there are none, the flat that it is on may be farther away, and the landmark there
-    answers alone.
+    only.
 
     Parameters
     ----------
@@ -366,7 +365,10 @@ class LocalGeometry:
         with np.errstate(over="ignore"):
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
-        share, like = alike.mean(axis=1), self._like(points, near, alike)
+        # 2 where flats hold the sample, too.
+        share, like = alike.mean(axis=1), alike.astype(int) + (
+            alike & self._flats.hold(points, near)
+        )
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
@@ -389,20 +391,6 @@ class LocalGeometry:
                 *(share, held, spread, away),
             ]
         )
-
-    def _like(self, points, near, alike):
-        """Return how like the landmarks near samples are: 2 if their flats hold them, 1 if alike.
-
-        The last of the landmarks near a sample that no flat holds, which is in `near`, becomes one
-        farther away on whose flat it is; but where the nearest has no flat that could have held it,
-        as one in a part as wide as the space has none, the sample may belong there.
-        """
-        like = alike.astype(int) + (alike & self._flats.hold(points, near))
-        rows = np.flatnonzero((like < 2).all(axis=1) & self._flats.fit[near[:, 0]])
-        found = self._flats.nearest(points[rows])
-        on_one = found >= 0
-        near[rows[on_one], -1], like[rows[on_one], -1] = found[on_one], 2
-        return like
 
 
 def _plane(points):
