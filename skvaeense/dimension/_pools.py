@@ -170,7 +170,7 @@ class PoolMethod(AutoencoderMethod):
         reasons : dict of str to ndarray of shape (n_samples,)
             Standard errors in dimensions, of which the squares add up.
 
-            Where neighbours answer: "sampling", the error of their mean; "noise", half of how far
+            Where neighbours answer: "sampling", the error of their mean; "noise", how far
             the estimate falls from the smallest scale that is clear of noise to larger ones;
             "disagreement", how far the answer is from what distances say at any of these scales, or
             above all that they say where there is none; "intersection", which grows with how far
