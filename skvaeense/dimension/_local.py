@@ -8,7 +8,13 @@ from sklearn.utils import gen_batches
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
 from skvaeense.dimension._noise import ABOVE, edge, fair_share, typical_noise
-from skvaeense.dimension._scaling import NEAR, Calibration, inverse_dimensions
+from skvaeense.dimension._scaling import (
+    NEAR,
+    NEAR_SHARE,
+    Calibration,
+    inverse_dimensions,
+    shuffled_rank,
+)
 
 # References that distances are measured around, those of them that pools are taken around, and how
 # many of these answer for a sample.
@@ -20,7 +26,7 @@ LEAST_OVERLAP = 0.5
 # The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
 # within two of their standard errors; the second fraction where the nearest members, which must be
 # so many for each dimension, have the same rank.
-NEAR_SHARE, STEADY_SHARE, STEADY_MEMBERS = 0.1, 0.3, 4
+STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
 # The part of a pool that has a rank of its own, pools by which noise is told.
 NEAREST, N_NOISE_POOLS = 4, 50
 # Standard errors by which the distances of the nearest must differ from those of all.
@@ -249,6 +255,16 @@ class LocalGeometry:
         ranks = np.array(ranks, dtype=float).T
         self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
+        self._shuffled = np.full(len(members), np.nan)
+        if self._noise_variance == 0:
+            with np.errstate(divide="ignore"):
+                ratio = 1 / self._inverses[0]
+            said = np.isfinite(ratio)
+            ratio[said] = self._calibration.correct(ratio[said], 0)
+            both = np.array([self._near_ranks, self._ranks])
+            off = np.abs(both - ratio) > np.maximum(NEAR, NEAR_SHARE * both)
+            for i in np.flatnonzero(said & off.all(axis=0)):
+                self._shuffled[i] = shuffled_rank(points[members[i]])
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0):
@@ -271,7 +287,7 @@ class LocalGeometry:
             What neighbours say.
         """
         ratios, clear, (
-            error, hidden, near, rank, steady, visible, share, held, spread, distance
+            shuffled, error, hidden, near, rank, steady, visible, share, held, spread, distance
         ) = self._measure(points, active, off)  # fmt: skip
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
@@ -292,7 +308,8 @@ class LocalGeometry:
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
         clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
-        dimension = np.where(agree, rank, np.round(clean))
+        said = np.where(np.isfinite(shuffled), shuffled, np.round(clean))
+        dimension = np.where(agree, rank, said)
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = (held > 0.5) & (off <= 0)
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
@@ -339,7 +356,8 @@ class LocalGeometry:
     def _measure(self, points, active, off=0.0):
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
-        That is the relative error of the first ratio, the share of the landmarks around which noise
+        That is the number of shuffled coordinates that pools need, the relative error of the first
+        ratio, the share of the landmarks around which noise
         hides all, the ranks of the nearest and of all, whether they are steady, the number of directions that stand above the noise, the share of those
         that are alike, whether flats hold the samples, how much ranks differ nearby, and how many
         radii of their pools the landmarks are away.
@@ -379,15 +397,18 @@ class LocalGeometry:
                 for values in (self._inverses, self._clear, self._errors, self._hidden)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        near_rank, rank, steady, visible = (
+        near_rank, rank, steady, visible, shuffled = (
             _median(np.where(asked, values[near], np.nan))
-            for values in (self._near_ranks, self._ranks, self._steady, self._visible)
+            for values in (
+                *(self._near_ranks, self._ranks, self._steady, self._visible),
+                self._shuffled,
+            )
         )
         ranks = np.where(asked, self._ranks[near], rank[:, None])
         spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
         return np.vstack(
             [
-                *(ratios, clear, error, hidden, near_rank, rank, steady, visible),
+                *(ratios, clear, shuffled, error, hidden, near_rank, rank, steady, visible),
                 *(share, held, spread, away),
             ]
         )

@@ -103,6 +103,9 @@ class NoiseFloor:
     most : float
         What it is at most, as the smallest variance.
 
+    seen : bool
+        Whether there may be noise, told or not.
+
     References
     ----------
     .. [1] S. Kritchman and B. Nadler (2009). Non-parametric detection of the number of signals:
@@ -115,6 +118,7 @@ class NoiseFloor:
         told = [group for group in measured if group["noise"] > 0]
         self.variance = _mean(told, "noise")
         self.most = max(self.variance, _mean(measured, "smallest"))
+        self.seen = any(group["seen"] for group in measured)
 
     def take_off(self, X, groups):
         """Return samples without their noise in directions that do not stand above it.
@@ -155,14 +159,15 @@ def _measure(X):
     rest = np.cumsum(variances[::-1])[::-1] / left
     bulk = variances <= edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
-    told = 0 < rank <= n_features - LEAST_BULK and n_samples > 1
+    seen = 0 < rank <= n_features - LEAST_BULK and n_samples > 1 and rest[rank] > 0
     # Else what is taken for noise can as well be directions with a little less variance.
-    told = told and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
+    told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
     return {
         "n_samples": n_samples,
         "mean": mean,
         "directions": directions[:rank],
-        "noise": float(max(rest[rank], 0.0)) if told else 0.0,
+        "noise": float(rest[rank]) if told else 0.0,
+        "seen": bool(seen),
         "smallest": float(variances[-1]),
     }
 

@@ -110,7 +110,7 @@ class PoolMethod(AutoencoderMethod):
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
-        if self.trusted_ and self.floor_.variance == 0:
+        if self.trusted_ and not self.floor_.seen:
             self.trusted_ = _keeps_dimension(X, points, active.sum(axis=1).mean())
         self._measure(X, points, active, groups, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):

@@ -1,6 +1,7 @@
 """How fast the number of neighbours grows with the distance, which is what a dimension is."""
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
@@ -11,8 +12,11 @@ SCALES = (4, 16, 64)
 BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 N_QUERIES, N_MEMBERS = 25, 50
 SEED = 0
-# A rank is believed if it is so near to what distances say.
-NEAR = 0.3
+# A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
+NEAR, NEAR_SHARE = 0.3, 0.1
+# Members of a pool whose coordinates are shuffled, and the share of the largest scale under which a
+# coordinate is a rounding error.
+N_POOL, EXACT = 240, 1e-6
 
 
 def inverse_dimensions(distances, k, alike=None):
@@ -93,6 +97,52 @@ def curved_dimension(coefficients, rank):
     error = np.hypot(*(x.std() / x.mean() / np.sqrt(len(x)) for x in (own, others)))
     clearly = dimension * (1 + 2 * error) < rank - NEAR
     return max(round(dimension), 1) if clearly else rank
+
+
+def shuffled_rank(points):
+    """Return the least number of principal coordinates by which distances in a pool are explained.
+
+    Coordinates that are shuffled, each by itself, have the same scales and densities, and fill as
+    many dimensions as there are. As many are taken as it needs for distances among them to grow as
+    they do among the points. So thin directions count, and curvature does not.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_features)
+        The pool, the nearest first.
+
+    Returns
+    -------
+    float
+        Their number; NaN where distances do not say.
+    """
+    points = points[:N_POOL] - points[:N_POOL].mean(axis=0)
+    if len(points) < 2 * SCALES[1]:
+        return np.nan
+    turned, scales, _ = np.linalg.svd(points, full_matrices=False)
+    coordinates = (turned * scales)[:, scales > EXACT * scales[0]]
+    dimension, error = _ratio(coordinates)
+    if not np.isfinite(dimension):
+        return np.nan
+    least = dimension - max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
+    shuffle = np.random.default_rng(SEED).permuted
+    # Fewer cannot suffice.
+    for rank in range(max(int(least) - 1, 1), coordinates.shape[1]):
+        if _ratio(shuffle(coordinates[:, :rank], axis=0))[0] >= least:
+            return float(rank)
+    return float(coordinates.shape[1])
+
+
+def _ratio(points):
+    """Return the dimension by distances around the nearer half of a pool, and its relative error."""
+    squares = cdist(points[: len(points) // 2], points, "sqeuclidean")
+    k = SCALES[1] // 2
+    distances = np.sqrt(np.sort(np.partition(squares, k, axis=1)[:, : k + 1], axis=1)[:, 1:])
+    inverses = inverse_dimensions(distances, k)
+    inverses = inverses[np.isfinite(inverses)]
+    if len(inverses) == 0 or inverses.mean() <= 0:
+        return np.nan, np.nan
+    return 1 / inverses.mean(), inverses.std() / inverses.mean() / np.sqrt(len(inverses))
 
 
 def _first(distances, reached):
