@@ -7,7 +7,8 @@ chosen by those of `CHOSEN_BY`; those of `REPORTED` are for the report. Each has
 samples for training, some with noise, as a share of the root mean square of the columns, and 400
 unseen ones. The measures are the mean absolute error; the share that is within two standard errors
 of the truth, or rounds to it; and the share that is surely wrong: with a reliability above .9, and
-off by more than .5. The maximum-likelihood estimate at 20 neighbours stands beside ours. One thread; times are CPU seconds of the fit.
+off by more than .5. The maximum-likelihood estimate at 20 neighbours stands beside ours. One
+thread; times are CPU seconds of the fit.
 """
 
 import warnings
@@ -400,7 +401,9 @@ def maximum_likelihood(train, test, k=20):
 
 def summary_of(rows):
     """Return what a half of the families says, each family alike."""
-    errors = np.array([[np.mean([r[key] for r in own]) for key in ("error", "mle")] for own in rows])
+    errors = np.array(
+        [[np.mean([r[key] for r in own]) for key in ("error", "mle")] for own in rows]
+    )
     least = [np.mean([r["covered"] for r in own]) for own in rows]
     return {
         "error_mean": float(errors[:, 0].mean()),

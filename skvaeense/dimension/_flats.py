@@ -134,7 +134,9 @@ class Flats:
         ndarray of bool of shape (n_points, n_asked)
             Whether they do.
         """
-        return self._compare(points, flats, lambda i, off, _: off <= _most_off(*self._of(i).T.shape))
+        return self._compare(
+            points, flats, lambda i, off, _: off <= _most_off(*self._of(i).T.shape)
+        )
 
     def bar(self, points, flats):
         """Return whether flats fit that points do not belong to, as far as manifolds bend.
@@ -157,7 +159,7 @@ class Flats:
         )
 
     def _compare(self, points, flats, judge):
-        """Return what is judged by how far points are off flats; False for those that do not fit."""
+        """Judge how far points are off flats; False for flats that do not fit."""
         answers = np.zeros(flats.shape, dtype=bool)
         pairs = np.flatnonzero(self.fit[flats])
         # All points of a flat at once.

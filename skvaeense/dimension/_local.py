@@ -110,7 +110,8 @@ class LocalGeometry:
     from neighbour to neighbour around each member of the pool, at several scales; and the *rank*,
     the number of directions in which pools around there extend. The rank is exact where the pool is
     nearly flat, and too high where it is not. The ratio is never far off, and never exact. So the
-    rank is taken where the ratio agrees, and else the whole number next to the ratio. The nearest
+    rank is taken where the ratio agrees; else what shuffled coordinates say, or with noise the
+    whole number next to the ratio. The nearest
     quarter of a pool is flatter than the whole, and its rank is taken if it agrees better. A rank
     that is that of the very nearest too need not agree as well. Small pools have no say in the
     rank, and the number of active latents stands for it. Noise makes the ratio too high at small
@@ -256,10 +257,10 @@ class LocalGeometry:
         self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
         self._shuffled = np.full(len(members), np.nan)
-        if self._noise_variance == 0:
-            with np.errstate(divide="ignore"):
-                ratio = 1 / self._inverses[0]
-            said = np.isfinite(ratio)
+        with np.errstate(divide="ignore"):
+            ratio = 1 / self._inverses[0]
+        said = np.isfinite(ratio)
+        if self._noise_variance == 0 and said.any():
             ratio[said] = self._calibration.correct(ratio[said], 0)
             both = np.array([self._near_ranks, self._ranks])
             off = np.abs(both - ratio) > np.maximum(NEAR, NEAR_SHARE * both)
@@ -357,10 +358,10 @@ class LocalGeometry:
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
         That is the number of shuffled coordinates that pools need, the relative error of the first
-        ratio, the share of the landmarks around which noise
-        hides all, the ranks of the nearest and of all, whether they are steady, the number of directions that stand above the noise, the share of those
-        that are alike, whether flats hold the samples, how much ranks differ nearby, and how many
-        radii of their pools the landmarks are away.
+        ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
+        of all, whether they are steady, the number of directions that stand above the noise, the
+        share of those that are alike, whether flats hold the samples, how much ranks differ nearby,
+        and how many radii of their pools the landmarks are away.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
@@ -384,8 +385,9 @@ class LocalGeometry:
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         # 2 where flats hold the sample, too.
-        share, like = alike.mean(axis=1), alike.astype(int) + (
-            alike & self._flats.hold(points, near)
+        share, like = (
+            alike.mean(axis=1),
+            alike.astype(int) + (alike & self._flats.hold(points, near)),
         )
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]

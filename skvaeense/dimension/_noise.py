@@ -4,7 +4,8 @@ import numpy as np
 
 # A bulk of fewer directions than this can be that of a few manifolds as well.
 LEAST_BULK = 8
-# What few samples and tails add to the edge of the bulk, and so many times the edge stands above it.
+# What few samples and tails add to the edge of the bulk, and how many times the edge a direction
+# stands clearly above it with.
 MARGIN, ABOVE = 1.05, 2.0
 # Samples from which directions are measured.
 MAX_ROWS = 5000

@@ -16,7 +16,7 @@ from skvaeense.dimension._dictionary import Dictionary, refine
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
-from skvaeense.dimension._scaling import SCALES, inverse_dimensions
+from skvaeense.dimension._scaling import SCALES, mean_dimension
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
@@ -30,9 +30,9 @@ MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
 N_SHIFTED = 250
-# By what share the dimension by distances may change if there is no noise to take off, and how many
-# times that of the samples active latents may be.
-MAX_CHANGE, MOST_TIMES = 0.15, 2.0
+# By what share the dimension by distances may change if there is no noise to take off; by what share
+# it falls as the scale grows if there is; and how many times it active latents may be.
+MAX_CHANGE, MAX_FALL, MOST_TIMES = 0.15, 0.3, 2.0
 # Share of the samples that are not off the points that stand for them.
 REACHED = 0.99
 # Samples asked whether their neighbours are believed.
@@ -110,8 +110,9 @@ class PoolMethod(AutoencoderMethod):
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
-        if self.trusted_ and not self.floor_.seen:
-            self.trusted_ = _keeps_dimension(X, points, active.sum(axis=1).mean())
+        most = np.inf
+        if self.trusted_ and not self.floor_.seen and len(X) > SCALES[-1] + 1:
+            self.trusted_, most = _keeps_dimension(X, points)
         self._measure(X, points, active, groups, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
@@ -125,6 +126,9 @@ class PoolMethod(AutoencoderMethod):
             if self.dictionary_ is not None and self.dictionary_.speaks:
                 active, _, points, groups, _ = self._denoise(autoencoder, X)
                 self._measure(X, points, active, groups, n_neighbors)
+        if self.trusted_ and active.sum(axis=1).mean() > most:
+            self.trusted_, self.dictionary_ = False, None
+            self._measure(X, points, active, groups, n_neighbors)
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
         """Return the dimension of samples, seen or unseen, and its standard error.
@@ -348,21 +352,22 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
     return least, False
 
 
-def _keeps_dimension(X, points, count):
-    """Return whether distances say the same of samples, decoded or not, and counts are plausible.
+def _keeps_dimension(X, points):
+    """Return whether distances say the same of samples, decoded or not, and what latents may count.
 
-    Where there is no noise to be taken off, decoding should change nothing.
+    Where there is no noise to be taken off, decoding should change nothing. Noise makes what
+    distances say fall as the scale grows.
     """
-    k = SCALES[1]
-    raw, decoded = (
-        1 / np.nanmean(inverse_dimensions(distances[:, 1:], k))
+    (small, raw, large), (_, decoded, _) = (
+        [mean_dimension(distances, k)[0] for k in SCALES]
         for distances in (
-            NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(x[:N_SHIFTED])[0]
+            NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(x).kneighbors(x[:N_SHIFTED])[0][:, 1:]
             for x in (X, points)
         )
     )
-    changed = max(raw / decoded, decoded / raw) - 1
-    return bool(changed <= MAX_CHANGE and count <= MOST_TIMES * raw + 1)
+    if small > (1 + MAX_FALL) * large or np.isnan(raw + decoded):
+        return True, np.inf
+    return max(raw / decoded, decoded / raw) <= 1 + MAX_CHANGE, MOST_TIMES * raw + 1
 
 
 def _share(shifts, squares):

@@ -86,16 +86,12 @@ def curved_dimension(coefficients, rank):
     alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
     mixed = np.random.default_rng(SEED).permuted(alone, axis=0)
     k = SCALES[1]
-    own, others = (
-        inverse_dimensions(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0], k)
+    (own, its_error), (others, their_error) = (
+        mean_dimension(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0], k)
         for x in (alone, mixed)
     )
-    own, others = own[np.isfinite(own)], others[np.isfinite(others)]
-    if not (len(own) and own.mean() > 0):
-        return rank
-    dimension = rank * others.mean() / own.mean()
-    error = np.hypot(*(x.std() / x.mean() / np.sqrt(len(x)) for x in (own, others)))
-    clearly = dimension * (1 + 2 * error) < rank - NEAR
+    dimension = rank * own / others
+    clearly = dimension * (1 + 2 * np.hypot(its_error, their_error)) < rank - NEAR
     return max(round(dimension), 1) if clearly else rank
 
 
@@ -134,10 +130,32 @@ def shuffled_rank(points):
 
 
 def _ratio(points):
-    """Return the dimension by distances around the nearer half of a pool, and its relative error."""
+    """Return the dimension around the nearer half of a pool, and its relative error."""
     squares = cdist(points[: len(points) // 2], points, "sqeuclidean")
     k = SCALES[1] // 2
-    distances = np.sqrt(np.sort(np.partition(squares, k, axis=1)[:, : k + 1], axis=1)[:, 1:])
+    nearest = np.sort(np.partition(squares, k, axis=1)[:, : k + 1], axis=1)
+    return mean_dimension(np.sqrt(nearest[:, 1:]), k)
+
+
+def mean_dimension(distances, k):
+    """Return the dimension that samples have together, and its relative error; NaN if unknown.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_samples, n_neighbors)
+        Ascending distances to the nearest other samples, at least k of them.
+
+    k : int
+        The farther of the two neighbours that are compared.
+
+    Returns
+    -------
+    dimension : float
+        Not corrected for the number of samples.
+
+    error : float
+        Its standard error, as a share of it.
+    """
     inverses = inverse_dimensions(distances, k)
     inverses = inverses[np.isfinite(inverses)]
     if len(inverses) == 0 or inverses.mean() <= 0:
