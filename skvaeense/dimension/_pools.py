@@ -30,8 +30,8 @@ MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
 N_SHIFTED = 250
-# By what share the dimension by distances may change if there is no noise to take off; by what share
-# it falls as the scale grows if there is; and how many times it active latents may be.
+# By what share the dimension by distances may change if there is no noise to take off; by how much
+# of it it falls as the scale grows if there is; and how many times it active latents may be.
 MAX_CHANGE, MAX_FALL, MOST_TIMES = 0.15, 0.3, 2.0
 # Share of the samples that are not off the points that stand for them.
 REACHED = 0.99
