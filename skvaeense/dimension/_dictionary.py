@@ -7,8 +7,9 @@ from scipy.special import expit, gammaln
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense.dimension._local import ABOVE, MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import edge
+from skvaeense.dimension._local import MEMBERS_PER_DIMENSION
+from skvaeense.dimension._noise import ABOVE, edge
+from skvaeense.dimension._scaling import SCALES, curved_dimension
 
 # Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
 # are off are made up for by latents that do not belong, so they are fitted first, and well: as long
@@ -377,7 +378,10 @@ class Dictionary:
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
 
     def _set_ranks(self, support, codes):
-        """Find supports of which samples vary in fewer directions than there are atoms."""
+        """Find supports of which samples have fewer dimensions than there are atoms.
+
+        They vary in fewer directions, or on a curved set, which distances to neighbours tell.
+        """
         supports, which = _unique_rows(support)
         members, sizes = np.bincount(which), supports.sum(axis=1)
         dependent, ranks = [], []
@@ -388,6 +392,8 @@ class Dictionary:
             noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
             least = max(ABOVE * noise, EXACT * variances[-1])
             rank = np.count_nonzero(variances > least)
+            if rank == sizes[i] and members[i] > SCALES[1]:
+                rank = curved_dimension(codes[which == i][:, supports[i]], rank)
             if 0 < rank < sizes[i]:
                 dependent.append(supports[i])
                 ranks.append(float(rank))

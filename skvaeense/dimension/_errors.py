@@ -10,10 +10,10 @@ from skvaeense.utils._typing import DoubleArray
 
 # Weights of what may be wrong, in dimensions: the answer is not between what distances say at some
 # scales; the answer by distances falls as the scale grows, or rises; ranks differ nearby. Chosen by
-# `python -m benchmarks dimension_reliability calibrate`: two standard errors hold the truth at 95 %
-# of the samples of each of its families, but for digits. Those would take twice the weight of the
-# disagreement, and errors half as large again for all the others.
-DISAGREEMENT, FALL, RISE, SPREAD = 1.0, 0.5, 0.1, 0.25
+# the families `CHOSEN_BY` of `python -m benchmarks dimension_unseen`, of which fewer have less than
+# 90 % of their samples within two standard errors than with weights of 1.0 and 0.5. Higher weights
+# would leave fewer surely wrong answers, and call many more right ones unsure.
+DISAGREEMENT, FALL, RISE, SPREAD = 1.5, 1.0, 0.1, 0.25
 
 
 def neighbor_errors(around: LocalDimension, answer: DoubleArray) -> dict[str, DoubleArray]:
@@ -35,7 +35,8 @@ def neighbor_errors(around: LocalDimension, answer: DoubleArray) -> dict[str, Do
     between = np.clip(answer, around.least, np.maximum(around.ratio, around.least))
     return {
         "sampling": around.error,
-        "noise": FALL * np.maximum(around.fall, 0.0),
+        # Where noise hides all, it may be all that there is.
+        "noise": np.hypot(FALL * np.maximum(around.fall, 0.0), around.hidden * answer),
         "disagreement": DISAGREEMENT * np.abs(answer - between),
         "intersection": np.hypot(RISE * (around.most - around.ratio), SPREAD * around.spread),
     }

@@ -11,8 +11,8 @@ N_MEMBERS = 24
 OFF, BENT = 0.1, 4.0
 # Share of the largest variance under which a direction counts as curvature or noise.
 FLAT = 0.1
-# And under which it is a rounding error. Share of the flats that are most of them.
-ROUNDING, MOST = 1e-6, 0.5
+# Share of the flats that are most of them.
+MOST = 0.5
 TINY = np.finfo(float).tiny
 LEAST_SQUARE = np.sqrt(TINY)
 
@@ -134,45 +134,45 @@ class Flats:
         ndarray of bool of shape (n_points, n_asked)
             Whether they do.
         """
-        held = np.zeros(flats.shape, dtype=bool)
-        pairs = np.flatnonzero(self.fit[flats])
-        # All points of a flat at once.
-        pairs = pairs[np.argsort(flats.flat[pairs], kind="stable")]
-        asked, starts = np.unique(flats.flat[pairs], return_index=True)
-        for i, own in zip(self._which[asked], np.split(pairs, starts)[1:], strict=True):
-            directions = self._directions[:, self._columns(i)]
-            off = _off(points[own // flats.shape[1]], self._centres[i], directions)[0]
-            held.flat[own] = off <= _most_off(*directions.T.shape)
-        return held
+        return self._compare(
+            points, flats, lambda i, off, _: off <= _most_off(*self._of(i).T.shape)
+        )
 
-    def nearest(self, points):
-        """Return the flats that points are on, wherever on them; -1 for points that are on none.
+    def bar(self, points, flats):
+        """Return whether flats fit that points do not belong to, as far as manifolds bend.
 
         Parameters
         ----------
         points : ndarray of shape (n_points, n_features)
             Points.
 
+        flats : ndarray of int of shape (n_points, n_asked)
+            Flats asked for each point.
+
         Returns
         -------
-        ndarray of int of shape (n_points,)
-            Flats.
+        ndarray of bool of shape (n_points, n_asked)
+            Whether they do.
         """
-        found, least = np.full(len(points), -1), np.full(len(points), ROUNDING)
-        for flat in np.flatnonzero(self.fit) if len(points) else ():
-            i = self._which[flat]
-            directions = self._directions[:, self._columns(i)]
-            off, squares = _off(points, self._centres[i], directions)
-            # Bends count so far from the middle, too, but for little.
-            with np.errstate(over="ignore"):
-                bend = np.minimum(self._bends[i] * squares, OFF * _most_off(*directions.T.shape))
-            excess = off - bend
-            found[excess < least] = flat
-            least = np.minimum(excess, least)
-        return found
+        return self._compare(
+            points, flats, lambda i, off, squares: off > OFF + self._bends[i] * squares
+        )
 
-    def _columns(self, i):
-        return slice(self._ends[i - 1] if i else 0, self._ends[i])
+    def _compare(self, points, flats, judge):
+        """Judge how far points are off flats; False for flats that do not fit."""
+        answers = np.zeros(flats.shape, dtype=bool)
+        pairs = np.flatnonzero(self.fit[flats])
+        # All points of a flat at once.
+        pairs = pairs[np.argsort(flats.flat[pairs], kind="stable")]
+        asked, starts = np.unique(flats.flat[pairs], return_index=True)
+        for i, own in zip(self._which[asked], np.split(pairs, starts)[1:], strict=True):
+            rows = points[own // flats.shape[1]]
+            answers.flat[own] = judge(i, *_off(rows, self._centres[i], self._of(i)))
+        return answers
+
+    def _of(self, i):
+        """Return the directions of the flat that is the i-th of those that are kept."""
+        return self._directions[:, self._ends[i - 1] if i else 0 : self._ends[i]]
 
 
 def _most_off(rank, n_features):

@@ -7,8 +7,14 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import edge, fair_share, typical_noise
-from skvaeense.dimension._scaling import Calibration, inverse_dimensions
+from skvaeense.dimension._noise import ABOVE, edge, fair_share, typical_noise
+from skvaeense.dimension._scaling import (
+    NEAR,
+    NEAR_SHARE,
+    Calibration,
+    inverse_dimensions,
+    shuffled_rank,
+)
 
 # References that distances are measured around, those of them that pools are taken around, and how
 # many of these answer for a sample.
@@ -20,9 +26,11 @@ LEAST_OVERLAP = 0.5
 # The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
 # within two of their standard errors; the second fraction where the nearest members, which must be
 # so many for each dimension, have the same rank.
-NEAR, NEAR_SHARE, STEADY_SHARE, STEADY_MEMBERS = 0.3, 0.1, 0.3, 4
+STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
 # The part of a pool that has a rank of its own, pools by which noise is told.
 NEAREST, N_NOISE_POOLS = 4, 50
+# Standard errors by which the distances of the nearest must differ from those of all.
+DIFFERENT = 3.0
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Like neighbours are looked for among so many times as many.
@@ -31,8 +39,6 @@ SEARCHED = 2
 FLAT_PLANE = 1e-9
 # Distances are believed where their squares are so many times what noise adds to them.
 CLEAR = 4.0
-# A direction stands above the noise with so many times the largest variance that noise has.
-ABOVE = 2.0
 # Where the estimate by distances falls to less than this share, and no rank agrees with it, it is
 # noise that small scales show.
 FALLEN = 0.5
@@ -65,6 +71,9 @@ class LocalDimension(NamedTuple):
     fall : ndarray
         How far the smallest is below the ratio.
 
+    hidden : ndarray
+        Share of the pools nearby in which no direction stands above the noise.
+
     spread : ndarray
         Standard deviation of the ranks of the pools nearby.
 
@@ -86,6 +95,7 @@ class LocalDimension(NamedTuple):
     most: np.ndarray
     error: np.ndarray
     fall: np.ndarray
+    hidden: np.ndarray
     spread: np.ndarray
     alike: np.ndarray
     held: np.ndarray
@@ -100,7 +110,8 @@ class LocalGeometry:
     from neighbour to neighbour around each member of the pool, at several scales; and the *rank*,
     the number of directions in which pools around there extend. The rank is exact where the pool is
     nearly flat, and too high where it is not. The ratio is never far off, and never exact. So the
-    rank is taken where the ratio agrees, and else the whole number next to the ratio. The nearest
+    rank is taken where the ratio agrees; else what shuffled coordinates say, or with noise the
+    whole number next to the ratio. The nearest
     quarter of a pool is flatter than the whole, and its rank is taken if it agrees better. A rank
     that is that of the very nearest too need not agree as well. Small pools have no say in the
     rank, and the number of active latents stands for it. Noise makes the ratio too high at small
@@ -109,8 +120,7 @@ class LocalGeometry:
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
     pool answer for a sample, those first whose flats hold it: so it need be compared with them
-    only. If there are none, the flat that it is on may be farther away, and the landmark there
-    answers alone.
+    only.
 
     Parameters
     ----------
@@ -153,9 +163,10 @@ class LocalGeometry:
         # What noise adds to the square of a distance.
         added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
         clear = nearness > CLEAR * added
-        self._clear = np.concatenate(
+        clear = np.concatenate(
             [(clear[:, p] & at).sum(axis=2) > 0.5 * at.sum(axis=1) for p, at in pools], axis=1
         )
+        self._clear = clear | self._hidden
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
@@ -180,48 +191,82 @@ class LocalGeometry:
         ranks of the nearest of them.
         """
         n_landmarks = min(len(points), MAX_LANDMARKS)
-        flats, kept, members, measured, radii = [], [], [], [], []
-        for rows in gen_batches(n_landmarks, CHUNK):
-            distances, pools = search.kneighbors(points[rows])
-            radii.append(distances[:, -1])
-            alike = _alike(patterns[pools], patterns[rows])
-            for pool, like in zip(pools, alike, strict=True):
-                # Where nothing is active there is no telling who is alike.
-                own = like | ~like.any()
-                flat = Flat(points[pool[own]])
-                own[own] = flat.belongs(points[pool[own]])
-                like &= own
-                flats.append(flat)
-                members.append(pool[own])
-            at_anchor = alike & (pools < inverses.shape[1])
-            kept.append((np.where(at_anchor, pools, 0), at_anchor))
-            measured.append(_average(inverses, *kept[-1]))
-        self._inverses, self._errors = (
-            np.concatenate(p, axis=-1) for p in zip(*measured, strict=True)
+        landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
+        distances, pools = search.kneighbors(landmarks)
+        self._radii = np.maximum(distances[:, -1], TINY)
+        alike = np.concatenate(
+            [
+                _alike(patterns[pools[rows]], patterns[rows])
+                for rows in gen_batches(n_landmarks, CHUNK)
+            ]
         )
-        self._flats = Flats(flats)
-        self._radii = np.maximum(np.concatenate(radii), TINY)
-        self._patterns = patterns[:n_landmarks]
+        # Where nothing is active there is no telling who is alike.
+        own = alike | ~alike.any(axis=1, keepdims=True)
+        flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
+        for pool, its, flat in zip(pools, own, flats, strict=True):
+            its[its] = flat.belongs(points[pool[its]])
         # As many as are in a pool.
         self._n_near = min(
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
-        self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(points[:n_landmarks])
+        self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(landmarks)
+        self._flats = Flats(flats)
+        own &= ~self._barred(points, pools)
+        at_anchor = alike & own & (pools < inverses.shape[1])
+        kept = [
+            (np.where(at_anchor[rows], pools[rows], 0), at_anchor[rows])
+            for rows in gen_batches(n_landmarks, CHUNK)
+        ]
+        self._inverses, self._errors = (
+            np.concatenate(p, axis=-1)
+            for p in zip(*(_average(inverses, *pool) for pool in kept), strict=True)
+        )
+        members = [pool[its] for pool, its in zip(pools, own, strict=True)]
         return kept, members, [flat.rank for flat in flats]
+
+    def _barred(self, points, pools):
+        """Return which members of the landmarks' pools are on a flat that landmarks are not on.
+
+        That is the flat of the landmark next to a member. It is of another manifold.
+        """
+        near = self._landmarks.kneighbors(points[: len(pools)], return_distance=False)
+        barred = np.zeros((len(pools), len(pools)), dtype=bool)
+        np.put_along_axis(barred, near, self._flats.bar(points[: len(pools)], near), axis=1)
+        home = self._landmarks.kneighbors(points, 1, return_distance=False)
+        held = self._flats.hold(points, home)[:, 0]
+        return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
     def _measure_ranks(self, points, members, nearest, n_noisy):
         """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
         ranks = []
         for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
-            rank, visible = _rank(points[pool], self._noise_variance, n)
+            noise = self._noise_variance
+            rank, visible = _rank(points[pool], noise, n)
+            hidden = visible < 1
+            if hidden:
+                # The answer is then what it would be without noise, and unsure.
+                noise = 0.0
+                rank, visible = _rank(points[pool])
             quarter = points[pool[: max(len(pool) // NEAREST, 2)]]
-            near = min(_rank(quarter, self._noise_variance, n)[0], rank)
+            near = min(_rank(quarter, noise, n)[0], rank)
             if len(quarter) < MEMBERS_PER_DIMENSION * near:
                 near = rank
             steady = nearest_rank == near and STEADY_MEMBERS * near <= N_MEMBERS
-            ranks.append((near, rank, steady, visible))
-        self._near_ranks, self._ranks, self._steady, self._visible = np.array(ranks, float).T
-        self.hidden = float((self._visible < 1).mean())
+            ranks.append((near, rank, steady, visible, hidden))
+        ranks = np.array(ranks, dtype=float).T
+        self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
+        self._hidden = self._hidden > 0
+        self._shuffled = np.full(len(members), np.nan)
+        with np.errstate(divide="ignore"):
+            ratio = 1 / self._inverses[0]
+        said = np.isfinite(ratio)
+        if self._noise_variance == 0 and said.any():
+            ratio[said] = self._calibration.correct(ratio[said], 0)
+            both = np.array([self._near_ranks, self._ranks])
+            off = np.abs(both - ratio) > np.maximum(NEAR, NEAR_SHARE * both)
+            for i in np.flatnonzero(said & off.all(axis=0)):
+                self._shuffled[i] = shuffled_rank(points[members[i]])
+        self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0):
         """Return the dimension around samples.
@@ -242,9 +287,9 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        ratios, clear, error, near, rank, steady, visible, share, held, spread, distance = (
-            self._measure(points, active, off)
-        )
+        ratios, clear, (
+            shuffled, error, hidden, near, rank, steady, visible, share, held, spread, distance
+        ) = self._measure(points, active, off)  # fmt: skip
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
@@ -264,7 +309,8 @@ class LocalGeometry:
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
         clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
-        dimension = np.where(agree, rank, np.round(clean))
+        said = np.where(np.isfinite(shuffled), shuffled, np.round(clean))
+        dimension = np.where(agree, rank, said)
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = (held > 0.5) & (off <= 0)
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
@@ -278,6 +324,7 @@ class LocalGeometry:
             most=most,
             error=error,
             fall=ratio - least,
+            hidden=hidden,
             spread=spread,
             alike=share,
             held=held & (dimension == ranks[0]),
@@ -310,10 +357,11 @@ class LocalGeometry:
     def _measure(self, points, active, off=0.0):
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
-        That is the relative error of the first ratio, the ranks of the nearest and of all, whether
-        they are steady, the number of directions that stand above the noise, the share of those
-        that are alike, whether flats hold the samples, how much ranks differ nearby, and how many
-        radii of their pools the landmarks are away.
+        That is the number of shuffled coordinates that pools need, the relative error of the first
+        ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
+        of all, whether they are steady, the number of directions that stand above the noise, the
+        share of those that are alike, whether flats hold the samples, how much ranks differ nearby,
+        and how many radii of their pools the landmarks are away.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
@@ -321,14 +369,13 @@ class LocalGeometry:
             self._ask_landmarks(points[rows], patterns[rows], off[rows])
             for rows in gen_batches(len(points), ANSWERED)
         ]
-        *both, error, near, rank, steady, visible, share, held, spread, distance = np.hstack(parts)
-        ratios, clear = np.split(np.array(both), 2)
+        said, n_scales = np.hstack(parts), len(self._calibration.scales)
+        ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
-        clear = clear > 0.5
-        return ratios, clear, error, near, rank, steady, visible, share, held, spread, distance
+        return ratios, clear > 0.5, rest
 
     def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""
@@ -337,39 +384,36 @@ class LocalGeometry:
         with np.errstate(over="ignore"):
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
-        share, like = alike.mean(axis=1), self._like(points, near, alike)
+        # 2 where flats hold the sample, too.
+        share, like = (
+            alike.mean(axis=1),
+            alike.astype(int) + (alike & self._flats.hold(points, near)),
+        )
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
         asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 1
         with np.errstate(divide="ignore", invalid="ignore"):
-            inverses, clear, error = (
+            inverses, clear, error, hidden = (
                 np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
-                for values in (self._inverses, self._clear, self._errors)
+                for values in (self._inverses, self._clear, self._errors, self._hidden)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        near_rank, rank, steady, visible = (
+        near_rank, rank, steady, visible, shuffled = (
             _median(np.where(asked, values[near], np.nan))
-            for values in (self._near_ranks, self._ranks, self._steady, self._visible)
+            for values in (
+                *(self._near_ranks, self._ranks, self._steady, self._visible),
+                self._shuffled,
+            )
         )
         ranks = np.where(asked, self._ranks[near], rank[:, None])
         spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
         return np.vstack(
-            [ratios, clear, error, near_rank, rank, steady, visible, share, held, spread, away]
+            [
+                *(ratios, clear, shuffled, error, hidden, near_rank, rank, steady, visible),
+                *(share, held, spread, away),
+            ]
         )
-
-    def _like(self, points, near, alike):
-        """Return how like the landmarks near samples are: 2 if their flats hold them, 1 if alike.
-
-        The last of the landmarks near a sample that no flat holds, which is in `near`, becomes one
-        farther away on whose flat it is.
-        """
-        like = alike.astype(int) + (alike & self._flats.hold(points, near))
-        rows = np.flatnonzero((like < 2).all(axis=1))
-        found = self._flats.nearest(points[rows])
-        on_one = found >= 0
-        near[rows[on_one], -1], like[rows[on_one], -1] = found[on_one], 2
-        return like
 
 
 def _plane(points):
@@ -396,14 +440,31 @@ def _alike(others, patterns):
 
 
 def _average(inverses, pools, alike):
-    """Return the mean of those of each pool at each scale, and the relative error of the first."""
+    """Return the mean of those of each pool at each scale, and the relative error of the first.
+
+    It is that of the nearest quarter, or of the nearest quarter of that, where it differs from what
+    is farther away by more than chance makes it: then that is another manifold.
+    """
     inverses = np.where(alike, inverses[:, pools], np.nan)
+    mean, error = _mean_and_error(inverses)
+    width = pools.shape[1] // NEAREST
+    while width >= N_MEMBERS:
+        closer, its_error = _mean_and_error(inverses[:, :, :width])
+        with np.errstate(invalid="ignore"):
+            differs = np.abs(closer[0] - mean[0]) > DIFFERENT * np.hypot(its_error, error)
+        mean, error = np.where(differs, closer, mean), np.where(differs, its_error, error)
+        width //= NEAREST
+    return mean, error / mean[0]
+
+
+def _mean_and_error(inverses):
+    """Return the mean of each pool at each scale, and the standard error of the first."""
     known = np.isfinite(inverses)
     n_known = known.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(known, inverses, 0.0).sum(axis=2) / n_known
         spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
-        return mean, np.sqrt(spread) / n_known[0] / mean[0]
+        return mean, np.sqrt(spread) / n_known[0]
 
 
 def _median(values):

@@ -4,8 +4,9 @@ import numpy as np
 
 # A bulk of fewer directions than this can be that of a few manifolds as well.
 LEAST_BULK = 8
-# What few samples and tails add to the edge of the bulk.
-MARGIN = 1.05
+# What few samples and tails add to the edge of the bulk, and how many times the edge a direction
+# stands clearly above it with.
+MARGIN, ABOVE = 1.05, 2.0
 # Samples from which directions are measured.
 MAX_ROWS = 5000
 
@@ -85,7 +86,7 @@ class NoiseFloor:
 
     The smallest variances of a group of samples are noise as far as the law of Marchenko and Pastur
     explains them by one noise variance [1]_. Directions with more stand above the noise. There is
-    no telling if fewer than eight directions are left, or none stands above.
+    no telling if fewer than eight directions are left, or unless all others stand clearly above.
 
     Parameters
     ----------
@@ -103,6 +104,9 @@ class NoiseFloor:
     most : float
         What it is at most, as the smallest variance.
 
+    seen : bool
+        Whether there may be noise, told or not.
+
     References
     ----------
     .. [1] S. Kritchman and B. Nadler (2009). Non-parametric detection of the number of signals:
@@ -115,6 +119,7 @@ class NoiseFloor:
         told = [group for group in measured if group["noise"] > 0]
         self.variance = _mean(told, "noise")
         self.most = max(self.variance, _mean(measured, "smallest"))
+        self.seen = any(group["seen"] for group in measured)
 
     def take_off(self, X, groups):
         """Return samples without their noise in directions that do not stand above it.
@@ -155,12 +160,15 @@ def _measure(X):
     rest = np.cumsum(variances[::-1])[::-1] / left
     bulk = variances <= edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
-    told = 0 < rank <= n_features - LEAST_BULK and n_samples > 1
+    seen = 0 < rank <= n_features - LEAST_BULK and n_samples > 1 and rest[rank] > 0
+    # Else what is taken for noise can as well be directions with a little less variance.
+    told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
     return {
         "n_samples": n_samples,
         "mean": mean,
         "directions": directions[:rank],
-        "noise": float(max(rest[rank], 0.0)) if told else 0.0,
+        "noise": float(rest[rank]) if told else 0.0,
+        "seen": bool(seen),
         "smallest": float(variances[-1]),
     }
 

@@ -16,7 +16,7 @@ from skvaeense.dimension._dictionary import Dictionary, refine
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
-from skvaeense.dimension._scaling import SCALES
+from skvaeense.dimension._scaling import SCALES, mean_dimension
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
@@ -30,6 +30,9 @@ MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
 MAX_SHIFT = 0.15
 N_SHIFTED = 250
+# By what share the dimension by distances may change if there is no noise to take off; by how much
+# of it it falls as the scale grows if there is; and how many times it active latents may be.
+MAX_CHANGE, MAX_FALL, MOST_TIMES = 0.15, 0.3, 2.0
 # Share of the samples that are not off the points that stand for them.
 REACHED = 0.99
 # Samples asked whether their neighbours are believed.
@@ -107,6 +110,9 @@ class PoolMethod(AutoencoderMethod):
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
+        most = np.inf
+        if self.trusted_ and not self.floor_.seen and len(X) > SCALES[-1] + 1:
+            self.trusted_, most = _keeps_dimension(X, points)
         self._measure(X, points, active, groups, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
@@ -120,6 +126,9 @@ class PoolMethod(AutoencoderMethod):
             if self.dictionary_ is not None and self.dictionary_.speaks:
                 active, _, points, groups, _ = self._denoise(autoencoder, X)
                 self._measure(X, points, active, groups, n_neighbors)
+        if self.trusted_ and active.sum(axis=1).mean() > most:
+            self.trusted_, self.dictionary_ = False, None
+            self._measure(X, points, active, groups, n_neighbors)
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
         """Return the dimension of samples, seen or unseen, and its standard error.
@@ -165,7 +174,7 @@ class PoolMethod(AutoencoderMethod):
         reasons : dict of str to ndarray of shape (n_samples,)
             Standard errors in dimensions, of which the squares add up.
 
-            Where neighbours answer: "sampling", the error of their mean; "noise", half of how far
+            Where neighbours answer: "sampling", the error of their mean; "noise", how far
             the estimate falls from the smallest scale that is clear of noise to larger ones;
             "disagreement", how far the answer is from what distances say at any of these scales, or
             above all that they say where there is none; "intersection", which grows with how far
@@ -261,8 +270,8 @@ class PoolMethod(AutoencoderMethod):
         if hidden > MAX_HIDDEN:
             warnings.warn(
                 f"Dimension hidden by noise: around {hidden:.0%} of the samples no direction "
-                "stands above the noise, and the dimension is said to be 1. Fewer samples, which "
-                "are farther apart, or a larger n_neighbors may show it.",
+                "stands above the noise, and the dimension is unsure. Fewer samples, which are "
+                "farther apart, or a larger n_neighbors may show it.",
                 stacklevel=MAX_STACK,
             )
 
@@ -341,6 +350,24 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
         if n_neighbors <= most:
             squares = np.square(search.kneighbors(X[:N_SHIFTED], n_neighbors)[0])
     return least, False
+
+
+def _keeps_dimension(X, points):
+    """Return whether distances say the same of samples, decoded or not, and what latents may count.
+
+    Where there is no noise to be taken off, decoding should change nothing. Noise makes what
+    distances say fall as the scale grows.
+    """
+    (small, raw, large), (_, decoded, _) = (
+        [mean_dimension(distances, k)[0] for k in SCALES]
+        for distances in (
+            NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(x).kneighbors(x[:N_SHIFTED])[0][:, 1:]
+            for x in (X, points)
+        )
+    )
+    if small > (1 + MAX_FALL) * large or np.isnan(raw + decoded):
+        return True, np.inf
+    return max(raw / decoded, decoded / raw) <= 1 + MAX_CHANGE, MOST_TIMES * raw + 1
 
 
 def _share(shifts, squares):

@@ -1,6 +1,7 @@
 """How fast the number of neighbours grows with the distance, which is what a dimension is."""
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
@@ -11,6 +12,11 @@ SCALES = (4, 16, 64)
 BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 N_QUERIES, N_MEMBERS = 25, 50
 SEED = 0
+# A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
+NEAR, NEAR_SHARE = 0.3, 0.1
+# Members of a pool whose coordinates are shuffled, and the share of the largest scale under which a
+# coordinate is a rounding error.
+N_POOL, EXACT = 240, 1e-6
 
 
 def inverse_dimensions(distances, k, alike=None):
@@ -52,6 +58,109 @@ def inverse_dimensions(distances, k, alike=None):
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
     return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 4))
+
+
+def curved_dimension(coefficients, rank):
+    """Return the dimension of a set of codes: its rank, unless distances say clearly less.
+
+    They are compared with those of codes of which each coefficient comes from another sample:
+    independent coefficients fill as many dimensions as there are, however they are distributed.
+
+    Parameters
+    ----------
+    coefficients : ndarray of shape (n_samples, n_coefficients)
+        All codes of the set.
+
+    rank : int
+        Number of directions in which they vary.
+
+    Returns
+    -------
+    int
+        The dimension.
+    """
+    centred = coefficients - coefficients.mean(axis=0)
+    variances, turns = np.linalg.eigh(centred.T @ centred)
+    kept = slice(len(variances) - rank, None)
+    # Without correlations, in directions as near to those of the coefficients as may be.
+    alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
+    mixed = np.random.default_rng(SEED).permuted(alone, axis=0)
+    k = SCALES[1]
+    (own, its_error), (others, their_error) = (
+        mean_dimension(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0], k)
+        for x in (alone, mixed)
+    )
+    dimension = rank * own / others
+    clearly = dimension * (1 + 2 * np.hypot(its_error, their_error)) < rank - NEAR
+    return max(round(dimension), 1) if clearly else rank
+
+
+def shuffled_rank(points):
+    """Return the least number of principal coordinates by which distances in a pool are explained.
+
+    Coordinates that are shuffled, each by itself, have the same scales and densities, and fill as
+    many dimensions as there are. As many are taken as it needs for distances among them to grow as
+    they do among the points. So thin directions count, and curvature does not.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_features)
+        The pool, the nearest first.
+
+    Returns
+    -------
+    float
+        Their number; NaN where distances do not say.
+    """
+    points = points[:N_POOL] - points[:N_POOL].mean(axis=0)
+    if len(points) < 2 * SCALES[1]:
+        return np.nan
+    turned, scales, _ = np.linalg.svd(points, full_matrices=False)
+    coordinates = (turned * scales)[:, scales > EXACT * scales[0]]
+    dimension, error = _ratio(coordinates)
+    if not np.isfinite(dimension):
+        return np.nan
+    least = dimension - max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
+    shuffle = np.random.default_rng(SEED).permuted
+    # Fewer cannot suffice.
+    for rank in range(max(int(least) - 1, 1), coordinates.shape[1]):
+        if _ratio(shuffle(coordinates[:, :rank], axis=0))[0] >= least:
+            return float(rank)
+    return float(coordinates.shape[1])
+
+
+def _ratio(points):
+    """Return the dimension around the nearer half of a pool, and its relative error."""
+    squares = cdist(points[: len(points) // 2], points, "sqeuclidean")
+    k = SCALES[1] // 2
+    nearest = np.sort(np.partition(squares, k, axis=1)[:, : k + 1], axis=1)
+    return mean_dimension(np.sqrt(nearest[:, 1:]), k)
+
+
+def mean_dimension(distances, k):
+    """Return the dimension that samples have together, and its relative error; NaN if unknown.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_samples, n_neighbors)
+        Ascending distances to the nearest other samples, at least k of them.
+
+    k : int
+        The farther of the two neighbours that are compared.
+
+    Returns
+    -------
+    dimension : float
+        Not corrected for the number of samples.
+
+    error : float
+        Its standard error, as a share of it.
+    """
+    inverses = inverse_dimensions(distances, k)
+    inverses = inverses[np.isfinite(inverses)]
+    if len(inverses) == 0 or inverses.mean() <= 0:
+        return np.nan, np.nan
+    return 1 / inverses.mean(), inverses.std() / inverses.mean() / np.sqrt(len(inverses))
 
 
 def _first(distances, reached):

@@ -55,7 +55,7 @@ def test_few_members_all_belong():
     assert Flat(np.ones((60, 3))).rank == 0
 
 
-def test_flats_hold_samples_near_and_far(plane_and_line):
+def test_flats_hold_and_bar_samples(plane_and_line):
     plane, line = plane_and_line
     line = line[np.abs(line[:, 3]) > 0.2]
     noise = np.random.default_rng(1).standard_normal(plane.shape)
@@ -65,7 +65,10 @@ def test_flats_hold_samples_near_and_far(plane_and_line):
     held = flats.hold(points, np.tile([0, 1, 2], (20, 1)))
     assert (held[:5] == [False, True, False]).all()
     assert (held[5:10] == [False, False, True]).all()
-    assert flats.nearest(points).tolist() == [1] * 5 + [2] * 5 + [1] * 5 + [-1] * 5
-    assert flats.nearest(points[:0]).shape == (0,)
+    assert flats.hold(points[:0], np.zeros((0, 3), dtype=int)).shape == (0, 3)
+    # Flats that do not fit bar nothing.
+    barred = flats.bar(points, np.tile([0, 1, 2], (20, 1)))
+    assert (barred[:5] == [False, False, True]).all()
+    assert (barred[5:10] == [False, True, False]).all()
     few = Flats([Flat(pool(p, p[0])) for p in (noise, noise, plane)])
-    assert few.nearest(points).tolist() == [-1] * 20
+    assert not few.hold(points, np.tile([0, 1, 2], (20, 1))).any()

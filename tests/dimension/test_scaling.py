@@ -3,7 +3,13 @@ import pytest
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-from skvaeense.dimension._scaling import SCALES, Calibration, inverse_dimensions
+from skvaeense.dimension._scaling import (
+    SCALES,
+    Calibration,
+    curved_dimension,
+    inverse_dimensions,
+    shuffled_rank,
+)
 
 
 def distances_of(X, n_neighbors=70):
@@ -58,3 +64,26 @@ def test_scales_need_neighbours():
     assert Calibration(500, 80).scales == list(SCALES)
     assert Calibration(500, 20).scales == [4, 16]
     assert Calibration(500, 4).scales == [4]
+
+
+def test_codes_on_a_curved_set_have_its_dimension():
+    rng = np.random.default_rng(0)
+    filled = rng.exponential(size=(300, 4))
+    assert curved_dimension(filled, 4) == 4
+    sphere = rng.standard_normal((300, 4))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    assert curved_dimension(sphere, 4) == 3
+    assert curved_dimension(np.repeat(filled[:10], 30, axis=0), 4) == 4
+
+
+def test_shuffled_coordinates_count_thin_directions_and_not_curvature():
+    rng = np.random.default_rng(0)
+    frame = np.linalg.qr(rng.standard_normal((8, 4)))[0]
+    box = rng.uniform(-1, 1, (400, 4)) * (1, 1, 0.2, 0.2) @ frame.T
+    assert shuffled_rank(box[np.argsort(np.linalg.norm(box, axis=1))]) == 4
+    sphere = rng.standard_normal((400, 4))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    sphere = sphere[np.argsort(-sphere[:, 0])] @ frame.T
+    assert shuffled_rank(sphere) == 3
+    assert np.isnan(shuffled_rank(box[:20]))
+    assert np.isnan(shuffled_rank(np.ones((100, 3))))
