@@ -449,7 +449,7 @@ class VAEenseTransformer(DensityAutoencoder):
         if self._takes_data_init():
             explored = data.explored
             is_free = self.prior == "auto" and self.network == "auto"
-            if is_free and explored is not None and explored.kind == "dense":
+            if is_free and explored is not None and explored.is_open_question:
                 return self._train_gates(data, session)
             return self._train_from_data(data, session)
         return self._train_from_random(data, session)

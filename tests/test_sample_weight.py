@@ -173,7 +173,7 @@ def test_an_autoencoder_without_weights_says_so():
 
 def test_weights_are_routed_through_pipelines_and_splits():
     with config_context(enable_metadata_routing=True):
-        vaeense = VAEenseTransformer(random_state=0)
+        vaeense = VAEenseTransformer(prior="mixture", random_state=0)
         vaeense.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), vaeense)
         found = cross_validate(pipeline, X, cv=2, params={"sample_weight": WEIGHTS})

@@ -201,7 +201,7 @@ def test_nothing_changes_without_a_target():
 def test_network_is_linear_without_a_target():
     automatic, linear = (
         fit_unwarned(VAEenseTransformer(4, n_init=1, max_iter=2, random_state=0, **params), X[:200])
-        for params in ({}, {"network": "linear"})
+        for params in ({"prior": "mixture"}, {"network": "linear"})
     )
     assert_array_equal(automatic.transform(X_NEW), linear.transform(X_NEW))
 

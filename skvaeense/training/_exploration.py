@@ -71,6 +71,11 @@ class Exploration:
     nats: dict[str, float]
     density: MixtureDensity | None
 
+    @property
+    def is_open_question(self) -> bool:
+        """Whether there are several patterns, and neither flat parts nor independent codes are."""
+        return self.kind == "dense" and len(self.found.parts) > 1
+
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
         shift = len(center) * np.log(scale)

@@ -244,7 +244,7 @@ def test_room_for_more_latents_is_left_closed():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_too_few_latents_for_the_subspaces_are_those_of_another_network():
     X, _ = linear((2, 4), 12, 0.02)
-    fitted = VAEenseTransformer(5, max_iter=2, random_state=0).fit(X)
+    fitted = VAEenseTransformer(5, prior="mixture", max_iter=2, random_state=0).fit(X)
     assert isinstance(fitted.module_.config["network"], Linear)
     assert fitted.n_components_ == 5
 
@@ -255,7 +255,7 @@ def test_parts_that_lie_too_far_apart_for_locations_are_no_mixture():
     parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
     for offset, network in ((1e3, Subspaces), (1e7, Linear)):
         X = rng.permutation(np.r_[parts[0], parts[1] + offset])
-        fitted = VAEenseTransformer(random_state=0).fit(X)
+        fitted = VAEenseTransformer(prior="mixture", random_state=0).fit(X)
         assert isinstance(fitted.module_.config["network"], network)
         assert hasattr(fitted, "locations_") == (network is Subspaces)
         residual = X - fitted.inverse_transform(fitted.transform(X))
