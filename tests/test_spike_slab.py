@@ -310,3 +310,12 @@ def test_fits_do_not_vary():
     first, second = fit(max_iter=5), fit(max_iter=5)
     assert_array_equal(first.transform(X_NEW), second.transform(X_NEW))
     assert set(first.history_) >= {"loss", "kl", "error", "noise_variance"}
+
+
+def test_as_many_latents_as_a_share_needs_are_never_too_many():
+    """Of 60 rows a tenth is 6, and a ball in 20 dimensions has no 6 that keep four fifths."""
+    X = np.random.default_rng(0).standard_normal((60, 20))
+    vaeense = VAEenseTransformer(target_explained_variance=0.8, max_iter=2, random_state=0)
+    few = fit_unwarned(VAEenseTransformer(prior="spike_slab", max_iter=2, random_state=0), X)
+    assert few.n_components_ == 6
+    assert fit_unwarned(vaeense, X).n_components_ > 8
