@@ -44,5 +44,19 @@ def shares_table(results):
     return Table((*header, "seeds"), rows)
 
 
+def code_lengths_table(results):
+    """Return what codes that keep a share of the variance leave, and others of their length."""
+    others = "PCA", "dictionary learning", "batch-top-k"
+    rows = []
+    for name, row in results.get("summary", {}).items():
+        data, share = name.split(", ")
+        left = [_f(row["fvu"][who]) if who in row["fvu"] else "" for who in ("VAEense", *others)]
+        scores = [f"{row[key]:.2f}" if key in row else "" for key in ("R2", "R2_of_PCA")]
+        length = f"{row['length']:.1f}"
+        rows.append((data, f"{float(share):.0%}", length, *left, *scores, row["n_seeds"]))
+    header = ("data", "share", "length", *(f"FVU, {who}" for who in ("VAEense", *others)))
+    return Table((*header, "R2", "R2, PCA", "seeds"), rows)
+
+
 def _f(value):
     return f"{value:.3f}"
