@@ -56,12 +56,10 @@ from skvaeense.training._sizes import (
     split_epochs,
 )
 from skvaeense.training._sparse_hooks import DeadLatents
-from skvaeense.training._spectrum import dimension_holding
 from skvaeense.training._subspace_init import install_subspaces, subspace_network
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
-from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import (
@@ -912,17 +910,14 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return the number of latents: where gates have a prior, at most a tenth of the rows.
 
         Columns of more have less than ten rows each to be learned from. But as many principal
-        components as keep the share of the variance that is asked for are never too many.
+        components as keep the wanted share of the variance are never too many.
         """
         width = default_n_components(data.spectrum)
         if not self._has_gates:
             return width
         n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
-        share, least = self._kept_share, 1
-        if share is not None:
-            rows = data.train.head.cpu().double().numpy()
-            variances, _ = principal_directions(rows - rows.mean(axis=0))
-            least = dimension_holding(variances, share)
+        share = self._kept_share
+        least = 1 if share is None else data.spectrum.dimension_holding(share)
         return max(min(width, n_rows // ROWS_OF_A_LATENT), least)
 
     def _make_final_trainer(self, best, data):

@@ -16,7 +16,7 @@ LEAST_RESPONSIBILITY = 1e-6
 LEAST_ROWS = 2.0
 # Variance that rounding leaves of numbers of unit size.
 ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
-# Most components, unless more are asked for.
+# Most components, unless a user wants more.
 MAX_COMPONENTS = 64
 # Factors on the variances of the background: it is as broad as any sample may ask for.
 BROAD_FACTORS = (2.0, 8.0, 32.0, 128.0)

@@ -21,6 +21,7 @@ from skvaeense.mixture._em import (
 from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
+from skvaeense.utils._weights import ascending
 
 # Features beyond which components vary freely along that many principal directions only.
 MAX_DIRECTIONS = 128
@@ -148,7 +149,7 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
     """
     weights = np.ones(len(x)) if weights is None else weights
     x, weights = x[weights > 0], weights[weights > 0]
-    order = np.lexsort(x.T[::-1])
+    order = ascending(x)
     x, weights = x[order], weights[order]
     is_new = np.r_[True, ((x[1:] != x[:-1]) & ~(np.isnan(x[1:]) & np.isnan(x[:-1]))).any(axis=1)]
     return x[is_new], np.add.reduceat(weights, np.flatnonzero(is_new))

@@ -2,6 +2,8 @@
 
 import torch
 
+from skvaeense.networks._mean_field import overlap
+
 
 def restricted_code(
     code: torch.Tensor,
@@ -42,7 +44,7 @@ def restricted_code(
         The codes, exactly 0 where a latent is not open.
     """
     mask = is_open.to(code)
-    gram = weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None
+    gram = overlap(weight)
     unit = 1 / (weight.square().sum(dim=0) + ridge).clamp_min(torch.finfo(code.dtype).tiny)
 
     def system(e: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ N_HALVINGS = 8
 # Lengths, and shares of the variance that are left, are not taken for less.
 LEAST = 1e-6
 # Rows that a price is found on have so many entries at most, and it is found to this precision, as
-# a share of what is asked for.
+# a share of what is wanted.
 PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**18, 0.005, 16
 
 

@@ -244,7 +244,7 @@ class _Looks(torch.autograd.Function):
         ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         weight, steps, centred, seen = ctx.saved_tensors
-        gram = _overlap(weight)
+        gram = overlap(weight)
         d, last = len(weight), len(steps) - 1
         step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
         seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
@@ -314,7 +314,7 @@ def _look(
     d = len(weight)
     centred = x - bias
     seen = centred @ weight
-    gram = _overlap(weight)
+    gram = overlap(weight)
     power = torch.linalg.vecdot(centred, centred)
     inverse = torch.exp(-log_noise)
     code = torch.zeros_like(seen)
@@ -341,6 +341,17 @@ def _look(
     return logit, mean, seen
 
 
-def _overlap(weight: torch.Tensor) -> torch.Tensor | None:
-    """Return the inner products of columns, where they are fewer than the entries of two bases."""
+def overlap(weight: torch.Tensor) -> torch.Tensor | None:
+    """Return the inner products of columns, where they are fewer than the entries of two bases.
+
+    Parameters
+    ----------
+    weight : torch.Tensor of shape (n_features, n_components)
+        Columns.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_components, n_components) or None
+        None where two products with the columns are the smaller work.
+    """
     return weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None

@@ -30,7 +30,7 @@ from skvaeense.training._structure import MAX_FAR_SHARE
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
 
-# Beyond so many times their typical size, squares of rows are rounded by the least variance.
+# Beyond this multiple of their typical size, squares of rows are rounded by the least variance.
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 
 

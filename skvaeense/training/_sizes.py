@@ -1,7 +1,7 @@
 """What "auto" means: sizes that follow from the data's shape and spectrum."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -107,11 +107,15 @@ class Spectrum:
 
     bulk_eigenvalue : float
         The least of the largest eigenvalues that together hold 80 % of the variance.
+
+    held : torch.Tensor of shape (n_eigenvalues,)
+        Share of the variance that each number of principal components holds, from 1.
     """
 
     linear_dimension: int
     mean_eigenvalue: float
     bulk_eigenvalue: float
+    held: torch.Tensor = field(default_factory=lambda: torch.ones(1), compare=False)
 
     @classmethod
     def of(cls, Z):
@@ -125,7 +129,11 @@ class Spectrum:
         held = torch.cumsum(eigenvalues, 0) / total
         linear_dimension = int((held < 0.99).sum()) + 1
         bulk = float(eigenvalues[(held < BULK_SHARE).sum()])
-        return cls(linear_dimension, float(eigenvalues.square().sum()) / total, bulk)
+        return cls(linear_dimension, float(eigenvalues.square().sum()) / total, bulk, held)
+
+    def dimension_holding(self, share):
+        """Return how many principal components hold a share of the variance."""
+        return min(int((self.held < share).sum()) + 1, len(self.held))
 
     def first_noise(self, config):
         """Return the first noise variance of a random init."""

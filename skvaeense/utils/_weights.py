@@ -108,13 +108,24 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
     is_equal = sums.min() == sums.max()
     if is_equal and len(first) == len(X) == len(places):
         return Distinct(X, None, slice(None))
-    order = np.argsort(first) if is_equal else _ascending(X[first])
+    order = np.argsort(first) if is_equal else ascending(X[first])
     places[counts] = np.argsort(order)[which.ravel()]
     return Distinct(X[first[order]], None if is_equal else sums[order] / sums.min(), places)
 
 
-def _ascending(X: FloatArray) -> IntArray:
-    """Return the order of rows by their first column, then by their second, and so on."""
+def ascending(X: FloatArray) -> IntArray:
+    """Return the order of rows by their first column, then by their second, and so on.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows; NaN comes last.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,)
+        Their positions.
+    """
     order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
     head = X[order, :FEW_COLUMNS]
     is_tied = (head[1:] == head[:-1]) | (np.isnan(head[1:]) & np.isnan(head[:-1]))
