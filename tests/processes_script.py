@@ -6,16 +6,19 @@ Without sizes it is one of the processes that its environment speaks of. With th
 many copies of itself, one group after the other: what takes longest is to import.
 """
 
+import atexit
 import json
 import os
 import sys
 import traceback
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
 import torch
 from helpers import SMALL_MIXTURE, Callback
+from torch import distributed
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_sparse_dictionary
@@ -93,6 +96,11 @@ def main(folder):
         SparseAutoencoder(4).fit(X + processes.rank)
     except ValueError as error:
         report["other samples"] = str(error)
+    if processes.world_size > 1:
+        group = weakref.ref(distributed.group.WORLD)
+        atexit.unregister(distributed.destroy_process_group)
+        distributed.destroy_process_group()
+        report["group is gone"] = group() is None
     text = json.dumps({"world_size": processes.world_size} | report)
     (folder / f"{processes.world_size}-{processes.rank}.json").write_text(text)
 

@@ -170,6 +170,11 @@ def test_other_samples_are_an_error_in_all(together):
         assert "must be given the same samples" in report["other samples"]
 
 
+@slow
+def test_the_group_ends_before_python_does(together):
+    assert [report["group is gone"] for report in together] == [True] * len(together)
+
+
 # --- who trains together -------------------------------------------------------------------
 
 

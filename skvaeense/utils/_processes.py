@@ -134,6 +134,10 @@ def find_processes() -> Processes:
     if not distributed.is_initialized():
         if not _is_started_by_torchrun():
             return SINGLE_PROCESS
+        # Its functions keep the group that exists when it is imported, as a default, for ever.
+        # A group that is never destroyed has threads at the end of Python, which then may abort.
+        import torch.distributed.nn
+
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
             distributed.init_process_group("nccl")
