@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,12 +43,14 @@ from skvaeense.training._sources import (
     checked_tensor,
     tensor_as_array,
 )
+from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._seeding import draw_seed
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
@@ -260,10 +263,12 @@ class BaseAutoencoder(
         UserWarning
             If Ctrl-C, a KeyboardInterrupt, has ended training: what was learned until then stays.
         """
-        with all_or_nothing(self):
+        with ExitStack() as stack:
+            stack.enter_context(all_or_nothing(self))
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
             samples, weights = tensor_as_array(samples), checked_weights(sample_weight, samples)
+            stack.enter_context(threads_for(samples.shape[0] * samples.shape[1] ** 2))
             explored = None
             if not isinstance(samples, Source):
                 rows, explored = self._look_at(distinct_rows(samples, weights))
@@ -482,7 +487,8 @@ class BaseAutoencoder(
     def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Return all fitted attributes, with a copy of the model on the CPU."""
         model: Any = copy.deepcopy(trainer.model).eval()
-        further = self._finish(model, trainer, data)
+        with suited_threads(model, len(data.valid)):
+            further = self._finish(model, trainer, data)
         model = model.cpu()
         history = self._history(trainer, data)
         attributes = {
@@ -646,7 +652,8 @@ class BaseAutoencoder(
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
             # A copy, as torch warns of arrays that cannot be written to.
             given = (rows if isinstance(rows, torch.Tensor) else torch.tensor(rows)).to(device)
-            decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
+            with suited_threads(model, len(given)):
+                decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
             if self._n_locations:
                 offsets = torch.as_tensor(scaling.offsets, device=decoded.device)
                 decoded += given[:, n_latents:].to(offsets) @ offsets

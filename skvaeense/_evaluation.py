@@ -14,6 +14,7 @@ from skvaeense.training._devices import DTYPES, is_out_of_memory, resolve_device
 from skvaeense.training._locations import Locations
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sources import as_array
+from skvaeense.training._threads import suited_threads
 from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._typing import DoubleArray, IntArray
 
@@ -108,7 +109,8 @@ class ModelEvaluation:
             # What overflows is found out below.
             labels = scaling.locate(rows)
             x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device, labels=labels)
-            result = function(x)
+            with suited_threads(model, len(x)):
+                result = function(x)
             # A model that diverges, as callbacks may see it, says nothing of the samples.
             if not (_is_finite(x) and _is_finite(result)) and x.abs().max() > FAR:
                 raise too_far(rows.dtype)

@@ -18,6 +18,7 @@ from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._missing import check_seen
+from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, StrOptions
 from skvaeense.utils._weights import distinct_rows
@@ -182,11 +183,12 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             check_seen(X, getattr(self, "feature_names_in_", None))
             fit_part(self, autoencoder, X, self._params_of("fit", autoencoder, weights))
         self.autoencoder_ = autoencoder
-        # Far rows would outweigh all others in what a method measures, too.
-        X, weights, _ = distinct_rows(self._complete(X), weights)
-        far = find_far_rows(X, weights)
-        near = np.delete(X, far, axis=0) if len(far) else X
-        self._method_ = method.fit(autoencoder, near, self.random_state)
+        with threads_for(X.shape[0] * X.shape[1] ** 2):
+            # Far rows would outweigh all others in what a method measures, too.
+            X, weights, _ = distinct_rows(self._complete(X), weights)
+            far = find_far_rows(X, weights)
+            near = np.delete(X, far, axis=0) if len(far) else X
+            self._method_ = method.fit(autoencoder, near, self.random_state)
 
     def _complete(self, X):
         """Return samples without holes, as the autoencoder fills them."""
@@ -194,7 +196,10 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _estimate(self, X):
         X = self._complete(X)
-        parts = map_chunks(self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK)
+        with threads_for(X.shape[0] * X.shape[1] ** 2):
+            parts = map_chunks(
+                self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK
+            )
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def _set_dimensions(self, dimension, std, weights, n):

@@ -1,14 +1,17 @@
 """Trainings use no more threads than they have work for, and give them back."""
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from joblib import cpu_count
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from skvaeense import VAEenseTransformer
+from skvaeense.networks import _mean_field
 from skvaeense.training._batches import TensorBatches
 from skvaeense.training._hooks import Hook
 from skvaeense.training._threads import suited_threads
@@ -99,3 +102,25 @@ def test_a_search_in_processes_shares_the_threads():
     )
     scores = search.fit(X).cv_results_["mean_test_score"]
     assert max(scores) <= max(1, cpu_count() // 2)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
+    """Threads that wait for one another have taken ten times as long as all the rest."""
+    seen, look = [], _mean_field._look
+
+    def spy(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return look(*args, **kwargs)
+
+    monkeypatch.setattr(_mean_field, "_look", spy)
+    model = VAEenseTransformer(4, prior="spike_slab", max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X)
+    n_in_fit = len(seen)
+    for method in (model.transform, model.posterior, model.active_dimensions, model.elbo_samples):
+        method(X)
+    assert len(seen) >= n_in_fit + 4 > 10
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 4
