@@ -7,6 +7,7 @@ import torch
 
 from skvaeense.losses._auxiliary import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.losses._base import Gradient, Loss, Terms
+from skvaeense.losses._gate_elbo import GateELBOGradient
 from skvaeense.losses._linear_elbo import LinearELBOGradient
 from skvaeense.utils._validation import NON_NEGATIVE
 
@@ -32,8 +33,8 @@ class ELBO(Loss):
 
     Notes
     -----
-    For a gated model with dense layers and a linear decoder the gradient is derived by hand and
-    computed in memory that is used again, which takes about half the time of autograd.
+    For a gated model with dense layers and a linear decoder, and for `networks.MeanField`, the
+    gradient is derived by hand, which takes about half the time of autograd.
 
     Where a model keeps a number of latents open, ``target_l0``, some may be open for no sample, and
     would learn nothing. The loss then has another term, which trains these on what the others leave
@@ -77,6 +78,8 @@ class ELBO(Loss):
         """Return the function that computes terms and gradients for training."""
         if type(self) is ELBO and LinearELBOGradient.suits(model):
             return LinearELBOGradient(model, self.beta)
+        if type(self) is ELBO and GateELBOGradient.suits(model):
+            return GateELBOGradient(model, self.beta)
         return super().gradient(model)
 
     def in_user_units(

@@ -319,9 +319,14 @@ class SpikeSlabVAE(VAE):
             products of one sample's with the next one's. With a `target_explained_variance`
             "unexplained", the mean square of what is left where gates are open or closed.
         """
+        code = self.soft_code(posterior)
+        return self.statistics(x, posterior, code, x - self.decode(code))
+
+    def statistics(
+        self, x: torch.Tensor, posterior: GatePosterior, code: torch.Tensor, residual: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return the same of a batch whose soft codes, and what they leave, are known."""
         q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
-        code = q * mean
-        residual = x - self.decode(code)
         parts = is_open.tensor_split(len(self.first_prices))
         probability = q.mean(dim=0)
         statistics = {

@@ -146,8 +146,13 @@ class MeanFieldAutoencoder(nn.Module):
         tuple of torch.Tensor
             Three of shape (n_samples, n_components).
         """
-        looks = _Looks.apply if torch.is_grad_enabled() else _look
-        logit, mean, seen = looks(
+        arguments = self.inputs(x, gates)
+        logit, mean, seen = (_Looks.apply if torch.is_grad_enabled() else look)(*arguments)
+        return logit, mean, seen
+
+    def inputs(self, x: torch.Tensor, gates: Any) -> tuple[Any, ...]:
+        """Return what looks depend on, as `look` takes it."""
+        return (
             x,
             self.decoder.weight,
             self.decoder.bias,
@@ -159,7 +164,6 @@ class MeanFieldAutoencoder(nn.Module):
             gates.noise_variance.to(x),
             self.positive,
         )
-        return logit, mean, seen
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of a code, shape (n_samples, n_features)."""
@@ -203,20 +207,7 @@ class MeanFieldAutoencoder(nn.Module):
 
 
 class _Looks(torch.autograd.Function):
-    """The looks of `MeanField`, with their gradient.
-
-    With the precisions ``R = exp(-l) / n`` of u and i = 1 / t of the slab, ``h = m / t``,
-    ``P = R + i``, ``y = u R + h``, a look is ``mean = y / P``, ``q = sigmoid(logit)``, ::
-
-        logit = log p/(1 - p) - m h / 2 - log(t) / 2 + (y mean - log P) / 2
-
-    so that for gradients D of the logit and M of the mean::
-
-        dy = D mean + M / P,   dP = - D / 2P - mean (dy - D mean / 2),
-        dR = dP + u dy,        du = R dy,        dl = - sum R dR
-
-    What is left of a sample goes through ``A'A`` where that is the smaller product.
-    """
+    """The looks of `MeanField`, with their gradient for autograd."""
 
     @staticmethod
     def forward(
@@ -234,7 +225,7 @@ class _Looks(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.kept, ctx.positive = [], positive
         of_prior = constant, shift, precision, noise
-        outputs = _look(x, weight, bias, steps, log_noise, *of_prior, positive, kept=ctx.kept)
+        outputs = look(x, weight, bias, steps, log_noise, *of_prior, positive, kept=ctx.kept)
         ctx.save_for_backward(weight, steps, x - bias, outputs[2])
         ctx.mark_non_differentiable(outputs[2])
         return outputs
@@ -244,60 +235,107 @@ class _Looks(torch.autograd.Function):
         ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         weight, steps, centred, seen = ctx.saved_tensors
-        gram = overlap(weight)
-        d, last = len(weight), len(steps) - 1
-        step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
-        seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
-        gram_grad = torch.zeros_like(seen[:0] if gram is None else gram)
-        power_grad = torch.zeros_like(seen[:, 0])
-        code_grad = seen_grad  # The last look has no code after it.
-        for t in range(last, -1, -1):
-            left, u, level, unexplained, r, p, mean, q, code = ctx.kept[t]
-            if t < last:
-                mean_grad = code_grad * q
-                logit_grad = code_grad.mul_(mean).mul_(q).mul_(1 - q)
-            half = logit_grad * mean
-            y_grad = torch.addcdiv(half, mean_grad, p)
-            half.mul_(0.5)
-            r_grad = torch.addcmul(y_grad * u, mean, half.sub_(y_grad))
-            r_grad.addcdiv_(logit_grad, p, value=-0.5).mul_(r)
-            log_noise_grad[t] = -r_grad.sum(dim=0)
-            u_grad = y_grad.mul_(r)
-            if ctx.positive:
-                u_grad.mul_(u > 0)
-            step_grad[t] = torch.linalg.vecdot(u_grad, left, dim=0)
-            left_grad = u_grad * steps[t]
-            if t < last:
-                # Of |x - b - A e|^2, where rounding has not brought it to 0.
-                share = r_grad.sum(dim=1).div_(level).mul_(-0.5 / d).mul_(unexplained > 0)
-                power_grad += share
-            if t == 0:
-                seen_grad += left_grad
-                break
-            if t < last:
-                share = share[:, None]
-                u_grad.addcmul_(share, seen + left, value=-1)
-                left_grad.addcmul_(share, code, value=-1)
-                seen_grad.addcmul_(share, code, value=-1)
+        x_grad, weight_grad, *others = look_gradients(
+            ctx.kept, logit_grad, mean_grad, centred, seen, weight, steps, ctx.positive
+        )
+        return x_grad, weight_grad, -x_grad.sum(dim=0), *others, *(None,) * 5
+
+
+def look_gradients(
+    kept: list[Any],
+    logit_grad: torch.Tensor,
+    mean_grad: torch.Tensor,
+    centred: torch.Tensor,
+    seen: torch.Tensor,
+    weight: torch.Tensor,
+    steps: torch.Tensor,
+    positive: bool,
+) -> tuple[torch.Tensor, ...]:
+    """Return the gradient of samples, columns, steps and factors of the noise.
+
+    With the precisions ``R = exp(-l) / n`` of u and i = 1 / t of the slab, ``h = m / t``,
+    ``P = R + i``, ``y = u R + h``, a look is ``mean = y / P``, ``q = sigmoid(logit)``, ::
+
+        logit = log p/(1 - p) - m h / 2 - log(t) / 2 + (y mean - log P) / 2
+
+    so that for gradients D of the logit and M of the mean::
+
+        dy = D mean + M / P,   dP = - D / 2P - mean (dy - D mean / 2),
+        dR = dP + u dy,        du = R dy,        dl = - sum R dR
+
+    What is left of a sample goes through ``A'A`` where that is the smaller product.
+
+    Parameters
+    ----------
+    kept : list
+        What `look` has kept.
+
+    logit_grad, mean_grad, centred, seen : torch.Tensor of shape (n_samples, n_components)
+        Gradients of what `look` has returned; centred samples, of n_features columns, and what the
+        columns see of them.
+
+    weight, steps, positive : torch.Tensor of two dimensions, bool
+        What `look` was given.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Of the shapes of x, weight, steps and log_noise. The gradient of the bias is minus the sum
+        of the first over samples.
+    """
+    gram = overlap(weight)
+    d, last = len(weight), len(steps) - 1
+    step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
+    seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
+    gram_grad = torch.zeros_like(seen[:0] if gram is None else gram)
+    power_grad = torch.zeros_like(seen[:, 0])
+    code_grad = seen_grad  # The last look has no code after it.
+    for t in range(last, -1, -1):
+        left, u, level, unexplained, r, p, mean, q, code = kept[t]
+        if t < last:
+            mean_grad = code_grad * q
+            logit_grad = code_grad.mul_(mean).mul_(q).mul_(1 - q)
+        half = logit_grad * mean
+        y_grad = torch.addcdiv(half, mean_grad, p)
+        half.mul_(0.5)
+        r_grad = torch.addcmul(y_grad * u, mean, half.sub_(y_grad))
+        r_grad.addcdiv_(logit_grad, p, value=-0.5).mul_(r)
+        log_noise_grad[t] = -r_grad.sum(dim=0)
+        u_grad = y_grad.mul_(r)
+        if positive:
+            u_grad.mul_(u > 0)
+        step_grad[t] = torch.linalg.vecdot(u_grad, left, dim=0)
+        left_grad = u_grad * steps[t]
+        if t < last:
+            # Of |x - b - A e|^2, where rounding has not brought it to 0.
+            share = r_grad.sum(dim=1).div_(level).mul_(-0.5 / d).mul_(unexplained > 0)
+            power_grad += share
+        if t == 0:
             seen_grad += left_grad
-            if gram is not None:
-                code_grad = u_grad.addmm_(left_grad, gram, alpha=-1)
-                gram_grad.addmm_(code.T, left_grad, alpha=-1)
-            else:
-                of_left = left_grad @ weight.T
-                code_grad = u_grad.addmm_(of_left, weight, alpha=-1)
-                weight_grad.addmm_(of_left.T, code, alpha=-1)
-                weight_grad.addmm_((code @ weight.T).T, left_grad, alpha=-1)
-        weight_grad.addmm_(centred.T, seen_grad)
+            break
+        if t < last:
+            share = share[:, None]
+            u_grad.addcmul_(share, seen + left, value=-1)
+            left_grad.addcmul_(share, code, value=-1)
+            seen_grad.addcmul_(share, code, value=-1)
+        seen_grad += left_grad
         if gram is not None:
-            weight_grad.addmm_(weight, gram_grad + gram_grad.T)
-        x_grad = (2 * power_grad)[:, None] * centred
-        x_grad.addmm_(seen_grad, weight.T)
-        none = (None,) * 5
-        return x_grad, weight_grad, -x_grad.sum(dim=0), step_grad, log_noise_grad, *none
+            code_grad = u_grad.addmm_(left_grad, gram, alpha=-1)
+            gram_grad.addmm_(code.T, left_grad, alpha=-1)
+        else:
+            of_left = left_grad @ weight.T
+            code_grad = u_grad.addmm_(of_left, weight, alpha=-1)
+            weight_grad.addmm_(of_left.T, code, alpha=-1)
+            weight_grad.addmm_((code @ weight.T).T, left_grad, alpha=-1)
+    weight_grad.addmm_(centred.T, seen_grad)
+    if gram is not None:
+        weight_grad.addmm_(weight, gram_grad + gram_grad.T)
+    x_grad = (2 * power_grad)[:, None] * centred
+    x_grad.addmm_(seen_grad, weight.T)
+    return x_grad, weight_grad, step_grad, log_noise_grad
 
 
-def _look(
+def look(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor,

@@ -7,9 +7,11 @@ from helpers import draw, make_vae
 from scipy.stats import norm
 
 from skvaeense.losses import ELBO, Loss, resolve_loss
+from skvaeense.losses._gate_elbo import GateELBOGradient
 from skvaeense.losses._linear_elbo import LinearELBOGradient
+from skvaeense.models import SpikeSlabVAE
 from skvaeense.models._base import as_number
-from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.networks import MLP, Linear, MeanField, SingleLayer
 from skvaeense.priors import StandardNormal
 from skvaeense.utils._seeding import make_generator
 
@@ -80,9 +82,12 @@ def terms_and_gradients(loss, model, x):
     return terms, {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
+BY_HAND = LinearELBOGradient, GateELBOGradient
+
+
 def assert_same_gradients(model, x, beta=1.0, rtol=1e-10, atol=1e-12):
-    assert isinstance(ELBO(beta).gradient(model), LinearELBOGradient)
-    assert not isinstance(ByAutograd(beta).gradient(model), LinearELBOGradient)
+    assert isinstance(ELBO(beta).gradient(model), BY_HAND)
+    assert not isinstance(ByAutograd(beta).gradient(model), BY_HAND)
     found = terms_and_gradients(ELBO(beta), model, x)
     expected = terms_and_gradients(ByAutograd(beta), model, x)
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, check_dtype=False)
@@ -102,6 +107,30 @@ def test_gradients_by_hand_are_those_of_autograd(n_samples, n_features, n_compon
 @pytest.mark.parametrize("noise_variance", [1e-6, 10.0])
 def test_gradients_at_other_weights_of_the_divergence(noise_variance, beta):
     assert_same_gradients(set_noise(make_vae(), noise_variance), draw(6, 5), beta)
+
+
+@pytest.mark.parametrize("positive", [False, True], ids=["signed", "positive"])
+@pytest.mark.parametrize(
+    "target", [{}, {"target_l0": [3, 1]}, {"target_explained_variance": 0.9}], ids=str
+)
+@pytest.mark.parametrize(("n_features", "n_components"), [(8, 12), (5, 30)])
+def test_gradients_of_gates_with_a_prior(n_features, n_components, target, positive):
+    model = SpikeSlabVAE(
+        MeanField(positive=positive),
+        n_features,
+        n_components,
+        positive=positive,
+        generator=make_generator(0),
+        **target,
+    ).double()
+    x = draw(9, n_features)
+    model.initialize(x)
+    with torch.no_grad():
+        for i, parameter in enumerate(model.parameters()):
+            parameter += 0.1 * draw(*parameter.shape, seed=i)
+        model.slab_mean += 0.3 * draw(n_components, seed=9)
+        model.first_prices += 0.4
+    assert_same_gradients(model.train(), x, beta=1.5)
 
 
 @pytest.mark.parametrize("logit", [-300.0, -40.0, 40.0, 300.0])

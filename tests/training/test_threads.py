@@ -107,13 +107,13 @@ def test_a_search_in_processes_shares_the_threads():
 @pytest.mark.usefixtures("four_threads")
 def test_small_samples_are_fitted_and_coded_by_one_thread(monkeypatch):
     """Threads that wait for one another have taken ten times as long as all the rest."""
-    seen, look = [], _mean_field._look
+    seen, look = [], _mean_field.look
 
     def spy(*args, **kwargs):
         seen.append(torch.get_num_threads())
         return look(*args, **kwargs)
 
-    monkeypatch.setattr(_mean_field, "_look", spy)
+    monkeypatch.setattr(_mean_field, "look", spy)
     model = VAEenseTransformer(4, prior="spike_slab", max_iter=2, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

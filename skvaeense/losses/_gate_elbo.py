@@ -1,0 +1,93 @@
+"""The gradient of the evidence lower bound of gates with a prior, derived by hand."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.losses._base import Terms
+from skvaeense.networks._mean_field import MeanFieldAutoencoder, look, look_gradients
+from skvaeense.priors import GatePosterior, SpikeSlab
+
+
+class GateELBOGradient:
+    """Compute the terms of `ELBO` and set gradients, for gates that `MeanField` infers.
+
+    For a batch of n samples x with gate probabilities q, means m and variances v where gates are
+    open, the prior's means a and variances t, decoder W and b, noise variance g, and its log-odds,
+    let ``e = q m`` be the code, ``r = e W' + b - x`` and ``R = r W``. With the terms of the
+    divergence, ``A = logit - log-odds + [v/t - 1 - log(v/t) + (m - a)^2 / t] / 2``, ::
+
+        d logit = 2 q (1 - q) ([v + m^2 - 2 q m^2 + 2 m R] / 2g + beta A) / n
+        d m     = 2 q ([(1 - q) m + R] / g + beta (m - a) / t) / n
+        dW      = 2 r'e / (n g),    db = 2 sum r / (n g)
+
+    and through the looks as `look_gradients` does.
+
+    Parameters
+    ----------
+    model : SpikeSlabVAE
+        The model, which `suits`.
+
+    beta : float
+        Weight of the divergence.
+    """
+
+    def __init__(self, model: Any, beta: float) -> None:
+        self.model = model
+        self.beta = beta
+        for parameter in model.network.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    @staticmethod
+    def suits(model: Any) -> bool:
+        """Return whether the formulas are those of a model."""
+        return type(model.network) is MeanFieldAutoencoder and type(model.prior) is SpikeSlab
+
+    @torch.no_grad()
+    def __call__(self, x: torch.Tensor, generator: torch.Generator) -> Terms:
+        """Return the terms of a batch; nothing is drawn."""
+        model, network = self.model, self.model.network
+        weight, bias = network.decoder.weight, network.decoder.bias
+        gates = model.gates(len(x))
+        kept: list[Any] = []
+        logit, mean, seen = look(*network.inputs(x, gates), kept)
+        posterior = GatePosterior(logit, mean, gates.open_variance, seen)
+        q, v = posterior.probability, posterior.variance
+        code = q * mean
+        residual = torch.addmm(bias, code, weight.T).sub_(x)
+        square = mean.square()
+        spread = torch.addcmul(v + square, code, mean, value=-1)
+        error = torch.linalg.vecdot(residual, residual).sum().add_((q * spread).sum()).div_(len(x))
+        odds, t = gates.log_odds, gates.variance
+        off = mean - gates.mean
+        terms = logit + (0.5 * (v / t - 1 - torch.log(v / t)) - odds)
+        terms.addcdiv_(off.square(), t, value=0.5)
+        kl = (F.logsigmoid(-logit) - F.logsigmoid(-odds)).addcmul_(q, terms).sum().div_(len(x))
+        noise = model.noise_variance.to(x)
+        # Divided by 2 / n, which comes last.
+        of_residual = residual @ weight
+        mean_grad = torch.addcmul(of_residual, 1 - q, mean).div_(noise)
+        mean_grad.addcdiv_(off, t, value=self.beta).mul_(q)
+        logit_grad = spread.addcmul_(code, mean, value=-1).mul_(0.5).addcmul_(mean, of_residual)
+        logit_grad.div_(noise).add_(terms, alpha=self.beta).mul_(q).mul_(1 - q)
+        scale = 2 / len(x)
+        x_grad, weight_grad, steps_grad, log_noise_grad = look_gradients(
+            kept,
+            logit_grad.mul_(scale),
+            mean_grad.mul_(scale),
+            x - bias,
+            seen,
+            weight,
+            network.steps,
+            network.positive,
+        )
+        share = scale / float(noise)
+        weight.grad.copy_(weight_grad.addmm_(residual.T, code, alpha=share))
+        bias.grad.copy_(residual.sum(dim=0).mul_(share).sub_(x_grad.sum(dim=0)))
+        network.steps.grad.copy_(steps_grad)
+        network.log_noise.grad.copy_(log_noise_grad)
+        statistics = model.statistics(x, posterior, code, residual.neg_())
+        loss = error / model.noise_variance + 2 * self.beta * kl
+        return {"loss": loss, "error": error, "kl": kl} | statistics
