@@ -43,14 +43,13 @@ from skvaeense.training._sources import (
     checked_tensor,
     tensor_as_array,
 )
-from skvaeense.training._threads import suited_threads
+from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._seeding import draw_seed
-from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray, SparseArray
 from skvaeense.utils._validation import (
     AT_LEAST_ONE,
@@ -268,7 +267,7 @@ class BaseAutoencoder(
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
             samples, weights = tensor_as_array(samples), checked_weights(sample_weight, samples)
-            stack.enter_context(threads_for(samples.shape[0] * samples.shape[1] ** 2))
+            stack.enter_context(threads_of_all(samples.shape))
             explored = None
             if not isinstance(samples, Source):
                 rows, explored = self._look_at(distinct_rows(samples, weights))

@@ -16,9 +16,9 @@ from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
+from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._missing import check_seen
-from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import HasMethods, StrOptions
 from skvaeense.utils._weights import distinct_rows
@@ -183,7 +183,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             check_seen(X, getattr(self, "feature_names_in_", None))
             fit_part(self, autoencoder, X, self._params_of("fit", autoencoder, weights))
         self.autoencoder_ = autoencoder
-        with threads_for(X.shape[0] * X.shape[1] ** 2):
+        with threads_of_all(X.shape):
             # Far rows would outweigh all others in what a method measures, too.
             X, weights, _ = distinct_rows(self._complete(X), weights)
             far = find_far_rows(X, weights)
@@ -196,7 +196,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _estimate(self, X):
         X = self._complete(X)
-        with threads_for(X.shape[0] * X.shape[1] ** 2):
+        with threads_of_all(X.shape):
             parts = map_chunks(
                 self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK
             )

@@ -52,7 +52,8 @@ class GateELBOGradient:
         weight, bias = network.decoder.weight, network.decoder.bias
         gates = model.gates(len(x))
         kept: list[Any] = []
-        logit, mean, seen = look(*network.inputs(x, gates), kept)
+        inputs: list[Any] = [*network.inputs(x, gates), kept]
+        logit, mean, seen = look(*inputs)
         posterior = GatePosterior(logit, mean, gates.open_variance, seen)
         q, v = posterior.probability, posterior.variance
         code = q * mean

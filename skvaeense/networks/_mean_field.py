@@ -150,7 +150,7 @@ class MeanFieldAutoencoder(nn.Module):
         logit, mean, seen = (_Looks.apply if torch.is_grad_enabled() else look)(*arguments)
         return logit, mean, seen
 
-    def inputs(self, x: torch.Tensor, gates: Any) -> tuple[Any, ...]:
+    def inputs(self, x: torch.Tensor, gates: Any) -> Any:
         """Return what looks depend on, as `look` takes it."""
         return (
             x,
