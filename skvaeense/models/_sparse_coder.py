@@ -135,9 +135,12 @@ class SparseCoder(AutoencoderModel):
         Returns
         -------
         torch.Tensor of shape (n_samples, n_components)
-            Codes, exactly 0 where a latent is not active.
+            Codes, exactly 0 where a latent is not active. Those of a network that can `refine` them
+            are refined, but for training.
         """
-        return self.activation(self.preactivation(x))
+        code: torch.Tensor = self.activation(self.preactivation(x))
+        can_refine = not self.training and hasattr(self.network, "refine")
+        return self.network.refine(x, code) if can_refine else code
 
     def _calibrate(self, x: torch.Tensor) -> None:
         super()._calibrate(x)

@@ -6,9 +6,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from skvaeense.models._restricted import restricted_code
 from skvaeense.models._vae import VAE, ELBOTerms
 from skvaeense.networks._base import Network
+from skvaeense.networks._restricted import restricted_code
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
 from skvaeense.utils._budget import Lengths
 

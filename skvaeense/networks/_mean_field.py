@@ -8,6 +8,7 @@ from torch import nn
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
 from skvaeense.utils._typing import Auto
 
@@ -377,19 +378,3 @@ def look(
             kept.append((left, u, level, unexplained, r, p, mean, q, code))
         code = q * mean
     return logit, mean, seen
-
-
-def overlap(weight: torch.Tensor) -> torch.Tensor | None:
-    """Return the inner products of columns, where they are fewer than the entries of two bases.
-
-    Parameters
-    ----------
-    weight : torch.Tensor of shape (n_features, n_components)
-        Columns.
-
-    Returns
-    -------
-    torch.Tensor of shape (n_components, n_components) or None
-        None where two products with the columns are the smaller work.
-    """
-    return weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None

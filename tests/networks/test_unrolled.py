@@ -6,8 +6,10 @@ import torch
 from helpers import draw, generator
 from torch import nn
 
+from skvaeense.models import SparseCoder
 from skvaeense.networks import Unrolled
 from skvaeense.networks._base import with_known
+from skvaeense.penalties import BatchTopK
 
 N_FEATURES, N_COMPONENTS = 6, 4
 
@@ -172,6 +174,7 @@ def test_what_an_estimator_knows_is_filled_in():
         "n_sweeps": 3,
         "n_active": 7,
         "positive": True,
+        "n_refinements": 2,
     }
     given = Unrolled(n_active=2, positive=False)
     assert with_known(given, **known) is given
@@ -190,6 +193,56 @@ def test_alone_a_tenth_of_the_latents_is_kept():
 def test_number_of_sweeps_of_a_wrong_kind(n_sweeps):
     with pytest.raises(ValueError, match="n_sweeps must be an int, at least 0"):
         build(Unrolled(n_sweeps, n_active=2))
+
+
+@pytest.mark.parametrize("n_refinements", [-1, 1.5, "many", None])
+def test_number_of_refinements_of_a_wrong_kind(n_refinements):
+    with pytest.raises(ValueError, match="n_refinements must be an int, at least 0"):
+        build(Unrolled(n_active=2, n_refinements=n_refinements))
+
+
+@pytest.mark.parametrize("n_components", [N_COMPONENTS, 3 * N_FEATURES])
+def test_refined_codes_are_least_squares_on_the_latents_that_are_active(n_components):
+    module, x = build(Unrolled(n_active=2, n_refinements=4), n_components), draw(20, N_FEATURES)
+    code = draw(20, n_components, seed=1) * (draw(20, n_components, seed=2) > 0.7)
+    refined = module.refine(x, code).detach().numpy()
+    W, b = module.decoder.weight.detach().numpy(), module.decoder.bias.detach().numpy()
+    for sample, first, own in zip(x.numpy() - b, code.numpy(), refined, strict=True):
+        active = first != 0
+        assert (own[~active] == 0).all()
+        if active.sum() <= 4:  # As many steps as unknowns are enough.
+            expected = np.linalg.lstsq(W[:, active], sample)[0]
+            np.testing.assert_allclose(own[active], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_refined_codes_that_are_to_be_positive():
+    module, x = build(Unrolled(n_active=2, positive=True)), draw(50, N_FEATURES)
+    code = draw(50, N_COMPONENTS, seed=1).relu()
+    refined = module.refine(x, code)
+    assert torch.equal(refined > 0, code > 0)
+    assert not torch.equal(refined, code)
+
+
+def test_codes_are_refined_after_training_only():
+    x = draw(30, N_FEATURES)
+    sizes = N_FEATURES, 12
+    refining, plain = (
+        SparseCoder(
+            Unrolled(n_active=2, positive=False, n_refinements=n),
+            *sizes,
+            penalty=BatchTopK(2),
+            positive=False,
+            generator=generator(),
+        ).double()
+        for n in (2, 0)
+    )
+    plain.load_state_dict(refining.state_dict())
+    assert torch.equal(refining.train().code(x), plain.train().code(x))
+    for model in (refining, plain):
+        model.eval().calibrate(x)
+    errors = [(x - m.decode(m.code(x))).square().sum().item() for m in (refining, plain)]
+    assert errors[0] < errors[1]
+    assert torch.equal(refining.code(x) != 0, plain.code(x) != 0)
 
 
 @pytest.mark.parametrize("n_active", [0, -2, float("nan"), float("inf"), "many", None])

@@ -2,8 +2,6 @@
 
 import torch
 
-from skvaeense.networks._mean_field import overlap
-
 
 def restricted_code(
     code: torch.Tensor,
@@ -45,7 +43,9 @@ def restricted_code(
     """
     mask = is_open.to(code)
     gram = overlap(weight)
-    unit = 1 / (weight.square().sum(dim=0) + ridge).clamp_min(torch.finfo(code.dtype).tiny)
+    # Exported models may hold constants in single precision.
+    least = torch.finfo(torch.float32).tiny
+    unit = 1 / (weight.square().sum(dim=0) + ridge).clamp_min(least)
 
     def system(e: torch.Tensor) -> torch.Tensor:
         product = e @ gram if gram is not None else (e @ weight.T) @ weight
@@ -55,7 +55,6 @@ def restricted_code(
     left = seen * mask - system(code)
     direction = unit * left
     size = torch.linalg.vecdot(left, direction)
-    least = torch.finfo(code.dtype).tiny
     for _ in range(n_steps):
         image = system(direction)
         length = size / torch.linalg.vecdot(direction, image).clamp_min(least)
@@ -65,3 +64,19 @@ def restricted_code(
         share = size / last.clamp_min(least)
         direction = torch.addcmul(unit * left, share[:, None], direction)
     return code
+
+
+def overlap(weight: torch.Tensor) -> torch.Tensor | None:
+    """Return the inner products of columns, where they are fewer than the entries of two bases.
+
+    Parameters
+    ----------
+    weight : torch.Tensor of shape (n_features, n_components)
+        Columns.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_components, n_components) or None
+        None where two products with the columns are the smaller work.
+    """
+    return weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None
