@@ -62,7 +62,15 @@ from skvaeense.utils._validation import (
 from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
 # Fitted attributes that not every fit has.
-OPTIONAL_ATTRIBUTES = ("alpha_", "components_", "locations_", "_locations_", "_gate_labels_")
+OPTIONAL_ATTRIBUTES = (
+    "alpha_",
+    "components_",
+    "locations_",
+    "explanation_",
+    "explanation_nats_",
+    "_locations_",
+    "_gate_labels_",
+)
 # Rows that a warning names at most.
 N_NAMED = 5
 # What partial_fit keeps of the peak learning rate once its schedule is over.

@@ -270,6 +270,18 @@ class VAEenseTransformer(DensityAutoencoder):
     n_iter_ : int
         Epochs that the kept model was trained for.
 
+    explanation_ : {"mixture", "dictionary", "gates", "dense"}
+        Why codes are as short as they are. "mixture": samples lie in flat parts that are few enough
+        to have latents of their own. "dictionary": independent sparse codes make held-out samples
+        most probable; "gates": gates with a prior do. "dense": none of these is better than a
+        mixture of normal distributions, and codes keep the share of the variance that is asked for.
+        Only of models that look at the samples before training, as the default one does.
+
+    explanation_nats_ : dict of str to float
+        Mean log-density of held-out samples, in nats in units of X, under what was looked at:
+        "mixture" of normal distributions, flat or not, "dense", only one of them, "dictionary" and
+        "gates". For gates it is a lower bound, after a short training with learned noise.
+
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
         units of X, at the noise variance of the time.
@@ -505,8 +517,14 @@ class VAEenseTransformer(DensityAutoencoder):
             x = x + (data.scaling.offsets / data.scaling.scale)[labels]
             bound = bound + data.scaling.locations.log_shares[labels]
         gain = bound - data.explored.found.density.log_prob(x)
-        least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
-        return data.processes.broadcast_scalar(least) > 0
+        nats = data.processes.broadcast_scalar(float(bound.mean()))
+        least = data.processes.broadcast_scalar(
+            float(gain.mean() - gain.std() / math.sqrt(len(gain)))
+        )
+        data.explored.nats["gates"] = nats
+        if least > 0:
+            data.explored.kind = "gates"
+        return least > 0
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data, one way or two."""
@@ -1003,9 +1021,21 @@ class VAEenseTransformer(DensityAutoencoder):
         model.remember_gates(data.valid)
         self._give_samples(model, data)
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
+        attributes |= self._explanation(data)
         if data.valid_labels is not None and len(model.gate_std):
             attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
         return attributes
+
+    def _explanation(self, data):
+        """Return the attributes that say what held-out samples are most probable under."""
+        explored = data.explored
+        if explored is None:
+            return {}
+        if self.warm_start and hasattr(self, "explanation_"):
+            return {"explanation_": self.explanation_, "explanation_nats_": self.explanation_nats_}
+        shift = data.valid.shape[1] * math.log(data.scaling.scale)
+        nats = {name: float(value) - shift for name, value in explored.nats.items()}
+        return {"explanation_": explored.kind, "explanation_nats_": nats}
 
     def _give_samples(self, model, data):
         """Let the prior of a model that was trained forget what it has learned, and learn anew."""

@@ -109,6 +109,47 @@ def test_noise_is_not_0_where_there_is_none():
     assert min(noise) > 1e-4
 
 
+# --- what the default model takes ----------------------------------------------------------------
+
+
+def default(X, **params):
+    return fit_unwarned(VAEenseTransformer(random_state=0, **params), X)
+
+
+@pytest.mark.slow
+def test_why_codes_are_as_short_as_they_are():
+    few, many = (
+        make_sparse_dictionary(n, n_active=k, n_atoms=m, n_features=20, noise=g, random_state=0)[0]
+        for n, k, m, g in ((1500, 4, 16, 0.0), (2000, 3, 40, 0.05))
+    )
+    normal = np.random.default_rng(0).standard_normal((200, 4))
+    fits = {
+        "mixture": default(SUBSPACES.train),
+        "dictionary": default(few),
+        "gates": default(many),
+        "dense": default(normal),
+    }
+    assert {kind: model.explanation_ for kind, model in fits.items()} == {k: k for k in fits}
+    for kind, model in fits.items():
+        nats = model.explanation_nats_
+        assert {"mixture", "dense"} <= set(nats)
+        assert max(nats.values()) == nats[kind]
+        larger = default(10 * normal).explanation_nats_ if kind == "dense" else None
+    assert larger["dense"] == pytest.approx(nats["dense"] - 4 * np.log(10), abs=1e-6)
+    assert {type(model.module_) is SpikeSlabVAE for model in fits.values()} == {True, False}
+
+
+def test_what_was_found_is_kept_and_said_only_of_models_that_look(tmp_path):
+    model = default(SUBSPACES.train, warm_start=True)
+    nats = dict(model.explanation_nats_)
+    save(model, tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors").explanation_nats_ == nats
+    fit_unwarned(model, SUBSPACES.train)
+    assert model.explanation_nats_ == nats
+    fit_unwarned(model.set_params(warm_start=False, network="mlp", max_iter=2), SUBSPACES.train)
+    assert not hasattr(model, "explanation_")
+
+
 # --- targets ----------------------------------------------------------------------------------
 
 

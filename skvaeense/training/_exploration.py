@@ -34,7 +34,7 @@ from skvaeense.utils._typing import DoubleArray
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exploration:
     """The flat parts of the samples of a fit, and what explains them best.
 
@@ -43,9 +43,10 @@ class Exploration:
     found : FoundMixture
         The mixture, in units of the samples.
 
-    kind : {"mixture", "dictionary", "dense"}
+    kind : {"mixture", "dictionary", "dense", "gates"}
         What held-out rows are most probable under: flat parts that are few enough to have latents
-        of their own, independent codes, or neither of them.
+        of their own, independent codes, or neither of them; "gates" if training has shown that
+        these are better.
 
     groups : ndarray of int of shape (n_components,)
         The flat part that each component of the mixture is a piece of.
