@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -71,7 +70,7 @@ from skvaeense.utils._typing import (
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, Interval, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, StrOptions
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
@@ -128,12 +127,14 @@ class VAEenseTransformer(DensityAutoencoder):
         every batch, so that codes can be cut from the largest to the others by `transform_l0`.
         None lets the noise variance decide on it.
 
-    target_explained_variance : "auto", float or None, default="auto"
+    target_explained_variance : "auto", float, list of float or None, default="auto"
         Share of the variance of the training samples that codes keep, in (0, 1), as `n_components`
         of PCA may be: codes are as short as that allows. Its gates are those of
-        ``prior="spike_slab"``, and it goes without a `target_l0`. None lets the noise variance
-        decide on it. "auto" does so where flat parts or sparse codes explain held-out samples best;
-        elsewhere, with ``prior="auto"``, codes keep 95 %.
+        ``prior="spike_slab"``, and it goes without a `target_l0`. With several shares the model is
+        trained for all of them, as with several lengths, and codes keep the largest unless
+        `transform_explained_variance` says otherwise. None lets the noise variance decide on it.
+        "auto" does so where flat parts or sparse codes explain held-out samples best; elsewhere,
+        with ``prior="auto"``, codes keep 95 %.
 
     transform_l0 : float or None, default=None
         Mean number of active latents of the codes that a fitted model gives, at most `target_l0`
@@ -141,6 +142,11 @@ class VAEenseTransformer(DensityAutoencoder):
         largest if there are several. With ``prior="spike_slab"`` it may be set without one: codes
         are then shorter than the model gives them by itself. Densities do not depend on it; the
         bound of `elbo_samples` is that of the codes given.
+
+    transform_explained_variance : float or None, default=None
+        Share of the variance that codes of a fitted model with ``prior="spike_slab"`` keep, at most
+        what its longest codes do. It may be changed after fitting, as `transform_l0` may; only one
+        of the two can be set.
 
     gated : bool, default=True
         Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
@@ -348,11 +354,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
         "target_l0": [POSITIVE, list, tuple, None],
-        "target_explained_variance": [
-            Interval(Real, 0, 1, closed="neither"),
-            StrOptions({"auto"}),
-            None,
-        ],
+        "target_explained_variance": [SHARE, list, tuple, StrOptions({"auto"}), None],
+        "transform_explained_variance": [SHARE, None],
         "gated": ["boolean"],
         "network": [StrOptions({"auto", *networks.ALIASES}), networks.Network],
         "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
@@ -371,8 +374,9 @@ class VAEenseTransformer(DensityAutoencoder):
         n_components: int | None = None,
         *,
         target_l0: float | Sequence[float] | None = None,
-        target_explained_variance: Auto | float | None = "auto",
+        target_explained_variance: Auto | float | Sequence[float] | None = "auto",
         transform_l0: float | None = None,
+        transform_explained_variance: float | None = None,
         gated: bool = True,
         network: Auto | networks.NetworkName | networks.Network = "auto",
         positive_code: bool = False,
@@ -400,6 +404,7 @@ class VAEenseTransformer(DensityAutoencoder):
         self.target_l0 = target_l0
         self.target_explained_variance = target_explained_variance
         self.transform_l0 = transform_l0
+        self.transform_explained_variance = transform_explained_variance
         self.gated = gated
         self.network = network
         self.positive_code = positive_code
@@ -884,6 +889,12 @@ class VAEenseTransformer(DensityAutoencoder):
         n_components = n_components or self.n_components or self._default_width(data)
         if self.target_l0 is not None:
             check_lengths("target_l0", self.target_l0)
+        if self._kept_share is not None:
+            check_lengths("target_explained_variance", self._kept_share)
+            if np.max(self._kept_share) >= 1:
+                raise ValueError(
+                    f"target_explained_variance must be below 1, got {self._kept_share!r}."
+                )
         if self.target_l0 is not None and np.max(self.target_l0) > n_components:
             raise ValueError(
                 f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
@@ -935,7 +946,7 @@ class VAEenseTransformer(DensityAutoencoder):
             return width
         n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
         share = self._kept_share
-        least = 1 if share is None else data.spectrum.dimension_holding(share)
+        least = 1 if share is None else data.spectrum.dimension_holding(np.max(share))
         return max(min(width, n_rows // ROWS_OF_A_LATENT), least)
 
     def _make_final_trainer(self, best, data):
@@ -1081,6 +1092,29 @@ class VAEenseTransformer(DensityAutoencoder):
             return model.code(posterior) if self._is_hard(model) else model.soft_code(posterior)
         code = model.code(posterior)
         return code * self._mask(model, posterior, code) if self._is_hard(model) else code
+
+    def _with_length(self, model):
+        share = self.transform_explained_variance
+        if share is None:
+            return super()._with_length(model)
+        self._check_length(model)
+        return model.shortened(model.length_that_keeps(share))
+
+    def _check_length(self, model):
+        super()._check_length(model)
+        share = self.transform_explained_variance
+        if share is None:
+            return
+        if self.transform_l0 is not None:
+            raise ValueError(
+                "transform_l0 and transform_explained_variance ask for two lengths of codes; leave "
+                "one of them None."
+            )
+        if not isinstance(model, SpikeSlabVAE):
+            raise ValueError(
+                f"transform_explained_variance={share!r} sets a price on gates, which this model "
+                "has none of; set prior='spike_slab' and fit again."
+            )
 
     def _is_hard(self, model):
         """Return whether latents that are not active have codes of exactly 0."""

@@ -172,6 +172,43 @@ def test_more_of_the_variance_takes_longer_codes(to_targets):
     assert lengths[0] < lengths[1] < l0(to_targets["share"].transform(X_NEW))
 
 
+def test_several_shares_of_the_variance():
+    shares = 0.95, 0.6, 0.8
+    model = fit(target_explained_variance=list(shares), max_iter=60)
+    assert unexplained(model, X) == pytest.approx(0.05, rel=0.1)
+    lengths = []
+    for share in sorted(shares):
+        cut = changed(model, transform_explained_variance=share)
+        alone = fit(target_explained_variance=share, max_iter=60)
+        assert unexplained(cut, X) == pytest.approx(1 - share, rel=0.15)
+        lengths.append(l0(cut.transform(X_NEW)))
+        # Nearly as short as where nothing else is asked for.
+        assert lengths[-1] < 1.3 * l0(alone.transform(X_NEW))
+    assert lengths == sorted(lengths)
+
+
+def test_shares_after_fitting(to_targets):
+    model = to_targets["share"]
+    assert_allclose(
+        changed(model, transform_explained_variance=0.99).transform(X_NEW), model.transform(X_NEW)
+    )
+    less = changed(to_targets["l0"], transform_explained_variance=0.3)
+    assert unexplained(less, X) == pytest.approx(0.7, rel=0.15)
+
+
+def test_shares_that_make_no_sense(fitted):
+    both = changed(fitted, transform_explained_variance=0.5, transform_l0=0.1)
+    with pytest.raises(ValueError, match="ask for two lengths of codes"):
+        both.transform(X_NEW)
+    with pytest.raises(ValueError, match="sets a price on gates, which this model has none of"):
+        make(prior="mixture", transform_explained_variance=0.5).fit(X)
+    for wrong in ([], [0.5, "all"], [0.5, -1]):
+        with pytest.raises(ValueError, match="target_explained_variance must be a positive number"):
+            make(target_explained_variance=wrong).fit(X)
+    with pytest.raises(ValueError, match="target_explained_variance must be below 1"):
+        make(target_explained_variance=[0.5, 1.0]).fit(X)
+
+
 @pytest.mark.parametrize("name", ["l0", "several", "share"])
 def test_codes_can_be_cut(to_targets, name):
     model = to_targets[name]

@@ -54,7 +54,7 @@ class SpikeSlabVAE(VAE):
         Mean number of open latents; with several, each that of an equal part of a batch in
         training, and afterwards the largest. None lets the bound decide on it.
 
-    target_explained_variance : float or None, default=None
+    target_explained_variance : float, sequence of float or None, default=None
         Share of the variance that codes keep: they are no longer than that takes.
 
     generator : torch.Generator or None, default=None
@@ -90,6 +90,7 @@ class SpikeSlabVAE(VAE):
     slab_mean: torch.Tensor
     slab_variance: torch.Tensor
     first_prices: torch.Tensor
+    left_of_lengths: torch.Tensor
     prices: torch.Tensor
     lengths: torch.Tensor
 
@@ -102,7 +103,7 @@ class SpikeSlabVAE(VAE):
         positive: bool = False,
         prior: SpikeSlab | None = None,
         target_l0: Lengths | None = None,
-        target_explained_variance: float | None = None,
+        target_explained_variance: Lengths | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         prior = SpikeSlab() if prior is None else prior
@@ -120,7 +121,9 @@ class SpikeSlabVAE(VAE):
             "target_explained_variance": target_explained_variance,
         }
         self.targets = () if target_l0 is None else tuple(np.unique(target_l0)[::-1].tolist())
-        self.target_explained_variance = target_explained_variance
+        shares = () if target_explained_variance is None else target_explained_variance
+        # What is left of the variance where the longest codes come first.
+        self.left_shares = tuple((1 - np.unique(shares)[::-1]).tolist())
         self.share = 1.0
         probability = self._first_share
         # Samples have a squared norm of n_features, which open latents have alike.
@@ -130,9 +133,12 @@ class SpikeSlabVAE(VAE):
         self.register_buffer("gate_probability", torch.full((n_components,), probability))
         self.register_buffer("slab_mean", torch.full((n_components,), mean))
         self.register_buffer("slab_variance", torch.full((n_components,), square - mean**2))
-        self.register_buffer("first_prices", torch.zeros(max(len(self.targets), 1)))
+        self.register_buffer(
+            "first_prices", torch.zeros(max(len(self.targets), len(self.left_shares), 1))
+        )
         self.register_buffer("prices", torch.zeros(N_HALVINGS + 1))
         self.register_buffer("lengths", torch.zeros(N_HALVINGS + 1))
+        self.register_buffer("left_of_lengths", torch.zeros(N_HALVINGS + 1))
 
     @property
     def _first_share(self) -> float:
@@ -317,7 +323,8 @@ class SpikeSlabVAE(VAE):
             ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents. Of what
             codes leave, with the second moments S: "left", tr S, and "left_square", tr S^2, by the
             products of one sample's with the next one's. With a `target_explained_variance`
-            "unexplained", the mean square of what is left where gates are open or closed.
+            "unexplained" of shape (n_targets,), mean squares of what is left where gates are open
+            or closed.
         """
         code = self.soft_code(posterior)
         return self.statistics(x, posterior, code, x - self.decode(code))
@@ -339,8 +346,12 @@ class SpikeSlabVAE(VAE):
             "left": torch.linalg.vecdot(residual, residual).mean(),
             "left_square": torch.linalg.vecdot(residual, residual.roll(1, dims=0)).square().mean(),
         }
-        if self.target_explained_variance is not None:
-            statistics["unexplained"] = (x - self.decode(mean * is_open)).square().mean()
+        if self.left_shares:
+            left = (x - self.decode(mean * is_open)).square()
+            parts = left.tensor_split(len(self.first_prices))
+            statistics["unexplained"] = torch.stack(
+                [part.sum() / max(part.numel(), 1) for part in parts]
+            )
         return statistics
 
     # --- lengths ------------------------------------------------------------------------------
@@ -375,15 +386,15 @@ class SpikeSlabVAE(VAE):
 
         total = float((x - x.mean(dim=0)).square().sum())
 
-        def explained_at(price: float) -> float:
+        def left_at(price: float) -> float:
             residual = x - self.decode(self.code(self._at(x, price)))
-            return total / max(float(residual.square().sum()), LEAST * total)
+            return max(float(residual.square().sum()) / (total or 1.0), LEAST)
 
         price = float(self.first_prices[0])
         if self.targets:
             price = _find_price(length_at, self.targets[0], price)
-        elif self.target_explained_variance is not None and total > 0:
-            price = _find_price(explained_at, 1 / (1 - self.target_explained_variance), price)
+        elif self.left_shares and total > 0:
+            price = _find_price(lambda price: 1 / left_at(price), 1 / self.left_shares[0], price)
         prices, lengths = [price], [max(length_at(price), LEAST)]
         step = 1.0
         for i in range(1, N_HALVINGS + 1):
@@ -392,9 +403,27 @@ class SpikeSlabVAE(VAE):
             prices.append(max(price, prices[-1]))
             lengths.append(min(max(length_at(price), LEAST), (1 - LEAST) * lengths[-1]))
             step = max(prices[-1] - prices[-2], 0.1)
+        left = np.maximum.accumulate([left_at(price) for price in prices])
         self.prices.copy_(torch.tensor(prices))
         self.lengths.copy_(torch.tensor(lengths))
+        self.left_of_lengths.copy_(torch.tensor(left))
         self.train(training)
+
+    def length_that_keeps(self, share: float) -> float:
+        """Return the mean number of open latents that keeps a share of the variance.
+
+        Parameters
+        ----------
+        share : float
+            The share. No more is kept than the longest codes do, and no less than the shortest.
+
+        Returns
+        -------
+        float
+            The number, interpolated between those that `calibrate` has looked at.
+        """
+        left, lengths = (t.cpu().double().numpy() for t in (self.left_of_lengths, self.lengths))
+        return float(np.exp(np.interp(np.log(1 - share), np.log(left), np.log(lengths))))
 
     def _at(self, x: torch.Tensor, price: float) -> GatePosterior:
         """Return the posterior at a price."""

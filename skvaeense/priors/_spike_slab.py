@@ -8,9 +8,7 @@ import torch.nn.functional as F
 
 from skvaeense.priors._mixture import Mixture
 from skvaeense.utils._typing import Auto
-from skvaeense.utils._validation import FRACTION, Interval, StrOptions
-
-SHARE = Interval(Real, 0, 1, closed="neither")
+from skvaeense.utils._validation import FRACTION, SHARE, Interval, StrOptions
 
 
 class GatePrior(NamedTuple):

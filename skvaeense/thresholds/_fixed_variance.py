@@ -1,12 +1,10 @@
 """A threshold on the posterior variance."""
 
-from numbers import Real
-
 import numpy as np
 
 from skvaeense.thresholds._base import Latents, ThresholdRule
 from skvaeense.utils._typing import BoolArray
-from skvaeense.utils._validation import Interval
+from skvaeense.utils._validation import SHARE
 
 
 class FixedVariance(ThresholdRule):
@@ -36,7 +34,7 @@ class FixedVariance(ThresholdRule):
     array([[ True, False, False]])
     """
 
-    _parameter_constraints = {"level": [Interval(Real, 0, 1, closed="neither")]}
+    _parameter_constraints = {"level": [SHARE]}
 
     def __init__(self, level: float = 0.8) -> None:
         self.level = level

@@ -44,8 +44,8 @@ class ClosedForms(Hook):
 
     **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
     falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
-    than s, and g falls to s by half of the training. Where more is left without any price, g falls
-    further.
+    than s, and g falls to s by half of the training, the least of several. Where more is left
+    without any price, g falls further.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class ClosedForms(Hook):
     def __init__(
         self, model: "SpikeSlabVAE", *, learned: bool = True, goes_on: bool = False
     ) -> None:
-        prior, share = model.prior, model.target_explained_variance
+        prior = model.prior
         self.learned = learned
         self.hold = 0.0 if goes_on else prior.hold
         self.annealed = 0.0 if goes_on else ANNEALED
         self.first_noise, self.memory, self.pooling = prior.first_noise, prior.memory, prior.pooling
-        self.share = None if share is None else 1 - share
         self.targets = model.first_prices.new_tensor(model.targets)
+        self.shares = model.first_prices.new_tensor(model.left_shares)
         # What prices are, where nothing keeps them above 0.
         self.steering = model.first_prices.clone()
         self.left: Terms = {}
@@ -100,16 +100,17 @@ class ClosedForms(Hook):
         if len(self.targets):
             self.steering += PRICE_GAIN * (terms["l0"].clamp_min(least) / self.targets).log()
             model.first_prices.copy_(self.steering)
-        elif self.share is not None:
-            self.steering += PRICE_GAIN * (self.share / terms["unexplained"].clamp_min(least)).log()
+        elif len(self.shares):
+            left = terms["unexplained"].clamp_min(least)
+            self.steering += PRICE_GAIN * (self.shares / left).log()
             model.first_prices.copy_(self.steering.clamp_min(0.0))
         # Until others are known these hold outside training, too.
         model.prices.fill_(model.first_prices[0])
 
     def _follow_noise(self, model: "SpikeSlabVAE", terms: Terms, step: Step) -> None:
         done = min(1.0, step.fraction_done / self.annealed) if self.annealed else 1.0
-        if self.share is not None:
-            self.value = self.share**done * self.steering[0].clamp_max(0.0).exp().to(self.value)
+        if len(self.shares):
+            self.value = self.shares[0] ** done * self.steering[0].clamp_max(0.0).exp()
             return
         best = terms["error"] / step.x.shape[1]
         for name in ("left", "left_square"):

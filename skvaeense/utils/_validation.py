@@ -22,6 +22,7 @@ AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 FRACTION = Interval(Real, 0, 1, closed="left")
+SHARE = Interval(Real, 0, 1, closed="neither")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
