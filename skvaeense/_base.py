@@ -29,7 +29,7 @@ from skvaeense._evaluation import (
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
-from skvaeense.training._exploration import Exploration, far_rows, find_far_rows
+from skvaeense.training._exploration import Exploration, far_rows, find_far_rows, some_outweigh
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
@@ -199,6 +199,8 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct, explored: Exploration) -> Distinct:
         """Return the samples without those that are far from all others."""
+        if not some_outweigh(rows.X):
+            return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
         is_far[find_far_rows(rows.X, rows.weights)] = True
         if not is_far.any():

@@ -131,6 +131,31 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
     return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
 
 
+def some_outweigh(X: np.ndarray) -> bool:
+    """Return whether a few rows may have more of the variance than all others.
+
+    It is asked before anybody looks for what sets them apart. About the median, which a few rows
+    do not move far, those that are farthest then have half as much at least.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Samples.
+
+    Returns
+    -------
+    bool
+        False only if no few rows do.
+    """
+    n_few = int(MAX_FAR_SHARE * len(X))
+    size = float(np.abs(X).max())
+    if n_few == 0 or size == 0:
+        return False
+    squares = np.square((X - np.median(X, axis=0)) / size).sum(axis=1)
+    few = np.partition(squares, len(X) - n_few)[-n_few:].sum()
+    return bool(2 * few >= squares.sum() - few)
+
+
 def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> np.ndarray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
@@ -148,6 +173,8 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> np.ndarr
         Ascending.
     """
     X = X.astype(np.float64)
+    if not some_outweigh(X):
+        return np.empty(0, dtype=int)
     rows, center, scale, weights = _some_rows(X, weights, np.random.RandomState(0))
     # One more component is enough to tell what none explains.
     found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
