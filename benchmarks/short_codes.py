@@ -70,6 +70,9 @@ METHODS = {
     "VAEense": lambda k, n_components=N_COMPONENTS, **params: VAEenseTransformer(
         n_components, target_l0=k, **params
     ),
+    "VAEense, gates with a prior": lambda k, n_components=N_COMPONENTS, **params: (
+        VAEenseTransformer(n_components, target_l0=k, prior="spike_slab", **params)
+    ),
     "unrolled batch_topk": partial(
         PENALTIES["batch_topk"], network="unrolled", positive_code=False
     ),
