@@ -280,7 +280,7 @@ class BaseAutoencoder(
                 "The processes that train together must be given the same samples: each takes its "
                 "part of them by itself.",
             )
-            facts = [samples.shape, scaling.mean, scaling.scale, model, weights]
+            facts = [samples, scaling.mean, scaling.scale, model, weights]
             session = FitSession(self, facts, processes=processes, draft=self._draft)
             data = prepare_data(
                 samples,

@@ -35,8 +35,8 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     ----------
     folder : str or path-like
         Where files are written; it is made if there is none. It may serve any number of estimators
-        and searches: files are named by a digest of the parameters, of the size, mean and scale of
-        the samples, and of the version of this package.
+        and searches: files are named by a digest of the parameters, of the samples, which takes a
+        pass over those that are not in memory, and of the version of this package.
 
     interval : float, default=60.0
         Seconds between two states, at least. Between them no file is touched.

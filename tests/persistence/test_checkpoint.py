@@ -230,6 +230,24 @@ def test_other_fits_do_not_read_them(tmp_path):
     assert_same_model(fit_into(folder, SAE)[0], first)
 
 
+@pytest.mark.parametrize("lies", ["in memory", "in files"])
+def test_fits_of_the_same_moments_do_not_read_them(lies, tmp_path, monkeypatch):
+    """Whole numbers in another order have the same mean and scale, to the bit."""
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    rng = np.random.default_rng(0)
+    column = np.repeat([-2.0, -1.0, 1.0, 2.0], 16)
+    counts = np.stack([rng.permutation(column) for _ in range(8)], axis=1)
+    sae, checkpoint = clone(SAE).set_params(max_iter=2), None
+    for i, data in enumerate([counts, counts[::-1], counts[:, ::-1]], 1):
+        given = data
+        if lies == "in files":
+            given = tmp_path / f"{i}.npy"
+            np.save(given, np.ascontiguousarray(data))
+        fitted, checkpoint = fit_into(tmp_path / "kept", sae, given, n_kept=1, interval=1e6)
+        assert_same_model(fitted, fit_unwarned(clone(sae), given))
+        assert len(checkpoint.files()) == i
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_damaged_files_are_passed_over(tmp_path):
     fitted, checkpoint = fit_into(tmp_path, SAE)
