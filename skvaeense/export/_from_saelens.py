@@ -112,6 +112,7 @@ def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> 
         n_iter_=0,
         loss_curve_=[],
         history_=History.from_log([]),
+        _structure_=estimator._structure(),
     )
     if penalty.alpha is not None:
         estimator.alpha_ = float(penalty.alpha)

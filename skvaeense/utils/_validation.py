@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
@@ -52,6 +53,15 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Me
         prefer_skip_nested_validation=prefer_skip_nested_validation
     )
     return decorator
+
+
+def are_equal(a: Any, b: Any) -> bool:
+    """Return whether two values of a parameter are the same, or specify the same."""
+    if isinstance(a, BaseEstimator):
+        return type(a) is type(b) and are_equal(*(part.get_params(deep=False) for part in (a, b)))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
+    return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
 
 
 def resolve_alias(
