@@ -1,12 +1,18 @@
 """What all models share."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from skvaeense.networks._base import build_network, linear_decoder
 from skvaeense.utils._batch_threshold import SHARES
@@ -62,6 +68,9 @@ class Model(nn.Module):
         ------
         RuntimeError
             If names or shapes do not fit.
+
+        ValueError
+            If the configuration has many more tensors than there are.
         """
         model = cls.__new__(cls)
         model._restore(config, state)
@@ -71,7 +80,7 @@ class Model(nn.Module):
         # Nothing is allocated for weights that are then replaced, nor before it is known whether
         # they fit.
         init: Any = type(self).__init__
-        with torch.device("meta"):
+        with torch.device("meta"), _counted(len(state)):
             init(self, **config, generator=None)
         self.load_state_dict(state, assign=True)
         if self._lacks_tensors():
@@ -226,6 +235,28 @@ class AutoencoderModel(Model):
     def linear_decoder(self) -> torch.nn.Linear | None:
         """The decoder, if it is one linear layer."""
         return linear_decoder(self.network)
+
+
+@contextmanager
+def _counted(n_tensors: int) -> Iterator[None]:
+    """Raise an error where a thread builds modules with many more than these tensors.
+
+    So what is built is bounded by what there is to fill it. It may be more, as some tensors are
+    replaced and others are in no state.
+    """
+    thread, n_left = get_ident(), 10 * (n_tensors + 1)
+
+    def count(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        nonlocal n_left
+        if get_ident() != thread or tensor is None:
+            return
+        n_left -= 1
+        if n_left < 0:
+            raise ValueError(f"the model has many more tensors than the {n_tensors} that are given")
+
+    hooks = register_module_parameter_registration_hook, register_module_buffer_registration_hook
+    with hooks[0](count), hooks[1](count):
+        yield
 
 
 def as_number(value: float | torch.Tensor) -> torch.Tensor:

@@ -89,7 +89,7 @@ class MatchingPursuit(Network):
         n_active = check_n_active(self.n_active, n_components)
         return PursuitAutoencoder(
             linear_layer(n_components, n_features, generator),
-            n_steps=math.ceil(np.max(n_active)),
+            n_steps=min(math.ceil(np.max(n_active)), n_components),
             positive=self.positive is True,
         )
 
