@@ -133,6 +133,7 @@ class AutoencoderModel(Model):
         self.n_features: int = config["n_features"]
         self.n_components: int = config["n_components"]
         self.positive: bool = config["positive"]
+        self.n_heads = n_heads
         self.dead_latents: torch.Tensor | None = None
         self.network = build_network(
             config["network"],
@@ -167,6 +168,18 @@ class AutoencoderModel(Model):
         """
         if hasattr(self.network, "initialize"):
             self.network.initialize(x)
+        training = self.training
+        self.eval()
+        self._check_shapes(x[:2].to(next(self.parameters())))
+        self.train(training)
+
+    @torch.no_grad()
+    def _check_shapes(self, x: torch.Tensor) -> None:
+        """Raise an error unless a network, which may be a user's, gives the shapes that it must."""
+        code = x.new_zeros(len(x), self.n_components)
+        network, expected = self.network, self.n_heads * (code,)
+        check_shapes(self.config["network"], "encode", network.encode, x, expected)
+        check_shapes(self.config["network"], "decode", network.decode, code, x)
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor) -> None:
@@ -257,6 +270,27 @@ def _counted(n_tensors: int) -> Iterator[None]:
     hooks = register_module_parameter_registration_hook, register_module_buffer_registration_hook
     with hooks[0](count), hooks[1](count):
         yield
+
+
+def check_shapes(
+    part: Any, name: str, function: Any, argument: torch.Tensor, expected: Any
+) -> None:
+    """Raise an error unless a function of a part's module returns tensors of these shapes."""
+
+    def described(value: Any) -> str:
+        if isinstance(value, tuple | list):
+            return f"({', '.join(map(described, value))},)"
+        return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+    try:
+        found = described(function(argument))
+    except RuntimeError as error:
+        found = f"an error: {error}"
+    if found != described(expected):
+        raise ValueError(
+            f"{name} of the module that {part!r} builds must return shape(s) "
+            f"{described(expected)} for an argument of shape {described(argument)}, got {found}."
+        )
 
 
 def as_number(value: float | torch.Tensor) -> torch.Tensor:
