@@ -4,7 +4,6 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -53,6 +52,7 @@ from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     NON_NEGATIVE,
     POSITIVE,
+    RANDOM_STATE,
     StrOptions,
     align_api_if_sparse,
     are_equal,
@@ -117,7 +117,7 @@ class BaseAutoencoder(
         "warm_start": ["boolean"],
         "dtype": [StrOptions(set(DTYPES))],
         "device": [str],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
     }
 
     # Where codes are written is no metadata that a pipeline could pass on.
@@ -706,7 +706,7 @@ class BaseAutoencoder(
                 f"none; {self._length_cure}, or leave transform_l0=None."
             )
         least = SHARES[-1] * longest
-        if not isinstance(length, Real) or not least <= length <= longest:
+        if not (POSITIVE.is_satisfied_by(length) and least <= length <= longest):
             raise ValueError(
                 f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, the "
                 "length that the model was trained for."

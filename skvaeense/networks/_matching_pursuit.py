@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import check_n_active, linear_layer
+from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, linear_layer
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._typing import Auto
 
@@ -65,6 +65,8 @@ class MatchingPursuit(Network):
     >>> sae.set_params(network=MatchingPursuit()).fit(X).score(X) > single
     True
     """
+
+    _parameter_constraints = {"n_active": N_ACTIVE, "positive": POSITIVE_CODE}
 
     def __init__(
         self, *, n_active: Auto | Lengths = "auto", positive: Auto | bool = "auto"

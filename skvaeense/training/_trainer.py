@@ -92,6 +92,11 @@ class Trainer:
         init: int = 0,
         is_final: bool = False,
     ) -> None:
+        if loss.method is not None and not hasattr(model, loss.method):
+            raise ValueError(
+                f"loss={loss!r} is computed by what a {type(model).__name__} has not, its "
+                f"{loss.method!r}; set another loss."
+            )
         self.model = model.train()
         self.loss = loss
         self.learning_rate = learning_rate

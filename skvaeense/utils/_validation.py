@@ -10,19 +10,31 @@ from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils import _param_validation
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 from skvaeense.utils._repr import DocLinkMixin
 
 # What is handed on from scikit-learn.
-__all__ = ["HasMethods", "Interval", "StrOptions", "align_api_if_sparse", "check_sample_weight"]
+__all__ = ["HasMethods", "StrOptions", "align_api_if_sparse", "check_sample_weight"]
+
+
+class Interval(_param_validation.Interval):
+    """An interval of numbers, of which booleans are none, though Python has them among integers."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether a value is a number in the interval."""
+        return not isinstance(val, bool) and bool(super().is_satisfied_by(val))
+
 
 AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+AT_LEAST_ZERO = Interval(Integral, 0, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 FRACTION = Interval(Real, 0, 1, closed="left")
+RANDOM_STATE = [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
