@@ -1,18 +1,13 @@
 """What all models share."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from threading import get_ident
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch.overrides import TorchFunctionMode
 
 from skvaeense.networks._base import build_network, linear_decoder
 from skvaeense.utils._batch_threshold import SHARES
@@ -80,7 +75,7 @@ class Model(nn.Module):
         # Nothing is allocated for weights that are then replaced, nor before it is known whether
         # they fit.
         init: Any = type(self).__init__
-        with torch.device("meta"), _counted(len(state)):
+        with torch.device("meta"), _Counted(len(state)):
             init(self, **config, generator=None)
         self.load_state_dict(state, assign=True)
         if self._lacks_tensors():
@@ -250,26 +245,27 @@ class AutoencoderModel(Model):
         return linear_decoder(self.network)
 
 
-@contextmanager
-def _counted(n_tensors: int) -> Iterator[None]:
-    """Raise an error where a thread builds modules with many more than these tensors.
+class _Counted(TorchFunctionMode):
+    """Raise an error where many more tensors are made than there are.
 
     So what is built is bounded by what there is to fill it. It may be more, as some tensors are
-    replaced and others are in no state.
+    replaced and others are in no state. As any mode of torch it is one of its thread alone.
     """
-    thread, n_left = get_ident(), 10 * (n_tensors + 1)
 
-    def count(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
-        nonlocal n_left
-        if get_ident() != thread or tensor is None:
-            return
-        n_left -= 1
-        if n_left < 0:
-            raise ValueError(f"the model has many more tensors than the {n_tensors} that are given")
+    def __init__(self, n_tensors: int) -> None:
+        super().__init__()
+        self.n_tensors = n_tensors
+        self.n_left = 100 * (n_tensors + 1)
 
-    hooks = register_module_parameter_registration_hook, register_module_buffer_registration_hook
-    with hooks[0](count), hooks[1](count):
-        yield
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.n_left -= func in (torch.empty, torch.full, torch.ones, torch.tensor, torch.zeros)
+        if self.n_left < 0:
+            raise ValueError(
+                f"the model has many more tensors than the {self.n_tensors} that are given"
+            )
+        return func(*args, **(kwargs or {}))
 
 
 def check_shapes(
