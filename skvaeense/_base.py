@@ -5,14 +5,13 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
@@ -55,8 +54,10 @@ from skvaeense.utils._validation import (
     AT_LEAST_ONE,
     NON_NEGATIVE,
     POSITIVE,
+    RANDOM_STATE,
     StrOptions,
     align_api_if_sparse,
+    are_equal,
     fit_context,
 )
 from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
@@ -92,6 +93,8 @@ class BaseAutoencoder(
     (`_validation_loss`), and what a code is (`_encode`).
     """
 
+    # Parameters by which a model is made, and which stay as they are while it goes on.
+    _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
     # How many rows do not train.
     _held_out = HELD_OUT
     # What gives codes a length.
@@ -105,6 +108,8 @@ class BaseAutoencoder(
     n_iter_: int
     loss_curve_: list[float]
     history_: History
+    # What the structural parameters were.
+    _structure_: dict[str, Any]
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
@@ -122,7 +127,7 @@ class BaseAutoencoder(
         "warm_start": ["boolean"],
         "dtype": [StrOptions(set(DTYPES))],
         "device": [str],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
     }
 
     # Where codes are written is no metadata that a pipeline could pass on.
@@ -259,7 +264,8 @@ class BaseAutoencoder(
         ------
         ValueError
             If X holds infinity, or NaN where it is not taken, or has fewer than two samples, or if
-            it can be gone through only once; or if a weight is negative, or all are 0.
+            it can be gone through only once; if a weight is negative, or all are 0; or if a model
+            is to go on by other parameters than those that it was made by.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
@@ -294,7 +300,7 @@ class BaseAutoencoder(
                 "The processes that train together must be given the same samples: each takes its "
                 "part of them by itself.",
             )
-            facts = [samples.shape, scaling.mean, scaling.scale, model, weights]
+            facts = [samples, scaling.mean, scaling.scale, model, weights]
             session = FitSession(self, facts, processes=processes, draft=self._draft)
             data = prepare_data(
                 samples,
@@ -411,7 +417,7 @@ class BaseAutoencoder(
         ------
         ValueError
             If X holds infinity, or NaN where it is not taken, or has fewer than two samples at the
-            first call.
+            first call; or if parameters that the model was made by have changed.
 
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.
@@ -490,8 +496,20 @@ class BaseAutoencoder(
         return head.toarray() if hasattr(head, "toarray") else head
 
     def _copy_of_model(self) -> Any:
+        """Return the fitted model, which goes on, and was made by the parameters as they are."""
+        for name, before in getattr(self, "_structure_", {}).items():
+            now = getattr(self, name)
+            if not are_equal(before, now):
+                raise ValueError(
+                    f"{name}={now!r} was {name}={before!r} when the model was made, which goes on "
+                    "as it is; set it back, or call fit with warm_start=False for a new model."
+                )
         device = resolve_device(self.device)
         return copy.deepcopy(self.module_).to(device=device, dtype=DTYPES[self.dtype])
+
+    def _structure(self) -> dict[str, Any]:
+        """Return copies of the structural parameters."""
+        return {name: clone(getattr(self, name), safe=False) for name in self._structural}
 
     def _attributes(self, trainer: Trainer, data: FitData) -> dict[str, Any]:
         """Return all fitted attributes, with a copy of the model on the CPU."""
@@ -508,6 +526,7 @@ class BaseAutoencoder(
             "n_iter_": len(trainer.log),
             "loss_curve_": history["loss"][history.kept].tolist(),
             "history_": history,
+            "_structure_": self._structure(),
         }
         if model.linear_decoder is not None:
             weight = model.linear_decoder.weight.detach().numpy()
@@ -703,7 +722,7 @@ class BaseAutoencoder(
                 f"none; {self._length_cure}, or leave transform_l0=None."
             )
         least = SHARES[-1] * longest
-        if not isinstance(length, Real) or not least <= length <= longest:
+        if not (POSITIVE.is_satisfied_by(length) and least <= length <= longest):
             raise ValueError(
                 f"transform_l0={length!r} must be a number from {least:.3g} to {longest:g}, the "
                 "length that the model was trained for."

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from numbers import Integral
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -24,6 +23,7 @@ from skvaeense.training._sources import as_array, tensor_as_array
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._validation import AT_LEAST_ONE
 from skvaeense.utils._weights import checked_weights
 
 # Draws of a model that samples are compared with.
@@ -513,7 +513,7 @@ class DensityAutoencoder(BaseAutoencoder):
             without a density.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
+        if not AT_LEAST_ONE.is_satisfied_by(n_samples):
             raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
         density = self._mixture("return_labels=True") if return_labels else self._density()
         rng = check_random_state(random_state)

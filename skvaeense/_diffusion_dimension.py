@@ -210,7 +210,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
             X, weights, _ = distinct_rows(X, weights)
             scaling = Scaling.from_data(X, weights)
             processes = find_processes()
-            facts = [X.shape, scaling.mean, scaling.scale, weights]
+            facts = [X, scaling.mean, scaling.scale, weights]
             session = FitSession(self, facts, processes=processes, draft=self._draft)
             data = prepare_data(
                 X,

@@ -16,7 +16,7 @@ from skvaeense.training._sources import tensor_as_array
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray
-from skvaeense.utils._validation import StrOptions, fit_context
+from skvaeense.utils._validation import RANDOM_STATE, StrOptions, fit_context
 from skvaeense.utils._weights import checked_weights, distinct_rows
 
 
@@ -51,7 +51,7 @@ class BaseDimensionEstimator(
 
     _parameter_constraints = {
         "aggregate": [StrOptions(set(AGGREGATES))],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
     }
 
     # --- what a subclass says -----------------------------------------------------------------

@@ -142,16 +142,24 @@ def _is_finite(values):
 
 
 def joined_chunks(estimator, function, X, n_rows, out=None):
-    """Return what a function gives for some rows of X at a time, joined or written to `out`."""
-    if out is None:
-        return joined(map_chunks(estimator, function, X, n_rows), X)
-    n_written = 0
+    """Write what a function gives for some rows of X at a time to `out`, or to what is made for it.
+
+    That is a tensor where X is one, on its device, else an array.
+    """
+    is_given, n_written = out is not None, 0
+    gives_tensor = isinstance(X, torch.Tensor) and not is_given
 
     def write(rows):
-        nonlocal n_written
-        result = as_array(function(rows))
+        nonlocal out, n_written
+        result = (torch.as_tensor if gives_tensor else as_array)(function(rows))
         if n_written == 0:
-            check_out(out, (X.shape[0], *result.shape[1:]), result.dtype)
+            shape = X.shape[0], *result.shape[1:]
+            if is_given:
+                check_out(out, shape, result.dtype)
+            elif gives_tensor:
+                out = torch.empty(shape, dtype=result.dtype, device=X.device)
+            else:
+                out = np.empty(shape, result.dtype)
         out[n_written : n_written + len(result)] = result
         n_written += len(result)
 

@@ -126,7 +126,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Whether `transform` returns a scipy.sparse CSR array.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the fitted model.
+        Whether `fit` goes on from the fitted model. `n_components`, `network` and `positive_code`
+        must be those that it was made by.
 
     dtype : {"float32", "float64"}, default="float32"
         Precision of training. Codes are computed in the precision of the X given.

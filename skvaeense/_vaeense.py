@@ -235,7 +235,8 @@ class VAEenseTransformer(DensityAutoencoder):
         Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the fitted model, without new inits.
+        Whether `fit` goes on from the fitted model, without new inits. `n_components`, `network`,
+        `positive_code`, `gated` and `prior` must be those that it was made by.
 
     dtype : {"float32", "float64"}, default="float32"
         Precision of training. Codes and scores are computed in the precision of the X given.
@@ -350,6 +351,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     locations_: DoubleArray
 
+    _structural = (*BaseAutoencoder._structural, "gated", "prior")
     _length_cure = "set target_l0 and fit again"
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {

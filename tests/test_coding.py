@@ -1,5 +1,7 @@
 """What the methods of both autoencoders answer alike: codes, reconstructions, precision, units."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -192,3 +194,20 @@ def test_cuda_agrees_with_the_cpu(estimator):
     assert {parameter.device.type for parameter in on_cuda.module_.parameters()} == {"cpu"}
     moved = changed(on_cuda, device="cpu")
     assert_allclose(moved.transform(X_NEW), on_cuda.transform(X_NEW), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, sparse.csr_array])
+def test_codes_are_in_memory_once(kind):
+    """What chunks give is written to its place, and not kept until it is joined."""
+    X = kind(np.zeros((4000, 1)))
+    tracemalloc.start()
+    try:
+        codes = _evaluation.joined_chunks(None, lambda rows: np.ones((rows.shape[0], 200)), X, 100)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert type(codes) is (torch.Tensor if isinstance(X, torch.Tensor) else np.ndarray)
+    assert codes.shape == (4000, 200)
+    assert (codes == 1).all()
+    # A tensor is in memory of torch's, which is not traced.
+    assert peak < 1.2 * 8 * 4000 * 200

@@ -343,3 +343,60 @@ def test_what_is_no_extension_is_refused(kind):
     estimator = (sae if kind is Penalty else vaeense)(**{name: object()})
     with pytest.raises(ValueError, match=f"'{name}' parameter of .*{kind.__name__}"):
         estimator.fit(X)
+
+
+class Odd(Network):
+    """A module with something wrong about its shapes, or of its layers."""
+
+    def __init__(self, wrong):
+        self.wrong = wrong
+
+    def build(self, n_features, n_components, *, n_heads, generator):
+        module = AttentionModule(n_features, n_components, n_heads, 4)
+        encode, decode = module.encode, module.decode
+        if self.wrong == "one column":
+            module.decode = lambda code: decode(code)[:, :1]
+        elif self.wrong == "transposed":
+            module.decode = lambda code: decode(code).T
+        elif self.wrong == "inputs":
+            module.decoder = nn.Linear(n_components + 1, n_features)
+        elif self.wrong == "tensor":
+            module.encode = lambda x: encode(x)[0]
+        elif self.wrong == "heads":
+            module.encode = lambda x: (*encode(x), encode(x)[0])
+        elif self.wrong == "latents":
+            module.encode = lambda x: tuple(head[:, :1] for head in encode(x))
+        elif self.wrong == "nothing":
+            module.encode = lambda x: None
+        return module
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("one column", r"decode .* \(2, 8\) for .* \(2, 6\), got \(2, 1\)"),
+        ("transposed", r"decode .* \(2, 8\) for .* \(2, 6\), got \(8, 2\)"),
+        ("inputs", r"decode .* got an error: mat1 and mat2"),
+        ("tensor", r"encode .* \(.*\(2, 6\),\) for .* \(2, 8\), got \(2, 6\)"),
+        ("heads", r"encode .* got \(\(2, 6\), .*\(2, 6\),\)"),
+        ("latents", r"encode .* got \(\(2, 1\)"),
+        ("nothing", r"encode .* got NoneType"),
+    ],
+)
+def test_shapes_of_a_network_are_checked(method, wrong, message):
+    for estimator in (vaeense(network=Odd(wrong)), sae(network=Odd(wrong))):
+        with pytest.raises(ValueError, match=message):
+            getattr(estimator, method)(X)
+        assert not hasattr(estimator, "module_")
+
+
+def test_shapes_of_an_activation_are_checked():
+    class Summed(Penalty):
+        def build(self, n_components, *, unit, positive):
+            module = nn.Identity()
+            module.forward = lambda preactivation: preactivation.sum(dim=1, keepdim=True)
+            return module
+
+    with pytest.raises(ValueError, match=r"forward .* Summed\(\) .* \(2, 6\), got \(2, 1\)"):
+        sae(penalty=Summed()).fit(X)

@@ -130,28 +130,6 @@ def test_parameters_of_parts_leave_a_fitted_model_as_it_is(estimator, change):
     assert_same_answers(again, expected)
 
 
-@pytest.mark.parametrize("positive", [True, False])
-def test_a_warm_start_keeps_the_model_that_was_made(positive):
-    fitted = fit_vaeense(X, gated=False, positive_code=positive, warm_start=True)
-    changes = {"gated": True, "positive_code": not positive, "network": MLP_SMALL}
-    fit_unwarned(fitted.set_params(**changes, n_components=7, prior=StandardNormal()), X)
-    assert fitted.n_components_ == 4
-    assert hasattr(fitted, "components_")
-    mean, _ = fitted.posterior(X_NEW)
-    assert_array_equal(fitted.transform(X_NEW), mean)
-    assert (mean < 0).any() != positive
-
-
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("positive", [True, False])
-def test_a_sparse_autoencoder_goes_on_with_the_network_that_was_made(method, positive):
-    fitted = fit_sae("l1", ATOMS.few, positive_code=positive, warm_start=True)
-    changes = {"positive_code": not positive, "network": MLP_SMALL, "n_components": 7}
-    fit_unwarned(fitted.set_params(**changes), ATOMS.few, method)
-    assert fitted.components_.shape == (12, 8)
-    assert (fitted.transform(ATOMS.new) < 0).any() != positive
-
-
 def test_a_warm_start_in_double_precision_begins_with_the_same_weights():
     """A learning rate that moves nothing shows it to the last bit."""
     fitted = fit_sae("l1", ATOMS.few, positive_code=False, dtype="float64", warm_start=True)

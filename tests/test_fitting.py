@@ -24,6 +24,7 @@ from sklearn.base import clone
 from sklearn.callback import ProgressBar
 
 from skvaeense.losses import ELBO, Loss, PenalizedReconstruction
+from skvaeense.networks import Linear
 from skvaeense.optimizers import Adam
 from skvaeense.penalties import JumpReLU
 from skvaeense.schedules import Cosine
@@ -122,6 +123,36 @@ def test_warm_start_refuses_other_features(estimator):
     with pytest.raises(ValueError, match="8 features"):
         fitted.fit(X[:, :5])
     assert_array_equal(fitted.transform(X_NEW), codes)
+
+
+OTHERS = {
+    "n_components": 5,
+    "network": Linear((7,)),
+    "positive_code": None,
+    "gated": False,
+    "prior": "standard_normal",
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@EACH
+def test_going_on_refuses_what_it_cannot_change(estimator, method):
+    """Nor what `set_params` has changed inside of a network."""
+    fitted = fit(estimator, warm_start=True, max_iter=1, network=Linear([6, 6]))
+    codes = fitted.transform(X_NEW)
+    others = {name: value for name, value in OTHERS.items() if hasattr(fitted, name)}
+    others |= {"positive_code": not fitted.positive_code, "network__hidden_layer_sizes": (6,)}
+    for name, value in others.items():
+        going_on = copy.deepcopy(fitted).set_params(**{name: value})
+        with pytest.raises(
+            ValueError, match=f"^{name.partition('__')[0]}=.* was .* when the model"
+        ):
+            getattr(going_on, method)(X)
+        assert_array_equal(going_on.transform(X_NEW), codes)
+    # What says the same is no change.
+    fit_unwarned(fitted.set_params(network=Linear((6, np.int64(6)))), X, method)
+    fit_unwarned(fitted.set_params(n_components=5, warm_start=False), X)
+    assert fitted.n_components_ == 5
 
 
 @EACH

@@ -240,7 +240,7 @@ def test_codes_of_no_target_can_be_cut(fitted):
         ({"gated": False}, "leave gated=True"),
         ({"network": "linear"}, "does not go with prior="),
         ({"network": MeanField(), "prior": "mixture"}, "does not go with prior='mixture'"),
-        ({"network": MeanField(0)}, "n_looks must be an int"),
+        ({"network": MeanField(0)}, "The 'n_looks' parameter of MeanField must be an int"),
         ({"hard": "soft"}, "The 'hard' parameter"),
         ({"learn_noise_variance": False}, "noise_variance must be a number"),
     ],

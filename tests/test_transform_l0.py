@@ -203,8 +203,9 @@ def test_sweeps_go_on_with_the_k_of_the_penalty(fits, method):
     assert network.decoder.weight.detach().numpy() == pytest.approx(before, abs=0.2)
     assert l0(going_on.transform(X_NEW)) == pytest.approx(2, rel=0.25)
     # One that was given is no k of the penalty.
-    fitted = fit_unwarned(changed(going_on, network=Unrolled(n_active=3)), X, method)
-    fit_unwarned(fitted.set_params(penalty=BatchTopK([4, 2])), X, method)
+    given = changed(going_on, network=Unrolled(n_active=3), warm_start=False, max_iter=20)
+    fitted = fit_unwarned(given, X).set_params(warm_start=True, penalty=BatchTopK([4, 2]))
+    fit_unwarned(fitted, X, method)
     assert [threshold.k for threshold in fitted.module_.network.thresholds] == [3, 3, 3]
     assert l0(fitted.transform(X_NEW)) == pytest.approx(4, rel=0.25)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from skvaeense._sparse_autoencoder import SparseAutoencoder
@@ -19,6 +20,7 @@ from skvaeense.training._history import History
 from skvaeense.training._scaling import Scaling
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import PathName, SparseArray
+from skvaeense.utils._validation import AT_LEAST_ONE
 
 Weights = dict[str, torch.Tensor]
 
@@ -78,7 +80,7 @@ def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> 
     """
     config, weights = _read(Path(folder))
     architecture = config.get("architecture", "standard")
-    if architecture not in ARCHITECTURES:
+    if architecture not in [*ARCHITECTURES]:
         raise ValueError(
             f"The architecture {architecture!r} cannot be read; those that can are "
             f"{sorted(ARCHITECTURES)}."
@@ -112,6 +114,7 @@ def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> 
         n_iter_=0,
         loss_curve_=[],
         history_=History.from_log([]),
+        _structure_=estimator._structure(),
     )
     if penalty.alpha is not None:
         estimator.alpha_ = float(penalty.alpha)
@@ -120,8 +123,16 @@ def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> 
 
 def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
     """Return the settings and the weights."""
-    config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
-    return config, load_file(folder / "sae_weights.safetensors")
+    try:
+        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"cfg.json is no JSON, or nested too deeply: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"cfg.json must hold an object, got {type(config).__name__}.")
+    try:
+        return config, load_file(folder / "sae_weights.safetensors")
+    except SafetensorError as error:
+        raise ValueError(f"sae_weights.safetensors is damaged: {error}") from error
 
 
 def _check_weights(weights: Weights, of_latents: Sequence[str]) -> None:
@@ -129,9 +140,11 @@ def _check_weights(weights: Weights, of_latents: Sequence[str]) -> None:
     for name in ("W_dec", "W_enc", "b_dec", *of_latents):
         if name not in weights:
             raise ValueError(f"sae_weights.safetensors has no {name}, which its architecture has.")
-        if not weights[name].isfinite().all():
-            raise ValueError(f"{name} has entries that are NaN or infinite.")
-    n_features, n_components = len(weights["b_dec"]), len(weights["W_dec"])
+        if not (weights[name].is_floating_point() and weights[name].isfinite().all()):
+            raise ValueError(f"{name} has entries that are NaN or infinite, or no floats.")
+    n_features, n_components = weights["b_dec"].numel(), weights["W_dec"].shape[:1].numel()
+    if not (n_features and n_components):
+        raise ValueError("The weights are of no features, or of no latents.")
     shapes = {
         "W_dec": (n_components, n_features),
         "W_enc": (n_features, n_components),
@@ -178,6 +191,10 @@ def _model(
     } | {f"activation.{name}": value for name, value in activation.items()}
     model = model.to(DTYPES[estimator.dtype])
     model.load_state_dict(model.state_dict() | state)
+    values = *model.parameters(), *(v.exp() for k, v in activation.items() if k == "log_gain")
+    # Samples may come in single precision, whatever the weights are in.
+    if not all(value.float().isfinite().all() for value in values):
+        raise ValueError("The weights make numbers that are beyond single precision.")
     return model.eval()
 
 
@@ -194,10 +211,12 @@ def _topk(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
         weights["W_enc"] = weights["W_enc"] * norm
         weights["b_enc"] = weights["b_enc"] * norm
         weights["W_dec"] = weights["W_dec"] / norm[:, None]
-    k = config.get("k")
-    if not isinstance(k, int | float) or k < 1 or k % 1:
+    k: Any = config.get("k")
+    # JSON has no ints, and gives the numbers of some programs as floats.
+    k = int(k) if isinstance(k, float) and k.is_integer() else k
+    if not AT_LEAST_ONE.is_satisfied_by(k):
         raise ValueError(f"k in cfg.json must be an int, at least 1; got {k!r}.")
-    return TopK(int(k)), {}
+    return TopK(min(k, len(weights["W_dec"]))), {}
 
 
 def _jump_relu(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import permutations
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.utils import Bunch, check_array, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.utils._typing import DoubleArray, RandomState
+from skvaeense.utils._validation import AT_LEAST_ONE
 
 
 def dictionary_stability(
@@ -107,7 +107,7 @@ def dictionary_stability(
     """
     if hasattr(dictionaries, "fit"):
         raise TypeError(f"dictionaries must be a list of at least two, got {dictionaries!r}.")
-    if not isinstance(n_random, Integral) or n_random < 1:
+    if not AT_LEAST_ONE.is_satisfied_by(n_random):
         raise ValueError(f"n_random must be an int, at least 1; got {n_random!r}.")
     given = [_atoms(dictionary) for dictionary in dictionaries]
     if len(given) < 2:

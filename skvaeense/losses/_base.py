@@ -37,6 +37,9 @@ class Loss(Specification):
     BetaELBO()
     """
 
+    # What a model must have for it; None if any will do.
+    method: str | None = None
+
     @abstractmethod
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
         """Return the terms of a batch.

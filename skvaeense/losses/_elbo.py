@@ -54,6 +54,7 @@ class ELBO(Loss):
     4.0
     """
 
+    method = "elbo"
     _parameter_constraints = {"beta": [NON_NEGATIVE]}
 
     def __init__(self, beta: float = 1.0) -> None:

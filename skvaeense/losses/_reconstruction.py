@@ -66,6 +66,7 @@ class PenalizedReconstruction(Loss):
     ['active_share', 'error', 'loss', 'penalty']
     """
 
+    method = "coding"
     _parameter_constraints = {"decay": [NON_NEGATIVE]}
 
     def __init__(self, decay: float = 0.0) -> None:

@@ -15,7 +15,7 @@ from skvaeense.mixture._fit import fit_mixture, merged, units_of
 from skvaeense.utils._missing import check_seen, imputations
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions, fit_context
+from skvaeense.utils._validation import AT_LEAST_ONE, RANDOM_STATE, StrOptions, fit_context
 from skvaeense.utils._weights import checked_weights
 
 
@@ -125,7 +125,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     _parameter_constraints = {
         "n_components": [AT_LEAST_ONE, StrOptions({"auto"})],
         "max_components": [AT_LEAST_ONE],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
     }
 
     def __init__(

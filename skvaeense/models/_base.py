@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from skvaeense.networks._base import build_network, linear_decoder
 from skvaeense.utils._batch_threshold import SHARES
@@ -62,6 +63,9 @@ class Model(nn.Module):
         ------
         RuntimeError
             If names or shapes do not fit.
+
+        ValueError
+            If the configuration has many more tensors than there are.
         """
         model = cls.__new__(cls)
         model._restore(config, state)
@@ -71,7 +75,7 @@ class Model(nn.Module):
         # Nothing is allocated for weights that are then replaced, nor before it is known whether
         # they fit.
         init: Any = type(self).__init__
-        with torch.device("meta"):
+        with torch.device("meta"), _Counted(len(state)):
             init(self, **config, generator=None)
         self.load_state_dict(state, assign=True)
         if self._lacks_tensors():
@@ -124,6 +128,7 @@ class AutoencoderModel(Model):
         self.n_features: int = config["n_features"]
         self.n_components: int = config["n_components"]
         self.positive: bool = config["positive"]
+        self.n_heads = n_heads
         self.dead_latents: torch.Tensor | None = None
         self.network = build_network(
             config["network"],
@@ -158,6 +163,18 @@ class AutoencoderModel(Model):
         """
         if hasattr(self.network, "initialize"):
             self.network.initialize(x)
+        training = self.training
+        self.eval()
+        self._check_shapes(x[:2].to(next(self.parameters())))
+        self.train(training)
+
+    @torch.no_grad()
+    def _check_shapes(self, x: torch.Tensor) -> None:
+        """Raise an error unless a network, which may be a user's, gives the shapes that it must."""
+        code = x.new_zeros(len(x), self.n_components)
+        network, expected = self.network, self.n_heads * (code,)
+        check_shapes(self.config["network"], "encode", network.encode, x, expected)
+        check_shapes(self.config["network"], "decode", network.decode, code, x)
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor) -> None:
@@ -226,6 +243,50 @@ class AutoencoderModel(Model):
     def linear_decoder(self) -> torch.nn.Linear | None:
         """The decoder, if it is one linear layer."""
         return linear_decoder(self.network)
+
+
+class _Counted(TorchFunctionMode):
+    """Raise an error where many more tensors are made than there are.
+
+    So what is built is bounded by what there is to fill it. It may be more, as some tensors are
+    replaced and others are in no state. As any mode of torch it is one of its thread alone.
+    """
+
+    def __init__(self, n_tensors: int) -> None:
+        super().__init__()
+        self.n_tensors = n_tensors
+        self.n_left = 100 * (n_tensors + 1)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.n_left -= func in (torch.empty, torch.full, torch.ones, torch.tensor, torch.zeros)
+        if self.n_left < 0:
+            raise ValueError(
+                f"the model has many more tensors than the {self.n_tensors} that are given"
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def check_shapes(
+    part: Any, name: str, function: Any, argument: torch.Tensor, expected: Any
+) -> None:
+    """Raise an error unless a function of a part's module returns tensors of these shapes."""
+
+    def described(value: Any) -> str:
+        if isinstance(value, tuple | list):
+            return f"({', '.join(map(described, value))},)"
+        return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+    try:
+        found = described(function(argument))
+    except RuntimeError as error:
+        found = f"an error: {error}"
+    if found != described(expected):
+        raise ValueError(
+            f"{name} of the module that {part!r} builds must return shape(s) "
+            f"{described(expected)} for an argument of shape {described(argument)}, got {found}."
+        )
 
 
 def as_number(value: float | torch.Tensor) -> torch.Tensor:

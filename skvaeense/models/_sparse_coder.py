@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from skvaeense.models._base import AutoencoderModel, as_number
+from skvaeense.models._base import AutoencoderModel, as_number, check_shapes
 from skvaeense.networks._base import Network
 from skvaeense.penalties import Coding, Penalty
 from skvaeense.utils._budget import Budget
@@ -90,6 +90,12 @@ class SparseCoder(AutoencoderModel):
     def resamples_dead_latents(self) -> bool:
         """Whether dead latents begin anew; otherwise an auxiliary loss trains them."""
         return self.penalty.dead_latents == "resampling"
+
+    @torch.no_grad()
+    def _check_shapes(self, x: torch.Tensor) -> None:
+        super()._check_shapes(x)
+        values = self.preactivation(x)
+        check_shapes(self.penalty, "forward", self.activation, values, values)
 
     def preactivation(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the encoder gives.

@@ -140,6 +140,7 @@ def build_network(
     generator: torch.Generator | None,
 ) -> Any:
     """Return the module of a network; torch's global generator is left as it was."""
+    network.validate()
     with fixed_global_generator(torch.Generator() if generator is None else generator):
         module = network.build(n_features, n_components, n_heads=n_heads, generator=generator)
     if not hasattr(module, "encode") or not hasattr(module, "decode"):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Integral
 from typing import Literal
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import (
+    SKIP,
     LayerSizes,
     Skip,
     add_shortcuts,
@@ -21,6 +21,7 @@ from skvaeense.networks._layers import (
     hidden_layers,
     linear_layer,
 )
+from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 
 # By how much each convolution of the encoder divides height and width.
 STRIDE = 2
@@ -97,6 +98,8 @@ class Conv(Network):
     (16, 8, 8)
     """
 
+    _parameter_constraints = {"decoder": [StrOptions({"conv", "linear"})], "skip": SKIP}
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -127,8 +130,6 @@ class Conv(Network):
         channels = check_channels(self.channels, max(image[:2]))
         kernel_size = check_kernel_size(self.kernel_size)
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
-        if self.decoder not in ("conv", "linear"):
-            raise ValueError(f"decoder must be 'conv' or 'linear', got {self.decoder!r}.")
         # What the convolutions leave of an image, and what the decoder makes one of.
         factor = STRIDE ** len(channels)
         small = math.ceil(image[0] / factor), math.ceil(image[1] / factor), channels[-1]
@@ -246,7 +247,7 @@ class Enlarge(nn.Module):
 def check_image_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, int, int]:
     """Return (height, width, n_channels), which must be the shape of so many features."""
     valid = isinstance(image_shape, Sequence) and len(image_shape) in (2, 3)
-    if not valid or not all(isinstance(n, Integral) and n >= 1 for n in image_shape):
+    if not valid or not all(map(AT_LEAST_ONE.is_satisfied_by, image_shape)):
         raise ValueError(
             "image_shape must be (height, width) or (height, width, n_channels), positive "
             f"integers, got {image_shape!r}."
@@ -274,6 +275,6 @@ def check_channels(channels: LayerSizes, side: int) -> list[int]:
 
 def check_kernel_size(kernel_size: int) -> int:
     """Return the kernel size, which must be odd: windows have a middle."""
-    if not isinstance(kernel_size, Integral) or kernel_size < 1 or kernel_size % 2 == 0:
+    if not AT_LEAST_ONE.is_satisfied_by(kernel_size) or kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be an odd positive integer, got {kernel_size!r}.")
     return int(kernel_size)

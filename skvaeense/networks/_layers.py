@@ -4,18 +4,24 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from skvaeense.utils._budget import Lengths, check_lengths
 from skvaeense.utils._typing import Auto
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
 
 LayerSizes: TypeAlias = Auto | int | Iterable[int]
 Skip: TypeAlias = bool | Literal["first"]
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+# What parameters of these names may be.
+SWITCH: list[Any] = ["boolean"]
+SKIP: list[Any] = ["boolean", StrOptions({"first"})]
+POSITIVE_CODE: list[Any] = ["boolean", StrOptions({"auto"})]
+N_ACTIVE: list[Any] = [POSITIVE, list, tuple, StrOptions({"auto"})]
 
 MAX_WIDTH = 1024
 # Without an estimator that knows the number of active latents, it is this share of them.
@@ -73,8 +79,6 @@ def hidden_layers(
 
 def count_shortcuts(skip: Skip, n_heads: int) -> int:
     """Return how many heads, the first ones, have a linear map of the sample added."""
-    if not isinstance(skip, bool | np.bool_) and skip != "first":
-        raise ValueError(f"skip must be a boolean or 'first', got {skip!r}.")
     return 1 if skip == "first" else n_heads * int(skip)
 
 
@@ -92,9 +96,11 @@ def check_layer_sizes(
     """Return the hidden widths as a list; "auto" means `n_default_layers` of `default_width`."""
     if isinstance(sizes, str) and sizes == "auto":
         return [default_width(n_components, least)] * n_default_layers
-    sizes = [int(sizes)] if isinstance(sizes, Integral) else sizes
-    if not isinstance(sizes, Iterable) or not all(
-        isinstance(s, Integral) and s >= 1 for s in sizes
+    sizes = [sizes] if isinstance(sizes, int | Integral) else sizes
+    if (
+        not isinstance(sizes, Iterable)
+        or isinstance(sizes, bytes)
+        or not all(map(AT_LEAST_ONE.is_satisfied_by, sizes))
     ):
         raise ValueError(f"{name} must be 'auto' or positive integers, got {sizes!r}.")
     return [int(size) for size in sizes]

@@ -1,7 +1,7 @@
 """Linear decoder, nonlinear encoder."""
 
 from skvaeense.networks._dense import DenseNetwork
-from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes
+from skvaeense.networks._layers import SKIP, LayerSizes, Skip, check_layer_sizes
 
 MIN_WIDTH = 128
 
@@ -35,6 +35,8 @@ class Linear(DenseNetwork):
     >>> VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
     VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
     """
+
+    _parameter_constraints = {"skip": SKIP}
 
     def __init__(self, hidden_layer_sizes: LayerSizes = "auto", *, skip: Skip = "first") -> None:
         self.hidden_layer_sizes = hidden_layer_sizes

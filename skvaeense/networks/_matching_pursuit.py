@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import check_n_active, linear_layer
+from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, linear_layer
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._typing import Auto
 
@@ -66,6 +66,8 @@ class MatchingPursuit(Network):
     True
     """
 
+    _parameter_constraints = {"n_active": N_ACTIVE, "positive": POSITIVE_CODE}
+
     def __init__(
         self, *, n_active: Auto | Lengths = "auto", positive: Auto | bool = "auto"
     ) -> None:
@@ -89,7 +91,7 @@ class MatchingPursuit(Network):
         n_active = check_n_active(self.n_active, n_components)
         return PursuitAutoencoder(
             linear_layer(n_components, n_features, generator),
-            n_steps=math.ceil(np.max(n_active)),
+            n_steps=min(math.ceil(np.max(n_active)), n_components),
             positive=self.positive is True,
         )
 

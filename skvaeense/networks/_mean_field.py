@@ -1,16 +1,16 @@
 """An encoder that infers which gates are open: unrolled mean-field inference."""
 
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._layers import POSITIVE_CODE, linear_layer
 from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
 from skvaeense.utils._typing import Auto
+from skvaeense.utils._validation import AT_LEAST_ONE
 
 # Logarithms of learned noise factors stay within this: a look that takes the noise for e^4 times
 # more or less than it is has no gradient left.
@@ -75,6 +75,8 @@ class MeanField(Network):
     (1797, 32)
     """
 
+    _parameter_constraints = {"n_looks": [AT_LEAST_ONE], "positive": POSITIVE_CODE}
+
     def __init__(self, n_looks: int = 4, *, positive: Auto | bool = "auto") -> None:
         self.n_looks = n_looks
         self.positive = positive
@@ -88,8 +90,6 @@ class MeanField(Network):
         generator: torch.Generator | None,
     ) -> nn.Module:
         """Make the module with random weights."""
-        if not isinstance(self.n_looks, Integral) or self.n_looks < 1:
-            raise ValueError(f"n_looks must be an int, at least 1, got {self.n_looks!r}.")
         if n_heads != 2:
             raise ValueError(
                 "MeanField infers gates, which need a prior; take network='unrolled' for a sparse "

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from skvaeense.networks._dense import DenseNetwork
-from skvaeense.networks._layers import LayerSizes, Skip, check_layer_sizes
+from skvaeense.networks._layers import N_ACTIVE, SKIP, LayerSizes, Skip, check_layer_sizes
 from skvaeense.networks._shared_gates import SharedGates
 from skvaeense.utils._budget import Lengths, check_lengths
 from skvaeense.utils._typing import Auto
@@ -55,6 +55,8 @@ class MLP(DenseNetwork):
     >>> VAEenseTransformer(network=MLP((256, 256)))
     VAEenseTransformer(network=MLP(hidden_layer_sizes=(256, 256)))
     """
+
+    _parameter_constraints = {"skip": SKIP, "n_active": N_ACTIVE}
 
     def __init__(
         self,

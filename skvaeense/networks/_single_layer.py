@@ -1,15 +1,15 @@
 """One layer each way."""
 
-import math
-from numbers import Real
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network, OutputLayer
-from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._layers import SWITCH, linear_layer
 from skvaeense.utils._typing import Auto
+from skvaeense.utils._validation import POSITIVE, StrOptions
 
 INIT_NORM = 0.1
 
@@ -59,6 +59,13 @@ class SingleLayer(Network):
     SparseAutoencoder(network=SingleLayer(tied_init=False))
     """
 
+    _parameter_constraints = {
+        "tied_init": SWITCH,
+        "init_norm": [POSITIVE, StrOptions({"auto"})],
+        "subtract_bias": SWITCH,
+        "aligned": SWITCH,
+    }
+
     def __init__(
         self,
         *,
@@ -82,14 +89,12 @@ class SingleLayer(Network):
     ) -> nn.Module:
         """Make the module with random weights."""
         norm = INIT_NORM if self.init_norm == "auto" else self.init_norm
-        if not isinstance(norm, Real) or not 0 < norm < math.inf:
-            raise ValueError(f"init_norm must be 'auto' or a positive number, got {norm!r}.")
         encoder = linear_layer(n_features, n_heads * n_components, generator)
         decoder = linear_layer(n_components, n_features, generator)
         if generator is not None:
             scale_weights(encoder, decoder, float(norm), tied=self.tied_init)
         kind = AlignedAutoencoder if self.aligned else SingleLayerAutoencoder
-        module = kind(encoder, decoder, n_heads=n_heads, subtract_bias=self.subtract_bias)
+        module: Any = kind(encoder, decoder, n_heads=n_heads, subtract_bias=self.subtract_bias)
         if self.aligned and generator is not None:
             module.normalize()
         return module

@@ -7,6 +7,7 @@ from torch import nn
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
+from skvaeense.utils._validation import AT_LEAST_ZERO
 
 
 class SubspaceAutoencoder(nn.Module):
@@ -141,6 +142,12 @@ class Subspaces(Network):
     torch.Size([4, 3])
     """
 
+    _parameter_constraints = {
+        "ranks": [list, tuple],
+        "subspaces": [list, tuple, None],
+        "n_directions": [list, tuple, None],
+    }
+
     def __init__(
         self,
         ranks: Sequence[int],
@@ -161,15 +168,17 @@ class Subspaces(Network):
         generator: torch.Generator | None,
     ) -> nn.Module:
         """Make the module with random weights."""
+        for name, values in self.get_params(deep=False).items():
+            if not all(map(AT_LEAST_ZERO.is_satisfied_by, values or ())):
+                raise ValueError(f"{name} must hold ints, at least 0, got {values!r}.")
         subspaces = tuple(range(len(self.ranks))) if self.subspaces is None else self.subspaces
-        whole = all(0 <= k < len(self.ranks) for k in subspaces) and min(self.ranks, default=0) >= 0
-        if not (whole and len(subspaces)):
+        if not len(subspaces) or max(subspaces) >= len(self.ranks):
             raise ValueError(f"subspaces must name some of the {len(self.ranks)} in ranks.")
         n_directions = self.n_directions
         if n_directions is None:
             n_directions = tuple(self.ranks[k] for k in subspaces)
-        if len(n_directions) != len(subspaces) or min(n_directions) < 0:
-            raise ValueError("n_directions must have a number for each component, at least 0.")
+        if len(n_directions) != len(subspaces):
+            raise ValueError("n_directions must have a number for each component.")
         return SubspaceAutoencoder(
             self.ranks,
             subspaces,

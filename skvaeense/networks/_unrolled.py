@@ -1,7 +1,6 @@
 """An encoder that looks several times: unrolled steps of iterative hard thresholding."""
 
 import math
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import check_n_active, linear_layer
+from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, linear_layer
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.networks._shared_gates import undo_gate
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto
+from skvaeense.utils._validation import AT_LEAST_ZERO
 
 # The first factors and steps of each latent, as shares of those that lower the error most.
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
@@ -109,6 +109,13 @@ class Unrolled(Network):
     True
     """
 
+    _parameter_constraints = {
+        "n_sweeps": [AT_LEAST_ZERO],
+        "n_refinements": [AT_LEAST_ZERO],
+        "n_active": N_ACTIVE,
+        "positive": POSITIVE_CODE,
+    }
+
     def __init__(
         self,
         n_sweeps: int = 3,
@@ -131,10 +138,6 @@ class Unrolled(Network):
         generator: torch.Generator | None,
     ) -> nn.Module:
         """Make the module with random weights."""
-        for name in ("n_sweeps", "n_refinements"):
-            number = getattr(self, name)
-            if not isinstance(number, Integral) or number < 0:
-                raise ValueError(f"{name} must be an int, at least 0, got {number!r}.")
         n_active = check_n_active(self.n_active, n_components)
         return UnrolledAutoencoder(
             linear_layer(n_components, n_features, generator),

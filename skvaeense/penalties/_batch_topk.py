@@ -1,7 +1,6 @@
 """The largest of a whole batch."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -87,7 +86,7 @@ class BatchTopK(Penalty):
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
-        check_lengths("k", self.k, Integral)
+        check_lengths("k", self.k, AT_LEAST_ONE)
         return KeepBatchTop(np.minimum(self.k, n_components).tolist(), positive)
 
     def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:

@@ -66,7 +66,8 @@ class Matryoshka(BatchTopK):
         list of int
             Rising sizes, each at least 1 and below `n_components`.
         """
-        sizes = {n_components >> i for i in range(1, self.n_prefixes)}
+        n_halvings = min(self.n_prefixes - 1, n_components.bit_length())
+        sizes = {n_components >> i for i in range(1, n_halvings + 1)}
         return sorted(sizes - {0, n_components})
 
     def auxiliary_error(self, network: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """The k largest of each sample."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,7 @@ class TopK(Penalty):
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
-        check_lengths("k", self.k, Integral)
+        check_lengths("k", self.k, AT_LEAST_ONE)
         return KeepTop(np.minimum(self.k, n_components).tolist(), positive)
 
     def n_top(self, activation: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterable
@@ -13,11 +14,13 @@ from sklearn.base import BaseEstimator, clone
 import skvaeense
 from skvaeense.persistence import _files
 from skvaeense.persistence._saving import encoded, read_estimator
-from skvaeense.training._session import CheckpointCallback
+from skvaeense.training._session import STATE, CheckpointCallback
 from skvaeense.utils._files import DRAFT_SUFFIX
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import PathName
 
+# How the stems of files end: with their number.
+NUMBERED = re.compile(r"-\d+$", re.ASCII)
 # Seconds after which what a killed process was writing is taken for left behind.
 DRAFT_AGE = 600.0
 
@@ -35,8 +38,8 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     ----------
     folder : str or path-like
         Where files are written; it is made if there is none. It may serve any number of estimators
-        and searches: files are named by a digest of the parameters, of the size, mean and scale of
-        the samples, and of the version of this package.
+        and searches: files are named by a digest of the parameters, of the samples, which takes a
+        pass over those that are not in memory, and of the version of this package.
 
     interval : float, default=60.0
         Seconds between two states, at least. Between them no file is touched.
@@ -55,8 +58,8 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     Warns
     -----
     UserWarning
-        If a file is damaged: the one before is taken then. If a state cannot be written, as on a
-        full disk: training goes on, and the files that are there stay.
+        If a file is damaged or cannot be read: the one before is taken then. If a state cannot be
+        written, as on a full disk: training goes on, and the files that are there stay.
 
     See Also
     --------
@@ -115,8 +118,10 @@ class Checkpoint(ReprMixin, CheckpointCallback):
             Files that `load` can read.
         """
         found = Path(self.folder).glob(f"{name}-*.safetensors")
+        # What else is there, as a copy by another name, is none of these.
+        files = [path for path in found if NUMBERED.search(path.stem) and os.path.isfile(path)]
         # By their numbers, which go on where a fit does; clocks may be set back.
-        return sorted(found, key=lambda path: (path.name.rpartition("-")[0], path.name))
+        return sorted(files, key=lambda path: (path.name.rpartition("-")[0], path.name))
 
     def name(self, estimator: BaseEstimator, facts: list[Any]) -> str:
         """Return the class and a digest of all that a fit depends on.
@@ -154,9 +159,13 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         self._remove_drafts(name)
         for path in reversed(self.files(name)):
             try:
-                return read_estimator(path, trusted=self.trusted)
-            except (ValueError, FileNotFoundError) as error:
-                warnings.warn(f"A checkpoint is passed over: {error}", stacklevel=2)
+                estimator = read_estimator(path, trusted=self.trusted)
+                if STATE in vars(estimator):
+                    return estimator
+                problem: object = f"{path} holds no state of a training"
+            except (ValueError, OSError) as error:
+                problem = error
+            warnings.warn(f"A checkpoint is passed over: {problem}", stacklevel=2)
         return None
 
     def keep(self, name: str, estimator: Any) -> None:
@@ -176,13 +185,14 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _files.write(path, *encoded(estimator, self.trusted))
+            for old in files[: max(0, len(files) + 1 - self.n_kept)]:
+                old.unlink(missing_ok=True)
         except OSError as error:
             warnings.warn(
-                f"A checkpoint could not be written, and training goes on: {error}", stacklevel=2
+                "A checkpoint could not be written, or an older one not deleted, and training goes "
+                f"on: {error}",
+                stacklevel=2,
             )
-            return
-        for old in files[: max(0, len(files) + 1 - self.n_kept)]:
-            old.unlink(missing_ok=True)
 
     def _remove_drafts(self, name: str) -> None:
         """Delete what a killed process has left of a file that it was writing."""
@@ -190,5 +200,5 @@ class Checkpoint(ReprMixin, CheckpointCallback):
             try:
                 if time.time() - os.stat(path).st_mtime > DRAFT_AGE:
                     path.unlink()
-            except FileNotFoundError:
+            except OSError:
                 continue

@@ -116,13 +116,17 @@ class Coder:
         return self.arrays[name].T if node.get("order") == "F" else self.arrays[name]
 
     def decode(self, node: Any, where: str) -> Any:
-        """Return the value of a node."""
+        """Return the value of a node, whose lists and dicts are filled anew, and not copied."""
         if type(node) is list:
-            return [self.decode(item, join(where, i)) for i, item in enumerate(node)]
+            for i, item in enumerate(node):
+                node[i] = self.decode(item, join(where, i))
+            return node
         if type(node) is not dict:
             return node
         if "type" not in node:
-            return {name: self.decode(item, join(where, name)) for name, item in node.items()}
+            for name, item in node.items():
+                node[name] = self.decode(item, join(where, name))
+            return node
         codec = next((codec for codec in self.codecs if codec.name == node["type"]), None)
         if codec is None:
             raise ValueError(f"{place(where)} is of an unknown kind {node['type']!r}")

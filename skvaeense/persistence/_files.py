@@ -13,7 +13,7 @@ from safetensors.numpy import save as to_bytes
 
 import skvaeense
 from skvaeense.persistence._coder import Array
-from skvaeense.utils._files import whole_file
+from skvaeense.utils._files import check_regular, whole_file
 from skvaeense.utils._typing import PathName
 
 # To be raised whenever older versions cannot read what is written.
@@ -67,8 +67,7 @@ def read(path: PathName) -> tuple[Any, dict[str, Array]]:
         The arrays.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file that save wrote.")
+    check_regular(path)
     # What the system has to say comes as OSError; what follows is about the content.
     with open(path, "rb"):
         pass

@@ -123,7 +123,12 @@ class _Neighbors(_Object):
 
     def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> NearestNeighbors:
         parameters, learned = parts
-        return cls(**parameters).fit(learned["points"])
+        search = cls(**parameters)
+        usual = cls(n_neighbors=search.n_neighbors).get_params(deep=False)
+        for name, value in parameters.items():
+            if value != usual[name]:
+                raise ValueError(f"{place(where)} is a search by another {name}, {value!r}")
+        return search.fit(learned["points"])
 
 
 def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """Where and how precisely to compute."""
 
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -17,7 +18,21 @@ def resolve_device(device):
         raise ValueError(f"device must be 'auto' or a torch device, got {device!r}.") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}, but torch finds no CUDA device; use device='auto'.")
+    if resolved.type != "cpu":
+        check_computes(resolved)
     return resolved
+
+
+@cache
+def check_computes(device):
+    """Raise an error unless a device is there, and gives back what it is given."""
+    try:
+        torch.ones(1, device=device).cpu()
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device='{device}' cannot be used here; use device='auto'. Of it torch says: {reason}"
+        ) from error
 
 
 def is_out_of_memory(error):

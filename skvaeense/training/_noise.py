@@ -84,10 +84,11 @@ class NoiseSchedule(Hook):
     settle: float = 0.8
     follow: float = 1.0
     learned: bool = True
-    running_error: torch.Tensor | None = field(default=None, init=False)
+    running_error: torch.Tensor | None = field(init=False)
     value: float | torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        self.running_error = None
         self.value = self.first
 
     def at(self, fraction_done: float) -> float | torch.Tensor:

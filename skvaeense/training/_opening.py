@@ -96,6 +96,8 @@ def _is_stream(X: Any) -> bool:
 def _paths(X: Any) -> list[Path]:
     """Return the files that X names: a folder, a file, or a list of files."""
     if isinstance(X, str | os.PathLike):
+        if X == "":
+            raise ValueError("X is an empty text; the folder that is open is named by '.'.")
         path = Path(X)
         if not path.is_dir():
             paths = [path]

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from skvaeense.training._batches import Batches
 from skvaeense.training._plateau import Plateau
 from skvaeense.training._selection import Selection
+from skvaeense.training._sources import Source
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes
@@ -77,7 +78,7 @@ class FitSession:
         Before its fit.
 
     facts : list
-        Numbers, arrays and models that its outcome depends on, besides its parameters.
+        Samples, numbers, arrays and models that its outcome depends on, besides its parameters.
 
     processes : Processes
         The processes that train together.
@@ -112,11 +113,10 @@ class FitSession:
         self.trainer: Trainer | None = None
         self.parts: dict[str, Plateau | Selection] = {}
         callbacks = vars(estimator).get(CALLBACKS, ())
-        self.names = {
-            callback: callback.name(estimator, facts)
-            for callback in callbacks
-            if isinstance(callback, CheckpointCallback)
-        }
+        keepers = [c for c in callbacks if isinstance(c, CheckpointCallback)]
+        if keepers:
+            facts = [fact.digest() if isinstance(fact, Source) else fact for fact in facts]
+        self.names = {keeper: keeper.name(estimator, facts) for keeper in keepers}
         self.last_kept = time.monotonic()
         self.state = self._latest_state()
         begun: np.random.RandomState

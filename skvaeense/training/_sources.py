@@ -3,6 +3,7 @@
 A source has a shape, and reads rows when asked.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -55,6 +56,14 @@ class Source(ABC):
     @abstractmethod
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted."""
+
+    def digest(self) -> str:
+        """Return what tells these samples from others: a hash of all rows, in their order."""
+        digest = hashlib.sha256()
+        for _, rows in self.blocks():
+            digest.update(f"{rows.dtype} {rows.shape[1]}".encode())
+            digest.update(np.ascontiguousarray(rows).data)
+        return digest.hexdigest()
 
     def take(self, positions: IntArray) -> FloatArray:
         """Return the rows at sorted positions."""

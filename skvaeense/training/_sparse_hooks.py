@@ -61,7 +61,10 @@ class Coefficient(Hook):
     _: KW_ONLY
     target_l0: float | None = None
     warmup: float = 0.1
-    value: float | torch.Tensor = field(default=0.0, init=False)
+    value: float | torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.value = 0.0
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
         """Return the coefficient; a tensor once it is adapted, so that nothing has to wait."""

@@ -92,6 +92,11 @@ class Trainer:
         init: int = 0,
         is_final: bool = False,
     ) -> None:
+        if loss.method is not None and not hasattr(model, loss.method):
+            raise ValueError(
+                f"loss={loss!r} is computed by what a {type(model).__name__} has not, its "
+                f"{loss.method!r}; set another loss."
+            )
         self.model = model.train()
         self.loss = loss
         self.learning_rate = learning_rate
@@ -265,15 +270,67 @@ class Trainer:
         ----------
         state : dict
             The state. It is copied, so that it may be used again.
+
+        Raises
+        ------
+        ValueError
+            If it is not that of such a trainer.
         """
         device = self.parameters.values.device
-        self.model.load_state_dict(state["model"])
-        # Torch would go on with the tensors of the state itself.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        for hook, own in zip(self.hooks, state["hooks"], strict=True):
-            hook.load_state_dict(on_device(own, device))
-        restore_generator(self.generator, state["generator"])
-        vars(self).update(on_device({name: state[name] for name in PROGRESS}, device))
+        try:
+            self._check_state(state)
+            self.model.load_state_dict(state["model"])
+            # Torch would go on with the tensors of the state itself.
+            memory = copy.deepcopy(state["optimizer"]["state"])
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": memory})
+            for hook, own in zip(self.hooks, state["hooks"], strict=True):
+                hook.load_state_dict(on_device(own, device))
+            restore_generator(self.generator, state["generator"])
+            vars(self).update(on_device({name: state[name] for name in PROGRESS}, device))
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"The state of the training is damaged, or of other parameters: {error}."
+            ) from error
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Raise an error unless a state fits this trainer; it may come from any file.
+
+        Torch does not look, and writes to memory that is not its own where moments of the
+        optimizer are shorter than the weights.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+        # A step that moves nothing shows what is kept of steps.
+        self.optimizer.step()
+        own = self.state_dict()
+        if state["optimizer"]["state"]:
+            check_layout(own["optimizer"]["state"], state["optimizer"]["state"], "optimizer")
+        # The order, as the generator, may be of another device.
+        for name in {"hooks", *PROGRESS} - {"order"}:
+            check_layout(own[name], state[name], name)
+
+
+def check_layout(own: Any, given: Any, where: str) -> None:
+    """Raise an error unless a state has the names and shapes that it has here.
+
+    What is a number or None here may be a tensor without dimensions, or not have begun yet.
+    """
+    if isinstance(own, torch.Tensor) and own.ndim:
+        fits = isinstance(given, torch.Tensor) and given.shape == own.shape
+        fits = fits and given.is_floating_point() == own.is_floating_point()
+    elif isinstance(given, dict) and isinstance(own, dict | None):
+        fits = not own or own.keys() == given.keys()
+        for name, part in given.items() if fits else ():
+            check_layout((own or {}).get(name), part, f"{where}.{name}")
+    elif isinstance(given, list) and isinstance(own, list | None):
+        fits = True
+        for i, part in enumerate(given):
+            check_layout((own or [])[i] if i < len(own or []) else None, part, f"{where}.{i}")
+    else:
+        number = getattr(given, "ndim", None) == 0 or isinstance(given, int | float | None)
+        fits = number and not isinstance(own, dict | list)
+    if not fits:
+        raise ValueError(f"{where} does not fit")
 
 
 def on_device(value: Any, device: torch.device) -> Any:

@@ -1,15 +1,14 @@
 """How many entries codes keep: one number or several in training, any smaller one afterwards."""
 
-import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import nn
 
-from skvaeense.utils._validation import Interval
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, Interval
 
 # Shares of the training over which lengths may be annealed: before the learning rate falls.
 ANNEAL = Interval(Real, 0, 0.7, closed="both")
@@ -51,11 +50,11 @@ class Budget(nn.Module):
         return list(zip(budgets, samples.tensor_split(len(budgets)), strict=True))
 
 
-def check_lengths(name: str, lengths: Any, kind: Any = Real) -> None:
-    """Raise an error unless a parameter is a positive number of a kind, or a list of them."""
+def check_lengths(name: str, lengths: Any, allowed: Interval = POSITIVE) -> None:
+    """Raise an error unless a parameter is a positive number, or a list of them."""
     numbers = lengths if isinstance(lengths, list | tuple) else [lengths]
-    if not numbers or not all(isinstance(n, kind) and 0 < n < math.inf for n in numbers):
-        noun = "int" if kind is Integral else "number"
+    if not numbers or not all(map(allowed.is_satisfied_by, numbers)):
+        noun = "int" if allowed is AT_LEAST_ONE else "number"
         raise ValueError(f"{name} must be a positive {noun}, or a list of them, got {lengths!r}.")
 
 

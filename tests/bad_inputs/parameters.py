@@ -201,15 +201,15 @@ NESTED = [
             ("None", Linear(None)),
         ]
     ),
-    together(
+    of_part(
         AUTOENCODERS,
-        "skip must be a boolean or 'first', got 'last'.",
+        "Linear",
+        "skip",
+        f"{SWITCH} or a str among {{'first'}}",
         network=Linear(skip="last"),
     ),
-    together(
-        AUTOENCODERS,
-        "init_norm must be 'auto' or a positive number, got 0.",
-        network=SingleLayer(init_norm=0),
+    of_part(
+        AUTOENCODERS, "SingleLayer", "init_norm", POSITIVE + AUTO, network=SingleLayer(init_norm=0)
     ),
     together(
         AUTOENCODERS,
@@ -233,10 +233,8 @@ NESTED = [
         "channels must name at least one convolution, got ().",
         network=Conv((2, 2), ()),
     ),
-    together(
-        AUTOENCODERS,
-        "decoder must be 'conv' or 'linear', got 'mlp'.",
-        network=Conv((2, 2), decoder="mlp"),
+    of_part(
+        AUTOENCODERS, "Conv", "decoder", "a str among {…}", network=Conv((2, 2), decoder="mlp")
     ),
     *(
         of_part(
@@ -263,6 +261,19 @@ NESTED = [
 ]
 
 TOGETHER = [
+    *(
+        together(
+            estimators,
+            f"loss={loss!r} is computed by what a … has not, its …; set another loss.",
+            loss=loss,
+        )
+        for estimators, loss in ((VAEENSE, PenalizedReconstruction()), (SPARSE, ELBO()))
+    ),
+    together(
+        TRAINED,
+        "device='meta' cannot be used here; use device='auto'. Of it torch says: …",
+        device="meta",
+    ),
     together(
         VAEENSE,
         "learn_noise_variance=False keeps the given noise_variance, so noise_variance must be a "

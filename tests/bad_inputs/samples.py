@@ -131,6 +131,12 @@ ELSEWHERE = [
         ("a file of another format", lambda fit: fit("data.csv"), ValueError, SUFFIX),
         ("a list with such a file", lambda fit: fit(["a.npy", "data.csv"]), ValueError, SUFFIX),
         (
+            "an empty text",
+            lambda fit: fit(""),
+            ValueError,
+            "X is an empty text; the folder that is open is named by '.'.",
+        ),
+        (
             "no file",
             lambda fit: fit("nowhere.npy"),
             FileNotFoundError,

@@ -313,6 +313,62 @@ def test_k_that_cannot_be(settings, tmp_path):
         from_saelens(folder)
 
 
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("[]", "cfg.json must hold an object, got list"),
+        ("{", "cfg.json is no JSON, or nested too deeply"),
+        ("[" * 100_000, "cfg.json is no JSON, or nested too deeply"),
+        ('{"architecture": []}', r"The architecture \[\] cannot be read"),
+        ('{"architecture": "topk", "k": 1e999}', "k in cfg.json must be an int"),
+        ('{"architecture": "topk", "k": true}', "k in cfg.json must be an int"),
+        ('{"apply_b_dec_to_input": "yes"}', "The 'subtract_bias' parameter of SingleLayer"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_settings_that_are_none(text, match, tmp_path):
+    folder = write(tmp_path / "sae", "standard")
+    (folder / "cfg.json").write_text(text)
+    with pytest.raises(ValueError, match=match):
+        from_saelens(folder)
+
+
+def test_a_k_beyond_the_latents_is_clipped(tmp_path):
+    folder = write(tmp_path / "sae", "topk", k=1e308)
+    assert from_saelens(folder).penalty.k == 9
+
+
+@pytest.mark.parametrize(
+    ("architecture", "change", "match"),
+    [
+        ("gated", lambda w: w["r_mag"].fill_(200), "beyond single precision"),
+        ("standard", lambda w: w["W_enc"].fill_(1e38), "beyond single precision"),
+        ("standard", lambda w: w.update(W_enc=torch.zeros(6, 9).int()), "or no floats"),
+        *(
+            ("standard", lambda w, name=name: w.update({name: torch.zeros(())}), "has the shape")
+            for name in ("W_dec", "b_dec", "W_enc", "b_enc")
+        ),
+        (
+            "standard",
+            lambda w: w.update({k: v.reshape(-1)[:0] for k, v in w.items()}),
+            "of no features",
+        ),
+    ],
+)
+def test_weights_that_can_be_no_model(architecture, change, match, tmp_path):
+    folder = write(tmp_path / "sae", architecture)
+    rewrite(folder, change)
+    with pytest.raises(ValueError, match=match):
+        from_saelens(folder, 1e3 * samples())
+
+
+def test_weights_that_are_damaged(tmp_path):
+    folder = write(tmp_path / "sae", "standard")
+    (folder / "sae_weights.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ValueError, match=r"sae_weights\.safetensors is damaged"):
+        from_saelens(folder)
+
+
 def test_samples_are_taken_as_by_fit(tmp_path):
     folder, X = write(tmp_path / "sae", "topk", k=3), samples()
     expected = from_saelens(folder, X)

@@ -280,7 +280,7 @@ def test_draws_have_the_prior():
 
 @pytest.mark.parametrize("n_looks", [0, 1.5, "two"])
 def test_bad_numbers_of_looks(n_looks):
-    with pytest.raises(ValueError, match="n_looks must be an int, at least 1"):
+    with pytest.raises(ValueError, match="The 'n_looks' parameter of MeanField must be an int"):
         SpikeSlabVAE(MeanField(n_looks), 3, 2, generator=generator())
 
 

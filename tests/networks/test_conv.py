@@ -14,6 +14,7 @@ import skvaeense
 from skvaeense import VAEenseTransformer
 from skvaeense.models import VAE
 from skvaeense.networks import Conv
+from skvaeense.networks._base import build_network
 from skvaeense.networks._conv import Enlarge, ToImage, ToRow
 from skvaeense.penalties import TopK
 
@@ -289,13 +290,13 @@ def test_skip_is_added_to_each_head_or_to_the_first(skip, n_shortcuts):
         (Conv((8, 8), kernel_size=-1), "kernel_size must be an odd positive integer"),
         (Conv((8, 8), kernel_size=3.0), "kernel_size must be an odd positive integer"),
         (Conv((8, 8), hidden_layer_sizes=(0,)), "hidden_layer_sizes must be 'auto' or"),
-        (Conv((8, 8), decoder="mlp"), "decoder must be 'conv' or 'linear', got 'mlp'"),
+        (Conv((8, 8), decoder="mlp"), "The 'decoder' parameter of Conv must be"),
     ],
     ids=str,
 )
 def test_parameters_of_a_wrong_kind(network, message):
     with pytest.raises(ValueError, match=message):
-        network.build(64, 3, n_heads=2, generator=torch.Generator())
+        build_network(network, 64, 3, n_heads=2, generator=torch.Generator())
 
 
 @pytest.mark.parametrize("make", [quick_vae, quick_sae])

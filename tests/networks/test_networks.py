@@ -128,8 +128,8 @@ def test_skip_is_added_to_each_head_or_to_the_first(network, skip, n_shortcuts):
 
 @pytest.mark.parametrize("network", [Linear(skip="mean"), MLP(skip="mean"), MLP(skip=None)])
 def test_unknown_skip(network):
-    with pytest.raises(ValueError, match=r"skip must be a boolean or 'first', got"):
-        build(network)
+    with pytest.raises(ValueError, match=r"The 'skip' parameter of"):
+        network.validate()
 
 
 SINGLE_LAYERS = pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_single_layer_may_start_tied(network):
 
 @pytest.mark.parametrize("norm", [0, -1.0, float("nan"), float("inf"), "wide", None])
 def test_init_norm_of_a_wrong_kind(norm):
-    with pytest.raises(ValueError, match="init_norm must be 'auto' or a positive number"):
-        build(SingleLayer(init_norm=norm))
+    with pytest.raises(ValueError, match="The 'init_norm' parameter of SingleLayer must be"):
+        SingleLayer(init_norm=norm).validate()
 
 
 def widths(module):

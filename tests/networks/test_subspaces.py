@@ -95,10 +95,10 @@ def test_points_alone():
         (Subspaces(()), "must name some of the 0"),
         (Subspaces((1, 1), subspaces=()), "must name some of the 2"),
         (Subspaces((1, 1), subspaces=(0, 2)), "must name some of the 2"),
-        (Subspaces((1, 1), subspaces=(0, -1)), "must name some of the 2"),
-        (Subspaces((1, -1)), "must name some of the 2"),
+        (Subspaces((1, 1), subspaces=(0, -1)), "subspaces must hold ints, at least 0"),
+        (Subspaces((1, -1)), "ranks must hold ints, at least 0"),
         (Subspaces((1, 1), n_directions=(1,)), "a number for each component"),
-        (Subspaces((1, 1), n_directions=(1, -1)), "a number for each component"),
+        (Subspaces((1, 1), n_directions=(1, True)), "n_directions must hold ints, at least 0"),
     ],
     ids=str,
 )

@@ -191,14 +191,14 @@ def test_alone_a_tenth_of_the_latents_is_kept():
 
 @pytest.mark.parametrize("n_sweeps", [-1, 1.5, "many", None])
 def test_number_of_sweeps_of_a_wrong_kind(n_sweeps):
-    with pytest.raises(ValueError, match="n_sweeps must be an int, at least 0"):
-        build(Unrolled(n_sweeps, n_active=2))
+    with pytest.raises(ValueError, match="The 'n_sweeps' parameter of Unrolled must be an int"):
+        Unrolled(n_sweeps, n_active=2).validate()
 
 
 @pytest.mark.parametrize("n_refinements", [-1, 1.5, "many", None])
 def test_number_of_refinements_of_a_wrong_kind(n_refinements):
-    with pytest.raises(ValueError, match="n_refinements must be an int, at least 0"):
-        build(Unrolled(n_active=2, n_refinements=n_refinements))
+    with pytest.raises(ValueError, match="The 'n_refinements' parameter of Unrolled must be an"):
+        Unrolled(n_active=2, n_refinements=n_refinements).validate()
 
 
 @pytest.mark.parametrize("n_components", [N_COMPONENTS, 3 * N_FEATURES])

@@ -23,6 +23,7 @@ from skvaeense import (
     SparseAutoencoder,
     VAEenseTransformer,
     load,
+    save,
 )
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
@@ -230,6 +231,24 @@ def test_other_fits_do_not_read_them(tmp_path):
     assert_same_model(fit_into(folder, SAE)[0], first)
 
 
+@pytest.mark.parametrize("lies", ["in memory", "in files"])
+def test_fits_of_the_same_moments_do_not_read_them(lies, tmp_path, monkeypatch):
+    """Whole numbers in another order have the same mean and scale, to the bit."""
+    monkeypatch.setattr(_opening, "IN_MEMORY", 0)
+    rng = np.random.default_rng(0)
+    column = np.repeat([-2.0, -1.0, 1.0, 2.0], 16)
+    counts = np.stack([rng.permutation(column) for _ in range(8)], axis=1)
+    sae, checkpoint = clone(SAE).set_params(max_iter=2), None
+    for i, data in enumerate([counts, counts[::-1], counts[:, ::-1]], 1):
+        given = data
+        if lies == "in files":
+            given = tmp_path / f"{i}.npy"
+            np.save(given, np.ascontiguousarray(data))
+        fitted, checkpoint = fit_into(tmp_path / "kept", sae, given, n_kept=1, interval=1e6)
+        assert_same_model(fitted, fit_unwarned(clone(sae), given))
+        assert len(checkpoint.files()) == i
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_damaged_files_are_passed_over(tmp_path):
     fitted, checkpoint = fit_into(tmp_path, SAE)
@@ -245,9 +264,59 @@ def test_damaged_files_are_passed_over(tmp_path):
 def test_what_cannot_be_written_is_no_end(tmp_path):
     (tmp_path / "file").write_text("")
     sae = clone(SAE).set_callbacks(Checkpoint(tmp_path / "file" / "folder"))
-    with pytest.warns(UserWarning, match="could not be written, and training goes on"):
+    with pytest.warns(UserWarning, match="could not be written, or an older .*training goes on"):
         sae.fit(X)
     assert_same_model(sae, fit_unwarned(clone(SAE), X))
+
+
+def test_other_things_in_the_folder_are_let_alone(tmp_path):
+    fitted, checkpoint = fit_into(tmp_path, SAE, n_kept=1)
+    name = checkpoint.files()[-1].name.rpartition("-")[0]
+    shutil.copy(checkpoint.files()[-1], tmp_path / f"{name}-000000009 (1).safetensors")
+    (tmp_path / f"{name}-latest.safetensors").write_text("")
+    (tmp_path / f"{name}-000000099.safetensors").mkdir()
+    (tmp_path / f".{name}-000000098.safetensors.0.tmp").mkdir()
+    os.utime(tmp_path / f".{name}-000000098.safetensors.0.tmp", (0, 0))
+    before = sorted(os.listdir(tmp_path))
+    assert_same_model(fit_into(tmp_path, SAE, n_kept=1)[0], fitted)
+    assert sorted(os.listdir(tmp_path)) == before
+    checkpoint.files()[-1].unlink()
+    assert_same_model(fit_into(tmp_path, SAE, n_kept=1)[0], fitted)
+    assert len(checkpoint.files()) == 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", ["open", "unlink"])
+def test_files_without_permission_are_no_end(name, tmp_path, monkeypatch):
+    fitted, checkpoint = fit_into(tmp_path, SAE, n_kept=2)
+    newest = checkpoint.files()[-1]
+    real_open = open
+
+    def refuse(path, *args, **options):
+        if name == "unlink" or (path == newest and args == ("rb",)):
+            raise PermissionError(f"no permission for {path}")
+        return real_open(path, *args, **options)
+
+    if name == "open":
+        monkeypatch.setattr("builtins.open", refuse)
+    else:
+        checkpoint.files()[-1].unlink()
+        monkeypatch.setattr(Path, "unlink", refuse)
+    again = clone(SAE).set_callbacks(Checkpoint(tmp_path, interval=0, n_kept=1))
+    with pytest.warns(UserWarning, match=r"(passed over|not deleted).* no permission for"):
+        again.fit(X)
+    assert_same_model(again, fitted)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_estimator_that_was_saved_is_no_checkpoint(tmp_path):
+    fitted, checkpoint = fit_into(tmp_path, SAE)
+    newest = checkpoint.files()[-1]
+    save(fitted, newest)
+    again = clone(SAE).set_callbacks(checkpoint)
+    with pytest.warns(UserWarning, match=f"passed over: {newest} holds no state of a training"):
+        again.fit(X)
+    assert_same_model(again, fitted)
 
 
 def test_drafts_of_the_dead_are_removed_when_they_are_old(tmp_path):

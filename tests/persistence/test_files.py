@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from functools import partial
 
 import pytest
 
@@ -80,6 +81,35 @@ def test_path_is_a_folder(tmp_path):
     with pytest.raises(IsADirectoryError, match="name of a file"):
         save(SparseAutoencoder(), tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("function", [load, partial(save, SparseAutoencoder())])
+def test_path_is_a_pipe(function, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, "/dev/null"):
+        with pytest.raises(OSError, match=f"{path} is a device, a pipe or a socket; give the name"):
+            function(path)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o660, 0o400])
+def test_permissions_stay(mode, path):
+    path.chmod(mode)
+    save(SparseAutoencoder(4), path)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("letter", ["a", "\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_names_may_be_as_long_as_they_can(letter, tmp_path):
+    path = tmp_path / (letter * (255 // len(letter.encode())))
+    save(SparseAutoencoder(4), path)
+    assert load(path).n_components == 4
+    with pytest.raises(OSError, match="name too long"):
+        save(SparseAutoencoder(4), tmp_path / (letter * 256))
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_link_stays(path, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import struct
+import time
 import tracemalloc
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,7 +19,8 @@ from safetensors.numpy import save_file
 
 import skvaeense
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
-from skvaeense.networks import Conv, Linear, Network
+from skvaeense.networks import Conv, Linear, MatchingPursuit, Network
+from skvaeense.penalties import Matryoshka
 from skvaeense.persistence import _files
 from skvaeense.persistence._registry import builtin_classes
 
@@ -261,10 +263,10 @@ def missing_tensor(node, arrays):
 
 
 def nested(node, arrays):
-    node[ATTRIBUTES]["loss_curve_"] = deep = []
-    for _ in range(600):
-        deep.append([])
-        deep = deep[0]
+    deep = []
+    for _ in range(300):
+        deep = {"type": "tuple", "items": [deep]}
+    node[ATTRIBUTES]["loss_curve_"] = deep
 
 
 def spec(name, **parameters):
@@ -425,11 +427,50 @@ def test_forged_geometry(dimension_path, tmp_path):
         (set_in(*search, "learned", "points", value=None), "cannot be loaded"),
         (set_in(*search, "class", value="subprocess.Popen"), "'subprocess.Popen'"),
         (set_in(*search, "parameters", "magic", value=1), "magic"),
+        (set_in(*search, "parameters", "n_jobs", value=10**9), "another n_jobs, 1000000000"),
         (set_in(*geometry, ATTRIBUTES, "at", value=1), "no attribute 'at' that can be set"),
         (delete(ATTRIBUTES, "autoencoder_"), "lacks the attribute"),
         (set_in(ATTRIBUTES, "n_features_in_", value=7), "is of sizes"),
     ]:
         assert message in refusal(forged(dimension_path, tmp_path, change))
+
+
+COUNTS = {
+    "layers": spec("networks.MLP", hidden_layer_sizes=[8] * 50_000),
+    "layers of an encoder": spec("networks.Linear", hidden_layer_sizes=[8] * 50_000),
+    "convolutions": spec("networks.Conv", image_shape=[1, 5], channels=[2] * 50_000),
+    "sweeps": spec("networks.Unrolled", n_sweeps=10**7, n_active=2),
+    "looks": spec("networks.MeanField", n_looks=10**12),
+}
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_counts_are_those_of_the_tensors(case, path, tmp_path):
+    """Nothing is built that the file has nothing for: time and memory go with its size."""
+    start = time.process_time()
+    refusal(forged(path, tmp_path, set_in(*CONFIG, "network", value=COUNTS[case])))
+    assert time.process_time() - start < 5
+
+
+def test_text_of_many_small_parts(path, tmp_path):
+    """What JSON makes of a text is larger than the text, and there once."""
+    for part in ([], {"a": 0}, [{}]):
+        many = forged(path, tmp_path, set_in(ATTRIBUTES, "alpha_", value=[part] * 30_000))
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match="'alpha_' of the estimator is of a wrong type"):
+                load(many)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 40 * many.stat().st_size + 1_000_000
+
+
+def test_counts_that_no_tensor_has_are_bounded():
+    """What loops over them ends: those above the number of latents say nothing more."""
+    assert Matryoshka(2, n_prefixes=10**12).prefixes(8) == [1, 2, 4]
+    pursuit = MatchingPursuit(n_active=1e12).build(4, 3, n_heads=1, generator=torch.Generator())
+    assert pursuit.n_steps == 3
 
 
 def test_forged_convolution(conv_path, tmp_path):
@@ -463,14 +504,31 @@ def test_forged_history(path, tmp_path):
         set_in(ATTRIBUTES, "_partial_state_", "hooks", 0, "before_loss", value="os.system"),
         set_in(ATTRIBUTES, "_partial_state_", "model", value={"evil": 1}),
         set_in(ATTRIBUTES, "_partial_state_", value="os.system"),
+        set_in(ATTRIBUTES, "_partial_state_", "hooks", 1, "n_dead", value="1"),
+        set_in(ATTRIBUTES, "_partial_state_", "log", value={}),
+        delete(ATTRIBUTES, "_partial_state_", "sums"),
+        *(
+            set_array(f"_partial_state_.{name}", change)
+            for name in (
+                "optimizer.state.0.exp_avg",
+                "optimizer.state.0.exp_avg_sq",
+                "optimizer.state.0.step",
+                "hooks.1.silent_for",
+                f"model.{DECODER}",
+            )
+            for change in (
+                lambda array: array.ravel()[:1].repeat(3),
+                lambda array: array[..., None],
+            )
+        ),
+        set_array("_partial_state_.hooks.1.silent_for", lambda array: array * 1.0),
     ],
-    ids=["generator", "method", "model", "text"],
 )
 def test_forged_state_of_training(change, path, tmp_path):
-    """What only training reads is data there too, and fails without harm to the estimator."""
+    """What only training reads is checked there, and fails without harm to the estimator."""
     X = np.random.default_rng(0).normal(size=(40, 5))
     loaded = load(forged(path, tmp_path, change))
-    with pytest.raises((AttributeError, KeyError, RuntimeError, TypeError)):
+    with pytest.raises(ValueError, match="The state of the training is damaged"):
         loaded.partial_fit(X)
     np.testing.assert_array_equal(loaded.transform(X), load(path).transform(X))
 

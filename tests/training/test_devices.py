@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from skvaeense.training import _devices
 from skvaeense.training._devices import is_out_of_memory, resolve_device
 
 
@@ -8,6 +9,7 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(_devices, "check_computes", lambda device: None)
     assert resolve_device("auto") == torch.device("cuda")
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     assert resolve_device("cpu") == torch.device("cpu")
@@ -23,6 +25,17 @@ def test_unknown_device(device):
 def test_cuda_without_cuda(monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=f"device='{device}', but torch finds no CUDA device"):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xpu", "xla", "privateuseone", "cuda:99"])
+def test_devices_that_are_not_there(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("there is such a device")
+    with pytest.raises(
+        ValueError, match=f"device='{device}' cannot be used here; use device='auto'"
+    ):
         resolve_device(device)
 
 

@@ -1,0 +1,96 @@
+"""Every parameter of every public class, by type and boundary: refused by its name, or taken."""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import BaseEstimator, clone
+from strategies import diffusion, sparse_autoencoder, vaeense
+
+from skvaeense import (
+    IntrinsicDimensionEstimator,
+    dimension,
+    losses,
+    mixture,
+    networks,
+    optimizers,
+    penalties,
+    priors,
+    schedules,
+    thresholds,
+)
+from skvaeense.utils._validation import Interval
+
+X = np.random.default_rng(0).normal(size=(20, 4))
+ROOMS = dimension, losses, mixture, networks, optimizers, penalties, priors, schedules, thresholds
+NEEDED = {"image_shape": (2, 2), "ranks": (1, 1), "noise_variance": 1.0}
+ESTIMATORS = (
+    vaeense(),
+    sparse_autoencoder(n_components=3),
+    IntrinsicDimensionEstimator(vaeense(), random_state=0),
+    diffusion(),
+)
+
+
+def parts():
+    """Return an object of each public class that has parameters, and is no estimator of these."""
+    for room in ROOMS:
+        for name in room.__all__:
+            cls = getattr(room, name)
+            is_part = inspect.isclass(cls) and issubclass(cls, BaseEstimator)
+            if is_part and not inspect.isabstract(cls) and cls is not losses.DenoisingScoreMatching:
+                parameters = inspect.signature(cls).parameters
+                yield cls(
+                    **{
+                        k: v
+                        for k, v in NEEDED.items()
+                        if k in parameters and parameters[k].default is inspect.Parameter.empty
+                    }
+                )
+
+
+def use(part):
+    """Let a part be used as an estimator uses it, as far as that takes no fit."""
+    if hasattr(part, "fit") and not isinstance(part, dimension.AutoencoderMethod):
+        part.fit(X)
+        return
+    part.validate()
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(part, networks.Network):
+        n_heads = 1 if isinstance(part, networks.MatchingPursuit) else 2
+        part.build(4, 3, n_heads=n_heads, generator=generator)
+    elif isinstance(part, penalties.Penalty):
+        part.build(3, unit=1.0, positive=True)
+    elif isinstance(part, optimizers.Optimizer):
+        part.build([torch.nn.Parameter(torch.zeros(3))])
+
+
+def wrong_values(estimator, name):
+    """Return what a parameter can never be: other types, and what is just outside of its range."""
+    values = [object(), "no such word", b"auto", 1j, [object()], np.ones((2, 2))]
+    constraints = estimator._parameter_constraints.get(name, ())
+    values += [] if "boolean" in constraints else [True, np.True_]
+    for constraint in constraints:
+        if isinstance(constraint, Interval):
+            values += [math.nan, -math.inf, math.inf]
+            for limit, kind in ((constraint.left, -1), (constraint.right, 1)):
+                if limit is not None:
+                    values.append(limit + kind)
+    return values
+
+
+CASES = [
+    pytest.param(estimator, name, id=f"{type(estimator).__name__}.{name}")
+    for estimator in (*ESTIMATORS, *parts())
+    for name in estimator.get_params(deep=False)
+]
+
+
+@pytest.mark.parametrize(("estimator", "name"), CASES)
+def test_what_a_parameter_can_never_be(estimator, name):
+    """It is refused by its name, before anything of the wrong type is computed with."""
+    for value in wrong_values(estimator, name):
+        with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
+            use(clone(estimator).set_params(**{name: value}))
