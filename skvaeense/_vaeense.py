@@ -221,9 +221,9 @@ class VAEenseTransformer(DensityAutoencoder):
 
     hard : "auto" or bool, default="auto"
         Whether `transform` sets the latents that are not active to exactly 0. By themselves
-        gated codes are small there, but not 0. "auto" means True with ``prior="spike_slab"``, and
-        else False. Hard codes of that prior are the best ones for the gates that are open; soft
-        ones are posterior means.
+        gated codes are small there, but not 0, unless no training sample uses the latent. "auto"
+        means True with ``prior="spike_slab"``, and else False. Hard codes of that prior are the
+        best ones for the gates that are open; soft ones are posterior means.
 
     sparse_output : bool, default=False
         Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
@@ -757,6 +757,12 @@ class VAEenseTransformer(DensityAutoencoder):
         loss = selection_loss(terms, best_noise(terms, n_features), common, n_features)
         return data.processes.broadcast_scalar(loss)
 
+    def _copy_of_model(self):
+        model = super()._copy_of_model()
+        # Further samples may open what none has opened.
+        model.is_used.fill_(True)
+        return model
+
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         thresholds.resolve_threshold(self.threshold)
         device = resolve_device(self.device)
@@ -997,6 +1003,8 @@ class VAEenseTransformer(DensityAutoencoder):
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
             model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
+        if not (data.is_batch or isinstance(model, SpikeSlabVAE)):
+            model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
@@ -1091,8 +1099,9 @@ class VAEenseTransformer(DensityAutoencoder):
             Posterior means.
 
         std : ndarray of shape (n_samples, n_components)
-            Posterior standard deviations, in (0, 1); near 1 where the latent is closed. The gated
-            code is ``(1 - std) * mean``. Columns of locations are certain, and have 0.
+            Posterior standard deviations, in (0, 1]; near 1 where the latent is closed, and 1 where
+            no training sample uses it. The gated code is ``(1 - std) * mean``. Columns of locations
+            are certain, and have 0.
         """
         X, model = self._check_for_coding(X)
 
