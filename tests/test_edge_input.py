@@ -8,7 +8,7 @@ import strategies
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense import VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.penalties import ALIASES
 
@@ -232,3 +232,21 @@ def test_offset_far_from_the_origin(quick):
     moved = fit_unwarned(quick(), X + 1e6)
     same = moved.active_dimensions(X + 1e6) == fit_unwarned(quick(), X).active_dimensions(X)
     assert same.mean() > 0.98
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e155, 1e200])
+@pytest.mark.parametrize("estimator", [VAEenseTransformer(), IntrinsicDimensionEstimator()])
+def test_a_scale_whose_square_is_out_of_range(estimator, factor):
+    with pytest.raises(ValueError, match="Multiply X by a constant first"):
+        estimator.fit(factor * X)
+
+
+def test_dimensions_of_samples_far_from_the_training_samples():
+    """There is an answer, or an error where squares overflow; at any scale the same."""
+    fitted = IntrinsicDimensionEstimator(random_state=0).fit(X)
+    huge = IntrinsicDimensionEstimator(random_state=0).fit(1e140 * X)
+    assert_allclose(huge.dimension_pw_, fitted.dimension_pw_)
+    assert (fitted.predict(1e100 * X[:5]) > 0).all()
+    for ask in (fitted.predict, fitted.reliability, fitted.dimension_scale):
+        with pytest.raises(ValueError, match="too far from the training samples"):
+            ask(np.vstack([X[:5], 1e200 * X[:5]]))

@@ -26,6 +26,7 @@ from skvaeense.training._locations import (
     in_units,
     pooled,
 )
+from skvaeense.training._scaling import checked_scale
 from skvaeense.training._structure import MAX_FAR_SHARE
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
@@ -186,7 +187,8 @@ def _some_rows(
     with np.errstate(over="ignore"):
         # No more rows than those that may be left out are so far away.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
-        scale = max(scale, float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR)
+        far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
+        scale = checked_scale(max(scale, far))
         # A part as far away as they are is not cut in two.
         rows = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
     rows, weights = merged(rows, weights)
