@@ -838,7 +838,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _target_noise(self, model, data):
         """Return the noise of a training with `target_l0`: it follows the error from the start."""
         if self.noise_variance == "auto" and self.learn_noise_variance:
-            first = validation_terms(model, data.valid).error / data.valid.shape[1]
+            first = best_noise(validation_terms(model, data.valid), data.valid.shape[1])
         else:
             first = self._first_noise(data, INIT_CONFIGS[0])
         common = common_noise(data.spectrum.mean_eigenvalue)

@@ -86,6 +86,16 @@ def test_equal_rows_have_equal_codes(penalty, value):
     assert np.isfinite(fitted.loss_curve_).all()
 
 
+@pytest.mark.parametrize("prior", ["mixture", "spike_slab"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_equal_rows_with_a_target(method, prior):
+    """There is nothing to open a latent for, and nothing to warn of."""
+    equal = np.full((50, 4), 3.0)
+    estimator = VAEenseTransformer(3, target_l0=2, prior=prior, max_iter=3, random_state=0)
+    fitted = getattr(estimator, method)(equal)
+    assert_allclose(fitted.inverse_transform(fitted.transform(equal)), equal, atol=1e-3)
+
+
 def test_equal_rows_are_reconstructed():
     equal = np.tile([1.0, -2.0, 1e6], (50, 1))
     fitted = VAEenseTransformer(random_state=0, n_init=1, max_iter=200).fit(equal)
