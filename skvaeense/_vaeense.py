@@ -1031,21 +1031,27 @@ class VAEenseTransformer(DensityAutoencoder):
             before = before if data.is_batch else None
             prior.rows_ = TrainingRows.of(x, labels, weights, before)
 
-    def _failure_signs(self, model, data):
-        valid = data.valid
-        posterior = model.posterior(valid)
+    def _failure_signs(self, model, data, x, labels):
+        posterior = model.posterior(x)
         code = model.code(posterior)
-        residual = valid - model.decode(code)
+        residual = x - model.decode(code)
         active = self._mask(model, posterior, code).cpu().numpy()
         has_gates = isinstance(model, SpikeSlabVAE)
+        # Of all variance, of which some is that of the locations.
+        size = x.square().sum()
+        between = 0.0
+        if labels is not None:
+            between = np.square(data.scaling.offsets[labels] / data.scaling.scale).sum()
+        within = float(size / (size + between))
         findings = Findings(
             active=active,
+            n_trained=float(self._active(model, data.train.head).sum(dim=1).double().mean()),
             deviation=(1 - posterior.openness if has_gates else posterior.std).cpu().numpy(),
-            unexplained=float(residual.square().sum() / valid.square().sum()),
-            linear_residual=linear_residual(valid, model.n_components),
+            unexplained=within * float(residual.square().sum() / size),
+            linear_residual=within * linear_residual(x, model.n_components),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
-            collapse=find_collapse(valid, residual, active, data.valid_labels),
+            collapse=find_collapse(x, residual, active, labels, float(model.noise_variance)),
             target_l0=None if self.target_l0 is None else model.length,
             has_prices=has_gates,
         )

@@ -44,9 +44,9 @@ class Exploration:
     found : FoundMixture
         The mixture, in units of the samples.
 
-    kind : {"mixture", "dictionary", "dense"}
+    kind : {"mixture", "dictionary", "dense", "points"}
         What held-out rows are most probable under: flat parts that are few enough to have latents
-        of their own, independent codes, or neither of them.
+        of their own, independent codes, or neither of them, perhaps since parts are points.
 
     groups : ndarray of int of shape (n_components,)
         The flat part that each component of the mixture is a piece of.
@@ -94,8 +94,8 @@ class Exploration:
         )
 
     def about_one_point(self) -> Self:
-        """Return the same without locations, about which parts are no longer told apart."""
-        kind = "dense" if self.kind == "mixture" else self.kind
+        """Return the same of samples that are their locations, which have no pattern of latents."""
+        kind = self.kind if self.kind == "dictionary" else "points"
         return replace(self, kind=kind, locations=None)
 
     def within(self, mean: np.ndarray, scale: float) -> Self:

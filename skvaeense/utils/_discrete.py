@@ -1,0 +1,28 @@
+"""Columns of repeated values, whose log-density no data bounds."""
+
+import warnings
+
+import numpy as np
+
+# A column is discrete if one value fills this share of the rows.
+DISCRETE_SHARE = 0.1
+
+
+def find_discrete(X):
+    """Return the mask of the columns in which one value fills `DISCRETE_SHARE` of the rows."""
+    known = [column[~np.isnan(column)] for column in X.T]
+    counts = np.array([np.unique(c, return_counts=True)[1].max(initial=0) for c in known])
+    return counts >= max(2, DISCRETE_SHARE * len(X))
+
+
+def warn_of_discrete(names, bound, cure, stacklevel):
+    """Warn that scores depend on how sharply a density fits the values of these columns."""
+    if not names:
+        return
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    warnings.warn(
+        f"One value fills {DISCRETE_SHARE:.0%} of the rows or more in these columns: {shown}. "
+        f"Their log-density is bounded {bound}, and a density that puts spikes on such values "
+        f"scores highly whatever else it does. Drop them, or {cure}.",
+        stacklevel=stacklevel + 1,
+    )
