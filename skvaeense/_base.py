@@ -441,7 +441,9 @@ class BaseAutoencoder(
             self._store(self._attributes(trainer, data))
             self._partial_state_ = copy.deepcopy(trainer.state_dict())
             with torch.no_grad():
-                residual = data.valid - trainer.model.decode(self._encode(trainer.model, data.valid))
+                residual = data.valid - trainer.model.decode(
+                    self._encode(trainer.model, data.valid)
+                )
             self._warn(signs_of_batch(data.valid, residual, first))
         return self
 

@@ -276,8 +276,8 @@ class DensityAutoencoder(BaseAutoencoder):
             )
         samples = self._check_samples(X, reset=False)
         rows = samples.head(SPECTRUM_ROWS) if isinstance(samples, Source) else samples
-        rows = as_array(rows[:SPECTRUM_ROWS])
-        rows = rows.toarray() if sparse.issparse(rows) else rows
+        rows = rows[:SPECTRUM_ROWS]
+        rows = rows.toarray() if sparse.issparse(rows) else as_array(rows)
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],

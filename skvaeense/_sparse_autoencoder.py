@@ -431,7 +431,8 @@ class SparseAutoencoder(BaseAutoencoder):
         residual = x - model.decode(code)
         findings = SparseFindings(
             active=active,
-            n_trained=float(torch.count_nonzero(model.code(data.train.head))) / len(data.train.head),
+            n_trained=float(torch.count_nonzero(model.code(data.train.head)))
+            / len(data.train.head),
             unexplained=float(residual.square().sum() / x.square().sum()),
             linear_residual=linear_residual(x, round(active.sum(axis=1).mean())),
             dead_fraction=self.dead_fraction_,

@@ -81,7 +81,9 @@ TABLES = {
     "counts": lambda rng, n, d: rng.poisson(np.exp(0.5 * _few_directions(rng, n, d))) * 1.0,
     "repeated rows": _with_copies,
     "points": _points,
-    "zero-inflated": lambda rng, n, d: np.exp(_few_directions(rng, n, d)) * (rng.random((n, d)) < 0.3),
+    "zero-inflated": lambda rng, n, d: (
+        np.exp(_few_directions(rng, n, d)) * (rng.random((n, d)) < 0.3)
+    ),
     "one huge column": lambda rng, n, d: _few_directions(rng, n, d) * np.r_[1e6, np.ones(d - 1)],
     "heavy tails": lambda rng, n, d: rng.standard_t(1.5, (n, d)),
     "half precision": lambda rng, n, d: np.float32(np.float16(1e4 * _few_directions(rng, n, d))),

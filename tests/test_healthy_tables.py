@@ -12,7 +12,9 @@ from skvaeense.penalties import TopK
 # Rows that are far from all others are told of, and rightly.
 HEALTHY = TABLES | {
     "normal": lambda rng, n, d: rng.standard_normal((n, d)),
-    "subspaces": lambda rng, n, d: make_linear_subspaces(n, dims=(1, 2), n_features=d, random_state=0)[0],
+    "subspaces": lambda rng, n, d: make_linear_subspaces(
+        n, dims=(1, 2), n_features=d, random_state=0
+    )[0],
     "atoms": lambda rng, n, d: make_sparse_dictionary(
         n, n_atoms=8, n_active=2, n_features=d, random_state=0
     )[0],

@@ -70,7 +70,10 @@ FAILURES = {
     # Gates and latents.
     "collapse": (lambda: random_vae(**STUCK).fit(X), "No latent is active"),
     "ungated_collapse": (lambda: random_vae(**STUCK, gated=False).fit(X), "No latent is active"),
-    "closed_gates": (lambda: vae(prior="spike_slab", max_iter=9, **STUCK).fit(X), "No latent is active"),
+    "closed_gates": (
+        lambda: vae(prior="spike_slab", max_iter=9, **STUCK).fit(X),
+        "No latent is active",
+    ),
     "all_closed": (lambda: sae(penalty=L1(100.0)).fit(X), "Lower the penalty's alpha"),
     "all_open": (lambda: sae(penalty=L1(0.0)).fit(X), "codes are not sparse"),
     "target_missed": (

@@ -9,7 +9,12 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import active_mask, feature_names, fitted_step, location_columns
+from skvaeense.inspection._estimators import (
+    active_mask,
+    feature_names,
+    fitted_step,
+    location_columns,
+)
 from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray

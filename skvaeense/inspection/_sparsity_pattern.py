@@ -20,9 +20,9 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
     """Draw which latents are active in which samples, and how large their codes are.
 
     Each row is a sample and each column a latent: white where it is not active, and darker the
-    larger its code is beside the largest one of the latent. Samples are grouped by label. Latents are ordered
-    by the group that uses them most, the most used first, so that the latents of a single group
-    form blocks on the diagonal, and latents that all groups share form vertical bars.
+    larger its code is beside the largest one of the latent. Samples are grouped by label. Latents
+    are ordered by the group that uses them most, the most used first, so that the latents of a
+    single group form blocks on the diagonal, and latents that all groups share form vertical bars.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         if max_samples < 1:
             raise ValueError(f"max_samples must be at least 1, got {max_samples!r}.")
         values = abs(sparse.csr_array(check_array(codes, accept_sparse="csr", dtype=None)))
-        active = values != 0
+        active = values.astype(bool)
         n_samples, n_components = values.shape
         groups = group_by_label(y, n_samples)
         use = np.vstack([active[members].mean(axis=0) for members in groups.values()])

@@ -178,7 +178,9 @@ def failure_signs(findings):
             "Raise n_init or max_iter, or start from a lower noise_variance."
         ]
     if findings.target_l0 is not None:
-        return wrong_number(findings.n_trained, findings.target_l0, "Raise max_iter, or lower target_l0.")
+        return wrong_number(
+            findings.n_trained, findings.target_l0, "Raise max_iter, or lower target_l0."
+        )
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
         unexplained = (
             f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} "

@@ -4,10 +4,10 @@ import warnings
 
 import numpy as np
 from helpers import fit_unwarned
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
-from strategies import sparse_autoencoder, tables, vaeense
+from strategies import TABLES, sparse_autoencoder, tables, vaeense
 
 from skvaeense import VAEenseTransformer
 
@@ -37,8 +37,16 @@ def assert_usable(estimator, X, X_new, is_scaled):
     assert farthest(codes, new) <= FURTHER * max(farthest(X, X_new), 1)
 
 
-@settings(max_examples=12)
+def halves(kind, seed):
+    """Return thirty training rows of a table, and thirty others."""
+    X = TABLES[kind](np.random.default_rng(seed), 60, 6)
+    return X[:30], X[30:]
+
+
+@settings(max_examples=10)
 @given(table=tables(), is_scaled=st.booleans())
+@example(table=halves("binary", 0), is_scaled=False)
+@example(table=halves("one-hot", 8), is_scaled=False)
 def test_default_fits_of_tables(table, is_scaled):
     assert_usable(VAEenseTransformer(random_state=0), *table, is_scaled)
 

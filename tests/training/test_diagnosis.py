@@ -180,7 +180,16 @@ def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
             "has not learned. Raise max_iter or learning_rate_init, or lower the penalty's alpha",
         ),
     ],
-    ids=["collapse", "no alpha", "too many", "too few", "not sparse", "dead", "astray", "unlearned"],
+    ids=[
+        "collapse",
+        "no alpha",
+        "too many",
+        "too few",
+        "not sparse",
+        "dead",
+        "astray",
+        "unlearned",
+    ],
 )
 def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
     (message,) = sparse_failure_signs(findings)
