@@ -35,7 +35,8 @@ from benchmarks.common import fit, load, make_parser, save
 from benchmarks.data import add_data_option, read_activations
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_ppca
-from skvaeense.inspection._smoothing import find_discrete, find_widths, smooth
+from skvaeense.inspection._smoothing import find_widths, smooth
+from skvaeense.utils._discrete import find_discrete
 
 N_TEST = 2500
 # Entries of a table beyond which fewer mixtures are tried, and the seeds of the slowest tables.

@@ -28,6 +28,7 @@ from skvaeense._evaluation import (
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
+from skvaeense.training._diagnosis import LEAST_ROWS, signs_of_batch
 from skvaeense.training._exploration import Exploration, far_rows, find_far_rows, some_outweigh
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
@@ -178,8 +179,10 @@ class BaseAutoencoder(
     def _complete(self) -> None:
         """Do what is left once the result of `fit` is stored."""
 
-    def _failure_signs(self, model: Any, data: FitData) -> list[str]:
-        """Return a message for each sign of failure that held-out samples show."""
+    def _failure_signs(
+        self, model: Any, data: FitData, x: torch.Tensor, labels: IntArray | None
+    ) -> list[str]:
+        """Return a message for each sign of failure that samples at their locations show."""
         return []
 
     @property
@@ -457,6 +460,11 @@ class BaseAutoencoder(
                 raise FloatingPointError(diverged("The loss"))
             self._store(self._attributes(trainer, data))
             self._partial_state_ = copy.deepcopy(trainer.state_dict())
+            with torch.no_grad():
+                residual = data.valid - trainer.model.decode(
+                    self._encode(trainer.model, data.valid)
+                )
+            self._warn(signs_of_batch(data.valid, residual, first))
         return self
 
     def _partial_trainer(self, data: FitData) -> Trainer:
@@ -553,15 +561,18 @@ class BaseAutoencoder(
         self.__dict__.update(attributes)
 
     def _warn_of_failure(self, data: FitData) -> None:
-        """Warn if held-out samples show a sign of failure."""
-        valid = data.valid
-        if not bool((valid != valid[0]).any()):
+        """Warn if held-out samples show a sign of failure, or few and those that trained."""
+        x, labels = data.shown(LEAST_ROWS)
+        if not bool((x != x[0]).any()):
             return  # Samples that are all the same have no latent to find.
-        model = copy.deepcopy(self.module_).to(device=valid.device, dtype=valid.dtype)
+        model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
-            messages = self._failure_signs(model, data)
+            messages = self._failure_signs(model, data, x, labels)
+        self._warn(messages)
+
+    def _warn(self, messages: list[str]) -> None:
         for message in messages:
-            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+            warnings.warn(message, ConvergenceWarning, stacklevel=6)
 
     # --- coding and decoding ------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -19,7 +20,9 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
-from skvaeense.training._sources import as_array, tensor_as_array
+from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
+from skvaeense.training._sources import Source, as_array, tensor_as_array
+from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
@@ -250,9 +253,38 @@ class DensityAutoencoder(BaseAutoencoder):
         -------
         float
             Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
+
+        Warns
+        -----
+        UserWarning
+            If the mean says little: one value fills 10 % of the rows or more in some columns, or
+            the density was learned from so few samples that none were held out.
         """
         scores = as_array(self.score_samples(X))
+        if self.module_.learns_density:
+            self._warn_of_spikes(X)
         return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
+
+    def _warn_of_spikes(self, X: Any) -> None:
+        """Warn where a log-density has no bound but the least noise of the density."""
+        n_rows = len(self.module_.prior.rows_.x)
+        if n_rows < MIN_ROWS_TO_SPLIT:
+            warnings.warn(
+                f"The density was learned from {n_rows} samples, too few to hold any out, so that "
+                "log-densities say more of its least noise than of them. Fit with more samples.",
+                stacklevel=3,
+            )
+        samples = self._check_samples(X, reset=False)
+        rows = samples.head(SPECTRUM_ROWS) if isinstance(samples, Source) else samples
+        rows = rows[:SPECTRUM_ROWS]
+        rows = rows.toarray() if hasattr(rows, "toarray") else as_array(rows)
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
+        warn_of_discrete(
+            [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],
+            "only by the least noise of the density",
+            "compare estimators by skvaeense.inspection.compare_scores, which adds noise",
+            stacklevel=3,
+        )
 
     # --- components ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from skvaeense._dimension import BaseDimensionEstimator
+from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
@@ -194,12 +195,17 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         """Return samples without holes, as the autoencoder fills them."""
         return self.autoencoder_.impute(X) if np.isnan(X).any() else X
 
-    def _estimate(self, X):
+    def _ask(self, function, X):
+        """Return what a function of the autoencoder and of some samples at a time gives."""
         X = self._complete(X)
-        with threads_of_all(X.shape):
-            parts = map_chunks(
-                self, lambda x: self._method_.estimate(self.autoencoder_, x), X, CHUNK
-            )
+        try:
+            with np.errstate(over="raise"), threads_of_all(X.shape):
+                return map_chunks(self, lambda x: function(self.autoencoder_, x), X, CHUNK)
+        except FloatingPointError as error:
+            raise too_far(X.dtype) from error
+
+    def _estimate(self, X):
+        parts = self._ask(self._method_.estimate, X)
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
     def _set_dimensions(self, dimension, std, weights, n):
@@ -311,8 +317,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         >>> max(reasons, key=reasons.get)
         'far'
         """
-        X = self._complete(self._check_new(X))
-        parts = map_chunks(self, lambda x: self._method_.explain(self.autoencoder_, x)[1], X, CHUNK)
+        parts = self._ask(lambda *given: self._method_.explain(*given)[1], self._check_new(X))
         reasons = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         right = probability_right(standard_error(reasons))
         return (right, reasons) if return_reasons else right
@@ -341,9 +346,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             If neighbours are not looked at, as with ``method="count"``, an autoencoder that cannot
             decode, or too few training samples.
         """
-        X = self._complete(self._check_new(X))
-        method, autoencoder = self._method_, self.autoencoder_
-        parts = map_chunks(self, lambda x: method.dimension_scale(autoencoder, x), X, CHUNK)
+        parts = self._ask(self._method_.dimension_scale, self._check_new(X))
         n_neighbors, dimensions = zip(*parts, strict=True)
         return n_neighbors[0], np.concatenate(dimensions)
 

@@ -21,6 +21,7 @@ from skvaeense.training._sizes import (
     SPARSE_HELD_OUT,
     SPARSE_STEPS,
     default_n_components,
+    linear_residual,
     n_epochs,
     sparse_learning_rate,
 )
@@ -425,13 +426,16 @@ class SparseAutoencoder(BaseAutoencoder):
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome
 
-    def _failure_signs(self, model, data):
-        valid = data.valid
-        code = model.code(valid)
-        residual = valid - model.decode(code)
+    def _failure_signs(self, model, data, x, labels):
+        code = model.code(x)
+        active = (code != 0).cpu().numpy()
+        residual = x - model.decode(code)
         findings = SparseFindings(
-            active=(code != 0).cpu().numpy(),
-            unexplained=float(residual.square().sum() / valid.square().sum()),
+            active=active,
+            n_trained=float(torch.count_nonzero(model.code(data.train.head)))
+            / len(data.train.head),
+            unexplained=float(residual.square().sum() / x.square().sum()),
+            linear_residual=linear_residual(x, round(active.sum(axis=1).mean())),
             dead_fraction=self.dead_fraction_,
             target_l0=self.target_l0,
             has_alpha=hasattr(self, "alpha_"),

@@ -227,9 +227,9 @@ class VAEenseTransformer(DensityAutoencoder):
 
     hard : "auto" or bool, default="auto"
         Whether `transform` sets the latents that are not active to exactly 0. By themselves
-        gated codes are small there, but not 0. "auto" means True with ``prior="spike_slab"``, and
-        else False. Hard codes of that prior are the best ones for the gates that are open; soft
-        ones are posterior means.
+        gated codes are small there, but not 0, unless no training sample uses the latent. "auto"
+        means True with ``prior="spike_slab"``, and else False. Hard codes of that prior are the
+        best ones for the gates that are open; soft ones are posterior means.
 
     sparse_output : bool, default=False
         Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
@@ -277,10 +277,11 @@ class VAEenseTransformer(DensityAutoencoder):
     n_iter_ : int
         Epochs that the kept model was trained for.
 
-    explanation_ : {"mixture", "dictionary", "gates", "dense"}
+    explanation_ : {"mixture", "dictionary", "gates", "points", "dense"}
         Why codes are as short as they are. "mixture": samples lie in flat parts that are few enough
         to have latents of their own. "dictionary": independent sparse codes make held-out samples
-        most probable; "gates": gates with a prior do. "dense": none of these is better than a
+        most probable; "gates": gates with a prior do. "points": samples are copies of a few points,
+        about which nothing varies. "dense": none of these is better than a
         mixture of normal distributions, and codes keep the share of the variance that is asked for.
         Only of models that look at the samples before training, as the default one does.
 
@@ -458,7 +459,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _train(self, data, session, trainer):
         if self._has_gates or (trainer is not None and isinstance(trainer.model, SpikeSlabVAE)):
-            return self._train_to_the_end_each(data, session, trainer, GATE_STEPS, ANNEALED)
+            steps = GATE_STEPS if self.target_l0 is None else BUDGET_STEPS
+            return self._train_to_the_end_each(data, session, trainer, steps, ANNEALED)
         if self.target_l0 is not None:
             return self._train_to_the_end_each(data, session, trainer, BUDGET_STEPS)
         if trainer is not None:
@@ -782,6 +784,12 @@ class VAEenseTransformer(DensityAutoencoder):
         loss = selection_loss(terms, best_noise(terms, n_features), common, n_features)
         return data.processes.broadcast_scalar(loss)
 
+    def _copy_of_model(self):
+        model = super()._copy_of_model()
+        # Further samples may open what none has opened.
+        model.is_used.fill_(True)
+        return model
+
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         thresholds.resolve_threshold(self.threshold)
         device = resolve_device(self.device)
@@ -857,7 +865,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _target_noise(self, model, data):
         """Return the noise of a training with `target_l0`: it follows the error from the start."""
         if self.noise_variance == "auto" and self.learn_noise_variance:
-            first = validation_terms(model, data.valid).error / data.valid.shape[1]
+            first = best_noise(validation_terms(model, data.valid), data.valid.shape[1])
         else:
             first = self._first_noise(data, INIT_CONFIGS[0])
         common = common_noise(data.spectrum.mean_eigenvalue)
@@ -1028,6 +1036,8 @@ class VAEenseTransformer(DensityAutoencoder):
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
             model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
+        if not (data.is_batch or isinstance(model, SpikeSlabVAE)):
+            model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
         model.noise_variance = as_number(noise_variance)
@@ -1066,21 +1076,27 @@ class VAEenseTransformer(DensityAutoencoder):
             before = before if data.is_batch else None
             prior.rows_ = TrainingRows.of(x, labels, weights, before)
 
-    def _failure_signs(self, model, data):
-        valid = data.valid
-        posterior = model.posterior(valid)
+    def _failure_signs(self, model, data, x, labels):
+        posterior = model.posterior(x)
         code = model.code(posterior)
-        residual = valid - model.decode(code)
+        residual = x - model.decode(code)
         active = self._mask(model, posterior, code).cpu().numpy()
         has_gates = isinstance(model, SpikeSlabVAE)
+        # Of all variance, of which some is that of the locations.
+        size = x.square().sum()
+        between = 0.0
+        if labels is not None:
+            between = np.square(data.scaling.offsets[labels] / data.scaling.scale).sum()
+        within = float(size / (size + between))
         findings = Findings(
             active=active,
+            n_trained=float(self._active(model, data.train.head).sum(dim=1).double().mean()),
             deviation=(1 - posterior.openness if has_gates else posterior.std).cpu().numpy(),
-            unexplained=float(residual.square().sum() / valid.square().sum()),
-            linear_residual=linear_residual(valid, model.n_components),
+            unexplained=within * float(residual.square().sum() / size),
+            linear_residual=within * linear_residual(x, model.n_components),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
-            collapse=find_collapse(valid, residual, active, data.valid_labels),
+            collapse=find_collapse(x, residual, active, labels, float(model.noise_variance)),
             target_l0=None if self.target_l0 is None else model.length,
             has_prices=has_gates,
         )
@@ -1157,8 +1173,9 @@ class VAEenseTransformer(DensityAutoencoder):
             Posterior means.
 
         std : ndarray of shape (n_samples, n_components)
-            Posterior standard deviations, in (0, 1); near 1 where the latent is closed. The gated
-            code is ``(1 - std) * mean``. Columns of locations are certain, and have 0.
+            Posterior standard deviations, in (0, 1]; near 1 where the latent is closed, and 1 where
+            no training sample uses it. The gated code is ``(1 - std) * mean``. Columns of locations
+            are certain, and have 0.
         """
         X, model = self._check_for_coding(X)
 

@@ -139,7 +139,10 @@ def coding_of(activation, preactivation, unit):
 def outputs(estimator, X):
     """Return what the methods of a fitted estimator give, as arrays by name."""
     methods = ("transform", "active_dimensions", "score_samples", "posterior", "predict", "score")
-    found = {name: getattr(estimator, name)(X) for name in methods if hasattr(estimator, name)}
+    with warnings.catch_warnings():
+        # A score may say little of what is looked at here.
+        warnings.filterwarnings("ignore", "One value fills|The density was learned")
+        found = {name: getattr(estimator, name)(X) for name in methods if hasattr(estimator, name)}
     if hasattr(estimator, "inverse_transform"):
         found["inverse_transform"] = estimator.inverse_transform(found["transform"])
     if hasattr(estimator, "sample"):

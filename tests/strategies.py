@@ -58,6 +58,51 @@ LAYOUTS = {
 SEEDS = st.integers(0, 2**32 - 1)
 
 
+def _one_hot(rng, n, d):
+    """Return blocks of columns, each with one 1, of which some are rare."""
+    sizes = rng.integers(2, d + 2, 3)
+    return np.hstack([np.eye(k)[rng.choice(k, n, p=rng.dirichlet(np.full(k, 0.6)))] for k in sizes])
+
+
+def _few_directions(rng, n, d):
+    return rng.standard_normal((n, 2)) @ rng.standard_normal((2, d))
+
+
+def _points(rng, n, d):
+    """Return copies of few points, with noise of the size of their rounding."""
+    points = 10 * rng.standard_normal((3, d))
+    return points[rng.integers(3, size=n)] + 1e-6 * rng.standard_normal((n, d))
+
+
+# Tables as they come.
+TABLES = {
+    "one-hot": _one_hot,
+    "one-hot and numbers": lambda rng, n, d: np.c_[_one_hot(rng, n, 2), _few_directions(rng, n, d)],
+    "counts": lambda rng, n, d: rng.poisson(np.exp(0.5 * _few_directions(rng, n, d))) * 1.0,
+    "repeated rows": _with_copies,
+    "points": _points,
+    "zero-inflated": lambda rng, n, d: (
+        np.exp(_few_directions(rng, n, d)) * (rng.random((n, d)) < 0.3)
+    ),
+    "one huge column": lambda rng, n, d: _few_directions(rng, n, d) * np.r_[1e6, np.ones(d - 1)],
+    "heavy tails": lambda rng, n, d: rng.standard_t(1.5, (n, d)),
+    "half precision": lambda rng, n, d: np.float32(np.float16(1e4 * _few_directions(rng, n, d))),
+    "small half precision": lambda rng, n, d: np.float32(np.float16(1e-5 * rng.random((n, d)))),
+    "binary": lambda rng, n, d: (_few_directions(rng, n, d) > 1) * 1.0,
+    "constant columns": lambda rng, n, d: np.c_[_few_directions(rng, n, d), np.full((n, 2), 7.0)],
+    "a key": lambda rng, n, d: np.c_[np.arange(n), _few_directions(rng, n, d)],
+}
+
+
+@st.composite
+def tables(draw, rows=(4, 60), columns=(2, 6)):
+    """Return training and held-out rows of one table."""
+    rng = np.random.default_rng(draw(SEEDS))
+    n, d = draw(st.integers(*rows)), draw(st.integers(*columns))
+    X = TABLES[draw(st.sampled_from(sorted(TABLES)))](rng, 2 * n, d)
+    return X[:n], X[n:]
+
+
 @st.composite
 def samples(
     draw,

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
-from helpers import SUBSPACES, fit_unwarned
+from helpers import SUBSPACES, fit_unwarned, fit_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
@@ -329,3 +330,25 @@ def test_damaged_priors_are_not_loaded(tmp_path):
         save(vaeense, path)
         with pytest.raises(ValueError, match=r"the prior of .* is damaged"):
             load(path)
+
+
+# --- scores that say little -----------------------------------------------------------------
+
+
+def test_score_warns_of_repeated_values():
+    X = pd.DataFrame(SUBSPACES.few).rename(columns=lambda j: f"c{j}")
+    fitted = fit_vaeense(X)
+    assert np.isfinite(fitted.score(X))
+    X.loc[X.index[::9], "c1"] = 0.0
+    with pytest.warns(UserWarning, match="rows or more in these columns: c1. Their") as record:
+        fitted.score(X)
+    assert record[0].filename == __file__
+    # Where it is no density that could put spikes on them, nothing is said.
+    assert np.isfinite(fit_vaeense(prior="standard_normal").score(X.to_numpy()))
+
+
+def test_score_warns_where_no_sample_could_be_held_out():
+    fitted = fit_vaeense(SUBSPACES.few[:5])
+    with pytest.warns(UserWarning, match="learned from .* samples, too few to hold any out"):
+        fitted.score(SUBSPACES.few)
+    assert np.isfinite(fit_vaeense(SUBSPACES.few[:20]).score(SUBSPACES.few))

@@ -7,8 +7,9 @@ import pytest
 import strategies
 from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense import VAEenseTransformer
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.penalties import ALIASES
 
@@ -42,7 +43,7 @@ EVERY = pytest.mark.parametrize(
 def test_shapes(quick, options, samples, params):
     fitted = fit_unwarned(quick(**(options | params)), samples)
     assert fitted.transform(samples).shape == (len(samples), params.get("n_components", 3))
-    assert np.isfinite(fitted.score(samples))
+    assert np.isfinite(fitted.score_samples(samples)).all()
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ def test_equal_rows_have_equal_latents(value, threshold):
     fitted = vaeense(threshold=threshold).fit(equal)
     assert fitted.scale_ == 1.0
     assert_allclose(fitted.mean_, equal[0], rtol=1e-12)
-    assert np.isfinite(fitted.score(equal))
+    assert np.isfinite(fitted.score_samples(equal)).all()
     active = fitted.active_dimensions(equal)
     assert (active == active[0]).all()
 
@@ -86,6 +87,15 @@ def test_equal_rows_have_equal_codes(penalty, value):
     assert np.isfinite(fitted.loss_curve_).all()
 
 
+@pytest.mark.parametrize("prior", ["mixture", "spike_slab"])
+def test_equal_rows_with_a_target(prior):
+    """There is nothing to open a latent for, and nothing to warn of."""
+    equal = np.full((50, 4), 3.0)
+    estimator = VAEenseTransformer(3, target_l0=2, prior=prior, max_iter=3, random_state=0)
+    fitted = estimator.fit(equal)
+    assert_allclose(fitted.inverse_transform(fitted.transform(equal)), equal, atol=1e-3)
+
+
 def test_equal_rows_are_reconstructed():
     equal = np.tile([1.0, -2.0, 1e6], (50, 1))
     fitted = VAEenseTransformer(random_state=0, n_init=1, max_iter=200).fit(equal)
@@ -94,8 +104,9 @@ def test_equal_rows_are_reconstructed():
 
 @EVERY
 def test_equal_rows_then_others(quick, options):
-    """A stream that begins with no variance can still be learned from."""
-    estimator = quick(**options).partial_fit(np.full((50, 6), 3.0))
+    """A stream that begins with no variance can still be learned from, in its own scale."""
+    with pytest.warns(ConvergenceWarning, match="All samples of the first batch are the same"):
+        estimator = quick(**options).partial_fit(np.full((50, 6), 3.0))
     for _ in range(3):
         estimator.partial_fit(X)
     assert np.isfinite(estimator.score(X))
@@ -105,13 +116,13 @@ def test_equal_rows_then_others(quick, options):
 def test_one_row_that_differs(quick):
     one_off = np.ones((100, 4))
     one_off[7] += 1
-    assert np.isfinite(fit_unwarned(quick(), one_off).score(one_off))
+    assert np.isfinite(fit_unwarned(quick(), one_off).score_samples(one_off)).all()
 
 
 @EACH
 def test_duplicated_rows(quick):
     twice = np.repeat(X[:5], 20, axis=0)
-    assert np.isfinite(fit_unwarned(quick(), twice).score(twice))
+    assert np.isfinite(fit_unwarned(quick(), twice).score_samples(twice)).all()
 
 
 @EVERY
@@ -232,3 +243,21 @@ def test_offset_far_from_the_origin(quick):
     moved = fit_unwarned(quick(), X + 1e6)
     same = moved.active_dimensions(X + 1e6) == fit_unwarned(quick(), X).active_dimensions(X)
     assert same.mean() > 0.98
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e155, 1e200])
+@pytest.mark.parametrize("estimator", [VAEenseTransformer(), IntrinsicDimensionEstimator()])
+def test_a_scale_whose_square_is_out_of_range(estimator, factor):
+    with pytest.raises(ValueError, match="Multiply X by a constant first"):
+        estimator.fit(factor * X)
+
+
+def test_dimensions_of_samples_far_from_the_training_samples():
+    """There is an answer, or an error where squares overflow; at any scale the same."""
+    fitted = IntrinsicDimensionEstimator(random_state=0).fit(X)
+    huge = IntrinsicDimensionEstimator(random_state=0).fit(1e140 * X)
+    assert_allclose(huge.dimension_pw_, fitted.dimension_pw_)
+    assert (fitted.predict(1e100 * X[:5]) > 0).all()
+    for ask in (fitted.predict, fitted.reliability, fitted.dimension_scale):
+        with pytest.raises(ValueError, match="too far from the training samples"):
+            ask(np.vstack([X[:5], 1e200 * X[:5]]))

@@ -7,6 +7,7 @@ import pytest
 from helpers import MLP_SMALL, SUBSPACES, changed, fit_unwarned, fit_vaeense, quick_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
@@ -129,8 +130,33 @@ def test_double_precision_trains_as_well_as_single():
 
 def test_code_follows_from_the_posterior(fitted):
     mean, std = fitted.posterior(X_NEW)
-    assert ((std > 0) & (std < 1)).all()
+    assert ((std > 0) & (std <= 1)).all()
     assert_allclose(fitted.transform(X_NEW), (1 - std) * mean, rtol=1e-6, atol=1e-9)
+
+
+def test_latents_that_no_training_sample_uses_stay_closed():
+    """Codes divided by their standard deviations do not explode, and explain as much as before."""
+    rng = np.random.default_rng(5)
+    X = np.eye(6)[rng.choice(6, 60, p=[0.5, 0.2, 0.2, 0.06, 0.03, 0.01])]
+    fitted = VAEenseTransformer(random_state=0).fit(X[:30])
+    used = fitted.module_.is_used
+    codes, new = fitted.transform(X[:30]), fitted.transform(X)
+    assert 0 < used.sum() < len(used)
+    assert (new[:, : len(used)][:, ~used.numpy()] == 0).all()
+    assert np.abs(StandardScaler().fit(codes).transform(new)).max() < 30
+    left = np.square(X - fitted.inverse_transform(new)).sum()
+    used.fill_(True)
+    before = fitted.transform(X)
+    assert np.abs(StandardScaler().fit(before[:30]).transform(before)).max() > 100
+    assert left < 1.01 * np.square(X - fitted.inverse_transform(before)).sum()
+
+
+def test_training_that_goes_on_may_open_all_latents():
+    fitted = fit_vaeense()
+    fitted.module_.is_used[:] = False
+    assert not fitted.active_dimensions(X_NEW).any()
+    fit_unwarned(fitted, X_NEW, "partial_fit")
+    assert fitted.active_dimensions(X_NEW).any()
 
 
 def test_ungated_code_is_the_posterior_mean():

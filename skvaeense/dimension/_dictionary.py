@@ -434,8 +434,8 @@ class Dictionary:
 
     def _gains(self, X, codes, norms):
         """Return by how much each atom alone lowers the squared error that codes leave."""
-        along = self._residual(X, codes) @ self.atoms.T
-        return np.square(along) / np.maximum(norms, np.finfo(float).tiny)
+        units = self.atoms.T / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
+        return np.square(self._residual(X, codes) @ units)
 
     def _part_atoms(self, codes, support):
         """Turn atoms that never go alone to the directions that samples prefer; return if any.

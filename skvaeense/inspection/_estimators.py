@@ -36,6 +36,19 @@ def last_step(estimator, X=None):
     return last_step(estimator[-1], X)
 
 
+def feature_names(estimator):
+    """Return the names of the features that the `last_step` sees, or None if they have none."""
+    step, _ = last_step(estimator)
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        if not hasattr(estimator, "feature_names_in_"):
+            return None
+        try:
+            return estimator[:-1].get_feature_names_out()
+        except AttributeError:  # A step that cannot name its columns.
+            return None
+    return getattr(step, "feature_names_in_", None)
+
+
 def fitted_step(estimator, X=None, *, needs=()):
     """Return the `last_step` and its samples, once it is fitted and has all that is needed."""
     step, X = last_step(estimator, X)

@@ -9,7 +9,12 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import active_mask, fitted_step, location_columns
+from skvaeense.inspection._estimators import (
+    active_mask,
+    feature_names,
+    fitted_step,
+    location_columns,
+)
 from skvaeense.inspection._groups import check_latents
 from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
@@ -134,6 +139,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has no `components_`.
         """
+        names = feature_names(estimator)
         step, X = fitted_step(estimator, X)
         step = getattr(step, "autoencoder_", step)
         if not hasattr(step, "components_"):
@@ -150,7 +156,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             latents=latents,
             use=use,
             max_latents=max_latents,
-            feature_names=getattr(step, "feature_names_in_", None),
+            feature_names=names,
             ax=ax,
             im_kw=im_kw,
             bar_kw=bar_kw,
@@ -264,6 +270,8 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             self.bars_ = draw_rows(axes, np.arange(n_features), heights, captions, styles)
             if self.feature_names is not None and n_features <= MAX_NAMES:
                 axes.set_xticks(np.arange(n_features), self.feature_names, rotation=90)
+            else:
+                axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set(
                 xlabel=f"Feature (largest bar: {largest:.3g} units of X)",
                 ylabel="Latent" if self.use is None else "Latent (share of samples)",

@@ -7,7 +7,7 @@ import numpy as np
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
-GREY = "#BBBBBB"
+GREY, PALE_BLUE = "#BBBBBB", "#D6E8F4"
 # Lines beyond one round of the palette differ by their dashes.
 DASHES = ("-", "--", ":", "-.")
 # Keywords of an image whose pixels are the entries of a table between 0 and 1.

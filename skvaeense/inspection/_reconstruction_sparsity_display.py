@@ -6,9 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.decomposition import PCA
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import last_step
+from skvaeense.inspection._estimators import dense, fitted_step, last_step
 from skvaeense.inspection._plotting import add_legend, series_style, style
 from skvaeense.inspection._reconstruction_sparsity import (
     METRICS,
@@ -164,7 +165,9 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         ax: OptionalAxes = None,
         line_kw: Style = None,
     ) -> Self:
-        """Draw the curve of one fitted estimator.
+        """Draw the curve of one fitted estimator, and that of the principal components of X.
+
+        At each number of them no other linear code of that length has a smaller error on X.
 
         Parameters
         ----------
@@ -181,22 +184,25 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             The fraction of variance unexplained, or the squared error per sample.
 
         n_levels : int, default=30
-            Number of points of the curve at most.
+            Number of points of a curve at most.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
 
         line_kw : dict or None, default=None
-            Keywords of the line.
+            Keywords of the lines.
 
         Returns
         -------
         ReconstructionSparsityDisplay
             The display.
         """
-        names = None if name is None else [name]
+        step, seen = fitted_step(estimator, X, needs=["transform", "inverse_transform"])
+        curves = {name or type(step).__name__: step}
+        if not hasattr(step, "explained_variance_"):
+            curves["PCA"] = PCA().fit(dense(seen))
         return cls.from_estimators(
-            [estimator], X, names=names, metric=metric, n_levels=n_levels, ax=ax, line_kw=line_kw
+            curves, seen, metric=metric, n_levels=n_levels, ax=ax, line_kw=line_kw
         )
 
     @classmethod

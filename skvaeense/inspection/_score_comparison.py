@@ -13,7 +13,8 @@ from sklearn.utils import Bunch, check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
 from skvaeense.inspection._log_density import check_density, log_density, name_of
-from skvaeense.inspection._smoothing import find_discrete, find_widths, smooth, warn_of_discrete
+from skvaeense.inspection._smoothing import find_widths, smooth
+from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._typing import Auto, RandomState
 
 if TYPE_CHECKING:
@@ -221,7 +222,9 @@ def compare_scores(
     columns = columns or [f"x{j}" for j in range(X.shape[1])]
     widths = find_widths(X, dequantize)
     discrete = [columns[j] for j in np.flatnonzero(find_discrete(X) & (widths == 0))]
-    warn_of_discrete(discrete, noise_floor)
+    bound = "only by noise_floor" if noise_floor else "by nothing, since noise_floor=0"
+    cure = "give the step between their values as dequantize"
+    warn_of_discrete(discrete, bound, cure, stacklevel=2)
     rng = check_random_state(random_state)
     smoothed, noise_std = smooth(X, widths, noise_floor, rng)
     folds = list(_splitter(cv, rng).split(smoothed))

@@ -1,11 +1,6 @@
 """Noise that makes samples continuous, so that no density of them is without bound."""
 
-import warnings
-
 import numpy as np
-
-# A column is discrete if one value fills this share of the rows.
-DISCRETE_SHARE = 0.1
 
 
 def find_widths(X, dequantize):
@@ -27,12 +22,6 @@ def find_widths(X, dequantize):
     return np.broadcast_to(widths, X.shape[1:])
 
 
-def find_discrete(X):
-    """Return the mask of the columns in which one value fills `DISCRETE_SHARE` of the rows."""
-    counts = np.array([np.unique(column, return_counts=True)[1].max() for column in X.T])
-    return counts >= max(2, DISCRETE_SHARE * len(X))
-
-
 def smooth(X, widths, noise_floor, rng):
     """Return X with uniform and Gaussian noise, and the standard deviations of the latter.
 
@@ -43,18 +32,3 @@ def smooth(X, widths, noise_floor, rng):
     spread = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)
     noise_std = noise_floor * spread
     return X + noise_std * rng.standard_normal(X.shape), noise_std
-
-
-def warn_of_discrete(names, noise_floor):
-    """Warn that scores depend on how sharply a density fits the values of these columns."""
-    if not names:
-        return
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    bound = "only by noise_floor" if noise_floor else "by nothing, since noise_floor=0"
-    warnings.warn(
-        f"One value fills {DISCRETE_SHARE:.0%} of the rows or more in these columns: {shown}. "
-        f"Their log-density is bounded {bound}, and a density that puts spikes on such values "
-        "scores highly whatever else it does. Drop them, or give the step between their values as "
-        "dequantize.",
-        stacklevel=3,
-    )

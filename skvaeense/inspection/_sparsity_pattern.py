@@ -9,19 +9,20 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._estimators import active_mask
+from skvaeense.inspection._estimators import active_mask, dense, last_step
 from skvaeense.inspection._groups import group_by_label, latents_to_show, thin
-from skvaeense.inspection._plotting import BLUE, RED, TABLE, how_many, style
-from skvaeense.utils._typing import BoolArray, IntArray, SparseArray
+from skvaeense.inspection._plotting import BLUE, PALE_BLUE, RED, TABLE, how_many, style
+from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
 
 
 @dataclass(repr=False, eq=False)
 class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
-    """Draw which latents are active in which samples.
+    """Draw which latents are active in which samples, and how large their codes are.
 
-    Each row is a sample and each column a latent. Samples are grouped by label. Latents are ordered
-    by the group that uses them most, the most used first, so that the latents of a single group
-    form blocks on the diagonal, and latents that all groups share form vertical bars.
+    Each row is a sample and each column a latent: white where it is not active, and darker the
+    larger its code is beside the largest one of the latent. Samples are grouped by label. Latents
+    are ordered by the group that uses them most, the most used first, so that the latents of a
+    single group form blocks on the diagonal, and latents that all groups share form vertical bars.
 
     Parameters
     ----------
@@ -45,6 +46,9 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
 
     n_components : int
         Number of latents, shown or not.
+
+    sizes : ndarray of shape (n_rows, n_columns) or None, default=None
+        Absolute codes as shares of the largest of the latent; None draws all that are active alike.
 
     Attributes
     ----------
@@ -81,6 +85,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
     group_names: list[str]
     n_samples: int
     n_components: int
+    sizes: DoubleArray | None = None
 
     @classmethod
     def from_estimator(
@@ -130,8 +135,11 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has neither of these methods.
         """
-        active = active_mask(estimator, X)
-        return cls.from_codes(active, y, max_samples=max_samples, unused=unused, ax=ax, im_kw=im_kw)
+        codes = active_mask(estimator, X)
+        step, seen = last_step(estimator, X)
+        if hasattr(step, "transform") and not hasattr(step, "dimension_pw_"):
+            codes = codes * dense(step.transform(seen))
+        return cls.from_codes(codes, y, max_samples=max_samples, unused=unused, ax=ax, im_kw=im_kw)
 
     @classmethod
     def from_codes(
@@ -149,7 +157,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-            Codes, or a boolean mask. Exact non-zeros are active.
+            Codes, or a boolean mask. Exact non-zeros are active. Those of a mask are drawn alike.
 
         y : array-like of shape (n_samples,) or None, default=None
             Labels.
@@ -179,26 +187,32 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         """
         if max_samples < 1:
             raise ValueError(f"max_samples must be at least 1, got {max_samples!r}.")
-        codes = sparse.csr_array(check_array(codes, accept_sparse="csr", dtype=None) != 0)
-        n_samples, n_components = codes.shape
+        values = abs(sparse.csr_array(check_array(codes, accept_sparse="csr", dtype=None)))
+        active = values.astype(bool)
+        n_samples, n_components = values.shape
         groups = group_by_label(y, n_samples)
-        use = np.vstack([codes[members].mean(axis=0) for members in groups.values()])
+        use = np.vstack([active[members].mean(axis=0) for members in groups.values()])
         latents = latents_to_show(use, unused)
         patterns, rows = [], []
         for members in groups.values():
             shown = thin(members, max(1, max_samples * len(members) // n_samples))
-            pattern = codes[shown].toarray()[:, latents]
+            pattern = active[shown].toarray()[:, latents]
             order = np.lexsort(~pattern.T[::-1])
             patterns.append(pattern[order])
             rows.append(shown[order])
+        order, sizes = np.concatenate(rows), None
+        if values.dtype != bool:
+            largest = values.max(axis=0).toarray().ravel()[latents]
+            sizes = values[order].toarray()[:, latents] / np.where(largest > 0, largest, 1)
         display = cls(
             np.concatenate(patterns),
-            rows=np.concatenate(rows),
+            rows=order,
             latents=latents,
             group_sizes=[len(pattern) for pattern in patterns],
             group_names=list(groups),
             n_samples=n_samples,
             n_components=n_components,
+            sizes=sizes,
         )
         return display.plot(ax, im_kw=im_kw)
 
@@ -218,11 +232,14 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         SparsityPatternDisplay
             The display.
         """
-        from matplotlib.colors import ListedColormap
+        from matplotlib.colors import LinearSegmentedColormap
 
         axes = self.use_axes(ax, (6.4, 5.6))
-        keywords = style({"cmap": ListedColormap(["white", BLUE]), **TABLE}, im_kw)
-        self.image_ = axes.imshow(self.pattern, **keywords)
+        colors = LinearSegmentedColormap.from_list("sizes", [PALE_BLUE, BLUE])
+        sizes = self.pattern if self.sizes is None else self.sizes
+        # What is not active is left white.
+        shown = np.ma.masked_where(~self.pattern, sizes.astype(float))
+        self.image_ = axes.imshow(shown, **style({"cmap": colors, **TABLE}, im_kw))
         ends = np.cumsum(self.group_sizes)
         self.boundaries_ = [axes.axhline(end - 0.5, color=RED, linewidth=1) for end in ends[:-1]]
         is_named = any(self.group_names)

@@ -242,10 +242,10 @@ class SpikeSlabVAE(VAE):
 
     @torch.no_grad()
     def code(self, posterior: Any, eps: torch.Tensor | None = None) -> torch.Tensor:
-        """Return codes: the most probable ones whose open gates are those of the posterior.
+        """Return codes: those that leave least of samples with the open gates of the posterior.
 
-        For the open gates S of a sample it is the solution of ``(A_S'A_S + g / t) e = c + m g / t``
-        to which as many conjugate gradient steps lead as the encoder has looks, from its means.
+        Conjugate gradient steps lead to them from the posterior means, as many as the encoder has
+        looks.
 
         Parameters
         ----------
@@ -260,13 +260,14 @@ class SpikeSlabVAE(VAE):
         torch.Tensor of shape (n_samples, n_components)
             Codes, exactly 0 where a gate is closed.
         """
-        weight = self.network.decoder.weight
-        ridge = self.noise_variance.to(weight) / self.slab_variance
-        first, is_open = posterior.mean, posterior.is_open
-        right = posterior.seen + ridge * self.slab_mean
-        n_steps = len(self.network.steps)
-        code = restricted_code(first, is_open, right, weight, ridge, n_steps)
-        return torch.where(code > 0, code, first * is_open) if self.positive else code
+        return restricted_code(
+            posterior.mean,
+            posterior.is_open,
+            posterior.seen,
+            self.network.decoder.weight,
+            len(self.network.steps),
+            positive=self.positive,
+        )
 
     # --- the bound ----------------------------------------------------------------------------
 

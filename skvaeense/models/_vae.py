@@ -97,6 +97,10 @@ class VAE(AutoencoderModel):
     noise_variance : torch.Tensor without dimensions
         Variance of the noise in each feature, in squared units of the scaled samples.
 
+    is_used : torch.Tensor of bool of shape (n_components,)
+        Which latents may open: after training those that some training sample opens. The others
+        have the posterior that is the prior, and a code of exactly 0.
+
     closure : torch.nn.Module or None
         What says which latents stay open for `target_l0`.
 
@@ -117,6 +121,7 @@ class VAE(AutoencoderModel):
 
     noise_variance: torch.Tensor
     gate_std: torch.Tensor
+    is_used: torch.Tensor
 
     def __init__(
         self,
@@ -147,6 +152,7 @@ class VAE(AutoencoderModel):
         self.register_buffer("noise_variance", as_number(1.0))
         n_gates = N_GATES if gated and not self.learns_density else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
+        self.register_buffer("is_used", torch.ones(n_components, dtype=torch.bool))
 
     @property
     def has_density(self) -> bool:
@@ -188,11 +194,7 @@ class VAE(AutoencoderModel):
         """
         if self.closure is None:
             return posterior
-        is_closed = ~self.closure.mask(self._contribution(posterior))
-        return Posterior(
-            posterior.mean.masked_fill(is_closed, 0.0),
-            posterior.gate_logit.masked_fill(is_closed, math.inf),
-        )
+        return _closed(posterior, ~self.closure.mask(self._contribution(posterior)))
 
     def open_posterior(self, x: torch.Tensor) -> Posterior:
         """Return the posterior that the encoder gives, before latents are closed.
@@ -208,7 +210,26 @@ class VAE(AutoencoderModel):
             Means and gate logits.
         """
         mean, gate_logit = self.network.encode(x)
-        return Posterior(torch.relu(mean) if self.positive else mean, gate_logit)
+        posterior = Posterior(torch.relu(mean) if self.positive else mean, gate_logit)
+        return _closed(posterior, ~self.is_used)
+
+    @torch.no_grad()
+    def close_unused(self, x: torch.Tensor) -> None:
+        """Close the latents that training samples do not use, for all samples.
+
+        None opens them, and all samples together have fewer nats in them than one weight takes,
+        ``log(n) / 2``. What little their gates let through says nothing, and would not stay little
+        where codes are divided by their standard deviation.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled training samples.
+        """
+        if self.closure is None:
+            posterior = self.posterior(x)
+            nats = StandardNormal().kl(Posterior(posterior.mean.T, posterior.gate_logit.T))
+            self.is_used = self.is_open(posterior).any(dim=0) | (nats >= 0.5 * math.log(len(x)))
 
     @torch.no_grad()
     def _contribution(self, posterior: Posterior) -> torch.Tensor:
@@ -485,3 +506,11 @@ class VAE(AutoencoderModel):
             return decoder.weight.norm(dim=0)
         origin = next(self.parameters()).new_zeros(self.n_components)
         return torch.func.jacrev(lambda e: self.decode(e[None])[0])(origin).norm(dim=0)
+
+
+def _closed(posterior: Posterior, is_closed: torch.Tensor) -> Posterior:
+    """Return the posterior with some latents closed: theirs is the prior."""
+    return Posterior(
+        posterior.mean.masked_fill(is_closed, 0.0),
+        posterior.gate_logit.masked_fill(is_closed, math.inf),
+    )

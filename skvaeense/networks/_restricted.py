@@ -8,13 +8,14 @@ def restricted_code(
     is_open: torch.Tensor,
     seen: torch.Tensor,
     weight: torch.Tensor,
-    ridge: torch.Tensor,
     n_steps: int,
+    *,
+    positive: bool,
 ) -> torch.Tensor:
-    """Return codes that are nearer to the best ones with the same open latents.
+    """Return codes that leave less of samples with the same open latents.
 
-    For the open latents S of a sample these solve ``(W_S'W_S + ridge_S) e = seen_S``. Conjugate
-    gradient steps, each with as many products as a look of an encoder, never make it worse.
+    Least is left where ``W_S'W_S e = seen_S`` for the open latents S of a sample. Conjugate
+    gradient steps, each with as many products as a look of an encoder, never leave more.
 
     Parameters
     ----------
@@ -25,16 +26,16 @@ def restricted_code(
         The open latents.
 
     seen : torch.Tensor of shape (n_samples, n_components)
-        Right-hand sides.
+        Inner products of the columns and the centred samples.
 
     weight : torch.Tensor of shape (n_features, n_components)
         Decoder columns W.
 
-    ridge : torch.Tensor of shape (n_components,)
-        What is added to the diagonal.
-
     n_steps : int
         Number of steps.
+
+    positive : bool
+        Whether codes that would not be positive stay as they are.
 
     Returns
     -------
@@ -45,13 +46,13 @@ def restricted_code(
     gram = overlap(weight)
     # Exported models may hold constants in single precision.
     least = torch.finfo(torch.float32).tiny
-    unit = 1 / (weight.square().sum(dim=0) + ridge).clamp_min(least)
+    unit = 1 / weight.square().sum(dim=0).clamp_min(least)
 
     def system(e: torch.Tensor) -> torch.Tensor:
         product = e @ gram if gram is not None else (e @ weight.T) @ weight
-        return (product + ridge * e) * mask
+        return product * mask
 
-    code = code * mask
+    first = code = code * mask
     left = seen * mask - system(code)
     direction = unit * left
     size = torch.linalg.vecdot(left, direction)
@@ -63,7 +64,7 @@ def restricted_code(
         last, size = size, torch.linalg.vecdot(left, unit * left)
         share = size / last.clamp_min(least)
         direction = torch.addcmul(unit * left, share[:, None], direction)
-    return code
+    return torch.where(code > 0, code, first) if positive else code
 
 
 def overlap(weight: torch.Tensor) -> torch.Tensor | None:

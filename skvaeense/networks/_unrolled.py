@@ -229,11 +229,11 @@ class UnrolledAutoencoder(nn.Module):
         """
         if self.n_refinements == 0:
             return code
-        weight, bias = self.decoder.weight, self.decoder.bias
-        nothing = torch.zeros_like(weight[0])
-        seen = (x - bias) @ weight
-        best = restricted_code(code, code != 0, seen, weight, nothing, self.n_refinements)
-        return torch.where(best > 0, best, code) if self.positive else best
+        weight = self.decoder.weight
+        seen = (x - self.decoder.bias) @ weight
+        return restricted_code(
+            code, code != 0, seen, weight, self.n_refinements, positive=self.positive
+        )
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor) -> None:

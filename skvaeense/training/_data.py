@@ -137,6 +137,14 @@ class FitData:
         has_weights = any(part.weights is not None for part in self.parts)
         return x, np.concatenate(labels), np.concatenate(weights) if has_weights else None
 
+    def shown(self, least: int) -> tuple[torch.Tensor, IntArray | None]:
+        """Return held-out samples, and their locations; training ones too, if they are few."""
+        if len(self.valid) >= least or len(self.parts) == 1:
+            return self.valid, self.valid_labels
+        drawn = [part.drawn() for part in self.parts]
+        labels = [own for _, own in drawn if own is not None]
+        return torch.cat([x for x, _ in drawn]), np.concatenate(labels) if labels else None
+
     @cached_property
     def spectrum(self) -> Spectrum:
         """The spectrum of the training samples."""

@@ -6,12 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.training._sizes import linear_residual
 
 # A group of fewer samples than this, or than this many for each direction, says nothing.
 LEAST_ROWS, LEAST_ROWS_PER_DIRECTION = 20, 5
 # Share of a group's variance that may be left anyway.
 TOLERATED = 0.1
+# The mean alone leaves a share of 1, but for chance.
+ASTRAY = 1.5
+# Noise is learned down to `LEAST_NOISE` of the variance, so that data this much larger or smaller
+# cannot be told from noise, or noise from it.
+MAX_CHANGE = 1 / math.sqrt(LEAST_NOISE)
 
 
 class Collapse(NamedTuple):
@@ -38,8 +44,14 @@ class Collapse(NamedTuple):
     linear_residual: float
 
 
-def find_collapse(x, residual, active, labels=None):
+NOTHING = Collapse(None, 0.0, 0, 0.0)
+
+
+def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
     """Return the group of samples of which most is left, if principal components leave far less.
+
+    What is left is known up to its standard error. Samples that are within the noise of their
+    location have nothing to be explained.
 
     Parameters
     ----------
@@ -55,6 +67,9 @@ def find_collapse(x, residual, active, labels=None):
     labels : ndarray of int of shape (n_samples,) or None, default=None
         The location of each sample.
 
+    noise_variance : float, default=0
+        Noise variance of the model.
+
     Returns
     -------
     Collapse or None
@@ -65,11 +80,14 @@ def find_collapse(x, residual, active, labels=None):
         rows = slice(None) if location is None else np.flatnonzero(labels == location)
         own, n_active = x[rows], active[rows].sum(axis=1).mean()
         n_directions = max(1, math.ceil(n_active))
-        if len(own) < max(LEAST_ROWS, LEAST_ROWS_PER_DIRECTION * n_directions):
+        is_point = float(own.square().mean()) <= noise_variance
+        if is_point or len(own) < max(LEAST_ROWS, LEAST_ROWS_PER_DIRECTION * n_directions):
             continue
-        unexplained = float(residual[rows].square().sum() / own.square().sum().clamp_min(1e-12))
+        left, size = residual[rows].square().sum(dim=1), own.square().sum(dim=1).mean()
+        unexplained = float(left.mean() / size)
+        at_least = unexplained - float(left.std() / size) / math.sqrt(len(own))
         linear = linear_residual(own, n_directions)
-        if unexplained > max(TOLERATED, 2 * linear, found.unexplained if found else 0.0):
+        if at_least > max(TOLERATED, 2 * linear) and unexplained > (found or NOTHING).unexplained:
             found = Collapse(location, unexplained, n_directions, linear)
     return found
 
@@ -82,6 +100,9 @@ class Findings:
     ----------
     active : ndarray of bool, shape (n_samples, n_components)
         Which latents are active.
+
+    n_trained : float
+        Mean number of active latents of training samples.
 
     deviation : ndarray of shape (n_samples, n_components)
         Posterior standard deviations, or how probably gates with prices are closed: near 1 where a
@@ -110,6 +131,7 @@ class Findings:
     """
 
     active: np.ndarray
+    n_trained: float
     deviation: np.ndarray
     unexplained: float
     linear_residual: float
@@ -125,6 +147,8 @@ def failure_signs(findings):
     active = findings.active
     n_active = active.sum(axis=1).mean()
     n_components = active.shape[1]
+    if findings.unexplained > ASTRAY:
+        return [astray(findings.unexplained)]
     if np.mean((findings.deviation > 0.3) & (findings.deviation < 0.7)) > 0.5:
         what = "probabilities of open gates" if findings.has_prices else "standard deviations"
         return [
@@ -154,7 +178,9 @@ def failure_signs(findings):
             "Raise n_init or max_iter, or start from a lower noise_variance."
         ]
     if findings.target_l0 is not None:
-        return wrong_number(n_active, findings.target_l0, "Raise max_iter, or lower target_l0.")
+        return wrong_number(
+            findings.n_trained, findings.target_l0, "Raise max_iter, or lower target_l0."
+        )
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
         unexplained = (
             f"{findings.unexplained:.0%} of the variance is unexplained with {n_active:.1f} "
@@ -180,14 +206,62 @@ def failure_signs(findings):
 
 
 def wrong_number(n_active, target_l0, cure):
-    """Return a message if the number of active latents is not what was asked for."""
+    """Return a message if training samples do not have the active latents that were asked for.
+
+    Held-out ones have more where there are few samples for each latent.
+    """
     if 0.9 <= n_active / target_l0 <= 1.1:
         return []
     return [
         f"{n_active:.1f} latents are active on average where target_l0={target_l0:g} was asked "
-        f"for. {cure} With few samples for each latent, held-out ones, which are counted here, "
-        "have more active latents."
+        f"for. {cure}"
     ]
+
+
+def astray(unexplained):
+    """Return the message for reconstructions that are farther off than the mean."""
+    return (
+        f"{unexplained:.0%} of the variance is unexplained, more than the mean alone would leave: "
+        "training has gone astray. Lower learning_rate_init."
+    )
+
+
+def signs_of_batch(x, residual, is_first):
+    """Return a message for each sign of failure that a batch of `partial_fit` shows.
+
+    Parameters
+    ----------
+    x : tensor of shape (n_samples, n_features)
+        The batch, in units of the first one.
+
+    residual : tensor of shape (n_samples, n_features)
+        What reconstructions leave of it, after training on it.
+
+    is_first : bool
+        Whether it is the first batch.
+
+    Returns
+    -------
+    list of str
+        The messages.
+    """
+    varies = bool((x != x[0]).any())
+    if is_first and not varies and len(x) > 1:
+        return [
+            "All samples of the first batch are the same, so that the scale of those to come is "
+            "not known. Begin with a batch of samples that differ."
+        ]
+    x, residual = x.double(), residual.double()
+    spread, size = (float(part.square().mean().sqrt()) for part in (x - x.mean(dim=0), x))
+    for change in (spread, size):
+        if varies and not 1 / MAX_CHANGE <= change <= MAX_CHANGE:
+            return [
+                f"The samples are {change:.3g} times as large as those of the first batch, once "
+                "centred, and are not learned from well. Give batches in the same units, or fit a "
+                "new estimator."
+            ]
+    unexplained = float(residual.square().mean()) / size**2 if varies else 0.0
+    return [astray(unexplained)] if unexplained > ASTRAY else []
 
 
 @dataclass(frozen=True)
@@ -199,8 +273,14 @@ class SparseFindings:
     active : ndarray of bool, shape (n_samples, n_components)
         Which latents are active.
 
+    n_trained : float
+        Mean number of active latents of training samples.
+
     unexplained : float
         Fraction of the variance that the reconstruction leaves.
+
+    linear_residual : float
+        Fraction that as many principal components leave as latents are active.
 
     dead_fraction : float
         Fraction of latents that were silent at the end of the training.
@@ -213,7 +293,9 @@ class SparseFindings:
     """
 
     active: np.ndarray
+    n_trained: float
     unexplained: float
+    linear_residual: float
     dead_fraction: float
     target_l0: float | None
     has_alpha: bool
@@ -223,11 +305,8 @@ def sparse_failure_signs(findings):
     """Return a message for each sign of failure, most telling first."""
     l0 = findings.active.sum(axis=1).mean()
     target = findings.target_l0
-    if findings.unexplained > 1.5:
-        return [
-            f"{findings.unexplained:.0%} of the variance is unexplained, more than the mean alone "
-            "would leave: training has gone astray. Lower learning_rate_init."
-        ]
+    if findings.unexplained > ASTRAY:
+        return [astray(findings.unexplained)]
     if l0 < 0.1:
         cure = "Lower the penalty's alpha" if findings.has_alpha else "Lower learning_rate_init"
         return [
@@ -235,10 +314,17 @@ def sparse_failure_signs(findings):
             f"{cure}. Data without structure (pure noise) does this too."
         ]
     signs = []
+    if 1 - findings.unexplained < 0.5 * (1 - findings.linear_residual):
+        cure = ", or lower the penalty's alpha" if findings.has_alpha and target is None else ""
+        signs.append(
+            f"{findings.unexplained:.0%} of the variance is unexplained with {l0:.1f} latents "
+            f"active, where as many principal components leave {findings.linear_residual:.0%}: "
+            f"the autoencoder has not learned. Raise max_iter or learning_rate_init{cure}."
+        )
     if target is not None:
-        alpha = "higher" if l0 > target else "lower"
+        alpha = "higher" if findings.n_trained > target else "lower"
         cure = f"Raise max_iter, or start from a {alpha} alpha of the penalty."
-        signs += wrong_number(l0, target, cure)
+        signs += wrong_number(findings.n_trained, target, cure)
     if findings.has_alpha and target is None and l0 > 0.5 * findings.active.shape[1]:
         signs.append(
             f"{l0:.1f} of {findings.active.shape[1]} latents are active on average: codes are not "

@@ -26,6 +26,7 @@ from skvaeense.training._locations import (
     in_units,
     pooled,
 )
+from skvaeense.training._scaling import checked_scale
 from skvaeense.training._structure import MAX_FAR_SHARE
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
@@ -43,10 +44,10 @@ class Exploration:
     found : FoundMixture
         The mixture, in units of the samples.
 
-    kind : {"mixture", "dictionary", "dense", "gates"}
+    kind : {"mixture", "dictionary", "dense", "points", "gates"}
         What held-out rows are most probable under: flat parts that are few enough to have latents
-        of their own, independent codes, or neither of them; "gates" if training has shown that
-        these are better.
+        of their own, independent codes, or neither of them, perhaps since parts are points;
+        "gates" if training has shown that these are better.
 
     groups : ndarray of int of shape (n_components,)
         The flat part that each component of the mixture is a piece of.
@@ -94,8 +95,8 @@ class Exploration:
         )
 
     def about_one_point(self) -> Self:
-        """Return the same without locations, about which parts are no longer told apart."""
-        kind = "dense" if self.kind == "mixture" else self.kind
+        """Return the same of samples that are their locations, which have no pattern of latents."""
+        kind = self.kind if self.kind == "dictionary" else "points"
         return replace(self, kind=kind, locations=None)
 
     def within(self, mean: np.ndarray, scale: float) -> Self:
@@ -214,7 +215,8 @@ def _some_rows(
     with np.errstate(over="ignore"):
         # No more rows than those that may be left out are so far away.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
-        scale = max(scale, float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR)
+        far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
+        scale = checked_scale(max(scale, far))
         # A part as far away as they are is not cut in two.
         rows = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
     rows, weights = merged(rows, weights)

@@ -99,13 +99,7 @@ class Scaling:
         moments = Moments.of(X, weights)
         if not moments.rms:
             return cls(moments.mean * moments.unit, 1.0)
-        scale = moments.rms * moments.unit
-        if not 1e-150 < scale < 1e150:
-            raise ValueError(
-                f"X has a standard deviation of {scale:.3g}, and its square, the noise variance, "
-                "is beyond the range of float64. Multiply X by a constant first."
-            )
-        return cls(moments.mean * moments.unit, scale)
+        return cls(moments.mean * moments.unit, checked_scale(moments.rms * moments.unit))
 
     def at(self, locations, X, weights=None):
         """Return the scaling with locations, and with the variance of samples around them.
@@ -168,6 +162,16 @@ class Scaling:
     def offsets(self):
         """The locations relative to the mean, of shape (n_locations, n_features); maybe none."""
         return self.mean[None][:0] if self.locations is None else self.locations.points - self.mean
+
+
+def checked_scale(scale):
+    """Return a standard deviation of samples, if its square is in the range of float64."""
+    if not 1e-150 < scale < 1e150:
+        raise ValueError(
+            f"X has a standard deviation of {scale:.3g}, and its square, the noise variance, "
+            "is beyond the range of float64. Multiply X by a constant first."
+        )
+    return scale
 
 
 def in_double(x):

@@ -145,7 +145,7 @@ def linear_residual(Z, n_components):
     """Return the fraction of the variance that as many principal components leave."""
     rows = Z[:SPECTRUM_ROWS].double().cpu()
     variances = torch.linalg.svdvals(rows - rows.mean(dim=0)).square()
-    return float(variances[n_components:].sum() / variances.sum())
+    return float(variances[n_components:].sum() / variances.sum().clamp_min(1e-300))
 
 
 def default_n_components(spectrum):

@@ -1,6 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skvaeense.inspection import LatentDisplay
 
@@ -33,6 +37,15 @@ def test_bars_are_red_above_and_blue_below():
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["height", "width"]
     assert "2 units of X" in display.ax_.get_xlabel()
     assert display.image_ is None
+
+
+@pytest.mark.parametrize("steps", [(), (StandardScaler(),)], ids=["alone", "scaled"])
+def test_bars_have_the_names_of_a_data_frame(steps):
+    X = pd.DataFrame(np.random.default_rng(0).random((9, 3)), columns=["height", "width", "age"])
+    display = LatentDisplay.from_estimator(make_pipeline(*steps, PCA(2)).fit(X))
+    assert [t.get_text() for t in display.ax_.get_xticklabels()] == ["height", "width", "age"]
+    display = LatentDisplay.from_estimator(make_pipeline(*steps, PCA(2)).fit(X.to_numpy()))
+    assert (display.ax_.get_xticks() % 1 == 0).all()
 
 
 def test_latents_are_ordered_by_use():

@@ -142,6 +142,16 @@ def test_names_are_keys_or_given(subspaces):
     assert len({line.get_color() for line in display.ax_.get_lines()}) == 3
 
 
+def test_one_estimator_stands_beside_principal_components():
+    X = np.random.default_rng(0).standard_normal((40, 3)) @ np.diag([3.0, 1.0, 0.1])
+    pipeline = make_pipeline(StandardScaler(), Axes()).fit(X)
+    display = ReconstructionSparsityDisplay.from_estimator(pipeline, X, name="mine")
+    assert display.names == ["mine", "PCA"]
+    held = np.cumsum(PCA().fit(pipeline[:-1].transform(X)).explained_variance_ratio_)
+    assert_allclose(display.error[1], np.r_[1, 1 - held], atol=1e-12)
+    assert ReconstructionSparsityDisplay.from_estimator(PCA(2).fit(X), X).names == ["PCA"]
+
+
 def test_curve_that_is_known():
     display = ReconstructionSparsityDisplay.from_curve(
         [0, 1, 2], [4.0, 1.0, 0.5], operating_point=(1.5, 0.8), name="mine", metric="squared_error"

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
 
 from skvaeense.inspection import SparsityPatternDisplay
@@ -24,8 +25,25 @@ def test_latents_stand_with_the_group_that_uses_them_most():
     assert display.group_names == ["5", "7"]
     assert display.group_sizes == [3, 2]
     assert_array_equal(display.pattern, CODES[display.rows][:, display.latents] != 0)
-    assert_array_equal(display.image_.get_array(), display.pattern)
     assert_array_equal(np.sort(display.rows[:3]), [1, 3, 4])
+
+
+def test_larger_codes_are_darker():
+    display = SparsityPatternDisplay.from_codes(CODES, Y)
+    drawn = display.image_.get_array()
+    assert_array_equal(drawn.mask, ~display.pattern)
+    largest = np.abs(CODES).max(axis=0)
+    expected = np.abs(CODES) / np.where(largest, largest, 1)
+    assert_array_equal(drawn.filled(0), expected[display.rows][:, display.latents])
+    alike = SparsityPatternDisplay.from_codes(CODES != 0, Y)
+    assert_array_equal(alike.image_.get_array().filled(0), alike.pattern)
+
+
+def test_a_dense_code_is_no_solid_rectangle():
+    X = np.random.default_rng(0).standard_normal((50, 4))
+    display = SparsityPatternDisplay.from_estimator(PCA(2).fit(X), X)
+    assert display.pattern.all()
+    assert display.image_.get_array().std() > 0.1
 
 
 def test_groups_have_boundaries_and_names():

@@ -26,6 +26,7 @@ def make_findings(active, **changes):
     active = np.broadcast_to(np.asarray(active, dtype=bool), (N_SAMPLES, N_COMPONENTS))
     facts = {
         "deviation": np.where(active, 0.05, 0.99),
+        "n_trained": active.sum(axis=1).mean(),
         "unexplained": 0.01,
         "linear_residual": 0.01,
         "gated": True,
@@ -122,6 +123,7 @@ def make_sparse_findings(n_active, **changes):
     )
     np.put_along_axis(active, order[:, :n_active], True, axis=1)
     facts = {"unexplained": 0.2, "dead_fraction": 0.0, "target_l0": None, "has_alpha": True}
+    facts |= {"linear_residual": 0.1, "n_trained": float(n_active)}
     return SparseFindings(active=active, **(facts | changes))
 
 
@@ -172,8 +174,22 @@ def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
         (make_sparse_findings(7), "7.0 of 12 latents are active", "Raise the penalty's alpha"),
         (make_sparse_findings(3, dead_fraction=0.75), "75% of the latents are dead", "Lower"),
         (make_sparse_findings(3, unexplained=2.0), "gone astray", "Lower learning_rate_init"),
+        (
+            make_sparse_findings(3, unexplained=0.95, linear_residual=0.66),
+            "95% of the variance is unexplained with 3.0 latents active, where as many principal",
+            "has not learned. Raise max_iter or learning_rate_init, or lower the penalty's alpha",
+        ),
     ],
-    ids=["collapse", "no alpha", "too many", "too few", "not sparse", "dead", "astray"],
+    ids=[
+        "collapse",
+        "no alpha",
+        "too many",
+        "too few",
+        "not sparse",
+        "dead",
+        "astray",
+        "unlearned",
+    ],
 )
 def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
     (message,) = sparse_failure_signs(findings)
@@ -184,7 +200,7 @@ def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
 def test_one_stray_entry_does_not_hide_a_collapse():
     active = np.zeros((N_SAMPLES, N_COMPONENTS), dtype=bool)
     active[0, 0] = True
-    (message,) = sparse_failure_signs(SparseFindings(active, 1.0, 0.9, None, True))
+    (message,) = sparse_failure_signs(SparseFindings(active, 0.1, 1.0, 1.0, 0.9, None, True))
     assert "No latent is active" in message
 
 
@@ -272,6 +288,24 @@ def test_noise_that_components_leave_too_is_no_collapse():
     residual = x.clone()
     residual[:, 0] = 0
     assert find_collapse(x, residual, np.ones((400, 1), dtype=bool)) is None
+
+
+def test_no_collapse_within_the_noise():
+    """Points have nothing to explain, however much of nothing is left."""
+    x, noise = plane_samples()
+    x[:100] = 1e-9 * noise[:100]
+    labels, active = np.repeat([0, 1], 100), np.ones((200, 2), dtype=bool)
+    assert find_collapse(x, noise, active, labels, noise_variance=1e-4) is None
+    assert find_collapse(x, noise, active, labels).location == 0
+
+
+def test_what_is_left_by_chance_is_no_collapse():
+    """One sample of thirty has all of it."""
+    x, noise = plane_samples(30)
+    residual = noise.clone()
+    residual[x.square().sum(dim=1).argmax()] = x[x.square().sum(dim=1).argmax()]
+    assert residual.square().sum() > 0.1 * x.square().sum()
+    assert find_collapse(x, residual, np.ones((30, 1), dtype=bool)) is None
 
 
 def test_cures_of_gates_with_prices_name_what_they_have():

@@ -1,0 +1,32 @@
+"""Columns of repeated values, whose log-density no data bounds."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from skvaeense.utils._typing import BoolArray, FloatArray
+
+# A column is discrete if one value fills this share of the rows.
+DISCRETE_SHARE = 0.1
+
+
+def find_discrete(X: FloatArray) -> BoolArray:
+    """Return the mask of the columns in which one value fills `DISCRETE_SHARE` of the rows."""
+    known = [column[~np.isnan(column)] for column in X.T]
+    counts = np.array([np.unique(c, return_counts=True)[1].max(initial=0) for c in known])
+    is_discrete: BoolArray = counts >= max(2, DISCRETE_SHARE * len(X))
+    return is_discrete
+
+
+def warn_of_discrete(names: Sequence[str], bound: str, cure: str, stacklevel: int) -> None:
+    """Warn that scores depend on how sharply a density fits the values of these columns."""
+    if not names:
+        return
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    warnings.warn(
+        f"One value fills {DISCRETE_SHARE:.0%} of the rows or more in these columns: {shown}. "
+        f"Their log-density is bounded {bound}, and a density that puts spikes on such values "
+        f"scores highly whatever else it does. Drop them, or {cure}.",
+        stacklevel=stacklevel + 1,
+    )

@@ -1,0 +1,69 @@
+"""Tables as they come go through all methods, before a scaler and behind one."""
+
+import warnings
+
+import numpy as np
+from helpers import fit_unwarned
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
+from strategies import TABLES, sparse_autoencoder, tables, vaeense
+
+from skvaeense import VAEenseTransformer
+
+# Codes of held-out rows may be this many times as far out as these are.
+FURTHER = 1000
+
+
+def farthest(X, X_new):
+    """Return how far out held-out rows are, in standard deviations of the training rows."""
+    return np.abs(StandardScaler().fit(X).transform(X_new)).max()
+
+
+def assert_usable(estimator, X, X_new, is_scaled):
+    if is_scaled:
+        scaler = StandardScaler().fit(X)
+        X, X_new = scaler.transform(X), scaler.transform(X_new)
+    with warnings.catch_warnings():
+        # Far rows are left out, and scores of repeated values say little.
+        warnings.simplefilter("ignore", UserWarning)
+        fitted = fit_unwarned(estimator, X)
+        score = fitted.score(X) if np.ptp(X, axis=0).any() else 0.0
+    codes, new = fitted.transform(X), fitted.transform(X_new)
+    answers = [score, codes, new, fitted.score_samples(X_new), fitted.inverse_transform(new)]
+    if hasattr(fitted, "predict"):
+        answers.append(fitted.predict(X_new))
+    assert all(np.isfinite(answer).all() for answer in answers)
+    assert farthest(codes, new) <= FURTHER * max(farthest(X, X_new), 1)
+
+
+def halves(kind, seed):
+    """Return thirty training rows of a table, and thirty others."""
+    X = TABLES[kind](np.random.default_rng(seed), 60, 6)
+    return X[:30], X[30:]
+
+
+@settings(max_examples=10)
+@given(table=tables(), is_scaled=st.booleans())
+@example(table=halves("binary", 0), is_scaled=False)
+@example(table=halves("one-hot", 8), is_scaled=False)
+def test_default_fits_of_tables(table, is_scaled):
+    assert_usable(VAEenseTransformer(random_state=0), *table, is_scaled)
+
+
+@settings(max_examples=25)
+@given(
+    table=tables(),
+    is_scaled=st.booleans(),
+    estimator=st.sampled_from(
+        [
+            vaeense(),
+            vaeense(prior="spike_slab", network="auto", n_components=None, max_iter=5),
+            vaeense(target_l0=1.5, network="unrolled"),
+            sparse_autoencoder(),
+            sparse_autoencoder("batch_topk", n_components=None),
+        ]
+    ),
+)
+def test_short_fits_of_tables(table, is_scaled, estimator):
+    assert_usable(estimator, *table, is_scaled)

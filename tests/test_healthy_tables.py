@@ -1,0 +1,45 @@
+"""Data on which nothing goes wrong: a fit says nothing of it. Warnings are errors."""
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+from strategies import TABLES
+
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
+from skvaeense.penalties import TopK
+
+# Rows that are far from all others are told of, and rightly.
+HEALTHY = TABLES | {
+    "normal": lambda rng, n, d: rng.standard_normal((n, d)),
+    "subspaces": lambda rng, n, d: make_linear_subspaces(
+        n, dims=(1, 2), n_features=d, random_state=0
+    )[0],
+    "atoms": lambda rng, n, d: make_sparse_dictionary(
+        n, n_atoms=8, n_active=2, n_features=d, random_state=0
+    )[0],
+}
+KINDS = pytest.mark.parametrize("kind", sorted(HEALTHY.keys() - {"heavy tails"}))
+
+
+def table(kind, n=80, d=6):
+    return HEALTHY[kind](np.random.default_rng(len(kind)), n, d)
+
+
+@KINDS
+def test_a_default_fit_says_nothing(kind):
+    X = table(kind)
+    fitted = VAEenseTransformer(random_state=0).fit(X)
+    assert np.isfinite(fitted.score_samples(X)).all()
+
+
+@KINDS
+def test_streams_say_nothing(kind):
+    X = np.random.default_rng(0).permutation(StandardScaler().fit_transform(table(kind)))
+    vaeense = VAEenseTransformer(4, random_state=0)
+    sae = SparseAutoencoder(8, penalty=TopK(2), random_state=0)
+    for batch in (X[:40], X[40:], X[:40], X[40:]):
+        vaeense.partial_fit(batch)
+        sae.partial_fit(batch)
+    assert np.isfinite(vaeense.transform(X)).all()
+    assert np.isfinite(sae.transform(X)).all()

@@ -1,0 +1,112 @@
+"""Fits and questions that go wrong: each is told, and how to mend it."""
+
+import numpy as np
+import pytest
+from helpers import SMALL_MIXTURE
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+
+from skvaeense import (
+    DiffusionDimensionEstimator,
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+from skvaeense.datasets import make_linear_subspaces
+from skvaeense.inspection import compare_scores
+from skvaeense.networks import Linear
+from skvaeense.penalties import L1, TopK
+
+X = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)[0]
+EQUAL = np.full_like(X, 3.0)
+OUTLIER = np.r_[X, 1e6 * X[:1]]
+ROUNDED = np.round(2 * X) / 2
+
+
+def vae(**params):
+    return VAEenseTransformer(**({"random_state": 0} | params))
+
+
+def random_vae(**params):
+    return vae(**({"network": Linear((12,)), "n_init": 1, "max_iter": 30} | params))
+
+
+def sae(**params):
+    return SparseAutoencoder(**({"n_components": 12, "max_iter": 30, "random_state": 0} | params))
+
+
+def stream(estimator, *batches):
+    for batch in batches:
+        estimator.partial_fit(batch)
+
+
+QUICK = {"prior": SMALL_MIXTURE, "max_iter": 100}
+STUCK = {"noise_variance": 1e4, "learn_noise_variance": False}
+ASTRAY = "training has gone astray"
+CHANGED = "Give batches in the same units"
+CONSTANT = "Begin with a batch of samples that differ"
+DIVERGED = "Lower learning_rate_init"
+RANGE = "Multiply X by a constant first"
+UNLEARNED = "has not learned. Raise max_iter or learning_rate_init"
+
+# What is done, and what is said of it.
+FAILURES = {
+    # Learning rates.
+    "vae_diverges": (lambda: random_vae(learning_rate_init=1e30).fit(X), DIVERGED),
+    "default_vae_diverges": (lambda: vae(learning_rate_init=1e30).fit(X), DIVERGED),
+    "stream_diverges": (lambda: stream(random_vae(learning_rate_init=1e30), X), DIVERGED),
+    "gates_diverge": (lambda: vae(prior="spike_slab", learning_rate_init=1e30).fit(X), DIVERGED),
+    "sae_diverges": (lambda: sae(learning_rate_init=1e30).fit(X), DIVERGED),
+    "sae_goes_astray": (lambda: sae(learning_rate_init=30.0).fit(X), DIVERGED),
+    "score_network_diverges": (
+        lambda: DiffusionDimensionEstimator(learning_rate_init=1e30, max_iter=3).fit(X),
+        "learning_rate_init",
+    ),
+    "sae_slow": (lambda: sae(learning_rate_init=1e-6).fit(X), UNLEARNED),
+    "topk_slow": (lambda: sae(learning_rate_init=1e-6, penalty=TopK(2)).fit(X), UNLEARNED),
+    "sae_one_epoch": (lambda: sae(max_iter=1).fit(X), UNLEARNED),
+    "vae_slow": (lambda: random_vae(learning_rate_init=1e-6).fit(X), "Raise max_iter"),
+    "vae_one_epoch": (lambda: random_vae(max_iter=1).fit(X), "Raise max_iter"),
+    # Gates and latents.
+    "collapse": (lambda: random_vae(**STUCK).fit(X), "No latent is active"),
+    "ungated_collapse": (lambda: random_vae(**STUCK, gated=False).fit(X), "No latent is active"),
+    "closed_gates": (
+        lambda: vae(prior="spike_slab", max_iter=9, **STUCK).fit(X),
+        "No latent is active",
+    ),
+    "all_closed": (lambda: sae(penalty=L1(100.0)).fit(X), "Lower the penalty's alpha"),
+    "all_open": (lambda: sae(penalty=L1(0.0)).fit(X), "codes are not sparse"),
+    "target_missed": (
+        lambda: sae(target_l0=1, max_iter=15).fit(X),
+        "where target_l0=1 was asked for",
+    ),
+    "dead_latents": (lambda: sae(penalty=TopK(1), n_components=200).fit(X), "latents are dead"),
+    # Data.
+    "scale_too_large": (lambda: vae().fit(1e200 * X), RANGE),
+    "scale_too_small": (lambda: sae().fit(1e-200 * X), RANGE),
+    "outlier": (lambda: vae().fit(OUTLIER), "far from all others"),
+    "far_samples": (lambda: vae().fit(X).transform(1e300 * X), "too far from the training"),
+    "far_dimensions": (
+        lambda: IntrinsicDimensionEstimator(random_state=0).fit(X).predict(1e200 * X),
+        "too far from the training",
+    ),
+    "repeated_values": (lambda: vae().fit(X).score(ROUNDED), "One value fills 10%"),
+    "compared_values": (lambda: compare_scores([PCA(2)], ROUNDED), "One value fills 10%"),
+    "five_samples": (lambda: random_vae(**QUICK).fit(X[:5]).score(X), "too few to hold any out"),
+    # What changes between batches.
+    "larger": (lambda: stream(random_vae(), X, 1e6 * X), CHANGED),
+    "smaller": (lambda: stream(random_vae(), X, 1e-6 * X), CHANGED),
+    "moved": (lambda: stream(random_vae(), X, X + 1e6), CHANGED),
+    "sae_larger": (lambda: stream(sae(), X, 1e6 * X), CHANGED),
+    "constant_first": (lambda: stream(random_vae(), EQUAL, X), CONSTANT),
+    "sae_constant_first": (lambda: stream(sae(), EQUAL, X), CONSTANT),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_planted_failure_is_told(name):
+    act, message = FAILURES[name]
+    # Warnings are errors here, too.
+    with pytest.raises((ConvergenceWarning, UserWarning, ValueError, ArithmeticError)) as told:
+        act()
+    assert message in str(told.value)
