@@ -274,10 +274,10 @@ class DensityAutoencoder(BaseAutoencoder):
                 "log-densities say more of its least noise than of them. Fit with more samples.",
                 stacklevel=3,
             )
-        samples = self._check_samples(X, reset=False)
-        rows = samples.head(SPECTRUM_ROWS) if isinstance(samples, Source) else samples
-        rows = rows[:SPECTRUM_ROWS]
-        rows = rows.toarray() if sparse.issparse(rows) else as_array(rows)
+        samples: Any = self._check_samples(X, reset=False)
+        is_source = isinstance(samples, Source)
+        rows: Any = samples.head(SPECTRUM_ROWS) if is_source else samples[:SPECTRUM_ROWS]
+        rows = as_array(rows.toarray() if hasattr(rows, "toarray") else rows)
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],

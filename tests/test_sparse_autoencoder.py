@@ -275,7 +275,7 @@ def test_warns_that_codes_are_not_sparse():
 
 def test_warns_that_the_target_was_missed():
     with pytest.warns(ConvergenceWarning, match=r"where target_l0=1 was asked for.*higher alpha"):
-        quick_sae(target_l0=1, max_iter=3).fit(X)
+        quick_sae(target_l0=1, max_iter=20).fit(X)
 
 
 def test_warns_of_dead_latents():
