@@ -460,11 +460,7 @@ class BaseAutoencoder(
                 raise FloatingPointError(diverged("The loss"))
             self._store(self._attributes(trainer, data))
             self._partial_state_ = copy.deepcopy(trainer.state_dict())
-            with torch.no_grad():
-                residual = data.valid - trainer.model.decode(
-                    self._encode(trainer.model, data.valid)
-                )
-            self._warn(signs_of_batch(data.valid, residual, first))
+            self._warn(signs_of_batch(data.valid, first), stacklevel=4)
         return self
 
     def _partial_trainer(self, data: FitData) -> Trainer:
@@ -568,11 +564,11 @@ class BaseAutoencoder(
         model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
             messages = self._failure_signs(model, data, x, labels)
-        self._warn(messages)
+        self._warn(messages, stacklevel=6)
 
-    def _warn(self, messages: list[str]) -> None:
+    def _warn(self, messages: list[str], stacklevel: int) -> None:
         for message in messages:
-            warnings.warn(message, ConvergenceWarning, stacklevel=6)
+            warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
 
     # --- coding and decoding ------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from numbers import Integral
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -26,7 +27,6 @@ from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import AT_LEAST_ONE
 from skvaeense.utils._weights import checked_weights
 
 # Draws of a model that samples are compared with.
@@ -274,10 +274,10 @@ class DensityAutoencoder(BaseAutoencoder):
                 "log-densities say more of its least noise than of them. Fit with more samples.",
                 stacklevel=3,
             )
-        samples = self._check_samples(X, reset=False)
-        rows = samples.head(SPECTRUM_ROWS) if isinstance(samples, Source) else samples
-        rows = rows[:SPECTRUM_ROWS]
-        rows = rows.toarray() if hasattr(rows, "toarray") else as_array(rows)
+        samples: Any = self._check_samples(X, reset=False)
+        is_source = isinstance(samples, Source)
+        rows: Any = samples.head(SPECTRUM_ROWS) if is_source else samples[:SPECTRUM_ROWS]
+        rows = as_array(rows.toarray() if hasattr(rows, "toarray") else rows)
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(rows.shape[1])])
         warn_of_discrete(
             [str(names[j]) for j in np.flatnonzero(find_discrete(rows))],
@@ -545,7 +545,7 @@ class DensityAutoencoder(BaseAutoencoder):
             without a density.
         """
         check_is_fitted(self)
-        if not AT_LEAST_ONE.is_satisfied_by(n_samples):
+        if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an int, at least 1; got {n_samples!r}.")
         density = self._mixture("return_labels=True") if return_labels else self._density()
         rng = check_random_state(random_state)

@@ -110,3 +110,9 @@ def test_a_planted_failure_is_told(name):
     with pytest.raises((ConvergenceWarning, UserWarning, ValueError, ArithmeticError)) as told:
         act()
     assert message in str(told.value)
+
+
+def test_a_warning_of_a_batch_points_at_the_line_that_gave_it():
+    with pytest.warns(ConvergenceWarning, match=CONSTANT) as record:
+        random_vae().partial_fit(EQUAL)
+    assert record[0].filename == __file__

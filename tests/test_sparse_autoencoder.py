@@ -3,6 +3,8 @@
 What it has in common with VAEenseTransformer is in test_coding.
 """
 
+import re
+
 import numpy as np
 import pytest
 from helpers import ATOMS, PENALTIES, changed, fit_sae, quick_sae
@@ -274,8 +276,11 @@ def test_warns_that_codes_are_not_sparse():
 
 
 def test_warns_that_the_target_was_missed():
-    with pytest.warns(ConvergenceWarning, match=r"where target_l0=1 was asked for.*higher alpha"):
+    with pytest.warns(ConvergenceWarning) as record:
         quick_sae(target_l0=1, max_iter=3).fit(X)
+    unlearned, missed = (str(warning.message) for warning in record)
+    assert "has not learned" in unlearned
+    assert re.search("where target_l0=1 was asked for.*higher alpha", missed)
 
 
 def test_warns_of_dead_latents():

@@ -226,16 +226,13 @@ def astray(unexplained):
     )
 
 
-def signs_of_batch(x, residual, is_first):
-    """Return a message for each sign of failure that a batch of `partial_fit` shows.
+def signs_of_batch(x, is_first):
+    """Return a message for each sign that a batch of `partial_fit` cannot be learned from.
 
     Parameters
     ----------
     x : tensor of shape (n_samples, n_features)
         The batch, in units of the first one.
-
-    residual : tensor of shape (n_samples, n_features)
-        What reconstructions leave of it, after training on it.
 
     is_first : bool
         Whether it is the first batch.
@@ -245,23 +242,22 @@ def signs_of_batch(x, residual, is_first):
     list of str
         The messages.
     """
-    varies = bool((x != x[0]).any())
-    if is_first and not varies and len(x) > 1:
+    if len(x) == 1 or not bool((x != x[0]).any()):
+        if not is_first:
+            return []
         return [
             "All samples of the first batch are the same, so that the scale of those to come is "
             "not known. Begin with a batch of samples that differ."
         ]
-    x, residual = x.double(), residual.double()
-    spread, size = (float(part.square().mean().sqrt()) for part in (x - x.mean(dim=0), x))
-    for change in (spread, size):
-        if varies and not 1 / MAX_CHANGE <= change <= MAX_CHANGE:
+    x = x.double()
+    for change in (float(part.square().mean().sqrt()) for part in (x - x.mean(dim=0), x)):
+        if not 1 / MAX_CHANGE <= change <= MAX_CHANGE:
             return [
                 f"The samples are {change:.3g} times as large as those of the first batch, once "
                 "centred, and are not learned from well. Give batches in the same units, or fit a "
                 "new estimator."
             ]
-    unexplained = float(residual.square().mean()) / size**2 if varies else 0.0
-    return [astray(unexplained)] if unexplained > ASTRAY else []
+    return []
 
 
 @dataclass(frozen=True)

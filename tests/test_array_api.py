@@ -1,0 +1,24 @@
+"""Arrays of numpy are taken where scikit-learn looks for those of other libraries, too."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import numpy as np, sklearn
+from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
+
+sklearn.set_config(array_api_dispatch=True)
+X = np.random.default_rng(0).standard_normal((200, 2)) @ np.ones((2, 5))
+X = np.vstack([X, X + 20])
+fitted = VAEenseTransformer(random_state=0).fit(X)
+assert np.isfinite(fitted.score(X)) and fitted.predict(X).shape == (400,)
+assert np.isfinite(IntrinsicDimensionEstimator(random_state=0).fit(X).dimension_)
+"""
+
+
+def test_array_api_dispatch():
+    # Scipy reads it when it is imported.
+    env = os.environ | {"SCIPY_ARRAY_API": "1"}
+    run = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
