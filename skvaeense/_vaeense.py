@@ -94,6 +94,8 @@ ROWS_OF_A_LATENT = 10
 DEFAULT_SHARE = 0.95
 # Steps where gates have a prior.
 GATE_STEPS = 1000
+# Norm of gradients there, unless a network names one.
+MAX_GRADIENT_NORM = 0.12
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
 
@@ -800,10 +802,12 @@ class VAEenseTransformer(DensityAutoencoder):
         if self.noise_variance != "auto" or not self.learn_noise_variance:
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
+        rate, rates = (1.0, {}) if model.learns_slabs else (TARGET_RATE, None)
         trainer = self._trainer(
-            model, noise, 1.0, generator, data, init=init, is_final=is_final, rates={}
+            model, noise, rate, generator, data, init=init, is_final=is_final, rates=rates
         )
-        trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
+        if hasattr(model.network, "begin_anew"):
+            trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
         return trainer
 
     def _model_with_target(self, data, seed, model=None):
@@ -846,21 +850,21 @@ class VAEenseTransformer(DensityAutoencoder):
         elif network == "auto":
             network = "linear" if self.target_l0 is None else "unrolled"
         network = networks.resolve_network(network)
-        if self._has_gates != isinstance(network, networks.MeanField):
+        if not self._has_gates and isinstance(network, networks.MeanField):
             raise ValueError(
                 f"network={self.network!r} does not go with prior={self.prior!r}: "
-                "networks.MeanField infers the gates of prior='spike_slab', and no other network "
-                "does; leave network='auto'."
+                "networks.MeanField infers the gates of prior='spike_slab'; leave network='auto'."
             )
         has_shared_gates = isinstance(network, networks.Unrolled) or (
             isinstance(network, networks.MLP) and network.n_active != "auto"
         )
-        if has_shared_gates and self.target_l0 is None:
+        if has_shared_gates and (self.target_l0 is None or self._has_gates):
             raise ValueError(
                 f"network={self.network!r} has the same gates for all samples; set target_l0, "
-                "which decides for each sample which latents open."
+                "which decides for each sample which latents open, and leave prior='auto'."
             )
-        return with_known(network, n_active=self.target_l0, positive=self.positive_code)
+        n_active = None if self._has_gates else self.target_l0
+        return with_known(network, n_active=n_active, positive=self.positive_code)
 
     def _make_model(self, data, seed, network=None, n_components=None):
         n_components = n_components or self.n_components or self._default_width(data)
@@ -937,7 +941,8 @@ class VAEenseTransformer(DensityAutoencoder):
             schedule = schedules.Cosine(
                 hold=SETTLING if self._has_gates or self.target_l0 is not None else 0.1
             )
-        hooks = [noise, *network_hooks(model.network)]
+        limit = MAX_GRADIENT_NORM if self._has_gates else None
+        hooks = [noise, *network_hooks(model.network, limit)]
         if model.closure is not None:
             hooks.append(DeadLatents(model))
         return Trainer(

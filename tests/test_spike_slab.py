@@ -12,7 +12,7 @@ from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.losses import ELBO, Loss
 from skvaeense.metrics import fvu, l0
 from skvaeense.models import SpikeSlabVAE
-from skvaeense.networks import MeanField
+from skvaeense.networks import MLP, Conv, MeanField
 from skvaeense.penalties import BatchTopK
 from skvaeense.priors import SpikeSlab
 
@@ -160,7 +160,8 @@ def test_codes_of_no_target_can_be_cut(fitted):
         ({"target_l0": 13}, "must be at most n_components=12"),
         ({"target_l0": [2, "3"]}, "must be a positive number, or a list of them"),
         ({"gated": False}, "leave gated=True"),
-        ({"network": "linear"}, "does not go with prior="),
+        ({"network": "unrolled", "target_l0": 2}, "has the same gates for all samples"),
+        ({"network": MLP(n_active=2)}, "has the same gates for all samples"),
         ({"network": MeanField(), "prior": "mixture"}, "does not go with prior='mixture'"),
         ({"network": MeanField(0)}, "n_looks must be an int"),
         ({"hard": "soft"}, "The 'hard' parameter"),

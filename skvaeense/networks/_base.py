@@ -142,7 +142,9 @@ def build_network(
     """Return the module of a network; torch's global generator is left as it was."""
     with fixed_global_generator(torch.Generator() if generator is None else generator):
         module = network.build(n_features, n_components, n_heads=n_heads, generator=generator)
-    if not hasattr(module, "encode") or not hasattr(module, "decode"):
+    if not hasattr(module, "decode") or not (
+        hasattr(module, "encode") or hasattr(module, "infer_gates")
+    ):
         raise TypeError(
             f"{network!r} must build a torch.nn.Module with the methods encode and decode, got "
             f"{module!r}."

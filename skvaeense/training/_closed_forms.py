@@ -1,9 +1,9 @@
 """What is learned of gates, slabs and noise in closed form; and latents that have fallen silent."""
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
 from skvaeense.losses import Terms
 from skvaeense.models._base import as_number
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 # Probabilities stay this far from 0 and 1.
 LEAST_PROBABILITY = 1e-5
 # How fast the price of gates follows the logarithm of (what there is / what is wanted).
-PRICE_GAIN = 0.02
+PRICE_GAIN = 0.1
+# How far the noise variance falls at most below the share that is to be left, as a factor.
+LEAST_OF_SHARE = 0.1
 # Share of the training in which the noise variance falls to what suits the error. Prices begin to
 # follow halfway.
 ANNEALED = 0.5
@@ -102,6 +104,7 @@ class ClosedForms(Hook):
             model.first_prices.copy_(self.steering)
         elif self.share is not None:
             self.steering += PRICE_GAIN * (self.share / terms["unexplained"].clamp_min(least)).log()
+            self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
             model.first_prices.copy_(self.steering.clamp_min(0.0))
         # Until others are known these hold outside training, too.
         model.prices.fill_(model.first_prices[0])
@@ -114,7 +117,7 @@ class ClosedForms(Hook):
         best = terms["error"] / step.x.shape[1]
         for name in ("left", "left_square"):
             self.left[name] = torch.lerp(self.left.get(name, terms[name]), terms[name], self.memory)
-        if done == 1:
+        if done == 1 and not len(self.targets):
             left = self.left["left"].clamp_min(torch.finfo(best.dtype).tiny)
             best = torch.maximum(best, self.left["left_square"] / left)
         best = self.first_noise ** (1 - done) * best.to(self.value)
@@ -125,6 +128,8 @@ class ClosedForms(Hook):
         model.gate_probability.lerp_(q, self.memory)
         pooled = torch.lerp(model.gate_probability, model.gate_probability.mean(), self.pooling)
         model.gate_probability.copy_(pooled.clamp_(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+        if not model.learns_slabs:
+            return
         # A latent that is open for fewer than one sample of a batch says less of its slab.
         n_open = n_samples * q
         weight = self.memory * n_open / (1 + n_open)
@@ -176,19 +181,17 @@ class SilentLatents(Hook):
         if len(silent) == 0 or not 0 < float(error.sum()) < float("inf"):
             return
         drawn = torch.multinomial(error, len(silent), replacement=True, generator=step.generator)
-        network.decoder.weight[:, silent] = F.normalize(residual[drawn], dim=1).T
+        parameters = network.begin_anew(silent, residual[drawn].T)
         self.use[silent] = self.use.median()
         for state in (model.gate_probability, model.slab_mean, model.slab_variance):
             state[silent] = state.median()
         if not model.positive:
             model.slab_mean[silent] = 0.0
-        for parameter in (network.steps, network.log_noise):
-            parameter[:, silent] = parameter.median(dim=1, keepdim=True).values
         memories = trainer.optimizer.state[trainer.parameters.values]
         for name, memory in memories.items():
             if not isinstance(memory, torch.Tensor) or not memory.ndim:
                 continue
-            for parameter in (network.decoder.weight, network.steps, network.log_noise):
+            for parameter in parameters:
                 part = trainer.parameters.part(memory, parameter)
                 # What stands for the size of steps stays that of the others.
                 part[:, silent] = 0.0 if name == "exp_avg" else part.mean()
