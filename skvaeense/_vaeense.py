@@ -152,8 +152,9 @@ class VAEenseTransformer(DensityAutoencoder):
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
         layers in both, "single_layer" one linear layer each way. "unrolled", which takes a
         `target_l0`, has one too, and corrects the code by what the decoder makes of it. "auto"
-        means "unrolled" with a `target_l0`, and else "linear"; `networks.MeanField` with
-        ``prior="spike_slab"``, which takes no other.
+        means "unrolled" with a `target_l0`, and else "linear"; with ``prior="spike_slab"``
+        `networks.MeanField`, which has a linear decoder and corrects the code, too. That prior
+        takes any other network but those that leave gates to a `target_l0`, as "unrolled" does.
 
     positive_code : bool, default=False
         Whether posterior means, and with them codes, are not negative. Directions are then found
@@ -172,7 +173,8 @@ class VAEenseTransformer(DensityAutoencoder):
     prior : {"auto", "mixture", "spike_slab", "standard_normal"} or Prior, default="auto"
         Distribution of the latents before a sample is seen. "spike_slab" gives each a gate that is
         open with a learned probability: an open one has a price, so that codes are sparse where
-        that explains samples better, even with more latents than features. The others train with
+        that explains samples better, even with more latents than features. With a nonlinear decoder
+        its bound is taken at one draw. The others train with
         independent standard normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture
         to the codes when it is first needed: by `score_samples`, `score`, `sample`,
         `predict_proba`, `predict` or `impute`. `priors.Mixture` with ``lazy=False`` does so in
@@ -799,7 +801,8 @@ class VAEenseTransformer(DensityAutoencoder):
     def _gates_trainer(self, model, generator, data, init, is_final, goes_on):
         """Return the trainer of a model whose gates have a prior."""
         model.lengths.zero_()
-        if self.noise_variance != "auto" or not self.learn_noise_variance:
+        is_random = not (model.learns_slabs or goes_on)
+        if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
         rate, rates = (1.0, {}) if model.learns_slabs else (TARGET_RATE, None)

@@ -12,7 +12,7 @@ from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.losses import ELBO, Loss
 from skvaeense.metrics import fvu, l0
 from skvaeense.models import SpikeSlabVAE
-from skvaeense.networks import MLP, Conv, MeanField
+from skvaeense.networks import MLP, MeanField
 from skvaeense.penalties import BatchTopK
 from skvaeense.priors import SpikeSlab
 

@@ -38,10 +38,21 @@ class SpikeSlabVAE(VAE):
     with the divergence of `priors.SpikeSlab`. This is exact: nothing is sampled. A price lowers the
     log-odds of all gates, so that codes get shorter.
 
+    Any other network will do, too. Its two heads then say where each latent seems to be, y, in
+    units of its slab, and the logarithm l of the noise of that, as a share of the slab's variance
+    t. With ``u = y sqrt(t + mean^2)`` and ``n = t exp(l)`` the posterior is that of `MeanField`.
+    Slabs keep their first mean and variance, since nothing else gives such codes a unit. With a
+    nonlinear decoder f the error is
+
+        E = E |x - f(c)|^2,    c_j ~ N(q_j m_j, q_j (v_j + m_j^2) - q_j^2 m_j^2)
+
+    for codes that are normal, with the moments that gates and slabs give them. It is taken at one
+    draw in training, and at 16 that are the same for all samples elsewhere.
+
     Parameters
     ----------
     network : Network
-        `networks.MeanField`, which infers gates.
+        `networks.MeanField`, which infers gates by its decoder, or another one of two heads.
 
     n_features : int
         Number of features of a sample.
@@ -263,6 +274,7 @@ class SpikeSlabVAE(VAE):
 
         For the open gates S of a sample it is the solution of ``(A_S'A_S + g / t) e = c + m g / t``
         to which as many conjugate gradient steps lead as the encoder has looks, from its means.
+        With a nonlinear decoder the code has these means.
 
         Parameters
         ----------
@@ -279,7 +291,7 @@ class SpikeSlabVAE(VAE):
         """
         first, is_open, decoder = posterior.mean, posterior.is_open, self.linear_decoder
         if decoder is None:
-            return first * is_open
+            return first.masked_fill(~is_open, 0.0)
         weight = decoder.weight
         ridge = self.noise_variance.to(weight) / self.slab_variance
         right = posterior.seen + ridge * self.slab_mean

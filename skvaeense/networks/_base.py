@@ -95,6 +95,13 @@ class Network(Specification):
             to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this one layer
             must be the decoder.
 
+            With ``prior="spike_slab"`` the two heads are where each latent seems to be, in units of
+            its slab, and the logarithm of the noise of that: see `skvaeense.models.SpikeSlabVAE`.
+            Instead of `encode` the module may have `infer_gates`, from samples and a
+            `skvaeense.priors.GatePrior` to what a `skvaeense.priors.GatePosterior` holds, as
+            `MeanField` has; its decoder is linear with columns of norm 1, and its `initialize` is
+            called with samples and the share of open gates.
+
             What training asks of it if it is there: `initialize` is called with training samples
             before, to set weights, and `calibrate` with training samples after, to set thresholds
             and the like; `normalize` is called after each step; the attribute `max_gradient_norm`

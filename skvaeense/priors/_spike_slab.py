@@ -143,8 +143,11 @@ class SpikeSlab(Mixture):
         x = b + A (s * z) + noise,    s_j ~ Bernoulli(p_j),    z_j | s_j = 1 ~ N(m_j, t_j)
 
     So an open latent has a price: the bound charges ``log 1 / p_j`` for it, and its precision. With
-    `networks.MeanField`, which infers gates, the bound is exact without sampling. In training p, m,
-    t and the noise variance are running means of what is best for them, given the encoder.
+    a linear decoder the bound is exact without sampling; the default, `networks.MeanField`, has
+    one, and infers gates by it. With another decoder f, in place of ``A (s * z)``, it is taken at
+    one draw of a normal code with the same mean and variance. In training p and the noise variance
+    are running means of what is best for them, given the encoder, and with `networks.MeanField` so
+    are m and t; with other networks these stay, as the unit of codes.
 
     For densities a mixture is fitted afterwards, as `Mixture` does.
 

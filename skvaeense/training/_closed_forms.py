@@ -37,7 +37,11 @@ class ClosedForms(Hook):
         p_j <- mean q_j,   m_j <- sum q_j mean_j / sum q_j,
         t_j <- sum q_j [(mean_j - m_j)^2 + v_j] / sum q_j,   g <- a max(E / (n d), r)
 
-    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts: with
+    Slabs are learned where the network infers gates by columns of norm 1; elsewhere m and t stay,
+    and g is at most its first value before half of the training.
+
+    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts, unless
+    there is a `target_l0`: with
     the second moments S of what codes leave, it is ``tr S^2 / tr S``, the mean of their eigenvalues
     that is weighted by themselves. Noise has the same variance in all directions, and then r is
     that variance. What is left in few directions is no noise, and stands out from noise of the
@@ -47,7 +51,7 @@ class ClosedForms(Hook):
     **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
     falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
     than s, and g falls to s by half of the training. Where more is left without any price, g falls
-    further.
+    further, to a tenth of s at most.
 
     Parameters
     ----------
@@ -73,6 +77,8 @@ class ClosedForms(Hook):
         self.targets = model.first_prices.new_tensor(model.targets)
         # What prices are, where nothing keeps them above 0.
         self.steering = model.first_prices.clone()
+        # Latents of random weights would close for good behind more noise than at first.
+        self.most = None if model.learns_slabs or goes_on else float(model.noise_variance)
         self.left: Terms = {}
         self.value = model.noise_variance.to(model.first_prices.device, copy=True)
 
@@ -121,6 +127,8 @@ class ClosedForms(Hook):
             left = self.left["left"].clamp_min(torch.finfo(best.dtype).tiny)
             best = torch.maximum(best, self.left["left_square"] / left)
         best = self.first_noise ** (1 - done) * best.to(self.value)
+        if done < 1 and self.most is not None:
+            best = best.clamp_max(self.most)
         self.value = torch.lerp(self.value, best, self.memory).clamp_min(LEAST_NOISE)
 
     def _follow(self, model: "SpikeSlabVAE", terms: Terms, n_samples: int) -> None:
