@@ -805,7 +805,8 @@ class VAEenseTransformer(DensityAutoencoder):
         if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
-        rate, rates = (1.0, {}) if model.learns_slabs else (TARGET_RATE, None)
+        rate = 1.0 if model.learns_slabs else TARGET_RATE
+        rates = {} if model.learns_slabs else layer_rates(model)
         trainer = self._trainer(
             model, noise, rate, generator, data, init=init, is_final=is_final, rates=rates
         )

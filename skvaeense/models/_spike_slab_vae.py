@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from skvaeense.models._restricted import restricted_code
-from skvaeense.models._vae import VAE, ELBOTerms
+from skvaeense.models._vae import VAE
 from skvaeense.networks._base import Network
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
 from skvaeense.utils._budget import Lengths

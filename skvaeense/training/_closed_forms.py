@@ -40,13 +40,13 @@ class ClosedForms(Hook):
     Slabs are learned where the network infers gates by columns of norm 1; elsewhere m and t stay,
     and g is at most its first value before half of the training.
 
-    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts, unless
-    there is a `target_l0`: with
-    the second moments S of what codes leave, it is ``tr S^2 / tr S``, the mean of their eigenvalues
-    that is weighted by themselves. Noise has the same variance in all directions, and then r is
-    that variance. What is left in few directions is no noise, and stands out from noise of the
-    variance r. If it counted as little as the mean of all directions, g would run to 0 on data
-    without noise, and latents would open for what is only the error of the encoder.
+    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts,
+    unless there is a `target_l0`. With the second moments S of what codes leave, it is ``tr S^2 /
+    tr S``, the mean of their eigenvalues that is weighted by themselves. Noise has the same
+    variance in all directions, and then r is that variance. What is left in few directions is no
+    noise, and stands out from noise of the variance r. If it counted as little as the mean of all
+    directions, g would run to 0 on data without noise, and latents would open for what is only the
+    error of the encoder.
 
     **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
     falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
