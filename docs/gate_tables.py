@@ -26,6 +26,41 @@ def planted_gates_table(results):
     return Table(("features", *header, "seeds"), rows)
 
 
+def deep_gates_table(results, others):
+    """Return what codes leave of images, with a nonlinear decoder, beside others."""
+    names = "VAEense, target_l0", "BatchTopK"
+    errors = {(row["method"], row["k"]): row["error_mean"] for row in others.get("summary", [])}
+    rows = []
+    for row in results.get("summary", []):
+        target = row["target"]
+        beside = [errors.get((name, target)) for name in names]
+        asked = f"target_l0={target}" if target >= 1 else f"{target:.0%} of the variance"
+        rows.append(
+            (
+                asked if target else "nothing",
+                f"{row['l0_mean']:.1f}",
+                f"{row['error_mean']:.2f}",
+                *("" if error is None else f"{error:.2f}" for error in beside),
+                f"{row['fvu_mean']:.3f}",
+                f"{row['dead_mean']:.0%}",
+                f"{row['cpu_seconds_mean']:.0f}",
+                row["n_seeds"],
+            )
+        )
+    header = (
+        "asked for",
+        "L0",
+        "error",
+        "prior=auto",
+        "batch-top-k",
+        "FVU",
+        "silent",
+        "CPU s",
+        "runs",
+    )
+    return Table(header, rows)
+
+
 def shares_table(results):
     """Return the lengths that shares of the variance take, and what PCA leaves at these."""
     rows = []

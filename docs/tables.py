@@ -23,7 +23,12 @@ from dimension_tables import (
     reliability_table,
     spectra_table,
 )
-from gate_tables import code_lengths_table, planted_gates_table, shares_table
+from gate_tables import (
+    code_lengths_table,
+    deep_gates_table,
+    planted_gates_table,
+    shares_table,
+)
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from mixture_tables import (
     calibration_table,
@@ -153,6 +158,7 @@ def tables():
         "likelihood_nonlinear": nonlinear_table(load("likelihood.json")),
         "likelihood_imputation": imputation_table(load("likelihood.json")),
         "gates_planted": planted_gates_table(load("gates_planted.json")),
+        "gates_deep": deep_gates_table(load("deep_codes_gates.json"), load("deep_codes.json")),
         "code_lengths": code_lengths_table(load("code_lengths.json")),
         "gates_shares": shares_table(load("gates_shares.json")),
         "flat_parts": flat_parts_table(load("unions.json")),

@@ -93,6 +93,8 @@ ROWS_OF_A_LATENT = 10
 DEFAULT_SHARE = 0.95
 # Steps where gates have a prior.
 GATE_STEPS = 1000
+# Norm of gradients there, unless a network names one.
+MAX_GRADIENT_NORM = 0.12
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
 
@@ -156,8 +158,9 @@ class VAEenseTransformer(DensityAutoencoder):
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
         layers in both, "single_layer" one linear layer each way. "unrolled", which takes a
         `target_l0`, has one too, and corrects the code by what the decoder makes of it. "auto"
-        means "unrolled" with a `target_l0`, and else "linear"; `networks.MeanField` with
-        ``prior="spike_slab"``, which takes no other.
+        means "unrolled" with a `target_l0`, and else "linear"; with ``prior="spike_slab"``
+        `networks.MeanField`, which has a linear decoder and corrects the code, too. That prior
+        takes any other network but those that leave gates to a `target_l0`, as "unrolled" does.
 
     positive_code : bool, default=False
         Whether posterior means, and with them codes, are not negative. Directions are then found
@@ -176,7 +179,8 @@ class VAEenseTransformer(DensityAutoencoder):
     prior : {"auto", "mixture", "spike_slab", "standard_normal"} or Prior, default="auto"
         Distribution of the latents before a sample is seen. "spike_slab" gives each a gate that is
         open with a learned probability: an open one has a price, so that codes are sparse where
-        that explains samples better, even with more latents than features. The others train with
+        that explains samples better, even with more latents than features. With a nonlinear decoder
+        its bound is taken at one draw. The others train with
         independent standard normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture
         to the codes when it is first needed: by `score_samples`, `score`, `sample`,
         `predict_proba`, `predict` or `impute`. `priors.Mixture` with ``lazy=False`` does so in
@@ -830,13 +834,17 @@ class VAEenseTransformer(DensityAutoencoder):
     def _gates_trainer(self, model, generator, data, init, is_final, goes_on):
         """Return the trainer of a model whose gates have a prior."""
         model.lengths.zero_()
-        if self.noise_variance != "auto" or not self.learn_noise_variance:
+        is_random = not (model.learns_slabs or goes_on)
+        if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
+        rate = 1.0 if model.learns_slabs else TARGET_RATE
+        rates = {} if model.learns_slabs else layer_rates(model)
         trainer = self._trainer(
-            model, noise, 1.0, generator, data, init=init, is_final=is_final, rates={}
+            model, noise, rate, generator, data, init=init, is_final=is_final, rates=rates
         )
-        trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
+        if hasattr(model.network, "begin_anew"):
+            trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
         return trainer
 
     def _model_with_target(self, data, seed, model=None):
@@ -879,21 +887,21 @@ class VAEenseTransformer(DensityAutoencoder):
         elif network == "auto":
             network = "linear" if self.target_l0 is None else "unrolled"
         network = networks.resolve_network(network)
-        if self._has_gates != isinstance(network, networks.MeanField):
+        if not self._has_gates and isinstance(network, networks.MeanField):
             raise ValueError(
                 f"network={self.network!r} does not go with prior={self.prior!r}: "
-                "networks.MeanField infers the gates of prior='spike_slab', and no other network "
-                "does; leave network='auto'."
+                "networks.MeanField infers the gates of prior='spike_slab'; leave network='auto'."
             )
         has_shared_gates = isinstance(network, networks.Unrolled) or (
             isinstance(network, networks.MLP) and network.n_active != "auto"
         )
-        if has_shared_gates and self.target_l0 is None:
+        if has_shared_gates and (self.target_l0 is None or self._has_gates):
             raise ValueError(
                 f"network={self.network!r} has the same gates for all samples; set target_l0, "
-                "which decides for each sample which latents open."
+                "which decides for each sample which latents open, and leave prior='auto'."
             )
-        return with_known(network, n_active=self.target_l0, positive=self.positive_code)
+        n_active = None if self._has_gates else self.target_l0
+        return with_known(network, n_active=n_active, positive=self.positive_code)
 
     def _make_model(self, data, seed, network=None, n_components=None):
         n_components = n_components or self.n_components or self._default_width(data)
@@ -976,7 +984,8 @@ class VAEenseTransformer(DensityAutoencoder):
             schedule = schedules.Cosine(
                 hold=SETTLING if self._has_gates or self.target_l0 is not None else 0.1
             )
-        hooks = [noise, *network_hooks(model.network)]
+        limit = MAX_GRADIENT_NORM if self._has_gates else None
+        hooks = [noise, *network_hooks(model.network, limit)]
         if model.closure is not None:
             hooks.append(DeadLatents(model))
         return Trainer(

@@ -12,7 +12,7 @@ from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.losses import ELBO, Loss
 from skvaeense.metrics import fvu, l0
 from skvaeense.models import SpikeSlabVAE
-from skvaeense.networks import MeanField
+from skvaeense.networks import MLP, MeanField
 from skvaeense.penalties import BatchTopK
 from skvaeense.priors import SpikeSlab
 
@@ -183,7 +183,7 @@ def test_several_shares_of_the_variance():
         assert unexplained(cut, X) == pytest.approx(1 - share, rel=0.15)
         lengths.append(l0(cut.transform(X_NEW)))
         # Nearly as short as where nothing else is asked for.
-        assert lengths[-1] < 1.3 * l0(alone.transform(X_NEW))
+        assert lengths[-1] < 1.5 * l0(alone.transform(X_NEW))
     assert lengths == sorted(lengths)
 
 
@@ -238,7 +238,8 @@ def test_codes_of_no_target_can_be_cut(fitted):
         ({"target_l0": 13}, "must be at most n_components=12"),
         ({"target_l0": [2, "3"]}, "must be a positive number, or a list of them"),
         ({"gated": False}, "leave gated=True"),
-        ({"network": "linear"}, "does not go with prior="),
+        ({"network": "unrolled", "target_l0": 2}, "has the same gates for all samples"),
+        ({"network": MLP(n_active=2)}, "has the same gates for all samples"),
         ({"network": MeanField(), "prior": "mixture"}, "does not go with prior='mixture'"),
         ({"network": MeanField(0)}, "The 'n_looks' parameter of MeanField must be an int"),
         ({"hard": "soft"}, "The 'hard' parameter"),

@@ -6,12 +6,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from skvaeense.models._vae import VAE, ELBOTerms
+from skvaeense.models._vae import VAE
 from skvaeense.networks._base import Network
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
 from skvaeense.utils._budget import Lengths
 
+# Logarithms of what the encoder says of the noise of a latent, as a share of its slab, stay within
+# this.
+MOST_LOG_NOISE = 10.0
+# Steps of a code where a linear decoder does not come with an encoder that infers gates.
+N_STEPS = 4
 # Halvings of the length for which the price of gates is found once a model is trained.
 N_HALVINGS = 8
 # Lengths, and shares of the variance that are left, are not taken for less.
@@ -33,10 +38,21 @@ class SpikeSlabVAE(VAE):
     with the divergence of `priors.SpikeSlab`. This is exact: nothing is sampled. A price lowers the
     log-odds of all gates, so that codes get shorter.
 
+    Any other network will do, too. Its two heads then say where each latent seems to be, y, in
+    units of its slab, and the logarithm l of the noise of that, as a share of the slab's variance
+    t. With ``u = y sqrt(t + mean^2)`` and ``n = t exp(l)`` the posterior is that of `MeanField`.
+    Slabs keep their first mean and variance, since nothing else gives such codes a unit. With a
+    nonlinear decoder f the error is
+
+        E = E |x - f(c)|^2,    c_j ~ N(q_j m_j, q_j (v_j + m_j^2) - q_j^2 m_j^2)
+
+    for codes that are normal, with the moments that gates and slabs give them. It is taken at one
+    draw in training, and at 16 that are the same for all samples elsewhere.
+
     Parameters
     ----------
     network : Network
-        `networks.MeanField`, which infers gates.
+        `networks.MeanField`, which infers gates by its decoder, or another one of two heads.
 
     n_features : int
         Number of features of a sample.
@@ -141,6 +157,14 @@ class SpikeSlabVAE(VAE):
         self.register_buffer("left_of_lengths", torch.zeros(N_HALVINGS + 1))
 
     @property
+    def learns_slabs(self) -> bool:
+        """Whether the network infers gates by a linear decoder whose columns have norm 1.
+
+        Slabs of other decoders would have no unit.
+        """
+        return hasattr(self.network, "infer_gates")
+
+    @property
     def _first_share(self) -> float:
         share = self.config["prior"].first_share
         if share != "auto":
@@ -149,7 +173,10 @@ class SpikeSlabVAE(VAE):
 
     def initialize(self, x: torch.Tensor) -> None:
         """Point the columns of the decoder at principal directions of samples."""
-        self.network.initialize(x, self._first_share)
+        if self.learns_slabs:
+            self.network.initialize(x, self._first_share)
+        else:
+            super().initialize(x)
 
     # --- the posterior ------------------------------------------------------------------------
 
@@ -205,9 +232,16 @@ class SpikeSlabVAE(VAE):
         GatePosterior
             The posterior.
         """
-        gates = self.gates(x.shape[0])
-        logit, mean, seen = self.network.encode(x, gates)
-        return GatePosterior(logit, mean, gates.open_variance, seen)
+        gates, network, decoder = self.gates(x.shape[0]), self.network, self.linear_decoder
+        if self.learns_slabs:
+            return GatePosterior(*network.infer_gates(x, gates))
+        place, log_noise = network.encode(x)
+        u = (gates.mean.square() + gates.variance).sqrt() * place
+        u = u.relu() if self.positive else u
+        r = torch.exp(-log_noise.clamp(-MOST_LOG_NOISE, MOST_LOG_NOISE)) / gates.variance
+        p, mean, logit = gates.update()(u, r)
+        seen = None if decoder is None else (x - decoder.bias) @ decoder.weight
+        return GatePosterior(logit, mean, 1 / p, seen)
 
     def is_open(self, posterior: Any) -> torch.Tensor:
         """Return which gates are more probably open than closed.
@@ -245,7 +279,7 @@ class SpikeSlabVAE(VAE):
         """Return codes: those that leave least of samples with the open gates of the posterior.
 
         Conjugate gradient steps lead to them from the posterior means, as many as the encoder has
-        looks.
+        looks. With a nonlinear decoder codes have these means.
 
         Parameters
         ----------
@@ -260,49 +294,28 @@ class SpikeSlabVAE(VAE):
         torch.Tensor of shape (n_samples, n_components)
             Codes, exactly 0 where a gate is closed.
         """
+        mean, is_open = posterior.mean, posterior.is_open
+        if self.linear_decoder is None:
+            return mean.masked_fill(~is_open, 0.0)
+        weight = self.linear_decoder.weight
+        n_steps = len(self.network.steps) if self.learns_slabs else N_STEPS
         return restricted_code(
-            posterior.mean,
-            posterior.is_open,
-            posterior.seen,
-            self.network.decoder.weight,
-            len(self.network.steps),
-            positive=self.positive,
+            mean, is_open, posterior.seen, weight, n_steps, positive=self.positive
         )
 
     # --- the bound ----------------------------------------------------------------------------
 
-    def elbo(
-        self,
-        x: torch.Tensor,
-        *,
-        generator: torch.Generator | None = None,
-        posterior: Any = None,
-    ) -> ELBOTerms:
-        """Return the terms of the evidence lower bound, which are exact.
+    def _kl(self, posterior: Any) -> torch.Tensor:
+        return self.prior.divergence(posterior, self.gates(len(posterior.mean)))
 
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
+    def _column_squares(self, decoder: torch.nn.Linear) -> torch.Tensor:
+        squares = super()._column_squares(decoder)
+        return squares.detach() if self.learns_slabs else squares
 
-        generator : None
-            Ignored.
-
-        posterior : GatePosterior or None, default=None
-            What `posterior` returns, if it is known already.
-
-        Returns
-        -------
-        ELBOTerms
-            The terms of each sample.
-        """
-        posterior = self.posterior(x) if posterior is None else posterior
+    def _decoded(self, posterior: Any) -> tuple[torch.Tensor, torch.Tensor]:
         q, mean = posterior.probability, posterior.mean
         code = q * mean
-        residual = x - self.decode(code)
-        spread = q * (posterior.variance + mean.square()) - code.square()
-        error = torch.linalg.vecdot(residual, residual) + spread.sum(dim=1)
-        return ELBOTerms(error, self.prior.divergence(posterior, self.gates(x.shape[0])))
+        return code, q * (posterior.variance + mean.square()) - code.square()
 
     @torch.no_grad()
     def batch_statistics(self, x: torch.Tensor, posterior: Any) -> dict[str, torch.Tensor]:
@@ -342,7 +355,7 @@ class SpikeSlabVAE(VAE):
             "probability": probability,
             "first_moment": code.mean(dim=0),
             "second_moment": torch.linalg.vecdot(code, mean, dim=0) / len(q)
-            + posterior.variance * probability,
+            + (posterior.variance * q).mean(dim=0),
             "l0": torch.stack([part.to(q).sum() / max(len(part), 1) for part in parts]),
             "left": torch.linalg.vecdot(residual, residual).mean(),
             "left_square": torch.linalg.vecdot(residual, residual.roll(1, dims=0)).square().mean(),
@@ -380,6 +393,7 @@ class SpikeSlabVAE(VAE):
         """
         training = self.training
         self.eval()
+        self._calibrate(x)
         x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
 
         def length_at(price: float) -> float:

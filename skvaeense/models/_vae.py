@@ -328,23 +328,43 @@ class VAE(AutoencoderModel):
             The terms of each sample.
         """
         posterior = self.posterior(x) if posterior is None else posterior
-        kl = self.prior.kl(posterior)
+        error = self._expected_error(x, *self._decoded(posterior), generator)
+        return ELBOTerms(error, self._kl(posterior))
+
+    def _kl(self, posterior: Posterior) -> torch.Tensor:
+        return self.prior.kl(posterior)
+
+    def _decoded(self, posterior: Posterior) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return means and variances of what the decoder sees."""
+        std = posterior.openness * posterior.std if self.gated else posterior.std
+        return self.code(posterior), std.square()
+
+    def _column_squares(self, decoder: torch.nn.Linear) -> torch.Tensor:
+        return decoder.weight.square().sum(dim=0)
+
+    def _expected_error(
+        self,
+        x: torch.Tensor,
+        mean: torch.Tensor,
+        variance: torch.Tensor,
+        generator: torch.Generator | None,
+    ) -> torch.Tensor:
+        """Return the expected squared error of codes that are normal, or of a linear decoder."""
         decoder = self.linear_decoder
         if decoder is not None:
-            error = (x - self.decode(self.code(posterior))).square().sum(dim=1)
-            std = posterior.std
-            spread = (posterior.openness * std if self.gated else std).square()
-            return ELBOTerms(error + spread @ decoder.weight.square().sum(dim=0), kl)
+            error = (x - self.decode(mean)).square().sum(dim=1)
+            return error + variance @ self._column_squares(decoder)
+        # The root has no derivative at 0.
+        std = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
         if generator is not None:
-            shape = posterior.mean.shape
-            draws = [torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)]
+            draws = [torch.randn(mean.shape, generator=generator, dtype=x.dtype, device=x.device)]
         else:
             draws = list(self._fixed_draws().to(x))
         error = x.new_zeros(len(x))
         for eps in draws:
-            residual = x - self.decode(self.code(posterior, eps))
+            residual = x - self.decode(torch.addcmul(mean, std, eps))
             error = error + residual.square().sum(dim=1) / len(draws)
-        return ELBOTerms(error, kl)
+        return error
 
     @torch.no_grad()
     def batch_statistics(self, x: torch.Tensor, posterior: Posterior) -> dict[str, torch.Tensor]:

@@ -95,6 +95,13 @@ class Network(Specification):
             to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this one layer
             must be the decoder.
 
+            With ``prior="spike_slab"`` the two heads are where each latent seems to be, in units of
+            its slab, and the logarithm of the noise of that: see `skvaeense.models.SpikeSlabVAE`.
+            Instead of `encode` the module may have `infer_gates`, from samples and a
+            `skvaeense.priors.GatePrior` to what a `skvaeense.priors.GatePosterior` holds, as
+            `MeanField` has; its decoder is linear with columns of norm 1, and its `initialize` is
+            called with samples and the share of open gates.
+
             What training asks of it if it is there: `initialize` is called with training samples
             before, to set weights, and `calibrate` with training samples after, to set thresholds
             and the like; `normalize` is called after each step; the attribute `max_gradient_norm`
@@ -143,7 +150,9 @@ def build_network(
     network.validate()
     with fixed_global_generator(torch.Generator() if generator is None else generator):
         module = network.build(n_features, n_components, n_heads=n_heads, generator=generator)
-    if not hasattr(module, "encode") or not hasattr(module, "decode"):
+    if not hasattr(module, "decode") or not (
+        hasattr(module, "encode") or hasattr(module, "infer_gates")
+    ):
         raise TypeError(
             f"{network!r} must build a torch.nn.Module with the methods encode and decode, got "
             f"{module!r}."

@@ -1,8 +1,10 @@
 """An encoder that infers which gates are open: unrolled mean-field inference."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
@@ -11,6 +13,8 @@ from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE
+
+PosteriorOf: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
 # Logarithms of learned noise factors stay within this: a look that takes the noise for e^4 times
 # more or less than it is has no gradient left.
@@ -131,8 +135,8 @@ class MeanFieldAutoencoder(nn.Module):
             self.steps[0] = FIRST_GAIN
         self.normalize()
 
-    def encode(self, x: torch.Tensor, gates: Any) -> tuple[torch.Tensor, ...]:
-        """Return gate logits, means, and what the columns see of samples.
+    def infer_gates(self, x: torch.Tensor, gates: Any) -> tuple[torch.Tensor, ...]:
+        """Return gate logits, means and variances where gates are open, and what columns see.
 
         Parameters
         ----------
@@ -145,11 +149,11 @@ class MeanFieldAutoencoder(nn.Module):
         Returns
         -------
         tuple of torch.Tensor
-            Three of shape (n_samples, n_components).
+            Of shape (n_samples, n_components), variances of shape (n_components,).
         """
-        arguments = self.inputs(x, gates)
-        logit, mean, seen = (_Looks.apply if torch.is_grad_enabled() else look)(*arguments)
-        return logit, mean, seen
+        looks = _Looks.apply if torch.is_grad_enabled() else look
+        logit, mean, seen = looks(*self.inputs(x, gates))
+        return logit, mean, gates.open_variance, seen
 
     def inputs(self, x: torch.Tensor, gates: Any) -> Any:
         """Return what looks depend on, as `look` takes it."""
@@ -159,9 +163,7 @@ class MeanFieldAutoencoder(nn.Module):
             self.decoder.bias,
             self.steps,
             self.log_noise,
-            gates.log_odds - 0.5 * (gates.mean.square() / gates.variance + gates.variance.log()),
-            gates.mean / gates.variance,
-            1 / gates.variance,
+            gates.update(),
             gates.noise_variance.to(x),
             self.positive,
         )
@@ -200,6 +202,29 @@ class MeanFieldAutoencoder(nn.Module):
             code = kept(code + step * left)
 
     @torch.no_grad()
+    def begin_anew(self, latents: torch.Tensor, columns: torch.Tensor) -> tuple[nn.Parameter, ...]:
+        """Give latents other columns, and the steps and noise of a typical one.
+
+        Parameters
+        ----------
+        latents : torch.Tensor of int
+            Which ones.
+
+        columns : torch.Tensor of shape (n_features, n_latents)
+            Their columns, of any norm.
+
+        Returns
+        -------
+        tuple of torch.nn.Parameter
+            What has changed: matrices with a column for each latent.
+        """
+        weight: Any = self.decoder.weight
+        weight[:, latents] = F.normalize(columns, dim=0)
+        for parameter in (self.steps, self.log_noise):
+            parameter[:, latents] = parameter.median(dim=1, keepdim=True).values
+        return weight, self.steps, self.log_noise
+
+    @torch.no_grad()
     def normalize(self) -> None:
         """Bring the columns back to norm 1, and factors of the noise into their range."""
         weight = self.decoder.weight
@@ -218,14 +243,12 @@ class _Looks(torch.autograd.Function):
         bias: torch.Tensor,
         steps: torch.Tensor,
         log_noise: torch.Tensor,
-        constant: torch.Tensor,
-        shift: torch.Tensor,
-        precision: torch.Tensor,
+        posterior_of: PosteriorOf,
         noise: torch.Tensor,
         positive: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         ctx.kept, ctx.positive = [], positive
-        of_prior = constant, shift, precision, noise
+        of_prior = posterior_of, noise
         outputs = look(x, weight, bias, steps, log_noise, *of_prior, positive, kept=ctx.kept)
         ctx.save_for_backward(weight, steps, x - bias, outputs[2])
         ctx.mark_non_differentiable(outputs[2])
@@ -239,7 +262,7 @@ class _Looks(torch.autograd.Function):
         x_grad, weight_grad, *others = look_gradients(
             ctx.kept, logit_grad, mean_grad, centred, seen, weight, steps, ctx.positive
         )
-        return x_grad, weight_grad, -x_grad.sum(dim=0), *others, *(None,) * 5
+        return x_grad, weight_grad, -x_grad.sum(dim=0), *others, *(None,) * 3
 
 
 def look_gradients(
@@ -342,9 +365,7 @@ def look(
     bias: torch.Tensor,
     steps: torch.Tensor,
     log_noise: torch.Tensor,
-    constant: torch.Tensor,
-    shift: torch.Tensor,
-    precision: torch.Tensor,
+    posterior_of: PosteriorOf,
     noise: torch.Tensor,
     positive: bool,
     kept: list[Any] | None = None,
@@ -369,10 +390,7 @@ def look(
         is_last = t == len(steps) - 1
         level = noise.expand_as(power) if is_last else 0.5 * (noise + unexplained / d)
         r = inverse[t] / level[:, None]
-        p = r + precision
-        mean = torch.addcmul(shift, u, r).div_(p)
-        # y * mean is mean^2 P.
-        logit = torch.log(p).neg_().addcmul_(mean * mean, p).mul_(0.5).add_(constant)
+        p, mean, logit = posterior_of(u, r)
         q = torch.sigmoid(logit)
         if kept is not None:
             kept.append((left, u, level, unexplained, r, p, mean, q, code))

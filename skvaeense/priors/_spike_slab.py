@@ -1,5 +1,6 @@
 """Gates that are open with learned probabilities, and slabs behind them."""
 
+from collections.abc import Callable
 from numbers import Real
 from typing import NamedTuple
 
@@ -57,6 +58,28 @@ class GatePrior(NamedTuple):
         noise = self.noise_variance.to(self.variance)
         return self.variance * noise / (self.variance + noise)
 
+    def update(self) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]:
+        """Return the rule by which what is seen of latents gives their posterior.
+
+        Returns
+        -------
+        callable
+            A function of u, what is seen of each latent where its gate is open, and of the
+            precision of that, the inverse r of its variance. It returns the posterior precision
+            ``r + 1 / t``, the posterior mean, and the logits of the gates.
+        """
+        shift, precision = self.mean / self.variance, 1 / self.variance
+        constant = self.log_odds - 0.5 * (self.mean * shift + self.variance.log())
+
+        def posterior_of(u: torch.Tensor, r: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            p = r + precision
+            mean = torch.addcmul(shift, u, r).div_(p)
+            # (u r + m / t) * mean is mean^2 p.
+            logit = torch.log(p).neg_().addcmul_(mean * mean, p).mul_(0.5).add_(constant)
+            return p, mean, logit
+
+        return posterior_of
+
 
 class GatePosterior(NamedTuple):
     """The posterior of latents behind gates: each by itself, open or not.
@@ -70,25 +93,25 @@ class GatePosterior(NamedTuple):
     mean : torch.Tensor of shape (n_samples, n_components)
         Means of the latents whose gate is open.
 
-    variance : torch.Tensor of shape (n_components,)
+    variance : torch.Tensor that broadcasts to (n_samples, n_components)
         Their variances.
 
-    seen : torch.Tensor of shape (n_samples, n_components)
-        Inner products of the columns of the decoder and the centred samples.
+    seen : torch.Tensor of shape (n_samples, n_components) or None
+        Inner products of the columns of a linear decoder and the centred samples.
 
     Examples
     --------
     >>> import torch
     >>> from skvaeense.priors import GatePosterior
     >>> zeros = torch.zeros(2, 3)
-    >>> GatePosterior(zeros, zeros, torch.ones(3), zeros).probability[0, 0]
+    >>> GatePosterior(zeros, zeros, torch.ones(3)).probability[0, 0]
     tensor(0.5000)
     """
 
     gate_logit: torch.Tensor
     mean: torch.Tensor
     variance: torch.Tensor
-    seen: torch.Tensor
+    seen: torch.Tensor | None = None
 
     @property
     def probability(self) -> torch.Tensor:
@@ -124,8 +147,11 @@ class SpikeSlab(Mixture):
         x = b + A (s * z) + noise,    s_j ~ Bernoulli(p_j),    z_j | s_j = 1 ~ N(m_j, t_j)
 
     So an open latent has a price: the bound charges ``log 1 / p_j`` for it, and its precision. With
-    `networks.MeanField`, which infers gates, the bound is exact without sampling. In training p, m,
-    t and the noise variance are running means of what is best for them, given the encoder.
+    a linear decoder the bound is exact without sampling; the default, `networks.MeanField`, has
+    one, and infers gates by it. With another decoder f, in place of ``A (s * z)``, it is taken at
+    one draw of a normal code with the same mean and variance. In training p and the noise variance
+    are running means of what is best for them, given the encoder, and with `networks.MeanField` so
+    are m and t; with other networks these stay, as the unit of codes.
 
     For densities a mixture is fitted afterwards, as `Mixture` does.
 

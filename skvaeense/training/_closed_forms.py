@@ -1,9 +1,9 @@
 """What is learned of gates, slabs and noise in closed form; and latents that have fallen silent."""
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
 from skvaeense.losses import Terms
 from skvaeense.models._base import as_number
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 # Probabilities stay this far from 0 and 1.
 LEAST_PROBABILITY = 1e-5
 # How fast the price of gates follows the logarithm of (what there is / what is wanted).
-PRICE_GAIN = 0.02
+PRICE_GAIN = 0.1
+# How far the noise variance falls at most below the share that is to be left, as a factor.
+LEAST_OF_SHARE = 0.1
 # Share of the training in which the noise variance falls to what suits the error. Prices begin to
 # follow halfway.
 ANNEALED = 0.5
@@ -35,17 +37,21 @@ class ClosedForms(Hook):
         p_j <- mean q_j,   m_j <- sum q_j mean_j / sum q_j,
         t_j <- sum q_j [(mean_j - m_j)^2 + v_j] / sum q_j,   g <- a max(E / (n d), r)
 
-    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts: with
-    the second moments S of what codes leave, it is ``tr S^2 / tr S``, the mean of their eigenvalues
-    that is weighted by themselves. Noise has the same variance in all directions, and then r is
-    that variance. What is left in few directions is no noise, and stands out from noise of the
-    variance r. If it counted as little as the mean of all directions, g would run to 0 on data
-    without noise, and latents would open for what is only the error of the encoder.
+    Slabs are learned where the network infers gates by columns of norm 1; elsewhere m and t stay,
+    and g is at most its first value before half of the training.
+
+    The factor a falls from `first_noise` to 1 by half of the training. From then on r counts,
+    unless there is a `target_l0`. With the second moments S of what codes leave, it is ``tr S^2 /
+    tr S``, the mean of their eigenvalues that is weighted by themselves. Noise has the same
+    variance in all directions, and then r is that variance. What is left in few directions is no
+    noise, and stands out from noise of the variance r. If it counted as little as the mean of all
+    directions, g would run to 0 on data without noise, and latents would open for what is only the
+    error of the encoder.
 
     **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
     falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
     than s, and g falls to s by half of the training, the least of several. Where more is left
-    without any price, g falls further.
+    without any price, g falls further, to a tenth of s at most.
 
     Parameters
     ----------
@@ -71,6 +77,8 @@ class ClosedForms(Hook):
         self.shares = model.first_prices.new_tensor(model.left_shares)
         # What prices are, where nothing keeps them above 0.
         self.steering = model.first_prices.clone()
+        # Latents of random weights would close for good behind more noise than at first.
+        self.most = None if model.learns_slabs or goes_on else float(model.noise_variance)
         self.left: Terms = {}
         self.value = model.noise_variance.to(model.first_prices.device, copy=True)
 
@@ -103,6 +111,7 @@ class ClosedForms(Hook):
         elif len(self.shares):
             left = terms["unexplained"].clamp_min(least)
             self.steering += PRICE_GAIN * (self.shares / left).log()
+            self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
             model.first_prices.copy_(self.steering.clamp_min(0.0))
         # Until others are known these hold outside training, too.
         model.prices.fill_(model.first_prices[0])
@@ -115,10 +124,12 @@ class ClosedForms(Hook):
         best = terms["error"] / step.x.shape[1]
         for name in ("left", "left_square"):
             self.left[name] = torch.lerp(self.left.get(name, terms[name]), terms[name], self.memory)
-        if done == 1:
+        if done == 1 and not len(self.targets):
             left = self.left["left"].clamp_min(torch.finfo(best.dtype).tiny)
             best = torch.maximum(best, self.left["left_square"] / left)
         best = self.first_noise ** (1 - done) * best.to(self.value)
+        if done < 1 and self.most is not None:
+            best = best.clamp_max(self.most)
         self.value = torch.lerp(self.value, best, self.memory).clamp_min(LEAST_NOISE)
 
     def _follow(self, model: "SpikeSlabVAE", terms: Terms, n_samples: int) -> None:
@@ -126,6 +137,8 @@ class ClosedForms(Hook):
         model.gate_probability.lerp_(q, self.memory)
         pooled = torch.lerp(model.gate_probability, model.gate_probability.mean(), self.pooling)
         model.gate_probability.copy_(pooled.clamp_(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+        if not model.learns_slabs:
+            return
         # A latent that is open for fewer than one sample of a batch says less of its slab.
         n_open = n_samples * q
         weight = self.memory * n_open / (1 + n_open)
@@ -177,19 +190,17 @@ class SilentLatents(Hook):
         if len(silent) == 0 or not 0 < float(error.sum()) < float("inf"):
             return
         drawn = torch.multinomial(error, len(silent), replacement=True, generator=step.generator)
-        network.decoder.weight[:, silent] = F.normalize(residual[drawn], dim=1).T
+        parameters = network.begin_anew(silent, residual[drawn].T)
         self.use[silent] = self.use.median()
         for state in (model.gate_probability, model.slab_mean, model.slab_variance):
             state[silent] = state.median()
         if not model.positive:
             model.slab_mean[silent] = 0.0
-        for parameter in (network.steps, network.log_noise):
-            parameter[:, silent] = parameter.median(dim=1, keepdim=True).values
         memories = trainer.optimizer.state[trainer.parameters.values]
         for name, memory in memories.items():
             if not isinstance(memory, torch.Tensor) or not memory.ndim:
                 continue
-            for parameter in (network.decoder.weight, network.steps, network.log_noise):
+            for parameter in parameters:
                 part = trainer.parameters.part(memory, parameter)
                 # What stands for the size of steps stays that of the others.
                 part[:, silent] = 0.0 if name == "exp_avg" else part.mean()

@@ -51,14 +51,23 @@ class Hook:
 
 
 class GradientClipping(Hook):
-    """Bring the norm of the gradients down to the `max_gradient_norm` of a network."""
+    """Bring the norm of the gradients down to a limit.
+
+    Parameters
+    ----------
+    limit : float
+        The largest norm, of a loss that is a fraction of the variance.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
 
     @torch.no_grad()
     def before_step(self, trainer: "Trainer") -> None:
         """Scale the gradients, to those of a loss that is a fraction of the variance."""
-        grads, limit = trainer.parameters.grads, trainer.model.network.max_gradient_norm
+        grads = trainer.parameters.grads
         grads *= trainer.model.loss_unit
-        grads *= (limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
+        grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
 
 
 class Normalization(Hook):
@@ -69,10 +78,11 @@ class Normalization(Hook):
         trainer.model.network.normalize()
 
 
-def network_hooks(network: Any) -> list[Hook]:
-    """Return what the module of a network asks for around each step."""
-    asked: dict[str, type[Hook]] = {
-        "max_gradient_norm": GradientClipping,
-        "normalize": Normalization,
-    }
-    return [hook() for name, hook in asked.items() if hasattr(network, name)]
+def network_hooks(network: Any, max_gradient_norm: float | None = None) -> list[Hook]:
+    """Return what the module of a network asks for around each step.
+
+    If it says nothing of the norm of gradients, that is the one given.
+    """
+    limit = getattr(network, "max_gradient_norm", max_gradient_norm)
+    hooks: list[Hook] = [] if limit is None else [GradientClipping(limit)]
+    return [*hooks, Normalization()] if hasattr(network, "normalize") else hooks

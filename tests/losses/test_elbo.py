@@ -128,6 +128,7 @@ def test_gradients_of_gates_with_a_prior(n_features, n_components, target, posit
     with torch.no_grad():
         for i, parameter in enumerate(model.parameters()):
             parameter += 0.1 * draw(*parameter.shape, seed=i)
+        model.network.normalize()
         model.slab_mean += 0.3 * draw(n_components, seed=9)
         model.first_prices += 0.4
     assert_same_gradients(model.train(), x, beta=1.5)

@@ -48,6 +48,9 @@ ESTIMATORS = {
     "gates": VAEenseTransformer(
         6, prior="spike_slab", target_l0=[2, 1], max_iter=8, random_state=0
     ),
+    "gates of an mlp": VAEenseTransformer(
+        6, prior="spike_slab", network=MLP((8,)), target_l0=2, max_iter=8, random_state=0
+    ),
     "unrolled": clone(SAE).set_params(penalty=TopK(2), network="unrolled"),
     "coefficient": clone(SAE).set_params(penalty=L1(0.01), target_l0=2),
     "batch": clone(SAE).set_params(penalty=BatchTopK(2)),

@@ -128,7 +128,7 @@ def test_prices_follow_the_number_of_open_gates():
         model.gate_probability.fill_(0.2)
     _, terms = take_step(trainer, hook, 0.25)
     excess = (terms["l0"].clamp_min(1e-5) / torch.tensor([4, 0.1]).double()).log()
-    torch.testing.assert_close(model.first_prices, 0.02 * excess, check_dtype=False)
+    torch.testing.assert_close(model.first_prices, 0.1 * excess, check_dtype=False)
     assert float(model.prices[0]) == float(model.first_prices[0])
 
 

@@ -69,7 +69,7 @@ def test_gradients_are_those_of_a_share_of_the_variance_and_clipped(make_trainer
     trainer = make_trainer(model)
     grads = draw(len(trainer.parameters.grads))
     trainer.parameters.grads.copy_(size * grads)
-    GradientClipping().before_step(trainer)
+    GradientClipping(model.network.max_gradient_norm).before_step(trainer)
     expected = size * grads * 0.5 / 5
     limit = model.network.max_gradient_norm
     if expected.norm() > limit:
