@@ -195,7 +195,7 @@ def test_codes_of_no_target_can_be_cut(fitted):
 
 @pytest.mark.parametrize("share", [0.4, 0.7])
 def test_target_explained_variance(share):
-    model = fit(target_explained_variance=share, max_iter=60)
+    model = fit(target_explained_variance=share, max_iter=40)
     assert unexplained(model, X) == pytest.approx(1 - share, rel=0.05)
     assert 0 < l0(model.transform(X)) < 11
 
@@ -215,8 +215,8 @@ def test_going_on(to_target, fitted, method):
 
 def test_partial_fit_learns():
     model = make()
-    left = [unexplained(model.partial_fit(X)) for _ in range(6)]
-    assert left[-1] < 0.9 * left[0]
+    left = [unexplained(model.partial_fit(X)) for _ in range(4)]
+    assert left[-1] < 0.95 * left[0]
 
 
 @EACH
@@ -225,8 +225,8 @@ def test_files_and_copies_are_the_same(fitted, name, tmp_path):
     save(model, tmp_path / "gates.safetensors", trusted=[Tanh])
     saved = load(tmp_path / "gates.safetensors", trusted=[Tanh])
     for other in (saved, pickle.loads(pickle.dumps(model))):
-        for method, expected in outputs(model, X_NEW[:100]).items():
-            assert_array_equal(outputs(other, X_NEW[:100])[method], expected, err_msg=method)
+        for method, expected in outputs(model, X_NEW[:30]).items():
+            assert_array_equal(outputs(other, X_NEW[:30])[method], expected, err_msg=method)
 
 
 def test_scores_and_draws(fitted):
