@@ -205,13 +205,13 @@ class BaseAutoencoder(
         """Return new samples whose missing values are filled in."""
         return X
 
-    def _without_far(self, rows: Distinct, explored: Exploration) -> Distinct:
+    def _without_far(self, rows: Distinct, explored: Exploration | None = None) -> Distinct:
         """Return the samples without those that are far from all others."""
         if not some_outweigh(rows.X):
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
         is_far[find_far_rows(rows.X, rows.weights)] = True
-        if not is_far.any():
+        if explored is not None and not is_far.any():
             # One of few components takes far rows at times, or one of many does.
             is_far[far_rows(rows.X.astype(np.float64), explored.found.density)] = True
         if not is_far.any():

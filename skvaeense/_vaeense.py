@@ -54,7 +54,6 @@ from skvaeense.training._sizes import (
     n_epochs,
     split_epochs,
 )
-from skvaeense.training._sparse_hooks import DeadLatents
 from skvaeense.training._subspace_init import install_subspaces, subspace_network
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._budget import check_lengths
@@ -79,8 +78,8 @@ NOISE_RANGE = 1e20
 COLUMN_ENTRIES = 2**21
 # What n_init="auto" means.
 N_INIT = 5
-# Share of learning_rate_init that is the peak with a target_l0.
-TARGET_RATE = 0.4
+# Share of learning_rate_init that is the peak where gates are inferred by a feed-forward encoder.
+FEED_FORWARD_RATE = 0.4
 # Codes that thresholds are set on have so many entries at most.
 CALIBRATION_ENTRIES = 2**23
 # By how many nats per feature a dictionary must be better than principal components, and the share
@@ -123,16 +122,16 @@ class VAEenseTransformer(DensityAutoencoder):
         variance, at most 256: latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
-        Wanted mean number of active latents. The others are closed: their posterior is the prior,
-        and their code is exactly 0. Which ones these are depends on the sample, and so does how
-        many. With several numbers the model is trained for all of them, each with an equal part of
-        every batch, so that codes can be cut from the largest to the others by `transform_l0`.
-        None lets the noise variance decide on it.
+        Wanted mean number of active latents. Which ones these are depends on the sample, and so
+        does how many; the codes of the others are exactly 0. Its gates are those of
+        ``prior="spike_slab"``, with a price that meets the number. With several numbers the model
+        is trained for all of them, each with an equal part of every batch, so that codes can be cut
+        from the largest to the others by `transform_l0`. None sets none.
 
     target_explained_variance : "auto", float, list of float or None, default="auto"
         Share of the variance of the training samples that codes keep, in (0, 1), as `n_components`
-        of PCA may be: codes are as short as that allows. Its gates are those of
-        ``prior="spike_slab"``, and it goes without a `target_l0`. With several shares the model is
+        of PCA may be: codes are as short as that allows. It is met as a `target_l0` is, and goes
+        without one. With several shares the model is
         trained for all of them, as with several lengths, and codes keep the largest unless
         `transform_explained_variance` says otherwise. None lets the noise variance decide on it.
         "auto" does so where flat parts or sparse codes explain held-out samples best; elsewhere,
@@ -154,13 +153,11 @@ class VAEenseTransformer(DensityAutoencoder):
         Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
         active latents are the same for every sample.
 
-    network : {"auto", "linear", "mlp", "single_layer", "unrolled"} or Network, default="auto"
+    network : {"auto", "linear", "mlp", "single_layer"} or Network, default="auto"
         Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
-        layers in both, "single_layer" one linear layer each way. "unrolled", which takes a
-        `target_l0`, has one too, and corrects the code by what the decoder makes of it. "auto"
-        means "unrolled" with a `target_l0`, and else "linear"; with ``prior="spike_slab"``
-        `networks.MeanField`, which has a linear decoder and corrects the code, too. That prior
-        takes any other network but those that leave gates to a `target_l0`, as "unrolled" does.
+        layers in both, "single_layer" one linear layer each way. "auto" means "linear"; with
+        ``prior="spike_slab"`` `networks.MeanField`, which has a linear decoder and corrects the
+        code by what it makes of it.
 
     positive_code : bool, default=False
         Whether posterior means, and with them codes, are not negative. Directions are then found
@@ -169,9 +166,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
             default="fixed_variance"
-        The rule that says which latents are active. With a `target_l0` it is not used: active are
-        those that are not closed. Nor with ``prior="spike_slab"``: active are those whose gate is
-        more probably open than closed.
+        The rule that says which latents are active. With ``prior="spike_slab"`` it is not used:
+        active are those whose gate is more probably open than closed.
 
     loss : {"elbo"} or Loss, default="elbo"
         What is minimised.
@@ -180,14 +176,14 @@ class VAEenseTransformer(DensityAutoencoder):
         Distribution of the latents before a sample is seen. "spike_slab" gives each a gate that is
         open with a learned probability: an open one has a price, so that codes are sparse where
         that explains samples better, even with more latents than features. With a nonlinear decoder
-        its bound is taken at one draw. The others train with
-        independent standard normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture
+        its bound is taken at one draw. The others train with independent standard normal latents.
+        "mixture" and "spike_slab" then fit a Gaussian mixture
         to the codes when it is first needed: by `score_samples`, `score`, `sample`,
         `predict_proba`, `predict` or `impute`. `priors.Mixture` with ``lazy=False`` does so in
         `fit`.
         "standard_normal" with ``gated=False`` is the classical variational autoencoder. "auto"
-        means "spike_slab" with a `target_explained_variance`, and for the default model of samples
-        that neither flat parts nor independent codes explain; else "mixture".
+        means "spike_slab" with a `target_l0` or `target_explained_variance`, and for the default
+        model of samples that neither flat parts nor independent codes explain; else "mixture".
 
     noise_variance : "auto" or float, default="auto"
         Noise variance to start from, in squared units of X. "auto" follows from the spectrum.
@@ -198,8 +194,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     n_init : "auto" or int, default="auto"
         Number of random inits. They differ in weights, first noise variance and learning rate, and
-        are compared on held-out samples at one noise variance; the best is trained on. With a
-        `target_l0` each is trained to the end. "auto" means 5, or 1 with a `target_l0`. With the
+        are compared on held-out samples at one noise variance; the best is trained on. With
+        ``prior="spike_slab"`` each is trained to the end, and "auto" means 1; else 5. With the
         default network the init is computed from the data instead: exact inference in a mixture of
         subspaces, independent components or principal components, whichever held-out samples are
         most probable under; then this number is not used.
@@ -220,7 +216,8 @@ class VAEenseTransformer(DensityAutoencoder):
         Epochs that a model is trained for at most. Of those from a random init 40 % come before
         inits are compared, and the others are for the best one only. "auto" means the epochs that
         amount to 600 steps from an init that is computed from the data, or to 60 where it is exact
-        already, and to 1,000 and 1,500 steps from a random one; with a `target_l0`, to 2,000.
+        already, and to 1,000 and 1,500 steps from a random one; to 1,000 where gates have a prior,
+        and with a `target_l0` to 2,000.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -449,7 +446,8 @@ class VAEenseTransformer(DensityAutoencoder):
     def _resolved_prior(self):
         if self.prior != "auto":
             return priors.resolve_prior(self.prior)
-        return priors.Mixture() if self._kept_share is None else priors.SpikeSlab()
+        has_target = self._kept_share is not None or self.target_l0 is not None
+        return priors.SpikeSlab() if has_target else priors.Mixture()
 
     @property
     def _kept_share(self):
@@ -465,8 +463,6 @@ class VAEenseTransformer(DensityAutoencoder):
         if self._has_gates or (trainer is not None and isinstance(trainer.model, SpikeSlabVAE)):
             steps = GATE_STEPS if self.target_l0 is None else BUDGET_STEPS
             return self._train_to_the_end_each(data, session, trainer, steps, ANNEALED)
-        if self.target_l0 is not None:
-            return self._train_to_the_end_each(data, session, trainer, BUDGET_STEPS)
         if trainer is not None:
             _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
             session.begin(max(epochs, 1))
@@ -656,8 +652,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _look_at(self, rows):
         rows, density = self._without_holes(rows)
-        if not self._looks_at_samples():
-            return rows, None
+        if not self._takes_data_init():
+            return (self._without_far(rows) if self._has_gates else rows), None
         explored = self._explored(rows)
         if density is not None:
             explored = replace(explored, density=density)
@@ -687,19 +683,13 @@ class VAEenseTransformer(DensityAutoencoder):
             type(network) is networks.Linear
             and network.skip == "first"
             and network.n_hidden_layers == 2
-            and self.target_l0 is None
             and self._has_default_objective()
         )
-
-    def _looks_at_samples(self):
-        """Return whether the samples are explored before training."""
-        is_unrolled = type(self._network()) is networks.Unrolled
-        return self._takes_data_init() or (is_unrolled and self._has_default_objective())
 
     @property
     def _has_free_density(self):
         # A model of a width that somebody has chosen answers for what it leaves out.
-        return self.n_components is None and self._looks_at_samples()
+        return self.n_components is None and self._takes_data_init()
 
     def _has_default_objective(self):
         loss, prior = losses.resolve_loss(self.loss), self._resolved_prior()
@@ -806,12 +796,6 @@ class VAEenseTransformer(DensityAutoencoder):
             goes_on = model is not None
             model = self._model_with_target(data, seeds[1], model)
             return self._gates_trainer(model, generator, data, init, is_final, goes_on)
-        if self.target_l0 is not None or getattr(model, "closure", None) is not None:
-            model = self._model_with_target(data, seeds[1], model)
-            noise = self._target_noise(model, data)
-            return self._trainer(
-                model, noise, TARGET_RATE, generator, data, init=init, is_final=is_final, rates={}
-            )
         if model is not None:
             noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
             rate, rates = 0.5, None
@@ -838,7 +822,7 @@ class VAEenseTransformer(DensityAutoencoder):
         if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
-        rate = 1.0 if model.learns_slabs else TARGET_RATE
+        rate = 1.0 if model.learns_slabs else FEED_FORWARD_RATE
         rates = {} if model.learns_slabs else layer_rates(model)
         trainer = self._trainer(
             model, noise, rate, generator, data, init=init, is_final=is_final, rates=rates
@@ -851,12 +835,12 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
         if model is None:
             model = self._make_model(data, seed)
-            if not self._has_gates:
-                model.calibrate(data.valid)
             return model
-        earlier, targets = model.config, {"target_l0": self.target_l0}
-        if self._has_gates:
-            targets["target_explained_variance"] = self._kept_share
+        earlier = model.config
+        targets = {
+            "target_l0": self.target_l0,
+            "target_explained_variance": self._kept_share,
+        }
         if all(earlier.get(name) == target for name, target in targets.items()):
             return model
         for name, target in targets.items():
@@ -870,38 +854,23 @@ class VAEenseTransformer(DensityAutoencoder):
         model.calibrate(data.valid)
         return model
 
-    def _target_noise(self, model, data):
-        """Return the noise of a training with `target_l0`: it follows the error from the start."""
-        if self.noise_variance == "auto" and self.learn_noise_variance:
-            first = best_noise(validation_terms(model, data.valid), data.valid.shape[1])
-        else:
-            first = self._first_noise(data, INIT_CONFIGS[0])
-        common = common_noise(data.spectrum.mean_eigenvalue)
-        return final_noise(first, common, learned=self.learn_noise_variance, follow=1.0)
-
     def _network(self):
         """Return the specification of the network, with what the other parameters say of it."""
         network = self.network
-        if network == "auto" and self._has_gates:
-            network = networks.MeanField()
-        elif network == "auto":
-            network = "linear" if self.target_l0 is None else "unrolled"
+        if network == "auto":
+            network = networks.MeanField() if self._has_gates else "linear"
         network = networks.resolve_network(network)
         if not self._has_gates and isinstance(network, networks.MeanField):
             raise ValueError(
                 f"network={self.network!r} does not go with prior={self.prior!r}: "
                 "networks.MeanField infers the gates of prior='spike_slab'; leave network='auto'."
             )
-        has_shared_gates = isinstance(network, networks.Unrolled) or (
-            isinstance(network, networks.MLP) and network.n_active != "auto"
-        )
-        if has_shared_gates and (self.target_l0 is None or self._has_gates):
+        if isinstance(network, networks.Unrolled):
             raise ValueError(
-                f"network={self.network!r} has the same gates for all samples; set target_l0, "
-                "which decides for each sample which latents open, and leave prior='auto'."
+                f"network={self.network!r} gives codes and no posterior, as a sparse autoencoder "
+                "needs; leave network='auto', whose encoder looks several times too."
             )
-        n_active = None if self._has_gates else self.target_l0
-        return with_known(network, n_active=n_active, positive=self.positive_code)
+        return with_known(network, n_active=None, positive=self.positive_code)
 
     def _make_model(self, data, seed, network=None, n_components=None):
         n_components = n_components or self.n_components or self._default_width(data)
@@ -917,11 +886,13 @@ class VAEenseTransformer(DensityAutoencoder):
             raise ValueError(
                 f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
             )
-        if self._kept_share is not None and not self._has_gates:
-            raise ValueError(
-                f"target_explained_variance={self.target_explained_variance!r} sets a price on "
-                f"gates, which prior={self.prior!r} has none of; set prior='spike_slab'."
-            )
+        for name in ("target_l0", "target_explained_variance"):
+            target = getattr(self, name)
+            if target not in (None, "auto") and not self._has_gates:
+                raise ValueError(
+                    f"{name}={target!r} sets a price on gates, which prior={self.prior!r} has none "
+                    "of; leave prior='auto'."
+                )
         if self._kept_share is not None and self.target_l0 is not None:
             raise ValueError(
                 "target_l0 and target_explained_variance ask for two things at once; leave one of "
@@ -931,22 +902,20 @@ class VAEenseTransformer(DensityAutoencoder):
             raise ValueError(
                 "gated=False has no gates that prior='spike_slab' could open; leave gated=True."
             )
-        if self.target_l0 is not None and not self.gated:
-            raise ValueError(
-                f"target_l0={self.target_l0!r} closes gates, and gated=False has none; leave "
-                "gated=True."
-            )
         sizes = network or self._network(), data.train.shape[1], n_components
         common = {
             "positive": self.positive_code,
             "prior": clone(self._resolved_prior()),
-            "target_l0": self.target_l0,
             "generator": make_generator(seed),
         }
         model: VAE
         if self._has_gates:
-            share = self._kept_share
-            model = SpikeSlabVAE(*sizes, target_explained_variance=share, **common)
+            model = SpikeSlabVAE(
+                *sizes,
+                target_l0=self.target_l0,
+                target_explained_variance=self._kept_share,
+                **common,
+            )
         else:
             model = VAE(*sizes, gated=self.gated, **common)
         self._check_length(model)
@@ -981,13 +950,9 @@ class VAEenseTransformer(DensityAutoencoder):
     def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None):
         schedule = self.schedule
         if schedule == "auto":
-            schedule = schedules.Cosine(
-                hold=SETTLING if self._has_gates or self.target_l0 is not None else 0.1
-            )
+            schedule = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)
         limit = MAX_GRADIENT_NORM if self._has_gates else None
         hooks = [noise, *network_hooks(model.network, limit)]
-        if model.closure is not None:
-            hooks.append(DeadLatents(model))
         return Trainer(
             model,
             losses.resolve_loss(self.loss),
@@ -1153,7 +1118,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return self._mask(model, posterior, model.code(posterior))
 
     def _mask(self, model, posterior, code):
-        if model.closure is not None or isinstance(model, SpikeSlabVAE):
+        if isinstance(model, SpikeSlabVAE):
             return model.is_open(posterior)
         latents = thresholds.Latents(
             log_variance=posterior.log_variance.cpu().numpy(),

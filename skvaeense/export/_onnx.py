@@ -147,7 +147,7 @@ class Transform(nn.Module):
         is_hard = self.is_vae and estimator._is_hard(self.model)
         self.encode = getattr(self.model, "code" if is_hard else "soft_code", self.model.code)
         # With a target_l0 the model itself makes codes hard, and so it does with gates.
-        has_rule = is_hard and self.model.closure is None and type(self.model) is VAE
+        has_rule = is_hard and type(self.model) is VAE
         self.mask = mask_of(estimator, self.model) if has_rule else None
 
     def forward(self, X):

@@ -18,11 +18,11 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
 
     Parameters
     ----------
-    model : VAE or SparseCoder
+    model : SparseCoder
         The model, with the indices of its dead latents.
 
     preactivation : torch.Tensor of shape (n_samples, n_dead)
-        Pre-activations of the dead latents, or codes before they are closed.
+        Pre-activations of the dead latents.
 
     residual : torch.Tensor of shape (n_samples, n_features)
         What the other latents leave of the samples.

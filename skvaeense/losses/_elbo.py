@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from skvaeense.losses._auxiliary import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.losses._base import Gradient, Loss, Terms
 from skvaeense.losses._gate_elbo import GateELBOGradient
 from skvaeense.losses._linear_elbo import LinearELBOGradient
@@ -36,15 +35,10 @@ class ELBO(Loss):
     For a gated model with dense layers and a linear decoder, and for `networks.MeanField`, the
     gradient is derived by hand, which takes about half the time of autograd.
 
-    Where a model keeps a number of latents open, ``target_l0``, some may be open for no sample, and
-    would learn nothing. The loss then has another term, which trains these on what the others leave
-    [2]_.
-
     References
     ----------
     .. [1] I. Higgins et al., "beta-VAE: learning basic visual concepts with a constrained
        variational framework", ICLR 2017.
-    .. [2] L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
 
     Examples
     --------
@@ -62,17 +56,11 @@ class ELBO(Loss):
 
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
         """Return "loss", "error" and "kl" of a batch, and what its model notes of it."""
-        before = model.open_posterior(x)
-        posterior = model.close(before)
+        posterior = model.posterior(x)
         bound = model.elbo(x, generator=generator, posterior=posterior)
         error, kl = (term.mean() for term in bound)
         loss = error / model.noise_variance + 2 * self.beta * kl
         terms = {"error": error, "kl": kl} | model.batch_statistics(x, posterior)
-        if model.dead_latents is not None:
-            residual = x - model.decode(model.code(posterior))
-            code = model.code(before)[:, model.dead_latents]
-            share = auxiliary_loss(model, code, residual)
-            loss = loss + AUXILIARY_WEIGHT * share / model.loss_unit
         return {"loss": loss} | terms
 
     def gradient(self, model: Any) -> Gradient:

@@ -72,7 +72,6 @@ class LinearELBOGradient:
             and model.linear_decoder is not None
             and model.gated
             and not model.positive
-            and model.closure is None
             and type(model.prior) in (Mixture, StandardNormal)
         )
 

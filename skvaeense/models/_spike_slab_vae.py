@@ -219,7 +219,7 @@ class SpikeSlabVAE(VAE):
         place = (above - wanted) / (above - below)
         return low.lerp(high, place.to(low))
 
-    def open_posterior(self, x: torch.Tensor) -> GatePosterior:  # type: ignore[override]
+    def posterior(self, x: torch.Tensor) -> GatePosterior:  # type: ignore[override]
         """Return the posterior of gates and of the latents behind them.
 
         Parameters
@@ -443,7 +443,7 @@ class SpikeSlabVAE(VAE):
     def _at(self, x: torch.Tensor, price: float) -> GatePosterior:
         """Return the posterior at a price."""
         self.prices.fill_(price)
-        return self.open_posterior(x)
+        return self.posterior(x)
 
     def shortened(self, length: float) -> Self:
         """Return a model with the same weights whose codes have fewer active latents.

@@ -11,8 +11,6 @@ from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
-from skvaeense.utils._batch_threshold import BatchThreshold
-from skvaeense.utils._budget import Lengths
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
 EXPECTATION_PAIRS = 8
@@ -81,14 +79,6 @@ class VAE(AutoencoderModel):
     prior : Prior or None, default=None
         Distribution of the latents z. None means the standard normal one.
 
-    target_l0 : float, sequence of float or None, default=None
-        Mean number of latents that are open; with several, each that of an equal part of a batch
-        in training, and afterwards the largest. The others have the posterior that is the prior,
-        ``m = 0`` and ``s = 1``, and a code of exactly 0. Open are those whose part of the
-        reconstruction is largest, ``|1 - s| |m| ||W_j||``, or with a nonlinear decoder without the
-        norm of W_j: in training as many of a whole batch, afterwards those that reach a threshold.
-        None lets each latent open as far as the encoder says.
-
     generator : torch.Generator or None, default=None
         The source of the random weights; None if they will be loaded.
 
@@ -100,13 +90,6 @@ class VAE(AutoencoderModel):
     is_used : torch.Tensor of bool of shape (n_components,)
         Which latents may open: after training those that some training sample opens. The others
         have the posterior that is the prior, and a code of exactly 0.
-
-    closure : torch.nn.Module or None
-        What says which latents stay open for `target_l0`.
-
-    dead_latents : torch.Tensor of int64 or None
-        Indices of the latents that were open for no recent training sample; None while none is
-        known.
 
     Examples
     --------
@@ -132,7 +115,6 @@ class VAE(AutoencoderModel):
         gated: bool = True,
         positive: bool = False,
         prior: Prior | None = None,
-        target_l0: Lengths | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         prior = StandardNormal() if prior is None else prior
@@ -143,12 +125,10 @@ class VAE(AutoencoderModel):
             "gated": gated,
             "positive": positive,
             "prior": prior,
-            "target_l0": target_l0,
         }
         super().__init__(config, n_heads=2, generator=generator)
         self.gated = gated
         self.prior = prior
-        self.closure = None if target_l0 is None else BatchThreshold(target_l0)
         self.register_buffer("noise_variance", as_number(1.0))
         n_gates = N_GATES if gated and not self.learns_density else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
@@ -177,38 +157,6 @@ class VAE(AutoencoderModel):
         Posterior
             Means and gate logits.
         """
-        return self.close(self.open_posterior(x))
-
-    def close(self, posterior: Posterior) -> Posterior:
-        """Return the posterior with latents closed as `target_l0` says.
-
-        Parameters
-        ----------
-        posterior : Posterior
-            What `open_posterior` returns.
-
-        Returns
-        -------
-        Posterior
-            The same for latents that stay open; the prior for the others.
-        """
-        if self.closure is None:
-            return posterior
-        return _closed(posterior, ~self.closure.mask(self._contribution(posterior)))
-
-    def open_posterior(self, x: torch.Tensor) -> Posterior:
-        """Return the posterior that the encoder gives, before latents are closed.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-
-        Returns
-        -------
-        Posterior
-            Means and gate logits.
-        """
         mean, gate_logit = self.network.encode(x)
         posterior = Posterior(torch.relu(mean) if self.positive else mean, gate_logit)
         return _closed(posterior, ~self.is_used)
@@ -226,31 +174,9 @@ class VAE(AutoencoderModel):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled training samples.
         """
-        if self.closure is None:
-            posterior = self.posterior(x)
-            nats = StandardNormal().kl(Posterior(posterior.mean.T, posterior.gate_logit.T))
-            self.is_used = self.is_open(posterior).any(dim=0) | (nats >= 0.5 * math.log(len(x)))
-
-    @torch.no_grad()
-    def _contribution(self, posterior: Posterior) -> torch.Tensor:
-        """Return how far each latent moves the reconstruction."""
-        size, decoder = self.code(posterior).abs(), self.linear_decoder
-        return size if decoder is None else size * decoder.weight.norm(dim=0)
-
-    def _calibrate(self, x: torch.Tensor) -> None:
-        super()._calibrate(x)
-        if self.closure is not None:
-            self.closure.calibrate(self._contribution(self.open_posterior(x)))
-
-    @property
-    def length(self) -> float | None:
-        """The mean number of open latents, if `target_l0` gives it."""
-        return None if self.closure is None else self.closure.k
-
-    @property
-    def takes_calibration(self) -> bool:
-        """Whether `calibrate` has anything to set."""
-        return self.closure is not None or super().takes_calibration
+        posterior = self.posterior(x)
+        nats = StandardNormal().kl(Posterior(posterior.mean.T, posterior.gate_logit.T))
+        self.is_used = self.is_open(posterior).any(dim=0) | (nats >= 0.5 * math.log(len(x)))
 
     def is_open(self, posterior: Posterior) -> torch.Tensor:
         """Return which latents are open, by the posterior variance.
@@ -263,10 +189,8 @@ class VAE(AutoencoderModel):
         Returns
         -------
         torch.Tensor of bool of shape (n_samples, n_components)
-            Where a `target_l0` has left latents open, or else the variance is less than a half.
+            Where the variance is less than a half.
         """
-        if self.closure is not None:
-            return posterior.gate_logit < math.inf
         return posterior.log_variance < math.log(OPEN_VARIANCE)
 
     @property
@@ -381,12 +305,9 @@ class VAE(AutoencoderModel):
         Returns
         -------
         dict of torch.Tensor
-            With a `target_l0` "active_share" of shape (n_components,), the share of the samples for
-            which each latent is open.
+            Nothing.
         """
-        if self.closure is None:
-            return {}
-        return {"active_share": self.is_open(posterior).to(posterior.mean).mean(dim=0)}
+        return {}
 
     def _fixed_draws(self) -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)

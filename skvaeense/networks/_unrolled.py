@@ -1,19 +1,15 @@
 """An encoder that looks several times: unrolled steps of iterative hard thresholding."""
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.parametrize import is_parametrized
 
 from skvaeense.networks._base import Network
 from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, linear_layer
 from skvaeense.networks._restricted import restricted_code
-from skvaeense.networks._shared_gates import undo_gate
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._principal import principal_directions
@@ -22,8 +18,6 @@ from skvaeense.utils._validation import AT_LEAST_ZERO
 
 # The first factors and steps of each latent, as shares of those that lower the error most.
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
-# First gate logit of a VAE: latents that are kept have a posterior variance of 0.05.
-FIRST_GATE_LOGIT = -3.0
 # Directions of less than this share of the largest variance are noise of rounding.
 RANK_TOLERANCE = 1e-10
 
@@ -76,25 +70,19 @@ class Unrolled(Network):
     There are few weights besides the dictionary itself, so that the encoder hardly overfits. The
     columns start at the principal directions of the training samples, and where there are more of
     them, at random mixtures of these. First factors and steps are shorter the more columns overlap:
-    shares of those that take the error of training samples lowest [4]_. The same ones for all would
+    shares of those that take the error of training samples lowest [3]_. The same ones for all would
     make sweeps of many latents diverge.
 
     Refinements are steps of conjugate gradients for least squares on the active latents of each
     sample: which ones are active stays as it is, and so does what a penalty has made of training.
     Each takes about as long as a sweep.
 
-    In a VAE the gate logit is one number for each latent. So which latents open is decided
-    by `target_l0` alone, without which this network is of no use there. Posterior means are
-    divided by ``1 - s``, so that the gate does not shrink codes. The norms of the columns are
-    learned apart from their directions [3]_.
-
     References
     ----------
     .. [1] T. Blumensath and M. E. Davies, "Iterative hard thresholding for compressed sensing",
        Applied and Computational Harmonic Analysis 27, 2009.
     .. [2] K. Gregor and Y. LeCun, "Learning fast approximations of sparse coding", ICML 2010.
-    .. [3] T. Salimans and D. P. Kingma, "Weight normalization", 2016, arXiv:1602.07868.
-    .. [4] T. Blumensath and M. E. Davies, "Normalized iterative hard thresholding: guaranteed
+    .. [3] T. Blumensath and M. E. Davies, "Normalized iterative hard thresholding: guaranteed
        stability and performance", IEEE Journal of Selected Topics in Signal Processing 4, 2010.
 
     Examples
@@ -138,10 +126,14 @@ class Unrolled(Network):
         generator: torch.Generator | None,
     ) -> nn.Module:
         """Make the module with random weights."""
+        if n_heads != 1:
+            raise ValueError(
+                "Unrolled gives codes and no posterior; take network='auto' for a variational "
+                "autoencoder, whose encoder looks several times too."
+            )
         n_active = check_n_active(self.n_active, n_components)
         return UnrolledAutoencoder(
             linear_layer(n_components, n_features, generator),
-            n_heads=n_heads,
             n_sweeps=int(self.n_sweeps),
             n_active=n_active,
             positive=self.positive is True,
@@ -155,11 +147,7 @@ class UnrolledAutoencoder(nn.Module):
     Parameters
     ----------
     decoder : torch.nn.Linear
-        From codes to samples. With several heads the norms of its columns become weights of their
-        own.
-
-    n_heads : int
-        Number of outputs of the encoder for each latent. All but the first are constants.
+        From codes to samples.
 
     n_sweeps : int
         Number of corrections.
@@ -181,26 +169,23 @@ class UnrolledAutoencoder(nn.Module):
         self,
         decoder: nn.Linear,
         *,
-        n_heads: int,
         n_sweeps: int,
         n_active: Lengths,
         positive: bool,
         n_refinements: int,
     ) -> None:
         super().__init__()
-        n_latents, n_features = decoder.in_features, decoder.out_features
+        n_latents = decoder.in_features
         self.positive = positive
         self.n_refinements = n_refinements
         self.n_active = float(np.max(n_active))
-        norm = math.sqrt(n_features / self.n_active) if n_heads > 1 else 1.0
         with torch.no_grad():
-            decoder.weight.copy_(norm * F.normalize(decoder.weight, dim=0))
-        self.decoder = weight_norm(decoder, dim=1) if n_heads > 1 else decoder
+            decoder.weight.copy_(F.normalize(decoder.weight, dim=0))
+        self.decoder = decoder
         self.gain = nn.Parameter(torch.full((n_latents,), FIRST_GAIN))
         self.offset = nn.Parameter(torch.zeros(n_latents))
         self.steps = nn.Parameter(torch.full((n_sweeps, n_latents), FIRST_STEP))
         self.shifts = nn.Parameter(torch.zeros(n_sweeps, n_latents))
-        self.gate_logits = nn.Parameter(torch.full((n_heads - 1, n_latents), FIRST_GATE_LOGIT))
         self.thresholds = nn.ModuleList(BatchThreshold(n_active) for _ in range(n_sweeps))
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -258,7 +243,7 @@ class UnrolledAutoencoder(nn.Module):
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
         """
-        columns = self._columns
+        columns = self.decoder.weight
         columns.copy_(principal_columns(columns, x))
         self._set_steps(x.to(columns))
 
@@ -280,24 +265,6 @@ class UnrolledAutoencoder(nn.Module):
             correction = seen - (u * kept) @ atoms.T @ atoms
             step.fill_(FIRST_STEP * whole_step(correction * kept, atoms))
             u = u * kept + step * correction
-
-    @torch.no_grad()
-    def normalize(self) -> None:
-        """Bring directions whose norms are weights of their own back to norm 1.
-
-        Steps of the same length would turn longer ones by less and less.
-        """
-        if is_parametrized(self.decoder):
-            self._columns.div_(self._columns.norm(dim=0))
-
-    @property
-    def _columns(self) -> torch.Tensor:
-        """The parameter that holds the directions of the columns; if norms are apart, only them."""
-        decoder: Any = self.decoder
-        if is_parametrized(decoder):
-            columns: torch.Tensor = decoder.parametrizations.weight.original1
-            return columns
-        return decoder.weight
 
     def _kept(self, u: torch.Tensor) -> torch.Tensor:
         """Return which entries a batch keeps."""
@@ -327,11 +294,7 @@ class UnrolledAutoencoder(nn.Module):
             e = u * threshold.mask(size)
             left = seen - (e @ overlap if overlap is not None else e @ atoms.T @ atoms)
             u = e + step * left + shift
-        mean = u / norm
-        if len(self.gate_logits) == 0:
-            return (mean,)
-        mean = undo_gate(mean, self.gate_logits[0])
-        return mean, *(logit.expand_as(mean) for logit in self.gate_logits)
+        return (u / norm,)
 
 
 def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
