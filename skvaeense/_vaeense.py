@@ -786,6 +786,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         thresholds.resolve_threshold(self.threshold)
+        self._check_targets()
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
         if not self._has_gates and isinstance(model, SpikeSlabVAE):
@@ -834,14 +835,13 @@ class VAEenseTransformer(DensityAutoencoder):
     def _model_with_target(self, data, seed, model=None):
         """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
         if model is None:
-            model = self._make_model(data, seed)
-            return model
+            return self._make_model(data, seed)
         earlier = model.config
         targets = {
             "target_l0": self.target_l0,
             "target_explained_variance": self._kept_share,
         }
-        if all(earlier.get(name) == target for name, target in targets.items()):
+        if isinstance(model, SpikeSlabVAE) and all(earlier[n] == t for n, t in targets.items()):
             return model
         for name, target in targets.items():
             if (earlier.get(name) is None) != (target is None):
@@ -849,6 +849,11 @@ class VAEenseTransformer(DensityAutoencoder):
                     f"A fit with {name}={earlier.get(name)!r} cannot go on with {name}={target!r}: "
                     "set warm_start=False to fit anew, or a number for a number."
                 )
+        if not isinstance(model, SpikeSlabVAE):
+            raise ValueError(
+                "A fit whose gates have no prior cannot go on with gates that have one; set "
+                "warm_start=False to fit anew."
+            )
         config = earlier | targets | {"network": self._network()}
         model = type(model).from_state(config, model.state_dict())
         model.calibrate(data.valid)
@@ -872,8 +877,8 @@ class VAEenseTransformer(DensityAutoencoder):
             )
         return with_known(network, n_active=None, positive=self.positive_code)
 
-    def _make_model(self, data, seed, network=None, n_components=None):
-        n_components = n_components or self.n_components or self._default_width(data)
+    def _check_targets(self):
+        """Raise an error unless what is asked for goes together."""
         if self.target_l0 is not None:
             check_lengths("target_l0", self.target_l0)
         if self._kept_share is not None:
@@ -882,10 +887,6 @@ class VAEenseTransformer(DensityAutoencoder):
                 raise ValueError(
                     f"target_explained_variance must be below 1, got {self._kept_share!r}."
                 )
-        if self.target_l0 is not None and np.max(self.target_l0) > n_components:
-            raise ValueError(
-                f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
-            )
         for name in ("target_l0", "target_explained_variance"):
             target = getattr(self, name)
             if target not in (None, "auto") and not self._has_gates:
@@ -901,6 +902,14 @@ class VAEenseTransformer(DensityAutoencoder):
         if self._has_gates and not self.gated:
             raise ValueError(
                 "gated=False has no gates that prior='spike_slab' could open; leave gated=True."
+            )
+
+    def _make_model(self, data, seed, network=None, n_components=None):
+        self._check_targets()
+        n_components = n_components or self.n_components or self._default_width(data)
+        if self.target_l0 is not None and np.max(self.target_l0) > n_components:
+            raise ValueError(
+                f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
             )
         sizes = network or self._network(), data.train.shape[1], n_components
         common = {

@@ -52,7 +52,8 @@ def restricted_code(
         product = e @ gram if gram is not None else (e @ weight.T) @ weight
         return product * mask
 
-    first = code = code * mask
+    # A negative number times 0 would be a negative 0.
+    first = code = code.masked_fill(~is_open, 0.0)
     left = seen * mask - system(code)
     direction = unit * left
     size = torch.linalg.vecdot(left, direction)

@@ -50,8 +50,9 @@ class ClosedForms(Hook):
 
     **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
     falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
-    than s, and g falls to s by half of the training, the least of several. Where more is left
-    without any price, g falls further, to a tenth of s at most.
+    than s, and g falls to s by half of the training, the least of several. Where a price would have
+    to be less than 0, g falls further instead, to a tenth at most: behind less noise more gates
+    open, and what they hold is learned. Nor does r count then.
 
     Parameters
     ----------
@@ -107,7 +108,8 @@ class ClosedForms(Hook):
         least = LEAST_PROBABILITY
         if len(self.targets):
             self.steering += PRICE_GAIN * (terms["l0"].clamp_min(least) / self.targets).log()
-            model.first_prices.copy_(self.steering)
+            self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
+            model.first_prices.copy_(self.steering.clamp_min(0.0))
         elif len(self.shares):
             left = terms["unexplained"].clamp_min(least)
             self.steering += PRICE_GAIN * (self.shares / left).log()
@@ -127,6 +129,8 @@ class ClosedForms(Hook):
         if done == 1 and not len(self.targets):
             left = self.left["left"].clamp_min(torch.finfo(best.dtype).tiny)
             best = torch.maximum(best, self.left["left_square"] / left)
+        if len(self.targets):
+            best = best * self.steering[0].clamp_max(0.0).exp()
         best = self.first_noise ** (1 - done) * best.to(self.value)
         if done < 1 and self.most is not None:
             best = best.clamp_max(self.most)
