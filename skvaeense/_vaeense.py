@@ -834,8 +834,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _model_with_target(self, data, seed, model=None):
         """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
         if model is None:
-            model = self._make_model(data, seed)
-            return model
+            return self._make_model(data, seed)
         earlier = model.config
         targets = {
             "target_l0": self.target_l0,
@@ -849,8 +848,7 @@ class VAEenseTransformer(DensityAutoencoder):
                     f"A fit with {name}={earlier.get(name)!r} cannot go on with {name}={target!r}: "
                     "set warm_start=False to fit anew, or a number for a number."
                 )
-        config = earlier | targets | {"network": self._network()}
-        model = type(model).from_state(config, model.state_dict())
+        model = model.with_targets(**targets)
         model.calibrate(data.valid)
         return model
 
