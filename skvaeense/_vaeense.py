@@ -462,7 +462,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _train(self, data, session, trainer):
         if self._has_gates or (trainer is not None and isinstance(trainer.model, SpikeSlabVAE)):
             steps = GATE_STEPS if self.target_l0 is None else BUDGET_STEPS
-            return self._train_to_the_end_each(data, session, trainer, steps, ANNEALED)
+            return self._train_to_the_end_each(data, session, trainer, steps)
         if trainer is not None:
             _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
             session.begin(max(epochs, 1))
@@ -600,7 +600,7 @@ class VAEenseTransformer(DensityAutoencoder):
         inits.best.other_log = inits.other_log
         return inits.best
 
-    def _train_to_the_end_each(self, data, session, trainer, n_steps, unwatched=0.0):
+    def _train_to_the_end_each(self, data, session, trainer, n_steps):
         """Train each init to the end, or go on with a trainer."""
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
         if trainer is not None:
@@ -618,7 +618,7 @@ class VAEenseTransformer(DensityAutoencoder):
             session,
             "init",
             lambda model, i: self._final_loss(model, data),
-            unwatched=unwatched,
+            unwatched=ANNEALED,
         )
         return self._best_of(inits)
 
@@ -638,12 +638,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _takes_missing(self):
-        with_columns = (
-            networks.Linear,
-            networks.MeanField,
-            networks.SingleLayer,
-            networks.Unrolled,
-        )
+        with_columns = (networks.Linear, networks.MeanField, networks.SingleLayer)
         try:
             network, prior = self._network(), self._resolved_prior()
         except ValueError:
@@ -868,7 +863,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 f"network={self.network!r} gives codes and no posterior, as a sparse autoencoder "
                 "needs; leave network='auto', whose encoder looks several times too."
             )
-        return with_known(network, n_active=None, positive=self.positive_code)
+        return with_known(network, positive=self.positive_code)
 
     def _make_model(self, data, seed, network=None, n_components=None):
         n_components = n_components or self.n_components or self._default_width(data)
