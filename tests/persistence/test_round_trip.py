@@ -151,8 +151,8 @@ def test_vaeense(network, gated, tmp_path):
         {"hard": True, "threshold": Contribution(level=0.5)},
         {"sparse_output": True, "threshold": FixedVariance(0.7)},
         {"dtype": "float64", "noise_variance": 0.05, "learn_noise_variance": False},
-        {"target_l0": 1.5},
-        {"target_l0": 1.5, "network": MeanField(2)},
+        {"target_l0": 1.5, "prior": "auto"},
+        {"target_l0": 1.5, "prior": "auto", "network": MeanField(2)},
     ],
     ids=str,
 )
