@@ -97,7 +97,9 @@ PARAMETERS = [
     parameter(VAEENSE, SWITCH, learn_noise_variance=2),
     parameter(VAEENSE, SWITCH + AUTO, hard=None),
     *(
-        parameter(VAEENSE, f"{SHARE}, {LIST}, a str among {{…}} or None", target_explained_variance=v)
+        parameter(
+            VAEENSE, f"{SHARE}, {LIST}, a str among {{…}} or None", target_explained_variance=v
+        )
         for v in (0.0, 1, NAN, "most")
     ),
     *(
