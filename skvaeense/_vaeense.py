@@ -462,7 +462,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _train(self, data, session, trainer):
         if self._has_gates or (trainer is not None and isinstance(trainer.model, SpikeSlabVAE)):
             steps = GATE_STEPS if self.target_l0 is None else BUDGET_STEPS
-            return self._train_to_the_end_each(data, session, trainer, steps, ANNEALED)
+            return self._train_to_the_end_each(data, session, trainer, steps)
         if trainer is not None:
             _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
             session.begin(max(epochs, 1))
@@ -600,7 +600,7 @@ class VAEenseTransformer(DensityAutoencoder):
         inits.best.other_log = inits.other_log
         return inits.best
 
-    def _train_to_the_end_each(self, data, session, trainer, n_steps, unwatched=0.0):
+    def _train_to_the_end_each(self, data, session, trainer, n_steps):
         """Train each init to the end, or go on with a trainer."""
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
         if trainer is not None:
@@ -618,7 +618,7 @@ class VAEenseTransformer(DensityAutoencoder):
             session,
             "init",
             lambda model, i: self._final_loss(model, data),
-            unwatched=unwatched,
+            unwatched=ANNEALED,
         )
         return self._best_of(inits)
 
@@ -638,12 +638,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _takes_missing(self):
-        with_columns = (
-            networks.Linear,
-            networks.MeanField,
-            networks.SingleLayer,
-            networks.Unrolled,
-        )
+        with_columns = (networks.Linear, networks.MeanField, networks.SingleLayer)
         try:
             network, prior = self._network(), self._resolved_prior()
         except ValueError:
@@ -841,7 +836,7 @@ class VAEenseTransformer(DensityAutoencoder):
             "target_l0": self.target_l0,
             "target_explained_variance": self._kept_share,
         }
-        if isinstance(model, SpikeSlabVAE) and all(earlier[n] == t for n, t in targets.items()):
+        if all(earlier.get(name) == target for name, target in targets.items()):
             return model
         for name, target in targets.items():
             if (earlier.get(name) is None) != (target is None):
@@ -849,13 +844,7 @@ class VAEenseTransformer(DensityAutoencoder):
                     f"A fit with {name}={earlier.get(name)!r} cannot go on with {name}={target!r}: "
                     "set warm_start=False to fit anew, or a number for a number."
                 )
-        if not isinstance(model, SpikeSlabVAE):
-            raise ValueError(
-                "A fit whose gates have no prior cannot go on with gates that have one; set "
-                "warm_start=False to fit anew."
-            )
-        config = earlier | targets | {"network": self._network()}
-        model = type(model).from_state(config, model.state_dict())
+        model = model.with_targets(**targets)
         model.calibrate(data.valid)
         return model
 
@@ -875,7 +864,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 f"network={self.network!r} gives codes and no posterior, as a sparse autoencoder "
                 "needs; leave network='auto', whose encoder looks several times too."
             )
-        return with_known(network, n_active=None, positive=self.positive_code)
+        return with_known(network, positive=self.positive_code)
 
     def _check_targets(self):
         """Raise an error unless what is asked for goes together."""

@@ -104,7 +104,7 @@ def test_goes_on_with_another_target(fitted):
     with pytest.raises(ValueError, match="cannot go on with target_l0=None"):
         changed(fitted, warm_start=True, target_l0=None).fit(X)
     mixture = fit_vaeense(warm_start=True, prior="auto", network="auto")
-    with pytest.raises(ValueError, match="gates have no prior cannot go on"):
+    with pytest.raises(ValueError, match="target_l0=None cannot go on with target_l0=2"):
         mixture.set_params(target_l0=2).fit(SUBSPACES.few)
 
 

@@ -1,5 +1,6 @@
 """Codes that are cut to fewer active latents than their model was trained for."""
 
+import numpy as np
 import pytest
 from helpers import ATOMS, changed, fit_unwarned, fit_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
@@ -106,10 +107,10 @@ def test_scores_are_those_of_the_shorter_codes(fits):
     assert cut.score_samples(X_NEW).mean() < fits["unrolled"].score_samples(X_NEW).mean()
     whole = fits["vaeense"]
     cut = changed(whole, transform_l0=2)
-    assert cut.elbo_samples(X_NEW).mean() < whole.elbo_samples(X_NEW).mean()
-    mean, std = cut.posterior(X_NEW)
-    assert_array_equal(mean != 0, cut.active_dimensions(X_NEW))
-    assert_array_equal(std < 1, cut.active_dimensions(X_NEW))
+    # Which one is higher is not known: another price is another prior.
+    assert np.abs(cut.elbo_samples(X_NEW) - whole.elbo_samples(X_NEW)).mean() > 0.01
+    probability = cut.posterior(X_NEW)[0]
+    assert_array_equal(probability > 0.5, cut.active_dimensions(X_NEW))
 
 
 @pytest.mark.parametrize("name", ["vaeense", "topk", "unrolled"])

@@ -34,8 +34,8 @@ def to_onnx(
     The model has the input ``X`` of shape (n_samples, n_features), with any number of samples, in
     the units of the training samples: centring and scaling are part of it. Its output ``codes`` of
     shape (n_samples, n_components) is what `transform` gives, up to rounding, as a dense array. So
-    codes of a VAEenseTransformer are hard if its `hard`, its `sparse_output` or its `target_l0` is
-    set, and as long as its `transform_l0` says.
+    codes of a VAEenseTransformer are hard where its `hard` and its `sparse_output` make them so,
+    and as long as its `transform_l0` says.
 
     It takes the packages of ``pip install skvaeense[onnx]``. An existing file is replaced in one
     step; if anything fails it stays.
@@ -146,7 +146,7 @@ class Transform(nn.Module):
         self.is_vae = isinstance(estimator, VAEenseTransformer)
         is_hard = self.is_vae and estimator._is_hard(self.model)
         self.encode = getattr(self.model, "code" if is_hard else "soft_code", self.model.code)
-        # With a target_l0 the model itself makes codes hard, and so it does with gates.
+        # Where gates have a prior the model itself makes codes hard.
         has_rule = is_hard and type(self.model) is VAE
         self.mask = mask_of(estimator, self.model) if has_rule else None
 

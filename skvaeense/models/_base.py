@@ -10,11 +10,6 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from skvaeense.networks._base import build_network, linear_decoder
-from skvaeense.utils._batch_threshold import SHARES
-from skvaeense.utils._budget import budgets, set_share
-
-# Codes that thresholds for shorter lengths are set on have so many entries at most.
-SHORTER_ENTRIES = 2**20
 
 
 class Model(nn.Module):
@@ -129,7 +124,6 @@ class AutoencoderModel(Model):
         self.n_components: int = config["n_components"]
         self.positive: bool = config["positive"]
         self.n_heads = n_heads
-        self.dead_latents: torch.Tensor | None = None
         self.network = build_network(
             config["network"],
             self.n_features,
@@ -187,16 +181,10 @@ class AutoencoderModel(Model):
         """
         training = self.training
         self.eval()
-        if self.length is not None:
-            for share in SHARES[1:]:
-                set_share(self, share)
-                self._calibrate(x[: max(SHORTER_ENTRIES // self.n_components, 1)])
-            set_share(self, 1.0)
         self._calibrate(x)
         self.train(training)
 
     def _calibrate(self, x: torch.Tensor) -> None:
-        """Set what is used for codes of the present length."""
         if hasattr(self.network, "calibrate"):
             self.network.calibrate(x)
 
@@ -205,34 +193,10 @@ class AutoencoderModel(Model):
         """The mean number of active latents that the model was made for, if there is one."""
         return None
 
-    def shortened(self, length: float) -> Self:
-        """Return a model with the same weights whose codes have fewer active latents.
-
-        Parameters
-        ----------
-        length : float
-            Their mean number, at most the `length` of this model and at least 1/256 of it.
-
-        Returns
-        -------
-        AutoencoderModel
-            A model that shares all tensors with this one, and takes no memory for them.
-        """
-        whole = [module for module in self.modules() if not budgets(module)]
-        shared = [*self.parameters(), *self.buffers(), *whole]
-        model = copy.deepcopy(self, {id(part): part for part in shared})
-        set_share(model, length / (self.length or length))
-        return model
-
     @property
     def takes_calibration(self) -> bool:
         """Whether `calibrate` has anything to set."""
         return hasattr(self.network, "calibrate")
-
-    @property
-    def resamples_dead_latents(self) -> bool:
-        """Whether dead latents begin anew; otherwise an auxiliary loss trains them."""
-        return False
 
     @property
     def loss_unit(self) -> float | torch.Tensor:

@@ -1,14 +1,19 @@
 """The autoencoder whose codes a penalty or a constraint makes sparse."""
 
+import copy
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from skvaeense.models._base import AutoencoderModel, as_number, check_shapes
 from skvaeense.networks._base import Network
 from skvaeense.penalties import Coding, Penalty
-from skvaeense.utils._budget import Budget
+from skvaeense.utils._batch_threshold import SHARES
+from skvaeense.utils._budget import Budget, budgets, set_share
+
+# Codes that thresholds for shorter lengths are set on have so many entries at most.
+SHORTER_ENTRIES = 2**20
 
 
 class SparseCoder(AutoencoderModel):
@@ -77,6 +82,7 @@ class SparseCoder(AutoencoderModel):
             "positive": positive,
         }
         super().__init__(config, n_heads=1, generator=generator)
+        self.dead_latents: torch.Tensor | None = None
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
         self.register_buffer("alpha", as_number(penalty.alpha or 0.0))
@@ -149,6 +155,15 @@ class SparseCoder(AutoencoderModel):
         return self.network.refine(x, code) if can_refine else code
 
     def _calibrate(self, x: torch.Tensor) -> None:
+        if self.length is not None:
+            for share in SHARES[1:]:
+                set_share(self, share)
+                self._calibrate_length(x[: max(SHORTER_ENTRIES // self.n_components, 1)])
+            set_share(self, 1.0)
+        self._calibrate_length(x)
+
+    def _calibrate_length(self, x: torch.Tensor) -> None:
+        """Set what is used for codes of the present length."""
         super()._calibrate(x)
         self.penalty.calibrate(self.activation, self.preactivation(x))
 
@@ -156,3 +171,22 @@ class SparseCoder(AutoencoderModel):
     def length(self) -> float | None:
         """The number of active latents, if the penalty gives it."""
         return self.activation.k if isinstance(self.activation, Budget) else None
+
+    def shortened(self, length: float) -> Self:
+        """Return a model with the same weights whose codes have fewer active latents.
+
+        Parameters
+        ----------
+        length : float
+            Their mean number, at most the `length` of this model and at least 1/256 of it.
+
+        Returns
+        -------
+        SparseCoder
+            A model that shares all tensors with this one, and takes no memory for them.
+        """
+        whole = [module for module in self.modules() if not budgets(module)]
+        shared = [*self.parameters(), *self.buffers(), *whole]
+        model = copy.deepcopy(self, {id(part): part for part in shared})
+        set_share(model, length / (self.length or length))
+        return model

@@ -445,6 +445,26 @@ class SpikeSlabVAE(VAE):
         self.prices.fill_(price)
         return self.posterior(x)
 
+    def with_targets(self, **targets: Lengths | None) -> Self:
+        """Return a model with the same weights and other targets.
+
+        Each starts at the price of the one in its place, or of the last one.
+
+        Parameters
+        ----------
+        **targets : float, sequence of float or None
+            `target_l0` and `target_explained_variance`.
+
+        Returns
+        -------
+        SpikeSlabVAE
+            The model.
+        """
+        n_prices = max(len(np.unique(some)) for some in (*targets.values(), 0) if some is not None)
+        place = torch.arange(n_prices).clamp(max=len(self.first_prices) - 1)
+        state = self.state_dict() | {"first_prices": self.first_prices[place]}
+        return type(self).from_state(self.config | targets, state)
+
     def shortened(self, length: float) -> Self:
         """Return a model with the same weights whose codes have fewer active latents.
 

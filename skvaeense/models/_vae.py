@@ -158,8 +158,10 @@ class VAE(AutoencoderModel):
             Means and gate logits.
         """
         mean, gate_logit = self.network.encode(x)
-        posterior = Posterior(torch.relu(mean) if self.positive else mean, gate_logit)
-        return _closed(posterior, ~self.is_used)
+        mean = torch.relu(mean) if self.positive else mean
+        return Posterior(
+            mean.masked_fill(~self.is_used, 0.0), gate_logit.masked_fill(~self.is_used, math.inf)
+        )
 
     @torch.no_grad()
     def close_unused(self, x: torch.Tensor) -> None:
@@ -447,11 +449,3 @@ class VAE(AutoencoderModel):
             return decoder.weight.norm(dim=0)
         origin = next(self.parameters()).new_zeros(self.n_components)
         return torch.func.jacrev(lambda e: self.decode(e[None])[0])(origin).norm(dim=0)
-
-
-def _closed(posterior: Posterior, is_closed: torch.Tensor) -> Posterior:
-    """Return the posterior with some latents closed: theirs is the prior."""
-    return Posterior(
-        posterior.mean.masked_fill(is_closed, 0.0),
-        posterior.gate_logit.masked_fill(is_closed, math.inf),
-    )

@@ -21,8 +21,8 @@ class Network(Specification):
     `decode`.
 
     Parameters whose value is "auto" are set to what the estimator knows of them, before `build`:
-    ``n_active``, the wanted mean number of active latents, if there is one; ``positive``, whether
-    codes are not negative; and ``init_norm``, see `SingleLayer`.
+    ``positive``, whether codes are not negative; and for sparse autoencoders ``n_active``, the
+    wanted mean number of active latents, if there is one, and ``init_norm``, see `SingleLayer`.
 
     See Also
     --------
@@ -164,7 +164,7 @@ def with_known(
     network: Network,
     *,
     positive: bool,
-    n_active: Lengths | None,
+    n_active: Lengths | None = None,
     init_norm: float | None = None,
 ) -> Network:
     """Return a network whose parameters are no longer "auto" where an estimator knows them.

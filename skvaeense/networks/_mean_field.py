@@ -53,7 +53,7 @@ class MeanField(Network):
 
     See Also
     --------
-    Unrolled : The same number of open latents in each batch, without probabilities.
+    Unrolled : Codes of sparse autoencoders, as many in each batch, without probabilities.
     skvaeense.priors.SpikeSlab : The prior.
 
     Notes

@@ -147,7 +147,7 @@ class DeadLatents(Hook):
 
     Parameters
     ----------
-    model : VAE or SparseCoder
+    model : SparseCoder
         The model before training: those parameters of its activation that have an entry for each
         latent go back to their present values where a latent is resampled.
     """

@@ -37,7 +37,7 @@ LIST = "an instance of 'list', an instance of 'tuple'"
 COUNTS = f"{COUNT}, an instance of 'list' or an instance of 'tuple'"
 SWITCH = "an instance of 'bool' or an instance of 'numpy.bool'"
 AUTO = " or a str among {'auto'}"
-SHARE = "a float in the range (0.0, 1.0), a str among {'auto'} or None"
+SHARE = "a float in the range (0.0, 1.0)"
 AT_LEAST_4 = "an int in the range [4, inf) or a str among {'auto'}"
 SEED = "an int in the range [0, 4294967295], an instance of …RandomState' or None"
 NAN, INF = float("nan"), float("inf")
@@ -96,7 +96,16 @@ PARAMETERS = [
     parameter(VAEENSE, SWITCH, gated="yes"),
     parameter(VAEENSE, SWITCH, learn_noise_variance=2),
     parameter(VAEENSE, SWITCH + AUTO, hard=None),
-    *(parameter(VAEENSE, SHARE, target_explained_variance=v) for v in (0.0, 1, NAN, "most")),
+    *(
+        parameter(
+            VAEENSE, f"{SHARE}, {LIST}, a str among {{…}} or None", target_explained_variance=v
+        )
+        for v in (0.0, 1, NAN, "most")
+    ),
+    *(
+        parameter(VAEENSE, f"{SHARE} or None", transform_explained_variance=v)
+        for v in (0.0, 1, NAN, [0.5], "auto")
+    ),
     parameter(AUTOENCODERS, SWITCH, positive_code="yes"),
     parameter(AUTOENCODERS, SWITCH, sparse_output="csr"),
     parameter(AUTOENCODERS, SWITCH, warm_start=1.5),

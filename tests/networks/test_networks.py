@@ -21,7 +21,6 @@ NETWORKS = pytest.mark.parametrize(
         MLP((), encoder_layer_sizes=()),
         SingleLayer(),
         SingleLayer(tied_init=False, subtract_bias=False),
-        Unrolled(),
     ],
     ids=str,
 )
@@ -294,7 +293,6 @@ def test_clone_and_set_params():
         "hidden_layer_sizes": (5,),
         "encoder_layer_sizes": (4,),
         "skip": True,
-        "n_active": "auto",
     }
 
 

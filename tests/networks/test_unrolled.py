@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import draw, generator
-from torch import nn
 
 from skvaeense.models import SparseCoder
 from skvaeense.networks import Unrolled
@@ -14,10 +13,10 @@ from skvaeense.penalties import BatchTopK
 N_FEATURES, N_COMPONENTS = 6, 4
 
 
-def build(network=None, n_components=N_COMPONENTS, n_heads=1, *, seed=0):
+def build(network=None, n_components=N_COMPONENTS, *, seed=0):
     """Return a module in double precision whose weights are all random."""
     network = Unrolled(n_active=2) if network is None else network
-    module = network.build(N_FEATURES, n_components, n_heads=n_heads, generator=generator(seed))
+    module = network.build(N_FEATURES, n_components, n_heads=1, generator=generator(seed))
     module = module.double()
     with torch.no_grad():
         for i, parameter in enumerate(module.parameters()):
@@ -52,38 +51,20 @@ def test_sweeps_are_hard_thresholded_steps(n_sweeps, n_components, positive):
     np.testing.assert_allclose(module.encode(x)[0].detach().numpy(), expected, rtol=1e-10)
 
 
-def test_means_of_a_vae_make_up_for_the_gate():
-    """Down to an openness of 0.2; gate logits are the same for all samples."""
-    module, x = build(n_heads=2), draw(9, N_FEATURES)
-    with torch.no_grad():
-        module.gate_logits.copy_(torch.tensor([[-3.0, 0.0, 1.0, 8.0]]))
-    mean, logit = (head.detach().numpy() for head in module.encode(x))
-    np.testing.assert_array_equal(logit, np.tile([-3.0, 0.0, 1.0, 8.0], (9, 1)))
-    openness = 1 - np.sqrt(1 / (1 + np.exp(-logit)))
-    expected = by_hand(module, x, 2) / np.maximum(openness, 0.2)
-    np.testing.assert_allclose(mean, expected, rtol=1e-10)
-
-
-def test_norms_are_weights_of_a_vae_alone():
-    one, two = build(n_heads=1), build(n_heads=2)
-    assert all(isinstance(module.decoder, nn.Linear) for module in (one, two))
-    assert len(list(two.parameters())) == len(list(one.parameters())) + 1
-    before = two.decoder.weight.detach().clone()
-    two.normalize()
-    torch.testing.assert_close(two.decoder.weight.detach(), before)
-    torch.testing.assert_close(two._columns.norm(dim=0), torch.ones(N_COMPONENTS).double())
+def test_there_is_no_posterior():
+    with pytest.raises(ValueError, match="Unrolled gives codes and no posterior; take network='au"):
+        Unrolled().build(N_FEATURES, N_COMPONENTS, n_heads=2, generator=generator())
 
 
 # --- the start --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_heads", [1, 2])
 @pytest.mark.parametrize("n_components", [3, 9])
-def test_columns_start_at_principal_directions(n_components, n_heads):
+def test_columns_start_at_principal_directions(n_components):
     """Further ones are other directions in the space that the samples lie in."""
     map_ = draw(5, N_FEATURES, seed=1)
     x = draw(50, 5) * torch.tensor([5.0, 4, 3, 2, 1]).double() @ map_ + 3
-    module = build(n_components=n_components, n_heads=n_heads)
+    module = build(n_components=n_components)
     module.initialize(x)
     columns = module.decoder.weight.detach().numpy()
     columns = columns / np.linalg.norm(columns, axis=0)
@@ -129,10 +110,9 @@ def test_first_sweeps_lower_the_error_however_many_columns_overlap(positive):
     assert errors == sorted(errors, reverse=True)
 
 
-@pytest.mark.parametrize("n_heads", [1, 2])
-def test_first_steps_of_orthogonal_columns_are_known(n_heads):
+def test_first_steps_of_orthogonal_columns_are_known():
     network = Unrolled(2, n_active=2)
-    module = network.build(6, 4, n_heads=n_heads, generator=generator()).double()
+    module = network.build(6, 4, n_heads=1, generator=generator()).double()
     module.initialize(draw(50, 6))
     torch.testing.assert_close(module.gain.detach(), torch.full((4,), 0.9).double())
     torch.testing.assert_close(module.steps.detach(), torch.full((2, 4), 0.4).double())

@@ -44,7 +44,7 @@ ESTIMATORS = {
     ),
     "no last phase": clone(VAEENSE).set_params(max_iter=1),
     "random state": clone(VAEENSE).set_params(random_state=np.random.RandomState(3)),
-    "target": clone(VAEENSE).set_params(network="auto", target_l0=2, n_init=2),
+    "target": clone(VAEENSE).set_params(network="auto", prior="auto", target_l0=2, n_init=2),
     "gates": VAEenseTransformer(
         6, prior="spike_slab", target_l0=[2, 1], max_iter=8, random_state=0
     ),

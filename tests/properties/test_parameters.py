@@ -59,7 +59,8 @@ def use(part):
     part.validate()
     generator = torch.Generator().manual_seed(0)
     if isinstance(part, networks.Network):
-        n_heads = 1 if isinstance(part, networks.MatchingPursuit) else 2
+        gives_codes = isinstance(part, networks.MatchingPursuit | networks.Unrolled)
+        n_heads = 1 if gives_codes else 2
         part.build(4, 3, n_heads=n_heads, generator=generator)
     elif isinstance(part, penalties.Penalty):
         part.build(3, unit=1.0, positive=True)
