@@ -68,6 +68,7 @@ from speed_tables import (
 )
 from table import MISSING, Table
 
+from skvaeense import _vaeense
 from skvaeense.dimension import _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
@@ -581,6 +582,7 @@ def constants():
         _layers: ["MAX_WIDTH"],
         _linear: ["MIN_WIDTH"],
         _data_inits: ["CLEAR_GAIN"],
+        _vaeense: ["GATE_STEPS"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _local: ["MAX_LANDMARKS"],

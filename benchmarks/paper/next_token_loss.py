@@ -5,8 +5,8 @@
 
 FOLDER holds lm_activations.npz, which `python -m benchmarks lm_activations` made with this model
 and layer. Dictionaries of 300 latents are fitted to its training rows, one for each mean number of
-active latents, with the package's defaults: the methods of short_codes.py that have the same
-encoder as VAEense, or one layer.
+active latents, with the package's defaults: VAEense, and methods of short_codes.py whose encoder
+looks several times too, or has one layer.
 Then the model reads a text that was not in that file, the first window of each document. After
 block N hidden states are replaced, except for those of the first tokens of a window, which were
 left out of the rows as well. The loss of the next token, in nats, is a mean over the tokens whose

@@ -31,8 +31,8 @@ def precision(codes, of):
 
 
 # %%
-# One model is trained for codes of four lengths: each is what is left of the longest when only its
-# largest entries are kept. The line on top is the precision of the pixels themselves.
+# One model is trained for codes of four lengths: the higher the price of an open gate, the fewer
+# are open. The line on top is the precision of the pixels themselves.
 vaeense = VAEenseTransformer(
     target_l0=[2, 4, 8, 16], positive_code=True, max_iter=60, random_state=0
 ).fit(X)

@@ -16,7 +16,7 @@ rows = read("short_codes.json")["rows"]
 
 # %%
 # Activations come from documents that were not used in training, and each dictionary was trained
-# for its own length. Two methods have the encoder that looks several times, all others have one
+# for its own length. VAEense and the unrolled encoder look several times, all others have one
 # layer; dashed lines are codes of both signs. Markers are means over seeds, bars reach from the
 # best seed to the worst. Methods are side by side at each length.
 METHODS = {
