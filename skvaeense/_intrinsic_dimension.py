@@ -346,7 +346,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             If neighbours are not looked at, as with ``method="count"``, an autoencoder that cannot
             decode, or too few training samples.
         """
-        parts = self._ask(self._method_.dimension_scale, self._check_new(X))
+        X = self._check_new(X)
+        parts = self._ask(self._method_.dimension_scale, X)
         n_neighbors, dimensions = zip(*parts, strict=True)
         return n_neighbors[0], np.concatenate(dimensions)
 
