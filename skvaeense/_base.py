@@ -21,7 +21,6 @@ from skvaeense import networks, optimizers, schedules
 from skvaeense._evaluation import (
     FLOATS,
     ModelEvaluation,
-    all_or_nothing,
     joined_chunks,
     rows_at_a_time,
 )
@@ -47,6 +46,7 @@ from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
+from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._seeding import draw_seed

@@ -11,7 +11,7 @@ import torch
 
 from skvaeense._base import diverged
 from skvaeense._dimension import BaseDimensionEstimator
-from skvaeense._evaluation import ModelEvaluation, all_or_nothing
+from skvaeense._evaluation import ModelEvaluation
 from skvaeense.dimension import ALIASES, ScoreMethod, ScoreMethodName
 from skvaeense.dimension._normal_bundle import simplex
 from skvaeense.losses import DenoisingScoreMatching
@@ -27,6 +27,7 @@ from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import SCORE_STEPS, n_epochs
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CallbackSupportMixin
+from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, Precision, RandomState

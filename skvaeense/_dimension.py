@@ -10,10 +10,11 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
-from skvaeense._evaluation import FLOATS, all_or_nothing
+from skvaeense._evaluation import FLOATS
 from skvaeense.dimension import resolve_method
 from skvaeense.training._sources import tensor_as_array
 from skvaeense.utils._callbacks import with_callbacks
+from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import DoubleArray, FloatArray
 from skvaeense.utils._validation import RANDOM_STATE, StrOptions, fit_context

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,23 +25,6 @@ FEATURES = ("n_features_in_", "feature_names_in_")
 CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
 # Beyond this many standard deviations samples are far from those of the training.
 FAR = 1e6
-
-
-@contextmanager
-def all_or_nothing(estimator):
-    """Give the estimator its fitted attributes back if fitting fails."""
-    before = _fitted(estimator)
-    try:
-        yield
-    except BaseException:
-        for name in _fitted(estimator):
-            delattr(estimator, name)
-        vars(estimator).update(before)
-        raise
-
-
-def _fitted(estimator):
-    return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}
 
 
 class ModelEvaluation:

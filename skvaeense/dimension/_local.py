@@ -454,7 +454,8 @@ def _average(inverses, pools, alike):
             differs = np.abs(closer[0] - mean[0]) > DIFFERENT * np.hypot(its_error, error)
         mean, error = np.where(differs, closer, mean), np.where(differs, its_error, error)
         width //= NEAREST
-    return mean, error / mean[0]
+    with np.errstate(invalid="ignore"):
+        return mean, error / mean[0]
 
 
 def _mean_and_error(inverses):

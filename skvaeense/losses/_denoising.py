@@ -53,6 +53,8 @@ class DenoisingScoreMatching(Loss):
     3
     """
 
+    method = "noise"
+
     def __init__(self, levels: tuple[float, float]) -> None:
         self.levels = levels
 

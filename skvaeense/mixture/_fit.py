@@ -145,14 +145,15 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
         Those of weight above 0.
 
     weights : ndarray of shape (n_different,)
-        Their weights.
+        Their weights, of which the least is 1.
     """
     weights = np.ones(len(x)) if weights is None else weights
     x, weights = x[weights > 0], weights[weights > 0]
     order = ascending(x)
     x, weights = x[order], weights[order]
     is_new = np.r_[True, ((x[1:] != x[:-1]) & ~(np.isnan(x[1:]) & np.isnan(x[:-1]))).any(axis=1)]
-    return x[is_new], np.add.reduceat(weights, np.flatnonzero(is_new))
+    sums = np.add.reduceat(weights, np.flatnonzero(is_new))
+    return x[is_new], sums / sums.min()
 
 
 def fit_mixture(

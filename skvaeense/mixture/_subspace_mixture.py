@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import MAX_COMPONENTS
 from skvaeense.mixture._fit import fit_mixture, merged, units_of
+from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._missing import check_seen, imputations
 from skvaeense.utils._repr import DocLinkMixin
 from skvaeense.utils._typing import Auto, DoubleArray, IntArray, RandomState
@@ -152,7 +153,8 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Ignored.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How often each sample counts, at least 0. A whole number is as good as so many copies.
+            How often each sample counts, at least 0. A whole number is as good as so many copies,
+            and only ratios matter.
 
         Returns
         -------
@@ -164,9 +166,13 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         ValueError
             If X holds infinity, has fewer than two samples, or a column that is never seen.
         """
-        X = self._check(X, reset=True)
-        check_seen(X, getattr(self, "feature_names_in_", None))
-        x, weights = merged(X, checked_weights(sample_weight, X))
+        with all_or_nothing(self):
+            X = self._check(X, reset=True)
+            check_seen(X, getattr(self, "feature_names_in_", None))
+            self._fit(*merged(X, checked_weights(sample_weight, X)))
+        return self
+
+    def _fit(self, x: DoubleArray, weights: DoubleArray) -> None:
         center, scale = units_of(x, weights)
         rng = check_random_state(self.random_state)
         z = (x - center) / scale
@@ -184,7 +190,6 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         self.bases_ = [part.basis for part in parts]
         self.ranks_ = np.array([len(part.basis) for part in parts])
         self.noise_variances_ = scale**2 * np.array([part.noise_variance for part in parts])
-        return self
 
     def _check(self, X: Any, *, reset: bool = False) -> DoubleArray:
         if not reset:

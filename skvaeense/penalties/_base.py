@@ -1,5 +1,6 @@
 """What an objective asks of a penalty."""
 
+import math
 from abc import abstractmethod
 from typing import Literal, NamedTuple
 
@@ -167,7 +168,7 @@ class LearnedThreshold(nn.Module):
 
     def __init__(self, n_components: int, start: float) -> None:
         super().__init__()
-        self.log_threshold = nn.Parameter(torch.full((n_components,), start).log())
+        self.log_threshold = nn.Parameter(torch.full((n_components,), math.log(start)))
 
     @property
     def threshold(self) -> torch.Tensor:

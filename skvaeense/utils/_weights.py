@@ -28,7 +28,8 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     Returns
     -------
     ndarray of shape (n_samples,) or None
-        The weights; None if there are none.
+        The weights; None if there are none. Those that are too light beside the largest to change
+        a sum of squares are 0. Where such a sum is out of range, the largest is 1.
 
     Raises
     ------
@@ -40,7 +41,11 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     weights: DoubleArray = check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
-    return weights
+    shares = weights / weights.max()
+    squares = np.square(shares)
+    with np.errstate(over="ignore"):
+        is_in_range = 0 < np.square(weights).sum() < np.inf
+    return np.where(squares < np.finfo(np.float64).eps, 0.0, weights if is_in_range else shares)
 
 
 class Distinct(NamedTuple):

@@ -21,7 +21,7 @@ from bad_inputs.rows import (
 )
 from skvaeense import VAEenseTransformer
 from skvaeense.dimension import FLIPD, Consensus, Count, Neighbors
-from skvaeense.losses import ELBO, PenalizedReconstruction
+from skvaeense.losses import ELBO, DenoisingScoreMatching, PenalizedReconstruction
 from skvaeense.networks import MLP, Conv, Linear, SingleLayer
 from skvaeense.optimizers import SGD, Adam
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, Matryoshka, TopK
@@ -276,7 +276,11 @@ TOGETHER = [
             f"loss={loss!r} is computed by what a … has not, its …; set another loss.",
             loss=loss,
         )
-        for estimators, loss in ((VAEENSE, PenalizedReconstruction()), (SPARSE, ELBO()))
+        for estimators, loss in (
+            (VAEENSE, PenalizedReconstruction()),
+            (SPARSE, ELBO()),
+            (AUTOENCODERS, DenoisingScoreMatching((0.1, 0.3))),
+        )
     ),
     together(
         TRAINED,

@@ -17,6 +17,7 @@ from bad_inputs.rows import (
     EVERY,
     FLAT,
     INFINITY,
+    INTRINSIC,
     ITERATOR,
     NAMED,
     NAN,
@@ -187,6 +188,15 @@ UNFITTED = [
         EVERY,
         (*ASK, *BACK),
         lambda ask: ask(X),
+        NotFittedError,
+        "This … instance is not fitted yet. Call 'fit' with appropriate arguments before using "
+        "this estimator.",
+    ),
+    BadInput(
+        "samples, before fit",
+        INTRINSIC,
+        ("dimension_scale",),
+        lambda scales: scales(X),
         NotFittedError,
         "This … instance is not fitted yet. Call 'fit' with appropriate arguments before using "
         "this estimator.",

@@ -180,6 +180,17 @@ def test_the_order_of_rows_does_not_matter(share):
     assert_same(fit(X), fit(X[order]), X)
 
 
+@pytest.mark.parametrize("factor", [1e-300, 1e-20, 1e20, 1e300])
+def test_only_ratios_of_weights_matter(factor):
+    X, weights = subspaces(200)[0], np.random.default_rng(0).integers(1, 4, 200)
+    assert_same(fit(X, sample_weight=factor * weights), fit(X, sample_weight=weights), X)
+
+
+def test_weights_may_differ_by_any_factor():
+    X, weights = subspaces(200)[0], 10.0 ** np.random.default_rng(0).integers(-20, 20, 200)
+    fit(X, sample_weight=weights)
+
+
 def test_rows_without_weight_do_not_count():
     X, y = subspaces()
     mixture = fit(X, sample_weight=(y == 0).astype(float))
@@ -406,6 +417,16 @@ def test_bad_input():
         mixture.sample(0)
     with pytest.raises(ValueError, match="n_draws must be at least 1, got 0"):
         mixture.impute(X, n_draws=0)
+
+
+def test_a_refused_fit_leaves_nothing_behind():
+    X = PLAIN[:50].copy()
+    X[:, 1] = np.nan
+    mixture = SubspaceMixture()
+    with pytest.raises(ValueError, match="holds nothing but NaN in column 1"):
+        mixture.fit(X)
+    with pytest.raises(NotFittedError):
+        mixture.predict(PLAIN)
 
 
 @pytest.mark.parametrize(

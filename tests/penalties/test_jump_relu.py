@@ -30,6 +30,12 @@ def box(u):
     return (np.abs(u) < 0.5).astype(float)
 
 
+@pytest.mark.parametrize("threshold", [1e-300, 1e300])
+def test_a_threshold_beyond_single_precision(threshold):
+    activation = JumpReLU(threshold=threshold).build(2, unit=1.0, positive=True)
+    assert (activation(torch.ones(1, 2)) == float(threshold < 1)).all()
+
+
 # --- codes ----------------------------------------------------------------------------------
 
 

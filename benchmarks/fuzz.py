@@ -1,0 +1,700 @@
+"""Random tables, parameters and calls: what crashes, hangs, or answers without an answer.
+
+    python -m benchmarks fuzz [--minutes 60] [--first 0] [--jobs 1]
+    python -m benchmarks fuzz --seed 123
+
+A seed makes a case: a table as tables come, an estimator whose parameters are drawn from the types
+and ranges that it names itself, and some calls, one after the other. A call may succeed, with
+finite answers, or refuse in words of the package or of scikit-learn's validation; it may warn in
+such words. All else is a finding: a process that ends or hangs, NaN or infinity, an error or a
+warning that comes from inside of torch, numpy, scipy or joblib, a copy that answers differently.
+
+Cases run in processes of their own, with little time and memory. results/fuzz.json has how many
+there were, what came of their calls, and the seeds of the findings. ``--seed`` runs one case again,
+and shows it. It needs what the tests need, whose tables it draws from.
+"""
+
+import copy
+import dis
+import faulthandler
+import inspect
+import math
+import multiprocessing
+import numbers
+import pickle
+import platform
+import re
+import resource
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import sklearn
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import HasMethods
+
+import skvaeense
+from benchmarks.common import ROOT, make_parser, write
+from skvaeense import (
+    dimension,
+    losses,
+    mixture,
+    networks,
+    optimizers,
+    penalties,
+    priors,
+    schedules,
+    thresholds,
+)
+from skvaeense.utils._validation import Interval, StrOptions
+
+sys.path.append(str(ROOT / "tests"))
+from strategies import KINDS, LAYOUTS, TABLES
+
+# What a case may take: seconds by the clock, and memory beyond that of a process at rest.
+MOST_SECONDS, MOST_BYTES = 120, 2 * 2**30
+# Cases of a process, so that what one leaves behind does not count against many others.
+N_CASES = 200
+# Seeds that are kept of findings of one sort.
+N_SEEDS = 5
+
+PACKAGE = Path(skvaeense.__file__).parent
+# Where scikit-learn words errors for users.
+SKLEARN = Path(sklearn.__file__).parent
+VALIDATION = [SKLEARN / name for name in ("utils", "base.py", "pipeline.py", "preprocessing")]
+RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def one_in(rng, n):
+    """Return whether something happens that does so once in n times."""
+    return bool(rng.random() * n < 1)
+
+
+def pick(rng, values):
+    """Return one of some values."""
+    values = list(values)
+    return values[rng.integers(len(values))]
+
+
+def spoil_cell(rng, X):
+    X[rng.integers(len(X)), rng.integers(X.shape[1])] = pick(rng, (math.nan, math.nan, math.inf))
+    return X
+
+
+def with_holes(rng, X):
+    X[rng.random(X.shape) < 0.1] = math.nan
+    return X
+
+
+def with_column(value):
+    """Return a change that puts a value, or what a function draws, into a column."""
+
+    def change(rng, X):
+        X[:, rng.integers(X.shape[1])] = value(rng, len(X)) if callable(value) else value
+        return X
+
+    return change
+
+
+def with_far_row(rng, X):
+    X[rng.integers(len(X))] *= 10.0 ** rng.integers(2, 12)
+    return X
+
+
+# What may become of a table.
+CHANGES = {
+    "scaled": lambda rng, X: X * 10.0 ** rng.integers(-40, 41),
+    "moved": lambda rng, X: X + 10.0 ** rng.integers(0, 9),
+    "one cell": spoil_cell,
+    "holes": with_holes,
+    "constant column": with_column(lambda rng, n: 10.0 ** rng.integers(-5, 6)),
+    "NaN column": with_column(math.nan),
+    "huge column": with_column(lambda rng, n: 10.0 ** rng.integers(3, 30) * rng.random(n)),
+    "tiny column": with_column(lambda rng, n: 10.0 ** -rng.integers(3, 30) * rng.random(n)),
+    "far row": with_far_row,
+    "few rows": lambda rng, X: X[: rng.integers(1, 6)],
+    "repeated rows": lambda rng, X: X[rng.integers(max(1, len(X) // 4), size=len(X))],
+    "copied columns": lambda rng, X: X[:, rng.integers(X.shape[1], size=X.shape[1])],
+    "half precision": lambda rng, X: X.astype(np.float16).astype(np.float64),
+    "one column": lambda rng, X: X[:, :1],
+    "rounded": lambda rng, X: np.round(X),
+    "zero": lambda rng, X: np.zeros_like(X),
+}
+CONTAINERS = {
+    "float32": lambda X: X.astype(np.float32),
+    "frame": lambda X: pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]),
+    "csr": sparse.csr_array,
+    "csc": sparse.csc_matrix,
+    "list": lambda X: X.tolist(),
+    "tensor": torch.tensor,
+    "float32 tensor": lambda X: torch.tensor(X, dtype=torch.float32),
+    "integers": lambda X: np.nan_to_num(X).clip(-1e6, 1e6).astype(np.int64),
+    "objects": lambda X: X.astype(object),
+} | LAYOUTS
+ANY_TABLE = {**KINDS, **TABLES}
+
+
+class Table(NamedTuple):
+    """Training rows and others, how they were made, and what they are given in."""
+
+    words: str
+    X: np.ndarray
+    X_new: np.ndarray
+    contain: Any
+
+
+def changed(rng, name, X):
+    """Return a table with one of the changes."""
+    with np.errstate(all="ignore"):
+        return CHANGES[name](rng, X)
+
+
+def draw_table(rng):
+    """Return a table, which is changed once or twice at times."""
+    kind = pick(rng, ANY_TABLE)
+    n, d = pick(rng, (2, 3, 5, 8, 20, 40, 80, 150, 300)), pick(rng, (1, 2, 3, 5, 8, 16, 40))
+    words = [kind]
+    with np.errstate(all="ignore"):
+        X = np.float64(ANY_TABLE[kind](rng, n, d))
+    while one_in(rng, 2) and len(words) < 4:
+        words.append(pick(rng, CHANGES))
+        X = changed(rng, words[-1], X)
+    X_new = X[rng.permutation(len(X))[: pick(rng, (1, 3, 20, len(X)))]]
+    if one_in(rng, 2):
+        words.append("new: " + pick(rng, CHANGES))
+        X_new = changed(rng, words[-1].removeprefix("new: "), X_new.copy())
+    container = pick(rng, CONTAINERS) if one_in(rng, 2) else "C"
+    words.append(container)
+    return Table(f"{', '.join(words)}: {X.shape}, {X_new.shape}", X, X_new, CONTAINERS[container])
+
+
+# --- estimators -------------------------------------------------------------------------------
+
+ESTIMATORS = (
+    skvaeense.VAEenseTransformer,
+    skvaeense.SparseAutoencoder,
+    skvaeense.IntrinsicDimensionEstimator,
+    skvaeense.DiffusionDimensionEstimator,
+    mixture.SubspaceMixture,
+)
+AUTOENCODERS = ESTIMATORS[:2]
+# The shares of estimators in all cases.
+ESTIMATOR_SHARES = 0.4, 0.25, 0.15, 0.1, 0.1
+ROOMS = dimension, losses, networks, optimizers, penalties, priors, schedules, thresholds
+SIZES = ("auto", (), 1, (8,), [4, 3], 0)
+# Values of parameters that name no types, and of those whose range holds what takes long.
+VALUES = {
+    "hidden_layer_sizes": SIZES,
+    "encoder_layer_sizes": SIZES,
+    "channels": SIZES,
+    "kernel_size": (1, 2, 3, 0),
+    "image_shape": ((1, 1), (2, 4), (1, 5), (4, 4), (1, 2, 4)),
+    "skip": (True, False, "first"),
+    "noise_variance": ("auto", 1e-3, 1.0, 1e-30, 1e30),
+    "max_iter": (1, 2, 2, 3, 3, 6, 6, 20),
+    "device": ("cpu", "auto"),
+    "levels": ([0.15], (0.1, 0.3)),
+    "n_draws": (1, 5),
+}
+
+
+def kinds_of(base):
+    """Return the public classes of a kind of part."""
+    found = {getattr(room, name) for room in ROOMS for name in room.__all__}
+    classes = {cls for cls in found if inspect.isclass(cls) and issubclass(cls, base)}
+    return sorted((c for c in classes if not inspect.isabstract(c)), key=lambda c: c.__name__)
+
+
+def draw_number(rng, interval):
+    """Return a number of an interval: one of its ends, or near them, or anywhere."""
+    is_whole = interval.type is numbers.Integral
+    low, high = interval.left, interval.right
+    if is_whole:
+        return int(pick(rng, {low, low + 1, low + rng.integers(10), min(high or 40, low + 40)}))
+    ends = {"left": [low], "right": [high], "both": [low, high], "neither": []}[interval.closed]
+    start, stop = low or 0.0, high or math.inf
+    inside = [start + 1e-300, start + 1e-8, start + 10.0 ** rng.uniform(-3, 1), start + 1e8, 1e300]
+    inside += [start + (min(stop, 1e3) - start) * rng.random()] * 3
+    if high is not None:
+        inside.append(math.nextafter(high, -math.inf))
+    return float(pick(rng, [x for x in ends if x is not None] + [x for x in inside if x < stop]))
+
+
+def draw_value(rng, name, constraints):
+    """Return a value of a parameter that its constraints take."""
+    if name in VALUES:
+        return pick(rng, VALUES[name])
+    constraint = pick(rng, constraints)
+    if isinstance(constraint, Interval):
+        return draw_number(rng, constraint)
+    if isinstance(constraint, StrOptions):
+        return pick(rng, sorted(constraint.options))
+    if isinstance(constraint, HasMethods):
+        return draw_estimator(rng, pick(rng, AUTOENCODERS))
+    if constraint == "boolean":
+        return one_in(rng, 2)
+    if constraint in (list, tuple):
+        values = rng.integers(1, 6, 2) if one_in(rng, 2) else 5 * rng.random(2)
+        return constraint(sorted(values.tolist()))
+    if constraint is np.random.RandomState:
+        return np.random.RandomState(int(rng.integers(100)))
+    if inspect.isclass(constraint) and issubclass(constraint, BaseEstimator):
+        return draw_part(rng, pick(rng, kinds_of(constraint)))
+    return None
+
+
+def draw_params(rng, cls, share):
+    """Return a share of the parameters of a class, and those that it needs."""
+    constraints = getattr(cls, "_parameter_constraints", {})
+    drawn = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        is_needed = parameter.default is inspect.Parameter.empty
+        is_known = name in constraints or name in VALUES
+        if is_needed or (is_known and rng.random() < share):
+            drawn[name] = draw_value(rng, name, constraints.get(name, [None]))
+    return drawn
+
+
+def draw_part(rng, cls):
+    """Return a part of an estimator."""
+    return cls(**draw_params(rng, cls, 0.3))
+
+
+def draw_estimator(rng, cls):
+    """Return an estimator that trains for a short time."""
+    params = draw_params(rng, cls, pick(rng, (0.0, 0.1, 0.2, 0.4)))
+    short = {"max_iter": pick(rng, VALUES["max_iter"]), "random_state": 0}
+    if cls is skvaeense.IntrinsicDimensionEstimator:
+        short["autoencoder"] = draw_estimator(rng, pick(rng, AUTOENCODERS))
+    names = inspect.signature(cls).parameters
+    return cls(**({k: v for k, v in short.items() if k in names} | params))
+
+
+# --- calls ------------------------------------------------------------------------------------
+
+# Methods of samples alone.
+ASK = (
+    "active_dimensions",
+    "active_rank",
+    "dimension_scale",
+    "elbo_samples",
+    "outlier_p_values",
+    "participation_ratio",
+    "posterior",
+    "predict",
+    "predict_proba",
+    "reliability",
+    "score",
+    "score_samples",
+    "transform",
+)
+LEARN = ("fit", "partial_fit", "fit_transform", "fit_predict")
+# Methods whose answers are NaN where they are not known.
+PARTLY_KNOWN = "dimension_scale", "reliability"
+# The methods that other calls are of, unless it is fit.
+METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", "sample")} | {
+    "names": "get_feature_names_out",
+    "codes as a frame": "transform",
+    "before a scaler": "transform",
+}
+
+
+def needs(call):
+    """Return the method without which an estimator cannot be called so."""
+    return METHODS.get(call, "fit")
+
+
+class Case:
+    """An estimator and a table, drawn by a seed, and what calls have made of them."""
+
+    def __init__(self, seed):
+        self.rng = rng = np.random.default_rng(seed)
+        self.table = draw_table(rng)
+        self.estimator = draw_estimator(rng, rng.choice(ESTIMATORS, p=ESTIMATOR_SHARES))
+        self.has_scaler = one_in(rng, 6)
+        if self.has_scaler:
+            self.estimator = make_pipeline(StandardScaler(), self.estimator)
+        self.calls = [pick(rng, ("fit", "fit", "fit", "fit weighted", "partial_fit"))]
+        can = [call for call in CALLS if hasattr(self.estimator, needs(call))]
+        if self.calls[0] not in can:
+            self.calls = ["fit"]
+        self.calls += [pick(rng, can) for _ in range(rng.integers(2, 10))]
+
+    def __str__(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return f"{self.table.words}\n{self.estimator}\n{', '.join(self.calls)}"
+
+    @property
+    def last(self):
+        """The estimator without a scaler before it."""
+        return self.estimator[-1] if self.has_scaler else self.estimator
+
+    def given(self, X):
+        with np.errstate(all="ignore"):
+            return self.table.contain(X)
+
+    def learn(self, method, **params):
+        return self.method(method)(self.given(self.table.X), **params)
+
+    def method(self, name):
+        return getattr(self.estimator, name)
+
+    def codes(self):
+        return self.method("transform")(self.given(self.table.X_new))
+
+    def same(self, other):
+        """Return the codes of another estimator, which must be those of this one."""
+        mine, before = self.answers(), self.estimator
+        self.estimator = other
+        theirs = self.answers()
+        if mine is not None and not np.array_equal(mine, theirs, equal_nan=True):
+            self.estimator = before
+            raise DifferenceError("A copy answers differently.")
+        return theirs
+
+    def answers(self):
+        names = [n for n in ("transform", "score_samples") if hasattr(self.estimator, n)]
+        X = self.given(self.table.X_new)
+        return dense(self.method(names[0])(X)) if names else None
+
+
+class DifferenceError(AssertionError):
+    """A copy of an estimator that answers differently."""
+
+
+def dense(answer):
+    return answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)
+
+
+def weighted(case):
+    rng, n = case.rng, len(case.table.X)
+    weights = [rng.random(n), rng.integers(0, 3, n), np.eye(n)[0], np.zeros(n), np.ones(n)]
+    weights += [np.full(n, 1e300), np.full(n, 1e-300), 10.0 ** rng.integers(-20, 20, n)]
+    weight = pick(rng, weights)
+    prefix = f"{case.estimator.steps[-1][0]}__" if case.has_scaler else ""
+    return case.learn("fit", **{f"{prefix}sample_weight": weight})
+
+
+def batches(case):
+    if case.has_scaler:
+        return case.learn("fit")
+    parts = np.array_split(case.table.X, 2) if one_in(case.rng, 2) else [case.table.X]
+    for part in parts:
+        case.estimator.partial_fit(case.given(part))
+    return None
+
+
+def inverse(case):
+    codes = case.codes()
+    if one_in(case.rng, 4):
+        codes = 10.0 ** case.rng.integers(0, 30) * dense(codes)
+    return case.method("inverse_transform")(codes)
+
+
+def impute(case):
+    X = case.table.X_new.copy()
+    return case.method("impute")(case.given(CHANGES["holes"](case.rng, X)))
+
+
+def saved(case):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "estimator.safetensors"
+        skvaeense.save(case.last, path)
+        loaded = skvaeense.load(path)
+    if case.has_scaler:
+        loaded = Pipeline([*case.estimator.steps[:-1], (case.estimator.steps[-1][0], loaded)])
+    return case.same(loaded)
+
+
+def warm(case):
+    case.last.set_params(warm_start=True)
+    return case.learn("fit")
+
+
+def scaled(case):
+    return make_pipeline(clone(case.estimator), StandardScaler()).fit_transform(
+        case.given(case.table.X)
+    )
+
+
+def set_params(case):
+    params = draw_params(case.rng, type(case.last), 0.15)
+    case.last.set_params(**{k: v for k, v in params.items() if k != "autoencoder"})
+    case.calls[case.calls.index("set_params")] = f"set_params({params})"
+
+
+def cloned(case):
+    case.estimator = clone(case.estimator)
+    return case.learn("fit")
+
+
+CALLS = {
+    **{name: lambda case, name=name: case.learn(name) for name in LEARN},
+    **{
+        name: lambda case, name=name: case.method(name)(case.given(case.table.X_new))
+        for name in ASK
+    },
+    "fit weighted": weighted,
+    "partial_fit": batches,
+    "inverse_transform": inverse,
+    "impute": impute,
+    "sample": lambda case: case.method("sample")(5),
+    "save, load": saved,
+    "pickle": lambda case: case.same(pickle.loads(pickle.dumps(case.estimator))),
+    "deepcopy": lambda case: case.same(copy.deepcopy(case.estimator)),
+    "clone, fit": cloned,
+    "warm start": warm,
+    "before a scaler": scaled,
+    "set_params": set_params,
+    "codes as a frame": lambda case: (
+        clone(case.estimator).set_output(transform="pandas").fit_transform(case.given(case.table.X))
+    ),
+    "repr": lambda case: repr(case.estimator) and case.last._repr_html_() and None,
+    "names": lambda case: case.method("get_feature_names_out")() is None,
+}
+
+
+# --- what comes of a call ---------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """What came of a call: of what kind it is, what was said, and where in the code."""
+
+    kind: str
+    call: str
+    words: str = ""
+    place: str = ""
+
+    @property
+    def sort(self):
+        """What this outcome has in common with others of its cause."""
+        return self.kind, self.place or self.call, re.sub(r"[-+.e\d]+|'\w+'", "#", self.words)[:80]
+
+
+# All other kinds are findings.
+FINE = "answered", "refused", "warned"
+
+
+def is_in(filename, *places):
+    """Return whether a file lies in one of these places."""
+    return any(Path(filename).is_relative_to(place) for place in places)
+
+
+def is_refusal(tb):
+    """Return whether an error was raised on purpose, by the package or by validation.
+
+    What C code raises, as an index out of bounds, has the frame of its caller, which does not.
+    """
+    while tb.tb_next:
+        tb = tb.tb_next
+    code = tb.tb_frame.f_code
+    is_raised = code.co_code[tb.tb_lasti] == RAISE
+    return is_in(code.co_filename, *VALIDATION) or (is_raised and is_in(code.co_filename, PACKAGE))
+
+
+def of_error(call, error):
+    """Return what an error says of a call."""
+    words = f"{type(error).__name__}: {error}"[:300]
+    if isinstance(error, DifferenceError):
+        return Outcome("differs", call, str(error))
+    if is_refusal(error.__traceback__):
+        return Outcome("refused", call, words)
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if is_in(f.filename, PACKAGE)] or frames
+    return Outcome("raw error", call, words, place_of(ours[-1]))
+
+
+def of_warning(call, message, category):
+    """Return what a warning says of a call; one of validation, or of a scaler, is none of ours."""
+    words = f"{category.__name__}: {message}"[:300]
+    known = [f for f in traceback.extract_stack() if is_in(f.filename, PACKAGE, *VALIDATION)]
+    if issubclass(category, UserWarning) or not known or is_in(known[-1].filename, *VALIDATION):
+        return Outcome("warned", call, words)
+    return Outcome("raw warning", call, words, place_of(known[-1]))
+
+
+def place_of(frame):
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def floats_of(value):
+    """Yield the arrays of floats in an answer."""
+    if isinstance(value, tuple | list):
+        for part in value:
+            yield from floats_of(part)
+    elif isinstance(value, pd.DataFrame | np.ndarray | torch.Tensor | float):
+        value = np.asarray(value)
+        if value.dtype.kind == "f":
+            yield value
+    elif sparse.issparse(value):
+        yield from floats_of(value.data)
+
+
+def fitted_numbers(estimator):
+    """Return the fitted attributes; standard errors are NaN where they are not known."""
+    names = sorted(vars(estimator).keys() - {"dimension_std_", "history_"})
+    return [vars(estimator)[k] for k in names if k.endswith("_") and not k.startswith("_")]
+
+
+def attempt(case, call):
+    """Call an estimator, and return what came of it."""
+    answer, outcomes = None, {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, category, *where: outcomes.setdefault(
+            of_warning(call, message, category)
+        )
+        try:
+            answer = CALLS[call](case)
+        except Exception as error:
+            outcomes[of_error(call, error)] = None
+    for what, value in (("answer", answer), ("attributes", fitted_numbers(case.last))):
+        knows_all = np.isfinite if what == "attributes" or call not in PARTLY_KNOWN else not_inf
+        if not all(knows_all(x).all() for x in floats_of(value)):
+            outcomes[Outcome("not finite", call, what)] = None
+    if all(outcome.kind == "warned" for outcome in outcomes):
+        outcomes[Outcome("answered", call)] = None
+    return list(outcomes)
+
+
+def not_inf(x):
+    return ~np.isinf(x)
+
+
+def run(seed):
+    """Run a case, and return it with what came of each of its calls."""
+    case = Case(seed)
+    return case, [outcome for call in list(case.calls) for outcome in attempt(case, call)]
+
+
+# --- processes --------------------------------------------------------------------------------
+
+
+def work(connection, log):
+    """Run the cases whose seeds come, and send back what was found."""
+    torch.set_num_threads(1)
+    with open(log, "w", buffering=1, encoding="utf-8") as file:
+        faulthandler.enable(file)
+        run(0)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MOST_BYTES,) * 2)
+        for seed in iter(connection.recv, None):
+            faulthandler.dump_traceback_later(MOST_SECONDS, exit=True, file=file)
+            begin = time.perf_counter()
+            case, outcomes = run(seed)
+            faulthandler.cancel_dump_traceback_later()
+            connection.send((str(case), outcomes, time.perf_counter() - begin))
+
+
+class Worker:
+    """A process that runs cases, and is begun again where it ends."""
+
+    def __init__(self, log):
+        self.log, self.process = log, None
+
+    def begin(self):
+        self.connection, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        self.process = context.Process(target=work, args=(theirs, self.log), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.n_cases = 0
+
+    def run(self, seed):
+        """Return the words of a case, what came of its calls, and seconds."""
+        if self.process is None:
+            self.begin()
+        self.connection.send(seed)
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            self.process.join()
+            code, self.process = self.process.exitcode, None
+            kind = "hang" if code == 1 else "crash"
+            frames = Path(self.log).read_text(encoding="utf-8")
+            ours = re.search(rf'"{PACKAGE}(\S+)", line (\d+)', frames)
+            place = ":".join(ours.groups()) if ours else ""
+            return str(Case(seed)), [Outcome(kind, "", f"exit code {code}", place)], MOST_SECONDS
+        self.n_cases += 1
+        if self.n_cases == N_CASES:
+            self.end()
+        return answer
+
+    def end(self):
+        if self.process is not None:
+            self.connection.send(None)
+            self.process.join()
+            self.process = None
+
+
+def fuzz(seeds, until, folder):
+    """Run cases until a time has come; return them with their findings, and show new ones."""
+    worker, counts, findings, seconds = Worker(Path(folder) / "log"), Counter(), {}, []
+    for seed in seeds:
+        if time.monotonic() > until:
+            break
+        words, outcomes, duration = worker.run(seed)
+        counts.update(outcome.kind for outcome in outcomes)
+        seconds.append(duration)
+        for outcome in outcomes:
+            if outcome.kind in FINE:
+                continue
+            if outcome.sort not in findings:
+                print(f"\n--- seed {seed}\n{words}\n{' | '.join(outcome)}", flush=True)
+            findings.setdefault(outcome.sort, (outcome, set()))[1].add(seed)
+    worker.end()
+    return counts, findings, seconds
+
+
+def show(seed):
+    """Run one case, and show it."""
+    torch.set_num_threads(1)
+    case, outcomes = run(seed)
+    print(case, *(" | ".join(outcome) for outcome in outcomes), sep="\n")
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, out="fuzz.json")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int)
+    arguments = parser.parse_args()
+    if arguments.seed is not None:
+        show(arguments.seed)
+        return
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = range(arguments.first, sys.maxsize)
+        counts, findings, seconds = fuzz(seeds, begin + 60 * arguments.minutes, folder)
+    result = {
+        "minutes": round((time.monotonic() - begin) / 60, 1),
+        "first_seed": arguments.first,
+        "cases": len(seconds),
+        "median_seconds": float(np.median(seconds)),
+        "worst_seconds": max(seconds),
+        "worst_seed": arguments.first + int(np.argmax(seconds)),
+        "calls": {kind: counts[kind] for kind in sorted(counts)},
+        "findings": [
+            outcome._asdict() | {"cases": len(found), "seeds": sorted(found)[:N_SEEDS]}
+            for outcome, found in findings.values()
+        ],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    write(arguments.out, result)

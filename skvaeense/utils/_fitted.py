@@ -1,0 +1,22 @@
+"""The fitted attributes of an estimator."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Give an estimator its fitted attributes back if fitting fails."""
+    before = _fitted(estimator)
+    try:
+        yield
+    except BaseException:
+        for name in _fitted(estimator):
+            delattr(estimator, name)
+        vars(estimator).update(before)
+        raise
+
+
+def _fitted(estimator: Any) -> dict[str, Any]:
+    return {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("__")}

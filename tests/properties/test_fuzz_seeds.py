@@ -1,0 +1,40 @@
+"""What `python -m benchmarks fuzz` has found: each case once crashed, hung or answered wrongly.
+
+What a seed draws may change with the tables and parameters there are. Then a case is another one,
+which is to be answered too; what was mended has tests of its own.
+"""
+
+import sys
+
+import numpy as np
+import pytest
+
+from skvaeense.dimension._errors import standard_error
+
+SEEDS = (25, 30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the benchmark limits memory as Linux does")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cases_are_answered_or_refused(seed):
+    fuzz = pytest.importorskip("benchmarks.fuzz")
+    case, outcomes = fuzz.run(seed)
+    assert [o for o in outcomes if o.kind not in fuzz.FINE] == [], str(case)
+    assert len(outcomes) >= len(case.calls)
+
+
+def test_errors_from_inside_are_told_from_refusals():
+    fuzz = pytest.importorskip("benchmarks.fuzz")
+    case = fuzz.Case(SEEDS[0])
+
+    def kinds(call):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(fuzz.CALLS, "call", call)
+            return [outcome.kind for outcome in fuzz.attempt(case, "call")]
+
+    assert kinds(lambda case: None) == ["answered"]
+    assert kinds(lambda case: float("nan")) == ["not finite"]
+    assert kinds(lambda case: [][1]) == ["raw error"]
+    assert kinds(lambda case: case.last.fit("nothing")) == ["refused"]
+    assert kinds(lambda case: case.last.fit(None)) == ["refused"]
+    assert kinds(lambda case: bool(standard_error({"": np.float64([1e200])}))) == ["raw warning"]
