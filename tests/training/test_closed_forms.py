@@ -125,9 +125,10 @@ def test_prices_follow_the_number_of_open_gates():
     take_step(trainer, hook, 0.2)
     assert model.first_prices.tolist() == [0.0, 0.0]
     with torch.no_grad():
-        model.gate_probability.fill_(0.2)
+        model.gate_probability.fill_(0.9)
     _, terms = take_step(trainer, hook, 0.25)
     excess = (terms["l0"].clamp_min(1e-5) / torch.tensor([4, 0.1]).double()).log()
+    assert excess[1] > 0
     # A price that would be negative is none.
     torch.testing.assert_close(model.first_prices, 0.1 * excess.clamp_min(0.0), check_dtype=False)
     assert float(model.prices[0]) == float(model.first_prices[0])
