@@ -4,8 +4,9 @@
 
 Tables stand behind a StandardScaler, images and activations are as they are. For each share of the
 variance `VAEenseTransformer` chooses a mean number of active latents; it is fitted again with three
-times the steps. PCA, NMF, dictionary learning and batch-top-k, with the encoder of the model, get
-that length. What they leave is the fraction of variance unexplained (FVU) of held-out rows.
+times the steps. PCA, NMF, dictionary learning and batch-top-k, whose encoder looks several times,
+too, get that length. What they leave is the fraction of variance unexplained (FVU) of held-out
+rows.
 
 Of a table the last column is what a ridge regression on codes behind a StandardScaler predicts;
 `R2` is of held-out rows. `farthest` is the largest held-out code in standard deviations.

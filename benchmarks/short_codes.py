@@ -206,9 +206,7 @@ def run_steps(arguments):
     models = {
         "VAEense": (SpikeSlabVAE(MeanField(), *shape, target_l0=30, generator=generator), ELBO()),
         "unrolled batch_topk": (
-            SparseCoder(
-                Unrolled(n_active=30), *shape, penalty=BatchTopK(30), generator=generator
-            ),
+            SparseCoder(Unrolled(n_active=30), *shape, penalty=BatchTopK(30), generator=generator),
             PenalizedReconstruction(),
         ),
         "positive batch_topk": (
