@@ -36,8 +36,8 @@ from benchmarks.data import add_data_option, read_activations
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.metrics import dead_fraction, fvu, l0
-from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import SingleLayer, Unrolled
+from skvaeense.models import SparseCoder, SpikeSlabVAE
+from skvaeense.networks import MeanField, SingleLayer, Unrolled
 from skvaeense.penalties import BatchTopK, TopK
 
 N_COMPONENTS, LEVELS = 300, (10, 30, 100)
@@ -210,11 +210,10 @@ def run_steps(arguments):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(BATCH_SIZE, 576, generator=generator)
     shape = x.shape[1], N_COMPONENTS
-    network = Unrolled(n_active=30)
     models = {
-        "VAEense": (VAE(network, *shape, target_l0=30, generator=generator), ELBO()),
+        "VAEense": (SpikeSlabVAE(MeanField(), *shape, target_l0=30, generator=generator), ELBO()),
         "unrolled batch_topk": (
-            SparseCoder(network, *shape, penalty=BatchTopK(30), generator=generator),
+            SparseCoder(Unrolled(n_active=30), *shape, penalty=BatchTopK(30), generator=generator),
             PenalizedReconstruction(),
         ),
         "positive batch_topk": (
