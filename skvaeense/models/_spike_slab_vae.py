@@ -445,21 +445,27 @@ class SpikeSlabVAE(VAE):
         self.prices.fill_(price)
         return self.posterior(x)
 
-    def with_targets(self, **targets: Lengths | None) -> Self:
+    def with_targets(
+        self, *, target_l0: Lengths | None, target_explained_variance: Lengths | None
+    ) -> Self:
         """Return a model with the same weights and other targets.
 
         Each starts at the price of the one in its place, or of the last one.
 
         Parameters
         ----------
-        **targets : float, sequence of float or None
-            `target_l0` and `target_explained_variance`.
+        target_l0, target_explained_variance : float, sequence of float or None
+            As of the class.
 
         Returns
         -------
         SpikeSlabVAE
             The model.
         """
+        targets = {
+            "target_l0": target_l0,
+            "target_explained_variance": target_explained_variance,
+        }
         n_prices = max(len(np.unique(some)) for some in (*targets.values(), 0) if some is not None)
         place = torch.arange(n_prices).clamp(max=len(self.first_prices) - 1)
         state = self.state_dict() | {"first_prices": self.first_prices[place]}
