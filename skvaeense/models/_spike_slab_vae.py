@@ -346,7 +346,27 @@ class SpikeSlabVAE(VAE):
     def statistics(
         self, x: torch.Tensor, posterior: GatePosterior, code: torch.Tensor, residual: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return the same of a batch whose soft codes, and what they leave, are known."""
+        """Return what `batch_statistics` does, of a batch whose codes are known.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The batch.
+
+        posterior : GatePosterior
+            Of the batch.
+
+        code : torch.Tensor of shape (n_samples, n_components)
+            What `soft_code` returns.
+
+        residual : torch.Tensor of shape (n_samples, n_features)
+            What these codes leave of the batch.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            As of `batch_statistics`.
+        """
         q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
         parts = is_open.tensor_split(len(self.first_prices))
         probability = q.mean(dim=0)
