@@ -346,7 +346,27 @@ class SpikeSlabVAE(VAE):
     def statistics(
         self, x: torch.Tensor, posterior: GatePosterior, code: torch.Tensor, residual: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return the same of a batch whose soft codes, and what they leave, are known."""
+        """Return what `batch_statistics` does, of a batch whose codes are known.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The batch.
+
+        posterior : GatePosterior
+            Of the batch.
+
+        code : torch.Tensor of shape (n_samples, n_components)
+            What `soft_code` returns.
+
+        residual : torch.Tensor of shape (n_samples, n_features)
+            What these codes leave of the batch.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            As of `batch_statistics`.
+        """
         q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
         parts = is_open.tensor_split(len(self.first_prices))
         probability = q.mean(dim=0)
@@ -445,21 +465,27 @@ class SpikeSlabVAE(VAE):
         self.prices.fill_(price)
         return self.posterior(x)
 
-    def with_targets(self, **targets: Lengths | None) -> Self:
+    def with_targets(
+        self, *, target_l0: Lengths | None, target_explained_variance: Lengths | None
+    ) -> Self:
         """Return a model with the same weights and other targets.
 
         Each starts at the price of the one in its place, or of the last one.
 
         Parameters
         ----------
-        **targets : float, sequence of float or None
-            `target_l0` and `target_explained_variance`.
+        target_l0, target_explained_variance : float, sequence of float or None
+            As of the class.
 
         Returns
         -------
         SpikeSlabVAE
             The model.
         """
+        targets = {
+            "target_l0": target_l0,
+            "target_explained_variance": target_explained_variance,
+        }
         n_prices = max(len(np.unique(some)) for some in (*targets.values(), 0) if some is not None)
         place = torch.arange(n_prices).clamp(max=len(self.first_prices) - 1)
         state = self.state_dict() | {"first_prices": self.first_prices[place]}
