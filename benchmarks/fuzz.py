@@ -1,6 +1,6 @@
 """Random tables, parameters and calls: what crashes, hangs, or answers without an answer.
 
-    python -m benchmarks fuzz [--minutes 60] [--first 0] [--jobs 1]
+    python -m benchmarks fuzz [--minutes 60] [--first 0]
     python -m benchmarks fuzz --seed 123
 
 A seed makes a case: a table as tables come, an estimator whose parameters are drawn from the types
@@ -9,9 +9,9 @@ finite answers, or refuse in words of the package or of scikit-learn's validatio
 such words. All else is a finding: a process that ends or hangs, NaN or infinity, an error or a
 warning that comes from inside of torch, numpy, scipy or joblib, a copy that answers differently.
 
-Cases run in processes of their own, with little time and memory. results/fuzz.json has how many
-there were, what came of their calls, and the seeds of the findings. ``--seed`` runs one case again,
-and shows it. It needs what the tests need, whose tables it draws from.
+Cases run in processes of their own, with little time and memory. results/fuzz.json has of each run
+how many cases there were, what came of their calls, and the seeds of the findings. ``--seed`` runs
+one case again, and shows it. It needs what the tests need, whose tables it draws from.
 """
 
 import copy
@@ -45,9 +45,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import HasMethods
 
 import skvaeense
-from benchmarks.common import ROOT, make_parser, write
+from benchmarks.common import ROOT, load, make_parser, write
 from skvaeense import (
     dimension,
+    inspection,
     losses,
     mixture,
     networks,
@@ -64,8 +65,9 @@ from strategies import KINDS, LAYOUTS, TABLES
 
 # What a case may take: seconds by the clock, and memory beyond that of a process at rest.
 MOST_SECONDS, MOST_BYTES = 120, 2 * 2**30
-# Cases of a process, so that what one leaves behind does not count against many others.
-N_CASES = 200
+# Cases of a process, so that what one leaves behind does not count against many others; results are
+# written as often.
+N_CASES = 100
 # Seeds that are kept of findings of one sort.
 N_SEEDS = 5
 
@@ -196,7 +198,8 @@ AUTOENCODERS = ESTIMATORS[:2]
 ESTIMATOR_SHARES = 0.4, 0.25, 0.15, 0.1, 0.1
 ROOMS = dimension, losses, networks, optimizers, penalties, priors, schedules, thresholds
 SIZES = ("auto", (), 1, (8,), [4, 3], 0)
-# Values of parameters that name no types, and of those whose range holds what takes long.
+# Values of parameters that name no types, and of those whose range holds what takes long, or what
+# few tables can have.
 VALUES = {
     "hidden_layer_sizes": SIZES,
     "encoder_layer_sizes": SIZES,
@@ -209,6 +212,9 @@ VALUES = {
     "device": ("cpu", "auto"),
     "levels": ([0.15], (0.1, 0.3)),
     "n_draws": (1, 5),
+    "target_l0": (0.3, 1, 1.5, 2.0, [1, 2], 1e300),
+    "target_explained_variance": ("auto", None, 1e-8, 0.5, 0.9, [0.5, 0.9], 1 - 1e-9),
+    "transform_l0": (None, 0.5, 1, 1.5),
 }
 
 
@@ -237,7 +243,9 @@ def draw_number(rng, interval):
 def draw_value(rng, name, constraints):
     """Return a value of a parameter that its constraints take."""
     if name in VALUES:
-        return pick(rng, VALUES[name])
+        return copy.copy(pick(rng, VALUES[name]))
+    if name == "loss" and one_in(rng, 2):
+        return pick(rng, constraints[0].options)
     constraint = pick(rng, constraints)
     if isinstance(constraint, Interval):
         return draw_number(rng, constraint)
@@ -276,12 +284,16 @@ def draw_part(rng, cls):
 
 def draw_estimator(rng, cls):
     """Return an estimator that trains for a short time."""
-    params = draw_params(rng, cls, pick(rng, (0.0, 0.1, 0.2, 0.4)))
-    short = {"max_iter": pick(rng, VALUES["max_iter"]), "random_state": 0}
+    chosen = {"max_iter": pick(rng, VALUES["max_iter"])}
     if cls is skvaeense.IntrinsicDimensionEstimator:
-        short["autoencoder"] = draw_estimator(rng, pick(rng, AUTOENCODERS))
-    names = inspect.signature(cls).parameters
-    return cls(**({k: v for k, v in short.items() if k in names} | params))
+        chosen["autoencoder"] = draw_estimator(rng, pick(rng, AUTOENCODERS))
+    return make(cls, chosen | draw_params(rng, cls, pick(rng, (0.0, 0.1, 0.2, 0.4))))
+
+
+def make(cls, params):
+    """Return an estimator with these parameters, of which it may lack some."""
+    short = {"max_iter": 3, "random_state": 0, "autoencoder": AUTOENCODERS[0](max_iter=3)} | params
+    return cls(**{k: v for k, v in short.items() if k in inspect.signature(cls).parameters})
 
 
 # --- calls ------------------------------------------------------------------------------------
@@ -304,12 +316,24 @@ ASK = (
 )
 LEARN = ("fit", "partial_fit", "fit_transform", "fit_predict")
 # Methods whose answers are NaN where they are not known.
-PARTLY_KNOWN = "dimension_scale", "reliability"
+PARTLY_KNOWN = "dimension_scale", "reliability", "inspection"
 # The methods that other calls are of, unless it is fit.
 METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", "sample")} | {
     "names": "get_feature_names_out",
     "codes as a frame": "transform",
     "before a scaler": "transform",
+    "score weighted": "set_score_request",
+    "transform out": "inverse_transform",
+    "checkpoint": "set_callbacks",
+    "inspection": "inverse_transform",
+}
+INSPECTIONS = {
+    "class_activity": inspection.class_activity,
+    "latent_ablation": lambda fitted, X, y: inspection.latent_ablation(fitted, X),
+    "top_activating": lambda fitted, X, y: inspection.top_activating(fitted, X),
+    "sparsity_curve": lambda fitted, X, y: dict(
+        enumerate(inspection.reconstruction_sparsity_curve(fitted, X)[:2])
+    ),
 }
 
 
@@ -348,6 +372,10 @@ class Case:
         with np.errstate(all="ignore"):
             return self.table.contain(X)
 
+    def simplify(self):
+        """Take an estimator whose parameters are the defaults, but for what they take long by."""
+        self.estimator, self.has_scaler = make(type(self.last), {}), False
+
     def learn(self, method, **params):
         return self.method(method)(self.given(self.table.X), **params)
 
@@ -381,11 +409,14 @@ def dense(answer):
     return answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)
 
 
-def weighted(case):
-    rng, n = case.rng, len(case.table.X)
+def draw_weights(rng, n):
     weights = [rng.random(n), rng.integers(0, 3, n), np.eye(n)[0], np.zeros(n), np.ones(n)]
     weights += [np.full(n, 1e300), np.full(n, 1e-300), 10.0 ** rng.integers(-20, 20, n)]
-    weight = pick(rng, weights)
+    return pick(rng, weights)
+
+
+def weighted(case):
+    weight = draw_weights(case.rng, len(case.table.X))
     prefix = f"{case.estimator.steps[-1][0]}__" if case.has_scaler else ""
     return case.learn("fit", **{f"{prefix}sample_weight": weight})
 
@@ -404,6 +435,38 @@ def inverse(case):
     if one_in(case.rng, 4):
         codes = 10.0 ** case.rng.integers(0, 30) * dense(codes)
     return case.method("inverse_transform")(codes)
+
+
+def score_weighted(case):
+    X = case.table.X_new
+    return case.last.score(case.given(X), sample_weight=draw_weights(case.rng, len(X)))
+
+
+def other_table(case):
+    case.table = draw_table(case.rng)
+    return case.learn("fit") if one_in(case.rng, 2) else case.answers()
+
+
+def written(case):
+    out = np.empty((len(case.table.X_new), getattr(case.last, "n_components_", 1)))
+    return case.last.transform(case.given(case.table.X_new), out=out)
+
+
+def kept(case):
+    with tempfile.TemporaryDirectory() as folder:
+        estimator = clone(case.last).set_params(random_state=0)
+        estimator.set_callbacks(skvaeense.Checkpoint(folder, interval=0))
+        twice = [clone(estimator).fit(case.given(case.table.X)) for _ in range(2)]
+    codes = [dense(fitted.transform(case.given(case.table.X))) for fitted in twice]
+    if not np.array_equal(*codes, equal_nan=True):
+        raise DifferenceError("A fit from a checkpoint answers differently.")
+
+
+def inspected(case):
+    X = case.given(case.table.X_new)
+    name, ask = pick(case.rng, INSPECTIONS.items())
+    case.calls[case.calls.index("inspection")] = name
+    return tuple(ask(case.last, X, np.arange(len(case.table.X_new)) % 2).values())
 
 
 def impute(case):
@@ -464,6 +527,11 @@ CALLS = {
     "codes as a frame": lambda case: (
         clone(case.estimator).set_output(transform="pandas").fit_transform(case.given(case.table.X))
     ),
+    "score weighted": score_weighted,
+    "other table": other_table,
+    "transform out": written,
+    "checkpoint": kept,
+    "inspection": inspected,
     "repr": lambda case: repr(case.estimator) and case.last._repr_html_() and None,
     "names": lambda case: case.method("get_feature_names_out")() is None,
 }
@@ -578,8 +646,16 @@ def not_inf(x):
 
 def run(seed):
     """Run a case, and return it with what came of each of its calls."""
-    case = Case(seed)
-    return case, [outcome for call in list(case.calls) for outcome in attempt(case, call)]
+    case, outcomes = Case(seed), []
+    first, *others = list(case.calls)
+    outcomes += attempt(case, first)
+    if any(outcome.kind == "refused" for outcome in outcomes):
+        # Most other calls would be, too.
+        case.simplify()
+        outcomes += attempt(case, "fit")
+    for call in others:
+        outcomes += attempt(case, call)
+    return case, outcomes
 
 
 # --- processes --------------------------------------------------------------------------------
@@ -642,12 +718,10 @@ class Worker:
             self.process = None
 
 
-def fuzz(seeds, until, folder):
-    """Run cases until a time has come; return them with their findings, and show new ones."""
+def fuzz(seeds, until, folder, note):
+    """Run cases until a time has come, show new findings, and note at times what there is."""
     worker, counts, findings, seconds = Worker(Path(folder) / "log"), Counter(), {}, []
     for seed in seeds:
-        if time.monotonic() > until:
-            break
         words, outcomes, duration = worker.run(seed)
         counts.update(outcome.kind for outcome in outcomes)
         seconds.append(duration)
@@ -657,8 +731,12 @@ def fuzz(seeds, until, folder):
             if outcome.sort not in findings:
                 print(f"\n--- seed {seed}\n{words}\n{' | '.join(outcome)}", flush=True)
             findings.setdefault(outcome.sort, (outcome, set()))[1].add(seed)
+        is_over = time.monotonic() > until
+        if is_over or len(seconds) % N_CASES == 0:
+            note(counts, findings, seconds)
+        if is_over:
+            break
     worker.end()
-    return counts, findings, seconds
 
 
 def show(seed):
@@ -672,29 +750,37 @@ def main():
     """Run what the command line asks for."""
     parser = make_parser(__doc__, out="fuzz.json")
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--first", type=int, help="the first seed; by default a new one")
     parser.add_argument("--seed", type=int)
     arguments = parser.parse_args()
     if arguments.seed is not None:
         show(arguments.seed)
         return
+    runs = load(arguments.out).get("runs", [])
+    ends = [0, *(run["first_seed"] + run["cases"] for run in runs)]
+    first = max(ends) if arguments.first is None else arguments.first
     begin = time.monotonic()
+
+    def note(counts, findings, seconds):
+        done = {
+            "minutes": round((time.monotonic() - begin) / 60, 1),
+            "first_seed": first,
+            "cases": len(seconds),
+            "median_seconds": float(np.median(seconds)),
+            "worst_seconds": max(seconds),
+            "worst_seed": first + int(np.argmax(seconds)),
+            "calls": {kind: counts[kind] for kind in sorted(counts)},
+            "findings": [
+                outcome._asdict() | {"cases": len(found), "seeds": sorted(found)[:N_SEEDS]}
+                for outcome, found in findings.values()
+            ],
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        }
+        every = [*runs, done]
+        totals = {name: round(sum(run[name] for run in every), 1) for name in ("minutes", "cases")}
+        write(arguments.out, totals | {"runs": every})
+
     with tempfile.TemporaryDirectory() as folder:
-        seeds = range(arguments.first, sys.maxsize)
-        counts, findings, seconds = fuzz(seeds, begin + 60 * arguments.minutes, folder)
-    result = {
-        "minutes": round((time.monotonic() - begin) / 60, 1),
-        "first_seed": arguments.first,
-        "cases": len(seconds),
-        "median_seconds": float(np.median(seconds)),
-        "worst_seconds": max(seconds),
-        "worst_seed": arguments.first + int(np.argmax(seconds)),
-        "calls": {kind: counts[kind] for kind in sorted(counts)},
-        "findings": [
-            outcome._asdict() | {"cases": len(found), "seeds": sorted(found)[:N_SEEDS]}
-            for outcome, found in findings.values()
-        ],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    write(arguments.out, result)
+        seeds = range(first, sys.maxsize)
+        fuzz(seeds, begin + 60 * arguments.minutes, folder, note)

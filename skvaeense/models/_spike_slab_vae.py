@@ -167,9 +167,11 @@ class SpikeSlabVAE(VAE):
     @property
     def _first_share(self) -> float:
         share = self.config["prior"].first_share
-        if share != "auto":
-            return float(share)
-        return min(self.targets[0] / self.n_components, 0.5) if self.targets else 0.05
+        if share == "auto":
+            share = min(self.targets[0] / self.n_components, 0.5) if self.targets else 0.05
+        # Single precision tells it from 0 and from 1.
+        least = torch.finfo(torch.float32).eps
+        return float(min(max(share, least), 1 - least))
 
     def initialize(self, x: torch.Tensor) -> None:
         """Point the columns of the decoder at principal directions of samples."""
