@@ -34,7 +34,8 @@ from skvaeense.priors import StandardNormal
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 # What changes the answers of a fitted estimator. `transform` alone looks at hard and sparse_output.
-INFERENCE = {"device", "threshold", "hard", "sparse_output", "transform_l0"}
+INFERENCE = {"device", "threshold", "hard", "sparse_output"}
+INFERENCE |= {"transform_l0", "transform_explained_variance"}
 # For each parameter another value than that of the fits below.
 OTHER_VALUES = {
     "n_components": 7,
