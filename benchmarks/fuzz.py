@@ -656,7 +656,8 @@ def run(seed):
         case.simplify()
         outcomes += attempt(case, "fit")
     for call in others:
-        outcomes += attempt(case, call)
+        if hasattr(case.estimator, needs(call)):
+            outcomes += attempt(case, call)
     return case, outcomes
 
 
