@@ -355,7 +355,7 @@ class Case:
         if self.has_scaler:
             self.estimator = make_pipeline(StandardScaler(), self.estimator)
         self.calls = [pick(rng, ("fit", "fit", "fit", "fit weighted", "partial_fit"))]
-        can = [call for call in CALLS if hasattr(self.estimator, needs(call))]
+        can = [call for call in CALLS if hasattr(self.last, needs(call))]
         if self.calls[0] not in can:
             self.calls = ["fit"]
         self.calls += [pick(rng, can) for _ in range(rng.integers(2, 10))]
@@ -656,7 +656,7 @@ def run(seed):
         case.simplify()
         outcomes += attempt(case, "fit")
     for call in others:
-        if hasattr(case.estimator, needs(call)):
+        if hasattr(case.last, needs(call)):
             outcomes += attempt(case, call)
     return case, outcomes
 
