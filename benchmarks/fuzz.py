@@ -319,7 +319,7 @@ ASK = (
 LEARN = ("fit", "partial_fit", "fit_transform", "fit_predict")
 # Methods whose answers are NaN where they are not known.
 PARTLY_KNOWN = "dimension_scale", "reliability", "inspection"
-# The methods that other calls are of, unless it is fit.
+# The methods without which an estimator cannot be called so; of other calls it is fit.
 METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", "sample")} | {
     "names": "get_feature_names_out",
     "codes as a frame": "transform",
@@ -339,11 +339,6 @@ INSPECTIONS = {
 }
 
 
-def needs(call):
-    """Return the method without which an estimator cannot be called so."""
-    return METHODS.get(call, "fit")
-
-
 class Case:
     """An estimator and a table, drawn by a seed, and what calls have made of them."""
 
@@ -355,7 +350,7 @@ class Case:
         if self.has_scaler:
             self.estimator = make_pipeline(StandardScaler(), self.estimator)
         self.calls = [pick(rng, ("fit", "fit", "fit", "fit weighted", "partial_fit"))]
-        can = [call for call in CALLS if hasattr(self.last, needs(call))]
+        can = list(filter(self.has, CALLS))
         if self.calls[0] not in can:
             self.calls = ["fit"]
         self.calls += [pick(rng, can) for _ in range(rng.integers(2, 10))]
@@ -373,6 +368,10 @@ class Case:
     def given(self, X):
         with np.errstate(all="ignore"):
             return self.table.contain(X)
+
+    def has(self, call):
+        """Return whether the estimator, and a scaler before it, can be called so."""
+        return all(hasattr(part, METHODS.get(call, "fit")) for part in (self.estimator, self.last))
 
     def simplify(self):
         """Take an estimator whose parameters are the defaults, but for what they take long by."""
@@ -656,7 +655,7 @@ def run(seed):
         case.simplify()
         outcomes += attempt(case, "fit")
     for call in others:
-        if hasattr(case.last, needs(call)):
+        if case.has(call):
             outcomes += attempt(case, call)
     return case, outcomes
 
