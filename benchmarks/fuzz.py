@@ -455,7 +455,9 @@ def written(case):
 
 def kept(case):
     with tempfile.TemporaryDirectory() as folder:
-        estimator = clone(case.last).set_params(random_state=0)
+        estimator = clone(case.last)
+        seeds = [name for name in estimator.get_params() if name.endswith("random_state")]
+        estimator.set_params(**dict.fromkeys(seeds, 0))
         estimator.set_callbacks(skvaeense.Checkpoint(folder, interval=0))
         twice = [clone(estimator).fit(case.given(case.table.X)) for _ in range(2)]
     codes = [dense(fitted.transform(case.given(case.table.X))) for fitted in twice]
