@@ -23,8 +23,6 @@ FEATURES = ("n_features_in_", "feature_names_in_")
 # Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
 # of a core from one layer to the next; fewer rows than the least make matrix products slow.
 CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
-# Beyond this many standard deviations samples are far from those of the training.
-FAR = 1e6
 
 
 class ModelEvaluation:
@@ -74,7 +72,8 @@ class ModelEvaluation:
         of the indices of their locations. With `out`, which can be written by slices, results go
         there. Where memory is used up, rows are taken by halves.
         """
-        scaling, parameter = self._scaling, next(model.parameters())
+        scaling, parameters = self._scaling, list(model.parameters())
+        parameter = parameters[0]
 
         def evaluate(rows):
             try:
@@ -94,7 +93,7 @@ class ModelEvaluation:
             with suited_threads(model, len(x)):
                 result = function(x)
             # A model that diverges, as callbacks may see it, says nothing of the samples.
-            if not (_is_finite(x) and _is_finite(result)) and x.abs().max() > FAR:
+            if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
                 raise too_far(rows.dtype)
             if labels is not None and at_locations is not None:
                 result = at_locations(result, labels)

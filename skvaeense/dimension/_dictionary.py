@@ -304,10 +304,11 @@ class Dictionary:
         """
         few = support.sum(axis=1) <= MAX_SUPPORT
         X, support = X[few][:N_SAMPLES], support[few][:N_SAMPLES]
-        if len(X) == 0:
+        least = LEAST_NOISE * X.var(axis=0).mean() if len(X) else 0.0
+        if least == 0:
+            # There is nothing to explain.
             self.noise_variance = np.inf
             return self
-        least = LEAST_NOISE * X.var(axis=0).mean()
         self._joins = support.mean(axis=0) > HARDLY
         for n_before in range(N_ROUNDS):
             before = support

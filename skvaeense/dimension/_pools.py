@@ -372,6 +372,6 @@ def _keeps_dimension(X, points):
 
 def _share(shifts, squares):
     """Return how far decoding moves a typical sample, beside its distance to neighbours."""
-    # Beside copies of a sample any shift is infinite.
+    # Beside copies of a sample any shift is infinite; more than all of the distance is too far.
     with np.errstate(over="ignore"):
-        return float(np.median(shifts / np.maximum(squares.mean(axis=1), TINY)))
+        return float(np.median(np.clip(shifts / np.maximum(squares.mean(axis=1), TINY), -1, 1)))

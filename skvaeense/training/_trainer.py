@@ -225,8 +225,11 @@ class Trainer:
     @torch.no_grad()
     def _move(self, learning_rate: float) -> None:
         """Take a step of the optimizer, of which each weight goes the share of its rate."""
+        # A larger one would take weights out of range, too, but torch may not take it, even divided
+        # by what corrects the first steps.
+        kind = torch.finfo(self.parameters.values.dtype)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = min(learning_rate, kind.eps * kind.max)
         if self.rates is None:
             self.optimizer.step()
             return
