@@ -52,8 +52,9 @@ def test_codes_have_any_length_up_to_the_trained_one(fits, name):
         shorter = changed(fitted, transform_l0=k)
         codes = shorter.transform(X_NEW)
         expected = round(k) if name == "topk" else k
-        # Sparse autoencoders set their thresholds on 50 samples here.
-        assert l0(codes) == pytest.approx(expected, rel=0.1 if name == "vaeense" else 0.25)
+        # Sparse autoencoders set their thresholds on 50 samples here, and prices of gates are
+        # interpolated between halvings of the length.
+        assert l0(codes) == pytest.approx(expected, rel=0.15 if name == "vaeense" else 0.25)
         assert_array_equal(shorter.active_dimensions(X_NEW), codes != 0)
         errors.append(unexplained(shorter))
     assert errors == sorted(errors, reverse=True)
