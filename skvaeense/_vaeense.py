@@ -1159,10 +1159,10 @@ class VAEenseTransformer(DensityAutoencoder):
             return torch.stack(parts, dim=1)
 
         def certain(posteriors, labels):
-            mean, std = posteriors.unbind(dim=1)
+            *others, std = posteriors.unbind(dim=1)
             known = std.new_zeros((len(std), self._n_locations))
-            std = torch.hstack([std, known])
-            return torch.stack([self._with_locations(mean, labels), std], dim=1)
+            parts = [self._with_locations(part, labels) for part in others]
+            return torch.stack([*parts, torch.hstack([std, known])], dim=1)
 
         posteriors = self._by_chunks(X, model, both, at_locations=certain)
         return tuple(posteriors[:, i] for i in range(posteriors.shape[1]))

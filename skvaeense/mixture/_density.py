@@ -580,21 +580,24 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
         r = F.shape[1]
         residual = np.where(known, self._quotients(x) - self.basis @ self.means[c], 0.0)
-        products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
-        precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
-        try:
+        if np.square(F).sum() <= noise / math.sqrt(np.finfo(float).eps):
+            products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
+            precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
             lower = np.linalg.cholesky(precision)
-        except np.linalg.LinAlgError:
-            # Noise is so low that I was lost in rounding: the root of the precision has it still.
+            half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
+            quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
+        else:
+            # Half of the digits would be lost in the precision: its root keeps them.
             root = known[:, :, None] * F / math.sqrt(noise)
             root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
-            upper = np.linalg.qr(root, mode="r")
-            signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
-            lower = (signs[..., None] * upper).transpose(0, 2, 1)
-        half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
+            q, upper = np.linalg.qr(root)
+            signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1.0, 1.0)
+            q, lower = signs[:, None] * q, (signs[..., None] * upper).transpose(0, 2, 1)
+            target = np.hstack([residual / math.sqrt(noise), np.zeros((len(x), r))])[..., None]
+            half = (q.transpose(0, 2, 1) @ target)[..., 0]
+            quadratic = np.square(target[..., 0] - (q @ half[..., None])[..., 0]).sum(axis=1)
         log_volume = known.sum(axis=1) * math.log(2 * math.pi * noise)
         log_volume += 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
         log_prob = -0.5 * (log_volume + quadratic)
         if self.scale is not None:
             log_prob -= known @ np.log(self.scale)

@@ -122,10 +122,14 @@ class Rows:
     def responsibilities(
         self, density: MixtureDensity
     ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Return shares of rows in components, and in the background, and their log-density."""
+        """Return shares of rows in components, and in the background, and their log-density.
+
+        Those that are too small to count for a covariance are 0.
+        """
         joint, broad = self.joint(density), self.broad(density)
         total = np.logaddexp(log_sum_exp(joint), broad)
-        shares = np.exp(joint - total[:, None]) * self.weights[:, None]
+        shares = np.exp(joint - total[:, None])
+        shares = np.where(shares > LEAST_RESPONSIBILITY, shares, 0.0) * self.weights[:, None]
         return shares, np.exp(broad - total) * self.weights, total
 
     def moments(self, shares: DoubleArray, density: MixtureDensity | None = None) -> Moments:
