@@ -134,12 +134,14 @@ def test_noise_may_be_lost_in_rounding():
 def test_means_are_precise_where_there_is_hardly_any_noise(n_missing):
     """They are those of least squares, also with more directions than features are known."""
     noise, variances = 1e-22, np.array([18.0, 4.0, 1.0, 0.1, 1e-2, 1e-3])
+    rng = np.random.default_rng(0)
     density = replace(
-        make_density(n_components=1, max_rank=N_FEATURES),
+        make_density(n_components=1),
+        directions=np.linalg.qr(rng.standard_normal((1, N_FEATURES, N_FEATURES)))[0],
         variances=variances[None],
         noise_variances=np.array([noise]),
     )
-    x = np.random.default_rng(0).standard_normal((50, N_FEATURES))
+    x = rng.standard_normal((50, N_FEATURES))
     known = np.arange(N_FEATURES) >= n_missing
     mean = density.center + density.basis @ density.means[0]
     loadings = density.basis @ density.directions[0] * np.sqrt(variances)
