@@ -11,7 +11,8 @@ warning that comes from inside of torch, numpy, scipy or joblib, a copy that ans
 
 Cases run in processes of their own, with little time and memory. results/fuzz.json has of each run
 how many cases there were, what came of their calls, and the seeds of the findings. ``--seed`` runs
-one case again, and shows it. It needs what the tests need, whose tables it draws from.
+one case again, and shows it; what a seed draws may change from one commit to the next. It needs
+what the tests need, whose tables it draws from.
 """
 
 import copy
@@ -26,6 +27,7 @@ import platform
 import re
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -786,6 +788,7 @@ def main():
                 outcome._asdict() | {"cases": len(found), "seeds": sorted(found)[:N_SEEDS]}
                 for outcome, found in findings.values()
             ],
+            "commit": subprocess.getoutput(f"git -C {ROOT} rev-parse --short HEAD"),
             "python": platform.python_version(),
             "torch": torch.__version__,
         }

@@ -46,6 +46,22 @@ def soak_table(results):
     return Table(("cycles", "memory, MB", "open files"), list(zip(*columns, strict=True)))
 
 
+def fuzz_table(results):
+    """Return what came of random cases."""
+    heads = ("minutes", "cases", "calls answered", "calls refused", "findings")
+    rows = [
+        (
+            run["minutes"],
+            run["cases"],
+            run["calls"]["answered"],
+            run["calls"]["refused"],
+            len(run["findings"]),
+        )
+        for run in results.get("runs", [])
+    ]
+    return Table(heads, rows)
+
+
 def mutants_table(results):
     """Return what share of small changes the tests notice."""
     rows = [

@@ -45,6 +45,7 @@ from reliability_tables import (
     bad_inputs,
     faults,
     faults_table,
+    fuzz_table,
     least_coverage,
     mutants_table,
     soak_table,
@@ -220,6 +221,7 @@ def tables():
         **paper_tables(load),
         "faults": faults_table(),
         "soak": soak_table(load("soak.json")),
+        "fuzz": fuzz_table(load("fuzz.json")),
         "mutants": mutants_table(load("mutants.json")),
         **bad_input_tables(),
     }

@@ -251,6 +251,18 @@ def test_a_scale_whose_square_is_out_of_range(estimator, factor):
         estimator.fit(factor * X)
 
 
+def test_codes_out_of_range_are_refused_however_near_samples_are():
+    """Directions of hardly any variance have gains of any size."""
+    rng = np.random.default_rng(0)
+    points = 10 * rng.standard_normal((3, 3))
+    near = points[rng.integers(3, size=20)] + 1e-6 * rng.standard_normal((20, 3))
+    scaled = (near - near.mean(axis=0)) / near.std(axis=0)
+    fitted = fit_unwarned(VAEenseTransformer(max_iter=3, random_state=0), scaled.astype("f4"))
+    assert np.isfinite(fitted.transform(near)).all()
+    with pytest.raises(ValueError, match="too far from the training samples"):
+        fitted.transform(near.astype("f4"))
+
+
 def test_dimensions_of_samples_far_from_the_training_samples():
     """There is an answer, or an error where squares overflow; at any scale the same."""
     fitted = IntrinsicDimensionEstimator(random_state=0).fit(X)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
+from strategies import TABLES
 
 from skvaeense import Checkpoint, IntrinsicDimensionEstimator, VAEenseTransformer, load, save
 from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces, make_sparse_dictionary
@@ -96,6 +98,16 @@ def test_posterior_is_certain_of_locations(fitted):
     mean, std = fitted.posterior(X_NEW)
     assert mean.shape == std.shape == (len(X_NEW), fitted.n_components_)
     assert_array_equal(mean[:, -2:], fitted.transform(X_NEW)[:, -2:])
+    assert_array_equal(std[:, -2:], 0)
+
+
+def test_posterior_of_gates_is_certain_of_locations():
+    points = TABLES["points"](np.random.default_rng(0), 40, 2)[:20]
+    gates = fit_unwarned(VAEenseTransformer(max_iter=3, random_state=0), points)
+    assert len(gates.locations_) == 2
+    probability, mean, std = gates.posterior(points)
+    assert probability.shape == mean.shape == std.shape == (20, gates.n_components_)
+    assert_array_equal(probability[:, -2:], mean[:, -2:])
     assert_array_equal(std[:, -2:], 0)
 
 

@@ -233,6 +233,7 @@ class Search:
             if shares.sum() < LEAST_ROWS:
                 # The background has all of them: a component starts anew.
                 shares, broad = shares[:, :1] + broad[:, None], 0.0 * broad
+                density = density.take(np.arange(1))
             start = maximise(split.train[family.scaled], shares, family, density, broad)
             found.append(_with_background(start, split, family))
         return found

@@ -354,5 +354,9 @@ TOGETHER = [
         autoencoder=OnlyCounts(),
         method="neighbors",
     ),
-    together(TRAINED, DIVERGED, FloatingPointError, learning_rate_init=1e30),
+    *(
+        together(TRAINED, DIVERGED, FloatingPointError, learning_rate_init=rate)
+        for rate in (1e30, 1e300)
+    ),
+    together(AUTOENCODERS, DIVERGED, FloatingPointError, learning_rate_init=1e300, optimizer="sgd"),
 ]

@@ -130,6 +130,29 @@ def test_noise_may_be_lost_in_rounding():
     assert_array_equal(filled[~missing], x[~missing])
 
 
+@pytest.mark.parametrize("n_missing", [1, 3])
+def test_means_are_precise_where_there_is_hardly_any_noise(n_missing):
+    """They are those of least squares, also with more directions than features are known."""
+    noise, variances = 1e-22, np.array([18.0, 4.0, 1.0, 0.1, 1e-2, 1e-3])
+    rng = np.random.default_rng(0)
+    density = replace(
+        make_density(n_components=1),
+        directions=np.linalg.qr(rng.standard_normal((1, N_FEATURES, N_FEATURES)))[0],
+        variances=variances[None],
+        noise_variances=np.array([noise]),
+    )
+    x = rng.standard_normal((50, N_FEATURES))
+    known = np.arange(N_FEATURES) >= n_missing
+    mean = density.center + density.basis @ density.means[0]
+    loadings = density.basis @ density.directions[0] * np.sqrt(variances)
+    root = np.vstack([loadings[known], np.sqrt(noise) * np.eye(N_FEATURES)])
+    target = np.vstack([(x - mean)[:, known].T, np.zeros((N_FEATURES, len(x)))])
+    w = np.linalg.lstsq(root, target)[0]
+    expected = np.where(known, x, mean + w.T @ loadings.T)
+    filled = density.impute(np.where(known, x, np.nan))
+    assert_allclose(filled, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+
 def test_nothing_known_has_probability_one(density):
     assert_allclose(density.log_prob(np.full((1, N_FEATURES), np.nan)), 0, atol=1e-10)
 

@@ -222,6 +222,15 @@ def test_components_without_rows_are_dropped():
     assert_allclose(density.weights.sum(), 1)
 
 
+def test_a_heavy_row_makes_no_component_by_a_tiny_share():
+    x = np.r_[np.zeros((1, 1)), np.random.default_rng(0).standard_normal((30, 1))]
+    start = maximise(Rows.of(np.r_[x, x + 5.7]), np.repeat(np.eye(2), len(x), axis=0), WHOLE)
+    rows = Rows.of(x, np.r_[1e9, np.ones(30)])
+    shares = rows.responsibilities(start)[0]
+    assert shares[0, 1] == 0
+    assert len(em(rows, start, WHOLE)) == 1
+
+
 def test_rows_far_from_all_others_join_the_background():
     x, shares = clusters(400)
     x[:8] = 1e3 * np.random.default_rng(0).standard_normal((8, 3))

@@ -11,7 +11,7 @@ import pytest
 
 from skvaeense.dimension._errors import standard_error
 
-SEEDS = (25, 30)
+SEEDS = (25, 58, 61, 212, 443, 595, 671, 776, 1416, 2054, 3010, 410930)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the benchmark limits memory as Linux does")
