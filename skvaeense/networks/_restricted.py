@@ -15,7 +15,8 @@ def restricted_code(
     """Return codes that leave less of samples with the same open latents.
 
     Least is left where ``W_S'W_S e = seen_S`` for the open latents S of a sample. Conjugate
-    gradient steps, each with as many products as a look of an encoder, never leave more.
+    gradient steps, each with as many products as a look of an encoder, never leave more. None is
+    taken along what columns differ in by rounding alone: they are learned in single precision.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def restricted_code(
     mask = is_open.to(code)
     gram = overlap(weight)
     # Exported models may hold constants in single precision.
-    least = torch.finfo(torch.float32).tiny
+    least, rounding = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps
     unit = 1 / weight.square().sum(dim=0).clamp_min(least)
 
     def system(e: torch.Tensor) -> torch.Tensor:
@@ -59,7 +60,9 @@ def restricted_code(
     size = torch.linalg.vecdot(left, direction)
     for _ in range(n_steps):
         image = system(direction)
-        length = size / torch.linalg.vecdot(direction, image).clamp_min(least)
+        moved = torch.linalg.vecdot(direction, image)
+        known = moved > rounding * torch.linalg.vecdot(direction, direction / unit)
+        length = known * size / moved.clamp_min(least)
         code = torch.addcmul(code, length[:, None], direction)
         left = torch.addcmul(left, length[:, None], image, value=-1)
         last, size = size, torch.linalg.vecdot(left, unit * left)

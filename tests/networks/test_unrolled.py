@@ -195,6 +195,17 @@ def test_refined_codes_are_least_squares_on_the_latents_that_are_active(n_compon
             np.testing.assert_allclose(own[active], expected, rtol=1e-6, atol=1e-9)
 
 
+def test_columns_that_differ_by_rounding_do_not_make_codes_large():
+    module = build(Unrolled(n_active=2, n_refinements=4), 3).float()
+    with torch.no_grad():
+        module.decoder.weight[:, 1] = module.decoder.weight[:, 0] * (1 + 1e-7)
+    x, code = draw(50, N_FEATURES).float(), torch.ones(50, 3)
+    found = module.refine(x, code).double()
+    exact = module.double().refine(x.double(), code.double())
+    assert exact.abs().max() < 100
+    torch.testing.assert_close(found, exact, rtol=1e-2, atol=1e-2)
+
+
 def test_refined_codes_that_are_to_be_positive():
     module, x = build(Unrolled(n_active=2, positive=True)), draw(50, N_FEATURES)
     code = draw(50, N_COMPONENTS, seed=1).relu()
