@@ -28,7 +28,7 @@ from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
 from skvaeense.training._diagnosis import LEAST_ROWS, signs_of_batch
-from skvaeense.training._exploration import Exploration, far_rows, find_far_rows, some_outweigh
+from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
@@ -207,15 +207,12 @@ class BaseAutoencoder(
 
     def _without_far(self, rows: Distinct, explored: Exploration | None = None) -> Distinct:
         """Return the samples without those that are far from all others."""
-        if not some_outweigh(rows.X):
+        density = None if explored is None else explored.found.density
+        rows_far = find_far_rows(rows.X, rows.weights, density)
+        if len(rows_far) == 0:
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
-        is_far[find_far_rows(rows.X, rows.weights)] = True
-        if explored is not None and not is_far.any():
-            # One of few components takes far rows at times, or one of many does.
-            is_far[far_rows(rows.X.astype(np.float64), explored.found.density)] = True
-        if not is_far.any():
-            return rows
+        is_far[rows_far] = True
         # The last one stands for what counts nothing.
         given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
         far, is_near = np.flatnonzero(given), ~is_far[:-1]

@@ -217,12 +217,10 @@ class DensityAutoencoder(BaseAutoencoder):
             Bounds in nats, in units of X.
         """
         X, model = self._check_for_coding(X)
-        noise_variance = self.noise_variance_ / self.scale_**2
-        constant = 0.5 * X.shape[1] * math.log(2 * math.pi * self.noise_variance_)
+        log_scale = X.shape[1] * math.log(self.scale_)
 
         def elbo(x):
-            error, kl = model.elbo(x)
-            return -0.5 * error / noise_variance - kl - constant
+            return model.bound(x) - log_scale
 
         def of_location(bounds, labels):
             return bounds + torch.as_tensor(self._locations_.log_shares[labels]).to(bounds)

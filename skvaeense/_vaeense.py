@@ -283,7 +283,7 @@ class VAEenseTransformer(DensityAutoencoder):
         to have latents of their own. "dictionary": independent sparse codes make held-out samples
         most probable; "gates": gates with a prior do. "points": samples are copies of a few points,
         about which nothing varies. "dense": none of these is better than a
-        mixture of normal distributions, and codes keep the share of the variance that is asked for.
+        mixture of normal distributions, and codes keep the wanted share of the variance.
         Only of models that look at the samples before training, as the default one does.
 
     explanation_nats_ : dict of str to float
@@ -516,12 +516,9 @@ class VAEenseTransformer(DensityAutoencoder):
         trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
         trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-        noise_variance = float(model.noise_variance)
         with torch.no_grad():
-            error, kl = (term.cpu().double().numpy() for term in model.eval().elbo(data.valid))
-        constant = 0.5 * data.valid.shape[1] * math.log(2 * math.pi * noise_variance)
+            bound = model.eval().bound(data.valid).cpu().double().numpy()
         x, labels = data.valid.cpu().double().numpy(), data.valid_labels
-        bound = -0.5 * error / noise_variance - kl - constant
         if labels is not None:
             x = x + (data.scaling.offsets / data.scaling.scale)[labels]
             bound = bound + data.scaling.locations.log_shares[labels]
@@ -781,7 +778,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
         thresholds.resolve_threshold(self.threshold)
-        self._check_targets()
+        if model is not None:
+            self._check_targets()
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
         if not self._has_gates and isinstance(model, SpikeSlabVAE):

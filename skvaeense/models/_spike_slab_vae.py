@@ -91,6 +91,9 @@ class SpikeSlabVAE(VAE):
         Prices after training, and the mean numbers of open latents that they give, each half of the
         one before; until `calibrate` is called the price of training, and 0.
 
+    left_of_lengths : torch.Tensor of shape (9,)
+        Share of the variance that codes of these lengths leave.
+
     Examples
     --------
     >>> import torch
@@ -183,7 +186,7 @@ class SpikeSlabVAE(VAE):
     # --- the posterior ------------------------------------------------------------------------
 
     def gates(self, n_samples: int) -> GatePrior:
-        """Return the prior of some samples, with the price of the length that is asked for.
+        """Return the prior of some samples, with the price of the wanted length.
 
         Parameters
         ----------
@@ -404,18 +407,9 @@ class SpikeSlabVAE(VAE):
         """Whether `calibrate` has anything to set: prices."""
         return True
 
-    @torch.no_grad()
-    def calibrate(self, x: torch.Tensor) -> None:
-        """Find the price that meets the target, and those of shorter codes.
-
-        Parameters
-        ----------
-        x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
-        """
-        training = self.training
-        self.eval()
-        self._calibrate(x)
+    def _calibrate(self, x: torch.Tensor) -> None:
+        """Find the price that meets the target, and those of shorter codes."""
+        super()._calibrate(x)
         x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
 
         def length_at(price: float) -> float:
@@ -444,7 +438,6 @@ class SpikeSlabVAE(VAE):
         self.prices.copy_(torch.tensor(prices))
         self.lengths.copy_(torch.tensor(lengths))
         self.left_of_lengths.copy_(torch.tensor(left))
-        self.train(training)
 
     def length_that_keeps(self, share: float) -> float:
         """Return the mean number of open latents that keeps a share of the variance.
@@ -513,36 +506,14 @@ class SpikeSlabVAE(VAE):
 
     # --- draws --------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def sample(
-        self, n_samples: int, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw codes from the prior: gates, and slabs behind those that are open.
-
-        Parameters
-        ----------
-        n_samples : int
-            Number of samples.
-
-        generator : torch.Generator
-            The source of randomness, on the CPU.
-
-        Returns
-        -------
-        codes : torch.Tensor of shape (n_samples, n_components)
-            Codes in double precision, on the CPU.
-
-        rows : torch.Tensor of int of shape (n_samples,)
-            Zeros: draws have no gates of a training sample.
-        """
+    def _draw(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Return draws of gates, and of slabs behind those that are open."""
         gates = self.gates(n_samples)
         shape = n_samples, self.n_components
         probability = torch.sigmoid(gates.log_odds).cpu().double()
         is_open = torch.rand(shape, generator=generator, dtype=torch.float64) < probability
         z = torch.randn(shape, generator=generator, dtype=torch.float64)
-        z = self.slab_mean.cpu() + self.slab_variance.sqrt().cpu() * z
-        z = z.abs() if self.positive else z
-        return z * is_open, torch.zeros(n_samples, dtype=torch.int64)
+        return (self.slab_mean.cpu() + self.slab_variance.sqrt().cpu() * z) * is_open
 
 
 def _find_price(value_at: Any, wanted: float, price: float, step: float = 0.1) -> float:

@@ -257,6 +257,24 @@ class VAE(AutoencoderModel):
         error = self._expected_error(x, *self._decoded(posterior), generator)
         return ELBOTerms(error, self._kl(posterior))
 
+    def bound(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the evidence lower bound of each sample.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,)
+            Bounds in nats, in units of the scaled samples.
+        """
+        error, kl = self.elbo(x)
+        noise_variance = float(self.noise_variance)
+        constant = 0.5 * x.shape[1] * math.log(2 * math.pi * noise_variance)
+        return -0.5 * error / noise_variance - kl - constant
+
     def _kl(self, posterior: Posterior) -> torch.Tensor:
         return self.prior.kl(posterior)
 
@@ -352,7 +370,7 @@ class VAE(AutoencoderModel):
         rows : torch.Tensor of int of shape (n_samples,)
             Which of the samples that are remembered the gates are of; 0 without gates.
         """
-        z = self.prior.sample(n_samples, self.n_components, generator)
+        z = self._draw(n_samples, generator)
         if self.positive:
             z = z.abs()
         rows = torch.zeros(n_samples, dtype=torch.int64)
@@ -360,6 +378,10 @@ class VAE(AutoencoderModel):
             rows = torch.randint(N_GATES, (n_samples,), generator=generator)
             z = z * (1 - self.gate_std.cpu().double()[rows])
         return z, rows
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Return draws of the latents from the prior, in double precision, on the CPU."""
+        return self.prior.sample(n_samples, self.n_components, generator)
 
     @torch.no_grad()
     def coded(self, x: torch.Tensor) -> CodedSamples:

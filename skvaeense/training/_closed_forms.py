@@ -105,14 +105,13 @@ class ClosedForms(Hook):
 
     def _steer(self, model: "SpikeSlabVAE", terms: Terms) -> None:
         """Let prices follow the target."""
-        least = LEAST_PROBABILITY
+        excess = None
         if len(self.targets):
-            self.steering += PRICE_GAIN * (terms["l0"].clamp_min(least) / self.targets).log()
-            self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
-            model.first_prices.copy_(self.steering.clamp_min(0.0))
+            excess = terms["l0"].clamp_min(LEAST_PROBABILITY) / self.targets
         elif len(self.shares):
-            left = terms["unexplained"].clamp_min(least)
-            self.steering += PRICE_GAIN * (self.shares / left).log()
+            excess = self.shares / terms["unexplained"].clamp_min(LEAST_PROBABILITY)
+        if excess is not None:
+            self.steering += PRICE_GAIN * excess.log()
             self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
             model.first_prices.copy_(self.steering.clamp_min(0.0))
         # Until others are known these hold outside training, too.

@@ -132,21 +132,11 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
     return np.flatnonzero(far & (squares[far].sum() > squares[~far].sum()))
 
 
-def some_outweigh(X: np.ndarray) -> bool:
+def _some_outweigh(X: np.ndarray) -> bool:
     """Return whether a few rows may have more of the variance than all others.
 
-    It is asked before anybody looks for what sets them apart. About the median, which a few rows
-    do not move far, those that are farthest then have half as much at least.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Samples.
-
-    Returns
-    -------
-    bool
-        False only if no few rows do.
+    It takes less time than to look for what sets them apart. About the median, which a few rows do
+    not move far, those that are farthest then have half as much at least.
     """
     n_few = int(MAX_FAR_SHARE * len(X))
     size = float(np.abs(X).max())
@@ -157,7 +147,9 @@ def some_outweigh(X: np.ndarray) -> bool:
     return bool(2 * few >= squares.sum() - few)
 
 
-def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> np.ndarray:
+def find_far_rows(
+    X: np.ndarray, weights: DoubleArray | None = None, density: MixtureDensity | None = None
+) -> np.ndarray:
     """Return the positions of rows that are far from most others, and would outweigh them.
 
     Parameters
@@ -168,18 +160,23 @@ def find_far_rows(X: np.ndarray, weights: DoubleArray | None = None) -> np.ndarr
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each counts, above 0; None means once.
 
+    density : MixtureDensity or None, default=None
+        Their mixture, if it is known. It is looked at, too.
+
     Returns
     -------
     ndarray of int
         Ascending.
     """
     X = X.astype(np.float64)
-    if not some_outweigh(X):
+    if not _some_outweigh(X):
         return np.empty(0, dtype=int)
     rows, center, scale, weights = _some_rows(X, weights, np.random.RandomState(0))
     # One more component is enough to tell what none explains.
     found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
-    return far_rows(X, found.density.in_units(center, scale))
+    far = far_rows(X, found.density.in_units(center, scale))
+    # One of few components takes far rows at times, or one of many does.
+    return far if len(far) or density is None else far_rows(X, density)
 
 
 def density_with_holes(X: np.ndarray, weights: DoubleArray | None = None) -> MixtureDensity:
