@@ -59,7 +59,9 @@ def convolution(
 def _drawn(layer: Layer, generator: torch.Generator | None) -> Layer:
     if generator is None:
         return layer
-    layer.to_empty(device="cpu")
+    # `Module.to_empty` would load half a second of torch's decompositions for it.
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
     bound = 1 / math.sqrt(layer.weight[0].numel())
     layer.weight.uniform_(-bound, bound, generator=generator)
     if layer.bias is not None:

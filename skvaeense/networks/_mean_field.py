@@ -99,11 +99,14 @@ class MeanField(Network):
                 "MeanField infers gates, which need a prior; take network='unrolled' for a sparse "
                 "autoencoder."
             )
-        return MeanFieldAutoencoder(
+        network = MeanFieldAutoencoder(
             linear_layer(n_components, n_features, generator),
             n_looks=int(self.n_looks),
             positive=self.positive is True,
         )
+        if generator is not None:
+            network.normalize()
+        return network
 
 
 class MeanFieldAutoencoder(nn.Module):
@@ -133,7 +136,6 @@ class MeanFieldAutoencoder(nn.Module):
         self.log_noise = nn.Parameter(torch.zeros(n_looks, n_latents))
         with torch.no_grad():
             self.steps[0] = FIRST_GAIN
-        self.normalize()
 
     def infer_gates(self, x: torch.Tensor, gates: Any) -> tuple[torch.Tensor, ...]:
         """Return gate logits, means and variances where gates are open, and what columns see.
