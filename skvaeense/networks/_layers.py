@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.utils._budget import Lengths, check_lengths
@@ -41,6 +42,15 @@ def linear_layer(
     Without a generator the weights are to be loaded, and take no memory yet.
     """
     return _drawn(nn.Linear(n_in, n_out, bias=bias, device="meta"), generator)
+
+
+@torch.no_grad()
+def dictionary_layer(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
+    """Return a linear layer as `linear_layer` does, with columns of norm 1."""
+    layer = linear_layer(n_in, n_out, generator)
+    if generator is not None:
+        layer.weight.copy_(F.normalize(layer.weight, dim=0))
+    return layer
 
 
 def convolution(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import POSITIVE_CODE, linear_layer
+from skvaeense.networks._layers import POSITIVE_CODE, dictionary_layer
 from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
 from skvaeense.utils._typing import Auto
@@ -99,14 +99,11 @@ class MeanField(Network):
                 "MeanField infers gates, which need a prior; take network='unrolled' for a sparse "
                 "autoencoder."
             )
-        network = MeanFieldAutoencoder(
-            linear_layer(n_components, n_features, generator),
+        return MeanFieldAutoencoder(
+            dictionary_layer(n_components, n_features, generator),
             n_looks=int(self.n_looks),
             positive=self.positive is True,
         )
-        if generator is not None:
-            network.normalize()
-        return network
 
 
 class MeanFieldAutoencoder(nn.Module):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, linear_layer
+from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, dictionary_layer
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths
@@ -133,7 +133,7 @@ class Unrolled(Network):
             )
         n_active = check_n_active(self.n_active, n_components)
         return UnrolledAutoencoder(
-            linear_layer(n_components, n_features, generator),
+            dictionary_layer(n_components, n_features, generator),
             n_sweeps=int(self.n_sweeps),
             n_active=n_active,
             positive=self.positive is True,
@@ -179,8 +179,6 @@ class UnrolledAutoencoder(nn.Module):
         self.positive = positive
         self.n_refinements = n_refinements
         self.n_active = float(np.max(n_active))
-        with torch.no_grad():
-            decoder.weight.copy_(F.normalize(decoder.weight, dim=0))
         self.decoder = decoder
         self.gain = nn.Parameter(torch.full((n_latents,), FIRST_GAIN))
         self.offset = nn.Parameter(torch.zeros(n_latents))
