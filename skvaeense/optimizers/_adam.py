@@ -81,9 +81,20 @@ class FusedAdam:
     which takes longer than the default fit of a small table.
     """
 
-    def __init__(self, parameters: list[torch.nn.Parameter], **settings: Any) -> None:
+    def __init__(
+        self,
+        parameters: list[torch.nn.Parameter],
+        *,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+    ) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
-        self.settings = settings
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.eps = eps
+        self.weight_decay = weight_decay
         self.state = {
             parameter: {
                 "step": torch.zeros((), device=parameter.device),
@@ -109,7 +120,10 @@ class FusedAdam:
             amsgrad=False,
             maximize=False,
             lr=self.param_groups[0]["lr"],
-            **self.settings,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
         )
 
     def state_dict(self) -> dict[str, Any]:
