@@ -173,7 +173,9 @@ class Search:
         self._cluster()
         return self
 
-    def final(self, rows: tuple[Rows, Rows]) -> MixtureDensity:
+    def final(
+        self, rows: tuple[Rows, Rows], n_iter: int = FINAL[0], tol: float = FINAL[1]
+    ) -> MixtureDensity:
         """Return the best mixture, fitted to all rows from the split that suits them best."""
         family, wanted = self.best.family, self.n_components
         broad = background(self.rows[family.scaled])
@@ -182,7 +184,7 @@ class Search:
         starts.sort(key=lambda start: -float(own.log_prob(start) @ own.weights))
         found: list[MixtureDensity] = []
         for start in starts:
-            found.append(em(own, start, family, *FINAL))
+            found.append(em(own, start, family, n_iter, tol))
             # One with as many components as are wanted, if there is one.
             if wanted is None or len(found[-1]) == wanted:
                 return found[-1]
