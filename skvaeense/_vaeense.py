@@ -284,7 +284,7 @@ class VAEenseTransformer(DensityAutoencoder):
     explanation_nats_ : dict of str to float
         Mean log-density of held-out samples, in nats in units of X, under what was looked at:
         "mixture" of normal distributions, flat or not, "dense", only one of them, "dictionary" and
-        "gates". For gates it is a lower bound, after a short training with learned noise.
+        "gates". For gates it is a lower bound, after short trainings with learned noise.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
