@@ -75,16 +75,20 @@ class PenalizedReconstruction(Loss):
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
         """Return "loss", "error", "penalty" and "active_share" of a batch; nothing is drawn.
 
+        Where the model decodes codes to a target, x holds it beside the samples, as `split` of the
+        model says.
+
         The last one has the shape (n_components,): the fraction of samples for which each latent is
         active.
         """
         few = _keeps_few(model)
-        done = _pass_of_few(model, x) if few else _pass(model, x, model.coding(x))
-        residual = x - done.reconstruction
+        x, target = model.split(x)
+        done = _pass_of_few(model, x, target) if few else _pass(model, target, model.coding(x))
+        residual = target - done.reconstruction
         error = residual.square().mean()
         total = error + model.alpha * done.cost
         if done.auxiliary is not None:
-            total = total + done.auxiliary / x.shape[1]
+            total = total + done.auxiliary / target.shape[1]
         if model.dead_latents is not None and not model.resamples_dead_latents:
             preactivation = done.preactivation(model.dead_latents)
             total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, preactivation, residual)
@@ -101,9 +105,9 @@ class PenalizedReconstruction(Loss):
         }
 
 
-def _pass(model: Any, x: torch.Tensor, coding: Any) -> _Pass:
+def _pass(model: Any, target: torch.Tensor, coding: Any) -> _Pass:
     """Decode a batch that the model's activation has coded."""
-    auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
+    auxiliary = model.penalty.auxiliary_error(model.network, target, coding)
     return _Pass(
         reconstruction=model.decode(coding.code),
         cost=model.penalty.cost(coding).mean(),
@@ -126,11 +130,11 @@ def _keeps_few(model: Any) -> bool:
     )
 
 
-def _pass_of_few(model: Any, x: torch.Tensor) -> _Pass:
+def _pass_of_few(model: Any, x: torch.Tensor, target: torch.Tensor) -> _Pass:
     """Code and decode a batch by the largest pre-activations alone."""
     layer, decoder = model.network.output_layer(x), model.linear_decoder
     if layer.has_shortcuts:
-        return _pass(model, x, model.coding(x))
+        return _pass(model, target, model.coding(x))
     n_top = model.penalty.n_top(model.activation)
     kept, entries = encode_top(
         layer.inputs, layer.weight, layer.bias, n_kept=n_top, positive=model.positive
