@@ -10,15 +10,16 @@ are measured. A size is a number of features and of samples:
   trees keep the share of the features that are in one, and probabilities are as published, so that
   fewer features are active in a sample.
 
-Samples are drawn once for each size and seed, and kept under ``--data``. All methods go through
-them once, in batches of 1,024, but for those whose name says otherwise. SAELens' models train as
-the published ones do: at the learning rate 3e-4, by their own trainer. Ours have their defaults.
-The number of active latents that methods are given is the mean number of active features among the
-most frequent ones, as many as there are latents. What they reach on 100,000 samples that did not
-train is measured by SAELens' definitions: F1, precision and recall of each latent for the feature
-whose direction is most like its own, means over latents; MCC, the mean absolute cosine of the best
-assignment of latents to features; explained variance; dead latents, as shares; L0. Seeds are those
-of weights, as in the published numbers; the generator has one, 42.
+Samples are drawn once for each size, and kept under ``--data``. All methods go through them once,
+in batches of 1,024, but for those without a target, which take the first 200,000 for as many passes
+as their defaults say. SAELens' models train as the published ones do: at the learning rate 3e-4, by
+their own trainer. Ours have their defaults. The number of active latents that methods are given is
+the mean number of active features among the most frequent ones, as many as there are latents,
+rounded. What they reach on 100,000 samples that did not train is measured by SAELens' definitions:
+F1, precision and recall of each latent for the feature whose direction is most like its own, means
+over latents; MCC, the mean absolute cosine of the best assignment of latents to features; explained
+variance; dead latents, as shares; L0. Seeds are those of weights, as in the published numbers; the
+generator has one, 42.
 
 Every row is saved when it is done, and is not computed again: stop whenever you like.
 """
@@ -274,7 +275,7 @@ def measure(size, method, seed, folder):
     k, all_features = true_l0(size, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seconds, coded, atoms = METHODS[method](samples(name, folder), size, k, seed)
+        seconds, coded, atoms = METHODS[method](samples(name, folder), size, round(k), seed)
     return score(size, folder, coded, atoms) | {
         "true_l0": k,
         "true_l0_of_all": all_features,

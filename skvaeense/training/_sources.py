@@ -303,7 +303,9 @@ class StreamSource(Source):
         """Return the source of these rows, with the columns of others after theirs."""
         if not isinstance(other, StreamSource):
             return super().beside(other)
-        return StreamSource(_Together(self, other))
+        # Two streams may know that they come from one place.
+        together = getattr(self.batches, "beside", lambda batches: None)(other.batches)
+        return StreamSource(_Together(self, other) if together is None else together)
 
     def _gathered(self) -> Iterator[list[FloatArray]]:
         """Yield as many arrays of the stream at a time as make a block."""
