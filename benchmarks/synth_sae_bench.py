@@ -12,14 +12,14 @@ are measured. A size is a number of features and of samples:
 
 Samples are drawn once for each size, and kept under ``--data``. All methods go through them once,
 in batches of 1,024, but for those without a target, which take the first 200,000 for as many passes
-as their defaults say. SAELens' models train as the published ones do, at the learning rate 3e-4, by
-their own trainer; so few steps are too few for it, and "lr 3e-3" is ten times as fast. Ours have their defaults. The number of active latents that methods are given is
-the mean number of active features among the most frequent ones, as many as there are latents,
-rounded. What they reach on 100,000 samples that did not train is measured by SAELens' definitions:
-F1, precision and recall of each latent for the feature whose direction is most like its own, means
-over latents; MCC, the mean absolute cosine of the best assignment of latents to features; explained
-variance; dead latents, as shares; L0. Seeds are those of weights, as in the published numbers; the
-generator has one, 42.
+as their defaults say. SAELens' models train by their own trainer as the published ones do, at the
+learning rate 3e-4, for which so few steps are too few; "lr 3e-3" is ten times as fast. Ours have
+their defaults. The number of active latents that methods are given is the mean number of active
+features among the most frequent ones, as many as there are latents, rounded. What they reach on
+100,000 samples that did not train is measured by SAELens' definitions: F1, precision and recall of
+each latent for the feature whose direction is most like its own, means over latents; MCC, the mean
+absolute cosine of the best assignment of latents to features; explained variance; dead latents, as
+shares; L0. Seeds are those of weights, as in the published numbers; the generator has one, 42.
 
 Every row is saved when it is done, and is not computed again: stop whenever you like.
 """
