@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
+from skvaeense.export import from_saelens, to_saelens
 from skvaeense.hub import from_pretrained, model_card, push_to_hub, save_pretrained
 from skvaeense.hub._saelens import read_estimator, registered_files
 from skvaeense.networks import MLP
@@ -98,6 +99,22 @@ def test_transcoders_of_saelens(penalty, skip, tmp_path):
     if skip:
         decoded = decoded + X_NEW @ weights["W_skip"].T
     assert_allclose(decoded, sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("penalty", ["l1", "jump_relu", "batch_topk"])
+def test_transcoders_of_saelens_are_read(penalty, skip, tmp_path):
+    sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
+    to_saelens(sae, tmp_path / "model")
+    for given in ((), (X,), (X, Y)):
+        again = from_saelens(tmp_path / "model", *given)
+        assert again.skip_connection == skip
+        assert_allclose(again.transform(X_NEW), sae.transform(X_NEW), rtol=1e-3, atol=1e-3)
+        assert_allclose(again.predict(X_NEW), sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
+    assert again.score_samples(X, Y).mean() == pytest.approx(sae.score(X, Y), abs=1e-3)
+    fit_unwarned(again, X, "partial_fit", y=Y)
+    with pytest.raises(ValueError, match="a target of 2 features"):
+        from_saelens(tmp_path / "model", X, Y[:, :1])
 
 
 # --- the card ---------------------------------------------------------------------------------
