@@ -54,6 +54,7 @@ from benchmarks.guards.steps import (
     own_sae,
     sae_floor,
 )
+from skvaeense.networks import SingleLayer
 from skvaeense.penalties import L1, TopK
 
 SPARSE_ACTIVATIONS = "TopK, sparse activations"
@@ -179,7 +180,7 @@ PEERS = {
 def contenders(name, method, d, k, n):
     """Return the floor, a pass of this package and a pass of a peer, after a look at both."""
     X = torch.randn(n_steps(d, k, n) * n, d)
-    ours = own_sae(PENALTIES[method], X, k, n)
+    ours = own_sae(PENALTIES[method], SingleLayer(), X, k, n)
     check_ours(ours)
     model, step = PEERS[name].make(method, d, k, n)
     batches = Gathered(X, n)

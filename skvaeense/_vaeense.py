@@ -509,28 +509,32 @@ class VAEenseTransformer(DensityAutoencoder):
     def _explains(self, model, data, seeds):
         """Return whether gates explain held-out samples better than the mixture that was found.
 
-        They have learned noise, and a short training with it. The mixture has seen these samples.
+        They have learned noise, and short trainings with it, one after the other: as many as a
+        whole one has steps, but none once they would not reach the mixture though they went on to
+        gain as much.
         """
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
         trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-        with torch.no_grad():
-            bound = model.eval().bound(data.valid).cpu().double().numpy()
-        x, labels = data.valid.cpu().double().numpy(), data.valid_labels
-        if labels is not None:
-            x = x + (data.scaling.offsets / data.scaling.scale)[labels]
-            bound = bound + data.scaling.locations.log_shares[labels]
-        gain = bound - data.explored.found.density.log_prob(x)
-        nats = data.processes.broadcast_scalar(float(bound.mean()))
-        least = data.processes.broadcast_scalar(
-            float(gain.mean() - gain.std() / math.sqrt(len(gain)))
-        )
-        data.explored.nats["gates"] = nats
-        if least > 0:
-            data.explored.kind = "gates"
-        return least > 0
+        scores, before = data.explored.found.density.held_out, -math.inf
+        for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
+            trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
+            with torch.no_grad():
+                bound = model.eval().bound(data.valid).cpu().double().numpy()
+            model.train()
+            if data.valid_labels is not None:
+                bound = bound + data.scaling.locations.log_shares[data.valid_labels]
+            error = math.sqrt(bound.var() / len(bound) + scores.var() / len(scores))
+            gain = data.processes.broadcast_scalar(float(bound.mean() - scores.mean() - error))
+            nats = data.processes.broadcast_scalar(float(bound.mean()))
+            data.explored.nats["gates"] = nats
+            if gain > 0:
+                data.explored.kind = "gates"
+            if gain > 0 or not gain + n_left * max(nats - before, 0.0) > 0:
+                break
+            before = nats
+        return gain > 0
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data, one way or two."""

@@ -14,9 +14,10 @@ from sklearn.pipeline import make_pipeline
 
 from skvaeense import Checkpoint, load, save
 from skvaeense.inspection import ReconstructionSparsityDisplay
+from skvaeense.losses import _reconstruction
 from skvaeense.models import SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import BatchTopK, TopK
+from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 from skvaeense.training import _opening, _sources
 
 
@@ -104,6 +105,14 @@ def test_the_skip_connection_explains_what_is_linear():
 )
 def test_networks(network):
     assert fit("l1", network=network, max_iter=60).score(X_NEW, Y_NEW) > 0.3
+
+
+@pytest.mark.parametrize("penalty", [TopK(1), BatchTopK(1), Matryoshka(1)])
+def test_few_entries_of_many_latents_are_decoded_to_the_same(penalty, monkeypatch):
+    expected = fit(penalty, max_iter=4, dtype="float64", skip_connection=True)
+    monkeypatch.setattr(_reconstruction, "MANY_LATENTS", 0)
+    found = fit(penalty, max_iter=4, dtype="float64", skip_connection=True)
+    assert_allclose(found.predict(X_NEW), expected.predict(X_NEW), rtol=1e-6)
 
 
 @pytest.mark.parametrize("network", ["unrolled", SingleLayer(aligned=True)])

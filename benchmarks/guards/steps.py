@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import Linear, SingleLayer
+from skvaeense.networks import Linear, SingleLayer, Unrolled
 from skvaeense.optimizers import Adam
-from skvaeense.penalties import L1, Log, TopK
+from skvaeense.penalties import L1, BatchTopK, Log, TopK
 from skvaeense.schedules import Constant
 from skvaeense.training._batches import TensorBatches
 from skvaeense.training._noise import NoiseSchedule
@@ -45,6 +45,7 @@ SPARSE_SHAPES = {
     "language model, narrow": (512, 300, 4096),
     "language model, wide": (768, 4096, 4096),
 }
+UNROLLED_SHAPES = {"language model, wide": (576, 4608, 4096)}
 # Multiplications of one timed pass at least, and its steps at most.
 LEAST_WORK, MAX_STEPS = 2**29, 50
 N_TOP = 32
@@ -124,10 +125,13 @@ class PlainAutoencoder(nn.Module):
         """Bring the columns of the decoder to norm 1."""
         self.decoder.weight /= self.decoder.weight.norm(dim=0)
 
-    def loss(self, x, k=None):
+    def loss(self, x, k=None, of_batch=False):
         """Return the loss of a top-k autoencoder, or with a penalty on the sum if k is None."""
         code = self.encoder(x - self.decoder.bias).relu()
-        if k is not None:
+        if of_batch:
+            values, kept = code.flatten().topk(k * len(x), sorted=False)
+            code = torch.zeros_like(code).flatten().scatter(0, kept, values).view_as(code)
+        elif k is not None:
             values, kept = code.topk(k, dim=1)
             code = torch.zeros_like(code).scatter(1, kept, values)
         error = ((x - self.decoder(code)) ** 2).sum(dim=1).mean()
@@ -160,7 +164,7 @@ def by_hand(X, batch_size):
 
 def passes(loss, module, batches, after=lambda: None):
     """Return one pass over the batches by plain autograd."""
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
 
     def one_pass():
         for x in batches:
@@ -223,21 +227,25 @@ def sae_floor(d, k, n):
     return floor(lambda x: module.decoder(module.encoder(x)).sum(), torch.randn(n, d))
 
 
-def own_sae(penalty, X, k, n):
+def own_sae(penalty, network, X, k, n):
     """Return one pass of the package's training of a sparse autoencoder."""
     generator = torch.Generator().manual_seed(0)
-    model = SparseCoder(SingleLayer(), X.shape[1], k, penalty=penalty, generator=generator)
+    model = SparseCoder(network, X.shape[1], k, penalty=penalty, generator=generator)
     hooks = [Coefficient(0.1), DeadLatents(model), UnitNorm()]
     return one_pass(model, PenalizedReconstruction(), X, n, hooks)
 
 
-def sae_contenders(penalty, d, k, n):
-    """Return the floor, the package's step and two loops by hand, of a sparse autoencoder."""
+def sae_contenders(penalty, network, d, k, n):
+    """Return the floor, the package's step and two loops by hand, of a sparse autoencoder.
+
+    The floor and the loops are of one layer each way.
+    """
     X = torch.randn(n_steps(d, k, n) * n, d)
-    contenders = {"floor": sae_floor(d, k, n), "ours": own_sae(penalty, X, k, n)}
+    contenders = {"floor": sae_floor(d, k, n), "ours": own_sae(penalty, network, X, k, n)}
     for name, batches in by_hand(X, n).items():
         module = PlainAutoencoder(d, k)
-        loss = partial(module.loss, k=getattr(penalty, "k", None))
+        of_batch = isinstance(penalty, BatchTopK)
+        loss = partial(module.loss, k=getattr(penalty, "k", None), of_batch=of_batch)
         contenders[name] = passes(loss, module, batches, module.normalize)
     return contenders
 
@@ -295,19 +303,24 @@ class Step(NamedTuple):
 
 def steps():
     """Return steps of every kind and shape."""
+    penalty, network = BatchTopK(N_TOP), Unrolled(3, n_active=N_TOP)
     networks = {"single layer": SingleLayer(), "default network": Linear()}
-    penalties = {"L1": L1(), "Log": Log(), "TopK": TopK(N_TOP)}
+    penalties = {"L1": L1(), "Log": Log(), "TopK": TopK(N_TOP), "BatchTopK": BatchTopK(N_TOP)}
     dense = [
         Step(f"VAEense, {name}", shape, sizes, partial(vae_contenders, network))
         for shape, sizes in SHAPES.items()
         for name, network in networks.items()
     ]
     sparse = [
-        Step(name, shape, sizes, partial(sae_contenders, penalty))
+        Step(name, shape, sizes, partial(sae_contenders, penalty, SingleLayer()))
         for shape, sizes in SPARSE_SHAPES.items()
         for name, penalty in penalties.items()
     ]
-    return dense + sparse
+    unrolled = [
+        Step("BatchTopK, three sweeps", shape, sizes, partial(sae_contenders, penalty, network))
+        for shape, sizes in UNROLLED_SHAPES.items()
+    ]
+    return dense + sparse + unrolled
 
 
 def transform_ratios(d, k, repeats):

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from skvaeense.utils._top_entries import TopEntries
+from skvaeense.utils._kept_entries import keep_largest
 
 # Its weight, where the loss is a fraction of the variance.
 AUXILIARY_WEIGHT = 1 / 32
@@ -36,8 +36,7 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
     code = preactivation.relu() if model.positive else preactivation
     n_used = max(1, residual.shape[1] // 2)
     if n_used < len(dead):
-        entries = TopEntries.largest(code, n_used, positive=model.positive)
-        code = entries.dense(entries.of(code))
+        code = keep_largest(code, n_used, positive=model.positive)
     decoder = model.linear_decoder
     if decoder is not None:
         explained = code @ decoder.weight[:, dead].T

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from skvaeense.losses._auxiliary import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.losses._base import Loss, Terms
-from skvaeense.utils._top_entries import encode_top
+from skvaeense.utils._kept_entries import KeptCodes, KeptEntries
 from skvaeense.utils._validation import NON_NEGATIVE
 
 # Kept entries are decoded by themselves if they are at most this share of the latents, and these
@@ -75,15 +74,16 @@ class PenalizedReconstruction(Loss):
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
         """Return "loss", "error", "penalty" and "active_share" of a batch; nothing is drawn.
 
-        Where the model decodes codes to a target, x holds it beside the samples, as `split` of the
-        model says.
-
         The last one has the shape (n_components,): the fraction of samples for which each latent is
-        active.
+        active. Where the model decodes codes to a target, x holds it beside the samples, as `split`
+        of the model says.
         """
-        few = _keeps_few(model)
         x, target = model.split(x)
-        done = _pass_of_few(model, x, target) if few else _pass(model, target, model.coding(x))
+        codes = model.network.kept_codes(x, model.activation.kept) if _keeps_few(model) else None
+        if codes is None:
+            done = _pass(model, target, model.coding(x))
+        else:
+            done = _pass_of_few(model, target, codes)
         residual = target - done.reconstruction
         error = residual.square().mean()
         total = error + model.alpha * done.cost
@@ -119,34 +119,47 @@ def _pass(model: Any, target: torch.Tensor, coding: Any) -> _Pass:
 
 def _keeps_few(model: Any) -> bool:
     """Whether codes have so few entries that these are best decoded by themselves."""
-    n_top = model.penalty.n_top(model.activation)
+    n_kept = model.penalty.n_kept(model.activation)
     return (
-        n_top is not None
-        and n_top <= FEW * model.n_components
+        n_kept is not None
+        and n_kept <= FEW * model.n_components
         and model.n_components >= MANY_LATENTS
         and model.linear_decoder is not None
-        and hasattr(model.network, "output_layer")
+        and hasattr(model.network, "kept_codes")
         and model.linear_decoder.weight.device.type == "cpu"
     )
 
 
-def _pass_of_few(model: Any, x: torch.Tensor, target: torch.Tensor) -> _Pass:
-    """Code and decode a batch by the largest pre-activations alone."""
-    layer, decoder = model.network.output_layer(x), model.linear_decoder
-    if layer.has_shortcuts:
-        return _pass(model, target, model.coding(x))
-    n_top = model.penalty.n_top(model.activation)
-    kept, entries = encode_top(
-        layer.inputs, layer.weight, layer.bias, n_kept=n_top, positive=model.positive
-    )
-    values = kept.relu() if model.positive else kept
+class _FewCoding(NamedTuple):
+    """What a penalty asks of a `Coding`, of codes with few entries."""
+
+    values: torch.Tensor
+    entries: KeptEntries
+    columns: torch.Tensor
+    bias: torch.Tensor
+
+    @property
+    def n_components(self) -> int:
+        return len(self.columns)
+
+    def decoded(self, network: Any, latents: torch.Tensor | None = None) -> torch.Tensor:
+        values = self.values
+        if latents is not None:
+            values = values * latents[self.entries.columns]
+        return self.entries.times(values, self.columns) + self.bias
+
+
+def _pass_of_few(model: Any, target: torch.Tensor, codes: KeptCodes) -> _Pass:
+    """Decode a batch by the entries alone that its codes keep."""
+    decoder, entries = model.linear_decoder, codes.entries
+    values = codes.values.relu() if model.positive else codes.values
     active = (values.detach() != 0).to(values.dtype)
+    coding: Any = _FewCoding(values, entries, decoder.weight.T.contiguous(), decoder.bias)
+    auxiliary = model.penalty.auxiliary_error(model.network, target, coding)
     return _Pass(
-        reconstruction=entries.times(values, decoder.weight.T.contiguous()) + decoder.bias,
+        reconstruction=coding.decoded(model.network),
         cost=values.new_zeros(()),
-        auxiliary=None,
+        auxiliary=None if auxiliary is None else auxiliary.mean(),
         n_active=entries.column_sums(active),
-        preactivation=lambda latents: F.linear(
-            layer.inputs, layer.weight[latents], layer.bias[latents]
-        ),
+        preactivation=codes.preactivation,
     )

@@ -580,14 +580,15 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
         r = F.shape[1]
         residual = np.where(known, self._quotients(x) - self.basis @ self.means[c], 0.0)
-        if np.square(F).sum() <= noise / math.sqrt(np.finfo(float).eps):
+        # The precision has an error of as many nats as this quotient has roundings.
+        if np.square(F).sum() * np.finfo(float).eps ** (2 / 3) <= noise:
             products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
             precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
             lower = np.linalg.cholesky(precision)
             half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
             quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
         else:
-            # Half of the digits would be lost in the precision: its root keeps them.
+            # More digits would be lost in the precision: its root keeps them.
             root = known[:, :, None] * F / math.sqrt(noise)
             root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
             q, upper = np.linalg.qr(root)

@@ -208,15 +208,18 @@ def fit_mixture(
         stop=stop,
         order=rng.permutation(len(x)) if is_wide else None,
     )
+    density: MixtureDensity | None = None
     if is_wide:
         search = _search_wide(x, weights, scale, search_of)
         rows = search.rows
     else:
         rows = Rows.of(x, weights, basis), Rows.of(x / scale, weights, basis)
-        has_holes = rows[0].has_holes
-        search = _search_filled(x, scale, rows, search_of) if has_holes else search_of(rows).run()
+        if rows[0].has_holes:
+            search, density = _search_filled(x, scale, rows, search_of)
+        else:
+            search = search_of(rows).run()
     is_scaled = search.best.family.scaled
-    density = search.final(rows)
+    density = search.final(rows) if density is None else density
     shares, _, _ = rows[is_scaled].facing(density.background).responsibilities(density)
     if is_wide:
         density = _with_common_rest(density, x / scale if is_scaled else x, shares)
@@ -235,7 +238,7 @@ def _search_filled(
     scale: DoubleArray,
     rows: tuple[Rows, Rows],
     search_of: Any,
-) -> Search:
+) -> tuple[Search, MixtureDensity]:
     """Look for a mixture of rows whose holes are filled by draws, while held-out rows gain."""
     weights, missing = rows[0].weights, np.isnan(x).mean()
     with_zeros = replace(rows[1], h=np.where(np.isnan(x), 0.0, rows[1].h))
@@ -246,16 +249,17 @@ def _search_filled(
         variances=one.variances + missing,
         noise_variances=one.noise_variances + missing,
     )
-    density = em(rows[1], one, FIRST_FAMILY, *CHOICE).divided_by(scale)
+    density, is_scaled = em(rows[1], one, FIRST_FAMILY, *CHOICE), True
     best: Search | None = None
     while True:
-        drawn = density.impute(x, search_of.keywords["rng"])
+        drawn = (density.divided_by(scale) if is_scaled else density).impute(
+            x, search_of.keywords["rng"]
+        )
         filled = Rows.of(drawn, weights), Rows.of(drawn / scale, weights)
         search = search_of(filled, known=rows).run()
         if best is not None and search.best.mean <= best.best.mean:
-            return best
-        best, density = search, search.final(rows)
-        density = density.divided_by(scale) if search.best.family.scaled else density
+            return best, density
+        best, density, is_scaled = search, search.final(rows), search.best.family.scaled
 
 
 def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:

@@ -175,17 +175,18 @@ class Search:
 
     def final(self, rows: tuple[Rows, Rows]) -> MixtureDensity:
         """Return the best mixture, fitted to all rows from the split that suits them best."""
-        family = self.best.family
+        family, wanted = self.best.family, self.n_components
         broad = background(self.rows[family.scaled])
         own = rows[family.scaled].facing(broad)
         starts = [replace(density, background=broad) for density in self.best.densities]
-        found = [em(own, start, family, *FINAL) for start in starts]
-        sums = [float(own.log_prob(density) @ own.weights) for density in found]
-        wanted = self.n_components
-        # One with as many components as are wanted, if there is one.
-        off = [0 if wanted is None else abs(len(density) - wanted) for density in found]
-        best = min(range(len(found)), key=lambda i: (off[i], -sums[i]))
-        return found[best]
+        starts.sort(key=lambda start: -float(own.log_prob(start) @ own.weights))
+        found: list[MixtureDensity] = []
+        for start in starts:
+            found.append(em(own, start, family, *FINAL))
+            # One with as many components as are wanted, if there is one.
+            if wanted is None or len(found[-1]) == wanted:
+                return found[-1]
+        return min(found, key=lambda density: abs(len(density) - (wanted or 0)))
 
     # --- trials -------------------------------------------------------------------------------
 

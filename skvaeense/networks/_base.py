@@ -2,14 +2,17 @@
 
 import inspect
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from sklearn.base import clone
 from torch import nn
 
 from skvaeense.utils._budget import Lengths
+from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, kept_outputs
 from skvaeense.utils._seeding import fixed_global_generator
 from skvaeense.utils._validation import Specification
 
@@ -141,6 +144,19 @@ class OutputLayer(NamedTuple):
     bias: torch.Tensor
     has_shortcuts: bool
     others: tuple[tuple[Any, int], ...]
+
+    def kept_codes(self, keep: Callable[[torch.Tensor], KeptEntries]) -> KeptCodes | None:
+        """Return the pre-activations that a function of all keeps; None with shortcuts."""
+        if self.has_shortcuts:
+            return None
+        with torch.no_grad():
+            outputs = F.linear(self.inputs, self.weight, self.bias)
+            entries = keep(outputs)
+        return KeptCodes(
+            kept_outputs(self.inputs, self.weight, self.bias, outputs, entries),
+            entries,
+            lambda some: F.linear(self.inputs, self.weight[some], self.bias[some]),
+        )
 
 
 def build_network(

@@ -17,6 +17,7 @@ from skvaeense.networks._layers import (
     hidden_layers,
     linear_layer,
 )
+from skvaeense.utils._kept_entries import KeptCodes
 
 
 class DenseAutoencoder(nn.Module):
@@ -80,6 +81,10 @@ class DenseAutoencoder(nn.Module):
         hidden = self._hidden(x)[0]
         weight, bias = self.heads.weight, self.heads.bias
         return OutputLayer(hidden, weight, bias, self.n_shortcuts > 0, others)
+
+    def kept_codes(self, x: torch.Tensor, keep: Any) -> KeptCodes | None:
+        """Return the pre-activations that a function of all keeps; None with shortcuts."""
+        return self.output_layer(x).kept_codes(keep)
 
     def _hidden(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last hidden units, and the shortcuts."""

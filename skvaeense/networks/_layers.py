@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.utils._budget import Lengths, check_lengths
@@ -43,6 +44,15 @@ def linear_layer(
     return _drawn(nn.Linear(n_in, n_out, bias=bias, device="meta"), generator)
 
 
+@torch.no_grad()
+def dictionary_layer(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
+    """Return a linear layer as `linear_layer` does, with columns of norm 1."""
+    layer = linear_layer(n_in, n_out, generator)
+    if generator is not None:
+        layer.weight.copy_(F.normalize(layer.weight, dim=0))
+    return layer
+
+
 def convolution(
     n_in: int, n_out: int, kernel_size: int, generator: torch.Generator | None, stride: int = 1
 ) -> nn.Conv2d:
@@ -59,7 +69,9 @@ def convolution(
 def _drawn(layer: Layer, generator: torch.Generator | None) -> Layer:
     if generator is None:
         return layer
-    layer.to_empty(device="cpu")
+    # `Module.to_empty` would load half a second of torch's decompositions for it.
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
     bound = 1 / math.sqrt(layer.weight[0].numel())
     layer.weight.uniform_(-bound, bound, generator=generator)
     if layer.bias is not None:

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, linear_layer
+from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, dictionary_layer
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._typing import Auto
 
@@ -90,7 +89,7 @@ class MatchingPursuit(Network):
             )
         n_active = check_n_active(self.n_active, n_components)
         return PursuitAutoencoder(
-            linear_layer(n_components, n_features, generator),
+            dictionary_layer(n_components, n_features, generator),
             n_steps=min(math.ceil(np.max(n_active)), n_components),
             positive=self.positive is True,
         )
@@ -116,8 +115,6 @@ class PursuitAutoencoder(nn.Module):
         self.decoder = decoder
         self.n_steps = n_steps
         self.positive = positive
-        with torch.no_grad():
-            decoder.weight.copy_(F.normalize(decoder.weight, dim=0))
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor]:
         """Return the codes, as the one head that there is."""

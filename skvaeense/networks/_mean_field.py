@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import POSITIVE_CODE, linear_layer
+from skvaeense.networks._layers import POSITIVE_CODE, dictionary_layer
 from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
 from skvaeense.utils._typing import Auto
@@ -100,7 +100,7 @@ class MeanField(Network):
                 "autoencoder."
             )
         return MeanFieldAutoencoder(
-            linear_layer(n_components, n_features, generator),
+            dictionary_layer(n_components, n_features, generator),
             n_looks=int(self.n_looks),
             positive=self.positive is True,
         )
@@ -133,7 +133,6 @@ class MeanFieldAutoencoder(nn.Module):
         self.log_noise = nn.Parameter(torch.zeros(n_looks, n_latents))
         with torch.no_grad():
             self.steps[0] = FIRST_GAIN
-        self.normalize()
 
     def infer_gates(self, x: torch.Tensor, gates: Any) -> tuple[torch.Tensor, ...]:
         """Return gate logits, means and variances where gates are open, and what columns see.

@@ -8,6 +8,7 @@ from torch import nn
 
 from skvaeense.networks._base import Network, OutputLayer
 from skvaeense.networks._layers import SWITCH, linear_layer
+from skvaeense.utils._kept_entries import KeptCodes
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import POSITIVE, StrOptions
 
@@ -165,6 +166,10 @@ class SingleLayerAutoencoder(nn.Module):
         if self.subtract_bias:
             bias = bias - weight @ self.decoder.bias
         return OutputLayer(x, weight, bias, False, ((self.encoder.bias, 0),))
+
+    def kept_codes(self, x: torch.Tensor, keep: Any) -> KeptCodes | None:
+        """Return the pre-activations that a function of all keeps."""
+        return self.output_layer(x).kept_codes(keep)
 
 
 class AlignedAutoencoder(SingleLayerAutoencoder):

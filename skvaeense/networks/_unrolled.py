@@ -1,5 +1,6 @@
 """An encoder that looks several times: unrolled steps of iterative hard thresholding."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, linear_layer
+from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, dictionary_layer
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths
+from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, kept_outputs
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ZERO
@@ -133,7 +135,7 @@ class Unrolled(Network):
             )
         n_active = check_n_active(self.n_active, n_components)
         return UnrolledAutoencoder(
-            linear_layer(n_components, n_features, generator),
+            dictionary_layer(n_components, n_features, generator),
             n_sweeps=int(self.n_sweeps),
             n_active=n_active,
             positive=self.positive is True,
@@ -179,8 +181,6 @@ class UnrolledAutoencoder(nn.Module):
         self.positive = positive
         self.n_refinements = n_refinements
         self.n_active = float(np.max(n_active))
-        with torch.no_grad():
-            decoder.weight.copy_(F.normalize(decoder.weight, dim=0))
         self.decoder = decoder
         self.gain = nn.Parameter(torch.full((n_latents,), FIRST_GAIN))
         self.offset = nn.Parameter(torch.zeros(n_latents))
@@ -295,6 +295,59 @@ class UnrolledAutoencoder(nn.Module):
             left = seen - (e @ overlap if overlap is not None else e @ atoms.T @ atoms)
             u = e + step * left + shift
         return (u / norm,)
+
+    def kept_codes(self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]) -> KeptCodes:
+        """Return the pre-activations that a function of all keeps.
+
+        Only what is kept is decoded after each sweep, and has gradients. Where latents are many
+        and few are kept, that is the least work.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        keep : callable
+            From pre-activations of shape (n_samples, n_components) to the entries that are kept.
+
+        Returns
+        -------
+        KeptCodes
+            The entries, and their values.
+        """
+        bias, norm = self.decoder.bias, self.decoder.weight.norm(dim=0)
+        atoms = (self.decoder.weight / norm).T.contiguous()
+
+        def look(inputs: Any, code: Any, factor: Any, shift: Any, entries_of: Any) -> KeptCodes:
+            """Return what is kept once a code is corrected by what it leaves of the samples."""
+            with torch.no_grad():
+                seen = inputs @ atoms.T
+                u = torch.addcmul(shift, factor, seen)
+                entries = entries_of(u if code is None else code.entries.add_to(u, code.values))
+            columns = entries.columns
+            change = factor[columns] * kept_outputs(inputs, atoms, None, seen, entries)
+            values = change + shift[columns]
+            if code is not None:
+                values = values + code.entries.carried(code.values, to=entries)
+
+            def preactivation(some: torch.Tensor) -> torch.Tensor:
+                u = torch.addcmul(shift[some], factor[some], inputs @ atoms[some].T)
+                if code is not None:
+                    u = u + code.entries.add_to(torch.zeros_like(seen), code.values)[:, some]
+                return u / norm[some]
+
+            return KeptCodes(values, entries, preactivation)
+
+        def sweep_entries(threshold: Any) -> Callable[[torch.Tensor], KeptEntries]:
+            return lambda u: KeptEntries.of_mask(threshold.mask(self._size(u)))
+
+        keeps = [*map(sweep_entries, self.thresholds), lambda u: keep(u / norm)]
+        shift = self.offset - self.gain * (atoms @ bias)
+        code = look(x, None, self.gain, shift, keeps[0])
+        for step, shift, entries_of in zip(self.steps, self.shifts, keeps[1:], strict=True):
+            left = x - bias - code.entries.times(code.values, atoms)
+            code = look(left, code, step, shift, entries_of)
+        return code._replace(values=code.values / norm[code.entries.columns])
 
 
 def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

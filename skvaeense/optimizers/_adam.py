@@ -1,6 +1,9 @@
 """Adam."""
 
+from typing import Any
+
 import torch
+from torch.optim.adamw import adamw
 
 from skvaeense.optimizers._base import Optimizer
 from skvaeense.utils._validation import FRACTION, NON_NEGATIVE, POSITIVE
@@ -60,12 +63,75 @@ class Adam(Optimizer):
         self.eps = eps
         self.weight_decay = weight_decay
 
-    def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: list[torch.nn.Parameter]) -> "FusedAdam":
         """Make the optimizer of some parameters."""
-        return torch.optim.AdamW(
+        return FusedAdam(
             parameters,
-            betas=(self.beta1, self.beta2),
+            beta1=self.beta1,
+            beta2=self.beta2,
             eps=self.eps,
             weight_decay=self.weight_decay,
-            fused=True,
         )
+
+
+class FusedAdam:
+    """What a trainer calls of torch.optim.AdamW, by the same fused function of torch.
+
+    The first optimizer that derives from torch.optim.Optimizer in a process loads torch._dynamo,
+    which takes longer than the default fit of a small table.
+    """
+
+    def __init__(
+        self,
+        parameters: list[torch.nn.Parameter],
+        *,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.state = {
+            parameter: {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter.detach()),
+                "exp_avg_sq": torch.zeros_like(parameter.detach()),
+            }
+            for parameter in parameters
+        }
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take a step."""
+        moved = [parameter for parameter in self.state if parameter.grad is not None]
+        memories = [self.state[parameter] for parameter in moved]
+        adamw(
+            list(moved),
+            [parameter.grad for parameter in moved if parameter.grad is not None],
+            [memory["exp_avg"] for memory in memories],
+            [memory["exp_avg_sq"] for memory in memories],
+            [],
+            [memory["step"] for memory in memories],
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            lr=self.param_groups[0]["lr"],
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the moments, by the index of the parameter."""
+        return {"state": dict(enumerate(self.state.values()))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with moments of the same shapes; with none, from the beginning."""
+        for i, memory in enumerate(self.state.values()):
+            for name, own in memory.items():
+                own.copy_(state["state"][i][name]) if i in state["state"] else own.zero_()

@@ -1,10 +1,27 @@
 """The specification of an optimizer."""
 
 from abc import abstractmethod
+from typing import Any, Protocol
 
 import torch
 
 from skvaeense.utils._validation import Specification
+
+
+class Steps(Protocol):
+    """What a trainer needs of an optimizer of torch."""
+
+    param_groups: list[dict[str, Any]]
+    state: Any
+
+    def step(self) -> Any:
+        """Take a step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is remembered of steps, under "state"."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what was remembered."""
 
 
 class Optimizer(Specification):
@@ -29,7 +46,7 @@ class Optimizer(Specification):
     """
 
     @abstractmethod
-    def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: list[torch.nn.Parameter]) -> Steps:
         """Make the optimizer of some parameters.
 
         Parameters

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -41,6 +41,31 @@ class Coding(NamedTuple):
     preactivation: torch.Tensor
     code: torch.Tensor
     unit: float
+
+    @property
+    def n_components(self) -> int:
+        """Number of latents."""
+        return self.code.shape[1]
+
+    def decoded(self, network: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction from some latents alone.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            Encoder and decoder.
+
+        latents : torch.Tensor of bool of shape (n_components,)
+            Which latents.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_features)
+            What it decodes to if all others are 0.
+        """
+        decode: Any = network.decode
+        reconstruction: torch.Tensor = decode(self.code * latents)
+        return reconstruction
 
 
 class Penalty(Specification):
@@ -107,10 +132,12 @@ class Penalty(Specification):
         """
         return coding.code.new_zeros(len(coding.code))
 
-    def n_top(self, activation: nn.Module) -> int | None:
-        """Return how many entries codes keep of the pre-activations, the largest, and no others.
+    def n_kept(self, activation: nn.Module) -> float | None:
+        """Return how many entries codes keep of the pre-activations, as they are.
 
-        Then only these are decoded and have gradients. They pass a ReLU if codes are not negative.
+        Where they are few, only these are decoded and have gradients. The activation then has a
+        method `kept`, from pre-activations to a `KeptEntries`; what is kept passes a ReLU if codes
+        are not negative.
 
         Parameters
         ----------
@@ -119,8 +146,8 @@ class Penalty(Specification):
 
         Returns
         -------
-        int or None
-            The number for each sample; None if codes are made otherwise, or cost something.
+        float or None
+            Their mean number for each sample; None if codes are made otherwise, or cost something.
         """
         return None
 

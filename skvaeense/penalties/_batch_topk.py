@@ -10,6 +10,7 @@ from torch import nn
 from skvaeense.penalties._base import Penalty
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import ANNEAL, check_lengths
+from skvaeense.utils._kept_entries import KeptEntries
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 
@@ -33,6 +34,10 @@ class KeepBatchTop(BatchThreshold):
         """Return the codes."""
         size = self.size(preactivation)
         return (size if self.positive else preactivation) * self.mask(size)
+
+    def kept(self, preactivation: torch.Tensor) -> KeptEntries:
+        """Return which pre-activations are in the codes."""
+        return KeptEntries.of_mask(self.mask(self.size(preactivation)))
 
     def size(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return by what pre-activations are compared."""
@@ -88,6 +93,10 @@ class BatchTopK(Penalty):
         """Make the map from pre-activations to codes."""
         check_lengths("k", self.k, AT_LEAST_ONE)
         return KeepBatchTop(np.minimum(self.k, n_components).tolist(), positive)
+
+    def n_kept(self, activation: Any) -> float | None:
+        """Return the mean number that is kept now."""
+        return float(activation.share * activation.k)
 
     def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:
         """Set the threshold at which samples have k active latents on average."""

@@ -73,8 +73,8 @@ class Matryoshka(BatchTopK):
     def auxiliary_error(self, network: Any, x: torch.Tensor, coding: Coding) -> torch.Tensor:
         """Return the sum of the squared errors of the prefixes."""
         error = x.new_zeros(len(x))
-        latent = torch.arange(coding.code.shape[1], device=x.device)
-        for size in self.prefixes(coding.code.shape[1]):
-            reconstruction = network.decode(coding.code * (latent < size))
+        latent = torch.arange(coding.n_components, device=x.device)
+        for size in self.prefixes(len(latent)):
+            reconstruction = coding.decoded(network, latent < size)
             error = error + (x - reconstruction).square().sum(dim=1)
         return error

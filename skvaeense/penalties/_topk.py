@@ -9,7 +9,7 @@ from torch import nn
 
 from skvaeense.penalties._base import Penalty
 from skvaeense.utils._budget import ANNEAL, Budget, check_lengths
-from skvaeense.utils._top_entries import TopEntries
+from skvaeense.utils._kept_entries import KeptEntries, keep_largest
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 
@@ -33,9 +33,12 @@ class KeepTop(Budget):
         return _rounded(self.share * self.k)
 
     def _keep(self, preactivation: torch.Tensor, n_kept: int) -> torch.Tensor:
-        entries = TopEntries.largest(preactivation, n_kept, positive=self.positive)
-        values = entries.of(preactivation)
-        return entries.dense(values.relu() if self.positive else values)
+        code = keep_largest(preactivation, n_kept, positive=self.positive)
+        return code.relu() if self.positive else code
+
+    def kept(self, preactivation: torch.Tensor) -> KeptEntries:
+        """Return which pre-activations may be in the codes."""
+        return KeptEntries.largest(preactivation, self.n_kept, positive=self.positive)
 
 
 def _rounded(k: float) -> int:
@@ -100,6 +103,6 @@ class TopK(Penalty):
         check_lengths("k", self.k, AT_LEAST_ONE)
         return KeepTop(np.minimum(self.k, n_components).tolist(), positive)
 
-    def n_top(self, activation: Any) -> int | None:
+    def n_kept(self, activation: Any) -> float | None:
         """Return the number that is kept now; None if there are several k."""
         return activation.n_kept if len(activation.budgets) == 1 else None

@@ -8,7 +8,7 @@ from helpers import PENALTIES, draw, make_coder
 from skvaeense.losses import PenalizedReconstruction
 from skvaeense.losses._auxiliary import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.models._base import as_number
-from skvaeense.networks import MLP, Linear, SingleLayer
+from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Matryoshka, TopK
 from skvaeense.utils._seeding import make_generator
 
@@ -77,11 +77,10 @@ def test_gate_does_not_pull_at_the_decoder():
 # --- few entries ----------------------------------------------------------------------------
 
 
-class Whole(TopK):
-    """The same codes, of which the loss is not told how few entries they have."""
-
-    def n_top(self, activation):
-        return None
+def whole(penalty):
+    """Return a penalty of the same codes, that does not tell how few entries they have."""
+    kind = type(penalty)
+    return type(kind.__name__, (kind,), {"n_kept": lambda *_: None})(penalty.k)
 
 
 def loss_and_gradients(penalty, network, positive, dead, n_components=512):
@@ -100,13 +99,16 @@ def loss_and_gradients(penalty, network, positive, dead, n_components=512):
 @pytest.mark.parametrize("dead", [None, torch.tensor([2, 6, 300])], ids=["none dead", "some dead"])
 @pytest.mark.parametrize(
     "network",
-    [SingleLayer(), SingleLayer(subtract_bias=False), Linear((6,), skip=False)],
-    ids=["single layer", "bias not subtracted", "hidden layers"],
+    [SingleLayer(), SingleLayer(subtract_bias=False), Linear((6,), skip=False), Unrolled(3)],
+    ids=["single layer", "bias not subtracted", "hidden layers", "unrolled"],
 )
-def test_entries_by_themselves_are_the_whole_code(network, dead, positive):
+@pytest.mark.parametrize(
+    "penalty", [TopK(3), BatchTopK(3), BatchTopK([2, 6]), Matryoshka(3)], ids=str
+)
+def test_entries_by_themselves_are_the_whole_code(penalty, network, dead, positive):
     """Codes with few entries are decoded entry by entry, to the same loss and gradients."""
-    found, n_whole = loss_and_gradients(TopK(3), network, positive, dead)
-    expected, n_expected = loss_and_gradients(Whole(3), network, positive, dead)
+    found, n_whole = loss_and_gradients(penalty, network, positive, dead)
+    expected, n_expected = loss_and_gradients(whole(penalty), network, positive, dead)
     assert (n_whole, n_expected) == (0, 1)
     torch.testing.assert_close(found, expected)
 
@@ -116,11 +118,11 @@ def test_entries_by_themselves_are_the_whole_code(network, dead, positive):
     [
         (TopK(65), SingleLayer(), 512),
         (TopK(3), SingleLayer(), 511),
-        (BatchTopK(3), SingleLayer(), 512),
+        (TopK([2, 3]), SingleLayer(), 512),
         (TopK(3), Linear((6,)), 512),
         (TopK(3), MLP((6,)), 512),
     ],
-    ids=["many entries", "few latents", "another penalty", "skip", "decoder not linear"],
+    ids=["many entries", "few latents", "several lengths", "skip", "decoder not linear"],
 )
 def test_where_whole_codes_are_decoded(penalty, network, n_components):
     assert loss_and_gradients(penalty, network, True, None, n_components)[1] == 1

@@ -1,0 +1,180 @@
+"""Codes of which few entries are kept: only these are decoded, and have gradients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(eq=False)
+class KeptEntries:
+    """Hold which entries of a matrix were kept.
+
+    Attributes
+    ----------
+    rows, columns : torch.Tensor of int64 of shape (n_kept,)
+        Where they are, row by row.
+
+    shape : tuple of (int, int)
+        Shape of the matrix.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def of_mask(cls, mask: torch.Tensor) -> "KeptEntries":
+        """Return where a mask is true."""
+        rows, columns = mask.nonzero(as_tuple=True)
+        return cls(rows, columns, (mask.shape[0], mask.shape[1]))
+
+    @classmethod
+    def largest(cls, outputs: torch.Tensor, n_kept: int, *, positive: bool) -> "KeptEntries":
+        """Return where the largest entries of each row are, or the largest in magnitude."""
+        columns = _largest(outputs, n_kept, positive)
+        rows = torch.arange(len(outputs), device=outputs.device).repeat_interleave(columns.shape[1])
+        return cls(rows, columns.flatten(), (outputs.shape[0], outputs.shape[1]))
+
+    def of(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Return the entries of a matrix, shape (n_kept,)."""
+        return matrix[self.rows, self.columns]
+
+    def add_to(self, matrix: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Add values to the entries of a matrix, in place, and return it."""
+        return matrix.index_put_((self.rows, self.columns), values, accumulate=True)
+
+    def times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """Return the product of the matrix of these values, 0 elsewhere, and another one.
+
+        Both have gradients.
+        """
+        return F.embedding_bag(
+            self.columns, matrix, self._offsets, mode="sum", per_sample_weights=values
+        )
+
+    def transposed_times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        """Return the same product with the transpose of the matrix of these values."""
+        order, offsets = self._by_column
+        return F.embedding_bag(
+            self.rows[order], matrix, offsets, mode="sum", per_sample_weights=values[order]
+        )
+
+    def column_sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sums over the rows, shape (n_columns,)."""
+        return values.new_zeros(self.shape[1]).index_add_(0, self.columns, values)
+
+    def carried(self, values: torch.Tensor, to: "KeptEntries") -> torch.Tensor:
+        """Return these values where others are kept too, and 0 where only the others are."""
+        own, others = (e.rows * e.shape[1] + e.columns for e in (self, to))
+        if not len(own):
+            return values.new_zeros(len(others))
+        places = torch.searchsorted(own, others).clamp_(max=len(own) - 1)
+        return values[places] * (own[places] == others)
+
+    @cached_property
+    def _offsets(self) -> torch.Tensor:
+        """Where each row begins."""
+        return _starts(self.rows, self.shape[0])
+
+    @cached_property
+    def _by_column(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The order by columns, and where each column begins."""
+        return self.columns.argsort(stable=True), _starts(self.columns, self.shape[1])
+
+
+class KeptCodes(NamedTuple):
+    """The entries that codes keep of the pre-activations.
+
+    Attributes
+    ----------
+    values : torch.Tensor of shape (n_kept,)
+        The pre-activations that are kept.
+
+    entries : KeptEntries
+        Where they are.
+
+    preactivation : callable
+        From the indices of latents to their pre-activations, shape (n_samples, n_latents).
+    """
+
+    values: torch.Tensor
+    entries: KeptEntries
+    preactivation: Callable[[torch.Tensor], torch.Tensor]
+
+
+def keep_largest(outputs: torch.Tensor, n_kept: int, *, positive: bool) -> torch.Tensor:
+    """Return a matrix with its largest entries in each row, or in magnitude, and 0 elsewhere."""
+    columns = _largest(outputs, n_kept, positive)
+    return torch.zeros_like(outputs).scatter(1, columns, outputs.gather(1, columns))
+
+
+def _largest(outputs: torch.Tensor, n_kept: int, positive: bool) -> torch.Tensor:
+    sizes = outputs if positive else outputs.abs()
+    return sizes.topk(n_kept, dim=1, sorted=False).indices
+
+
+def _starts(sorted_or_not: torch.Tensor, n: int) -> torch.Tensor:
+    counts = torch.bincount(sorted_or_not, minlength=n)
+    return counts.cumsum(0) - counts
+
+
+def kept_outputs(
+    inputs: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    outputs: torch.Tensor,
+    entries: KeptEntries,
+) -> torch.Tensor:
+    """Return some outputs of a linear layer, with gradients by these alone.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor of shape (n_samples, n_features)
+        Rows.
+
+    weight : torch.Tensor of shape (n_components, n_features)
+        Weights.
+
+    bias : torch.Tensor of shape (n_components,) or None
+        What is added, if anything.
+
+    outputs : torch.Tensor of shape (n_samples, n_components)
+        ``inputs @ weight.T + bias``, computed without a gradient.
+
+    entries : KeptEntries
+        Which of the outputs are meant.
+
+    Returns
+    -------
+    torch.Tensor of shape (n_kept,)
+        These outputs.
+    """
+    kept: torch.Tensor = _Kept.apply(inputs, weight, bias, entries.of(outputs), entries)
+    return kept
+
+
+class _Kept(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        kept: torch.Tensor,
+        entries: KeptEntries,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.entries = entries
+        return kept
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        inputs, weight = ctx.saved_tensors
+        by_inputs = ctx.entries.times(grad, weight) if ctx.needs_input_grad[0] else None
+        by_bias = ctx.entries.column_sums(grad) if ctx.needs_input_grad[2] else None
+        return by_inputs, ctx.entries.transposed_times(grad, inputs), by_bias, None, None
