@@ -157,7 +157,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     components_ : ndarray of shape (n_components_, n_features)
         The dictionary: decoder columns in units of X, one row for each latent. Only with a linear
-        decoder. If there was a target they are in its units, of shape (n_components_, n_targets).
+        decoder. If there was a target they are in its units, with a column for each of
+        its features.
 
     alpha_ : float
         Coefficient of the penalty at the end of training. Only with a penalty that has one.

@@ -147,7 +147,7 @@ class SparseCoder(AutoencoderModel):
         x : torch.Tensor of shape (n_samples, n_features + n_targets)
             Centred and scaled training samples, beside them their target, if there is one.
         """
-        super().initialize(self.split(x)[0])
+        super().initialize(x[:, : self.n_features])
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         """Return the reconstruction of samples, or of their target.
