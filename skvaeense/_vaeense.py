@@ -21,7 +21,7 @@ from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
-from skvaeense.training._data_inits import find_data_inits, install, learning_rates
+from skvaeense.training._data_inits import find_data_init, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
 from skvaeense.training._exploration import density_with_holes, explore
@@ -44,7 +44,6 @@ from skvaeense.training._sizes import (
     BUDGET_STEPS,
     DATA_STEPS,
     EXACT_STEPS,
-    FINAL_STEPS,
     INIT_CONFIGS,
     INIT_STEPS,
     MAX_COMPONENTS,
@@ -82,10 +81,6 @@ N_INIT = 5
 FEED_FORWARD_RATE = 0.4
 # Codes that thresholds are set on have so many entries at most.
 CALIBRATION_ENTRIES = 2**23
-# By how many nats per feature a dictionary must be better than principal components, and the share
-# of these directions of which so many atoms may be active on average.
-DICTIONARY_GAIN = 0.5
-MOST_ACTIVE = 0.5
 # Rows for each latent at least, where gates have a prior and the number of latents is not given.
 ROWS_OF_A_LATENT = 10
 # Share of the variance that codes keep by default where they do not explain what samples are.
@@ -468,9 +463,7 @@ class VAEenseTransformer(DensityAutoencoder):
             session.begin(max(epochs, 1))
             return self._train_to_the_end(trainer, data, session, max(epochs, 1))
         if self._takes_data_init():
-            explored = data.explored
-            is_free = self.prior == "auto" and self.network == "auto"
-            if is_free and explored is not None and explored.is_open_question:
+            if self._is_free and data.explored is not None and data.explored.is_open_question:
                 return self._train_gates(data, session)
             return self._train_from_data(data, session)
         return self._train_from_random(data, session)
@@ -537,31 +530,18 @@ class VAEenseTransformer(DensityAutoencoder):
         return gain > 0
 
     def _train_from_data(self, data, session):
-        """Train from weights that are computed from the data, one way or two."""
+        """Train from weights that are computed from the data."""
         seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        is_mixture = data.explored is not None and data.explored.kind == "mixture"
-        found = [None] if is_mixture else self._find_data_inits(data, seeds[1])
-        # The second one, if there is any, is a dictionary, which takes longer.
-        steps = [EXACT_STEPS] if is_mixture else [DATA_STEPS, FINAL_STEPS][: len(found)]
-        epochs = [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
-        session.begin(sum(epochs))
-
-        def make_trainer(i):
-            if is_mixture:
-                return self._make_subspace_trainer(data, seeds, i)
-            return self._make_data_trainer(data, found[i], seeds, i)
-
-        inits = session.track("first", Selection(make_trainer))
-        self._train_each(
-            inits,
-            epochs,
-            data,
-            session,
-            "data",
-            lambda model, i: self._data_init_loss(model, data, found[i]),
-            from_start=is_mixture,
-        )
-        return self._best_of(inits)
+        explored = data.explored
+        is_mixture = explored is not None and explored.kind == "mixture"
+        if is_mixture:
+            trainer, steps = self._make_subspace_trainer(data, seeds), EXACT_STEPS
+        else:
+            data_init, steps = self._find_data_init(data, seeds[1]), DATA_STEPS
+            trainer = self._make_data_trainer(data, data_init, seeds)
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, steps)
+        session.begin(epochs)
+        return self._train_to_the_end(trainer, data, session, epochs, from_start=is_mixture)
 
     def _train_from_random(self, data, session):
         """Train random inits for some epochs, and the best of them to the end."""
@@ -623,15 +603,13 @@ class VAEenseTransformer(DensityAutoencoder):
         )
         return self._best_of(inits)
 
-    def _train_each(
-        self, inits, n_epochs_of, data, session, name, loss_of, *, unwatched=0.0, from_start=False
-    ):
+    def _train_each(self, inits, n_epochs_of, data, session, name, loss_of, *, unwatched=0.0):
         """Train inits to the end, one after the other, and keep that of the least loss."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
-                    trainer, data, session, n_epochs_of[i], f"{name} {i}", unwatched, from_start
+                    trainer, data, session, n_epochs_of[i], f"{name} {i}", unwatched
                 )
                 inits.offer(trainer, loss_of(trainer.model, i))
             except FloatingPointError:
@@ -699,12 +677,16 @@ class VAEenseTransformer(DensityAutoencoder):
             and self.learn_noise_variance
         )
 
-    def _find_data_inits(self, data, seed):
+    @property
+    def _is_free(self):
+        return self.prior == "auto" and self.network == "auto"
+
+    def _find_data_init(self, data, seed):
         rows, nats = data.train.head, data.explored.nats if data.explored is not None else {}
         # Where one normal distribution is better than independent codes, nobody need look for them.
         rotate = nats.get("dictionary", math.inf) > nats.get("dense", -math.inf)
         with threads_for(rows.numel() * rows.shape[1]):
-            return find_data_inits(
+            return find_data_init(
                 self._make_model(data, seed),
                 rows,
                 data.valid,
@@ -714,7 +696,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 rotate=rotate,
             )
 
-    def _make_data_trainer(self, data, data_init, seeds, init):
+    def _make_data_trainer(self, data, data_init, seeds):
         """Return the trainer of a model whose initial weights are computed from the data."""
         model = self._make_model(data, seeds[1])
         install(model.network, data_init.structure, data_init.candidate)
@@ -726,12 +708,11 @@ class VAEenseTransformer(DensityAutoencoder):
             0.5,
             make_generator(seeds[0], resolve_device(self.device)),
             data,
-            init=init,
             is_final=True,
             rates=learning_rates(model.network, data.valid),
         )
 
-    def _make_subspace_trainer(self, data, seeds, init):
+    def _make_subspace_trainer(self, data, seeds):
         """Return the trainer of a model that is exact inference in a mixture of subspaces."""
         network = subspace_network(data.explored)
         n_components = self.n_components or sum(network.ranks)
@@ -745,24 +726,8 @@ class VAEenseTransformer(DensityAutoencoder):
             EXACT_RATE,
             make_generator(seeds[0], resolve_device(self.device)),
             data,
-            init=init,
             is_final=True,
         )
-
-    def _data_init_loss(self, model, data, data_init):
-        """Return the loss by which inits that are computed from the data are compared.
-
-        It is -ELBO at the model's own noise: few atoms leave an error that the principal
-        components, always open, do not. A dictionary has to be clearly better, and one that is not
-        sparse is none: its loss is infinite.
-        """
-        terms = validation_terms(model, data.valid)
-        n_features = data.valid.shape[1]
-        loss = validation_loss(terms, best_noise(terms, n_features), n_features)
-        if data_init is not None and data_init.is_dictionary:
-            is_sparse = terms.n_active <= MOST_ACTIVE * len(data_init.structure.directions)
-            loss = loss + DICTIONARY_GAIN * n_features if is_sparse else math.inf
-        return data.processes.broadcast_scalar(loss)
 
     def _final_loss(self, model, data):
         """Return the loss by which random inits are compared with those from the data."""

@@ -142,12 +142,3 @@ def coactivity(S: np.ndarray) -> np.ndarray:
     clear = (size > 0.5).astype(np.float32)
     share = clear.T @ (size > 0.1).astype(np.float32) / np.maximum(clear.sum(axis=0), 1)[:, None]
     return (share > 0.8) | np.eye(S.shape[1], dtype=bool)
-
-
-def non_gaussianity(S: np.ndarray) -> float:
-    """Return the mean absolute excess kurtosis of the columns, which are taken about 0."""
-    centred = S - S.mean(axis=0)
-    variance = np.square(centred).mean(axis=0)
-    fourth = np.power(centred, 4).mean(axis=0)
-    kurtosis = np.where(variance > 0, fourth / np.where(variance > 0, variance, 1) ** 2, 3.0)
-    return float(np.abs(kurtosis - 3).mean())

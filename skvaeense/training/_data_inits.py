@@ -1,6 +1,6 @@
 """Initial weights computed from the data, for the gated model with a linear decoder.
 
-`find_data_inits` says which latents the data suggests, and what opens them; `install` writes them
+`find_data_init` says which latents the data suggests, and what opens them; `install` writes them
 into a network, and `learning_rates` says how fast each weight may then learn.
 """
 
@@ -14,22 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from skvaeense.training._noise import selection_loss, validation_terms
-from skvaeense.training._structure import (
-    Candidate,
-    Structure,
-    find_dictionary_structure,
-    find_structure,
-)
+from skvaeense.training._structure import Candidate, Structure, find_structure
 
 # The steepest first layer. What is missing to the contrast, the second layer adds.
 MAX_SLOPE = 60.0
 # By how much per feature a candidate has to be better than principal directions, always open.
 CLEAR_GAIN = 0.25
-# Mean absolute excess kurtosis under which components count as normal: there are none to be told
-# apart.
-GAUSSIAN = 0.5
-# Fewer rows than this for each latent do not tell the atoms of an overcomplete dictionary.
-ROWS_PER_LATENT = 50
 # Gate logit of a latent that is closed for a sample, and of one that is closed for all.
 CLOSED = 6.0
 # Shares of random weights that stay, so that units which start with no task can differ.
@@ -50,13 +40,10 @@ class DataInit:
     candidate : Candidate
         The way they are made.
 
-    is_dictionary : bool, default=False
-        Whether it has more atoms than directions, and is to be compared after training.
     """
 
     structure: Structure
     candidate: Candidate
-    is_dictionary: bool = False
 
     @property
     def noise(self) -> float:
@@ -64,7 +51,7 @@ class DataInit:
         return self.structure.noise_of(self.candidate)
 
 
-def find_data_inits(
+def find_data_init(
     model: Any,
     rows: torch.Tensor,
     valid: torch.Tensor,
@@ -73,12 +60,11 @@ def find_data_inits(
     common_noise: float,
     seed: int,
     rotate: bool = True,
-) -> list[DataInit]:
-    """Compute initial weights from the data: one way if it is clearly right, or two to be compared.
+) -> DataInit:
+    """Compute initial weights from the data.
 
     Independent components of the leading principal subspace are tried beside principal directions
-    that are always open. Where they are not clearly better, there may be a dictionary of more atoms
-    than directions, which looks bad before training.
+    that are always open, and have to be clearly better.
 
     Parameters
     ----------
@@ -105,38 +91,23 @@ def find_data_inits(
 
     Returns
     -------
-    list of DataInit
-        The best one; if it is the open one, perhaps a dictionary too.
+    DataInit
+        The best one.
     """
     n_components, n_features = model.n_components, valid.shape[1]
-
-    def losses(structure: Structure) -> dict[Candidate, float]:
-        """Return -2 ELBO of each candidate as it would be at a common noise level."""
-        found = {}
-        for candidate in structure.candidates():
-            install(model.network, structure, candidate)
-            terms = validation_terms(model, valid)
-            found[candidate] = selection_loss(terms, structure.noise, structure.noise, n_features)
-        return found
 
     structure = find_structure(
         rows, n_components, linear_dimension, common_noise, seed, rotate=rotate
     )
-    by_candidate = losses(structure)
-    opened = Candidate("open")
-    best = min(by_candidate, key=by_candidate.__getitem__)
-    if by_candidate[opened] - by_candidate[best] > CLEAR_GAIN * n_features:
-        return [DataInit(structure, best)]
-    plain = DataInit(structure, opened)
-    if structure.non_gaussianity < GAUSSIAN or len(rows) < ROWS_PER_LATENT * n_components:
-        return [plain]
-    dictionary = find_dictionary_structure(rows, structure, n_components, seed)
-    if dictionary is None:
-        return [plain]
-    by_candidate = losses(dictionary)
-    single = [candidate for candidate in by_candidate if candidate.kind == "single"]
-    best = min(single, key=by_candidate.__getitem__)
-    return [plain, DataInit(dictionary, best, True)]
+    # -2 ELBO of each candidate as it would be at a common noise level.
+    losses = {}
+    for candidate in structure.candidates():
+        install(model.network, structure, candidate)
+        terms = validation_terms(model, valid)
+        losses[candidate] = selection_loss(terms, structure.noise, structure.noise, n_features)
+    opened, best = Candidate("open"), min(losses, key=losses.__getitem__)
+    is_clear = losses[opened] - losses[best] > CLEAR_GAIN * n_features
+    return DataInit(structure, best if is_clear else opened)
 
 
 class _Layers(NamedTuple):

@@ -33,6 +33,8 @@ from skvaeense.utils._typing import DoubleArray
 
 # Beyond this multiple of their typical size, squares of rows are rounded by the least variance.
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
+# A direction stands clearly above noise whose largest variance is at most half of its own.
+CLEAR = 2.0
 
 
 @dataclass
@@ -55,6 +57,9 @@ class Exploration:
     parts : list of FlatPart
         These flat parts.
 
+    is_certain : bool
+        Whether the directions of most parts stand clearly above their noise.
+
     locations : Locations or None
         Points that the samples lie around, if these are several.
 
@@ -69,14 +74,16 @@ class Exploration:
     kind: str
     groups: np.ndarray
     parts: list[FlatPart]
+    is_certain: bool
     locations: Locations | None
     nats: dict[str, float]
     density: MixtureDensity | None
 
     @property
     def is_open_question(self) -> bool:
-        """Whether there are several patterns, and neither flat parts nor independent codes are."""
-        return self.kind == "dense" and len(self.found.parts) > 1
+        """Whether neither flat parts nor independent codes say how long codes have to be."""
+        is_flat = len(self.found.parts) == 1 and self.is_certain
+        return self.kind == "dense" and not is_flat
 
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
@@ -260,8 +267,9 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
             for g in range(groups.max() + 1)
         ]
         n_latents = sum(len(part.variances) for part in parts)
-        is_whole = found.is_flat and found.is_complete
-        is_mixture = is_whole and len(parts) > 1 and 0 < n_latents <= max_latents
+        is_whole = found.is_flat and found.is_complete and 0 < n_latents <= max_latents
+        is_certain = _stand_clear(parts, len(rows))
+        is_mixture = is_whole and is_certain and _need_fewer_latents(parts)
         locations = None
         if len(parts) > 1:
             flats = (parts, groups) if is_mixture else None
@@ -275,7 +283,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None
-    explored = Exploration(found, kind, groups, parts, locations, nats, density)
+    explored = Exploration(found, kind, groups, parts, is_certain, locations, nats, density)
     return explored.in_units(center, scale)
 
 
@@ -340,6 +348,36 @@ class _Codes:
     def are_better_than(self, nats: float) -> bool:
         """Return whether independent codes are, beyond what chance may do."""
         return self.nats is not None and self.nats > nats + self.error
+
+
+def _stand_clear(parts: list[FlatPart], n: int) -> bool:
+    """Return whether most rows are of parts whose directions stand clearly above their noise.
+
+    Where variances fall from direction to direction without a gap, how many there are is a matter
+    of the number of rows.
+    """
+    is_clear = []
+    for part in parts:
+        left = len(part.mean) - len(part.variances)
+        edge = part.noise_variance * (1 + np.sqrt(left / (n * part.weight))) ** 2
+        is_clear.append(part.variances.min(initial=np.inf) > CLEAR * edge)
+    return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
+
+
+def _need_fewer_latents(parts: list[FlatPart]) -> bool:
+    """Return whether codes by parts, which name the part too, are no longer than principal codes.
+
+    That is on average, where both leave as much of the samples.
+    """
+    weights = np.array([part.weight for part in parts])
+    ranks = np.array([len(part.variances) for part in parts])
+    noises = np.array([part.noise_variance for part in parts])
+    d, whole = len(parts[0].mean), pooled(parts)
+    values = np.r_[np.sort(whole.variances)[::-1], 0.0]
+    tails = values[::-1].cumsum()[::-1] + (d - np.arange(len(values))) * whole.noise_variance
+    left = np.average((d - ranks) * noises, weights=weights)
+    n_principal = int(np.argmax(tails <= left * (1 + 1e-9))) if tails[-1] <= left else len(values)
+    return float(np.average(ranks, weights=weights)) + 1 <= n_principal
 
 
 def _are_patterns(parts: list[FlatPart], n: int) -> bool:

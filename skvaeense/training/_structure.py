@@ -1,6 +1,6 @@
 """Latents that the data suggests: independent components, or bases of subspaces."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,9 +11,7 @@ from skvaeense.training._components import (
     coactivity,
     independent_components,
     modes,
-    non_gaussianity,
 )
-from skvaeense.training._dictionary import find_atoms
 from skvaeense.training._spectrum import dimension_holding, signal_rank
 from skvaeense.utils._principal import principal_directions
 
@@ -23,8 +21,6 @@ MAX_ROWS = 4096
 FAR = 6.0
 # More rows than this share are never left out.
 MAX_FAR_SHARE = 0.05
-# Atoms of a dictionary that are taken to be active together: it gives them their length.
-ASSUMED_ACTIVE = 3.0
 # Contrasts of the candidates.
 CONTRASTS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
@@ -86,9 +82,6 @@ class Structure:
         Noise level at which candidates are to be compared: `common_noise`, or more where the
         components leave more.
 
-    non_gaussianity : float
-        Mean absolute excess kurtosis of the components.
-
     seed : int
         Seed of the random weights that `install` leaves.
     """
@@ -103,7 +96,6 @@ class Structure:
     variances: np.ndarray
     common_noise: float
     noise: float
-    non_gaussianity: float
     seed: int
 
     @property
@@ -191,7 +183,6 @@ def find_structure(
         variances=variances,
         common_noise=common_noise,
         noise=max(common_noise, 1.2 * residual),
-        non_gaussianity=non_gaussianity(S),
         seed=rng.randint(np.iinfo(np.int32).max),
     )
 
@@ -221,55 +212,3 @@ def typical_rows(rows: np.ndarray) -> np.ndarray:
         if typical.mean() < 1 - MAX_FAR_SHARE:
             return np.ones(len(rows), dtype=bool)
     return typical
-
-
-def find_dictionary_structure(
-    Z: torch.Tensor,
-    structure: Structure,
-    n_components: int,
-    random_state: int | np.random.RandomState,
-) -> Structure | None:
-    """Look for more atoms than independent components can tell apart.
-
-    No linear map gives the codes of such a dictionary, so that its candidates look bad before
-    training. They are to be trained, and compared with others after that.
-
-    Parameters
-    ----------
-    Z : tensor of shape (n_samples, n_features)
-        As in `find_structure`.
-
-    structure : Structure
-        What `find_structure` returned, and has no candidate much better than the open one.
-
-    n_components : int
-        Number of latents.
-
-    random_state : int or RandomState
-        Seed or generator of the samples that atoms start from.
-
-    Returns
-    -------
-    Structure or None
-        None where no more atoms were found than `structure` has components.
-    """
-    rows = Z[:MAX_ROWS].detach().cpu().double().numpy()
-    Y = (rows[typical_rows(rows)] - structure.location) @ structure.directions.T
-    directions = find_atoms(Y, n_components, check_random_state(random_state))
-    if len(directions) <= structure.rank:
-        return None
-    # The linear estimate of least error, with the share of samples that have an atom as the prior.
-    covariance = np.diag(structure.variances) + structure.noise * np.eye(Y.shape[1])
-    length = np.sqrt(structure.variances.sum() / ASSUMED_ACTIVE)
-    atoms = length * directions
-    estimate = np.linalg.solve(covariance, atoms.T).T
-    estimate /= (estimate * atoms).sum(axis=1, keepdims=True)
-    encoder = estimate @ structure.directions
-    return replace(
-        structure,
-        encoder=encoder,
-        atoms=atoms @ structure.directions,
-        modes=encoder @ structure.location,
-        origin=structure.location,
-        coactive=np.eye(len(atoms), dtype=bool),
-    )

@@ -11,18 +11,8 @@ from helpers import generator
 from skvaeense.datasets import make_gaussian, make_linear_subspaces, make_sparse_dictionary
 from skvaeense.models import VAE
 from skvaeense.networks import Linear
-from skvaeense.training._data_inits import (
-    GAUSSIAN,
-    find_data_inits,
-    install,
-    learning_rates,
-)
-from skvaeense.training._structure import (
-    Candidate,
-    find_dictionary_structure,
-    find_structure,
-    typical_rows,
-)
+from skvaeense.training._data_inits import DataInit, find_data_init, install, learning_rates
+from skvaeense.training._structure import Candidate, find_structure, typical_rows
 
 NOISE = 1e-3
 
@@ -54,14 +44,14 @@ def _is_active(model, Z):
 
 
 class _Found(NamedTuple):
-    """What the data suggests: its inits, and the mask of active latents with the first of them."""
+    """What the data suggests: an init, and the mask of active latents with it."""
 
-    inits: list
+    init: DataInit
     active: np.ndarray
 
     @property
     def kind(self):
-        return self.inits[0].candidate.kind
+        return self.init.candidate.kind
 
     @property
     def counts(self):
@@ -72,9 +62,9 @@ def _find(Z, Z_valid, n_components=None):
     """Return what is found in Z, and is active for other samples without any training."""
     rank = _linear_dimension(Z)
     model = _model(Z.shape[1], n_components or 2 * rank)
-    inits = find_data_inits(model, Z, Z_valid, linear_dimension=rank, common_noise=NOISE, seed=0)
-    install(model.network, inits[0].structure, inits[0].candidate)
-    return _Found(inits, _is_active(model, Z_valid).numpy())
+    init = find_data_init(model, Z, Z_valid, linear_dimension=rank, common_noise=NOISE, seed=0)
+    install(model.network, init.structure, init.candidate)
+    return _Found(init, _is_active(model, Z_valid).numpy())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -85,7 +75,7 @@ def test_counts_of_subspaces_are_right_before_training(dims, n_features, seed):
     )
     Z = _scaled(X)
     found = _find(Z[:2000], Z[2000:])
-    assert (found.kind, len(found.inits)) == ("grouped", 1)
+    assert found.kind == "grouped"
     assert np.abs(found.counts - dimension[2000:]).mean() < 0.05
 
 
@@ -105,42 +95,14 @@ def test_counts_of_atoms_are_nearly_right_before_training(signed, seed):
     X, _, dimension = make_sparse_dictionary(6000, signed=signed, random_state=seed)
     Z = _scaled(X)
     found = _find(Z[:4000], Z[4000:])
-    assert (found.kind, len(found.inits)) == ("single", 1)
+    assert found.kind == "single"
     assert np.abs(found.counts - dimension[4000:]).mean() < 0.2
-
-
-def _more_atoms_than_features():
-    X, _, _, atoms = make_sparse_dictionary(
-        4000, n_atoms=30, n_active=2, n_features=20, return_atoms=True, random_state=0
-    )
-    return _scaled(X), atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
-
-
-def test_more_atoms_than_components():
-    """Two inits are to be compared after training: a plain one and a dictionary."""
-    Z, truth = _more_atoms_than_features()
-    plain, dictionary = _find(Z[:3000], Z[3000:], 36).inits
-    assert plain.candidate.kind == "open"
-    assert dictionary.candidate.kind == "single"
-    assert (plain.is_dictionary, dictionary.is_dictionary) == (False, True)
-    found = dictionary.structure.atoms
-    found = found / np.linalg.norm(found, axis=1, keepdims=True)
-    assert np.median(np.abs(truth @ found.T).max(axis=1)) > 0.98
-    assert 30 <= dictionary.structure.rank <= 36
-
-
-def test_few_rows_do_not_tell_a_dictionary():
-    Z, _ = _more_atoms_than_features()
-    (plain,) = _find(Z[: 50 * 36 - 1], Z[3000:], 36).inits
-    assert plain.candidate.kind == "open"
-    assert len(_find(Z[: 50 * 36], Z[3000:], 36).inits) == 2
 
 
 def test_gaussian_data_is_always_open():
     Z = _scaled(make_gaussian(3000, dim=10, n_features=10, random_state=0)[0])
     found = _find(Z[:2000], Z[2000:])
-    assert (found.kind, len(found.inits)) == ("open", 1)
-    assert found.inits[0].structure.non_gaussianity < GAUSSIAN
+    assert found.kind == "open"
     np.testing.assert_array_equal(found.counts, 10)
 
 
@@ -261,11 +223,9 @@ def test_awkward_data_gives_finite_weights(name, widths, dtype):
             structure = _structure(Z, n_components)
             model = _model(Z.shape[1], n_components, widths, dtype)
             assert 1 <= structure.rank <= n_components
-            dictionary = find_dictionary_structure(Z, structure, n_components, 0)
-            for one in (s for s in (structure, dictionary) if s is not None):
-                for candidate in one.candidates():
-                    install(model.network, one, candidate)
-                    _check_finite(model, Z)
+            for candidate in structure.candidates():
+                install(model.network, structure, candidate)
+                _check_finite(model, Z)
 
 
 @DTYPES
@@ -278,28 +238,23 @@ def test_awkward_data_has_an_init(name, widths, dtype):
         for n_components in (1, 7):
             model = _model(Z.shape[1], n_components, widths, dtype)
             settings = {"linear_dimension": _linear_dimension(Z), "common_noise": NOISE, "seed": 0}
-            found = find_data_inits(model, Z, Z[-10:], **settings)
-            assert 1 <= len(found) <= 2
-            for one in found:
-                assert NOISE <= one.noise < np.inf
-                install(model.network, one.structure, one.candidate)
-                _check_finite(model, Z)
+            found = find_data_init(model, Z, Z[-10:], **settings)
+            assert NOISE <= found.noise < np.inf
+            install(model.network, found.structure, found.candidate)
+            _check_finite(model, Z)
 
 
-def test_the_same_inits_are_found_again():
+def test_the_same_init_is_found_again():
     """Whatever the weights of the model, and whatever else draws."""
-    Z, _ = _more_atoms_than_features()
+    Z = _scaled(make_sparse_dictionary(4000, n_features=20, random_state=0)[0])
     settings = {"linear_dimension": 20, "common_noise": NOISE}
     found = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(found))
         model = _model(20, 36, seed=len(found))
-        inits = find_data_inits(model, Z[:3000], Z[3000:], **settings, seed=seed)
-        weights = []
-        for one in inits:
-            install(model.network, one.structure, one.candidate)
-            weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-        found.append(torch.cat(weights))
+        init = find_data_init(model, Z[:3000], Z[3000:], **settings, seed=seed)
+        install(model.network, init.structure, init.candidate)
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
 
