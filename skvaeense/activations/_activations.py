@@ -43,8 +43,8 @@ class Activations:
 
     batches : iterable
         What the model is called with, one after the other: a tensor, a tuple of arguments, or a
-        dict of named ones. It can be gone through again, with the same batches in the same order, as
-        a list or a DataLoader that does not shuffle.
+        dict of named ones. It can be gone through again, with the same batches in the same order,
+        as a list or a DataLoader that does not shuffle.
 
     skip : sequence of int, default=(0,)
         Positions of each text that are left out; negative ones count from the end. Language models
