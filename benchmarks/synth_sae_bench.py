@@ -11,7 +11,7 @@ are measured. A size is a number of features and of samples:
   fewer features are active in a sample.
 
 Samples are drawn once for each size, and kept under ``--data``. All methods go through them once,
-in batches of 1,024, but for those without a target, which take the first 20,000 for as many passes
+in batches of 1,024, but for those without a target, which take the first 200,000 for as many passes
 as their defaults say. SAELens' models train by their own trainer as the published ones do, at the
 learning rate 3e-4, for which so few steps are too few; "lr 3e-3" is ten times as fast. Ours have
 their defaults. The number of active latents that methods are given is the mean number of active
@@ -43,7 +43,7 @@ PUBLISHED_RATE, SHORT_RATE = 3e-4, 3e-3
 # Samples that are drawn at once, which takes least time so, and that are coded at once.
 DRAWN, CHUNK = 256, 8192
 # Samples of which the default without a target, whose steps take much longer, sees several passes.
-N_DEFAULT = 20_000
+N_DEFAULT = 200_000
 
 
 class Size(NamedTuple):
@@ -269,6 +269,7 @@ METHODS = {
     "unrolled BatchTopK": partial(ours, BatchTopK, network="unrolled"),
     "unrolled Matryoshka": partial(ours, Matryoshka, network="unrolled"),
     "spike and slab, no target": partial(default, prior="spike_slab"),
+    "spike and slab, positive, no target": partial(default, prior="spike_slab", positive_code=True),
     "VAEense, no target": default,
 }
 
