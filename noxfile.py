@@ -2,6 +2,8 @@
 
     make test-matrix
 
+So are those of what SAELens reads, with SAELens.
+
 The oldest are the lower bounds of pyproject.toml. Each set has an environment of its own under
 .nox, which takes some gigabytes of downloads the first time. The results of training are compared
 with numbers that are kept in tests/data, so they are the same across versions too.
@@ -30,6 +32,7 @@ CORE = [
     "tests/schedules",
     "tests/thresholds",
 ]
+SAELENS = ["tests/export/test_saelens.py", "tests/hub/test_saelens.py"]
 OLDEST = [r.replace(">=", "==").split(",")[0] + ".*" for r in PROJECT["dependencies"]]
 NEWEST = [r.split(">=")[0] for r in PROJECT["dependencies"]]
 
@@ -45,3 +48,10 @@ def core(session, packages):
     session.install("--no-deps", "--editable", ".")
     session.run("python", "-m", "pip", "list", "--format=freeze")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *CORE, *session.posargs)
+
+
+@nox.session
+def saelens(session):
+    """Run the tests of what SAELens reads, with SAELens."""
+    session.install(".[saelens]", "pytest>=8.2", "scipy")
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *SAELENS)

@@ -29,6 +29,7 @@ from gate_tables import (
     planted_gates_table,
     shares_table,
 )
+from latent_tables import stability_table, synth_table
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from mixture_tables import (
     calibration_table,
@@ -186,6 +187,8 @@ def tables():
         "sparse_encoders": encoders_table(load("sparse_encoders.json")),
         "planted": planted_table(load("planted.json")),
         "planted_features": planted_features_table(load("planted_features.json")),
+        "synth_sae_bench": synth_table(load("synth_sae_bench.json")),
+        "latent_stability": stability_table(load("latent_stability.json")),
         "dimension_unions": errors_table(
             unions,
             load("dimension_rival.json"),

@@ -70,6 +70,8 @@ OPTIONAL_ATTRIBUTES = (
     "locations_",
     "explanation_",
     "explanation_nats_",
+    "target_mean_",
+    "target_scale_",
     "_locations_",
     "_gate_labels_",
 )
@@ -205,6 +207,10 @@ class BaseAutoencoder(
         """Return new samples whose missing values are filled in."""
         return X
 
+    def _with_target(self, X: Any, y: object, *, goes_on: bool) -> Any:
+        """Return samples with the target of their codes beside them, if y is one and is taken."""
+        return X
+
     def _without_far(self, rows: Distinct, explored: Exploration | None = None) -> Distinct:
         """Return the samples without those that are far from all others."""
         density = None if explored is None else explored.found.density
@@ -247,8 +253,10 @@ class BaseAutoencoder(
             array of zarr, h5py or Dask, a folder or a list of files (.npy, or .safetensors with one
             tensor in each), a dataset or a loader of torch, or another iterable of batches.
 
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples, n_targets) or None, default=None
+            For a SparseAutoencoder floats of two columns or more are a target that codes are
+            decoded to; in any of the forms of X, and a stream if X is one. Anything else is
+            ignored, as labels and single numbers are, and all by a VAEenseTransformer.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number is as good as so many copies,
@@ -282,13 +290,16 @@ class BaseAutoencoder(
             stack.enter_context(all_or_nothing(self))
             goes_on = self.warm_start and hasattr(self, "module_")
             samples = self._check_samples(X, ensure_min_samples=2, reset=not goes_on)
-            samples, weights = tensor_as_array(samples), checked_weights(sample_weight, samples)
+            n_features = samples.shape[1]
+            samples = self._with_target(tensor_as_array(samples), y, goes_on=goes_on)
+            n_targets = samples.shape[1] - n_features
+            weights = checked_weights(sample_weight, samples)
             stack.enter_context(threads_of_all(samples.shape))
             explored = None
             if not isinstance(samples, Source):
                 rows, explored = self._look_at(distinct_rows(samples, weights))
                 samples, weights, _ = rows
-            scaling = self._scaling if goes_on else Scaling.from_data(samples, weights)
+            scaling = self._scaling if goes_on else Scaling.from_data(samples, weights, n_targets)
             if explored is not None and explored.locations is not None and not goes_on:
                 scaling = scaling.at(explored.locations, samples, weights)
                 if scaling.locations is None:
@@ -402,8 +413,8 @@ class BaseAutoencoder(
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples; each call is one pass over them in mini-batches.
 
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples, n_targets) or None, default=None
+            The target of these samples, as for `fit`.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, as for `fit`. A batch weighs as much as any other.
@@ -436,12 +447,14 @@ class BaseAutoencoder(
             )
             is_dense = isinstance(batch, np.ndarray)
             samples: FloatArray = batch if is_dense else batch.toarray()
+            samples = self._with_target(samples, y, goes_on=not first)
+            n_targets = samples.shape[1] - batch.shape[1]
             rows = distinct_rows(samples, checked_weights(sample_weight, samples))
             samples = self._without_holes(rows)[0].X if first else self._filled(rows.X)
             weights = rows.weights
             data = FitData.of_batch(
                 samples,
-                Scaling.from_data(samples, weights) if first else self._scaling,
+                Scaling.from_data(samples, weights, n_targets) if first else self._scaling,
                 batch_size=self.batch_size,
                 dtype=DTYPES[self.dtype],
                 device=resolve_device(self.device),
@@ -531,8 +544,11 @@ class BaseAutoencoder(
         }
         if model.linear_decoder is not None:
             weight = model.linear_decoder.weight.detach().numpy()
-            directions = weight.T.astype(np.float64) * data.scaling.scale
+            directions = weight.T.astype(np.float64) * data.scaling.decoded.scale
             attributes["components_"] = np.concatenate([directions, data.scaling.offsets])
+        if data.scaling.target is not None:
+            attributes["target_mean_"] = data.scaling.target.mean
+            attributes["target_scale_"] = data.scaling.target.scale
         if data.scaling.locations is not None:
             attributes["_locations_"] = data.scaling.locations
             attributes["locations_"] = data.scaling.locations.points
@@ -677,7 +693,7 @@ class BaseAutoencoder(
         # How long codes are is nothing to the decoder.
         model = super()._model_for(codes.dtype)
         device = next(model.parameters()).device
-        scaling = self._scaling
+        scaling = self._scaling.decoded
         n_latents = self.n_components_ - self._n_locations
 
         def decode(rows):
@@ -692,7 +708,7 @@ class BaseAutoencoder(
             decoded = decoded.to(given.dtype)
             return decoded if isinstance(rows, torch.Tensor) else decoded.cpu().numpy()
 
-        n_rows = rows_at_a_time(self.n_features_in_, self.n_components_)
+        n_rows = rows_at_a_time(len(scaling.mean), self.n_components_)
         with torch.no_grad():
             return joined_chunks(self, decode, codes, n_rows, out)
 

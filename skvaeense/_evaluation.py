@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,16 @@ class ModelEvaluation:
     scale_: float
     # Only if the samples that were fitted lie apart.
     _locations_: Locations
+    # Only if codes are decoded to a target.
+    target_mean_: DoubleArray
+    target_scale_: float
 
     @property
     def _scaling(self) -> Scaling:
-        return Scaling(self.mean_, self.scale_, getattr(self, "_locations_", None))
+        target = None
+        if hasattr(self, "target_mean_"):
+            target = Scaling(self.target_mean_, self.target_scale_)
+        return Scaling(self.mean_, self.scale_, getattr(self, "_locations_", None), target)
 
     def _draft(self, attributes):
         """Return the estimator as it would be with these fitted attributes."""
@@ -66,13 +73,15 @@ class ModelEvaluation:
     ) -> Any:
         """Apply a function of tensors to scaled rows, some at a time, and join the results.
 
-        Samples in a tensor give a tensor, others an array.
+        Samples in a tensor give a tensor, others an array. Beside them there may be their target.
 
         Where rows are at several locations, `at_locations` makes the result of the function's and
         of the indices of their locations. With `out`, which can be written by slices, results go
         there. Where memory is used up, rows are taken by halves.
         """
         scaling, parameters = self._scaling, list(model.parameters())
+        if scaling.target is not None and X.shape[1] == len(scaling.mean):
+            scaling = replace(scaling, target=None)
         parameter = parameters[0]
 
         def evaluate(rows):

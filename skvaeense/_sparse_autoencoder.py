@@ -6,15 +6,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.metaestimators import available_if
 
 from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder
+from skvaeense._evaluation import rows_at_a_time
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense.training._hooks import network_hooks
+from skvaeense.training._opening import beside, open_target
 from skvaeense.training._scaling import Moments
 from skvaeense.training._sizes import (
     SETTLING,
@@ -60,6 +64,9 @@ class SparseAutoencoder(BaseAutoencoder):
     so that alpha is a fraction of the samples' norm, whatever their units and their number of
     features. Entries of z that are not active are exactly 0.
 
+    ``fit(X, Y)`` with a target Y makes it a transcoder: codes of the samples are decoded to Y,
+    another layer of a language model say, whose error and norm those above then are.
+
     Parameters
     ----------
     n_components : int or None, default=None
@@ -88,6 +95,10 @@ class SparseAutoencoder(BaseAutoencoder):
 
     positive_code : bool, default=True
         Whether codes are not negative. False allows both signs.
+
+    skip_connection : bool, default=False
+        Whether a linear map of the sample, which is learned too, is added to what is decoded; only
+        with a target. Codes then have to explain only what is not linear.
 
     decoder_penalty : {"auto", "unit_norm"} or float, default="auto"
         What keeps codes from shrinking while the decoder grows, which would make any penalty on
@@ -146,7 +157,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     components_ : ndarray of shape (n_components_, n_features)
         The dictionary: decoder columns in units of X, one row for each latent. Only with a linear
-        decoder.
+        decoder. If there was a target they are in its units, with a column for each of
+        its features.
 
     alpha_ : float
         Coefficient of the penalty at the end of training. Only with a penalty that has one.
@@ -178,6 +190,12 @@ class SparseAutoencoder(BaseAutoencoder):
     n_features_in_ : int
         Number of features seen during fit.
 
+    target_mean_ : ndarray of shape (n_targets,)
+        Mean of the training target. Only if there was one.
+
+    target_scale_ : float
+        Root mean square of the centred training target. Only if there was one.
+
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features seen during fit. Only if all are strings.
 
@@ -191,7 +209,13 @@ class SparseAutoencoder(BaseAutoencoder):
     T. Bricken et al., "Towards monosemanticity: decomposing language models with dictionary
     learning", Transformer Circuits Thread, 2023.
 
+    J. Dunefsky, P. Chlenski and N. Nanda, "Transcoders find interpretable LLM feature circuits",
+    2024, arXiv:2406.11944.
+
     L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093.
+
+    G. Paulo, S. Shabalin and N. Belrose, "Transcoders beat sparse autoencoders for
+    interpretability", 2025, arXiv:2501.18823, for the skip connection.
 
     Examples
     --------
@@ -203,6 +227,12 @@ class SparseAutoencoder(BaseAutoencoder):
     >>> codes = sae.fit_transform(X)
     >>> codes.shape, round(l0(codes))
     ((1797, 100), 10)
+
+    A transcoder from the upper half of each image to the lower:
+
+    >>> sae = SparseAutoencoder(100, target_l0=10, max_iter=50, random_state=0)
+    >>> sae.fit(X[:, :32], X[:, 32:]).predict(X[:, :32]).shape
+    (1797, 32)
     """
 
     module_: SparseCoder
@@ -213,13 +243,16 @@ class SparseAutoencoder(BaseAutoencoder):
         "penalty": [StrOptions(set(penalties.ALIASES)), penalties.Penalty],
         "target_l0": [POSITIVE, None],
         "positive_code": ["boolean"],
+        "skip_connection": ["boolean"],
         "loss": [StrOptions({"penalized_reconstruction"}), losses.Loss],
         "learning_rate_init": [POSITIVE, StrOptions({"auto"})],
         "decoder_penalty": [NON_NEGATIVE, StrOptions({"auto", "unit_norm"})],
         "sparse_output": ["boolean"],
     }
 
+    _structural = (*BaseAutoencoder._structural, "skip_connection")
     _held_out = SPARSE_HELD_OUT
+    __metadata_request__predict = {"out": UNUSED}
     _length_cure = "fit with the penalty TopK, BatchTopK or Matryoshka"
 
     def __init__(
@@ -231,6 +264,7 @@ class SparseAutoencoder(BaseAutoencoder):
         transform_l0: float | None = None,
         network: networks.NetworkName | networks.Network = "single_layer",
         positive_code: bool = True,
+        skip_connection: bool = False,
         decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
         loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction",
         optimizer: optimizers.OptimizerName | optimizers.Optimizer = "adam",
@@ -252,6 +286,7 @@ class SparseAutoencoder(BaseAutoencoder):
         self.transform_l0 = transform_l0
         self.network = network
         self.positive_code = positive_code
+        self.skip_connection = skip_connection
         self.decoder_penalty = decoder_penalty
         self.loss = loss
         self.optimizer = optimizer
@@ -321,14 +356,27 @@ class SparseAutoencoder(BaseAutoencoder):
             is_final=is_final,
         )
 
+    def _with_target(self, X, y, *, goes_on):
+        target = open_target(y)
+        n_given = None if target is None else target.shape[1]
+        if goes_on and n_given != self.module_.n_targets:
+            raise ValueError(
+                f"y is {described_target(n_given)}, but this SparseAutoencoder was fitted with "
+                f"{described_target(self.module_.n_targets)}; give such a y, or call fit with "
+                "warm_start=False for a new model."
+            )
+        return X if target is None else beside(X, target)
+
     def _new_model(self, data, penalty, generator):
         model = SparseCoder(
             self._network(penalty),
-            data.train.shape[1],
+            data.n_features,
             self.n_components or default_n_components(data.spectrum),
             penalty=penalty,
             positive=self.positive_code,
             generator=generator,
+            n_targets=data.scaling.n_targets or None,
+            skip_connection=self.skip_connection,
         )
         self._check_length(model)
         model.initialize(data.train.head)
@@ -355,6 +403,7 @@ class SparseAutoencoder(BaseAutoencoder):
             new.network.load_state_dict(model.network.state_dict())
         else:
             new.network = model.network
+        new.skip = model.skip
         learned = model.activation.state_dict()
         if new.activation.state_dict().keys() == learned.keys():
             new.activation.load_state_dict(learned)
@@ -406,8 +455,9 @@ class SparseAutoencoder(BaseAutoencoder):
         training = model.training
         model.eval()
         with suited_threads(model, len(x), n_products=1):
+            x, target = model.split(x)
             coding = model.coding(x)
-            error = float((x - model.decode(coding.code)).square().mean())
+            error = float((target - model.decode(coding.code)).square().mean())
             l0 = float(torch.count_nonzero(coding.code) / len(x))
             cost = float(model.penalty.cost(coding).mean())
         model.train(training)
@@ -419,7 +469,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _finish(self, model, trainer, data):
         coefficient, dead, *_ = trainer.hooks
-        model.calibrate(data.valid)
+        model.calibrate(model.split(data.valid)[0])
         model.alpha = as_number(float(coefficient.alpha))
         outcome = {"dead_fraction_": dead.fraction}
         if model.penalty.alpha is not None:
@@ -427,15 +477,19 @@ class SparseAutoencoder(BaseAutoencoder):
         return outcome
 
     def _failure_signs(self, model, data, x, labels):
+        rows, (x, target) = x, model.split(x)
+        trained, _ = model.split(data.train.head)
         code = model.code(x)
         active = (code != 0).cpu().numpy()
-        residual = x - model.decode(code)
+        residual = target - model.decode(code)
+        explained = rows[:, data.n_features :] if model.n_targets else rows
+        # Of a target nobody knows how much of it samples tell.
+        left = 1.0 if model.n_targets else linear_residual(x, round(active.sum(axis=1).mean()))
         findings = SparseFindings(
             active=active,
-            n_trained=float(torch.count_nonzero(model.code(data.train.head)))
-            / len(data.train.head),
-            unexplained=float(residual.square().sum() / x.square().sum()),
-            linear_residual=linear_residual(x, round(active.sum(axis=1).mean())),
+            n_trained=float(torch.count_nonzero(model.code(trained))) / len(trained),
+            unexplained=float(residual.square().sum() / explained.square().sum()),
+            linear_residual=left,
             dead_fraction=self.dead_fraction_,
             target_l0=self.target_l0,
             has_alpha=hasattr(self, "alpha_"),
@@ -447,13 +501,53 @@ class SparseAutoencoder(BaseAutoencoder):
     def _encode(self, model, x):
         return model.code(x)
 
-    def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
-        """Return how much of each sample is explained.
+    def _has_target(self) -> bool:
+        if not hasattr(self, "target_mean_"):
+            raise AttributeError(
+                "predict is for a target, which fit(X, Y) was not given; the reconstruction of "
+                "samples is inverse_transform(transform(X))."
+            )
+        return True
+
+    @available_if(_has_target)
+    def predict(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
+        """Return what is predicted of the target; only if the estimator was fitted with one.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples, as for `transform`.
+
+        out : array of shape (n_samples, n_targets) or None, default=None
+            Where the answer is written, as for `transform`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_targets)
+            The target, in its units: ``inverse_transform`` of the codes, and what the skip
+            connection adds, if there is one.
+        """
+        X, model = self._check_for_coding(X)
+        scaling = self._scaling.decoded
+
+        def predict(x):
+            return scaling.undo(model.predict(x)).to(x.dtype)
+
+        n_rows = rows_at_a_time(X.shape[1], len(scaling.mean), self.n_components_)
+        return self._by_chunks(X, model, predict, n_rows, out=out)
+
+    def score_samples(
+        self, X: ArrayLike | SparseArray, y: object = None, *, out: Any = None
+    ) -> FloatArray:
+        """Return how much of each sample, or of its target, is explained.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples.
+
+        y : array-like of shape (n_samples, n_targets) or None, default=None
+            Their target, if the estimator was fitted with one; else ignored.
 
         out : array of shape (n_samples,) or None, default=None
             Where the scores are written, as for `transform`.
@@ -463,14 +557,20 @@ class SparseAutoencoder(BaseAutoencoder):
         ndarray of shape (n_samples,)
             ``1 - ||x - f(z)||^2 / v`` with v the mean squared norm of the centred training
             samples: 1 for a perfect reconstruction, and on the training samples the mean is the
-            explained variance.
+            explained variance. With a target both norms are of the target.
+
+        Raises
+        ------
+        ValueError
+            If the estimator was fitted with a target, and y is not one like it.
         """
-        X, model = self._check_for_coding(X)
+        rows, model = self._check_for_scoring(X, y)
 
-        def explained(x):
-            return 1 - (x - model.decode(model.code(x))).square().mean(dim=1)
+        def explained(rows):
+            x, target = model.split(rows)
+            return 1 - (target - model.decode(model.code(x))).square().mean(dim=1)
 
-        return self._by_chunks(X, model, explained, out=out)
+        return self._by_chunks(rows, model, explained, out=out)
 
     def score(
         self,
@@ -485,8 +585,8 @@ class SparseAutoencoder(BaseAutoencoder):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples, not all the same.
 
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples, n_targets) or None, default=None
+            Their target, not all the same, if the estimator was fitted with one; else ignored.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts.
@@ -494,21 +594,51 @@ class SparseAutoencoder(BaseAutoencoder):
         Returns
         -------
         float
-            Fraction of the variance of these samples that their reconstructions explain: R2,
-            weighted by the features' variances.
+            Fraction of the variance of these samples that their reconstructions explain, or of
+            their target that `predict` does: R2, weighted by the features' variances.
+
+        Raises
+        ------
+        ValueError
+            If what is to be explained is constant, or the estimator was fitted with a target, and y
+            is not one like it.
         """
-        X, model = self._check_for_coding(X)
-        weights = checked_weights(sample_weight, X)
-        moments = Moments.of(X, weights)
+        rows, model = self._check_for_scoring(X, y)
+        weights = checked_weights(sample_weight, rows)
+        decoded = self._scaling.decoded
+        columns = slice(rows.shape[1] - len(decoded.mean), None)
+        moments = Moments.of(rows, weights, columns)
         if moments.rms == 0:
+            name = "X" if model.n_targets is None else "y"
             raise ValueError(
-                f"X is constant over its {len(X)} sample(s), so it has no variance to explain."
+                f"{name} is constant over its {len(rows)} sample(s), so it has no variance to "
+                "explain."
             )
-        spread = moments.rms * moments.unit / self.scale_
+        spread = moments.rms * moments.unit / decoded.scale
 
-        def unexplained(x):
+        def unexplained(rows):
+            x, target = model.split(rows)
             # Divided before it is squared, which could overflow.
-            return ((x - model.decode(model.code(x))) / spread).square().mean(dim=1)
+            return ((target - model.decode(model.code(x))) / spread).square().mean(dim=1)
 
-        left = as_array(self._by_chunks(X, model, unexplained)).astype(np.float64)
+        left = as_array(self._by_chunks(rows, model, unexplained)).astype(np.float64)
         return 1 - float(np.average(left, weights=weights))
+
+    def _check_for_scoring(self, X: Any, y: object) -> tuple[Any, Any]:
+        """Return valid samples, beside them their target if the model has one, and the model."""
+        X, model = self._check_for_coding(X)
+        if model.n_targets is None:
+            return X, model
+        target = open_target(y)
+        n_given = None if target is None else target.shape[1]
+        if n_given != model.n_targets:
+            raise ValueError(
+                f"This SparseAutoencoder explains {described_target(model.n_targets)}, which must "
+                f"be given as y; y is {described_target(n_given)}."
+            )
+        return beside(X, target), model
+
+
+def described_target(n_targets: int | None) -> str:
+    """Return the words for a target of some features."""
+    return "no target" if n_targets is None else f"a target of {n_targets} features"

@@ -66,6 +66,7 @@ SPARSE_VALUES = OTHER_VALUES | {
     "penalty": TopK(1),
     "target_l0": 2.0,
     "positive_code": False,
+    "skip_connection": True,
     "decoder_penalty": 0.1,
     "loss": PenalizedReconstruction(1.0),
 }

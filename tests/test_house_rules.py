@@ -23,7 +23,8 @@ PRIVATE_ROOMS = {"training", "utils"}
 # What a new autoencoder must say.
 MAX_ABSTRACT_METHODS = 4
 # Optional or heavy: loaded by the function that needs them, never by an import of ours.
-LAZY = ["IPython", "matplotlib", "onnx", "onnxscript", "pandas", "rich", "skdim"]
+LAZY = ["IPython", "huggingface_hub", "matplotlib", "onnx", "onnxscript", "pandas", "rich"]
+LAZY += ["sae_lens", "skdim"]
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from skvaeense.networks import SingleLayer
 from skvaeense.penalties import L1, Gated, JumpReLU, Penalty, TopK
 from skvaeense.training._devices import DTYPES
 from skvaeense.training._history import History
+from skvaeense.training._opening import open_target
 from skvaeense.training._scaling import Scaling
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._typing import PathName, SparseArray
@@ -25,13 +27,19 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 Weights = dict[str, torch.Tensor]
 
 
-def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> SparseAutoencoder:
+def from_saelens(
+    folder: PathName,
+    X: ArrayLike | SparseArray | None = None,
+    y: ArrayLike | None = None,
+) -> SparseAutoencoder:
     """Read a sparse autoencoder in the format of SAELens 6.
 
     `transform` and `inverse_transform` of the result give what SAELens' `encode` and `decode` give,
     up to rounding. The architectures are "standard" (read with the penalty L1), "topk",
     "jumprelu" and "gated", with or without ``apply_b_dec_to_input``; norms that a "topk"
-    autoencoder multiplies its activations by are folded into the weights.
+    autoencoder multiplies its activations by are folded into the weights. So are "transcoder" and
+    "jumprelu_transcoder", with a skip connection or without, whose `predict` gives what SAELens
+    does.
 
     Parameters
     ----------
@@ -42,6 +50,9 @@ def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> 
         Samples to be centred and scaled by, as those of a fit are, in any of its forms. Codes do
         not depend on them. With them `score_samples` is relative to the variance of X, and training
         can go on, by ``warm_start=True`` or `partial_fit`. None takes samples as they are.
+
+    y : array-like of shape (n_samples, n_targets) or None, default=None
+        The target of a transcoder, if X is given: it is centred and scaled by itself.
 
     Returns
     -------
@@ -92,17 +103,23 @@ def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> 
             "norms into the weights by SAELens' fold_activation_norm_scaling_factor, and save "
             "again."
         )
-    _check_weights(weights, ENCODER_WEIGHTS.get(architecture, ("b_enc",)))
+    has_target, has_skip = "transcoder" in architecture, "skip" in architecture
+    of_latents = ENCODER_WEIGHTS.get(architecture.partition("_")[0], ("b_enc",))
+    _check_weights(weights, of_latents, has_target, has_skip)
     penalty, activation = ARCHITECTURES[architecture](config, weights)
     is_double = weights["W_dec"].dtype is torch.float64
-    network = SingleLayer(subtract_bias=config.get("apply_b_dec_to_input", True))
+    subtracts = config.get("apply_b_dec_to_input", True) or has_target
+    network = SingleLayer(subtract_bias=subtracts)
     estimator = SparseAutoencoder(
         len(weights["W_dec"]),
         penalty=penalty,
         network=network,
+        skip_connection=has_skip,
         dtype="float64" if is_double else "float32",
     )
-    scaling = _scaling(estimator, X, weights["W_dec"].shape[1])
+    scaling = _scaling(estimator, X, len(weights["W_enc"]))
+    if has_target:
+        scaling = replace(scaling, target=_target_scaling(X, y, len(weights["b_dec"])))
     model = _model(estimator, weights, activation, scaling)
     estimator.__dict__.update(
         module_=model,
@@ -116,6 +133,9 @@ def from_saelens(folder: PathName, X: ArrayLike | SparseArray | None = None) -> 
         history_=History.from_log([]),
         _structure_=estimator._structure(),
     )
+    if scaling.target is not None:
+        estimator.target_mean_ = scaling.target.mean
+        estimator.target_scale_ = scaling.target.scale
     if penalty.alpha is not None:
         estimator.alpha_ = float(penalty.alpha)
     return estimator
@@ -135,19 +155,23 @@ def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
         raise ValueError(f"sae_weights.safetensors is damaged: {error}") from error
 
 
-def _check_weights(weights: Weights, of_latents: Sequence[str]) -> None:
+def _check_weights(
+    weights: Weights, of_latents: Sequence[str], has_target: bool, has_skip: bool
+) -> None:
     """Raise an error unless there are all weights, of fitting shapes and finite."""
-    for name in ("W_dec", "W_enc", "b_dec", *of_latents):
+    for name in ("W_dec", "W_enc", "b_dec", *of_latents, *(["W_skip"] if has_skip else [])):
         if name not in weights:
             raise ValueError(f"sae_weights.safetensors has no {name}, which its architecture has.")
         if not (weights[name].is_floating_point() and weights[name].isfinite().all()):
             raise ValueError(f"{name} has entries that are NaN or infinite, or no floats.")
-    n_features, n_components = weights["b_dec"].numel(), weights["W_dec"].shape[:1].numel()
-    if not (n_features and n_components):
+    n_targets, n_components = weights["b_dec"].numel(), weights["W_dec"].shape[:1].numel()
+    n_features = weights["W_enc"].shape[:1].numel() if has_target else n_targets
+    if not (n_features and n_targets and n_components):
         raise ValueError("The weights are of no features, or of no latents.")
     shapes = {
-        "W_dec": (n_components, n_features),
+        "W_dec": (n_components, n_targets),
         "W_enc": (n_features, n_components),
+        **({"W_skip": (n_targets, n_features)} if has_skip else {}),
         **dict.fromkeys(of_latents, (n_components,)),
     }
     for name, shape in shapes.items():
@@ -168,26 +192,48 @@ def _scaling(estimator: SparseAutoencoder, X: Any, n_features: int) -> Scaling:
     return Scaling.from_data(samples)
 
 
+def _target_scaling(X: Any, y: Any, n_targets: int) -> Scaling:
+    if X is None or y is None:
+        return Scaling(np.zeros(n_targets), 1.0)
+    target = open_target(y)
+    if target is None or target.shape[1] != n_targets:
+        raise ValueError(f"y must be a target of {n_targets} features, as the transcoder gives.")
+    return Scaling.from_data(target)
+
+
 def _model(
     estimator: SparseAutoencoder, weights: Weights, activation: Weights, scaling: Scaling
 ) -> SparseCoder:
     """Return the model of centred and scaled samples that codes as these weights do."""
     network: Any = estimator.network
     penalty: Any = estimator.penalty
-    n_components, n_features = weights["W_dec"].shape
+    n_components, n_targets = weights["W_dec"].shape
+    decoded = scaling.decoded
+    has_target = scaling.target is not None
     model = SparseCoder(
-        network, n_features, n_components, penalty=penalty, generator=make_generator(0)
+        network,
+        len(scaling.mean),
+        n_components,
+        penalty=penalty,
+        generator=make_generator(0),
+        n_targets=n_targets if has_target else None,
+        skip_connection=estimator.skip_connection,
     )
     mean, scale = torch.from_numpy(scaling.mean), scaling.scale
     encoder, decoder_bias = weights["W_enc"].double().T, weights["b_dec"].double()
     bias = weights["b_enc"].double()
-    if not network.subtract_bias:
+    if has_target or not network.subtract_bias:
         bias = bias + encoder @ mean
-    state = {
+    state = {}
+    if estimator.skip_connection:
+        skip = weights["W_skip"].double()
+        decoder_bias = decoder_bias + skip @ mean
+        state["skip.weight"] = skip * (scale / decoded.scale)
+    state |= {
         "network.encoder.weight": encoder * scale,
         "network.encoder.bias": bias,
-        "network.decoder.weight": weights["W_dec"].double().T / scale,
-        "network.decoder.bias": (decoder_bias - mean) / scale,
+        "network.decoder.weight": weights["W_dec"].double().T / decoded.scale,
+        "network.decoder.bias": (decoder_bias - torch.from_numpy(decoded.mean)) / decoded.scale,
     } | {f"activation.{name}": value for name, value in activation.items()}
     model = model.to(DTYPES[estimator.dtype])
     model.load_state_dict(model.state_dict() | state)
@@ -240,6 +286,10 @@ ENCODER_WEIGHTS = {
 ARCHITECTURES: dict[str, Callable[[dict[str, Any], Weights], tuple[Penalty, Weights]]] = {
     "gated": _gated,
     "jumprelu": _jump_relu,
+    "jumprelu_skip_transcoder": _jump_relu,
+    "jumprelu_transcoder": _jump_relu,
+    "skip_transcoder": _standard,
     "standard": _standard,
     "topk": _topk,
+    "transcoder": _standard,
 }

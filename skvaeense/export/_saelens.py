@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,10 @@ def to_saelens(
     Gated                     "gated"
     ========================  ===========================================================
 
+    A transcoder, one that was fitted with a target, becomes a "transcoder", or a
+    "jumprelu_transcoder" where a threshold decides, and a "skip_transcoder" or a
+    "jumprelu_skip_transcoder" with a skip connection. SAELens has none for TopK and Gated.
+
     Parameters
     ----------
     estimator : SparseAutoencoder
@@ -79,6 +84,7 @@ def to_saelens(
 
     See Also
     --------
+    skvaeense.hub.save_pretrained : Any estimator, as a class that SAELens learns to read.
     to_onnx : Any network and penalty, the transform only.
 
     Notes
@@ -102,6 +108,21 @@ def to_saelens(
     ...     sorted(path.name for path in Path(f"{parent}/digits").iterdir())
     ['cfg.json', 'sae_weights.safetensors']
     """
+    config, tensors = saelens_files(estimator, metadata)
+    with whole_folder(folder) as draft:
+        write_files(draft, config, tensors)
+
+
+def write_files(folder: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Write settings and weights under the names that SAELens looks for."""
+    (folder / "cfg.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / "sae_weights.safetensors").write_bytes(to_bytes(tensors))
+
+
+def saelens_files(
+    estimator: Any, metadata: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings and the weights of an estimator that SAELens has an architecture for."""
     if not isinstance(estimator, SparseAutoencoder):
         raise TypeError(
             f"Only a SparseAutoencoder can be exported to SAELens, got {estimator!r}: SAELens has "
@@ -109,21 +130,24 @@ def to_saelens(
         )
     check_is_fitted(estimator)
     tensors, settings = _fold(estimator)
-    n_features, n_components = estimator.n_features_in_, estimator.n_components_
-    config = settings | {
-        "d_in": n_features,
-        "d_sae": n_components,
-        "dtype": tensors["W_dec"].dtype.name,
+    dtype = tensors["W_dec"].dtype.name
+    return common_settings(estimator, dtype, metadata) | settings, tensors
+
+
+def common_settings(
+    estimator: Any, dtype: str, metadata: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the settings that all architectures have."""
+    return {
+        "d_in": estimator.n_features_in_,
+        "d_sae": estimator.n_components_,
+        "dtype": dtype,
         "device": "cpu",
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
         "metadata": {"sae_lens_version": SAELENS_VERSION} | dict(metadata or {}),
     }
-    text = json.dumps(config, indent=2)
-    with whole_folder(folder) as draft:
-        (draft / "cfg.json").write_text(text, encoding="utf-8")
-        (draft / "sae_weights.safetensors").write_bytes(to_bytes(tensors))
 
 
 def _fold(estimator):
@@ -140,14 +164,18 @@ def _fold(estimator):
         copy.deepcopy(layer).double() for layer in (network.encoder, network.decoder)
     )
     scale, dtype = estimator.scale_, network.decoder.weight.dtype
+    decoded, mean = estimator._scaling.decoded, torch.tensor(estimator.mean_)
+    has_target = model.n_targets is not None
     bias: torch.Tensor = encoder.bias
-    if not network.subtract_bias:
+    if has_target:
+        bias = bias - encoder.weight @ mean / scale
+    elif not network.subtract_bias:
         # SAELens is told to subtract it.
         bias = bias + encoder.weight @ decoder.bias
     weights = {
         "W_enc": encoder.weight.T / scale,
-        "W_dec": decoder.weight.T * scale,
-        "b_dec": decoder.bias * scale + torch.tensor(estimator.mean_),
+        "W_dec": decoder.weight.T * decoded.scale,
+        "b_dec": decoder.bias * decoded.scale + torch.tensor(decoded.mean),
     }
     if type(activation) not in ARCHITECTURES or not getattr(activation, "positive", True):
         raise ValueError(
@@ -156,11 +184,31 @@ def _fold(estimator):
             "all with codes that are not negative."
         )
     own_weights, settings = ARCHITECTURES[type(activation)](activation, bias, dtype)
+    if has_target:
+        settings = _transcoder(estimator, settings["architecture"], weights)
     tensors = {
         name: np.ascontiguousarray(value.detach().to(dtype).numpy())
         for name, value in (weights | own_weights).items()
     }
     return tensors, settings
+
+
+def _transcoder(estimator, architecture, weights):
+    """Return the settings of a transcoder, whose weights get those of a skip connection."""
+    if architecture not in TRANSCODERS:
+        raise ValueError(
+            f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}: it has "
+            "those of ReLU and JumpReLU."
+        )
+    skip, decoded = estimator.module_.skip, estimator._scaling.decoded
+    if skip is not None:
+        weights["W_skip"] = skip.weight.double() * (decoded.scale / estimator.scale_)
+        weights["b_dec"] = weights["b_dec"] - weights["W_skip"] @ torch.tensor(estimator.mean_)
+    return {
+        "architecture": TRANSCODERS[architecture][skip is not None],
+        "d_out": len(decoded.mean),
+        "apply_b_dec_to_input": False,
+    }
 
 
 # --- one function for each activation ---------------------------------------------------------
@@ -195,6 +243,11 @@ def _gated(activation, bias, dtype):
     return weights, {"architecture": "gated"}
 
 
+# Of an architecture that of its transcoder, without and with a skip connection.
+TRANSCODERS = {
+    "jumprelu": ("jumprelu_transcoder", "jumprelu_skip_transcoder"),
+    "standard": ("transcoder", "skip_transcoder"),
+}
 ARCHITECTURES = {
     GatedReLU: _gated,
     HardThreshold: _thresholds,

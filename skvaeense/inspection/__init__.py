@@ -14,6 +14,8 @@ from skvaeense.inspection._class_activity_display import ClassActivityDisplay
 from skvaeense.inspection._dictionary_stability import dictionary_stability
 from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
 from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
+from skvaeense.inspection._feature_absorption import feature_absorption
+from skvaeense.inspection._feature_density import FeatureDensityDisplay
 from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
@@ -31,6 +33,7 @@ __all__ = [
     "DimensionReliabilityDisplay",
     "DimensionScaleDisplay",
     "Display",
+    "FeatureDensityDisplay",
     "LatentDisplay",
     "LossCurveDisplay",
     "ReconstructionSparsityDisplay",
@@ -39,6 +42,7 @@ __all__ = [
     "class_activity",
     "compare_scores",
     "dictionary_stability",
+    "feature_absorption",
     "latent_ablation",
     "reconstruction_sparsity_curve",
     "show_progress",

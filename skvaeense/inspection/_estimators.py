@@ -55,6 +55,11 @@ def fitted_step(estimator, X=None, *, needs=()):
     check_is_fitted(step)
     for name in needs:
         require(step, name)
+    if "inverse_transform" in needs and hasattr(step, "target_mean_"):
+        raise ValueError(
+            f"This {type(step).__name__} decodes codes to a target, and what is decoded would be "
+            "compared with samples here; score compares it with the target."
+        )
     return step, X
 
 

@@ -75,15 +75,20 @@ class PenalizedReconstruction(Loss):
         """Return "loss", "error", "penalty" and "active_share" of a batch; nothing is drawn.
 
         The last one has the shape (n_components,): the fraction of samples for which each latent is
-        active.
+        active. Where the model decodes codes to a target, x holds it beside the samples, as `split`
+        of the model says.
         """
+        x, target = model.split(x)
         codes = model.network.kept_codes(x, model.activation.kept) if _keeps_few(model) else None
-        done = _pass(model, x, model.coding(x)) if codes is None else _pass_of_few(model, x, codes)
-        residual = x - done.reconstruction
+        if codes is None:
+            done = _pass(model, target, model.coding(x))
+        else:
+            done = _pass_of_few(model, target, codes)
+        residual = target - done.reconstruction
         error = residual.square().mean()
         total = error + model.alpha * done.cost
         if done.auxiliary is not None:
-            total = total + done.auxiliary / x.shape[1]
+            total = total + done.auxiliary / target.shape[1]
         if model.dead_latents is not None and not model.resamples_dead_latents:
             preactivation = done.preactivation(model.dead_latents)
             total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, preactivation, residual)
@@ -100,9 +105,9 @@ class PenalizedReconstruction(Loss):
         }
 
 
-def _pass(model: Any, x: torch.Tensor, coding: Any) -> _Pass:
+def _pass(model: Any, target: torch.Tensor, coding: Any) -> _Pass:
     """Decode a batch that the model's activation has coded."""
-    auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
+    auxiliary = model.penalty.auxiliary_error(model.network, target, coding)
     return _Pass(
         reconstruction=model.decode(coding.code),
         cost=model.penalty.cost(coding).mean(),
@@ -144,13 +149,13 @@ class _FewCoding(NamedTuple):
         return self.entries.times(values, self.columns) + self.bias
 
 
-def _pass_of_few(model: Any, x: torch.Tensor, codes: KeptCodes) -> _Pass:
+def _pass_of_few(model: Any, target: torch.Tensor, codes: KeptCodes) -> _Pass:
     """Decode a batch by the entries alone that its codes keep."""
     decoder, entries = model.linear_decoder, codes.entries
     values = codes.values.relu() if model.positive else codes.values
     active = (values.detach() != 0).to(values.dtype)
     coding: Any = _FewCoding(values, entries, decoder.weight.T.contiguous(), decoder.bias)
-    auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
+    auxiliary = model.penalty.auxiliary_error(model.network, target, coding)
     return _Pass(
         reconstruction=coding.decoded(model.network),
         cost=values.new_zeros(()),

@@ -13,14 +13,22 @@ from skvaeense.metrics._dimension import (
     dimension_error,
     mean_percentage_error,
 )
+from skvaeense.metrics._probing import sparse_probing
 from skvaeense.metrics._reconstruction import explained_variance, fvu, squared_error
 from skvaeense.metrics._similarity import cosine_similarity, l2_ratio, shrinkage
-from skvaeense.metrics._sparsity import active_union, dead_fraction, feature_density, l0
+from skvaeense.metrics._sparsity import (
+    active_union,
+    dead_fraction,
+    dense_fraction,
+    feature_density,
+    l0,
+)
 
 __all__ = [
     "active_union",
     "cosine_similarity",
     "dead_fraction",
+    "dense_fraction",
     "dimension_accuracy",
     "dimension_error",
     "explained_variance",
@@ -32,5 +40,6 @@ __all__ = [
     "mean_percentage_error",
     "pattern_adaptivity",
     "shrinkage",
+    "sparse_probing",
     "squared_error",
 ]

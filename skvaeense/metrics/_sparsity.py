@@ -124,6 +124,55 @@ def dead_fraction(
     return float(np.mean(_count_active(codes, sample_weight)[1] == 0))
 
 
+def dense_fraction(
+    codes: ArrayLike | SparseArray,
+    *,
+    threshold: float = 0.1,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Compute the fraction of latents that are active in many of the samples.
+
+    Parameters
+    ----------
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        Codes, or a boolean mask of active latents. Exact non-zeros are active.
+    threshold : float, default=0.1
+        A latent is dense if it is active in more than this share of the samples.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number is as good as so many copies.
+
+    Returns
+    -------
+    float
+        Fraction of dense latents, between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is not between 0 and 1, if `codes` is not two-dimensional, is empty, or holds
+        NaN or infinity, or if weights are of another shape, negative, NaN or infinite, or all 0.
+
+    Notes
+    -----
+    ``mean_j [feature_density(codes)[j] > threshold]``. Latents that are active nearly everywhere
+    hold what samples have in common, and rarely a feature of its own.
+
+    References
+    ----------
+    S. Rajamanoharan et al., "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse
+    autoencoders", 2024, arXiv:2407.14435, on features of high frequency.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import dense_fraction
+    >>> dense_fraction([[0.5, 0.0, -1.0, 0.0], [0.0, 0.0, 2.0, 0.0]], threshold=0.5)
+    0.25
+    """
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold must be at least 0 and below 1, got {threshold!r}.")
+    return float(np.mean(feature_density(codes, sample_weight=sample_weight) > threshold))
+
+
 def feature_density(
     codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None
 ) -> DoubleArray:

@@ -122,6 +122,7 @@ class AutoencoderModel(Model):
         super().__init__(config)
         self.n_features: int = config["n_features"]
         self.n_components: int = config["n_components"]
+        self.n_targets: int | None = config.get("n_targets")
         self.positive: bool = config["positive"]
         self.n_heads = n_heads
         self.network = build_network(
@@ -130,6 +131,7 @@ class AutoencoderModel(Model):
             self.n_components,
             n_heads=n_heads,
             generator=generator,
+            n_targets=self.n_targets,
         )
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
@@ -142,8 +144,8 @@ class AutoencoderModel(Model):
 
         Returns
         -------
-        torch.Tensor of shape (n_samples, n_features)
-            Reconstructions.
+        torch.Tensor of shape (n_samples, n_features) or (n_samples, n_targets)
+            Reconstructions, of the target if there is one.
         """
         return self.network.decode(code)
 
@@ -168,7 +170,8 @@ class AutoencoderModel(Model):
         code = x.new_zeros(len(x), self.n_components)
         network, expected = self.network, self.n_heads * (code,)
         check_shapes(self.config["network"], "encode", network.encode, x, expected)
-        check_shapes(self.config["network"], "decode", network.decode, code, x)
+        decoded = x if self.n_targets is None else x.new_zeros(len(x), self.n_targets)
+        check_shapes(self.config["network"], "decode", network.decode, code, decoded)
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor) -> None:

@@ -5,9 +5,11 @@ import math
 from typing import Any, Self
 
 import torch
+from torch import nn
 
 from skvaeense.models._base import AutoencoderModel, as_number, check_shapes
 from skvaeense.networks._base import Network
+from skvaeense.networks._layers import linear_layer
 from skvaeense.penalties import Coding, Penalty
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._budget import Budget, budgets, set_share
@@ -39,8 +41,18 @@ class SparseCoder(AutoencoderModel):
     generator : torch.Generator or None, default=None
         The source of the random weights; None if they will be loaded.
 
+    n_targets : int or None, default=None
+        Number of features of a target that codes are decoded to, as a transcoder does; None means
+        the samples themselves.
+
+    skip_connection : bool, default=False
+        Whether a linear map of the sample is added to what is decoded; only with a target.
+
     Attributes
     ----------
+    skip : torch.nn.Linear or None
+        The skip connection, without a bias, if there is one.
+
     activation : torch.nn.Module
         The map from pre-activations to codes.
 
@@ -73,6 +85,8 @@ class SparseCoder(AutoencoderModel):
         penalty: Penalty,
         positive: bool = True,
         generator: torch.Generator | None = None,
+        n_targets: int | None = None,
+        skip_connection: bool = False,
     ) -> None:
         config = {
             "network": network,
@@ -80,17 +94,76 @@ class SparseCoder(AutoencoderModel):
             "n_components": n_components,
             "penalty": penalty,
             "positive": positive,
+            "n_targets": n_targets,
+            "skip_connection": skip_connection,
         }
         super().__init__(config, n_heads=1, generator=generator)
         self.dead_latents: torch.Tensor | None = None
         self.penalty = penalty
         self.activation: Any = penalty.build(n_components, unit=self.unit, positive=positive)
         self.register_buffer("alpha", as_number(penalty.alpha or 0.0))
+        self.skip: nn.Linear | None = None
+        if skip_connection:
+            if n_targets is None:
+                raise ValueError(
+                    "skip_connection=True adds a linear map of the samples, which would explain "
+                    "all of them without a code; it needs a target, in fit(X, Y)."
+                )
+            # Codes and the skip connection begin with none of the target explained.
+            self.skip = linear_layer(n_features, n_targets, generator, bias=False)
+            nn.init.zeros_(self.skip.weight)
 
     @property
     def unit(self) -> float:
-        """What counts as a code of 1: the root mean square norm of scaled samples."""
-        return math.sqrt(self.n_features)
+        """What counts as a code of 1: the root mean square norm of what codes are decoded to."""
+        return math.sqrt(self.n_targets or self.n_features)
+
+    def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the samples in rows of training, and what is to be decoded from their codes.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of shape (n_samples, n_features + n_targets)
+            Centred and scaled samples, beside them their target, if there is one.
+
+        Returns
+        -------
+        x : torch.Tensor of shape (n_samples, n_features)
+            The samples.
+
+        target : torch.Tensor of shape (n_samples, n_targets) or (n_samples, n_features)
+            The target, without what the skip connection gives; the samples, if there is none.
+        """
+        if self.n_targets is None:
+            return rows, rows
+        x, target = rows[:, : self.n_features], rows[:, self.n_features :]
+        return x, target if self.skip is None else target - self.skip(x)
+
+    def initialize(self, x: torch.Tensor) -> None:
+        """Let the network start from samples, if it knows how to.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features + n_targets)
+            Centred and scaled training samples, beside them their target, if there is one.
+        """
+        super().initialize(x[:, : self.n_features])
+
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the reconstruction of samples, or of their target.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_features) or (n_samples, n_targets)
+            What is decoded from their codes, and what the skip connection adds.
+        """
+        decoded = self.decode(self.code(x))
+        return decoded if self.skip is None else decoded + self.skip(x)
 
     @property
     def resamples_dead_latents(self) -> bool:

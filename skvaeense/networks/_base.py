@@ -1,7 +1,9 @@
 """The specification that estimators hold, and what is asked of the module that it builds."""
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -110,6 +112,9 @@ class Network(Specification):
             and the like; `normalize` is called after each step; the attribute `max_gradient_norm`
             is the norm to which gradients are clipped, of a loss that is a fraction of the variance
             of the samples.
+
+            A network whose decoder can give something else than samples takes the keyword
+            `n_targets` too, None by default: how many features `decode` gives.
         """
 
 
@@ -161,11 +166,20 @@ def build_network(
     *,
     n_heads: int,
     generator: torch.Generator | None,
+    n_targets: int | None = None,
 ) -> Any:
     """Return the module of a network; torch's global generator is left as it was."""
     network.validate()
+    build: Any = network.build
+    if n_targets is not None:
+        if "n_targets" not in inspect.signature(build).parameters:
+            raise ValueError(
+                f"{network!r} codes samples by a decoder that gives these samples, so that it "
+                "cannot decode codes to a target; set network='single_layer', 'linear' or 'mlp'."
+            )
+        build = partial(build, n_targets=n_targets)
     with fixed_global_generator(torch.Generator() if generator is None else generator):
-        module = network.build(n_features, n_components, n_heads=n_heads, generator=generator)
+        module = build(n_features, n_components, n_heads=n_heads, generator=generator)
     if not hasattr(module, "decode") or not (
         hasattr(module, "encode") or hasattr(module, "infer_gates")
     ):

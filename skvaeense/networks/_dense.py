@@ -114,6 +114,7 @@ class DenseNetwork(Network):
         *,
         n_heads: int,
         generator: torch.Generator | None,
+        n_targets: int | None = None,
     ) -> nn.Module:
         """Make the module with random weights."""
         encoder_sizes, decoder_sizes = self._layer_sizes(n_components)
@@ -125,6 +126,7 @@ class DenseNetwork(Network):
             layers[0] = linear_layer(n_features, n_outputs, generator)
         heads = linear_layer(widths[-1], n_heads * n_components, generator)
         hidden = hidden_layers(n_components, decoder_sizes, generator)
-        output = linear_layer([n_components, *decoder_sizes][-1], n_features, generator)
+        widths = [n_components, *decoder_sizes]
+        output = linear_layer(widths[-1], n_targets or n_features, generator)
         decoder = nn.Sequential(*hidden, output) if decoder_sizes else output
         return DenseAutoencoder(layers, heads, decoder, n_heads=n_heads, n_shortcuts=n_shortcuts)

@@ -37,6 +37,9 @@ class SingleLayer(Network):
         Whether the decoder's bias b is subtracted from samples before they are encoded. It starts
         at the mean of the samples.
 
+        Neither this nor `tied_init` is of use where codes are decoded to a target, which are other
+        features than those of the samples.
+
     aligned : bool, default=False
         Whether each row of A keeps an inner product of 1 with the direction of its column of W, as
         in [2]_: after each step it is moved along that direction. So a latent reads what it writes.
@@ -87,15 +90,24 @@ class SingleLayer(Network):
         *,
         n_heads: int,
         generator: torch.Generator | None,
+        n_targets: int | None = None,
     ) -> nn.Module:
         """Make the module with random weights."""
+        has_target = n_targets is not None
+        if has_target and self.aligned:
+            raise ValueError(
+                "aligned=True compares what a latent reads with what it writes, which are apart "
+                "where codes are decoded to a target; set aligned=False."
+            )
         norm = INIT_NORM if self.init_norm == "auto" else self.init_norm
         encoder = linear_layer(n_features, n_heads * n_components, generator)
-        decoder = linear_layer(n_components, n_features, generator)
+        decoder = linear_layer(n_components, n_targets or n_features, generator)
         if generator is not None:
-            scale_weights(encoder, decoder, float(norm), tied=self.tied_init)
+            tied = self.tied_init and not has_target
+            scale_weights(encoder, decoder, float(norm), tied=tied)
         kind = AlignedAutoencoder if self.aligned else SingleLayerAutoencoder
-        module: Any = kind(encoder, decoder, n_heads=n_heads, subtract_bias=self.subtract_bias)
+        subtracts = self.subtract_bias and not has_target
+        module: Any = kind(encoder, decoder, n_heads=n_heads, subtract_bias=subtracts)
         if self.aligned and generator is not None:
             module.normalize()
         return module

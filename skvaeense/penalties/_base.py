@@ -162,10 +162,10 @@ class Penalty(Specification):
             Encoder and decoder.
 
         x : torch.Tensor of shape (n_samples, n_features)
-            Centred and scaled samples.
+            What is to be decoded: centred and scaled samples, or their target.
 
         coding : Coding
-            How they were coded.
+            How the samples were coded.
 
         Returns
         -------

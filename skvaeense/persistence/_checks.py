@@ -18,7 +18,7 @@ from skvaeense.persistence._registry import place
 from skvaeense.priors import CodeMixture, Prior
 
 # Fitted attributes that are numbers above 0, where an estimator has them.
-POSITIVE = ("scale_", "noise_variance_", "noise_level_")
+POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
 KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 
 
@@ -62,7 +62,15 @@ def check_fitted(estimator: BaseEstimator, where: str) -> None:
         found = getattr(part, "n_features_in_", n_features), n_components
     if found != sizes:
         raise ValueError(f"{needed[1]} of {place(where)} is of sizes {found}, not {sizes}")
-    for name, shape in {"mean_": (n_features,), "components_": (n_components, n_features)}.items():
+    n_targets = part.config.get("n_targets") if isinstance(part, Model) else None
+    if (n_targets is not None) != ("target_mean_" in fitted and "target_scale_" in fitted):
+        raise ValueError(f"the model of {place(where)} and its target do not fit")
+    shapes = {
+        "mean_": (n_features,),
+        "target_mean_": (n_targets,),
+        "components_": (n_components, n_targets or n_features),
+    }
+    for name, shape in shapes.items():
         array = fitted.get(name, np.zeros(()))
         if name in fitted and array.shape != shape:
             raise ValueError(f"{name} of {place(where)} has shape {array.shape}, not {shape}")

@@ -145,10 +145,15 @@ class FitData:
         labels = [own for _, own in drawn if own is not None]
         return torch.cat([x for x, _ in drawn]), np.concatenate(labels) if labels else None
 
+    @property
+    def n_features(self) -> int:
+        """The number of features of a sample, without those of its target."""
+        return self.train.shape[1] - self.scaling.n_targets
+
     @cached_property
     def spectrum(self) -> Spectrum:
-        """The spectrum of the training samples."""
-        return Spectrum.of(self.train.head)
+        """The spectrum of the training samples, without their target."""
+        return Spectrum.of(self.train.head[:, : self.n_features])
 
 
 def prepare_data(

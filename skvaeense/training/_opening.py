@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import check_array, check_consistent_length
 from torch.utils.data import Dataset
 
 from skvaeense.training._shards import SUFFIXES
@@ -22,7 +23,9 @@ from skvaeense.training._sources import (
     as_array,
     checked_tensor,
     dataset_source,
+    first_of,
     sharded_source,
+    side_by_side,
     sparse_source,
 )
 
@@ -53,6 +56,77 @@ def open_samples(X: Any) -> Any:
         if as_array(source.read(0, 1)).nbytes * n_samples <= IN_MEMORY:
             return as_array(source.read(0, n_samples))
     return X if source is None else source
+
+
+def open_target(y: Any) -> Any:
+    """Return what a user gave beside the samples as a target of the codes, or None if it is none.
+
+    Scikit-learn passes labels and the targets of other steps as y to every step, and a transformer
+    ignores them: whole numbers, texts, and one number for each sample.
+
+    Parameters
+    ----------
+    y : object
+        What came as y.
+
+    Returns
+    -------
+    Source, ndarray, torch.Tensor or None
+        Floats of shape (n_samples, n_targets) with two targets or more, in any form that samples
+        may have; None for anything else.
+    """
+    if y is None:
+        return None
+    if isinstance(y, Source) or _paths(y):
+        return open_samples(y)
+    if not hasattr(y, "shape") and _is_stream(y):
+        first: tuple[int, ...] = next((np.shape(as_array(first_of(item))) for item in y), ())
+        return StreamSource(y) if len(first) == 2 and first[1] > 1 else None
+    if isinstance(y, list | tuple):
+        try:
+            y = np.asarray(y)
+        except ValueError:
+            return None  # Lists of other lengths are labels of some kind.
+    shape: tuple[int, ...] = getattr(y, "shape", ())
+    if len(shape) != 2 or shape[1] < 2:
+        return None
+    some = as_array(y[:1]) if hasattr(y, "dtype") else np.asarray(y)
+    return open_samples(y) if some.dtype.kind == "f" else None
+
+
+def beside(X: Any, target: Any) -> Any:
+    """Return samples with their target after their columns.
+
+    Parameters
+    ----------
+    X : Source, ndarray or torch.Tensor of shape (n_samples, n_features)
+        Checked samples.
+
+    target : Source, ndarray or torch.Tensor of shape (n_samples, n_targets)
+        What `open_target` returned.
+
+    Returns
+    -------
+    Source, ndarray or torch.Tensor of shape (n_samples, n_features + n_targets)
+        A source if one of them is; a tensor if the samples are.
+
+    Raises
+    ------
+    ValueError
+        If they differ in number, or the target holds NaN or infinity, or is a stream where the
+        samples are none.
+    """
+    if not isinstance(target, Source | torch.Tensor):
+        target = check_array(target, dtype=(np.float64, np.float32), input_name="y")
+    if not (isinstance(X, StreamSource) or isinstance(target, StreamSource)):
+        check_consistent_length(X, target)
+    if isinstance(X, Source):
+        return X.beside(target)
+    if isinstance(target, Source):
+        return array_source(as_array(X)).beside(target)
+    if isinstance(X, torch.Tensor):
+        return torch.hstack([X, torch.as_tensor(target, dtype=X.dtype, device=X.device)])
+    return side_by_side(X, target)
 
 
 def _as_source(X: Any) -> Source | None:

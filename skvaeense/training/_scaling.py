@@ -1,7 +1,7 @@
 """Centring, and scaling by one number."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -39,16 +39,18 @@ class Moments(NamedTuple):
     unit: float
 
     @classmethod
-    def of(cls, X, weights=None):
+    def of(cls, X, weights=None, columns=slice(None)):
         """Return the moments of an array or a source, whose rows may have weights, in one pass.
 
-        Means and sums of squares of blocks of rows are merged, which loses no digits: Chan, Golub
-        and LeVeque, "Algorithms for computing the sample variance", 1983.
+        They may be those of some columns. Means and sums of squares of blocks of rows are merged,
+        which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing the sample
+        variance", 1983.
         """
         n_rows, squares, unit = 0, 0.0, 0.0
-        mean = np.zeros(X.shape[1])
+        mean = np.zeros(X.shape[1])[columns]
         blocks = X.blocks() if isinstance(X, Source) else _chunks(as_array(X))
-        for block, own in _weighted(blocks, weights):
+        for rows, own in _weighted(blocks, weights):
+            block = rows[:, columns]
             if unit == 0:
                 unit = float(max(abs(block.min()), abs(block.max())))
             values = block.astype(np.float64) / (unit or 1.0)
@@ -84,22 +86,52 @@ class Scaling:
     locations : Locations or None
         In the user's units. Samples are described relative to theirs; to the mean, if there are
         none.
+
+    target : Scaling or None
+        That of the target, whose columns are beside those of the samples.
     """
 
     mean: np.ndarray
     scale: float
     locations: Locations | None = None
+    target: Self | None = None
 
     @classmethod
-    def from_data(cls, X, weights=None):
+    def from_data(cls, X, weights=None, n_targets=0):
         """Return the scaling that centres X and makes its variance average 1.
 
-        X without any variance is only centred.
+        X without any variance is only centred. The last columns are those of a target, which is
+        scaled by itself.
         """
-        moments = Moments.of(X, weights)
+        n_features = X.shape[1] - n_targets
+        scaling = cls._of(X, weights, slice(n_features))
+        if n_targets == 0:
+            return scaling
+        return replace(scaling, target=cls._of(X, weights, slice(n_features, None)))
+
+    @classmethod
+    def _of(cls, X, weights, columns):
+        moments = Moments.of(X, weights, columns)
         if not moments.rms:
             return cls(moments.mean * moments.unit, 1.0)
         return cls(moments.mean * moments.unit, checked_scale(moments.rms * moments.unit))
+
+    @property
+    def n_targets(self):
+        """The number of columns that are those of a target."""
+        return 0 if self.target is None else len(self.target.mean)
+
+    @property
+    def decoded(self):
+        """The scaling of what is decoded: of the target, if there is one."""
+        return self if self.target is None else self.target
+
+    def _centre_and_factor(self):
+        """Return what is subtracted from rows at one location, and what they are multiplied by."""
+        if self.target is None:
+            return self.mean, 1 / self.scale
+        factors = [np.full(len(s.mean), 1 / s.scale) for s in (self, self.target)]
+        return np.concatenate([self.mean, self.target.mean]), np.concatenate(factors)
 
     def at(self, locations, X, weights=None):
         """Return the scaling with locations, and with the variance of samples around them.
@@ -135,17 +167,19 @@ class Scaling:
         is numpy's: where samples are read while others train, torch would take threads from these.
         """
         labels = self.locate(X) if labels is None else labels
+        centre, factor = self._centre_and_factor()
         if isinstance(X, torch.Tensor):
-            centre = self.mean if self.locations is None else self.locations.points[labels]
+            centre = centre if self.locations is None else self.locations.points[labels]
             x = in_double(X)
-            x = (x - torch.as_tensor(centre, device=x.device)) * (1 / self.scale)
+            x = x - torch.as_tensor(centre, device=x.device)
+            x = x * torch.as_tensor(factor, dtype=x.dtype, device=x.device)
             return x.to(dtype=dtype, device=device)
-        scaled, factor = torch.empty(X.shape, dtype=dtype), 1 / self.scale
+        scaled = torch.empty(X.shape, dtype=dtype)
         # Beyond the precision is infinite, and found out by the loss.
         with np.errstate(over="ignore"):
             for rows, values in _chunks(X, order):
                 if labels is None or self.locations is None:
-                    values -= self.mean
+                    values -= centre
                 else:
                     own = labels[rows if order is None else order[rows]]
                     values -= self.locations.points[own]
@@ -161,7 +195,9 @@ class Scaling:
     @property
     def offsets(self):
         """The locations relative to the mean, of shape (n_locations, n_features); maybe none."""
-        return self.mean[None][:0] if self.locations is None else self.locations.points - self.mean
+        if self.locations is None:
+            return self.decoded.mean[None][:0]
+        return self.locations.points - self.mean
 
 
 def checked_scale(scale):

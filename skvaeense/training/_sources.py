@@ -6,6 +6,7 @@ A source has a shape, and reads rows when asked.
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,6 +57,29 @@ class Source(ABC):
     @abstractmethod
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted."""
+
+    def beside(self, other: Any) -> "Source":
+        """Return the source of these rows, with the columns of others after theirs.
+
+        Parameters
+        ----------
+        other : Source, ndarray or torch.Tensor
+            The same number of rows, in the same order.
+
+        Returns
+        -------
+        Source
+            Both.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be read together.
+        """
+        raise ValueError(
+            f"Samples in a {type(self).__name__} cannot be read together with a target in a "
+            f"{type(other).__name__}; give both in one form."
+        )
 
     def digest(self) -> str:
         """Return what tells these samples from others: a hash of all rows, in their order."""
@@ -121,6 +145,16 @@ class SlicedSource(Source):
             random_state.shuffle(starts)
         for start in starts[processes.rank :: processes.world_size].tolist():
             yield start, self[start : start + n_rows]
+
+    def beside(self, other: Any) -> Source:
+        """Return the source of these rows, with the columns of others after theirs."""
+        if isinstance(other, StreamSource):
+            return super().beside(other)
+
+        def read(start: int, stop: int) -> FloatArray:
+            return side_by_side(self[start:stop], other[start:stop])
+
+        return SlicedSource((len(self), self.shape[1] + other.shape[1]), read)
 
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted, in runs of neighbours."""
@@ -265,6 +299,14 @@ class StreamSource(Source):
             start += sum(map(len, parts))
         self.n_samples = start
 
+    def beside(self, other: Any) -> Source:
+        """Return the source of these rows, with the columns of others after theirs."""
+        if not isinstance(other, StreamSource):
+            return super().beside(other)
+        # Two streams may know that they come from one place.
+        together = getattr(self.batches, "beside", lambda batches: None)(other.batches)
+        return StreamSource(_Together(self, other) if together is None else together)
+
     def _gathered(self) -> Iterator[list[FloatArray]]:
         """Yield as many arrays of the stream at a time as make a block."""
         waiting: list[FloatArray] = []
@@ -282,6 +324,29 @@ class StreamSource(Source):
     def draw(self, n_rows: int, random_state: np.random.RandomState) -> IntArray:
         """Return positions of random rows, sorted."""
         return np.sort(random_state.choice(len(self), n_rows, replace=False))
+
+
+class _Together:
+    """Two streams whose batches have the same rows, side by side."""
+
+    def __init__(self, first: StreamSource, second: StreamSource) -> None:
+        self.first = first
+        self.second = second
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        for x, y in zip_longest(self.first._arrays(), self.second._arrays()):
+            if x is None or y is None or len(x) != len(y):
+                sizes = [0 if rows is None else len(rows) for rows in (x, y)]
+                raise ValueError(
+                    f"A batch of samples and one of their target have {sizes[0]} and {sizes[1]} "
+                    "rows; both streams must have the same ones."
+                )
+            yield side_by_side(x, y)
+
+
+def side_by_side(X: Any, Y: Any) -> FloatArray:
+    """Return the rows of two arrays or tensors in one array, in the more precise of their types."""
+    return np.concatenate([as_array(X), as_array(Y)], axis=1)
 
 
 def block_rows(n_features: int) -> int:

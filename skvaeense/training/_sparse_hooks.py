@@ -217,7 +217,8 @@ class DeadLatents(Hook):
         """
         model = trainer.model
         dead = torch.nonzero(self.silent_for >= DEAD_AFTER).ravel()
-        residual = x - model.decode(model.code(x))
+        x, target = model.split(x)
+        residual = target - model.decode(model.code(x))
         error = residual.square().sum(dim=1)
         total = float(error.sum())
         if len(dead) == 0 or not 0 < total < math.inf:

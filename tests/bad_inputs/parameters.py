@@ -107,6 +107,7 @@ PARAMETERS = [
         for v in (0.0, 1, NAN, [0.5], "auto")
     ),
     parameter(AUTOENCODERS, SWITCH, positive_code="yes"),
+    parameter(SPARSE, SWITCH, skip_connection="yes"),
     parameter(AUTOENCODERS, SWITCH, sparse_output="csr"),
     parameter(AUTOENCODERS, SWITCH, warm_start=1.5),
     *(part_kind(AUTOENCODERS, "networks", "Network", network=v) for v in ("conv9", Linear, PCA())),
@@ -309,6 +310,12 @@ TOGETHER = [
         "positive_code=True, or another penalty.",
         penalty="gated",
         positive_code=False,
+    ),
+    together(
+        SPARSE,
+        "skip_connection=True adds a linear map of the samples, which would explain all of them "
+        "without a code; it needs a target, in fit(X, Y).",
+        skip_connection=True,
     ),
     together(
         SPARSE,

@@ -74,6 +74,51 @@ def test_fitted_estimators():
     assert_allclose(dictionary_stability([pca, pipeline]).matched_similarity, np.ones((2, 2)))
 
 
+def planted(seed, noise=0.05):
+    """Return a dictionary that has found ten of twenty features, and ten directions of its own."""
+    features = np.random.default_rng(7).standard_normal((20, 16))
+    rng = np.random.default_rng(seed)
+    found = features[:10] + noise * rng.standard_normal((10, 16))
+    return np.vstack([found, rng.standard_normal((10, 16))])
+
+
+def test_atoms_that_are_found_again_are_probably_features():
+    result = dictionary_stability([planted(seed) for seed in range(3)], signed=True)
+    for probability in result.atom_probability:
+        assert (probability[:10] > 0.9).all()
+        assert (probability[10:] < 0.5).all()
+
+
+def test_probabilities_rise_with_the_similarity_and_fall_with_chance():
+    means = [
+        np.mean(
+            dictionary_stability([planted(s, noise) for s in range(2)]).atom_probability[0][:10]
+        )
+        for noise in (0.0, 0.3, 0.6, 1.2)
+    ]
+    assert means[0] == pytest.approx(1)
+    assert np.all(np.diff(means) < 0)
+    # In two dimensions, anything is found again.
+    crowded = dictionary_stability([RNG.standard_normal((200, 2)) for _ in range(2)])
+    assert np.mean(crowded.atom_probability[0]) < 0.6
+    assert np.min(crowded.atom_similarity[0]) > 0.99
+
+
+def test_the_odds_are_those_that_are_promised():
+    result = dictionary_stability([ATOMS, OTHERS], n_random=50)
+    s, p = result.atom_similarity[0], result.atom_probability[0]
+    # What random atoms give differs a little from atom to atom.
+    r = result.random_similarity[0]
+    odds = 0.4 * np.maximum(s - r, 0) / (1 - s)
+    assert_allclose(p, odds / (1 + odds), atol=0.15)
+
+
+def test_atoms_that_are_0_have_no_probability():
+    result = dictionary_stability([np.vstack([ATOMS, np.zeros(8)]), OTHERS])
+    assert np.isnan(result.atom_probability[0][12])
+    assert np.isfinite(result.atom_probability[0][:12]).all()
+
+
 @pytest.mark.parametrize(
     ("dictionaries", "match"),
     [

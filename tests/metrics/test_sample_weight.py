@@ -25,7 +25,7 @@ def _arguments(metric):
     rng = np.random.default_rng(0)
     name = next(iter(inspect.signature(metric).parameters))
     if name == "codes":
-        codes = rng.normal(size=(N, 9)) * (rng.uniform(size=(N, 9)) < 0.3)
+        codes = rng.normal(size=(N, 9)) * (rng.uniform(size=(N, 9)) < np.linspace(0.05, 0.5, 9))
         codes[:, -1] = np.arange(N) == np.flatnonzero(WEIGHTS == 0)[0]
         return (codes,)
     if name == "X":
@@ -35,9 +35,10 @@ def _arguments(metric):
     return true, true + rng.normal(scale=0.7, size=N)
 
 
-def test_all_metrics_but_those_of_dictionaries_take_weights_by_keyword():
+def test_all_metrics_but_those_of_dictionaries_and_probes_take_weights_by_keyword():
     assert set(metrics.__all__) - {metric.__name__ for metric in WEIGHTED} == {
-        "mean_max_cosine_similarity"
+        "mean_max_cosine_similarity",
+        "sparse_probing",
     }
     for metric in WEIGHTED:
         parameter = inspect.signature(metric).parameters["sample_weight"]

@@ -1,0 +1,348 @@
+"""SynthSAEBench, the field's test on features that are known, with its own generator.
+
+    python -m benchmarks synth_sae_bench fits [--only NAME ...] [--sizes NAME ...] [--seeds 1]
+
+It takes an environment with sae-lens, which brings the generator and the models beside which ours
+are measured. A size is a number of features and of samples:
+
+* "whole" is version 2 of the published model: 16,384 features in 768 dimensions, 4,096 latents;
+* "quarter" is its replica with 4,096 features in 192 dimensions, 1,024 latents. A quarter as many
+  trees keep the share of the features that are in one, and probabilities are as published, so that
+  fewer features are active in a sample.
+
+Samples are drawn once for each size, and kept under ``--data``. All methods go through them once,
+in batches of 1,024, but for those without a target, which take the first 200,000 for as many passes
+as their defaults say. SAELens' models train by their own trainer as the published ones do, at the
+learning rate 3e-4, for which so few steps are too few; "lr 3e-3" is ten times as fast. Ours have
+their defaults. The number of active latents that methods are given is the mean number of active
+features among the most frequent ones, as many as there are latents, rounded. What they reach on
+100,000 samples that did not train is measured by SAELens' definitions: F1, precision and recall of
+each latent for the feature whose direction is most like its own, means over latents; MCC, the mean
+absolute cosine of the best assignment of latents to features; explained variance; dead latents, as
+shares; L0. Seeds are those of weights, as in the published numbers; the generator has one, 42.
+
+Every row is saved when it is done, and is not computed again: stop whenever you like.
+"""
+
+import warnings
+from functools import cache, partial
+from pathlib import Path
+from tempfile import gettempdir
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from skvaeense import SparseAutoencoder, VAEenseTransformer
+from skvaeense.penalties import BatchTopK, Matryoshka, TopK
+
+MODEL_SEED, BATCH, N_TESTED = 42, 1024, 100_000
+# The learning rate of the published runs, and one for runs of a hundredth of their steps.
+PUBLISHED_RATE, SHORT_RATE = 3e-4, 3e-3
+# Samples that are drawn at once, which takes least time so, and that are coded at once.
+DRAWN, CHUNK = 256, 8192
+# Samples of which the default without a target, whose steps take much longer, sees several passes.
+N_DEFAULT = 200_000
+
+
+class Size(NamedTuple):
+    """How many features there are, in how many dimensions, and how many latents and samples."""
+
+    n_features: int
+    n_dimensions: int
+    n_latents: int
+    n_roots: int
+    n_samples: int
+
+
+QUARTER, WHOLE = (4096, 192, 1024, 32), (16_384, 768, 4096, 128)
+SIZES = {
+    "quarter, 0.5M": Size(*QUARTER, 500_000),
+    "quarter, 2M": Size(*QUARTER, 2_000_000),
+    "quarter, 8M": Size(*QUARTER, 8_000_000),
+    "quarter, 32M": Size(*QUARTER, 32_000_000),
+    "whole, 2M": Size(*WHOLE, 2_000_000),
+    "whole, 8M": Size(*WHOLE, 8_000_000),
+}
+
+
+@cache
+def generator(size, folder):
+    """Return the synthetic model of SAELens, which is made once."""
+    from sae_lens import synthetic
+
+    path = folder / f"model_{size.n_features}"
+    if not path.exists():
+        draft = synthetic.SyntheticModel(configuration(size))
+        draft.save(path)
+    return synthetic.SyntheticModel.load_from_disk(path)
+
+
+def configuration(size):
+    """Return the published settings, or those of the replica."""
+    from sae_lens import synthetic
+
+    return synthetic.SyntheticModelConfig(
+        num_features=size.n_features,
+        hidden_dim=size.n_dimensions,
+        firing_probability=synthetic.ZipfianFiringProbabilityConfig(
+            exponent=0.5, max_prob=0.4, min_prob=5e-4
+        ),
+        hierarchy=synthetic.HierarchyConfig(
+            total_root_nodes=size.n_roots,
+            branching_factor=4,
+            max_depth=3,
+            mutually_exclusive_portion=1.0,
+            compensate_probabilities=True,
+            scale_children_by_parent=True,
+        ),
+        orthogonalization=synthetic.OrthogonalizationConfig(num_steps=100, lr=3e-4),
+        correlation=synthetic.LowRankCorrelationConfig(rank=25, correlation_scale=0.1),
+        mean_firing_magnitudes=synthetic.LinearMagnitudeConfig(start=5.0, end=4.0),
+        std_firing_magnitudes=synthetic.FoldedNormalMagnitudeConfig(mean=0.5, std=0.5),
+        bias=0.5,
+        seed=MODEL_SEED,
+    )
+
+
+def samples(name, folder):
+    """Return the path of the training samples, which are drawn if they are not there yet."""
+    size = SIZES[name]
+    path = folder / f"{size.n_features}_{size.n_samples}.npy"
+    if not path.exists():
+        draft, model = path.with_suffix(".draft"), generator(size, folder)
+        torch.manual_seed(0)
+        shape = size.n_samples, size.n_dimensions
+        X = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)
+        for start in range(0, len(X), DRAWN):
+            X[start : start + DRAWN] = model.sample(min(DRAWN, len(X) - start)).numpy()
+        del X
+        draft.rename(path)
+    return path
+
+
+@cache
+def tested(size, folder):
+    """Return samples that do not train, and which features are active in them."""
+    path = folder / f"{size.n_features}_tested.npz"
+    if not path.exists():
+        torch.manual_seed(1)
+        model, sizes = generator(size, folder), [DRAWN] * (N_TESTED // DRAWN)
+        parts = [model.sample_with_features(n) for n in [*sizes, N_TESTED % DRAWN]]
+        X = torch.cat([x for x, _ in parts]).numpy()
+        active = [np.packbits((codes > 0).numpy(), axis=1) for _, codes in parts]
+        np.savez(path, X=X, active=np.concatenate(active))
+    with np.load(path) as kept:
+        return kept["X"], np.unpackbits(kept["active"], axis=1, count=size.n_features).astype(bool)
+
+
+def true_l0(size, folder):
+    """Return the mean number of active features: the most frequent, and all."""
+    share = tested(size, folder)[1].mean(axis=0)
+    return float(np.sort(share)[::-1][: size.n_latents].sum()), float(share.sum())
+
+
+# --- methods: from a path, a size, a length and a seed to codes, reconstructions and directions --
+
+
+def ours(penalty, path, size, k, seed, epochs=1, **params):
+    """Fit a sparse autoencoder; a penalty that is a class has the length as its k."""
+    given = isinstance(penalty, type)
+    model = SparseAutoencoder(
+        size.n_latents,
+        penalty=penalty(k) if given else penalty,
+        target_l0=None if given else k,
+        batch_size=BATCH,
+        max_iter=epochs,
+        random_state=seed,
+        **params,
+    )
+    return fitted(model, path)
+
+
+def default(path, size, k, seed, **params):
+    """Fit a VAEense without a target, to the first samples, for as long as its defaults are."""
+    model = VAEenseTransformer(size.n_latents, random_state=seed, hard=True, **params)
+    return fitted(model, np.load(path, mmap_mode="r")[:N_DEFAULT].copy())
+
+
+def fitted(model, X):
+    """Fit an estimator, and return what is measured of it."""
+    seconds = fit(model, X)
+    return seconds, lambda X: coded(model, X), model.components_
+
+
+def coded(model, X):
+    """Return the codes of samples, and their reconstructions."""
+    codes = model.transform(X)
+    return codes, model.inverse_transform(codes)
+
+
+class Samples:
+    """What SAELens' trainer takes batches from."""
+
+    def __init__(self, path):
+        self.X = np.load(path, mmap_mode="r")
+        self.start = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.start + BATCH > len(self.X):
+            self.start = 0
+        rows = torch.tensor(self.X[self.start : self.start + BATCH])
+        self.start += BATCH
+        return rows
+
+    next_batch = __next__
+
+
+def saelens(name, path, size, k, seed, rate=PUBLISHED_RATE):
+    """Train a model of SAELens by its own trainer."""
+    import time
+
+    import sae_lens
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    torch.manual_seed(seed)
+    config = getattr(sae_lens, f"{name}TrainingSAEConfig")
+    widths = {"matryoshka_widths": nested(size.n_latents)} if "Matryoshka" in name else {}
+    sae = getattr(sae_lens, f"{name}TrainingSAE")(
+        config(d_in=size.n_dimensions, d_sae=size.n_latents, k=k, device="cpu", **widths)
+    )
+    trainer = SAETrainer(
+        cfg=SAETrainerConfig(
+            n_checkpoints=0,
+            checkpoint_path=None,
+            save_final_checkpoint=False,
+            total_training_samples=size.n_samples,
+            device="cpu",
+            autocast=False,
+            lr=rate,
+            lr_end=rate,
+            lr_scheduler_name="constant",
+            lr_warm_up_steps=0,
+            adam_beta1=0.9,
+            adam_beta2=0.999,
+            lr_decay_steps=0,
+            n_restart_cycles=1,
+            train_batch_size_samples=BATCH,
+            dead_feature_window=1000,
+            feature_sampling_window=2000,
+            logger=LoggingConfig(log_to_wandb=False, eval_every_n_wandb_logs=2**31 - 1),
+            n_batches_for_norm_estimate=1000,
+        ),
+        sae=sae,
+        data_provider=Samples(path),
+    )
+    begin = time.process_time()
+    trainer.fit()
+    seconds = time.process_time() - begin
+    sae.eval()
+
+    @torch.no_grad()
+    def coded(X):
+        codes = sae.encode(torch.from_numpy(X))
+        return codes.numpy(), sae.decode(codes).numpy()
+
+    return seconds, coded, sae.W_dec.detach().numpy()
+
+
+def nested(n_latents):
+    """Return the published widths, as shares of the latents: 128, 512, 2,048 and 4,096 of 4,096."""
+    return [n_latents // 32, n_latents // 8, n_latents // 2, n_latents]
+
+
+METHODS = {
+    "SAELens BatchTopK": partial(saelens, "BatchTopK"),
+    "SAELens Matryoshka": partial(saelens, "MatryoshkaBatchTopK"),
+    "SAELens BatchTopK, lr 3e-3": partial(saelens, "BatchTopK", rate=SHORT_RATE),
+    "SAELens Matryoshka, lr 3e-3": partial(saelens, "MatryoshkaBatchTopK", rate=SHORT_RATE),
+    "BatchTopK": partial(ours, BatchTopK),
+    "TopK": partial(ours, TopK),
+    "JumpReLU": partial(ours, "jump_relu"),
+    "Matryoshka": partial(ours, Matryoshka),
+    "L1": partial(ours, "l1"),
+    "unrolled BatchTopK": partial(ours, BatchTopK, network="unrolled"),
+    "unrolled Matryoshka": partial(ours, Matryoshka, network="unrolled"),
+    "spike and slab, no target": partial(default, prior="spike_slab"),
+    "spike and slab, positive, no target": partial(default, prior="spike_slab", positive_code=True),
+    "VAEense, no target": default,
+}
+
+
+def measure(size, method, seed, folder):
+    """Train one model, and return its numbers on samples that did not train."""
+    name, size = size, SIZES[size]
+    k, all_features = true_l0(size, folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seconds, coded, atoms = METHODS[method](samples(name, folder), size, round(k), seed)
+    return score(size, folder, coded, atoms) | {
+        "true_l0": k,
+        "true_l0_of_all": all_features,
+        "cpu_seconds": seconds,
+    }
+
+
+def score(size, folder, coded, atoms):
+    """Return the numbers of a model, by SAELens' definitions."""
+    from sae_lens.synthetic import mean_correlation_coefficient
+
+    X, active = tested(size, folder)
+    features = generator(size, folder).feature_dict.feature_vectors.detach().numpy()
+    unit = atoms / np.maximum(np.linalg.norm(atoms, axis=1, keepdims=True), 1e-12)
+    best = np.abs(unit @ features.T).argmax(axis=1)
+    hits, found, true = (np.zeros(len(atoms)) for _ in range(3))
+    left, n_active = 0.0, 0
+    for start in range(0, len(X), CHUNK):
+        rows = slice(start, start + CHUNK)
+        codes, reconstruction = coded(X[rows])
+        left += float(np.square(X[rows] - reconstruction, dtype=np.float64).sum())
+        fires, feature = codes != 0, active[rows][:, best]
+        n_active += int(fires.sum())
+        hits += (fires & feature).sum(axis=0)
+        found += fires.sum(axis=0)
+        true += feature.sum(axis=0)
+    spread = float(np.square(X - X.mean(axis=0), dtype=np.float64).sum())
+    return {
+        "f1": float((2 * hits / np.maximum(found + true, 1)).mean()),
+        "precision": float((hits / np.maximum(found, 1)).mean()),
+        "recall": float((hits / np.maximum(true, 1)).mean()),
+        "mcc": mean_correlation_coefficient(torch.tensor(unit).float(), torch.tensor(features)),
+        "explained_variance": 1 - left / spread,
+        "l0": n_active / len(X),
+        "dead": float((found == 0).mean()),
+        "unique": len(np.unique(best)) / len(atoms),
+    }
+
+
+def summary(rows):
+    """Return means over the seeds, for each size and method."""
+    found = []
+    for size, method in dict.fromkeys((row["size"], row["method"]) for row in rows):
+        own = [row for row in rows if (row["size"], row["method"]) == (size, method)]
+        keys = ("f1", "mcc", "explained_variance", "l0", "true_l0", "dead", "cpu_seconds")
+        numbers = summarise(own, *(f"{key}_mean" for key in keys))
+        found.append({"size": size, "method": method, "n_seeds": len(own)} | numbers)
+    return found
+
+
+def run_fits(arguments):
+    """Train what is not in the results yet."""
+    orders = {"size": list(SIZES), "method": list(METHODS)}
+    chosen = {"size": arguments.sizes, "method": arguments.only}
+    arguments.data.mkdir(parents=True, exist_ok=True)
+    one = partial(measure, folder=arguments.data)
+    measure_missing(arguments.out, orders, chosen, arguments.seeds, one, summary)
+
+
+def main():
+    """Run what the command line asks for."""
+    parser = make_parser(__doc__, seeds=1, only=METHODS, out="synth_sae_bench.json")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["quarter, 2M"])
+    parser.add_argument("--data", type=Path, default=Path(gettempdir()) / "synth_sae_bench")
+    run_task(parser, run_fits)

@@ -1,0 +1,10 @@
+"""Activations of a running model: samples for `fit`, and what a model does with reconstructions.
+
+Any module of torch will do; nothing here knows of a library of language models.
+"""
+
+from skvaeense.activations._activations import Activations
+from skvaeense.activations._loss_recovered import LossRecovered, loss_recovered
+from skvaeense.activations._replaced import replaced
+
+__all__ = ["Activations", "LossRecovered", "loss_recovered", "replaced"]

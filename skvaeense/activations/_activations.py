@@ -1,0 +1,295 @@
+"""Activations of a running model, as samples that `fit` takes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import nn
+
+from skvaeense.activations._modules import (
+    Place,
+    at_rest,
+    find_place,
+    first_tensor,
+    kept_positions,
+    run,
+)
+from skvaeense.training._sources import as_array
+from skvaeense.utils._typing import FloatArray, PathName, RandomState
+from skvaeense.utils._validation import AT_LEAST_ONE
+
+
+class Activations:
+    """Activations of a module of a running model, as samples that `fit` takes.
+
+    The model is run on batches as samples are needed, and only as far as the last module that is
+    looked at. Rows, one for each position of each text, are shuffled in a buffer. All passes give
+    the same rows in the same order, so that what is held out stays so.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any model. It is run in evaluation mode, without gradients, on its own device.
+
+    module_name : str or sequence of str
+        Name of a module, as ``named_modules`` gives it: its output is taken, or its input if
+        ":input" follows the name. Of a tuple or dict it is the first tensor, of the shape
+        (n_texts, n_positions, n_features) or (n_samples, n_features); of a module that runs
+        several times, what it gives first. With several names rows have the features of all of
+        them side by side, as a crosscoder takes them, all from one pass.
+
+    batches : iterable
+        What the model is called with, one after the other: a tensor, a tuple of arguments, or a
+        dict of named ones. It can be gone through again, with the same batches in the same order,
+        as a list or a DataLoader that does not shuffle.
+
+    skip : sequence of int, default=(0,)
+        Positions of each text that are left out; negative ones count from the end. Language models
+        give the first one activations far longer than others.
+
+    mask : str or None, default="attention_mask"
+        Name of an argument that is 0 at positions to leave out, where a batch is a dict that has
+        it.
+
+    buffer_size : int, default=65536
+        Rows that are shuffled at once. Half of them are given out when it is full.
+
+    random_state : int, RandomState instance or None, default=0
+        Seed of the order.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the modules.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such module, or `batches` can be gone through only once.
+
+    See Also
+    --------
+    replaced : Run a model with reconstructions of activations.
+    loss_recovered : How much of what a model can do reconstructions keep.
+
+    Notes
+    -----
+    A fit goes through its samples three times besides its epochs: to count them, for their mean
+    and scale, and for what is held out. `save` writes them to files, after one pass of the model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.activations import Activations
+    >>> from skvaeense.penalties import TopK
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Embedding(50, 16), torch.nn.Linear(16, 32), torch.nn.ReLU(),
+    ... )
+    >>> texts = torch.randint(50, (200, 12))
+    >>> activations = Activations(model, "1", texts.split(20))
+    >>> sae = SparseAutoencoder(40, penalty=TopK(4), max_iter=3, random_state=0).fit(activations)
+    >>> sae.n_features_in_
+    32
+
+    A transcoder, from what one module gives to what another gives, by one run of the model:
+
+    >>> both = Activations(model, ["0", "2"], texts.split(20))
+    >>> sae.fit(both.of("0"), both.of("2")).n_features_in_
+    16
+
+    Two dictionaries side by side:
+
+    >>> saes = {name: SparseAutoencoder(40, penalty=TopK(4)) for name in both.names}
+    >>> for rows in both.batches():
+    ...     for name, sae in saes.items():
+    ...         _ = sae.partial_fit(rows[name])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        module_name: str | Sequence[str],
+        batches: Iterable[Any],
+        *,
+        skip: Sequence[int] = (0,),
+        mask: str | None = "attention_mask",
+        buffer_size: int = 2**16,
+        random_state: RandomState = 0,
+    ) -> None:
+        self.model = model
+        self.names = (module_name,) if isinstance(module_name, str) else tuple(module_name)
+        self.source = batches
+        self.skip = tuple(skip)
+        self.mask = mask
+        self.buffer_size = buffer_size
+        self._chosen = self.names
+        self._places = [find_place(model, name) for name in self.names]
+        # Drawn once: every pass begins from it.
+        self._seed = int(check_random_state(random_state).randint(2**31 - 1))
+        if isinstance(batches, Iterator):
+            raise ValueError(
+                "batches is an iterator, which can be gone through only once, and training needs "
+                "several passes; give an iterable that starts anew each time."
+            )
+        if not (AT_LEAST_ONE.is_satisfied_by(buffer_size) and self.names):
+            raise ValueError(
+                f"buffer_size must be an int, at least 1, and module_name at least one name; got "
+                f"{buffer_size!r} and {module_name!r}."
+            )
+
+    def of(self, name: str) -> Self:
+        """Return the activations of one of the modules alone.
+
+        Parameters
+        ----------
+        name : str
+            One of `names`.
+
+        Returns
+        -------
+        Activations
+            Samples in the same order as those of the other modules. A fit that has some of them as
+            its target runs the model once for both.
+        """
+        if name not in self.names:
+            raise ValueError(f"{name!r} is none of the modules, which are {list(self.names)}.")
+        return self._choose((name,))
+
+    def _choose(self, names: tuple[str, ...]) -> Self:
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self) | {"_chosen": names})
+        return other
+
+    def beside(self, other: object) -> Self | None:
+        """Return these activations with others of the same run beside them, if they are.
+
+        Parameters
+        ----------
+        other : object
+            What may be the activations of another module by `of`.
+
+        Returns
+        -------
+        Activations or None
+            Both; None if the other ones are not of this run.
+        """
+        if not isinstance(other, Activations) or other._places is not self._places:
+            return None
+        return self._choose(self._chosen + other._chosen)
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        """Yield rows of all features, in the order of the buffer."""
+        for rows in self.batches():
+            yield np.concatenate([rows[name] for name in self._chosen], axis=1)
+
+    def batches(self) -> Iterator[dict[str, FloatArray]]:
+        """Yield some rows at a time, of all modules from one run of the model.
+
+        Yields
+        ------
+        dict of ndarray of shape (n_rows, n_features)
+            Rows by the names of their modules, in one order: half a buffer, and what is left in it
+            at the end.
+        """
+        random_state = np.random.RandomState(self._seed)
+        waiting: list[dict[str, FloatArray]] = []
+        n_waiting = 0
+        for rows in self._in_order():
+            waiting.append(rows)
+            n_waiting += len(rows[self.names[0]])
+            while n_waiting >= self.buffer_size:
+                n_out = max(1, self.buffer_size // 2)
+                mixed = _mixed(waiting, random_state)
+                yield {name: own[:n_out] for name, own in mixed.items()}
+                waiting = [{name: own[n_out:] for name, own in mixed.items()}]
+                n_waiting -= n_out
+        if n_waiting:
+            yield _mixed(waiting, random_state)
+
+    def _in_order(self) -> Iterator[dict[str, FloatArray]]:
+        """Yield the rows of each batch, as the model gives them."""
+        for batch in self.source:
+            found = capture(self.model, self._places, batch)
+            rows = {}
+            for name, value in found.items():
+                kept = kept_positions(value.shape, batch, self.skip, self.mask)
+                rows[name] = as_array(value if kept is None else value[kept.to(value.device)])
+            sizes = {name: len(own) for name, own in rows.items()}
+            if len(set(sizes.values())) > 1:
+                raise ValueError(
+                    f"Modules must give rows for the same positions, got different numbers: {sizes}"
+                )
+            yield rows
+
+    def save(self, folder: PathName) -> dict[str, Path]:
+        """Write the rows to files, by one run of the model, from which `fit` reads them.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Where each module gets a folder, which must not exist yet, of files of numpy's format.
+
+        Returns
+        -------
+        dict of Path
+            The folders by the names of the modules: what `fit` takes as X, or as its target.
+        """
+        folders = {name: Path(folder) / name.replace(":", ".") for name in self.names}
+        for own in folders.values():
+            own.mkdir(parents=True)
+        for i, rows in enumerate(self.batches()):
+            for name, own in folders.items():
+                np.save(own / f"{i:06}.npy", rows[name])
+        return folders
+
+
+class _AllFoundError(Exception):
+    """All that is looked for in a model was found: the rest of it need not run."""
+
+
+def capture(model: nn.Module, places: Sequence[Place], batch: Any) -> dict[str, torch.Tensor]:
+    """Return the activations at some places of a model, by their names."""
+    found: dict[str, torch.Tensor] = {}
+
+    def note(name: str, value: Any) -> None:
+        found.setdefault(name, first_tensor(value, name).detach())
+        if len(found) == len(places):
+            raise _AllFoundError
+
+    handles = []
+    for place in places:
+        if place.is_input:
+            handle = place.module.register_forward_pre_hook(
+                lambda _, args, kwargs, name=place.name: note(name, [*args, *kwargs.values()]),
+                with_kwargs=True,
+            )
+        else:
+            handle = place.module.register_forward_hook(
+                lambda _, args, output, name=place.name: note(name, output)
+            )
+        handles.append(handle)
+    try:
+        with at_rest(model):
+            run(model, batch)
+    except _AllFoundError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    missing = [place.name for place in places if place.name not in found]
+    if missing:
+        raise ValueError(f"The model has not run its module(s) {missing} for a batch.")
+    return found
+
+
+def _mixed(
+    parts: list[dict[str, FloatArray]], random_state: np.random.RandomState
+) -> dict[str, FloatArray]:
+    names = [*parts[0]]
+    order = random_state.permutation(sum(len(part[names[0]]) for part in parts))
+    return {name: np.concatenate([part[name] for part in parts])[order] for name in names}

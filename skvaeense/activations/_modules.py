@@ -1,0 +1,126 @@
+"""How a model is run, and where in it activations are."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+# What a name ends in where a module's input is meant.
+INPUT = ":input"
+
+
+class Place(NamedTuple):
+    """A module of a model, and which side of it."""
+
+    name: str
+    module: nn.Module
+    is_input: bool
+
+
+def find_place(model: nn.Module, name: str) -> Place:
+    """Return the place of a name in a model, or raise an error that says which there are."""
+    module_name = name.removesuffix(INPUT)
+    modules = dict(model.named_modules())
+    if module_name not in modules:
+        some = [own for own in modules if own][:10]
+        raise ValueError(
+            f"{type(model).__name__} has no module {module_name!r}; named_modules() lists those "
+            f"that it has, as {some}."
+        )
+    return Place(name, modules[module_name], name.endswith(INPUT))
+
+
+def first_tensor(value: Any, name: str) -> torch.Tensor:
+    """Return the first tensor of what a module takes or gives: a tensor, a sequence or a dict."""
+    values = value.values() if isinstance(value, Mapping) else value
+    if isinstance(values, torch.Tensor):
+        return values
+    for item in values if isinstance(values, Iterable) else ():
+        if isinstance(item, torch.Tensor):
+            return item
+    raise TypeError(f"{name!r} has no tensor in its {type(value).__name__}.")
+
+
+def with_first(value: Any, tensor: torch.Tensor) -> Any:
+    """Return what a module gives with another first tensor."""
+    if isinstance(value, torch.Tensor):
+        return tensor
+    if isinstance(value, Mapping):
+        kind: Any = type(value)
+        other = kind(value)
+        other[next(k for k, v in value.items() if isinstance(v, torch.Tensor))] = tensor
+        return other
+    i = next(i for i, item in enumerate(value) if isinstance(item, torch.Tensor))
+    items = [*value[:i], tensor, *value[i + 1 :]]
+    # A named tuple takes its items one by one.
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def run(model: nn.Module, batch: Any) -> Any:
+    """Return what a model makes of a batch: a tensor, or what it is to be called with."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def there(value: Any) -> Any:
+        return value.to(device) if isinstance(value, torch.Tensor) else value
+
+    if isinstance(batch, Mapping):
+        return model(**{name: there(value) for name, value in batch.items()})
+    if isinstance(batch, tuple | list):
+        return model(*map(there, batch))
+    return model(there(batch))
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Run a model as after its training, without gradients; its modules' modes come back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def kept_positions(
+    shape: Sequence[int], batch: Any, skip: Sequence[int], mask: str | None
+) -> torch.Tensor | None:
+    """Return which positions of activations count; None for activations that have none.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the activations, (n_texts, n_positions, n_features) or (n_samples, n_features).
+
+    batch : object
+        What the model was called with.
+
+    skip : sequence of int
+        Positions that do not count, from the end where they are negative.
+
+    mask : str or None
+        Name of the argument that is 0 where a position is padding, if the batch has it.
+
+    Returns
+    -------
+    torch.Tensor of bool of shape (n_texts, n_positions) or None
+        True where a position counts.
+    """
+    if len(shape) == 2:
+        return None
+    if len(shape) != 3:
+        raise ValueError(
+            "Activations must have the shape (n_samples, n_features) or (n_texts, n_positions, "
+            f"n_features), got {tuple(shape)}; choose a module with features on its last axis."
+        )
+    n_positions = shape[1]
+    kept = torch.ones(shape[:2], dtype=torch.bool)
+    for position in skip:
+        if -n_positions <= position < n_positions:
+            kept[:, position] = False
+    if mask is not None and isinstance(batch, Mapping) and mask in batch:
+        kept &= torch.as_tensor(batch[mask]).cpu() != 0
+    return kept

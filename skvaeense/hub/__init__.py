@@ -1,0 +1,10 @@
+"""Fitted estimators as folders that others read, and on the Hugging Face Hub.
+
+A folder has the estimator itself, what SAELens reads, and a model card.
+"""
+
+from skvaeense.hub._card import model_card
+from skvaeense.hub._folders import from_pretrained, push_to_hub, save_pretrained
+from skvaeense.hub._saelens import register_saelens
+
+__all__ = ["from_pretrained", "model_card", "push_to_hub", "register_saelens", "save_pretrained"]

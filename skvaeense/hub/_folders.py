@@ -1,0 +1,279 @@
+"""Folders of a fitted estimator, here and on the Hugging Face Hub."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skvaeense._base import BaseAutoencoder
+from skvaeense.export._saelens import saelens_files, write_files
+from skvaeense.hub._card import model_card
+from skvaeense.hub._saelens import registered_files
+from skvaeense.persistence import load, save
+from skvaeense.utils._files import whole_folder
+from skvaeense.utils._typing import PathName
+
+FILE, CARD = "estimator.safetensors", "README.md"
+
+
+def save_pretrained(
+    estimator: BaseEstimator,
+    folder: PathName,
+    X: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    *,
+    name: str | None = None,
+    description: str = "",
+    metrics: Mapping[str, float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a fitted autoencoder to a folder that this package and SAELens read.
+
+    It has ``estimator.safetensors``, as `skvaeense.save` writes it; ``cfg.json`` and
+    ``sae_weights.safetensors``, by an architecture of SAELens if that has one, or else by the class
+    that `register_saelens` adds to it; and a model card, ``README.md``.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoder or VAEenseTransformer
+        A fitted estimator.
+
+    folder : str or path-like
+        A new folder. It is there whole, or not at all.
+
+    X : array-like of shape (n_samples, n_features) or None, default=None
+        Samples that did not train, for the measures of the model card.
+
+    y : array-like of shape (n_samples, n_targets) or None, default=None
+        Their target, of a transcoder.
+
+    name : str or None, default=None
+        Where the card tells to read from; None means the name of the folder.
+
+    description : str, default=""
+        What the samples are, for the card.
+
+    metrics : dict of float or None, default=None
+        Further measures for the card.
+
+    metadata : dict or None, default=None
+        What SAELens is to know of the samples, such as ``{"model_name": "gpt2-small", "hook_name":
+        "blocks.6.hook_resid_pre"}``.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    TypeError
+        If it is of another class.
+
+    FileExistsError
+        If the folder is there already.
+
+    See Also
+    --------
+    from_pretrained : Reads it.
+    push_to_hub : Uploads it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from sklearn.datasets import load_digits
+    >>> from skvaeense import SparseAutoencoder
+    >>> from skvaeense.hub import from_pretrained, save_pretrained
+    >>> from skvaeense.penalties import TopK
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoder(64, penalty=TopK(8), max_iter=5, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as parent:
+    ...     save_pretrained(sae, f"{parent}/digits", X)
+    ...     again = from_pretrained(f"{parent}/digits")
+    >>> bool((again.transform(X) == sae.transform(X)).all())
+    True
+    """
+    if not isinstance(estimator, BaseAutoencoder):
+        raise TypeError(
+            f"A SparseAutoencoder or a VAEenseTransformer has such a folder, got {estimator!r}; "
+            "skvaeense.save writes any estimator to a file."
+        )
+    check_is_fitted(estimator)
+    needs_registration = False
+    try:
+        files = saelens_files(estimator, metadata)
+    except (TypeError, ValueError):
+        files = registered_files(estimator, metadata)
+        needs_registration = True
+    card = model_card(
+        estimator,
+        X,
+        y,
+        name=name or Path(folder).name,
+        description=description,
+        metrics=metrics,
+        needs_registration=needs_registration,
+    )
+    with whole_folder(folder) as draft:
+        save(estimator, draft / FILE)
+        write_files(draft, *files)
+        (draft / CARD).write_text(card, encoding="utf-8")
+
+
+def from_pretrained(
+    name: PathName, *, device: str | None = None, revision: str | None = None
+) -> Any:
+    """Read an estimator that `save_pretrained` or `push_to_hub` has written.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A folder, or where there is none by this name, a repository of the Hugging Face Hub, as
+        "owner/name".
+
+    device : str or None, default=None
+        Where the estimator is to compute; None keeps what it was.
+
+    revision : str or None, default=None
+        Branch, tag or commit of the repository.
+
+    Returns
+    -------
+    estimator
+        The estimator, with the same outputs to the bit. Nothing in the files is run.
+
+    Raises
+    ------
+    ImportError
+        If it is no folder, and huggingface_hub is not installed.
+
+    OSError
+        If there is no such folder, repository or file.
+
+    ValueError
+        If the file is damaged.
+
+    See Also
+    --------
+    save_pretrained : The other way.
+    skvaeense.export.from_saelens : Folders of SAELens itself.
+
+    Examples
+    --------
+    >>> from skvaeense.hub import from_pretrained
+    >>> from_pretrained("no/such/folder/anywhere")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: no/such/folder/anywhere is no folder, and no "owner/name" of a repository.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return load(folder / FILE, device=device)
+    if str(name).count("/") != 1:
+        raise FileNotFoundError(f'{name} is no folder, and no "owner/name" of a repository.')
+    path = _hub().hf_hub_download(str(name), FILE, revision=revision)
+    return load(path, device=device)
+
+
+def push_to_hub(
+    estimator: BaseEstimator,
+    repo_id: str,
+    X: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    *,
+    description: str = "",
+    metrics: Mapping[str, float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    private: bool = False,
+    commit_message: str = "Upload an estimator of skvaeense",
+) -> str:
+    """Upload a fitted autoencoder to the Hugging Face Hub, with its model card.
+
+    It takes huggingface_hub, ``pip install skvaeense[hub]``, and that somebody is logged in.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoder or VAEenseTransformer
+        A fitted estimator.
+
+    repo_id : str
+        The repository, as "owner/name". It is made if it is not there yet.
+
+    X : array-like of shape (n_samples, n_features) or None, default=None
+        Samples that did not train, for the measures of the model card.
+
+    y : array-like of shape (n_samples, n_targets) or None, default=None
+        Their target, of a transcoder.
+
+    description : str, default=""
+        What the samples are, for the card.
+
+    metrics : dict of float or None, default=None
+        Further measures for the card.
+
+    metadata : dict or None, default=None
+        What SAELens is to know of the samples.
+
+    private : bool, default=False
+        Whether a new repository is private.
+
+    commit_message : str, default="Upload an estimator of skvaeense"
+        Message of the upload.
+
+    Returns
+    -------
+    str
+        The address of the upload.
+
+    Raises
+    ------
+    ImportError
+        If huggingface_hub is not installed.
+
+    NotFittedError
+        If the estimator is not fitted.
+
+    TypeError
+        If it is of another class.
+
+    See Also
+    --------
+    from_pretrained : Reads it.
+
+    Examples
+    --------
+    >>> from skvaeense.hub import push_to_hub
+    >>> push_to_hub(sae, "owner/name", X_test)  # doctest: +SKIP
+    """
+    hub = _hub()
+    with TemporaryDirectory() as parent:
+        folder = Path(parent) / "upload"
+        save_pretrained(
+            estimator,
+            folder,
+            X,
+            y,
+            name=repo_id,
+            description=description,
+            metrics=metrics,
+            metadata=metadata,
+        )
+        hub.create_repo(repo_id, private=private, exist_ok=True)
+        address = hub.upload_folder(
+            repo_id=repo_id, folder_path=str(folder), commit_message=commit_message
+        )
+    return str(address)
+
+
+def _hub() -> Any:
+    """Return the package huggingface_hub."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ImportError(
+            "Repositories of the Hub need huggingface_hub, which is not installed: pip install "
+            "skvaeense[hub]"
+        ) from error
+    return huggingface_hub

@@ -1,0 +1,148 @@
+"""A class of SAELens for estimators that it has no architecture for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from skvaeense.export._onnx import Transform
+from skvaeense.export._saelens import common_settings
+from skvaeense.persistence import load, save
+
+ARCHITECTURE = "skvaeense"
+
+
+def registered_files(
+    estimator: Any, metadata: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return settings and weights of any autoencoder, for the class that `register_saelens` adds.
+
+    The file of the estimator is among the weights, as the numbers of its bytes: SAELens downloads
+    no other file, and makes all tensors of one type, which has these numbers exactly.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "estimator.safetensors"
+        save(estimator, path)
+        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    dtype = next(estimator.module_.parameters()).dtype
+    bias = estimator.inverse_transform(np.zeros((1, estimator.n_components_)))[0]
+    tensors = {"estimator": data, "b_dec": bias}
+    # What tools that look at directions read; a decoder with hidden layers has none.
+    directions = getattr(estimator, "components_", np.zeros((estimator.n_components_, len(bias))))
+    tensors["W_dec"] = directions
+    name = str(dtype).removeprefix("torch.")
+    for key in ("W_dec", "b_dec"):
+        tensors[key] = np.ascontiguousarray(tensors[key], dtype=name)
+    settings = {"architecture": ARCHITECTURE, "apply_b_dec_to_input": False, "d_out": len(bias)}
+    return common_settings(estimator, name, metadata) | settings, tensors
+
+
+def read_estimator(data: torch.Tensor) -> Any:
+    """Return the estimator whose file a tensor holds."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "estimator.safetensors"
+        path.write_bytes(data.detach().cpu().round().to(torch.uint8).numpy().tobytes())
+        return load(path, device="cpu")
+
+
+def register_saelens() -> None:
+    """Tell SAELens of the class that reads estimators which it has no architecture for.
+
+    After that ``SAE.load_from_disk`` and ``SAE.from_pretrained`` read folders of `save_pretrained`
+    with unrolled encoders, variational autoencoders and all else. Their `encode` gives what
+    `transform` does, their `decode` what `inverse_transform` does; both have gradients. A second
+    call changes nothing.
+
+    Raises
+    ------
+    ImportError
+        If sae-lens is not installed: ``pip install skvaeense[saelens]``.
+
+    See Also
+    --------
+    save_pretrained : Writes such folders.
+    skvaeense.export.to_saelens : Where SAELens has an architecture itself.
+
+    Examples
+    --------
+    >>> from skvaeense.hub import register_saelens
+    >>> try:
+    ...     register_saelens()
+    ... except ImportError as error:
+    ...     print("pip install skvaeense[saelens]" in str(error))
+    True
+    """
+    try:
+        from sae_lens import registry
+        from sae_lens.saes.sae import SAE, SAEConfig
+    except ImportError as error:
+        raise ImportError(
+            "register_saelens needs sae-lens, which is not installed: pip install "
+            "skvaeense[saelens]"
+        ) from error
+    if ARCHITECTURE in registry.SAE_CLASS_REGISTRY:
+        return
+
+    @dataclass
+    class EstimatorConfig(SAEConfig):
+        d_out: int = 0
+
+        @classmethod
+        def architecture(cls) -> str:
+            return ARCHITECTURE
+
+    class EstimatorSAE(SAE):
+        """A fitted estimator, as a module of SAELens."""
+
+        def initialize_weights(self) -> None:
+            width = self.cfg.d_out or self.cfg.d_in
+            empty = torch.zeros((self.cfg.d_sae, width), dtype=self.dtype, device=self.device)
+            self.W_dec = nn.Parameter(empty)
+            self.b_dec = nn.Parameter(torch.zeros(width, dtype=self.dtype, device=self.device))
+
+        def load_state_dict(
+            self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+        ) -> Any:
+            state = dict(state_dict)
+            self.estimator = read_estimator(state.pop("estimator"))
+            result = super().load_state_dict(state, strict=strict, assign=assign)
+            self.transform = Transform(self.estimator, self.W_dec.dtype)
+            self.is_linear = hasattr(self.estimator, "components_")
+            return result
+
+        def process_state_dict_for_saving(self, state_dict: dict[str, Any]) -> None:
+            for name in [name for name in state_dict if name.startswith("transform.")]:
+                del state_dict[name]
+            _, tensors = registered_files(self.estimator)
+            state_dict["estimator"] = torch.from_numpy(tensors["estimator"].copy())
+
+        def encode(self, x: torch.Tensor) -> torch.Tensor:
+            seen = self.hook_sae_input(x.to(self.dtype))
+            self.transform.dtype = self.W_dec.dtype
+            codes = self.transform(seen.reshape(-1, seen.shape[-1]))
+            return self.hook_sae_acts_post(codes.reshape(*seen.shape[:-1], -1))
+
+        def decode(self, feature_acts: torch.Tensor) -> torch.Tensor:
+            if self.is_linear:
+                return self.hook_sae_recons(feature_acts @ self.W_dec + self.b_dec)
+            scaling = self.estimator._scaling.decoded
+            flat = feature_acts.reshape(-1, feature_acts.shape[-1])
+            decoded = scaling.undo(self.transform.model.decode(flat)).to(feature_acts.dtype)
+            return self.hook_sae_recons(decoded.reshape(*feature_acts.shape[:-1], -1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            explained = super().forward(x)
+            skip = getattr(self.transform.model, "skip", None)
+            if skip is None:
+                return explained
+            est = self.estimator
+            centred = (x.double() - torch.as_tensor(est.mean_, device=x.device)) / est.scale_
+            added = skip(centred.to(skip.weight.dtype)) * est.target_scale_
+            return explained + added.to(explained.dtype)
+
+    registry.register_sae_class(ARCHITECTURE, EstimatorSAE, EstimatorConfig)

@@ -1,0 +1,376 @@
+"""Activations of a running model, here of a small transformer of our own."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import fit_unwarned, quick_sae
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
+
+from skvaeense.activations import Activations, loss_recovered, replaced
+from skvaeense.penalties import TopK
+
+N_TOKENS, WIDTH, LENGTH = 30, 12, 9
+
+
+class Block(nn.Module):
+    """Attention to what came before, and an MLP; like others, it returns a tuple."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(WIDTH, 20), nn.ReLU(), nn.Linear(20, WIDTH))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, hidden):
+        mask = nn.Transformer.generate_square_subsequent_mask(hidden.shape[1])
+        seen, _ = self.attention(hidden, hidden, hidden, attn_mask=mask, need_weights=False)
+        hidden = hidden + self.dropout(seen)
+        return hidden + self.mlp(hidden), "what else there is"
+
+
+class LanguageModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(N_TOKENS, WIDTH)
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.head = nn.Linear(WIDTH, N_TOKENS)
+        self.n_runs = self.n_ends = 0
+
+    def forward(self, input_ids, attention_mask=None):
+        self.n_runs += 1
+        hidden = self.embedding(input_ids)
+        for block in self.blocks:
+            hidden, _ = block(hidden)
+        self.n_ends += 1
+        return self.head(hidden)
+
+
+@pytest.fixture
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LanguageModel()
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return torch.randint(N_TOKENS, (80, LENGTH), generator=torch.Generator().manual_seed(1))
+
+
+def hidden_states(model, texts, n_blocks=1):
+    """Return the output of a block, computed without any hook."""
+    model.eval()
+    with torch.no_grad():
+        hidden = model.embedding(texts)
+        for block in model.blocks[:n_blocks]:
+            hidden, _ = block(hidden)
+    model.train()
+    return hidden
+
+
+def in_order(rows):
+    return rows[np.lexsort(rows.T)]
+
+
+def gathered(activations):
+    return np.concatenate(list(activations))
+
+
+def test_rows_are_those_of_the_model(model, texts):
+    rows = gathered(Activations(model, "blocks.0", texts.split(32)))
+    expected = hidden_states(model, texts)[:, 1:].reshape(-1, WIDTH).numpy()
+    assert rows.shape == (80 * (LENGTH - 1), WIDTH)
+    assert_allclose(in_order(rows), in_order(expected), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(rows, expected)  # They are shuffled.
+
+
+def test_every_pass_is_the_same(model, texts):
+    activations = Activations(model, "blocks.0", texts.split(8), buffer_size=100)
+    first, second = (list(activations) for _ in range(2))
+    assert len(first) == len(second) > 5
+    for a, b in zip(first, second, strict=True):
+        assert_array_equal(a, b)
+    other = Activations(model, "blocks.0", texts.split(8), buffer_size=100, random_state=1)
+    assert not np.array_equal(gathered(other), np.concatenate(first))
+
+
+def test_the_buffer_mixes_texts_and_stays_small(model, texts):
+    sizes, spans = [], []
+    ids = torch.arange(80)[:, None].expand(80, LENGTH)
+    position = nn.Sequential(nn.Embedding(80, 1))
+    position[0].weight.data = torch.arange(80.0)[:, None]
+    for rows in Activations(position, "0", ids.split(2), buffer_size=200):
+        sizes.append(len(rows))
+        spans.append(np.ptp(rows))
+    assert sum(sizes) == 80 * (LENGTH - 1)
+    assert max(sizes[:-1]) == 100
+    assert sizes[-1] < 200
+    assert min(spans) > 10  # Of 25 texts in a buffer.
+
+
+def test_the_rest_of_the_model_need_not_run(model, texts):
+    list(Activations(model, "blocks.0.mlp", texts.split(40)))
+    assert (model.n_runs, model.n_ends) == (2, 0)
+
+
+def test_several_modules_of_one_run(model, texts):
+    names = ["blocks.0.mlp:input", "blocks.0.mlp", "blocks.1"]
+    both = Activations(model, names, texts.split(40))
+    rows = gathered(both)
+    assert model.n_runs == 2
+    assert rows.shape[1] == 3 * WIDTH
+    with torch.no_grad():
+        mlp = model.blocks[0].mlp(torch.tensor(rows[:, :WIDTH])).numpy()
+    assert_allclose(rows[:, WIDTH : 2 * WIDTH], mlp, rtol=1e-4, atol=1e-5)
+    for i, name in enumerate(names):
+        assert_array_equal(gathered(both.of(name)), rows[:, i * WIDTH : (i + 1) * WIDTH])
+    parts = list(both.batches())
+    assert [*parts[0]] == names
+    assert_array_equal(np.concatenate([part["blocks.1"] for part in parts]), rows[:, -WIDTH:])
+
+
+def test_positions_and_padding_are_left_out(model, texts):
+    mask = torch.ones_like(texts)
+    mask[::2, 5:] = 0
+    batches = [{"input_ids": texts, "attention_mask": mask}]
+    rows = gathered(Activations(model, "embedding", batches, skip=(0, -1)))
+    assert len(rows) == 40 * 4 + 40 * (LENGTH - 2)
+    assert len(gathered(Activations(model, "embedding", batches, mask=None))) == 80 * (LENGTH - 1)
+    # A position that short texts do not have is no error.
+    assert len(gathered(Activations(model, "embedding", [texts], skip=(LENGTH,)))) == 80 * LENGTH
+
+
+@pytest.mark.parametrize("batch", ["tensor", "tuple", "dict"])
+def test_forms_of_batches(batch, model, texts):
+    given = {"tensor": texts, "tuple": (texts,), "dict": {"input_ids": texts}}[batch]
+    assert len(gathered(Activations(model, "blocks.1", [given]))) == 80 * (LENGTH - 1)
+
+
+def test_samples_without_positions():
+    layer = nn.Linear(3, 5)
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    rows = gathered(Activations(nn.Sequential(layer), "0", x.split(6)))
+    assert_allclose(in_order(rows), in_order(layer(x).detach().numpy()), rtol=1e-6)
+
+
+def test_half_precision_becomes_single():
+    layer = nn.Linear(3, 5).bfloat16()
+    rows = gathered(Activations(nn.Sequential(layer), "0", [torch.ones(4, 3).bfloat16()]))
+    assert rows.dtype == np.float32
+
+
+def test_a_model_is_left_as_it_was(model, texts):
+    model.blocks[1].eval()
+    modes = [module.training for module in model.modules()]
+    activations = Activations(model, ["blocks.0", "head"], [texts, {"no_such": texts}])
+    with pytest.raises(TypeError, match="no_such"):
+        list(activations)
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_dictionary_is_fitted(model, texts):
+    activations = Activations(model, "blocks.0", texts.split(16))
+    in_memory = gathered(activations)
+    fitted, expected = (
+        fit_unwarned(quick_sae(TopK(4), max_iter=40), X) for X in (activations, in_memory)
+    )
+    assert_allclose(fitted.mean_, in_memory.mean(axis=0), atol=1e-5)
+    assert fitted.score(in_memory) > 0.8 * expected.score(in_memory) > 0.4
+
+
+def test_a_transcoder_takes_one_run_for_both_sides(model, texts):
+    both = Activations(model, ["blocks.0.mlp:input", "blocks.0.mlp"], texts.split(40))
+    x, y = (both.of(name) for name in both.names)
+    n_runs = []
+    for max_iter in (2, 6):
+        model.n_runs = 0
+        sae = fit_unwarned(quick_sae(TopK(4), max_iter=max_iter), x, y=y)
+        n_runs.append(model.n_runs)
+    assert n_runs[1] - n_runs[0] == 4 * 2  # Epochs times batches.
+    assert_allclose(sae.target_mean_, gathered(y).mean(axis=0), atol=1e-5)
+    rows = gathered(both)
+    same = fit_unwarned(quick_sae(TopK(4), max_iter=40), rows[:, :WIDTH], y=rows[:, WIDTH:])
+    assert same.score(rows[:, :WIDTH], rows[:, WIDTH:]) > 0.5
+
+
+def test_of_different_runs_rows_go_together_too(model, texts):
+    x = Activations(model, "blocks.0.mlp:input", texts.split(40))
+    y = Activations(model, "blocks.0.mlp", texts.split(40))
+    assert x.beside(y) is None
+    sae = fit_unwarned(quick_sae(TopK(4), max_iter=2), x, y=y)
+    assert_allclose(sae.target_mean_, gathered(y).mean(axis=0), atol=1e-5)
+
+
+def test_files(model, texts, tmp_path):
+    both = Activations(model, ["blocks.0.mlp:input", "blocks.1"], texts.split(16), buffer_size=100)
+    folders = both.save(tmp_path / "rows")
+    assert [*folders] == list(both.names)
+    assert model.n_runs == 5
+    sae = fit_unwarned(quick_sae(TopK(4), max_iter=3), folders["blocks.1"])
+    rows = gathered(both.of("blocks.1"))
+    assert_allclose(sae.mean_, rows.mean(axis=0), atol=1e-6)
+    fit_unwarned(sae, folders["blocks.0.mlp:input"], y=folders["blocks.1"])
+    assert_allclose(sae.target_mean_, rows.mean(axis=0), atol=1e-6)
+    with pytest.raises(FileExistsError):
+        both.save(tmp_path / "rows")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("no.such", [0]), "no module 'no.such'"),
+        (("head", iter([0])), "iterator"),
+        (([], [0]), "at least one name"),
+    ],
+)
+def test_bad_arguments(arguments, match, model):
+    with pytest.raises(ValueError, match=match):
+        Activations(model, *arguments)
+
+
+def test_errors_of_a_pass(model, texts):
+    with pytest.raises(ValueError, match="buffer_size"):
+        Activations(model, "head", [texts], buffer_size=0)
+    with pytest.raises(ValueError, match="none of the modules"):
+        Activations(model, "head", [texts]).of("embedding")
+    with pytest.raises(TypeError, match="no tensor"):
+        list(Activations(nn.Sequential(nn.Identity()), "0", ["a text"]))
+    images = nn.Sequential(nn.Conv2d(1, 2, 3))
+    with pytest.raises(ValueError, match="features on its last axis"):
+        list(Activations(images, "0", [torch.ones(1, 1, 5, 5)]))
+    model.unused = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="has not run"):
+        list(Activations(model, "unused", [texts]))
+    pair = nn.Sequential(nn.Identity(), nn.Flatten(0, 1))
+    with pytest.raises(ValueError, match="same positions"):
+        list(Activations(pair, ["0", "1"], [torch.ones(2, 3, 4)]))
+
+
+# --- reconstructions in the place of activations ----------------------------------------------
+
+
+def logits(model, texts):
+    model.eval()
+    with torch.no_grad():
+        return model(texts)
+
+
+def test_replaced_activations_are_what_the_rest_sees(model, texts):
+    whole = logits(model, texts)
+    with replaced(model, "blocks.1", lambda rows: 2 * rows, skip=()):
+        doubled = logits(model, texts)
+    expected = model.head(2 * hidden_states(model, texts, 2)).detach()
+    assert_allclose(doubled, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(logits(model, texts), whole)
+
+
+def test_skipped_positions_stay(model, texts):
+    whole = logits(model, texts)
+    with replaced(model, "blocks.1", torch.zeros_like, skip=(0, -1)):
+        other = logits(model, texts)
+    assert torch.equal(other[:, [0, -1]], whole[:, [0, -1]])
+    assert_allclose(other[:, 1:-1], model.head.bias.detach().expand(80, LENGTH - 2, -1))
+
+
+def test_an_estimator_gives_its_reconstructions(model, texts):
+    rows = gathered(Activations(model, "blocks.1", [texts]))
+    sae = fit_unwarned(quick_sae(TopK(6), max_iter=40), rows)
+    with replaced(model, "blocks.1", sae, skip=()):
+        found = logits(model, texts)
+    hidden = hidden_states(model, texts, 2)
+    decoded = sae.inverse_transform(sae.transform(hidden.reshape(-1, WIDTH).numpy()))
+    expected = model.head(torch.tensor(decoded).reshape(hidden.shape)).detach()
+    assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_transcoder_takes_the_place_of_a_module(model, texts):
+    both = Activations(model, ["blocks.0.mlp:input", "blocks.0.mlp"], [texts], skip=())
+    rows = gathered(both)
+    x, y = rows[:, :WIDTH], rows[:, WIDTH:]
+    sae = fit_unwarned(quick_sae(TopK(6), max_iter=60, skip_connection=True), x, y=y)
+    with replaced(model, "blocks.0.mlp", sae, skip=()):
+        found = gathered(Activations(model, "blocks.0.mlp", [texts], skip=()))
+    assert_allclose(in_order(found), in_order(sae.predict(x)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_module_is_given_back_after_an_error(model, texts):
+    with (
+        pytest.raises(ValueError, match=r"shape \(640, 3\)"),
+        replaced(model, "blocks.0", lambda rows: rows[:, :3]),
+    ):
+        logits(model, texts)
+    assert not model.blocks[0]._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("name", "by", "error"), [("head:input", abs, ValueError), ("head", 3, TypeError)]
+)
+def test_bad_replacements(name, by, error, model):
+    with pytest.raises(error), replaced(model, name, by):
+        pass
+
+
+def test_what_is_recovered(model, texts):
+    """By hand: the losses of three runs."""
+
+    def loss(given):
+        return nn.functional.cross_entropy(
+            given[:, :-1].flatten(0, 1), texts[:, 1:].flatten()
+        ).item()
+
+    def half(rows):
+        return rows / 2
+
+    clean = logits(model, texts)
+    with replaced(model, "blocks.0", half):
+        halved = logits(model, texts)
+    with replaced(model, "blocks.0", torch.zeros_like):
+        nothing = logits(model, texts)
+    found = loss_recovered(model, "blocks.0", half, texts.split(30))
+    assert found.loss == pytest.approx(loss(clean), rel=1e-5)
+    assert found.replaced_loss == pytest.approx(loss(halved), rel=1e-5)
+    assert found.ablated_loss == pytest.approx(loss(nothing), rel=1e-5)
+    share = (loss(nothing) - loss(halved)) / (loss(nothing) - loss(clean))
+    assert found.recovered == pytest.approx(share, rel=1e-3)
+    p, q = (given.double().softmax(-1) for given in (clean, halved))
+    kl = (p * (p / q).log()).sum(-1).mean().item()
+    assert found.kl == pytest.approx(kl, rel=1e-4)
+
+
+def test_perfect_reconstructions_lose_nothing(model, texts):
+    for ablation in ("zero", "mean"):
+        found = loss_recovered(model, "blocks.0", lambda rows: rows, [texts], ablation=ablation)
+        assert found.recovered == 1
+        assert found.kl == 0
+        assert (
+            loss_recovered(model, "blocks.0", torch.zeros_like, [texts], ablation="zero").recovered
+            == 0
+        )
+
+
+def test_padding_has_no_loss(model, texts):
+    short = {"input_ids": texts[:, :5], "attention_mask": torch.ones_like(texts[:, :5])}
+    long = {"input_ids": texts, "attention_mask": torch.ones_like(texts)}
+    long["attention_mask"][:, 5:] = 0
+    found = [
+        loss_recovered(model, "blocks.0", torch.zeros_like, [batch]) for batch in (short, long)
+    ]
+    assert_allclose(found[0], found[1], rtol=1e-4)
+
+
+def test_a_loss_of_ones_own(model, texts):
+    def confidence(given, batch):
+        return -given.log_softmax(-1).amax(-1)
+
+    found = loss_recovered(model, "blocks.0", torch.zeros_like, [texts], loss=confidence)
+    expected = -logits(model, texts).log_softmax(-1).amax(-1).mean().item()
+    assert found.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_bad_requests(model, texts):
+    with pytest.raises(ValueError, match="empty"):
+        loss_recovered(model, "head", abs, [])
+    with pytest.raises(ValueError, match="ablation"):
+        loss_recovered(model, "head", abs, [texts], ablation="noise")

@@ -1,0 +1,206 @@
+"""Folders of estimators, and the Hub by a stand-in for its client."""
+
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ATOMS, PENALTIES, fit_sae, fit_unwarned, quick_sae, quick_vaeense
+from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.numpy import load_file
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+
+from skvaeense.export import from_saelens, to_saelens
+from skvaeense.hub import from_pretrained, model_card, push_to_hub, save_pretrained
+from skvaeense.hub._saelens import read_estimator, registered_files
+from skvaeense.networks import MLP
+from skvaeense.penalties import TopK
+
+X, X_NEW = ATOMS.few, ATOMS.new
+Y, Y_NEW = (rows @ np.arange(16.0).reshape(8, 2) for rows in (X, X_NEW))
+
+
+def fitted_vaeense(**params):
+    return fit_unwarned(quick_vaeense(**params), X)
+
+
+ESTIMATORS = {
+    "own architecture": lambda: fit_sae(TopK(3)),
+    "unrolled": lambda: fit_sae(TopK(3), network="unrolled"),
+    "mlp": lambda: fit_sae("l1", network=MLP((8,), encoder_layer_sizes=(8,))),
+    "signed": lambda: fit_sae(TopK(3), positive_code=False),
+    "transcoder": lambda: fit_unwarned(quick_sae(TopK(3)), X, y=Y),
+    "vaeense": lambda: fitted_vaeense(),
+    "gates": lambda: fitted_vaeense(prior="spike_slab", network="auto", target_l0=2),
+}
+
+
+@pytest.fixture(scope="module", params=ESTIMATORS.values(), ids=ESTIMATORS)
+def fitted(request):
+    return request.param()
+
+
+def test_a_folder_gives_the_estimator_back(fitted, tmp_path):
+    save_pretrained(fitted, tmp_path / "model")
+    again = from_pretrained(tmp_path / "model")
+    assert_array_equal(again.transform(X_NEW), fitted.transform(X_NEW))
+    names = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert names == ["README.md", "cfg.json", "estimator.safetensors", "sae_weights.safetensors"]
+    with pytest.raises(FileExistsError):
+        save_pretrained(fitted, tmp_path / "model")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_weights_for_saelens_hold_the_estimator(fitted, dtype):
+    """Whatever type they are made of on the way."""
+    import torch
+
+    config, tensors = registered_files(fitted)
+    assert config["architecture"] == "skvaeense"
+    data = torch.from_numpy(tensors["estimator"].astype(dtype))
+    assert_array_equal(read_estimator(data).transform(X_NEW), fitted.transform(X_NEW))
+    codes = np.asarray(fitted.transform(X_NEW), dtype=np.float64)
+    assert tensors["W_dec"].shape == (fitted.n_components_, config["d_out"])
+    if hasattr(fitted, "components_"):
+        decoded = codes @ tensors["W_dec"] + tensors["b_dec"]
+        assert_allclose(decoded, fitted.inverse_transform(codes), rtol=1e-4, atol=1e-4)
+
+
+def test_saelens_gets_its_own_architecture_where_there_is_one(tmp_path):
+    for name in PENALTIES:
+        save_pretrained(fit_sae(PENALTIES[name]), tmp_path / name, metadata={"model_name": "m"})
+        config = json.loads((tmp_path / name / "cfg.json").read_text())
+        assert config["architecture"] in ("gated", "jumprelu", "standard", "topk")
+        assert config["metadata"]["model_name"] == "m"
+        assert "register_saelens" not in (tmp_path / name / "README.md").read_text()
+    save_pretrained(fit_sae(TopK(3), network="unrolled"), tmp_path / "other")
+    assert json.loads((tmp_path / "other" / "cfg.json").read_text())["architecture"] == "skvaeense"
+    assert "register_saelens" in (tmp_path / "other" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("penalty", ["l1", "jump_relu", "batch_topk"])
+def test_transcoders_of_saelens(penalty, skip, tmp_path):
+    sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
+    save_pretrained(sae, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "cfg.json").read_text())
+    middle = "skip_transcoder" if skip else "transcoder"
+    assert config["architecture"] == ("" if penalty == "l1" else "jumprelu_") + middle
+    assert config["d_out"] == 2
+    weights = load_file(tmp_path / "model" / "sae_weights.safetensors")
+    h = X_NEW @ weights["W_enc"] + weights["b_enc"]
+    codes = np.maximum(h, 0) * (h > weights.get("threshold", 0))
+    assert_allclose(codes, sae.transform(X_NEW), rtol=1e-3, atol=1e-4)
+    decoded = codes @ weights["W_dec"] + weights["b_dec"]
+    if skip:
+        decoded = decoded + X_NEW @ weights["W_skip"].T
+    assert_allclose(decoded, sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("penalty", ["l1", "jump_relu", "batch_topk"])
+def test_transcoders_of_saelens_are_read(penalty, skip, tmp_path):
+    sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
+    to_saelens(sae, tmp_path / "model")
+    for given in ((), (X,), (X, Y)):
+        again = from_saelens(tmp_path / "model", *given)
+        assert again.skip_connection == skip
+        assert_allclose(again.transform(X_NEW), sae.transform(X_NEW), rtol=1e-3, atol=1e-3)
+        assert_allclose(again.predict(X_NEW), sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
+    assert again.score_samples(X, Y).mean() == pytest.approx(sae.score(X, Y), abs=1e-3)
+    fit_unwarned(again, X, "partial_fit", y=Y)
+    with pytest.raises(ValueError, match="a target of 2 features"):
+        from_saelens(tmp_path / "model", X, Y[:, :1])
+
+
+# --- the card ---------------------------------------------------------------------------------
+
+
+def test_a_card_says_what_was_measured():
+    sae = fit_sae(TopK(3))
+    card = model_card(
+        sae, X_NEW, name="me/model", description="Of **atoms**.", metrics={"loss recovered": 0.987}
+    )
+    assert card.startswith("---\nlibrary_name: skvaeense\n")
+    assert f"| score | {sae.score(X_NEW):.4g} |" in card
+    assert f"| L0 | {np.count_nonzero(sae.transform(X_NEW)) / len(X_NEW):.4g} |" in card
+    assert "| loss recovered | 0.987 |" in card
+    assert f"| error | {sae.history_['error'][-1]:.4g} |" in card
+    assert "| epochs | 10 |" in card
+    assert "Of **atoms**." in card
+    assert "from_pretrained('me/model')" in card
+    assert repr(sae) in card
+
+
+def test_a_card_without_samples_has_no_measures():
+    assert "Measures" not in model_card(fit_sae(TopK(3)))
+
+
+def test_the_card_of_a_transcoder():
+    sae = fit_unwarned(quick_sae(TopK(3)), X, y=Y)
+    card = model_card(sae, X_NEW, Y_NEW)
+    assert "| features of the target | 2 |" in card
+    assert f"| score | {sae.score(X_NEW, Y_NEW):.4g} |" in card
+
+
+# --- the Hub ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Return a client that keeps repositories in a folder."""
+    module = types.ModuleType("huggingface_hub")
+    module.root, module.calls = tmp_path / "hub", []
+
+    def create_repo(repo_id, *, private, exist_ok):
+        module.calls.append((repo_id, private, exist_ok))
+        (module.root / repo_id).parent.mkdir(parents=True, exist_ok=True)
+
+    def upload_folder(*, repo_id, folder_path, commit_message):
+        shutil.copytree(folder_path, module.root / repo_id, dirs_exist_ok=True)
+        return f"https://hub/{repo_id}"
+
+    def hf_hub_download(repo_id, filename, *, revision=None):
+        module.calls.append((repo_id, filename, revision))
+        return str(module.root / repo_id / filename)
+
+    for function in (create_repo, upload_folder, hf_hub_download):
+        setattr(module, function.__name__, function)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    return module
+
+
+def test_an_upload_and_the_way_back(hub):
+    sae = fit_sae(TopK(3))
+    assert push_to_hub(sae, "me/model", X_NEW, private=True) == "https://hub/me/model"
+    assert hub.calls == [("me/model", True, True)]
+    assert "from_pretrained('me/model')" in (hub.root / "me/model/README.md").read_text()
+    again = from_pretrained("me/model", revision="v1", device="cpu")
+    assert hub.calls[-1] == ("me/model", "estimator.safetensors", "v1")
+    assert_array_equal(again.transform(X_NEW), sae.transform(X_NEW))
+    push_to_hub(sae, "me/model")  # Once more, to the same place.
+
+
+def test_without_the_client(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"pip install skvaeense\[hub\]"):
+        push_to_hub(fit_sae(TopK(3)), "me/model")
+    with pytest.raises(ImportError, match=r"pip install skvaeense\[hub\]"):
+        from_pretrained("me/model")
+
+
+def test_what_has_no_folder(tmp_path):
+    with pytest.raises(TypeError, match="PCA"):
+        save_pretrained(PCA(2).fit(X), tmp_path / "model")
+    with pytest.raises(NotFittedError):
+        save_pretrained(quick_sae(), tmp_path / "model")
+    assert not Path(tmp_path / "model").exists()
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        from_pretrained("no/such/folder")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match=r"estimator\.safetensors"):
+        from_pretrained(tmp_path / "empty")

@@ -1,0 +1,94 @@
+"""Absorption that was planted."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+
+from skvaeense.inspection import feature_absorption
+
+N, D, SPECIAL = 4000, 30, 12
+
+
+def planted(share, seed=0, part=1.0):
+    """Return codes, atoms, samples and labels; in a share of the label a special latent is active.
+
+    Samples have directions for the label, for the special features and for others. The latents of
+    the special features bring a part of the label, whose own latent brings the rest of it.
+    """
+    rng = np.random.default_rng(seed)
+    label = rng.uniform(size=N) < 0.3
+    which = rng.integers(SPECIAL, size=(N, 1)) == np.arange(SPECIAL)
+    special = which & (label & (rng.uniform(size=N) < share))[:, None]
+    others = np.where(rng.uniform(size=(N, 6)) < 0.2, rng.uniform(1, 2, (N, 6)), 0)
+    basis = np.linalg.qr(rng.standard_normal((D, D)))[0]
+    own, special_atoms, other_atoms = basis[:1], basis[1 : 1 + SPECIAL], basis[1 + SPECIAL :][:6]
+    X = np.outer(label, own) + special @ special_atoms + others @ other_atoms
+    X += 0.02 * rng.standard_normal(X.shape)
+    atoms = np.vstack([own, special_atoms + part * own, other_atoms])
+    codes = np.column_stack([label - part * special.any(axis=1), special, others])
+    return codes, atoms, X, np.where(label, "label", "none")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
+def test_the_planted_share_is_found(share):
+    result = feature_absorption(*planted(share))
+    assert_array_equal(result.classes, ["label", "none"])
+    assert_array_equal(result.latents[0], [0])
+    assert_allclose(result.full_absorption[0], share, atol=0.03)
+    assert_allclose(result.absorption[0], share, atol=0.04)
+    assert result.n_samples[0] > 400
+
+
+def test_true_codes_absorb_nothing():
+    result = feature_absorption(*planted(0.3, part=0.0))
+    assert result.full_absorption[0] == 0
+    assert result.absorption[0] < 0.05
+
+
+def test_a_part_is_no_full_absorption():
+    result = feature_absorption(*planted(0.3, part=0.5))
+    assert result.full_absorption[0] == 0
+    assert_allclose(result.absorption[0], 0.15, atol=0.03)
+
+
+def test_a_label_that_is_split_has_both_latents():
+    codes, atoms, X, y = planted(0.4)
+    first = (np.arange(N) % 2 == 0) & (y == "label")
+    codes[:, 0], codes[:, 1] = first, (y == "label") & ~first
+    atoms[1] = atoms[0]
+    result = feature_absorption(codes, atoms, X, y)
+    assert sorted(result.latents[0]) == [0, 1]
+    assert result.full_absorption[0] == 0
+
+
+def test_thresholds():
+    given = planted(0.25)
+    assert feature_absorption(*given, min_share=2.0).full_absorption[0] == 0
+    assert feature_absorption(*given, min_cosine=0.9).absorption[0] < 0.01
+    assert len(feature_absorption(*given, min_gain=1.5).latents[0]) == 1
+
+
+def test_sparse_codes():
+    codes, atoms, X, y = planted(0.25)
+    dense, other = (feature_absorption(c, atoms, X, y) for c in (codes, sparse.csr_array(codes)))
+    assert_allclose(dense.absorption, other.absorption)
+    assert_allclose(dense.full_absorption, other.full_absorption)
+
+
+def test_dead_latents_change_nothing():
+    codes, atoms, X, y = planted(0.25)
+    result = feature_absorption(
+        np.column_stack([codes, np.zeros(N)]), np.vstack([atoms, np.zeros(D)]), X, y
+    )
+    assert_allclose(result.absorption, feature_absorption(codes, atoms, X, y).absorption)
+
+
+def test_bad_input():
+    codes, atoms, X, y = planted(0.25)
+    with pytest.raises(ValueError, match=r"atoms must have the shape \(19, 30\)"):
+        feature_absorption(codes, atoms[:-1], X, y)
+    with pytest.raises(ValueError, match="Two classes"):
+        feature_absorption(codes, atoms, X, np.zeros(N))
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        feature_absorption(codes, atoms, X[:-1], y)

@@ -1,0 +1,116 @@
+"""Sparse probes of labels."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+
+from skvaeense.metrics import sparse_probing
+
+RNG = np.random.default_rng(0)
+N = 600
+
+
+def halves(codes, y):
+    return codes[: N // 2], y[: N // 2], codes[N // 2 :], y[N // 2 :]
+
+
+def with_noise(*columns):
+    """Return codes with columns among thirty latents that say nothing."""
+    noise = np.where(RNG.uniform(size=(N, 30)) < 0.2, RNG.exponential(size=(N, 30)), 0)
+    return np.column_stack([noise, *columns])
+
+
+def test_one_latent_that_is_the_label():
+    y = RNG.integers(2, size=N)
+    codes = with_noise(y * RNG.uniform(1, 2, N))
+    assert_allclose(sparse_probing(*halves(codes, y)), [1.0, 1.0])
+
+
+def test_a_label_of_two_latents_needs_two():
+    a, b = RNG.uniform(size=(2, N)) < 0.3
+    scores = sparse_probing(*halves(with_noise(a, b), a | b), k=(1, 2))
+    assert 0.7 < scores[0] < 0.9
+    assert scores[1] == 1
+
+
+def test_silence_tells_as_much_as_activity():
+    y = RNG.integers(2, size=N)
+    assert_allclose(sparse_probing(*halves(with_noise(1.0 - y), y), k=1), 1)
+
+
+def test_latents_are_chosen_whatever_their_size():
+    y = RNG.integers(2, size=N)
+    codes = with_noise(y * RNG.uniform(1, 2, N))
+    sizes = 10.0 ** RNG.uniform(-4, 4, codes.shape[1])
+    assert_allclose(sparse_probing(*halves(codes * sizes, y), k=1), 1)
+
+
+def test_noise_tells_nothing():
+    y = RNG.integers(2, size=N)
+    assert_allclose(sparse_probing(*halves(with_noise(), y)), 0.5, atol=0.08)
+
+
+def test_classes_weigh_equally():
+    """A probe of a rare label that always says no is right nearly always, and worth nothing."""
+    y = RNG.uniform(size=N) < 0.05
+    flips = RNG.uniform(size=N) < 0.1
+    codes = with_noise((y ^ flips).astype(float))
+    (score,) = sparse_probing(*halves(codes, y), k=1)
+    assert 0.7 < score < 1
+    train, y_train, test, y_test = halves(codes[:, -1:], y)
+    probe = LogisticRegression(class_weight="balanced").fit(train, y_train)
+    assert score == pytest.approx(balanced_accuracy_score(y_test, probe.predict(test)))
+
+
+def test_several_classes_are_told_from_the_others():
+    y = RNG.integers(3, size=N)
+    codes = with_noise(y == 0, y == 1)
+    # The third class is where both are silent, which one latent tells in part.
+    one, two = sparse_probing(*halves(codes, y), k=(1, 2))
+    assert 0.85 < one < 1
+    assert two == 1
+
+
+def test_sparse_codes_and_names_of_classes():
+    y = np.array(["no", "yes"])[RNG.integers(2, size=N)]
+    codes = with_noise((y == "yes") * RNG.uniform(0.1, 1, N))
+    train, y_train, test, y_test = halves(codes, y)
+    dense = sparse_probing(train, y_train, test, y_test, k=3)
+    given = sparse.csr_array(train), y_train, sparse.csr_array(test), y_test
+    assert_allclose(sparse_probing(*given, k=3), dense)
+
+
+def test_more_latents_than_there_are():
+    y = RNG.integers(2, size=N)
+    codes = y[:, None] + 0.0
+    assert_allclose(sparse_probing(*halves(codes, y), k=[1, 100]), 1)
+
+
+def test_very_few_samples():
+    y = np.array([0, 0, 0, 1, 1, 1])
+    codes = np.column_stack([y, 1 - y]).astype(float)
+    assert_allclose(sparse_probing(codes, y, codes, y, k=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("y", "y_test", "k", "match"),
+    [
+        ([0, 0, 0, 0], [0, 0], 1, "Two classes"),
+        ([0, 0, 0, 1], [0, 1], 1, "Two classes"),
+        ([0, 0, 1, 1], [0, 0], 1, "Two classes"),
+        ([0, 0, 1, 1], [0, 1], 0, "k must be"),
+        ([0, 0, 1, 1], [0, 1], [], "k must be"),
+        ([0, 0, 1], [0, 1], 1, "inconsistent numbers"),
+    ],
+)
+def test_bad_input(y, y_test, k, match):
+    with pytest.raises(ValueError, match=match):
+        sparse_probing(np.eye(4), y, np.eye(4)[:2], y_test, k=k)
+
+
+def test_codes_of_two_models():
+    with pytest.raises(ValueError, match="4 and 3 latents"):
+        sparse_probing(np.eye(4), [0, 0, 1, 1], np.eye(3), [0, 1, 1])
