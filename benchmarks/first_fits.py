@@ -76,7 +76,13 @@ def measure(path, k, name, variables):
     script = SCRIPT.format(module=module, estimator=estimator, path=path, k=k, target=target)
     command, paths = [sys.executable, "-c", script], {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        command, env=os.environ | paths | variables, capture_output=True, check=True, text=True
+        command,
+        # The folder that a process starts in comes before all paths.
+        cwd=tempfile.gettempdir(),
+        env=os.environ | paths | variables,
+        capture_output=True,
+        check=True,
+        text=True,
     )
     return json.loads(run.stdout)
 

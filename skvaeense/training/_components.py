@@ -55,11 +55,15 @@ def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     for _ in range(max(1, min(N_GUESSES, MAX_GUESSED_COMPONENTS // rank))):
         guess = _orthogonalise(rng.standard_normal((rank, rank)))
         ica = FastICA(whiten=False, w_init=guess, max_iter=MAX_ICA_ITERATIONS, tol=1e-3)
-        W = _orthogonalise(ica.fit(Y).components_)
+        try:
+            W = _orthogonalise(ica.fit(Y).components_)
+        except np.linalg.LinAlgError:
+            # It has diverged.
+            continue
         if ica.n_iter_ < MAX_ICA_ITERATIONS:
             return W
         found.append((np.exp(-8 * np.square(Y @ W.T)).mean(), W))
-    return max(found, key=lambda pair: pair[0])[1]
+    return max(found, key=lambda pair: pair[0])[1] if found else np.eye(rank)
 
 
 def _part_pairs(Y: np.ndarray, W: np.ndarray) -> np.ndarray:

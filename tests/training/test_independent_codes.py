@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
+from sklearn.decomposition import FastICA
 
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
+from skvaeense.training._components import independent_components
 from skvaeense.training._independent_codes import independent_codes_log_prob
 
 
@@ -95,3 +97,14 @@ def test_noise_free_codes_are_finite():
     X = make_sparse_dictionary(1000, n_atoms=8, n_active=2, n_features=8, random_state=0)[0]
     assert np.isfinite(independent(X, 800)).all()
     assert np.isfinite(independent(np.r_[X, 1e6 * X[:5]], 1000)).all()
+
+
+def test_guesses_from_which_the_search_diverges_are_left_out(monkeypatch):
+    def diverge(self, X):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(FastICA, "fit", diverge)
+    white = np.random.default_rng(0).standard_normal((200, 3))
+    found = independent_components(white, np.random.RandomState(0))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
