@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -83,6 +84,8 @@ FEED_FORWARD_RATE = 0.4
 CALIBRATION_ENTRIES = 2**23
 # Rows for each latent at least, where gates have a prior and the number of latents is not given.
 ROWS_OF_A_LATENT = 10
+# Multiples of the usual number of them that are tried where they are what explains samples.
+WIDER = (2, 4)
 # Share of the variance that codes keep by default where they do not explain what samples are.
 DEFAULT_SHARE = 0.95
 # Steps where gates have a prior.
@@ -476,41 +479,58 @@ class VAEenseTransformer(DensityAutoencoder):
         """
         share = DEFAULT_SHARE if self.target_explained_variance == "auto" else None
         seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        steps = [GATE_STEPS] if share is None else [DATA_STEPS, GATE_STEPS]
+        trained, steps = [self._of_gates(share)], [GATE_STEPS if share is None else DATA_STEPS]
+        if share is not None:
+            learned = self._of_gates(None)
+            trained += [clone(learned).set_params(n_components=k) for k in learned._widths(data)]
+            steps += [GATE_STEPS] * (len(trained) - 1)
         epochs = [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
         session.begin(sum(epochs))
 
         def make_trainer(i):
-            chosen = self._of_gates(share if i == 0 else None)
-            return chosen._make_trainer(data, seeds, i, is_final=True)
+            return trained[i]._make_trainer(data, seeds, i, is_final=True)
+
+        def loss_of(model, i):
+            # Any with learned noise is better than one without.
+            return self._final_loss(model, data) if i > 0 else sys.float_info.max
 
         inits = session.track("first", Selection(make_trainer))
 
-        def last_is_best(model, i):
-            return -float(i)
-
         def train(n_inits):
             first = epochs[:n_inits]
-            self._train_each(inits, first, data, session, "gates", last_is_best, unwatched=ANNEALED)
+            self._train_each(inits, first, data, session, "gates", loss_of, unwatched=ANNEALED)
 
         train(1)
         is_first = inits.best is not None and inits.best_init == 0 and share is not None
         if is_first and not session.stopped and self._explains(inits.best.model, data, seeds):
-            train(2)
+            for n in range(2, len(trained) + 1):
+                train(n)
+                if session.stopped or inits.best_init != n - 1:
+                    break
         return self._best_of(inits)
 
+    def _widths(self, data):
+        """Return numbers of latents to be tried, one after the other while held-out rows gain."""
+        if self.n_components is not None:
+            return [self.n_components]
+        first, n_rows = self._default_width(data), len(data.train) + len(data.valid)
+        return [first] + [k * first for k in WIDER if k * first <= n_rows // ROWS_OF_A_LATENT]
+
     def _explains(self, model, data, seeds):
-        """Return whether gates explain held-out samples better than the mixture that was found.
+        """Return whether gates explain held-out samples better than all else that was found.
 
         They have learned noise, and short trainings with it, one after the other: as many as a
-        whole one has steps, but none once they would not reach the mixture though they went on to
-        gain as much.
+        whole one has steps, but none once they would not reach it though they went on to gain as
+        much.
         """
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
         trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        scores, before = data.explored.found.density.held_out, -math.inf
+        nats, before = data.explored.nats, -math.inf
+        scores = data.explored.found.density.held_out
+        best = max(nats[name] for name in ("mixture", "dense", "dictionary") if name in nats)
+        scores = scores + (best - scores.mean())
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
             with torch.no_grad():
@@ -520,13 +540,13 @@ class VAEenseTransformer(DensityAutoencoder):
                 bound = bound + data.scaling.locations.log_shares[data.valid_labels]
             error = math.sqrt(bound.var() / len(bound) + scores.var() / len(scores))
             gain = data.processes.broadcast_scalar(float(bound.mean() - scores.mean() - error))
-            nats = data.processes.broadcast_scalar(float(bound.mean()))
-            data.explored.nats["gates"] = nats
+            mean = data.processes.broadcast_scalar(float(bound.mean()))
+            nats["gates"] = mean
             if gain > 0:
                 data.explored.kind = "gates"
-            if gain > 0 or not gain + n_left * max(nats - before, 0.0) > 0:
+            if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break
-            before = nats
+            before = mean
         return gain > 0
 
     def _train_from_data(self, data, session):
@@ -538,6 +558,10 @@ class VAEenseTransformer(DensityAutoencoder):
             trainer, steps = self._make_subspace_trainer(data, seeds), EXACT_STEPS
         else:
             data_init, steps = self._find_data_init(data, seeds[1]), DATA_STEPS
+            is_dense = data_init.candidate.kind == "open"
+            if self._is_free and is_dense and explored and explored.kind == "dictionary":
+                # Codes are independent, but none is 0.
+                return self._train_gates(data, session)
             trainer = self._make_data_trainer(data, data_init, seeds)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, steps)
         session.begin(epochs)
