@@ -78,7 +78,7 @@ def measure(path, k, name, variables):
     run = subprocess.run(
         command,
         # The folder that a process starts in comes before all paths.
-        cwd=tempfile.gettempdir(),
+        cwd=Path(path).parent,
         env=os.environ | paths | variables,
         capture_output=True,
         check=True,
