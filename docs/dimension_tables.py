@@ -244,3 +244,33 @@ def spectra_table(spectra):
     ]
     header = ("layer", "mean rank", "mean directions above a tenth")
     return Table((*header, *(f"shortest of {r}" for r in dimensions)), rows)
+
+
+def unseen_table(results):
+    """Return the errors on families that no default was tuned on, by half, size and noise."""
+    header = ("families", "number", "mean error", "median", "MLE, median", "surely wrong", "within")
+    rows = [
+        (
+            half,
+            row["n_families"],
+            f"{row['error_mean']:.2f}",
+            f"{row['error_median']:.2f}",
+            f"{row['mle_median']:.2f}",
+            f"{row['surely_wrong']:.1%}",
+            f"{row['covered_mean']:.0%}",
+        )
+        for half, row in results["halves"].items()
+    ]
+    return Table(header, rows)
+
+
+def uncovered_table(results):
+    """Return the families at fewer than 90 % of whose samples two standard errors hold."""
+    found = [
+        (name, f"{run['n']:,}", f"{run['error']:.2f}", f"{run['covered']:.0%}")
+        for name, row in results.items()
+        if name != "halves"
+        for run in row["per_seed"]
+        if run["noise"] == 0 and run["covered"] < 0.9
+    ]
+    return Table(("family", "samples", "mean error", "within"), sorted(found, key=lambda r: r[1]))

@@ -22,6 +22,8 @@ from dimension_tables import (
     manifolds_table,
     reliability_table,
     spectra_table,
+    uncovered_table,
+    unseen_table,
 )
 from gate_tables import (
     code_lengths_table,
@@ -205,6 +207,8 @@ def tables():
         "dimension_layers": errors_table(load("dimension_layers.json")),
         "dimension_spectra": spectra_table(load("dimension_spectra.json")),
         "dimension_reliability": reliability_table(load("dimension_reliability.json")),
+        "dimension_unseen": unseen_table(load("dimension_unseen.json")),
+        "dimension_uncovered": uncovered_table(load("dimension_unseen.json")),
         "dimension_bayes": bayes_table(load("dimension_bayes.json")),
         "speed_step": step_table(load("speed.json")),
         "speed_step_2": step_table(load("speed.json"), "2 threads"),
