@@ -39,7 +39,6 @@ class DataInit:
 
     candidate : Candidate
         The way they are made.
-
     """
 
     structure: Structure
