@@ -164,7 +164,10 @@ class DensityAutoencoder(BaseAutoencoder):
         ``prior="standard_normal"`` without a gate: that of a mixture of normal distributions, which
         needs no encoder. With a nonlinear decoder it is a lower bound for these priors: the
         logarithm of a mean over few draws that are the same for every sample, whose expectation is
-        at most the log-density; see `skvaeense.models.DecodedDensity`. Otherwise, with
+        at most the log-density; see `skvaeense.models.DecodedDensity`. Where `explanation_` is
+        "gates", samples are drawn from the model of the gates in one of two cases, and from that
+        mixture in the other. The evidence bound stands for the first, so that this is a lower
+        bound, too. Otherwise, with
         ``prior="standard_normal"`` and a gate, it is what `elbo_samples` gives. The first call fits
         the mixture.
 
@@ -190,11 +193,27 @@ class DensityAutoencoder(BaseAutoencoder):
 
         def log_prob(x: DoubleArray) -> DoubleArray:
             n_known = np.count_nonzero(~np.isnan(x), axis=1)
-            scores: DoubleArray = density.log_prob(x) - n_known * math.log(self.scale_)
-            return scores
+            scores: DoubleArray = density.log_prob(x)
+            if self._gates_explain:
+                scores = np.logaddexp(scores, self._bounds(x)) - math.log(2)
+            return scores - n_known * math.log(self.scale_)
 
         scores: FloatArray = self._by_density(X, density, log_prob, out)
         return scores
+
+    @property
+    def _gates_explain(self) -> bool:
+        return getattr(self, "explanation_", None) == "gates" and not self._n_locations
+
+    def _bounds(self, x: DoubleArray) -> DoubleArray:
+        """Return the evidence bounds of scaled rows; where features are missing, minus infinity."""
+        weight = next(self.module_.parameters())
+        whole = ~np.isnan(x).any(axis=1)
+        bounds = np.full(len(x), -np.inf)
+        with torch.no_grad():
+            found = self.module_.bound(torch.as_tensor(x[whole]).to(weight)).double().cpu().numpy()
+        bounds[whole] = np.where(np.isfinite(found), found, -np.inf)
+        return bounds
 
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample, which training maximises.

@@ -16,7 +16,7 @@ from scipy.stats import multivariate_normal
 from sklearn.base import clone
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, save
-from skvaeense.datasets import make_affine_subspaces
+from skvaeense.datasets import make_affine_subspaces, make_sparse_dictionary
 from skvaeense.dimension import ComponentRank
 from skvaeense.priors import Mixture
 
@@ -352,3 +352,38 @@ def test_score_warns_where_no_sample_could_be_held_out():
     with pytest.warns(UserWarning, match="learned from .* samples, too few to hold any out"):
         fitted.score(SUBSPACES.few)
     assert np.isfinite(fit_vaeense(SUBSPACES.few[:20]).score(SUBSPACES.few))
+
+
+# --- gates that explain the samples ------------------------------------------------------------
+
+
+def test_where_gates_explain_samples_their_bound_counts():
+    X = make_sparse_dictionary(
+        1200, n_atoms=60, n_active=3, n_features=32, noise=0.1, random_state=0
+    )[0]
+    fitted = VAEenseTransformer(random_state=0).fit(X[:1000])
+    assert fitted.explanation_ == "gates"
+    scores, bounds = fitted.score_samples(X[1000:]), fitted.elbo_samples(X[1000:])
+    fitted.explanation_ = "dense"
+    of_mixture = fitted.score_samples(X[1000:])
+    fitted.explanation_ = "gates"
+    assert_allclose(scores, np.logaddexp(of_mixture, bounds) - np.log(2), rtol=1e-4)
+    assert scores.mean() > of_mixture.mean() + 1
+    with_holes = X[1000:1010].copy()
+    with_holes[:, 3] = np.nan
+    assert np.isfinite(fitted.score_samples(with_holes)).all()
+    assert np.isfinite(fitted.score_samples(1e6 * X[1000:1010])).all()
+
+
+def test_the_density_of_gates_has_no_more_than_one_of_mass():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 3)) * (rng.random((600, 3)) < 0.4)
+    X = X @ rng.standard_normal((3, 2)) + 0.1 * rng.standard_normal((600, 2))
+    fitted = VAEenseTransformer(
+        3, prior="spike_slab", target_explained_variance=None, max_iter=60, random_state=0
+    ).fit(X)
+    fitted.explanation_ = "gates"
+    ticks = np.linspace(-12, 12, 400)
+    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    mass = np.exp(fitted.score_samples(grid)).sum() * (ticks[1] - ticks[0]) ** 2
+    assert 0.5 < mass < 1.01
