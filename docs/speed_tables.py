@@ -116,6 +116,19 @@ def default_fits_table(results):
     return Table(("data", *names), rows)
 
 
+def first_fits_table(results):
+    """Return the CPU seconds of first fits in fresh processes, and of their imports."""
+    names = list(dict.fromkeys(name for row in results.values() for name in row))
+    rows = [
+        (
+            data,
+            *(f"{r[n]['fit']:.2g} ({r[n]['import']:.1f})" if n in r else "" for n in names),
+        )
+        for data, r in results.items()
+    ]
+    return Table(("data", *names), rows)
+
+
 def answer_table(speed):
     """Return how long it takes until dimensions are right."""
     rows = speed.get("answer", [])
