@@ -19,6 +19,7 @@ from skvaeense import (
     VAEenseTransformer,
 )
 from skvaeense.datasets import make_linear_subspaces
+from skvaeense.mixture import SubspaceMixture
 from skvaeense.networks import MLP
 from tests.helpers import fit_unwarned, fit_vaeense, quick_vaeense
 
@@ -280,3 +281,16 @@ def test_sparse_samples_have_no_holes(quick, method):
     estimator = clone(quick) if method == "fit" else quick
     with pytest.raises(ValueError, match="Input X contains NaN"):
         getattr(estimator, method)(sparse.csr_array(FEW))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [SubspaceMixture(), VAEenseTransformer(), IntrinsicDimensionEstimator()],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_a_column_that_only_rows_without_weight_have(estimator):
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    X[1:, 2] = np.nan
+    weights = np.r_[0.0, np.ones(59)]
+    with pytest.raises(ValueError, match="nothing but NaN in column 2"):
+        estimator.fit(X, sample_weight=weights)

@@ -168,8 +168,9 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         """
         with all_or_nothing(self):
             X = self._check(X, reset=True)
-            check_seen(X, getattr(self, "feature_names_in_", None))
-            self._fit(*merged(X, checked_weights(sample_weight, X)))
+            rows, weights = merged(X, checked_weights(sample_weight, X))
+            check_seen(rows, getattr(self, "feature_names_in_", None))
+            self._fit(rows, weights)
         return self
 
     def _fit(self, x: DoubleArray, weights: DoubleArray) -> None:
