@@ -287,7 +287,8 @@ class VAEenseTransformer(DensityAutoencoder):
     explanation_nats_ : dict of str to float
         Mean log-density of held-out samples, in nats in units of X, under what was looked at:
         "mixture" of normal distributions, flat or not, "dense", only one of them, "dictionary" and
-        "gates". For gates it is a lower bound, after short trainings with learned noise.
+        "gates". For gates it is a lower bound: of the kept model if they explain the samples, else
+        after short trainings with learned noise.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
@@ -501,12 +502,18 @@ class VAEenseTransformer(DensityAutoencoder):
             self._train_each(inits, first, data, session, "gates", loss_of, unwatched=ANNEALED)
 
         train(1)
-        is_first = inits.best is not None and inits.best_init == 0 and share is not None
-        if is_first and not session.stopped and self._explains(inits.best.model, data, seeds):
-            for n in range(2, len(trained) + 1):
-                train(n)
-                if session.stopped or inits.best_init != n - 1:
-                    break
+        if share is None or inits.best is None or session.stopped:
+            return self._best_of(inits)
+        # A fit that goes on may know it from before.
+        if inits.best_init == 0 and not self._explains(inits.best.model, data, seeds):
+            return self._best_of(inits)
+        data.explored.kind = "gates"
+        for n in range(2, len(trained) + 1):
+            train(n)
+            if session.stopped or inits.best_init < n - 1:
+                break
+        nats = -self._validation_loss(inits.best.model, data.valid)
+        data.explored.nats["gates"] = data.processes.broadcast_scalar(nats)
         return self._best_of(inits)
 
     def _widths(self, data):
@@ -542,8 +549,6 @@ class VAEenseTransformer(DensityAutoencoder):
             gain = data.processes.broadcast_scalar(float(bound.mean() - scores.mean() - error))
             mean = data.processes.broadcast_scalar(float(bound.mean()))
             nats["gates"] = mean
-            if gain > 0:
-                data.explored.kind = "gates"
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break
             before = mean

@@ -9,8 +9,13 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import skvaeense
-from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
-from skvaeense.datasets import make_linear_subspaces
+from skvaeense import (
+    Checkpoint,
+    DiffusionDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+)
+from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.losses import Loss
 from skvaeense.networks import Linear
 
@@ -92,3 +97,19 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
     interrupted(sae, 3, checkpoint)
     gone_on = fit_unwarned(clone(sae).set_callbacks(checkpoint), X)
     assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))
+
+
+def test_a_fit_whose_samples_gates_explain_goes_on(tmp_path):
+    """It knows again what explains them, though the training that showed it is over."""
+    samples = make_sparse_dictionary(
+        1000, n_atoms=60, n_active=3, n_features=32, noise=0.1, random_state=0
+    )[0]
+    estimator = VAEenseTransformer(max_iter=20, random_state=0)
+    whole = clone(estimator).fit(samples)
+    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(25))
+    with pytest.warns(UserWarning, match=INTERRUPTED):
+        begun.fit(samples)
+    goes_on = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0)).fit(samples)
+    assert whole.explanation_ == goes_on.explanation_ == "gates"
+    assert whole.explanation_nats_ == goes_on.explanation_nats_
+    assert_array_equal(whole.transform(samples), goes_on.transform(samples))
