@@ -520,8 +520,8 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return numbers of latents to be tried, one after the other while held-out rows gain."""
         if self.n_components is not None:
             return [self.n_components]
-        first, n_rows = self._default_width(data), len(data.train) + len(data.valid)
-        return [first] + [k * first for k in WIDER if k * first <= n_rows // ROWS_OF_A_LATENT]
+        first, most = self._default_width(data), _latents_of_rows(data)
+        return [first] + [k * first for k in WIDER if k * first <= most]
 
     def _explains(self, model, data, seeds):
         """Return whether gates explain held-out samples better than all else that was found.
@@ -759,7 +759,7 @@ class VAEenseTransformer(DensityAutoencoder):
         )
 
     def _final_loss(self, model, data):
-        """Return the loss by which random inits are compared with those from the data."""
+        """Return the loss by which inits are compared once they are trained."""
         if isinstance(model, SpikeSlabVAE):
             return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
         n_features = data.valid.shape[1]
@@ -925,10 +925,9 @@ class VAEenseTransformer(DensityAutoencoder):
         width = default_n_components(data.spectrum)
         if not self._has_gates:
             return width
-        n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
         share = self._kept_share
         least = 1 if share is None else data.spectrum.dimension_holding(np.max(share))
-        return max(min(width, n_rows // ROWS_OF_A_LATENT), least)
+        return max(min(width, _latents_of_rows(data)), least)
 
     def _make_final_trainer(self, best, data):
         """Return the trainer of the last phase, which goes on with the best random init."""
@@ -1287,3 +1286,9 @@ class VAEenseTransformer(DensityAutoencoder):
         n_latents = model.n_components
         width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
         return self._by_chunks(X, model, answer, max(COLUMN_ENTRIES // (n_latents * width), 1))
+
+
+def _latents_of_rows(data):
+    """Return how many latents the rows of a fit can teach, each with ten of them."""
+    n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
+    return n_rows // ROWS_OF_A_LATENT

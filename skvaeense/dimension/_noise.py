@@ -14,7 +14,13 @@ MAX_ROWS = 5000
 def edge(noise_variance, n_directions, n_samples):
     """Return the largest variance that noise has in some direction of a sample.
 
-    It is that of the law of Marchenko and Pastur [1]_.
+    It is `bulk_edge`, with a margin for few samples and tails.
+    """
+    return MARGIN * bulk_edge(noise_variance, n_directions, n_samples)
+
+
+def bulk_edge(noise_variance, n_directions, n_samples):
+    """Return the largest variance of noise by the law of Marchenko and Pastur [1]_.
 
     Parameters
     ----------
@@ -37,7 +43,7 @@ def edge(noise_variance, n_directions, n_samples):
     .. [1] V. Marchenko and L. Pastur (1967). Distribution of eigenvalues for some sets of random
        matrices. Mathematics of the USSR-Sbornik 1.
     """
-    return MARGIN * noise_variance * (1 + np.sqrt(n_directions / n_samples)) ** 2
+    return noise_variance * (1 + np.sqrt(n_directions / n_samples)) ** 2
 
 
 def fair_share(share, rank, n_samples):

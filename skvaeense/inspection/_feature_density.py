@@ -113,8 +113,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
         """
         step, rows = last_step(estimator, X)
         mask = active_mask(step, rows)
-        display = cls(feature_density(mask), n_samples=len(mask), threshold=threshold)
-        return display.plot(ax, bins=bins, bar_kw=bar_kw)
+        return cls.from_codes(mask, threshold=threshold, bins=bins, ax=ax, bar_kw=bar_kw)
 
     @classmethod
     def from_codes(

@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from skvaeense.dimension._noise import ABOVE, bulk_edge
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
 from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
@@ -33,8 +34,6 @@ from skvaeense.utils._typing import DoubleArray
 
 # Beyond this multiple of their typical size, squares of rows are rounded by the least variance.
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
-# A direction stands clearly above noise whose largest variance is at most half of its own.
-CLEAR = 2.0
 
 
 @dataclass
@@ -359,8 +358,8 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
     is_clear = []
     for part in parts:
         left = len(part.mean) - len(part.variances)
-        edge = part.noise_variance * (1 + np.sqrt(left / (n * part.weight))) ** 2
-        is_clear.append(part.variances.min(initial=np.inf) > CLEAR * edge)
+        edge = bulk_edge(part.noise_variance, left, n * part.weight)
+        is_clear.append(part.variances.min(initial=np.inf) > ABOVE * edge)
     return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
 
 

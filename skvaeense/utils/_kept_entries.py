@@ -117,8 +117,9 @@ def _largest(outputs: torch.Tensor, n_kept: int, positive: bool) -> torch.Tensor
     return sizes.topk(n_kept, dim=1, sorted=False).indices
 
 
-def _starts(sorted_or_not: torch.Tensor, n: int) -> torch.Tensor:
-    counts = torch.bincount(sorted_or_not, minlength=n)
+def _starts(indices: torch.Tensor, n: int) -> torch.Tensor:
+    """Return where each of n indices begins in these, once they are sorted."""
+    counts = torch.bincount(indices, minlength=n)
     return counts.cumsum(0) - counts
 
 
