@@ -133,7 +133,7 @@ def sae(penalty, seed, features, **params):
 
 # From a seed and the true features to the model.
 METHODS = {
-    "VAEense, default": partial(vaeense, hard=True),
+    "VAEense, default": vaeense,
     "VAEense, target_l0": partial(vaeense, target_l0=N_ACTIVE, max_iter=EPOCHS),
     "VAEense, target_l0, positive": partial(
         vaeense, target_l0=N_ACTIVE, max_iter=EPOCHS, positive_code=True

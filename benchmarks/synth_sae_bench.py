@@ -163,7 +163,7 @@ def ours(penalty, path, size, k, seed, epochs=1, **params):
 
 def default(path, size, k, seed, **params):
     """Fit a VAEense without a target, to the first samples, for as long as its defaults are."""
-    model = VAEenseTransformer(size.n_latents, random_state=seed, hard=True, **params)
+    model = VAEenseTransformer(size.n_latents, random_state=seed, **params)
     return fitted(model, np.load(path, mmap_mode="r")[:N_DEFAULT].copy())
 
 

@@ -225,10 +225,11 @@ class VAEenseTransformer(DensityAutoencoder):
         its last 30 %, in which the learning rate falls to nothing, are still run.
 
     hard : "auto" or bool, default="auto"
-        Whether `transform` sets the latents that are not active to exactly 0. By themselves
-        gated codes are small there, but not 0, unless no training sample uses the latent. "auto"
-        means True with ``prior="spike_slab"``, and else False. Hard codes of that prior are the
-        best ones for the gates that are open; soft ones are posterior means.
+        Whether `transform` sets the latents that are not active to exactly 0. Soft codes are small
+        there, but not 0, unless no training sample uses the latent. "auto" means True, but False
+        for the models of the paper and for plain VAEs: ``prior="standard_normal"`` or
+        ``gated=False``. Hard codes of ``prior="spike_slab"`` are the best ones for the gates that
+        are open; soft ones are posterior means.
 
     sparse_output : bool, default=False
         Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
@@ -476,7 +477,8 @@ class VAEenseTransformer(DensityAutoencoder):
         """Train gates with a prior: for a share of the variance, and perhaps with learned noise.
 
         With learned noise the bound may go on rising as codes get longer. So it decides on their
-        length only if it gets above the log-density of what else explains the samples.
+        length only if it gets above the log-density of what else explains the samples, for which
+        the codes that keep a share stand.
         """
         share = DEFAULT_SHARE if self.target_explained_variance == "auto" else None
         seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
@@ -492,8 +494,13 @@ class VAEenseTransformer(DensityAutoencoder):
             return trained[i]._make_trainer(data, seeds, i, is_final=True)
 
         def loss_of(model, i):
-            # Any with learned noise is better than one without.
-            return self._final_loss(model, data) if i > 0 else sys.float_info.max
+            if i == 0:
+                return -self._others_nats(data)
+            self._of_gates(None)._settle(model, data)
+            bounds, nats = self._held_out_bounds(model, data), data.explored.nats
+            mean = data.processes.broadcast_scalar(float(bounds.mean()))
+            nats["gates"] = max(nats.get("gates", -math.inf), mean)
+            return data.processes.broadcast_scalar(self._error_of_gain(bounds, data)) - mean
 
         inits = session.track("first", Selection(make_trainer))
 
@@ -505,16 +512,27 @@ class VAEenseTransformer(DensityAutoencoder):
         if share is None or inits.best is None or session.stopped:
             return self._best_of(inits)
         # A fit that goes on may know it from before.
-        if inits.best_init == 0 and not self._explains(inits.best.model, data, seeds):
+        if len(inits.logs) == 1 and not self._have_gates(inits.best.model, data, seeds):
             return self._best_of(inits)
-        data.explored.kind = "gates"
         for n in range(2, len(trained) + 1):
             train(n)
-            if session.stopped or inits.best_init < n - 1:
+            if session.stopped or (n > 2 and inits.losses[-1] >= inits.losses[-2]):
                 break
-        nats = -self._validation_loss(inits.best.model, data.valid)
-        data.explored.nats["gates"] = data.processes.broadcast_scalar(nats)
+        if inits.best_init > 0:
+            data.explored.kind = "gates"
         return self._best_of(inits)
+
+    @staticmethod
+    def _others_nats(data, names=("mixture", "dense", "dictionary")):
+        """Return the most nats that another explanation has of held-out samples."""
+        nats = data.explored.nats
+        return data.processes.broadcast_scalar(max(nats[name] for name in names if name in nats))
+
+    @staticmethod
+    def _error_of_gain(bounds, data):
+        """Return the standard error of the mean gain of bounds over another explanation."""
+        scores = data.explored.found.density.held_out
+        return math.sqrt(bounds.var() / len(bounds) + scores.var() / len(scores))
 
     def _widths(self, data):
         """Return numbers of latents to be tried, one after the other while held-out rows gain."""
@@ -523,36 +541,43 @@ class VAEenseTransformer(DensityAutoencoder):
         first, most = self._default_width(data), _latents_of_rows(data)
         return [first] + [k * first for k in WIDER if k * first <= most]
 
-    def _explains(self, model, data, seeds):
-        """Return whether gates explain held-out samples better than all else that was found.
+    def _have_gates(self, model, data, seeds):
+        """Return whether gates are better than codes that are all open, or all independent.
 
         They have learned noise, and short trainings with it, one after the other: as many as a
         whole one has steps, but none once they would not reach it though they went on to gain as
-        much.
+        much. Flat parts are better than gates at times that have not been trained to the end.
         """
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
-        trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
+        learned = self._of_gates(None)
+        trainer = learned._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        nats, before = data.explored.nats, -math.inf
-        scores = data.explored.found.density.held_out
-        best = max(nats[name] for name in ("mixture", "dense", "dictionary") if name in nats)
-        scores = scores + (best - scores.mean())
+        others, before = self._others_nats(data, ("dense", "dictionary")), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            with torch.no_grad():
-                bound = model.eval().bound(data.valid).cpu().double().numpy()
-            model.train()
-            if data.valid_labels is not None:
-                bound = bound + data.scaling.locations.log_shares[data.valid_labels]
-            error = math.sqrt(bound.var() / len(bound) + scores.var() / len(scores))
-            gain = data.processes.broadcast_scalar(float(bound.mean() - scores.mean() - error))
-            mean = data.processes.broadcast_scalar(float(bound.mean()))
-            nats["gates"] = mean
+            settled = copy.deepcopy(model)
+            learned._settle(settled, data)
+            bounds = self._held_out_bounds(settled, data)
+            mean = data.processes.broadcast_scalar(float(bounds.mean()))
+            gain = mean - others - self._error_of_gain(bounds, data)
+            gain = data.processes.broadcast_scalar(gain)
+            data.explored.nats["gates"] = mean
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break
             before = mean
         return gain > 0
+
+    @staticmethod
+    @torch.no_grad()
+    def _held_out_bounds(model, data):
+        """Return the bound of each held-out sample, in nats."""
+        is_training = model.training
+        bounds = model.eval().bound(data.valid).cpu().double().numpy()
+        model.train(is_training)
+        if data.valid_labels is not None:
+            bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
+        return bounds
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data."""
@@ -761,7 +786,8 @@ class VAEenseTransformer(DensityAutoencoder):
     def _final_loss(self, model, data):
         """Return the loss by which inits are compared once they are trained."""
         if isinstance(model, SpikeSlabVAE):
-            return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
+            loss = -float(self._held_out_bounds(model, data).mean())
+            return data.processes.broadcast_scalar(loss)
         n_features = data.valid.shape[1]
         terms = validation_terms(model, data.valid)
         common = common_noise(data.spectrum.mean_eigenvalue)
@@ -999,7 +1025,23 @@ class VAEenseTransformer(DensityAutoencoder):
             return best_noise(terms, n_features)
         return float(model.noise_variance)
 
+    def _settle(self, model, data):
+        """Let gates of a search decide on noise and prior, if held-out rows gain by it."""
+        is_free = self.noise_variance == "auto" and self.learn_noise_variance
+        has_target = model.config["target_l0"] or model.config["target_explained_variance"]
+        if not (model.searches and model.learns_slabs and is_free) or has_target:
+            return
+        before = copy.deepcopy(model.state_dict())
+        bound = self._held_out_bounds(model, data).mean()
+        model.eval().settle(data.train.head)
+        model.noise_variance.clamp_(min=LEAST_NOISE)
+        gains = self._held_out_bounds(model, data).mean() > bound
+        if not data.processes.broadcast_scalar(float(gains)):
+            model.load_state_dict(before)
+
     def _finish(self, model, trainer, data):
+        if isinstance(model, SpikeSlabVAE) and self._has_gates:
+            self._settle(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
             model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
@@ -1044,7 +1086,7 @@ class VAEenseTransformer(DensityAutoencoder):
             prior.rows_ = TrainingRows.of(x, labels, weights, before)
 
     def _failure_signs(self, model, data, x, labels):
-        posterior = model.posterior(x)
+        posterior = model.inferred(x)
         code = model.code(posterior)
         residual = x - model.decode(code)
         active = self._mask(model, posterior, code).cpu().numpy()
@@ -1072,7 +1114,7 @@ class VAEenseTransformer(DensityAutoencoder):
     # --- coding -------------------------------------------------------------------------------
 
     def _encode(self, model, x):
-        posterior = model.posterior(x)
+        posterior = model.inferred(x)
         if isinstance(model, SpikeSlabVAE):
             return model.code(posterior) if self._is_hard(model) else model.soft_code(posterior)
         code = model.code(posterior)
@@ -1103,11 +1145,12 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _is_hard(self, model):
         """Return whether latents that are not active have codes of exactly 0."""
-        is_hard = isinstance(model, SpikeSlabVAE) if self.hard == "auto" else self.hard
-        return is_hard or self.sparse_output
+        if self.hard != "auto" or self.sparse_output:
+            return self.hard is True or self.sparse_output
+        return self.gated and isinstance(self._resolved_prior(), priors.Mixture)
 
     def _active(self, model, x):
-        posterior = model.posterior(x)
+        posterior = model.inferred(x)
         return self._mask(model, posterior, model.code(posterior))
 
     def _mask(self, model, posterior, code):
@@ -1147,7 +1190,7 @@ class VAEenseTransformer(DensityAutoencoder):
         X, model = self._check_for_coding(X)
 
         def both(x):
-            posterior = model.posterior(x)
+            posterior = model.inferred(x)
             parts = [posterior.mean, posterior.std]
             if isinstance(model, SpikeSlabVAE):
                 parts.insert(0, posterior.probability)
@@ -1276,7 +1319,7 @@ class VAEenseTransformer(DensityAutoencoder):
         X, model = self._check_for_coding(X)
 
         def answer(x):
-            posterior = model.posterior(x)
+            posterior = model.inferred(x)
             code = model.code(posterior)
             active = self._mask(model, posterior, code)
             openness = posterior.openness if model.gated else torch.ones_like(code)

@@ -26,7 +26,7 @@ def fit(n_subspaces, n_components, seed, n_samples, n_init):
     """Return what one model finds on held-out samples."""
     X, subspace, _ = subspaces((4,) * n_subspaces, 40, n_samples)(seed)
     train, test, subspace = X[HELD_OUT:], X[:HELD_OUT], subspace[:HELD_OUT]
-    model = VAEenseTransformer(n_components, hard=True, n_init=n_init, random_state=seed).fit(train)
+    model = VAEenseTransformer(n_components, n_init=n_init, random_state=seed).fit(train)
     codes = model.transform(test)
     reconstruction, active = model.inverse_transform(codes), codes != 0
     pca = PCA(min(n_components, 40)).fit(train)

@@ -68,7 +68,7 @@ def to_onnx(
         If the estimator is of another class.
 
     ValueError
-        If `dtype` is unknown, or the threshold rule cannot be written.
+        If `dtype` is unknown, or the threshold rule or the search for gates cannot be written.
 
     OSError
         If the file cannot be written.
@@ -134,6 +134,12 @@ class Transform(nn.Module):
     def __init__(self, estimator, dtype):
         super().__init__()
         model = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
+        if getattr(model, "searches", False):
+            raise ValueError(
+                "A search for open gates takes more steps for some samples than for others, which "
+                "ONNX cannot express. Set prior=SpikeSlab(search=False), whose gates are those of "
+                "the encoder, and fit again."
+            )
         self.model = estimator._with_length(model)
         # As tensors: a number of Python's would be rounded to float32.
         self.register_buffer("mean", torch.tensor(estimator.mean_))

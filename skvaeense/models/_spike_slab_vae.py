@@ -1,11 +1,13 @@
 """The variational autoencoder whose gates are open with learned probabilities."""
 
 import math
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
 import torch
 
+from skvaeense.models._gate_search import FoundGates, search_gates
 from skvaeense.models._vae import VAE
 from skvaeense.networks._base import Network
 from skvaeense.networks._restricted import restricted_code
@@ -17,8 +19,9 @@ from skvaeense.utils._budget import Lengths
 MOST_LOG_NOISE = 10.0
 # Steps of a code where a linear decoder does not come with an encoder that infers gates.
 N_STEPS = 4
-# Halvings of the length for which the price of gates is found once a model is trained.
-N_HALVINGS = 8
+# How many prices of gates are looked at once a model is trained, and the share of the longest codes
+# that the shortest ones may have.
+N_PRICES, SHORTEST_SHARE = 16, 1 / 256
 # Lengths, and shares of the variance that are left, are not taken for less.
 LEAST = 1e-6
 # Rows that a price is found on have so many entries at most, and it is found to this precision, as
@@ -87,11 +90,11 @@ class SpikeSlabVAE(VAE):
     first_prices : torch.Tensor of shape (n_targets,)
         Price of an open gate in training, in nats, for each target.
 
-    prices, lengths : torch.Tensor of shape (9,)
-        Prices after training, and the mean numbers of open latents that they give, each half of the
-        one before; until `calibrate` is called the price of training, and 0.
+    prices, lengths : torch.Tensor of shape (16,)
+        Prices after training, ascending, and the mean numbers of open latents that they give; until
+        `calibrate` is called the price of training, and 0.
 
-    left_of_lengths : torch.Tensor of shape (9,)
+    left_of_lengths : torch.Tensor of shape (16,)
         Share of the variance that codes of these lengths leave.
 
     Examples
@@ -155,9 +158,9 @@ class SpikeSlabVAE(VAE):
         self.register_buffer(
             "first_prices", torch.zeros(max(len(self.targets), len(self.left_shares), 1))
         )
-        self.register_buffer("prices", torch.zeros(N_HALVINGS + 1))
-        self.register_buffer("lengths", torch.zeros(N_HALVINGS + 1))
-        self.register_buffer("left_of_lengths", torch.zeros(N_HALVINGS + 1))
+        self.register_buffer("prices", torch.zeros(N_PRICES))
+        self.register_buffer("lengths", torch.zeros(N_PRICES))
+        self.register_buffer("left_of_lengths", torch.zeros(N_PRICES))
 
     @property
     def learns_slabs(self) -> bool:
@@ -219,7 +222,7 @@ class SpikeSlabVAE(VAE):
             return self.prices[:1]
         lengths = self.lengths.double().log()
         wanted = lengths[:1] + math.log(self.share)
-        i = (lengths > wanted).sum().clamp(1, N_HALVINGS)[None]
+        i = (lengths > wanted).sum().clamp(1, N_PRICES - 1)[None]
         (above, below), (low, high) = ((t[i - 1], t[i]) for t in (lengths, self.prices))
         place = (above - wanted) / (above - below)
         return low.lerp(high, place.to(low))
@@ -237,7 +240,10 @@ class SpikeSlabVAE(VAE):
         GatePosterior
             The posterior.
         """
-        gates, network, decoder = self.gates(x.shape[0]), self.network, self.linear_decoder
+        return self._encoded(x, self.gates(x.shape[0]))
+
+    def _encoded(self, x: torch.Tensor, gates: GatePrior) -> GatePosterior:
+        network, decoder = self.network, self.linear_decoder
         if self.learns_slabs:
             return GatePosterior(*network.infer_gates(x, gates))
         place, log_noise = network.encode(x)
@@ -247,6 +253,38 @@ class SpikeSlabVAE(VAE):
         p, mean, logit = gates.update()(u, r)
         seen = None if decoder is None else (x - decoder.bias) @ decoder.weight
         return GatePosterior(logit, mean, 1 / p, seen)
+
+    @property
+    def searches(self) -> bool:
+        """Whether answers come from a search for the most probable gates."""
+        return self.config["prior"].search and self.linear_decoder is not None
+
+    def _searched(self, x: torch.Tensor) -> FoundGates:
+        """Return what the search finds, from the gates that the encoder opens.
+
+        The encoder knows no other prices than those of training.
+        """
+        gates = self.gates(len(x))
+        first = self._encoded(x, gates._replace(price=self.first_prices[:1]))
+        return search_gates(
+            x, self.linear_decoder, gates, first.is_open, positive=self.positive
+        )
+
+    def inferred(self, x: torch.Tensor) -> GatePosterior:
+        """Return the posterior that answers for samples are made of.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        GatePosterior
+            Of each latent, given the gates of all others that a search has found; with a nonlinear
+            decoder, or without a search, what the encoder says.
+        """
+        return self._searched(x).posterior if self.searches else self.posterior(x)
 
     def is_open(self, posterior: Any) -> torch.Tensor:
         """Return which gates are more probably open than closed.
@@ -309,6 +347,25 @@ class SpikeSlabVAE(VAE):
         )
 
     # --- the bound ----------------------------------------------------------------------------
+
+    def bound(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a lower bound of the log-density of each sample.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples,)
+            Bounds in nats, in units of the scaled samples: of the patterns that a search has found,
+            or, where they are greater or there is no search, those of `elbo`.
+        """
+        bound = super().bound(x)
+        if not self.searches:
+            return bound
+        return torch.maximum(bound, self._searched(x).log_prob)
 
     def _kl(self, posterior: Any) -> torch.Tensor:
         return self.prior.divergence(posterior, self.gates(len(posterior.mean)))
@@ -393,6 +450,38 @@ class SpikeSlabVAE(VAE):
             )
         return statistics
 
+    @torch.no_grad()
+    def settle(self, x: torch.Tensor) -> None:
+        """Set the noise and what is learned of the prior to what is best for samples.
+
+        It is one step of expectation maximisation with the gates that a search finds. Training has
+        only those of the encoder, which are right less often, and takes what they leave for noise.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled training samples.
+        """
+        posterior = self.inferred(x)
+        is_open = posterior.is_open.to(x)
+        code, spread = is_open * posterior.mean, is_open * posterior.variance
+        left = (x - self.decode(code)).square().sum()
+        left += self.noise_variance * (is_open - spread / self.slab_variance).sum()
+        n_open = is_open.sum(dim=0)
+        # As two more open gates would leave it: those of the prior before.
+        moments = [2 * self.slab_mean, 2 * (self.slab_mean.square() + self.slab_variance)]
+        mean, square = (
+            (moment + value.sum(dim=0)) / (2 + n_open)
+            for moment, value in zip(moments, (code, code.square() + spread), strict=True)
+        )
+        share = n_open / len(x)
+        share = torch.lerp(share, share.mean(), self.config["prior"].pooling)
+        least = torch.finfo(share.dtype).eps
+        self.noise_variance.copy_(left / x.numel())
+        self.gate_probability.copy_(share.clamp(least, 1 - least))
+        self.slab_mean.copy_(mean)
+        self.slab_variance.copy_(square - mean.square())
+
     # --- lengths ------------------------------------------------------------------------------
 
     @property
@@ -411,33 +500,42 @@ class SpikeSlabVAE(VAE):
         """Find the price that meets the target, and those of shorter codes."""
         super()._calibrate(x)
         x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
-
-        def length_at(price: float) -> float:
-            return float(self._at(x, price).is_open.sum()) / len(x)
-
         total = float((x - x.mean(dim=0)).square().sum())
 
-        def left_at(price: float) -> float:
-            residual = x - self.decode(self.code(self._at(x, price)))
-            return max(float(residual.square().sum()) / (total or 1.0), LEAST)
+        @cache
+        def measured(price: float) -> tuple[float, float]:
+            """Return the mean number of open gates, and the share of the variance that is left."""
+            posterior = self._at(x, price)
+            left = float((x - self.decode(self.code(posterior))).square().sum())
+            return float(posterior.is_open.sum()) / len(x), max(left / (total or 1.0), LEAST)
+
+        def length_at(price: float) -> float:
+            return measured(price)[0]
 
         price = float(self.first_prices[0])
         if self.targets:
             price = _find_price(length_at, self.targets[0], price)
         elif self.left_shares and total > 0:
-            price = _find_price(lambda price: 1 / left_at(price), 1 / self.left_shares[0], price)
-        prices, lengths = [price], [max(length_at(price), LEAST)]
-        step = 1.0
-        for i in range(1, N_HALVINGS + 1):
-            price = _find_price(length_at, lengths[0] / 2**i, prices[-1] + step, step)
-            # Equal lengths would make no line.
-            prices.append(max(price, prices[-1]))
-            lengths.append(min(max(length_at(price), LEAST), (1 - LEAST) * lengths[-1]))
-            step = max(prices[-1] - prices[-2], 0.1)
-        left = np.maximum.accumulate([left_at(price) for price in prices])
+            wanted = 1 / self.left_shares[0]
+            price = _find_price(lambda price: 1 / measured(price)[1], wanted, price)
+        prices, step = [price], 1.0
+        shortest = max(length_at(price), LEAST) * SHORTEST_SHARE
+        while length_at(prices[-1]) > shortest and len(prices) < MOST_LOOKS:
+            prices.append(prices[-1] + step)
+            step *= 4
+        while len(prices) < N_PRICES:
+            # Between two others, where the length falls most.
+            logs = [math.log(max(length_at(price), shortest)) for price in prices]
+            i = int(np.argmin(np.diff(logs))) if len(prices) > 1 else 0
+            prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
+        lengths, left = (np.array(values) for values in zip(*map(measured, prices), strict=True))
+        # Equal lengths would make no line.
+        lengths = np.minimum.accumulate(np.maximum(lengths, LEAST))
+        lengths = lengths * (1 - LEAST) ** np.arange(N_PRICES)
+        left = np.maximum.accumulate(left)
         self.prices.copy_(torch.tensor(prices))
-        self.lengths.copy_(torch.tensor(lengths))
-        self.left_of_lengths.copy_(torch.tensor(left))
+        self.lengths.copy_(torch.from_numpy(lengths))
+        self.left_of_lengths.copy_(torch.from_numpy(left))
 
     def length_that_keeps(self, share: float) -> float:
         """Return the mean number of open latents that keeps a share of the variance.
@@ -458,7 +556,7 @@ class SpikeSlabVAE(VAE):
     def _at(self, x: torch.Tensor, price: float) -> GatePosterior:
         """Return the posterior at a price."""
         self.prices.fill_(price)
-        return self.posterior(x)
+        return self.inferred(x)
 
     def with_targets(
         self, *, target_l0: Lengths | None, target_explained_variance: Lengths | None
@@ -529,21 +627,21 @@ def _find_price(value_at: Any, wanted: float, price: float, step: float = 0.1) -
             tried[price] = math.log(max(value_at(price), LEAST) / wanted)
         return tried[price]
 
+    def best() -> float:
+        return min(tried, key=lambda price: abs(tried[price]))
+
     low = high = price
     for _ in range(MOST_LOOKS):
-        if excess(low) >= 0 >= excess(high):
+        if abs(excess(price)) < PRICE_TOLERANCE or excess(low) >= 0 >= excess(high):
             break
-        if excess(high) > 0:
-            low, high = high, high + step
-        else:
-            low, high = low - step, low
+        price = high + step if excess(high) > 0 else low - step
+        low, high = (high, price) if price > high else (price, low)
         step *= 2
     for i in range(MOST_LOOKS):
-        best = min(tried, key=lambda price: abs(tried[price]))
-        if abs(tried[best]) < PRICE_TOLERANCE or excess(low) <= excess(high):
+        if abs(tried[best()]) < PRICE_TOLERANCE or excess(low) <= excess(high):
             break
         share = excess(low) / (excess(low) - excess(high))
         share = 0.5 if i % 3 == 2 else min(max(share, 0.1), 0.9)
         middle = low + share * (high - low)
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return min(tried, key=lambda price: abs(tried[price]))
+    return best()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -162,6 +162,21 @@ class VAE(AutoencoderModel):
         return Posterior(
             mean.masked_fill(~self.is_used, 0.0), gate_logit.masked_fill(~self.is_used, math.inf)
         )
+
+    def inferred(self, x: torch.Tensor) -> Any:
+        """Return the posterior that answers for samples are made of.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        Returns
+        -------
+        Posterior
+            What the encoder says.
+        """
+        return self.posterior(x)
 
     @torch.no_grad()
     def close_unused(self, x: torch.Tensor) -> None:
@@ -399,7 +414,7 @@ class VAE(AutoencoderModel):
             noise. W has the root mean square norms of the columns of the decoder's Jacobian.
         """
         decoder = self.linear_decoder
-        posterior = self.posterior(x)
+        posterior = self.inferred(x)
 
         def array(tensor: torch.Tensor) -> np.ndarray:
             return tensor.cpu().double().numpy()

@@ -148,7 +148,8 @@ class SpikeSlab(Mixture):
 
     So an open latent has a price: the bound charges ``log 1 / p_j`` for it, and its precision. With
     a linear decoder the bound is exact without sampling; the default, `networks.MeanField`, has
-    one, and infers gates by it. With another decoder f, in place of ``A (s * z)``, it is taken at
+    one, and infers gates by it. From these gates a search leads to the pattern that is most probable
+    given a sample [2]_, of which codes, counts and bounds are. With another decoder f, in place of ``A (s * z)``, it is taken at
     one draw of a normal code with the same mean and variance. In training p and the noise variance
     are running means of what is best for them, given the encoder, and with `networks.MeanField` so
     are m and t; with other networks these stay, as the unit of codes.
@@ -175,6 +176,11 @@ class SpikeSlab(Mixture):
         Factor on the noise variance that suits the error best, which falls to 1 over the first
         half of the training. More noise at first, and gates are decided on later.
 
+    search : bool, default=True
+        Whether gates of samples are searched for, if the decoder is linear. They are few and right
+        more often, and take longer. False leaves what the encoder says of them. Training does not
+        depend on it.
+
     n_components : "auto" or int, default="auto"
         Number of components of the mixture. "auto" chooses it on held-out samples.
 
@@ -193,6 +199,8 @@ class SpikeSlab(Mixture):
     ----------
     .. [1] T. J. Mitchell and J. J. Beauchamp, "Bayesian variable selection in linear regression",
        Journal of the American Statistical Association 83, 1988.
+    .. [2] P. Schniter, L. C. Potter and J. Ziniel, "Fast Bayesian matching pursuit", Information
+       Theory and Applications Workshop 2008.
 
     Examples
     --------
@@ -218,6 +226,7 @@ class SpikeSlab(Mixture):
         "memory": [SHARE],
         "pooling": [FRACTION],
         "first_noise": [Interval(Real, 1, None, closed="left")],
+        "search": ["boolean"],
     } | {k: v for k, v in Mixture._parameter_constraints.items() if k != "n_draws"}
 
     def __init__(
@@ -228,6 +237,7 @@ class SpikeSlab(Mixture):
         memory: float = 0.05,
         pooling: float = 0.1,
         first_noise: float = 3.0,
+        search: bool = True,
         n_components: Auto | int = "auto",
         max_components: int = 64,
         lazy: bool = True,
@@ -237,6 +247,7 @@ class SpikeSlab(Mixture):
         self.memory = memory
         self.pooling = pooling
         self.first_noise = first_noise
+        self.search = search
         self.n_components = n_components
         self.max_components = max_components
         self.lazy = lazy

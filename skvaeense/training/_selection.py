@@ -20,6 +20,9 @@ class Selection:
     logs : list of list of dict
         The log of each init that is finished, in order.
 
+    losses : list of float
+        Their losses.
+
     best : Trainer or None
         The one of least loss so far.
 
@@ -30,6 +33,7 @@ class Selection:
     def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:
         self.make_trainer = make_trainer
         self.logs: list[list[dict[str, float]]] = []
+        self.losses: list[float] = []
         self.best: Trainer | None = None
         self.best_init = 0
         self.best_loss = math.inf
@@ -38,6 +42,7 @@ class Selection:
         """Take note of a finished init."""
         if loss < self.best_loss:
             self.best, self.best_loss, self.best_init = trainer, loss, len(self.logs)
+        self.losses.append(loss)
         self.logs.append(trainer.log)
 
     @property
@@ -51,6 +56,7 @@ class Selection:
         best = None if self.best is None else self.best.state_dict()
         return {
             "logs": self.logs,
+            "losses": self.losses,
             "best": best,
             "best_init": self.best_init,
             "best_loss": self.best_loss,
@@ -59,7 +65,7 @@ class Selection:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state over."""
         self.logs, self.best_init = list(state["logs"]), state["best_init"]
-        self.best_loss = state["best_loss"]
+        self.losses, self.best_loss = list(state["losses"]), state["best_loss"]
         if state["best"] is not None:
             self.best = self.make_trainer(self.best_init)
             self.best.load_state_dict(state["best"])

@@ -16,6 +16,7 @@ from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTra
 from skvaeense.export import to_onnx
 from skvaeense.export._onnx import Transform, to_bytes
 from skvaeense.networks import MLP, Conv, Linear
+from skvaeense.priors import SpikeSlab
 from skvaeense.thresholds import Contribution, FixedVariance, ThresholdRule
 
 onnx = pytest.importorskip("onnx")
@@ -54,10 +55,12 @@ ESTIMATORS = {
     "sae_mlp": quick_sae("l1", network=MLP((5,), skip=True)),
     "sae_unrolled": quick_sae(PENALTIES["batch_topk"], network="unrolled"),
     "soft": quick_vae(),
-    "target": quick_vae(target_l0=2, network="auto"),
-    "cut_target": quick_vae(target_l0=2, transform_l0=1.3, network="auto"),
+    "target": quick_vae(target_l0=2, network="auto", prior=SpikeSlab(search=False)),
+    "cut_target": quick_vae(
+        target_l0=2, transform_l0=1.3, network="auto", prior=SpikeSlab(search=False)
+    ),
     "cut_topk": quick_sae(PENALTIES["topk"], transform_l0=2),
-    "hard_target": quick_vae(target_l0=2, hard=True, threshold="otsu"),
+    "hard_target": quick_vae(target_l0=2, prior=SpikeSlab(search=False), hard=True),
     "without_gate": quick_vae(gated=False, network=MLP((5,))),
     "fixed_variance": quick_vae(hard=True, threshold=FixedVariance(0.5)),
     "contribution": quick_vae(hard=True, threshold=Contribution(1.0)),
@@ -94,6 +97,13 @@ def test_codes_of_all(estimators):
             assert codes.dtype == expected.dtype == np.float64
             np.testing.assert_allclose(codes, expected, atol=1e-12, err_msg=name)
             np.testing.assert_array_equal(codes != 0, expected != 0, err_msg=name)
+
+
+def test_gates_that_are_searched_for_cannot_be_exported(tmp_path):
+    searched = fit_unwarned(quick_vae(target_l0=2, network="auto"), samples())
+    with pytest.raises(ValueError, match=r"Set prior=SpikeSlab\(search=False\)"):
+        to_onnx(searched, tmp_path / "vae.onnx")
+    assert not (tmp_path / "vae.onnx").exists()
 
 
 def test_hard_codes_have_zeros(estimators):

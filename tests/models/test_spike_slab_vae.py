@@ -221,7 +221,7 @@ def many(**params):
 
 def length_of(model, x):
     with torch.no_grad():
-        return float(model.posterior(x).is_open.double().sum(dim=1).mean())
+        return float(model.inferred(x).is_open.double().sum(dim=1).mean())
 
 
 @pytest.mark.parametrize("target", [1.5, 4.0, 8.0])
@@ -241,7 +241,7 @@ def test_a_price_meets_the_share_of_the_variance(share):
     model, x = many(target_explained_variance=share)
     model.calibrate(x)
     with torch.no_grad():
-        residual = x - model.decode(model.code(model.posterior(x)))
+        residual = x - model.decode(model.code(model.inferred(x)))
     left = residual.square().sum() / (x - x.mean(dim=0)).square().sum()
     assert float(left) == pytest.approx(1 - share, rel=0.02)
 

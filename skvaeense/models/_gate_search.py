@@ -1,0 +1,294 @@
+"""The search for the open gates that are most probable, given a sample."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from skvaeense.networks._restricted import overlap
+from skvaeense.priors import GatePosterior, GatePrior
+
+# Arrays of one number for each sample, open gate and direction have so many entries at most.
+MAX_ENTRIES = 2**22
+# A flip of a gate that gains no more nats may be rounding.
+LEAST_GAIN = 1e-6
+
+
+class FoundGates(NamedTuple):
+    """What a search has found.
+
+    Attributes
+    ----------
+    posterior : GatePosterior
+        Of gates, slabs and what columns see: each latent given the gates of all others.
+
+    log_prob : torch.Tensor of shape (n_samples,)
+        Logarithm of the density of each sample together with one of its patterns of open gates, sum
+        over the pattern that was found and all that differ from it in one gate. The density of the
+        sample is not less.
+    """
+
+    posterior: GatePosterior
+    log_prob: torch.Tensor
+
+
+@torch.no_grad()
+def search_gates(
+    x: torch.Tensor,
+    decoder: torch.nn.Linear,
+    gates: GatePrior,
+    is_open: torch.Tensor,
+    *,
+    positive: bool = False,
+) -> FoundGates:
+    """Open and close gates, one after the other, as long as the pattern gets more probable.
+
+    With a linear decoder of columns A, noise variance g, and the slabs of the open gates S
+    integrated out, a sample and its pattern have the density ::
+
+        p(x, S) = p(S) N(x - b; A_S m_S, A_S T_S A_S' + g I)
+
+    and so has each pattern that differs in one gate, by a few products [1]_. From the pattern that
+    an encoder proposes the best flip is made until none is better. Each latent then has, given all
+    other gates, exact odds of being open, and a normal posterior.
+
+    Parameters
+    ----------
+    x : torch.Tensor of shape (n_samples, n_features)
+        Centred and scaled samples.
+
+    decoder : torch.nn.Linear
+        From codes to samples.
+
+    gates : GatePrior
+        What is known of the latents before a sample is seen.
+
+    is_open : torch.Tensor of bool of shape (n_samples, n_components)
+        The gates that are open at first.
+
+    positive : bool, default=False
+        Whether no gate opens whose latent would be negative.
+
+    Returns
+    -------
+    FoundGates
+        In the precision of x.
+
+    References
+    ----------
+    .. [1] P. Schniter, L. C. Potter and J. Ziniel, "Fast Bayesian matching pursuit", Information
+       Theory and Applications Workshop 2008.
+    """
+    search = _Search(x, decoder, gates, positive)
+    logit, mean, variance = (torch.empty_like(search.seen) for _ in range(3))
+    log_prob = search.log_prob
+    for rows, patterns in search.patterns(is_open):
+        logit[rows], mean[rows], variance[rows], log_probs = patterns.answers()
+        log_prob[rows] += log_probs
+    found = GatePosterior(*(t.to(x.dtype) for t in (logit, mean, variance, search.seen)))
+    return FoundGates(found, log_prob.to(x.dtype))
+
+
+class _Search:
+    """The search of some samples: what it needs to know of them, and of the model."""
+
+    def __init__(
+        self, x: torch.Tensor, decoder: torch.nn.Linear, gates: GatePrior, positive: bool
+    ) -> None:
+        wide = torch.float64 if x.device.type != "mps" else x.dtype
+        weight = decoder.weight.to(wide)
+        centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
+        self.seen = centred @ weight
+        if weight.shape[1] < weight.shape[0]:
+            # Only products of columns count.
+            weight = torch.linalg.qr(weight, mode="r").R
+        noise = gates.noise_variance.to(wide)
+        odds = gates.log_odds.to(wide).expand(weight.shape[1])
+        slabs = gates.mean.to(wide), gates.variance.to(wide)
+        self.prior = _Prior(weight, noise, odds, *slabs, positive)
+        # Of samples whose gates are all closed.
+        self.log_prob = F.logsigmoid(-odds).sum() - 0.5 * (
+            x.shape[1] * torch.log(2 * torch.pi * noise)
+            + torch.linalg.vecdot(centred, centred) / noise
+        )
+
+    def patterns(self, is_open: torch.Tensor) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
+        """Yield positions of samples, and their best patterns."""
+        for rows in _chunks(is_open.sum(dim=1), len(self.prior.weight)):
+            patterns = _Patterns(self.seen[rows], is_open[rows], self.prior)
+            patterns.climb()
+            yield rows, patterns
+
+
+def _chunks(n_open: torch.Tensor, n_directions: int) -> list[torch.Tensor]:
+    """Return positions of samples, in lists whose numbers of open gates are alike."""
+    order = n_open.argsort()
+    sizes = n_open[order].clamp_min(1).tolist()
+    chunks, first = [], 0
+    for i in range(1, len(sizes) + 1):
+        is_whole = i < len(sizes) and (
+            sizes[i] <= 1.5 * sizes[first]
+            and (i - first + 1) * sizes[i] * n_directions <= MAX_ENTRIES
+        )
+        if not is_whole:
+            chunks.append(order[first:i])
+            first = i
+    return chunks
+
+
+class _Prior(NamedTuple):
+    """Columns of the decoder, the noise, and the prior of latents."""
+
+    weight: torch.Tensor
+    noise: torch.Tensor
+    odds: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+    positive: bool
+
+    @property
+    def constant(self) -> torch.Tensor:
+        """The part of the log-odds of open gates that is the same for all samples."""
+        return self.odds - 0.5 * (self.mean.square() / self.variance + self.variance.log())
+
+
+class _Patterns:
+    """Patterns of open gates of some samples, and what each latent is, given all other gates.
+
+    For each sample the open gates S have slots. With ``M = A_S' A_S + g T_S^-1``::
+
+        inverse = M^-1,   place = M^-1 (A_S' x + g T_S^-1 m_S),
+        own_j = |a_j|^2 - a_j' A_S M^-1 A_S' a_j,   left_j = a_j' (x - A_S place)
+
+    A gate that opens or closes changes all four by one vector. Empty slots are 0 throughout.
+    """
+
+    def __init__(self, seen: torch.Tensor, is_open: torch.Tensor, prior: _Prior) -> None:
+        self.prior, self.n_components = prior, seen.shape[1]
+        # Nothing is gained by a flip in an empty slot.
+        self.constant = F.pad(prior.constant, (0, 1))
+        # The last column is of empty slots.
+        self.columns = F.pad(prior.weight.T, (0, 0, 0, 1))
+        self.gram = overlap(prior.weight)
+        n_slots = max(int(is_open.sum(dim=1).max()), 1)
+        order = (~is_open).to(torch.uint8).argsort(dim=1, stable=True)[:, :n_slots]
+        is_on = is_open.gather(1, order)
+        self.slots = order.masked_fill(~is_on, self.n_components)
+        ridge = prior.noise / prior.variance
+        open_columns = self.columns[self.slots]
+        products = open_columns @ open_columns.mT
+        products.diagonal(dim1=1, dim2=2).add_(torch.where(is_on, ridge[order], 1.0))
+        factor = torch.linalg.cholesky(products)
+        both = (is_on[:, :, None] & is_on[:, None, :]).to(seen)
+        self.inverse = torch.cholesky_inverse(factor) * both
+        aim = (seen + ridge * prior.mean).gather(1, order) * is_on
+        self.place = (self.inverse @ aim[:, :, None])[:, :, 0]
+        halves = torch.linalg.solve_triangular(factor, open_columns, upper=False) @ prior.weight
+        self.own = torch.linalg.vecdot(self.columns, self.columns)[:-1] - halves.square().sum(1)
+        self.left = seen - (self.place[:, None] @ open_columns)[:, 0] @ prior.weight
+        logs = torch.log(prior.noise) - 2 * factor.diagonal(dim1=1, dim2=2).log()
+        self.log_prob = 0.5 * torch.linalg.vecdot(aim, self.place) / prior.noise
+        self.log_prob += (is_on * (self.constant[order] + 0.5 * logs)).sum(dim=1)
+
+    def climb(self) -> None:
+        """Make the best flip of each sample until none gains."""
+        rows = torch.arange(len(self.slots), device=self.slots.device)
+        for _ in range(2 * self.n_components):
+            gain, latents = self.gains(rows).max(dim=1)
+            goes_on = gain > LEAST_GAIN
+            rows, latents = rows[goes_on], latents[goes_on]
+            if not len(rows):
+                break
+            self.log_prob[rows] += gain[goes_on]
+            self.flip(rows, latents)
+
+    def closed(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return precisions of latents if their closed gates opened, and these times their means."""
+        prior = self.prior
+        precision = torch.addcdiv(1 / prior.variance, self.own[rows].clamp_min_(0), prior.noise)
+        along = torch.addcdiv(prior.mean / prior.variance, self.left[rows], prior.noise)
+        return precision, along
+
+    def open(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return slots, and means and variances of what is in them; 0 and 1 if they are empty."""
+        slots, spread = self.slots[rows], self.inverse[rows].diagonal(dim1=1, dim2=2)
+        spread = (self.prior.noise * spread).masked_fill_(slots == self.n_components, 1.0)
+        return slots, self.place[rows], spread
+
+    def gains(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return nats gained by flips of gates, and in a last column nothing for empty slots."""
+        prior, constant = self.prior, self.constant
+        precision, along = self.closed(rows)
+        gain = torch.addcdiv(precision.log().neg_(), along.square(), precision).mul_(0.5)
+        gain.add_(constant[:-1])
+        if prior.positive:
+            gain.masked_fill_(along <= 0, -torch.inf)
+        slots, place, spread = self.open(rows)
+        closing = -constant[slots] - 0.5 * (place.square() / spread + spread.log())
+        return F.pad(gain, (0, 1)).scatter_(1, slots, closing)
+
+    def flip(self, rows: torch.Tensor, latents: torch.Tensor) -> None:
+        """Open or close one gate of each of some samples."""
+        prior, k = self.prior, self.n_components
+        is_full = (self.slots[rows] < k).all(dim=1)
+        if bool(is_full.any()):
+            self._add_slots()
+        slots, each = self.slots[rows], torch.arange(len(rows), device=rows.device)
+        inverse = self.inverse[rows]
+        is_there = slots == latents[:, None]
+        closes = is_there.any(dim=1)
+        slot = torch.where(closes[:, None], is_there, slots == k).to(torch.uint8).argmax(dim=1)
+        opening = (inverse @ self._products(latents, slots)[:, :, None])[:, :, 0]
+        opening[each, slot] = -1.0
+        closing = inverse[each, :, slot]
+        own = self.own[rows, latents] + prior.noise / prior.variance[latents]
+        along = self.left[rows, latents] + (prior.noise * prior.mean / prior.variance)[latents]
+        kept = torch.where(closes, closing[each, slot], 1.0)
+        by = torch.where(closes[:, None], closing, opening)
+        scale = torch.where(closes, -1 / kept, 1 / own)
+        step = torch.where(closes, self.place[rows, slot] / kept, along / own)
+        slots[each, slot] = latents
+        change = self._along(slots, by)
+        self.own[rows] -= scale[:, None] * change.square()
+        self.left[rows] += step[:, None] * change
+        place = self.place[rows] - step[:, None] * by
+        inverse = inverse + scale[:, None, None] * by[:, :, None] * by[:, None, :]
+        gone = each[closes], slot[closes]
+        place[gone], slots[gone] = 0.0, k
+        inverse[gone[0], gone[1]] = 0.0
+        inverse[gone[0], :, gone[1]] = 0.0
+        self.place[rows], self.slots[rows], self.inverse[rows] = place, slots, inverse
+
+    def _products(self, latents: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """Return products of the columns of some latents, one for each sample, and of slots."""
+        if self.gram is not None:
+            return F.pad(self.gram[latents], (0, 1)).gather(1, slots)
+        return (self.columns[slots] @ self.columns[latents][:, :, None])[:, :, 0]
+
+    def _along(self, slots: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+        """Return products of all columns with sums of the columns of slots, weighted."""
+        if self.gram is not None:
+            weights = by.new_zeros(len(by), self.n_components + 1).scatter_(1, slots, by)
+            return weights[:, :-1] @ self.gram
+        return (by[:, None] @ self.columns[slots])[:, 0] @ self.prior.weight
+
+    def _add_slots(self) -> None:
+        n = min(self.slots.shape[1] // 2 + 1, self.n_components)
+        self.slots = F.pad(self.slots, (0, n), value=self.n_components)
+        self.place = F.pad(self.place, (0, n))
+        self.inverse = F.pad(self.inverse, (0, n, 0, n))
+
+    def answers(self) -> tuple[torch.Tensor, ...]:
+        """Return gate logits, means, variances, and log-densities of patterns and neighbours."""
+        rows = torch.arange(len(self.slots), device=self.slots.device)
+        gain, (slots, place, spread) = self.gains(rows), self.open(rows)
+        precision, along = self.closed(rows)
+        signs = torch.ones_like(gain).scatter(1, slots, -1.0)[:, :-1]
+        mean, variance = (
+            F.pad(of_closed, (0, 1)).scatter(1, slots, of_open)[:, :-1]
+            for of_closed, of_open in ((along / precision, place), (1 / precision, spread))
+        )
+        gain = gain[:, :-1]
+        log_prob = self.log_prob + F.pad(gain, (1, 0)).logsumexp(dim=1)
+        return signs * gain, mean, variance, log_prob
