@@ -129,7 +129,7 @@ def test_shorter_codes_after_partial_fit():
         model = MAKERS[name](4, n_components=16, random_state=0, transform_l0=2)
         for _ in range(2):
             model.partial_fit(X)
-        assert l0(model.transform(X_NEW)) == pytest.approx(2, rel=0.1)
+        assert l0(model.transform(X)) == pytest.approx(2, rel=0.1)
 
 
 @pytest.mark.parametrize("length", [4.01, 0.01, 0, -1, float("nan"), "two"])

@@ -13,6 +13,8 @@ from skvaeense.priors import GatePosterior, GatePrior
 MAX_ENTRIES = 2**22
 # A flip of a gate that gains no more nats may be rounding.
 LEAST_GAIN = 1e-6
+# Where there is less noise in samples of unit variance, changes of patterns drown in rounding.
+LEAST_NOISE = 1e-8
 
 
 class FoundGates(NamedTuple):
@@ -103,7 +105,7 @@ class _Search:
         if weight.shape[1] < weight.shape[0]:
             # Only products of columns count.
             weight = torch.linalg.qr(weight, mode="r").R
-        noise = gates.noise_variance.to(wide)
+        noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
         odds = gates.log_odds.to(wide).expand(weight.shape[1])
         slabs = gates.mean.to(wide), gates.variance.to(wide)
         self.prior = _Prior(weight, noise, odds, *slabs, positive)
