@@ -6,7 +6,8 @@
 
 `planted` draws the features of `planted_features`: 128 in 64 dimensions, about 5 active in each
 sample, noise .05 of the standard deviation, and settings that differ from it in one thing. Gates
-are told neither the length nor the noise. Batch-top-k has the same number of steps and the number
+are told neither the length nor the noise, and "default" has no parameter set: it does not know how
+many features there are, either. Batch-top-k has the same number of steps and the number
 of active features, and an encoder of several sweeps; "long" it trains for twice as many.
 
 `shares` asks for codes that keep 80, 90 and 95 % of the variance of three quarters of a table, and
@@ -46,6 +47,8 @@ SETTINGS = {kind: (kind, BASE) for kind in KINDS} | {
     "12 active": ("independent", BASE._replace(n_active=12)),
     "noise .02": ("independent", BASE._replace(noise=0.02)),
     "noise .2": ("independent", BASE._replace(noise=0.2)),
+    "256 features": ("independent", BASE._replace(n_features=256)),
+    "256 features, 8 active": ("independent", BASE._replace(n_features=256, n_active=8)),
 }
 
 
@@ -66,7 +69,13 @@ def batch_topk(sizes, seed, max_iter=EPOCHS, **params):
     )
 
 
+def default(sizes, seed):
+    """Return a VAEense with nothing set."""
+    return VAEenseTransformer(random_state=seed)
+
+
 METHODS = {
+    "default": default,
     "gates, positive": partial(gates, positive_code=True),
     "gates, signed": gates,
     "batch-top-k, positive": batch_topk,

@@ -178,6 +178,9 @@ class _Patterns:
         is_on = is_open.gather(1, order)
         self.slots = order.masked_fill(~is_on, self.n_components)
         ridge = prior.noise / prior.variance
+        squares = torch.linalg.vecdot(self.columns, self.columns)
+        self.least = F.pad(prior.noise / (squares[:-1] + ridge), (0, 1), value=1.0)
+        self.most = F.pad(prior.variance, (0, 1), value=1.0)
         open_columns = self.columns[self.slots]
         products = open_columns @ open_columns.mT
         products.diagonal(dim1=1, dim2=2).add_(torch.where(is_on, ridge[order], 1.0))
@@ -187,7 +190,7 @@ class _Patterns:
         aim = (seen + ridge * prior.mean).gather(1, order) * is_on
         self.place = (self.inverse @ aim[:, :, None])[:, :, 0]
         halves = torch.linalg.solve_triangular(factor, open_columns, upper=False) @ prior.weight
-        self.own = torch.linalg.vecdot(self.columns, self.columns)[:-1] - halves.square().sum(1)
+        self.own = squares[:-1] - halves.square().sum(dim=1)
         self.left = seen - (self.place[:, None] @ open_columns)[:, 0] @ prior.weight
         logs = torch.log(prior.noise) - 2 * factor.diagonal(dim1=1, dim2=2).log()
         self.log_prob = 0.5 * torch.linalg.vecdot(aim, self.place) / prior.noise
@@ -215,7 +218,8 @@ class _Patterns:
     def open(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return slots, and means and variances of what is in them; 0 and 1 if they are empty."""
         slots, spread = self.slots[rows], self.inverse[rows].diagonal(dim1=1, dim2=2)
-        spread = (self.prior.noise * spread).masked_fill_(slots == self.n_components, 1.0)
+        # Rounding must not make them less than if all else were known, or more than slabs are.
+        spread = (self.prior.noise * spread).clamp(self.least[slots], self.most[slots])
         return slots, self.place[rows], spread
 
     def gains(self, rows: torch.Tensor) -> torch.Tensor:

@@ -259,16 +259,15 @@ class SpikeSlabVAE(VAE):
         """Whether answers come from a search for the most probable gates."""
         return self.config["prior"].search and self.linear_decoder is not None
 
-    def _searched(self, x: torch.Tensor) -> FoundGates:
-        """Return what the search finds, from the gates that the encoder opens.
+    def _searched(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> FoundGates:
+        """Return what the search finds, from some gates or those that the encoder opens.
 
         The encoder knows no other prices than those of training.
         """
         gates = self.gates(len(x))
-        first = self._encoded(x, gates._replace(price=self.first_prices[:1]))
-        return search_gates(
-            x, self.linear_decoder, gates, first.is_open, positive=self.positive
-        )
+        if is_open is None:
+            is_open = self._encoded(x, gates._replace(price=self.first_prices[:1])).is_open
+        return search_gates(x, self.linear_decoder, gates, is_open, positive=self.positive)
 
     def inferred(self, x: torch.Tensor) -> GatePosterior:
         """Return the posterior that answers for samples are made of.
@@ -502,10 +501,21 @@ class SpikeSlabVAE(VAE):
         x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
         total = float((x - x.mean(dim=0)).square().sum())
 
+        opened: dict[float, torch.Tensor] = {}
+        known: dict[float, torch.Tensor] = {}
+
         @cache
         def measured(price: float) -> tuple[float, float]:
             """Return the mean number of open gates, and the share of the variance that is left."""
-            posterior = self._at(x, price)
+            self.prices.fill_(price)
+            if known and self.searches:
+                # From the gates of a price like it there is not far to go.
+                near = min(known, key=lambda other: abs(other - price))
+                posterior = self._searched(x, known[near]).posterior
+                known[price] = posterior.is_open
+            else:
+                posterior = self.inferred(x)
+                opened[price] = posterior.is_open
             left = float((x - self.decode(self.code(posterior))).square().sum())
             return float(posterior.is_open.sum()) / len(x), max(left / (total or 1.0), LEAST)
 
@@ -520,6 +530,7 @@ class SpikeSlabVAE(VAE):
             price = _find_price(lambda price: 1 / measured(price)[1], wanted, price)
         prices, step = [price], 1.0
         shortest = max(length_at(price), LEAST) * SHORTEST_SHARE
+        known |= opened
         while length_at(prices[-1]) > shortest and len(prices) < MOST_LOOKS:
             prices.append(prices[-1] + step)
             step *= 4
@@ -552,11 +563,6 @@ class SpikeSlabVAE(VAE):
         """
         left, lengths = (t.cpu().double().numpy() for t in (self.left_of_lengths, self.lengths))
         return float(np.exp(np.interp(np.log(1 - share), np.log(left), np.log(lengths))))
-
-    def _at(self, x: torch.Tensor, price: float) -> GatePosterior:
-        """Return the posterior at a price."""
-        self.prices.fill_(price)
-        return self.inferred(x)
 
     def with_targets(
         self, *, target_l0: Lengths | None, target_explained_variance: Lengths | None
