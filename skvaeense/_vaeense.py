@@ -494,10 +494,9 @@ class VAEenseTransformer(DensityAutoencoder):
             return trained[i]._make_trainer(data, seeds, i, is_final=True)
 
         def loss_of(model, i):
-            if i == 0:
+            if i == 0 and share is not None:
                 return -self._others_nats(data)
-            self._of_gates(None)._settle(model, data)
-            bounds, nats = self._held_out_bounds(model, data), data.explored.nats
+            bounds, nats = self._settled_bounds(model, data), data.explored.nats
             mean = data.processes.broadcast_scalar(float(bounds.mean()))
             nats["gates"] = max(nats.get("gates", -math.inf), mean)
             return data.processes.broadcast_scalar(self._error_of_gain(bounds, data)) - mean
@@ -550,15 +549,12 @@ class VAEenseTransformer(DensityAutoencoder):
         """
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
-        learned = self._of_gates(None)
-        trainer = learned._make_trainer(data, seeds, model=model)
+        trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
         others, before = self._others_nats(data, ("dense", "dictionary")), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            settled = copy.deepcopy(model)
-            learned._settle(settled, data)
-            bounds = self._held_out_bounds(settled, data)
+            bounds = self._settled_bounds(model, data)
             mean = data.processes.broadcast_scalar(float(bounds.mean()))
             gain = mean - others - self._error_of_gain(bounds, data)
             gain = data.processes.broadcast_scalar(gain)
@@ -578,6 +574,12 @@ class VAEenseTransformer(DensityAutoencoder):
         if data.valid_labels is not None:
             bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
         return bounds
+
+    def _settled_bounds(self, model, data):
+        """Return the bound of each held-out sample once noise and prior are settled."""
+        model = copy.deepcopy(model)
+        self._settle(model, data)
+        return self._held_out_bounds(model, data)
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data."""
@@ -1040,7 +1042,7 @@ class VAEenseTransformer(DensityAutoencoder):
             model.load_state_dict(before)
 
     def _finish(self, model, trainer, data):
-        if isinstance(model, SpikeSlabVAE) and self._has_gates:
+        if isinstance(model, SpikeSlabVAE):
             self._settle(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])

@@ -502,20 +502,18 @@ class SpikeSlabVAE(VAE):
         total = float((x - x.mean(dim=0)).square().sum())
 
         opened: dict[float, torch.Tensor] = {}
-        known: dict[float, torch.Tensor] = {}
 
         @cache
         def measured(price: float) -> tuple[float, float]:
             """Return the mean number of open gates, and the share of the variance that is left."""
             self.prices.fill_(price)
-            if known and self.searches:
+            if opened:
                 # From the gates of a price like it there is not far to go.
-                near = min(known, key=lambda other: abs(other - price))
-                posterior = self._searched(x, known[near]).posterior
-                known[price] = posterior.is_open
+                near = min(opened, key=lambda other: abs(other - price))
+                posterior = self._searched(x, opened[near]).posterior
+                opened[price] = posterior.is_open
             else:
                 posterior = self.inferred(x)
-                opened[price] = posterior.is_open
             left = float((x - self.decode(self.code(posterior))).square().sum())
             return float(posterior.is_open.sum()) / len(x), max(left / (total or 1.0), LEAST)
 
@@ -530,7 +528,9 @@ class SpikeSlabVAE(VAE):
             price = _find_price(lambda price: 1 / measured(price)[1], wanted, price)
         prices, step = [price], 1.0
         shortest = max(length_at(price), LEAST) * SHORTEST_SHARE
-        known |= opened
+        if self.searches:
+            self.prices.fill_(price)
+            opened[price] = self.inferred(x).is_open
         while length_at(prices[-1]) > shortest and len(prices) < MOST_LOOKS:
             prices.append(prices[-1] + step)
             step *= 4
