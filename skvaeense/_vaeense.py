@@ -495,7 +495,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
         def loss_of(model, i):
             if i == 0 and share is not None:
-                return -self._others_nats(data)
+                return -self._others_nats(data, "mixture", "dense")
             bounds, nats = self._settled_bounds(model, data), data.explored.nats
             mean = data.processes.broadcast_scalar(float(bounds.mean()))
             nats["gates"] = max(nats.get("gates", -math.inf), mean)
@@ -519,11 +519,13 @@ class VAEenseTransformer(DensityAutoencoder):
                 break
         if inits.best_init > 0:
             data.explored.kind = "gates"
+            nats = float(self._settled_bounds(inits.best.model, data).mean())
+            data.explored.nats["gates"] = data.processes.broadcast_scalar(nats)
         return self._best_of(inits)
 
     @staticmethod
-    def _others_nats(data, names=("mixture", "dense", "dictionary")):
-        """Return the most nats that another explanation has of held-out samples."""
+    def _others_nats(data, *names):
+        """Return the most nats that some explanations have of held-out samples."""
         nats = data.explored.nats
         return data.processes.broadcast_scalar(max(nats[name] for name in names if name in nats))
 
@@ -541,17 +543,19 @@ class VAEenseTransformer(DensityAutoencoder):
         return [first] + [k * first for k in WIDER if k * first <= most]
 
     def _have_gates(self, model, data, seeds):
-        """Return whether gates are better than codes that are all open, or all independent.
+        """Return whether gates may be better than codes that are all open.
 
-        They have learned noise, and short trainings with it, one after the other: as many as a
+        They may where independent codes are that are 0 or not. Elsewhere they have learned noise, and short trainings with it, one after the other: as many as a
         whole one has steps, but none once they would not reach it though they went on to gain as
         much. Flat parts are better than gates at times that have not been trained to the end.
         """
+        if data.explored.kind == "dictionary":
+            return True
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
         trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        others, before = self._others_nats(data, ("dense", "dictionary")), -math.inf
+        others, before = self._others_nats(data, "dense"), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
             bounds = self._settled_bounds(model, data)
@@ -1120,7 +1124,9 @@ class VAEenseTransformer(DensityAutoencoder):
         if isinstance(model, SpikeSlabVAE):
             return model.code(posterior) if self._is_hard(model) else model.soft_code(posterior)
         code = model.code(posterior)
-        return code * self._mask(model, posterior, code) if self._is_hard(model) else code
+        if not self._is_hard(model):
+            return code
+        return code.masked_fill(~self._mask(model, posterior, code), 0.0)
 
     def _with_length(self, model):
         share = self.transform_explained_variance
@@ -1149,7 +1155,7 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return whether latents that are not active have codes of exactly 0."""
         if self.hard != "auto" or self.sparse_output:
             return self.hard is True or self.sparse_output
-        return self.gated and isinstance(self._resolved_prior(), priors.Mixture)
+        return model.gated and isinstance(model.prior, priors.Mixture)
 
     def _active(self, model, x):
         posterior = model.inferred(x)

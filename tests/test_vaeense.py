@@ -131,14 +131,18 @@ def test_double_precision_trains_as_well_as_single():
 def test_code_follows_from_the_posterior(fitted):
     mean, std = fitted.posterior(X_NEW)
     assert ((std > 0) & (std <= 1)).all()
-    assert_allclose(fitted.transform(X_NEW), (1 - std) * mean, rtol=1e-6, atol=1e-9)
+    soft = (1 - std) * mean
+    assert_allclose(changed(fitted, hard=False).transform(X_NEW), soft, rtol=1e-6, atol=1e-9)
+    active = fitted.active_dimensions(X_NEW)
+    assert_allclose(fitted.transform(X_NEW), soft * active, rtol=1e-6, atol=1e-9)
+    assert_array_equal(fitted.transform(X_NEW) != 0, active)
 
 
 def test_latents_that_no_training_sample_uses_stay_closed():
     """Codes divided by their standard deviations do not explode, and explain as much as before."""
     rng = np.random.default_rng(5)
     X = np.eye(6)[rng.choice(6, 60, p=[0.5, 0.2, 0.2, 0.06, 0.03, 0.01])]
-    fitted = VAEenseTransformer(random_state=0).fit(X[:30])
+    fitted = VAEenseTransformer(hard=False, random_state=0).fit(X[:30])
     used = fitted.module_.is_used
     codes, new = fitted.transform(X[:30]), fitted.transform(X)
     assert 0 < used.sum() < len(used)
@@ -201,7 +205,7 @@ def test_threshold_level_has_its_say(fitted):
 def test_positive_codes(network):
     model = fit_vaeense(network=network, positive_code=True)
     mean, std = model.posterior(X_NEW)
-    codes = model.transform(X_NEW)
+    codes = model.set_params(hard=False).transform(X_NEW)
     assert (mean >= 0).all()
     assert (mean > 0).any()
     assert_allclose(codes, (1 - std) * mean, rtol=1e-5, atol=1e-7)

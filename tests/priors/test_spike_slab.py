@@ -54,7 +54,7 @@ def test_bad_parameters(params):
 
 def test_first_share_is_how_many_gates_are_open_at_first():
     for share, expected in ((0.3, 0.3), ("auto", 0.05)):
-        prior = SpikeSlab(first_share=share, hold=0.99)
+        prior = SpikeSlab(first_share=share, hold=0.99, search=False)
         fitted = VAEenseTransformer(20, prior=prior, max_iter=1, random_state=0)
         fit_unwarned(fitted, SUBSPACES.few)
         np.testing.assert_allclose(fitted.module_.gate_probability, expected, rtol=1e-6)
