@@ -1,5 +1,6 @@
 """The dimension around samples, from their neighbours among reference samples."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +76,8 @@ class LocalDimension(NamedTuple):
         Share of the pools nearby in which no direction stands above the noise.
 
     spread : ndarray
-        Standard deviation of the ranks of the pools nearby.
+        How far the ranks of the pools nearby, and of their nearest quarters, are from the
+        dimension: the root of the mean square.
 
     alike : ndarray
         Share of the nearest references that have similar active latents.
@@ -288,8 +290,12 @@ class LocalGeometry:
             What neighbours say.
         """
         ratios, clear, (
-            shuffled, error, hidden, near, rank, steady, visible, share, held, spread, distance
+            shuffled, error, hidden, near, rank, steady, visible, share, held, middle, spread,
+            distance,
         ) = self._measure(points, active, off)  # fmt: skip
+        for small, large in pairwise(ratios):
+            # Pools may be too small for large scales.
+            np.copyto(large, small, where=np.isnan(large))
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
@@ -314,18 +320,19 @@ class LocalGeometry:
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = (held > 0.5) & (off <= 0)
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
+        # Noise has no dimension.
+        answer = np.maximum(np.minimum(dimension, visible), 1.0)
         # Distances that are noise at all scales are only too large.
         lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
         return LocalDimension(
-            # Noise has no dimension.
-            dimension=np.maximum(np.minimum(dimension, visible), 1.0),
+            dimension=answer,
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
             least=lowest,
             most=most,
             error=error,
             fall=ratio - least,
             hidden=hidden,
-            spread=spread,
+            spread=np.hypot(spread, middle - answer),
             alike=share,
             held=held & (dimension == ranks[0]),
             excess=np.maximum(distance / FAR - 1, 0.0),
@@ -360,8 +367,8 @@ class LocalGeometry:
         That is the number of shuffled coordinates that pools need, the relative error of the first
         ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
         of all, whether they are steady, the number of directions that stand above the noise, the
-        share of those that are alike, whether flats hold the samples, how much ranks differ nearby,
-        and how many radii of their pools the landmarks are away.
+        share of those that are alike, whether flats hold the samples, the mean of the ranks nearby
+        and their standard deviation, and how many radii of their pools the landmarks are away.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
@@ -371,8 +378,8 @@ class LocalGeometry:
         ]
         said, n_scales = np.hstack(parts), len(self._calibration.scales)
         ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
-        known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
+            known = np.isfinite(ratio)
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
         return ratios, clear > 0.5, rest
@@ -406,12 +413,12 @@ class LocalGeometry:
                 self._shuffled,
             )
         )
-        ranks = np.where(asked, self._ranks[near], rank[:, None])
-        spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
+        ranks = np.hstack([values[near] for values in (self._near_ranks, self._ranks)])
+        middle, spread = _mean_and_deviation(ranks, np.hstack([asked, asked]))
         return np.vstack(
             [
                 *(ratios, clear, shuffled, error, hidden, near_rank, rank, steady, visible),
-                *(share, held, spread, away),
+                *(share, held, middle, spread, away),
             ]
         )
 
@@ -466,6 +473,14 @@ def _mean_and_error(inverses):
         mean = np.where(known, inverses, 0.0).sum(axis=2) / n_known
         spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
         return mean, np.sqrt(spread) / n_known[0]
+
+
+def _mean_and_deviation(values, asked):
+    """Return the mean and the standard deviation of those of each row that are asked."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(asked, values, 0.0).sum(axis=1) / asked.sum(axis=1)
+        squares = np.where(asked, np.square(values - mean[:, None]), 0.0).sum(axis=1)
+        return mean, np.sqrt(squares / asked.sum(axis=1))
 
 
 def _median(values):

@@ -315,10 +315,11 @@ def _explained(dimension, count, unsure, around):
         for name, error in neighbor_errors(around, answer).items()
     }
     reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
-    alone = ~believed & np.isnan(unsure)
-    asked = alone & np.isfinite(around.dimension)
-    reasons["disagreement"][asked] = np.abs(answer - around.dimension)[asked]
-    reasons["few_neighbors"] = np.where(alone & ~asked, 1.0, 0.0)
+    # Neighbours may be right all the same: their share that is like the sample says how likely.
+    asked = ~believed & np.isfinite(around.ratio)
+    likely = np.where(np.isnan(unsure), 1.0, np.sqrt(around.alike))
+    reasons["disagreement"][asked] = (likely * np.abs(answer - around.dimension))[asked]
+    reasons["few_neighbors"] = np.where(~believed & ~asked & np.isnan(unsure), 1.0, 0.0)
     reasons["far"] = np.maximum(answer, 1.0) * around.excess
     return answer, reasons
 
