@@ -184,7 +184,7 @@ def test_pools_that_are_too_small_for_large_scales_answer_at_small_ones():
     active = np.repeat(np.eye(3, dtype=bool), 300, axis=0)
     order = np.random.default_rng(0).permutation(900)
     X, active = X[order], active[order]
-    geometry = LocalGeometry(X[:800], active[:800], n_neighbors=80)
+    geometry = LocalGeometry(X[:800], active[:800], n_neighbors=70)
     answers = geometry.at(X[800:], active[800:])
     assert np.isnan(geometry.over_scales(X[800:], active[800:])[1][:, -1]).mean() > 0.5
     assert np.isfinite(answers.ratio).mean() > 0.9
