@@ -180,8 +180,8 @@ def test_rank_of_few_points():
 
 
 def test_pools_that_are_too_small_for_large_scales_answer_at_small_ones():
-    X = np.vstack([gaussian(300, 2, 10, seed) for seed in range(3)])
-    active = np.repeat(np.eye(3, dtype=bool), 300, axis=0)
+    X = np.vstack([gaussian(150, 2, 10, seed) for seed in range(6)])
+    active = np.repeat(np.eye(6, dtype=bool), 150, axis=0)
     order = np.random.default_rng(0).permutation(900)
     X, active = X[order], active[order]
     geometry = LocalGeometry(X[:800], active[:800], n_neighbors=70)
