@@ -9,8 +9,10 @@ from sklearn.utils import gen_batches
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
 from skvaeense.dimension._noise import ABOVE, edge, fair_share, typical_noise
+from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     NEAR,
+    N_POOL,
     NEAR_SHARE,
     Calibration,
     inverse_dimensions,
@@ -152,7 +154,7 @@ class LocalGeometry:
         self.n_neighbors = min(n_neighbors, len(points) - 1)
         self._noise_variance = noise_variance
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
-        self._plane = _plane(points)
+        self._plane, self._n_features = _plane(points), points.shape[1]
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors)
@@ -259,6 +261,8 @@ class LocalGeometry:
         self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
         self._shuffled = np.full(len(members), np.nan)
+        # 0: none is clear.
+        self._clear_ranks = np.zeros(len(members))
         with np.errstate(divide="ignore"):
             ratio = 1 / self._inverses[0]
         said = np.isfinite(ratio)
@@ -268,6 +272,9 @@ class LocalGeometry:
             off = np.abs(both - ratio) > np.maximum(NEAR, NEAR_SHARE * both)
             for i in np.flatnonzero(said & off.all(axis=0)):
                 self._shuffled[i] = shuffled_rank(points[members[i]])
+            for i in np.flatnonzero(said):
+                rank = clear_rank(points[members[i][:N_POOL]], NEAREST, self._n_features)
+                self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0):
@@ -290,8 +297,8 @@ class LocalGeometry:
             What neighbours say.
         """
         ratios, clear, (
-            shuffled, error, hidden, near, rank, steady, visible, share, held, middle, spread,
-            distance,
+            sure, shuffled, error, hidden, near, rank, steady, visible, share, held, middle,
+            spread, distance,
         ) = self._measure(points, active, off)  # fmt: skip
         for small, large in pairwise(ratios):
             # Pools may be too small for large scales.
@@ -320,6 +327,8 @@ class LocalGeometry:
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = (held > 0.5) & (off <= 0)
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
+        # A clear rank needs no agreement: distances hardly show thin directions.
+        dimension = np.where(sure > 0, sure, dimension)
         # Noise has no dimension.
         answer = np.maximum(np.minimum(dimension, visible), 1.0)
         # Distances that are noise at all scales are only too large.
@@ -406,18 +415,18 @@ class LocalGeometry:
                 for values in (self._inverses, self._clear, self._errors, self._hidden)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        near_rank, rank, steady, visible, shuffled = (
+        near_rank, rank, steady, visible, shuffled, clear_rank = (
             _median(np.where(asked, values[near], np.nan))
             for values in (
                 *(self._near_ranks, self._ranks, self._steady, self._visible),
-                self._shuffled,
+                *(self._shuffled, self._clear_ranks),
             )
         )
         ranks = np.hstack([values[near] for values in (self._near_ranks, self._ranks)])
         middle, spread = _mean_and_deviation(ranks, np.hstack([asked, asked]))
         return np.vstack(
             [
-                *(ratios, clear, shuffled, error, hidden, near_rank, rank, steady, visible),
+                *(ratios, clear, clear_rank, shuffled, error, hidden, near_rank, rank, steady, visible),
                 *(share, held, middle, spread, away),
             ]
         )

@@ -14,9 +14,9 @@ N_QUERIES, N_MEMBERS = 25, 50
 SEED = 0
 # A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
-# Members of a pool whose coordinates are shuffled, and the share of the largest scale under which a
+# Members of a pool whose coordinates are shuffled, and the share of the largest variance under which a
 # coordinate is a rounding error.
-N_POOL, EXACT = 240, 1e-6
+N_POOL, EXACT = 240, 1e-8
 
 
 def inverse_dimensions(distances, k, alike=None):
@@ -116,7 +116,7 @@ def shuffled_rank(points):
     if len(points) < 2 * SCALES[1]:
         return np.nan
     turned, scales, _ = np.linalg.svd(points, full_matrices=False)
-    coordinates = (turned * scales)[:, scales > EXACT * scales[0]]
+    coordinates = (turned * scales)[:, np.square(scales) > EXACT * scales[0] ** 2]
     dimension, error = _ratio(coordinates)
     if not np.isfinite(dimension):
         return np.nan
@@ -127,6 +127,33 @@ def shuffled_rank(points):
         if _ratio(shuffle(coordinates[:, :rank], axis=0))[0] >= least:
             return float(rank)
     return float(coordinates.shape[1])
+
+
+def fills_too_much(coordinates, rank):
+    """Return whether shuffled coordinates fill more dimensions than the points do.
+
+    Shuffled thin coordinates fill hardly more dimensions than there are without them. But one that
+    follows from others fills one more once it is shuffled.
+
+    Parameters
+    ----------
+    coordinates : ndarray of shape (n_points, n_coordinates)
+        Principal coordinates of a pool, the nearest point first.
+
+    rank : int
+        Number of the coordinates that are shuffled.
+
+    Returns
+    -------
+    bool
+        Whether they do.
+    """
+    if len(coordinates) < 2 * SCALES[1]:
+        return False
+    dimension, error = _ratio(coordinates)
+    shuffled = np.random.default_rng(SEED).permuted(coordinates[:, :rank], axis=0)
+    allowed = max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
+    return bool(_ratio(shuffled)[0] > dimension + allowed)
 
 
 def _ratio(points):

@@ -1,0 +1,115 @@
+"""In how many directions samples extend that do not follow from each other."""
+
+import numpy as np
+
+from skvaeense.dimension._scaling import EXACT, fills_too_much
+
+# How many times what is left of curvature a direction must vary by, and by how many times variances
+# must fall after the last one for their number to be clear.
+REMAINDER, CLEARLY = 2.0, 50.0
+# Terms of a polynomial for each member of a pool at most.
+MAX_TERMS = 0.5
+TINY = np.finfo(float).tiny
+
+
+def clear_rank(points, part, n_features):
+    """Return the number of directions that no others predict; NaN where it is not clear.
+
+    It is clear if it is the same among all points and among the nearest of them, variances fall by
+    much after it, and so many coordinates, shuffled, do not fill more dimensions than the points.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_features)
+        A pool without noise, the nearest point first.
+
+    part : int
+        The nearest are one in so many.
+
+    n_features : int
+        Dimension of the space. A rank that fills it is not clear.
+
+    Returns
+    -------
+    float
+        The number.
+    """
+    points = points - points.mean(axis=0)
+    turned, scales, _ = np.linalg.svd(points, full_matrices=False)
+    coordinates = turned * scales
+    coordinates = coordinates[:, np.square(scales) > EXACT * scales[0] ** 2]
+    ranks = set()
+    for size in (len(points), len(points) // part):
+        rank, clear = residual_rank(coordinates[:size], n_features)
+        if not np.isnan(rank):
+            ranks.add(rank if clear else np.nan)
+    rank = ranks.pop() if len(ranks) == 1 else np.nan
+    if np.isnan(rank) or fills_too_much(coordinates, int(rank)):
+        return np.nan
+    return rank
+
+
+def residual_rank(points, n_features):
+    """Return the number of directions that no others predict, and whether it is clear.
+
+    On a manifold of dimension r, r coordinates give all others: nearly as polynomials of second
+    degree, if samples are near to each other. So the direction in which points extend farthest is
+    a dimension, the direction of the residuals of a polynomial of it another one, and so on, as
+    long as residuals are larger than what is left of curvature. Where terms of second degree
+    explain a share s of the variance, that is about s squared. So thin directions count, and
+    curvature does not.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_coordinates)
+        Principal coordinates.
+
+    n_features : int
+        Dimension of the space. A rank that fills it is not clear.
+
+    Returns
+    -------
+    rank : float
+        Their number; NaN where there are too few points to tell.
+
+    clear : bool
+        Whether residuals fall after them by much.
+    """
+    n = len(points)
+    rest = points - points.mean(axis=0)
+    basis = np.full((n, 1), 1 / np.sqrt(n))
+    directions: list[np.ndarray] = []
+    products: list[np.ndarray] = []
+    linear = bent = last = first = 0.0
+    for rank in range(n_features):
+        left = np.square(rest).sum(axis=0) / max(n - basis.shape[1], 1)
+        best = left.argmax()
+        variance, first = left[best], first or left[best]
+        remainder = bent**2 / max(linear, TINY)
+        if rank and variance <= EXACT * first:
+            return float(rank), True
+        if rank and variance <= REMAINDER * remainder:
+            return float(rank), bool(last > CLEARLY * max(variance, remainder))
+        if first <= TINY:
+            break
+        new = rest[:, best] / np.sqrt(np.square(rest[:, best]).mean())
+        squares = [new * other for other in (*directions, new)]
+        cubes = [new * other for other in (*products, *squares)]
+        directions, products = [*directions, new], products + squares
+        columns = [new, *squares]
+        if basis.shape[1] + len(columns) + len(cubes) <= MAX_TERMS**3 * n:
+            columns += cubes
+        n_plain, terms = len(squares) + 1, np.column_stack(columns)
+        if basis.shape[1] + terms.shape[1] > MAX_TERMS * n:
+            return np.nan, False
+        for _ in range(2):
+            terms -= basis @ (basis.T @ terms)
+        terms, triangle = np.linalg.qr(terms)
+        size = np.abs(np.diag(triangle))
+        terms[:, size <= np.sqrt(EXACT) * size[0]] = 0.0
+        explained = terms.T @ rest
+        rest = rest - terms @ explained
+        basis = np.hstack([basis, terms])
+        gains = np.square(explained).sum(axis=1) / n
+        linear, bent, last = linear + gains[0], bent + gains[1:n_plain].sum(), variance
+    return float(n_features), False
