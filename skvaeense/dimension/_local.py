@@ -273,7 +273,7 @@ class LocalGeometry:
             for i in np.flatnonzero(said & off.all(axis=0)):
                 self._shuffled[i] = shuffled_rank(points[members[i]])
             for i in np.flatnonzero(said):
-                rank = clear_rank(points[members[i][:N_POOL]], NEAREST, self._n_features)
+                rank = clear_rank(points[members[i][:N_POOL]], self._n_features)
                 self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())
 

@@ -9,22 +9,22 @@ from skvaeense.dimension._scaling import EXACT, fills_too_much
 REMAINDER, CLEARLY = 2.0, 50.0
 # Terms of a polynomial for each member of a pool at most.
 MAX_TERMS = 0.5
+# The part of a pool that must say the same, if it can tell.
+NEAREST = 4
 TINY = np.finfo(float).tiny
 
 
-def clear_rank(points, part, n_features):
-    """Return the number of directions that no others predict; NaN where it is not clear.
+def clear_rank(points, n_features):
+    """Return the number of directions that no others predict; 0 where it is not clear.
 
-    It is clear if it is the same among all points and among the nearest of them, variances fall by
-    much after it, and so many coordinates, shuffled, do not fill more dimensions than the points.
+    It is clear if it is the same among all points and their nearest quarter, or half, variances
+    fall by much after it, and so many coordinates, shuffled, do not fill more dimensions than the
+    points.
 
     Parameters
     ----------
     points : ndarray of shape (n_points, n_features)
         A pool without noise, the nearest point first.
-
-    part : int
-        The nearest are one in so many.
 
     n_features : int
         Dimension of the space. A rank that fills it is not clear.
@@ -38,15 +38,14 @@ def clear_rank(points, part, n_features):
     turned, scales, _ = np.linalg.svd(points, full_matrices=False)
     coordinates = turned * scales
     coordinates = coordinates[:, np.square(scales) > EXACT * scales[0] ** 2]
-    ranks = set()
-    for size in (len(points), len(points) // part):
-        rank, clear = residual_rank(coordinates[:size], n_features)
-        if not np.isnan(rank):
-            ranks.add(rank if clear else np.nan)
-    rank = ranks.pop() if len(ranks) == 1 else np.nan
-    if np.isnan(rank) or fills_too_much(coordinates, int(rank)):
-        return np.nan
-    return rank
+    found = residual_rank(coordinates, n_features)
+    for part in (NEAREST, 2):
+        nearest = residual_rank(coordinates[: len(points) // part], n_features)
+        if not np.isnan(nearest[0]):
+            break
+    if nearest != found or not found[1] or fills_too_much(coordinates, int(found[0])):
+        return 0.0
+    return found[0]
 
 
 def residual_rank(points, n_features):
