@@ -1,6 +1,5 @@
 """The dimension around samples, from their neighbours among reference samples."""
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from skvaeense.dimension._scaling import (
     NEAR,
     N_POOL,
     NEAR_SHARE,
+    SEARCHED,
     Calibration,
     inverse_dimensions,
     shuffled_rank,
@@ -36,8 +36,6 @@ NEAREST, N_NOISE_POOLS = 4, 50
 DIFFERENT = 3.0
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
-# Like neighbours are looked for among so many times as many.
-SEARCHED = 2
 # Share of the largest variance under which all references lie in a plane.
 FLAT_PLANE = 1e-9
 # Distances are believed where their squares are so many times what noise adds to them.
@@ -300,9 +298,6 @@ class LocalGeometry:
             sure, shuffled, error, hidden, near, rank, steady, visible, share, held, middle,
             spread, distance,
         ) = self._measure(points, active, off)  # fmt: skip
-        for small, large in pairwise(ratios):
-            # Pools may be too small for large scales.
-            np.copyto(large, small, where=np.isnan(large))
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
@@ -387,8 +382,8 @@ class LocalGeometry:
         ]
         said, n_scales = np.hstack(parts), len(self._calibration.scales)
         ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
+        known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
-            known = np.isfinite(ratio)
             if known.any():
                 ratio[known] = self._calibration.correct(ratio[known], scale)
         return ratios, clear > 0.5, rest

@@ -7,6 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 
 # Neighbours whose distances are compared, each with that of a neighbour a quarter as far down.
 SCALES = (4, 16, 64)
+# Like neighbours are looked for among so many times as many.
+SEARCHED = 2
 # Dimensions of the balls of the calibration, how many points in them are asked, and of how many
 # members of their pools.
 BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -224,7 +226,7 @@ class Calibration:
     def __init__(self, n_samples, n_neighbors):
         self.n_samples = n_samples
         self.n_neighbors = n_neighbors
-        self.scales = [k for k in SCALES if k <= n_neighbors]
+        self.scales = [k for k in SCALES if k == SCALES[0] or SEARCHED * k <= n_neighbors]
         self.estimates = [[] for _ in self.scales]
 
     def correct(self, dimensions, scale):

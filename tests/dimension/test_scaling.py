@@ -61,8 +61,8 @@ def test_calibration_rises_and_measures_only_what_it_needs():
 
 
 def test_scales_need_neighbours():
-    assert Calibration(500, 80).scales == list(SCALES)
-    assert Calibration(500, 20).scales == [4, 16]
+    assert Calibration(500, 128).scales == list(SCALES)
+    assert Calibration(500, 80).scales == [4, 16]
     assert Calibration(500, 4).scales == [4]
 
 
