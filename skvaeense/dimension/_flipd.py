@@ -9,9 +9,9 @@ from skvaeense.dimension._score import Noise, ScoreMethod
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 
-# By default the trace of the Jacobian is exact up to so many features; beyond, so many random
-# probes estimate it.
-MAX_EXACT, N_PROBES = 64, 32
+# By default so many random probes estimate the trace of the Jacobian; with no more features than
+# that it is exact.
+N_PROBES = 64
 
 
 class FLIPD(ScoreMethod):
@@ -81,7 +81,7 @@ class FLIPD(ScoreMethod):
         """
         n_probes = self.n_probes
         if n_probes == "auto":
-            n_probes = n_features if n_features <= MAX_EXACT else N_PROBES
+            n_probes = min(n_features, N_PROBES)
         if n_probes >= n_features:
             return torch.eye(n_features, dtype=torch.float64)
         signs = torch.randint(2, (n_probes, n_features), generator=generator, dtype=torch.float64)

@@ -4,24 +4,24 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import gen_batches
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import ABOVE, edge, fair_share, typical_noise
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge, fair_share, typical_noise
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     NEAR,
+    EXACT,
+    N_ASKED,
     N_POOL,
     NEAR_SHARE,
+    NEAREST,
     SEARCHED,
     Calibration,
     inverse_dimensions,
     shuffled_rank,
 )
 
-# References that distances are measured around, those of them that pools are taken around, and how
-# many of these answer for a sample.
-MAX_ANCHORS = 5000
+# References that pools are taken around, and how many of these answer for a sample.
 MAX_LANDMARKS = 1000
 N_ANSWERS = 10
 # Least overlap (intersection over union) of the active latents of samples of one manifold.
@@ -30,14 +30,10 @@ LEAST_OVERLAP = 0.5
 # within two of their standard errors; the second fraction where the nearest members, which must be
 # so many for each dimension, have the same rank.
 STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
-# The part of a pool that has a rank of its own, pools by which noise is told.
-NEAREST, N_NOISE_POOLS = 4, 50
 # Standard errors by which the distances of the nearest must differ from those of all.
 DIFFERENT = 3.0
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
-# Share of the largest variance under which all references lie in a plane.
-FLAT_PLANE = 1e-9
 # Distances are believed where their squares are so many times what noise adds to them.
 CLEAR = 4.0
 # Where the estimate by distances falls to less than this share, and no rank agrees with it, it is
@@ -45,8 +41,6 @@ CLEAR = 4.0
 FALLEN = 0.5
 # Radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
-# Samples that are answered at once.
-CHUNK, ANSWERED = 500, 5000
 TINY = np.finfo(float).tiny
 
 
@@ -142,33 +136,36 @@ class LocalGeometry:
     n_noisy : ndarray of shape (n_references,) or None, default=None
         Number of directions that noise is left in. None: all.
 
+    clear : bool, default=True
+        Whether nothing is known to have been taken off the references, so that directions of
+        which there is nothing are no sign of a manifold that is flat.
+
     Attributes
     ----------
     hidden : float
         Share of the landmarks around which nothing stands above the noise.
     """
 
-    def __init__(self, points, active, *, n_neighbors, noise_variance=0.0, n_noisy=None):
+    def __init__(
+        self, points, active, *, n_neighbors, noise_variance=0.0, n_noisy=None, clear=True
+    ):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
-        self._noise_variance = noise_variance
+        self._noise_variance, self._may_be_clear = noise_variance, clear
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
         self._plane, self._n_features = _plane(points), points.shape[1]
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
-        self._calibration = Calibration(len(points), self.n_neighbors)
+        self._calibration = Calibration(len(points), self.n_neighbors, points.shape[1])
         inverses, nearness = self._measure_inverses(search, points, patterns)
-        pools, members, nearest = self._measure_landmarks(search, points, patterns, inverses)
+        (anchors, at_anchor), members, nearest = self._measure_landmarks(search, points, patterns, inverses)
         if noise_variance == 0 and active is None:
-            told_by = members[:N_NOISE_POOLS]
+            told_by = members[:N_ASKED]
             self._noise_variance = typical_noise([points[pool] for pool in told_by])
         self._measure_ranks(points, members, nearest, n_noisy)
         # What noise adds to the square of a distance.
         added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
-        clear = nearness > CLEAR * added
-        clear = np.concatenate(
-            [(clear[:, p] & at).sum(axis=2) > 0.5 * at.sum(axis=1) for p, at in pools], axis=1
-        )
-        self._clear = clear | self._hidden
+        clear = (nearness > CLEAR * added)[:, anchors] & at_anchor
+        self._clear = (2 * clear.sum(axis=2) > at_anchor.sum(axis=1)) | self._hidden
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
@@ -177,14 +174,11 @@ class LocalGeometry:
         """
         scales = self._calibration.scales
         n_neighbors = min(SEARCHED * scales[-1], self.n_neighbors)
-        parts, nearness = [], []
-        for rows in gen_batches(min(len(points), MAX_ANCHORS), CHUNK):
-            # The reference itself comes first, or a copy of it, which is as far away.
-            distances, neighbours = search.kneighbors(points[rows], n_neighbors + 1)
-            alike = _alike(patterns[neighbours[:, 1:]], patterns[rows])
-            parts.append([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
-            nearness.append([np.square(distances[:, k // 4]) for k in scales])
-        return np.concatenate(parts, axis=1), np.concatenate(nearness, axis=1)
+        # The reference itself comes first, or a copy of it, which is as far away.
+        distances, neighbours = search.kneighbors(points[:MAX_ROWS], n_neighbors + 1)
+        alike = _alike(patterns[neighbours[:, 1:]], patterns[:MAX_ROWS])
+        inverses = np.array([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
+        return inverses, np.square([distances[:, k // NEAREST] for k in scales])
 
     def _measure_landmarks(self, search, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
@@ -196,12 +190,7 @@ class LocalGeometry:
         landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
         distances, pools = search.kneighbors(landmarks)
         self._radii = np.maximum(distances[:, -1], TINY)
-        alike = np.concatenate(
-            [
-                _alike(patterns[pools[rows]], patterns[rows])
-                for rows in gen_batches(n_landmarks, CHUNK)
-            ]
-        )
+        alike = _alike(patterns[pools], self._patterns)
         # Where nothing is active there is no telling who is alike.
         own = alike | ~alike.any(axis=1, keepdims=True)
         flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
@@ -215,16 +204,10 @@ class LocalGeometry:
         self._flats = Flats(flats)
         own &= ~self._barred(points, pools)
         at_anchor = alike & own & (pools < inverses.shape[1])
-        kept = [
-            (np.where(at_anchor[rows], pools[rows], 0), at_anchor[rows])
-            for rows in gen_batches(n_landmarks, CHUNK)
-        ]
-        self._inverses, self._errors = (
-            np.concatenate(p, axis=-1)
-            for p in zip(*(_average(inverses, *pool) for pool in kept), strict=True)
-        )
+        anchors = np.where(at_anchor, pools, 0)
+        self._inverses, self._errors = _average(inverses, anchors, at_anchor)
         members = [pool[its] for pool, its in zip(pools, own, strict=True)]
-        return kept, members, [flat.rank for flat in flats]
+        return (anchors, at_anchor), members, [flat.rank for flat in flats]
 
     def _barred(self, points, pools):
         """Return which members of the landmarks' pools are on a flat that landmarks are not on.
@@ -270,7 +253,7 @@ class LocalGeometry:
             off = np.abs(both - ratio) > np.maximum(NEAR, NEAR_SHARE * both)
             for i in np.flatnonzero(said & off.all(axis=0)):
                 self._shuffled[i] = shuffled_rank(points[members[i]])
-            for i in np.flatnonzero(said):
+            for i in np.flatnonzero(said & self._may_be_clear):
                 rank = clear_rank(points[members[i][:N_POOL]], self._n_features)
                 self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())
@@ -376,11 +359,7 @@ class LocalGeometry:
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
-        parts = [
-            self._ask_landmarks(points[rows], patterns[rows], off[rows])
-            for rows in gen_batches(len(points), ANSWERED)
-        ]
-        said, n_scales = np.hstack(parts), len(self._calibration.scales)
+        said, n_scales = self._ask_landmarks(points, patterns, off), len(self._calibration.scales)
         ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
@@ -431,7 +410,7 @@ def _plane(points):
     """Return an orthonormal basis of the directions in which points vary, as columns."""
     centred = points - points.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T @ centred)
-    varying = variances > FLAT_PLANE * variances[-1]
+    varying = variances > EXACT * variances[-1]
     # Constant samples have one, too.
     varying[-1] = True
     return directions[:, varying]

@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from skvaeense.dimension._scaling import EXACT, fills_too_much
+from skvaeense.dimension._noise import ABOVE
+from skvaeense.dimension._scaling import EXACT, NEAREST, fills_too_much
 
-# How many times what is left of curvature a direction must vary by, and by how many times variances
-# must fall after the last one for their number to be clear.
-REMAINDER, CLEARLY = 2.0, 50.0
+# By how many times variances must fall after the last direction for their number to be clear.
+CLEARLY = 50.0
 # Terms of a polynomial for each member of a pool at most.
 MAX_TERMS = 0.5
-# The part of a pool that must say the same, if it can tell.
-NEAREST = 4
 TINY = np.finfo(float).tiny
 
 
@@ -87,7 +85,7 @@ def residual_rank(points, n_features):
         remainder = bent**2 / max(linear, TINY)
         if rank and variance <= EXACT * first:
             return float(rank), True
-        if rank and variance <= REMAINDER * remainder:
+        if rank and variance <= ABOVE * remainder:
             return float(rank), bool(last > CLEARLY * max(variance, remainder))
         if first <= TINY:
             break

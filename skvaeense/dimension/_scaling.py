@@ -5,19 +5,19 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours whose distances are compared, each with that of a neighbour a quarter as far down.
+# Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
 SCALES = (4, 16, 64)
 # Like neighbours are looked for among so many times as many.
 SEARCHED = 2
-# Dimensions of the balls of the calibration, how many points in them are asked, and of how many
-# members of their pools.
-BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-N_QUERIES, N_MEMBERS = 25, 50
+# The nearest part of a pool, or of the neighbours that distances are compared up to.
+NEAREST = 4
+# How many points in balls are asked, and how many members of the pool of each.
+N_ASKED = 35
 SEED = 0
 # A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
 # Members of a pool whose coordinates are shuffled, and the share of the largest variance under which a
-# coordinate is a rounding error.
+# direction is a rounding error.
 N_POOL, EXACT = 240, 1e-8
 
 
@@ -53,13 +53,13 @@ def inverse_dimensions(distances, k, alike=None):
     estimator", Scientific Reports 12, 2022.
     """
     if alike is None:
-        near, far = distances[:, k // 4 - 1], distances[:, k - 1]
+        near, far = distances[:, k // NEAREST - 1], distances[:, k - 1]
     else:
         rank = np.cumsum(alike, axis=1)
-        near, far = (_first(distances, rank >= wanted) for wanted in (k // 4, k))
+        near, far = (_first(distances, rank >= wanted) for wanted in (k // NEAREST, k))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
-    return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 4))
+    return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // NEAREST))
 
 
 def curved_dimension(coefficients, rank):
@@ -214,6 +214,9 @@ class Calibration:
     n_neighbors : int
         Size of the pools whose estimates are averaged.
 
+    n_features : int
+        Dimension of the space, beyond which no ball is measured.
+
     Attributes
     ----------
     scales : list of int
@@ -223,9 +226,11 @@ class Calibration:
         For each scale, what is estimated for the balls measured so far.
     """
 
-    def __init__(self, n_samples, n_neighbors):
+    def __init__(self, n_samples, n_neighbors, n_features):
         self.n_samples = n_samples
         self.n_neighbors = n_neighbors
+        # Balls have 1, 2, 4, ... dimensions.
+        self.n_balls = (2 * n_features - 1).bit_length()
         self.scales = [k for k in SCALES if k == SCALES[0] or SEARCHED * k <= n_neighbors]
         self.estimates = [[] for _ in self.scales]
 
@@ -246,10 +251,10 @@ class Calibration:
             Dimensions of the balls that would give these estimates.
         """
         estimates = self.estimates[scale]
-        while len(estimates) < len(BALLS) and (not estimates or estimates[-1] < dimensions.max()):
-            self._measure(BALLS[len(estimates)])
+        while len(estimates) < self.n_balls and (not estimates or estimates[-1] < dimensions.max()):
+            self._measure(2 ** len(estimates))
         measured = np.maximum.accumulate(estimates)
-        balls = np.log(BALLS[: len(measured)])
+        balls = np.log(2) * np.arange(len(measured))
         # Beyond the last ball its correction is kept.
         correction = np.interp(np.log(dimensions), np.log(measured), balls - np.log(measured))
         return dimensions * np.exp(correction)
@@ -261,9 +266,9 @@ class Calibration:
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
-        pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
+        pools = search.kneighbors(points[:N_ASKED], return_distance=False)
         # Some from everywhere between the middle of a pool and its boundary.
-        members = pools[:, :: max(1, self.n_neighbors // N_MEMBERS)].ravel()
+        members = pools[:, :: max(1, self.n_neighbors // N_ASKED)].ravel()
         distances = search.kneighbors(points[members], n_neighbors=self.scales[-1] + 1)[0][:, 1:]
         for k, estimates in zip(self.scales, self.estimates, strict=True):
             estimates.append(float(1 / inverse_dimensions(distances, k).mean()))
