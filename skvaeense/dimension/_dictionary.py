@@ -8,18 +8,13 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.dimension._local import CLEAR, DIFFERENT, MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, bulk_edge
 from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
 
 # Rounds of fitting and inference, of fits of the atoms in each, and of changes of a support by one
 # atom that joins and one that leaves. Atoms that are off are made up for by latents that do not
 # belong, so they are fitted first, and well: as long as a fit lowers the error by this share.
 N_ROUNDS, GAIN = 5, 0.003
-# Share of the samples with a latent that must have another for the first never to go alone, and the
-# points that their plane must have, and those that are looked at.
-TOGETHER, LEAST_POINTS, MOST_POINTS = 0.9, 100, 1000
-# Bins of the half circle, and the share of the points that two of them must hold to be a line.
-N_ANGLES, LINE_SHARE = 180, 0.1
 # The search for independent directions is not exact, so a coefficient counts at first if it is so
 # large a share of its root mean square.
 LEAST_COEFFICIENT = 0.1
@@ -303,8 +298,6 @@ class Dictionary:
                     break
             else:
                 codes = self._least_squares(X, support)
-            if self._part_atoms(codes, support):
-                codes = self._least_squares(X, support)
             error = self._error(X, codes)
             for _ in range(N_ROUNDS):
                 self._set_atoms(X, codes)
@@ -376,7 +369,7 @@ class Dictionary:
             # Coefficients by which directions of the space of the atoms are orthonormal.
             own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
             variances = np.linalg.eigvalsh(own.T @ own / members[i])
-            noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
+            noise = bulk_edge(self.noise_variance, int(sizes[i]), int(members[i]))
             least = max(ABOVE * noise, HARMLESS * variances[-1])
             rank = np.count_nonzero(variances > least)
             if rank == sizes[i] and members[i] > SCALES[1]:
@@ -423,37 +416,6 @@ class Dictionary:
         """Return by how much each atom alone lowers the squared error that codes leave."""
         units = self.atoms.T / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
         return np.square(self._residual(X, codes) @ units)
-
-    def _part_atoms(self, codes, support):
-        """Turn atoms that never go alone to the directions that samples prefer; return if any.
-
-        Training can stop where an atom is a mixture of the true one and others: then every sample
-        with the true one needs the others too, and no small step helps. But in the plane of
-        latents i and j, the samples with nothing else there lie on a line. If i and j always go
-        together, both are mixtures, and there are two lines.
-        """
-        together = support.T.astype(float) @ support
-        # Entry (i, j): the share of the samples with i that have j.
-        share = together / np.maximum(np.diag(together), 1.0)[:, None]
-        np.fill_diagonal(share, 0.0)
-        parted = self.atoms.copy()
-        for i, j in np.argwhere(share > TOGETHER):
-            mutual = share[j, i] > TOGETHER
-            if mutual and j < i:
-                continue
-            rows = np.flatnonzero(support[:, i] & support[:, j])[:MOST_POINTS]
-            plane = codes[rows[:, None], [i, j]]
-            lines = _lines(plane, 2 if mutual else 1)
-            if lines is None:
-                continue
-            if mutual:
-                parted[[i, j]] = lines @ self.atoms[[i, j]]
-            elif lines[0, 0] != 0:
-                # Added up, since atom i may be mixed with several.
-                parted[i] += lines[0, 1] / lines[0, 0] * self.atoms[j]
-        changed = not np.array_equal(parted, self.atoms)
-        self.atoms = parted
-        return changed
 
     def _error(self, X, codes):
         return np.square(self._residual(X, codes)).sum()
@@ -545,32 +507,3 @@ def _unique_rows(support):
     words = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, which = np.unique(words, return_index=True, return_inverse=True)
     return support[first], which
-
-
-def _lines(plane, n_lines):
-    """Return the directions of lines through 0 near which many points of a plane lie, or None.
-
-    Each line must hold many times the share of the points that an even spread would give it.
-    Stretched to unit covariance, the points of a normal distribution are spread evenly.
-    """
-    covariance = plane.T @ plane / max(len(plane), 1)
-    if len(plane) < LEAST_POINTS or np.linalg.cond(covariance) > 1e12:
-        return None
-    stretch = np.linalg.cholesky(covariance)
-    x, y = np.linalg.solve(stretch, plane.T)
-    angles = np.arctan2(y, x) % np.pi
-    bins = (angles / np.pi * N_ANGLES).astype(int) % N_ANGLES
-    counts = np.bincount(bins, minlength=N_ANGLES)
-    # A line between two bins has points in both.
-    counts = counts + np.roll(counts, -1)
-    directions = []
-    for _ in range(n_lines):
-        best = int(counts.argmax())
-        if counts[best] < LINE_SHARE * len(plane):
-            return None
-        centre = (best + 1) * np.pi / N_ANGLES
-        off = (angles - centre + np.pi / 2) % np.pi - np.pi / 2
-        angle = centre + np.median(off[np.abs(off) <= np.pi / N_ANGLES])
-        directions.append(stretch @ [np.cos(angle), np.sin(angle)])
-        counts[np.arange(best - N_ANGLES // 20, best + N_ANGLES // 20 + 1) % N_ANGLES] = 0
-    return np.array(directions)

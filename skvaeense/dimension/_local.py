@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge, fair_share, typical_noise
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, bulk_edge, fair_share, typical_noise
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     NEAR,
@@ -15,7 +15,6 @@ from skvaeense.dimension._scaling import (
     N_POOL,
     NEAR_SHARE,
     NEAREST,
-    SEARCHED,
     Calibration,
     inverse_dimensions,
     shuffled_rank,
@@ -24,8 +23,6 @@ from skvaeense.dimension._scaling import (
 # References that pools are taken around, and how many of these answer for a sample.
 MAX_LANDMARKS = 1000
 N_ANSWERS = 10
-# Least overlap (intersection over union) of the active latents of samples of one manifold.
-LEAST_OVERLAP = 0.5
 # The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
 # within two of their standard errors; the second fraction where the nearest members, which must be
 # so many for each dimension, have the same rank.
@@ -173,7 +170,7 @@ class LocalGeometry:
         Also the square of the smaller distance that each was measured by.
         """
         scales = self._calibration.scales
-        n_neighbors = min(SEARCHED * scales[-1], self.n_neighbors)
+        n_neighbors = min(2 * scales[-1], self.n_neighbors)
         # The reference itself comes first, or a copy of it, which is as far away.
         distances, neighbours = search.kneighbors(points[:MAX_ROWS], n_neighbors + 1)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MAX_ROWS])
@@ -417,7 +414,7 @@ def _plane(points):
 
 
 def _alike(others, patterns):
-    """Return which others have similar active latents.
+    """Return which others have similar active latents: at least half of those of either are shared.
 
     `others` has the shape (n_samples, n_others, n_words), `patterns` (n_samples, n_words).
     """
@@ -426,7 +423,7 @@ def _alike(others, patterns):
         own, other = patterns[:, None, word], others[:, :, word]
         both += np.bitwise_count(own & other)
         either += np.bitwise_count(own | other)
-    return both >= LEAST_OVERLAP * np.maximum(either, 1)
+    return 2 * both >= np.maximum(either, 1)
 
 
 def _average(inverses, pools, alike):
@@ -492,7 +489,7 @@ def _rank(points, noise_variance=0.0, n_noisy=0):
     points = points - points.mean(axis=0)
     wide = points.shape[1] > points.shape[0]
     variances = np.linalg.eigvalsh(points @ points.T if wide else points.T @ points)
-    floor = len(points) * ABOVE * edge(noise_variance, n_noisy, len(points))
+    floor = len(points) * ABOVE * bulk_edge(noise_variance, n_noisy, len(points))
     share = fair_share(FLAT, _count_above(variances, FLAT, floor), len(points))
     above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
     return _count_above(variances, share, floor), above

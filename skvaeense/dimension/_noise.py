@@ -4,19 +4,10 @@ import numpy as np
 
 # A bulk of fewer directions than this can be that of a few manifolds as well.
 LEAST_BULK = 8
-# What few samples and tails add to the edge of the bulk, and how many times the edge a direction
-# stands clearly above it with.
-MARGIN, ABOVE = 1.05, 2.0
+# How many times the edge of the bulk a direction stands clearly above it with.
+ABOVE = 2.0
 # Samples from which directions are measured.
 MAX_ROWS = 5000
-
-
-def edge(noise_variance, n_directions, n_samples):
-    """Return the largest variance that noise has in some direction of a sample.
-
-    It is `bulk_edge`, with a margin for few samples and tails.
-    """
-    return MARGIN * bulk_edge(noise_variance, n_directions, n_samples)
 
 
 def bulk_edge(noise_variance, n_directions, n_samples):
@@ -164,11 +155,11 @@ def _measure(X):
     # Entry r: the mean of all variances after the first r.
     left = n_features - np.arange(len(variances))
     rest = np.cumsum(variances[::-1])[::-1] / left
-    bulk = variances <= edge(rest, left, n_samples)
+    bulk = variances <= bulk_edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
     seen = 0 < rank <= n_features - LEAST_BULK and n_samples > 1 and rest[rank] > 0
     # Else what is taken for noise can as well be directions with a little less variance.
-    told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
+    told = seen and variances[rank - 1] > ABOVE * bulk_edge(rest[rank], left[rank], n_samples)
     return {
         "n_samples": n_samples,
         "mean": mean,

@@ -28,14 +28,9 @@ MAX_REFERENCES = 20_000
 MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # How far an autoencoder may move a typical sample, and still tell what is noise and which samples
 # are alike: a fraction of the mean squared distance to its neighbours. By so much may the dimension
-# by distances change, too, if there is no noise to take off.
+# by distances change, too, if there is no noise to take off, which makes it fall by more as the
+# scale grows.
 MAX_SHIFT = 0.15
-# By what share that falls as the scale grows if there is noise.
-MAX_FALL = 0.3
-# Share of the samples around which all may be hidden by noise.
-MAX_HIDDEN = 0.05
-# How far up the user is.
-USER = 8
 TINY = np.finfo(float).tiny
 
 
@@ -269,12 +264,13 @@ class PoolMethod(AutoencoderMethod):
     def _warn_of_noise(self):
         """Warn where so much is hidden by noise that the answer there is a guess."""
         hidden = self.geometry_.hidden if self.geometry_ is not None else 0.0
-        if hidden > MAX_HIDDEN:
+        if hidden > RARELY:
             warnings.warn(
                 f"Dimension hidden by noise: around {hidden:.0%} of the samples no direction "
                 "stands above the noise, and the dimension is unsure. Fewer samples, which are "
                 "farther apart, or a larger n_neighbors may show it.",
-                stacklevel=USER,
+                # The user.
+                stacklevel=8,
             )
 
     def _counts_some(self, points, active):
@@ -372,7 +368,7 @@ def _change_of_dimension(X, points):
     )
     if np.isnan(raw + decoded):
         return 0.0, True
-    return max(raw / decoded, decoded / raw) - 1, small > (1 + MAX_FALL) * large
+    return max(raw / decoded, decoded / raw) - 1, small > (1 + MAX_SHIFT) * large
 
 
 def _share(shifts, squares):

@@ -7,8 +7,6 @@ from skvaeense.dimension._scaling import EXACT, NEAREST, fills_too_much
 
 # By how many times variances must fall after the last direction for their number to be clear.
 CLEARLY = 50.0
-# Terms of a polynomial for each member of a pool at most.
-MAX_TERMS = 0.5
 TINY = np.finfo(float).tiny
 
 
@@ -94,10 +92,11 @@ def residual_rank(points, n_features):
         cubes = [new * other for other in (*products, *squares)]
         directions, products = [*directions, new], products + squares
         columns = [new, *squares]
-        if basis.shape[1] + len(columns) + len(cubes) <= MAX_TERMS**3 * n:
+        if NEAREST * (basis.shape[1] + len(columns) + len(cubes)) <= n // 2:
             columns += cubes
         n_plain, terms = len(squares) + 1, np.column_stack(columns)
-        if basis.shape[1] + terms.shape[1] > MAX_TERMS * n:
+        # At least as many degrees of freedom must be left.
+        if 2 * (basis.shape[1] + terms.shape[1]) > n:
             return np.nan, False
         for _ in range(2):
             terms -= basis @ (basis.T @ terms)

@@ -7,8 +7,6 @@ from sklearn.neighbors import NearestNeighbors
 
 # Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
 SCALES = (4, 16, 64)
-# Like neighbours are looked for among so many times as many.
-SEARCHED = 2
 # The nearest part of a pool, or of the neighbours that distances are compared up to.
 NEAREST = 4
 # How many points in balls are asked, and how many members of the pool of each.
@@ -231,7 +229,8 @@ class Calibration:
         self.n_neighbors = n_neighbors
         # Balls have 1, 2, 4, ... dimensions.
         self.n_balls = (2 * n_features - 1).bit_length()
-        self.scales = [k for k in SCALES if k == SCALES[0] or SEARCHED * k <= n_neighbors]
+        # Like neighbours are looked for among twice as many: half of all must be.
+        self.scales = [k for k in SCALES if k == SCALES[0] or 2 * k <= n_neighbors]
         self.estimates = [[] for _ in self.scales]
 
     def correct(self, dimensions, scale):
