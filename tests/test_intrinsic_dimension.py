@@ -464,3 +464,17 @@ def test_progress_of_the_autoencoder_is_seen(capsys):
     assert "fit VAEenseTransformer | VAEenseTransformer" in capsys.readouterr().out
     assert not getattr(estimator.autoencoder_, "_skl_callbacks", [])
     assert not hasattr(estimator.autoencoder_, "_parent_callback_ctx")
+
+
+def test_what_decoding_takes_off_makes_dimensions_less_reliable():
+    """It may be noise, or a thin direction."""
+    rng = np.random.default_rng(0)
+    frame = np.linalg.qr(rng.standard_normal((8, 3)))[0]
+    box = rng.uniform(-1, 1, (1500, 3)) * (1, 1, 0.03) @ frame.T
+    whole, cut = (
+        IntrinsicDimensionEstimator(Dense(n_components=n), random_state=0).fit(box) for n in (3, 2)
+    )
+    assert (whole.predict(box) == 3).mean() > 0.9
+    assert (cut.predict(box) == 2).mean() > 0.9
+    assert cut.reliability(box).max() < 0.9
+    assert cut.reliability(box, return_reasons=True)[1]["disagreement"].min() > 0.2

@@ -7,7 +7,7 @@ from scipy.special import expit, gammaln
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense.dimension._local import CLEAR, DIFFERENT, MEMBERS_PER_DIMENSION
+from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
 from skvaeense.dimension._noise import ABOVE, MAX_ROWS, bulk_edge
 from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
 
@@ -15,9 +15,9 @@ from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
 # atom that joins and one that leaves. Atoms that are off are made up for by latents that do not
 # belong, so they are fitted first, and well: as long as a fit lowers the error by this share.
 N_ROUNDS, GAIN = 5, 0.003
-# The search for independent directions is not exact, so a coefficient counts at first if it is so
-# large a share of its root mean square.
-LEAST_COEFFICIENT = 0.1
+# Independent directions: standard deviations of the noise above which a coefficient counts at first.
+# The search is not exact, so it must also be so large a share of its root mean square.
+DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
 # Supports larger than this are left as they are: their systems are large, and there are many.
 MAX_SUPPORT = 64
 # Entries of a stack of linear systems that are solved at once.
@@ -239,7 +239,7 @@ class Dictionary:
         """
         inverse = np.linalg.pinv(self.atoms @ self.atoms.T)
         deviation = np.sqrt(self.noise_variance * np.diag(inverse))
-        return np.abs(self._project(X)) > np.maximum(DIFFERENT * deviation, self._least)
+        return np.abs(self._project(X)) > np.maximum(DEVIATIONS * deviation, self._least)
 
     def describe(self, X, support):
         """Return the supports of samples, and their reconstructions.

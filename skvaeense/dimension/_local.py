@@ -17,7 +17,6 @@ from skvaeense.dimension._scaling import (
     NEAREST,
     Calibration,
     inverse_dimensions,
-    shuffled_rank,
 )
 
 # References that pools are taken around, and how many of these answer for a sample.
@@ -27,15 +26,10 @@ N_ANSWERS = 10
 # within two of their standard errors; the second fraction where the nearest members, which must be
 # so many for each dimension, have the same rank.
 STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
-# Standard errors by which the distances of the nearest must differ from those of all.
-DIFFERENT = 3.0
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Distances are believed where their squares are so many times what noise adds to them.
 CLEAR = 4.0
-# Where the estimate by distances falls to less than this share, and no rank agrees with it, it is
-# noise that small scales show.
-FALLEN = 0.5
 # Radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
 TINY = np.finfo(float).tiny
@@ -103,11 +97,11 @@ class LocalGeometry:
     from neighbour to neighbour around each member of the pool, at several scales; and the *rank*,
     the number of directions in which pools around there extend. The rank is exact where the pool is
     nearly flat, and too high where it is not. The ratio is never far off, and never exact. So the
-    rank is taken where the ratio agrees; else what shuffled coordinates say, or with noise the
-    whole number next to the ratio. The nearest
+    rank is taken where the ratio agrees, else the whole number next to the ratio. The nearest
     quarter of a pool is flatter than the whole, and its rank is taken if it agrees better. A rank
-    that is that of the very nearest too need not agree as well. Small pools have no say in the
-    rank, and the number of active latents stands for it. Noise makes the ratio too high at small
+    that is that of the very nearest too need not agree as well, and one that is clear without noise
+    need not agree at all: thin directions have hardly a say in distances. Small pools have no say
+    in the rank, and the number of active latents stands for it. Noise makes the ratio too high at small
     scales, so the rank may agree with it at any scale down to which it falls, or would fall in one
     step more; where it rises with the scale, other manifolds have come into view.
 
@@ -238,20 +232,14 @@ class LocalGeometry:
         ranks = np.array(ranks, dtype=float).T
         self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
-        self._shuffled = np.full(len(members), np.nan)
         # 0: none is clear.
         self._clear_ranks = np.zeros(len(members))
-        with np.errstate(divide="ignore"):
-            ratio = 1 / self._inverses[0]
-        said = np.isfinite(ratio)
-        if self._noise_variance == 0 and said.any():
-            ratio[said] = self._calibration.correct(ratio[said], 0)
-            both = np.array([self._near_ranks, self._ranks])
-            off = np.abs(both - ratio) > np.maximum(NEAR, NEAR_SHARE * both)
-            for i in np.flatnonzero(said & off.all(axis=0)):
-                self._shuffled[i] = shuffled_rank(points[members[i]])
-            for i in np.flatnonzero(said & self._may_be_clear):
+        if self._noise_variance == 0 and self._may_be_clear:
+            with np.errstate(divide="ignore"):
+                ratio = 1 / self._inverses[0]
+            for i in np.flatnonzero(np.isfinite(ratio)):
                 rank = clear_rank(points[members[i][:N_POOL]], self._n_features)
+                # Distances show at most a little more than there is.
                 self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())
 
@@ -275,7 +263,7 @@ class LocalGeometry:
             What neighbours say.
         """
         ratios, clear, (
-            sure, shuffled, error, hidden, near, rank, steady, visible, share, held, middle,
+            sure, error, hidden, near, rank, steady, visible, share, held, middle,
             spread, distance,
         ) = self._measure(points, active, off)  # fmt: skip
         known = np.isfinite(ratios).all(axis=0)
@@ -296,9 +284,7 @@ class LocalGeometry:
         agrees = (beside <= allowed) | ~clear.any(axis=0) & known
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
-        clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
-        said = np.where(np.isfinite(shuffled), shuffled, np.round(clean))
-        dimension = np.where(agree, rank, said)
+        dimension = np.where(agree, rank, np.round(ratio))
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = (held > 0.5) & (off <= 0)
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
@@ -348,7 +334,7 @@ class LocalGeometry:
     def _measure(self, points, active, off=0.0):
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
-        That is the number of shuffled coordinates that pools need, the relative error of the first
+        That is the rank that is clear without distances, or 0, the relative error of the first
         ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
         of all, whether they are steady, the number of directions that stand above the noise, the
         share of those that are alike, whether flats hold the samples, the mean of the ranks nearby
@@ -386,18 +372,18 @@ class LocalGeometry:
                 for values in (self._inverses, self._clear, self._errors, self._hidden)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        near_rank, rank, steady, visible, shuffled, clear_rank = (
+        near_rank, rank, steady, visible, sure = (
             _median(np.where(asked, values[near], np.nan))
             for values in (
                 *(self._near_ranks, self._ranks, self._steady, self._visible),
-                *(self._shuffled, self._clear_ranks),
+                self._clear_ranks,
             )
         )
         ranks = np.hstack([values[near] for values in (self._near_ranks, self._ranks)])
         middle, spread = _mean_and_deviation(ranks, np.hstack([asked, asked]))
         return np.vstack(
             [
-                *(ratios, clear, clear_rank, shuffled, error, hidden, near_rank, rank, steady, visible),
+                *(ratios, clear, sure, error, hidden, near_rank, rank, steady, visible),
                 *(share, held, middle, spread, away),
             ]
         )
@@ -427,32 +413,14 @@ def _alike(others, patterns):
 
 
 def _average(inverses, pools, alike):
-    """Return the mean of those of each pool at each scale, and the relative error of the first.
-
-    It is that of the nearest quarter, or of the nearest quarter of that, where it differs from what
-    is farther away by more than chance makes it: then that is another manifold.
-    """
+    """Return the mean of those of each pool at each scale, and the relative error of the first."""
     inverses = np.where(alike, inverses[:, pools], np.nan)
-    mean, error = _mean_and_error(inverses)
-    width = pools.shape[1] // NEAREST
-    while width >= N_MEMBERS:
-        closer, its_error = _mean_and_error(inverses[:, :, :width])
-        with np.errstate(invalid="ignore"):
-            differs = np.abs(closer[0] - mean[0]) > DIFFERENT * np.hypot(its_error, error)
-        mean, error = np.where(differs, closer, mean), np.where(differs, its_error, error)
-        width //= NEAREST
-    with np.errstate(invalid="ignore"):
-        return mean, error / mean[0]
-
-
-def _mean_and_error(inverses):
-    """Return the mean of each pool at each scale, and the standard error of the first."""
     known = np.isfinite(inverses)
     n_known = known.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(known, inverses, 0.0).sum(axis=2) / n_known
         spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
-        return mean, np.sqrt(spread) / n_known[0]
+        return mean, np.sqrt(spread) / n_known[0] / mean[0]
 
 
 def _mean_and_deviation(values, asked):

@@ -14,8 +14,8 @@ N_ASKED = 35
 SEED = 0
 # A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
-# Members of a pool whose coordinates are shuffled, and the share of the largest variance under which a
-# direction is a rounding error.
+# Members of a pool whose coordinates are compared with shuffled ones, and the share of the largest
+# variance under which a direction is a rounding error.
 N_POOL, EXACT = 240, 1e-8
 
 
@@ -93,40 +93,6 @@ def curved_dimension(coefficients, rank):
     dimension = rank * own / others
     clearly = dimension * (1 + 2 * np.hypot(its_error, their_error)) < rank - NEAR
     return max(round(dimension), 1) if clearly else rank
-
-
-def shuffled_rank(points):
-    """Return the least number of principal coordinates by which distances in a pool are explained.
-
-    Coordinates that are shuffled, each by itself, have the same scales and densities, and fill as
-    many dimensions as there are. As many are taken as it needs for distances among them to grow as
-    they do among the points. So thin directions count, and curvature does not.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n_points, n_features)
-        The pool, the nearest first.
-
-    Returns
-    -------
-    float
-        Their number; NaN where distances do not say.
-    """
-    points = points[:N_POOL] - points[:N_POOL].mean(axis=0)
-    if len(points) < 2 * SCALES[1]:
-        return np.nan
-    turned, scales, _ = np.linalg.svd(points, full_matrices=False)
-    coordinates = (turned * scales)[:, np.square(scales) > EXACT * scales[0] ** 2]
-    dimension, error = _ratio(coordinates)
-    if not np.isfinite(dimension):
-        return np.nan
-    least = dimension - max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
-    shuffle = np.random.default_rng(SEED).permuted
-    # Fewer cannot suffice.
-    for rank in range(max(int(least) - 1, 1), coordinates.shape[1]):
-        if _ratio(shuffle(coordinates[:, :rank], axis=0))[0] >= least:
-            return float(rank)
-    return float(coordinates.shape[1])
 
 
 def fills_too_much(coordinates, rank):
