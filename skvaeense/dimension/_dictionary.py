@@ -8,7 +8,7 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import ABOVE, MAX_ROWS, bulk_edge
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge
 from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
 
 # Rounds of fitting and inference, of fits of the atoms in each, and of changes of a support by one
@@ -369,7 +369,7 @@ class Dictionary:
             # Coefficients by which directions of the space of the atoms are orthonormal.
             own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
             variances = np.linalg.eigvalsh(own.T @ own / members[i])
-            noise = bulk_edge(self.noise_variance, int(sizes[i]), int(members[i]))
+            noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
             least = max(ABOVE * noise, HARMLESS * variances[-1])
             rank = np.count_nonzero(variances > least)
             if rank == sizes[i] and members[i] > SCALES[1]:

@@ -30,8 +30,8 @@ class FLIPD(ScoreMethod):
     ----------
     n_probes : "auto" or int, default="auto"
         Number of random vectors that estimate the trace. Each takes a derivative of the network.
-        With as many as there are features, or more, the trace is exact. "auto" means exact up to 64
-        features, and 32 random vectors beyond.
+        With as many as there are features, or more, the trace is exact. "auto" means 64, or as many
+        as there are features where they are fewer.
 
     See Also
     --------

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import ABOVE, MAX_ROWS, bulk_edge, fair_share, typical_noise
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge, fair_share, typical_noise
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     NEAR,
@@ -47,9 +47,8 @@ class LocalDimension(NamedTuple):
         The dimension by distances alone, at the smallest scale that is clear of noise; NaN
         likewise.
 
-    least, most : ndarray
-        The smallest and the largest at such scales; where there are none, the first is not above
-        the dimension.
+    least : ndarray
+        The smallest at such scales; where there are none, it is not above the dimension.
 
     error : ndarray
         Standard error of `ratio`, by chance alone.
@@ -79,7 +78,6 @@ class LocalDimension(NamedTuple):
     dimension: np.ndarray
     ratio: np.ndarray
     least: np.ndarray
-    most: np.ndarray
     error: np.ndarray
     fall: np.ndarray
     hidden: np.ndarray
@@ -271,7 +269,7 @@ class LocalGeometry:
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
         seen = np.where(clear, ratios, ratio)
-        least, most, error = seen.min(axis=0), seen.max(axis=0), error * ratio
+        least, error = seen.min(axis=0), error * ratio
         if active is not None:
             count = active.sum(axis=1)
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
@@ -298,7 +296,6 @@ class LocalGeometry:
             dimension=answer,
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
             least=lowest,
-            most=most,
             error=error,
             fall=ratio - least,
             hidden=hidden,
@@ -457,7 +454,7 @@ def _rank(points, noise_variance=0.0, n_noisy=0):
     points = points - points.mean(axis=0)
     wide = points.shape[1] > points.shape[0]
     variances = np.linalg.eigvalsh(points @ points.T if wide else points.T @ points)
-    floor = len(points) * ABOVE * bulk_edge(noise_variance, n_noisy, len(points))
+    floor = len(points) * ABOVE * edge(noise_variance, n_noisy, len(points))
     share = fair_share(FLAT, _count_above(variances, FLAT, floor), len(points))
     above = _count_above(variances, 0.0, floor) if floor > 0 else np.inf
     return _count_above(variances, share, floor), above

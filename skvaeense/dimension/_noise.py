@@ -10,6 +10,21 @@ ABOVE = 2.0
 MAX_ROWS = 5000
 
 
+def edge(noise_variance, n_directions, n_samples):
+    """Return the largest variance that noise has in some direction of a sample.
+
+    It is `bulk_edge`, and two of the standard deviations by which few samples miss it [1]_.
+
+    References
+    ----------
+    .. [1] I. Johnstone (2001). On the distribution of the largest eigenvalue in principal
+       components analysis. Annals of Statistics 29.
+    """
+    rows, columns = np.sqrt(n_samples), np.sqrt(np.maximum(n_directions, 1))
+    width = (rows + columns) * np.cbrt(1 / rows + 1 / columns) / n_samples
+    return bulk_edge(noise_variance, n_directions, n_samples) + 2 * noise_variance * width
+
+
 def bulk_edge(noise_variance, n_directions, n_samples):
     """Return the largest variance of noise by the law of Marchenko and Pastur [1]_.
 
@@ -155,11 +170,11 @@ def _measure(X):
     # Entry r: the mean of all variances after the first r.
     left = n_features - np.arange(len(variances))
     rest = np.cumsum(variances[::-1])[::-1] / left
-    bulk = variances <= bulk_edge(rest, left, n_samples)
+    bulk = variances <= edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
     seen = 0 < rank <= n_features - LEAST_BULK and n_samples > 1 and rest[rank] > 0
     # Else what is taken for noise can as well be directions with a little less variance.
-    told = seen and variances[rank - 1] > ABOVE * bulk_edge(rest[rank], left[rank], n_samples)
+    told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
     return {
         "n_samples": n_samples,
         "mean": mean,

@@ -171,14 +171,15 @@ class PoolMethod(AutoencoderMethod):
             Where neighbours answer: "sampling", the error of their mean; "noise", how far
             the estimate falls from the smallest scale that is clear of noise to larger ones;
             "disagreement", how far the answer is from what distances say at any of these scales, or
-            above all that they say where there is none; "intersection", which grows with how far
-            that rises, and with how much ranks differ nearby.
+            above all that they say where there is none; "intersection", how far the ranks of pools
+            nearby are from it.
 
             Where latents are counted: "small_coefficients", by what the posterior of their number
-            allows; without a dictionary, the distance to what neighbours say as "disagreement", or
-            1 as "few_neighbors" if none is like the sample.
+            allows; "disagreement", how far neighbours are from it, the less the fewer are like the
+            sample; without a dictionary, 1 as "few_neighbors" if none is.
 
-            And "far", which is as large as the dimension itself at twice the distance that is far.
+            Everywhere "disagreement" also has by how much decoding changes what distances say; and
+            "far", which is as large as the dimension itself at twice the distance that is far.
         """
         if not _can_decode(autoencoder):
             dimension, std = Count().estimate(autoencoder, X)

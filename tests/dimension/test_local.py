@@ -112,18 +112,6 @@ def test_a_solid_part_beside_a_thinner_one(dimension):
     assert (answers.dimension == np.where(solid, dimension, 1)[2000:]).mean() > 0.97
 
 
-def test_pools_that_reach_into_a_denser_part_are_narrowed():
-    """A line through a cube, in which most of the samples are."""
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, (4000, 4))
-    X[:2800, 1:] = 0
-    order = rng.permutation(4000)
-    X, in_cube = X[order], order >= 2800
-    answers = LocalGeometry(X[:3600], None, n_neighbors=400).at(X[3600:], None)
-    assert answers.dimension[in_cube[3600:]].mean() > 3.5
-    assert (answers.dimension == 1)[~in_cube[3600:]].mean() > 0.98
-
-
 def test_flats_that_hold_a_sample_bound_its_dimension():
     X = np.vstack([gaussian(900, 3, 8), 0.5 * np.random.default_rng(1).standard_normal((600, 8))])
     order = np.random.default_rng(0).permutation(1500)
@@ -131,7 +119,7 @@ def test_flats_that_hold_a_sample_bound_its_dimension():
     geometry = LocalGeometry(X[:1300], None, n_neighbors=200)
     # As distances to samples of many others would do.
     geometry._inverses /= 2
-    geometry._shuffled[:] = np.nan
+    geometry._clear_ranks[:] = 0
     answers = geometry.at(X[1300:], None)
     assert answers.ratio[on_flat[1300:]].min() > 4
     assert (answers.dimension == 3)[on_flat[1300:]].mean() > 0.95

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.dimension._noise import NoiseFloor, bulk_edge, typical_noise
+from skvaeense.dimension._noise import NoiseFloor, edge, typical_noise
 
 N_SAMPLES, N_FEATURES = 2000, 30
 
@@ -21,7 +21,7 @@ def one_group(X):
 def test_noise_alone_ends_at_the_edge(n_samples):
     noise = 3 * np.random.default_rng(0).standard_normal((n_samples, N_FEATURES))
     largest = np.linalg.norm(noise, 2) ** 2 / n_samples
-    assert 0.8 * bulk_edge(9.0, N_FEATURES, n_samples) < largest < bulk_edge(9.0, N_FEATURES, n_samples)
+    assert 0.8 * edge(9.0, N_FEATURES, n_samples) < largest < edge(9.0, N_FEATURES, n_samples)
 
 
 @pytest.mark.parametrize("n_samples", [100, 300, N_SAMPLES])
