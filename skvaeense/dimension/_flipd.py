@@ -79,9 +79,7 @@ class FLIPD(ScoreMethod):
         torch.Tensor of shape (n_vectors, n_features)
             The unit vectors, or `n_probes` vectors of random signs.
         """
-        n_probes = self.n_probes
-        if n_probes == "auto":
-            n_probes = min(n_features, N_PROBES)
+        n_probes = N_PROBES if self.n_probes == "auto" else self.n_probes
         if n_probes >= n_features:
             return torch.eye(n_features, dtype=torch.float64)
         signs = torch.randint(2, (n_probes, n_features), generator=generator, dtype=torch.float64)

@@ -9,10 +9,10 @@ from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
 from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge, fair_share, typical_noise
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
-    NEAR,
     EXACT,
     N_ASKED,
     N_POOL,
+    NEAR,
     NEAR_SHARE,
     NEAREST,
     Calibration,
@@ -99,9 +99,9 @@ class LocalGeometry:
     quarter of a pool is flatter than the whole, and its rank is taken if it agrees better. A rank
     that is that of the very nearest too need not agree as well, and one that is clear without noise
     need not agree at all: thin directions have hardly a say in distances. Small pools have no say
-    in the rank, and the number of active latents stands for it. Noise makes the ratio too high at small
-    scales, so the rank may agree with it at any scale down to which it falls, or would fall in one
-    step more; where it rises with the scale, other manifolds have come into view.
+    in the rank, and the number of active latents stands for it. Noise makes the ratio too high at
+    small scales, so the rank may agree with it at any scale down to which it falls, or would fall
+    in one step more; where it rises with the scale, other manifolds have come into view.
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
     pool answer for a sample, those first whose flats hold it: so it need be compared with them
@@ -146,7 +146,9 @@ class LocalGeometry:
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors, points.shape[1])
         inverses, nearness = self._measure_inverses(search, points, patterns)
-        (anchors, at_anchor), members, nearest = self._measure_landmarks(search, points, patterns, inverses)
+        (anchors, at_anchor), members, nearest = self._measure_landmarks(
+            search, points, patterns, inverses
+        )
         if noise_variance == 0 and active is None:
             told_by = members[:N_ASKED]
             self._noise_variance = typical_noise([points[pool] for pool in told_by])

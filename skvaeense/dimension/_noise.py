@@ -15,6 +15,22 @@ def edge(noise_variance, n_directions, n_samples):
 
     It is `bulk_edge`, and two of the standard deviations by which few samples miss it [1]_.
 
+    Parameters
+    ----------
+    noise_variance : float or ndarray
+        Variance of the noise in each direction.
+
+    n_directions : int or ndarray
+        Number of directions.
+
+    n_samples : int
+        Number of samples.
+
+    Returns
+    -------
+    float or ndarray
+        The largest variance.
+
     References
     ----------
     .. [1] I. Johnstone (2001). On the distribution of the largest eigenvalue in principal

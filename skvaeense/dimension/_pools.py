@@ -361,9 +361,7 @@ def _change_of_dimension(X, points):
     (small, raw, large), (_, decoded, _) = (
         [mean_dimension(distances, k)[0] for k in SCALES]
         for distances in (
-            NearestNeighbors(n_neighbors=SCALES[-1] + 1)
-            .fit(x)
-            .kneighbors(x[:N_COMPARED])[0][:, 1:]
+            NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(x).kneighbors(x[:N_COMPARED])[0][:, 1:]
             for x in (X, points)
         )
     )
