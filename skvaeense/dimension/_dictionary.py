@@ -15,7 +15,7 @@ from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
 # atom that joins and one that leaves. Atoms that are off are made up for by latents that do not
 # belong, so they are fitted first, and well: as long as a fit lowers the error by this share.
 N_ROUNDS, GAIN = 5, 0.003
-# Independent directions: standard deviations of the noise above which a coefficient counts at first.
+# Independent directions: standard deviations of the noise above which a coefficient counts first.
 # The search is not exact, so it must also be so large a share of its root mean square.
 DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
 # Supports larger than this are left as they are: their systems are large, and there are many.
