@@ -248,7 +248,16 @@ def spectra_table(spectra):
 
 def unseen_table(results):
     """Return the errors on families that no default was tuned on, by half, size and noise."""
-    header = ("families", "number", "error", "median", "MLE, median", "sure", "surely wrong", "within")
+    header = (
+        "families",
+        "number",
+        "error",
+        "median",
+        "MLE, median",
+        "sure",
+        "surely wrong",
+        "within",
+    )
     rows = [
         (
             half,
