@@ -10,7 +10,7 @@ from skvaeense.utils._typing import DoubleArray
 
 # Weights of what may be wrong: distances differ by chance; the answer is not between what they say
 # at some scales; ranks nearby are not the answer. Of a dozen choices, those that left most answers
-# sure with at most 1 % of them surely wrong, in two draws of the families `CHOSEN_BY` of
+# sure with at most 1 % of all surely wrong, in two draws of the families `CHOSEN_BY` of
 # `python -m benchmarks dimension_unseen`, at each size and with noise.
 SAMPLING, DISAGREEMENT, SPREAD = 0.7, 2.0, 0.35
 
