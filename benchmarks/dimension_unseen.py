@@ -306,6 +306,14 @@ CHOSEN_BY = {
     "Moebius band": one(2, moebius),
     "normal of 5": one(5, partial(normal, 5)),
     "paraboloid of 4": one(4, partial(paraboloid, 4)),
+    "tori of 1/3": parts(*((d, partial(flat_torus, d)) for d in (1, 3)), n_features=20),
+    "box of 3, 1:100": one(3, partial(thin_box, 3, 100), 20),
+    "bent box of 5, 1:50": one(5, partial(bent, partial(thin_box, 5, 50))),
+    "Dirichlet(.5) of 8": one(8, partial(dirichlet, 8, 0.5)),
+    "beta of 5, curved": one(5, partial(beta_curved, 5)),
+    "network of 3 layers": one(5, partial(network, 5, 3, relu)),
+    "10 heavy tails": one(10, partial(heavy_tails, 10)),
+    "rendered, 3 factors": one(3, partial(rendered, 3)),
 }
 REPORTED = {
     "rotations of R^4": one(6, partial(turns, 4)),
@@ -349,7 +357,8 @@ REPORTED = {
 # Some are measured with noise, too.
 NOISY = (
     "tori of 1/2", "sphere of 4 and cube of 2", "random surface of 2", "Moebius band",
-    "paraboloid of 4", "box of 4, 1:10", "tori of 1/2/4", "spheres of 2/5", "random surface of 3",
+    "paraboloid of 4", "box of 4, 1:10", "tori of 1/3", "parts of 1/3/5, 80/15/5 %",
+    "beta of 3, curved", "tori of 1/2/4", "spheres of 2/5", "random surface of 3",
     "helix", "Klein bottle", "crossing 1/3",
 )  # fmt: skip
 NOISE = 0.05

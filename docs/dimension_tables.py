@@ -248,7 +248,16 @@ def spectra_table(spectra):
 
 def unseen_table(results):
     """Return the errors on families that no default was tuned on, by half, size and noise."""
-    header = ("families", "number", "mean error", "median", "MLE, median", "surely wrong", "within")
+    header = (
+        "families",
+        "number",
+        "error",
+        "median",
+        "MLE, median",
+        "sure",
+        "surely wrong",
+        "within",
+    )
     rows = [
         (
             half,
@@ -256,6 +265,7 @@ def unseen_table(results):
             f"{row['error_mean']:.2f}",
             f"{row['error_median']:.2f}",
             f"{row['mle_median']:.2f}",
+            f"{row['sure']:.0%}",
             f"{row['surely_wrong']:.1%}",
             f"{row['covered_mean']:.0%}",
         )

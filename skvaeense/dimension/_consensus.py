@@ -18,8 +18,9 @@ class Consensus(PoolMethod):
     is refined before, to the number of dictionary atoms that a least-squares fit to the noise level
     needs. Elsewhere the rank of the pool, or of its nearest quarter, is taken, the number of
     directions with a tenth of the largest variance, if the estimate by distances agrees; and else
-    that estimate, rounded. It is
-    the best of both `Count` and `Neighbors`, which has more about pools.
+    that estimate, rounded. Without noise, thin directions count too, where the number of those that
+    no polynomial of the others gives is clear. It is the best of both `Count` and `Neighbors`,
+    which has more about pools.
 
     Parameters
     ----------

@@ -7,54 +7,34 @@ from scipy.special import expit, gammaln
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from skvaeense.dimension._local import MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import ABOVE, edge
-from skvaeense.dimension._scaling import SCALES, curved_dimension
+from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge
+from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
 
-# Rounds of fitting and inference, fits of the atoms in each, and the samples they use. Atoms that
-# are off are made up for by latents that do not belong, so they are fitted first, and well: as long
-# as a fit lowers the error by this share.
-N_ROUNDS, N_FITS, GAIN = 5, 5, 0.003
-N_SAMPLES = 5000
-# Share of the samples with a latent that must have another for the first never to go alone, and the
-# points that their plane must have, and those that are looked at.
-TOGETHER, LEAST_POINTS, MOST_POINTS = 0.9, 100, 1000
-# Bins of the half circle, and the share of the points that two of them must hold to be a line.
-N_ANGLES, LINE_SHARE = 180, 0.1
-# Independent directions: steps of the search, its seed, and the standard deviations of the noise
-# above which a coefficient counts at first; the search is not exact, so it must also be so large a
-# share of its root mean square.
-N_ICA_STEPS, SEED, DEVIATIONS, LEAST_COEFFICIENT = 500, 0, 3.0, 0.1
-# Atoms dropped from and added to a sample's support at most, one of each at a time.
-N_SWAPS = 4
-# Least noise variance, as a fraction of the samples' variance.
-LEAST_NOISE = 1e-8
+# Rounds of fitting and inference, of fits of the atoms in each, and of changes of a support by one
+# atom that joins and one that leaves. Atoms that are off are made up for by latents that do not
+# belong, so they are fitted first, and well: as long as a fit lowers the error by this share.
+N_ROUNDS, GAIN = 5, 0.003
+# Independent directions: standard deviations of the noise above which a coefficient counts first.
+# The search is not exact, so it must also be so large a share of its root mean square.
+DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
 # Supports larger than this are left as they are: their systems are large, and there are many.
 MAX_SUPPORT = 64
-# Entries of a stack of linear systems that are solved at once, and the share of different ones
-# under which they are inverted.
-MAX_ENTRIES, SHARED = 20_000_000, 0.3
+# Entries of a stack of linear systems that are solved at once.
+MAX_ENTRIES = 20_000_000
 # Share of the largest variance under which a direction is an error of the atoms, and of that of the
 # samples under which an autoencoder's errors do no harm.
-EXACT = 1e-4
-# Steps in which the distribution of the number of atoms is found.
-N_SIZE_STEPS = 50
-# A sample that is off its support by so many times the noise variance, in each degree of freedom,
-# is not explained by it.
-UNEXPLAINED = 4.0
+HARMLESS = 1e-4
 # A dictionary that leaves less than this share of the noise variance that the codes leave of a
 # typical sample speaks for the autoencoder.
 FINER = 0.5
-# Keeps the systems of nearly parallel atoms solvable, as a fraction of an atom's squared norm.
-RIDGE = 1e-10
-# Share of the samples in which a latent must be active to join a support; others would fit noise.
-HARDLY = 0.001
 # Codes are dense if samples have at least this share of the latents that are of use: all neighbours
 # then have similar ones, and tell nothing of atoms.
 DENSE = 0.9
-# Share of the samples in which a latent must be active to be of use, samples by which dictionaries
-# are compared, and the share by which one must do better, or may do worse.
-RARELY, N_COMPARED, CLOSE = 0.01, 2000, 0.05
+# Share of the samples that is few: in which latents that are active are of no use. Samples by which
+# dictionaries and distances are compared, and the share by which a dictionary must do better, or
+# may do worse.
+RARELY, N_COMPARED, CLOSE = 0.01, 1000, 0.05
 
 
 def refine(X, active, codes, atoms, offset, error, *, counted=True):
@@ -93,7 +73,7 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     if not counted and active[:, used].mean() < DENSE:
         return None
     # Dictionaries claim no precision beyond this.
-    error = max(error, 2 * LEAST_NOISE * X.var(axis=0).mean())
+    error = max(error, 2 * EXACT * X.var(axis=0).mean())
     noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
     count = active[:N_COMPARED].sum(axis=1).mean()
     if 2 <= used.sum() < X.shape[1]:
@@ -108,7 +88,7 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
         # The medians, which a few samples far from all others do not change.
         by_codes = np.median(_noise(X_some - codes[:N_COMPARED] @ atoms - offset, its))
         typical = np.median(_noise(X_some - points, support))
-        typical = max(typical, EXACT * X.var(axis=0).mean())
+        typical = max(typical, HARMLESS * X.var(axis=0).mean())
         dictionary.speaks = bool(typical < FINER * by_codes)
     # One that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= error:
@@ -218,11 +198,11 @@ class Dictionary:
             A fitted dictionary; None if the codes have no independent directions, or samples need
             more of them than they may, or are not explained by them.
         """
-        codes = codes[:N_SAMPLES]
+        codes = codes[:MAX_ROWS]
         # What does not vary cannot be whitened.
         if np.linalg.matrix_rank(codes - codes.mean(axis=0)) < len(atoms):
             return None
-        ica = FastICA(whiten="unit-variance", max_iter=N_ICA_STEPS, random_state=SEED)
+        ica = FastICA(whiten="unit-variance", random_state=SEED)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             ica.fit(codes)
@@ -232,7 +212,7 @@ class Dictionary:
         dictionary = cls(turned, offset + ica.mean_ @ atoms)
         dictionary.turned = dictionary.speaks = True
         freedom = max(X.shape[1] - len(atoms), 1)
-        X = X[:N_SAMPLES]
+        X = X[:MAX_ROWS]
         coefficients = dictionary._project(X)
         dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
         residual = X - dictionary.offset - coefficients @ turned
@@ -303,13 +283,13 @@ class Dictionary:
             The fitted dictionary.
         """
         few = support.sum(axis=1) <= MAX_SUPPORT
-        X, support = X[few][:N_SAMPLES], support[few][:N_SAMPLES]
-        least = LEAST_NOISE * X.var(axis=0).mean() if len(X) else 0.0
+        X, support = X[few][:MAX_ROWS], support[few][:MAX_ROWS]
+        least = EXACT * X.var(axis=0).mean() if len(X) else 0.0
         if least == 0:
             # There is nothing to explain.
             self.noise_variance = np.inf
             return self
-        self._joins = support.mean(axis=0) > HARDLY
+        self._joins = support.mean(axis=0) > RARELY
         for n_before in range(N_ROUNDS):
             before = support
             if n_before:
@@ -318,10 +298,8 @@ class Dictionary:
                     break
             else:
                 codes = self._least_squares(X, support)
-            if self._part_atoms(codes, support):
-                codes = self._least_squares(X, support)
             error = self._error(X, codes)
-            for _ in range(N_FITS):
+            for _ in range(N_ROUNDS):
                 self._set_atoms(X, codes)
                 codes = self._least_squares(X, support)
                 last, error = error, self._error(X, codes)
@@ -372,8 +350,9 @@ class Dictionary:
         """Find how often each size of a support occurs."""
         evidence = self._evidence(X, support)
         self._shares = np.full(evidence.shape[1], 1 / evidence.shape[1])
-        for _ in range(N_SIZE_STEPS):
-            posterior = evidence * self._shares
+        last = np.zeros_like(self._shares)
+        while np.abs(self._shares - last).sum() > GAIN:
+            last, posterior = self._shares, evidence * self._shares
             posterior /= posterior.sum(axis=1, keepdims=True)
             # One sample more may have any size, so that none is impossible.
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
@@ -391,7 +370,7 @@ class Dictionary:
             own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
             variances = np.linalg.eigvalsh(own.T @ own / members[i])
             noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
-            least = max(ABOVE * noise, EXACT * variances[-1])
+            least = max(ABOVE * noise, HARMLESS * variances[-1])
             rank = np.count_nonzero(variances > least)
             if rank == sizes[i] and members[i] > SCALES[1]:
                 rank = curved_dimension(codes[which == i][:, supports[i]], rank)
@@ -413,7 +392,7 @@ class Dictionary:
         # To a sample that its support does not explain, what is left is noise, or all atoms
         # would seem to be needed.
         left = _noise(self._residual(X, codes), support)
-        noise = np.maximum(self.noise_variance, left / UNEXPLAINED)[:, None]
+        noise = np.maximum(self.noise_variance, left / CLEAR)[:, None]
         logit = 0.5 * (saved / noise - np.log1p(norms / noise))
         logit = np.where(support | self._joins, logit, -np.inf)
         n_atoms = max(np.count_nonzero(self._joins), 1)
@@ -437,37 +416,6 @@ class Dictionary:
         """Return by how much each atom alone lowers the squared error that codes leave."""
         units = self.atoms.T / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
         return np.square(self._residual(X, codes) @ units)
-
-    def _part_atoms(self, codes, support):
-        """Turn atoms that never go alone to the directions that samples prefer; return if any.
-
-        Training can stop where an atom is a mixture of the true one and others: then every sample
-        with the true one needs the others too, and no small step helps. But in the plane of
-        latents i and j, the samples with nothing else there lie on a line. If i and j always go
-        together, both are mixtures, and there are two lines.
-        """
-        together = support.T.astype(float) @ support
-        # Entry (i, j): the share of the samples with i that have j.
-        share = together / np.maximum(np.diag(together), 1.0)[:, None]
-        np.fill_diagonal(share, 0.0)
-        parted = self.atoms.copy()
-        for i, j in np.argwhere(share > TOGETHER):
-            mutual = share[j, i] > TOGETHER
-            if mutual and j < i:
-                continue
-            rows = np.flatnonzero(support[:, i] & support[:, j])[:MOST_POINTS]
-            plane = codes[rows[:, None], [i, j]]
-            lines = _lines(plane, 2 if mutual else 1)
-            if lines is None:
-                continue
-            if mutual:
-                parted[[i, j]] = lines @ self.atoms[[i, j]]
-            elif lines[0, 0] != 0:
-                # Added up, since atom i may be mixed with several.
-                parted[i] += lines[0, 1] / lines[0, 0] * self.atoms[j]
-        changed = not np.array_equal(parted, self.atoms)
-        self.atoms = parted
-        return changed
 
     def _error(self, X, codes):
         return np.square(self._residual(X, codes)).sum()
@@ -503,7 +451,7 @@ class Dictionary:
         support, codes = support.copy(), np.zeros(support.shape)
         # Samples that may still change.
         rows = np.arange(len(X))
-        for _ in range(N_SWAPS):
+        for _ in range(N_ROUNDS):
             active = support[rows]
             codes[rows], losses = self._least_squares(X[rows], active, losses=True)
             cost = per_atom + choice[np.maximum(active.sum(axis=1) - 1, 0)][:, None]
@@ -530,7 +478,7 @@ class Dictionary:
         gram, target = self.atoms @ self.atoms.T, (X - self.offset) @ self.atoms.T
         size = max(int(support.sum(axis=1).max(initial=0)), 1)
         diagonal = np.arange(size)
-        ridge = RIDGE * np.diag(gram).mean() + np.finfo(float).tiny
+        ridge = EXACT * np.diag(gram).mean() + np.finfo(float).tiny
         codes, saved = np.zeros(target.shape), np.zeros(target.shape)
         n_rows = max(1, MAX_ENTRIES // size**2)
         for start in range(0, len(X), n_rows):
@@ -544,11 +492,8 @@ class Dictionary:
             systems[:, diagonal, diagonal] += np.where(used, ridge, 1.0)
             order, used = orders[pattern], used[pattern]
             right = np.take_along_axis(target[part], order, axis=1) * used
-            if losses or len(patterns) < SHARED * len(right):
-                inverses = np.linalg.inv(systems)
-                solution = (inverses[pattern] @ right[..., None])[..., 0]
-            else:
-                solution = np.linalg.solve(systems[pattern], right[..., None])[..., 0]
+            inverses = np.linalg.inv(systems)
+            solution = (inverses[pattern] @ right[..., None])[..., 0]
             np.put_along_axis(codes[part], order, solution * used, axis=1)
             if losses:
                 saving = np.square(solution) / inverses[:, diagonal, diagonal][pattern]
@@ -562,32 +507,3 @@ def _unique_rows(support):
     words = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, which = np.unique(words, return_index=True, return_inverse=True)
     return support[first], which
-
-
-def _lines(plane, n_lines):
-    """Return the directions of lines through 0 near which many points of a plane lie, or None.
-
-    Each line must hold many times the share of the points that an even spread would give it.
-    Stretched to unit covariance, the points of a normal distribution are spread evenly.
-    """
-    covariance = plane.T @ plane / max(len(plane), 1)
-    if len(plane) < LEAST_POINTS or np.linalg.cond(covariance) > 1e12:
-        return None
-    stretch = np.linalg.cholesky(covariance)
-    x, y = np.linalg.solve(stretch, plane.T)
-    angles = np.arctan2(y, x) % np.pi
-    bins = (angles / np.pi * N_ANGLES).astype(int) % N_ANGLES
-    counts = np.bincount(bins, minlength=N_ANGLES)
-    # A line between two bins has points in both.
-    counts = counts + np.roll(counts, -1)
-    directions = []
-    for _ in range(n_lines):
-        best = int(counts.argmax())
-        if counts[best] < LINE_SHARE * len(plane):
-            return None
-        centre = (best + 1) * np.pi / N_ANGLES
-        off = (angles - centre + np.pi / 2) % np.pi - np.pi / 2
-        angle = centre + np.median(off[np.abs(off) <= np.pi / N_ANGLES])
-        directions.append(stretch @ [np.cos(angle), np.sin(angle)])
-        counts[np.arange(best - N_ANGLES // 20, best + N_ANGLES // 20 + 1) % N_ANGLES] = 0
-    return np.array(directions)

@@ -6,13 +6,10 @@ from skvaeense.dimension._noise import fair_share
 
 # A flat is that of so many of the nearest members of a pool; as many more tell how well it fits.
 N_MEMBERS = 24
-# Share of its squared distance by which a sample may be off a flat, beside that by chance, and how
-# many times more than the members next to it others may, since manifolds bend.
-OFF, BENT = 0.1, 4.0
-# Share of the largest variance under which a direction counts as curvature or noise.
-FLAT = 0.1
-# Share of the flats that are most of them.
-MOST = 0.5
+# Share of the largest variance under which a direction counts as curvature or noise, and of its
+# squared distance by which a sample may be off a flat, beside that by chance; and how many times
+# more than the members next to it others may be, since manifolds bend.
+FLAT, BENT = 0.1, 4.0
 TINY = np.finfo(float).tiny
 LEAST_SQUARE = np.sqrt(TINY)
 
@@ -85,7 +82,7 @@ class Flat:
         if self.bend is None:
             return np.ones(len(points), dtype=bool)
         off, squares = self._off(points)
-        return off <= OFF + self.bend * squares
+        return off <= FLAT + self.bend * squares
 
     def _off(self, points):
         return _off(points, self.centre, self.directions)
@@ -108,7 +105,7 @@ class Flats:
 
     def __init__(self, flats):
         fit = np.array([flat.fits for flat in flats])
-        self.fit = fit & (fit.mean() > MOST)
+        self.fit = fit & (2 * fit.sum() > len(fit))
         kept = [flat for flat, fits in zip(flats, self.fit, strict=True) if fits]
         self._bends = np.array([flat.bend for flat in kept])
         self._centres = np.array([flat.centre for flat in kept])
@@ -155,7 +152,7 @@ class Flats:
             Whether they do.
         """
         return self._compare(
-            points, flats, lambda i, off, squares: off > OFF + self._bends[i] * squares
+            points, flats, lambda i, off, squares: off > FLAT + self._bends[i] * squares
         )
 
     def _compare(self, points, flats, judge):
@@ -177,7 +174,7 @@ class Flats:
 
 def _most_off(rank, n_features):
     """Return the share by which samples may be off a flat; 1 - rank / n_features is chance."""
-    return OFF * (1 - rank / n_features)
+    return FLAT * (1 - rank / n_features)
 
 
 def _off(points, centre, directions):

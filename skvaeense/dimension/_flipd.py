@@ -9,9 +9,9 @@ from skvaeense.dimension._score import Noise, ScoreMethod
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 
-# By default the trace of the Jacobian is exact up to so many features; beyond, so many random
-# probes estimate it.
-MAX_EXACT, N_PROBES = 64, 32
+# By default so many random probes estimate the trace of the Jacobian; with no more features than
+# that it is exact.
+N_PROBES = 64
 
 
 class FLIPD(ScoreMethod):
@@ -30,8 +30,8 @@ class FLIPD(ScoreMethod):
     ----------
     n_probes : "auto" or int, default="auto"
         Number of random vectors that estimate the trace. Each takes a derivative of the network.
-        With as many as there are features, or more, the trace is exact. "auto" means exact up to 64
-        features, and 32 random vectors beyond.
+        With as many as there are features, or more, the trace is exact. "auto" means 64, or as many
+        as there are features where they are fewer.
 
     See Also
     --------
@@ -79,9 +79,7 @@ class FLIPD(ScoreMethod):
         torch.Tensor of shape (n_vectors, n_features)
             The unit vectors, or `n_probes` vectors of random signs.
         """
-        n_probes = self.n_probes
-        if n_probes == "auto":
-            n_probes = n_features if n_features <= MAX_EXACT else N_PROBES
+        n_probes = N_PROBES if self.n_probes == "auto" else self.n_probes
         if n_probes >= n_features:
             return torch.eye(n_features, dtype=torch.float64)
         signs = torch.randint(2, (n_probes, n_features), generator=generator, dtype=torch.float64)

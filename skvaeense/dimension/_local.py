@@ -4,48 +4,34 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import gen_batches
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import ABOVE, edge, fair_share, typical_noise
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge, fair_share, typical_noise
+from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
+    EXACT,
+    N_ASKED,
+    N_POOL,
     NEAR,
     NEAR_SHARE,
+    NEAREST,
     Calibration,
     inverse_dimensions,
-    shuffled_rank,
 )
 
-# References that distances are measured around, those of them that pools are taken around, and how
-# many of these answer for a sample.
-MAX_ANCHORS = 5000
+# References that pools are taken around, and how many of these answer for a sample.
 MAX_LANDMARKS = 1000
 N_ANSWERS = 10
-# Least overlap (intersection over union) of the active latents of samples of one manifold.
-LEAST_OVERLAP = 0.5
 # The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
 # within two of their standard errors; the second fraction where the nearest members, which must be
 # so many for each dimension, have the same rank.
 STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
-# The part of a pool that has a rank of its own, pools by which noise is told.
-NEAREST, N_NOISE_POOLS = 4, 50
-# Standard errors by which the distances of the nearest must differ from those of all.
-DIFFERENT = 3.0
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
-# Like neighbours are looked for among so many times as many.
-SEARCHED = 2
-# Share of the largest variance under which all references lie in a plane.
-FLAT_PLANE = 1e-9
 # Distances are believed where their squares are so many times what noise adds to them.
 CLEAR = 4.0
-# Where the estimate by distances falls to less than this share, and no rank agrees with it, it is
-# noise that small scales show.
-FALLEN = 0.5
 # Radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
-# Samples that are answered at once.
-CHUNK, ANSWERED = 500, 5000
 TINY = np.finfo(float).tiny
 
 
@@ -61,9 +47,8 @@ class LocalDimension(NamedTuple):
         The dimension by distances alone, at the smallest scale that is clear of noise; NaN
         likewise.
 
-    least, most : ndarray
-        The smallest and the largest at such scales; where there are none, the first is not above
-        the dimension.
+    least : ndarray
+        The smallest at such scales; where there are none, it is not above the dimension.
 
     error : ndarray
         Standard error of `ratio`, by chance alone.
@@ -75,7 +60,8 @@ class LocalDimension(NamedTuple):
         Share of the pools nearby in which no direction stands above the noise.
 
     spread : ndarray
-        Standard deviation of the ranks of the pools nearby.
+        How far the ranks of the pools nearby, and of their nearest quarters, are from the
+        dimension: the root of the mean square.
 
     alike : ndarray
         Share of the nearest references that have similar active latents.
@@ -92,7 +78,6 @@ class LocalDimension(NamedTuple):
     dimension: np.ndarray
     ratio: np.ndarray
     least: np.ndarray
-    most: np.ndarray
     error: np.ndarray
     fall: np.ndarray
     hidden: np.ndarray
@@ -110,13 +95,13 @@ class LocalGeometry:
     from neighbour to neighbour around each member of the pool, at several scales; and the *rank*,
     the number of directions in which pools around there extend. The rank is exact where the pool is
     nearly flat, and too high where it is not. The ratio is never far off, and never exact. So the
-    rank is taken where the ratio agrees; else what shuffled coordinates say, or with noise the
-    whole number next to the ratio. The nearest
+    rank is taken where the ratio agrees, else the whole number next to the ratio. The nearest
     quarter of a pool is flatter than the whole, and its rank is taken if it agrees better. A rank
-    that is that of the very nearest too need not agree as well. Small pools have no say in the
-    rank, and the number of active latents stands for it. Noise makes the ratio too high at small
-    scales, so the rank may agree with it at any scale down to which it falls, or would fall in one
-    step more; where it rises with the scale, other manifolds have come into view.
+    that is that of the very nearest too need not agree as well, and one that is clear without noise
+    need not agree at all: thin directions have hardly a say in distances. Small pools have no say
+    in the rank, and the number of active latents stands for it. Noise makes the ratio too high at
+    small scales, so the rank may agree with it at any scale down to which it falls, or would fall
+    in one step more; where it rises with the scale, other manifolds have come into view.
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
     pool answer for a sample, those first whose flats hold it: so it need be compared with them
@@ -140,33 +125,38 @@ class LocalGeometry:
     n_noisy : ndarray of shape (n_references,) or None, default=None
         Number of directions that noise is left in. None: all.
 
+    clear : bool, default=True
+        Whether nothing is known to have been taken off the references, so that directions of
+        which there is nothing are no sign of a manifold that is flat.
+
     Attributes
     ----------
     hidden : float
         Share of the landmarks around which nothing stands above the noise.
     """
 
-    def __init__(self, points, active, *, n_neighbors, noise_variance=0.0, n_noisy=None):
+    def __init__(
+        self, points, active, *, n_neighbors, noise_variance=0.0, n_noisy=None, clear=True
+    ):
         self.n_neighbors = min(n_neighbors, len(points) - 1)
-        self._noise_variance = noise_variance
+        self._noise_variance, self._may_be_clear = noise_variance, clear
         n_noisy = np.full(len(points), points.shape[1]) if n_noisy is None else n_noisy
-        self._plane = _plane(points)
+        self._plane, self._n_features = _plane(points), points.shape[1]
         points, patterns = points @ self._plane, _pack(points, active)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
-        self._calibration = Calibration(len(points), self.n_neighbors)
+        self._calibration = Calibration(len(points), self.n_neighbors, points.shape[1])
         inverses, nearness = self._measure_inverses(search, points, patterns)
-        pools, members, nearest = self._measure_landmarks(search, points, patterns, inverses)
+        (anchors, at_anchor), members, nearest = self._measure_landmarks(
+            search, points, patterns, inverses
+        )
         if noise_variance == 0 and active is None:
-            told_by = members[:N_NOISE_POOLS]
+            told_by = members[:N_ASKED]
             self._noise_variance = typical_noise([points[pool] for pool in told_by])
         self._measure_ranks(points, members, nearest, n_noisy)
         # What noise adds to the square of a distance.
         added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
-        clear = nearness > CLEAR * added
-        clear = np.concatenate(
-            [(clear[:, p] & at).sum(axis=2) > 0.5 * at.sum(axis=1) for p, at in pools], axis=1
-        )
-        self._clear = clear | self._hidden
+        clear = (nearness > CLEAR * added)[:, anchors] & at_anchor
+        self._clear = (2 * clear.sum(axis=2) > at_anchor.sum(axis=1)) | self._hidden
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
@@ -174,15 +164,12 @@ class LocalGeometry:
         Also the square of the smaller distance that each was measured by.
         """
         scales = self._calibration.scales
-        n_neighbors = min(SEARCHED * scales[-1], self.n_neighbors)
-        parts, nearness = [], []
-        for rows in gen_batches(min(len(points), MAX_ANCHORS), CHUNK):
-            # The reference itself comes first, or a copy of it, which is as far away.
-            distances, neighbours = search.kneighbors(points[rows], n_neighbors + 1)
-            alike = _alike(patterns[neighbours[:, 1:]], patterns[rows])
-            parts.append([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
-            nearness.append([np.square(distances[:, k // 4]) for k in scales])
-        return np.concatenate(parts, axis=1), np.concatenate(nearness, axis=1)
+        n_neighbors = min(2 * scales[-1], self.n_neighbors)
+        # The reference itself comes first, or a copy of it, which is as far away.
+        distances, neighbours = search.kneighbors(points[:MAX_ROWS], n_neighbors + 1)
+        alike = _alike(patterns[neighbours[:, 1:]], patterns[:MAX_ROWS])
+        inverses = np.array([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
+        return inverses, np.square([distances[:, k // NEAREST] for k in scales])
 
     def _measure_landmarks(self, search, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
@@ -194,12 +181,7 @@ class LocalGeometry:
         landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
         distances, pools = search.kneighbors(landmarks)
         self._radii = np.maximum(distances[:, -1], TINY)
-        alike = np.concatenate(
-            [
-                _alike(patterns[pools[rows]], patterns[rows])
-                for rows in gen_batches(n_landmarks, CHUNK)
-            ]
-        )
+        alike = _alike(patterns[pools], self._patterns)
         # Where nothing is active there is no telling who is alike.
         own = alike | ~alike.any(axis=1, keepdims=True)
         flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
@@ -213,16 +195,10 @@ class LocalGeometry:
         self._flats = Flats(flats)
         own &= ~self._barred(points, pools)
         at_anchor = alike & own & (pools < inverses.shape[1])
-        kept = [
-            (np.where(at_anchor[rows], pools[rows], 0), at_anchor[rows])
-            for rows in gen_batches(n_landmarks, CHUNK)
-        ]
-        self._inverses, self._errors = (
-            np.concatenate(p, axis=-1)
-            for p in zip(*(_average(inverses, *pool) for pool in kept), strict=True)
-        )
+        anchors = np.where(at_anchor, pools, 0)
+        self._inverses, self._errors = _average(inverses, anchors, at_anchor)
         members = [pool[its] for pool, its in zip(pools, own, strict=True)]
-        return kept, members, [flat.rank for flat in flats]
+        return (anchors, at_anchor), members, [flat.rank for flat in flats]
 
     def _barred(self, points, pools):
         """Return which members of the landmarks' pools are on a flat that landmarks are not on.
@@ -256,16 +232,15 @@ class LocalGeometry:
         ranks = np.array(ranks, dtype=float).T
         self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
-        self._shuffled = np.full(len(members), np.nan)
-        with np.errstate(divide="ignore"):
-            ratio = 1 / self._inverses[0]
-        said = np.isfinite(ratio)
-        if self._noise_variance == 0 and said.any():
-            ratio[said] = self._calibration.correct(ratio[said], 0)
-            both = np.array([self._near_ranks, self._ranks])
-            off = np.abs(both - ratio) > np.maximum(NEAR, NEAR_SHARE * both)
-            for i in np.flatnonzero(said & off.all(axis=0)):
-                self._shuffled[i] = shuffled_rank(points[members[i]])
+        # 0: none is clear.
+        self._clear_ranks = np.zeros(len(members))
+        if self._noise_variance == 0 and self._may_be_clear:
+            with np.errstate(divide="ignore"):
+                ratio = 1 / self._inverses[0]
+            for i in np.flatnonzero(np.isfinite(ratio)):
+                rank = clear_rank(points[members[i][:N_POOL]], self._n_features)
+                # Distances show at most a little more than there is.
+                self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())
 
     def at(self, points, active, off=0.0):
@@ -288,14 +263,15 @@ class LocalGeometry:
             What neighbours say.
         """
         ratios, clear, (
-            shuffled, error, hidden, near, rank, steady, visible, share, held, spread, distance
+            sure, error, hidden, near, rank, steady, visible, share, held, middle,
+            spread, distance,
         ) = self._measure(points, active, off)  # fmt: skip
         known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
         seen = np.where(clear, ratios, ratio)
-        least, most, error = seen.min(axis=0), seen.max(axis=0), error * ratio
+        least, error = seen.min(axis=0), error * ratio
         if active is not None:
             count = active.sum(axis=1)
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
@@ -308,24 +284,24 @@ class LocalGeometry:
         agrees = (beside <= allowed) | ~clear.any(axis=0) & known
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
-        clean = np.where((least < FALLEN * ratio) & (rank < least), least, ratio)
-        said = np.where(np.isfinite(shuffled), shuffled, np.round(clean))
-        dimension = np.where(agree, rank, said)
+        dimension = np.where(agree, rank, np.round(ratio))
         # A flat that holds the sample bounds its dimension, whatever distances to others say.
         held = (held > 0.5) & (off <= 0)
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
+        # A clear rank needs no agreement: distances hardly show thin directions.
+        dimension = np.where(sure > 0, sure, dimension)
+        # Noise has no dimension.
+        answer = np.maximum(np.minimum(dimension, visible), 1.0)
         # Distances that are noise at all scales are only too large.
         lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
         return LocalDimension(
-            # Noise has no dimension.
-            dimension=np.maximum(np.minimum(dimension, visible), 1.0),
+            dimension=answer,
             ratio=np.where(known, np.minimum(ratio, np.maximum(visible, 1.0)), np.nan),
             least=lowest,
-            most=most,
             error=error,
             fall=ratio - least,
             hidden=hidden,
-            spread=spread,
+            spread=np.hypot(spread, middle - answer),
             alike=share,
             held=held & (dimension == ranks[0]),
             excess=np.maximum(distance / FAR - 1, 0.0),
@@ -357,19 +333,15 @@ class LocalGeometry:
     def _measure(self, points, active, off=0.0):
         """Return corrected ratios at each scale, where they are clear of noise, and the rest.
 
-        That is the number of shuffled coordinates that pools need, the relative error of the first
+        That is the rank that is clear without distances, or 0, the relative error of the first
         ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
         of all, whether they are steady, the number of directions that stand above the noise, the
-        share of those that are alike, whether flats hold the samples, how much ranks differ nearby,
-        and how many radii of their pools the landmarks are away.
+        share of those that are alike, whether flats hold the samples, the mean of the ranks nearby
+        and their standard deviation, and how many radii of their pools the landmarks are away.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
-        parts = [
-            self._ask_landmarks(points[rows], patterns[rows], off[rows])
-            for rows in gen_batches(len(points), ANSWERED)
-        ]
-        said, n_scales = np.hstack(parts), len(self._calibration.scales)
+        said, n_scales = self._ask_landmarks(points, patterns, off), len(self._calibration.scales)
         ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
         known = np.isfinite(ratios).all(axis=0)
         for scale, ratio in enumerate(ratios):
@@ -399,19 +371,19 @@ class LocalGeometry:
                 for values in (self._inverses, self._clear, self._errors, self._hidden)
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
-        near_rank, rank, steady, visible, shuffled = (
+        near_rank, rank, steady, visible, sure = (
             _median(np.where(asked, values[near], np.nan))
             for values in (
                 *(self._near_ranks, self._ranks, self._steady, self._visible),
-                self._shuffled,
+                self._clear_ranks,
             )
         )
-        ranks = np.where(asked, self._ranks[near], rank[:, None])
-        spread = np.where(asked.any(axis=1), ranks.std(axis=1), 0.0)
+        ranks = np.hstack([values[near] for values in (self._near_ranks, self._ranks)])
+        middle, spread = _mean_and_deviation(ranks, np.hstack([asked, asked]))
         return np.vstack(
             [
-                *(ratios, clear, shuffled, error, hidden, near_rank, rank, steady, visible),
-                *(share, held, spread, away),
+                *(ratios, clear, sure, error, hidden, near_rank, rank, steady, visible),
+                *(share, held, middle, spread, away),
             ]
         )
 
@@ -420,14 +392,14 @@ def _plane(points):
     """Return an orthonormal basis of the directions in which points vary, as columns."""
     centred = points - points.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T @ centred)
-    varying = variances > FLAT_PLANE * variances[-1]
+    varying = variances > EXACT * variances[-1]
     # Constant samples have one, too.
     varying[-1] = True
     return directions[:, varying]
 
 
 def _alike(others, patterns):
-    """Return which others have similar active latents.
+    """Return which others have similar active latents: at least half of those of either are shared.
 
     `others` has the shape (n_samples, n_others, n_words), `patterns` (n_samples, n_words).
     """
@@ -436,36 +408,26 @@ def _alike(others, patterns):
         own, other = patterns[:, None, word], others[:, :, word]
         both += np.bitwise_count(own & other)
         either += np.bitwise_count(own | other)
-    return both >= LEAST_OVERLAP * np.maximum(either, 1)
+    return 2 * both >= np.maximum(either, 1)
 
 
 def _average(inverses, pools, alike):
-    """Return the mean of those of each pool at each scale, and the relative error of the first.
-
-    It is that of the nearest quarter, or of the nearest quarter of that, where it differs from what
-    is farther away by more than chance makes it: then that is another manifold.
-    """
+    """Return the mean of those of each pool at each scale, and the relative error of the first."""
     inverses = np.where(alike, inverses[:, pools], np.nan)
-    mean, error = _mean_and_error(inverses)
-    width = pools.shape[1] // NEAREST
-    while width >= N_MEMBERS:
-        closer, its_error = _mean_and_error(inverses[:, :, :width])
-        with np.errstate(invalid="ignore"):
-            differs = np.abs(closer[0] - mean[0]) > DIFFERENT * np.hypot(its_error, error)
-        mean, error = np.where(differs, closer, mean), np.where(differs, its_error, error)
-        width //= NEAREST
-    with np.errstate(invalid="ignore"):
-        return mean, error / mean[0]
-
-
-def _mean_and_error(inverses):
-    """Return the mean of each pool at each scale, and the standard error of the first."""
     known = np.isfinite(inverses)
     n_known = known.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(known, inverses, 0.0).sum(axis=2) / n_known
         spread = np.where(known[0], np.square(inverses[0] - mean[0][:, None]), 0.0).sum(axis=1)
-        return mean, np.sqrt(spread) / n_known[0]
+        return mean, np.sqrt(spread) / n_known[0] / mean[0]
+
+
+def _mean_and_deviation(values, asked):
+    """Return the mean and the standard deviation of those of each row that are asked."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(asked, values, 0.0).sum(axis=1) / asked.sum(axis=1)
+        squares = np.where(asked, np.square(values - mean[:, None]), 0.0).sum(axis=1)
+        return mean, np.sqrt(squares / asked.sum(axis=1))
 
 
 def _median(values):

@@ -4,9 +4,8 @@ import numpy as np
 
 # A bulk of fewer directions than this can be that of a few manifolds as well.
 LEAST_BULK = 8
-# What few samples and tails add to the edge of the bulk, and how many times the edge a direction
-# stands clearly above it with.
-MARGIN, ABOVE = 1.05, 2.0
+# How many times the edge of the bulk a direction stands clearly above it with.
+ABOVE = 2.0
 # Samples from which directions are measured.
 MAX_ROWS = 5000
 
@@ -14,9 +13,32 @@ MAX_ROWS = 5000
 def edge(noise_variance, n_directions, n_samples):
     """Return the largest variance that noise has in some direction of a sample.
 
-    It is `bulk_edge`, with a margin for few samples and tails.
+    It is `bulk_edge`, and two of the standard deviations by which few samples miss it [1]_.
+
+    Parameters
+    ----------
+    noise_variance : float or ndarray
+        Variance of the noise in each direction.
+
+    n_directions : int or ndarray
+        Number of directions.
+
+    n_samples : int
+        Number of samples.
+
+    Returns
+    -------
+    float or ndarray
+        The largest variance.
+
+    References
+    ----------
+    .. [1] I. Johnstone (2001). On the distribution of the largest eigenvalue in principal
+       components analysis. Annals of Statistics 29.
     """
-    return MARGIN * bulk_edge(noise_variance, n_directions, n_samples)
+    rows, columns = np.sqrt(n_samples), np.sqrt(np.maximum(n_directions, 1))
+    width = (rows + columns) * np.cbrt(1 / rows + 1 / columns) / n_samples
+    return bulk_edge(noise_variance, n_directions, n_samples) + 2 * noise_variance * width
 
 
 def bulk_edge(noise_variance, n_directions, n_samples):

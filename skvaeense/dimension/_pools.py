@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from skvaeense.dimension._base import AutoencoderMethod
 from skvaeense.dimension._count import Count
-from skvaeense.dimension._dictionary import Dictionary, refine
+from skvaeense.dimension._dictionary import CLOSE, N_COMPARED, RARELY, Dictionary, refine
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
@@ -27,18 +27,10 @@ MAX_REFERENCES = 20_000
 # sixth where noise is larger than they are.
 MAX_NEIGHBORS, LEAST_POOLS = 400, 6
 # How far an autoencoder may move a typical sample, and still tell what is noise and which samples
-# are alike: a fraction of the mean squared distance to its neighbours. And the samples asked.
+# are alike: a fraction of the mean squared distance to its neighbours. By so much may the dimension
+# by distances change, too, if there is no noise to take off, which makes it fall by more as the
+# scale grows.
 MAX_SHIFT = 0.15
-N_SHIFTED = 250
-# By what share the dimension by distances may change if there is no noise to take off; by how much
-# of it it falls as the scale grows if there is; and how many times it active latents may be.
-MAX_CHANGE, MAX_FALL, MOST_TIMES = 0.15, 0.3, 2.0
-# Share of the samples that are not off the points that stand for them.
-REACHED = 0.99
-# Samples asked whether their neighbours are believed.
-N_ASKED = 1000
-# Share of the samples around which all may be hidden by noise, and how far up the user is.
-MAX_HIDDEN, MAX_STACK = 0.05, 8
 TINY = np.finfo(float).tiny
 
 
@@ -64,6 +56,8 @@ class PoolMethod(AutoencoderMethod):
     reach_: float
     # Whether the autoencoder is asked for denoised samples, and for which of them are alike.
     trusted_: bool
+    # By what share decoding changes the dimension by distances, where no noise is seen.
+    change_: float
 
     @abstractmethod
     def _answer(self, around, most):
@@ -110,25 +104,25 @@ class PoolMethod(AutoencoderMethod):
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
-        most = np.inf
+        self.change_ = 0.0
         if self.trusted_ and not self.floor_.seen and len(X) > SCALES[-1] + 1:
-            self.trusted_, most = _keeps_dimension(X, points)
+            self.change_, falls = _change_of_dimension(X, points)
+            self.trusted_ = falls or self.change_ <= MAX_SHIFT
+        if not self.trusted_:
+            self.change_ = 0.0
         self._measure(X, points, active, groups, n_neighbors)
         if self.trusted_ and hasattr(autoencoder, "components_"):
             atoms = np.asarray(autoencoder.components_)
             offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
             error = np.square(X - points).mean()
             atoms = atoms[: codes.shape[1]]
-            counted = self._counts_some(points[:N_ASKED], active[:N_ASKED])
+            counted = self._counts_some(points[:N_COMPARED], active[:N_COMPARED])
             self.dictionary_ = refine(
                 X - shift, active, codes, atoms, offset, error, counted=counted
             )
             if self.dictionary_ is not None and self.dictionary_.speaks:
                 active, _, points, groups, _ = self._denoise(autoencoder, X)
                 self._measure(X, points, active, groups, n_neighbors)
-        if self.trusted_ and active.sum(axis=1).mean() > most:
-            self.trusted_, self.dictionary_ = False, None
-            self._measure(X, points, active, groups, n_neighbors)
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
         """Return the dimension of samples, seen or unseen, and its standard error.
@@ -177,14 +171,15 @@ class PoolMethod(AutoencoderMethod):
             Where neighbours answer: "sampling", the error of their mean; "noise", how far
             the estimate falls from the smallest scale that is clear of noise to larger ones;
             "disagreement", how far the answer is from what distances say at any of these scales, or
-            above all that they say where there is none; "intersection", which grows with how far
-            that rises, and with how much ranks differ nearby.
+            above all that they say where there is none; "intersection", how far the ranks of pools
+            nearby are from it.
 
             Where latents are counted: "small_coefficients", by what the posterior of their number
-            allows; without a dictionary, the distance to what neighbours say as "disagreement", or
-            1 as "few_neighbors" if none is like the sample.
+            allows; "disagreement", how far neighbours are from it, the less the fewer are like the
+            sample; without a dictionary, 1 as "few_neighbors" if none is.
 
-            And "far", which is as large as the dimension itself at twice the distance that is far.
+            Everywhere "disagreement" also has by how much decoding changes what distances say; and
+            "far", which is as large as the dimension itself at twice the distance that is far.
         """
         if not _can_decode(autoencoder):
             dimension, std = Count().estimate(autoencoder, X)
@@ -207,7 +202,9 @@ class PoolMethod(AutoencoderMethod):
         if around is None:
             return count, {"small_coefficients": unsure}
         dimension = self._answer(around, most)
-        return _explained(dimension, count, unsure, around)
+        answer, reasons = _explained(dimension, count, unsure, around)
+        reasons["disagreement"] = np.hypot(reasons["disagreement"], self.change_ * answer)
+        return answer, reasons
 
     def dimension_scale(self, autoencoder: Any, X: FloatArray) -> tuple[IntArray, DoubleArray]:
         """Return what neighbours say of the dimension at several scales.
@@ -254,25 +251,27 @@ class PoolMethod(AutoencoderMethod):
         """Measure the dimension around samples, if they are enough."""
         if len(X) > SCALES[0] + 1:
             points, active, n_noisy = self._seen(X, points, active, groups)
-            self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), REACHED))
+            self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), 1 - RARELY))
             self.geometry_ = LocalGeometry(
                 points,
                 active,
                 n_neighbors=n_neighbors,
                 noise_variance=self.floor_.variance,
                 n_noisy=n_noisy,
+                clear=self.change_ <= CLOSE,
             )
             self.pool_size_ = self.geometry_.n_neighbors
 
     def _warn_of_noise(self):
         """Warn where so much is hidden by noise that the answer there is a guess."""
         hidden = self.geometry_.hidden if self.geometry_ is not None else 0.0
-        if hidden > MAX_HIDDEN:
+        if hidden > RARELY:
             warnings.warn(
                 f"Dimension hidden by noise: around {hidden:.0%} of the samples no direction "
                 "stands above the noise, and the dimension is unsure. Fewer samples, which are "
                 "farther apart, or a larger n_neighbors may show it.",
-                stacklevel=MAX_STACK,
+                # The user.
+                stacklevel=8,
             )
 
     def _counts_some(self, points, active):
@@ -315,10 +314,11 @@ def _explained(dimension, count, unsure, around):
         for name, error in neighbor_errors(around, answer).items()
     }
     reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
-    alone = ~believed & np.isnan(unsure)
-    asked = alone & np.isfinite(around.dimension)
-    reasons["disagreement"][asked] = np.abs(answer - around.dimension)[asked]
-    reasons["few_neighbors"] = np.where(alone & ~asked, 1.0, 0.0)
+    # Neighbours may be right all the same: their share that is like the sample says how likely.
+    asked = ~believed & np.isfinite(around.ratio)
+    likely = np.where(np.isnan(unsure), 1.0, np.sqrt(around.alike))
+    reasons["disagreement"][asked] = (likely * np.abs(answer - around.dimension))[asked]
+    reasons["few_neighbors"] = np.where(~believed & ~asked & np.isnan(unsure), 1.0, 0.0)
     reasons["far"] = np.maximum(answer, 1.0) * around.excess
     return answer, reasons
 
@@ -337,10 +337,10 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
     auto = n_neighbors == "auto"
     most = min(max(len(X) // LEAST_POOLS, SCALES[0]) if auto else n_neighbors, len(X) - 1)
     n_neighbors = least = min(MAX_NEIGHBORS, most) if auto else most
-    shifts = np.square(X - points)[:N_SHIFTED].sum(axis=1)
+    shifts = np.square(X - points)[:N_COMPARED].sum(axis=1)
     search = NearestNeighbors(n_neighbors=least).fit(X)
-    squares = np.square(search.kneighbors(X[:N_SHIFTED])[0])
-    beyond = shifts - noise_variance * (X.shape[1] - count[:N_SHIFTED])
+    squares = np.square(search.kneighbors(X[:N_COMPARED])[0])
+    beyond = shifts - noise_variance * (X.shape[1] - count[:N_COMPARED])
     if _share(beyond, squares[:, : SCALES[1]]) > MAX_SHIFT:
         return least, False
     while n_neighbors <= most:
@@ -348,26 +348,26 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
             return n_neighbors, True
         n_neighbors *= 2
         if n_neighbors <= most:
-            squares = np.square(search.kneighbors(X[:N_SHIFTED], n_neighbors)[0])
+            squares = np.square(search.kneighbors(X[:N_COMPARED], n_neighbors)[0])
     return least, False
 
 
-def _keeps_dimension(X, points):
-    """Return whether distances say the same of samples, decoded or not, and what latents may count.
+def _change_of_dimension(X, points):
+    """Return the share by which decoding changes what distances say, and whether that falls.
 
     Where there is no noise to be taken off, decoding should change nothing. Noise makes what
-    distances say fall as the scale grows.
+    distances say fall as the scale grows; but so do thin directions.
     """
     (small, raw, large), (_, decoded, _) = (
         [mean_dimension(distances, k)[0] for k in SCALES]
         for distances in (
-            NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(x).kneighbors(x[:N_SHIFTED])[0][:, 1:]
+            NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(x).kneighbors(x[:N_COMPARED])[0][:, 1:]
             for x in (X, points)
         )
     )
-    if small > (1 + MAX_FALL) * large or np.isnan(raw + decoded):
-        return True, np.inf
-    return max(raw / decoded, decoded / raw) <= 1 + MAX_CHANGE, MOST_TIMES * raw + 1
+    if np.isnan(raw + decoded):
+        return 0.0, True
+    return max(raw / decoded, decoded / raw) - 1, small > (1 + MAX_SHIFT) * large
 
 
 def _share(shifts, squares):

@@ -5,18 +5,18 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours whose distances are compared, each with that of a neighbour a quarter as far down.
+# Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
 SCALES = (4, 16, 64)
-# Dimensions of the balls of the calibration, how many points in them are asked, and of how many
-# members of their pools.
-BALLS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-N_QUERIES, N_MEMBERS = 25, 50
+# The nearest part of a pool, or of the neighbours that distances are compared up to.
+NEAREST = 4
+# How many points in balls are asked, and how many members of the pool of each.
+N_ASKED = 35
 SEED = 0
 # A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
-# Members of a pool whose coordinates are shuffled, and the share of the largest scale under which a
-# coordinate is a rounding error.
-N_POOL, EXACT = 240, 1e-6
+# Members of a pool whose coordinates are compared with shuffled ones, and the share of the largest
+# variance under which a direction is a rounding error.
+N_POOL, EXACT = 240, 1e-8
 
 
 def inverse_dimensions(distances, k, alike=None):
@@ -51,13 +51,13 @@ def inverse_dimensions(distances, k, alike=None):
     estimator", Scientific Reports 12, 2022.
     """
     if alike is None:
-        near, far = distances[:, k // 4 - 1], distances[:, k - 1]
+        near, far = distances[:, k // NEAREST - 1], distances[:, k - 1]
     else:
         rank = np.cumsum(alike, axis=1)
-        near, far = (_first(distances, rank >= wanted) for wanted in (k // 4, k))
+        near, far = (_first(distances, rank >= wanted) for wanted in (k // NEAREST, k))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(far / near)
-    return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // 4))
+    return np.where(near > 0, ratio, np.nan) / (digamma(k) - digamma(k // NEAREST))
 
 
 def curved_dimension(coefficients, rank):
@@ -95,38 +95,31 @@ def curved_dimension(coefficients, rank):
     return max(round(dimension), 1) if clearly else rank
 
 
-def shuffled_rank(points):
-    """Return the least number of principal coordinates by which distances in a pool are explained.
+def fills_too_much(coordinates, rank):
+    """Return whether shuffled coordinates fill more dimensions than the points do.
 
-    Coordinates that are shuffled, each by itself, have the same scales and densities, and fill as
-    many dimensions as there are. As many are taken as it needs for distances among them to grow as
-    they do among the points. So thin directions count, and curvature does not.
+    Shuffled thin coordinates fill hardly more dimensions than there are without them. But one that
+    follows from others fills one more once it is shuffled.
 
     Parameters
     ----------
-    points : ndarray of shape (n_points, n_features)
-        The pool, the nearest first.
+    coordinates : ndarray of shape (n_points, n_coordinates)
+        Principal coordinates of a pool, the nearest point first.
+
+    rank : int
+        Number of the coordinates that are shuffled.
 
     Returns
     -------
-    float
-        Their number; NaN where distances do not say.
+    bool
+        Whether they do.
     """
-    points = points[:N_POOL] - points[:N_POOL].mean(axis=0)
-    if len(points) < 2 * SCALES[1]:
-        return np.nan
-    turned, scales, _ = np.linalg.svd(points, full_matrices=False)
-    coordinates = (turned * scales)[:, scales > EXACT * scales[0]]
+    if len(coordinates) < 2 * SCALES[1]:
+        return False
     dimension, error = _ratio(coordinates)
-    if not np.isfinite(dimension):
-        return np.nan
-    least = dimension - max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
-    shuffle = np.random.default_rng(SEED).permuted
-    # Fewer cannot suffice.
-    for rank in range(max(int(least) - 1, 1), coordinates.shape[1]):
-        if _ratio(shuffle(coordinates[:, :rank], axis=0))[0] >= least:
-            return float(rank)
-    return float(coordinates.shape[1])
+    shuffled = np.random.default_rng(SEED).permuted(coordinates[:, :rank], axis=0)
+    allowed = max(NEAR, NEAR_SHARE * dimension, 2 * error * dimension)
+    return bool(_ratio(shuffled)[0] > dimension + allowed)
 
 
 def _ratio(points):
@@ -185,6 +178,9 @@ class Calibration:
     n_neighbors : int
         Size of the pools whose estimates are averaged.
 
+    n_features : int
+        Dimension of the space, beyond which no ball is measured.
+
     Attributes
     ----------
     scales : list of int
@@ -194,10 +190,13 @@ class Calibration:
         For each scale, what is estimated for the balls measured so far.
     """
 
-    def __init__(self, n_samples, n_neighbors):
+    def __init__(self, n_samples, n_neighbors, n_features):
         self.n_samples = n_samples
         self.n_neighbors = n_neighbors
-        self.scales = [k for k in SCALES if k <= n_neighbors]
+        # Balls have 1, 2, 4, ... dimensions.
+        self.n_balls = (2 * n_features - 1).bit_length()
+        # Like neighbours are looked for among twice as many: half of all must be.
+        self.scales = [k for k in SCALES if k == SCALES[0] or 2 * k <= n_neighbors]
         self.estimates = [[] for _ in self.scales]
 
     def correct(self, dimensions, scale):
@@ -217,10 +216,10 @@ class Calibration:
             Dimensions of the balls that would give these estimates.
         """
         estimates = self.estimates[scale]
-        while len(estimates) < len(BALLS) and (not estimates or estimates[-1] < dimensions.max()):
-            self._measure(BALLS[len(estimates)])
+        while len(estimates) < self.n_balls and (not estimates or estimates[-1] < dimensions.max()):
+            self._measure(2 ** len(estimates))
         measured = np.maximum.accumulate(estimates)
-        balls = np.log(BALLS[: len(measured)])
+        balls = np.log(2) * np.arange(len(measured))
         # Beyond the last ball its correction is kept.
         correction = np.interp(np.log(dimensions), np.log(measured), balls - np.log(measured))
         return dimensions * np.exp(correction)
@@ -232,9 +231,9 @@ class Calibration:
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
-        pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
+        pools = search.kneighbors(points[:N_ASKED], return_distance=False)
         # Some from everywhere between the middle of a pool and its boundary.
-        members = pools[:, :: max(1, self.n_neighbors // N_MEMBERS)].ravel()
+        members = pools[:, :: max(1, self.n_neighbors // N_ASKED)].ravel()
         distances = search.kneighbors(points[members], n_neighbors=self.scales[-1] + 1)[0][:, 1:]
         for k, estimates in zip(self.scales, self.estimates, strict=True):
             estimates.append(float(1 / inverse_dimensions(distances, k).mean()))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skvaeense.datasets import make_sparse_dictionary
-from skvaeense.dimension._dictionary import MAX_SUPPORT, Dictionary, _lines, refine
+from skvaeense.dimension._dictionary import MAX_SUPPORT, Dictionary, refine
 from skvaeense.metrics import dimension_error, mean_max_cosine_similarity
 
 
@@ -127,27 +127,6 @@ def test_latents_that_are_never_active_stay():
     assert dimension_error(np.full(3000, 3), dictionary.count(X, support)[0]) < 0.02
 
 
-@pytest.mark.parametrize(
-    "mixture",
-    [
-        [[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]],
-        [[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
-        [[1.0, 0.3, -0.3], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
-    ],
-    ids=["two of each other", "one of another", "one of two others"],
-)
-def test_mixed_atoms_are_parted(mixture):
-    X, _, atoms = make_problem()
-    mixed = atoms.copy()
-    mixed[:3] = mixture @ atoms[:3]
-    support = np.abs(X @ np.linalg.pinv(mixed)) > 1e-6
-    true = np.full(3000, 3)
-    assert dimension_error(true, support.sum(axis=1)) > 0.2
-    dictionary = Dictionary(mixed, np.zeros(20)).fit(X, support)
-    assert mean_max_cosine_similarity(atoms, dictionary.atoms) > 0.9999
-    assert dimension_error(true, dictionary.count(X, support)[0]) < 0.01
-
-
 def test_atoms_of_a_subspace_are_left_together():
     """They always go together, and no direction of the subspace stands out."""
     random_state = np.random.default_rng(0)
@@ -160,20 +139,6 @@ def test_atoms_of_a_subspace_are_left_together():
     dictionary = Dictionary(atoms, np.zeros(9)).fit(X, support)
     np.testing.assert_allclose(dictionary.atoms, atoms, atol=1e-4)
     assert (dictionary.count(X, support)[0] == 2).mean() > 0.99
-
-
-def test_lines_of_a_plane():
-    random_state = np.random.default_rng(0)
-    lines = np.array([[1.0, 2.0], [-3.0, 1.0]])
-    on_lines = random_state.standard_normal((400, 1)) * np.repeat(lines, 200, axis=0)
-    plane = np.vstack([on_lines, random_state.standard_normal((300, 2)) @ lines])
-    found = _lines(plane, 2)
-    cosines = np.abs(found @ lines.T)
-    cosines /= np.linalg.norm(found, axis=1)[:, None] * np.linalg.norm(lines, axis=1)
-    np.testing.assert_allclose(np.sort(cosines.max(axis=0)), 1, atol=1e-6)
-    assert _lines(random_state.standard_normal((700, 2)) @ [[30.0, 1.0], [0.0, 1.0]], 1) is None
-    assert _lines(plane[:50], 1) is None
-    assert _lines(np.repeat(lines[:1], 500, axis=0), 1) is None
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])

@@ -112,18 +112,6 @@ def test_a_solid_part_beside_a_thinner_one(dimension):
     assert (answers.dimension == np.where(solid, dimension, 1)[2000:]).mean() > 0.97
 
 
-def test_pools_that_reach_into_a_denser_part_are_narrowed():
-    """A line through a cube, in which most of the samples are."""
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, (4000, 4))
-    X[:2800, 1:] = 0
-    order = rng.permutation(4000)
-    X, in_cube = X[order], order >= 2800
-    answers = LocalGeometry(X[:3600], None, n_neighbors=400).at(X[3600:], None)
-    assert answers.dimension[in_cube[3600:]].mean() > 3.5
-    assert (answers.dimension == 1)[~in_cube[3600:]].mean() > 0.98
-
-
 def test_flats_that_hold_a_sample_bound_its_dimension():
     X = np.vstack([gaussian(900, 3, 8), 0.5 * np.random.default_rng(1).standard_normal((600, 8))])
     order = np.random.default_rng(0).permutation(1500)
@@ -131,7 +119,7 @@ def test_flats_that_hold_a_sample_bound_its_dimension():
     geometry = LocalGeometry(X[:1300], None, n_neighbors=200)
     # As distances to samples of many others would do.
     geometry._inverses /= 2
-    geometry._shuffled[:] = np.nan
+    geometry._clear_ranks[:] = 0
     answers = geometry.at(X[1300:], None)
     assert answers.ratio[on_flat[1300:]].min() > 4
     assert (answers.dimension == 3)[on_flat[1300:]].mean() > 0.95
@@ -177,3 +165,15 @@ def test_rank_of_few_points():
     assert _rank(random_state.standard_normal((5, 30)))[0] <= 4
     # The fourth direction is flat, but above the noise; no more are.
     assert _rank(flat, noise_variance=0.01, n_noisy=5) == (3, 4)
+
+
+def test_small_pools_answer_at_small_scales():
+    X = np.vstack([gaussian(150, 2, 10, seed) for seed in range(6)])
+    active = np.repeat(np.eye(6, dtype=bool), 150, axis=0)
+    order = np.random.default_rng(0).permutation(900)
+    X, active = X[order], active[order]
+    geometry = LocalGeometry(X[:800], active[:800], n_neighbors=70)
+    answers = geometry.at(X[800:], active[800:])
+    assert geometry.over_scales(X[800:], active[800:])[0].tolist() == [4, 16]
+    assert np.isfinite(answers.ratio).mean() > 0.9
+    assert (answers.dimension == 2).mean() > 0.9

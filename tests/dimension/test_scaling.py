@@ -7,8 +7,8 @@ from skvaeense.dimension._scaling import (
     SCALES,
     Calibration,
     curved_dimension,
+    fills_too_much,
     inverse_dimensions,
-    shuffled_rank,
 )
 
 
@@ -42,13 +42,13 @@ def test_calibration_corrects_cubes(dimension):
     """Of so many dimensions that few samples fall far short; cubes are not balls."""
     inverse = inverse_dimensions(distances_of(cube(1500, dimension, seed=1)), SCALES[0])
     raw = 1 / inverse.mean()
-    corrected = Calibration(1500, 250).correct(np.array([raw]), 0)[0]
+    corrected = Calibration(1500, 250, 64).correct(np.array([raw]), 0)[0]
     assert abs(corrected - dimension) < abs(raw - dimension)
     assert corrected == pytest.approx(dimension, rel=0.15)
 
 
 def test_calibration_rises_and_measures_only_what_it_needs():
-    calibration = Calibration(500, 80)
+    calibration = Calibration(500, 80, 100)
     low = calibration.correct(np.array([0.9, 1.5]), 0)
     n_measured = len(calibration.estimates[0])
     assert (np.diff(low) > 0).all()
@@ -58,12 +58,14 @@ def test_calibration_rises_and_measures_only_what_it_needs():
     assert len(calibration.estimates[0]) > n_measured
     assert high[0] == pytest.approx(low[1])
     assert (np.diff(high) > 0).all()
+    # No ball has more than twice as many dimensions as the space.
+    assert len(calibration.estimates[0]) == 8
 
 
 def test_scales_need_neighbours():
-    assert Calibration(500, 80).scales == list(SCALES)
-    assert Calibration(500, 20).scales == [4, 16]
-    assert Calibration(500, 4).scales == [4]
+    assert Calibration(500, 128, 10).scales == list(SCALES)
+    assert Calibration(500, 80, 10).scales == [4, 16]
+    assert Calibration(500, 4, 10).scales == [4]
 
 
 def test_codes_on_a_curved_set_have_its_dimension():
@@ -76,14 +78,14 @@ def test_codes_on_a_curved_set_have_its_dimension():
     assert curved_dimension(np.repeat(filled[:10], 30, axis=0), 4) == 4
 
 
-def test_shuffled_coordinates_count_thin_directions_and_not_curvature():
+def test_shuffled_coordinates_fill_too_much_where_one_follows_from_others():
     rng = np.random.default_rng(0)
-    frame = np.linalg.qr(rng.standard_normal((8, 4)))[0]
-    box = rng.uniform(-1, 1, (400, 4)) * (1, 1, 0.2, 0.2) @ frame.T
-    assert shuffled_rank(box[np.argsort(np.linalg.norm(box, axis=1))]) == 4
-    sphere = rng.standard_normal((400, 4))
+    box = rng.uniform(-1, 1, (240, 4)) * (1, 1, 0.2, 0.2)
+    assert not fills_too_much(box, 4)
+    sphere = rng.standard_normal((240, 4))
     sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
-    sphere = sphere[np.argsort(-sphere[:, 0])] @ frame.T
-    assert shuffled_rank(sphere) == 3
-    assert np.isnan(shuffled_rank(box[:20]))
-    assert np.isnan(shuffled_rank(np.ones((100, 3))))
+    assert not fills_too_much(sphere, 3)
+    assert fills_too_much(sphere, 4)
+    # Too few points, or copies of one, do not tell.
+    assert not fills_too_much(sphere[:10], 4)
+    assert not fills_too_much(np.ones((100, 3)), 3)

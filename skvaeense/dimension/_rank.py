@@ -1,0 +1,115 @@
+"""In how many directions samples extend that do not follow from each other."""
+
+import numpy as np
+
+from skvaeense.dimension._noise import ABOVE
+from skvaeense.dimension._scaling import EXACT, NEAREST, fills_too_much
+
+# By how many times variances must fall after the last direction for their number to be clear.
+CLEARLY = 50.0
+TINY = np.finfo(float).tiny
+
+
+def clear_rank(points, n_features):
+    """Return the number of directions that no others predict; 0 where it is not clear.
+
+    It is clear if it is the same among all points and their nearest quarter, or half, variances
+    fall by much after it, and so many coordinates, shuffled, do not fill more dimensions than the
+    points.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_features)
+        A pool without noise, the nearest point first.
+
+    n_features : int
+        Dimension of the space. A rank that fills it is not clear.
+
+    Returns
+    -------
+    float
+        The number.
+    """
+    if len(points) < NEAREST:
+        return 0.0
+    points = points - points.mean(axis=0)
+    turned, scales, _ = np.linalg.svd(points, full_matrices=False)
+    coordinates = turned * scales
+    coordinates = coordinates[:, np.square(scales) > max(EXACT * scales[0] ** 2, TINY)]
+    if coordinates.shape[1] == 0:
+        return 0.0
+    found = residual_rank(coordinates, n_features)
+    for part in (NEAREST, 2):
+        nearest = residual_rank(coordinates[: len(points) // part], n_features)
+        if not np.isnan(nearest[0]):
+            break
+    if nearest != found or not found[1] or fills_too_much(coordinates, int(found[0])):
+        return 0.0
+    return found[0]
+
+
+def residual_rank(points, n_features):
+    """Return the number of directions that no others predict, and whether it is clear.
+
+    On a manifold of dimension r, r coordinates give all others: nearly as polynomials of second
+    degree, if samples are near to each other. So the direction in which points extend farthest is
+    a dimension, the direction of the residuals of a polynomial of it another one, and so on, as
+    long as residuals are larger than what is left of curvature. Where terms of second degree
+    explain a share s of the variance, that is about s squared. So thin directions count, and
+    curvature does not.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_coordinates)
+        Principal coordinates.
+
+    n_features : int
+        Dimension of the space. A rank that fills it is not clear.
+
+    Returns
+    -------
+    rank : float
+        Their number; NaN where there are too few points to tell.
+
+    clear : bool
+        Whether residuals fall after them by much.
+    """
+    n = len(points)
+    rest = points - points.mean(axis=0)
+    basis = np.full((n, 1), 1 / np.sqrt(n))
+    directions: list[np.ndarray] = []
+    products: list[np.ndarray] = []
+    linear = bent = last = first = 0.0
+    for rank in range(n_features):
+        left = np.square(rest).sum(axis=0) / max(n - basis.shape[1], 1)
+        best = left.argmax()
+        variance, first = left[best], first or left[best]
+        remainder = bent**2 / max(linear, TINY)
+        if rank and variance <= EXACT * first:
+            return float(rank), True
+        if rank and variance <= ABOVE * remainder:
+            return float(rank), bool(last > CLEARLY * max(variance, remainder))
+        if first <= TINY:
+            break
+        new = rest[:, best] / np.sqrt(np.square(rest[:, best]).mean())
+        squares = [new * other for other in (*directions, new)]
+        cubes = [new * other for other in (*products, *squares)]
+        directions, products = [*directions, new], products + squares
+        columns = [new, *squares]
+        if NEAREST * (basis.shape[1] + len(columns) + len(cubes)) <= n // 2:
+            columns += cubes
+        n_plain, terms = len(squares) + 1, np.column_stack(columns)
+        # At least as many degrees of freedom must be left.
+        if 2 * (basis.shape[1] + terms.shape[1]) > n:
+            return np.nan, False
+        for _ in range(2):
+            terms -= basis @ (basis.T @ terms)
+        terms, triangle = np.linalg.qr(terms)
+        size = np.abs(np.diag(triangle))
+        terms[:, size <= np.sqrt(EXACT) * size[0]] = 0.0
+        explained = terms.T @ rest
+        rest = rest - terms @ explained
+        basis = np.hstack([basis, terms])
+        gains = np.square(explained).sum(axis=1) / n
+        linear, bent, last = linear + gains[0], bent + gains[1:n_plain].sum(), variance
+    return float(n_features), False

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from skvaeense.dimension._local import LocalDimension
+from skvaeense.dimension._pools import _explained
+
+COUNTS = np.array([5.0, 5.0, 4.0, 5.0])
+
+
+@pytest.fixture
+def around():
+    """Return what neighbours say: 4 everywhere, of few that are like it; nothing of the last."""
+    values = dict.fromkeys(LocalDimension._fields, np.zeros(4))
+    return LocalDimension(
+        **values
+        | {
+            "dimension": np.array([4.0, 4.0, 4.0, np.nan]),
+            "ratio": np.array([4.2, 4.2, 4.2, np.nan]),
+            "alike": np.array([0.16, 0.01, 0.16, 0.0]),
+        }
+    )
+
+
+def test_counts_that_neighbours_deny_are_less_sure(around):
+    """The more of the nearest are like the sample, the more their word counts."""
+    answer, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around)
+    np.testing.assert_array_equal(answer, COUNTS)
+    np.testing.assert_allclose(reasons["disagreement"], [0.4, 0.1, 0.0, 0.0])
+    np.testing.assert_array_equal(reasons["few_neighbors"], 0)
+
+
+def test_counts_without_a_dictionary_are_as_far_off_as_neighbours_say(around):
+    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around)
+    np.testing.assert_allclose(reasons["disagreement"], [1.0, 1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(reasons["few_neighbors"], [0, 0, 0, 1])
