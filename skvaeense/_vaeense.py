@@ -2,7 +2,6 @@
 
 import copy
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -545,9 +544,10 @@ class VAEenseTransformer(DensityAutoencoder):
     def _have_gates(self, model, data, seeds):
         """Return whether gates may be better than codes that are all open.
 
-        They may where independent codes are that are 0 or not. Elsewhere they have learned noise, and short trainings with it, one after the other: as many as a
-        whole one has steps, but none once they would not reach it though they went on to gain as
-        much. Flat parts are better than gates at times that have not been trained to the end.
+        They may if independent codes explain held-out samples best. Else gates with learned noise
+        are trained for a short time, again and again: as often as a whole training has steps for,
+        but no more once they would not get above open codes though they went on to gain as much.
+        Flat parts do not take part: they are better at times than gates that are half trained.
         """
         if data.explored.kind == "dictionary":
             return True

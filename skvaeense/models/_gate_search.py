@@ -209,7 +209,7 @@ class _Patterns:
             self.flip(rows, latents)
 
     def closed(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return precisions of latents if their closed gates opened, and these times their means."""
+        """Return precisions of latents whose gates would open, and these times their means."""
         prior = self.prior
         precision = torch.addcdiv(1 / prior.variance, self.own[rows].clamp_min_(0), prior.noise)
         along = torch.addcdiv(prior.mean / prior.variance, self.left[rows], prior.noise)

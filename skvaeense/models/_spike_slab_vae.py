@@ -264,10 +264,11 @@ class SpikeSlabVAE(VAE):
 
         The encoder knows no other prices than those of training.
         """
-        gates = self.gates(len(x))
+        gates: GatePrior = self.gates(len(x))
+        decoder: Any = self.linear_decoder
         if is_open is None:
             is_open = self._encoded(x, gates._replace(price=self.first_prices[:1])).is_open
-        return search_gates(x, self.linear_decoder, gates, is_open, positive=self.positive)
+        return search_gates(x, decoder, gates, is_open, positive=self.positive)
 
     def inferred(self, x: torch.Tensor) -> GatePosterior:
         """Return the posterior that answers for samples are made of.

@@ -148,11 +148,14 @@ class SpikeSlab(Mixture):
 
     So an open latent has a price: the bound charges ``log 1 / p_j`` for it, and its precision. With
     a linear decoder the bound is exact without sampling; the default, `networks.MeanField`, has
-    one, and infers gates by it. From these gates a search leads to the pattern that is most probable
-    given a sample [2]_, of which codes, counts and bounds are. With another decoder f, in place of ``A (s * z)``, it is taken at
-    one draw of a normal code with the same mean and variance. In training p and the noise variance
-    are running means of what is best for them, given the encoder, and with `networks.MeanField` so
-    are m and t; with other networks these stay, as the unit of codes.
+    one, and infers gates by it. With another decoder f, in place of ``A (s * z)``, the bound is
+    taken at one draw of a normal code with the same mean and variance. In training p and the noise
+    variance are running means of what is best for them, given the encoder, and with
+    `networks.MeanField` so are m and t; with other networks these stay, as the unit of codes.
+
+    The gates of the encoder are where a search begins, if the decoder is linear. It opens and
+    closes gates one by one until the pattern of a sample gets no more probable [2]_. Codes, counts
+    and bounds are those of this pattern.
 
     For densities a mixture is fitted afterwards, as `Mixture` does.
 
