@@ -1105,7 +1105,9 @@ class VAEenseTransformer(DensityAutoencoder):
         within = float(size / (size + between))
         findings = Findings(
             active=active,
-            n_trained=float(self._active(model, data.train.head).sum(dim=1).double().mean()),
+            n_trained=float(
+                self._active(model, data.train.head[: len(x)]).sum(dim=1).double().mean()
+            ),
             deviation=(1 - posterior.openness if has_gates else posterior.std).cpu().numpy(),
             unexplained=within * float(residual.square().sum() / size),
             linear_residual=within * linear_residual(x, model.n_components),

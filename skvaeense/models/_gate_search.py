@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
 
-# Arrays of one number for each sample, open gate and direction have so many entries at most.
+# Arrays of one number for each sample, open gate and latent have so many entries at most.
 MAX_ENTRIES = 2**22
 # A flip of a gate that gains no more nats may be rounding.
 LEAST_GAIN = 1e-6
@@ -117,13 +117,13 @@ class _Search:
 
     def patterns(self, is_open: torch.Tensor) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
         """Yield positions of samples, and their best patterns."""
-        for rows in _chunks(is_open.sum(dim=1), len(self.prior.weight)):
+        for rows in _chunks(is_open.sum(dim=1), is_open.shape[1]):
             patterns = _Patterns(self.seen[rows], is_open[rows], self.prior)
             patterns.climb()
             yield rows, patterns
 
 
-def _chunks(n_open: torch.Tensor, n_directions: int) -> list[torch.Tensor]:
+def _chunks(n_open: torch.Tensor, n_components: int) -> list[torch.Tensor]:
     """Return positions of samples, in lists whose numbers of open gates are alike."""
     order = n_open.argsort()
     sizes = n_open[order].clamp_min(1).tolist()
@@ -131,7 +131,7 @@ def _chunks(n_open: torch.Tensor, n_directions: int) -> list[torch.Tensor]:
     for i in range(1, len(sizes) + 1):
         is_whole = i < len(sizes) and (
             sizes[i] <= 1.5 * sizes[first]
-            and (i - first + 1) * sizes[i] * n_directions <= MAX_ENTRIES
+            and (i - first + 1) * sizes[i] * n_components <= MAX_ENTRIES
         )
         if not is_whole:
             chunks.append(order[first:i])
@@ -170,9 +170,10 @@ class _Patterns:
         self.prior, self.n_components = prior, seen.shape[1]
         # Nothing is gained by a flip in an empty slot.
         self.constant = F.pad(prior.constant, (0, 1))
-        # The last column is of empty slots.
+        # The last ones are of empty slots.
         self.columns = F.pad(prior.weight.T, (0, 0, 0, 1))
-        self.gram = overlap(prior.weight)
+        gram = overlap(prior.weight)
+        self.gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
         n_slots = max(int(is_open.sum(dim=1).max()), 1)
         order = (~is_open).to(torch.uint8).argsort(dim=1, stable=True)[:, :n_slots]
         is_on = is_open.gather(1, order)
@@ -181,17 +182,21 @@ class _Patterns:
         squares = torch.linalg.vecdot(self.columns, self.columns)
         self.least = F.pad(prior.noise / (squares[:-1] + ridge), (0, 1), value=1.0)
         self.most = F.pad(prior.variance, (0, 1), value=1.0)
-        open_columns = self.columns[self.slots]
-        products = open_columns @ open_columns.mT
+        if self.gram is None:
+            products = F.pad(self.columns[self.slots] @ prior.weight, (0, 1))
+        else:
+            products = self.gram[self.slots]
+        overlaps = products[:, :, :-1]
+        products = products.gather(2, self.slots[:, None].expand(-1, n_slots, -1))
         products.diagonal(dim1=1, dim2=2).add_(torch.where(is_on, ridge[order], 1.0))
         factor = torch.linalg.cholesky(products)
         both = (is_on[:, :, None] & is_on[:, None, :]).to(seen)
         self.inverse = torch.cholesky_inverse(factor) * both
         aim = (seen + ridge * prior.mean).gather(1, order) * is_on
         self.place = (self.inverse @ aim[:, :, None])[:, :, 0]
-        halves = torch.linalg.solve_triangular(factor, open_columns, upper=False) @ prior.weight
-        self.own = squares[:-1] - halves.square().sum(dim=1)
-        self.left = seen - (self.place[:, None] @ open_columns)[:, 0] @ prior.weight
+        halves = torch.linalg.solve_triangular(factor, overlaps, upper=False)
+        self.own = squares[:-1] - halves.square_().sum(dim=1)
+        self.left = seen - (self.place[:, None] @ overlaps)[:, 0]
         logs = torch.log(prior.noise) - 2 * factor.diagonal(dim1=1, dim2=2).log()
         self.log_prob = 0.5 * torch.linalg.vecdot(aim, self.place) / prior.noise
         self.log_prob += (is_on * (self.constant[order] + 0.5 * logs)).sum(dim=1)
@@ -217,7 +222,7 @@ class _Patterns:
 
     def open(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return slots, and means and variances of what is in them; 0 and 1 if they are empty."""
-        slots, spread = self.slots[rows], self.inverse[rows].diagonal(dim1=1, dim2=2)
+        slots, spread = self.slots[rows], self.inverse.diagonal(dim1=1, dim2=2)[rows]
         # Rounding must not make them less than if all else were known, or more than slabs are.
         spread = (self.prior.noise * spread).clamp(self.least[slots], self.most[slots])
         return slots, self.place[rows], spread
@@ -269,14 +274,14 @@ class _Patterns:
     def _products(self, latents: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """Return products of the columns of some latents, one for each sample, and of slots."""
         if self.gram is not None:
-            return F.pad(self.gram[latents], (0, 1)).gather(1, slots)
+            return self.gram[latents].gather(1, slots)
         return (self.columns[slots] @ self.columns[latents][:, :, None])[:, :, 0]
 
     def _along(self, slots: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
         """Return products of all columns with sums of the columns of slots, weighted."""
         if self.gram is not None:
             weights = by.new_zeros(len(by), self.n_components + 1).scatter_(1, slots, by)
-            return weights[:, :-1] @ self.gram
+            return (weights @ self.gram)[:, :-1]
         return (by[:, None] @ self.columns[slots])[:, 0] @ self.prior.weight
 
     def _add_slots(self) -> None:

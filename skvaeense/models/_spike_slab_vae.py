@@ -26,7 +26,7 @@ N_PRICES, SHORTEST_SHARE = 16, 1 / 256
 LEAST = 1e-6
 # Rows that a price is found on have so many entries at most, and it is found to this precision, as
 # a share of what is wanted.
-PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**18, 0.005, 16
+PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**17, 0.005, 16
 
 
 class SpikeSlabVAE(VAE):
