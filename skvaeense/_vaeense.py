@@ -581,9 +581,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _settled_bounds(self, model, data):
         """Return the bound of each held-out sample once noise and prior are settled."""
-        model = copy.deepcopy(model)
-        self._settle(model, data)
-        return self._held_out_bounds(model, data)
+        return self._settle(copy.deepcopy(model), data)
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data."""
@@ -1032,18 +1030,23 @@ class VAEenseTransformer(DensityAutoencoder):
         return float(model.noise_variance)
 
     def _settle(self, model, data):
-        """Let gates of a search decide on noise and prior, if held-out rows gain by it."""
+        """Let gates of a search decide on noise and prior, if held-out rows gain by it.
+
+        Return the bound of each held-out sample.
+        """
         is_free = self.noise_variance == "auto" and self.learn_noise_variance
         has_target = model.config["target_l0"] or model.config["target_explained_variance"]
+        bounds = self._held_out_bounds(model, data)
         if not (model.searches and model.learns_slabs and is_free) or has_target:
-            return
+            return bounds
         before = copy.deepcopy(model.state_dict())
-        bound = self._held_out_bounds(model, data).mean()
         model.eval().settle(data.train.head)
         model.noise_variance.clamp_(min=LEAST_NOISE)
-        gains = self._held_out_bounds(model, data).mean() > bound
-        if not data.processes.broadcast_scalar(float(gains)):
-            model.load_state_dict(before)
+        settled = self._held_out_bounds(model, data)
+        if data.processes.broadcast_scalar(float(settled.mean() - bounds.mean())) > 0:
+            return settled
+        model.load_state_dict(before)
+        return bounds
 
     def _finish(self, model, trainer, data):
         if isinstance(model, SpikeSlabVAE):
@@ -1128,7 +1131,8 @@ class VAEenseTransformer(DensityAutoencoder):
         code = model.code(posterior)
         if not self._is_hard(model):
             return code
-        return code.masked_fill(~self._mask(model, posterior, code), 0.0)
+        # Codes that are not finite show by the product; adding 0 takes the sign of a negative 0.
+        return code * self._mask(model, posterior, code) + 0.0
 
     def _with_length(self, model):
         share = self.transform_explained_variance

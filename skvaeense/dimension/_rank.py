@@ -33,11 +33,12 @@ def clear_rank(points, n_features):
     if len(points) < NEAREST:
         return 0.0
     points = points - points.mean(axis=0)
-    turned, scales, _ = np.linalg.svd(points, full_matrices=False)
+    size = np.abs(points).max()
+    if size == 0:
+        return 0.0
+    turned, scales, _ = np.linalg.svd(points / size, full_matrices=False)
     coordinates = turned * scales
     coordinates = coordinates[:, np.square(scales) > max(EXACT * scales[0] ** 2, TINY)]
-    if coordinates.shape[1] == 0:
-        return 0.0
     found = residual_rank(coordinates, n_features)
     for part in (NEAREST, 2):
         nearest = residual_rank(coordinates[: len(points) // part], n_features)
