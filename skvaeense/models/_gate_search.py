@@ -253,9 +253,9 @@ class _Patterns:
         opening = (inverse @ self._products(latents, slots)[:, :, None])[:, :, 0]
         opening[each, slot] = -1.0
         closing = inverse[each, :, slot]
-        own = self.own[rows, latents] + prior.noise / prior.variance[latents]
+        own = self.own[rows, latents].clamp_min(0) + prior.noise / prior.variance[latents]
         along = self.left[rows, latents] + (prior.noise * prior.mean / prior.variance)[latents]
-        kept = torch.where(closes, closing[each, slot], 1.0)
+        kept = closing[each, slot].clamp_min(self.least[latents] / prior.noise)
         by = torch.where(closes[:, None], closing, opening)
         scale = torch.where(closes, -1 / kept, 1 / own)
         step = torch.where(closes, self.place[rows, slot] / kept, along / own)

@@ -267,7 +267,12 @@ class SpikeSlabVAE(VAE):
         gates: GatePrior = self.gates(len(x))
         decoder: Any = self.linear_decoder
         if is_open is None:
-            is_open = self._encoded(x, gates._replace(price=self.first_prices[:1])).is_open
+            first = self._encoded(x, gates._replace(price=self.first_prices[:1]))
+            is_open = first.is_open
+            # As many columns as there are features leave nothing of a sample.
+            if self.n_components > x.shape[1]:
+                ranked = first.gate_logit.topk(x.shape[1], dim=1, sorted=False).values
+                is_open = is_open & (first.gate_logit >= ranked.min(dim=1, keepdim=True).values)
         return search_gates(x, decoder, gates, is_open, positive=self.positive)
 
     def inferred(self, x: torch.Tensor) -> GatePosterior:

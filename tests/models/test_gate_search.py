@@ -9,7 +9,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from torch import nn
 
+from skvaeense.models import SpikeSlabVAE
 from skvaeense.models._gate_search import search_gates
+from skvaeense.networks import MeanField
 from skvaeense.priors import GatePrior
 
 D, K = 5, 7
@@ -159,3 +161,20 @@ def test_equal_columns_and_no_noise_to_speak_of():
     with torch.no_grad():
         left = x - decoder(posterior.mean * posterior.is_open)
     assert float(left.abs().max()) < 1e-2
+
+
+def test_no_more_gates_than_features_are_open_at_first():
+    model = SpikeSlabVAE(MeanField(), 3, 40, generator=torch.Generator().manual_seed(0))
+    model.gate_probability.fill_(0.999)
+    model.noise_variance.fill_(0.01)
+    x, seen = torch.randn(20, 3, generator=torch.Generator().manual_seed(1)), []
+
+    def watched(x, decoder, gates, is_open, **params):
+        seen.append(is_open)
+        return search_gates(x, decoder, gates, is_open, **params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skvaeense.models._spike_slab_vae.search_gates", watched)
+        model.eval().inferred(x)
+    assert model.posterior(x).is_open.sum(dim=1).max() > 3
+    assert seen[0].sum(dim=1).max() == 3
