@@ -495,10 +495,10 @@ class VAEenseTransformer(DensityAutoencoder):
         def loss_of(model, i):
             if i == 0 and share is not None:
                 return -self._others_nats(data, "mixture", "dense")
-            bounds, nats = self._settled_bounds(model, data), data.explored.nats
-            mean = data.processes.broadcast_scalar(float(bounds.mean()))
+            mean, nats = self._settled_nats(model, data), data.explored.nats
             nats["gates"] = max(nats.get("gates", -math.inf), mean)
-            return data.processes.broadcast_scalar(self._error_of_gain(bounds, data)) - mean
+            # The log-density is not less than the bound, so that chance is no reason to doubt it.
+            return -mean
 
         inits = session.track("first", Selection(make_trainer))
 
@@ -518,8 +518,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 break
         if inits.best_init > 0:
             data.explored.kind = "gates"
-            nats = float(self._settled_bounds(inits.best.model, data).mean())
-            data.explored.nats["gates"] = data.processes.broadcast_scalar(nats)
+            data.explored.nats["gates"] = self._settled_nats(inits.best.model, data)
         return self._best_of(inits)
 
     @staticmethod
@@ -527,12 +526,6 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return the most nats that some explanations have of held-out samples."""
         nats = data.explored.nats
         return data.processes.broadcast_scalar(max(nats[name] for name in names if name in nats))
-
-    @staticmethod
-    def _error_of_gain(bounds, data):
-        """Return the standard error of the mean gain of bounds over another explanation."""
-        scores = data.explored.found.density.held_out
-        return math.sqrt(bounds.var() / len(bounds) + scores.var() / len(scores))
 
     def _widths(self, data):
         """Return numbers of latents to be tried, one after the other while held-out rows gain."""
@@ -558,10 +551,8 @@ class VAEenseTransformer(DensityAutoencoder):
         others, before = self._others_nats(data, "dense"), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            bounds = self._settled_bounds(model, data)
-            mean = data.processes.broadcast_scalar(float(bounds.mean()))
-            gain = mean - others - self._error_of_gain(bounds, data)
-            gain = data.processes.broadcast_scalar(gain)
+            mean = self._settled_nats(model, data)
+            gain = mean - others
             data.explored.nats["gates"] = mean
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break
@@ -579,9 +570,10 @@ class VAEenseTransformer(DensityAutoencoder):
             bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
         return bounds
 
-    def _settled_bounds(self, model, data):
-        """Return the bound of each held-out sample once noise and prior are settled."""
-        return self._settle(copy.deepcopy(model), data)
+    def _settled_nats(self, model, data):
+        """Return the mean bound of held-out samples once noise and prior are settled."""
+        bounds = self._settle(copy.deepcopy(model), data)
+        return data.processes.broadcast_scalar(float(bounds.mean()))
 
     def _train_from_data(self, data, session):
         """Train from weights that are computed from the data."""
