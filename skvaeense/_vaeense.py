@@ -518,7 +518,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 break
         if inits.best_init > 0:
             data.explored.kind = "gates"
-            data.explored.nats["gates"] = self._settled_nats(inits.best.model, data)
+            data.explored.nats["gates"] = -inits.best_loss
         return self._best_of(inits)
 
     @staticmethod
@@ -1021,16 +1021,19 @@ class VAEenseTransformer(DensityAutoencoder):
             return best_noise(terms, n_features)
         return float(model.noise_variance)
 
+    def _may_settle(self, model):
+        """Return whether gates of a search may decide on noise and prior."""
+        if not (model.searches and model.learns_slabs):
+            return False
+        has_target = model.config["target_l0"] or model.config["target_explained_variance"]
+        return self.noise_variance == "auto" and self.learn_noise_variance and not has_target
+
     def _settle(self, model, data):
         """Let gates of a search decide on noise and prior, if held-out rows gain by it.
 
         Return the bound of each held-out sample.
         """
-        is_free = self.noise_variance == "auto" and self.learn_noise_variance
-        has_target = model.config["target_l0"] or model.config["target_explained_variance"]
         bounds = self._held_out_bounds(model, data)
-        if not (model.searches and model.learns_slabs and is_free) or has_target:
-            return bounds
         before = copy.deepcopy(model.state_dict())
         model.eval().settle(data.train.head)
         model.noise_variance.clamp_(min=LEAST_NOISE)
@@ -1041,7 +1044,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return bounds
 
     def _finish(self, model, trainer, data):
-        if isinstance(model, SpikeSlabVAE):
+        if self._may_settle(model):
             self._settle(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
@@ -1151,9 +1154,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _is_hard(self, model):
         """Return whether latents that are not active have codes of exactly 0."""
-        if self.hard != "auto" or self.sparse_output:
-            return self.hard is True or self.sparse_output
-        return model.gated and isinstance(model.prior, priors.Mixture)
+        is_default = model.gated and isinstance(model.prior, priors.Mixture)
+        return (is_default if self.hard == "auto" else self.hard) or self.sparse_output
 
     def _active(self, model, x):
         posterior = model.inferred(x)

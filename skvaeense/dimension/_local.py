@@ -10,8 +10,8 @@ from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge, fair_share, typica
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     EXACT,
-    N_ASKED,
     N_POOL,
+    N_QUERIES,
     NEAR,
     NEAR_SHARE,
     NEAREST,
@@ -150,7 +150,7 @@ class LocalGeometry:
             search, points, patterns, inverses
         )
         if noise_variance == 0 and active is None:
-            told_by = members[:N_ASKED]
+            told_by = members[:N_QUERIES]
             self._noise_variance = typical_noise([points[pool] for pool in told_by])
         self._measure_ranks(points, members, nearest, n_noisy)
         # What noise adds to the square of a distance.

@@ -14,8 +14,8 @@ def clear_rank(points, n_features):
     """Return the number of directions that no others predict; 0 where it is not clear.
 
     It is clear if it is the same among all points and their nearest quarter, or half, variances
-    fall by much after it, and so many coordinates, shuffled, do not fill more dimensions than the
-    points.
+    fall by much after it, and that number of coordinates, shuffled, does not fill more dimensions
+    than the points.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ from sklearn.neighbors import NearestNeighbors
 SCALES = (4, 16, 64)
 # The nearest part of a pool, or of the neighbours that distances are compared up to.
 NEAREST = 4
-# How many points in balls are asked, and how many members of the pool of each.
-N_ASKED = 35
+# How many points in balls are queried, and how many members of the pool of each.
+N_QUERIES = 35
 SEED = 0
 # A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
@@ -231,9 +231,9 @@ class Calibration:
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
-        pools = search.kneighbors(points[:N_ASKED], return_distance=False)
+        pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
         # Some from everywhere between the middle of a pool and its boundary.
-        members = pools[:, :: max(1, self.n_neighbors // N_ASKED)].ravel()
+        members = pools[:, :: max(1, self.n_neighbors // N_QUERIES)].ravel()
         distances = search.kneighbors(points[members], n_neighbors=self.scales[-1] + 1)[0][:, 1:]
         for k, estimates in zip(self.scales, self.estimates, strict=True):
             estimates.append(float(1 / inverse_dimensions(distances, k).mean()))

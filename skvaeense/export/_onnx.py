@@ -134,7 +134,7 @@ class Transform(nn.Module):
     def __init__(self, estimator, dtype):
         super().__init__()
         model = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
-        if getattr(model, "searches", False):
+        if model.searches:
             raise ValueError(
                 "A search for open gates takes more steps for some samples than for others, which "
                 "ONNX cannot express. Set prior=SpikeSlab(search=False), whose gates are those of "

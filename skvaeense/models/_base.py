@@ -197,6 +197,11 @@ class AutoencoderModel(Model):
         return None
 
     @property
+    def searches(self) -> bool:
+        """Whether answers come from a search of its own for each sample."""
+        return False
+
+    @property
     def takes_calibration(self) -> bool:
         """Whether `calibrate` has anything to set."""
         return hasattr(self.network, "calibrate")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
 
-# Arrays of one number for each sample, open gate and latent have so many entries at most.
+# The most entries of an array of one number for each sample, open gate and latent.
 MAX_ENTRIES = 2**22
 # A flip of a gate that gains no more nats may be rounding.
 LEAST_GAIN = 1e-6
@@ -102,13 +102,14 @@ class _Search:
         weight = decoder.weight.to(wide)
         centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
         self.seen = centred @ weight
-        if weight.shape[1] < weight.shape[0]:
-            # Only products of columns count.
-            weight = torch.linalg.qr(weight, mode="r").R
         noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
         odds = gates.log_odds.to(wide).expand(weight.shape[1])
         slabs = gates.mean.to(wide), gates.variance.to(wide)
-        self.prior = _Prior(weight, noise, odds, *slabs, positive)
+        gram = overlap(weight)
+        # The last ones are of empty slots.
+        columns = F.pad(weight.T, (0, 0, 0, 1))
+        gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
+        self.prior = _Prior(weight, columns, gram, noise, odds, *slabs, positive)
         # Of samples whose gates are all closed.
         self.log_prob = F.logsigmoid(-odds).sum() - 0.5 * (
             x.shape[1] * torch.log(2 * torch.pi * noise)
@@ -143,6 +144,8 @@ class _Prior(NamedTuple):
     """Columns of the decoder, the noise, and the prior of latents."""
 
     weight: torch.Tensor
+    columns: torch.Tensor
+    gram: torch.Tensor | None
     noise: torch.Tensor
     odds: torch.Tensor
     mean: torch.Tensor
@@ -170,10 +173,7 @@ class _Patterns:
         self.prior, self.n_components = prior, seen.shape[1]
         # Nothing is gained by a flip in an empty slot.
         self.constant = F.pad(prior.constant, (0, 1))
-        # The last ones are of empty slots.
-        self.columns = F.pad(prior.weight.T, (0, 0, 0, 1))
-        gram = overlap(prior.weight)
-        self.gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
+        self.columns, self.gram = prior.columns, prior.gram
         n_slots = max(int(is_open.sum(dim=1).max()), 1)
         order = (~is_open).to(torch.uint8).argsort(dim=1, stable=True)[:, :n_slots]
         is_on = is_open.gather(1, order)

@@ -507,19 +507,21 @@ class SpikeSlabVAE(VAE):
         x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
         total = float((x - x.mean(dim=0)).square().sum())
 
+        prices: list[float] = []
         opened: dict[float, torch.Tensor] = {}
 
         @cache
         def measured(price: float) -> tuple[float, float]:
             """Return the mean number of open gates, and the share of the variance that is left."""
             self.prices.fill_(price)
-            if opened:
+            known = [other for other in prices if other in opened]
+            if known and self.searches:
                 # From the gates of a price like it there is not far to go.
-                near = min(opened, key=lambda other: abs(other - price))
+                near = min(known, key=lambda other: abs(other - price))
                 posterior = self._searched(x, opened[near]).posterior
-                opened[price] = posterior.is_open
             else:
                 posterior = self.inferred(x)
+            opened[price] = posterior.is_open
             left = float((x - self.decode(self.code(posterior))).square().sum())
             return float(posterior.is_open.sum()) / len(x), max(left / (total or 1.0), LEAST)
 
@@ -532,11 +534,8 @@ class SpikeSlabVAE(VAE):
         elif self.left_shares and total > 0:
             wanted = 1 / self.left_shares[0]
             price = _find_price(lambda price: 1 / measured(price)[1], wanted, price)
-        prices, step = [price], 1.0
-        shortest = max(length_at(price), LEAST) * SHORTEST_SHARE
-        if self.searches:
-            self.prices.fill_(price)
-            opened[price] = self.inferred(x).is_open
+        shortest, step = max(length_at(price), LEAST) * SHORTEST_SHARE, 1.0
+        prices.append(price)
         while length_at(prices[-1]) > shortest and len(prices) < MOST_LOOKS:
             prices.append(prices[-1] + step)
             step *= 4

@@ -36,14 +36,18 @@ class Selection:
         self.losses: list[float] = []
         self.best: Trainer | None = None
         self.best_init = 0
-        self.best_loss = math.inf
 
     def offer(self, trainer: Trainer, loss: float) -> None:
         """Take note of a finished init."""
         if loss < self.best_loss:
-            self.best, self.best_loss, self.best_init = trainer, loss, len(self.logs)
+            self.best, self.best_init = trainer, len(self.logs)
         self.losses.append(loss)
         self.logs.append(trainer.log)
+
+    @property
+    def best_loss(self) -> float:
+        """The loss of the best one; infinite if there is none."""
+        return math.inf if self.best is None else self.losses[self.best_init]
 
     @property
     def other_log(self) -> list[dict[str, float]]:
@@ -59,13 +63,12 @@ class Selection:
             "losses": self.losses,
             "best": best,
             "best_init": self.best_init,
-            "best_loss": self.best_loss,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state over."""
         self.logs, self.best_init = list(state["logs"]), state["best_init"]
-        self.losses, self.best_loss = list(state["losses"]), state["best_loss"]
+        self.losses = list(state["losses"])
         if state["best"] is not None:
             self.best = self.make_trainer(self.best_init)
             self.best.load_state_dict(state["best"])
