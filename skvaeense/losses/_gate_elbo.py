@@ -74,11 +74,12 @@ class GateELBOGradient:
         logit_grad = spread.addcmul_(code, mean, value=-1).mul_(0.5).addcmul_(mean, of_residual)
         logit_grad.div_(noise).add_(terms, alpha=self.beta).mul_(q).mul_(1 - q)
         scale = 2 / len(x)
-        x_grad, weight_grad, steps_grad, log_noise_grad = look_gradients(
+        centred = x - bias
+        power_grad, seen_grad, weight_grad, steps_grad, log_noise_grad = look_gradients(
             kept,
             logit_grad.mul_(scale),
             mean_grad.mul_(scale),
-            x - bias,
+            centred,
             seen,
             weight,
             network.steps,
@@ -86,7 +87,8 @@ class GateELBOGradient:
         )
         share = scale / float(noise)
         weight.grad.copy_(weight_grad.addmm_(residual.T, code, alpha=share))
-        bias.grad.copy_(residual.sum(dim=0).mul_(share).sub_(x_grad.sum(dim=0)))
+        from_looks = 2 * power_grad @ centred + weight @ seen_grad.sum(dim=0)
+        bias.grad.copy_(residual.sum(dim=0).mul_(share).sub_(from_looks))
         network.steps.grad.copy_(steps_grad)
         network.log_noise.grad.copy_(log_noise_grad)
         statistics = model.statistics(x, posterior, code, residual.neg_())

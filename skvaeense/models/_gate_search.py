@@ -1,5 +1,6 @@
 """The search for the open gates that are most probable, given a sample."""
 
+import copy
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
 
 # The most entries of an array of one number for each sample, open gate and latent.
-MAX_ENTRIES = 2**22
+MAX_ENTRIES = 2**20
 # A flip of a gate that gains no more nats may be rounding.
 LEAST_GAIN = 1e-6
 # Where there is less noise in samples of unit variance, changes of patterns drown in rounding.
@@ -169,6 +170,9 @@ class _Patterns:
     A gate that opens or closes changes all four by one vector. Empty slots are 0 throughout.
     """
 
+    # What there is a row of for each sample.
+    OF_SAMPLES = ("slots", "place", "inverse", "own", "left", "log_prob")
+
     def __init__(self, seen: torch.Tensor, is_open: torch.Tensor, prior: _Prior) -> None:
         self.prior, self.n_components = prior, seen.shape[1]
         # Nothing is gained by a flip in an empty slot.
@@ -203,73 +207,82 @@ class _Patterns:
 
     def climb(self) -> None:
         """Make the best flip of each sample until none gains."""
-        rows = torch.arange(len(self.slots), device=self.slots.device)
         for _ in range(2 * self.n_components):
-            gain, latents = self.gains(rows).max(dim=1)
+            gain, latents = self.gains().max(dim=1)
             goes_on = gain > LEAST_GAIN
-            rows, latents = rows[goes_on], latents[goes_on]
-            if not len(rows):
+            n_left = int(goes_on.sum())
+            if 2 * n_left < len(gain):
+                # The others need not be carried along.
+                if n_left:
+                    self._climb_some(goes_on)
                 break
-            self.log_prob[rows] += gain[goes_on]
-            self.flip(rows, latents)
+            self.log_prob += gain * goes_on
+            # What an empty slot would gain is no flip.
+            self.flip(latents * goes_on, goes_on)
 
-    def closed(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _climb_some(self, rows: torch.Tensor) -> None:
+        some = copy.copy(self)
+        for name in self.OF_SAMPLES:
+            setattr(some, name, getattr(self, name)[rows])
+        some.climb()
+        self._add_slots(some.slots.shape[1] - self.slots.shape[1])
+        for name in self.OF_SAMPLES:
+            getattr(self, name)[rows] = getattr(some, name)
+
+    def closed(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return precisions of latents whose gates would open, and these times their means."""
         prior = self.prior
-        precision = torch.addcdiv(1 / prior.variance, self.own[rows].clamp_min_(0), prior.noise)
-        along = torch.addcdiv(prior.mean / prior.variance, self.left[rows], prior.noise)
+        precision = torch.addcdiv(1 / prior.variance, self.own.clamp_min(0), prior.noise)
+        along = torch.addcdiv(prior.mean / prior.variance, self.left, prior.noise)
         return precision, along
 
-    def open(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return slots, and means and variances of what is in them; 0 and 1 if they are empty."""
-        slots, spread = self.slots[rows], self.inverse.diagonal(dim1=1, dim2=2)[rows]
+    def open(self) -> torch.Tensor:
+        """Return variances of what is in slots; 1 if they are empty."""
+        spread = self.prior.noise * self.inverse.diagonal(dim1=1, dim2=2)
         # Rounding must not make them less than if all else were known, or more than slabs are.
-        spread = (self.prior.noise * spread).clamp(self.least[slots], self.most[slots])
-        return slots, self.place[rows], spread
+        return spread.clamp(self.least[self.slots], self.most[self.slots])
 
-    def gains(self, rows: torch.Tensor) -> torch.Tensor:
+    def gains(self) -> torch.Tensor:
         """Return nats gained by flips of gates, and in a last column nothing for empty slots."""
         prior, constant = self.prior, self.constant
-        precision, along = self.closed(rows)
+        precision, along = self.closed()
         gain = torch.addcdiv(precision.log().neg_(), along.square(), precision).mul_(0.5)
         gain.add_(constant[:-1])
         if prior.positive:
             gain.masked_fill_(along <= 0, -torch.inf)
-        slots, place, spread = self.open(rows)
-        closing = -constant[slots] - 0.5 * (place.square() / spread + spread.log())
-        return F.pad(gain, (0, 1)).scatter_(1, slots, closing)
+        spread = self.open()
+        closing = -constant[self.slots] - 0.5 * (self.place.square() / spread + spread.log())
+        return F.pad(gain, (0, 1)).scatter_(1, self.slots, closing)
 
-    def flip(self, rows: torch.Tensor, latents: torch.Tensor) -> None:
-        """Open or close one gate of each of some samples."""
+    def flip(self, latents: torch.Tensor, goes_on: torch.Tensor) -> None:
+        """Open or close one gate of each sample that goes on."""
         prior, k = self.prior, self.n_components
-        is_full = (self.slots[rows] < k).all(dim=1)
-        if bool(is_full.any()):
-            self._add_slots()
-        slots, each = self.slots[rows], torch.arange(len(rows), device=rows.device)
-        inverse = self.inverse[rows]
+        if bool(((self.slots < k).all(dim=1) & goes_on).any()):
+            self._add_slots(min(self.slots.shape[1] // 2 + 1, k))
+        slots, each = self.slots, torch.arange(len(latents), device=latents.device)
         is_there = slots == latents[:, None]
         closes = is_there.any(dim=1)
         slot = torch.where(closes[:, None], is_there, slots == k).to(torch.uint8).argmax(dim=1)
-        opening = (inverse @ self._products(latents, slots)[:, :, None])[:, :, 0]
+        opening = (self.inverse @ self._products(latents, slots)[:, :, None])[:, :, 0]
         opening[each, slot] = -1.0
-        closing = inverse[each, :, slot]
-        own = self.own[rows, latents].clamp_min(0) + prior.noise / prior.variance[latents]
-        along = self.left[rows, latents] + (prior.noise * prior.mean / prior.variance)[latents]
+        closing = self.inverse[each, :, slot]
+        own = self.own[each, latents].clamp_min(0) + prior.noise / prior.variance[latents]
+        along = self.left[each, latents] + (prior.noise * prior.mean / prior.variance)[latents]
         kept = closing[each, slot].clamp_min(self.least[latents] / prior.noise)
         by = torch.where(closes[:, None], closing, opening)
-        scale = torch.where(closes, -1 / kept, 1 / own)
-        step = torch.where(closes, self.place[rows, slot] / kept, along / own)
-        slots[each, slot] = latents
+        scale = torch.where(closes, -1 / kept, 1 / own) * goes_on
+        step = torch.where(closes, self.place[each, slot] / kept, along / own) * goes_on
+        slots[each, slot] = torch.where(goes_on, latents, slots[each, slot])
         change = self._along(slots, by)
-        self.own[rows] -= scale[:, None] * change.square()
-        self.left[rows] += step[:, None] * change
-        place = self.place[rows] - step[:, None] * by
-        inverse = inverse + scale[:, None, None] * by[:, :, None] * by[:, None, :]
+        self.own -= scale[:, None] * change.square()
+        self.left += step[:, None] * change
+        self.place -= step[:, None] * by
+        self.inverse.addcmul_((scale[:, None] * by)[:, :, None], by[:, None])
+        closes &= goes_on
         gone = each[closes], slot[closes]
-        place[gone], slots[gone] = 0.0, k
-        inverse[gone[0], gone[1]] = 0.0
-        inverse[gone[0], :, gone[1]] = 0.0
-        self.place[rows], self.slots[rows], self.inverse[rows] = place, slots, inverse
+        self.place[gone], slots[gone] = 0.0, k
+        self.inverse[gone[0], gone[1]] = 0.0
+        self.inverse[gone[0], :, gone[1]] = 0.0
 
     def _products(self, latents: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """Return products of the columns of some latents, one for each sample, and of slots."""
@@ -284,21 +297,20 @@ class _Patterns:
             return (weights @ self.gram)[:, :-1]
         return (by[:, None] @ self.columns[slots])[:, 0] @ self.prior.weight
 
-    def _add_slots(self) -> None:
-        n = min(self.slots.shape[1] // 2 + 1, self.n_components)
+    def _add_slots(self, n: int) -> None:
         self.slots = F.pad(self.slots, (0, n), value=self.n_components)
         self.place = F.pad(self.place, (0, n))
         self.inverse = F.pad(self.inverse, (0, n, 0, n))
 
     def answers(self) -> tuple[torch.Tensor, ...]:
         """Return gate logits, means, variances, and log-densities of patterns and neighbours."""
-        rows = torch.arange(len(self.slots), device=self.slots.device)
-        gain, (slots, place, spread) = self.gains(rows), self.open(rows)
-        precision, along = self.closed(rows)
+        gain, slots = self.gains(), self.slots
+        precision, along = self.closed()
         signs = torch.ones_like(gain).scatter(1, slots, -1.0)[:, :-1]
+        both = (along / precision, self.place), (1 / precision, self.open())
         mean, variance = (
             F.pad(of_closed, (0, 1)).scatter(1, slots, of_open)[:, :-1]
-            for of_closed, of_open in ((along / precision, place), (1 / precision, spread))
+            for of_closed, of_open in both
         )
         gain = gain[:, :-1]
         log_prob = self.log_prob + F.pad(gain, (1, 0)).logsumexp(dim=1)

@@ -258,9 +258,10 @@ class _Looks(torch.autograd.Function):
         ctx: Any, logit_grad: torch.Tensor, mean_grad: torch.Tensor, _: torch.Tensor
     ) -> tuple[torch.Tensor | None, ...]:
         weight, steps, centred, seen = ctx.saved_tensors
-        x_grad, weight_grad, *others = look_gradients(
+        power_grad, seen_grad, weight_grad, *others = look_gradients(
             ctx.kept, logit_grad, mean_grad, centred, seen, weight, steps, ctx.positive
         )
+        x_grad = torch.addmm(2 * power_grad[:, None] * centred, seen_grad, weight.T)
         return x_grad, weight_grad, -x_grad.sum(dim=0), *others, *(None,) * 3
 
 
@@ -303,8 +304,8 @@ def look_gradients(
     Returns
     -------
     tuple of torch.Tensor
-        Of the shapes of x, weight, steps and log_noise. The gradient of the bias is minus the sum
-        of the first over samples.
+        Gradients of the squares of centred samples, shape (n_samples,), of what the columns see,
+        of weight, steps and log_noise.
     """
     gram = overlap(weight)
     d, last = len(weight), len(steps) - 1
@@ -353,9 +354,7 @@ def look_gradients(
     weight_grad.addmm_(centred.T, seen_grad)
     if gram is not None:
         weight_grad.addmm_(weight, gram_grad + gram_grad.T)
-    x_grad = (2 * power_grad)[:, None] * centred
-    x_grad.addmm_(seen_grad, weight.T)
-    return x_grad, weight_grad, step_grad, log_noise_grad
+    return power_grad, seen_grad, weight_grad, step_grad, log_noise_grad
 
 
 def look(
