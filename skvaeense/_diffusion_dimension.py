@@ -12,7 +12,7 @@ import torch
 from skvaeense._base import diverged
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation
-from skvaeense.dimension import ALIASES, ScoreMethod, ScoreMethodName
+from skvaeense.dimension import ScoreMethod
 from skvaeense.dimension._normal_bundle import simplex
 from skvaeense.losses import DenoisingScoreMatching
 from skvaeense.models import Denoiser
@@ -31,7 +31,7 @@ from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, Precision, RandomState
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._weights import distinct_rows
 
 # Noise levels of the training, as multiples of that at which it is asked.
@@ -169,7 +169,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     _method_kind = ScoreMethod
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
-        "method": [StrOptions(set(ALIASES[ScoreMethod])), ScoreMethod],
+        "method": [AliasOf(ScoreMethod), ScoreMethod],
         "noise_level": [POSITIVE],
         "hidden_layer_sizes": [tuple, list, AT_LEAST_ONE],
         "learning_rate_init": [POSITIVE],
@@ -181,7 +181,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     def __init__(
         self,
-        method: ScoreMethodName | ScoreMethod = "normal_bundle",
+        method: str | ScoreMethod = "normal_bundle",
         *,
         noise_level: float = 0.15,
         hidden_layer_sizes: int | Iterable[int] = (256, 256),

@@ -11,7 +11,6 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from skvaeense._evaluation import FLOATS
-from skvaeense.dimension import resolve_method
 from skvaeense.training._sources import tensor_as_array
 from skvaeense.utils._callbacks import with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
@@ -123,7 +122,7 @@ class BaseDimensionEstimator(
 
     def _resolved_method(self):
         """Return the method, its parameters checked."""
-        return resolve_method(self.method, self._method_kind)
+        return self._method_kind.resolve(self.method)
 
     def _set_dimensions(self, dimension, std, weights, n):
         """Set what is known of the training samples' dimensions.

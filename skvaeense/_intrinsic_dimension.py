@@ -14,14 +14,14 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
-from skvaeense.dimension import ALIASES, AutoencoderMethod, AutoencoderMethodName, Neighbors
+from skvaeense.dimension import AutoencoderMethod, Neighbors
 from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
-from skvaeense.utils._validation import HasMethods, StrOptions
+from skvaeense.utils._validation import AliasOf, HasMethods
 from skvaeense.utils._weights import distinct_rows
 
 # Samples that are answered at once.
@@ -112,7 +112,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     _method_kind = AutoencoderMethod
     _parameter_constraints = BaseDimensionEstimator._parameter_constraints | {
         "autoencoder": [HasMethods(["fit", "active_dimensions"]), None],
-        "method": [StrOptions(set(ALIASES[AutoencoderMethod])), AutoencoderMethod],
+        "method": [AliasOf(AutoencoderMethod), AutoencoderMethod],
         "n_neighbors": Neighbors._parameter_constraints["n_neighbors"],
     }
 
@@ -120,7 +120,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self,
         autoencoder: HasActiveDimensions | None = None,
         *,
-        method: AutoencoderMethodName | AutoencoderMethod = "auto",
+        method: str | AutoencoderMethod = "auto",
         n_neighbors: Auto | int = "auto",
         aggregate: Literal["mean", "median"] = "mean",
         random_state: RandomState = None,

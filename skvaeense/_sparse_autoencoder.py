@@ -41,7 +41,7 @@ from skvaeense.training._threads import suited_threads
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, SparseArray
-from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
+from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._weights import checked_weights
 
 # Factor of the squared weights of a decoder with hidden layers, unless another is given.
@@ -240,7 +240,7 @@ class SparseAutoencoder(BaseAutoencoder):
     dead_fraction_: float
 
     _parameter_constraints = BaseAutoencoder._parameter_constraints | {
-        "penalty": [StrOptions(set(penalties.ALIASES)), penalties.Penalty],
+        "penalty": [AliasOf(penalties.Penalty), penalties.Penalty],
         "target_l0": [POSITIVE, None],
         "positive_code": ["boolean"],
         "skip_connection": ["boolean"],
@@ -259,17 +259,17 @@ class SparseAutoencoder(BaseAutoencoder):
         self,
         n_components: int | None = None,
         *,
-        penalty: penalties.PenaltyName | penalties.Penalty = "l1",
+        penalty: str | penalties.Penalty = "l1",
         target_l0: float | None = None,
         transform_l0: float | None = None,
-        network: networks.NetworkName | networks.Network = "single_layer",
+        network: str | networks.Network = "single_layer",
         positive_code: bool = True,
         skip_connection: bool = False,
         decoder_penalty: Literal["auto", "unit_norm"] | float = "auto",
         loss: Literal["penalized_reconstruction"] | losses.Loss = "penalized_reconstruction",
-        optimizer: optimizers.OptimizerName | optimizers.Optimizer = "adam",
+        optimizer: str | optimizers.Optimizer = "adam",
         learning_rate_init: Auto | float = "auto",
-        schedule: Auto | schedules.ScheduleName | schedules.Schedule = "auto",
+        schedule: str | schedules.Schedule = "auto",
         batch_size: Auto | int = "auto",
         max_iter: Auto | int = "auto",
         tol: float = 1e-5,
@@ -312,7 +312,7 @@ class SparseAutoencoder(BaseAutoencoder):
         unwatched = 0.0
         if trainer is None:
             # Epochs with longer codes cannot be compared with those that come after them.
-            unwatched = penalties.resolve_penalty(self.penalty).anneal
+            unwatched = penalties.Penalty.resolve(self.penalty).anneal
             seeds = draw_seed(session.random_state), draw_seed(session.random_state)
             trainer = self._make_trainer(data, seeds, is_final=True)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size)
@@ -320,7 +320,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return self._train_to_the_end(trainer, data, session, epochs, unwatched=unwatched)
 
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
-        penalty = penalties.resolve_penalty(self.penalty)
+        penalty = penalties.Penalty.resolve(self.penalty)
         device = resolve_device(self.device)
         goes_on = model is not None
         generator = make_generator(seeds[1])
@@ -334,7 +334,7 @@ class SparseAutoencoder(BaseAutoencoder):
         if penalty.anneal and not goes_on:
             hooks.append(AnnealedLength(model, penalty.anneal))
         hooks += network_hooks(model.network)
-        loss = losses.resolve_loss(self.loss)
+        loss = losses.Loss.resolve(self.loss)
         if decay is None:
             normalize_decoder(model)
             hooks.append(UnitNorm())
@@ -347,9 +347,9 @@ class SparseAutoencoder(BaseAutoencoder):
         return Trainer(
             model,
             loss,
-            optimizer=optimizers.resolve_optimizer(self.optimizer),
+            optimizer=optimizers.Optimizer.resolve(self.optimizer),
             learning_rate=rate,
-            schedule=schedules.resolve_schedule(schedule),
+            schedule=schedules.Schedule.resolve(schedule),
             generator=make_generator(seeds[0], device),
             hooks=hooks,
             processes=data.processes,
@@ -385,7 +385,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _network(self, penalty):
         """Return the specification of the network, with what the other parameters say of it."""
         return with_known(
-            networks.resolve_network(self.network),
+            networks.Network.resolve(self.network),
             init_norm=penalty.init_norm,
             n_active=self.target_l0 or getattr(penalty, "k", None),
             positive=self.positive_code,

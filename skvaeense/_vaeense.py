@@ -68,7 +68,7 @@ from skvaeense.utils._typing import (
     RandomState,
     SparseArray,
 )
-from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, StrOptions
+from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, AliasOf, StrOptions
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
@@ -360,10 +360,10 @@ class VAEenseTransformer(DensityAutoencoder):
         "target_explained_variance": [SHARE, list, tuple, StrOptions({"auto"}), None],
         "transform_explained_variance": [SHARE, None],
         "gated": ["boolean"],
-        "network": [StrOptions({"auto", *networks.ALIASES}), networks.Network],
-        "threshold": [StrOptions(set(thresholds.ALIASES)), thresholds.ThresholdRule],
+        "network": [AliasOf(networks.Network, "auto"), networks.Network],
+        "threshold": [AliasOf(thresholds.ThresholdRule), thresholds.ThresholdRule],
         "loss": [StrOptions({"elbo"}), losses.Loss],
-        "prior": [StrOptions({"auto", *priors.ALIASES}), priors.Prior],
+        "prior": [AliasOf(priors.Prior, "auto"), priors.Prior],
         "noise_variance": [POSITIVE, StrOptions({"auto"})],
         "learn_noise_variance": ["boolean"],
         "positive_code": ["boolean"],
@@ -381,17 +381,17 @@ class VAEenseTransformer(DensityAutoencoder):
         transform_l0: float | None = None,
         transform_explained_variance: float | None = None,
         gated: bool = True,
-        network: Auto | networks.NetworkName | networks.Network = "auto",
+        network: str | networks.Network = "auto",
         positive_code: bool = False,
-        threshold: thresholds.ThresholdName | thresholds.ThresholdRule = "fixed_variance",
+        threshold: str | thresholds.ThresholdRule = "fixed_variance",
         loss: Literal["elbo"] | losses.Loss = "elbo",
-        prior: Auto | priors.PriorName | priors.Prior = "auto",
+        prior: str | priors.Prior = "auto",
         noise_variance: Auto | float = "auto",
         learn_noise_variance: bool = True,
         n_init: Auto | int = "auto",
-        optimizer: optimizers.OptimizerName | optimizers.Optimizer = "adam",
+        optimizer: str | optimizers.Optimizer = "adam",
         learning_rate_init: float = 0.02,
-        schedule: Auto | schedules.ScheduleName | schedules.Schedule = "auto",
+        schedule: str | schedules.Schedule = "auto",
         batch_size: Auto | int = "auto",
         max_iter: Auto | int = "auto",
         tol: float = 1e-4,
@@ -444,7 +444,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _resolved_prior(self):
         if self.prior != "auto":
-            return priors.resolve_prior(self.prior)
+            return priors.Prior.resolve(self.prior)
         has_target = self._kept_share is not None or self.target_l0 is not None
         return priors.SpikeSlab() if has_target else priors.Mixture()
 
@@ -716,7 +716,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return self.n_components is None and self._takes_data_init()
 
     def _has_default_objective(self):
-        loss, prior = losses.resolve_loss(self.loss), self._resolved_prior()
+        loss, prior = losses.Loss.resolve(self.loss), self._resolved_prior()
         return (
             type(loss) is losses.ELBO
             and loss.beta == 1
@@ -797,7 +797,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return model
 
     def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
-        thresholds.resolve_threshold(self.threshold)
+        thresholds.ThresholdRule.resolve(self.threshold)
         if model is not None:
             self._check_targets()
         device = resolve_device(self.device)
@@ -871,7 +871,7 @@ class VAEenseTransformer(DensityAutoencoder):
         network = self.network
         if network == "auto":
             network = networks.MeanField() if self._has_gates else "linear"
-        network = networks.resolve_network(network)
+        network = networks.Network.resolve(network)
         if not self._has_gates and isinstance(network, networks.MeanField):
             raise ValueError(
                 f"network={self.network!r} does not go with prior={self.prior!r}: "
@@ -970,10 +970,10 @@ class VAEenseTransformer(DensityAutoencoder):
         hooks = [noise, *network_hooks(model.network, limit)]
         return Trainer(
             model,
-            losses.resolve_loss(self.loss),
-            optimizer=optimizers.resolve_optimizer(self.optimizer),
+            losses.Loss.resolve(self.loss),
+            optimizer=optimizers.Optimizer.resolve(self.optimizer),
             learning_rate=self.learning_rate_init * rate,
-            schedule=schedules.resolve_schedule(schedule),
+            schedule=schedules.Schedule.resolve(schedule),
             generator=generator,
             hooks=hooks,
             rates=layer_rates(model) if rates is None else rates,
@@ -1170,7 +1170,7 @@ class VAEenseTransformer(DensityAutoencoder):
             code_scale=model.code_scale().cpu().double().numpy() * self.scale_,
             noise_variance=self.noise_variance_,
         )
-        active = thresholds.resolve_threshold(self.threshold).active(latents)
+        active = thresholds.ThresholdRule.resolve(self.threshold).active(latents)
         return torch.as_tensor(active, device=code.device)
 
     def posterior(self, X: ArrayLike | SparseArray) -> tuple[FloatArray, ...]:

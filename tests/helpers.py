@@ -13,7 +13,7 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.models import VAE, SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
-from skvaeense.penalties import BatchTopK, Coding, Matryoshka, TopK, resolve_penalty
+from skvaeense.penalties import BatchTopK, Coding, Matryoshka, Penalty, TopK
 from skvaeense.priors import Mixture
 from skvaeense.utils._seeding import make_generator
 
@@ -81,7 +81,7 @@ def make_vae(network=None, n_features=5, n_components=3, *, seed=0, **params):
 def make_coder(penalty, network=None, n_features=5, n_components=8, *, seed=0, **params):
     """Return a SparseCoder in double precision whose weights are all random."""
     network, generator = SingleLayer() if network is None else network, make_generator(seed)
-    penalty = resolve_penalty(penalty)
+    penalty = Penalty.resolve(penalty)
     params = {"penalty": penalty, "generator": generator} | params
     model = SparseCoder(network, n_features, n_components, **params)
     return _with_random_biases(model, generator)

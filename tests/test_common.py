@@ -14,7 +14,7 @@ from skvaeense import (
     VAEenseTransformer,
 )
 from skvaeense.mixture import SubspaceMixture
-from skvaeense.penalties import ALIASES
+from skvaeense.penalties import Penalty
 
 # Two epochs are too few to train well; what is asked here is the interface.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -22,8 +22,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 QUICK_SPARSE = {"max_iter": 2, "random_state": 0}
 QUICK = QUICK_SPARSE | {"n_init": 1}
 # A gate opens on one side, so codes of both signs are no option of it.
-SIGNED = sorted(set(ALIASES) - {"gated"})
-WITH_ALPHA = sorted(alias for alias, penalty in ALIASES.items() if penalty().alpha is not None)
+SIGNED = sorted(set(Penalty.aliases) - {"gated"})
+WITH_ALPHA = sorted(
+    alias for alias, penalty in Penalty.aliases.items() if penalty().alpha is not None
+)
 
 ESTIMATORS = [
     DiffusionDimensionEstimator(**QUICK_SPARSE),
@@ -45,7 +47,7 @@ OTHER_SETTINGS = [
     VAEenseTransformer(prior="spike_slab", target_explained_variance=0.9, hard=False, **QUICK),
     VAEenseTransformer(optimizer="sgd", schedule="constant", **QUICK),
     SparseAutoencoder(optimizer="sgd", schedule="constant", **QUICK_SPARSE),
-    *(SparseAutoencoder(penalty=alias, **QUICK_SPARSE) for alias in sorted(ALIASES)),
+    *(SparseAutoencoder(penalty=alias, **QUICK_SPARSE) for alias in sorted(Penalty.aliases)),
     *(SparseAutoencoder(penalty=p, positive_code=False, **QUICK_SPARSE) for p in SIGNED),
     *(SparseAutoencoder(penalty=p, target_l0=1, **QUICK_SPARSE) for p in WITH_ALPHA),
     SparseAutoencoder(network="linear", **QUICK_SPARSE),

@@ -12,7 +12,7 @@ from strategies import sparse_autoencoder, vaeense
 
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
-from skvaeense.penalties import ALIASES, TopK
+from skvaeense.penalties import Penalty, TopK
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
 METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -26,7 +26,7 @@ KINDS = pytest.mark.parametrize(
         pytest.param(vaeense(batch_size=200, max_iter=1), id="vaeense_one_step"),
         *(
             pytest.param(sparse_autoencoder(name, network=network), id=f"{name}_{network}")
-            for name in sorted(ALIASES)
+            for name in sorted(Penalty.aliases)
             for network in ("single_layer", "mlp")
         ),
     ],

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.penalties import ALIASES
+from skvaeense.penalties import Penalty
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
 vaeense = partial(strategies.vaeense, n_components=3, max_iter=6)
@@ -23,7 +23,10 @@ EACH = pytest.mark.parametrize("quick", [pytest.param(QUICK[name], id=name) for 
 EVERY = pytest.mark.parametrize(
     ("quick", "options"),
     [pytest.param(vaeense, {}, id="vaeense")]
-    + [pytest.param(sparse_autoencoder, {"penalty": name}, id=name) for name in sorted(ALIASES)],
+    + [
+        pytest.param(sparse_autoencoder, {"penalty": name}, id=name)
+        for name in sorted(Penalty.aliases)
+    ],
 )
 
 
@@ -74,7 +77,7 @@ def test_equal_rows_have_equal_latents(value, threshold):
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, -0.1, 1e100])
-@pytest.mark.parametrize("penalty", sorted(ALIASES))
+@pytest.mark.parametrize("penalty", sorted(Penalty.aliases))
 def test_equal_rows_have_equal_codes(penalty, value):
     """There is nothing to learn, and nothing to warn of."""
     equal = np.full((50, 4), value)

@@ -17,7 +17,7 @@ from skvaeense.datasets import make_linear_subspaces
 from skvaeense.losses import Loss
 from skvaeense.networks import Network
 from skvaeense.optimizers import Optimizer
-from skvaeense.penalties import Penalty
+from skvaeense.penalties import L1, Penalty, TopK
 from skvaeense.priors import Prior
 from skvaeense.schedules import Schedule
 from skvaeense.thresholds import ThresholdRule
@@ -400,3 +400,24 @@ def test_shapes_of_an_activation_are_checked():
 
     with pytest.raises(ValueError, match=r"forward .* Summed\(\) .* \(2, 6\), got \(2, 1\)"):
         sae(penalty=Summed()).fit(X)
+
+
+def test_an_alias_of_ones_own_means_the_class_with_its_defaults():
+    class Halved(TopK):
+        alias = "halved"
+
+    try:
+        assert type(Penalty.resolve("halved")) is Halved
+        fitted = sae(penalty="halved").fit(X)
+        assert_array_equal(fitted.transform(X), sae(penalty=Halved()).fit(X).transform(X))
+        # What derives from it does not take its alias over.
+        type("Quartered", (Halved,), {})
+        assert type(Penalty.resolve("halved")) is Halved
+        with pytest.raises(ValueError, match=r"alias 'halved' is that of .*Halved"):
+            type("Other", (L1,), {"alias": "halved"})
+        with pytest.raises(ValueError, match="'threshold' parameter"):
+            vaeense(threshold="halved").fit(X)
+    finally:
+        del Penalty.aliases["halved"]
+    with pytest.raises(ValueError, match="Penalty must be one of"):
+        Penalty.resolve("halved")

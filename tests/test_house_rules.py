@@ -191,7 +191,7 @@ def test_annotated_names_are_those_that_validation_takes(module_name):
     for name, value in _public_objects(module_name):
         parameters = inspect.signature(value).parameters
         for parameter, constraints in getattr(value, "_parameter_constraints", {}).items():
-            taken = set().union(*(c.options for c in constraints if isinstance(c, StrOptions)))
+            taken = set().union(*(c.options for c in constraints if type(c) is StrOptions))
             if _literals(parameters[parameter].annotation) != taken:
                 differ.append(f"{name}.{parameter}")
     assert differ == []

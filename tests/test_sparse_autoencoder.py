@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 from skvaeense import SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.metrics import l0, mean_max_cosine_similarity
-from skvaeense.penalties import L1, BatchTopK, JumpReLU, Log, Matryoshka, TopK, resolve_penalty
+from skvaeense.penalties import L1, BatchTopK, JumpReLU, Log, Matryoshka, Penalty, TopK
 
 X, X_NEW = ATOMS.few, ATOMS.new
 WITH_ALPHA = ["gated", "jump_relu", "l1", "log"]
@@ -200,7 +200,7 @@ def test_target_is_met_on_held_out_samples(aimed, planted):
 def test_target_moves_alpha(aimed):
     assert isinstance(aimed.alpha_, float)
     assert aimed.alpha_ > 0
-    start = resolve_penalty(aimed.penalty).alpha
+    start = Penalty.resolve(aimed.penalty).alpha
     assert abs(np.log(aimed.alpha_ / start)) > 0.1
 
 
@@ -225,7 +225,7 @@ def test_topk_recovers_a_planted_dictionary(planted):
 @pytest.mark.parametrize("name", WITH_ALPHA)
 def test_alpha_without_a_target_is_that_of_the_penalty(name):
     fitted = fit_sae(name, max_iter=2)
-    assert fitted.alpha_ == resolve_penalty(name).alpha
+    assert fitted.alpha_ == Penalty.resolve(name).alpha
 
 
 @pytest.mark.parametrize("name", FIXED_COUNT)

@@ -18,17 +18,17 @@ from skvaeense import (
     save,
 )
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
-from skvaeense.dimension import FLIPD, AutoencoderMethod, Count, resolve_method
+from skvaeense.dimension import FLIPD, AutoencoderMethod, Count
 from skvaeense.export import to_onnx, to_saelens
 from skvaeense.inspection import class_activity, latent_ablation, top_activating
-from skvaeense.losses import ELBO, Loss, Terms, resolve_loss
+from skvaeense.losses import ELBO, Loss, Terms
 from skvaeense.metrics import active_union, feature_density, l0, pattern_adaptivity
 from skvaeense.models import VAE, SparseCoder
-from skvaeense.networks import MLP, Linear, Network, resolve_network
-from skvaeense.optimizers import SGD, Optimizer, resolve_optimizer
-from skvaeense.penalties import L1, Coding, JumpReLU, Penalty, resolve_penalty
-from skvaeense.priors import Prior, resolve_prior
-from skvaeense.schedules import Cosine, Schedule, resolve_schedule
+from skvaeense.networks import MLP, Linear, Network
+from skvaeense.optimizers import SGD, Optimizer
+from skvaeense.penalties import L1, Coding, JumpReLU, Penalty
+from skvaeense.priors import Prior
+from skvaeense.schedules import Cosine, Schedule
 from skvaeense.thresholds import FixedVariance, Latents, Otsu, ThresholdRule
 
 Floats = NDArray[np.floating[Any]]
@@ -72,9 +72,6 @@ def use_vaeense(X: Doubles) -> None:
     assert_type(vaeense.noise_variance_, float)
     assert_type(vaeense.module_, VAE)
     VAEenseTransformer(loss=ELBO(beta=2.0), optimizer=SGD(0.5), schedule=Falling())
-    VAEenseTransformer(prior="flat")  # type: ignore[arg-type]
-    VAEenseTransformer(schedule="falling")  # type: ignore[arg-type]
-    VAEenseTransformer(threshold="otzu")  # type: ignore[arg-type]
     VAEenseTransformer(max_iter="never")  # type: ignore[arg-type]
 
 
@@ -88,7 +85,6 @@ def use_sparse_autoencoder(X: Doubles) -> None:
     assert_type(feature_density(codes), Doubles)
     assert_type(pattern_adaptivity([[0, 1], [1, 0]]), float)
     assert_type(sae.loss_curve_, list[float])
-    SparseAutoencoder(penalty="l2")  # type: ignore[arg-type]
 
 
 def use_inspection(sae: SparseAutoencoder, X: Doubles, y: Integers) -> None:
@@ -116,13 +112,13 @@ def use_dimension_estimators(X: Doubles) -> None:
 
 
 def resolve_names() -> None:
-    assert_type(resolve_network("mlp"), Network)
-    assert_type(resolve_penalty(L1(0.2)), Penalty)
-    assert_type(resolve_method("auto", AutoencoderMethod), AutoencoderMethod)
-    assert_type(resolve_loss(Doubled()), Loss)
-    assert_type(resolve_prior("standard_normal"), Prior)
-    assert_type(resolve_optimizer("adam"), Optimizer)
-    assert_type(resolve_schedule(Cosine(hold=0.7)), Schedule)
+    assert_type(Network.resolve("mlp"), Network)
+    assert_type(Penalty.resolve(L1(0.2)), Penalty)
+    assert_type(AutoencoderMethod.resolve("auto"), AutoencoderMethod)
+    assert_type(Loss.resolve(Doubled()), Loss)
+    assert_type(Prior.resolve("standard_normal"), Prior)
+    assert_type(Optimizer.resolve("adam"), Optimizer)
+    assert_type(Schedule.resolve(Cosine(hold=0.7)), Schedule)
     model = VAE(MLP(16), 5, 3, generator=torch.Generator())
     assert_type(model.decode(torch.zeros(2, 3)), torch.Tensor)
     terms = ELBO().terms(model, torch.ones(4, 5), generator=torch.Generator())

@@ -35,6 +35,8 @@ class ComponentRank(AutoencoderMethod):
     True
     """
 
+    alias = "component_rank"
+
     requires = ("predict_proba", "component_ranks")
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:

@@ -47,6 +47,8 @@ class Consensus(PoolMethod):
     2
     """
 
+    alias = "auto"
+
     def __init__(self, n_neighbors: Auto | int = "auto") -> None:
         self.n_neighbors = n_neighbors
 

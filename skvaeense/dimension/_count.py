@@ -35,6 +35,8 @@ class Count(AutoencoderMethod):
     True
     """
 
+    alias = "count"
+
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
         """Return the number of active latents of samples, and no standard error.
 

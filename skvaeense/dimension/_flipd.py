@@ -58,6 +58,8 @@ class FLIPD(ScoreMethod):
     tensor([1.])
     """
 
+    alias = "flipd"
+
     _parameter_constraints = {"n_probes": [AT_LEAST_ONE, StrOptions({"auto"})]}
 
     def __init__(self, n_probes: Auto | int = "auto") -> None:

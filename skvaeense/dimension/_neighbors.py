@@ -63,6 +63,8 @@ class Neighbors(PoolMethod):
     2
     """
 
+    alias = "neighbors"
+
     requires = ("transform", "inverse_transform")
 
     def __init__(self, n_neighbors: Auto | int = "auto") -> None:

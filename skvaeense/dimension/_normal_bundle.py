@@ -59,6 +59,8 @@ class NormalBundle(ScoreMethod):
     tensor([1.])
     """
 
+    alias = "normal_bundle"
+
     def vectors(self, n_features: int, generator: torch.Generator) -> Tensor:
         """Return the directions in which samples are perturbed.
 

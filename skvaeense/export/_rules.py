@@ -28,7 +28,7 @@ def mask_of(estimator, model):
     callable
         From codes and log variances to the mask, all of shape (n_samples, n_components).
     """
-    rule = thresholds.resolve_threshold(estimator.threshold)
+    rule = thresholds.ThresholdRule.resolve(estimator.threshold)
     if type(rule) not in RULES:
         known = ", ".join(sorted(cls.__name__ for cls in RULES))
         raise ValueError(

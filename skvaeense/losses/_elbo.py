@@ -48,6 +48,8 @@ class ELBO(Loss):
     4.0
     """
 
+    alias = "elbo"
+
     method = "elbo"
     _parameter_constraints = {"beta": [NON_NEGATIVE]}
 

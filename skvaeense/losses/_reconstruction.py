@@ -65,6 +65,8 @@ class PenalizedReconstruction(Loss):
     ['active_share', 'error', 'loss', 'penalty']
     """
 
+    alias = "penalized_reconstruction"
+
     method = "coding"
     _parameter_constraints = {"decay": [NON_NEGATIVE]}
 

@@ -36,6 +36,8 @@ class Linear(DenseNetwork):
     VAEenseTransformer(network=Linear(hidden_layer_sizes=(64,)))
     """
 
+    alias = "linear"
+
     _parameter_constraints = {"skip": SKIP}
 
     def __init__(self, hidden_layer_sizes: LayerSizes = "auto", *, skip: Skip = "first") -> None:

@@ -35,6 +35,8 @@ class MLP(DenseNetwork):
     VAEenseTransformer(network=MLP(hidden_layer_sizes=(256, 256)))
     """
 
+    alias = "mlp"
+
     _parameter_constraints = {"skip": SKIP}
 
     def __init__(

@@ -63,6 +63,8 @@ class SingleLayer(Network):
     SparseAutoencoder(network=SingleLayer(tied_init=False))
     """
 
+    alias = "single_layer"
+
     _parameter_constraints = {
         "tied_init": SWITCH,
         "init_norm": [POSITIVE, StrOptions({"auto"})],

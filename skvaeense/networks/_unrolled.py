@@ -99,6 +99,8 @@ class Unrolled(Network):
     True
     """
 
+    alias = "unrolled"
+
     _parameter_constraints = {
         "n_sweeps": [AT_LEAST_ZERO],
         "n_refinements": [AT_LEAST_ZERO],

@@ -43,6 +43,8 @@ class Adam(Optimizer):
     0.0
     """
 
+    alias = "adam"
+
     _parameter_constraints = {
         "beta1": [FRACTION],
         "beta2": [FRACTION],

@@ -26,6 +26,8 @@ class SGD(Optimizer):
     0.5
     """
 
+    alias = "sgd"
+
     _parameter_constraints = {"momentum": [FRACTION]}
 
     def __init__(self, momentum: float = 0.9) -> None:

@@ -81,6 +81,8 @@ class BatchTopK(Penalty):
     8
     """
 
+    alias = "batch_topk"
+
     dead_latents = "auxiliary"
 
     _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}

@@ -73,6 +73,8 @@ class Gated(Penalty):
     0.2
     """
 
+    alias = "gated"
+
     # The gate and its code both grow from the pre-activations, which must not start small.
     init_norm = 1.0
     _parameter_constraints = {"alpha": [NON_NEGATIVE]}

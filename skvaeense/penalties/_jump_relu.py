@@ -104,6 +104,8 @@ class JumpReLU(Penalty):
     'l0'
     """
 
+    alias = "jump_relu"
+
     # Small pre-activations would all start under the threshold.
     init_norm = 1.0
     _parameter_constraints = {

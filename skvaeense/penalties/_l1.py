@@ -48,6 +48,8 @@ class L1(Shrinkage):
     0.2
     """
 
+    alias = "l1"
+
     _parameter_constraints = {"alpha": [NON_NEGATIVE]}
 
     def __init__(self, alpha: float = 0.1) -> None:

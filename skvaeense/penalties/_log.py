@@ -43,6 +43,8 @@ class Log(Shrinkage):
     0.1
     """
 
+    alias = "log"
+
     _parameter_constraints = {"alpha": [NON_NEGATIVE], "eps": [POSITIVE]}
 
     def __init__(self, alpha: float = 0.01, eps: float = 0.1) -> None:

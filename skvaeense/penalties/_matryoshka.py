@@ -45,6 +45,8 @@ class Matryoshka(BatchTopK):
     [16, 32]
     """
 
+    alias = "matryoshka"
+
     _parameter_constraints = BatchTopK._parameter_constraints | {"n_prefixes": [AT_LEAST_ONE]}
 
     def __init__(

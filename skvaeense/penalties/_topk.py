@@ -90,6 +90,8 @@ class TopK(Penalty):
     8
     """
 
+    alias = "topk"
+
     dead_latents = "auxiliary"
 
     _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}

@@ -71,6 +71,8 @@ class Mixture(StandardNormal):
     (600, 2)
     """
 
+    alias = "mixture"
+
     keeps_samples = True
 
     _parameter_constraints = {

@@ -223,6 +223,8 @@ class SpikeSlab(Mixture):
     True
     """
 
+    alias = "spike_slab"
+
     _parameter_constraints = {
         "first_share": [SHARE, StrOptions({"auto"})],
         "hold": [FRACTION],

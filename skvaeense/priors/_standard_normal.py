@@ -34,6 +34,8 @@ class StandardNormal(Prior):
     0.0
     """
 
+    alias = "standard_normal"
+
     def kl(self, posterior: Posterior) -> torch.Tensor:
         """Return the divergence of each sample's posterior in nats."""
         log_variance = posterior.log_variance

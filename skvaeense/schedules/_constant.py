@@ -17,6 +17,8 @@ class Constant(Schedule):
     1.0
     """
 
+    alias = "constant"
+
     def factor(self, fraction_done: float) -> float:
         """Return 1."""
         return 1.0

@@ -34,6 +34,8 @@ class Cosine(Schedule):
     (1.0, 1.0, 0.5)
     """
 
+    alias = "cosine"
+
     _parameter_constraints = {"warmup": [FRACTION], "hold": [FRACTION], "floor": [FRACTION]}
 
     def __init__(self, warmup: float = 0.1, hold: float = 0.1, floor: float = 0.0) -> None:

@@ -34,6 +34,8 @@ class Contribution(ThresholdRule):
     array([[ True, False]])
     """
 
+    alias = "contribution"
+
     _parameter_constraints = {"level": [NON_NEGATIVE]}
 
     def __init__(self, level: float = 2.0) -> None:

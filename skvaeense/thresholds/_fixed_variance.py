@@ -34,6 +34,8 @@ class FixedVariance(ThresholdRule):
     array([[ True, False, False]])
     """
 
+    alias = "fixed_variance"
+
     _parameter_constraints = {"level": [SHARE]}
 
     def __init__(self, level: float = 0.8) -> None:

@@ -64,6 +64,8 @@ class Otsu(ThresholdRule):
     array([[ True,  True, False]])
     """
 
+    alias = "otsu"
+
     def active(self, latents: Latents) -> BoolArray:
         """Return the mask of active latents.
 

@@ -4,9 +4,9 @@ When scikit-learn moves a private name, this file is the one to mend.
 """
 
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -41,10 +41,71 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Specification(DocLinkMixin, BaseEstimator, ABC):
-    """What users choose a part of an estimator by: a class with parameters of its own."""
+    """What users choose a part of an estimator by: a class with parameters of its own.
+
+    A kind of part derives from it, and each class of that kind may have an `alias`, a word that
+    means the class with its defaults wherever the part is asked for.
+
+    Attributes
+    ----------
+    aliases : dict of str to type
+        Of a kind: its classes by their aliases.
+    """
 
     # As in scikit-learn's estimators; parameters without a constraint are not checked.
     _parameter_constraints: dict[str, list[Any]] = {}
+
+    alias: ClassVar[str | None] = None
+    aliases: ClassVar[dict[str, type[Any]]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if Specification in cls.__bases__:
+            cls.aliases = {}
+        alias = vars(cls).get("alias")
+        if alias is None:
+            return
+        other = cls.aliases.setdefault(alias, cls)
+        # A cell of a notebook that runs again makes the same class anew.
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"The alias {alias!r} is that of {other!r}; give {cls!r} another one.")
+        cls.aliases[alias] = cls
+
+    @classmethod
+    def resolve(cls, value: "str | Self") -> Self:
+        """Return what an alias stands for, or the instance itself.
+
+        Parameters
+        ----------
+        value : str or instance of the class
+            An alias, or an instance whose parameters are to be checked.
+
+        Returns
+        -------
+        instance of the class
+            The class that the alias names, with its defaults; or `value`.
+
+        Raises
+        ------
+        ValueError
+            If the alias is unknown, or a parameter is out of its range.
+
+        Examples
+        --------
+        >>> from skvaeense.penalties import Penalty
+        >>> Penalty.resolve("topk")
+        TopK()
+        """
+        if isinstance(value, cls):
+            value.validate()
+            return value
+        if isinstance(value, str) and value in cls.aliases:
+            named: Self = cls.aliases[value]()
+            return named
+        raise ValueError(
+            f"{cls.__name__} must be one of {sorted(cls.aliases)} or an instance of it, "
+            f"got {value!r}."
+        )
 
     def validate(self) -> None:
         """Check the parameters.
@@ -57,7 +118,17 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
         self._validate_params()
 
 
-Kind = TypeVar("Kind", bound=Specification)
+class AliasOf(StrOptions):
+    """The aliases of a kind of part, and other words: also those of classes yet to be written."""
+
+    def __init__(self, kind: type[Specification], *others: str) -> None:
+        super().__init__({*others, *kind.aliases})
+        self.kind = kind
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether a value is one of them."""
+        self.options.update(self.kind.aliases)
+        return bool(super().is_satisfied_by(val))
 
 
 def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
@@ -75,17 +146,3 @@ def are_equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
     return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
-
-
-def resolve_alias(
-    name: str, value: Any, kind: type[Kind], aliases: Mapping[str, type[Kind]]
-) -> Kind:
-    """Return an instance of `kind`: the value, checked, or the defaults of the class it names."""
-    if isinstance(value, kind):
-        value.validate()
-        return value
-    if isinstance(value, str) and value in aliases:
-        return aliases[value]()
-    raise ValueError(
-        f"{name} must be one of {sorted(aliases)} or a {kind.__name__}, got {value!r}."
-    )

@@ -6,7 +6,7 @@ import torch
 from helpers import draw, make_vae
 from scipy.stats import norm
 
-from skvaeense.losses import ELBO, Loss, resolve_loss
+from skvaeense.losses import ELBO, Loss
 from skvaeense.losses._gate_elbo import GateELBOGradient
 from skvaeense.losses._linear_elbo import LinearELBOGradient
 from skvaeense.models import SpikeSlabVAE
@@ -192,12 +192,12 @@ def test_other_models_are_left_to_autograd(model):
 
 def test_resolve_loss():
     loss = ELBO(2.0)
-    assert resolve_loss(loss) is loss
-    assert isinstance(resolve_loss("elbo"), ELBO)
-    with pytest.raises(ValueError, match=r"loss must be one of .*'elbo'.* or a Loss, got 'mse'"):
-        resolve_loss("mse")
+    assert Loss.resolve(loss) is loss
+    assert isinstance(Loss.resolve("elbo"), ELBO)
+    with pytest.raises(ValueError, match=r"Loss must be one of .*'elbo'.*.*, got 'mse'"):
+        Loss.resolve("mse")
     with pytest.raises(ValueError, match="'beta' parameter of ELBO must be"):
-        resolve_loss(ELBO(-1.0))
+        Loss.resolve(ELBO(-1.0))
 
 
 def test_a_loss_says_what_its_terms_are():

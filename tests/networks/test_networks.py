@@ -6,7 +6,7 @@ from sklearn.base import clone
 from torch import nn
 
 from skvaeense.models import VAE
-from skvaeense.networks import MLP, Linear, Network, SingleLayer, Unrolled, resolve_network
+from skvaeense.networks import MLP, Linear, Network, SingleLayer, Unrolled
 from skvaeense.utils._validation import AT_LEAST_ONE
 
 NETWORKS = pytest.mark.parametrize(
@@ -252,14 +252,14 @@ def test_code_scale_is_the_norm_of_the_jacobian(network):
     [("linear", Linear), ("mlp", MLP), ("single_layer", SingleLayer), ("unrolled", Unrolled)],
 )
 def test_alias_means_the_defaults(alias, kind):
-    resolved = resolve_network(alias)
+    resolved = Network.resolve(alias)
     assert type(resolved) is kind
     assert resolved.get_params() == kind().get_params()
 
 
 def test_an_instance_is_itself():
     network = Linear((3,))
-    assert resolve_network(network) is network
+    assert Network.resolve(network) is network
 
 
 def test_parameters_of_a_network_of_ones_own_are_checked():
@@ -272,17 +272,17 @@ def test_parameters_of_a_network_of_ones_own_are_checked():
         def build(self, n_features, n_components, *, n_heads, generator):
             raise NotImplementedError
 
-    assert resolve_network(Deep(1)).n_layers == 1
+    assert Network.resolve(Deep(1)).n_layers == 1
     with pytest.raises(ValueError, match=r"The 'n_layers' parameter of Deep must be an int"):
-        resolve_network(Deep(0))
+        Network.resolve(Deep(0))
 
 
 @pytest.mark.parametrize("network", ["Linear", "", "conv9", None, 3, Linear, nn.Linear(2, 2)])
 def test_unknown_network(network):
     with pytest.raises(
-        ValueError, match=r"network must be one of .*'linear', 'mlp'.* or a Network"
+        ValueError, match=r"Network must be one of .*'linear', 'mlp'.* or an instance"
     ):
-        resolve_network(network)
+        Network.resolve(network)
 
 
 def test_clone_and_set_params():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skvaeense.optimizers import SGD, Adam, Optimizer, resolve_optimizer
+from skvaeense.optimizers import SGD, Adam, Optimizer
 
 GRADIENTS = np.array([1.0, -3.0, 0.5, 0.5])
 
@@ -47,11 +47,11 @@ def test_sgd_follows_its_formula(momentum):
 
 def test_resolve_optimizer():
     adam = Adam(0.5)
-    assert resolve_optimizer(adam) is adam
-    assert isinstance(resolve_optimizer("adam"), Adam)
-    assert isinstance(resolve_optimizer("sgd"), SGD)
-    with pytest.raises(ValueError, match=r"optimizer must be one of \['adam', 'sgd'\] or a"):
-        resolve_optimizer("lbfgs")
+    assert Optimizer.resolve(adam) is adam
+    assert isinstance(Optimizer.resolve("adam"), Adam)
+    assert isinstance(Optimizer.resolve("sgd"), SGD)
+    with pytest.raises(ValueError, match=r"Optimizer must be one of \['adam', 'sgd'\] or"):
+        Optimizer.resolve("lbfgs")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_resolve_optimizer():
 )
 def test_parameters_are_checked(optimizer, name):
     with pytest.raises(ValueError, match=f"The '{name}' parameter of {type(optimizer).__name__}"):
-        resolve_optimizer(optimizer)
+        Optimizer.resolve(optimizer)
 
 
 def test_an_optimizer_says_what_it_builds():

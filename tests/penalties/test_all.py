@@ -6,7 +6,6 @@ from helpers import coding_of, draw, generator
 from sklearn.base import clone
 
 from skvaeense.penalties import (
-    ALIASES,
     L1,
     BatchTopK,
     Gated,
@@ -15,7 +14,6 @@ from skvaeense.penalties import (
     Matryoshka,
     Penalty,
     TopK,
-    resolve_penalty,
 )
 
 KINDS = {
@@ -153,25 +151,26 @@ def test_a_penalty_with_alpha_has_a_cost(penalty):
 
 
 def test_every_alias_is_here():
-    assert ALIASES == KINDS
+    own = {name: c for name, c in Penalty.aliases.items() if c.__module__.startswith("skvaeense.")}
+    assert own == KINDS
 
 
 @pytest.mark.parametrize(("alias", "kind"), KINDS.items())
 def test_alias_means_the_defaults(alias, kind):
-    resolved = resolve_penalty(alias)
+    resolved = Penalty.resolve(alias)
     assert type(resolved) is kind
     assert resolved.get_params() == kind().get_params()
 
 
 @ALL
 def test_an_instance_is_itself(penalty):
-    assert resolve_penalty(penalty) is penalty
+    assert Penalty.resolve(penalty) is penalty
 
 
 @pytest.mark.parametrize("penalty", ["L1", "l0", "", None, 0.1, L1, torch.nn.ReLU()])
 def test_unknown_penalty(penalty):
-    with pytest.raises(ValueError, match=r"penalty must be one of .*'topk'.* or a Penalty"):
-        resolve_penalty(penalty)
+    with pytest.raises(ValueError, match=r"Penalty must be one of .*'topk'.* or an instance"):
+        Penalty.resolve(penalty)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -196,7 +195,7 @@ BAD = [
 def test_parameters_out_of_their_range(kind, name, value):
     match = f"The '{name}' parameter of {kind.__name__} must be .* Got {value!r} instead"
     with pytest.raises(ValueError, match=match):
-        resolve_penalty(kind(**{name: value}))
+        Penalty.resolve(kind(**{name: value}))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ def test_parameters_out_of_their_range(kind, name, value):
     ids=str,
 )
 def test_parameters_at_the_end_of_their_range(penalty):
-    assert resolve_penalty(penalty) is penalty
+    assert Penalty.resolve(penalty) is penalty
 
 
 @pytest.mark.parametrize(

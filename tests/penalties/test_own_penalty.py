@@ -7,7 +7,7 @@ from helpers import ATOMS, fit_sae
 from numpy.testing import assert_array_equal
 
 from skvaeense.metrics import l0
-from skvaeense.penalties import Penalty, resolve_penalty
+from skvaeense.penalties import Penalty
 
 X, X_NEW = ATOMS.few, ATOMS.new
 THRESHOLD = 0.05
@@ -83,4 +83,4 @@ def test_a_constraint_of_ones_own():
 
 @pytest.mark.parametrize("penalty", [Elastic(), OnlyFirst()], ids=["alpha", "none"])
 def test_a_penalty_of_ones_own_needs_no_constraints(penalty):
-    assert resolve_penalty(penalty) is penalty
+    assert Penalty.resolve(penalty) is penalty

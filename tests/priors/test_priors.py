@@ -5,7 +5,7 @@ from helpers import draw
 from scipy.stats import kstest, multivariate_normal
 from torch.distributions import Normal, kl_divergence
 
-from skvaeense.priors import Mixture, Posterior, Prior, StandardNormal, resolve_prior
+from skvaeense.priors import Mixture, Posterior, Prior, StandardNormal
 from skvaeense.utils._seeding import make_generator
 
 # --- posterior ------------------------------------------------------------------------------
@@ -65,11 +65,11 @@ def test_samples_have_the_distribution():
 
 def test_resolve_prior():
     prior = StandardNormal()
-    assert resolve_prior(prior) is prior
-    assert isinstance(resolve_prior("standard_normal"), StandardNormal)
-    assert isinstance(resolve_prior("mixture"), Mixture)
-    with pytest.raises(ValueError, match=r"prior must be one of .*standard_normal.* or a Prior"):
-        resolve_prior("flat")
+    assert Prior.resolve(prior) is prior
+    assert isinstance(Prior.resolve("standard_normal"), StandardNormal)
+    assert isinstance(Prior.resolve("mixture"), Mixture)
+    with pytest.raises(ValueError, match=r"Prior must be one of .*standard_normal.* or"):
+        Prior.resolve("flat")
 
 
 def test_a_prior_says_all_that_is_asked():

@@ -5,7 +5,7 @@ from helpers import SUBSPACES, draw, fit_unwarned
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from skvaeense import VAEenseTransformer
-from skvaeense.priors import GatePosterior, GatePrior, Mixture, SpikeSlab, resolve_prior
+from skvaeense.priors import GatePosterior, GatePrior, Mixture, Prior, SpikeSlab
 
 
 def test_divergence_is_the_one_of_torch():
@@ -26,7 +26,7 @@ def test_prices_lower_log_odds():
 
 
 def test_the_alias():
-    assert type(resolve_prior("spike_slab")) is SpikeSlab
+    assert type(Prior.resolve("spike_slab")) is SpikeSlab
     assert isinstance(SpikeSlab(), Mixture)
 
 

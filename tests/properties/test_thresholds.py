@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 from strategies import LAYOUTS, SEEDS
 
-from skvaeense.thresholds import ALIASES, Contribution, FixedVariance, Latents, Otsu
+from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=8)
 SCALES = st.integers(-30, 30).map(lambda exponent: 2.0**exponent)
@@ -38,18 +38,20 @@ def of_columns(given_latents, columns):
     )
 
 
-@given(found=latents(), name=st.sampled_from(sorted(ALIASES)), seed=SEEDS)
+@given(found=latents(), name=st.sampled_from(sorted(ThresholdRule.aliases)), seed=SEEDS)
 def test_rows_and_latents_come_in_any_order(found, name, seed):
-    active = ALIASES[name]().active(found)
+    active = ThresholdRule.aliases[name]().active(found)
     assert active.dtype == bool
     assert active.shape == found.code.shape
     rng = np.random.default_rng(seed)
     columns = rng.permutation(active.shape[1])
     if name != "otsu":  # Sums over a row round as its order has it.
-        assert_array_equal(ALIASES[name]().active(of_columns(found, columns)), active[:, columns])
+        assert_array_equal(
+            ThresholdRule.aliases[name]().active(of_columns(found, columns)), active[:, columns]
+        )
     rows = rng.permutation(len(active))[: rng.integers(1, len(active) + 1)]
     some = found._replace(log_variance=found.log_variance[rows], code=found.code[rows])
-    assert_array_equal(ALIASES[name]().active(some), active[rows])
+    assert_array_equal(ThresholdRule.aliases[name]().active(some), active[rows])
 
 
 @given(found=latents(), levels=st.tuples(st.floats(1e-9, 0.999), st.floats(1e-9, 0.999)))

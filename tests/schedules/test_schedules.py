@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from skvaeense.schedules import Constant, Cosine, Schedule, resolve_schedule
+from skvaeense.schedules import Constant, Cosine, Schedule
 
 FRACTIONS = np.linspace(0, 1, 1001)
 
@@ -32,18 +32,18 @@ def test_cosine_rises_stays_and_falls(warmup, hold, floor):
 
 def test_resolve_schedule():
     cosine = Cosine(hold=0.7)
-    assert resolve_schedule(cosine) is cosine
-    assert isinstance(resolve_schedule("cosine"), Cosine)
-    assert isinstance(resolve_schedule("constant"), Constant)
-    with pytest.raises(ValueError, match=r"schedule must be one of \['constant', 'cosine'\] or a"):
-        resolve_schedule("linear")
+    assert Schedule.resolve(cosine) is cosine
+    assert isinstance(Schedule.resolve("cosine"), Cosine)
+    assert isinstance(Schedule.resolve("constant"), Constant)
+    with pytest.raises(ValueError, match=r"Schedule must be one of \['constant', 'cosine'\] or"):
+        Schedule.resolve("linear")
 
 
 @pytest.mark.parametrize("name", ["warmup", "hold", "floor"])
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_parameters_are_checked(name, value):
     with pytest.raises(ValueError, match=f"The '{name}' parameter of Cosine"):
-        resolve_schedule(Cosine(**{name: value}))
+        Schedule.resolve(Cosine(**{name: value}))
 
 
 def test_a_schedule_says_its_factor():

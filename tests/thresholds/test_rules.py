@@ -3,14 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from skvaeense.thresholds import (
-    Contribution,
-    FixedVariance,
-    Latents,
-    Otsu,
-    ThresholdRule,
-    resolve_threshold,
-)
+from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 
 
 class HalfVariance(ThresholdRule):
@@ -209,26 +202,26 @@ def test_latents_are_not_written_to(rule):
 
 @pytest.mark.parametrize("rule", ALIASES)
 def test_alias_means_the_defaults(rule):
-    resolved = resolve_threshold(rule)
+    resolved = ThresholdRule.resolve(rule)
     assert type(resolved) is ALIASES[rule]
     assert resolved.get_params() == ALIASES[rule]().get_params()
 
 
 def test_an_instance_is_itself():
     rule = FixedVariance(0.2)
-    assert resolve_threshold(rule) is rule
+    assert ThresholdRule.resolve(rule) is rule
     assert clone(rule).level == 0.2
 
 
 def test_the_parameters_of_an_instance_are_checked():
     with pytest.raises(ValueError, match=r"The 'level' parameter of FixedVariance must be"):
-        resolve_threshold(FixedVariance(1.5))
+        ThresholdRule.resolve(FixedVariance(1.5))
 
 
 @pytest.mark.parametrize("threshold", ["Otsu", "l0", "", 0.5, None, Otsu])
 def test_unknown_threshold(threshold):
-    with pytest.raises(ValueError, match=r"threshold must be one of .*'otsu'.* or a ThresholdRule"):
-        resolve_threshold(threshold)
+    with pytest.raises(ValueError, match=r"ThresholdRule must be one of .*'otsu'.* or an instance"):
+        ThresholdRule.resolve(threshold)
 
 
 def test_a_rule_must_say_what_is_active():
