@@ -14,6 +14,9 @@ from statistics import mean
 
 from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
+    METHODS,
+    PEERS,
+    runs_of,
     bayes_table,
     errors_table,
     grid_table,
@@ -88,54 +91,8 @@ README = ROOT / "README.md"
 GATED, VAE = "4/4/4, 20 latents", "4/4/4, 20 latents, VAE"
 PPCA = {False: "PPCA data, gated=False", True: "PPCA data, gated=True"}
 
-# The tables in README.md, and which of their columns.
-README_COLUMNS = {
-    "first_experiment": (
-        "model",
-        "paper: active latents",
-        "active latents",
-        "worst FVU",
-        "adaptivity",
-        "runs",
-    ),
-    "sparse_autoencoders": (
-        "data",
-        "method",
-        "latents",
-        "L0",
-        "FVU",
-        "peer's FVU",
-        "ratio, mean",
-        "ratio, worst",
-        "runs",
-    ),
-    "classifier": (
-        "data",
-        "length",
-        "none",
-        "PCA",
-        "NMF",
-        "MiniBatchDictionaryLearning",
-        "SparseAutoencoder",
-        "VAEense",
-        "SparseAutoencoder, 256",
-        "VAEense, 256",
-    ),
-    "dimension_unions": (
-        "data",
-        "auto",
-        "PCA and ICA",
-        "local PCA, FO",
-        "local PCA, maxgap",
-        "MLE",
-        "TwoNN",
-        "CorrInt",
-        "FisherS",
-        "ESS",
-        "L2N2",
-        "normal bundle",
-    ),
-}
+# The tables in README.md, and their columns there.
+README_COLUMNS = {"highlights": ("measured", "skvaeense", "another", "which")}
 
 
 def write_tables():
@@ -157,6 +114,7 @@ def tables():
     unions, peers_of_dimension = load("dimension_unions.json"), load("dimension_peers.json")
     images = {k: v for k, v in peers_of_dimension.items() if k not in unions}
     return {
+        "highlights": highlights_table(),
         "first_experiment": first_experiment(core),
         "score": score_table(core),
         "likelihood_known": known_table(load("likelihood.json")),
@@ -252,6 +210,55 @@ def load(name):
     """Return a file of results as a dict, empty if there is none."""
     path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def highlights_table():
+    """Return one number of each kind, beside that of another method."""
+    length, ours, pca = load("demo.json")["errors"][-1]
+    features = {
+        row["method"]: row["f1_mean"]
+        for row in load("planted_features.json")["summary"]
+        if row["kind"] == "independent"
+    }
+    unions, peers = load("dimension_unions.json"), load("dimension_peers.json")
+    said = {
+        method: [mean([run["error"] for run in runs_of(method, name, [peers])]) for name in unions]
+        for method in PEERS
+        if all(runs_of(method, name, [peers]) for name in unions)
+    }
+    best = min(said, key=lambda method: mean(said[method]))
+    errors = [run["error"] for name in unions for run in runs_of("auto", name, [unions])]
+    densities = load("tables_mixture.json")["summary"]["report"]
+    n_above, n_tables = densities["above"], densities["tables"]
+    return Table(
+        ("measured", "skvaeense", "another", "which"),
+        [
+            (
+                f"variance of held-out digits that {length} numbers leave, %",
+                f"{ours:.1f}",
+                f"{pca:.1f}",
+                "PCA",
+            ),
+            (
+                "F1 of 64 planted features in 32 dimensions, nothing set",
+                f"{features['VAEense, default']:.2f}",
+                f"{features['unrolled BatchTopK']:.2f}",
+                "batch-top-k that is told how many are active",
+            ),
+            (
+                "error of the dimension of a sample, unions of manifolds",
+                f"{mean(errors):.2f}",
+                f"{mean(said[best]):.2f}",
+                f"{METHODS[best]}, the best peer",
+            ),
+            (
+                "tables whose held-out rows are most probable under it",
+                f"{n_above} of {n_tables}",
+                f"{n_tables - n_above} of {n_tables}",
+                "the best of PCA, factor analysis, a Gaussian mixture and kernels",
+            ),
+        ],
+    )
 
 
 def first_experiment(core):
