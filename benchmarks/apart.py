@@ -74,7 +74,7 @@ def two_dictionaries(offset, seed):
 
 
 def with_far_rows(distance, seed):
-    """Draw 2/4/8, with 1 % of the training samples so many standard deviations away."""
+    """Draw 2/4/8, with 1 % of the training samples some standard deviations away."""
     X, dimension = linear((2, 4, 8), seed)
     rng = np.random.default_rng(seed)
     rows = HELD_OUT + rng.choice(len(X) - HELD_OUT, (len(X) - HELD_OUT) // 100, replace=False)

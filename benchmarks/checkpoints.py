@@ -30,7 +30,7 @@ from benchmarks.common import save as save_results
 from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces
 
-# A process takes some seconds to begin, and is killed within so many more.
+# A process takes some seconds to begin, and is killed within this number of further ones.
 LONGEST = 6.0
 
 
@@ -54,7 +54,7 @@ def start_fit(seed, folder, *flags):
 
 
 def kill_and_go_on(seed, n_kills):
-    """Return what became of one fit that was killed so many times."""
+    """Return what became of one fit that was killed some times."""
     random = np.random.default_rng(seed)
     row = {"seed": seed, "states_at_kill": [], "files_read": 0, "unreadable": 0}
     with tempfile.TemporaryDirectory() as name:

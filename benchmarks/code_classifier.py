@@ -7,9 +7,9 @@ whose class is the token that was read, one of the 50 most frequent. The last tw
 see `lm_activations`. Columns of the tables are brought to variance 1; pixels and
 activations are in their own units.
 
-A code of a given length has so many active latents on average. PCA and NMF have so many components,
-and the others `PER_ACTIVE` latents for each active one, or `MANY`. All settings are the same for
-all data: autoencoders train for `EPOCHS` epochs, and the features of a logistic regression with
+The length of a code is its mean number of active latents. PCA and NMF have that number of
+components, and the others `PER_ACTIVE` latents for each active one, or `MANY`. All settings are the
+same for all data: autoencoders train for `EPOCHS` epochs, and the features of a logistic regression with
 C = `C` are codes divided by the largest absolute values of their columns.
 
 Transformer, scaling and classifier are fitted inside three stratified folds, the same for all

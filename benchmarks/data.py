@@ -31,7 +31,7 @@ def add_data_option(parser):
 def read_mnist(folder):
     """Return training and test images as rows of pixels in [0, 1], and their labels.
 
-    They are in mnist.npz of a folder; without one OpenML is asked.
+    They are in mnist.npz of a folder; without one they come from OpenML.
     """
     if folder is None:
         X, y = fetch_openml("mnist_784", as_frame=False, return_X_y=True)

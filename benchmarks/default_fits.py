@@ -95,7 +95,7 @@ def estimators(X, seed):
     }
 
 
-# What is timed up to so many samples only: minutes beyond.
+# What is timed up to some number of samples only: beyond, it takes minutes.
 MOST_SAMPLES = {
     "IntrinsicDimensionEstimator": 50_000,
     "MiniBatchDictionaryLearning": 50_000,

@@ -48,7 +48,7 @@ PEERS = (
     "DADApy GRIDE",
     "L2N2",
 )
-# Training samples of each seed at which the peers are asked.
+# Training samples of each seed for which the peers are measured.
 N_ASKED = 100
 
 

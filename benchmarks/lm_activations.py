@@ -223,7 +223,7 @@ def write(windows, model, block, skip, batch_size, folder, bar):
 
 
 def batches(items, size):
-    """Yield lists of so many items, and of the rest."""
+    """Yield lists of `size` items, and of the rest."""
     batch = []
     for item in items:
         batch.append(item)

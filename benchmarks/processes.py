@@ -57,7 +57,7 @@ def fit(name):
 
 
 def start_fit(name, world_size=1, rank=0, port=0):
-    """Start a fit in a process of its own, one of so many."""
+    """Start a fit in a process of its own, one of several."""
     variables = {"OMP_NUM_THREADS": 1}
     if world_size > 1:
         variables |= {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank}

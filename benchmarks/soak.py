@@ -70,7 +70,7 @@ def cycle(i, X, folder):
 
 
 def soak(n_cycles, X, every=1):
-    """Go through cycles, and return what the process had after every so many of them."""
+    """Go through cycles, and return what the process had after every few of them."""
     uses = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

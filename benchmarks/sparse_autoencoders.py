@@ -38,7 +38,7 @@ from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
 K, BATCH_SIZE, N_STEPS = 32, 1024, 600
 # Training rows of which SparseAutoencoder makes no steps: it stops by them.
 MAX_HELD_OUT = 1000
-# The number of active latents of both sides may differ by this share, in so many fits.
+# The number of active latents of both sides may differ by this share, in this number of fits.
 SAME_L0, MAX_FITS = 0.02, 4
 
 

@@ -57,7 +57,7 @@ def vaeense(seed):
 ESTIMATORS = {"mixture": mixture, "vaeense": vaeense}
 # Seeds of an estimator that are compared on one split.
 N_STARTS = 3
-# A row that is so many nats less likely than the worst row of the best rival is far off.
+# A row is far off that is this many nats less likely than the worst row of the best rival.
 FAR_OFF = 50.0
 
 

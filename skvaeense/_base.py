@@ -201,7 +201,7 @@ class BaseAutoencoder(
         return rows, None
 
     def _without_holes(self, rows: Distinct) -> tuple[Distinct, MixtureDensity | None]:
-        """Return training samples whose missing values are filled in, and the density of that."""
+        """Return training samples with missing values filled in, and the density used for it."""
         return rows, None
 
     def _filled(self, X: FloatArray) -> FloatArray:
@@ -260,7 +260,7 @@ class BaseAutoencoder(
             ignored, as labels and single numbers are, and all by a VAEenseTransformer.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How often each sample counts, at least 0. A whole number is as good as so many copies,
+            How often each sample counts, at least 0. A whole number n counts as n copies,
             and only ratios matter. In an epoch samples are there as often as their weights say,
             rounded up or down at random.
 

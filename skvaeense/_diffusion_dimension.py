@@ -34,9 +34,9 @@ from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._weights import distinct_rows
 
-# Noise levels of the training, as multiples of that at which it is asked.
+# Noise levels of the training, as multiples of the one at which the score is used.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
-# Points that the network sees at a time when it is asked: few enough for the caches.
+# Points that the network sees at a time after training: few enough for the caches.
 POINTS = 2048
 # Held-out rows by which the states of a training are compared, and draws of noise for each. Fitted
 # models are compared by more draws where there are more features.
@@ -63,7 +63,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         :class:`~skvaeense.dimension.FLIPD` says how many random vectors it takes.
 
     noise_level : float, default=0.15
-        Noise level at which the score is asked, as a fraction of the standard deviation of the data
+        Noise level at which the score is used, as a fraction of the standard deviation of the data
         in a direction in which they vary. Structure that is finer than that counts as no dimension.
 
     hidden_layer_sizes : tuple of int, default=(256, 256)
@@ -103,7 +103,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         Predicts the noise in scaled samples, by its method ``noise(z, level)``.
 
     noise_level_ : float
-        Noise level at which the score is asked, in the units of X.
+        Noise level at which the score is used, in the units of X.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -131,7 +131,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     Notes
     -----
     Noise is added and samples are not shrunk: the process is variance-exploding. The network is
-    trained on levels from 2/3 to 8/3 of that at which it is asked, and the state with the least
+    trained on levels from 2/3 to 8/3 of the one at which it is used, and the state with the least
     loss on held-out samples is kept.
 
     For each sample, "normal_bundle" asks the network at one point more than there are features, and
@@ -226,7 +226,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
             level = self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
             trainer = self._make_trainer(data, level, session.random_state)
             self.noise_level_ = level * scaling.scale
-            # Of what is drawn when the estimator is asked: the same in every call.
+            # Of what is drawn when the estimator answers: the same in every call.
             self._seed_ = draw_seed(session.random_state)
             plateau = session.track("plateau", Plateau(0.0, math.inf))
             valid = data.valid[:STATE_ROWS]

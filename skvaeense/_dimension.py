@@ -89,7 +89,7 @@ class BaseDimensionEstimator(
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0, in training and in `dimension_`. A whole
-            number is as good as so many copies. Distances between neighbours are those of
+            number n counts as n copies. Distances between neighbours are those of
             different samples, whatever their weights.
 
         Returns

@@ -1,4 +1,4 @@
-"""How a fitted model is asked about samples: in their precision, and some at a time."""
+"""How a fitted model answers for samples: in their precision, and some at a time."""
 
 import copy
 from collections.abc import Callable
@@ -114,7 +114,7 @@ class ModelEvaluation:
 
 
 def rows_at_a_time(*widths):
-    """Return how many rows are coded or decoded at a time, where they have so many entries."""
+    """Return how many rows are coded or decoded at a time, given how many entries each has."""
     return min(max(CODE_ENTRIES // max(widths), LEAST_ROWS), CODE_ROWS)
 
 

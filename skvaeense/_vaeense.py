@@ -79,7 +79,7 @@ COLUMN_ENTRIES = 2**21
 N_INIT = 5
 # Share of learning_rate_init that is the peak where gates are inferred by a feed-forward encoder.
 FEED_FORWARD_RATE = 0.4
-# Codes that thresholds are set on have so many entries at most.
+# The most entries of the codes that thresholds are set on.
 CALIBRATION_ENTRIES = 2**23
 # Rows for each latent at least, where gates have a prior and the number of latents is not given.
 ROWS_OF_A_LATENT = 10
@@ -885,7 +885,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return with_known(network, positive=self.positive_code)
 
     def _check_targets(self):
-        """Raise an error unless what is asked for goes together."""
+        """Raise an error if two parameters ask for different things."""
         if self.target_l0 is not None:
             check_lengths("target_l0", self.target_l0)
         if self._kept_share is not None:

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from skvaeense import IntrinsicDimensionEstimator
 
 # %%
-# All are fitted to usual samples only. Then they are asked about further usual samples, and about
+# All are fitted to usual samples only. Then they judge further usual samples, and
 # those of a class that they have not seen.
 detectors = ["IsolationForest", "LocalOutlierFactor", "PCA", "VAEense", "dimension", "reliability"]
 

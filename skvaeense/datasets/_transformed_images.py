@@ -101,7 +101,7 @@ def make_transformed_images(
     TypeError
         If an argument has the wrong type.
     ValueError
-        If an argument is out of its range, or no image changes enough under so many transforms.
+        If an argument is out of its range, or no image changes enough under all transforms.
     ImportError
         If photographs are asked for, and pillow is not installed.
 

@@ -34,7 +34,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         Shares of the samples, ascending to 1.
 
     expected : dict of str to ndarray of shape (n_shares,)
-        By reason, the share of wrong dimensions that is to be expected among so many samples.
+        By reason, the expected share of wrong dimensions among these samples.
 
     observed : ndarray of shape (n_shares,) or None, default=None
         Share of wrong dimensions among them, if true dimensions are known.

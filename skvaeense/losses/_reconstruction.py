@@ -11,7 +11,7 @@ from skvaeense.utils._kept_entries import KeptCodes, KeptEntries
 from skvaeense.utils._validation import NON_NEGATIVE
 
 # Kept entries are decoded by themselves if they are at most this share of the latents, and these
-# are at least so many: elsewhere dense products are as fast.
+# are at least this many: elsewhere dense products are as fast.
 FEW, MANY_LATENTS = 0.125, 512
 
 

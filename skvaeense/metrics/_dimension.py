@@ -25,7 +25,7 @@ def dimension_error(
     dimension_pred : array-like of shape (n_samples,)
         Estimated dimension of each sample, not necessarily whole.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def dimension_accuracy(
     dimension_pred : array-like of shape (n_samples,)
         Estimated dimension of each sample, not necessarily whole.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------

@@ -18,7 +18,7 @@ def squared_error(
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def fvu(
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def explained_variance(
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------

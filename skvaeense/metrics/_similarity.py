@@ -23,7 +23,7 @@ def l2_ratio(
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def cosine_similarity(
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def shrinkage(
     X_reconstructed : array-like of shape (n_samples, n_features)
         Its reconstruction.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------

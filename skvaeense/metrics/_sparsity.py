@@ -18,7 +18,7 @@ def l0(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def dense_fraction(
     threshold : float, default=0.1
         A latent is dense if it is active in more than this share of the samples.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def feature_density(
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. A whole number is as good as so many copies.
+        How often each sample counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------

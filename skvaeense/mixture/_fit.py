@@ -399,7 +399,7 @@ def is_noise(left: DoubleArray, rows: Rows) -> bool:
 def _one_of_rest(
     left: DoubleArray, n_left: int, rows: Rows
 ) -> tuple[DoubleArray, DoubleArray, Gaussians]:
-    """Return the normal distribution of what is left of rows, in principal directions of that.
+    """Return the normal distribution of what is left of rows, in its own principal directions.
 
     Also these directions, as columns, and its mean.
     """

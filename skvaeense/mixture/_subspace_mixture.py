@@ -153,7 +153,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Ignored.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How often each sample counts, at least 0. A whole number is as good as so many copies,
+            How often each sample counts, at least 0. A whole number n counts as n copies,
             and only ratios matter.
 
         Returns

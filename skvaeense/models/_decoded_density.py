@@ -18,8 +18,8 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 N_BEST, MOST_BEHIND = 3, 12.0
 # Gauss-Newton steps, as many for every sample, and the shares of each that are tried.
 N_STEPS, SHARES = 3, (1.0, 0.5, 0.2, 0.05)
-# The noise variance of a component is shrunk to the common one as by so many rows, and is at least
-# this share of the model's.
+# The noise variance of a component is shrunk to the common one as if that had this number of
+# rows, and is at least this share of the model's.
 NOISE_ROWS, LEAST_NOISE = 10.0, 0.02
 
 

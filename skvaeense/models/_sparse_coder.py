@@ -14,7 +14,7 @@ from skvaeense.penalties import Coding, Penalty
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._budget import Budget, budgets, set_share
 
-# Codes that thresholds for shorter lengths are set on have so many entries at most.
+# The most entries of the codes that thresholds for shorter lengths are set on.
 SHORTER_ENTRIES = 2**20
 
 

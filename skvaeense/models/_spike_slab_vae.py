@@ -24,8 +24,8 @@ N_STEPS = 4
 N_PRICES, SHORTEST_SHARE = 16, 1 / 256
 # Lengths, and shares of the variance that are left, are not taken for less.
 LEAST = 1e-6
-# Rows that a price is found on have so many entries at most, and it is found to this precision, as
-# a share of what is wanted.
+# The most entries of the rows that a price is found on; the precision that it is found to, as a
+# share of what is wanted; and the most prices that are tried.
 PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**17, 0.005, 16
 
 

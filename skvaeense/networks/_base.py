@@ -1,4 +1,4 @@
-"""The specification that estimators hold, and what is asked of the module that it builds."""
+"""The specification that estimators hold, and what the module that it builds must do."""
 
 import inspect
 from abc import abstractmethod

@@ -245,7 +245,7 @@ class Enlarge(nn.Module):
 
 
 def check_image_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, int, int]:
-    """Return (height, width, n_channels), which must be the shape of so many features."""
+    """Return (height, width, n_channels), whose product must be `n_features`."""
     valid = isinstance(image_shape, Sequence) and len(image_shape) in (2, 3)
     if not valid or not all(map(AT_LEAST_ONE.is_satisfied_by, image_shape)):
         raise ValueError(

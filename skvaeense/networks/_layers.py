@@ -30,7 +30,7 @@ ACTIVE_SHARE = 0.1
 
 
 def default_width(n_components: int, least: int) -> int:
-    """Return the width of a hidden layer: one unit per latent, at least so many, at most 1,024."""
+    """Return the width of a hidden layer: one unit per latent, at least `least`, at most 1,024."""
     return min(max(n_components, least), MAX_WIDTH)
 
 

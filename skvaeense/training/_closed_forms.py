@@ -25,7 +25,8 @@ LEAST_OF_SHARE = 0.1
 ANNEALED = 0.5
 # When silent latents begin anew, as shares of the training.
 RESEED_AT = tuple(i / 20 for i in range(4, 13))
-# Silent are those whose mean square is under this share of the median, at most so many at a time.
+# Latents are silent whose mean square is under this share of the median; at most this share of all
+# latents begins anew at a time.
 SILENT, MOST_RESEEDED = 0.15, 0.05
 
 

@@ -4,7 +4,7 @@ Parts that rows reach from one to the other are of one group, as pieces of a cur
 patterns of sparse codes are. The hull of a part is its mean and the directions in which it varies;
 where hulls meet within the parts, as those of linear subspaces do at the origin, parts have one
 location together. Data is then described relative to its location. Whether something happens by
-chance is asked at a level of 1 / n, at which it happens to one of n rows.
+chance is tested at a level of 1 / n, at which it happens to one of n rows.
 """
 
 from collections.abc import Callable

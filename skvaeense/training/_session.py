@@ -140,7 +140,7 @@ class FitSession:
         return None if estimator is None else vars(estimator)[STATE]
 
     def begin(self, n_epochs: int) -> None:
-        """Tell the callbacks that training begins, with at most so many epochs."""
+        """Tell the callbacks that training begins, and how many epochs it has at most."""
         self.reports = EpochReports(self.estimator, n_epochs, self.processes)
 
     def track(self, name: str, part: Part) -> Part:

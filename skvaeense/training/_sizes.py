@@ -37,7 +37,7 @@ MIN_ROWS_TO_SPLIT = 20
 
 
 class HeldOut(NamedTuple):
-    """How many rows do not train: a share of them, and at most so many."""
+    """How many rows do not train: a share of them, up to a limit."""
 
     share: float
     at_most: int
