@@ -9,8 +9,8 @@ activations are in their own units.
 
 The length of a code is its mean number of active latents. PCA and NMF have that number of
 components, and the others `PER_ACTIVE` latents for each active one, or `MANY`. All settings are the
-same for all data: autoencoders train for `EPOCHS` epochs, and the features of a logistic regression with
-C = `C` are codes divided by the largest absolute values of their columns.
+same for all data: autoencoders train for `EPOCHS` epochs, and the features of a logistic regression
+with C = `C` are codes divided by the largest absolute values of their columns.
 
 Transformer, scaling and classifier are fitted inside three stratified folds, the same for all
 methods; of MNIST and the activations only the first of each three is done, since they are large.

@@ -16,7 +16,6 @@ from classifier_tables import accuracy_table, costs_table
 from dimension_tables import (
     METHODS,
     PEERS,
-    runs_of,
     bayes_table,
     errors_table,
     grid_table,
@@ -24,6 +23,7 @@ from dimension_tables import (
     high_table,
     manifolds_table,
     reliability_table,
+    runs_of,
     spectra_table,
     uncovered_table,
     unseen_table,
