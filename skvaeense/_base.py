@@ -368,6 +368,11 @@ class BaseAutoencoder(
             loss = self._validation_loss(trainer.model, data.valid)
             return plateau.is_reached(data.processes.broadcast_scalar(loss), trainer.model)
 
+        def watch(trainer: Trainer) -> bool:
+            """Take note of a loss that may be the best, and go on."""
+            is_reached(trainer)
+            return False
+
         if from_start and not trainer.log:
             is_reached(trainer)
         n_last = math.ceil((1 - SETTLING) * n_epochs)
@@ -377,7 +382,7 @@ class BaseAutoencoder(
         stages = {
             f"{name} unwatched": (n_unwatched, (0.0, start), None),
             f"{name} search": (n_first - n_unwatched, (start, turn), is_reached),
-            f"{name} settle": (n_last, (turn, 1.0), lambda trainer: is_reached(trainer) and False),
+            f"{name} settle": (n_last, (turn, 1.0), watch),
         }
         for stage, (n_stage_epochs, span, until) in stages.items():
             session.train(

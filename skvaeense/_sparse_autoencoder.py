@@ -468,10 +468,10 @@ class SparseAutoencoder(BaseAutoencoder):
         return error + float(model.alpha) * cost
 
     def _finish(self, model, trainer, data):
-        coefficient, dead, *_ = trainer.hooks
+        coefficient = trainer.hook(Coefficient)
         model.calibrate(model.split(data.valid)[0])
         model.alpha = as_number(float(coefficient.alpha))
-        outcome = {"dead_fraction_": dead.fraction}
+        outcome = {"dead_fraction_": trainer.hook(DeadLatents).fraction}
         if model.penalty.alpha is not None:
             outcome["alpha_"] = float(coefficient.alpha)
         return outcome

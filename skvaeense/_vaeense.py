@@ -30,6 +30,7 @@ from skvaeense.training._noise import (
     COMMON_NOISE,
     FINAL_NOISE,
     LEAST_NOISE,
+    NoiseSchedule,
     annealed_noise,
     best_noise,
     common_noise,
@@ -953,7 +954,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _make_final_trainer(self, best, data):
         """Return the trainer of the last phase, which goes on with the best random init."""
-        noise, *_ = best.hooks
+        noise = best.hook(NoiseSchedule)
         noise = self._final_noise(float(noise.value), noise.floor)
         init = int(best.tags["init"])
         trainer = self._trainer(
@@ -1006,7 +1007,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _selection_loss(self, trainer, data):
         loss = math.inf
         if trainer.is_finite:
-            noise, *_ = trainer.hooks
+            noise = trainer.hook(NoiseSchedule)
             terms = validation_terms(trainer.model, data.valid)
             loss = selection_loss(terms, float(noise.value), noise.floor, data.valid.shape[1])
         return data.processes.broadcast_scalar(loss)

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from skvaeense.training._threads import suited_threads
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._seeding import restore_generator
 
+HookKind = TypeVar("HookKind", bound=Hook)
 # Steps between two calls of `after_steps`.
 STRIDE = 500
 # Attributes of a trainer that say how far it has come.
@@ -250,6 +251,21 @@ class Trainer:
     def is_finite(self) -> bool:
         """Whether the terms of the last epoch are numbers."""
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
+
+    def hook(self, kind: type[HookKind]) -> HookKind:
+        """Return the hook of a class.
+
+        Parameters
+        ----------
+        kind : type
+            The class.
+
+        Returns
+        -------
+        Hook
+            The first hook of that class.
+        """
+        return next(hook for hook in self.hooks if isinstance(hook, kind))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the training needs to go on: tensors, numbers and containers.
