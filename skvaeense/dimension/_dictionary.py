@@ -162,8 +162,8 @@ class Dictionary:
         self._joins = np.ones(len(atoms), dtype=bool)
         # Entry c: the share of the samples that have c atoms. Only once it is fitted.
         self._shares = None
-        # Supports of which samples vary in fewer directions, and in how many.
-        self._dependent, self._ranks = np.zeros((0, len(atoms)), dtype=bool), np.zeros(0)
+        # Supports of which samples have fewer dimensions than atoms, how many, and its error.
+        self._dependent = []
 
     @classmethod
     def independent(cls, X, codes, atoms, offset, most=np.inf, noise=np.inf):
@@ -334,8 +334,11 @@ class Dictionary:
         if few.any():
             support = self._infer(X[few], support[few])[0]
             counts[few], std[few] = self._count(X[few], support)
-            for dependent, rank in zip(self._dependent, self._ranks, strict=True):
-                counts[np.flatnonzero(few)[(support == dependent).all(axis=1)]] = rank
+            for dependent, rank, error in self._dependent:
+                # Noise may hide some of the atoms.
+                rows = np.flatnonzero(few)[~support[:, ~dependent].any(axis=1)]
+                rows = rows[counts[rows] > rank]
+                counts[rows], std[rows] = rank, np.hypot(std[rows], error)
         return counts, std
 
     def _count(self, X, support):
@@ -364,21 +367,18 @@ class Dictionary:
         """
         supports, which = _unique_rows(support)
         members, sizes = np.bincount(which), supports.sum(axis=1)
-        dependent, ranks = [], []
+        self._dependent = []
         for i in np.flatnonzero((members >= MEMBERS_PER_DIMENSION * sizes) & (sizes > 1)):
             # Coefficients by which directions of the space of the atoms are orthonormal.
             own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
             variances = np.linalg.eigvalsh(own.T @ own / members[i])
             noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
             least = max(ABOVE * noise, HARMLESS * variances[-1])
-            rank = np.count_nonzero(variances > least)
+            rank, error = int(np.count_nonzero(variances > least)), 0.0
             if rank == sizes[i] and members[i] > SCALES[1]:
-                rank = curved_dimension(codes[which == i][:, supports[i]], rank)
+                rank, error = curved_dimension(codes[which == i][:, supports[i]], rank)
             if 0 < rank < sizes[i]:
-                dependent.append(supports[i])
-                ranks.append(float(rank))
-        if ranks:
-            self._dependent, self._ranks = np.array(dependent), np.array(ranks)
+                self._dependent.append((supports[i], rank, error))
 
     def _evidence(self, X, support):
         """Return the evidence for each size of a support, beside that for the best size.

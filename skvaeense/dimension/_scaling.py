@@ -76,8 +76,11 @@ def curved_dimension(coefficients, rank):
 
     Returns
     -------
-    int
+    dimension : int
         The dimension.
+
+    std : float
+        How far distances alone are from it, and how far off it may be by chance; 0 for the rank.
     """
     centred = coefficients - coefficients.mean(axis=0)
     variances, turns = np.linalg.eigh(centred.T @ centred)
@@ -90,9 +93,10 @@ def curved_dimension(coefficients, rank):
         mean_dimension(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0], k)
         for x in (alone, mixed)
     )
-    dimension = rank * own / others
-    clearly = dimension * (1 + 2 * np.hypot(its_error, their_error)) < rank - NEAR
-    return max(round(dimension), 1) if clearly else rank
+    dimension, error = rank * own / others, np.hypot(its_error, their_error)
+    if not dimension * (1 + 2 * error) < rank - NEAR:
+        return rank, 0.0
+    return max(round(dimension), 1), float(np.hypot(dimension - own, error * dimension))
 
 
 def fills_too_much(coordinates, rank):

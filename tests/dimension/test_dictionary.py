@@ -240,5 +240,20 @@ def test_dependent_atoms_of_one_support_are_counted_once():
     dictionary = Dictionary(atoms, np.zeros(15))
     dictionary.noise_variance = 1e-6
     dictionary._set_ranks(support, dictionary._least_squares(X, support))
-    assert dictionary._ranks.tolist() == [4]
-    np.testing.assert_array_equal(dictionary._dependent, support[:1])
+    ((dependent, rank, error),) = dictionary._dependent
+    np.testing.assert_array_equal(dependent, support[0])
+    assert (rank, error) == (4, 0.0)
+
+
+def test_samples_with_some_atoms_of_a_curved_set_have_no_more_dimensions():
+    """Circles in three planes, of which noise hides an atom here and there."""
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0, 2 * np.pi, (1200, 3))
+    X = np.hstack([np.cos(angles), np.sin(angles), np.zeros((1200, 4))])
+    X += 0.05 * rng.standard_normal(X.shape)
+    dictionary = Dictionary(np.eye(6, 10), np.zeros(10)).fit(X, np.abs(X[:, :6]) > 0.05)
+    count, std = dictionary.count(X, np.abs(X[:, :6]) > 0.05)
+    few = (dictionary.describe(X, np.abs(X[:, :6]) > 0.05)[0]).sum(axis=1) < 6
+    assert few.mean() > 0.1
+    assert (count < 6).all()
+    assert (np.abs(count - 3) < 2 * std).all()

@@ -71,11 +71,21 @@ def test_scales_need_neighbours():
 def test_codes_on_a_curved_set_have_its_dimension():
     rng = np.random.default_rng(0)
     filled = rng.exponential(size=(300, 4))
-    assert curved_dimension(filled, 4) == 4
+    assert curved_dimension(filled, 4) == (4, 0.0)
     sphere = rng.standard_normal((300, 4))
     sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
-    assert curved_dimension(sphere, 4) == 3
-    assert curved_dimension(np.repeat(filled[:10], 30, axis=0), 4) == 4
+    dimension, std = curved_dimension(sphere, 4)
+    assert dimension == 3
+    assert 0 < std < 0.5
+    assert curved_dimension(np.repeat(filled[:10], 30, axis=0), 4) == (4, 0.0)
+
+
+def test_dimension_of_few_codes_on_a_torus_is_unsure():
+    """It has no boundary, and its samples are so far apart that it looks like a solid."""
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (170, 4))
+    dimension, std = curved_dimension(np.hstack([np.cos(angles), np.sin(angles)]), 8)
+    assert dimension > 4
+    assert dimension - 4 < 2 * std
 
 
 def test_shuffled_coordinates_fill_too_much_where_one_follows_from_others():
