@@ -82,7 +82,7 @@ def test_codes_on_a_curved_set_have_its_dimension():
 
 def test_dimension_of_few_codes_on_a_torus_is_unsure():
     """It has no boundary, and its samples are so far apart that it looks like a solid."""
-    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (170, 4))
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (650, 4))
     dimension, std = curved_dimension(np.hstack([np.cos(angles), np.sin(angles)]), 8)
     assert dimension > 4
     assert dimension - 4 < 2 * std
