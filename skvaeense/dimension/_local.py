@@ -15,6 +15,7 @@ from skvaeense.dimension._scaling import (
     NEAR,
     NEAR_SHARE,
     NEAREST,
+    SCALES,
     Calibration,
     inverse_dimensions,
 )
@@ -343,10 +344,13 @@ class LocalGeometry:
         off = np.broadcast_to(off, len(points))
         said, n_scales = self._ask_landmarks(points, patterns, off), len(self._calibration.scales)
         ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
-        known = np.isfinite(ratios).all(axis=0)
+        known = np.isfinite(ratios[: len(SCALES)]).all(axis=0)
         for scale, ratio in enumerate(ratios):
-            if known.any():
-                ratio[known] = self._calibration.correct(ratio[known], scale)
+            own = known & np.isfinite(ratio)
+            if own.any():
+                ratio[own] = self._calibration.correct(ratio[own], scale)
+            # Parts of few samples have no larger scale.
+            ratio[known & ~own] = ratios[scale - 1][known & ~own]
         return ratios, clear > 0.5, rest
 
     def _ask_landmarks(self, points, patterns, off):

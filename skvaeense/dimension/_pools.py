@@ -16,7 +16,7 @@ from skvaeense.dimension._dictionary import CLOSE, N_COMPARED, RARELY, Dictionar
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
-from skvaeense.dimension._scaling import SCALES, mean_dimension
+from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
@@ -25,7 +25,7 @@ from skvaeense.utils._validation import Interval, StrOptions
 MAX_REFERENCES = 20_000
 # Pools of this many neighbours, or of a sixth of the samples where they are few. They grow up to a
 # sixth where noise is larger than they are.
-MAX_NEIGHBORS, LEAST_POOLS = 400, 6
+MAX_NEIGHBORS, LEAST_POOLS = 2 * LARGEST, 6
 # How far an autoencoder may move a typical sample, and still tell what is noise and which samples
 # are alike: a fraction of the mean squared distance to its neighbours. By so much may the dimension
 # by distances change, too, if there is no noise to take off, which makes it fall by more as the

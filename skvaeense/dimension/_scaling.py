@@ -5,8 +5,9 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
-SCALES = (4, 16, 64)
+# Neighbours whose distances are compared, each with that of a neighbour of the nearest part; where
+# there are enough samples, so many of them show what noise hides at smaller scales.
+SCALES, LARGEST = (4, 16, 64), 256
 # The nearest part of a pool, or of the neighbours that distances are compared up to.
 NEAREST = 4
 # How many points in balls are queried, and how many members of the pool of each.
@@ -200,7 +201,8 @@ class Calibration:
         # Balls have 1, 2, 4, ... dimensions.
         self.n_balls = (2 * n_features - 1).bit_length()
         # Like neighbours are looked for among twice as many: half of all must be.
-        self.scales = [k for k in SCALES if k == SCALES[0] or 2 * k <= n_neighbors]
+        scales = (*SCALES, LARGEST)
+        self.scales = [k for k in scales if k == SCALES[0] or 2 * k <= n_neighbors]
         self.estimates = [[] for _ in self.scales]
 
     def correct(self, dimensions, scale):
