@@ -52,8 +52,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     n_neighbors : "auto" or int, default="auto"
         Number of nearest samples from which the dimension of a sample is estimated. "auto" means
-        that of the method, which by default is 400, or a sixth of the samples where they are few;
-        where noise moves samples farther than that, 800 and so on, up to a sixth. A number takes
+        that of the method, which by default is 512, or a sixth of the samples where they are few;
+        where noise moves samples farther than that, 1,024 and so on, up to a sixth. A number takes
         the place of the method's own. Not used by "count".
 
     aggregate : {"mean", "median"}, default="mean"

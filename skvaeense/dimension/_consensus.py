@@ -25,8 +25,8 @@ class Consensus(PoolMethod):
     Parameters
     ----------
     n_neighbors : "auto" or int, default="auto"
-        Number of nearest samples that a pool is taken from, at least 4. "auto" means 400, or a
-        sixth of the samples where they are few; where noise moves samples farther than that, 800
+        Number of nearest samples that a pool is taken from, at least 4. "auto" means 512, or a
+        sixth of the samples where they are few; where noise moves samples farther than that, 1,024
         and so on, up to a sixth.
 
     See Also

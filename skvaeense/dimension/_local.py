@@ -45,8 +45,8 @@ class LocalDimension(NamedTuple):
         A whole number at nearly every sample; NaN where no neighbour is like the sample.
 
     ratio : ndarray
-        The dimension by distances alone, at the smallest scale that is clear of noise; NaN
-        likewise.
+        The dimension by distances alone, at the smallest scale that is clear of noise; NaN where
+        too few neighbours are like the sample.
 
     least : ndarray
         The smallest at such scales; where there are none, it is not above the dimension.
@@ -263,11 +263,10 @@ class LocalGeometry:
         LocalDimension
             What neighbours say.
         """
-        ratios, clear, (
+        ratios, known, clear, (
             sure, error, hidden, near, rank, steady, visible, share, held, middle,
             spread, distance,
         ) = self._measure(points, active, off)  # fmt: skip
-        known = np.isfinite(ratios).all(axis=0)
         # The first scale at which distances are more than noise; the last one if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
@@ -282,7 +281,8 @@ class LocalGeometry:
         allowed = np.where(steady > 0.5, STEADY_SHARE, NEAR_SHARE) * ranks
         allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
         beside = np.abs(ranks - np.clip(ranks, np.minimum(least - falling, ratio), ratio))
-        agrees = (beside <= allowed) | ~clear.any(axis=0) & known
+        # Distances that are noise at all scales are only too large.
+        agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
         dimension = np.where(agree, rank, np.round(ratio))
@@ -327,12 +327,11 @@ class LocalGeometry:
         dimensions : ndarray of shape (n_samples, n_scales)
             NaN where neighbours do not say.
         """
-        ratios = self._measure(points, active)[0]
-        known = np.isfinite(ratios).all(axis=0)
+        ratios, known, *_ = self._measure(points, active)
         return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
 
     def _measure(self, points, active, off=0.0):
-        """Return corrected ratios at each scale, where they are clear of noise, and the rest.
+        """Return corrected ratios at each scale, where enough are known and clear, and the rest.
 
         That is the rank that is clear without distances, or 0, the relative error of the first
         ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
@@ -346,12 +345,12 @@ class LocalGeometry:
         ratios, clear, rest = np.split(said, [n_scales, 2 * n_scales])
         known = np.isfinite(ratios[: len(SCALES)]).all(axis=0)
         for scale, ratio in enumerate(ratios):
-            own = known & np.isfinite(ratio)
+            own = np.isfinite(ratio)
             if own.any():
                 ratio[own] = self._calibration.correct(ratio[own], scale)
             # Parts of few samples have no larger scale.
-            ratio[known & ~own] = ratios[scale - 1][known & ~own]
-        return ratios, clear > 0.5, rest
+            ratio[~own] = ratios[max(scale - 1, 0)][~own]
+        return ratios, known, clear > 0.5, rest
 
     def _ask_landmarks(self, points, patterns, off):
         """Return what the landmarks in the pool of each sample say that are like it."""

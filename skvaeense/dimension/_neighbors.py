@@ -18,8 +18,8 @@ class Neighbors(PoolMethod):
     Parameters
     ----------
     n_neighbors : "auto" or int, default="auto"
-        Number of nearest samples that a pool is taken from, at least 4. "auto" means 400, or a
-        sixth of the samples where they are few; where noise moves samples farther than that, 800
+        Number of nearest samples that a pool is taken from, at least 4. "auto" means 512, or a
+        sixth of the samples where they are few; where noise moves samples farther than that, 1,024
         and so on, up to a sixth.
 
     See Also
@@ -36,7 +36,7 @@ class Neighbors(PoolMethod):
     The noise variance is that of the smallest variances of the samples, as far as the law of
     Marchenko and Pastur explains at least eight of them [3]_; where that is none, and the
     autoencoder is not asked, it is told from single pools. Distances that are not larger than
-    noise are passed over for those at a larger scale, of 16 or 64 neighbours, and no estimate
+    noise are passed over for those at a larger scale, of 16, 64 or 256 neighbours, and no estimate
     exceeds the number of directions in which a pool stands above the noise.
 
     References

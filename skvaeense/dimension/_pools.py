@@ -175,8 +175,9 @@ class PoolMethod(AutoencoderMethod):
             nearby are from it.
 
             Where latents are counted: "small_coefficients", by what the posterior of their number
-            allows; "disagreement", how far neighbours are from it, the less the fewer are like the
-            sample; without a dictionary, 1 as "few_neighbors" if none is.
+            allows, and by how much distances were corrected on curved sets; "disagreement", how far
+            neighbours are from it, the less the fewer are like the sample; without a dictionary, 1
+            as "few_neighbors" if none is.
 
             Everywhere "disagreement" also has by how much decoding changes what distances say; and
             "far", which is as large as the dimension itself at twice the distance that is far.
@@ -315,10 +316,12 @@ def _explained(dimension, count, unsure, around):
     }
     reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
     # Neighbours may be right all the same: their share that is like the sample says how likely.
-    asked = ~believed & np.isfinite(around.ratio)
-    likely = np.where(np.isnan(unsure), 1.0, np.sqrt(around.alike))
+    # Where nothing else speaks for the count, a few of them do.
+    alone = np.isnan(unsure)
+    asked = ~believed & np.isfinite(np.where(alone, around.dimension, around.ratio))
+    likely = np.where(alone, 1.0, np.sqrt(around.alike))
     reasons["disagreement"][asked] = (likely * np.abs(answer - around.dimension))[asked]
-    reasons["few_neighbors"] = np.where(~believed & ~asked & np.isnan(unsure), 1.0, 0.0)
+    reasons["few_neighbors"] = np.where(~believed & ~asked & alone, 1.0, 0.0)
     reasons["far"] = np.maximum(answer, 1.0) * around.excess
     return answer, reasons
 

@@ -64,6 +64,26 @@ def test_distances_that_are_noise_are_not_believed():
     assert blind.fall.min() > 1
 
 
+def test_no_rank_above_distances_that_noise_makes_too_large():
+    """Half a circle extends in two directions, and all neighbours are nearer than noise is."""
+    X = np.pad(sphere(300, 1, 2), [(0, 0), (0, 8)])
+    geometry = LocalGeometry(X, None, n_neighbors=150, noise_variance=1e-3)
+    assert not geometry._clear.any()
+    assert np.median(geometry._ranks) == 2
+    assert (geometry.at(X, None).dimension == 1).mean() > 0.95
+
+
+def test_few_neighbours_that_are_alike_say_so_at_the_smallest_scale():
+    """A plane of 30 samples, all through a cube."""
+    cube, plane = gaussian(800, 3, 6, seed=0), gaussian(30, 2, 6, seed=1)
+    X = np.vstack([cube, plane])[np.random.default_rng(0).permutation(830)]
+    on_plane = np.abs(X @ np.linalg.svd(cube)[2][3:].T).max(axis=1) > 1e-6
+    active = np.column_stack([~on_plane, on_plane])
+    said = LocalGeometry(X, active, n_neighbors=200).at(X[on_plane], active[on_plane])
+    assert np.isnan(said.ratio).mean() > 0.5
+    assert np.isfinite(said.dimension).mean() > 0.9
+
+
 def test_nothing_stands_above_the_noise():
     X = np.random.default_rng(0).standard_normal((800, 10))
     geometry = LocalGeometry(X, None, n_neighbors=100, noise_variance=1.0)
