@@ -1,8 +1,7 @@
-"""Families of data of known dimension by which standard errors are calibrated, and judged.
+"""Families of data of known dimension by which standard errors are judged.
 
-Those of `CALIBRATION` gave the weights of the reasons in skvaeense/dimension/_errors.py. They share
-no manifold with those of `JUDGED`, of which the last three shapes were not looked at before all was
-done. Samples and their dimensions are drawn anew for every seed.
+The last three shapes of `JUDGED` were not looked at before all was done. Samples and their
+dimensions are drawn anew for every seed.
 """
 
 from functools import partial
@@ -12,11 +11,6 @@ from sklearn.datasets import make_s_curve
 
 from benchmarks.dimension_robustness import draw_samples
 from skvaeense.datasets import (
-    make_affine_subspaces,
-    make_linear_subspaces,
-    make_mlp_manifolds,
-    make_sparse_dictionary,
-    make_spheres,
     make_transformed_images,
 )
 
@@ -33,16 +27,6 @@ def draw_images(dims, noise, seed, images="photographs", n_samples=6000):
     )
     within = np.sqrt(np.mean([X[image == i].var(axis=0).mean() for i in np.unique(image)]))
     return X + noise * within * np.random.default_rng(seed).standard_normal(X.shape), dimension
-
-
-def generated(make, n_samples, **arguments):
-    """Return a function of a seed that calls one of the package's generators."""
-
-    def draw(seed):
-        X, _, dimension = make(n_samples + HELD_OUT, random_state=seed, **arguments)
-        return X, dimension
-
-    return draw
 
 
 def union(*shapes, n_samples, n_features, noise=0.0):
@@ -77,20 +61,6 @@ def curve(name, n_samples, noise):
     return draw
 
 
-def unevenly(dims, shares, n_samples, seed, n_features=20):
-    """Draw subspaces with uneven shares of the samples."""
-    n = n_samples + HELD_OUT
-    X, _, dimension = make_linear_subspaces(
-        len(dims) * n, dims=dims, n_features=n_features, random_state=seed
-    )
-    rows = [
-        np.flatnonzero(dimension == dim)[: round(share * n)]
-        for dim, share in zip(dims, shares, strict=True)
-    ]
-    order = np.random.default_rng(seed).permutation(np.concatenate(rows))
-    return X[order], dimension[order]
-
-
 def draw_independent(n_samples, noise, seed, n_atoms, share):
     """Draw sums of atoms that are active independently of each other, with positive codes.
 
@@ -118,25 +88,9 @@ def s_curve(n, rng):
     return make_s_curve(n, random_state=int(rng.integers(2**31)))[0]
 
 
-def torus(n, rng):
-    a, b = rng.uniform(0, 2 * np.pi, (2, n))
-    return np.column_stack([(2 + np.cos(a)) * np.cos(b), (2 + np.cos(a)) * np.sin(b), np.sin(a)])
-
-
 def paraboloid(dim, n, rng):
     flat = rng.uniform(-1, 1, (n, dim))
     return np.column_stack([flat, np.square(flat).sum(axis=1)])
-
-
-def saddle(n, rng):
-    x, y = rng.uniform(-1, 1, (2, n))
-    return np.column_stack([x, y, x**2 - y**2, x * y])
-
-
-def knot(n, rng):
-    t = rng.uniform(0, 2 * np.pi, n)
-    x, y = np.sin(t) + 2 * np.sin(2 * t), np.cos(t) - 2 * np.cos(2 * t)
-    return np.column_stack([x, y, -np.sin(3 * t)])
 
 
 def cube(dim, n, rng):
@@ -190,74 +144,6 @@ def with_noise(noise, families):
     return {f"{name}, {noise:.0%} noise" if noise else name: f for name, f in families.items()}
 
 
-CALIBRATION = {}
-for noise in (0.0, 0.03):
-    CALIBRATION |= with_noise(
-        noise,
-        {
-            "3/6 in R^20": generated(
-                make_linear_subspaces, 5000, dims=(3, 6), n_features=20, noise=noise
-            ),
-            "eight 2-dim in R^10": generated(
-                make_linear_subspaces, 5000, dims=(2,) * 8, n_features=10, noise=noise
-            ),
-            "twenty 3-dim in R^20": generated(
-                make_linear_subspaces, 5000, dims=(3,) * 20, n_features=20, noise=noise
-            ),
-            "affine 2/4 in R^20": generated(
-                make_affine_subspaces, 5000, dims=(2, 4), n_features=20, noise=noise
-            ),
-            "3 of 12 atoms": generated(
-                make_sparse_dictionary, 5000, n_atoms=12, n_active=3, n_features=24, noise=noise
-            ),
-            "1/3/5 of 15 atoms": generated(
-                make_sparse_dictionary,
-                5000,
-                n_atoms=15,
-                n_active=(1, 3, 5),
-                n_features=24,
-                noise=noise,
-            ),
-            "spheres 1/3/7 in R^30": generated(
-                make_spheres, 5000, dims=(1, 3, 7), n_features=30, noise=noise
-            ),
-            "curved 3/6 in R^30": generated(
-                make_mlp_manifolds, 5000, dims=(3, 6), n_features=30, noise=noise
-            ),
-            "torus": union((2, torus), n_samples=4000, n_features=12, noise=noise),
-            "paraboloid of 3": union(
-                (3, partial(paraboloid, 3)), n_samples=2000, n_features=15, noise=noise
-            ),
-            "cube of 15": union(
-                (15, partial(cube, 15)), n_samples=2000, n_features=30, noise=noise
-            ),
-            "S-curve": union((2, s_curve), n_samples=2500, n_features=10, noise=noise),
-            "digits, 2/4 transforms": partial(
-                draw_images, (2, 4), noise, images="digits", n_samples=3000
-            ),
-        },
-    )
-CALIBRATION |= {
-    "knot, 5 % noise": union((1, knot), n_samples=3000, n_features=12, noise=0.05),
-    "knot, n = 10,000, 5 % noise": union((1, knot), n_samples=10_000, n_features=12, noise=0.05),
-    "saddle, 5 % noise": union((2, saddle), n_samples=3000, n_features=12, noise=0.05),
-    "saddle, 10 % noise": union((2, saddle), n_samples=3000, n_features=12, noise=0.1),
-    "S-curve, n = 600": union((2, s_curve), n_samples=600, n_features=10),
-    "S-curve, n = 10,000, 5 % noise": union(
-        (2, s_curve), n_samples=10_000, n_features=10, noise=0.05
-    ),
-    "Moebius band, 5 % noise": curve("Moebius band", 2500, 0.05),
-    "torus, 8 % noise": union((2, torus), n_samples=4000, n_features=12, noise=0.08),
-    "paraboloid of 5": union((5, partial(paraboloid, 5)), n_samples=1500, n_features=15),
-    "paraboloid of 5, 5 % noise": union(
-        (5, partial(paraboloid, 5)), n_samples=1500, n_features=15, noise=0.05
-    ),
-    "spheres 2/4, n = 1,200": generated(make_spheres, 1200, dims=(2, 4), n_features=20),
-    "curved 2/5, 8 % noise": generated(
-        make_mlp_manifolds, 4000, dims=(2, 5), n_features=30, noise=0.08
-    ),
-    "2/5, 85/15 %": partial(unevenly, (2, 5), (0.85, 0.15), 2000),
-}
 JUDGED = {}
 for noise in (0.0, 0.05):
     JUDGED |= with_noise(

@@ -69,13 +69,15 @@ def say(python, train, test, train_truth, truth, seed, methods):
         estimator = IntrinsicDimensionEstimator(random_state=seed)
         said["auto"] = measure(estimator, train, test, truth)
     peers = [name for name in methods if name != "auto"]
-    if peers:
-        with tempfile.TemporaryDirectory() as folder:
-            job = Path(folder) / "job.npz"
-            np.savez(job, X=train, truth=train_truth, n_asked=N_ASKED)
-            module = "benchmarks.peers.dimension"
-            said |= apart(module, "pointwise", job, *peers, python=python)
-    return said
+    return said | ask_peers(python, train, train_truth, peers) if peers else said
+
+
+def ask_peers(python, train, truth, peers):
+    """Return what peers say of the first training samples, in a process of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job.npz"
+        np.savez(job, X=train, truth=truth, n_asked=N_ASKED)
+        return apart("benchmarks.peers.dimension", "pointwise", job, *peers, python=python)
 
 
 def run(out, experiments, arguments, measured_elsewhere=()):

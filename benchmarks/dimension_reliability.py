@@ -1,19 +1,15 @@
 """Whether standard errors and reliabilities of dimensions hold, and what they are good for.
 
     python -m benchmarks dimension_reliability judge [--only NAME ...] [--seeds 5]
-    python -m benchmarks dimension_reliability calibrate [--seeds 1]
     python -m benchmarks dimension_reliability draw
 
 `judge` has the data sets of the other benchmarks of dimensions, photographs and digits under known
-transforms, and families that took no part in the calibration. On held-out samples: the share of
+transforms, and families that had no part in choosing weights. On held-out samples: the share of
 dimensions that are within two standard errors of the truth, or round to it; the share that is
 right, beside the mean reliability; and the error of the 80 % of the samples that are most reliable,
 beside the error of all. Seeds that are in the file are not run again. `draw` makes the reliability
-diagram: the share that is right among samples of like reliability.
-
-`calibrate` has other families. It multiplies the parts of the standard errors whose weights are
-chosen, and notes for each choice the least of the shares of the families that are within two
-standard errors, and the mean standard error. One thread; times are CPU seconds of the fit.
+diagram: the share that is right among samples of like reliability. One thread; times are CPU
+seconds of the fit.
 """
 
 import warnings
@@ -23,22 +19,18 @@ from itertools import product
 import numpy as np
 
 from benchmarks.apart import EXPERIMENTS as APART
-from benchmarks.common import RESULTS, fit, load, make_parser, run_task, save, summarise, write
+from benchmarks.common import RESULTS, fit, load, make_parser, run_task, save, summarise
 from benchmarks.data import HELD_OUT
 from benchmarks.dimension import UNIONS
-from benchmarks.dimension_families import CALIBRATION, IMAGES, JUDGED
 from benchmarks.dimension_families import HELD_OUT as HELD_OUT_OF_FAMILIES
+from benchmarks.dimension_families import IMAGES, JUDGED
 from skvaeense import IntrinsicDimensionEstimator
 
-JUDGEMENT, WEIGHTS = (RESULTS / f"dimension_{n}.json" for n in ("reliability", "calibration"))
+JUDGEMENT = RESULTS / "dimension_reliability.json"
 # Share of the samples that are kept, the most reliable ones.
 KEPT = 0.8
 # Edges of the bins of the diagram.
 EDGES = np.linspace(0, 1, 11)
-# What the parts of standard errors are multiplied by, and the first of the seeds, which are others
-# than those by which is judged.
-FACTORS = dict.fromkeys(("disagreement", "noise", "intersection"), (0.5, 1.0, 2.0))
-FIRST_SEED = 7000
 WHICH_APART = (
     "affine 1/3/5, 0 apart, noise 5%",
     "affine 1/3/5, 10 apart, noise 0%",
@@ -141,36 +133,8 @@ def run_draw(arguments):
     figure.savefig(JUDGEMENT.with_suffix(".png"), dpi=110)
 
 
-def run_calibrate(arguments):
-    """Measure the families of the calibration, and what other weights would have given."""
-    runs, families = [], {}
-    for name, make in CALIBRATION.items():
-        for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds):
-            error, right, _, reasons, _ = ask(make, HELD_OUT_OF_FAMILIES, seed)
-            runs.append((name, error, right, reasons))
-        families[name] = covered([run for run in runs if run[0] == name], (1.0,) * len(FACTORS))[0]
-        print(name, families[name], flush=True)
-    choices = [
-        dict(zip(FACTORS, factors, strict=True))
-        | dict(zip(("least_covered", "mean_std"), covered(runs, factors), strict=True))
-        for factors in product(*FACTORS.values())
-    ]
-    write(WEIGHTS, {"covered": families, "choices": choices})
-
-
-def covered(runs, factors):
-    """Return the least share within two standard errors, and the mean standard error."""
-    shares, stds = [], []
-    for _, error, right, reasons in runs:
-        factor = dict(zip(FACTORS, factors, strict=True))
-        std = root_of_squares({k: factor.get(k, 1.0) * part for k, part in reasons.items()})
-        shares.append(float(((error <= 2 * std) | right).mean()))
-        stds.append(float(np.sqrt(np.square(std).mean())))
-    return min(shares), float(np.mean(stds))
-
-
 def main():
     """Run what the command line asks for."""
     parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS)
     warnings.simplefilter("ignore")
-    run_task(parser, run_judge, run_calibrate, run_draw)
+    run_task(parser, run_judge, run_draw)

@@ -1,14 +1,20 @@
 """Families of data that no default was tuned on: how far off dimensions are, and who knows it.
 
-    python -m benchmarks dimension_unseen judge [--only NAME ...] [--seeds 2]
+    python -m benchmarks dimension_unseen judge [--only NAME ...] [--seeds 2] [--sizes N ...]
+    python -m benchmarks dimension_unseen peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
+    python -m benchmarks dimension_unseen solids [--seeds 2]
 
 Families come in two halves of like kinds. Weights of reasons and the rules of the estimator are
-chosen by those of `CHOSEN_BY`; those of `REPORTED` are for the report. Each has 500 and 2,000
-samples for training, some with noise, as a share of the root mean square of the columns, and 400
-unseen ones. The measures are the mean absolute error; the share that is within two standard errors
-of the truth, or rounds to it; and the share that is surely wrong: with a reliability above .9, and
-off by more than .5. The maximum-likelihood estimate at 20 neighbours stands beside ours. One
-thread; times are CPU seconds of the fit.
+chosen by those of `CHOSEN_BY`; those of `REPORTED` are for the report. Each has 500, 2,000 and
+10,000 samples for training, some with noise at 2,000, as a share of the root mean square of the
+columns, and 400 unseen ones. The measures are the mean absolute error; the share that is within two
+standard errors of the truth, or rounds to it; and the share that is surely wrong: with a
+reliability above .9, and off by more than .5. The maximum-likelihood estimate at 20 neighbours
+stands beside ours.
+
+`peers` asks other packages at 100 of the training samples where there are 2,000, which is what
+dimension_peers.py does, and needs. `solids` puts a part that fills the space beside a thinner one,
+in 2 to 10 dimensions. One thread; times are CPU seconds of the fit.
 """
 
 import warnings
@@ -22,10 +28,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.common import RESULTS, fit, load, make_parser, run_task, save, summarise
 from benchmarks.dimension_families import cube, flat_torus, heavy_tails, paraboloid, s_curve
+from benchmarks.dimension_peers import ask_peers
 from skvaeense import IntrinsicDimensionEstimator
 
 OUT = RESULTS / "dimension_unseen.json"
-HELD_OUT, SIZES = 400, (500, 2000)
+PEERS_OUT, SOLIDS_OUT = (RESULTS / f"dimension_{name}.json" for name in ("unseen_peers", "solids"))
+PEERS = ("MLE", "TwoNN", "GRIDE", "torchid ESS", "lPCA FO")
+HELD_OUT, SIZES = 400, (500, 2000, 10_000)
 # Reliability above which an answer is sure, and error above which it is wrong.
 SURE, WRONG = 0.9, 0.5
 
@@ -361,44 +370,55 @@ NOISY = (
     "beta of 3, curved", "tori of 1/2/4", "spheres of 2/5", "random surface of 3",
     "helix", "Klein bottle", "crossing 1/3",
 )  # fmt: skip
-NOISE = 0.05
+NOISY_SIZE, NOISES = 2000, (0.01, 0.05, 0.1)
 FAMILIES = CHOSEN_BY | REPORTED
+HALVES = {"chosen by": CHOSEN_BY, "reported": REPORTED}
 
 
 def draw(name, n, noise, seed):
     """Return samples in random order, and their dimensions."""
+    return shuffled(FAMILIES[name], n, seed, noise)
+
+
+def shuffled(family, n, seed, noise=0.0):
+    """Return samples of a family in random order, those that are held out too, and dimensions."""
     rng = np.random.default_rng([seed, n])
-    X, dimension = FAMILIES[name](n + HELD_OUT, rng)
+    X, dimension = family(n + HELD_OUT, rng)
     X = X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape)
     order = rng.permutation(len(X))
     return X[order], dimension[order]
 
 
-def settings(name):
+def settings(name, sizes=SIZES):
     """Return the (n, noise) that a family is measured at."""
-    return [(n, 0.0) for n in SIZES] + [(SIZES[-1], NOISE)] * (name in NOISY)
+    noises = NOISES if name in NOISY and NOISY_SIZE in sizes else ()
+    return [(n, 0.0) for n in sizes] + [(NOISY_SIZE, noise) for noise in noises]
 
 
 def measure(name, n, noise, seed):
     """Return what errors, standard errors and reliabilities of unseen samples are."""
     X, dimension = draw(name, n, noise, seed)
+    row = judged(X, dimension, seed)[0]
+    mle = np.abs(maximum_likelihood(X[HELD_OUT:], X[:HELD_OUT]) - dimension[:HELD_OUT]).mean()
+    return {"n": n, "noise": noise, "seed": seed, "mle": float(mle), **row}
+
+
+def judged(X, dimension, seed):
+    """Return the measures of the first samples, which are not trained on, and what was said."""
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
     model = IntrinsicDimensionEstimator(random_state=seed)
     seconds = fit(model, train)
     said, std = model.predict(test, return_std=True)
     error, sure = np.abs(said - truth), model.reliability(test) > SURE
     right = np.rint(said) == np.rint(truth)
-    return {
-        "n": n,
-        "noise": noise,
-        "seed": seed,
+    row = {
         "error": float(error.mean()),
-        "mle": float(np.abs(maximum_likelihood(train, test) - truth).mean()),
         "covered": float(((error <= 2 * std) | right).mean()),
         "sure": float(sure.mean()),
         "surely_wrong": float((sure & (error > WRONG)).mean()),
         "fit_seconds": seconds,
     }
+    return row, said
 
 
 def maximum_likelihood(train, test, k=20):
@@ -429,8 +449,8 @@ def summary_of(rows):
 def summarise_halves(results):
     """Print the summary of each half at each size, and return all of them."""
     summary = {}
-    for half, names in (("chosen by", CHOSEN_BY), ("reported", REPORTED)):
-        for n, noise in product(SIZES, (0.0, NOISE)):
+    for half, names in HALVES.items():
+        for n, noise in product(SIZES, (0.0, *NOISES)):
             rows = [
                 [r for r in results[name]["per_seed"] if (r["n"], r["noise"]) == (n, noise)]
                 for name in names
@@ -449,7 +469,7 @@ def run_judge(arguments):
     for seed, name in product(range(arguments.seeds), arguments.only):
         rows = load(OUT).get(name, {"per_seed": []})["per_seed"]
         measured = {(r["n"], r["noise"], r["seed"]) for r in rows}
-        missing = [s for s in settings(name) if (*s, seed) not in measured]
+        missing = [s for s in settings(name, arguments.sizes) if (*s, seed) not in measured]
         if missing:
             rows = [*rows, *(measure(name, *setting, seed) for setting in missing)]
             print(name, seed, [round(r["error"], 2) for r in rows], flush=True)
@@ -460,8 +480,58 @@ def run_judge(arguments):
     save(OUT, "halves", summarise_halves(results))
 
 
+def run_peers(arguments):
+    """Ask the peers at training samples."""
+    for seed, name in product(range(arguments.seeds), arguments.only):
+        for n, noise in settings(name, [NOISY_SIZE]):
+            rows = load(PEERS_OUT).get(name, [])
+            if any((r["n"], r["noise"], r["seed"]) == (n, noise, seed) for r in rows):
+                continue
+            X, dimension = (values[HELD_OUT:] for values in draw(name, n, noise, seed))
+            said = ask_peers(arguments.peer_python, X, dimension, PEERS)
+            errors = {method: said[method]["error"] for method in PEERS}
+            print(name, noise, seed, {k: round(v, 2) for k, v in errors.items()}, flush=True)
+            row = {"n": n, "noise": noise, "seed": seed, **errors}
+            save(PEERS_OUT, name, [*rows, row])
+
+
+def run_solids(arguments):
+    """Measure solid parts beside thinner ones."""
+    solids = {"ball": ball, "cube": cube, "normal": normal}
+    thin = {"sheet": (2, partial(cube, 2)), "line": (1, line), "circle": (1, partial(sphere, 1))}
+    for dim, solid, beside in product(range(2, 11), solids, thin):
+        below, shape = thin[beside]
+        if below == dim:
+            continue
+        family = parts(
+            (dim, partial(solids[solid], dim)),
+            (below, shape),
+            n_features=dim,
+            apart=5 if solid == "normal" else 3,
+        )
+        runs = []
+        for seed in range(arguments.seeds):
+            X, dimension = shuffled(family, NOISY_SIZE, seed)
+            row, said = judged(X, dimension, seed)
+            error, solid_part = np.abs(said - dimension[:HELD_OUT]), dimension[:HELD_OUT] == dim
+            row |= {
+                "seed": seed,
+                "solid_error": float(error[solid_part].mean()),
+                "thin_error": float(error[~solid_part].mean()),
+            }
+            runs.append(row)
+        name = f"{solid} of {dim}, {beside}"
+        summary = summarise(
+            runs, "solid_error_mean", "thin_error_mean", "surely_wrong_mean", "error_worst"
+        )
+        print(name, {k: round(v, 3) for k, v in summary.items()}, flush=True)
+        save(SOLIDS_OUT, name, {"dim": dim, "summary": summary, "per_seed": runs})
+
+
 def main():
     """Run what the command line asks for."""
     parser = make_parser(__doc__, seeds=2, only=FAMILIES)
+    parser.add_argument("--sizes", nargs="+", type=int, choices=SIZES, default=SIZES)
+    parser.add_argument("--peer-python", help="a Python that has the peers")
     warnings.simplefilter("ignore")
-    run_task(parser, run_judge)
+    run_task(parser, run_judge, run_peers, run_solids)

@@ -97,6 +97,14 @@ def nearest(X, n_asked, n_neighbors, itself=False):
     return neighbours if itself else neighbours[:, 1:]
 
 
+def answer(estimator, X):
+    """Return the dimension of a set, and NaN where a method refuses it, as one of copies."""
+    try:
+        return estimator.fit(X).dimension_
+    except ValueError:
+        return np.nan
+
+
 def pointwise(job, *methods):
     """Return the mean absolute error of each method's dimensions at the first training samples.
 
@@ -112,7 +120,7 @@ def pointwise(job, *methods):
             dimension = LOCAL[name](X, n_asked)
         else:
             estimator, neighbours = METHODS[name](), nearest(X, n_asked, K)
-            dimension = [estimator.fit(X[rows]).dimension_ for rows in neighbours]
+            dimension = [answer(estimator, X[rows]) for rows in neighbours]
         dimension = np.asarray(dimension, dtype=float)
         error = np.abs(dimension - truth)
         results[name] = {
