@@ -36,9 +36,15 @@ def clear_rank(points, n_features):
     size = np.abs(points).max()
     if size == 0:
         return 0.0
-    turned, scales, _ = np.linalg.svd(points / size, full_matrices=False)
-    coordinates = turned * scales
-    coordinates = coordinates[:, np.square(scales) > max(EXACT * scales[0] ** 2, TINY)]
+    # A singular value decomposition does not converge for all samples.
+    points = points / size
+    if points.shape[1] > len(points):
+        variances, turned = np.linalg.eigh(points @ points.T)
+        coordinates = turned * np.sqrt(np.maximum(variances, 0.0))
+    else:
+        variances, directions = np.linalg.eigh(points.T @ points)
+        coordinates = points @ directions
+    coordinates = coordinates[:, variances > max(EXACT * variances[-1], TINY)][:, ::-1]
     found = residual_rank(coordinates, n_features)
     for part in (NEAREST, 2):
         nearest = residual_rank(coordinates[: len(points) // part], n_features)

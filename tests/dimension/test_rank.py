@@ -60,3 +60,16 @@ def test_the_nearest_members_must_say_the_same():
     cube = rng.uniform(-1, 1, (160, 3))
     mixed = np.vstack([line, cube[np.linalg.norm(cube, axis=1) > 0.2]]) @ frame(8, 3, rng).T
     assert clear_rank(nearest_first(mixed), 8) == 0
+
+
+def test_clear_ranks_need_no_singular_values(monkeypatch):
+    """They do not converge for all samples; those of some layers of networks are such."""
+
+    def fail(*_, **__):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(np.linalg, "svd", fail)
+    rng = np.random.default_rng(0)
+    for n_features in (20, 300):
+        box = rng.uniform(-1, 1, (240, 3)) * [1, 0.3, 0.1]
+        assert clear_rank(nearest_first(box @ frame(n_features, 3, rng).T), n_features) == 3
