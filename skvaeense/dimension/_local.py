@@ -150,9 +150,10 @@ class LocalGeometry:
         (anchors, at_anchor), members, nearest = self._measure_landmarks(
             search, points, patterns, inverses
         )
+        self._may_be_noisy = True
         if noise_variance == 0 and active is None:
-            told_by = members[:N_QUERIES]
-            self._noise_variance = typical_noise([points[pool] for pool in told_by])
+            told_by = [points[pool] for pool in members[:N_QUERIES]]
+            self._noise_variance, self._may_be_noisy = typical_noise(told_by)
         self._measure_ranks(points, members, nearest, n_noisy)
         # What noise adds to the square of a distance.
         added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
@@ -280,7 +281,9 @@ class LocalGeometry:
         ranks = np.array([np.minimum(near, rank), rank])
         allowed = np.where(steady > 0.5, STEADY_SHARE, NEAR_SHARE) * ranks
         allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
-        beside = np.abs(ranks - np.clip(ranks, np.minimum(least - falling, ratio), ratio))
+        # If not for noise, it is for thin directions that it falls.
+        down_to = np.minimum(least - falling, ratio) if self._may_be_noisy else ratio
+        beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
         # Distances that are noise at all scales are only too large.
         agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)
         best = np.where(agrees, beside, np.inf).argmin(axis=0)

@@ -94,7 +94,7 @@ def fair_share(share, rank, n_samples):
 
 
 def typical_noise(groups):
-    """Return the noise variance of groups of samples.
+    """Return the noise variance of groups of samples, and whether there may be any.
 
     Parameters
     ----------
@@ -103,10 +103,17 @@ def typical_noise(groups):
 
     Returns
     -------
-    float
+    variance : float
         The median over groups, where 0 stands for those that cannot tell.
+
+    seen : bool
+        Whether at least half of them may have noise, told or not, or directions are too few for it
+        to be seen beside others.
     """
-    return float(np.median([_measure(group)["noise"] for group in groups]))
+    measured = [_measure(group) for group in groups]
+    seen = np.mean([group["seen"] for group in measured]) >= 0.5
+    few = groups[0].shape[1] < 2 * LEAST_BULK
+    return float(np.median([group["noise"] for group in measured])), bool(seen or few)
 
 
 class NoiseFloor:
