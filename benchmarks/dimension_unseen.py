@@ -35,6 +35,8 @@ OUT = RESULTS / "dimension_unseen.json"
 PEERS_OUT, SOLIDS_OUT = (RESULTS / f"dimension_{name}.json" for name in ("unseen_peers", "solids"))
 PEERS = ("MLE", "TwoNN", "GRIDE", "torchid ESS", "lPCA FO")
 HELD_OUT, SIZES = 400, (500, 2000, 10_000)
+# An error is as good as that of another method if it is at most so much larger.
+CLOSE = 0.02
 # Reliability above which an answer is sure, and error above which it is wrong.
 SURE, WRONG = 0.9, 0.5
 
@@ -437,7 +439,6 @@ def summary_of(rows):
     return {
         "error_mean": float(errors[:, 0].mean()),
         "error_median": float(np.median(errors[:, 0])),
-        "mle_mean": float(errors[:, 1].mean()),
         "mle_median": float(np.median(errors[:, 1])),
         "surely_wrong": float(np.mean([r["surely_wrong"] for own in rows for r in own])),
         "sure": float(np.mean([r["sure"] for own in rows for r in own])),
@@ -493,6 +494,36 @@ def run_peers(arguments):
             print(name, noise, seed, {k: round(v, 2) for k, v in errors.items()}, flush=True)
             row = {"n": n, "noise": noise, "seed": seed, **errors}
             save(PEERS_OUT, name, [*rows, row])
+    save(PEERS_OUT, "halves", summarise_peers(load(OUT), load(PEERS_OUT)))
+
+
+def summarise_peers(own, peers):
+    """Return mean errors of each half, and how often ours is as good as the best of the peers."""
+    summary = {}
+    for (half, names), noise in product(HALVES.items(), (0.0, *NOISES)):
+        rows = []
+        for name in names:
+            said = [r for r in peers.get(name, []) if r["noise"] == noise]
+            for row in said:
+                asked = (row["n"], noise, row["seed"])
+                (ours,) = (
+                    r["error"]
+                    for r in own[name]["per_seed"]
+                    if (r["n"], r["noise"], r["seed"]) == asked
+                )
+                rows.append([ours, *(row[method] for method in PEERS)])
+        if rows:
+            errors = np.array(rows)
+            good = errors[:, 0] <= np.nanmin(errors[:, 1:], axis=1) + CLOSE
+            key = half + (f", {noise:.0%} noise" if noise else "")
+            summary[key] = {
+                "n_families": len(rows),
+                "as_good": int(good.sum()),
+                "errors": dict(zip(("auto", *PEERS), np.nanmean(errors, axis=0), strict=True)),
+                "medians": dict(zip(("auto", *PEERS), np.nanmedian(errors, axis=0), strict=True)),
+            }
+            print(key, summary[key], flush=True)
+    return summary
 
 
 def run_solids(arguments):

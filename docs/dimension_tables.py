@@ -276,11 +276,49 @@ def unseen_table(results):
 
 def uncovered_table(results):
     """Return the families at fewer than 90 % of whose samples two standard errors hold."""
-    found = [
-        (name, f"{run['n']:,}", f"{run['error']:.2f}", f"{run['covered']:.0%}")
-        for name, row in results.items()
-        if name != "halves"
-        for run in row["per_seed"]
-        if run["noise"] == 0 and run["covered"] < 0.9
+    found = []
+    for name, result in results.items():
+        runs = result.get("per_seed", [])
+        for n in sorted({run["n"] for run in runs}):
+            own = [run for run in runs if (run["n"], run["noise"]) == (n, 0.0)]
+            error, share = (np.mean([run[key] for run in own]) for key in ("error", "covered"))
+            if share < 0.9:
+                found.append((n, name, f"{error:.2f}", f"{share:.0%}"))
+    rows = [(name, f"{n:,}", *rest) for n, name, *rest in sorted(found)]
+    return Table(("family", "samples", "mean error", "within"), rows)
+
+
+def unseen_peers_table(results):
+    """Return the errors of peers on these families, and how often ours is as good as the best."""
+    halves = results.get("halves", {})
+    methods = next(iter(halves.values()))["errors"] if halves else ()
+    header = ("families", "number", "as good as the best peer", *(METHODS[m] for m in methods))
+    rows = [
+        (
+            half,
+            row["n_families"],
+            row["as_good"],
+            *(f"{row['errors'][m]:.2f} ({row['medians'][m]:.2f})" for m in methods),
+        )
+        for half, row in halves.items()
     ]
-    return Table(("family", "samples", "mean error", "within"), sorted(found, key=lambda r: r[1]))
+    return Table(header, rows)
+
+
+def solids_table(results):
+    """Return the errors at solid parts and at thinner ones beside them, over dimensions."""
+    rows = []
+    for dim in sorted({row["dim"] for row in results.values()}):
+        own = {name: row["summary"] for name, row in results.items() if row["dim"] == dim}
+        worst = max(own, key=lambda name: own[name]["solid_error_mean"])
+        rows.append(
+            (
+                dim,
+                f"{np.mean([row['solid_error_mean'] for row in own.values()]):.3f}",
+                f"{own[worst]['solid_error_mean']:.3f}: {worst}",
+                f"{np.mean([row['thin_error_mean'] for row in own.values()]):.3f}",
+                f"{np.mean([row['surely_wrong_mean'] for row in own.values()]):.1%}",
+            )
+        )
+    header = ("dimension", "error at the solid", "worst", "error at the other part", "surely wrong")
+    return Table(header, rows)

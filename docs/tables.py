@@ -24,8 +24,10 @@ from dimension_tables import (
     manifolds_table,
     reliability_table,
     runs_of,
+    solids_table,
     spectra_table,
     uncovered_table,
+    unseen_peers_table,
     unseen_table,
 )
 from gate_tables import (
@@ -168,6 +170,8 @@ def tables():
         "dimension_reliability": reliability_table(load("dimension_reliability.json")),
         "dimension_unseen": unseen_table(load("dimension_unseen.json")),
         "dimension_uncovered": uncovered_table(load("dimension_unseen.json")),
+        "dimension_unseen_peers": unseen_peers_table(load("dimension_unseen_peers.json")),
+        "dimension_solids": solids_table(load("dimension_solids.json")),
         "dimension_bayes": bayes_table(load("dimension_bayes.json")),
         "speed_step": step_table(load("speed.json")),
         "speed_step_2": step_table(load("speed.json"), "2 threads"),

@@ -101,7 +101,7 @@ def answer(estimator, X):
     """Return the dimension of a set, and NaN where a method refuses it, as one of copies."""
     try:
         return estimator.fit(X).dimension_
-    except ValueError:
+    except (ValueError, IndexError):
         return np.nan
 
 
