@@ -102,7 +102,8 @@ class LocalGeometry:
     need not agree at all: thin directions have hardly a say in distances. Small pools have no say
     in the rank, and the number of active latents stands for it. Noise makes the ratio too high at
     small scales, so the rank may agree with it at any scale down to which it falls, or would fall
-    in one step more; where it rises with the scale, other manifolds have come into view.
+    in one step more, unless noise would be seen, and is not; where it rises with the scale, other
+    manifolds have come into view.
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
     pool answer for a sample, those first whose flats hold it: so it need be compared with them
@@ -334,9 +335,10 @@ class LocalGeometry:
         return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
 
     def _measure(self, points, active, off=0.0):
-        """Return corrected ratios at each scale, where enough are known and clear, and the rest.
+        """Return corrected ratios, where they are known and where clear of noise, and the rest.
 
-        That is the rank that is clear without distances, or 0, the relative error of the first
+        Ratios have a row for each scale; known are samples that have one at all but the largest.
+        The rest is the rank that is clear without distances, or 0, the relative error of the first
         ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
         of all, whether they are steady, the number of directions that stand above the noise, the
         share of those that are alike, whether flats hold the samples, the mean of the ranks nearby
