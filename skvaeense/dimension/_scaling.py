@@ -5,11 +5,12 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours whose distances are compared, each with that of a neighbour of the nearest part; where
-# there are enough samples, so many of them show what noise hides at smaller scales.
-SCALES, LARGEST = (4, 16, 64), 256
+# Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
+SCALES = (4, 16, 64)
 # The nearest part of a pool, or of the neighbours that distances are compared up to.
 NEAREST = 4
+# Where there are enough samples, the next scale shows what noise hides at smaller ones.
+LARGEST = NEAREST * max(SCALES)
 # How many points in balls are queried, and how many members of the pool of each.
 N_QUERIES = 35
 SEED = 0
