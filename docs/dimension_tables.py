@@ -291,14 +291,14 @@ def uncovered_table(results):
 def unseen_peers_table(results):
     """Return the errors of peers on these families, and how often ours is as good as the best."""
     halves = results.get("halves", {})
-    methods = next(iter(halves.values()))["errors"] if halves else ()
+    methods = next(iter(halves.values()))["medians"] if halves else ()
     header = ("families", "number", "as good as the best peer", *(METHODS[m] for m in methods))
     rows = [
         (
             half,
             row["n_families"],
             row["as_good"],
-            *(f"{row['errors'][m]:.2f} ({row['medians'][m]:.2f})" for m in methods),
+            *(f"{row['medians'][m]:.2f}" for m in methods),
         )
         for half, row in halves.items()
     ]

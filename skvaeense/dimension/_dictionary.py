@@ -214,6 +214,9 @@ class Dictionary:
         freedom = max(X.shape[1] - len(atoms), 1)
         X = X[:MAX_ROWS]
         coefficients = dictionary._project(X)
+        # An atom that fewer than half of the samples have is at 0 where most of them are.
+        middle = np.median(coefficients, axis=0)
+        dictionary.offset, coefficients = dictionary.offset + middle @ turned, coefficients - middle
         dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
         residual = X - dictionary.offset - coefficients @ turned
         dictionary.noise_variance = np.square(residual).sum() / (len(X) * freedom)

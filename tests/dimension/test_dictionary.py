@@ -257,3 +257,16 @@ def test_samples_with_some_atoms_of_a_curved_set_have_no_more_dimensions():
     assert few.mean() > 0.1
     assert (count < 6).all()
     assert (np.abs(count - 3) < 2 * std).all()
+
+
+def test_independent_directions_of_positive_codes_begin_where_most_samples_are():
+    """Atoms that are active independently, in codes of which each is a mixture of all."""
+    rng = np.random.default_rng(0)
+    active = rng.random((3000, 8)) < 0.25
+    atoms = np.linalg.qr(rng.standard_normal((12, 8)))[0].T
+    codes = active * np.abs(rng.standard_normal(active.shape))
+    X = codes @ atoms + 0.005 * rng.standard_normal((3000, 12)) + 1.0
+    turn = np.linalg.qr(rng.standard_normal((8, 8)))[0]
+    dictionary = Dictionary.independent(X, codes @ turn.T, turn @ atoms, np.ones(12))
+    count, _ = dictionary.count(X, dictionary.support(X))
+    assert np.abs(count - active.sum(axis=1)).mean() < 0.1
