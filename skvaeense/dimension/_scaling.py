@@ -87,6 +87,9 @@ def curved_dimension(coefficients, rank):
     centred = coefficients - coefficients.mean(axis=0)
     variances, turns = np.linalg.eigh(centred.T @ centred)
     kept = slice(len(variances) - rank, None)
+    # What does not vary tells nothing.
+    if variances[kept][0] <= EXACT * variances[-1]:
+        return rank, 0.0
     # Without correlations, in directions as near to those of the coefficients as may be.
     alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
     mixed = np.random.default_rng(SEED).permuted(alone, axis=0)

@@ -80,6 +80,12 @@ def test_codes_on_a_curved_set_have_its_dimension():
     assert curved_dimension(np.repeat(filled[:10], 30, axis=0), 4) == (4, 0.0)
 
 
+def test_codes_that_do_not_vary_tell_nothing():
+    codes = np.random.default_rng(0).standard_normal((300, 3))
+    codes[:, 2] = 5
+    assert curved_dimension(codes, 3) == (3, 0.0)
+
+
 def test_dimension_of_few_codes_on_a_torus_is_unsure():
     """It has no boundary, and its samples are so far apart that it looks like a solid."""
     angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (650, 4))
