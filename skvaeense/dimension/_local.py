@@ -239,8 +239,10 @@ class LocalGeometry:
         self._clear_ranks = np.zeros(len(members))
         if self._noise_variance == 0 and self._may_be_clear:
             with np.errstate(divide="ignore"):
-                ratio = 1 / self._inverses[0]
-            for i in np.flatnonzero(np.isfinite(ratio)):
+                ratio, largest = 1 / self._inverses[0], 1 / self._inverses[-1]
+            # Where it rises with the scale, it is not for thin directions that it is small.
+            rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
+            for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
                 rank = clear_rank(points[members[i][:N_POOL]], self._n_features)
                 # Distances show at most a little more than there is.
                 self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
