@@ -269,7 +269,7 @@ def unseen_table(results):
             f"{row['surely_wrong']:.1%}",
             f"{row['covered_mean']:.0%}",
         )
-        for half, row in results["halves"].items()
+        for half, row in results.get("halves", {}).items()
     ]
     return Table(header, rows)
 
