@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from skvaeense.dimension import _local
 from skvaeense.dimension._errors import neighbor_errors
 from skvaeense.dimension._local import LocalGeometry, _rank
 
@@ -197,3 +198,21 @@ def test_small_pools_answer_at_small_scales():
     assert geometry.over_scales(X[800:], active[800:])[0].tolist() == [4, 16]
     assert np.isfinite(answers.ratio).mean() > 0.9
     assert (answers.dimension == 2).mean() > 0.9
+
+
+def test_a_spiral_is_no_disc_however_clear(monkeypatch):
+    """Distances say more at larger scales, where other turns come into view."""
+    monkeypatch.setattr(_local, "clear_rank", lambda *_: 2.0)
+    turn = 20 * np.pi * np.sqrt(np.random.default_rng(0).random(2500))
+    X = np.pad(np.column_stack([turn * np.cos(turn), turn * np.sin(turn)]), [(0, 0), (0, 8)])
+    assert (LocalGeometry(X, None, n_neighbors=400).at(X, None).dimension == 1).mean() > 0.95
+
+
+def test_thin_directions_count_where_noise_would_be_seen():
+    """Twenty directions, each thinner than the last: distances say less at larger scales."""
+    X = np.random.default_rng(0).uniform(-1, 1, (3000, 20)) * np.geomspace(1, 0.01, 20)
+    geometry = LocalGeometry(X, None, n_neighbors=400, clear=False)
+    assert not geometry._may_be_noisy
+    some = geometry.at(X, None).dimension.mean()
+    geometry._may_be_noisy = True
+    assert some > geometry.at(X, None).dimension.mean() + 0.2

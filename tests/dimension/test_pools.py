@@ -33,3 +33,11 @@ def test_counts_without_a_dictionary_are_as_far_off_as_neighbours_say(around):
     _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around)
     np.testing.assert_allclose(reasons["disagreement"], [1.0, 1.0, 0.0, 0.0])
     np.testing.assert_array_equal(reasons["few_neighbors"], [0, 0, 0, 1])
+
+
+def test_too_few_alike_speak_only_where_nothing_else_does(around):
+    around = around._replace(ratio=np.full(4, np.nan))
+    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, np.nan), around)
+    np.testing.assert_allclose(reasons["disagreement"], [1.0, 1.0, 0.0, 0.0])
+    _, reasons = _explained(np.full(4, np.nan), COUNTS, np.full(4, 0.01), around)
+    np.testing.assert_allclose(reasons["disagreement"], 0.0)
