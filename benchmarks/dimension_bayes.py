@@ -5,7 +5,7 @@
 The data are `independent atoms, 5% noise` of dimension_reliability.py. Whoever knows the atoms, the
 noise and how codes are drawn knows the distribution of the number of active atoms of a sample, here
 by Gibbs sampling. Its median has the least mean absolute error that there can be; the 80 % of the
-samples where it expects the least error are the best choice of so many. Our rows are those of
+samples where it expects the least error are the best choice of that number. Our rows are those of
 dimension_reliability.json, on the same samples.
 """
 

@@ -4,7 +4,7 @@
 
 Fits are timed on one thread, and so is the default autoencoder alone, which is a part of each. Runs
 alternate with those of TwoNN and MLE of scikit-dimension if it can be imported, whose time grows
-with the square of the samples; they are asked up to 20,000. A row has the median of its runs.
+with the square of the samples; they are timed up to 20,000. A row has the median of its runs.
 """
 
 import importlib.util

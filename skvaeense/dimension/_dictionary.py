@@ -25,8 +25,8 @@ MAX_ENTRIES = 20_000_000
 # Share of the largest variance under which a direction is an error of the atoms, and of that of the
 # samples under which an autoencoder's errors do no harm.
 HARMLESS = 1e-4
-# A dictionary that leaves less than this share of the noise variance that the codes leave of a
-# typical sample speaks for the autoencoder.
+# A dictionary takes the place of the codes if it leaves less than this share of the noise variance
+# that they leave of a typical sample.
 FINER = 0.5
 # Codes are dense if samples have at least this share of the latents that are of use: all neighbours
 # then have similar ones, and tell nothing of atoms.
@@ -117,7 +117,7 @@ class Dictionary:
         g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
 
     where w_j is its atom and g the noise variance: what an open latent costs in twice the negative
-    ELBO, and what it takes to say which of so many it is. Atoms and g are least squares in turn.
+    ELBO, and what it takes to say which atom it is. Atoms and g are least squares in turn.
 
     A coefficient may be lost in the noise all the same, or noise be taken for one. So for each size
     of a support, the evidence is that of all supports of this size, with the samples' coefficients

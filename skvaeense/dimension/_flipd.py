@@ -9,8 +9,8 @@ from skvaeense.dimension._score import Noise, ScoreMethod
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 
-# By default so many random probes estimate the trace of the Jacobian; with no more features than
-# that it is exact.
+# Random probes that estimate the trace of the Jacobian by default; with no more features than that
+# it is exact.
 N_PROBES = 64
 
 

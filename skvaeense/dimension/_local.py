@@ -23,13 +23,13 @@ from skvaeense.dimension._scaling import (
 # References that pools are taken around, and how many of these answer for a sample.
 MAX_LANDMARKS = 1000
 N_ANSWERS = 10
-# The rank is believed if it is so near, in dimensions or as a fraction, to what distances say, or
-# within two of their standard errors; the second fraction where the nearest members, which must be
-# so many for each dimension, have the same rank.
+# The rank is believed if it is this near, in dimensions or as a fraction, to what distances say, or
+# within two of their standard errors; the second fraction where the nearest members have the same
+# rank, of which there must be this number for each dimension.
 STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
-# Distances are believed where their squares are so many times what noise adds to them.
+# Distances are believed where their squares are at least this multiple of what noise adds to them.
 CLEAR = 4.0
 # Radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
@@ -433,7 +433,7 @@ def _average(inverses, pools, alike):
 
 
 def _mean_and_deviation(values, asked):
-    """Return the mean and the standard deviation of those of each row that are asked."""
+    """Return the mean and the standard deviation of the chosen values of each row."""
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(asked, values, 0.0).sum(axis=1) / asked.sum(axis=1)
         squares = np.where(asked, np.square(values - mean[:, None]), 0.0).sum(axis=1)

@@ -54,7 +54,7 @@ class PoolMethod(AutoencoderMethod):
     floor_: NoiseFloor
     # Squared distance by which few training samples are off the points that stand for them.
     reach_: float
-    # Whether the autoencoder is asked for denoised samples, and for which of them are alike.
+    # Whether the autoencoder denoises samples, and says which of them are alike.
     trusted_: bool
     # By what share decoding changes the dimension by distances, where no noise is seen.
     change_: float
@@ -285,9 +285,9 @@ class PoolMethod(AutoencoderMethod):
     def _denoise(self, autoencoder, X):
         """Return active latents, codes that are 0 elsewhere, what is decoded from them, and groups.
 
-        A dictionary that speaks for the autoencoder gives no codes. If the autoencoder has several
-        locations, the last columns of its codes say which is that of a sample, which is its group.
-        They are no latents, and the last answer is how far locations are from the mean.
+        A dictionary that takes the place of the codes gives none. If the autoencoder has several
+        locations, the last columns of its codes say at which of them a sample lies, and that is its
+        group. They are no latents, and the last answer is how far locations are from the mean.
         """
         n_locations = len(getattr(autoencoder, "locations_", ()))
         speaks = self.dictionary_ is not None and self.dictionary_.speaks
@@ -316,7 +316,7 @@ def _explained(dimension, count, unsure, around):
     }
     reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
     # Neighbours may be right all the same: their share that is like the sample says how likely.
-    # Where nothing else speaks for the count, a few of them do.
+    # Where nothing else supports the count, a few of them are enough.
     alone = np.isnan(unsure)
     asked = ~believed & np.isfinite(np.where(alone, around.dimension, around.ratio))
     likely = np.where(alone, 1.0, np.sqrt(around.alike))
