@@ -4,8 +4,8 @@ import numpy as np
 
 from skvaeense.dimension._noise import fair_share
 
-# The nearest members of a pool that a flat is fitted to; the same number of others tells how well it
-# fits.
+# A flat is fitted to this number of the nearest members of a pool, and tested by the same number of
+# others.
 N_MEMBERS = 24
 # Share of the largest variance under which a direction counts as curvature or noise, and of its
 # squared distance by which a sample may be off a flat, beside that by chance; and how many times
