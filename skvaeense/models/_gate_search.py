@@ -208,7 +208,7 @@ class _Patterns:
     def climb(self) -> None:
         """Make the best flip of each sample until none gains."""
         for _ in range(2 * self.n_components):
-            gain, latents = self.gains().max(dim=1)
+            gain, latents = self.gains(*self.closed(), self.open()).max(dim=1)
             goes_on = gain > LEAST_GAIN
             n_left = int(goes_on.sum())
             if 2 * n_left < len(gain):
@@ -242,15 +242,15 @@ class _Patterns:
         # Rounding must not make them less than if all else were known, or more than slabs are.
         return spread.clamp(self.least[self.slots], self.most[self.slots])
 
-    def gains(self) -> torch.Tensor:
+    def gains(
+        self, precision: torch.Tensor, along: torch.Tensor, spread: torch.Tensor
+    ) -> torch.Tensor:
         """Return nats gained by flips of gates, and in a last column nothing for empty slots."""
         prior, constant = self.prior, self.constant
-        precision, along = self.closed()
         gain = torch.addcdiv(precision.log().neg_(), along.square(), precision).mul_(0.5)
         gain.add_(constant[:-1])
         if prior.positive:
             gain.masked_fill_(along <= 0, -torch.inf)
-        spread = self.open()
         closing = -constant[self.slots] - 0.5 * (self.place.square() / spread + spread.log())
         return F.pad(gain, (0, 1)).scatter_(1, self.slots, closing)
 
@@ -304,10 +304,10 @@ class _Patterns:
 
     def answers(self) -> tuple[torch.Tensor, ...]:
         """Return gate logits, means, variances, and log-densities of patterns and neighbours."""
-        gain, slots = self.gains(), self.slots
-        precision, along = self.closed()
+        (precision, along), spread, slots = self.closed(), self.open(), self.slots
+        gain = self.gains(precision, along, spread)
         signs = torch.ones_like(gain).scatter(1, slots, -1.0)[:, :-1]
-        both = (along / precision, self.place), (1 / precision, self.open())
+        both = (along / precision, self.place), (1 / precision, spread)
         mean, variance = (
             F.pad(of_closed, (0, 1)).scatter(1, slots, of_open)[:, :-1]
             for of_closed, of_open in both
