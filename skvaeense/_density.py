@@ -558,7 +558,7 @@ class DensityAutoencoder(BaseAutoencoder):
         Raises
         ------
         ValueError
-            If `n_samples` is no int, or below 1, or if labels are asked for
+            If `n_samples` is no int, or below 1, or if labels are wanted
             without a density.
         """
         check_is_fitted(self)

@@ -103,7 +103,7 @@ def make_transformed_images(
     ValueError
         If an argument is out of its range, or no image changes enough under all transforms.
     ImportError
-        If photographs are asked for, and pillow is not installed.
+        If photographs are wanted, and pillow is not installed.
 
     Notes
     -----

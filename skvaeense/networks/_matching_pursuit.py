@@ -28,8 +28,8 @@ class MatchingPursuit(Network):
     Parameters
     ----------
     n_active : "auto" or float, default="auto"
-        Number of repetitions. "auto" means what the estimator is asked for: its `target_l0`, or the
-        largest k of its penalty. Where it is asked for neither, it is a tenth of the latents.
+        Number of repetitions. "auto" means the `target_l0` of the estimator, or the largest k
+        of its penalty. Where it has neither, it is a tenth of the latents.
 
     positive : "auto" or bool, default="auto"
         Whether only atoms with positive products are taken. "auto" means the estimator's

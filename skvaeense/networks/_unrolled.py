@@ -50,9 +50,9 @@ class Unrolled(Network):
         Number of corrections.
 
     n_active : "auto", float or list of float, default="auto"
-        Mean number of entries that are kept in each sweep. "auto" means what the estimator is asked
-        for: its `target_l0`, or the k of its penalty. Where it is asked for neither, it is a tenth
-        of the latents. Codes that are shortened by `transform_l0` keep a share of it.
+        Mean number of entries that are kept in each sweep. "auto" means the `target_l0` of the
+        estimator, or the k of its penalty. Where it has neither, it is a tenth of the latents.
+        Codes that are shortened by `transform_l0` keep a share of it.
 
     positive : "auto" or bool, default="auto"
         Whether negative entries are not kept. "auto" means the estimator's `positive_code`, and

@@ -43,7 +43,7 @@ class Batches(ABC):
         """Yield batches of samples in random order; what is left of the last is dropped.
 
         Of several processes that train together, each gets its part of every batch. A batch is
-        valid until the next one is asked for.
+        valid until the next one is drawn.
         """
 
 

@@ -20,7 +20,7 @@ from skvaeense.utils._typing import FloatArray, IntArray
 
 # Entries of a block, the rows that are read at once.
 BLOCK_ENTRIES = 2**20
-# Rows that stand side by side where single rows are asked for: stores are slow at single ones.
+# Rows that stand side by side where single rows are wanted: stores are slow at single ones.
 RUN = 64
 
 

@@ -44,7 +44,7 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
     """What users choose a part of an estimator by: a class with parameters of its own.
 
     A kind of part derives from it, and each class of that kind may have an `alias`, a word that
-    means the class with its defaults wherever the part is asked for.
+    means the class with its defaults wherever an estimator takes such a part.
 
     Attributes
     ----------
