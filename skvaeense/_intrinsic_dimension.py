@@ -39,8 +39,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     autoencoder : estimator or None, default=None
         Anything with `fit` and `active_dimensions`. Without `transform` and `inverse_transform`
         there is only the count. It is cloned, and fitted unless it is a
-        :class:`sklearn.frozen.FrozenEstimator`. None means ``VAEenseTransformer(prior="mixture")``.
-        Its `threshold` says what counts as active.
+        :class:`sklearn.frozen.FrozenEstimator`. None means
+        ``VAEenseTransformer(target_explained_variance=None)``. Its `threshold` says what counts as active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions of
@@ -136,7 +136,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         if self.autoencoder is not None:
             return clone(self.autoencoder)
         # Short codes would cut directions that little of the variance is in.
-        default = VAEenseTransformer(prior="mixture", random_state=self.random_state)
+        default = VAEenseTransformer(target_explained_variance=None, random_state=self.random_state)
         if get_config()["enable_metadata_routing"]:
             default.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         return default

@@ -21,11 +21,12 @@ from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
-from skvaeense.training._data_inits import find_data_init, install, learning_rates
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
+from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._exploration import density_with_holes, explore
 from skvaeense.training._hooks import network_hooks
+from skvaeense.training._independent_codes import IndependentCodes, least_variance
 from skvaeense.training._noise import (
     COMMON_NOISE,
     FINAL_NOISE,
@@ -54,7 +55,6 @@ from skvaeense.training._sizes import (
     n_epochs,
     split_epochs,
 )
-from skvaeense.training._subspace_init import install_subspaces, subspace_network
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
@@ -70,6 +70,7 @@ from skvaeense.utils._typing import (
     SparseArray,
 )
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, AliasOf, StrOptions
+from skvaeense.utils._weights import Distinct
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
@@ -90,6 +91,8 @@ WIDER = (2, 4)
 DEFAULT_SHARE = 0.95
 # Steps where gates have a prior.
 GATE_STEPS = 1000
+# Rounds of expectation maximisation after that, at most.
+MAX_ROUNDS = 30
 # Norm of gradients there, unless a network names one.
 MAX_GRADIENT_NORM = 0.12
 # Share of learning_rate_init that is the peak where training starts from exact inference.
@@ -467,37 +470,63 @@ class VAEenseTransformer(DensityAutoencoder):
             _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
             session.begin(max(epochs, 1))
             return self._train_to_the_end(trainer, data, session, max(epochs, 1))
-        if self._takes_data_init():
-            if self._is_free and data.explored is not None and data.explored.is_open_question:
-                return self._train_gates(data, session)
-            return self._train_from_data(data, session)
-        return self._train_from_random(data, session)
+        return self._train_what_is_found(data, session) or self._train_from_random(data, session)
 
-    def _train_gates(self, data, session):
-        """Train gates with a prior: for a share of the variance, and perhaps with learned noise.
+    def _train_what_is_found(self, data, session):
+        """Train from exact inference in what is in the samples, if anything is known of it."""
+        if not self._explores():
+            return None
+        if data.explored is None:
+            # Those that are not in memory are seen here first, and have one location.
+            explored = self._explored(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
+            kind = explored.kind if explored.locations is None else "dense"
+            data.explored = replace(explored, kind=kind, locations=None)
+        explored, is_free = data.explored, self._is_free
+        is_open = explored.is_open_question or explored.kind == "dictionary"
+        if is_open and not isinstance(self._resolved_prior(), priors.Mixture):
+            return None
+        seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
+        trainer, is_enough = None, not (is_free and self.target_explained_variance == "auto")
+        if explored.kind == "dictionary" and is_free:
+            trainer, are_independent = self._codes_trainer(data, seeds)
+            is_enough = is_enough or are_independent
+        if is_open and not is_enough:
+            return self._train_gates(data, session, seeds, trainer)
+        if trainer is None:
+            if explored.kind != "mixture":
+                n_directions = self.n_components or MAX_COMPONENTS
+                rows = data.train.head.cpu().double().numpy()
+                explored = explored.as_one_flat(rows, n_directions)
+            trainer = self._subspace_trainer(data, seeds, explored)
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, EXACT_STEPS)
+        session.begin(epochs)
+        return self._train_to_the_end(trainer, data, session, epochs, from_start=True)
+
+    def _train_gates(self, data, session, seeds, codes):
+        """Train gates with a prior: those of independent codes, or for a share, and learned noise.
 
         With learned noise the bound may go on rising as codes get longer. So it decides on their
-        length only if it gets above the log-density of what else explains the samples, for which
-        the codes that keep a share stand.
+        length only if it gets above what else explains the samples: the bound of independent codes,
+        or the log-density under normal distributions, for which the codes that keep a share stand.
         """
-        share = DEFAULT_SHARE if self.target_explained_variance == "auto" else None
-        seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        trained, steps = [self._of_gates(share)], [GATE_STEPS if share is None else DATA_STEPS]
-        if share is not None:
-            learned = self._of_gates(None)
-            trained += [clone(learned).set_params(n_components=k) for k in learned._widths(data)]
-            steps += [GATE_STEPS] * (len(trained) - 1)
+        learned = self._of_gates(None)
+        widths = [clone(learned).set_params(n_components=k) for k in learned._widths(data)]
+        steps = [DATA_STEPS if codes is None else EXACT_STEPS] + [GATE_STEPS] * len(widths)
         epochs = [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
         session.begin(sum(epochs))
 
         def make_trainer(i):
-            return trained[i]._make_trainer(data, seeds, i, is_final=True)
+            if i == 0 and codes is not None:
+                return codes
+            chosen = self._of_gates(DEFAULT_SHARE) if i == 0 else widths[i - 1]
+            return chosen._make_trainer(data, seeds, i, is_final=True)
 
         def loss_of(model, i):
-            if i == 0 and share is not None:
-                return -self._others_nats(data, "mixture", "dense")
+            if i == 0 and codes is None:
+                return -self._rivals_nats(data)
             mean, nats = self._settled_nats(model, data), data.explored.nats
-            nats["gates"] = max(nats.get("gates", -math.inf), mean)
+            name = "gates" if i > 0 else "dictionary"
+            nats[name] = max(nats.get(name, -math.inf), mean)
             # The log-density is not less than the bound, so that chance is no reason to doubt it.
             return -mean
 
@@ -508,25 +537,28 @@ class VAEenseTransformer(DensityAutoencoder):
             self._train_each(inits, first, data, session, "gates", loss_of, unwatched=ANNEALED)
 
         train(1)
-        if share is None or inits.best is None or session.stopped:
+        if inits.best is None or session.stopped:
             return self._best_of(inits)
         # A fit that goes on may know it from before.
-        if len(inits.logs) == 1 and not self._have_gates(inits.best.model, data, seeds):
-            return self._best_of(inits)
-        for n in range(2, len(trained) + 1):
-            train(n)
-            if session.stopped or (n > 2 and inits.losses[-1] >= inits.losses[-2]):
-                break
-        if inits.best_init > 0:
-            data.explored.kind = "gates"
-            data.explored.nats["gates"] = -inits.best_loss
+        if len(inits.logs) > 1 or self._have_gates(inits.best.model, data, seeds):
+            for n in range(2, len(epochs) + 1):
+                train(n)
+                if session.stopped or (n > 2 and inits.losses[-1] >= inits.losses[-2]):
+                    break
+        least = "dense" if codes is None else "dictionary"
+        data.explored.kind = "gates" if inits.best_init > 0 else least
         return self._best_of(inits)
 
     @staticmethod
-    def _others_nats(data, *names):
-        """Return the most nats that some explanations have of held-out samples."""
-        nats = data.explored.nats
-        return data.processes.broadcast_scalar(max(nats[name] for name in names if name in nats))
+    def _rivals_nats(data):
+        """Return the most nats of held-out samples under normal distributions.
+
+        Where flat parts are patterns of one dictionary, only one distribution is a rival.
+        """
+        explored = data.explored
+        rivals = ["dense"] if explored.are_patterns else ["dense", "mixture"]
+        nats = [explored.nats[name] for name in rivals if name in explored.nats]
+        return data.processes.broadcast_scalar(max(nats))
 
     def _widths(self, data):
         """Return numbers of latents to be tried, one after the other while held-out rows gain."""
@@ -543,18 +575,19 @@ class VAEenseTransformer(DensityAutoencoder):
         but no more once they would not get above open codes though they went on to gain as much.
         Flat parts do not take part: they are better at times than gates that are half trained.
         """
+        nats = data.explored.nats
         if data.explored.kind == "dictionary":
             return True
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
         trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        others, before = self._others_nats(data, "dense"), -math.inf
+        others, before = data.processes.broadcast_scalar(nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            mean = self._settled_nats(model, data)
+            mean = self._settled_nats(copy.deepcopy(model), data, n_rounds=1)
             gain = mean - others
-            data.explored.nats["gates"] = mean
+            nats["gates"] = mean
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break
             before = mean
@@ -571,28 +604,10 @@ class VAEenseTransformer(DensityAutoencoder):
             bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
         return bounds
 
-    def _settled_nats(self, model, data):
-        """Return the mean bound of held-out samples once noise and prior are settled."""
-        bounds = self._settle(copy.deepcopy(model), data)
+    def _settled_nats(self, model, data, n_rounds=MAX_ROUNDS):
+        """Settle a model, and return the mean bound of held-out samples."""
+        bounds = self._settle(model, data, n_rounds)
         return data.processes.broadcast_scalar(float(bounds.mean()))
-
-    def _train_from_data(self, data, session):
-        """Train from weights that are computed from the data."""
-        seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        explored = data.explored
-        is_mixture = explored is not None and explored.kind == "mixture"
-        if is_mixture:
-            trainer, steps = self._make_subspace_trainer(data, seeds), EXACT_STEPS
-        else:
-            data_init, steps = self._find_data_init(data, seeds[1]), DATA_STEPS
-            is_dense = data_init.candidate.kind == "open"
-            if self._is_free and is_dense and explored and explored.kind == "dictionary":
-                # Codes are independent, but none is 0.
-                return self._train_gates(data, session)
-            trainer = self._make_data_trainer(data, data_init, seeds)
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, steps)
-        session.begin(epochs)
-        return self._train_to_the_end(trainer, data, session, epochs, from_start=is_mixture)
 
     def _train_from_random(self, data, session):
         """Train random inits for some epochs, and the best of them to the end."""
@@ -677,7 +692,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _look_at(self, rows):
         rows, density = self._without_holes(rows)
-        if not self._takes_data_init():
+        if not self._explores():
             return (self._without_far(rows) if self._has_gates else rows), None
         explored = self._explored(rows)
         if density is not None:
@@ -701,8 +716,8 @@ class VAEenseTransformer(DensityAutoencoder):
         filled = density.impute(rows.X.astype(np.float64), np.random.RandomState(0))
         return rows._replace(X=filled.astype(rows.X.dtype)), density
 
-    def _takes_data_init(self):
-        """Return whether initial weights can be computed for such a model."""
+    def _explores(self):
+        """Return whether what is in the samples says how such a model begins."""
         network = self._network()
         return (
             type(network) is networks.Linear
@@ -714,7 +729,7 @@ class VAEenseTransformer(DensityAutoencoder):
     @property
     def _has_free_density(self):
         # A model of a width that somebody has chosen answers for what it leaves out.
-        return self.n_components is None and self._takes_data_init()
+        return self.n_components is None and self._explores()
 
     def _has_default_objective(self):
         loss, prior = losses.Loss.resolve(self.loss), self._resolved_prior()
@@ -732,43 +747,12 @@ class VAEenseTransformer(DensityAutoencoder):
     def _is_free(self):
         return self.prior == "auto" and self.network == "auto"
 
-    def _find_data_init(self, data, seed):
-        rows, nats = data.train.head, data.explored.nats if data.explored is not None else {}
-        # Where one normal distribution is better than independent codes, nobody need look for them.
-        rotate = nats.get("dictionary", math.inf) > nats.get("dense", -math.inf)
-        with threads_for(rows.numel() * rows.shape[1]):
-            return find_data_init(
-                self._make_model(data, seed),
-                rows,
-                data.valid,
-                linear_dimension=data.spectrum.linear_dimension,
-                common_noise=common_noise(data.spectrum.mean_eigenvalue),
-                seed=seed,
-                rotate=rotate,
-            )
-
-    def _make_data_trainer(self, data, data_init, seeds):
-        """Return the trainer of a model whose initial weights are computed from the data."""
-        model = self._make_model(data, seeds[1])
-        install(model.network, data_init.structure, data_init.candidate)
-        error = validation_terms(model, data.valid).error / data.valid.shape[1]
-        common = data_init.noise
-        return self._trainer(
-            model,
-            self._final_noise(max(error, FINAL_NOISE * common), common),
-            0.5,
-            make_generator(seeds[0], resolve_device(self.device)),
-            data,
-            is_final=True,
-            rates=learning_rates(model.network, data.valid),
-        )
-
-    def _make_subspace_trainer(self, data, seeds):
+    def _subspace_trainer(self, data, seeds, explored):
         """Return the trainer of a model that is exact inference in a mixture of subspaces."""
-        network = subspace_network(data.explored)
+        network = subspace_network(explored)
         n_components = self.n_components or sum(network.ranks)
         model = self._make_model(data, seeds[1], network, n_components)
-        install_subspaces(model.network, data.explored, len(data.train) + len(data.valid))
+        install_subspaces(model.network, explored, len(data.train) + len(data.valid))
         error = validation_terms(model, data.valid).error / data.valid.shape[1]
         error = max(error, LEAST_NOISE)
         return self._trainer(
@@ -779,6 +763,42 @@ class VAEenseTransformer(DensityAutoencoder):
             data,
             is_final=True,
         )
+
+    def _codes_trainer(self, data, seeds):
+        """Return the trainer of gates for independent codes, and whether they are independent.
+
+        None takes its place if they do not explain the samples.
+        """
+        rows = data.train.head.cpu().double().numpy()
+        with threads_for(rows.size * rows.shape[1]):
+            rng = np.random.RandomState(seeds[1])
+            found = IndependentCodes.fit(rows, rng, least_variance(rows))
+        best, bounds = None, np.full(len(data.valid), self._rivals_nats(data))
+        for codes in found:
+            n_components = self.n_components or len(codes.atoms)
+            if codes.is_sparse and n_components >= len(codes.atoms):
+                of_gates = self._of_gates(None).set_params(n_components=n_components)
+                model = of_gates._make_model(data, seeds[1])
+                install_codes(model, codes, data.train.head)
+                settled = self._settle(model, data, MAX_ROUNDS)
+                if self._is_clear(settled - bounds, data):
+                    best, bounds = (of_gates, model, codes), settled
+        if best is None:
+            return None, False
+        of_gates, model, codes = best
+        data.explored.nats["dictionary"] = float(bounds.mean())
+        # What is left to learn is where the search for gates begins.
+        decoder = model.linear_decoder
+        trainer = of_gates._trainer(
+            model,
+            ClosedForms(model, is_known=True),
+            1.0,
+            make_generator(seeds[0], resolve_device(self.device)),
+            data,
+            is_final=True,
+            rates={decoder.weight: 0.0, decoder.bias: 0.0},
+        )
+        return trainer, codes.are_independent(rows)
 
     def _final_loss(self, model, data):
         """Return the loss by which inits are compared once they are trained."""
@@ -813,14 +833,9 @@ class VAEenseTransformer(DensityAutoencoder):
             return self._gates_trainer(model, generator, data, init, is_final, goes_on)
         if model is not None:
             noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
-            rate, rates = 0.5, None
-            if isinstance(model.config["network"], networks.Subspaces):
-                rate = EXACT_RATE
-            elif self._takes_data_init():
-                rates = learning_rates(model.network, data.valid)
-            return self._trainer(
-                model, noise, rate, generator, data, is_final=is_final, rates=rates
-            )
+            is_exact = isinstance(model.config["network"], networks.Subspaces)
+            rate = EXACT_RATE if is_exact else 0.5
+            return self._trainer(model, noise, rate, generator, data, is_final=is_final)
         model = self._make_model(data, seeds[1])
         config = INIT_CONFIGS[init % len(INIT_CONFIGS)]
         noise = annealed_noise(
@@ -1029,20 +1044,28 @@ class VAEenseTransformer(DensityAutoencoder):
         has_target = model.config["target_l0"] or model.config["target_explained_variance"]
         return self.noise_variance == "auto" and self.learn_noise_variance and not has_target
 
-    def _settle(self, model, data):
-        """Let gates of a search decide on noise and prior, if held-out rows gain by it.
+    def _settle(self, model, data, n_rounds=1):
+        """Let gates of a search decide on decoder, noise and prior while held-out samples gain.
 
         Return the bound of each held-out sample.
         """
         bounds = self._held_out_bounds(model, data)
-        before = copy.deepcopy(model.state_dict())
-        model.eval().settle(data.train.head)
-        model.noise_variance.clamp_(min=LEAST_NOISE)
-        settled = self._held_out_bounds(model, data)
-        if data.processes.broadcast_scalar(float(settled.mean() - bounds.mean())) > 0:
-            return settled
-        model.load_state_dict(before)
+        for _ in range(n_rounds):
+            before = copy.deepcopy(model.state_dict())
+            model.eval().settle(data.train.head)
+            model.noise_variance.clamp_(min=LEAST_NOISE)
+            gain = self._held_out_bounds(model, data) - bounds
+            if not self._is_clear(gain, data):
+                model.load_state_dict(before)
+                break
+            bounds = bounds + gain
         return bounds
+
+    @staticmethod
+    def _is_clear(gain, data):
+        """Return whether held-out samples gain, beyond what chance may do."""
+        least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
+        return data.processes.broadcast_scalar(least) > 0
 
     def _finish(self, model, trainer, data):
         if self._may_settle(model):

@@ -457,7 +457,7 @@ class SpikeSlabVAE(VAE):
 
     @torch.no_grad()
     def settle(self, x: torch.Tensor) -> None:
-        """Set the noise and what is learned of the prior to what is best for samples.
+        """Set decoder, noise and what is learned of the prior to what is best for samples.
 
         It is one step of expectation maximisation with the gates that a search finds. Training has
         only those of the encoder, which are right less often, and takes what they leave for noise.
@@ -470,8 +470,9 @@ class SpikeSlabVAE(VAE):
         posterior = self.inferred(x)
         is_open = posterior.is_open.to(x)
         code, spread = is_open * posterior.mean, is_open * posterior.variance
-        left = (x - self.decode(code)).square().sum()
-        left += self.noise_variance * (is_open - spread / self.slab_variance).sum()
+        lengths = self._turn_columns(x, code, spread)
+        code, spread = code * lengths, spread * lengths.square()
+        left = (x - self.decode(code)).square().sum() + spread.sum()
         n_open = is_open.sum(dim=0)
         # As two more open gates would leave it: those of the prior before.
         moments = [2 * self.slab_mean, 2 * (self.slab_mean.square() + self.slab_variance)]
@@ -486,6 +487,29 @@ class SpikeSlabVAE(VAE):
         self.gate_probability.copy_(share.clamp(least, 1 - least))
         self.slab_mean.copy_(mean)
         self.slab_variance.copy_(square - mean.square())
+
+    def _turn_columns(
+        self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor
+    ) -> torch.Tensor:
+        """Set the decoder to what leaves least of samples, and return by what codes grow.
+
+        Columns of latents that two samples open, or fewer, stay.
+        """
+        decoder: Any = self.linear_decoder
+        ones = code.new_ones((len(code), 1))
+        both = torch.cat([code, ones], dim=1).double()
+        moments = both.T @ both
+        moments.diagonal()[:-1] += spread.double().sum(dim=0)
+        is_known = torch.cat([(code != 0).sum(dim=0) > 2, ones[0] > 0])
+        known = torch.nonzero(is_known).ravel()
+        weight = torch.cat([decoder.weight, decoder.bias[:, None]], dim=1).double()
+        fixed = x.double() - both[:, ~is_known] @ weight[:, ~is_known].T
+        solved = torch.linalg.lstsq(moments[known][:, known], both[:, known].T @ fixed).solution
+        weight[:, known] = solved.T
+        lengths = weight[:, :-1].norm(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
+        decoder.weight.copy_(weight[:, :-1] / lengths)
+        decoder.bias.copy_(weight[:, -1])
+        return lengths.to(x)
 
     # --- lengths ------------------------------------------------------------------------------
 

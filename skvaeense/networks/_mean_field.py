@@ -183,8 +183,22 @@ class MeanFieldAutoencoder(nn.Module):
         share : float
             Share of the gates that are open at first.
         """
+        self.decoder.weight.copy_(principal_columns(self.decoder.weight, x))
+        self.set_steps(x, share)
+
+    @torch.no_grad()
+    def set_steps(self, x: torch.Tensor, share: float) -> None:
+        """Set the steps to those that suit samples whose codes have a share of open gates.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        share : float
+            Share of the gates that are open.
+        """
         weight = self.decoder.weight
-        weight.copy_(principal_columns(weight, x))
         x = x.to(weight)
         seen = x @ weight
         n_kept = max(round(share * seen.numel()), 1)

@@ -65,14 +65,22 @@ class ClosedForms(Hook):
 
     goes_on : bool, default=False
         Whether the model was trained before: nothing is held or annealed then.
+
+    is_known : bool, default=False
+        Whether gates, slabs and noise are as they should be: they all stay.
     """
 
     def __init__(
-        self, model: "SpikeSlabVAE", *, learned: bool = True, goes_on: bool = False
+        self,
+        model: "SpikeSlabVAE",
+        *,
+        learned: bool = True,
+        goes_on: bool = False,
+        is_known: bool = False,
     ) -> None:
         prior = model.prior
-        self.learned = learned
-        self.hold = 0.0 if goes_on else prior.hold
+        self.learned = learned and not is_known
+        self.hold = math.inf if is_known else 0.0 if goes_on else prior.hold
         self.annealed = 0.0 if goes_on else ANNEALED
         self.first_noise, self.memory, self.pooling = prior.first_noise, prior.memory, prior.pooling
         self.targets = model.first_prices.new_tensor(model.targets)

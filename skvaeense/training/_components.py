@@ -2,8 +2,10 @@
 
 import math
 import warnings
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit
 from sklearn.decomposition import FastICA
 
 # Guesses that FastICA starts from, at most; the components of all of them together, which are what
@@ -13,15 +15,83 @@ MAX_GUESSED_COMPONENTS = 320
 MAX_ICA_ITERATIONS = 30
 # By which factor the fourth moments of a pair of components have to grow when it is turned.
 PAIR_GAIN = 1.25
+# Iterations that find how often, and how far, codes are from 0.
+N_ITER = 30
+
+
+class Codes(NamedTuple):
+    """Independent codes that are each near 0, or not: a mixture of two normal distributions.
+
+    Attributes
+    ----------
+    share, slab, spike : ndarray of shape (n_codes,)
+        How often each code is not near 0, and its mean square then, and otherwise.
+    """
+
+    share: np.ndarray
+    slab: np.ndarray
+    spike: np.ndarray
+
+    @classmethod
+    def fit(cls, squares: np.ndarray, least: np.ndarray | float) -> "Codes":
+        """Return what makes codes most probable.
+
+        Parameters
+        ----------
+        squares : ndarray of shape (n_samples, n_codes)
+            Squares of codes.
+
+        least : ndarray of shape (n_codes,) or float
+            Least mean square.
+
+        Returns
+        -------
+        Codes
+            The estimate after some rounds of EM.
+        """
+        n, rank = squares.shape
+        codes = cls(np.full(rank, 0.3), np.full(rank, 3.0), np.full(rank, 0.03))
+        for _ in range(N_ITER):
+            q = codes.probability(squares)
+            n_on = q.sum(axis=0)
+            moment = np.einsum("ij,ij->j", q, squares)
+            rest = squares.sum(axis=0) - moment
+            codes = cls(
+                (n_on + 1) / (n + 2),
+                np.maximum(moment / np.maximum(n_on, 1e-9), least),
+                np.maximum(rest / np.maximum(n - n_on, 1e-9), least),
+            )
+        return codes
+
+    def probability(self, squares: np.ndarray) -> np.ndarray:
+        """Return how probably codes are not near 0."""
+        odds = np.log(self.share / (1 - self.share)) + 0.5 * np.log(self.spike / self.slab)
+        logit = squares * (0.5 / self.spike - 0.5 / self.slab)
+        logit += odds
+        probability: np.ndarray = expit(logit, out=logit)
+        return probability
+
+    def log_joint(self, squares: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return log-densities of codes that are not near 0, and of those that are."""
+        return tuple(
+            np.log(p) - 0.5 * (np.log(2 * np.pi * variance) + squares / variance)
+            for p, variance in ((self.share, self.slab), (1 - self.share, self.spike))
+        )
+
+    def log_prob(self, squares: np.ndarray) -> np.ndarray:
+        """Return log-densities of samples."""
+        log_prob: np.ndarray = np.logaddexp(*self.log_joint(squares)).sum(axis=1)
+        return log_prob
 
 
 def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Return directions, as unit rows, along which white samples are independent.
 
-    FastICA finds them roughly. A contrast that only sees samples near 0, narrower step by step,
-    then makes them orthogonal to what they are inactive for. In the last steps every direction
-    moves by itself, since those of subspaces that are not orthogonal in the white space are not
-    either; one that leaves its place is on its way to another's, and stays.
+    FastICA finds them roughly. A contrast that only sees samples near 0 then makes them orthogonal
+    to what they are inactive for. Its width is halved as long as samples get more probable, which
+    they do until it sees their noise. From the third width on every direction moves by itself,
+    since those of subspaces that are not orthogonal in the white space are not either; one that
+    leaves its place is on its way to another's, and stays.
     """
     n_samples, rank = Y.shape
     if rank == 1 or n_samples < 2 * rank:
@@ -29,20 +99,34 @@ def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndar
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         W = _part_pairs(Y, _rough_components(Y, rng))
-        for width in (0.5, 0.25):
+        width = 0.5
+        for _ in range(2):
             for _ in range(6):
                 W = _orthogonalise(_narrow_step(Y, W, width))
-        symmetric = W
-        for width in (0.12, 0.06):
+            width /= 2
+        if not np.isfinite(W).all():
+            return np.eye(rank)
+        symmetric, before, log_prob = W, -np.inf, _log_prob(Y, W)
+        while log_prob > before:
+            best, before = W, log_prob
             for _ in range(4):
                 moved = _narrow_step(Y, W, width)
                 near = (moved * symmetric).sum(axis=1) > 0.97
                 W = np.where(near[:, None], moved, W)
-    if not np.isfinite(symmetric).all():
-        return np.eye(rank)
-    if not np.isfinite(W).all() or np.linalg.cond(W) > 5:
-        W = symmetric
-    return W.astype(np.float64)
+            width /= 2
+            if not np.isfinite(W).all() or np.linalg.cond(W) > 5:
+                break
+            log_prob = _log_prob(Y, W)
+    return best.astype(np.float64)
+
+
+def _log_prob(Y: np.ndarray, W: np.ndarray) -> float:
+    """Return the mean log-density of samples whose codes are independent."""
+    S = (Y @ W.T).astype(np.float64)
+    squares = np.square(S - modes(S))
+    # Squares of rounding errors are as large.
+    codes = Codes.fit(squares, float(np.finfo(Y.dtype).eps) ** 2)
+    return float(codes.log_prob(squares).mean() + np.linalg.slogdet(W)[1])
 
 
 def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -124,25 +208,3 @@ def modes(U: np.ndarray, share: float = 0.125, spike: float = 0.15) -> np.ndarra
     densest = (inside[:, n_narrow:] - inside[:, :-n_narrow]).argmin(axis=1)
     modes = inside[columns, densest + n_narrow // 2]
     return np.where(widths[columns, start] < spike, modes, 0).astype(U.dtype)
-
-
-def active_scale(S: np.ndarray) -> np.ndarray:
-    """Return factors that give each component variance 1 over the samples it is active for.
-
-    A normal variable that is 0 but for a share p of samples has kurtosis 3 / p.
-    """
-    second = np.square(S).mean(axis=0)
-    fourth = np.power(S, 4).mean(axis=0)
-    active = np.where(fourth > 0, 3 * second**2 / np.where(fourth > 0, fourth, 1), 1.0)
-    return np.sqrt(np.clip(active, 0.05, 1.0) / np.where(second > 0, second, 1.0))
-
-
-def coactivity(S: np.ndarray) -> np.ndarray:
-    """Return whether column j is active for four in five samples with a clearly active row i.
-
-    Latents of one subspace so open each other, and a small coefficient does not close its own.
-    """
-    size = np.abs(S)
-    clear = (size > 0.5).astype(np.float32)
-    share = clear.T @ (size > 0.1).astype(np.float32) / np.maximum(clear.sum(axis=0), 1)[:, None]
-    return (share > 0.8) | np.eye(S.shape[1], dtype=bool)

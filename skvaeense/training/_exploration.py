@@ -8,7 +8,6 @@ import numpy as np
 from skvaeense.dimension._noise import ABOVE, bulk_edge
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
-from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
 from skvaeense.mixture._fit import (
     MAX_DIRECTIONS,
     FlatPart,
@@ -19,7 +18,7 @@ from skvaeense.mixture._fit import (
 )
 from skvaeense.mixture._search import Search, Trial
 from skvaeense.priors._samples import MAX_ENTRIES, MAX_ROWS
-from skvaeense.training._independent_codes import independent_codes_log_prob
+from skvaeense.training._independent_codes import IndependentCodes, least_variance
 from skvaeense.training._locations import (
     Locations,
     at_origins,
@@ -28,10 +27,12 @@ from skvaeense.training._locations import (
     pooled,
 )
 from skvaeense.training._scaling import checked_scale
-from skvaeense.training._structure import MAX_FAR_SHARE
+from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
 
+# More rows than this share are never left out.
+MAX_FAR_SHARE = 0.05
 # Beyond this multiple of their typical size, squares of rows are rounded by the least variance.
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 
@@ -59,6 +60,10 @@ class Exploration:
     is_certain : bool
         Whether the directions of most parts stand clearly above their noise.
 
+    are_patterns : bool
+        Whether most flat parts, which would explain the samples, have directions in common, so that
+        a dictionary does the same with fewer latents.
+
     locations : Locations or None
         Points that the samples lie around, if these are several.
 
@@ -74,6 +79,7 @@ class Exploration:
     groups: np.ndarray
     parts: list[FlatPart]
     is_certain: bool
+    are_patterns: bool
     locations: Locations | None
     nats: dict[str, float]
     density: MixtureDensity | None
@@ -104,6 +110,31 @@ class Exploration:
         """Return the same of samples that are their locations, which have no pattern of latents."""
         kind = self.kind if self.kind == "dictionary" else "points"
         return replace(self, kind=kind, locations=None)
+
+    def as_one_flat(self, rows: np.ndarray, n_directions: int) -> Self:
+        """Return the same with one flat part, in principal directions of samples at one location.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        n_directions : int
+            How many directions it has at most, of those that stand out of noise.
+        """
+        (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(rows)
+        variances, directions = principal_directions(rows - mean)
+        values = np.r_[variances, np.zeros(d - len(variances))]
+        ranks, _ = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
+        # The last direction cannot stand out of itself, and where none does, all are alike.
+        r = int(ranks[0]) if 0 < ranks[0] < d - 1 else int((values > floor).sum())
+        r = max(min(r, n_directions), 1)
+        noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
+        part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
+        found = self.found._replace(parts=[part])
+        return replace(
+            self, found=found, parts=[part], groups=np.zeros(1, dtype=int), locations=None
+        )
 
     def within(self, mean: np.ndarray, scale: float) -> Self:
         """Return the same for samples after centring and scaling."""
@@ -269,20 +300,24 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
         is_whole = found.is_flat and found.is_complete and 0 < n_latents <= max_latents
         is_certain = _stand_clear(parts, len(rows))
         is_mixture = is_whole and is_certain and _need_fewer_latents(parts)
-        locations = None
+        locations, are_patterns = None, False
         if len(parts) > 1:
             flats = (parts, groups) if is_mixture else None
             locations, meet = find_locations(found, rows, flats)
-            is_mixture = is_mixture and meet and not _are_patterns(parts, len(rows))
+            are_patterns = is_mixture and meet and _are_patterns(parts, len(rows))
+            is_mixture = is_mixture and meet and not are_patterns
         if locations is not None:
             codes.look_at(found, parts, locations)
-        is_dictionary = codes.are_better_than(found.nats["mixture"])
+        rival = "dense" if are_patterns else "mixture"
+        is_dictionary = codes.are_better_than(found.nats[rival])
         if locations is not None and is_dictionary:
-            locations = at_origins(locations, rows)
+            locations = at_origins(locations, rows, rng)
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})
     kind = "dictionary" if is_dictionary else "mixture" if is_mixture else "dense"
     density = found.density if found.is_complete else None
-    explored = Exploration(found, kind, groups, parts, is_certain, locations, nats, density)
+    explored = Exploration(
+        found, kind, groups, parts, is_certain, are_patterns, locations, nats, density
+    )
     return explored.in_units(center, scale)
 
 
@@ -294,7 +329,7 @@ class _Codes:
         n_out = len(rows) // 5
         self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
         self.rng, self.max_latents = rng, max_latents
-        self.floor = max(LEAST_VARIANCE * local_size(rows), ROUNDING_VARIANCE)
+        self.floor = least_variance(rows)
         # Once somebody has looked.
         self.nats: float | None = None
         self.error = np.inf
@@ -336,7 +371,9 @@ class _Codes:
 
     def _log_prob(self, train: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """Return the log-density of rows with independent codes."""
-        return independent_codes_log_prob(train, valid, self.rng, self.floor)
+        found = IndependentCodes.fit(train, self.rng, self.floor)
+        scores = [codes.log_prob(valid) for codes in found]
+        return max(scores, key=np.mean, default=np.full(len(valid), -np.inf))
 
     def _compare(self, scores: np.ndarray) -> None:
         """Keep the mean of log-densities, and its error."""

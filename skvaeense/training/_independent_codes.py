@@ -1,81 +1,146 @@
-"""The density of independent codes that are each 0 or not: many patterns of one dictionary."""
+"""Independent codes that are each 0 or not: many patterns of one dictionary, in closed form."""
+
+from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
-from skvaeense.mixture._covariance import spikes
+from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
+from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
 from skvaeense.mixture._fit import MAX_DIRECTIONS
-from skvaeense.training._components import independent_components, modes
-
-# Iterations that find how often, and how far, codes are from 0.
-N_ITER = 30
+from skvaeense.training._components import Codes, independent_components, modes
 
 
-def independent_codes_log_prob(
-    train: np.ndarray, valid: np.ndarray, rng: np.random.RandomState, floor: float
-) -> np.ndarray:
-    """Return the log-density of rows if codes are independent, each of them 0 or normal.
+class IndependentCodes(NamedTuple):
+    """A dictionary whose codes are independent, each of them near 0 or normal.
 
-    A code that is 0 has the variance of the noise. Of more atoms than directions it knows nothing.
+    A sample is about ``origin + S @ atoms`` with the codes ``S = (x - origin) @ unmix.T``.
 
-    Parameters
+    Attributes
     ----------
-    train : ndarray of shape (n_samples, n_features)
-        Rows that it is fitted to.
+    origin : ndarray of shape (n_features,)
+        Point at which all codes are 0.
 
-    valid : ndarray of shape (n_valid, n_features)
-        Other rows.
+    atoms : ndarray of shape (n_codes, n_features)
+        Direction of each code, its length included.
 
-    rng : RandomState
-        The source of randomness.
+    unmix : ndarray of shape (n_codes, n_features)
+        Rows that give the codes.
 
-    floor : float
-        Least variance in any direction. With that of a mixture, the two can be compared where there
-        is no noise.
+    codes : Codes
+        Their distribution.
 
-    Returns
-    -------
-    ndarray of shape (n_valid,)
-        Log-densities in nats of the latter.
+    noise : float
+        Variance in each direction that no code has.
     """
-    n, d = train.shape
-    mean = train.mean(axis=0)
-    values, directions = np.linalg.eigh(np.cov(train.T, bias=True).reshape(d, d))
-    values, directions = np.maximum(values[::-1], 0), directions[:, ::-1]
-    ranks, noises = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
-    rank, noise = int(ranks[0]), float(noises[0])
-    if rank > MAX_DIRECTIONS:
-        rank = MAX_DIRECTIONS
-        noise = max(float(values[rank:].mean()), floor)
-    if rank < 2:
-        return np.full(len(valid), -np.inf)
-    scale = np.sqrt(values[:rank])
-    white = (train - mean) @ directions[:, :rank] / scale
-    unmix = independent_components(white.astype(np.float32), rng)
-    S = white @ unmix.T
-    mode = modes(S)
-    # What the least variance of a sample is in each code.
-    least = floor * np.square(unmix / scale).sum(axis=1)
-    share, slab, spike = np.full(rank, 0.3), np.full(rank, 3.0), np.full(rank, 0.03)
-    squares = np.square(S - mode)
-    for _ in range(N_ITER):
-        on, off = _both(squares, share, slab, spike)
-        q = 1 / (1 + np.exp(np.clip(off - on, -50, 50)))
-        share = (q.sum(axis=0) + 1) / (n + 2)
-        slab = np.maximum((q * squares).sum(axis=0) / np.maximum(q.sum(axis=0), 1e-9), least)
-        spike = (1 - q) * squares
-        spike = np.maximum(spike.sum(axis=0) / np.maximum((1 - q).sum(axis=0), 1e-9), least)
-    y = valid - mean
-    h = y @ directions[:, :rank]
-    rest = np.maximum(np.square(y).sum(axis=1) - np.square(h).sum(axis=1), 0)
-    on, off = _both(np.square(h / scale @ unmix.T - mode), share, slab, spike)
-    log_volume = np.linalg.slogdet(unmix)[1] - np.log(scale).sum()
-    outside = rest / noise + (d - rank) * np.log(2 * np.pi * noise)
-    return np.logaddexp(on, off).sum(axis=1) + log_volume - 0.5 * outside
+
+    origin: np.ndarray
+    atoms: np.ndarray
+    unmix: np.ndarray
+    codes: Codes
+    noise: float
+
+    @classmethod
+    def fit(
+        cls, rows: np.ndarray, rng: np.random.RandomState, floor: float
+    ) -> list["IndependentCodes"]:
+        """Return the dictionaries that may explain rows.
+
+        They know nothing of more atoms than directions. There are as many as directions stand out
+        of noise. A last direction alone cannot stand out of itself, and is an atom or noise: then
+        there is a second dictionary, which has it.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        rng : RandomState
+            The source of randomness.
+
+        floor : float
+            Least variance in any direction. With that of a mixture, the two can be compared where
+            there is no noise.
+
+        Returns
+        -------
+        list of IndependentCodes
+            None, one or two: none if rows vary in too few directions, or are too few for those.
+        """
+        n, d = rows.shape
+        mean = rows.mean(axis=0)
+        values, directions = np.linalg.eigh(np.cov(rows.T, bias=True).reshape(d, d))
+        values, directions = np.maximum(values[::-1], 0), directions[:, ::-1]
+        ranks, noises = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
+        tried = [(int(ranks[0]), float(noises[0]))]
+        if tried[0][0] > MAX_DIRECTIONS:
+            tried = [(MAX_DIRECTIONS, max(float(values[MAX_DIRECTIONS:].mean()), floor))]
+        if tried[0][0] == d - 1 and values[-1] > floor:
+            tried.append((d, floor))
+        found = []
+        for rank, noise in tried:
+            if not 2 <= rank <= n // 2:
+                continue
+            scale = np.sqrt(values[:rank])
+            whitener = directions[:, :rank] / scale
+            white = (rows - mean) @ whitener
+            rotation = independent_components(white.astype(np.float32), rng)
+            S = white @ rotation.T
+            inactive = modes(S)
+            # What the least variance of a sample is in each code.
+            least = floor * np.square(rotation / scale).sum(axis=1)
+            codes = Codes.fit(np.square(S - inactive), least)
+            atoms = np.linalg.inv(rotation).T @ (directions[:, :rank] * scale).T
+            unmix = rotation @ whitener.T
+            found.append(cls(mean + inactive @ atoms, atoms, unmix, codes, noise))
+        return found
+
+    def are_independent(self, rows: np.ndarray) -> bool:
+        """Return whether no two codes are on together more often than chance explains.
+
+        Of n rows, and all pairs, it happens by chance to one pair in one of n tables. Codes of more
+        atoms than directions, or of atoms that are not found, are on together more often.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_samples, n_features)
+            Samples.
+        """
+        is_on = self.codes.probability(np.square((rows - self.origin) @ self.unmix.T)) > 0.5
+        n, rank = is_on.shape
+        centred = is_on - is_on.mean(axis=0)
+        # Those that are always on, or never, are on together with none.
+        centred /= np.maximum(centred.std(axis=0), np.finfo(float).tiny)
+        most = np.triu(centred.T @ centred, 1).max() / np.sqrt(n)
+        return bool(most < norm.isf(2 / (n * rank * (rank - 1))))
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether codes are near 0 more often than not."""
+        return bool(self.codes.share.mean() < 0.5)
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Return log-densities of samples.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Log-densities in nats.
+        """
+        (rank, d), y = self.unmix.shape, X - self.origin
+        S = y @ self.unmix.T
+        rest = np.square(y - S @ self.atoms).sum(axis=1)
+        outside = rest / self.noise + (d - rank) * np.log(2 * np.pi * self.noise)
+        volume = np.linalg.slogdet(self.unmix @ self.unmix.T)[1]
+        log_prob: np.ndarray = self.codes.log_prob(np.square(S)) + 0.5 * (volume - outside)
+        return log_prob
 
 
-def _both(squares, share, slab, spike):
-    """Return log-densities of codes that are on, and of those that are off."""
-    return tuple(
-        np.log(p) - 0.5 * (np.log(2 * np.pi * variance) + squares / variance)
-        for p, variance in ((share, slab), (1 - share, spike))
-    )
+def least_variance(rows: np.ndarray) -> float:
+    """Return the least variance of rows in any direction that a density of them has."""
+    return float(max(LEAST_VARIANCE * local_size(rows), ROUNDING_VARIANCE))

@@ -11,16 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.special import logsumexp, softmax
 from scipy.stats import chi2
 from scipy.stats import t as student
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
-from skvaeense.training._spectrum import dimension_holding
-from skvaeense.training._structure import find_structure
-from skvaeense.utils._principal import principal_directions
+from skvaeense.training._independent_codes import IndependentCodes, least_variance
 
 
 @dataclass(frozen=True)
@@ -140,10 +137,7 @@ def find_locations(
     if not _are_distinct(joint, groups):
         return None, False
     labels = by_group(joint, groups).argmax(axis=1)
-    points = []
-    for g in range(groups.max() + 1):
-        own = rows[labels == g]
-        points.append(_origin(own) if (groups == g).sum() > 1 else own.mean(axis=0))
+    points = [rows[labels == g].mean(axis=0) for g in range(groups.max() + 1)]
     return Locations(np.array(points), groups, density), False
 
 
@@ -253,8 +247,8 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
     return point, bool(n_free <= 0 or total <= chi2.isf(1 / n, n_free))
 
 
-def at_origins(locations: Locations, rows: np.ndarray) -> Locations:
-    """Return locations with points at which all independent components of their rows are inactive.
+def at_origins(locations: Locations, rows: np.ndarray, rng: np.random.RandomState) -> Locations:
+    """Return locations with points at which all independent codes of their rows are 0.
 
     Parameters
     ----------
@@ -264,26 +258,23 @@ def at_origins(locations: Locations, rows: np.ndarray) -> Locations:
     rows : ndarray of shape (n_samples, n_features)
         The rows that they were found in.
 
+    rng : RandomState
+        The source of randomness.
+
     Returns
     -------
     Locations
         The same groups about these points.
     """
     labels = locations.assign(rows)
-    points = [_origin(rows[labels == g]) for g in range(len(locations))]
+    points = [_origin(rows[labels == g], rng) for g in range(len(locations))]
     return replace(locations, points=np.array(points))
 
 
-def _origin(rows: np.ndarray) -> np.ndarray:
-    """Return the point at which all independent components of rows are inactive."""
-    mean = rows.mean(axis=0)
-    scale = max(float(np.sqrt(np.square(rows - mean).mean())), 1e-12)
-    scaled = (rows - mean) / scale
-    rank = dimension_holding(principal_directions(scaled)[0], 0.99)
-    rng = np.random.RandomState(0)
-    structure = find_structure(torch.from_numpy(scaled), min(scaled.shape), rank, 0.0, rng)
-    origin: np.ndarray = mean + scale * structure.origin
-    return origin
+def _origin(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Return the point at which all independent codes of rows are 0."""
+    found = IndependentCodes.fit(rows, rng, least_variance(rows))
+    return found[0].origin if found else rows.mean(axis=0)
 
 
 def in_units(locations: Locations, center: np.ndarray, scale: float) -> Locations:

@@ -1,4 +1,4 @@
-"""Initial weights by which an encoder is exact inference in a mixture of subspaces."""
+"""Weights that are exact inference in what was found: flat parts, or independent codes."""
 
 from typing import Any
 
@@ -6,8 +6,11 @@ import numpy as np
 import torch
 
 from skvaeense.networks import Subspaces
+from skvaeense.training._closed_forms import LEAST_PROBABILITY
 from skvaeense.training._exploration import Exploration
+from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._locations import meeting_point
+from skvaeense.training._noise import LEAST_NOISE
 
 
 def subspace_network(explored: Exploration) -> Subspaces:
@@ -100,6 +103,42 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
     network.decoder.weight[:, n_latents:] = 0
     _write(network.decoder.weight[:, :n_latents], np.concatenate(columns).T)
     _write(network.decoder.bias, origin)
+
+
+@torch.no_grad()
+def install_codes(model: Any, codes: IndependentCodes, x: torch.Tensor) -> None:
+    """Give a model the atoms of independent codes, and what is known of their gates.
+
+    Parameters
+    ----------
+    model : SpikeSlabVAE
+        Its network is `networks.MeanField`, with a latent for each code at least. Others stay where
+        they are, closed.
+
+    codes : IndependentCodes
+        In units of the model.
+
+    x : tensor of shape (n_samples, n_features)
+        The samples that they were found in.
+    """
+    rank, lengths = len(codes.atoms), np.linalg.norm(codes.atoms, axis=1)
+    rows = x.detach().cpu().double().numpy()
+    S = (rows - codes.origin) @ codes.unmix.T
+    q = codes.codes.probability(np.square(S))
+    n_open, S = np.maximum(q.sum(axis=0), np.finfo(float).tiny), S * lengths
+    mean = (q * S).sum(axis=0) / n_open
+    variance = (q * np.square(S - mean)).sum(axis=0) / n_open
+    left = rows - codes.origin - np.where(q > 0.5, S / lengths, 0.0) @ codes.atoms
+    share = codes.codes.share.clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    model.noise_variance.fill_(max(float(np.square(left).mean()), LEAST_NOISE))
+    model.gate_probability.fill_(LEAST_PROBABILITY)
+    _write(model.gate_probability[:rank], share)
+    _write(model.slab_mean[:rank], mean)
+    least = LEAST_PROBABILITY * float(model.noise_variance)
+    _write(model.slab_variance[:rank], np.maximum(variance, least))
+    _write(model.linear_decoder.bias, codes.origin)
+    _write(model.linear_decoder.weight[:, :rank], (codes.atoms / lengths[:, None]).T)
+    model.network.set_steps(x, float(q.mean()))
 
 
 def _write(target: torch.Tensor, values: np.ndarray) -> None:
