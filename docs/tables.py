@@ -82,7 +82,7 @@ from skvaeense import _vaeense
 from skvaeense.dimension import _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
-from skvaeense.training import _data_inits, _noise, _opening, _parameters, _sizes, _sparse_hooks
+from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks
 from skvaeense.training._sizes import INIT_CONFIGS
 
 ROOT = Path(__file__).parent.parent
@@ -605,7 +605,6 @@ def constants():
         ],
         _layers: ["MAX_WIDTH"],
         _linear: ["MIN_WIDTH"],
-        _data_inits: ["CLEAR_GAIN"],
         _vaeense: ["GATE_STEPS"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],

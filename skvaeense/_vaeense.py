@@ -494,9 +494,9 @@ class VAEenseTransformer(DensityAutoencoder):
             return self._train_gates(data, session, seeds, trainer)
         if trainer is None:
             if explored.kind != "mixture":
-                n_directions = self.n_components or MAX_COMPONENTS
+                most = self.n_components or MAX_COMPONENTS
                 rows = data.train.head.cpu().double().numpy()
-                explored = explored.as_one_flat(rows, n_directions)
+                explored = explored.as_one_flat(rows, min(most, data.spectrum.linear_dimension))
             trainer = self._subspace_trainer(data, seeds, explored)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, EXACT_STEPS)
         session.begin(epochs)

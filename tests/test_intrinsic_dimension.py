@@ -376,7 +376,7 @@ def test_default_autoencoder_takes_the_seed(monkeypatch):
     estimator = IntrinsicDimensionEstimator(method="count", random_state=5).fit(SPARSE)
     assert estimator.autoencoder is None
     assert isinstance(estimator.autoencoder_, VAEenseTransformer)
-    expected = VAEenseTransformer(prior="mixture", random_state=5)
+    expected = VAEenseTransformer(target_explained_variance=None, random_state=5)
     assert estimator.autoencoder_.get_params() == expected.get_params()
     assert estimator.dimension_pw_.tolist() == COUNTS
 

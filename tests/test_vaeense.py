@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_ppca, make_sparse_dictionary
-from skvaeense.metrics import pattern_adaptivity
+from skvaeense.metrics import fvu, pattern_adaptivity
 from skvaeense.networks import Linear
 from skvaeense.thresholds import FixedVariance
 
@@ -139,20 +139,17 @@ def test_code_follows_from_the_posterior(fitted):
 
 
 def test_latents_that_no_training_sample_uses_stay_closed():
-    """Codes divided by their standard deviations do not explode, and explain as much as before."""
+    """Codes are exactly 0 there, so that none explodes once it is divided by its deviation."""
     rng = np.random.default_rng(5)
     X = np.eye(6)[rng.choice(6, 60, p=[0.5, 0.2, 0.2, 0.06, 0.03, 0.01])]
-    fitted = VAEenseTransformer(hard=False, random_state=0).fit(X[:30])
-    used = fitted.module_.is_used
+    fitted = VAEenseTransformer(8, hard=False, random_state=0).fit(X[:30])
+    used = fitted.module_.is_used.clone()
+    unused = np.flatnonzero(~used.numpy())
     codes, new = fitted.transform(X[:30]), fitted.transform(X)
-    assert 0 < used.sum() < len(used)
-    assert (new[:, : len(used)][:, ~used.numpy()] == 0).all()
+    assert 0 < len(unused) < len(used)
+    assert (new[:, unused] == 0).all()
     assert np.abs(StandardScaler().fit(codes).transform(new)).max() < 30
-    left = np.square(X - fitted.inverse_transform(new)).sum()
-    used.fill_(True)
-    before = fitted.transform(X)
-    assert np.abs(StandardScaler().fit(before[:30]).transform(before)).max() > 100
-    assert left < 1.01 * np.square(X - fitted.inverse_transform(before)).sum()
+    assert np.square(X - fitted.inverse_transform(new)).mean() < 0.01
 
 
 def test_training_that_goes_on_may_open_all_latents():
@@ -327,9 +324,19 @@ def test_an_overcomplete_dictionary_is_kept_before_principal_components():
     X, _, dimension = make_sparse_dictionary(
         2000, n_atoms=16, n_active=2, n_features=10, random_state=0
     )
-    vaeense = VAEenseTransformer(target_explained_variance=None, random_state=0)
-    counts = fit_unwarned(vaeense, X[:1500]).active_dimensions(X[1500:])
-    assert np.abs(counts.sum(axis=1) - dimension[1500:]).mean() < 1.5
+    vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X[:1500])
+    counts = vaeense.active_dimensions(X[1500:]).sum(axis=1)
+    assert vaeense.explanation_ == "gates"
+    assert np.abs(counts - dimension[1500:]).mean() < 1
+
+
+def test_without_a_target_principal_components_stay_where_nothing_explains():
+    rng = np.random.default_rng(0)
+    X = np.tanh(rng.standard_normal((600, 3)) @ rng.standard_normal((3, 6)))
+    vaeense = fit_unwarned(VAEenseTransformer(target_explained_variance=None, random_state=0), X)
+    assert vaeense.explanation_ == "dense"
+    assert vaeense.active_dimensions(X).all()
+    assert fvu(X, vaeense.inverse_transform(vaeense.transform(X))) < 0.02
 
 
 def test_default_number_of_components():

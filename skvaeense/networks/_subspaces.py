@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -75,16 +76,16 @@ class SubspaceAutoencoder(nn.Module):
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.zeros(n_components))
         self.decoder = linear_layer(n_components, n_features, generator)
-        owner = _repeated(n_directions)
-        sums = torch.zeros(self.factors.out_features, n_parts)
-        sums[torch.arange(len(owner)), owner] = 1.0
-        own = torch.tensor(subspaces, dtype=torch.int64)
+        owner = np.repeat(np.arange(n_parts), n_directions)
+        sums = np.zeros((self.factors.out_features, n_parts), dtype=np.float32)
+        sums[np.arange(len(owner)), owner] = 1.0
         # Which components open each latent. What is made anew with each module has its dtype and
         # device only when it is used.
-        opens = torch.zeros(n_parts, n_components)
-        opens[:, : self.n_latents] = own[:, None] == _repeated(ranks)
-        self.register_buffer("sums", sums, persistent=False)
-        self.register_buffer("opens", opens, persistent=False)
+        opens = np.zeros((n_parts, n_components), dtype=np.float32)
+        latents = np.repeat(np.arange(len(ranks)), ranks)
+        opens[:, : self.n_latents] = np.asarray(subspaces)[:, None] == latents
+        self.register_buffer("sums", torch.from_numpy(sums), persistent=False)
+        self.register_buffer("opens", torch.from_numpy(opens), persistent=False)
 
     def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return the log of how probably samples are of each component."""
@@ -188,10 +189,3 @@ class Subspaces(Network):
             n_heads=n_heads,
             generator=generator,
         )
-
-
-def _repeated(counts: Sequence[int]) -> torch.Tensor:
-    """Return each position as many times as is said there, on any device."""
-    repeats = torch.tensor(counts, dtype=torch.int64)
-    positions = torch.arange(len(counts))
-    return torch.repeat_interleave(positions, repeats, output_size=sum(counts))

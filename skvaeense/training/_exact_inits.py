@@ -112,8 +112,8 @@ def install_codes(model: Any, codes: IndependentCodes, x: torch.Tensor) -> None:
     Parameters
     ----------
     model : SpikeSlabVAE
-        Its network is `networks.MeanField`, with a latent for each code at least. Others stay where
-        they are, closed.
+        Its network is `networks.MeanField`, with a latent for each code at least. Others have no
+        direction, so that they never open.
 
     codes : IndependentCodes
         In units of the model.
@@ -137,6 +137,7 @@ def install_codes(model: Any, codes: IndependentCodes, x: torch.Tensor) -> None:
     least = LEAST_PROBABILITY * float(model.noise_variance)
     _write(model.slab_variance[:rank], np.maximum(variance, least))
     _write(model.linear_decoder.bias, codes.origin)
+    model.linear_decoder.weight.zero_()
     _write(model.linear_decoder.weight[:, :rank], (codes.atoms / lengths[:, None]).T)
     model.network.set_steps(x, float(q.mean()))
 

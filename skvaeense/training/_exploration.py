@@ -120,16 +120,12 @@ class Exploration:
             Samples.
 
         n_directions : int
-            How many directions it has at most, of those that stand out of noise.
+            How many directions it has; fewer where fewer vary, but at least one.
         """
-        (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(rows)
+        mean, floor, d = rows.mean(axis=0), least_variance(rows), rows.shape[1]
         variances, directions = principal_directions(rows - mean)
-        values = np.r_[variances, np.zeros(d - len(variances))]
-        ranks, _ = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
-        # The last direction cannot stand out of itself, and where none does, all are alike.
-        r = int(ranks[0]) if 0 < ranks[0] < d - 1 else int((values > floor).sum())
-        r = max(min(r, n_directions), 1)
-        noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
+        r = max(min(n_directions, int((variances > floor).sum())), 1)
+        noise = max(float(variances[r:].sum()) / max(d - r, 1), floor)
         part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
         found = self.found._replace(parts=[part])
         return replace(

@@ -7,7 +7,7 @@ from sklearn.decomposition import FastICA
 
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.training._components import independent_components
-from skvaeense.training._independent_codes import independent_codes_log_prob
+from skvaeense.training._independent_codes import IndependentCodes
 
 
 def spike_and_slab(n_samples, share, noise, seed=0, n_features=6):
@@ -31,8 +31,13 @@ def spike_and_slab(n_samples, share, noise, seed=0, n_features=6):
     return X, log_prob
 
 
+def fitted(X, seed=0):
+    """Return what is found in samples, last that with a code for each feature."""
+    return IndependentCodes.fit(X, np.random.RandomState(seed), 1e-6 * np.square(X).mean())
+
+
 def independent(X, n_train, seed=0):
-    return independent_codes_log_prob(X[:n_train], X[n_train:], np.random.RandomState(seed), 1e-6)
+    return fitted(X[:n_train], seed)[0].log_prob(X[n_train:])
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5])
@@ -52,8 +57,7 @@ def test_density_is_one_in_all():
     rng = np.random.default_rng(1)
     broad = multivariate_normal(np.zeros(3), 1.5 * np.cov(X.T) + 0.2 * np.eye(3))
     points = broad.rvs(40_000, random_state=rng)
-    log_prob = independent_codes_log_prob(X, points, np.random.RandomState(0), 1e-6)
-    ratios = np.exp(log_prob - broad.logpdf(points))
+    ratios = np.exp(fitted(X)[0].log_prob(points) - broad.logpdf(points))
     assert ratios.mean() == pytest.approx(1, abs=4 * ratios.std() / np.sqrt(len(ratios)) + 0.01)
 
 
@@ -89,14 +93,40 @@ def test_codes_of_fewer_than_two_directions_are_none():
     rng = np.random.default_rng(0)
     line = rng.standard_normal((500, 1)) @ rng.standard_normal((1, 5))
     for X in (line, rng.standard_normal((500, 5)), np.ones((50, 3))):
-        np.testing.assert_array_equal(independent(X, len(X) - 20), -np.inf)
+        assert fitted(X) == []
 
 
-def test_noise_free_codes_are_finite():
-    """Where a code is exactly 0, its variance is the least that samples may have."""
+@pytest.mark.parametrize("n_atoms", [5, 8])
+def test_atoms_are_exact_where_there_is_no_noise(n_atoms):
+    """As many atoms as features, too, whose last direction cannot stand out of itself."""
+    X, *_, atoms = make_sparse_dictionary(
+        1000, n_atoms=n_atoms, n_active=2, n_features=8, return_atoms=True, random_state=0
+    )
+    found = fitted(X)[-1]
+    cosines = found.atoms / np.linalg.norm(found.atoms, axis=1)[:, None] @ atoms.T
+    np.testing.assert_allclose(np.abs(cosines).max(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(found.origin, 0, atol=1e-4)
+    S = (X - found.origin) @ found.unmix.T
+    assert (np.abs(S) > 1e-3).sum(axis=1).mean() == pytest.approx(2, abs=0.01)
+    assert found.is_sparse
+
+
+def test_outliers_leave_codes_finite():
     X = make_sparse_dictionary(1000, n_atoms=8, n_active=2, n_features=8, random_state=0)[0]
-    assert np.isfinite(independent(X, 800)).all()
     assert np.isfinite(independent(np.r_[X, 1e6 * X[:5]], 1000)).all()
+
+
+@pytest.mark.parametrize(("n_atoms", "are_independent"), [(10, True), (18, False)])
+def test_codes_of_more_atoms_than_directions_are_not_independent(n_atoms, are_independent):
+    X = make_sparse_dictionary(
+        2000, n_atoms=n_atoms, n_active=2, n_features=12, noise=0.02, random_state=0
+    )[0]
+    assert all(one.are_independent(X) == are_independent for one in fitted(X))
+
+
+def test_codes_that_are_mostly_on_are_not_sparse():
+    X = make_sparse_dictionary(2000, n_atoms=6, n_active=5, n_features=12, random_state=0)[0]
+    assert not fitted(X)[0].is_sparse
 
 
 def test_guesses_from_which_the_search_diverges_are_left_out(monkeypatch):

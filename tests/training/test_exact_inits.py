@@ -8,12 +8,17 @@ from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
 from skvaeense import VAEenseTransformer
-from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
-from skvaeense.models import VAE
-from skvaeense.networks import Linear, Subspaces
+from skvaeense.datasets import (
+    make_affine_subspaces,
+    make_linear_subspaces,
+    make_sparse_dictionary,
+)
+from skvaeense.models import VAE, SpikeSlabVAE
+from skvaeense.networks import MeanField, Subspaces
+from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._exploration import explore
+from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._scaling import Scaling
-from skvaeense.training._subspace_init import install_subspaces, subspace_network
 
 
 def linear(dims, n_features, noise, n_samples=2500, seed=0):
@@ -242,10 +247,10 @@ def test_room_for_more_latents_is_left_closed():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_too_few_latents_for_the_subspaces_are_those_of_another_network():
+def test_too_few_latents_for_the_subspaces_are_principal_components():
     X, _ = linear((2, 4), 12, 0.02)
     fitted = VAEenseTransformer(5, prior="mixture", max_iter=2, random_state=0).fit(X)
-    assert isinstance(fitted.module_.config["network"], Linear)
+    assert fitted.module_.config["network"].ranks == (5,)
     assert fitted.n_components_ == 5
 
 
@@ -253,10 +258,53 @@ def test_parts_that_lie_too_far_apart_for_locations_are_no_mixture():
     """Beside the distance, what they extend in is rounding."""
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(n, r)) @ rng.normal(size=(r, 6)) for n, r in ((800, 2), (200, 3))]
-    for offset, network in ((1e3, Subspaces), (1e7, Linear)):
+    for offset, explanation in ((1e3, "mixture"), (1e7, "points")):
         X = rng.permutation(np.r_[parts[0], parts[1] + offset])
         fitted = VAEenseTransformer(prior="mixture", random_state=0).fit(X)
-        assert isinstance(fitted.module_.config["network"], network)
-        assert hasattr(fitted, "locations_") == (network is Subspaces)
+        assert fitted.explanation_ == explanation
+        assert hasattr(fitted, "locations_") == (explanation == "mixture")
         residual = X - fitted.inverse_transform(fitted.transform(X))
         assert np.square(residual).mean() < 1e-3 * fitted.scale_**2
+
+
+def test_one_flat_has_principal_directions_that_vary():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 6))
+    found = explore(X, 256)
+    for n_directions, expected in ((1, 1), (2, 2), (6, 2)):
+        (part,) = found.as_one_flat(X, n_directions).parts
+        assert part.basis.shape == (expected, 6)
+    np.testing.assert_allclose((X - part.mean) @ part.basis.T @ part.basis, X - part.mean)
+    assert len(found.as_one_flat(np.ones((5, 6)), 6).parts[0].variances) == 1
+
+
+def test_codes_of_a_dictionary_are_exact():
+    """Before anything is trained, and whatever is asked of latents that no code needs."""
+    X, _, dimension, atoms = make_sparse_dictionary(
+        1000, n_atoms=8, n_active=2, n_features=8, return_atoms=True, random_state=0
+    )
+    x = torch.from_numpy(X / np.sqrt(np.square(X).mean())).float()
+    codes = IndependentCodes.fit(x.double().numpy(), np.random.RandomState(0), 1e-8)[-1]
+    model = SpikeSlabVAE(MeanField(), 8, 11, generator=generator()).eval()
+    model.initialize(x)
+    install_codes(model, codes, x)
+    posterior = model.inferred(x)
+    assert (posterior.is_open.sum(dim=1).numpy() == dimension).mean() > 0.99
+    assert not posterior.is_open[:, 8:].any()
+    code = model.code(posterior)
+    assert float((model.decode(code) - x).detach().square().mean()) < 1e-6
+    cosines = np.abs(model.linear_decoder.weight.detach().numpy()[:, :8].T @ atoms.T)
+    assert (cosines.max(axis=0) > 1 - 1e-6).all()
+
+
+def test_a_fit_of_a_dictionary_keeps_its_codes():
+    X, _, dimension = make_sparse_dictionary(
+        1500, n_atoms=12, n_active=(1, 3), n_features=12, random_state=0
+    )
+    fitted = VAEenseTransformer(random_state=0).fit(X[:1000])
+    assert fitted.explanation_ == "dictionary"
+    counts = fitted.active_dimensions(X[1000:]).sum(axis=1)
+    assert (counts == dimension[1000:]).mean() > 0.98
+    # Too few latents for the atoms are trained as gates are.
+    few = VAEenseTransformer(6, random_state=0).fit(X[:1000])
+    assert few.n_components_ == 6
