@@ -40,7 +40,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Anything with `fit` and `active_dimensions`. Without `transform` and `inverse_transform`
         there is only the count. It is cloned, and fitted unless it is a
         :class:`sklearn.frozen.FrozenEstimator`. None means
-        ``VAEenseTransformer(target_explained_variance=None)``. Its `threshold` says what counts as active.
+        ``VAEenseTransformer(target_explained_variance=None)``. Its `threshold` says what counts as
+        active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions of

@@ -134,9 +134,10 @@ class VAEenseTransformer(DensityAutoencoder):
         of PCA may be: codes are as short as that allows. It is met as a `target_l0` is, and goes
         without one. With several shares the model is
         trained for all of them, as with several lengths, and codes keep the largest unless
-        `transform_explained_variance` says otherwise. None lets the noise variance decide on it.
-        "auto" does so where flat parts or sparse codes explain held-out samples best; elsewhere,
-        with ``prior="auto"``, codes keep 95 %.
+        `transform_explained_variance` says otherwise. With "auto" and ``prior="auto"`` the noise
+        variance decides on it where flat parts or sparse codes explain held-out samples best;
+        elsewhere codes keep 95 %. None trains no sparse codes for that: where neither flat parts
+        nor independent codes explain samples, latents are the principal components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents of the codes that a fitted model gives, at most `target_l0`
@@ -184,7 +185,7 @@ class VAEenseTransformer(DensityAutoencoder):
         `fit`.
         "standard_normal" with ``gated=False`` is the classical variational autoencoder. "auto"
         means "spike_slab" with a `target_l0` or `target_explained_variance`, and for the default
-        model of samples that neither flat parts nor independent codes explain; else "mixture".
+        model of samples that no flat parts explain; else "mixture".
 
     noise_variance : "auto" or float, default="auto"
         Noise variance to start from, in squared units of X. "auto" follows from the spectrum.
@@ -197,9 +198,9 @@ class VAEenseTransformer(DensityAutoencoder):
         Number of random inits. They differ in weights, first noise variance and learning rate, and
         are compared on held-out samples at one noise variance; the best is trained on. With
         ``prior="spike_slab"`` each is trained to the end, and "auto" means 1; else 5. With the
-        default network the init is computed from the data instead: exact inference in a mixture of
-        subspaces, independent components or principal components, whichever held-out samples are
-        most probable under; then this number is not used.
+        default network training starts from what is found in the data instead: exact inference in a
+        mixture of subspaces, or independent codes, or principal components; then this number is not
+        used.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         What moves the weights.
@@ -216,9 +217,8 @@ class VAEenseTransformer(DensityAutoencoder):
     max_iter : "auto" or int, default="auto"
         Epochs that a model is trained for at most. Of those from a random init 40 % come before
         inits are compared, and the others are for the best one only. "auto" means the epochs that
-        amount to 600 steps from an init that is computed from the data, or to 60 where it is exact
-        already, and to 1,000 and 1,500 steps from a random one; to 1,000 where gates have a prior,
-        and with a `target_l0` to 2,000.
+        amount to 60 steps from exact inference, and to 1,000 and 1,500 steps from a random init; to
+        1,000 where gates have a prior, and with a `target_l0` to 2,000.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
@@ -292,7 +292,7 @@ class VAEenseTransformer(DensityAutoencoder):
         Mean log-density of held-out samples, in nats in units of X, under what was looked at:
         "mixture" of normal distributions, flat or not, "dense", only one of them, "dictionary" and
         "gates". For gates it is a lower bound: of the kept model if they explain the samples, else
-        after short trainings with learned noise.
+        after short trainings with learned noise; and for independent codes once they explain them.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
@@ -494,9 +494,8 @@ class VAEenseTransformer(DensityAutoencoder):
             return self._train_gates(data, session, seeds, trainer)
         if trainer is None:
             if explored.kind != "mixture":
-                most = self.n_components or MAX_COMPONENTS
                 rows = data.train.head.cpu().double().numpy()
-                explored = explored.as_one_flat(rows, min(most, data.spectrum.linear_dimension))
+                explored = explored.as_one_flat(rows, self.n_components or MAX_COMPONENTS)
             trainer = self._subspace_trainer(data, seeds, explored)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, EXACT_STEPS)
         session.begin(epochs)

@@ -54,7 +54,7 @@ display = ActiveDimensionDisplay.from_estimator(short, test, label)
 # Long enough
 # -----------
 #
-# The defaults: an init that is computed from the data, and enough steps. There is no warning, the
+# The defaults: training starts from what is found in the data, and has enough steps. There is no warning, the
 # curves are flat at the end, and the counts are the dimensions.
 good = VAEenseTransformer(12, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)

@@ -111,7 +111,7 @@ class Exploration:
         kind = self.kind if self.kind == "dictionary" else "points"
         return replace(self, kind=kind, locations=None)
 
-    def as_one_flat(self, rows: np.ndarray, n_directions: int) -> Self:
+    def as_one_flat(self, rows: np.ndarray, most: int) -> Self:
         """Return the same with one flat part, in principal directions of samples at one location.
 
         Parameters
@@ -119,13 +119,18 @@ class Exploration:
         rows : ndarray of shape (n_samples, n_features)
             Samples.
 
-        n_directions : int
-            How many directions it has; fewer where fewer vary, but at least one.
+        most : int
+            How many directions it has at most, of those that stand out of noise. If none does, all
+            that vary are alike.
         """
-        mean, floor, d = rows.mean(axis=0), least_variance(rows), rows.shape[1]
+        (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(rows)
         variances, directions = principal_directions(rows - mean)
-        r = max(min(n_directions, int((variances > floor).sum())), 1)
-        noise = max(float(variances[r:].sum()) / max(d - r, 1), floor)
+        values = np.r_[variances, np.zeros(d - len(variances))]
+        ranks, _ = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
+        # The last one cannot stand out of itself.
+        r = int(ranks[0]) if 0 < ranks[0] < d - 1 else int((values > floor).sum())
+        r = max(min(r, most), 1)
+        noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
         part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
         found = self.found._replace(parts=[part])
         return replace(
