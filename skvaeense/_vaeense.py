@@ -540,7 +540,10 @@ class VAEenseTransformer(DensityAutoencoder):
             return self._best_of(inits)
         # A fit that goes on may know it from before.
         if len(inits.logs) > 1 or self._have_gates(inits.best.model, data, seeds):
-            for n in range(2, len(epochs) + 1):
+            for n, width in enumerate(widths, start=2):
+                # Many latents are worth their time only once gates explain the samples.
+                if n > 2 and width.n_components > MAX_COMPONENTS and inits.best_init == 0:
+                    break
                 train(n)
                 if session.stopped or (n > 2 and inits.losses[-1] >= inits.losses[-2]):
                     break
