@@ -395,9 +395,7 @@ class BaseAutoencoder(
                 until=until,
                 attributes=lambda trainer: self._attributes(trainer, data),
             )
-        is_finite = math.isfinite(plateau.best_loss) or plateau.n_waited == 0
-        # The model as it was is as good as ever if training from it diverges.
-        if not (is_finite and (trainer.is_finite or from_start)):
+        if not (trainer.is_finite and (math.isfinite(plateau.best_loss) or plateau.n_waited == 0)):
             raise FloatingPointError(diverged("The loss"))
         plateau.restore(trainer.model)
         return trainer

@@ -166,10 +166,9 @@ class DensityAutoencoder(BaseAutoencoder):
         logarithm of a mean over few draws that are the same for every sample, whose expectation is
         at most the log-density; see `skvaeense.models.DecodedDensity`. Where `explanation_` is
         "dictionary" or "gates", samples are drawn from the model of the gates in one of two cases,
-        and from that mixture in the other. The evidence bound stands for the first, so that this is a lower
-        bound, too. Otherwise, with
-        ``prior="standard_normal"`` and a gate, it is what `elbo_samples` gives. The first call fits
-        the mixture.
+        and from that mixture in the other. The evidence bound stands for the first, so that this is
+        a lower bound, too. Otherwise, with ``prior="standard_normal"`` and a gate, it is what
+        `elbo_samples` gives. The first call fits the mixture.
 
         Parameters
         ----------

@@ -1,6 +1,7 @@
 """Linear decoder, and an encoder that tells which subspace of a union a sample is in."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -46,8 +47,8 @@ class SubspaceAutoencoder(nn.Module):
         The source of random weights.
     """
 
-    sums: torch.Tensor
-    opens: torch.Tensor
+    # Where there is next to no noise, gradients have no bound.
+    max_gradient_norm = 0.12
 
     def __init__(
         self,
@@ -76,16 +77,25 @@ class SubspaceAutoencoder(nn.Module):
         self.means = linear_layer(n_features, n_components, generator)
         self.open_logit = nn.Parameter(torch.zeros(n_components))
         self.decoder = linear_layer(n_components, n_features, generator)
-        owner = np.repeat(np.arange(n_parts), n_directions)
-        sums = np.zeros((self.factors.out_features, n_parts), dtype=np.float32)
+        self.of_latents = tuple(ranks), tuple(subspaces), tuple(n_directions)
+
+    @cached_property
+    def sums(self) -> torch.Tensor:
+        """Which component each direction is of, shape (n_directions, n_parts)."""
+        *_, n_directions = self.of_latents
+        owner = np.repeat(np.arange(len(n_directions)), n_directions)
+        sums = np.zeros((self.factors.out_features, len(n_directions)), dtype=np.float32)
         sums[np.arange(len(owner)), owner] = 1.0
-        # Which components open each latent. What is made anew with each module has its dtype and
-        # device only when it is used.
-        opens = np.zeros((n_parts, n_components), dtype=np.float32)
+        return torch.from_numpy(sums)
+
+    @cached_property
+    def opens(self) -> torch.Tensor:
+        """Which components open each latent, shape (n_parts, n_components)."""
+        ranks, subspaces, _ = self.of_latents
+        opens = np.zeros((len(subspaces), self.open_logit.numel()), dtype=np.float32)
         latents = np.repeat(np.arange(len(ranks)), ranks)
         opens[:, : self.n_latents] = np.asarray(subspaces)[:, None] == latents
-        self.register_buffer("sums", torch.from_numpy(sums), persistent=False)
-        self.register_buffer("opens", torch.from_numpy(opens), persistent=False)
+        return torch.from_numpy(opens)
 
     def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
         """Return the log of how probably samples are of each component."""
