@@ -782,7 +782,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 of_gates = self._of_gates(None).set_params(n_components=n_components)
                 model = of_gates._make_model(data, seeds[1])
                 install_codes(model, codes, data.train.head)
-                settled = self._settle(model, data, MAX_ROUNDS)
+                settled = self._settle(model, data)
                 if self._is_clear(settled - bounds, data):
                     best, bounds = (of_gates, model, codes), settled
         if best is None:
@@ -1046,7 +1046,7 @@ class VAEenseTransformer(DensityAutoencoder):
         has_target = model.config["target_l0"] or model.config["target_explained_variance"]
         return self.noise_variance == "auto" and self.learn_noise_variance and not has_target
 
-    def _settle(self, model, data, n_rounds=1):
+    def _settle(self, model, data, n_rounds=MAX_ROUNDS):
         """Let gates of a search decide on decoder, noise and prior while held-out samples gain.
 
         Return the bound of each held-out sample.
