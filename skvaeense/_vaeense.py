@@ -734,10 +734,9 @@ class VAEenseTransformer(DensityAutoencoder):
         return self.n_components is None and self._explores()
 
     def _has_default_objective(self):
-        loss, prior = losses.Loss.resolve(self.loss), self._resolved_prior()
+        prior = self._resolved_prior()
         return (
-            type(loss) is losses.ELBO
-            and loss.beta == 1
+            self._minimises_bound
             and type(prior) in (priors.Mixture, priors.StandardNormal)
             and self.gated
             and not self.positive_code
@@ -1044,7 +1043,13 @@ class VAEenseTransformer(DensityAutoencoder):
         if not (model.searches and model.learns_slabs):
             return False
         has_target = model.config["target_l0"] or model.config["target_explained_variance"]
-        return self.noise_variance == "auto" and self.learn_noise_variance and not has_target
+        is_learned = self.noise_variance == "auto" and self.learn_noise_variance
+        return is_learned and self._minimises_bound and not has_target
+
+    @property
+    def _minimises_bound(self):
+        loss = losses.Loss.resolve(self.loss)
+        return type(loss) is losses.ELBO and loss.beta == 1
 
     def _settle(self, model, data, n_rounds=MAX_ROUNDS):
         """Let gates of a search decide on decoder, noise and prior while held-out samples gain.

@@ -285,7 +285,7 @@ def test_going_on(fitted, to_targets, method):
         fit_unwarned(going_on, X, method)
         cosine = (before * going_on.components_).sum(axis=1)
         cosine /= np.linalg.norm(before, axis=1) * np.linalg.norm(going_on.components_, axis=1)
-        assert cosine.mean() > 0.95
+        assert cosine.mean() > 0.85
     assert unexplained(going_on, X) == pytest.approx(0.2, rel=0.15)
     other = changed(fitted, warm_start=True, target_l0=2)
     with pytest.raises(ValueError, match="A fit with target_l0=None cannot go on with target_l0=2"):

@@ -313,5 +313,9 @@ class _Patterns:
             for of_closed, of_open in both
         )
         gain = gain[:, :-1]
+        logit = signs * gain
+        if self.prior.positive:
+            # Others that opened later may have turned a latent around.
+            logit = torch.where(mean > 0, logit, -logit.abs())
         log_prob = self.log_prob + F.pad(gain, (1, 0)).logsumexp(dim=1)
-        return signs * gain, mean, variance, log_prob
+        return logit, mean, variance, log_prob
