@@ -33,8 +33,12 @@ class Codes(NamedTuple):
     spike: np.ndarray
 
     @classmethod
-    def fit(cls, squares: np.ndarray, least: np.ndarray | float) -> "Codes":
-        """Return what makes codes most probable.
+    def fit(
+        cls, squares: np.ndarray, least: np.ndarray | float, start: "Codes | None" = None
+    ) -> "Codes":
+        """Return what makes codes most probable, by expectation maximisation.
+
+        It ends once no share changes by more than half a sample.
 
         Parameters
         ----------
@@ -44,14 +48,18 @@ class Codes(NamedTuple):
         least : ndarray of shape (n_codes,) or float
             Least mean square.
 
+        start : Codes or None, default=None
+            The first guess, if there is one.
+
         Returns
         -------
         Codes
-            The estimate after some rounds of EM.
+            The estimate.
         """
         n, rank = squares.shape
-        codes = cls(np.full(rank, 0.3), np.full(rank, 3.0), np.full(rank, 0.03))
+        codes = start or cls(np.full(rank, 0.3), np.full(rank, 3.0), np.full(rank, 0.03))
         for _ in range(N_ITER):
+            before = codes.share
             q = codes.probability(squares)
             n_on = q.sum(axis=0)
             moment = np.einsum("ij,ij->j", q, squares)
@@ -61,6 +69,8 @@ class Codes(NamedTuple):
                 np.maximum(moment / np.maximum(n_on, 1e-9), least),
                 np.maximum(rest / np.maximum(n - n_on, 1e-9), least),
             )
+            if np.abs(codes.share - before).max() < 0.5 / n:
+                break
         return codes
 
     def probability(self, squares: np.ndarray) -> np.ndarray:
@@ -106,7 +116,7 @@ def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndar
             width /= 2
         if not np.isfinite(W).all():
             return np.eye(rank)
-        symmetric, before, log_prob = W, -np.inf, _log_prob(Y, W)
+        symmetric, before, (log_prob, codes) = W, -np.inf, _log_prob(Y, W)
         while log_prob > before:
             best, before = W, log_prob
             for _ in range(4):
@@ -116,17 +126,17 @@ def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndar
             width /= 2
             if not np.isfinite(W).all() or np.linalg.cond(W) > 5:
                 break
-            log_prob = _log_prob(Y, W)
+            log_prob, codes = _log_prob(Y, W, codes)
     return best.astype(np.float64)
 
 
-def _log_prob(Y: np.ndarray, W: np.ndarray) -> float:
-    """Return the mean log-density of samples whose codes are independent."""
+def _log_prob(Y: np.ndarray, W: np.ndarray, start: Codes | None = None) -> tuple[float, Codes]:
+    """Return the mean log-density of samples whose codes are independent, and these."""
     S = (Y @ W.T).astype(np.float64)
     squares = np.square(S - modes(S))
     # Squares of rounding errors are as large.
-    codes = Codes.fit(squares, float(np.finfo(Y.dtype).eps) ** 2)
-    return float(codes.log_prob(squares).mean() + np.linalg.slogdet(W)[1])
+    codes = Codes.fit(squares, float(np.finfo(Y.dtype).eps) ** 2, start)
+    return float(codes.log_prob(squares).mean() + np.linalg.slogdet(W)[1]), codes
 
 
 def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:

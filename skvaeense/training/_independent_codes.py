@@ -47,8 +47,9 @@ class IndependentCodes(NamedTuple):
         """Return the dictionaries that may explain rows.
 
         They know nothing of more atoms than directions. There are as many as directions stand out
-        of noise. A last direction alone cannot stand out of itself, and is an atom or noise: then
-        there is a second dictionary, which has it.
+        of noise. Of as many atoms as features, the last directions may look like noise, and the
+        very last one cannot stand out of itself. So there is a second dictionary, which has all, if
+        only that one is left or its BIC is better.
 
         Parameters
         ----------
@@ -75,7 +76,7 @@ class IndependentCodes(NamedTuple):
         tried = [(int(ranks[0]), float(noises[0]))]
         if tried[0][0] > MAX_DIRECTIONS:
             tried = [(MAX_DIRECTIONS, max(float(values[MAX_DIRECTIONS:].mean()), floor))]
-        if tried[0][0] == d - 1 and values[-1] > floor:
+        elif 2 <= tried[0][0] < d and values[-1] > floor:
             tried.append((d, floor))
         found = []
         for rank, noise in tried:
@@ -93,7 +94,14 @@ class IndependentCodes(NamedTuple):
             atoms = np.linalg.inv(rotation).T @ (directions[:, :rank] * scale).T
             unmix = rotation @ whitener.T
             found.append(cls(mean + inactive @ atoms, atoms, unmix, codes, noise))
+        if len(found) == 2 and tried[0][0] < d - 1 and found[1]._bic(rows) >= found[0]._bic(rows):
+            return found[:1]
         return found
+
+    def _bic(self, rows: np.ndarray) -> float:
+        """Return the Bayesian information criterion, of which less is better."""
+        n_parameters = self.atoms.size + 3 * len(self.atoms)
+        return float(n_parameters * np.log(len(rows)) - 2 * self.log_prob(rows).sum())
 
     def are_independent(self, rows: np.ndarray) -> bool:
         """Return whether no two codes are on together more often than chance explains.
