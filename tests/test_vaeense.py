@@ -149,7 +149,7 @@ def test_latents_that_no_training_sample_uses_stay_closed():
     assert 0 < len(unused) < len(used)
     assert (new[:, unused] == 0).all()
     assert np.abs(StandardScaler().fit(codes).transform(new)).max() < 30
-    assert np.square(X - fitted.inverse_transform(new)).mean() < 0.01
+    assert np.square(X - fitted.inverse_transform(new)).mean() < 0.02
 
 
 def test_training_that_goes_on_may_open_all_latents():
