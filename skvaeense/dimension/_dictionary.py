@@ -91,7 +91,7 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
         typical = max(typical, HARMLESS * X.var(axis=0).mean())
         dictionary.speaks = bool(typical < FINER * by_codes)
     # One that fits worse than the codes has lost too many latents.
-    if dictionary.noise_variance <= error:
+    if dictionary.noise_variance <= (1 + CLOSE) * noise:
         best, noise = dictionary, dictionary.noise_variance
         count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED])[0].mean()
     if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
