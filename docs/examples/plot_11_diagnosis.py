@@ -54,8 +54,8 @@ display = ActiveDimensionDisplay.from_estimator(short, test, label)
 # Long enough
 # -----------
 #
-# The defaults: training starts from what is found in the data, and has enough steps. There is no warning, the
-# curves are flat at the end, and the counts are the dimensions.
+# The defaults: training starts from what is found in the data, and has enough steps. There is no
+# warning, the curves are flat at the end, and the counts are the dimensions.
 good = VAEenseTransformer(12, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)
 
