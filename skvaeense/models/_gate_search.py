@@ -122,6 +122,11 @@ class _Search:
         for rows in _chunks(is_open.sum(dim=1), is_open.shape[1]):
             patterns = _Patterns(self.seen[rows], is_open[rows], self.prior)
             patterns.climb()
+            # With next to no noise errors of changes may add up; what was proposed then stays.
+            lost = ~(patterns.log_prob.isfinite() & patterns.place.isfinite().all(dim=1))
+            if bool(lost.any()):
+                proposed = _Patterns(self.seen[rows][lost], is_open[rows][lost], self.prior)
+                patterns.put(lost, proposed)
             yield rows, patterns
 
 
@@ -225,7 +230,13 @@ class _Patterns:
         for name in self.OF_SAMPLES:
             setattr(some, name, getattr(self, name)[rows])
         some.climb()
-        self._add_slots(some.slots.shape[1] - self.slots.shape[1])
+        self.put(rows, some)
+
+    def put(self, rows: torch.Tensor, some: "_Patterns") -> None:
+        """Put patterns in the place of those of some rows."""
+        n_more = some.slots.shape[1] - self.slots.shape[1]
+        self._add_slots(max(n_more, 0))
+        some._add_slots(max(-n_more, 0))
         for name in self.OF_SAMPLES:
             getattr(self, name)[rows] = getattr(some, name)
 

@@ -456,7 +456,7 @@ class SpikeSlabVAE(VAE):
         return statistics
 
     @torch.no_grad()
-    def settle(self, x: torch.Tensor) -> None:
+    def settle(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> torch.Tensor:
         """Set decoder, noise and what is learned of the prior to what is best for samples.
 
         It is one step of expectation maximisation with the gates that a search finds. Training has
@@ -466,14 +466,23 @@ class SpikeSlabVAE(VAE):
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled training samples.
+
+        is_open : torch.Tensor of bool of shape (n_samples, n_components) or None, default=None
+            Gates that the search begins with; None means those of the encoder.
+
+        Returns
+        -------
+        torch.Tensor of bool of shape (n_samples, n_components)
+            The gates that it has found, with which another step may begin.
         """
-        posterior = self.inferred(x)
-        is_open = posterior.is_open.to(x)
-        code, spread = is_open * posterior.mean, is_open * posterior.variance
+        posterior = self._searched(x, is_open).posterior
+        found = posterior.is_open
+        code = posterior.mean.masked_fill(~found, 0.0)
+        spread = posterior.variance.masked_fill(~found, 0.0)
         lengths = self._turn_columns(x, code, spread)
         code, spread = code * lengths, spread * lengths.square()
         left = (x - self.decode(code)).square().sum() + spread.sum()
-        n_open = is_open.sum(dim=0)
+        n_open = found.to(x).sum(dim=0)
         # As two more open gates would leave it: those of the prior before.
         moments = [2 * self.slab_mean, 2 * (self.slab_mean.square() + self.slab_variance)]
         mean, square = (
@@ -487,6 +496,7 @@ class SpikeSlabVAE(VAE):
         self.gate_probability.copy_(share.clamp(least, 1 - least))
         self.slab_mean.copy_(mean)
         self.slab_variance.copy_(square - mean.square())
+        return found
 
     def _turn_columns(
         self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor

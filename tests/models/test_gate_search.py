@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from torch import nn
 
 from skvaeense.models import SpikeSlabVAE
-from skvaeense.models._gate_search import search_gates
+from skvaeense.models._gate_search import _Patterns, search_gates
 from skvaeense.networks import MeanField
 from skvaeense.priors import GatePrior
 
@@ -161,6 +161,24 @@ def test_equal_columns_and_no_noise_to_speak_of():
     with torch.no_grad():
         left = x - decoder(posterior.mean * posterior.is_open)
     assert float(left.abs().max()) < 1e-2
+
+
+def test_samples_whose_changes_are_lost_keep_what_was_proposed(monkeypatch):
+    x, decoder, prior, first = problem()
+    climb = _Patterns.climb
+
+    def lose(self):
+        climb(self)
+        self.place[:2] = torch.nan
+
+    found = search_gates(x, decoder, prior, first)
+    monkeypatch.setattr(_Patterns, "climb", lose)
+    again = search_gates(x, decoder, prior, first)
+    assert torch.isfinite(again.log_prob).all()
+    assert all(torch.isfinite(part).all() for part in again.posterior)
+    is_lost = (again.posterior.mean != found.posterior.mean).any(dim=1)
+    assert 0 < int(is_lost.sum()) < len(x)
+    assert (again.log_prob[is_lost] < found.log_prob[is_lost] + 1e-9).all()
 
 
 def test_no_more_gates_than_features_are_open_at_first():
