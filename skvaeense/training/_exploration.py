@@ -122,6 +122,11 @@ class Exploration:
         most : int
             How many directions it has at most, of those that stand out of noise. If none does, all
             that vary are alike.
+
+        Returns
+        -------
+        Exploration
+            With one flat part, and one location.
         """
         (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(rows)
         variances, directions = principal_directions(rows - mean)

@@ -113,6 +113,11 @@ class IndependentCodes(NamedTuple):
         ----------
         rows : ndarray of shape (n_samples, n_features)
             Samples.
+
+        Returns
+        -------
+        bool
+            Whether they may be independent.
         """
         is_on = self.codes.probability(np.square((rows - self.origin) @ self.unmix.T)) > 0.5
         n, rank = is_on.shape
