@@ -1056,10 +1056,10 @@ class VAEenseTransformer(DensityAutoencoder):
 
         Return the bound of each held-out sample.
         """
-        bounds, is_open = self._held_out_bounds(model, data), None
+        bounds = self._held_out_bounds(model, data)
         for _ in range(n_rounds):
             before = copy.deepcopy(model.state_dict())
-            is_open = model.eval().settle(data.train.head, is_open)
+            model.eval().settle(data.train.head)
             model.noise_variance.clamp_(min=LEAST_NOISE)
             gain = self._held_out_bounds(model, data) - bounds
             if not self._is_clear(gain, data):

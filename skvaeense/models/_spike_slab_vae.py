@@ -456,7 +456,7 @@ class SpikeSlabVAE(VAE):
         return statistics
 
     @torch.no_grad()
-    def settle(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> torch.Tensor:
+    def settle(self, x: torch.Tensor) -> None:
         """Set decoder, noise and what is learned of the prior to what is best for samples.
 
         It is one step of expectation maximisation with the gates that a search finds. Training has
@@ -466,16 +466,8 @@ class SpikeSlabVAE(VAE):
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled training samples.
-
-        is_open : torch.Tensor of bool of shape (n_samples, n_components) or None, default=None
-            Gates that the search begins with; None means those of the encoder.
-
-        Returns
-        -------
-        torch.Tensor of bool of shape (n_samples, n_components)
-            The gates that it has found, with which another step may begin.
         """
-        posterior = self._searched(x, is_open).posterior
+        posterior = self.inferred(x)
         found = posterior.is_open
         code = posterior.mean.masked_fill(~found, 0.0)
         spread = posterior.variance.masked_fill(~found, 0.0)
@@ -496,7 +488,6 @@ class SpikeSlabVAE(VAE):
         self.gate_probability.copy_(share.clamp(least, 1 - least))
         self.slab_mean.copy_(mean)
         self.slab_variance.copy_(square - mean.square())
-        return found
 
     def _turn_columns(
         self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor

@@ -295,7 +295,8 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
     rng = np.random.RandomState(0)
     rows, center, scale, weights = _some_rows(X, weights, rng)
     with threads_for(rows.size * rows.shape[1]):
-        codes = _Codes(rows, rng, max_latents)
+        # What looks for codes changes nothing for the mixture.
+        codes = _Codes(rows, np.random.RandomState(0), max_latents)
         found = fit_mixture(rows, weights, rng, stop=codes.end_search)
         groups = _pieces(found, len(rows))
         parts = [
