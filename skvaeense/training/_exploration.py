@@ -295,8 +295,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
     rng = np.random.RandomState(0)
     rows, center, scale, weights = _some_rows(X, weights, rng)
     with threads_for(rows.size * rows.shape[1]):
-        # What looks for codes changes nothing for the mixture.
-        codes = _Codes(rows, np.random.RandomState(0), max_latents)
+        codes = _Codes(rows, rng, max_latents)
         found = fit_mixture(rows, weights, rng, stop=codes.end_search)
         groups = _pieces(found, len(rows))
         parts = [
@@ -335,7 +334,8 @@ class _Codes:
         order = rng.permutation(len(rows))
         n_out = len(rows) // 5
         self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
-        self.rng, self.max_latents = rng, max_latents
+        # What is drawn for codes changes nothing for the mixture.
+        self.rng, self.max_latents = np.random.RandomState(0), max_latents
         self.floor = least_variance(rows)
         # Once somebody has looked.
         self.nats: float | None = None
