@@ -19,6 +19,7 @@ from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
 from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
+from skvaeense.networks._layers import MAX_GRADIENT_NORM
 from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
 from skvaeense.training._devices import DTYPES, resolve_device
@@ -26,7 +27,7 @@ from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
 from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._exploration import density_with_holes, explore
 from skvaeense.training._hooks import network_hooks
-from skvaeense.training._independent_codes import IndependentCodes, least_variance
+from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._noise import (
     COMMON_NOISE,
     FINAL_NOISE,
@@ -93,8 +94,6 @@ DEFAULT_SHARE = 0.95
 GATE_STEPS = 1000
 # Rounds of expectation maximisation after that, at most.
 MAX_ROUNDS = 30
-# Norm of gradients there, unless a network names one.
-MAX_GRADIENT_NORM = 0.12
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
 
@@ -522,7 +521,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
         def loss_of(model, i):
             if i == 0 and codes is None:
-                return -self._rivals_nats(data)
+                return -data.processes.broadcast_scalar(data.explored.normal_nats)
             mean, nats = self._settled_nats(model, data), data.explored.nats
             name = "gates" if i > 0 else "dictionary"
             nats[name] = max(nats.get(name, -math.inf), mean)
@@ -550,17 +549,6 @@ class VAEenseTransformer(DensityAutoencoder):
         least = "dense" if codes is None else "dictionary"
         data.explored.kind = "gates" if inits.best_init > 0 else least
         return self._best_of(inits)
-
-    @staticmethod
-    def _rivals_nats(data):
-        """Return the most nats of held-out samples under normal distributions.
-
-        Where flat parts are patterns of one dictionary, only one distribution is a rival.
-        """
-        explored = data.explored
-        rivals = ["dense"] if explored.are_patterns else ["dense", "mixture"]
-        nats = [explored.nats[name] for name in rivals if name in explored.nats]
-        return data.processes.broadcast_scalar(max(nats))
 
     def _widths(self, data):
         """Return numbers of latents to be tried, one after the other while held-out rows gain."""
@@ -773,8 +761,9 @@ class VAEenseTransformer(DensityAutoencoder):
         rows = data.train.head.cpu().double().numpy()
         with threads_for(rows.size * rows.shape[1]):
             rng = np.random.RandomState(seeds[1])
-            found = IndependentCodes.fit(rows, rng, least_variance(rows))
-        best, bounds = None, np.full(len(data.valid), self._rivals_nats(data))
+            found = IndependentCodes.fit(rows, rng)
+        nats = data.processes.broadcast_scalar(data.explored.normal_nats)
+        best, bounds = None, np.full(len(data.valid), nats)
         for codes in found:
             n_components = self.n_components or len(codes.atoms)
             if codes.is_sparse and n_components >= len(codes.atoms):

@@ -148,6 +148,33 @@ def spikes(
     return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]
 
 
+def rank_and_noise(values: DoubleArray, n_rows: int, floor: float) -> tuple[int, float]:
+    """Return how many eigenvalues of one covariance stand out of the noise, and its variance.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_features,)
+        Eigenvalues, falling.
+
+    n_rows : int
+        Rows that the covariance is of.
+
+    floor : float
+        Least noise variance, which is added to all.
+
+    Returns
+    -------
+    rank : int
+        Number of directions.
+
+    noise : float
+        Mean variance in the others, as `spikes` has it.
+    """
+    n_features = len(values)
+    ranks, noises = spikes(values[None] + floor, np.zeros(1), n_features, np.array([n_rows]), floor)
+    return int(ranks[0]), float(noises[0])
+
+
 def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> DoubleArray:
     """Return eigenvalues that stand out, without what few rows with noise add to them.
 

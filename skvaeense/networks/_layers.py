@@ -25,6 +25,8 @@ POSITIVE_CODE: list[Any] = ["boolean", StrOptions({"auto"})]
 N_ACTIVE: list[Any] = [POSITIVE, list, tuple, StrOptions({"auto"})]
 
 MAX_WIDTH = 1024
+# Norm of gradients that explode at times.
+MAX_GRADIENT_NORM = 0.12
 # Without an estimator that knows the number of active latents, it is this share of them.
 ACTIVE_SHARE = 0.1
 

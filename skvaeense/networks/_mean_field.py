@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import POSITIVE_CODE, dictionary_layer
+from skvaeense.networks._layers import MAX_GRADIENT_NORM, POSITIVE_CODE, dictionary_layer
 from skvaeense.networks._restricted import overlap
 from skvaeense.networks._unrolled import FIRST_GAIN, FIRST_STEP, principal_columns, whole_step
 from skvaeense.utils._typing import Auto
@@ -122,7 +122,7 @@ class MeanFieldAutoencoder(nn.Module):
     """
 
     # Gradients through the looks explode at times.
-    max_gradient_norm = 0.12
+    max_gradient_norm = MAX_GRADIENT_NORM
 
     def __init__(self, decoder: nn.Linear, *, n_looks: int, positive: bool) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import linear_layer
+from skvaeense.networks._layers import MAX_GRADIENT_NORM, linear_layer
 from skvaeense.utils._validation import AT_LEAST_ZERO
 
 
@@ -48,7 +48,7 @@ class SubspaceAutoencoder(nn.Module):
     """
 
     # Where there is next to no noise, gradients have no bound.
-    max_gradient_norm = 0.12
+    max_gradient_norm = MAX_GRADIENT_NORM
 
     def __init__(
         self,

@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from skvaeense.networks._base import Network
-from skvaeense.networks._layers import N_ACTIVE, POSITIVE_CODE, check_n_active, dictionary_layer
+from skvaeense.networks._layers import (
+    MAX_GRADIENT_NORM,
+    N_ACTIVE,
+    POSITIVE_CODE,
+    check_n_active,
+    dictionary_layer,
+)
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths
@@ -167,7 +173,7 @@ class UnrolledAutoencoder(nn.Module):
     """
 
     # Gradients through the sweeps explode at times.
-    max_gradient_norm = 0.12
+    max_gradient_norm = MAX_GRADIENT_NORM
 
     def __init__(
         self,

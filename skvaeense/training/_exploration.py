@@ -7,7 +7,7 @@ import numpy as np
 
 from skvaeense.dimension._noise import ABOVE, bulk_edge
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
+from skvaeense.mixture._covariance import LEAST_VARIANCE, rank_and_noise, spikes
 from skvaeense.mixture._fit import (
     MAX_DIRECTIONS,
     FlatPart,
@@ -90,6 +90,15 @@ class Exploration:
         is_flat = len(self.found.parts) == 1 and self.is_certain
         return self.kind == "dense" and not is_flat
 
+    @property
+    def normal_nats(self) -> float:
+        """The most nats of held-out rows under normal distributions.
+
+        Where flat parts are patterns of one dictionary, it is one distribution.
+        """
+        names = ["dense"] if self.are_patterns else ["dense", "mixture"]
+        return max(self.nats[name] for name in names if name in self.nats)
+
     def in_units(self, center: np.ndarray, scale: float) -> Self:
         """Return the same for samples that were centred and divided by a scale before."""
         shift = len(center) * np.log(scale)
@@ -131,9 +140,9 @@ class Exploration:
         (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(rows)
         variances, directions = principal_directions(rows - mean)
         values = np.r_[variances, np.zeros(d - len(variances))]
-        ranks, _ = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
+        r, _ = rank_and_noise(values, n, floor)
         # The last one cannot stand out of itself.
-        r = int(ranks[0]) if 0 < ranks[0] < d - 1 else int((values > floor).sum())
+        r = r if 0 < r < d - 1 else int((values > floor).sum())
         r = max(min(r, most), 1)
         noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
         part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
@@ -314,8 +323,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
             is_mixture = is_mixture and meet and not are_patterns
         if locations is not None:
             codes.look_at(found, parts, locations)
-        rival = "dense" if are_patterns else "mixture"
-        is_dictionary = codes.are_better_than(found.nats[rival])
+        is_dictionary = codes.are_better_than(found.nats["dense" if are_patterns else "mixture"])
         if locations is not None and is_dictionary:
             locations = at_origins(locations, rows, rng)
     nats = found.nats | ({"dictionary": codes.nats} if codes.nats is not None else {})

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from skvaeense.mixture._covariance import LEAST_VARIANCE, spikes
+from skvaeense.mixture._covariance import LEAST_VARIANCE, rank_and_noise
 from skvaeense.mixture._em import ROUNDING_VARIANCE, local_size
 from skvaeense.mixture._fit import MAX_DIRECTIONS
 from skvaeense.training._components import Codes, independent_components, modes
@@ -42,7 +42,7 @@ class IndependentCodes(NamedTuple):
 
     @classmethod
     def fit(
-        cls, rows: np.ndarray, rng: np.random.RandomState, floor: float
+        cls, rows: np.ndarray, rng: np.random.RandomState, floor: float | None = None
     ) -> list["IndependentCodes"]:
         """Return the dictionaries that may explain rows.
 
@@ -59,21 +59,20 @@ class IndependentCodes(NamedTuple):
         rng : RandomState
             The source of randomness.
 
-        floor : float
+        floor : float or None, default=None
             Least variance in any direction. With that of a mixture, the two can be compared where
-            there is no noise.
+            there is no noise. None takes that of a mixture of these rows.
 
         Returns
         -------
         list of IndependentCodes
             None, one or two: none if rows vary in too few directions, or are too few for those.
         """
-        n, d = rows.shape
-        mean = rows.mean(axis=0)
+        (n, d), mean = rows.shape, rows.mean(axis=0)
+        floor = least_variance(rows) if floor is None else floor
         values, directions = np.linalg.eigh(np.cov(rows.T, bias=True).reshape(d, d))
         values, directions = np.maximum(values[::-1], 0), directions[:, ::-1]
-        ranks, noises = spikes(values[None] + floor, np.zeros(1), d, np.array([n]), floor)
-        tried = [(int(ranks[0]), float(noises[0]))]
+        tried = [rank_and_noise(values, n, floor)]
         if tried[0][0] > MAX_DIRECTIONS:
             tried = [(MAX_DIRECTIONS, max(float(values[MAX_DIRECTIONS:].mean()), floor))]
         elif 2 <= tried[0][0] < d and values[-1] > floor:

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._fit import FlatPart, FoundMixture
-from skvaeense.training._independent_codes import IndependentCodes, least_variance
+from skvaeense.training._independent_codes import IndependentCodes
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def at_origins(locations: Locations, rows: np.ndarray, rng: np.random.RandomStat
 
 def _origin(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Return the point at which all independent codes of rows are 0."""
-    found = IndependentCodes.fit(rows, rng, least_variance(rows))
+    found = IndependentCodes.fit(rows, rng)
     return found[0].origin if found else rows.mean(axis=0)
 
 

@@ -281,7 +281,7 @@ def test_one_flat_has_the_directions_that_stand_out_of_noise():
 
 
 def test_codes_of_a_dictionary_are_exact():
-    """Before anything is trained, and whatever is asked of latents that no code needs."""
+    """Before anything is trained; latents that no code needs stay closed."""
     X, _, dimension, atoms = make_sparse_dictionary(
         1000, n_atoms=8, n_active=2, n_features=8, return_atoms=True, random_state=0
     )
