@@ -134,9 +134,10 @@ class VAEenseTransformer(DensityAutoencoder):
         without one. With several shares the model is
         trained for all of them, as with several lengths, and codes keep the largest unless
         `transform_explained_variance` says otherwise. With "auto" and ``prior="auto"`` the noise
-        variance decides on it where flat parts or sparse codes explain held-out samples best;
-        elsewhere codes keep 95 %. None trains no sparse codes for that: where neither flat parts
-        nor independent codes explain samples, latents are the principal components above noise.
+        variance decides on it where flat parts or sparse codes explain held-out samples best, and
+        most of the variance; elsewhere codes keep 95 %. None trains no sparse codes for that: where
+        neither flat parts nor independent codes explain samples, latents are the principal
+        components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents of the codes that a fitted model gives, at most `target_l0`
@@ -485,20 +486,31 @@ class VAEenseTransformer(DensityAutoencoder):
         if is_open and not isinstance(self._resolved_prior(), priors.Mixture):
             return None
         seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        trainer, is_enough = None, not (is_free and self.target_explained_variance == "auto")
+        codes, is_enough = None, not (is_free and self.target_explained_variance == "auto")
         if explored.kind == "dictionary" and is_free:
-            trainer, are_independent = self._codes_trainer(data, seeds)
+            codes, are_independent = self._codes_trainer(data, seeds)
             is_enough = is_enough or are_independent
-        if is_open and not is_enough:
-            return self._train_gates(data, session, seeds, trainer)
-        if trainer is None:
-            if explored.kind != "mixture":
-                rows = data.train.head.cpu().double().numpy()
-                explored = explored.as_one_flat(rows, self.n_components or MAX_COMPONENTS)
-            trainer = self._subspace_trainer(data, seeds, explored)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, EXACT_STEPS)
-        session.begin(epochs)
-        return self._train_to_the_end(trainer, data, session, epochs, from_start=True)
+        first = epochs if is_enough or not is_open else 0
+        session.begin(first + (0 if is_enough else sum(self._epochs_of_gates(data, codes))))
+        if first:
+            trainer = codes or self._flats_trainer(data, seeds)
+            if explored.kind == "points" or (
+                # What several flat parts leave from the start is noise.
+                explored.kind == "mixture" and not self._explains_most(trainer.model, data)
+            ):
+                is_enough = True
+            trainer = self._train_to_the_end(trainer, data, session, epochs, from_start=True)
+            if is_enough or session.stopped or self._explains_most(trainer.model, data):
+                return trainer
+            explored.kind = "dense"
+        return self._train_gates(data, session, seeds, codes)
+
+    def _epochs_of_gates(self, data, codes):
+        """Return the epochs of gates with a prior: first ones, and each number of latents."""
+        steps = [DATA_STEPS if codes is None else EXACT_STEPS]
+        steps += [GATE_STEPS] * len(self._of_gates(None)._widths(data))
+        return [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
 
     def _train_gates(self, data, session, seeds, codes):
         """Train gates with a prior: those of independent codes, or for a share, and learned noise.
@@ -506,12 +518,11 @@ class VAEenseTransformer(DensityAutoencoder):
         With learned noise the bound may go on rising as codes get longer. So it decides on their
         length only if it gets above what else explains the samples: the bound of independent codes,
         or the log-density under normal distributions, for which the codes that keep a share stand.
+        And codes have to explain more than they leave, as noise, of the samples.
         """
         learned = self._of_gates(None)
         widths = [clone(learned).set_params(n_components=k) for k in learned._widths(data)]
-        steps = [DATA_STEPS if codes is None else EXACT_STEPS] + [GATE_STEPS] * len(widths)
-        epochs = [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
-        session.begin(sum(epochs))
+        epochs = self._epochs_of_gates(data, codes)
 
         def make_trainer(i):
             if i == 0 and codes is not None:
@@ -522,9 +533,12 @@ class VAEenseTransformer(DensityAutoencoder):
         def loss_of(model, i):
             if i == 0 and codes is None:
                 return -data.processes.broadcast_scalar(data.explored.normal_nats)
-            mean, nats = self._settled_nats(model, data), data.explored.nats
+            bounds, nats = self._settle(model, data), data.explored.nats
+            mean = data.processes.broadcast_scalar(float(bounds.mean()))
             name = "gates" if i > 0 else "dictionary"
             nats[name] = max(nats.get(name, -math.inf), mean)
+            if i > 0 and not self._explains_most(model, data):
+                return math.inf
             # The log-density is not less than the bound, so that chance is no reason to doubt it.
             return -mean
 
@@ -575,13 +589,23 @@ class VAEenseTransformer(DensityAutoencoder):
         others, before = data.processes.broadcast_scalar(nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            mean = self._settled_nats(copy.deepcopy(model), data, n_rounds=1)
+            bounds = self._settle(copy.deepcopy(model), data, n_rounds=1)
+            mean = data.processes.broadcast_scalar(float(bounds.mean()))
             gain = mean - others
             nats["gates"] = mean
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break
             before = mean
         return gain > 0
+
+    @staticmethod
+    @torch.no_grad()
+    def _explains_most(model, data):
+        """Return whether codes explain more of held-out samples than they leave."""
+        x = data.valid
+        left = x - model.decode(model.code(model.inferred(x)))
+        surplus = float(x.square().sum() - 2 * left.square().sum())
+        return data.processes.broadcast_scalar(surplus) >= 0
 
     @staticmethod
     @torch.no_grad()
@@ -593,11 +617,6 @@ class VAEenseTransformer(DensityAutoencoder):
         if data.valid_labels is not None:
             bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
         return bounds
-
-    def _settled_nats(self, model, data, n_rounds=MAX_ROUNDS):
-        """Settle a model, and return the mean bound of held-out samples."""
-        bounds = self._settle(model, data, n_rounds)
-        return data.processes.broadcast_scalar(float(bounds.mean()))
 
     def _train_from_random(self, data, session):
         """Train random inits for some epochs, and the best of them to the end."""
@@ -736,8 +755,15 @@ class VAEenseTransformer(DensityAutoencoder):
     def _is_free(self):
         return self.prior == "auto" and self.network == "auto"
 
-    def _subspace_trainer(self, data, seeds, explored):
-        """Return the trainer of a model that is exact inference in a mixture of subspaces."""
+    def _flats_trainer(self, data, seeds):
+        """Return the trainer of a model that is exact inference in the flat parts of samples.
+
+        They are one part where they do not explain the samples.
+        """
+        explored = data.explored
+        if explored.kind != "mixture":
+            rows = data.train.head.cpu().double().numpy()
+            explored = explored.as_one_flat(rows, self.n_components or MAX_COMPONENTS)
         network = subspace_network(explored)
         n_components = self.n_components or sum(network.ranks)
         model = self._make_model(data, seeds[1], network, n_components)

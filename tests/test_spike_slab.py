@@ -139,6 +139,28 @@ def test_why_codes_are_as_short_as_they_are():
     assert {type(model.module_) is SpikeSlabVAE for model in fits.values()} == {True, False}
 
 
+RNG = np.random.default_rng(0)
+UNCERTAIN = {
+    # Variances that fall without a gap, to the last.
+    "falling": RNG.standard_normal((250, 12)) * np.geomspace(2, 0.03, 12),
+    # One direction stands out, of a third of the variance.
+    "little": RNG.standard_normal((200, 10)) + 1.7 * RNG.standard_normal((200, 1)) * np.eye(10)[0],
+    # Two normal distributions that are not flat.
+    "full": np.concatenate(
+        [RNG.standard_normal((400, 6)) @ RNG.standard_normal((6, 6)) + 3 * i for i in range(2)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNCERTAIN)
+def test_codes_keep_95_percent_where_structure_is_not_certain(name):
+    X = np.random.default_rng(0).permutation(UNCERTAIN[name])
+    model = VAEenseTransformer(random_state=0).fit(X)
+    assert model.explanation_ == "dense"
+    assert fvu(X, model.inverse_transform(model.transform(X))) == pytest.approx(0.05, abs=0.02)
+    assert model.active_dimensions(X).sum(axis=1).mean() < X.shape[1] - 2
+
+
 def test_what_was_found_is_kept_and_said_only_of_models_that_look(tmp_path):
     model = default(SUBSPACES.train, warm_start=True)
     nats = dict(model.explanation_nats_)

@@ -89,7 +89,8 @@ def propose(
         n_own = int(np.ceil(n_starts * counts[c] / len(rows)))
         own = np.flatnonzero(labels == c)
         some = rng.choice(own, min(len(own), MAX_ROWS), replace=False)
-        nest = _Nest(rows[some], density, int(c), len(own) / len(some))
+        factor = rows.weights[own].sum() / rows.weights[some].sum()
+        nest = _Nest(rows[some], density, int(c), factor)
         found += nest.grow(n_own, family, rows.weights.sum(), max(1, len(density) // 2), rng)
     found.sort(key=lambda proposal: -proposal.gain)
     enough = LEAST_GAIN * found[0].gain if found else 0.0

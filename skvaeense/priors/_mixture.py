@@ -5,7 +5,7 @@ import numpy as np
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import ROUNDING
 from skvaeense.mixture._em import MAX_COMPONENTS, Rows
-from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged
+from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged, units_of
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._principal import principal_directions
@@ -122,7 +122,7 @@ class Mixture(StandardNormal):
             # No latent is open: the mixture is along one line.
             span = principal_directions(x)[1][:1].T
         if span.shape[1] == len(bias):
-            return self._found(x, None, samples.sample_weight).in_units(bias, 1.0)
+            return self._anywhere(samples)
         if span.shape[1] > MAX_DIRECTIONS:
             span = span @ principal_directions(x @ span)[1][:MAX_DIRECTIONS].T
         # Off the span of the decoder the mean is that of the samples.
@@ -135,6 +135,14 @@ class Mixture(StandardNormal):
             return self._found(x, span, samples.sample_weight).in_units(bias, 1.0)
         inside = self._found(x @ span, None, samples.sample_weight)
         return beside(inside, span, rows).in_units(bias, 1.0)
+
+    def _anywhere(self, samples: CodedSamples) -> MixtureDensity:
+        """Return the mixture of rows that may vary in all directions."""
+        weights = samples.sample_weight
+        ones = np.ones(len(samples.x))
+        center, scale = units_of(samples.x, ones if weights is None else weights)
+        density = self._found((samples.x - center) / scale, None, weights)
+        return density.in_units(center, scale)
 
     def _found(
         self, x: DoubleArray, basis: DoubleArray | None, weights: DoubleArray | None

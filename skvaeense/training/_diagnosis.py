@@ -151,7 +151,10 @@ def failure_signs(findings):
         return [astray(findings.unexplained)]
     # Where a target is longer than samples are by themselves, closed gates come near to opening.
     deviation = findings.deviation[active] if findings.has_prices else findings.deviation
-    if deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5:
+    leaves_more = findings.unexplained > max(0.05, 1.5 * findings.linear_residual)
+    near_half = deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5
+    # Standard deviations are near it, too, where noise is as large as what varies.
+    if near_half and (findings.has_prices or leaves_more):
         what = "probabilities of open gates" if findings.has_prices else "standard deviations"
         return [
             f"Most posterior {what} are near 0.5: the encoder has not learned to open or close "
@@ -163,7 +166,7 @@ def failure_signs(findings):
             "noise_variance to start from, raise n_init, or raise max_iter. Data without structure "
             "(pure noise) does this too."
         ]
-    if active.all() and findings.unexplained > max(0.05, 1.5 * findings.linear_residual):
+    if active.all() and leaves_more:
         return [
             f"Every latent is active for every sample, and {findings.unexplained:.0%} of the "
             f"variance is unexplained where as many principal components leave "

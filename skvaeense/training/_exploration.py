@@ -87,8 +87,12 @@ class Exploration:
     @property
     def is_open_question(self) -> bool:
         """Whether neither flat parts nor independent codes say how long codes have to be."""
-        is_flat = len(self.found.parts) == 1 and self.is_certain
-        return self.kind == "dense" and not is_flat
+        return self.kind == "dense" and not self.is_flat
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether samples lie near one flat part."""
+        return len(self.found.parts) == 1 and self.is_certain
 
     @property
     def normal_nats(self) -> float:
@@ -142,7 +146,8 @@ class Exploration:
         values = np.r_[variances, np.zeros(d - len(variances))]
         r, _ = rank_and_noise(values, n, floor)
         # The last one cannot stand out of itself.
-        r = r if 0 < r < d - 1 else int((values > floor).sum())
+        is_told = r < d - 1 or self.is_flat
+        r = r if r > 0 and is_told else int((values > floor).sum())
         r = max(min(r, most), 1)
         noise = max(float(values[r:].sum()) / max(d - r, 1), floor)
         part = FlatPart(1.0, mean, directions[:r], variances[:r], noise)
@@ -380,7 +385,8 @@ class _Codes:
             return
         train, valid = locations.assign(self.train), locations.assign(self.valid)
         scores = locations.log_shares[valid]
-        for g in n_groups:
+        # There may be locations that no held-out row is of.
+        for g in np.unique(valid):
             scores[valid == g] += self._log_prob(self.train[train == g], self.valid[valid == g])
         self._compare(scores)
 
@@ -405,13 +411,15 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
     """Return whether most rows are of parts whose directions stand clearly above their noise.
 
     Where variances fall from direction to direction without a gap, how many there are is a matter
-    of the number of rows.
+    of the number of rows. If fewer are left than stand out, they do not show what noise is like:
+    then the others have to be farther above them than from each other.
     """
     is_clear = []
     for part in parts:
-        left = len(part.mean) - len(part.variances)
+        least, most = part.variances.min(initial=np.inf), part.variances.max(initial=0.0)
+        r, left = len(part.variances), len(part.mean) - len(part.variances)
         edge = bulk_edge(part.noise_variance, left, n * part.weight)
-        is_clear.append(part.variances.min(initial=np.inf) > ABOVE * edge)
+        is_clear.append(least > edge * (max(ABOVE, most / least) if left < r else ABOVE))
     return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
 
 

@@ -468,3 +468,11 @@ def test_mixtures_are_pickled_and_cloned(mixture):
     assert_array_equal(loaded.score_samples(UNION), mixture.score_samples(UNION))
     assert_array_equal(loaded.outlier_p_values(UNION), mixture.outlier_p_values(UNION))
     assert not hasattr(clone(mixture), "density_")
+
+
+def test_rows_that_stand_many_times_among_many():
+    """Components grow from some of the rows, of which a few may have most of the weight."""
+    X = np.random.default_rng(0).standard_normal((3000, 4)) * [1.0, 1.0, 0.1, 0.1]
+    heavy = np.repeat(X[:20], 200, axis=0)
+    mixture = SubspaceMixture(random_state=0).fit(np.r_[X, heavy])
+    assert np.isfinite(mixture.score(X))

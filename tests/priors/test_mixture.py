@@ -52,6 +52,19 @@ def union(n_samples, noise=0.01, seed=0):
     return coded(code, np.eye(N_FEATURES)[:, :3], noise, seed=seed)
 
 
+def test_many_features_may_have_any_mean():
+    """Directions that nothing varies in have one, too."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3)) @ rng.standard_normal((3, 150))
+    x += 0.01 * rng.standard_normal(x.shape)
+    scores = []
+    for bias in (0.0, 2.0):
+        samples = CodedSamples(x + bias, np.eye(150), np.zeros(150), 1e-4, np.ones(150, dtype=bool))
+        scores.append(Mixture().density(samples).log_prob(x + bias))
+    assert_allclose(scores[1], scores[0], atol=1e-3)
+    assert scores[0].mean() > 400
+
+
 def test_a_union_is_found():
     train, test = union(2000), union(2000, seed=1)
     density = Mixture().density(train)

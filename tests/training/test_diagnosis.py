@@ -40,6 +40,7 @@ def adaptive_mask():
 
 
 FIXED_MASK = np.arange(N_COMPONENTS) < 4
+HALF = np.full((N_SAMPLES, N_COMPONENTS), 0.5)
 
 
 def test_no_sign_in_a_good_fit():
@@ -57,6 +58,7 @@ def test_no_sign_in_a_good_fit():
         make_findings(True, unexplained=0.3, linear_residual=0.29),
         make_findings(adaptive_mask(), unexplained=0.8),
         make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.2),
+        make_findings(FIXED_MASK, deviation=HALF, unexplained=0.4, linear_residual=0.39),
     ],
     ids=[
         "one pattern without gate",
@@ -67,6 +69,7 @@ def test_no_sign_in_a_good_fit():
         "as good as linear",
         "noisy data",
         "one dimension",
+        "noise as large as what varies",
     ],
 )
 def test_no_sign_where_nothing_failed(findings):
@@ -77,7 +80,7 @@ def test_no_sign_where_nothing_failed(findings):
     ("findings", "sign", "cure"),
     [
         (
-            make_findings(adaptive_mask(), deviation=np.full((N_SAMPLES, N_COMPONENTS), 0.5)),
+            make_findings(adaptive_mask(), deviation=HALF, unexplained=0.2),
             "deviations are near 0.5",
             "Raise max_iter",
         ),
@@ -313,6 +316,5 @@ def test_cures_of_gates_with_prices_name_what_they_have():
     (message,) = failure_signs(make_findings(few, unexplained=0.8, has_prices=True))
     assert "set target_explained_variance" in message
     assert "network" not in message
-    undecided = np.full((N_SAMPLES, N_COMPONENTS), 0.5)
-    (message,) = failure_signs(make_findings(adaptive_mask(), deviation=undecided, has_prices=True))
+    (message,) = failure_signs(make_findings(adaptive_mask(), deviation=HALF, has_prices=True))
     assert "probabilities of open gates are near 0.5" in message

@@ -276,8 +276,8 @@ def test_one_flat_has_the_directions_that_stand_out_of_noise():
         assert part.basis.shape == (expected, 6)
     assert part.noise_variance == pytest.approx(1e-4, rel=0.2)
     # All that are alike, and at least one where nothing varies.
-    assert len(found.as_one_flat(rng.normal(size=(500, 6)), 6).parts[0].variances) == 6
-    assert len(found.as_one_flat(np.ones((5, 6)), 6).parts[0].variances) == 1
+    for X, expected in ((rng.normal(size=(500, 6)), 6), (np.ones((5, 6)), 1)):
+        assert len(explore(X, 256).as_one_flat(X, 6).parts[0].variances) == expected
 
 
 def test_codes_of_a_dictionary_are_exact():

@@ -33,6 +33,19 @@ def affine(offset, noise=0.0, seed=0):
     return X, dimension
 
 
+class Lopsided:
+    """Two locations, one of which no held-out row is of."""
+
+    groups = np.array([0, 1])
+    log_shares = np.log([0.9, 0.1])
+
+    def __len__(self):
+        return 2
+
+    def assign(self, rows):
+        return (np.arange(len(rows)) % 2) * (len(rows) > 200)
+
+
 def with_far_rows(X, distance=20.0):
     """Replace 1 % of the rows."""
     X, far = X.copy(), np.arange(5, len(X), 100)
@@ -284,3 +297,14 @@ def test_rows_that_stand_several_times_count_as_so_many():
     X, _ = linear((1, 3), 8, 0.02, 600)
     explored = explore(np.repeat(X, 3, axis=0), MANY)
     assert (explored.kind, ranks(explored)) == ("mixture", [1, 3])
+
+
+def test_a_location_may_have_no_held_out_rows():
+    X, _ = linear((2, 3), 8, n_samples=500)
+    codes = _exploration._Codes(X, np.random.RandomState(0), MANY)
+    found = explore(X, MANY).found
+    # Equal parts have more directions than their hull.
+    equal = found._replace(parts=found.parts[:1] * 2)
+    codes.look_at(equal, equal.parts * 2, Lopsided())
+    assert codes.nats is not None
+    assert not np.isnan(codes.nats)
