@@ -518,7 +518,8 @@ class VAEenseTransformer(DensityAutoencoder):
         With learned noise the bound may go on rising as codes get longer. So it decides on their
         length only if it gets above what else explains the samples: the bound of independent codes,
         or the log-density under normal distributions, for which the codes that keep a share stand.
-        And codes have to explain more than they leave, as noise, of the samples.
+        And codes have to explain more than they leave, as noise, of the samples, and to differ in
+        their gates.
         """
         learned = self._of_gates(None)
         widths = [clone(learned).set_params(n_components=k) for k in learned._widths(data)]
@@ -537,7 +538,7 @@ class VAEenseTransformer(DensityAutoencoder):
             mean = data.processes.broadcast_scalar(float(bounds.mean()))
             name = "gates" if i > 0 else "dictionary"
             nats[name] = max(nats.get(name, -math.inf), mean)
-            if i > 0 and not self._explains_most(model, data):
+            if i > 0 and not (model.has_patterns and self._explains_most(model, data)):
                 return math.inf
             # The log-density is not less than the bound, so that chance is no reason to doubt it.
             return -mean

@@ -149,6 +149,10 @@ UNCERTAIN = {
     "full": np.concatenate(
         [RNG.standard_normal((400, 6)) @ RNG.standard_normal((6, 6)) + 3 * i for i in range(2)]
     ),
+    # Gates that never close are one normal distribution, which is not surpassed but by chance.
+    "walks": RNG.standard_normal((1500, 12)).cumsum(axis=1),
+    # Scales of columns fall below what single precision sees of the first.
+    "scales": RNG.standard_normal((500, 8)) * 10.0 ** np.arange(-4, 4),
 }
 
 

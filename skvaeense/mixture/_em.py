@@ -214,6 +214,27 @@ def local_size(x: DoubleArray) -> float:
     return 0.5 * float(np.quantile(every[every > 0], 1 / MAX_COMPONENTS)) if every.any() else 0.0
 
 
+def share_left(n_rows: int, n_directions: int) -> float:
+    """Return the share of noise that principal directions leave of the rows they were found in.
+
+    Of others, which say nothing of the directions, they leave all.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+
+    n_directions : int
+        Number of directions.
+
+    Returns
+    -------
+    float
+        The share, above 0.
+    """
+    return max(n_rows - 1 - n_directions, 1) / n_rows
+
+
 def background(rows: Rows) -> MixtureDensity:
     """Return a broad distribution: the normal one of all rows, and wider and rounder ones.
 
@@ -233,7 +254,7 @@ def background(rows: Rows) -> MixtureDensity:
     total = float(np.trace(moments.covariances[0]) + moments.rests[0])
     mean = max(total / rows.n_features, ROUNDING_VARIANCE)
     values, vectors = np.linalg.eigh(moments.covariances[0])
-    off = moments.rests[0] / max(rows.n_features - p, 1)
+    off = moments.rests[0] / max(rows.n_features - p, 1) / share_left(len(rows), p)
     floors = mean * LEAST_VARIANCE ** np.array([0.0, 0.5, 1.0])
     grid = [(floor, factor) for floor in floors for factor in BROAD_FACTORS]
     floors, factors = np.array(grid).T

@@ -17,6 +17,7 @@ from skvaeense.mixture._em import (
     background,
     em,
     maximise,
+    share_left,
 )
 from skvaeense.mixture._search import CHOICE, HELD_OUT, Search
 from skvaeense.utils._principal import principal_directions
@@ -291,7 +292,8 @@ def _search_wide(
         mean = np.average(y[train], axis=0, weights=weights[train])
         both.append(principal_directions((y[train] - mean) * np.sqrt(weights[train])[:, None])[1])
     searches: list[Search] = []
-    k = min(MAX_DIRECTIONS, len(both[0]))
+    # Of more, rows that had no part in them would have much off them that the others have not.
+    k = min(MAX_DIRECTIONS, max(len(both[0]) // 2, 1))
     while k > 0 and len(searches) < N_WIDTHS:
         plain, scaled = (directions[:k].T for directions in both)
         rows = Rows.of(x, weights, plain), Rows.of(x / scale, weights, scaled)
@@ -410,6 +412,13 @@ def _one_of_rest(
     h = (left - mean) @ others
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
     moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])
+    # Directions that were found in these rows, and left out, have part of their noise.
+    share = share_left(len(rows), left.shape[1] - n_left)
+    moments = moments._replace(
+        n_rows=moments.n_rows * share,
+        covariances=moments.covariances / share,
+        rests=moments.rests / share,
+    )
     floor = max(LEAST_VARIANCE * rows.size, ROUNDING_VARIANCE)
     rest = gaussians(moments, n_left, Family(), np.eye(n_directions), floor)
     return others, mean, rest

@@ -171,6 +171,15 @@ class SpikeSlabVAE(VAE):
         return hasattr(self.network, "infer_gates")
 
     @property
+    def has_patterns(self) -> bool:
+        """Whether two samples differ in one gate at least, on average, by what was learned.
+
+        Otherwise the model is one normal distribution, or nearly.
+        """
+        p = self.gate_probability
+        return float((2 * p * (1 - p)).sum()) >= 1
+
+    @property
     def _first_share(self) -> float:
         share = self.config["prior"].first_share
         if share == "auto":

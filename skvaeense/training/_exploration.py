@@ -412,14 +412,16 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
 
     Where variances fall from direction to direction without a gap, how many there are is a matter
     of the number of rows. If fewer are left than stand out, they do not show what noise is like:
-    then the others have to be farther above them than from each other.
+    then the others have to be farther above them than from each other. So they have where there is
+    no other part.
     """
     is_clear = []
     for part in parts:
         least, most = part.variances.min(initial=np.inf), part.variances.max(initial=0.0)
         r, left = len(part.variances), len(part.mean) - len(part.variances)
         edge = bulk_edge(part.noise_variance, left, n * part.weight)
-        is_clear.append(least > edge * (max(ABOVE, most / least) if left < r else ABOVE))
+        gap = most / least if left < r or len(parts) == 1 else 0.0
+        is_clear.append(least > edge * max(ABOVE, gap))
     return float(np.average(is_clear, weights=[part.weight for part in parts])) > 0.5
 
 

@@ -476,3 +476,27 @@ def test_rows_that_stand_many_times_among_many():
     heavy = np.repeat(X[:20], 200, axis=0)
     mixture = SubspaceMixture(random_state=0).fit(np.r_[X, heavy])
     assert np.isfinite(mixture.score(X))
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "rank", "noise"), [(40, 500, 5, 0.1), (40, 500, 5, 0.5), (100, 1500, 3, 0.1)]
+)
+def test_fewer_rows_than_features(n, d, rank, noise):
+    """Directions found in few rows take some of their noise, and none of that of new rows."""
+    rng = np.random.default_rng(0)
+    loadings = rng.standard_normal((rank, d))
+    X = rng.standard_normal((n + 200, rank)) @ loadings
+    X += noise * rng.standard_normal(X.shape)
+    train, test = X[:n], X[n:]
+    mixture = SubspaceMixture(random_state=0).fit(train)
+    assert mixture.ranks_.tolist() == [rank]
+    # As the principal components of the true number, and the noise that they leave.
+    centred = train - train.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
+    variances = sizes[:rank] ** 2 / n
+    g = np.square(sizes[rank:]).sum() / (d - rank) / (n - rank - 1)
+    code = (test - train.mean(axis=0)) @ directions[:rank].T
+    left = np.square(test - train.mean(axis=0)).sum(axis=1) - np.square(code).sum(axis=1)
+    determinant = np.log(variances).sum() + (d - rank) * np.log(g) + d * np.log(2 * np.pi)
+    known = -0.5 * (np.square(code) @ (1 / variances) + left / g + determinant)
+    assert mixture.score(test) > known.mean() - 0.02 * d

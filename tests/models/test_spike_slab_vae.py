@@ -44,6 +44,13 @@ def probability_of(logit):
     return gates.log_prob(PATTERNS).sum(dim=2).exp()
 
 
+def test_gates_that_stay_are_no_patterns():
+    model = make_model()
+    for shares, expected in (([0.5, 0.5, 0, 0], True), ([1, 1, 0.9, 0.01], False)):
+        model.gate_probability.copy_(torch.tensor(shares))
+        assert model.has_patterns is expected
+
+
 # --- the bound --------------------------------------------------------------------------------
 
 
