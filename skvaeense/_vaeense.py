@@ -1,6 +1,7 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -92,8 +93,8 @@ WIDER = (2, 4)
 DEFAULT_SHARE = 0.95
 # Steps where gates have a prior.
 GATE_STEPS = 1000
-# Rounds of expectation maximisation after that, at most.
-MAX_ROUNDS = 30
+# Share of all that expectation maximisation has gained, after which a round of less is the last.
+LEAST_GAIN = 0.02
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
 
@@ -865,6 +866,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _gates_trainer(self, model, generator, data, init, is_final, goes_on):
         """Return the trainer of a model whose gates have a prior."""
         model.lengths.zero_()
+        model.is_settled.fill_(False)
         is_random = not (model.learns_slabs or goes_on)
         if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
             model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
@@ -1067,13 +1069,13 @@ class VAEenseTransformer(DensityAutoencoder):
         loss = losses.Loss.resolve(self.loss)
         return type(loss) is losses.ELBO and loss.beta == 1
 
-    def _settle(self, model, data, n_rounds=MAX_ROUNDS):
+    def _settle(self, model, data, n_rounds=None):
         """Let gates of a search decide on decoder, noise and prior while held-out samples gain.
 
         Return the bound of each held-out sample.
         """
-        bounds = self._held_out_bounds(model, data)
-        for _ in range(n_rounds):
+        first = bounds = self._held_out_bounds(model, data)
+        for i in itertools.count():
             before = copy.deepcopy(model.state_dict())
             model.eval().settle(data.train.head)
             model.noise_variance.clamp_(min=LEAST_NOISE)
@@ -1082,6 +1084,10 @@ class VAEenseTransformer(DensityAutoencoder):
                 model.load_state_dict(before)
                 break
             bounds = bounds + gain
+            share = float(gain.mean() / (bounds - first).mean())
+            if data.processes.broadcast_scalar(share) < LEAST_GAIN or i + 1 == n_rounds:
+                break
+        model.is_settled.fill_(True)
         return bounds
 
     @staticmethod
@@ -1091,7 +1097,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return data.processes.broadcast_scalar(least) > 0
 
     def _finish(self, model, trainer, data):
-        if self._may_settle(model):
+        if self._may_settle(model) and not model.is_settled:
             self._settle(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])

@@ -87,6 +87,9 @@ class SpikeSlabVAE(VAE):
     noise_variance : torch.Tensor without dimensions
         Variance of the noise in each feature, in squared units of the scaled samples.
 
+    is_settled : torch.Tensor without dimensions
+        Whether gates of a search have decided on decoder, noise and prior since it was trained.
+
     first_prices : torch.Tensor of shape (n_targets,)
         Price of an open gate in training, in nats, for each target.
 
@@ -111,6 +114,7 @@ class SpikeSlabVAE(VAE):
     gate_probability: torch.Tensor
     slab_mean: torch.Tensor
     slab_variance: torch.Tensor
+    is_settled: torch.Tensor
     first_prices: torch.Tensor
     left_of_lengths: torch.Tensor
     prices: torch.Tensor
@@ -155,6 +159,7 @@ class SpikeSlabVAE(VAE):
         self.register_buffer("gate_probability", torch.full((n_components,), probability))
         self.register_buffer("slab_mean", torch.full((n_components,), mean))
         self.register_buffer("slab_variance", torch.full((n_components,), square - mean**2))
+        self.register_buffer("is_settled", torch.tensor(False))
         self.register_buffer(
             "first_prices", torch.zeros(max(len(self.targets), len(self.left_shares), 1))
         )
