@@ -62,10 +62,13 @@ class DensityAutoencoder(BaseAutoencoder):
 
     # --- the density --------------------------------------------------------------------------
 
-    @property
-    def _has_free_density(self) -> bool:
-        """Whether samples may vary in other directions than those of the decoder."""
-        return False
+    def _has_free_density(self, model: Any) -> bool:
+        """Return whether samples may vary in other directions than those of the decoder.
+
+        A model of a width that somebody has chosen answers for what it leaves out.
+        """
+        has_columns = model.linear_decoder is not None
+        return has_columns and model.prior.keeps_samples and self.n_components is None
 
     def _density(self) -> MixtureDensity | DecodedDensity | None:
         """Return the density of centred and scaled samples, if there is one.
@@ -120,7 +123,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 weight=np.hstack([coded.weight, offsets.T]),
                 used=np.r_[coded.used, np.ones(n_locations, dtype=bool)],
             )
-        if self._has_free_density:
+        if self._has_free_density(self.module_):
             d = self.n_features_in_
             coded = coded._replace(weight=np.eye(d), used=np.ones(d, dtype=bool))
         return coded

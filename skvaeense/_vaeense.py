@@ -324,8 +324,8 @@ class VAEenseTransformer(DensityAutoencoder):
     training samples, which `module_` keeps. `elbo_samples` gives the objective.
 
     The default model looks for the flat parts of the data before it trains, with
-    :class:`skvaeense.mixture.SubspaceMixture`. Its density is that of this mixture, unless
-    `n_components` is given. *Locations* are points such that the samples around different ones, as
+    :class:`skvaeense.mixture.SubspaceMixture`. Its density is that of this mixture, whatever the
+    target of its codes, unless `n_components` is given. *Locations* are points such that the samples around different ones, as
     those of clusters, do not lie in subspaces with a point in common. If there
     are several, each sample is described relative to its own, and codes end with one more column
     for each location, which is 1 where the sample is and else 0. So ``codes @ components_`` is
@@ -737,11 +737,6 @@ class VAEenseTransformer(DensityAutoencoder):
             and self._has_default_objective()
         )
 
-    @property
-    def _has_free_density(self):
-        # A model of a width that somebody has chosen answers for what it leaves out.
-        return self.n_components is None and self._explores()
-
     def _has_default_objective(self):
         prior = self._resolved_prior()
         return (
@@ -976,14 +971,17 @@ class VAEenseTransformer(DensityAutoencoder):
     def _default_width(self, data):
         """Return the number of latents: where gates have a prior, at most a tenth of the rows.
 
-        Columns of more have less than ten rows each to be learned from. But as many principal
-        components as keep the wanted share of the variance are never too many.
+        Columns of more have less than ten rows each to be learned from. But as many as a target
+        takes are never too many: its number, or the principal components that keep its share.
         """
         width = default_n_components(data.spectrum)
         if not self._has_gates:
             return width
-        share = self._kept_share
-        least = 1 if share is None else data.spectrum.dimension_holding(np.max(share))
+        share, least = self._kept_share, 1
+        if share is not None:
+            least = data.spectrum.dimension_holding(np.max(share))
+        elif self.target_l0 is not None:
+            least = math.ceil(np.max(self.target_l0))
         return max(min(width, _latents_of_rows(data)), least)
 
     def _make_final_trainer(self, best, data):
@@ -1134,7 +1132,7 @@ class VAEenseTransformer(DensityAutoencoder):
         before = vars(prior).pop("rows_", None)
         explored = data.explored
         is_whole = explored is not None and explored.density is not None
-        if model.learns_density and is_whole and self._has_free_density:
+        if model.learns_density and is_whole and self._has_free_density(model):
             prior.mixture_ = explored.density
         if model.learns_density:
             # Batches are parts of the same data.

@@ -193,6 +193,27 @@ def test_target_explained_variance(share):
     assert unexplained(model) == pytest.approx(1 - share, rel=0.25)
 
 
+def test_a_share_of_few_points_is_kept_though_lengths_jump():
+    corners = np.eye(6)
+    model = VAEenseTransformer(target_explained_variance=0.9, random_state=0)
+    model.fit(corners[RNG.integers(6, size=500)])
+    assert unexplained(model, corners) < 0.1
+
+
+def test_there_are_latents_for_a_target_though_rows_are_few():
+    X = np.random.default_rng(0).standard_normal((24, 8))
+    assert fit_unwarned(VAEenseTransformer(target_l0=2.5), X).n_components_ == 3
+
+
+def test_the_density_does_not_depend_on_a_target():
+    X = np.random.default_rng(0).standard_normal((300, 8)) * np.geomspace(1, 0.05, 8)
+    scores = [
+        fit_unwarned(VAEenseTransformer(random_state=0, max_iter=20, **target), X).score(X)
+        for target in ({}, {"target_explained_variance": 0.5}, {"target_l0": 2})
+    ]
+    np.testing.assert_allclose(scores[1:], scores[0], rtol=0.01)
+
+
 def test_more_of_the_variance_takes_longer_codes(to_targets):
     lengths = [l0(fit(target_explained_variance=s).transform(X_NEW)) for s in (0.5, 0.75)]
     assert lengths[0] < lengths[1] < l0(to_targets["share"].transform(X_NEW))

@@ -572,7 +572,7 @@ class SpikeSlabVAE(VAE):
             price = _find_price(length_at, self.targets[0], price)
         elif self.left_shares and total > 0:
             wanted = 1 / self.left_shares[0]
-            price = _find_price(lambda price: 1 / measured(price)[1], wanted, price)
+            price = _find_price(lambda price: 1 / measured(price)[1], wanted, price, at_least=True)
         shortest, step = max(length_at(price), LEAST) * SHORTEST_SHARE, 1.0
         prices.append(price)
         while length_at(prices[-1]) > shortest and len(prices) < MOST_LOOKS:
@@ -664,11 +664,14 @@ class SpikeSlabVAE(VAE):
         return (self.slab_mean.cpu() + self.slab_variance.sqrt().cpu() * z) * is_open
 
 
-def _find_price(value_at: Any, wanted: float, price: float, step: float = 0.1) -> float:
+def _find_price(
+    value_at: Any, wanted: float, price: float, step: float = 0.1, at_least: bool = False
+) -> float:
     """Return the price at which a value that falls with it is what is wanted, or nearly.
 
-    A bracket grows by steps that double, and is then cut by lines through the logarithms of the
-    values at its ends, or by halves.
+    Where it falls by a jump, `at_least` asks for more rather than less. A bracket grows by steps
+    that double, and is then cut by lines through the logarithms of the values at its ends, or by
+    halves.
     """
     tried: dict[float, float] = {}
 
@@ -678,7 +681,8 @@ def _find_price(value_at: Any, wanted: float, price: float, step: float = 0.1) -
         return tried[price]
 
     def best() -> float:
-        return min(tried, key=lambda price: abs(tried[price]))
+        enough = [price for price in tried if tried[price] >= -PRICE_TOLERANCE]
+        return min(enough if at_least and enough else tried, key=lambda price: abs(tried[price]))
 
     low = high = price
     for _ in range(MOST_LOOKS):
