@@ -325,13 +325,14 @@ class VAEenseTransformer(DensityAutoencoder):
 
     The default model looks for the flat parts of the data before it trains, with
     :class:`skvaeense.mixture.SubspaceMixture`. Its density is that of this mixture, whatever the
-    target of its codes, unless `n_components` is given. *Locations* are points such that the samples around different ones, as
-    those of clusters, do not lie in subspaces with a point in common. If there
-    are several, each sample is described relative to its own, and codes end with one more column
-    for each location, which is 1 where the sample is and else 0. So ``codes @ components_`` is
-    still the reconstruction, up to a constant. These columns are never active: where a cluster lies
-    is no dimension of it. `scale_` is then the root mean square about the locations. In the density
-    each component of the mixture has its place, and no sample is assigned to a location. Locations
+    target of its codes, unless `n_components` is given. *Locations* are points such that the
+    samples around different ones, as those of clusters, do not lie in subspaces with a point in
+    common. If there are several, each sample is described relative to its own, and codes end with
+    one more column for each location, which is 1 where the sample is and else 0. So
+    ``codes @ components_`` is still the reconstruction, up to a constant. These columns are never
+    active: where a cluster lies is no dimension of it. `scale_` is then the root mean square about
+    the locations. In the density each component of the mixture has its place, and no sample is
+    assigned to a location. Locations
     are looked for in arrays in memory, by the first `fit`; `partial_fit` has one. Samples that are
     far from all others, at most 5 % of them, are left out of the training if they have more than
     half of the variance.
@@ -482,13 +483,13 @@ class VAEenseTransformer(DensityAutoencoder):
             explored = self._explored(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
             kind = explored.kind if explored.locations is None else "dense"
             data.explored = replace(explored, kind=kind, locations=None)
-        explored, is_free = data.explored, self._is_free
-        is_open = explored.is_open_question or explored.kind == "dictionary"
+        explored = data.explored
+        is_open = explored.is_open_question or explored.kind == "dictionary" or self.positive_code
         if is_open and not isinstance(self._resolved_prior(), priors.Mixture):
             return None
         seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        codes, is_enough = None, not (is_free and self.target_explained_variance == "auto")
-        if explored.kind == "dictionary" and is_free:
+        codes, is_enough = None, not self._trains_gates
+        if explored.kind == "dictionary" and self._is_free and not self.positive_code:
             codes, are_independent = self._codes_trainer(data, seeds)
             is_enough = is_enough or are_independent
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, EXACT_STEPS)
@@ -734,23 +735,23 @@ class VAEenseTransformer(DensityAutoencoder):
             type(network) is networks.Linear
             and network.skip == "first"
             and network.n_hidden_layers == 2
-            and self._has_default_objective()
-        )
-
-    def _has_default_objective(self):
-        prior = self._resolved_prior()
-        return (
-            self._minimises_bound
-            and type(prior) in (priors.Mixture, priors.StandardNormal)
+            and self._minimises_bound
+            and type(self._resolved_prior()) in (priors.Mixture, priors.StandardNormal)
             and self.gated
-            and not self.positive_code
+            and (self._trains_gates or not self.positive_code)
             and self.noise_variance == "auto"
             and self.learn_noise_variance
         )
 
     @property
     def _is_free(self):
+        """Whether codes may be those of gates with a prior, which no parameter asks for."""
         return self.prior == "auto" and self.network == "auto"
+
+    @property
+    def _trains_gates(self):
+        """Whether such gates may be trained."""
+        return self._is_free and self.target_explained_variance == "auto"
 
     def _flats_trainer(self, data, seeds):
         """Return the trainer of a model that is exact inference in the flat parts of samples.

@@ -165,6 +165,18 @@ def test_codes_keep_95_percent_where_structure_is_not_certain(name):
     assert model.active_dimensions(X).sum(axis=1).mean() < X.shape[1] - 2
 
 
+@pytest.mark.parametrize("shape", [(400, 6), (60, 100)])
+def test_positive_codes_keep_95_percent_too(shape):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((shape[0], 4)) @ rng.standard_normal((4, shape[1]))
+    X += 0.2 * rng.standard_normal(shape)
+    model = default(X, positive_code=True)
+    codes = model.transform(X)
+    assert model.explanation_ == "dense"
+    assert codes.min() == 0
+    assert fvu(X, model.inverse_transform(codes)) == pytest.approx(0.05, abs=0.02)
+
+
 def test_what_was_found_is_kept_and_said_only_of_models_that_look(tmp_path):
     model = default(SUBSPACES.train, warm_start=True)
     nats = dict(model.explanation_nats_)
