@@ -101,7 +101,8 @@ class DensityAutoencoder(BaseAutoencoder):
             return codes
         x = prior.rows_.x
         some = x[:: -(-len(x) // NOISE_SAMPLES)].astype(np.float64)
-        return self._decoded(codes).with_noise_of(some)
+        decoded = self._decoded(codes)
+        return decoded.with_noise_of(some, rows_at_a_time(some.shape[1], decoded.n_entries))
 
     def _complete(self) -> None:
         if not self.module_.prior.lazy:

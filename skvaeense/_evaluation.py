@@ -22,8 +22,9 @@ FLOATS = (np.float64, np.float32)
 # Of the fitted attributes, those that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
 # Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
-# of a core from one layer to the next; fewer rows than the least make matrix products slow.
-CODE_ROWS, LEAST_ROWS, CODE_ENTRIES = 8192, 512, 2**19
+# of a core from one layer to the next; fewer rows than the least make matrix products slow. More
+# entries than the most, as each row may have with many components, would not fit in memory.
+CODE_ROWS, LEAST_ROWS, CODE_ENTRIES, MOST_ENTRIES = 8192, 512, 2**19, 2**25
 
 
 class ModelEvaluation:
@@ -115,7 +116,8 @@ class ModelEvaluation:
 
 def rows_at_a_time(*widths):
     """Return how many rows are coded or decoded at a time, given how many entries each has."""
-    return min(max(CODE_ENTRIES // max(widths), LEAST_ROWS), CODE_ROWS)
+    least = min(LEAST_ROWS, max(MOST_ENTRIES // max(widths), 1))
+    return min(max(CODE_ENTRIES // max(widths), least), CODE_ROWS)
 
 
 def too_far(dtype: Any) -> ValueError:

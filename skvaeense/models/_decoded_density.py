@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.special import logsumexp, softmax
+from sklearn.utils import gen_batches
 
 from skvaeense.models._tangent import tangent
 from skvaeense.models._vae import VAE
@@ -151,7 +152,7 @@ class DecodedDensity:
         noise = np.sqrt(self.codes.noise_variances[labels])[:, None]
         return x + noise * rng.standard_normal(x.shape), labels
 
-    def with_noise_of(self, x: DoubleArray) -> CodeMixture:
+    def with_noise_of(self, x: DoubleArray, n_rows: int) -> CodeMixture:
         """Return the mixture with noise variances that explain samples better.
 
         A step of expectation and maximisation: the mean squared error of a component's samples, at
@@ -162,12 +163,16 @@ class DecodedDensity:
         x : ndarray of shape (n_samples, n_features)
             Centred and scaled samples.
 
+        n_rows : int
+            How many are looked at at a time.
+
         Returns
         -------
         CodeMixture
             The mixture.
         """
-        joint, errors = self._joint_and_errors(x)
+        chunks = [self._joint_and_errors(x[rows]) for rows in gen_batches(len(x), n_rows)]
+        joint, errors = map(np.concatenate, zip(*chunks, strict=True))
         shares = softmax(joint, axis=1)
         sums, counts = (shares * errors).sum(axis=0), shares.sum(axis=0)
         common = sums.sum() / (counts.sum() * x.shape[1])
