@@ -484,7 +484,8 @@ class SparseAutoencoder(BaseAutoencoder):
         residual = target - model.decode(code)
         explained = rows[:, data.n_features :] if model.n_targets else rows
         # Of a target nobody knows how much of it samples tell.
-        left = 1.0 if model.n_targets else linear_residual(x, round(active.sum(axis=1).mean()))
+        n_active = round(active.sum(axis=1).mean())
+        left = 1.0 if model.n_targets else linear_residual(x, n_active, trained)
         findings = SparseFindings(
             active=active,
             n_trained=float(torch.count_nonzero(model.code(trained))) / len(trained),

@@ -1160,7 +1160,7 @@ class VAEenseTransformer(DensityAutoencoder):
             ),
             deviation=(1 - posterior.openness if has_gates else posterior.std).cpu().numpy(),
             unexplained=within * float(residual.square().sum() / size),
-            linear_residual=within * linear_residual(x, model.n_components),
+            linear_residual=within * linear_residual(x, model.n_components, data.train.head),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(x, residual, active, labels, float(model.noise_variance)),

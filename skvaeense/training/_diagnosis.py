@@ -153,8 +153,8 @@ def failure_signs(findings):
     deviation = findings.deviation[active] if findings.has_prices else findings.deviation
     leaves_more = findings.unexplained > max(0.05, 1.5 * findings.linear_residual)
     near_half = deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5
-    # Standard deviations are near it, too, where noise is as large as what varies.
-    if near_half and (findings.has_prices or leaves_more):
+    # They are near it, too, where noise is as large as what varies, or codes as good as each other.
+    if near_half and leaves_more:
         what = "probabilities of open gates" if findings.has_prices else "standard deviations"
         return [
             f"Most posterior {what} are near 0.5: the encoder has not learned to open or close "

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from skvaeense.utils._principal import principal_directions
+
 # The spectrum is taken of this many rows.
 SPECTRUM_ROWS = 4096
 MAX_COMPONENTS = 256
@@ -141,11 +143,18 @@ class Spectrum:
         return FIRST_NOISE * config.noise * eigenvalues[config.eigenvalue]
 
 
-def linear_residual(Z, n_components):
-    """Return the fraction of the variance that as many principal components leave."""
-    rows = Z[:SPECTRUM_ROWS].double().cpu()
-    variances = torch.linalg.svdvals(rows - rows.mean(dim=0)).square()
-    return float(variances[n_components:].sum() / variances.sum().clamp_min(1e-300))
+def linear_residual(Z, n_components, trained=None):
+    """Return the fraction of the variance of samples that as many principal components leave.
+
+    Those of others that they were trained on, or of their own, which leave less.
+    """
+    trained = Z if trained is None else trained
+    rows, trained = (some[:SPECTRUM_ROWS].double().cpu().numpy() for some in (Z, trained))
+    mean = trained.mean(axis=0)
+    directions = principal_directions(trained - mean)[1][:n_components]
+    total, left = np.square(rows - rows.mean(axis=0)).sum(), rows - mean
+    left = left - (left @ directions.T) @ directions
+    return float(np.square(left).sum() / max(total, 1e-300))
 
 
 def default_n_components(spectrum):

@@ -140,7 +140,13 @@ def test_linear_residual_is_what_principal_components_leave():
     for k in range(1, 5):
         expected = eigenvalues[k:].sum() / eigenvalues.sum()
         assert linear_residual(Z, k) == pytest.approx(expected, abs=1e-12)
-    assert linear_residual(Z, 50) == 0
+    assert linear_residual(Z, 50) == pytest.approx(0, abs=1e-12)
+
+
+def test_components_of_few_rows_leave_more_of_others():
+    few, many = draw(12, np.ones(10)), draw(500, np.ones(10), seed=1)
+    assert linear_residual(few, 9) < 0.02
+    assert linear_residual(many, 9, few) > 0.05
 
 
 @pytest.mark.parametrize("n_samples", [1, 19])
