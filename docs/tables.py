@@ -36,6 +36,7 @@ from gate_tables import (
     planted_gates_table,
     shares_table,
 )
+from kind_tables import kinds_table
 from latent_tables import stability_table, synth_table
 from likelihood_tables import imputation_table, known_table, nonlinear_table, real_table
 from mixture_tables import (
@@ -194,6 +195,7 @@ def tables():
         **paper_tables(load),
         "faults": faults_table(),
         "soak": soak_table(load("soak.json")),
+        "kinds": kinds_table(load("kinds.json")),
         "fuzz": fuzz_table(load("fuzz.json")),
         "mutants": mutants_table(load("mutants.json")),
         **bad_input_tables(),
