@@ -7,7 +7,7 @@ def kinds_table(results):
     """Return lengths, what codes leave, and log-densities, beside PCA and GaussianMixture."""
     header = (
         *("data", "explanation", "active latents", "components for 95 %", "unexplained"),
-        *("log-density", "GaussianMixture", "least gain", "CPU s", "runs"),
+        *("log-density", "GaussianMixture", "least gain", "CPU s", "warned", "runs"),
     )
     rows = []
     for row in results.get("summary", []):
@@ -19,5 +19,6 @@ def kinds_table(results):
         seconds = f"{row['cpu_seconds_mean']:.1f}"
         left = f"{row['fvu_mean']:.3f}"
         cells = (row["kind"], row["explanations"], *lengths, left, *density, seconds)
-        rows.append((*cells, row["n_seeds"]))
+        warned = f"{row['signs_of_failure_mean']:.0%}"
+        rows.append((*cells, warned, row["n_seeds"]))
     return Table(header, rows)
