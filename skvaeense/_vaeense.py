@@ -497,11 +497,9 @@ class VAEenseTransformer(DensityAutoencoder):
         session.begin(first + (0 if is_enough else sum(self._epochs_of_gates(data, codes))))
         if first:
             trainer = codes or self._flats_trainer(data, seeds)
-            if explored.kind == "points" or (
-                # What several flat parts leave from the start is noise.
-                explored.kind == "mixture" and not self._explains_most(trainer.model, data)
-            ):
-                is_enough = True
+            # What several flat parts leave from the start is noise.
+            is_noise = explored.kind == "mixture" and not self._explains_most(trainer.model, data)
+            is_enough = is_enough or is_noise or explored.kind == "points"
             trainer = self._train_to_the_end(trainer, data, session, epochs, from_start=True)
             if is_enough or session.stopped or self._explains_most(trainer.model, data):
                 return trainer
