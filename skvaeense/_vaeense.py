@@ -518,8 +518,8 @@ class VAEenseTransformer(DensityAutoencoder):
         With learned noise the bound may go on rising as codes get longer. So it decides on their
         length only if it gets above what else explains the samples: the bound of independent codes,
         or the log-density under normal distributions, for which the codes that keep a share stand.
-        And codes have to explain more than they leave, as noise, of the samples, and to differ in
-        their gates.
+        Its codes also have to explain more of the samples than they leave, and their gates have to
+        differ from sample to sample.
         """
         learned = self._of_gates(None)
         widths = [clone(learned).set_params(n_components=k) for k in learned._widths(data)]

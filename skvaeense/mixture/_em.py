@@ -215,9 +215,9 @@ def local_size(x: DoubleArray) -> float:
 
 
 def share_left(n_rows: int, n_directions: int) -> float:
-    """Return the share of noise that principal directions leave of the rows they were found in.
+    """Return the share of its noise that a row keeps off principal directions it helped to find.
 
-    Of others, which say nothing of the directions, they leave all.
+    Other rows keep all of theirs.
 
     Parameters
     ----------

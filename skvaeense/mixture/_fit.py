@@ -292,7 +292,7 @@ def _search_wide(
         mean = np.average(y[train], axis=0, weights=weights[train])
         both.append(principal_directions((y[train] - mean) * np.sqrt(weights[train])[:, None])[1])
     searches: list[Search] = []
-    # Of more, rows that had no part in them would have much off them that the others have not.
+    # With more, new rows would lie much farther off the directions than those they were found in.
     k = min(MAX_DIRECTIONS, max(len(both[0]) // 2, 1))
     while k > 0 and len(searches) < N_WIDTHS:
         plain, scaled = (directions[:k].T for directions in both)
