@@ -21,9 +21,9 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 FLOATS = (np.float64, np.float32)
 # Of the fitted attributes, those that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
-# Rows taken at a time: bounds the memory of transform and score. So many entries stay in the cache
-# of a core from one layer to the next; fewer rows than the least make matrix products slow. More
-# entries than the most, as each row may have with many components, would not fit in memory.
+# Rows taken at a time: bounds the memory of transform and score. CODE_ENTRIES stay in the cache
+# of a core from one layer to the next; fewer rows than LEAST_ROWS make matrix products slow. Where
+# a row has very many entries, MOST_ENTRIES bound the memory all the same.
 CODE_ROWS, LEAST_ROWS, CODE_ENTRIES, MOST_ENTRIES = 8192, 512, 2**19, 2**25
 
 

@@ -332,10 +332,9 @@ class VAEenseTransformer(DensityAutoencoder):
     ``codes @ components_`` is still the reconstruction, up to a constant. These columns are never
     active: where a cluster lies is no dimension of it. `scale_` is then the root mean square about
     the locations. In the density each component of the mixture has its place, and no sample is
-    assigned to a location. Locations
-    are looked for in arrays in memory, by the first `fit`; `partial_fit` has one. Samples that are
-    far from all others, at most 5 % of them, are left out of the training if they have more than
-    half of the variance.
+    assigned to a location. Locations are looked for in arrays in memory, by the first `fit`;
+    `partial_fit` has one. Samples that are far from all others, at most 5 % of them, are left out
+    of the training if they have more than half of the variance.
 
     With a linear decoder and ``prior="mixture"``, arrays and data frames may hold NaN for what is
     missing. Training rows are filled in by draws from a mixture that integrates it out, which then
@@ -494,17 +493,19 @@ class VAEenseTransformer(DensityAutoencoder):
             is_enough = is_enough or are_independent
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, EXACT_STEPS)
         first = epochs if is_enough or not is_open else 0
-        session.begin(first + (0 if is_enough else sum(self._epochs_of_gates(data, codes))))
+        epochs_of_gates = [] if is_enough else self._epochs_of_gates(data, codes)
+        session.begin(first + sum(epochs_of_gates))
         if first:
             trainer = codes or self._flats_trainer(data, seeds)
-            # What several flat parts leave from the start is noise.
-            is_noise = explored.kind == "mixture" and not self._explains_most(trainer.model, data)
-            is_enough = is_enough or is_noise or explored.kind == "points"
+            is_enough = is_enough or explored.kind == "points"
+            if not is_enough and explored.kind == "mixture":
+                # What several flat parts leave from the start is noise.
+                is_enough = not self._explains_most(trainer.model, data)
             trainer = self._train_to_the_end(trainer, data, session, epochs, from_start=True)
             if is_enough or session.stopped or self._explains_most(trainer.model, data):
                 return trainer
             explored.kind = "dense"
-        return self._train_gates(data, session, seeds, codes)
+        return self._train_gates(data, session, seeds, codes, epochs_of_gates)
 
     def _epochs_of_gates(self, data, codes):
         """Return the epochs of gates with a prior: first ones, and each number of latents."""
@@ -512,7 +513,7 @@ class VAEenseTransformer(DensityAutoencoder):
         steps += [GATE_STEPS] * len(self._of_gates(None)._widths(data))
         return [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
 
-    def _train_gates(self, data, session, seeds, codes):
+    def _train_gates(self, data, session, seeds, codes, epochs):
         """Train gates with a prior: those of independent codes, or for a share, and learned noise.
 
         With learned noise the bound may go on rising as codes get longer. So it decides on their
@@ -523,7 +524,6 @@ class VAEenseTransformer(DensityAutoencoder):
         """
         learned = self._of_gates(None)
         widths = [clone(learned).set_params(n_components=k) for k in learned._widths(data)]
-        epochs = self._epochs_of_gates(data, codes)
 
         def make_trainer(i):
             if i == 0 and codes is not None:
@@ -534,8 +534,7 @@ class VAEenseTransformer(DensityAutoencoder):
         def loss_of(model, i):
             if i == 0 and codes is None:
                 return -data.processes.broadcast_scalar(data.explored.normal_nats)
-            bounds, nats = self._settle(model, data), data.explored.nats
-            mean = data.processes.broadcast_scalar(float(bounds.mean()))
+            mean, nats = self._settled_nats(model, data), data.explored.nats
             name = "gates" if i > 0 else "dictionary"
             nats[name] = max(nats.get(name, -math.inf), mean)
             if i > 0 and not (model.has_patterns and self._explains_most(model, data)):
@@ -590,8 +589,7 @@ class VAEenseTransformer(DensityAutoencoder):
         others, before = data.processes.broadcast_scalar(nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            bounds = self._settle(copy.deepcopy(model), data, n_rounds=1)
-            mean = data.processes.broadcast_scalar(float(bounds.mean()))
+            mean = self._settled_nats(copy.deepcopy(model), data, n_rounds=1)
             gain = mean - others
             nats["gates"] = mean
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
@@ -618,6 +616,11 @@ class VAEenseTransformer(DensityAutoencoder):
         if data.valid_labels is not None:
             bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
         return bounds
+
+    def _settled_nats(self, model, data, n_rounds=None):
+        """Settle a model, and return the mean bound of held-out samples."""
+        bounds = self._settle(model, data, n_rounds)
+        return data.processes.broadcast_scalar(float(bounds.mean()))
 
     def _train_from_random(self, data, session):
         """Train random inits for some epochs, and the best of them to the end."""

@@ -413,7 +413,7 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
     Where variances fall from direction to direction without a gap, how many there are is a matter
     of the number of rows. If fewer directions are left than stand out, they do not show what noise
     is like. Then those that stand out have to be farther above the noise than from each other. The
-    same is asked of a part that is alone.
+    same holds for a part that is alone.
     """
     is_clear = []
     for part in parts:
