@@ -84,7 +84,6 @@ from skvaeense.dimension import _local, _pools
 from skvaeense.networks import _layers, _linear
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training import _noise, _opening, _parameters, _sizes, _sparse_hooks
-from skvaeense.training._sizes import INIT_CONFIGS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -191,7 +190,6 @@ def tables():
         "processes": processes_table(load("processes.json")),
         "many_models": many_models_table(load("many_models.json")),
         "many_models_bytes": many_models_bytes_table(load("many_models.json")),
-        "inits": inits_table(),
         **paper_tables(load),
         "faults": faults_table(),
         "soak": soak_table(load("soak.json")),
@@ -578,12 +576,6 @@ def apart_table(results):
     return Table(header, rows)
 
 
-def inits_table():
-    """Return how random inits differ, from the package itself."""
-    header = ("init", "eigenvalue", "factor on its share", "factor on learning_rate_init")
-    return Table(header, [(i + 1, *config) for i, config in enumerate(INIT_CONFIGS)])
-
-
 def constants():
     """Return a substitution for each constant that the rules of the defaults use."""
     names = {
@@ -594,10 +586,9 @@ def constants():
             "MAX_BATCH",
             "MIN_BATCH",
             "DATA_STEPS",
-            "INIT_STEPS",
-            "BUDGET_STEPS",
+            "GATE_STEPS",
+            "RANDOM_STEPS",
             "EXACT_STEPS",
-            "FINAL_STEPS",
             "FIRST_NOISE",
             "SETTLING",
             "MIN_ROWS_TO_SPLIT",
@@ -607,15 +598,16 @@ def constants():
         ],
         _layers: ["MAX_WIDTH"],
         _linear: ["MIN_WIDTH"],
-        _vaeense: ["GATE_STEPS"],
         _sparse_hooks: ["DEAD_AFTER"],
         _parameters: ["FULL_RATE_INPUTS", "RATE_POWER"],
         _local: ["MAX_LANDMARKS"],
         _pools: ["MAX_REFERENCES", "MAX_NEIGHBORS"],
-        _noise: ["LEAST_SHARE", "COMMON_NOISE", "COMMON_NOISE_SHARE", "FINAL_NOISE", "FOLLOW"],
+        _noise: ["LEAST_SHARE", "FINAL_NOISE", "FOLLOW"],
     }
     values = {name: getattr(module, name) for module in names for name in names[module]}
     noise = _noise.annealed_noise(1.0, 1.0, learned=True)
+    rates = _vaeense.FEED_FORWARD_RATES
+    values["FEED_FORWARD_RATES"] = " and ".join(map(plain, rates))
     values["MAX_HELD_OUT"] = _sizes.HELD_OUT.at_most
     values["SPARSE_MAX_HELD_OUT"] = _sizes.SPARSE_HELD_OUT.at_most
     values["IN_MEMORY"] = f"{_opening.IN_MEMORY >> 20} MiB"

@@ -43,7 +43,7 @@ from skvaeense.training._sources import (
     tensor_as_array,
 )
 from skvaeense.training._threads import suited_threads, threads_of_all
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
@@ -147,7 +147,6 @@ class BaseAutoencoder(
         seeds: tuple[int, int],
         init: int = 0,
         model: Any = None,
-        is_final: bool = False,
     ) -> Trainer:
         """Return the trainer of a new model, or of one that goes on from an earlier fit.
 
@@ -330,7 +329,7 @@ class BaseAutoencoder(
             if goes_on:
                 model = self._copy_of_model()
                 seeds = _draw_seeds(session.random_state)
-                trainer = self._make_trainer(data, seeds, model=model, is_final=True)
+                trainer = self._make_trainer(data, seeds, model=model)
                 self._check_length(trainer.model)
             with memory_errors(data.batch_size):
                 try:
@@ -785,12 +784,3 @@ class BaseAutoencoder(
 def _draw_seeds(random_state: np.random.RandomState) -> tuple[int, int]:
     """Return a seed for order and noise, and one for weights."""
     return draw_seed(random_state), draw_seed(random_state)
-
-
-def diverged(subject: str) -> str:
-    """Return the message for a loss that is not finite."""
-    return (
-        f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far "
-        "from all others: scaling is by one factor, and an outlier of many standard deviations "
-        "makes gradients explode."
-    )

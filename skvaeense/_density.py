@@ -19,7 +19,7 @@ from skvaeense._base import BaseAutoencoder
 from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
-from skvaeense.models import VAE, DecodedDensity, SpikeSlabVAE
+from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import Source, as_array, tensor_as_array
@@ -206,7 +206,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     @property
     def _gates_explain(self) -> bool:
-        has_gates = isinstance(self.module_, SpikeSlabVAE)
+        has_gates = self.module_.has_prices
         explains = getattr(self, "explanation_", None) in ("gates", "dictionary")
         return has_gates and explains and not self._n_locations
 

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from skvaeense._base import diverged
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation
 from skvaeense.dimension import ScoreMethod
@@ -25,7 +24,7 @@ from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import SCORE_STEPS, n_epochs
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._callbacks import CallbackSupportMixin
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._processes import find_processes

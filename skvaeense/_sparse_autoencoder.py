@@ -184,8 +184,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     history_ : dict of ndarray
         For each epoch "loss", as in `loss_curve_`; "error", as a fraction of the variance;
-        "penalty", before it is multiplied by "alpha"; "init", which is 0; and "final", 1 in `fit`
-        and 0 in `partial_fit`. ``history_.to_frame()`` gives a pandas.DataFrame.
+        "penalty", before it is multiplied by "alpha"; and "init", which is 0.
+        ``history_.to_frame()`` gives a pandas.DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -314,12 +314,12 @@ class SparseAutoencoder(BaseAutoencoder):
             # Epochs with longer codes cannot be compared with those that come after them.
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             seeds = draw_seed(session.random_state), draw_seed(session.random_state)
-            trainer = self._make_trainer(data, seeds, is_final=True)
+            trainer = self._make_trainer(data, seeds)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size)
         session.begin(epochs)
         return self._train_to_the_end(trainer, data, session, epochs, unwatched=unwatched)
 
-    def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
+    def _make_trainer(self, data, seeds, init=0, model=None):
         penalty = penalties.Penalty.resolve(self.penalty)
         device = resolve_device(self.device)
         goes_on = model is not None
@@ -353,7 +353,6 @@ class SparseAutoencoder(BaseAutoencoder):
             generator=make_generator(seeds[0], device),
             hooks=hooks,
             processes=data.processes,
-            is_final=is_final,
         )
 
     def _with_target(self, X, y, *, goes_on):

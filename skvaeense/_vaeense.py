@@ -1,7 +1,5 @@
 """VAEenseTransformer: sparse codes whose active latents adapt to each sample."""
 
-import copy
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +11,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from skvaeense import losses, networks, optimizers, priors, schedules, thresholds
-from skvaeense._base import BaseAutoencoder, diverged
+from skvaeense._base import BaseAutoencoder
 from skvaeense._density import DensityAutoencoder
+from skvaeense._explained import ExplainedTraining
 from skvaeense.models import VAE, SpikeSlabVAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
@@ -25,43 +24,34 @@ from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._closed_forms import ANNEALED, ClosedForms, SilentLatents
 from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import Findings, failure_signs, find_collapse
-from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._exploration import density_with_holes, explore
 from skvaeense.training._hooks import network_hooks
-from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._noise import (
-    COMMON_NOISE,
     FINAL_NOISE,
-    LEAST_NOISE,
-    NoiseSchedule,
     annealed_noise,
     best_noise,
-    common_noise,
-    final_noise,
-    selection_loss,
+    followed_noise,
     validation_loss,
     validation_terms,
 )
 from skvaeense.training._parameters import layer_rates
 from skvaeense.training._selection import Selection
+from skvaeense.training._settling import held_out_bounds, settle
 from skvaeense.training._sizes import (
-    BUDGET_STEPS,
-    DATA_STEPS,
-    EXACT_STEPS,
-    INIT_CONFIGS,
-    INIT_STEPS,
+    EXACT_RATE,
+    GATE_STEPS,
     MAX_COMPONENTS,
+    RANDOM_STEPS,
     SETTLING,
     default_n_components,
     linear_residual,
+    most_latents,
     n_epochs,
-    split_epochs,
 )
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
-from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import (
     Auto,
     DoubleArray,
@@ -80,23 +70,11 @@ NOISE_RANGE = 1e20
 # Entries of the Gram matrices, or of the Jacobians, of the samples that are looked at at a time.
 COLUMN_ENTRIES = 2**21
 # What n_init="auto" means.
-N_INIT = 5
-# Share of learning_rate_init that is the peak where gates are inferred by a feed-forward encoder.
-FEED_FORWARD_RATE = 0.4
+N_INIT = 3
+# Shares of learning_rate_init that are the peak with a feed-forward encoder: of inits, in turns.
+FEED_FORWARD_RATES = 0.4, 0.6
 # The most entries of the codes that thresholds are set on.
 CALIBRATION_ENTRIES = 2**23
-# Rows for each latent at least, where gates have a prior and the number of latents is not given.
-ROWS_OF_A_LATENT = 10
-# Multiples of the usual number of them that are tried where they are what explains samples.
-WIDER = (2, 4)
-# Share of the variance that codes keep by default where they do not explain what samples are.
-DEFAULT_SHARE = 0.95
-# Steps where gates have a prior.
-GATE_STEPS = 1000
-# Share of all that expectation maximisation has gained, after which a round of less is the last.
-LEAST_GAIN = 0.02
-# Share of learning_rate_init that is the peak where training starts from exact inference.
-EXACT_RATE = 0.05
 
 
 class VAEenseTransformer(DensityAutoencoder):
@@ -196,18 +174,18 @@ class VAEenseTransformer(DensityAutoencoder):
         number.
 
     n_init : "auto" or int, default="auto"
-        Number of random inits. They differ in weights, first noise variance and learning rate, and
-        are compared on held-out samples at one noise variance; the best is trained on. With
-        ``prior="spike_slab"`` each is trained to the end, and "auto" means 1; else 5. With the
-        default network training starts from what is found in the data instead: exact inference in a
-        mixture of subspaces, or independent codes, or principal components; then this number is not
-        used.
+        Number of random inits. They differ in weights, first noise variance and learning rate. Each
+        is trained to the end, and the one with the best bound of held-out samples is kept. "auto"
+        means 1 with ``prior="spike_slab"``, else 3. With the default network training starts from
+        what is found in the data instead: exact inference in a mixture of subspaces, or independent
+        codes, or principal components; then this number is not used.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
         What moves the weights.
 
     learning_rate_init : float, default=0.02
-        Peak learning rate of the first init; the others multiply it by up to 1.5.
+        Peak learning rate where gates have a prior. An encoder that does not infer gates by its
+        decoder takes 0.4 or 0.6 of it, from one init to the next.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
         How the learning rate changes. "auto" means "cosine".
@@ -216,17 +194,16 @@ class VAEenseTransformer(DensityAutoencoder):
         Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs that a model is trained for at most. Of those from a random init 40 % come before
-        inits are compared, and the others are for the best one only. "auto" means the epochs that
-        amount to 60 steps from exact inference, and to 1,000 and 1,500 steps from a random init; to
-        1,000 where gates have a prior, and with a `target_l0` to 2,000.
+        Epochs that a model is trained for at most. "auto" means the epochs that amount to 60 steps
+        from exact inference, to 1,000 where gates have a prior, and to 2,000 from a random init and
+        with a `target_l0`.
 
     tol : float, default=1e-4
         Least gain in the held-out bound, in nats per sample, that counts as one.
 
     n_iter_no_change : int, default=30
-        Epochs without such a gain after which the last phase of training comes to its end: only
-        its last 30 %, in which the learning rate falls to nothing, are still run.
+        Epochs without such a gain after which training comes to its end: only its last 30 %, in
+        which the learning rate falls to nothing, are still run.
 
     hard : "auto" or bool, default="auto"
         Whether `transform` sets the latents that are not active to exactly 0. Soft codes are small
@@ -301,7 +278,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     history_ : dict of ndarray
         For each epoch "loss", as in `loss_curve_`; "kl" in nats; "error", summed over features, and
-        "noise_variance", in squared units of X; "init", from 0; "final", 1 in the last phase.
+        "noise_variance", in squared units of X; and "init", from 0.
         The last `n_iter_` epochs are of the kept model. ``history_.to_frame()`` gives a DataFrame.
 
     n_features_in_ : int
@@ -440,7 +417,9 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _partial_steps(self):
-        return INIT_STEPS if self.target_l0 is None else BUDGET_STEPS
+        if self._has_gates and self.target_l0 is None:
+            return GATE_STEPS
+        return RANDOM_STEPS
 
     @property
     def _has_gates(self):
@@ -459,240 +438,53 @@ class VAEenseTransformer(DensityAutoencoder):
         share = self.target_explained_variance
         return None if share == "auto" else share
 
-    def _of_gates(self, share):
-        """Return an estimator like this one whose gates have a prior, for a share of variance."""
-        return clone(self).set_params(prior="spike_slab", target_explained_variance=share)
-
     def _train(self, data, session, trainer):
-        if self._has_gates or (trainer is not None and isinstance(trainer.model, SpikeSlabVAE)):
-            steps = GATE_STEPS if self.target_l0 is None else BUDGET_STEPS
-            return self._train_to_the_end_each(data, session, trainer, steps)
         if trainer is not None:
-            _, epochs = split_epochs(self.max_iter, len(data.train), data.batch_size)
-            session.begin(max(epochs, 1))
-            return self._train_to_the_end(trainer, data, session, max(epochs, 1))
-        return self._train_what_is_found(data, session) or self._train_from_random(data, session)
-
-    def _train_what_is_found(self, data, session):
-        """Train from exact inference in what is in the samples, if anything is known of it."""
-        if not self._explores():
-            return None
-        if data.explored is None:
-            # Those that are not in memory are seen here first, and have one location.
-            explored = self._explored(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
-            kind = explored.kind if explored.locations is None else "dense"
-            data.explored = replace(explored, kind=kind, locations=None)
-        explored = data.explored
-        is_open = explored.is_open_question or explored.kind == "dictionary" or self.positive_code
-        if is_open and not isinstance(self._resolved_prior(), priors.Mixture):
-            return None
-        seeds = session.random_state.randint(2**31 - 1, size=2).tolist()
-        codes, is_enough = None, not self._trains_gates
-        if explored.kind == "dictionary" and self._is_free and not self.positive_code:
-            codes, are_independent = self._codes_trainer(data, seeds)
-            is_enough = is_enough or are_independent
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, EXACT_STEPS)
-        first = epochs if is_enough or not is_open else 0
-        epochs_of_gates = [] if is_enough else self._epochs_of_gates(data, codes)
-        session.begin(first + sum(epochs_of_gates))
-        if first:
-            trainer = codes or self._flats_trainer(data, seeds)
-            is_enough = is_enough or explored.kind == "points"
-            if not is_enough and explored.kind == "mixture":
-                # What several flat parts leave from the start is noise.
-                is_enough = not self._explains_most(trainer.model, data)
-            trainer = self._train_to_the_end(trainer, data, session, epochs, from_start=True)
-            if is_enough or session.stopped or self._explains_most(trainer.model, data):
-                return trainer
-            explored.kind = "dense"
-        return self._train_gates(data, session, seeds, codes, epochs_of_gates)
-
-    def _epochs_of_gates(self, data, codes):
-        """Return the epochs of gates with a prior: first ones, and each number of latents."""
-        steps = [DATA_STEPS if codes is None else EXACT_STEPS]
-        steps += [GATE_STEPS] * len(self._of_gates(None)._widths(data))
-        return [n_epochs(self.max_iter, len(data.train), data.batch_size, n) for n in steps]
-
-    def _train_gates(self, data, session, seeds, codes, epochs):
-        """Train gates with a prior: those of independent codes, or for a share, and learned noise.
-
-        With learned noise the bound may go on rising as codes get longer. So it decides on their
-        length only if it gets above what else explains the samples: the bound of independent codes,
-        or the log-density under normal distributions, for which the codes that keep a share stand.
-        Its codes also have to explain more of the samples than they leave, and their gates have to
-        differ from sample to sample.
-        """
-        learned = self._of_gates(None)
-        widths = [clone(learned).set_params(n_components=k) for k in learned._widths(data)]
-
-        def make_trainer(i):
-            if i == 0 and codes is not None:
-                return codes
-            chosen = self._of_gates(DEFAULT_SHARE) if i == 0 else widths[i - 1]
-            return chosen._make_trainer(data, seeds, i, is_final=True)
-
-        def loss_of(model, i):
-            if i == 0 and codes is None:
-                return -data.processes.broadcast_scalar(data.explored.normal_nats)
-            mean, nats = self._settled_nats(model, data), data.explored.nats
-            name = "gates" if i > 0 else "dictionary"
-            nats[name] = max(nats.get(name, -math.inf), mean)
-            if i > 0 and not (model.has_patterns and self._explains_most(model, data)):
-                return math.inf
-            # The log-density is not less than the bound, so that chance is no reason to doubt it.
-            return -mean
-
-        inits = session.track("first", Selection(make_trainer))
-
-        def train(n_inits):
-            first = epochs[:n_inits]
-            self._train_each(inits, first, data, session, "gates", loss_of, unwatched=ANNEALED)
-
-        train(1)
-        if inits.best is None or session.stopped:
-            return self._best_of(inits)
-        # A fit that goes on may know it from before.
-        if len(inits.logs) > 1 or self._have_gates(inits.best.model, data, seeds):
-            for n, width in enumerate(widths, start=2):
-                # Many latents are worth their time only once gates explain the samples.
-                if n > 2 and width.n_components > MAX_COMPONENTS and inits.best_init == 0:
-                    break
-                train(n)
-                if session.stopped or (n > 2 and inits.losses[-1] >= inits.losses[-2]):
-                    break
-        least = "dense" if codes is None else "dictionary"
-        data.explored.kind = "gates" if inits.best_init > 0 else least
-        return self._best_of(inits)
-
-    def _widths(self, data):
-        """Return numbers of latents to be tried, one after the other while held-out rows gain."""
-        if self.n_components is not None:
-            return [self.n_components]
-        first, most = self._default_width(data), _latents_of_rows(data)
-        return [first] + [k * first for k in WIDER if k * first <= most]
-
-    def _have_gates(self, model, data, seeds):
-        """Return whether gates may be better than codes that are all open.
-
-        They may if independent codes explain held-out samples best. Else gates with learned noise
-        are trained for a short time, again and again: as often as a whole training has steps for,
-        but no more once they would not get above open codes though they went on to gain as much.
-        Flat parts do not take part: they are better at times than gates that are half trained.
-        """
-        nats = data.explored.nats
-        if data.explored.kind == "dictionary":
-            return True
-        config = model.config | {"target_explained_variance": None}
-        model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
-        trainer = self._of_gates(None)._make_trainer(data, seeds, model=model)
-        epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        others, before = data.processes.broadcast_scalar(nats["dense"]), -math.inf
-        for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
-            trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            mean = self._settled_nats(copy.deepcopy(model), data, n_rounds=1)
-            gain = mean - others
-            nats["gates"] = mean
-            if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
-                break
-            before = mean
-        return gain > 0
-
-    @staticmethod
-    @torch.no_grad()
-    def _explains_most(model, data):
-        """Return whether codes explain more of held-out samples than they leave."""
-        x = data.valid
-        left = x - model.decode(model.code(model.inferred(x)))
-        surplus = float(x.square().sum() - 2 * left.square().sum())
-        return data.processes.broadcast_scalar(surplus) >= 0
-
-    @staticmethod
-    @torch.no_grad()
-    def _held_out_bounds(model, data):
-        """Return the bound of each held-out sample, in nats."""
-        is_training = model.training
-        bounds = model.eval().bound(data.valid).cpu().double().numpy()
-        model.train(is_training)
-        if data.valid_labels is not None:
-            bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
-        return bounds
-
-    def _settled_nats(self, model, data, n_rounds=None):
-        """Settle a model, and return the mean bound of held-out samples."""
-        bounds = self._settle(model, data, n_rounds)
-        return data.processes.broadcast_scalar(float(bounds.mean()))
-
-    def _train_from_random(self, data, session):
-        """Train random inits for some epochs, and the best of them to the end."""
-        n_init_epochs, n_final_epochs = split_epochs(
-            self.max_iter, len(data.train), data.batch_size
-        )
-        n_init = N_INIT if self.n_init == "auto" else self.n_init
-        seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
-        session.begin(n_init * n_init_epochs + n_final_epochs)
-        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))
-        inits = session.track("rest", inits)
-        for i in range(len(inits.logs), n_init):
-            trainer = inits.make_trainer(i)
-            session.train(
-                trainer,
-                data.train,
-                stage="init",
-                n_epochs=n_init_epochs,
-                batch_size=data.batch_size,
-                attributes=lambda trainer: self._attributes(trainer, data),
-            )
-            if trainer.log:
-                inits.offer(trainer, self._selection_loss(trainer, data))
-            if session.stopped:
-                break
-        best = self._best_of(inits)
-        if n_final_epochs > 0 and not session.stopped:
-            best = self._make_final_trainer(best, data)
-            best = self._train_to_the_end(best, data, session, n_final_epochs)
-        return best
-
-    @staticmethod
-    def _best_of(inits):
-        """Return the best trainer, with the log of the others."""
-        if inits.best is None:
-            raise FloatingPointError(diverged("The loss of every init"))
-        inits.best.other_log = inits.other_log
-        return inits.best
-
-    def _train_to_the_end_each(self, data, session, trainer, n_steps):
-        """Train each init to the end, or go on with a trainer."""
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
-        if trainer is not None:
+            steps = GATE_STEPS if self.target_l0 is None else RANDOM_STEPS
+            epochs = self._epochs(data, steps)
             session.begin(epochs)
             return self._train_to_the_end(trainer, data, session, epochs)
-        n_init = 1 if self.n_init == "auto" else self.n_init
+        explained = None
+        if self._explores():
+            if data.explored is None:
+                data.explored = self._explored_elsewhere(data)
+            explained = ExplainedTraining(self, data, session).run()
+        return explained or self._train_inits(data, session)
+
+    def _train_inits(self, data, session):
+        """Train each init to the end, and keep the best."""
+        n_init = (1 if self._has_gates else N_INIT) if self.n_init == "auto" else self.n_init
+        epochs = self._epochs(data, self._partial_steps)
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
         session.begin(n_init * epochs)
-        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i, is_final=True))
-        inits = session.track("first", inits)
-        self._train_each(
-            inits,
-            n_init * [epochs],
-            data,
-            session,
-            "init",
-            lambda model, i: self._final_loss(model, data),
-            unwatched=ANNEALED,
-        )
-        return self._best_of(inits)
+        inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))
+        inits = session.track("inits", inits)
 
-    def _train_each(self, inits, n_epochs_of, data, session, name, loss_of, *, unwatched=0.0):
+        def loss_of(model, i):
+            if not model.has_prices:
+                return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
+            return -data.processes.broadcast_scalar(float(held_out_bounds(model, data).mean()))
+
+        self._train_each(inits, n_init * [epochs], data, session, loss_of)
+        return inits.chosen
+
+    def _train_each(self, inits, n_epochs_of, data, session, loss_of):
         """Train inits to the end, one after the other, and keep that of the least loss."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
-                    trainer, data, session, n_epochs_of[i], f"{name} {i}", unwatched
+                    trainer, data, session, n_epochs_of[i], f"init {i}", unwatched=ANNEALED
                 )
                 inits.offer(trainer, loss_of(trainer.model, i))
             except FloatingPointError:
                 inits.offer(trainer, math.inf)
+            if session.stopped:
+                break
+
+    def _epochs(self, data, n_steps):
+        """Return the epochs that a number of steps takes, if `max_iter` is not given."""
+        return n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
 
     @property
     def _takes_missing(self):
@@ -716,6 +508,12 @@ class VAEenseTransformer(DensityAutoencoder):
         others = self._explored(near)
         # The density is that of all.
         return near, replace(others, density=explored.density or others.density)
+
+    def _explored_elsewhere(self, data):
+        """Return what is in samples that are not in memory, which have one location."""
+        explored = self._explored(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
+        kind = explored.kind if explored.locations is None else "dense"
+        return replace(explored, kind=kind, locations=None)
 
     def _explored(self, rows):
         return explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
@@ -754,125 +552,54 @@ class VAEenseTransformer(DensityAutoencoder):
         """Whether such gates may be trained."""
         return self._is_free and self.target_explained_variance == "auto"
 
-    def _flats_trainer(self, data, seeds):
-        """Return the trainer of a model that is exact inference in the flat parts of samples.
-
-        They are one part where they do not explain the samples.
-        """
-        explored = data.explored
-        if explored.kind != "mixture":
-            rows = data.train.head.cpu().double().numpy()
-            explored = explored.as_one_flat(rows, self.n_components or MAX_COMPONENTS)
-        network = subspace_network(explored)
-        n_components = self.n_components or sum(network.ranks)
-        model = self._make_model(data, seeds[1], network, n_components)
-        install_subspaces(model.network, explored, len(data.train) + len(data.valid))
-        error = validation_terms(model, data.valid).error / data.valid.shape[1]
-        error = max(error, LEAST_NOISE)
-        return self._trainer(
-            model,
-            final_noise(error, error / FINAL_NOISE, learned=True, follow=1.0),
-            EXACT_RATE,
-            make_generator(seeds[0], resolve_device(self.device)),
-            data,
-            is_final=True,
-        )
-
-    def _codes_trainer(self, data, seeds):
-        """Return the trainer of gates for independent codes, and whether they are independent.
-
-        None takes its place if they do not explain the samples.
-        """
-        rows = data.train.head.cpu().double().numpy()
-        with threads_for(rows.size * rows.shape[1]):
-            rng = np.random.RandomState(seeds[1])
-            found = IndependentCodes.fit(rows, rng)
-        nats = data.processes.broadcast_scalar(data.explored.normal_nats)
-        best, bounds = None, np.full(len(data.valid), nats)
-        for codes in found:
-            n_components = self.n_components or len(codes.atoms)
-            if codes.is_sparse and n_components >= len(codes.atoms):
-                of_gates = self._of_gates(None).set_params(n_components=n_components)
-                model = of_gates._make_model(data, seeds[1])
-                install_codes(model, codes, data.train.head)
-                settled = self._settle(model, data)
-                if self._is_clear(settled - bounds, data):
-                    best, bounds = (of_gates, model, codes), settled
-        if best is None:
-            return None, False
-        of_gates, model, codes = best
-        data.explored.nats["dictionary"] = float(bounds.mean())
-        # What is left to learn is where the search for gates begins.
-        decoder = model.linear_decoder
-        trainer = of_gates._trainer(
-            model,
-            ClosedForms(model, is_known=True),
-            1.0,
-            make_generator(seeds[0], resolve_device(self.device)),
-            data,
-            is_final=True,
-            rates={decoder.weight: 0.0, decoder.bias: 0.0},
-        )
-        return trainer, codes.are_independent(rows)
-
-    def _final_loss(self, model, data):
-        """Return the loss by which inits are compared once they are trained."""
-        if isinstance(model, SpikeSlabVAE):
-            loss = -float(self._held_out_bounds(model, data).mean())
-            return data.processes.broadcast_scalar(loss)
-        n_features = data.valid.shape[1]
-        terms = validation_terms(model, data.valid)
-        common = common_noise(data.spectrum.mean_eigenvalue)
-        loss = selection_loss(terms, best_noise(terms, n_features), common, n_features)
-        return data.processes.broadcast_scalar(loss)
-
     def _copy_of_model(self):
         model = super()._copy_of_model()
         # Further samples may open what none has opened.
         model.is_used.fill_(True)
         return model
 
-    def _make_trainer(self, data, seeds, init=0, model=None, is_final=False):
+    def _make_trainer(self, data, seeds, init=0, model=None):
         thresholds.ThresholdRule.resolve(self.threshold)
         if model is not None:
             self._check_targets()
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
-        if not self._has_gates and isinstance(model, SpikeSlabVAE):
+        if not self._has_gates and model is not None and model.has_prices:
             # One that an earlier fit has chosen.
-            chosen = self._of_gates(model.config["target_explained_variance"])
-            return chosen._make_trainer(data, seeds, init, model, is_final)
+            share = model.config["target_explained_variance"]
+            chosen = clone(self).set_params(prior="spike_slab", target_explained_variance=share)
+            return chosen._make_trainer(data, seeds, init, model)
         if self._has_gates:
             goes_on = model is not None
             model = self._model_with_target(data, seeds[1], model)
-            return self._gates_trainer(model, generator, data, init, is_final, goes_on)
+            return self._gates_trainer(model, generator, data, init, goes_on)
         if model is not None:
-            noise = self._final_noise(float(model.noise_variance), COMMON_NOISE)
+            noise = followed_noise(
+                float(model.noise_variance), FINAL_NOISE, learned=self.learn_noise_variance
+            )
             is_exact = isinstance(model.config["network"], networks.Subspaces)
-            rate = EXACT_RATE if is_exact else 0.5
-            return self._trainer(model, noise, rate, generator, data, is_final=is_final)
+            rate = EXACT_RATE if is_exact else FEED_FORWARD_RATES[0]
+            return self._trainer(model, noise, rate, generator, data)
         model = self._make_model(data, seeds[1])
-        config = INIT_CONFIGS[init % len(INIT_CONFIGS)]
         noise = annealed_noise(
-            self._first_noise(data, config),
-            common_noise(data.spectrum.mean_eigenvalue),
+            self._first_noise(data, init),
+            data.spectrum.mean_eigenvalue,
             learned=self.learn_noise_variance,
         )
-        return self._trainer(model, noise, config.learning_rate, generator, data, init=init)
+        rate = FEED_FORWARD_RATES[init % 2]
+        return self._trainer(model, noise, rate, generator, data, init=init)
 
-    def _gates_trainer(self, model, generator, data, init, is_final, goes_on):
+    def _gates_trainer(self, model, generator, data, init, goes_on):
         """Return the trainer of a model whose gates have a prior."""
         model.lengths.zero_()
         model.is_settled.fill_(False)
         is_random = not (model.learns_slabs or goes_on)
         if self.noise_variance != "auto" or not self.learn_noise_variance or is_random:
-            model.noise_variance = as_number(self._first_noise(data, INIT_CONFIGS[0]))
+            model.noise_variance = as_number(self._first_noise(data))
         noise = ClosedForms(model, learned=self.learn_noise_variance, goes_on=goes_on)
-        rate = 1.0 if model.learns_slabs else FEED_FORWARD_RATE
+        rate = 1.0 if model.learns_slabs else FEED_FORWARD_RATES[0]
         rates = {} if model.learns_slabs else layer_rates(model)
-        trainer = self._trainer(
-            model, noise, rate, generator, data, init=init, is_final=is_final, rates=rates
-        )
+        trainer = self._trainer(model, noise, rate, generator, data, init=init, rates=rates)
         if hasattr(model.network, "begin_anew"):
             trainer.hooks.append(SilentLatents(model, goes_on=goes_on))
         return trainer
@@ -984,20 +711,9 @@ class VAEenseTransformer(DensityAutoencoder):
             least = data.spectrum.dimension_holding(np.max(share))
         elif self.target_l0 is not None:
             least = math.ceil(np.max(self.target_l0))
-        return max(min(width, _latents_of_rows(data)), least)
+        return max(min(width, most_latents(data)), least)
 
-    def _make_final_trainer(self, best, data):
-        """Return the trainer of the last phase, which goes on with the best random init."""
-        noise = best.hook(NoiseSchedule)
-        noise = self._final_noise(float(noise.value), noise.floor)
-        init = int(best.tags["init"])
-        trainer = self._trainer(
-            best.model, noise, 0.5, best.generator, data, init=init, is_final=True
-        )
-        trainer.log, trainer.other_log = list(best.log), best.other_log
-        return trainer
-
-    def _trainer(self, model, noise, rate, generator, data, *, init=0, is_final=False, rates=None):
+    def _trainer(self, model, noise, rate, generator, data, *, init=0, rates=None):
         schedule = self.schedule
         if schedule == "auto":
             schedule = schedules.Cosine(hold=SETTLING if self._has_gates else 0.1)
@@ -1014,20 +730,16 @@ class VAEenseTransformer(DensityAutoencoder):
             rates=layer_rates(model) if rates is None else rates,
             processes=data.processes,
             init=init,
-            is_final=is_final,
         )
 
-    def _final_noise(self, first, common):
-        return final_noise(first, common, learned=self.learn_noise_variance)
-
-    def _first_noise(self, data, config):
+    def _first_noise(self, data, init=0):
         if self.noise_variance == "auto":
             if not self.learn_noise_variance:
                 raise ValueError(
                     "learn_noise_variance=False keeps the given noise_variance, so noise_variance "
                     "must be a number, in squared units of X; got 'auto'."
                 )
-            return data.spectrum.first_noise(config)
+            return data.spectrum.first_noise(init)
         scale = data.scaling.scale
         level = self.noise_variance / scale**2
         if not 1 / NOISE_RANGE <= level <= NOISE_RANGE:
@@ -1038,21 +750,13 @@ class VAEenseTransformer(DensityAutoencoder):
             )
         return level
 
-    def _selection_loss(self, trainer, data):
-        loss = math.inf
-        if trainer.is_finite:
-            noise = trainer.hook(NoiseSchedule)
-            terms = validation_terms(trainer.model, data.valid)
-            loss = selection_loss(terms, float(noise.value), noise.floor, data.valid.shape[1])
-        return data.processes.broadcast_scalar(loss)
-
     def _validation_loss(self, model, x):
         """Return -ELBO in nats, at the best noise variance if it is learned."""
         terms = validation_terms(model, x)
         return validation_loss(terms, self._noise_for(terms, model, x.shape[1]), x.shape[1])
 
     def _noise_for(self, terms, model, n_features):
-        if self.learn_noise_variance and not isinstance(model, SpikeSlabVAE):
+        if self.learn_noise_variance and not model.has_prices:
             return best_noise(terms, n_features)
         return float(model.noise_variance)
 
@@ -1069,40 +773,13 @@ class VAEenseTransformer(DensityAutoencoder):
         loss = losses.Loss.resolve(self.loss)
         return type(loss) is losses.ELBO and loss.beta == 1
 
-    def _settle(self, model, data, n_rounds=None):
-        """Let gates of a search decide on decoder, noise and prior while held-out samples gain.
-
-        Return the bound of each held-out sample.
-        """
-        first = bounds = self._held_out_bounds(model, data)
-        for i in itertools.count():
-            before = copy.deepcopy(model.state_dict())
-            model.eval().settle(data.train.head)
-            model.noise_variance.clamp_(min=LEAST_NOISE)
-            gain = self._held_out_bounds(model, data) - bounds
-            if not self._is_clear(gain, data):
-                model.load_state_dict(before)
-                break
-            bounds = bounds + gain
-            share = float(gain.mean() / (bounds - first).mean())
-            if data.processes.broadcast_scalar(share) < LEAST_GAIN or i + 1 == n_rounds:
-                break
-        model.is_settled.fill_(True)
-        return bounds
-
-    @staticmethod
-    def _is_clear(gain, data):
-        """Return whether held-out samples gain, beyond what chance may do."""
-        least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
-        return data.processes.broadcast_scalar(least) > 0
-
     def _finish(self, model, trainer, data):
         if self._may_settle(model) and not model.is_settled:
-            self._settle(model, data)
+            settle(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
             model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
-        if not (data.is_batch or isinstance(model, SpikeSlabVAE)):
+        if not data.is_batch:
             model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)
         noise_variance = self._noise_for(terms, model, data.valid.shape[1])
@@ -1147,7 +824,6 @@ class VAEenseTransformer(DensityAutoencoder):
         code = model.code(posterior)
         residual = x - model.decode(code)
         active = self._mask(model, posterior, code).cpu().numpy()
-        has_gates = isinstance(model, SpikeSlabVAE)
         # Of all variance, of which some is that of the locations.
         size = x.square().sum()
         between = 0.0
@@ -1159,14 +835,14 @@ class VAEenseTransformer(DensityAutoencoder):
             n_trained=float(
                 self._active(model, data.train.head[: len(x)]).sum(dim=1).double().mean()
             ),
-            deviation=(1 - posterior.openness if has_gates else posterior.std).cpu().numpy(),
+            deviation=(1 - posterior.openness if model.has_prices else posterior.std).cpu().numpy(),
             unexplained=within * float(residual.square().sum() / size),
             linear_residual=within * linear_residual(x, model.n_components, data.train.head),
             gated=model.gated,
             linear_decoder=model.linear_decoder is not None,
             collapse=find_collapse(x, residual, active, labels, float(model.noise_variance)),
             target_l0=None if self.target_l0 is None else model.length,
-            has_prices=has_gates,
+            has_prices=model.has_prices,
         )
         return failure_signs(findings)
 
@@ -1174,11 +850,9 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _encode(self, model, x):
         posterior = model.inferred(x)
-        if isinstance(model, SpikeSlabVAE):
-            return model.code(posterior) if self._is_hard(model) else model.soft_code(posterior)
-        code = model.code(posterior)
         if not self._is_hard(model):
-            return code
+            return model.soft_code(posterior)
+        code = model.code(posterior)
         # Codes that are not finite show by the product; adding 0 takes the sign of a negative 0.
         return code * self._mask(model, posterior, code) + 0.0
 
@@ -1199,7 +873,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 "transform_l0 and transform_explained_variance ask for two lengths of codes; leave "
                 "one of them None."
             )
-        if not isinstance(model, SpikeSlabVAE):
+        if not model.has_prices:
             raise ValueError(
                 f"transform_explained_variance={share!r} sets a price on gates, which this model "
                 "has none of; set prior='spike_slab' and fit again."
@@ -1215,7 +889,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return self._mask(model, posterior, model.code(posterior))
 
     def _mask(self, model, posterior, code):
-        if isinstance(model, SpikeSlabVAE):
+        if model.has_prices:
             return model.is_open(posterior)
         latents = thresholds.Latents(
             log_variance=posterior.log_variance.cpu().numpy(),
@@ -1252,10 +926,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
         def both(x):
             posterior = model.inferred(x)
-            parts = [posterior.mean, posterior.std]
-            if isinstance(model, SpikeSlabVAE):
-                parts.insert(0, posterior.probability)
-            return torch.stack(parts, dim=1)
+            gates = [posterior.probability] if model.has_prices else []
+            return torch.stack([*gates, posterior.mean, posterior.std], dim=1)
 
         def certain(posteriors, labels):
             *others, std = posteriors.unbind(dim=1)
@@ -1390,9 +1062,3 @@ class VAEenseTransformer(DensityAutoencoder):
         n_latents = model.n_components
         width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
         return self._by_chunks(X, model, answer, max(COLUMN_ENTRIES // (n_latents * width), 1))
-
-
-def _latents_of_rows(data):
-    """Return how many latents the rows of a fit can teach, each with ten of them."""
-    n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
-    return n_rows // ROWS_OF_A_LATENT

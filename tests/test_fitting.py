@@ -371,7 +371,7 @@ def test_a_loss_of_ones_own_is_minimised_and_its_terms_are_noted(estimator, whol
     fitted = fit(estimator, loss=Halved(whole))
     # Named terms stand in the history, in the units of the scaled samples.
     history = fitted.history_
-    assert {"loss", "twice", "error", "init", "final"} <= set(history)
+    assert {"loss", "twice", "error", "init"} <= set(history)
     assert history["twice"][-1] < history["twice"][0]
     assert history["loss"] == pytest.approx(history["twice"] / 2)
     # Adam does not care about the scale of a loss.

@@ -133,7 +133,7 @@ def _last_epoch(estimator: Any) -> dict[str, float]:
     history = estimator.history_
     rows = {"epochs": estimator.n_iter_}
     for column, values in history.items():
-        if len(values) and column not in ("init", "final"):
+        if len(values) and column != "init":
             rows[column] = float(values[-1])
     return rows
 

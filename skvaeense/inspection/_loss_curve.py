@@ -13,7 +13,7 @@ from skvaeense.inspection._plotting import BLUE, GREEN, GREY, PURPLE, RED, style
 
 # Entries of a history: the initialization that an epoch belongs to, whether it is in the last
 # phase, and the coefficient of the penalty.
-INIT, LAST_PHASE, COEFFICIENT = "init", "final", "alpha"
+INIT, COEFFICIENT = "init", "alpha"
 
 
 @dataclass(repr=False, eq=False)
@@ -21,16 +21,16 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
     """Draw the loss, its parts and what weighs them over the epochs of training.
 
     The upper panel shows the loss: grey for the initializations that were dropped, blue for the one
-    that was kept. A vertical line marks the beginning of its last phase. The next panel shows the
-    two parts of the loss: the error, and what the code costs (its divergence from the prior, or
-    the weighted penalty). The last one shows the noise variance, or the coefficient of the penalty.
+    that was kept. The next panel shows the two parts of the loss: the error, and what the code
+    costs (its divergence from the prior, or the weighted penalty). The last one shows the noise
+    variance, or the coefficient of the penalty.
 
     Parameters
     ----------
     history : dict of ndarray
         One entry for each epoch, as in the fitted attribute `history_`. Only "loss" is required;
-        the other panels are drawn if their entries are there. Without "init" and "final" there is
-        one initialization and no last phase.
+        the other panels are drawn if their entries are there. Without "init" there is one
+        initialization.
 
     estimator_name : str or None, default=None
         Name of the estimator, for the title.
@@ -177,12 +177,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
             for keywords, values in lines:
                 _draw(axes, values, keywords)
             axes.set(ylabel=label, yscale=scale)
-        is_final = kept.get(LAST_PHASE, np.zeros(1)) != 0
         for axes in self.axes_:
-            if is_final.any() and not is_final.all():
-                label = "last phase begins" if axes is top else None
-                mark = {"color": "black", "linestyle": ":", "linewidth": 1, "label": label}
-                axes.axvline((~is_final).sum() + 0.5, **mark)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
             axes.tick_params(labelbottom=axes is self.axes_[-1])

@@ -7,7 +7,6 @@ import torch
 
 from skvaeense.losses._base import Gradient, Loss, Terms
 from skvaeense.losses._gate_elbo import GateELBOGradient
-from skvaeense.losses._linear_elbo import LinearELBOGradient
 from skvaeense.utils._validation import NON_NEGATIVE
 
 
@@ -32,8 +31,8 @@ class ELBO(Loss):
 
     Notes
     -----
-    For a gated model with dense layers and a linear decoder, and for `networks.MeanField`, the
-    gradient is derived by hand, which takes about half the time of autograd.
+    For `networks.MeanField` the gradient is derived by hand, which takes about half the time of
+    autograd.
 
     References
     ----------
@@ -67,8 +66,6 @@ class ELBO(Loss):
 
     def gradient(self, model: Any) -> Gradient:
         """Return the function that computes terms and gradients for training."""
-        if type(self) is ELBO and LinearELBOGradient.suits(model):
-            return LinearELBOGradient(model, self.beta)
         if type(self) is ELBO and GateELBOGradient.suits(model):
             return GateELBOGradient(model, self.beta)
         return super().gradient(model)

@@ -111,6 +111,7 @@ class SpikeSlabVAE(VAE):
     (torch.Size([4, 5]), torch.Size([4]))
     """
 
+    has_prices = True
     gate_probability: torch.Tensor
     slab_mean: torch.Tensor
     slab_variance: torch.Tensor
@@ -304,6 +305,15 @@ class SpikeSlabVAE(VAE):
             decoder, or without a search, what the encoder says.
         """
         return self._searched(x).posterior if self.searches else self.posterior(x)
+
+    def close_unused(self, x: torch.Tensor) -> None:
+        """Do nothing: gates of latents that no sample uses are closed.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled training samples.
+        """
 
     def is_open(self, posterior: Any) -> torch.Tensor:
         """Return which gates are more probably open than closed.

@@ -102,6 +102,8 @@ class VAE(AutoencoderModel):
     (torch.Size([4, 5]), torch.Size([4]))
     """
 
+    # Whether gates have prices, by which codes get shorter, and a noise variance of their own.
+    has_prices = False
     noise_variance: torch.Tensor
     gate_std: torch.Tensor
     is_used: torch.Tensor
@@ -235,6 +237,21 @@ class VAE(AutoencoderModel):
         if eps is not None:
             z = torch.addcmul(z, posterior.std, eps)
         return posterior.openness * z if self.gated else z
+
+    def soft_code(self, posterior: Any) -> torch.Tensor:
+        """Return the codes in which latents that are not active count, however little.
+
+        Parameters
+        ----------
+        posterior : Posterior
+            Of some samples.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_samples, n_components)
+            Posterior means.
+        """
+        return self.code(posterior)
 
     def elbo(
         self,

@@ -14,7 +14,7 @@ class History(dict[str, DoubleArray]):
     """Hold one 1-d float64 array for each quantity, with one entry for each epoch.
 
     The epochs of inits that were not kept come first, one init after the other. Those of the kept
-    model come last, through its last phase.
+    model come last.
     """
 
     @classmethod
@@ -24,15 +24,15 @@ class History(dict[str, DoubleArray]):
         Parameters
         ----------
         log : list of dict of float
-            For each epoch its quantities, "init" (the index of the init that it belongs to) and
-            "final" (1 in the last phase, else 0) among them.
+            For each epoch its quantities, "init" (the index of the init that it belongs to) among
+            them.
 
         Returns
         -------
         History
             One array for each quantity.
         """
-        names = log[0] if log else ("loss", "init", "final")
+        names = log[0] if log else ("loss", "init")
         return cls({name: np.array([epoch[name] for epoch in log], dtype=float) for name in names})
 
     @property

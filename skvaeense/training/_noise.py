@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 LEAST_SHARE = 0.3
 # Weight of a batch in the running mean of the error.
 MEMORY = 0.02
-# Random inits come down to one common level, and are compared there: the loss at one noise level
-# charges for each active latent alike, where the bound at each one's own level does not. It is the
-# larger of these, the second as a fraction of the mean eigenvalue of the covariance: where the data
-# varies in few of many directions, each of them stands out far more from the same noise.
-COMMON_NOISE = 1e-3
-COMMON_NOISE_SHARE = 3e-4
-# Least noise variance of the last phase, as a fraction of the common level.
-FINAL_NOISE = 0.01
-# The last phase begins with the noise variance under the error, so that it does not stall.
+# Least noise variance in training, as a fraction of the mean eigenvalue of the covariance: where
+# data varies in few of many directions, each of them stands out far more from the same noise.
+FINAL_NOISE = 1e-5
+# The noise variance begins to follow from under the error, so that it does not stall.
 FOLLOW = 0.7
 # Least noise variance that is reported, as a fraction of the data's variance: that of data without
 # any noise, in single precision.
@@ -57,10 +52,10 @@ class NoiseSchedule(Hook):
     floor : float
         Least value.
 
-    hold : float, default=0.4
+    hold : float, default=0.2
         Share of the training that keeps the first value.
 
-    settle : float, default=0.8
+    settle : float, default=0.4
         Share of the training after which the error is followed.
 
     follow : float, default=1.0
@@ -80,8 +75,8 @@ class NoiseSchedule(Hook):
     first: float
     _: KW_ONLY
     floor: float
-    hold: float = 0.4
-    settle: float = 0.8
+    hold: float = 0.2
+    settle: float = 0.4
     follow: float = 1.0
     learned: bool = True
     running_error: torch.Tensor | None = field(init=False)
@@ -125,21 +120,17 @@ class NoiseSchedule(Hook):
         return {"noise_variance": float(self.value)}
 
 
-def common_noise(mean_eigenvalue: float) -> float:
-    """Return the noise variance at which random inits are compared."""
-    return max(COMMON_NOISE, COMMON_NOISE_SHARE * mean_eigenvalue)
+def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> NoiseSchedule:
+    """Return the noise of a random init: held at a level, then lowered until it is the error."""
+    floor = min(FINAL_NOISE * mean_eigenvalue, first)
+    return NoiseSchedule(first, floor=floor, follow=FOLLOW, learned=learned)
 
 
-def annealed_noise(first: float, common: float, *, learned: bool) -> NoiseSchedule:
-    """Return the noise of a random init: held at a level, then lowered to the common one."""
-    return NoiseSchedule(first, floor=min(common, first) if learned else first, learned=learned)
-
-
-def final_noise(
-    first: float, common: float, *, learned: bool, follow: float = FOLLOW
+def followed_noise(
+    first: float, floor: float, *, learned: bool, follow: float = FOLLOW
 ) -> NoiseSchedule:
-    """Return the noise of the last phase: it follows the error down from a level."""
-    floor = min(FINAL_NOISE * common, first)
+    """Return the noise of a model that goes on: it is the error from the start."""
+    floor = min(floor, first)
     return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
 
 
@@ -173,23 +164,6 @@ def best_noise(terms: ValidationTerms, n_features: int) -> float:
 def validation_loss(terms: ValidationTerms, noise_variance: float, n_features: int) -> float:
     """Return -ELBO in nats at a noise variance."""
     return 0.5 * _scaled_error(terms.error, noise_variance, n_features) + terms.kl
-
-
-def selection_loss(
-    terms: ValidationTerms, noise_variance: float, common: float, n_features: int
-) -> float:
-    """Return -2 ELBO as it would be at a common noise variance, by which inits are compared.
-
-    A model at its own noise variance g is carried to the common one: each active latent costs about
-    log(g / g_common) more in twice the divergence, and its posterior variance adds g_common instead
-    of g to the squared error.
-    """
-    error = terms.error + terms.n_active * max(common - noise_variance, 0.0)
-    return (
-        _scaled_error(error, common, n_features)
-        + 2 * terms.kl
-        + terms.n_active * math.log(noise_variance / common)
-    )
 
 
 def _scaled_error(error: float, noise_variance: float, n_features: int) -> float:

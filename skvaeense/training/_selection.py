@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from skvaeense.training._trainer import Trainer
+from skvaeense.training._trainer import Trainer, diverged
 
 
 class Selection:
@@ -48,6 +48,14 @@ class Selection:
     def best_loss(self) -> float:
         """The loss of the best one; infinite if there is none."""
         return math.inf if self.best is None else self.losses[self.best_init]
+
+    @property
+    def chosen(self) -> Trainer:
+        """The best one, with the logs of the others."""
+        if self.best is None:
+            raise FloatingPointError(diverged("The loss of every init"))
+        self.best.other_log = self.other_log
+        return self.best
 
     @property
     def other_log(self) -> list[dict[str, float]]:

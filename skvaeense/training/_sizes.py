@@ -12,16 +12,19 @@ from skvaeense.utils._principal import principal_directions
 # The spectrum is taken of this many rows.
 SPECTRUM_ROWS = 4096
 MAX_COMPONENTS = 256
+# Rows for each latent at least, where gates have a prior and the number of latents is not given.
+ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 MIN_BATCH = 32
-# Steps of each random init, and of the last phase, in which the best of them is trained on.
-INIT_STEPS = 1000
-FINAL_STEPS = 1500
 # Steps from an init that was computed from the data, and from one that is exact already.
 DATA_STEPS = 600
 EXACT_STEPS = 60
-# Steps of a VAE with a given mean number of active latents, which has one init.
-BUDGET_STEPS = 2000
+# Share of learning_rate_init that is the peak where training starts from exact inference.
+EXACT_RATE = 0.05
+# Steps where gates have a prior, and of a fit that goes on.
+GATE_STEPS = 1000
+# Steps from a random init of a VAE, and with a given mean number of active latents.
+RANDOM_STEPS = 2000
 # Steps of a sparse autoencoder, which has one init.
 SPARSE_STEPS = 3000
 # Steps of a score network.
@@ -29,11 +32,9 @@ SCORE_STEPS = 3000
 # Their learning rate, and up to how many latents they keep it.
 SPARSE_RATE = 0.008
 FULL_RATE_COMPONENTS = 512
-# Share of the last phase after which it comes to its end, be it early or late: the learning rate
-# falls to nothing, and the noise variance rises to the error.
+# Share of the training after which it comes to its end, early or late: the learning rate falls to
+# nothing, and the noise variance rises to the error.
 SETTLING = 0.7
-# Share of max_iter that goes to each random init.
-INIT_SHARE = 0.4
 # Fewer rows than this are not split: all of them train, and all are held out.
 MIN_ROWS_TO_SPLIT = 20
 
@@ -57,38 +58,9 @@ HELD_OUT = HeldOut(0.1, 2500)
 SPARSE_HELD_OUT = HeldOut(0.05, 1000)
 
 
-class InitConfig(NamedTuple):
-    """How one random init differs from the others, besides its weights.
-
-    Attributes
-    ----------
-    eigenvalue : {"mean", "bulk"}
-        The eigenvalue of the covariance that the first noise variance is a fraction of.
-
-    noise : float
-        Factor on that fraction.
-
-    learning_rate : float
-        Factor on learning_rate_init.
-    """
-
-    eigenvalue: str
-    noise: float
-    learning_rate: float
-
-
-# Init i takes entry i, and over again. Fast steps sort out unions of subspaces, slow ones sparse
-# dictionaries. Where few directions have much of the variance, as in images, only noise that is
-# small beside the bulk of them lets more than these few open. Where all directions are alike, and
-# mean and bulk are the same, less noise keeps isotropic data from staying half open.
-INIT_CONFIGS = (
-    InitConfig("mean", 1.0, 1.0),
-    InitConfig("bulk", 0.7, 1.5),
-    InitConfig("mean", 1.0, 1.5),
-    InitConfig("bulk", 0.7, 1.5),
-    InitConfig("mean", 1.0, 1.0),
-)
-# First noise variance of a random init, as a fraction of that eigenvalue.
+# First noise variance of random inits, in turns: as a fraction of the mean eigenvalue, and of the
+# least one of the bulk. Where few directions have much of the variance, as in images, only noise
+# that is small beside the bulk of them lets more than these few open.
 FIRST_NOISE = 0.1
 # Share of the variance that the directions of the bulk hold.
 BULK_SHARE = 0.8
@@ -137,10 +109,9 @@ class Spectrum:
         """Return how many principal components hold a share of the variance."""
         return min(int((self.held < share).sum()) + 1, len(self.held))
 
-    def first_noise(self, config):
+    def first_noise(self, init):
         """Return the first noise variance of a random init."""
-        eigenvalues = {"mean": self.mean_eigenvalue, "bulk": self.bulk_eigenvalue}
-        return FIRST_NOISE * config.noise * eigenvalues[config.eigenvalue]
+        return FIRST_NOISE * (self.bulk_eigenvalue if init % 2 else self.mean_eigenvalue)
 
 
 def linear_residual(Z, n_components, trained=None):
@@ -165,6 +136,12 @@ def default_n_components(spectrum):
     return min(2 * spectrum.linear_dimension, MAX_COMPONENTS)
 
 
+def most_latents(data):
+    """Return how many latents with gates the rows of a fit can teach, each with some of them."""
+    n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
+    return n_rows // ROWS_OF_A_LATENT
+
+
 def default_batch_size(n_samples):
     """Return 256, or an eighth of the samples where they are few, at least 32."""
     return max(1, min(MAX_BATCH, max(MIN_BATCH, n_samples // 8), n_samples))
@@ -175,21 +152,8 @@ def resolve_batch_size(batch_size, n_samples):
     return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
 
 
-def split_epochs(max_iter, n_samples, batch_size):
-    """Return the epochs of each init, and of the last phase.
-
-    Training needs a number of steps, whatever the number of samples; "auto" gives the epochs
-    that amount to them.
-    """
-    if max_iter == "auto":
-        steps = max(1, n_samples // batch_size)
-        return math.ceil(INIT_STEPS / steps), math.ceil(FINAL_STEPS / steps)
-    n_init = max(1, round(INIT_SHARE * max_iter))
-    return n_init, max_iter - n_init
-
-
 def n_epochs(max_iter, n_samples, batch_size, n_steps=SPARSE_STEPS):
-    """Return the epochs of a training that has one init; "auto" amounts to `n_steps`."""
+    """Return the epochs of a training; "auto" amounts to `n_steps`."""
     if max_iter == "auto":
         return math.ceil(n_steps / max(1, n_samples // batch_size))
     return max_iter

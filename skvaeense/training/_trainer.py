@@ -60,9 +60,6 @@ class Trainer:
     init : int, default=0
         Index of the init that is trained; noted in the log.
 
-    is_final : bool, default=False
-        Whether this is the last phase of a fit; noted in the log.
-
     Attributes
     ----------
     log : list of dict of float
@@ -91,7 +88,6 @@ class Trainer:
         rates: Mapping[nn.Parameter, float | torch.Tensor] | None = None,
         processes: Processes = SINGLE_PROCESS,
         init: int = 0,
-        is_final: bool = False,
     ) -> None:
         if loss.method is not None and not hasattr(model, loss.method):
             raise ValueError(
@@ -109,7 +105,7 @@ class Trainer:
         self.rates = self._flat_rates(rates)
         self.optimizer = optimizer.build([self.parameters.values])
         self.gradient = loss.gradient(model)
-        self.tags = {"init": float(init), "final": float(is_final)}
+        self.tags = {"init": float(init)}
         self.log: list[dict[str, float]] = []
         self.other_log: list[dict[str, float]] = []
         self.n_steps = 0
@@ -359,3 +355,12 @@ def on_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(on_device(item, device) for item in value)
     return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def diverged(subject: str) -> str:
+    """Return the message for a loss that is not finite."""
+    return (
+        f"{subject} became NaN or infinite. Lower learning_rate_init, or look for samples far "
+        "from all others: scaling is by one factor, and an outlier of many standard deviations "
+        "makes gradients explode."
+    )

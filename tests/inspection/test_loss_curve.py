@@ -29,16 +29,6 @@ def test_each_init_has_a_line(random_inits):
         assert_array_equal(line.get_xdata(), np.arange(1, len(line.get_ydata()) + 1))
 
 
-def test_kept_init_goes_on_into_the_last_phase(random_inits):
-    display, history = LossCurveDisplay.from_estimator(random_inits), random_inits.history_
-    is_first = history["final"][history["init"] == history["init"][-1]] == 0
-    assert 0 < is_first.sum() < len(is_first)
-    (mark, _) = _line(display.ax_, "last phase begins").get_xdata()
-    assert mark == is_first.sum() + 0.5
-    # All inits are equally long.
-    assert {len(line.get_ydata()) for line in display.init_lines_} == {is_first.sum()}
-
-
 def test_parts_add_up_to_the_loss(vaeense):
     display = LossCurveDisplay.from_estimator(vaeense)
     panel = display.axes_[1]

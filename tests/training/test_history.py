@@ -42,28 +42,23 @@ def test_arrays_of_one_length(name, request):
 
 
 def test_names(fitted, sae):
-    assert list(fitted.history_) == ["loss", "error", "kl", "noise_variance", "init", "final"]
-    assert list(sae.history_) == ["loss", "error", "penalty", "alpha", "init", "final"]
+    assert list(fitted.history_) == ["loss", "error", "kl", "noise_variance", "init"]
+    assert list(sae.history_) == ["loss", "error", "penalty", "alpha", "init"]
 
 
 def test_kept_model_comes_last(fitted):
     history, n = fitted.history_, fitted.n_iter_
     assert_array_equal(history["loss"][-n:], fitted.loss_curve_)
     assert_array_equal(history.kept, np.arange(len(history["loss"])) >= len(history["loss"]) - n)
-    # 40 % of the epochs are in the inits: 8 for each of three.
-    n_epochs = [int((history["init"] == init).sum()) for init in (0, 1, 2)]
-    assert n_epochs == [n if init == history["init"][-1] else 8 for init in (0, 1, 2)]
-    assert_array_equal(history["final"][-n:], np.arange(n) >= 8)
-    assert not history["final"][:-n].any()
+    assert [int((history["init"] == init).sum()) for init in (0, 1, 2)] == [n, n, n]
 
 
 @pytest.mark.parametrize("n_init", [1, "auto"])
-def test_an_init_from_the_data_is_all_last_phase(n_init):
+def test_an_init_from_the_data_is_the_only_one(n_init):
     """It is the only one by default, for noise that no component explains too."""
     rows = np.random.default_rng(0).exponential(size=(60, 6)) if n_init == "auto" else X
     history = fit_unwarned(quick(network=Linear((32, 32)), n_init=n_init), rows).history_
     assert not history["init"].any()
-    assert history["final"].all()
     assert history.kept.all()
 
 
@@ -98,7 +93,6 @@ def test_one_init_has_the_whole_curve(sae):
     estimator = fit_unwarned(quick(n_init=1), X)
     assert_array_equal(estimator.history_["loss"], estimator.loss_curve_)
     assert not sae.history_["init"].any()
-    assert sae.history_["final"].all()
 
 
 def test_partial_fit_goes_on_with_the_history(sae):
@@ -107,13 +101,11 @@ def test_partial_fit_goes_on_with_the_history(sae):
             estimator.partial_fit(X)
             assert_array_equal(estimator.history_["loss"], estimator.loss_curve_)
             assert len(estimator.history_["loss"]) == estimator.n_iter_ == n
-        assert not estimator.history_["final"].any()
 
 
-def test_warm_start_is_all_last_phase(fitted):
+def test_warm_start_has_one_init(fitted):
     estimator = copy.deepcopy(fitted).set_params(warm_start=True)
     history = fit_unwarned(estimator, X).history_
-    assert history["final"].all()
     assert not history["init"].any()
     assert_array_equal(history["loss"], estimator.loss_curve_)
 
@@ -152,5 +144,5 @@ def test_to_frame_names_what_is_missing(fitted, monkeypatch):
 def test_repr_names_the_quantities(fitted):
     n_epochs = len(fitted.history_["loss"])
     assert repr(fitted.history_) == (
-        f"<History of {n_epochs} epochs: loss, error, kl, noise_variance, init, final>"
+        f"<History of {n_epochs} epochs: loss, error, kl, noise_variance, init>"
     )

@@ -1,6 +1,5 @@
 """The noise variance during training, and the losses that follow from it."""
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -13,16 +12,13 @@ from torch import nn
 from skvaeense.losses import ELBO
 from skvaeense.training._batches import TensorBatches
 from skvaeense.training._noise import (
-    COMMON_NOISE,
     FINAL_NOISE,
     LEAST_NOISE,
     NoiseSchedule,
     ValidationTerms,
     annealed_noise,
     best_noise,
-    common_noise,
-    final_noise,
-    selection_loss,
+    followed_noise,
     validation_loss,
     validation_terms,
 )
@@ -99,9 +95,9 @@ def test_sets_the_noise_of_the_model_and_follows_its_error(make_trainer):
     assert float(model.noise_variance) == pytest.approx(trainer.log[1]["noise_variance"])
 
 
-# --- levels of inits and of the last phase ----------------------------------------------------
+# --- levels ---------------------------------------------------------------------------------
 
-MAKERS = pytest.mark.parametrize("make", [annealed_noise, final_noise])
+MAKERS = pytest.mark.parametrize("make", [annealed_noise, followed_noise])
 
 
 @MAKERS
@@ -121,22 +117,19 @@ def test_a_level_that_is_not_learned_is_kept(make):
     assert noise.at(0.99) == 0.2
 
 
-def test_inits_come_down_to_a_common_level():
-    assert common_noise(1.0) == COMMON_NOISE
-    assert common_noise(30.0) == pytest.approx(9e-3)
-    noise = annealed_noise(0.3, common_noise(30.0), learned=True)
-    assert (noise.at(0.0), noise.at(0.999)) == (0.3, pytest.approx(9e-3))
-    # A lower one is not raised, and one that is not learned is compared where it is.
-    assert annealed_noise(1e-5, COMMON_NOISE, learned=True).floor == 1e-5
-    assert annealed_noise(0.2, COMMON_NOISE, learned=False).floor == 0.2
+def test_inits_come_down_to_a_share_of_the_mean_eigenvalue():
+    noise = annealed_noise(0.3, 30.0, learned=True)
+    assert (noise.at(0.0), noise.at(0.999)) == (0.3, pytest.approx(30 * FINAL_NOISE))
+    # A lower one is not raised.
+    assert annealed_noise(1e-6, 1.0, learned=True).floor == 1e-6
 
 
-def test_the_last_phase_follows_the_error_from_its_first_step():
-    noise = final_noise(1e-3, 1e-3, learned=True)
+def test_a_model_that_goes_on_follows_the_error_from_its_first_step():
+    noise = followed_noise(1e-3, 1e-5, learned=True)
     noise.observe(torch.tensor(5e-4))
     assert float(noise.at(0.01)) < 5e-4
     assert float(noise.at(1.0)) == pytest.approx(5e-4)
-    assert noise.floor == FINAL_NOISE * 1e-3
+    assert noise.floor == 1e-5
 
 
 # --- losses of samples that do not train ------------------------------------------------------
@@ -164,12 +157,3 @@ def test_validation_loss_is_a_gaussian_density_and_the_divergence(noise_variance
     terms = ValidationTerms(float(residual @ residual), 1.5, 2.0)
     density = norm.logpdf(residual, scale=np.sqrt(noise_variance)).sum()
     assert validation_loss(terms, noise_variance, 3) == pytest.approx(1.5 - density)
-
-
-def test_selection_compares_models_as_if_at_one_level():
-    """What active latents cost there, and what their posterior variances add to the error."""
-    terms = ValidationTerms(error=0.02, kl=5.0, n_active=3.0)
-    there, above, below = (selection_loss(terms, g, 1e-3, 10) for g in (1e-3, 1e-2, 1e-4))
-    assert there == pytest.approx(2 * validation_loss(terms, 1e-3, 10))
-    assert above - there == pytest.approx(3 * math.log(10))
-    assert below - there == pytest.approx(-3 * math.log(10) + 3 * (1e-3 - 1e-4) / 1e-3)

@@ -3,10 +3,7 @@ import pytest
 import torch
 
 from skvaeense.training._sizes import (
-    FINAL_STEPS,
     HELD_OUT,
-    INIT_CONFIGS,
-    INIT_STEPS,
     SPARSE_HELD_OUT,
     SPARSE_STEPS,
     Spectrum,
@@ -16,7 +13,6 @@ from skvaeense.training._sizes import (
     n_epochs,
     resolve_batch_size,
     sparse_learning_rate,
-    split_epochs,
     split_rows,
 )
 
@@ -34,31 +30,19 @@ def test_number_of_steps_does_not_depend_on_the_number_of_samples(n_samples):
     """At most one epoch more than what is asked for."""
     batch_size = default_batch_size(n_samples)
     steps = n_samples // batch_size
-    for epochs, wanted in zip(
-        split_epochs("auto", n_samples, batch_size), (INIT_STEPS, FINAL_STEPS), strict=True
-    ):
-        assert wanted <= epochs * steps < wanted + steps
+    assert 1000 <= n_epochs("auto", n_samples, batch_size, 1000) * steps < 1000 + steps
 
 
 @pytest.mark.parametrize("n_samples", SIZES)
 def test_batches_fit_in_the_samples(n_samples):
     assert 1 <= default_batch_size(n_samples) <= min(256, n_samples)
-    assert all(n >= 1 for n in split_epochs("auto", n_samples, default_batch_size(n_samples)))
+    assert n_epochs("auto", n_samples, default_batch_size(n_samples), 1) == 1
 
 
 def test_batches_grow_with_the_samples():
     sizes = [default_batch_size(n) for n in SIZES]
     assert sizes == sorted(sizes)
     assert sizes[-1] == 256
-
-
-@pytest.mark.parametrize("max_iter", [1, 2, 3, 7, 10, 1000])
-def test_max_iter_is_split(max_iter):
-    start, final = split_epochs(max_iter, 1000, 100)
-    assert start >= 1
-    assert final >= 0
-    assert start + final == max_iter
-    assert start == pytest.approx(0.4 * max_iter, abs=1)
 
 
 @pytest.mark.parametrize("rule", [HELD_OUT, SPARSE_HELD_OUT])
@@ -101,11 +85,9 @@ def test_bulk_and_mean_part_where_few_directions_have_most_of_the_variance():
     assert spectrum.bulk_eigenvalue == pytest.approx(1, rel=0.3)
 
 
-@pytest.mark.parametrize("config", INIT_CONFIGS)
-def test_first_noise_is_a_fraction_of_an_eigenvalue(config):
+def test_first_noise_is_a_fraction_of_two_eigenvalues_in_turns():
     spectrum = Spectrum(3, mean_eigenvalue=2.0, bulk_eigenvalue=0.5)
-    eigenvalue = {"mean": 2.0, "bulk": 0.5}[config.eigenvalue]
-    assert spectrum.first_noise(config) == pytest.approx(0.1 * config.noise * eigenvalue)
+    assert [spectrum.first_noise(i) for i in range(3)] == pytest.approx([0.2, 0.05, 0.2])
 
 
 def test_steps_of_sparse_autoencoders():

@@ -68,15 +68,15 @@ def test_a_rate_is_a_factor_on_the_steps_of_a_weight(make_point, make_trainer, r
 
 
 def test_the_log_has_the_means_of_each_epoch(make_trainer):
-    trainer = make_trainer(learning_rate=0.0, init=2, is_final=True)
+    trainer = make_trainer(learning_rate=0.0, init=2)
     trainer.fit(TRAIN, n_epochs=3, batch_size=4)
     assert len(trainer.log) == 3
     batches = trainer.loss.batches
     for i, epoch in enumerate(trainer.log):
-        assert list(epoch) == ["loss", "error", "init", "final"]
+        assert list(epoch) == ["loss", "error", "init"]
         means = [float(batch.square().sum(dim=1).mean()) for batch in batches[2 * i : 2 * i + 2]]
         assert epoch["error"] == epoch["loss"] == pytest.approx(np.mean(means))
-        assert (epoch["init"], epoch["final"]) == (2, 1)
+        assert epoch["init"] == 2
 
 
 def test_batches_are_disjoint_rows_in_a_new_order(make_trainer):

@@ -1,0 +1,232 @@
+"""Training of the default model: by what explains samples best."""
+
+import copy
+import math
+
+import numpy as np
+from sklearn.base import clone
+
+from skvaeense import priors
+from skvaeense.models import SpikeSlabVAE
+from skvaeense.training._closed_forms import ClosedForms
+from skvaeense.training._devices import resolve_device
+from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
+from skvaeense.training._independent_codes import IndependentCodes
+from skvaeense.training._noise import LEAST_NOISE, followed_noise, validation_terms
+from skvaeense.training._selection import Selection
+from skvaeense.training._settling import explains_most, is_clear, settle, settled_nats
+from skvaeense.training._sizes import (
+    DATA_STEPS,
+    EXACT_RATE,
+    EXACT_STEPS,
+    GATE_STEPS,
+    MAX_COMPONENTS,
+    most_latents,
+    n_epochs,
+)
+from skvaeense.utils._seeding import make_generator
+from skvaeense.utils._threads import threads_for
+
+# Multiples of the usual number of latents that are tried where gates are what explains samples.
+WIDER = (2, 4)
+# Share of the variance that codes keep by default where they do not explain what samples are.
+DEFAULT_SHARE = 0.95
+
+
+class ExplainedTraining:
+    """Train from exact inference in what was found in samples, or gates with a prior.
+
+    Parameters
+    ----------
+    estimator : VAEenseTransformer
+        What is fitted.
+
+    data : FitData
+        Its samples, which were explored.
+
+    session : FitSession
+        Its fit.
+    """
+
+    def __init__(self, estimator, data, session):
+        self.estimator, self.data, self.session = estimator, data, session
+        self.explored = data.explored
+        # The trainer of independent codes, once they explain the samples.
+        self.codes = None
+
+    def run(self):
+        """Return the trainer of the kept model, or None if what was found asks for no training."""
+        estimator, explored = self.estimator, self.explored
+        is_open = explored.is_open_question or explored.kind == "dictionary"
+        is_open = is_open or estimator.positive_code
+        if is_open and not isinstance(estimator._resolved_prior(), priors.Mixture):
+            return None
+        self.seeds = self.session.random_state.randint(2**31 - 1, size=2).tolist()
+        is_enough = not estimator._trains_gates
+        if explored.kind == "dictionary" and estimator._is_free and not estimator.positive_code:
+            is_enough = self._find_codes() or is_enough
+        first = self._epochs(EXACT_STEPS) if is_enough or not is_open else 0
+        self.session.begin(first + (0 if is_enough else sum(self._epochs_of_gates())))
+        if first:
+            trainer = self.codes or self._flats()
+            is_enough = is_enough or explored.kind == "points"
+            if not is_enough and explored.kind == "mixture":
+                # What several flat parts leave from the start is noise.
+                is_enough = not explains_most(trainer.model, self.data)
+            trainer = estimator._train_to_the_end(
+                trainer, self.data, self.session, first, from_start=True
+            )
+            if is_enough or self.session.stopped or explains_most(trainer.model, self.data):
+                return trainer
+            explored.kind = "dense"
+        return self._train_gates()
+
+    def _epochs(self, n_steps):
+        return self.estimator._epochs(self.data, n_steps)
+
+    def _of_gates(self, share, n_components=None):
+        """Return an estimator whose gates have a prior, for a share of the variance."""
+        n_components = n_components or self.estimator.n_components
+        return clone(self.estimator).set_params(
+            prior="spike_slab", target_explained_variance=share, n_components=n_components
+        )
+
+    def _nats(self, value):
+        return self.data.processes.broadcast_scalar(float(value))
+
+    # --- flat parts and independent codes -----------------------------------------------------
+
+    def _flats(self):
+        """Return the trainer of a model that is exact inference in the flat parts of samples.
+
+        They are one part where they do not explain the samples.
+        """
+        estimator, data, explored = self.estimator, self.data, self.explored
+        if explored.kind != "mixture":
+            rows = data.train.head.cpu().double().numpy()
+            explored = explored.as_one_flat(rows, estimator.n_components or MAX_COMPONENTS)
+        network = subspace_network(explored)
+        n_components = estimator.n_components or sum(network.ranks)
+        model = estimator._make_model(data, self.seeds[1], network, n_components)
+        install_subspaces(model.network, explored, len(data.train) + len(data.valid))
+        error = validation_terms(model, data.valid).error / data.valid.shape[1]
+        error = max(error, LEAST_NOISE)
+        noise = followed_noise(error, error, learned=True, follow=1.0)
+        return estimator._trainer(model, noise, EXACT_RATE, self._generator(), data)
+
+    def _generator(self):
+        return make_generator(self.seeds[0], resolve_device(self.estimator.device))
+
+    def _find_codes(self):
+        """Look for independent codes that explain samples; return whether they are independent."""
+        data = self.data
+        rows = data.train.head.cpu().double().numpy()
+        with threads_for(rows.size * rows.shape[1]):
+            found = IndependentCodes.fit(rows, np.random.RandomState(self.seeds[1]))
+        best, bounds = None, np.full(len(data.valid), self._nats(self.explored.normal_nats))
+        for codes in found:
+            n_components = self.estimator.n_components or len(codes.atoms)
+            if codes.is_sparse and n_components >= len(codes.atoms):
+                of_gates = self._of_gates(None, n_components)
+                model = of_gates._make_model(data, self.seeds[1])
+                install_codes(model, codes, data.train.head)
+                settled = settle(model, data)
+                if is_clear(settled - bounds, data):
+                    best, bounds = (of_gates, model, codes), settled
+        if best is None:
+            return False
+        of_gates, model, codes = best
+        self.explored.nats["dictionary"] = float(bounds.mean())
+        # What is left to learn is where the search for gates begins.
+        decoder, known = model.linear_decoder, ClosedForms(model, is_known=True)
+        rates = {decoder.weight: 0.0, decoder.bias: 0.0}
+        self.codes = of_gates._trainer(model, known, 1.0, self._generator(), data, rates=rates)
+        return codes.are_independent(rows)
+
+    # --- gates with a prior -------------------------------------------------------------------
+
+    def _widths(self):
+        """Return numbers of latents to be tried, one after the other while held-out rows gain."""
+        if self.estimator.n_components is not None:
+            return [self.estimator.n_components]
+        first, most = self._of_gates(None)._default_width(self.data), most_latents(self.data)
+        return [first] + [k * first for k in WIDER if k * first <= most]
+
+    def _epochs_of_gates(self):
+        """Return the epochs of gates with a prior: first ones, and each number of latents."""
+        first = DATA_STEPS if self.codes is None else EXACT_STEPS
+        return [self._epochs(n) for n in [first] + [GATE_STEPS] * len(self._widths())]
+
+    def _train_gates(self):
+        """Train gates with a prior: those of independent codes, or for a share, and learned noise.
+
+        With learned noise the bound may go on rising as codes get longer. So it decides on their
+        length only if it gets above what else explains the samples: the bound of independent codes,
+        or the log-density under normal distributions, for which the codes that keep a share stand.
+        Its codes also have to explain more of the samples than they leave, and their gates have to
+        differ from sample to sample.
+        """
+        explored, session = self.explored, self.session
+        widths, epochs = self._widths(), self._epochs_of_gates()
+
+        def make_trainer(i):
+            if i == 0 and self.codes is not None:
+                return self.codes
+            of_first = self._of_gates(DEFAULT_SHARE)
+            chosen = self._of_gates(None, widths[i - 1]) if i else of_first
+            return chosen._make_trainer(self.data, self.seeds, i)
+
+        inits = session.track("inits", Selection(make_trainer))
+        self._train(inits, epochs[:1])
+        # A fit that goes on may know it from before.
+        if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.chosen.model)):
+            for n, width in enumerate(widths, start=2):
+                # Many latents are worth their time only once gates explain the samples.
+                if n > 2 and width > MAX_COMPONENTS and inits.best_init == 0:
+                    break
+                self._train(inits, epochs[:n])
+                if session.stopped or (n > 2 and inits.losses[-1] >= inits.losses[-2]):
+                    break
+        least = "dense" if self.codes is None else "dictionary"
+        explored.kind = "gates" if inits.best_init > 0 else least
+        return inits.chosen
+
+    def _train(self, inits, n_epochs_of):
+        self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss)
+
+    def _loss(self, model, init):
+        """Return the loss by which gates are compared with each other and with what was found."""
+        explored, data = self.explored, self.data
+        if init == 0 and self.codes is None:
+            return -self._nats(explored.normal_nats)
+        mean, name = settled_nats(model, data), "gates" if init > 0 else "dictionary"
+        explored.nats[name] = max(explored.nats.get(name, -math.inf), mean)
+        if init > 0 and not (model.has_patterns and explains_most(model, data)):
+            return math.inf
+        # The log-density is not less than the bound, so that chance is no reason to doubt it.
+        return -mean
+
+    def _have_gates(self, model):
+        """Return whether gates may be better than codes that are all open.
+
+        They may if independent codes explain held-out samples best. Else gates with learned noise
+        are trained for a short time, again and again: as often as a whole training has steps for,
+        but no more once they would not get above open codes though they went on to gain as much.
+        Flat parts do not take part: they are better at times than gates that are half trained.
+        """
+        data, nats = self.data, self.explored.nats
+        if self.explored.kind == "dictionary":
+            return True
+        config = model.config | {"target_explained_variance": None}
+        model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
+        trainer = self._of_gates(None)._make_trainer(data, self.seeds, model=model)
+        epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
+        others, before = self._nats(nats["dense"]), -math.inf
+        for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
+            trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
+            nats["gates"] = mean = settled_nats(copy.deepcopy(model), data, n_rounds=1)
+            gain = mean - others
+            if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
+                break
+            before = mean
+        return gain > 0

@@ -1,0 +1,70 @@
+"""What held-out samples say of a trained model, and the last steps of gates, which they end."""
+
+import copy
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from skvaeense.training._data import FitData
+from skvaeense.training._noise import LEAST_NOISE
+from skvaeense.utils._typing import DoubleArray
+
+# Share of all that expectation maximisation has gained, after which a round of less is the last.
+LEAST_GAIN = 0.02
+
+
+@torch.no_grad()
+def explains_most(model: Any, data: FitData) -> bool:
+    """Return whether codes explain more of held-out samples than they leave."""
+    x = data.valid
+    left = x - model.decode(model.code(model.inferred(x)))
+    surplus = float(x.square().sum() - 2 * left.square().sum())
+    return data.processes.broadcast_scalar(surplus) >= 0
+
+
+@torch.no_grad()
+def held_out_bounds(model: Any, data: FitData) -> DoubleArray:
+    """Return the bound of each held-out sample, in nats."""
+    is_training = model.training
+    bounds: DoubleArray = model.eval().bound(data.valid).cpu().double().numpy()
+    model.train(is_training)
+    if data.valid_labels is not None and data.scaling.locations is not None:
+        bounds = bounds + data.scaling.locations.log_shares[data.valid_labels]
+    return bounds
+
+
+def is_clear(gain: DoubleArray, data: FitData) -> bool:
+    """Return whether held-out samples gain, beyond what chance may do."""
+    least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
+    return data.processes.broadcast_scalar(least) > 0
+
+
+def settle(model: Any, data: FitData, n_rounds: int | None = None) -> DoubleArray:
+    """Let gates of a search decide on decoder, noise and prior while held-out samples gain.
+
+    Return the bound of each held-out sample.
+    """
+    first = bounds = held_out_bounds(model, data)
+    for i in itertools.count():
+        before = copy.deepcopy(model.state_dict())
+        model.eval().settle(data.train.head)
+        model.noise_variance.clamp_(min=LEAST_NOISE)
+        gain = held_out_bounds(model, data) - bounds
+        if not is_clear(gain, data):
+            model.load_state_dict(before)
+            break
+        bounds = bounds + gain
+        share = float(gain.mean() / (bounds - first).mean())
+        if data.processes.broadcast_scalar(share) < LEAST_GAIN or i + 1 == n_rounds:
+            break
+    model.is_settled.fill_(True)
+    return bounds
+
+
+def settled_nats(model: Any, data: FitData, n_rounds: int | None = None) -> float:
+    """Settle a model, and return the mean bound of held-out samples."""
+    bounds = settle(model, data, n_rounds)
+    return data.processes.broadcast_scalar(float(np.mean(bounds)))
