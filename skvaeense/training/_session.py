@@ -219,15 +219,14 @@ class FitSession:
 
     def best_trainer(self) -> Trainer | None:
         """Return the best trainer so far, at its best; None if nothing was learned yet."""
-        trainer = self.trainer
-        # The last part that can answer does: later stages go on from the best of earlier ones.
-        for part in reversed(self.parts.values()):
-            if isinstance(part, Plateau) and part.best_state is not None and trainer is not None:
-                part.restore(trainer.model)
-                break
-            if isinstance(part, Selection) and part.best is not None:
-                trainer = part.best
-                break
+        trainer, parts = self.trainer, list(self.parts.values())
+        chosen = [part.best for part in parts if isinstance(part, Selection) and part.best]
+        states = [part for part in parts if isinstance(part, Plateau) and part.best_state]
+        if chosen:
+            # An init that is over is known to be better than nothing, one that goes on is not.
+            trainer = chosen[-1]
+        elif states and trainer is not None:
+            states[-1].restore(trainer.model)
         learned = trainer is not None and trainer.log and trainer.is_finite
         return trainer if learned else None
 
