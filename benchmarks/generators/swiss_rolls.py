@@ -76,7 +76,7 @@ def make_swiss_rolls(
     Examples
     --------
     >>> import numpy as np
-    >>> from skvaeense.datasets import make_swiss_rolls
+    >>> from benchmarks.generators.swiss_rolls import make_swiss_rolls
     >>> X, manifold, dimension = make_swiss_rolls(200, n_rolls=2, n_features=10, random_state=0)
     >>> X.shape, np.unique(dimension).tolist()
     ((200, 10), [2])
