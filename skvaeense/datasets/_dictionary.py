@@ -2,40 +2,16 @@
 
 import numbers
 from collections.abc import Iterable
-from typing import Literal, overload
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import Samples, _draw_union
-from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
+from skvaeense.datasets._assembly import SamplesAndMore, _draw_union
+from skvaeense.utils._typing import DoubleArray, RandomState
+from skvaeense.utils._validation import check_integer
 
 
-@overload
-def make_sparse_dictionary(  # numpydoc ignore=GL08
-    n_samples: int = ...,
-    *,
-    n_atoms: int = ...,
-    n_active: int | Iterable[int] = ...,
-    n_features: int = ...,
-    noise: float = ...,
-    signed: bool = ...,
-    return_atoms: Literal[False] = ...,
-    random_state: RandomState = ...,
-) -> Samples: ...
-@overload
-def make_sparse_dictionary(  # numpydoc ignore=GL08
-    n_samples: int = ...,
-    *,
-    n_atoms: int = ...,
-    n_active: int | Iterable[int] = ...,
-    n_features: int = ...,
-    noise: float = ...,
-    signed: bool = ...,
-    return_atoms: Literal[True],
-    random_state: RandomState = ...,
-) -> tuple[DoubleArray, IntArray, IntArray, DoubleArray]: ...
 def make_sparse_dictionary(
     n_samples: int = 1000,
     *,
@@ -46,7 +22,7 @@ def make_sparse_dictionary(
     signed: bool = True,
     return_atoms: bool = False,
     random_state: RandomState = None,
-) -> Samples | tuple[DoubleArray, IntArray, IntArray, DoubleArray]:
+) -> SamplesAndMore:
     """Draw samples that are sparse combinations of the atoms of a random dictionary.
 
     Parameters
@@ -116,9 +92,9 @@ def make_sparse_dictionary(
     [0, 0, 100, 0, 100, 0, 0, 0, 100]
     """
     n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
-    n_atoms = _checks.integer(n_atoms, "n_atoms", minimum=1)
+    n_atoms = check_integer(n_atoms, "n_atoms", minimum=1)
     if isinstance(n_active, numbers.Integral):
-        n_active = (_checks.integer(n_active, "n_active", minimum=1),)
+        n_active = (check_integer(n_active, "n_active", minimum=1),)
     n_active = _checks.integers(n_active, "n_active")
     if max(n_active) > n_atoms:
         raise ValueError(

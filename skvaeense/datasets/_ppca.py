@@ -1,35 +1,14 @@
 """Samples of the probabilistic PCA model."""
 
-from typing import Literal, overload
-
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import Samples, _draw_frame
-from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
+from skvaeense.datasets._assembly import SamplesAndMore, _draw_frame
+from skvaeense.utils._typing import RandomState
+from skvaeense.utils._validation import check_integer
 
 
-@overload
-def make_ppca(  # numpydoc ignore=GL08
-    n_samples: int = ...,
-    *,
-    n_components: int = ...,
-    n_features: int = ...,
-    noise_variance: float = ...,
-    return_parameters: Literal[False] = ...,
-    random_state: RandomState = ...,
-) -> Samples: ...
-@overload
-def make_ppca(  # numpydoc ignore=GL08
-    n_samples: int = ...,
-    *,
-    n_components: int = ...,
-    n_features: int = ...,
-    noise_variance: float = ...,
-    return_parameters: Literal[True],
-    random_state: RandomState = ...,
-) -> tuple[DoubleArray, IntArray, IntArray, DoubleArray, DoubleArray]: ...
 def make_ppca(
     n_samples: int = 1000,
     *,
@@ -38,7 +17,7 @@ def make_ppca(
     noise_variance: float = 0.1,
     return_parameters: bool = False,
     random_state: RandomState = None,
-) -> Samples | tuple[DoubleArray, IntArray, IntArray, DoubleArray, DoubleArray]:
+) -> SamplesAndMore:
     """Draw samples from the probabilistic PCA model, whose likelihood is known exactly.
 
     Parameters
@@ -111,7 +90,7 @@ def make_ppca(
     '0.10'
     """
     n_samples, n_features, _ = _checks.common(n_samples, n_features, 0)
-    n_components = _checks.integer(n_components, "n_components", minimum=1)
+    n_components = check_integer(n_components, "n_components", minimum=1)
     _checks.room(n_components, n_features, f"A model with {n_components} components")
     noise_variance = _checks.real(noise_variance, "noise_variance", positive=True)
     _checks.flag(return_parameters, "return_parameters")

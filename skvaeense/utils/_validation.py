@@ -146,3 +146,12 @@ def are_equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
     return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
+
+
+def check_integer(value: Any, name: str, *, minimum: int) -> int:
+    """Return a value as an int of at least `minimum`; True is none."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
+    return int(value)
