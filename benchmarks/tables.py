@@ -39,7 +39,7 @@ from benchmarks.common import RESULTS, ROOT, fit, in_short, make_parser, run_tas
 from benchmarks.common import load as load_results
 from skvaeense import VAEenseTransformer
 from skvaeense.inspection._log_density import log_density
-from skvaeense.inspection._smoothing import find_widths, smooth
+from skvaeense.inspection._score_comparison import find_widths, smooth
 
 
 def mixture(seed):

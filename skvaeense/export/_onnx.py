@@ -1,8 +1,8 @@
 """ONNX: the transform of an autoencoder, for programs without Python."""
 
 import copy
-import importlib.util
 import logging
+import math
 import warnings
 from contextlib import contextmanager
 from typing import Any
@@ -12,13 +12,14 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skvaeense import thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
-from skvaeense.export._rules import mask_of
 from skvaeense.models import VAE
 from skvaeense.training._devices import DTYPES
 from skvaeense.utils._files import whole_file
+from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import PathName, Precision
 
 
@@ -103,7 +104,8 @@ def to_onnx(
     check_is_fitted(estimator)
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {dtype!r}.")
-    _check_installed()
+    for package in ("onnx", "onnxscript"):
+        optional_import(package, "to_onnx", "onnx")
     transform = Transform(estimator, DTYPES[dtype])
     model = to_bytes(transform, estimator.n_features_in_, DTYPES[dtype], ["codes"], opset_version)
     with whole_file(path) as file:
@@ -218,15 +220,6 @@ class Locate(nn.Module):
         return (best == torch.arange(self.n_locations)).to(X.dtype)
 
 
-def _check_installed():
-    """Say what to install, before anything is done."""
-    for package in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise ImportError(
-                f"to_onnx needs {package}, which is not installed: pip install skvaeense[onnx]"
-            )
-
-
 @contextmanager
 def _quiet():
     """Keep what torch's exporter says of itself from the user."""
@@ -240,3 +233,67 @@ def _quiet():
             yield
     finally:
         logger.setLevel(level)
+
+
+def mask_of(estimator, model):
+    """Return the rule of a VAEenseTransformer as a function of tensors.
+
+    Parameters
+    ----------
+    estimator : VAEenseTransformer
+        The fitted estimator.
+
+    model : VAE
+        Its model.
+
+    Returns
+    -------
+    callable
+        From codes and log variances to the mask, all of shape (n_samples, n_components).
+    """
+    rule = thresholds.ThresholdRule.resolve(estimator.threshold)
+    if type(rule) not in RULES:
+        known = ", ".join(sorted(cls.__name__ for cls in RULES))
+        raise ValueError(
+            f"The threshold rule {rule!r} cannot be exported; {known} can. Set one of these, or "
+            "hard=False and sparse_output=False: soft codes need no rule."
+        )
+    scale = model.code_scale().double() * estimator.scale_
+    return RULES[type(rule)](rule, scale, estimator.noise_variance_)
+
+
+def _exact(number):
+    """Return a number as a tensor: one of Python's would be rounded to float32."""
+    return torch.tensor(number, dtype=torch.float64)
+
+
+def _contribution(rule, code_scale, noise_variance):
+    least = _exact(rule.level * math.sqrt(noise_variance))
+    return lambda code, log_variance: code.abs() * code_scale > least
+
+
+def _fixed_variance(rule, code_scale, noise_variance):
+    cut = _exact(math.log(rule.level))
+    return lambda code, log_variance: log_variance.double() < cut
+
+
+def _otsu(rule, code_scale, noise_variance):
+    def mask(code, log_variance):
+        ordered = log_variance.sort(dim=1).values
+        n = ordered.shape[1]
+        if n == 1:
+            return torch.zeros_like(log_variance, dtype=torch.bool)
+        centred = ordered - ordered.mean(dim=1, keepdim=True)
+        sizes = torch.arange(1, n, dtype=ordered.dtype)
+        sums = centred.cumsum(dim=1)[:, :-1]
+        best = (sums**2 / (sizes * (n - sizes))).argmax(dim=1, keepdim=True)
+        return log_variance < (ordered.gather(1, best) + ordered.gather(1, best + 1)) / 2
+
+    return mask
+
+
+RULES = {
+    thresholds.Contribution: _contribution,
+    thresholds.FixedVariance: _fixed_variance,
+    thresholds.Otsu: _otsu,
+}

@@ -15,9 +15,12 @@ from skvaeense.hub._card import model_card
 from skvaeense.hub._saelens import registered_files
 from skvaeense.persistence import load, save
 from skvaeense.utils._files import whole_folder
+from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import PathName
 
 FILE, CARD = "estimator.safetensors", "README.md"
+# The client of the Hub, what needs it, and what installs it.
+HUB = "huggingface_hub", "A repository of the Hub", "hub"
 
 
 def save_pretrained(
@@ -173,7 +176,7 @@ def from_pretrained(
         return load(folder / FILE, device=device)
     if str(name).count("/") != 1:
         raise FileNotFoundError(f'{name} is no folder, and no "owner/name" of a repository.')
-    path = _hub().hf_hub_download(str(name), FILE, revision=revision)
+    path = optional_import(*HUB).hf_hub_download(str(name), FILE, revision=revision)
     return load(path, device=device)
 
 
@@ -247,7 +250,7 @@ def push_to_hub(
     >>> from skvaeense.hub import push_to_hub
     >>> push_to_hub(sae, "owner/name", X_test)  # doctest: +SKIP
     """
-    hub = _hub()
+    hub = optional_import(*HUB)
     with TemporaryDirectory() as parent:
         folder = Path(parent) / "upload"
         save_pretrained(
@@ -265,15 +268,3 @@ def push_to_hub(
             repo_id=repo_id, folder_path=str(folder), commit_message=commit_message
         )
     return str(address)
-
-
-def _hub() -> Any:
-    """Return the package huggingface_hub."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ImportError(
-            "Repositories of the Hub need huggingface_hub, which is not installed: pip install "
-            "skvaeense[hub]"
-        ) from error
-    return huggingface_hub

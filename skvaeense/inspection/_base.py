@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from skvaeense.utils._optional import optional_import
 from skvaeense.utils._repr import ReprMixin
 
 if TYPE_CHECKING:
@@ -88,12 +89,7 @@ class Display(ReprMixin, ABC):
         ImportError
             If matplotlib is not installed.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "Pictures need matplotlib; install it with `pip install skvaeense[plot]`."
-            ) from error
+        plt = optional_import("matplotlib.pyplot", "A picture", "plot")
         self.ax_: Any = plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
         self.figure_: Any = self.ax_.get_figure()
         return self.ax_

@@ -8,10 +8,7 @@ from sklearn.utils import check_array, check_random_state
 
 from skvaeense.metrics._arrays import _drop_weightless
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import check_integer
-
-# Bytes of codes, or of packed patterns, that one step of a computation holds.
-_BLOCK_BYTES = 2**22
+from skvaeense.utils._validation import check_integer, memory_blocks
 
 
 def pattern_adaptivity(
@@ -124,7 +121,7 @@ def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
     """Return the supports at one bit per entry, shape (n_samples, ceil(n_components / 8))."""
     n_samples, n_components = codes.shape
     packed = np.empty((n_samples, -(-n_components // 8)), dtype=np.uint8)
-    for rows in _blocks(n_samples, n_components):
+    for rows in memory_blocks(n_samples, n_components):
         active = codes[rows] != 0
         packed[rows] = np.packbits(
             active if isinstance(active, np.ndarray) else active.toarray(), axis=1
@@ -137,15 +134,9 @@ def _distances(
 ) -> DoubleArray:
     """Return the Jaccard distances of pairs of patterns."""
     n_shared, n_union = np.empty(len(first)), np.empty(len(first))
-    for pairs in _blocks(len(first), patterns.shape[1]):
+    for pairs in memory_blocks(len(first), patterns.shape[1]):
         a, b = patterns[first[pairs]], patterns[second[pairs]]
         n_shared[pairs] = np.bitwise_count(a & b).sum(axis=1)
         n_union[pairs] = np.bitwise_count(a | b).sum(axis=1)
     # Two empty supports are equal: 0 differences out of at least one.
     return (n_union - n_shared) / np.maximum(n_union, 1)
-
-
-def _blocks(n_rows: int, bytes_per_row: int) -> list[slice]:
-    """Return slices that cover rows in blocks of bounded memory."""
-    step = max(1, _BLOCK_BYTES // bytes_per_row)
-    return [slice(start, start + step) for start in range(0, n_rows, step)]

@@ -4,13 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 
 from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
 from skvaeense.utils._typing import DoubleArray
-
-# Cosines that one step of the computation holds.
-_BLOCK_ENTRIES = 2**22
+from skvaeense.utils._validation import memory_blocks
 
 
 def mean_max_cosine_similarity(
@@ -76,7 +74,7 @@ def mean_max_cosine_similarity(
     true, learned = _normalise_rows(true), _normalise_rows(learned)
     total = 0.0
     # In blocks, since all pairs of two large dictionaries may not fit in memory.
-    for rows in gen_batches(len(true), max(1, _BLOCK_ENTRIES // len(learned))):
+    for rows in memory_blocks(len(true), learned[:, 0].nbytes):
         cosines = true[rows] @ learned.T
         best = (cosines if signed else np.abs(cosines)).max(axis=1)
         # Rounding may take the cosine of parallel vectors beyond 1.

@@ -10,8 +10,7 @@ from torch import nn
 
 from skvaeense.models import Model
 from skvaeense.persistence import _checks
-from skvaeense.persistence._coder import Codec, Coder, Node
-from skvaeense.persistence._registry import place
+from skvaeense.persistence._coder import Codec, Coder, Node, place
 from skvaeense.utils._callbacks import CALLBACKS
 
 # Each is one argument of what makes the object.

@@ -6,10 +6,8 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skvaeense.persistence import _files
-from skvaeense.persistence._coder import Array, Coder
+from skvaeense.persistence._coder import VALUES, Array, Coder, Registry
 from skvaeense.persistence._objects import OBJECTS
-from skvaeense.persistence._registry import Registry
-from skvaeense.persistence._values import VALUES
 from skvaeense.training._session import STATE
 from skvaeense.utils._typing import PathName
 

@@ -4,15 +4,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import gen_batches
 
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_sample_weight
+from skvaeense.utils._validation import check_sample_weight, memory_blocks
 
 # Rows that stand for weighted ones, if these are fewer: enough for the lightest of ten thousand.
 MAX_DRAWS = 8192
-# Entries of rows that are hashed at a time, and columns that tell most rows apart.
-HASHED_ENTRIES, FEW_COLUMNS = 2**20, 8
+# Columns that tell most rows apart.
+FEW_COLUMNS = 8
 
 
 def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
@@ -141,7 +140,7 @@ def ascending(X: FloatArray) -> IntArray:
 def _hashes(X: FloatArray) -> Any:
     """Return a number for each row that is equal where rows are, and seldom elsewhere."""
     factors = np.random.RandomState(0).standard_normal(X.shape[1])
-    blocks = gen_batches(len(X), max(HASHED_ENTRIES // X.shape[1], 1))
+    blocks = memory_blocks(len(X), factors.nbytes)
     with np.errstate(over="ignore", invalid="ignore"):
         parts = [(np.nan_to_num(X[rows], nan=np.e) * factors).sum(axis=1) for rows in blocks]
     return np.concatenate(parts)

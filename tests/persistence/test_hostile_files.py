@@ -22,7 +22,7 @@ from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, sav
 from skvaeense.networks import Conv, Linear, MatchingPursuit, Network
 from skvaeense.penalties import Matryoshka
 from skvaeense.persistence import _files
-from skvaeense.persistence._registry import builtin_classes
+from skvaeense.persistence._coder import builtin_classes
 
 
 @pytest.fixture(scope="module")
