@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 import warnings
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +11,11 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skvaeense import thresholds
 from skvaeense._base import BaseAutoencoder
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.models import VAE
+from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 from skvaeense.training._devices import DTYPES
 from skvaeense.utils._files import whole_file
 from skvaeense.utils._optional import optional_import
@@ -156,7 +155,11 @@ class Transform(nn.Module):
         self.encode = getattr(self.model, "code" if is_hard else "soft_code", self.model.code)
         # Where gates have a prior the model itself makes codes hard.
         has_rule = is_hard and type(self.model) is VAE
-        self.mask = mask_of(estimator, self.model) if has_rule else None
+        self.active = None
+        if has_rule:
+            self.active = _active_of(ThresholdRule.resolve(estimator.threshold))
+            self.noise_variance = estimator.noise_variance_
+            self.register_buffer("code_scale", self.model.code_scale().double() * estimator.scale_)
 
     def forward(self, X):
         """Return the codes of samples."""
@@ -169,8 +172,9 @@ class Transform(nn.Module):
             return self.model.code(x)
         posterior = self.model.posterior(x)
         code = self.encode(posterior)
-        if self.mask is not None:
-            code = code * self.mask(code, posterior.log_variance)
+        if self.active is not None:
+            seen = posterior.log_variance, code, self.code_scale, self.noise_variance
+            code = code * self.active(Latents(*seen))
         return code if at is None else torch.cat([code, at.to(self.dtype)], dim=1)
 
 
@@ -235,65 +239,27 @@ def _quiet():
         logger.setLevel(level)
 
 
-def mask_of(estimator, model):
-    """Return the rule of a VAEenseTransformer as a function of tensors.
-
-    Parameters
-    ----------
-    estimator : VAEenseTransformer
-        The fitted estimator.
-
-    model : VAE
-        Its model.
-
-    Returns
-    -------
-    callable
-        From codes and log variances to the mask, all of shape (n_samples, n_components).
-    """
-    rule = thresholds.ThresholdRule.resolve(estimator.threshold)
-    if type(rule) not in RULES:
-        known = ", ".join(sorted(cls.__name__ for cls in RULES))
+def _active_of(rule):
+    """Return the function of a threshold rule from `Latents` of tensors to the mask."""
+    if type(rule) not in (Contribution, FixedVariance, Otsu):
         raise ValueError(
-            f"The threshold rule {rule!r} cannot be exported; {known} can. Set one of these, or "
-            "hard=False and sparse_output=False: soft codes need no rule."
+            f"The threshold rule {rule!r} cannot be exported; Contribution, FixedVariance and Otsu "
+            "can. Set one of these, or hard=False and sparse_output=False: soft codes need no rule."
         )
-    scale = model.code_scale().double() * estimator.scale_
-    return RULES[type(rule)](rule, scale, estimator.noise_variance_)
+    if type(rule) is Otsu:
+        return _otsu
+    # In double precision, so that levels are not rounded.
+    return lambda latents: rule.active(latents._replace(log_variance=latents.log_variance.double()))
 
 
-def _exact(number):
-    """Return a number as a tensor: one of Python's would be rounded to float32."""
-    return torch.tensor(number, dtype=torch.float64)
-
-
-def _contribution(rule, code_scale, noise_variance):
-    least = _exact(rule.level * math.sqrt(noise_variance))
-    return lambda code, log_variance: code.abs() * code_scale > least
-
-
-def _fixed_variance(rule, code_scale, noise_variance):
-    cut = _exact(math.log(rule.level))
-    return lambda code, log_variance: log_variance.double() < cut
-
-
-def _otsu(rule, code_scale, noise_variance):
-    def mask(code, log_variance):
-        ordered = log_variance.sort(dim=1).values
-        n = ordered.shape[1]
-        if n == 1:
-            return torch.zeros_like(log_variance, dtype=torch.bool)
-        centred = ordered - ordered.mean(dim=1, keepdim=True)
-        sizes = torch.arange(1, n, dtype=ordered.dtype)
-        sums = centred.cumsum(dim=1)[:, :-1]
-        best = (sums**2 / (sizes * (n - sizes))).argmax(dim=1, keepdim=True)
-        return log_variance < (ordered.gather(1, best) + ordered.gather(1, best + 1)) / 2
-
-    return mask
-
-
-RULES = {
-    thresholds.Contribution: _contribution,
-    thresholds.FixedVariance: _fixed_variance,
-    thresholds.Otsu: _otsu,
-}
+def _otsu(latents):
+    """Return Otsu's mask, by the steps that the rule takes with numpy."""
+    ordered = latents.log_variance.sort(dim=1).values
+    n = ordered.shape[1]
+    if n == 1:
+        return torch.zeros_like(ordered, dtype=torch.bool)
+    centred = ordered - ordered.mean(dim=1, keepdim=True)
+    sizes = torch.arange(1, n, dtype=ordered.dtype)
+    sums = centred.cumsum(dim=1)[:, :-1]
+    best = (sums**2 / (sizes * (n - sizes))).argmax(dim=1, keepdim=True)
+    return latents.log_variance < (ordered.gather(1, best) + ordered.gather(1, best + 1)) / 2

@@ -1,7 +1,8 @@
 """The base class of the displays."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, dataclass_transform
 
 from skvaeense.utils._optional import optional_import
 from skvaeense.utils._repr import ReprMixin
@@ -14,12 +15,13 @@ OptionalAxes: TypeAlias = "Axes | None"
 Style: TypeAlias = dict[str, Any] | None
 
 
+@dataclass_transform(eq_default=False)
 class Display(ReprMixin, ABC):
     """Base class of the displays, which hold the numbers of a picture and draw it.
 
-    To add a display, write a dataclass that derives from this class. Its fields are the numbers,
-    its class method `from_estimator` computes them and calls `plot`, and `plot` starts with
-    `use_axes`.
+    To add a display, write a class that derives from this one, which makes a dataclass of it. Its
+    annotated fields are the numbers, its class method `from_estimator` computes them and calls
+    `plot`, and `plot` starts with `use_axes`.
 
     Attributes
     ----------
@@ -35,11 +37,9 @@ class Display(ReprMixin, ABC):
 
     Examples
     --------
-    >>> from dataclasses import dataclass
     >>> from sklearn.decomposition import PCA
     >>> from skvaeense.inspection import Display
-    >>> @dataclass(repr=False, eq=False)
-    ... class ScreeDisplay(Display):
+    >>> class ScreeDisplay(Display):
     ...     variance: list
     ...
     ...     @classmethod
@@ -52,6 +52,10 @@ class Display(ReprMixin, ABC):
     >>> ScreeDisplay.from_estimator(PCA().fit([[0.0, 1.0], [2.0, 0.0], [4.0, 1.0]]))
     ScreeDisplay(variance=<array of shape (2,)>)
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(repr=False, eq=False)(cls)
 
     @abstractmethod
     def plot(self, ax: OptionalAxes = None) -> Self:

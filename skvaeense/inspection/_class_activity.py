@@ -1,6 +1,6 @@
 """Differences between classes in their active latents, and a picture of them."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import active_mask, fitted_step
 from skvaeense.inspection._groups import latents_to_show
-from skvaeense.inspection._plotting import TABLE, how_many, style
+from skvaeense.inspection._plotting import MAX_NAMES, TABLE, how_many, style
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 
@@ -110,11 +110,6 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
     )
 
 
-# Columns have no numbers if there are more latents than this.
-MAX_NUMBERS = 40
-
-
-@dataclass(repr=False, eq=False)
 class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
     """Draw the share of the samples of each class in which each latent is active.
 
@@ -299,8 +294,8 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         rows = zip(self.classes, self.mean_active, self.std_active, strict=True)
         names = [f"{name} ({mean:.1f} ± {std:.1f})" for name, mean, std in rows]
         axes.set_yticks(np.arange(n_classes), names)
-        numbers: Any = self.latents if n_shown <= MAX_NUMBERS else []
-        rotation = 90 if n_shown > MAX_NUMBERS / 2 else 0
+        numbers: Any = self.latents if n_shown <= MAX_NAMES else []
+        rotation = 90 if n_shown > MAX_NAMES / 2 else 0
         axes.set_xticks(np.arange(len(numbers)), numbers, rotation=rotation)
         axes.tick_params(length=0)
         axes.set(

@@ -1,7 +1,7 @@
 """How often dimensions are wrong, and why, among the most reliable samples."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,6 @@ from skvaeense.utils._typing import DoubleArray
 N_SHARES = 200
 
 
-@dataclass(repr=False, eq=False)
 class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
     """Draw how often dimensions are wrong among the most reliable samples, and for what reasons.
 

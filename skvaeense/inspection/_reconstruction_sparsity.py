@@ -1,7 +1,7 @@
 """The reconstruction error as a function of the number of active latents, and its picture."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -129,7 +129,6 @@ LABELS = {
 }
 
 
-@dataclass(repr=False, eq=False)
 class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
     """Draw the reconstruction error against the mean number of active latents.
 

@@ -1,6 +1,5 @@
 """Cross-validated log-densities of several estimators, and their paired differences."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +18,6 @@ from skvaeense.utils._typing import Auto, RandomState
 
 if TYPE_CHECKING:
     import pandas as pd
-from dataclasses import dataclass
 from typing import Self
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
@@ -35,13 +33,8 @@ class ScoreComparison(Bunch):
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas.DataFrame with one row for each estimator; ImportError without pandas."""
         pd = optional_import("pandas", "to_frame", "pandas")
-        columns = (
-            "mean",
-            "std_error",
-            "difference",
-            "difference_std_error",
-            "difference_fold_std_error",
-        )
+        ends = "", "_std_error", "_fold_std_error"
+        columns = ["mean", "std_error", *(f"difference{end}" for end in ends)]
         return pd.DataFrame({name: self[name] for name in columns}, index=self.names)
 
 
@@ -227,7 +220,9 @@ def compare_scores(
     warn_of_discrete(discrete, bound, cure, stacklevel=2)
     rng = check_random_state(random_state)
     smoothed, noise_std = smooth(X, widths, noise_floor, rng)
-    folds = list(_splitter(cv, rng).split(smoothed))
+    by_number = isinstance(cv, Integral)
+    splitter = KFold(cv, shuffle=True, random_state=rng) if by_number else check_cv(cv)
+    folds = list(splitter.split(smoothed))
     scores = Parallel(n_jobs=n_jobs)(
         delayed(_held_out_scores)(name, estimator, smoothed, train, test)
         for name, estimator in named.items()
@@ -253,12 +248,9 @@ def _named_estimators(estimators):
         pairs = list(estimators)
     else:
         names = [name_of(estimator) for estimator in estimators]
-        seen: Counter[str] = Counter()
-        pairs = []
-        for name, estimator in zip(names, estimators, strict=True):
-            seen[name] += 1
-            numbered = f"{name} {seen[name]}" if names.count(name) > 1 else name
-            pairs.append((numbered, estimator))
+        numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
+        own = [f"{k} {n}" if names.count(k) > 1 else k for k, n in zip(names, numbers, strict=True)]
+        pairs = list(zip(own, estimators, strict=True))
     named = dict(pairs)
     if not named or len(named) < len(pairs):
         raise ValueError(
@@ -266,12 +258,6 @@ def _named_estimators(estimators):
             f"{[name for name, _ in pairs]}."
         )
     return named
-
-
-def _splitter(cv, rng):
-    if isinstance(cv, Integral):
-        return KFold(cv, shuffle=True, random_state=rng)
-    return check_cv(cv)
 
 
 def _held_out_scores(name, estimator, X, train, test):
@@ -318,7 +304,6 @@ def _std(rows):
     return rows.std(axis=1, ddof=1) if rows.shape[1] > 1 else np.full(len(rows), np.nan)
 
 
-@dataclass(repr=False, eq=False)
 class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
     """Draw cross-validated log-densities and their differences from a reference.
 

@@ -1,6 +1,6 @@
 """A picture of the active latents of samples."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,6 @@ from skvaeense.inspection._plotting import BLUE, PALE_BLUE, RED, TABLE, how_many
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
 
 
-@dataclass(repr=False, eq=False)
 class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
     """Draw which latents are active in which samples, and how large their codes are.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from skvaeense.penalties._topk import KeepsLargest
+from skvaeense.penalties._topk import _KeepsLargest
 from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._kept_entries import KeptEntries
 
@@ -40,7 +40,7 @@ class KeepBatchTop(BatchThreshold):
         return preactivation.relu() if self.positive else preactivation.abs()
 
 
-class BatchTopK(KeepsLargest):
+class BatchTopK(_KeepsLargest):
     """Active latents as many as k for each sample on average, more where samples need more.
 
     In training the largest pre-activations of a batch are kept, k times its size of them.

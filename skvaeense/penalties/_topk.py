@@ -45,7 +45,7 @@ def _rounded(k: float) -> int:
     return max(round(k), 1)
 
 
-class KeepsLargest(Penalty):
+class _KeepsLargest(Penalty):
     """Constraint on the code: of the pre-activations, about k of each sample are kept."""
 
     dead_latents = "auxiliary"
@@ -63,7 +63,7 @@ class KeepsLargest(Penalty):
         return type(self).activation(np.minimum(self.k, n_components).tolist(), positive)
 
 
-class TopK(KeepsLargest):
+class TopK(_KeepsLargest):
     """At most k active latents for each sample: those of largest pre-activation.
 
     Training minimises the squared error alone. A sample has fewer than k active latents where
