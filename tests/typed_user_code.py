@@ -42,8 +42,7 @@ def use_datasets() -> None:
     assert_type(X, Doubles)
     assert_type(manifold, Integers)
     assert_type(dimension, Integers)
-    X, manifold, dimension = make_sparse_dictionary(n_active=(2, 3))
-    assert_type(manifold, Integers)
+    assert_type(make_sparse_dictionary(n_active=(2, 3)), tuple[Doubles, Integers, Integers])
     assert_type(make_sparse_dictionary(return_atoms=True)[3], Doubles)
     assert_type(make_ppca(return_parameters=True)[4], Doubles)
     make_linear_subspaces("100")  # type: ignore[arg-type]

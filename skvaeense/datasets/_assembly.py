@@ -9,8 +9,6 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Samples, the manifold each was drawn from, and its dimension.
 Samples: TypeAlias = tuple[DoubleArray, IntArray, IntArray]
-# The same, and what they were drawn from, where that is wanted.
-SamplesAndMore: TypeAlias = tuple[DoubleArray, IntArray, IntArray, *tuple[DoubleArray, ...]]
 
 
 def _draw_frame(n_directions: int, n_features: int, rng: np.random.RandomState) -> DoubleArray:

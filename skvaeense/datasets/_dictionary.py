@@ -2,16 +2,41 @@
 
 import numbers
 from collections.abc import Iterable
+from typing import Literal, overload
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import SamplesAndMore, _draw_union
-from skvaeense.utils._typing import DoubleArray, RandomState
+from skvaeense.datasets._assembly import Samples, _draw_union
+from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import check_integer
 
 
+@overload
+def make_sparse_dictionary(  # numpydoc ignore=GL08
+    n_samples: int = ...,
+    *,
+    n_atoms: int = ...,
+    n_active: int | Iterable[int] = ...,
+    n_features: int = ...,
+    noise: float = ...,
+    signed: bool = ...,
+    return_atoms: Literal[False] = ...,
+    random_state: RandomState = ...,
+) -> Samples: ...
+@overload
+def make_sparse_dictionary(  # numpydoc ignore=GL08
+    n_samples: int = ...,
+    *,
+    n_atoms: int = ...,
+    n_active: int | Iterable[int] = ...,
+    n_features: int = ...,
+    noise: float = ...,
+    signed: bool = ...,
+    return_atoms: Literal[True],
+    random_state: RandomState = ...,
+) -> tuple[DoubleArray, IntArray, IntArray, DoubleArray]: ...
 def make_sparse_dictionary(
     n_samples: int = 1000,
     *,
@@ -22,7 +47,7 @@ def make_sparse_dictionary(
     signed: bool = True,
     return_atoms: bool = False,
     random_state: RandomState = None,
-) -> SamplesAndMore:
+) -> Samples | tuple[DoubleArray, IntArray, IntArray, DoubleArray]:
     """Draw samples that are sparse combinations of the atoms of a random dictionary.
 
     Parameters
@@ -107,20 +132,11 @@ def make_sparse_dictionary(
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
 
     def draw(i: int, n: int) -> DoubleArray:
-        codes = _draw_codes(n, n_active[i], n_atoms, rng)
+        # The places of the smallest of n_atoms exchangeable keys are a uniformly random subset.
+        support = np.argsort(rng.random_sample((n, n_atoms)), axis=1)[:, : n_active[i]]
+        codes = np.zeros((n, n_atoms))
+        np.put_along_axis(codes, support, rng.standard_normal(support.shape), axis=1)
         return (codes if signed else np.abs(codes)) @ atoms
 
     samples = _draw_union(n_samples, n_active, draw, noise=noise, rng=rng)
     return (*samples, atoms) if return_atoms else samples
-
-
-def _draw_codes(
-    n_samples: int, n_nonzero: int, n_atoms: int, rng: np.random.RandomState
-) -> DoubleArray:
-    """Return codes with `n_nonzero` standard normal entries in each row, at random places."""
-    keys = rng.random_sample((n_samples, n_atoms))
-    # The places of the smallest of n_atoms exchangeable keys are a uniformly random subset.
-    support = np.argsort(keys, axis=1)[:, :n_nonzero]
-    codes = np.zeros((n_samples, n_atoms))
-    np.put_along_axis(codes, support, rng.standard_normal(support.shape), axis=1)
-    return codes

@@ -1,14 +1,36 @@
 """Samples of the probabilistic PCA model."""
 
+from typing import Literal, overload
+
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import SamplesAndMore, _draw_frame
-from skvaeense.utils._typing import RandomState
+from skvaeense.datasets._assembly import Samples, _draw_frame
+from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 from skvaeense.utils._validation import check_integer
 
 
+@overload
+def make_ppca(  # numpydoc ignore=GL08
+    n_samples: int = ...,
+    *,
+    n_components: int = ...,
+    n_features: int = ...,
+    noise_variance: float = ...,
+    return_parameters: Literal[False] = ...,
+    random_state: RandomState = ...,
+) -> Samples: ...
+@overload
+def make_ppca(  # numpydoc ignore=GL08
+    n_samples: int = ...,
+    *,
+    n_components: int = ...,
+    n_features: int = ...,
+    noise_variance: float = ...,
+    return_parameters: Literal[True],
+    random_state: RandomState = ...,
+) -> tuple[DoubleArray, IntArray, IntArray, DoubleArray, DoubleArray]: ...
 def make_ppca(
     n_samples: int = 1000,
     *,
@@ -17,7 +39,7 @@ def make_ppca(
     noise_variance: float = 0.1,
     return_parameters: bool = False,
     random_state: RandomState = None,
-) -> SamplesAndMore:
+) -> Samples | tuple[DoubleArray, IntArray, IntArray, DoubleArray, DoubleArray]:
     """Draw samples from the probabilistic PCA model, whose likelihood is known exactly.
 
     Parameters

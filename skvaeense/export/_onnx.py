@@ -173,7 +173,7 @@ class Transform(nn.Module):
         posterior = self.model.posterior(x)
         code = self.encode(posterior)
         if self.active is not None:
-            seen = posterior.log_variance, code, self.code_scale, self.noise_variance
+            seen: Any = posterior.log_variance, code, self.code_scale, self.noise_variance
             code = code * self.active(Latents(*seen))
         return code if at is None else torch.cat([code, at.to(self.dtype)], dim=1)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
+from sklearn.preprocessing import normalize
 from sklearn.utils import Bunch, check_array, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
@@ -132,21 +133,27 @@ def dictionary_stability(
         )
     used = [_unit_rows(atoms) for atoms in given]
     n, rng = len(used), check_random_state(random_state)
-    similarity, matched, subspace = (np.eye(n) for _ in range(3))
+    similarity, matched = np.eye(n), np.eye(n)
+    moments = normalize([np.ravel(atoms.T @ atoms) for atoms in used])
     largest: dict[tuple[int, int], DoubleArray] = {}
     for i, j in permutations(range(n), 2):
         cosines = _cosines(used[i], used[j], signed)
         largest[i, j] = cosines.max(axis=1)
         similarity[i, j] = largest[i, j].mean()
         matched[i, j] = _matched(cosines)
-        subspace[i, j] = _subspace_similarity(used[i], used[j])
-    random = [[_cosines(a, _random_atoms(a, rng), signed) for _ in range(n_random)] for a in used]
+
+    def against_random(atoms: DoubleArray) -> DoubleArray:
+        """Return the cosines with random atoms whose second moments are those of the atoms."""
+        mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
+        return _cosines(atoms, _unit_rows(mixed), signed)
+
+    random = [[against_random(atoms) for _ in range(n_random)] for atoms in used]
     by_chance = [np.mean([c.max(axis=1) for c in own], axis=0) for own in random]
     again = [np.mean([largest[i, j] for j in range(n) if j != i], axis=0) for i in range(n)]
     return Bunch(
         similarity=similarity,
         matched_similarity=matched,
-        subspace_similarity=subspace,
+        subspace_similarity=moments @ moments.T,
         random_similarity=np.array([own.mean() for own in by_chance]),
         random_matched_similarity=np.array([[_matched(c) for c in own] for own in random]).mean(1),
         atom_similarity=[_with_unused(given[i], again[i]) for i in range(n)],
@@ -174,10 +181,8 @@ def _atoms(dictionary: Any) -> DoubleArray:
 
 
 def _unit_rows(atoms: DoubleArray) -> DoubleArray:
-    used = atoms[np.any(atoms, axis=1)]
     # First to entries of at most 1, whose squares neither overflow nor vanish.
-    rows: DoubleArray = used / np.abs(used).max(axis=1, keepdims=True)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows: DoubleArray = normalize(normalize(atoms[np.any(atoms, axis=1)], norm="max"))
     return rows
 
 
@@ -188,17 +193,6 @@ def _cosines(atoms: DoubleArray, others: DoubleArray, signed: bool) -> DoubleArr
 
 def _matched(cosines: DoubleArray) -> float:
     return float(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
-
-
-def _subspace_similarity(atoms: DoubleArray, others: DoubleArray) -> float:
-    own, other = (rows.T @ rows for rows in (atoms, others))
-    return float(np.vdot(own, other) / (np.linalg.norm(own) * np.linalg.norm(other)))
-
-
-def _random_atoms(atoms: DoubleArray, rng: np.random.RandomState) -> DoubleArray:
-    """Return as many random atoms whose second moments are those of the atoms."""
-    mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
-    return _unit_rows(mixed)
 
 
 def _with_unused(atoms: ArrayLike, values: DoubleArray) -> DoubleArray:

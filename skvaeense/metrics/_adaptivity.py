@@ -82,12 +82,12 @@ def pattern_adaptivity(
     >>> round(pattern_adaptivity([[1, 1, 0], [0, 1, 1]]), 3)
     0.667
     """
-    codes = check_array(codes, accept_sparse="csr", input_name="codes")
+    checked = check_array(codes, accept_sparse="csr", input_name="codes")
     max_pairs = check_integer(max_pairs, "max_pairs", minimum=1)
     rng = check_random_state(random_state)
-    codes, weights = _drop_weightless(sample_weight, codes)
-    copies = _count_copies(codes.shape[0], weights)
-    patterns, inverse = np.unique(_pack_patterns(codes), axis=0, return_inverse=True)
+    kept, weights = _drop_weightless(sample_weight, checked)
+    copies = _count_copies(kept.shape[0], weights)
+    patterns, inverse = np.unique(_pack_patterns(kept), axis=0, return_inverse=True)
     counts = np.bincount(inverse.ravel(), weights=copies)
     n_copies = copies.sum()
     if len(patterns) * (len(patterns) - 1) // 2 <= max_pairs:

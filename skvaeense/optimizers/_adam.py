@@ -77,7 +77,7 @@ class FusedAdam:
     which takes longer than the default fit of a small table.
     """
 
-    def __init__(self, parameters: list[torch.nn.Parameter], options: dict[str, float]) -> None:
+    def __init__(self, parameters: list[torch.nn.Parameter], options: dict[str, Any]) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
         self.options = options
         self.state = {

@@ -40,7 +40,7 @@ class KeepBatchTop(BatchThreshold):
         return preactivation.relu() if self.positive else preactivation.abs()
 
 
-class BatchTopK(_KeepsLargest):
+class BatchTopK(_KeepsLargest):  # numpydoc ignore=PR02
     """Active latents as many as k for each sample on average, more where samples need more.
 
     In training the largest pre-activations of a batch are kept, k times its size of them.

@@ -63,7 +63,7 @@ class _KeepsLargest(Penalty):
         return type(self).activation(np.minimum(self.k, n_components).tolist(), positive)
 
 
-class TopK(_KeepsLargest):
+class TopK(_KeepsLargest):  # numpydoc ignore=PR02
     """At most k active latents for each sample: those of largest pre-activation.
 
     Training minimises the squared error alone. A sample has fewer than k active latents where

@@ -33,45 +33,16 @@ def place(where: str) -> str:
     return where or "the estimator"
 
 
-class Registry:
-    """Find the class of a name, and the name of a class.
+def known_classes(trusted: Iterable[type]) -> dict[str, type]:
+    """Return the classes that may be named, the user's own besides the package's, by their names.
 
     Names come from the code, and never the other way: nothing is imported because a file says so.
-
-    Parameters
-    ----------
-    trusted : iterable of classes
-        The user's own.
     """
-
-    def __init__(self, trusted: Iterable[type]) -> None:
-        trusted = list(trusted)
-        if not all(inspect.isclass(cls) for cls in trusted):
-            raise TypeError(f"trusted must be a list of classes, got {trusted!r}.")
-        own = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in trusted}
-        # In a clash of names it is the package's class.
-        self.classes = own | builtin_classes()
-        self.names = {cls: name for name, cls in self.classes.items()}
-
-    def name_of(self, cls: type, where: str) -> str:
-        """Return the name of a class, or refuse to save its objects."""
-        if cls not in self.names:
-            raise TypeError(
-                f"{place(where)} is a {cls.__module__}.{cls.__qualname__}, which is neither a "
-                "class that skvaeense knows how to save nor trusted. If it is yours, give "
-                f"trusted=[{cls.__qualname__}] to save and to load; else set it to what can be "
-                "saved."
-            )
-        return self.names[cls]
-
-    def class_of(self, name: str, where: str) -> type:
-        """Return the class of a name, or refuse to load its objects."""
-        if name not in self.classes:
-            raise ValueError(
-                f"{place(where)} is a {name!r}, which this version of skvaeense does not know. If "
-                "it is a class of yours, give it to load as trusted=[...]"
-            )
-        return self.classes[name]
+    trusted = list(trusted)
+    if not all(inspect.isclass(cls) for cls in trusted):
+        raise TypeError(f"trusted must be a list of classes, got {trusted!r}.")
+    # In a clash of names it is the package's class.
+    return {f"{cls.__module__}.{cls.__qualname__}": cls for cls in trusted} | builtin_classes()
 
 
 @functools.cache
@@ -142,7 +113,7 @@ class Coder:
     codecs : tuple of Codec
         Asked in this order, or found by their names.
 
-    registry : Registry
+    classes : dict of str to type
         The classes that may be named.
 
     arrays : dict of str to ndarray
@@ -153,7 +124,7 @@ class Coder:
     """
 
     codecs: tuple[Codec, ...]
-    registry: Registry
+    classes: dict[str, type]
     arrays: dict[str, Array]
     device: str | None = None
 
@@ -169,6 +140,26 @@ class Coder:
         if codec is None:
             raise TypeError(f"{place(where)} is a {type(value).__name__}: it cannot be saved.")
         return {"type": codec.name} | codec.encode(value, where, self)
+
+    def name_of(self, cls: type, where: str) -> str:
+        """Return the name of a class, or refuse to save its objects."""
+        for name, known in self.classes.items():
+            if known is cls:
+                return name
+        raise TypeError(
+            f"{place(where)} is a {cls.__module__}.{cls.__qualname__}, which is neither a class "
+            "that skvaeense knows how to save nor trusted. If it is yours, give "
+            f"trusted=[{cls.__qualname__}] to save and to load; else set it to what can be saved."
+        )
+
+    def class_of(self, name: str, where: str) -> type:
+        """Return the class of a name, or refuse to load its objects."""
+        if name not in self.classes:
+            raise ValueError(
+                f"{place(where)} is a {name!r}, which this version of skvaeense does not know. If "
+                "it is a class of yours, give it to load as trusted=[...]"
+            )
+        return self.classes[name]
 
     def items(self, values: Iterable[Any], where: str) -> list[Any]:
         """Return the nodes of the items of a sequence."""
@@ -220,10 +211,6 @@ class Coder:
         if not isinstance(value, kind):
             raise ValueError(f"{place(where)} lacks its {name!r}, or has it in a wrong type")
         return value
-
-
-# Words of the state of the Mersenne twister.
-TWISTER_WORDS = 624
 
 
 class _Float(Codec):
@@ -301,7 +288,7 @@ class _RandomState(Codec):
         random_state = np.random.RandomState(0)
         random_state.set_state(state)
         # numpy does not check the position, and would read memory that is not the state's.
-        if not 0 <= state[2] <= TWISTER_WORDS or state[3] not in (0, 1):
+        if not 0 <= state[2] <= len(state[1]) or state[3] not in (0, 1):
             raise ValueError(f"{place(where)} is no state of a RandomState")
         return random_state
 

@@ -140,7 +140,7 @@ def ascending(X: FloatArray) -> IntArray:
 def _hashes(X: FloatArray) -> Any:
     """Return a number for each row that is equal where rows are, and seldom elsewhere."""
     factors = np.random.RandomState(0).standard_normal(X.shape[1])
-    blocks = memory_blocks(len(X), factors.nbytes)
+    blocks = memory_blocks(len(X), 8 * X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         parts = [(np.nan_to_num(X[rows], nan=np.e) * factors).sum(axis=1) for rows in blocks]
     return np.concatenate(parts)

@@ -176,13 +176,13 @@ def test_newer_format(path, tmp_path):
     message = refusal(newer)
     assert "version 3 of the format, written by skvaeense '7.1'" in message
     assert skvaeense.__version__ in message
-    assert "Install a newer skvaeense" in message
+    assert "reads version 2. Install the one that wrote it" in message
 
 
 def test_older_format():
     message = refusal(Path(__file__).parents[1] / "data" / "format_1.safetensors")
     assert "version 1 of the format, written by skvaeense '0.1.0.dev0'" in message
-    assert "Read it with skvaeense 0.1.0.dev0 from before version 2" in message
+    assert "reads version 2. Install the one that wrote it" in message
 
 
 # --- damaged ----------------------------------------------------------------------------------
