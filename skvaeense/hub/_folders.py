@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense._base import BaseAutoencoder
 from skvaeense.export._saelens import saelens_files, write_files
 from skvaeense.hub._card import model_card
-from skvaeense.hub._saelens import registered_files
+from skvaeense.hub._saelens import ARCHITECTURE, registered_files
 from skvaeense.persistence import load, save
 from skvaeense.utils._files import whole_folder
 from skvaeense.utils._optional import optional_import
@@ -104,12 +104,10 @@ def save_pretrained(
             "skvaeense.save writes any estimator to a file."
         )
     check_is_fitted(estimator)
-    needs_registration = False
     try:
         files = saelens_files(estimator, metadata)
     except (TypeError, ValueError):
         files = registered_files(estimator, metadata)
-        needs_registration = True
     card = model_card(
         estimator,
         X,
@@ -117,7 +115,7 @@ def save_pretrained(
         name=name or Path(folder).name,
         description=description,
         metrics=metrics,
-        needs_registration=needs_registration,
+        needs_registration=files[0]["architecture"] == ARCHITECTURE,
     )
     with whole_folder(folder) as draft:
         save(estimator, draft / FILE)

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 
 from skvaeense.inspection._base import Display, OptionalAxes, Style
@@ -22,7 +23,11 @@ from skvaeense.metrics import fvu, squared_error
 from skvaeense.utils._typing import DoubleArray
 
 Metric: TypeAlias = Literal["fvu", "squared_error"]
-METRICS = {"fvu": fvu, "squared_error": squared_error}
+# Each with its name in a picture.
+METRICS = {
+    "fvu": (fvu, "Fraction of variance unexplained"),
+    "squared_error": (squared_error, "Squared error per sample (squared units of X)"),
+}
 
 
 def reconstruction_sparsity_curve(
@@ -98,7 +103,7 @@ def reconstruction_sparsity_curve(
 
     def errors_of(kept: Iterable[Any]) -> DoubleArray:
         decoded = (estimator.inverse_transform(np.where(mask | located, codes, 0)) for mask in kept)
-        return np.array([METRICS[metric](X, reconstructed) for reconstructed in decoded])
+        return np.array([METRICS[metric][0](X, reconstructed) for reconstructed in decoded])
 
     if hasattr(estimator, "explained_variance_"):
         counts = _levels(codes.shape[1], n_levels)
@@ -107,26 +112,16 @@ def reconstruction_sparsity_curve(
     amounts = contributions(estimator, codes) * ~located
     counts = _levels(np.count_nonzero(amounts), n_levels)
     # Ranked from the largest; ties are broken by position, so that counts are met exactly.
-    ranks = np.empty(codes.size, dtype=np.intp)
-    ranks[np.argsort(-amounts, axis=None, kind="stable")] = np.arange(codes.size)
-    ranks = ranks.reshape(codes.shape)
+    ranks = rankdata(-amounts, method="ordinal", axis=None).reshape(codes.shape)
     active, own = active_mask(estimator, X, codes), None
     if not active[:, ~located].all():
         own = float(active.sum() / len(codes)), float(errors_of([active])[0])
-    return counts / len(codes), errors_of(ranks < count for count in counts), own
+    return counts / len(codes), errors_of(ranks <= count for count in counts), own
 
 
 def _levels(n_entries, n_levels):
     """Return ascending numbers of entries to keep, from 0 to all, denser where the curve bends."""
     return np.unique(np.round(n_entries * np.linspace(0, 1, n_levels) ** 2).astype(np.intp))
-
-
-# Errors below this share of the largest are attributed to rounding.
-ROUNDING = 1e-6
-LABELS = {
-    "fvu": "Fraction of variance unexplained",
-    "squared_error": "Squared error per sample (squared units of X)",
-}
 
 
 class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
@@ -394,16 +389,16 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             self.lines_ += axes.plot(n_active, error, **style(keywords, line_kw))
             point, color = self.operating_points[i], self.lines_[i].get_color()
             self.points_.append(point and axes.plot(*point, "o", color=color, **dot)[0])
-        # A logarithmic axis would show errors that are nothing but rounding.
+        # A logarithmic axis would show errors that are only rounding, in single precision too.
         positive = np.concatenate([error[error > 0] for error in self.error])
-        kept = positive[positive > ROUNDING * positive.max(initial=0)]
+        kept = positive[positive > np.finfo(np.float32).eps * positive.max(initial=0)]
         if len(kept) < len(positive):
             axes.set_ylim(0.5 * kept.min(), 2 * kept.max())
         dots = " (dots: the estimators' own choice)" if any(self.operating_points) else ""
         axes.set(
             title=f"Error against sparsity{dots}",
             xlabel="Mean active latents per sample",
-            ylabel=LABELS[self.metric],
+            ylabel=METRICS[self.metric][1],
             yscale="log",
         )
         axes.grid(alpha=0.3)
