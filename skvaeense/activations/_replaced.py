@@ -93,11 +93,8 @@ def replaced(
         result[where] = new
         return with_first(output, result)
 
-    handle = place.module.register_forward_hook(hook, with_kwargs=True)
-    try:
+    with place.module.register_forward_hook(hook, with_kwargs=True):
         yield
-    finally:
-        handle.remove()
 
 
 def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor], Any]:

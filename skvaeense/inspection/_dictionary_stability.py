@@ -14,16 +14,13 @@ from skvaeense.inspection._estimators import fitted_step
 from skvaeense.utils._typing import DoubleArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
 
-# Odds that an atom is a feature of the data where it is found again half-way between chance and
-# certainty: of planted features and TopK's kin, by seeds other than those that are reported.
-HALF_WAY_ODDS = 0.4
-
 
 def dictionary_stability(
     dictionaries: Sequence[Any],
     *,
     signed: bool = False,
     n_random: int = 5,
+    half_way_odds: float = 0.4,
     random_state: RandomState = 0,
 ) -> Bunch:
     """Compare the atoms of several fits with each other, and with random atoms.
@@ -45,6 +42,10 @@ def dictionary_stability(
 
     n_random : int, default=5
         Number of random dictionaries that each one is compared with.
+
+    half_way_odds : float, default=0.4
+        Odds that an atom is a feature of the data where it is found again half-way between chance
+        and certainty. See the notes.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the random dictionaries.
@@ -93,11 +94,12 @@ def dictionary_stability(
     the angles between the spans. Random atoms are normal with the second moments M.
 
     For the similarity s of an atom, and its similarity r to random dictionaries, the probability is
-    that of the odds ``0.4 (s - r) / (1 - s)``. The factor is from planted features, where an atom
-    counts as one of them if their cosine is above 0.9, and from the penalty BatchTopK; `python -m
-    benchmarks latent_stability` measures how well it holds for other seeds and for L1. What each
-    fit finds again need not be a feature: where features are hierarchical, L1 finds the same
-    mixtures of a feature with those that it implies from any seed, and no stability tells them.
+    that of the odds ``o (s - r) / (1 - s)``, with o for `half_way_odds`. Its default is from
+    planted features, where an atom counts as one of them if their cosine is above 0.9, and from the
+    penalty BatchTopK; `python -m benchmarks latent_stability` measures how well it holds for other
+    seeds and for L1. What each fit finds again need not be a feature: where features are
+    hierarchical, L1 finds the same mixtures of a feature with those that it implies from any seed,
+    and no stability tells them.
 
     References
     ----------
@@ -150,22 +152,21 @@ def dictionary_stability(
     random = [[against_random(atoms) for _ in range(n_random)] for atoms in used]
     by_chance = [np.mean([c.max(axis=1) for c in own], axis=0) for own in random]
     again = [np.mean([largest[i, j] for j in range(n) if j != i], axis=0) for i in range(n)]
+    found = [_probability(s, r, half_way_odds) for s, r in zip(again, by_chance, strict=True)]
     return Bunch(
         similarity=similarity,
         matched_similarity=matched,
         subspace_similarity=moments @ moments.T,
         random_similarity=np.array([own.mean() for own in by_chance]),
         random_matched_similarity=np.array([[_matched(c) for c in own] for own in random]).mean(1),
-        atom_similarity=[_with_unused(given[i], again[i]) for i in range(n)],
-        atom_probability=[
-            _with_unused(given[i], _probability(again[i], by_chance[i])) for i in range(n)
-        ],
+        atom_similarity=[*map(_with_unused, given, again)],
+        atom_probability=[*map(_with_unused, given, found)],
     )
 
 
-def _probability(similarity: DoubleArray, by_chance: DoubleArray) -> DoubleArray:
+def _probability(similarity: DoubleArray, by_chance: DoubleArray, odds: float) -> DoubleArray:
     """Return how probably atoms are features, by how far they are found again beyond chance."""
-    gain = HALF_WAY_ODDS * np.maximum(similarity - by_chance, 0)
+    gain = odds * np.maximum(similarity - by_chance, 0)
     left = 1 - similarity
     return gain / np.where(gain + left > 0, gain + left, 1.0)
 
