@@ -161,7 +161,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         """
         right = column_or_1d(reliability, dtype=np.float64, input_name="reliability")
         errors = {k: column_or_1d(v, dtype=np.float64) for k, v in reasons.items()}
-        check_consistent_length(right, *errors.values(), *([] if wrong is None else [wrong]))
+        check_consistent_length(right, *errors.values(), wrong)
         order = np.argsort(-right, kind="stable")[: np.count_nonzero(~np.isnan(right))]
         if len(order) == 0 or not errors:
             raise ValueError("There is nothing to draw: no reliability, or no reason, is known.")

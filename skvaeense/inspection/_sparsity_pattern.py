@@ -192,22 +192,19 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         groups = group_by_label(y, n_samples)
         use = np.vstack([active[members].mean(axis=0) for members in groups.values()])
         latents = latents_to_show(use, unused)
-        patterns, rows = [], []
+        orders = []
         for members in groups.values():
             shown = thin(members, max(1, max_samples * len(members) // n_samples))
-            pattern = active[shown].toarray()[:, latents]
-            order = np.lexsort(~pattern.T[::-1])
-            patterns.append(pattern[order])
-            rows.append(shown[order])
-        order, sizes = np.concatenate(rows), None
+            orders.append(shown[np.lexsort(~active[shown].toarray()[:, latents].T[::-1])])
+        rows, sizes = np.concatenate(orders), None
         if values.dtype != bool:
             largest = values.max(axis=0).toarray().ravel()[latents]
-            sizes = values[order].toarray()[:, latents] / np.where(largest > 0, largest, 1)
+            sizes = values[rows].toarray()[:, latents] / np.where(largest > 0, largest, 1)
         display = cls(
-            np.concatenate(patterns),
-            rows=order,
+            active[rows].toarray()[:, latents],
+            rows=rows,
             latents=latents,
-            group_sizes=[len(pattern) for pattern in patterns],
+            group_sizes=[*map(len, orders)],
             group_names=list(groups),
             n_samples=n_samples,
             n_components=n_components,

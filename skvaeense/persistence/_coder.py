@@ -143,7 +143,8 @@ class Coder:
 
     def name_of(self, cls: type, where: str) -> str:
         """Return the name of a class, or refuse to save its objects."""
-        for name, known in self.classes.items():
+        # A class of the package that is trusted as well keeps its public name.
+        for name, known in reversed(self.classes.items()):
             if known is cls:
                 return name
         raise TypeError(
