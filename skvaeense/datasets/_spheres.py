@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import numpy as np
-from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 
 from skvaeense.datasets import _checks
@@ -79,7 +78,7 @@ def make_spheres(
     frames = [_draw_frame(dim + 1, n_features, rng) for dim in dims]
 
     def draw(i: int, n: int) -> DoubleArray:
-        directions = normalize(rng.standard_normal((n, dims[i] + 1)))
-        return np.sqrt(dims[i] + 1) * directions @ frames[i]
+        X = rng.standard_normal((n, dims[i] + 1))
+        return X * (np.sqrt(dims[i] + 1) / np.linalg.norm(X, axis=1, keepdims=True)) @ frames[i]
 
     return _draw_union(n_samples, dims, draw, noise=noise, rng=rng)

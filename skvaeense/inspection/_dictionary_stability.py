@@ -183,8 +183,9 @@ def _atoms(dictionary: Any) -> DoubleArray:
 
 def _unit_rows(atoms: DoubleArray) -> DoubleArray:
     # First to entries of at most 1, whose squares neither overflow nor vanish.
-    rows: DoubleArray = normalize(normalize(atoms[np.any(atoms, axis=1)], norm="max"))
-    return rows
+    used = atoms[np.any(atoms, axis=1)]
+    rows: DoubleArray = used / np.abs(used).max(axis=1, keepdims=True)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _cosines(atoms: DoubleArray, others: DoubleArray, signed: bool) -> DoubleArray:

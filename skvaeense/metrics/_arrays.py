@@ -47,3 +47,9 @@ def _check_nonzero_rows(values: DoubleArray, name: str, advice: str) -> None:
     n_zero = int(np.count_nonzero(np.linalg.norm(values, axis=1) == 0))
     if n_zero:
         raise ValueError(f"{name} has norm 0 in {n_zero} of its {len(values)} row(s): {advice}.")
+
+
+def _normalise_rows(values: DoubleArray) -> DoubleArray:
+    """Return the rows at norm 1, and those of norm 0 as they are."""
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.where(norms == 0, 1.0, norms)

@@ -2,10 +2,9 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.preprocessing import normalize
 from sklearn.utils import check_array
 
-from skvaeense.metrics._arrays import _check_nonzero_rows
+from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
 from skvaeense.utils._validation import memory_blocks
 
 
@@ -75,7 +74,7 @@ def mean_max_cosine_similarity(
     if not isinstance(signed, (bool, np.bool_)):
         raise TypeError(f"signed must be True or False, got {signed!r}.")
     _check_nonzero_rows(true, "atoms_true", "0 has no direction, so drop those atoms")
-    true, learned = normalize(true), normalize(learned)
+    true, learned = _normalise_rows(true), _normalise_rows(learned)
     total = 0.0
     # In blocks, since all pairs of two large dictionaries may not fit in memory.
     for rows in memory_blocks(len(true), learned[:, 0].nbytes):

@@ -2,12 +2,12 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.preprocessing import normalize
 
 from skvaeense.metrics._arrays import (
     _check_nonzero_rows,
     _check_pair,
     _mean_inner,
+    _normalise_rows,
 )
 
 
@@ -258,7 +258,7 @@ def cosine_similarity(
     """
     X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
     _check_nonzero_rows(X, "X", "0 has no direction, so drop those samples from both arrays")
-    cosines = np.einsum("ij,ij->i", normalize(X), normalize(X_reconstructed))
+    cosines = np.einsum("ij,ij->i", _normalise_rows(X), _normalise_rows(X_reconstructed))
     # Rounding may take the cosine of parallel vectors beyond 1.
     return float(np.average(np.clip(cosines, -1.0, 1.0), weights=weights))
 
