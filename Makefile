@@ -54,6 +54,7 @@ lint: $(VENV)/.stamp-lint
 	$(BIN)/numpydoc lint $$(find skvaeense -name '*.py' | sort)
 	$(BIN)/bandit -q -c pyproject.toml -r skvaeense
 	$(BIN)/python .ci/audit.py
+	$(BIN)/python -m benchmarks stale
 
 format: $(VENV)/.stamp-lint
 	$(BIN)/ruff check --fix .

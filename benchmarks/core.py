@@ -17,7 +17,6 @@ from benchmarks.data import HELD_OUT, subspaces
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import (
     make_affine_subspaces,
-    make_gaussian,
     make_ppca,
     make_sparse_dictionary,
 )
@@ -43,7 +42,7 @@ EXPERIMENTS = {
         lambda seed: make_sparse_dictionary(20_000 + HELD_OUT, random_state=seed),
         {},
     ),
-    "N(0, I_20) in R^20": (lambda seed: make_gaussian(10_000 + HELD_OUT, random_state=seed), {}),
+    "N(0, I_20) in R^20": (subspaces((20,), 20, 10_000), {}),
     "3-dim affine in R^5": (
         lambda seed: make_affine_subspaces(
             10_000 + HELD_OUT, dims=(3,), n_features=5, random_state=seed

@@ -23,9 +23,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks.common import RESULTS, fit, make_parser, save, summarise
 from benchmarks.data import HELD_OUT, subspaces
+from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator
 from skvaeense.datasets import (
-    make_mlp_manifolds,
     make_sparse_dictionary,
     make_spheres,
 )

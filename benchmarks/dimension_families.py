@@ -10,9 +10,7 @@ import numpy as np
 from sklearn.datasets import make_s_curve
 
 from benchmarks.dimension_robustness import draw_samples
-from skvaeense.datasets import (
-    make_transformed_images,
-)
+from benchmarks.generators.transformed_images import make_transformed_images
 
 # Held-out samples, beside those for training.
 HELD_OUT = 1000

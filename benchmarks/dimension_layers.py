@@ -23,7 +23,7 @@ from torch import nn
 from benchmarks.common import RESULTS, make_parser, run_task, save
 from benchmarks.dimension_families import HELD_OUT
 from benchmarks.dimension_peers import run
-from skvaeense.datasets._transformed_images import _View
+from benchmarks.generators.transformed_images import _View
 
 DIMS, N_SAMPLES, SIDE = (1, 2, 4, 6), 6000 + HELD_OUT, 16
 N_STEPS, BATCH_SIZE, LEARNING_RATE = 4000, 100, 1e-3

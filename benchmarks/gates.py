@@ -2,7 +2,6 @@
 
     python -m benchmarks gates planted [--only NAME ...] [--seeds 5]
     python -m benchmarks gates shares [--tables NAME ...] [--seeds 5]
-    python -m benchmarks gates width [--tables NAME ...] [--seeds 5]
 
 `planted` draws the features of `planted_features`: 128 in 64 dimensions, about 5 active in each
 sample, noise .05 of the standard deviation, and settings that differ from it in one thing. Gates
@@ -14,9 +13,6 @@ of active features, and an encoder of several sweeps; "long" it trains for twice
 measures them on the rest: their length, what they leave, and what as many principal components do,
 by a line between whole numbers of them. Each is trained for its 1,000 steps, and for three times as
 many, without an early end. Columns are standardized, but for pixels.
-
-`width` asks for codes that keep 90 %, with once, twice and four times as many latents as are taken
-by default.
 
 Settings were chosen with seeds 100 to 102 and 200 of `planted`, and split 100 of `shares`; seeds
 here begin at 300. That prices follow what gates leave that are open or closed, not half open, was
@@ -174,34 +170,6 @@ def split(table, seed):
     return train_test_split(X, test_size=0.25, random_state=FIRST_SEED + seed)
 
 
-def measure_width(table, factor, seed):
-    """Fit one model of another width, and return its numbers on held-out rows."""
-    train, test = split(table, seed)
-    params = {"prior": "spike_slab", "target_explained_variance": 0.9}
-    model = VAEenseTransformer(random_state=FIRST_SEED + seed, max_iter=1, **params)
-    fit(model, train)
-    model.set_params(n_components=factor * model.n_components_, max_iter="auto")
-    seconds = fit(model, train)
-    codes = model.transform(test)
-    return {
-        "n_components": model.n_components_,
-        "l0": l0(codes),
-        "fvu": fvu(test, model.inverse_transform(codes)),
-        "cpu_seconds": seconds,
-    }
-
-
-def run_width(arguments):
-    """Fit what is not in the results yet."""
-    orders = {"table": list(TABLES), "factor": [1, 2, 4]}
-    chosen = orders | {"table": arguments.tables}
-    of_rows = partial(
-        summary, keys=list(orders), names=("n_components", "l0", "fvu", "cpu_seconds")
-    )
-    path = RESULTS / "gates_width.json"
-    measure_missing(path, orders, chosen, arguments.seeds, measure_width, of_rows)
-
-
 def fvu_of_pca(train, test, length):
     """Return what as many principal components leave, by a line between whole numbers."""
     left = [1.0]
@@ -225,4 +193,4 @@ def main():
     """Run what the command line asks for."""
     parser = make_parser(__doc__, seeds=5, only=METHODS)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
-    run_task(parser, run_planted, run_shares, run_width)
+    run_task(parser, run_planted, run_shares)

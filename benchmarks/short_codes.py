@@ -155,7 +155,7 @@ def run_nested(arguments):
 
     orders = {"method": CUT, "trained_for": list(TRAINED_FOR), "k": list(range(N_COMPONENTS + 1))}
     of_lengths = partial(summary, keys=list(orders))
-    out = arguments.out.with_stem(f"{arguments.out.stem}_nested")
+    out = arguments.out.with_name("short_codes_nested.json")
     for trained_for, n_seeds in (("all", arguments.seeds), ("longest", 1)):
         chosen = {
             "method": [name for name in CUT if name in arguments.only],

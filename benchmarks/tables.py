@@ -39,7 +39,7 @@ from benchmarks.common import RESULTS, ROOT, fit, in_short, make_parser, run_tas
 from benchmarks.common import load as load_results
 from skvaeense import VAEenseTransformer
 from skvaeense.inspection._log_density import log_density
-from skvaeense.inspection._smoothing import find_widths, smooth
+from skvaeense.inspection._score_comparison import find_widths, smooth
 
 
 def mixture(seed):
@@ -370,22 +370,10 @@ def chosen(arguments):
 
 
 def run_rivals(arguments):
-    """Fit the rivals that the cache lacks, and write what they make of the tables."""
+    """Fit the rivals that the cache lacks, and say which of them is the best of a table."""
     for name in chosen(arguments):
         found = [rivals_of(name, seed, arguments.cache) for seed in range(arguments.seeds)]
-        best, wins, scores = best_of(found)
-        means = np.mean([run["scores"].mean(axis=1) for run in found], axis=0)
-        row = about(name, arguments.seeds) | {
-            "best": best,
-            "wins": wins,
-            "score": float(np.mean([part.mean() for part in scores])),
-            "error": float(np.mean([std_error(part) for part in scores])),
-            "worst": float(min(part.min() for part in scores)),
-            "cpu_seconds": float(np.mean([run["seconds"].sum() for run in found])),
-            "scores": dict(zip(RIVALS, means.tolist(), strict=True)),
-        }
-        print(in_short(row), flush=True)
-        keep(arguments.out or RESULTS / "tables_rivals.json", row)
+        print(name, best_of(found)[0], flush=True)
 
 
 def keep(path, row, summary=None):

@@ -16,15 +16,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import fit, make_parser, save, summarise
+from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
+from benchmarks.generators.swiss_rolls import make_swiss_rolls
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import (
     make_affine_subspaces,
-    make_gaussian,
     make_linear_subspaces,
-    make_mlp_manifolds,
     make_sparse_dictionary,
     make_spheres,
-    make_swiss_rolls,
 )
 from skvaeense.metrics import dimension_error
 from skvaeense.mixture import SubspaceMixture
@@ -154,7 +153,7 @@ ROWS = {
     "duplicated rows": duplicated,
     "90/9/1 %, no noise": uneven(0.0),
     "90/9/1 %, 5 % noise": uneven(0.05),
-    "N(0, I_20)": other(make_gaussian),
+    "N(0, I_20)": other(make_linear_subspaces, dims=(20,), n_features=20),
     "4 of 20 atoms, no noise": dictionary(20, 4),
     "4 of 20 atoms, 5 % noise": dictionary(20, 4, noise=0.05),
     "2 of 30 atoms in R^20, no noise": dictionary(30, 2, 20),

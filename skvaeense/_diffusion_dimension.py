@@ -26,7 +26,6 @@ from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import SCORE_STEPS, n_epochs
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._callbacks import CallbackSupportMixin
-from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import Auto, Precision, RandomState
@@ -206,60 +205,66 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     # --- training -----------------------------------------------------------------------------
 
     def _learn(self, X, weights):
-        with all_or_nothing(self):
-            X, weights, _ = distinct_rows(X, weights)
-            scaling = Scaling.from_data(X, weights)
-            processes = find_processes()
-            facts = [X, scaling.mean, scaling.scale, weights]
-            session = FitSession(self, facts, processes=processes, draft=self._draft)
-            data = prepare_data(
-                X,
-                scaling,
-                session.random_state,
-                batch_size=self.batch_size,
-                dtype=DTYPES[self.dtype],
-                device=resolve_device(self.device),
-                processes=processes,
-                weights=weights,
-            )
-            level = self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
-            trainer = self._make_trainer(data, level, session.random_state)
-            self.noise_level_ = level * scaling.scale
-            # Of what is drawn when the estimator answers: the same in every call.
-            self._seed_ = draw_seed(session.random_state)
-            plateau = session.track("plateau", Plateau(0.0, math.inf))
-            valid = data.valid[:STATE_ROWS]
-            draws = _fixed_noise(X.shape[1], STATE_DRAWS).to(valid)
+        X, weights, _ = distinct_rows(X, weights)
+        scaling = Scaling.from_data(X, weights)
+        processes = find_processes()
+        facts = [X, scaling.mean, scaling.scale, weights]
+        session = FitSession(self, facts, processes=processes, draft=self._draft)
+        data = prepare_data(
+            X,
+            scaling,
+            session.random_state,
+            batch_size=self.batch_size,
+            dtype=DTYPES[self.dtype],
+            device=resolve_device(self.device),
+            processes=processes,
+            weights=weights,
+        )
+        level = self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
+        trainer = self._make_trainer(data, level, session.random_state)
+        # Of what is drawn when the estimator answers: the same in every call.
+        seed = draw_seed(session.random_state)
+        plateau = session.track("plateau", Plateau(0.0, math.inf))
+        valid = data.valid[:STATE_ROWS]
+        draws = _fixed_noise(X.shape[1], STATE_DRAWS).to(valid)
 
-            def take_note(trainer):
-                losses = trainer.loss.sample_losses(trainer.model, valid, draws)
-                loss = processes.broadcast_scalar(float(losses.mean()))
-                plateau.is_reached(loss, trainer.model)
-                return False
+        def take_note(trainer):
+            losses = trainer.loss.sample_losses(trainer.model, valid, draws)
+            loss = processes.broadcast_scalar(float(losses.mean()))
+            plateau.is_reached(loss, trainer.model)
+            return False
 
-            def attributes(trainer):
-                return self._attributes(trainer, scaling)
+        def attributes(trainer):
+            return {
+                "module_": copy.deepcopy(trainer.model).cpu().eval(),
+                "mean_": scaling.mean,
+                "scale_": scaling.scale,
+                "noise_level_": level * scaling.scale,
+                "n_iter_": len(trainer.log),
+                "loss_curve_": [epoch["loss"] for epoch in trainer.log],
+                "_seed_": seed,
+            }
 
-            n = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
-            session.begin(n)
-            with memory_errors(data.batch_size):
-                try:
-                    session.train(
-                        trainer,
-                        data.train,
-                        stage="search",
-                        n_epochs=n,
-                        batch_size=data.batch_size,
-                        until=take_note,
-                        attributes=attributes,
-                    )
-                except KeyboardInterrupt:
-                    trainer = session.interrupted(stacklevel=6)
-            if not (math.isfinite(plateau.best_loss) and trainer.is_finite):
-                raise FloatingPointError(diverged("The loss"))
-            plateau.restore(trainer.model)
-            session.end(trainer, attributes)
-            self.__dict__.update(attributes(trainer))
+        n = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
+        session.begin(n)
+        with memory_errors(data.batch_size):
+            try:
+                session.train(
+                    trainer,
+                    data.train,
+                    stage="search",
+                    n_epochs=n,
+                    batch_size=data.batch_size,
+                    until=take_note,
+                    attributes=attributes,
+                )
+            except KeyboardInterrupt:
+                trainer = session.interrupted(stacklevel=6)
+        if not (math.isfinite(plateau.best_loss) and trainer.is_finite):
+            raise FloatingPointError(diverged("The loss"))
+        plateau.restore(trainer.model)
+        session.end(trainer, attributes)
+        self.__dict__.update(attributes(trainer))
 
     def _make_trainer(self, data, level, random_state):
         """Return the trainer of a new network, for this noise level."""
@@ -281,17 +286,6 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
             generator=generator,
             processes=data.processes,
         )
-
-    def _attributes(self, trainer, scaling):
-        return {
-            "module_": copy.deepcopy(trainer.model).cpu().eval(),
-            "mean_": scaling.mean,
-            "scale_": scaling.scale,
-            "noise_level_": self.noise_level_,
-            "n_iter_": len(trainer.log),
-            "loss_curve_": [epoch["loss"] for epoch in trainer.log],
-            "_seed_": self._seed_,
-        }
 
     # --- what it computes ---------------------------------------------------------------------
 

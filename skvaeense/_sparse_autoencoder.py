@@ -409,31 +409,26 @@ class SparseAutoencoder(BaseAutoencoder):
         return new
 
     def _coefficient(self, penalty, model, goes_on):
-        target_l0 = self._target(penalty, model.n_components)
+        target_l0, alpha = self.target_l0, penalty.alpha
+        if target_l0 is not None and alpha is None:
+            raise ValueError(
+                f"target_l0={target_l0!r} adapts the coefficient alpha, and {penalty!r} has none; "
+                "set its k instead, and leave target_l0=None."
+            )
+        if target_l0 is not None and alpha == 0:
+            raise ValueError(
+                f"target_l0={target_l0!r} adapts alpha by factors, so the alpha it starts from "
+                f"must be above 0; got {penalty!r}."
+            )
+        if target_l0 is not None and target_l0 > model.n_components:
+            raise ValueError(
+                f"target_l0={target_l0!r} must be at most n_components={model.n_components}."
+            )
         if not goes_on:
-            return Coefficient(penalty.alpha or 0.0, target_l0=target_l0)
+            return Coefficient(alpha or 0.0, target_l0=target_l0)
         # One that was adapted goes on from where it was; one that is given may have been changed.
-        alpha = penalty.alpha if target_l0 is None else getattr(self, "alpha_", penalty.alpha)
+        alpha = alpha if target_l0 is None else getattr(self, "alpha_", alpha)
         return Coefficient(alpha or 0.0, target_l0=target_l0, warmup=0.0)
-
-    def _target(self, penalty, n_components):
-        if self.target_l0 is None:
-            return None
-        if penalty.alpha is None:
-            raise ValueError(
-                f"target_l0={self.target_l0!r} adapts the coefficient alpha, and {penalty!r} has "
-                "none; set its k instead, and leave target_l0=None."
-            )
-        if penalty.alpha == 0:
-            raise ValueError(
-                f"target_l0={self.target_l0!r} adapts alpha by factors, so the alpha it starts "
-                f"from must be above 0; got {penalty!r}."
-            )
-        if self.target_l0 > n_components:
-            raise ValueError(
-                f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
-            )
-        return self.target_l0
 
     def _decay(self, model):
         """Return the factor of the decoder's squared weights; None for columns of norm 1."""

@@ -7,17 +7,33 @@ A network reads images that have known dimensions. How many of them are left in 
 
 import numpy as np
 from matplotlib import pyplot as plt
+from scipy import ndimage
+from sklearn.datasets import load_sample_image
 from sklearn.decomposition import PCA
 from sklearn.neural_network import MLPClassifier
 
 from skvaeense import IntrinsicDimensionEstimator
-from skvaeense.datasets import make_transformed_images
 from skvaeense.inspection import ActiveDimensionDisplay
 
 # %%
-# Three places in photographs, under one, two and four smooth transforms: shifts, turns, and so on.
-# The network says which place it sees.
-X, place, dimension = make_transformed_images(3000, dims=(1, 2, 4), random_state=0)
+# Three places in a photograph, under one, two and four smooth transforms: a shift to the side, one
+# down, a turn, and a change of the size. The network says which place it sees.
+photograph = ndimage.gaussian_filter(load_sample_image("china.jpg").mean(axis=2) / 255, 2)
+down, right = np.mgrid[-16:16:16j, -16:16:16j].reshape(2, -1)
+rng = np.random.default_rng(0)
+
+
+def view(center, side=0.0, sink=0.0, turn=0.0, log_size=0.0):
+    """Return the pixels of a place, transformed by parameters between -1 and 1."""
+    z = np.exp(0.25 * log_size + 0.4j * turn) * (down + 1j * right)
+    where = [center[0] + 6 * sink + z.real, center[1] + 6 * side + z.imag]
+    return ndimage.map_coordinates(photograph, where, order=1)
+
+
+dims, centers = np.array([1, 2, 4]), [(100, 200), (210, 320), (300, 480)]
+place = rng.integers(3, size=3000)
+dimension = dims[place]
+X = np.array([view(centers[i], *rng.uniform(-1, 1, dims[i])) for i in place])
 network = MLPClassifier((64, 16), learning_rate_init=0.003, max_iter=40, random_state=0)
 network.fit(X, place)
 

@@ -4,7 +4,6 @@ Any module of torch will do; nothing here knows of a library of language models.
 """
 
 from skvaeense.activations._activations import Activations
-from skvaeense.activations._loss_recovered import LossRecovered, loss_recovered
-from skvaeense.activations._replaced import replaced
+from skvaeense.activations._replaced import LossRecovered, loss_recovered, replaced
 
 __all__ = ["Activations", "LossRecovered", "loss_recovered", "replaced"]

@@ -1,6 +1,7 @@
 """Activations of a running model, as samples that `fit` takes."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -261,26 +262,19 @@ def capture(model: nn.Module, places: Sequence[Place], batch: Any) -> dict[str, 
         if len(found) == len(places):
             raise _AllFoundError
 
-    handles = []
-    for place in places:
-        if place.is_input:
-            handle = place.module.register_forward_pre_hook(
-                lambda _, args, kwargs, name=place.name: note(name, [*args, *kwargs.values()]),
-                with_kwargs=True,
-            )
-        else:
-            handle = place.module.register_forward_hook(
-                lambda _, args, output, name=place.name: note(name, output)
-            )
-        handles.append(handle)
-    try:
-        with at_rest(model):
-            run(model, batch)
-    except _AllFoundError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, suppress(_AllFoundError), at_rest(model):
+        for place in places:
+            if place.is_input:
+                hook: Any = place.module.register_forward_pre_hook(
+                    lambda _, args, kwargs, name=place.name: note(name, [*args, *kwargs.values()]),
+                    with_kwargs=True,
+                )
+            else:
+                hook = place.module.register_forward_hook(
+                    lambda _, args, output, name=place.name: note(name, output)
+                )
+            hooks.enter_context(hook)
+        run(model, batch)
     missing = [place.name for place in places if place.name not in found]
     if missing:
         raise ValueError(f"The model has not run its module(s) {missing} for a batch.")

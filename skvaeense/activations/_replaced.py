@@ -1,13 +1,21 @@
-"""A model that goes on from reconstructions of its activations."""
+"""A model that goes on from reconstructions of its activations, and what it loses by them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from skvaeense.activations._modules import find_place, first_tensor, kept_positions, with_first
+from skvaeense.activations._modules import (
+    at_rest,
+    find_place,
+    first_tensor,
+    kept_positions,
+    run,
+    with_first,
+)
 
 
 @contextmanager
@@ -85,11 +93,8 @@ def replaced(
         result[where] = new
         return with_first(output, result)
 
-    handle = place.module.register_forward_hook(hook, with_kwargs=True)
-    try:
+    with place.module.register_forward_hook(hook, with_kwargs=True):
         yield
-    finally:
-        handle.remove()
 
 
 def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor], Any]:
@@ -108,3 +113,162 @@ def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor
 def _given(rows: torch.Tensor) -> torch.Tensor:
     """Return rows in a precision that estimators take."""
     return rows if rows.dtype is torch.float64 else rows.float()
+
+
+class LossRecovered(NamedTuple):
+    """What a model loses by reconstructions of its activations.
+
+    Attributes
+    ----------
+    loss : float
+        Mean loss of the model, in nats.
+
+    replaced_loss : float
+        With reconstructions.
+
+    ablated_loss : float
+        Without the activations: with zeros, or their mean, in their place.
+
+    recovered : float
+        ``(ablated_loss - replaced_loss) / (ablated_loss - loss)``: 1 if nothing is lost, 0 if the
+        reconstructions are worth as little as no activations.
+
+    kl : float
+        Mean Kullback-Leibler divergence of the model's predictions with reconstructions from those
+        without, in nats.
+
+    Examples
+    --------
+    >>> from skvaeense.activations import LossRecovered
+    >>> LossRecovered(2.0, 2.5, 6.0, 0.875, 0.3).recovered
+    0.875
+    """
+
+    loss: float
+    replaced_loss: float
+    ablated_loss: float
+    recovered: float
+    kl: float
+
+
+def loss_recovered(
+    model: nn.Module,
+    module_name: str,
+    by: Any,
+    batches: Iterable[Any],
+    *,
+    loss: Callable[[torch.Tensor, Any], torch.Tensor] | None = None,
+    ablation: Literal["zero", "mean"] = "zero",
+    skip: Sequence[int] = (0,),
+) -> LossRecovered:
+    """Return how much of what a model can do is kept by reconstructions of its activations.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any model. What it returns, or has as `logits`, or begins with, are logits of shape
+        (..., n_classes).
+
+    module_name : str
+        Name of the module whose output is replaced, as for `replaced`.
+
+    by : estimator or callable
+        What gives reconstructions, as for `replaced`.
+
+    batches : iterable
+        What the model is called with: tensors of tokens, tuples of arguments, or dicts.
+
+    loss : callable or None, default=None
+        From logits and the batch to the losses, a tensor of any shape whose mean counts. None means
+        the next token's negative log-probability, in nats, where tokens are the batch, or the first
+        of its arguments or "input_ids"; where it has an "attention_mask", at its ones.
+
+    ablation : {"zero", "mean"}, default="zero"
+        What takes the place of activations where they are not to help: zeros, as the field has it,
+        or the mean of the rows of each batch, which leaves more, so that less is recovered.
+
+    skip : sequence of int, default=(0,)
+        Positions whose activations stay as they are, in all three runs.
+
+    Returns
+    -------
+    LossRecovered
+        The losses, the share that is recovered, and the divergence.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, no batch, or `ablation` is neither of both.
+
+    See Also
+    --------
+    skvaeense.metrics.fvu : How much of the activations themselves is lost.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skvaeense.activations import loss_recovered
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Embedding(50, 16), torch.nn.Linear(16, 50))
+    >>> texts = torch.randint(50, (10, 8))
+    >>> found = loss_recovered(model, "0", lambda rows: rows, texts.split(5))
+    >>> found.recovered, found.kl
+    (1.0, 0.0)
+    """
+    if ablation not in ("zero", "mean"):
+        raise ValueError(f"ablation must be 'zero' or 'mean', got {ablation!r}.")
+
+    def ablated(rows: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(rows) if ablation == "zero" else rows.mean(0).expand_as(rows)
+
+    own = next_token_loss if loss is None else loss
+    sums = dict.fromkeys(("loss", "replaced", "ablated", "kl"), 0.0)
+    n_losses, n_rows = 0, 0
+    with at_rest(model):
+        for batch in batches:
+            logits = {"loss": _logits(model, batch)}
+            for name, function in (("replaced", by), ("ablated", ablated)):
+                with replaced(model, module_name, function, skip=skip):
+                    logits[name] = _logits(model, batch)
+            for name, given in logits.items():
+                losses = own(given, batch)
+                sums[name] += float(losses.sum())
+            n_losses += losses.numel()
+            clean, other = (
+                _counted(logits[name], batch).float().log_softmax(-1)
+                for name in ("loss", "replaced")
+            )
+            sums["kl"] += float(F.kl_div(other, clean, reduction="sum", log_target=True))
+            n_rows += clean[..., 0].numel()
+    if n_losses == 0:
+        raise ValueError("batches is empty; at least one batch with a loss is needed.")
+    clean_loss, replaced_loss, ablated_loss = (
+        sums[name] / n_losses for name in ("loss", "replaced", "ablated")
+    )
+    span = ablated_loss - clean_loss
+    recovered = (ablated_loss - replaced_loss) / span if span else float("nan")
+    return LossRecovered(clean_loss, replaced_loss, ablated_loss, recovered, sums["kl"] / n_rows)
+
+
+def next_token_loss(logits: torch.Tensor, batch: Any) -> torch.Tensor:
+    """Return the negative log-probability of each next token."""
+    tokens = batch.get("input_ids", batch) if isinstance(batch, Mapping) else batch
+    tokens = first_tensor(tokens, "the batch").to(logits.device)
+    losses = F.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none"
+    )
+    if isinstance(batch, Mapping) and "attention_mask" in batch:
+        return losses[batch["attention_mask"][:, 1:].flatten().to(losses.device) != 0]
+    return losses
+
+
+def _counted(logits: torch.Tensor, batch: Any) -> torch.Tensor:
+    """Return the logits without those of padding."""
+    if isinstance(batch, Mapping) and "attention_mask" in batch:
+        return logits[batch["attention_mask"].to(logits.device) != 0]
+    return logits
+
+
+def _logits(model: nn.Module, batch: Any) -> torch.Tensor:
+    output = run(model, batch)
+    return first_tensor(getattr(output, "logits", output), "the output of the model")

@@ -8,21 +8,14 @@ A new generator is one function in a file of its own, and a line here.
 """
 
 from skvaeense.datasets._dictionary import make_sparse_dictionary
-from skvaeense.datasets._gaussian import make_gaussian, make_ppca
 from skvaeense.datasets._linear import make_affine_subspaces, make_linear_subspaces
-from skvaeense.datasets._mlp_manifolds import make_mlp_manifolds
+from skvaeense.datasets._ppca import make_ppca
 from skvaeense.datasets._spheres import make_spheres
-from skvaeense.datasets._swiss_rolls import make_swiss_rolls
-from skvaeense.datasets._transformed_images import make_transformed_images
 
 __all__ = [
     "make_affine_subspaces",
-    "make_gaussian",
     "make_linear_subspaces",
-    "make_mlp_manifolds",
     "make_ppca",
     "make_sparse_dictionary",
     "make_spheres",
-    "make_swiss_rolls",
-    "make_transformed_images",
 ]

@@ -6,15 +6,7 @@ from typing import Any
 
 import numpy as np
 
-
-def integer(value: Any, name: str, *, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`."""
-    # bool is an Integral too, but `n_samples=True` is a mistake.
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
-    return int(value)
+from skvaeense.utils._validation import check_integer
 
 
 def integers(values: Any, name: str) -> tuple[int, ...]:
@@ -28,7 +20,8 @@ def integers(values: Any, name: str) -> tuple[int, ...]:
     if not values:
         raise ValueError(f"{name} is empty: give at least one int of at least 1.")
     return tuple(
-        integer(value, f"{name}[{position}]", minimum=1) for position, value in enumerate(values)
+        check_integer(value, f"{name}[{position}]", minimum=1)
+        for position, value in enumerate(values)
     )
 
 
@@ -46,8 +39,8 @@ def real(value: Any, name: str, *, positive: bool = False) -> float:
 
 def common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float]:
     """Return the arguments that the generators share, once they are valid."""
-    n_samples = integer(n_samples, "n_samples", minimum=1)
-    n_features = integer(n_features, "n_features", minimum=1)
+    n_samples = check_integer(n_samples, "n_samples", minimum=1)
+    n_features = check_integer(n_features, "n_features", minimum=1)
     return n_samples, n_features, real(noise, "noise")
 
 

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
+from skvaeense.utils._validation import check_integer
 
 
 @overload
@@ -116,9 +117,9 @@ def make_sparse_dictionary(
     [0, 0, 100, 0, 100, 0, 0, 0, 100]
     """
     n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
-    n_atoms = _checks.integer(n_atoms, "n_atoms", minimum=1)
+    n_atoms = check_integer(n_atoms, "n_atoms", minimum=1)
     if isinstance(n_active, numbers.Integral):
-        n_active = (_checks.integer(n_active, "n_active", minimum=1),)
+        n_active = (check_integer(n_active, "n_active", minimum=1),)
     n_active = _checks.integers(n_active, "n_active")
     if max(n_active) > n_atoms:
         raise ValueError(
@@ -131,20 +132,11 @@ def make_sparse_dictionary(
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
 
     def draw(i: int, n: int) -> DoubleArray:
-        codes = _draw_codes(n, n_active[i], n_atoms, rng)
+        # The places of the smallest of n_atoms exchangeable keys are a uniformly random subset.
+        support = np.argsort(rng.random_sample((n, n_atoms)), axis=1)[:, : n_active[i]]
+        codes = np.zeros((n, n_atoms))
+        np.put_along_axis(codes, support, rng.standard_normal(support.shape), axis=1)
         return (codes if signed else np.abs(codes)) @ atoms
 
     samples = _draw_union(n_samples, n_active, draw, noise=noise, rng=rng)
     return (*samples, atoms) if return_atoms else samples
-
-
-def _draw_codes(
-    n_samples: int, n_nonzero: int, n_atoms: int, rng: np.random.RandomState
-) -> DoubleArray:
-    """Return codes with `n_nonzero` standard normal entries in each row, at random places."""
-    keys = rng.random_sample((n_samples, n_atoms))
-    # The places of the smallest of n_atoms exchangeable keys are a uniformly random subset.
-    support = np.argsort(keys, axis=1)[:, :n_nonzero]
-    codes = np.zeros((n_samples, n_atoms))
-    np.put_along_axis(codes, support, rng.standard_normal(support.shape), axis=1)
-    return codes

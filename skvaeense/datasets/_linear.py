@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union, _orthonormalise
 from skvaeense.utils._typing import DoubleArray, RandomState
+from skvaeense.utils._validation import check_integer
 
 
 def make_linear_subspaces(
@@ -181,7 +182,7 @@ def _draw_bases(
 ) -> tuple[tuple[int, ...], list[DoubleArray]]:
     """Return the dimensions, once the geometry is valid, and a basis of each subspace as rows."""
     dims = _checks.integers(dims, "dims")
-    shared = _checks.integer(shared, "shared", minimum=0)
+    shared = check_integer(shared, "shared", minimum=0)
     _checks.flag(orthogonal, "orthogonal")
     if shared > min(dims):
         raise ValueError(

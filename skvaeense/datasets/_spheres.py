@@ -78,12 +78,7 @@ def make_spheres(
     frames = [_draw_frame(dim + 1, n_features, rng) for dim in dims]
 
     def draw(i: int, n: int) -> DoubleArray:
-        return _draw_sphere(n, dims[i], rng) @ frames[i]
+        X = rng.standard_normal((n, dims[i] + 1))
+        return X * (np.sqrt(dims[i] + 1) / np.linalg.norm(X, axis=1, keepdims=True)) @ frames[i]
 
     return _draw_union(n_samples, dims, draw, noise=noise, rng=rng)
-
-
-def _draw_sphere(n_samples: int, dim: int, rng: np.random.RandomState) -> DoubleArray:
-    """Return uniform samples of S^dim with radius sqrt(dim + 1), shape (n_samples, dim + 1)."""
-    directions = rng.standard_normal((n_samples, dim + 1))
-    return directions * (np.sqrt(dim + 1) / np.linalg.norm(directions, axis=1, keepdims=True))

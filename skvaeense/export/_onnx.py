@@ -1,7 +1,6 @@
 """ONNX: the transform of an autoencoder, for programs without Python."""
 
 import copy
-import importlib.util
 import logging
 import warnings
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ from torch import nn
 from skvaeense._base import BaseAutoencoder
 from skvaeense._sparse_autoencoder import SparseAutoencoder
 from skvaeense._vaeense import VAEenseTransformer
-from skvaeense.export._rules import mask_of
 from skvaeense.models import VAE
+from skvaeense.thresholds import Contribution, FixedVariance, Latents, Otsu, ThresholdRule
 from skvaeense.training._devices import DTYPES
 from skvaeense.utils._files import whole_file
+from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import PathName, Precision
 
 
@@ -103,7 +103,8 @@ def to_onnx(
     check_is_fitted(estimator)
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {dtype!r}.")
-    _check_installed()
+    for package in ("onnx", "onnxscript"):
+        optional_import(package, "to_onnx", "onnx")
     transform = Transform(estimator, DTYPES[dtype])
     model = to_bytes(transform, estimator.n_features_in_, DTYPES[dtype], ["codes"], opset_version)
     with whole_file(path) as file:
@@ -154,7 +155,11 @@ class Transform(nn.Module):
         self.encode = getattr(self.model, "code" if is_hard else "soft_code", self.model.code)
         # Where gates have a prior the model itself makes codes hard.
         has_rule = is_hard and type(self.model) is VAE
-        self.mask = mask_of(estimator, self.model) if has_rule else None
+        self.active = None
+        if has_rule:
+            self.active = _active_of(ThresholdRule.resolve(estimator.threshold))
+            self.noise_variance = estimator.noise_variance_
+            self.register_buffer("code_scale", self.model.code_scale().double() * estimator.scale_)
 
     def forward(self, X):
         """Return the codes of samples."""
@@ -167,8 +172,9 @@ class Transform(nn.Module):
             return self.model.code(x)
         posterior = self.model.posterior(x)
         code = self.encode(posterior)
-        if self.mask is not None:
-            code = code * self.mask(code, posterior.log_variance)
+        if self.active is not None:
+            seen: Any = posterior.log_variance, code, self.code_scale, self.noise_variance
+            code = code * self.active(Latents(*seen))
         return code if at is None else torch.cat([code, at.to(self.dtype)], dim=1)
 
 
@@ -218,15 +224,6 @@ class Locate(nn.Module):
         return (best == torch.arange(self.n_locations)).to(X.dtype)
 
 
-def _check_installed():
-    """Say what to install, before anything is done."""
-    for package in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise ImportError(
-                f"to_onnx needs {package}, which is not installed: pip install skvaeense[onnx]"
-            )
-
-
 @contextmanager
 def _quiet():
     """Keep what torch's exporter says of itself from the user."""
@@ -240,3 +237,29 @@ def _quiet():
             yield
     finally:
         logger.setLevel(level)
+
+
+def _active_of(rule):
+    """Return the function of a threshold rule from `Latents` of tensors to the mask."""
+    if type(rule) not in (Contribution, FixedVariance, Otsu):
+        raise ValueError(
+            f"The threshold rule {rule!r} cannot be exported; Contribution, FixedVariance and Otsu "
+            "can. Set one of these, or hard=False and sparse_output=False: soft codes need no rule."
+        )
+    if type(rule) is Otsu:
+        return _otsu
+    # In double precision, so that levels are not rounded.
+    return lambda latents: rule.active(latents._replace(log_variance=latents.log_variance.double()))
+
+
+def _otsu(latents):
+    """Return Otsu's mask, by the steps that the rule takes with numpy."""
+    ordered = latents.log_variance.sort(dim=1).values
+    n = ordered.shape[1]
+    if n == 1:
+        return torch.zeros_like(ordered, dtype=torch.bool)
+    centred = ordered - ordered.mean(dim=1, keepdim=True)
+    sizes = torch.arange(1, n, dtype=ordered.dtype)
+    sums = centred.cumsum(dim=1)[:, :-1]
+    best = (sums**2 / (sizes * (n - sizes))).argmax(dim=1, keepdim=True)
+    return latents.log_variance < (ordered.gather(1, best) + ordered.gather(1, best + 1)) / 2

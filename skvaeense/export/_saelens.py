@@ -223,14 +223,13 @@ def _topk(activation, bias, dtype):
     return {"b_enc": bias}, {"architecture": "topk"} | settings
 
 
-def _one_threshold(activation, bias, dtype):
-    # Codes at the threshold pass here, and do not in SAELens.
-    below = torch.nextafter(activation.threshold, torch.tensor(-torch.inf).to(dtype))
-    return {"b_enc": bias, "threshold": below.expand(len(bias))}, {"architecture": "jumprelu"}
-
-
 def _thresholds(activation, bias, dtype):
-    return {"b_enc": bias, "threshold": activation.threshold}, {"architecture": "jumprelu"}
+    threshold = activation.threshold
+    if isinstance(activation, KeepBatchTop):
+        # Codes at the threshold pass here, and do not in SAELens.
+        below = torch.nextafter(threshold, torch.tensor(-torch.inf).to(dtype))
+        threshold = below.expand(len(bias))
+    return {"b_enc": bias, "threshold": threshold}, {"architecture": "jumprelu"}
 
 
 def _gated(activation, bias, dtype):
@@ -251,7 +250,7 @@ TRANSCODERS = {
 ARCHITECTURES = {
     GatedReLU: _gated,
     HardThreshold: _thresholds,
-    KeepBatchTop: _one_threshold,
+    KeepBatchTop: _thresholds,
     KeepTop: _topk,
     nn.ReLU: _standard,
 }

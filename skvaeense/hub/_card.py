@@ -105,37 +105,23 @@ def model_card(
     if n_targets is not None:
         sizes["features of the target"] = n_targets
     parts.append(_table("Size", sizes))
-    measures = _measures(fitted, X, y) | dict(metrics or {})
+    measures: dict[str, float] = {}
+    if X is not None:
+        active = np.asarray(fitted.active_dimensions(X))
+        measures["L0"] = l0(active)
+        measures["score"] = fitted.score(X) if y is None else fitted.score(X, y)
+        measures["dead latents"] = dead_fraction(active)
+        measures["dense latents"] = dense_fraction(active)
+    measures |= metrics or {}
     if measures:
         parts.append("## Measures on samples that did not train\n\n" + _table("Measure", measures))
-    parts.append("## Training\n\n" + _table("At the last epoch", _last_epoch(fitted)))
+    epochs = {k: v for k, v in fitted.history_.items() if len(v) and k != "init"}
+    last = {"epochs": fitted.n_iter_} | {name: float(values[-1]) for name, values in epochs.items()}
+    parts.append("## Training\n\n" + _table("At the last epoch", last))
     parts.append(f"```python\n{fitted!r}\n```\n\nskvaeense {__version__}\n")
     registered = "" if not needs_registration else " after `skvaeense.hub.register_saelens()`"
     parts.append(USE.format(name=name, n_features=fitted.n_features_in_, registered=registered))
     return "\n".join(parts)
-
-
-def _measures(estimator: Any, X: Any, y: Any) -> dict[str, float]:
-    """Return what is measured on samples, if there are any."""
-    if X is None:
-        return {}
-    active = np.asarray(estimator.active_dimensions(X))
-    return {
-        "L0": l0(active),
-        "score": estimator.score(X) if y is None else estimator.score(X, y),
-        "dead latents": dead_fraction(active),
-        "dense latents": dense_fraction(active),
-    }
-
-
-def _last_epoch(estimator: Any) -> dict[str, float]:
-    """Return what the history says of the last epoch that was kept."""
-    history = estimator.history_
-    rows = {"epochs": estimator.n_iter_}
-    for column, values in history.items():
-        if len(values) and column != "init":
-            rows[column] = float(values[-1])
-    return rows
 
 
 def _table(heading: str, rows: Mapping[str, float]) -> str:

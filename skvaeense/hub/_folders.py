@@ -12,12 +12,15 @@ from sklearn.utils.validation import check_is_fitted
 from skvaeense._base import BaseAutoencoder
 from skvaeense.export._saelens import saelens_files, write_files
 from skvaeense.hub._card import model_card
-from skvaeense.hub._saelens import registered_files
+from skvaeense.hub._saelens import ARCHITECTURE, registered_files
 from skvaeense.persistence import load, save
 from skvaeense.utils._files import whole_folder
+from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import PathName
 
 FILE, CARD = "estimator.safetensors", "README.md"
+# The client of the Hub, what needs it, and what installs it.
+HUB = "huggingface_hub", "A repository of the Hub", "hub"
 
 
 def save_pretrained(
@@ -101,12 +104,10 @@ def save_pretrained(
             "skvaeense.save writes any estimator to a file."
         )
     check_is_fitted(estimator)
-    needs_registration = False
     try:
         files = saelens_files(estimator, metadata)
     except (TypeError, ValueError):
         files = registered_files(estimator, metadata)
-        needs_registration = True
     card = model_card(
         estimator,
         X,
@@ -114,7 +115,7 @@ def save_pretrained(
         name=name or Path(folder).name,
         description=description,
         metrics=metrics,
-        needs_registration=needs_registration,
+        needs_registration=files[0]["architecture"] == ARCHITECTURE,
     )
     with whole_folder(folder) as draft:
         save(estimator, draft / FILE)
@@ -173,7 +174,7 @@ def from_pretrained(
         return load(folder / FILE, device=device)
     if str(name).count("/") != 1:
         raise FileNotFoundError(f'{name} is no folder, and no "owner/name" of a repository.')
-    path = _hub().hf_hub_download(str(name), FILE, revision=revision)
+    path = optional_import(*HUB).hf_hub_download(str(name), FILE, revision=revision)
     return load(path, device=device)
 
 
@@ -247,7 +248,7 @@ def push_to_hub(
     >>> from skvaeense.hub import push_to_hub
     >>> push_to_hub(sae, "owner/name", X_test)  # doctest: +SKIP
     """
-    hub = _hub()
+    hub = optional_import(*HUB)
     with TemporaryDirectory() as parent:
         folder = Path(parent) / "upload"
         save_pretrained(
@@ -265,15 +266,3 @@ def push_to_hub(
             repo_id=repo_id, folder_path=str(folder), commit_message=commit_message
         )
     return str(address)
-
-
-def _hub() -> Any:
-    """Return the package huggingface_hub."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ImportError(
-            "Repositories of the Hub need huggingface_hub, which is not installed: pip install "
-            "skvaeense[hub]"
-        ) from error
-    return huggingface_hub

@@ -13,6 +13,7 @@ from torch import nn
 from skvaeense.export._onnx import Transform
 from skvaeense.export._saelens import common_settings
 from skvaeense.persistence import load, save
+from skvaeense.utils._optional import optional_import
 
 ARCHITECTURE = "skvaeense"
 
@@ -77,16 +78,10 @@ def register_saelens() -> None:
     ...     print("pip install skvaeense[saelens]" in str(error))
     True
     """
-    try:
-        from sae_lens import registry
-        from sae_lens.saes.sae import SAE, SAEConfig
-    except ImportError as error:
-        raise ImportError(
-            "register_saelens needs sae-lens, which is not installed: pip install "
-            "skvaeense[saelens]"
-        ) from error
+    registry = optional_import("sae_lens.registry", "register_saelens", "saelens")
     if ARCHITECTURE in registry.SAE_CLASS_REGISTRY:
         return
+    from sae_lens.saes.sae import SAE, SAEConfig
 
     @dataclass
     class EstimatorConfig(SAEConfig):

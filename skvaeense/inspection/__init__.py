@@ -9,8 +9,7 @@ A new display is a class in a file of its own that derives from `Display`, and a
 
 from skvaeense.inspection._active_dimension import ActiveDimensionDisplay
 from skvaeense.inspection._base import Display
-from skvaeense.inspection._class_activity import class_activity
-from skvaeense.inspection._class_activity_display import ClassActivityDisplay
+from skvaeense.inspection._class_activity import ClassActivityDisplay, class_activity
 from skvaeense.inspection._dictionary_stability import dictionary_stability
 from skvaeense.inspection._dimension_reliability import DimensionReliabilityDisplay
 from skvaeense.inspection._dimension_scale import DimensionScaleDisplay
@@ -19,10 +18,11 @@ from skvaeense.inspection._feature_density import FeatureDensityDisplay
 from skvaeense.inspection._latent_ablation import latent_ablation
 from skvaeense.inspection._latents import LatentDisplay
 from skvaeense.inspection._loss_curve import LossCurveDisplay
-from skvaeense.inspection._reconstruction_sparsity import reconstruction_sparsity_curve
-from skvaeense.inspection._reconstruction_sparsity_display import ReconstructionSparsityDisplay
-from skvaeense.inspection._score_comparison import compare_scores
-from skvaeense.inspection._score_comparison_display import ScoreComparisonDisplay
+from skvaeense.inspection._reconstruction_sparsity import (
+    ReconstructionSparsityDisplay,
+    reconstruction_sparsity_curve,
+)
+from skvaeense.inspection._score_comparison import ScoreComparisonDisplay, compare_scores
 from skvaeense.inspection._sparsity_pattern import SparsityPatternDisplay
 from skvaeense.inspection._top_activating import top_activating
 from skvaeense.utils._callbacks import show_progress

@@ -1,6 +1,6 @@
 """The distribution of the dimension over samples."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -14,14 +14,10 @@ from skvaeense.inspection._groups import known_by_label
 from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray
 
-# Each whole number has a bar if there are at most MAX_BARS of them; else there are N_BARS bars.
+# Each whole number has a bar if there are no more of them than this, and else there are this many.
 MAX_BARS = 60
-N_BARS = 40
-# Height of the tallest bar, where rows are 1 apart.
-HEIGHT = 0.85
 
 
-@dataclass(repr=False, eq=False)
 class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
     """Draw the distribution of the dimension over the samples of each class.
 
@@ -188,9 +184,9 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         edges = _edges(np.concatenate(self.dimensions))
         shares = np.array([np.histogram(d, edges)[0] / len(d) for d in self.dimensions])
         keywords = style({"color": BLUE, "width": 0.9 * np.diff(edges)}, bar_kw)
-        middles, heights = (edges[:-1] + edges[1:]) / 2, HEIGHT * shares / shares.max()
+        middles = (edges[:-1] + edges[1:]) / 2
         styles = [keywords] * n_classes
-        self.bars_ = draw_rows(axes, middles, heights, self.class_names, styles)
+        self.bars_ = draw_rows(axes, middles, shares, self.class_names, styles)
         floors = axes.get_yticks()
         means = np.array([d.mean() for d in self.dimensions])
         self.means_ = axes.scatter(
@@ -217,4 +213,4 @@ def _edges(dimensions):
     is_whole = (dimensions == np.round(dimensions)).all()
     if low == high or (is_whole and high - low <= MAX_BARS):
         return np.arange(low - 0.5, high + 1)
-    return np.linspace(low, high, N_BARS + 1)
+    return np.linspace(low, high, MAX_BARS + 1)

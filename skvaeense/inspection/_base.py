@@ -1,8 +1,10 @@
 """The base class of the displays."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, dataclass_transform
 
+from skvaeense.utils._optional import optional_import
 from skvaeense.utils._repr import ReprMixin
 
 if TYPE_CHECKING:
@@ -13,12 +15,13 @@ OptionalAxes: TypeAlias = "Axes | None"
 Style: TypeAlias = dict[str, Any] | None
 
 
+@dataclass_transform(eq_default=False)
 class Display(ReprMixin, ABC):
     """Base class of the displays, which hold the numbers of a picture and draw it.
 
-    To add a display, write a dataclass that derives from this class. Its fields are the numbers,
-    its class method `from_estimator` computes them and calls `plot`, and `plot` starts with
-    `use_axes`.
+    To add a display, write a class that derives from this one, which makes a dataclass of it. Its
+    annotated fields are the numbers, its class method `from_estimator` computes them and calls
+    `plot`, and `plot` starts with `use_axes`.
 
     Attributes
     ----------
@@ -34,11 +37,9 @@ class Display(ReprMixin, ABC):
 
     Examples
     --------
-    >>> from dataclasses import dataclass
     >>> from sklearn.decomposition import PCA
     >>> from skvaeense.inspection import Display
-    >>> @dataclass(repr=False, eq=False)
-    ... class ScreeDisplay(Display):
+    >>> class ScreeDisplay(Display):
     ...     variance: list
     ...
     ...     @classmethod
@@ -51,6 +52,10 @@ class Display(ReprMixin, ABC):
     >>> ScreeDisplay.from_estimator(PCA().fit([[0.0, 1.0], [2.0, 0.0], [4.0, 1.0]]))
     ScreeDisplay(variance=<array of shape (2,)>)
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(repr=False, eq=False)(cls)
 
     @abstractmethod
     def plot(self, ax: OptionalAxes = None) -> Self:
@@ -88,12 +93,7 @@ class Display(ReprMixin, ABC):
         ImportError
             If matplotlib is not installed.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                "Pictures need matplotlib; install it with `pip install skvaeense[plot]`."
-            ) from error
+        plt = optional_import("matplotlib.pyplot", "A picture", "plot")
         self.ax_: Any = plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
         self.figure_: Any = self.ax_.get_figure()
         return self.ax_

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
+from sklearn.preprocessing import normalize
 from sklearn.utils import Bunch, check_array, check_random_state
 
 from skvaeense.inspection._estimators import fitted_step
 from skvaeense.utils._typing import DoubleArray, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE
-
-# Odds that an atom is a feature of the data where it is found again half-way between chance and
-# certainty: of planted features and TopK's kin, by seeds other than those that are reported.
-HALF_WAY_ODDS = 0.4
 
 
 def dictionary_stability(
@@ -23,6 +20,7 @@ def dictionary_stability(
     *,
     signed: bool = False,
     n_random: int = 5,
+    half_way_odds: float = 0.4,
     random_state: RandomState = 0,
 ) -> Bunch:
     """Compare the atoms of several fits with each other, and with random atoms.
@@ -44,6 +42,10 @@ def dictionary_stability(
 
     n_random : int, default=5
         Number of random dictionaries that each one is compared with.
+
+    half_way_odds : float, default=0.4
+        Odds that an atom is a feature of the data where it is found again half-way between chance
+        and certainty. See the notes.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the random dictionaries.
@@ -92,11 +94,12 @@ def dictionary_stability(
     the angles between the spans. Random atoms are normal with the second moments M.
 
     For the similarity s of an atom, and its similarity r to random dictionaries, the probability is
-    that of the odds ``0.4 (s - r) / (1 - s)``. The factor is from planted features, where an atom
-    counts as one of them if their cosine is above 0.9, and from the penalty BatchTopK; `python -m
-    benchmarks latent_stability` measures how well it holds for other seeds and for L1. What each
-    fit finds again need not be a feature: where features are hierarchical, L1 finds the same
-    mixtures of a feature with those that it implies from any seed, and no stability tells them.
+    that of the odds ``o (s - r) / (1 - s)``, with o for `half_way_odds`. Its default is from
+    planted features, where an atom counts as one of them if their cosine is above 0.9, and from the
+    penalty BatchTopK; `python -m benchmarks latent_stability` measures how well it holds for other
+    seeds and for L1. What each fit finds again need not be a feature: where features are
+    hierarchical, L1 finds the same mixtures of a feature with those that it implies from any seed,
+    and no stability tells them.
 
     References
     ----------
@@ -132,33 +135,38 @@ def dictionary_stability(
         )
     used = [_unit_rows(atoms) for atoms in given]
     n, rng = len(used), check_random_state(random_state)
-    similarity, matched, subspace = (np.eye(n) for _ in range(3))
+    similarity, matched = np.eye(n), np.eye(n)
+    moments = normalize([np.ravel(atoms.T @ atoms) for atoms in used])
     largest: dict[tuple[int, int], DoubleArray] = {}
     for i, j in permutations(range(n), 2):
         cosines = _cosines(used[i], used[j], signed)
         largest[i, j] = cosines.max(axis=1)
         similarity[i, j] = largest[i, j].mean()
         matched[i, j] = _matched(cosines)
-        subspace[i, j] = _subspace_similarity(used[i], used[j])
-    random = [[_cosines(a, _random_atoms(a, rng), signed) for _ in range(n_random)] for a in used]
+
+    def against_random(atoms: DoubleArray) -> DoubleArray:
+        """Return the cosines with random atoms whose second moments are those of the atoms."""
+        mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
+        return _cosines(atoms, _unit_rows(mixed), signed)
+
+    random = [[against_random(atoms) for _ in range(n_random)] for atoms in used]
     by_chance = [np.mean([c.max(axis=1) for c in own], axis=0) for own in random]
     again = [np.mean([largest[i, j] for j in range(n) if j != i], axis=0) for i in range(n)]
+    found = [_probability(s, r, half_way_odds) for s, r in zip(again, by_chance, strict=True)]
     return Bunch(
         similarity=similarity,
         matched_similarity=matched,
-        subspace_similarity=subspace,
+        subspace_similarity=moments @ moments.T,
         random_similarity=np.array([own.mean() for own in by_chance]),
         random_matched_similarity=np.array([[_matched(c) for c in own] for own in random]).mean(1),
-        atom_similarity=[_with_unused(given[i], again[i]) for i in range(n)],
-        atom_probability=[
-            _with_unused(given[i], _probability(again[i], by_chance[i])) for i in range(n)
-        ],
+        atom_similarity=[*map(_with_unused, given, again)],
+        atom_probability=[*map(_with_unused, given, found)],
     )
 
 
-def _probability(similarity: DoubleArray, by_chance: DoubleArray) -> DoubleArray:
+def _probability(similarity: DoubleArray, by_chance: DoubleArray, odds: float) -> DoubleArray:
     """Return how probably atoms are features, by how far they are found again beyond chance."""
-    gain = HALF_WAY_ODDS * np.maximum(similarity - by_chance, 0)
+    gain = odds * np.maximum(similarity - by_chance, 0)
     left = 1 - similarity
     return gain / np.where(gain + left > 0, gain + left, 1.0)
 
@@ -174,11 +182,10 @@ def _atoms(dictionary: Any) -> DoubleArray:
 
 
 def _unit_rows(atoms: DoubleArray) -> DoubleArray:
-    used = atoms[np.any(atoms, axis=1)]
     # First to entries of at most 1, whose squares neither overflow nor vanish.
+    used = atoms[np.any(atoms, axis=1)]
     rows: DoubleArray = used / np.abs(used).max(axis=1, keepdims=True)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _cosines(atoms: DoubleArray, others: DoubleArray, signed: bool) -> DoubleArray:
@@ -188,17 +195,6 @@ def _cosines(atoms: DoubleArray, others: DoubleArray, signed: bool) -> DoubleArr
 
 def _matched(cosines: DoubleArray) -> float:
     return float(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
-
-
-def _subspace_similarity(atoms: DoubleArray, others: DoubleArray) -> float:
-    own, other = (rows.T @ rows for rows in (atoms, others))
-    return float(np.vdot(own, other) / (np.linalg.norm(own) * np.linalg.norm(other)))
-
-
-def _random_atoms(atoms: DoubleArray, rng: np.random.RandomState) -> DoubleArray:
-    """Return as many random atoms whose second moments are those of the atoms."""
-    mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
-    return _unit_rows(mixed)
 
 
 def _with_unused(atoms: ArrayLike, values: DoubleArray) -> DoubleArray:

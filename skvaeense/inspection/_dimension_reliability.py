@@ -1,7 +1,7 @@
 """How often dimensions are wrong, and why, among the most reliable samples."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,6 @@ from skvaeense.utils._typing import DoubleArray
 N_SHARES = 200
 
 
-@dataclass(repr=False, eq=False)
 class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
     """Draw how often dimensions are wrong among the most reliable samples, and for what reasons.
 
@@ -162,7 +161,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         """
         right = column_or_1d(reliability, dtype=np.float64, input_name="reliability")
         errors = {k: column_or_1d(v, dtype=np.float64) for k, v in reasons.items()}
-        check_consistent_length(right, *errors.values(), *([] if wrong is None else [wrong]))
+        check_consistent_length(right, *errors.values(), wrong)
         order = np.argsort(-right, kind="stable")[: np.count_nonzero(~np.isnan(right))]
         if len(order) == 0 or not errors:
             raise ValueError("There is nothing to draw: no reliability, or no reason, is known.")

@@ -1,6 +1,6 @@
 """The dimension as a function of the scale at which it is measured."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +17,6 @@ from skvaeense.utils._typing import DoubleArray
 MAX_BANDS = 4
 
 
-@dataclass(repr=False, eq=False)
 class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
     """Draw the dimension of samples against the scale at which it is measured.
 

@@ -9,8 +9,9 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Bunch, check_array, check_consistent_length, column_or_1d
 
+from skvaeense.inspection._estimators import dense
 from skvaeense.metrics._probing import fit_probe, mean_excess
-from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, RandomState, SparseArray
+from skvaeense.utils._typing import BoolArray, IntArray, RandomState, SparseArray
 
 
 def feature_absorption(
@@ -147,22 +148,26 @@ def feature_absorption(
     fitted, measured = train_test_split(
         np.arange(len(labels)), test_size=test_size, stratify=labels, random_state=random_state
     )
+    norms = np.linalg.norm(directions, axis=1)
+    least = min_cosine * np.where(norms > 0, norms, np.inf)
     result = Bunch(classes=classes, latents=[], absorption=[], full_absorption=[], n_samples=[])
     for one in classes:
         is_one = labels == one
         probe = LogisticRegression(class_weight="balanced", max_iter=1000)
         probe.fit(rows[fitted], is_one[fitted])
+        direction = probe.coef_[0] / np.linalg.norm(probe.coef_[0])
         latents = _own_latents(checked[fitted], is_one[fitted], max_latents, min_gain)
         found = measured[is_one[measured] & probe.predict(rows[measured])]
-        share, full = _absorbed(
-            np.asarray(checked[found].todense() if hasattr(checked, "todense") else checked[found]),
-            directions,
-            rows[found] - rows.mean(axis=0),
-            probe.coef_[0] / np.linalg.norm(probe.coef_[0]),
-            latents,
-            min_cosine,
-            min_share,
-        )
+        along = directions @ direction
+        brought = dense(checked[found]) * along
+        may_absorb = along >= least
+        may_absorb[latents] = False
+        others = np.where(may_absorb, np.maximum(brought, 0), 0)
+        total, own = others.sum(axis=1), np.maximum(brought[:, latents].sum(axis=1), 0)
+        share = total / np.where(total + own > 0, total + own, 1.0)
+        is_silent = ~np.any(dense(checked[found])[:, latents], axis=1)
+        whole = np.maximum((rows[found] - rows.mean(axis=0)) @ direction, 0)
+        full = is_silent & (total > 0) & (others.max(axis=1) >= min_share * whole)
         result.latents.append(latents)
         result.absorption.append(share.mean() if len(found) else np.nan)
         result.full_absorption.append(full.mean() if len(found) else np.nan)
@@ -186,27 +191,3 @@ def _own_latents(codes: Any, is_one: BoolArray, max_latents: int, min_gain: floa
             break
         best, n_latents = score, k
     return order[:n_latents]
-
-
-def _absorbed(
-    codes: DoubleArray,
-    atoms: DoubleArray,
-    X: DoubleArray,
-    direction: DoubleArray,
-    latents: IntArray,
-    min_cosine: float,
-    min_share: float,
-) -> tuple[DoubleArray, BoolArray]:
-    """Return for each sample the share that is absorbed, and whether one latent absorbs it all."""
-    along = atoms @ direction
-    norms = np.linalg.norm(atoms, axis=1)
-    brought = codes * along
-    own = np.maximum(brought[:, latents].sum(axis=1), 0)
-    may_absorb = along >= min_cosine * np.where(norms > 0, norms, np.inf)
-    may_absorb[latents] = False
-    others = np.where(may_absorb, np.maximum(brought, 0), 0)
-    total = others.sum(axis=1)
-    share = total / np.where(total + own > 0, total + own, 1.0)
-    is_silent = ~np.any(codes[:, latents], axis=1)
-    enough = others.max(axis=1) >= min_share * np.maximum(X @ direction, 0)
-    return share, is_silent & enough & (total > 0)

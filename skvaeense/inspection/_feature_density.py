@@ -1,6 +1,6 @@
 """A picture of how often latents are active."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +13,6 @@ from skvaeense.metrics import feature_density
 from skvaeense.utils._typing import DoubleArray
 
 
-@dataclass(repr=False, eq=False)
 class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
     """Draw how often latents are active: a histogram on a logarithmic axis.
 

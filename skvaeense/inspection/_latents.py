@@ -1,7 +1,7 @@
 """A picture of the decoder columns of latents."""
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -16,16 +16,10 @@ from skvaeense.inspection._estimators import (
     location_columns,
 )
 from skvaeense.inspection._groups import check_latents
-from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
+from skvaeense.inspection._plotting import BLUE, MAX_NAMES, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Bars have no names if there are more features than this.
-MAX_NAMES = 30
-# Height of the tallest bar, where rows are 1 apart.
-HEIGHT = 0.45
 
-
-@dataclass(repr=False, eq=False)
 class LatentDisplay(Display):  # numpydoc ignore=PR02
     """Draw decoder columns as images or as bars.
 
@@ -266,10 +260,10 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             axes = self.use_axes(ax, (6.4, 1.4 + 0.4 * n_shown))
             colors = np.where(self.components > 0, RED, BLUE)
             styles = [style({"color": row, "width": 0.8}, bar_kw) for row in colors]
-            heights = HEIGHT / largest * self.components
-            self.bars_ = draw_rows(axes, np.arange(n_features), heights, captions, styles)
+            places = np.arange(n_features)
+            self.bars_ = draw_rows(axes, places, self.components, captions, styles)
             if self.feature_names is not None and n_features <= MAX_NAMES:
-                axes.set_xticks(np.arange(n_features), self.feature_names, rotation=90)
+                axes.set_xticks(places, self.feature_names, rotation=90)
             else:
                 axes.xaxis.get_major_locator().set_params(integer=True)
             axes.set(

@@ -1,7 +1,7 @@
 """The losses of a training."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,6 @@ from skvaeense.inspection._plotting import BLUE, GREEN, GREY, PURPLE, RED, style
 INIT, COEFFICIENT = "init", "alpha"
 
 
-@dataclass(repr=False, eq=False)
 class LossCurveDisplay(Display):  # numpydoc ignore=PR02
     """Draw the loss, its parts and what weighs them over the epochs of training.
 

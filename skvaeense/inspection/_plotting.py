@@ -10,6 +10,10 @@ PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY, PALE_BLUE = "#BBBBBB", "#D6E8F4"
 # Lines beyond one round of the palette differ by their dashes.
 DASHES = ("-", "--", ":", "-.")
+# Room of the bars of a row that is 1 high.
+ROOM = 0.9
+# Columns have no names of their own if there are more of them than this.
+MAX_NAMES = 40
 # Keywords of an image whose pixels are the entries of a table between 0 and 1.
 TABLE = {"vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
 
@@ -41,11 +45,13 @@ def add_legend(ax):
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
-def draw_rows(axes, places, heights, names, styles):
-    """Draw a named row of bars for each row of `heights`, 1 apart, and return them.
+def draw_rows(axes, places, sizes, names, styles):
+    """Draw a named row of bars for each row of `sizes`, 1 apart, and return them.
 
-    The first row is on top; `styles` has keywords for each.
+    The first row is on top; `styles` has keywords for each. The tallest bar nearly fills a row.
     """
+    room = ROOM / 2 if (sizes < 0).any() else ROOM
+    heights = sizes * (room / (np.abs(sizes).max() or 1.0))
     floors = np.arange(len(heights))[::-1]
     bars = [
         axes.bar(places, row, bottom=floor, **keywords)

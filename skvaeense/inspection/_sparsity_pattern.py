@@ -1,6 +1,6 @@
 """A picture of the active latents of samples."""
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,6 @@ from skvaeense.inspection._plotting import BLUE, PALE_BLUE, RED, TABLE, how_many
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArray
 
 
-@dataclass(repr=False, eq=False)
 class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
     """Draw which latents are active in which samples, and how large their codes are.
 
@@ -193,22 +192,19 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         groups = group_by_label(y, n_samples)
         use = np.vstack([active[members].mean(axis=0) for members in groups.values()])
         latents = latents_to_show(use, unused)
-        patterns, rows = [], []
+        orders = []
         for members in groups.values():
             shown = thin(members, max(1, max_samples * len(members) // n_samples))
-            pattern = active[shown].toarray()[:, latents]
-            order = np.lexsort(~pattern.T[::-1])
-            patterns.append(pattern[order])
-            rows.append(shown[order])
-        order, sizes = np.concatenate(rows), None
+            orders.append(shown[np.lexsort(~active[shown].toarray()[:, latents].T[::-1])])
+        rows, sizes = np.concatenate(orders), None
         if values.dtype != bool:
             largest = values.max(axis=0).toarray().ravel()[latents]
-            sizes = values[order].toarray()[:, latents] / np.where(largest > 0, largest, 1)
+            sizes = values[rows].toarray()[:, latents] / np.where(largest > 0, largest, 1)
         display = cls(
-            np.concatenate(patterns),
-            rows=order,
+            active[rows].toarray()[:, latents],
+            rows=rows,
             latents=latents,
-            group_sizes=[len(pattern) for pattern in patterns],
+            group_sizes=[*map(len, orders)],
             group_names=list(groups),
             n_samples=n_samples,
             n_components=n_components,

@@ -1,31 +1,16 @@
 """Reconstruction error plus a penalty: the loss of sparse autoencoders."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from skvaeense.losses._auxiliary import AUXILIARY_WEIGHT, auxiliary_loss
 from skvaeense.losses._base import Loss, Terms
-from skvaeense.utils._kept_entries import KeptCodes, KeptEntries
+from skvaeense.utils._kept_entries import KeptCodes, keep_largest
 from skvaeense.utils._validation import NON_NEGATIVE
 
 # Kept entries are decoded by themselves if they are at most this share of the latents, and these
 # are at least this many: elsewhere dense products are as fast.
 FEW, MANY_LATENTS = 0.125, 512
-
-
-class _Pass(NamedTuple):
-    """How a batch went through the autoencoder."""
-
-    reconstruction: torch.Tensor
-    # Cost of the codes, and further squared error, means over the samples.
-    cost: torch.Tensor
-    auxiliary: torch.Tensor | None
-    # For how many samples each latent is active.
-    n_active: torch.Tensor
-    # From the indices of latents to their pre-activations.
-    preactivation: Callable[[torch.Tensor], torch.Tensor]
 
 
 class PenalizedReconstruction(Loss):
@@ -81,42 +66,32 @@ class PenalizedReconstruction(Loss):
         of the model says.
         """
         x, target = model.split(x)
-        codes = model.network.kept_codes(x, model.activation.kept) if _keeps_few(model) else None
-        if codes is None:
-            done = _pass(model, target, model.coding(x))
+        kept = model.network.kept_codes(x, model.activation.kept) if _keeps_few(model) else None
+        coding: Any
+        if kept is None:
+            coding = model.coding(x)
+            n_active = torch.count_nonzero(coding.code.detach(), dim=0)
+            reconstruction, cost = model.decode(coding.code), model.penalty.cost(coding).mean()
         else:
-            done = _pass_of_few(model, target, codes)
-        residual = target - done.reconstruction
+            coding = _FewCoding(model, kept)
+            n_active = coding.entries.column_sums((coding.values.detach() != 0).to(x.dtype))
+            reconstruction, cost = coding.decoded(model.network), x.new_zeros(())
+        residual = target - reconstruction
         error = residual.square().mean()
-        total = error + model.alpha * done.cost
-        if done.auxiliary is not None:
-            total = total + done.auxiliary / target.shape[1]
-        if model.dead_latents is not None and not model.resamples_dead_latents:
-            preactivation = done.preactivation(model.dead_latents)
-            total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, preactivation, residual)
+        total = error + model.alpha * cost
+        auxiliary = model.penalty.auxiliary_error(model.network, target, coding)
+        if auxiliary is not None:
+            total = total + auxiliary.mean() / target.shape[1]
+        dead = model.dead_latents
+        if dead is not None and not model.resamples_dead_latents:
+            of_dead = coding.preactivation[:, dead] if kept is None else kept.preactivation(dead)
+            total = total + AUXILIARY_WEIGHT * auxiliary_loss(model, of_dead, residual)
         if self.decay:
             decoder = getattr(model.network, "decoder", model.network)
             weights = (p for p in decoder.parameters() if p.ndim > 1)
             total = total + self.decay * sum(w.square().sum() for w in weights)
-        active_share = (done.n_active / len(x)).to(x.dtype)
-        return {
-            "loss": total,
-            "error": error,
-            "penalty": done.cost,
-            "active_share": active_share,
-        }
-
-
-def _pass(model: Any, target: torch.Tensor, coding: Any) -> _Pass:
-    """Decode a batch that the model's activation has coded."""
-    auxiliary = model.penalty.auxiliary_error(model.network, target, coding)
-    return _Pass(
-        reconstruction=model.decode(coding.code),
-        cost=model.penalty.cost(coding).mean(),
-        auxiliary=None if auxiliary is None else auxiliary.mean(),
-        n_active=torch.count_nonzero(coding.code.detach(), dim=0),
-        preactivation=lambda latents: coding.preactivation[:, latents],
-    )
+        share = (n_active / len(x)).to(x.dtype)
+        return {"loss": total, "error": error, "penalty": cost, "active_share": share}
 
 
 def _keeps_few(model: Any) -> bool:
@@ -132,17 +107,15 @@ def _keeps_few(model: Any) -> bool:
     )
 
 
-class _FewCoding(NamedTuple):
+class _FewCoding:
     """What a penalty asks of a `Coding`, of codes with few entries."""
 
-    values: torch.Tensor
-    entries: KeptEntries
-    columns: torch.Tensor
-    bias: torch.Tensor
-
-    @property
-    def n_components(self) -> int:
-        return len(self.columns)
+    def __init__(self, model: Any, kept: KeptCodes) -> None:
+        self.values = kept.values.relu() if model.positive else kept.values
+        self.entries = kept.entries
+        self.columns = model.linear_decoder.weight.T.contiguous()
+        self.n_components = len(self.columns)
+        self.bias = model.linear_decoder.bias
 
     def decoded(self, network: Any, latents: torch.Tensor | None = None) -> torch.Tensor:
         values = self.values
@@ -151,17 +124,42 @@ class _FewCoding(NamedTuple):
         return self.entries.times(values, self.columns) + self.bias
 
 
-def _pass_of_few(model: Any, target: torch.Tensor, codes: KeptCodes) -> _Pass:
-    """Decode a batch by the entries alone that its codes keep."""
-    decoder, entries = model.linear_decoder, codes.entries
-    values = codes.values.relu() if model.positive else codes.values
-    active = (values.detach() != 0).to(values.dtype)
-    coding: Any = _FewCoding(values, entries, decoder.weight.T.contiguous(), decoder.bias)
-    auxiliary = model.penalty.auxiliary_error(model.network, target, coding)
-    return _Pass(
-        reconstruction=coding.decoded(model.network),
-        cost=values.new_zeros(()),
-        auxiliary=None if auxiliary is None else auxiliary.mean(),
-        n_active=entries.column_sums(active),
-        preactivation=codes.preactivation,
-    )
+# Its weight, where the loss is a fraction of the variance.
+AUXILIARY_WEIGHT = 1 / 32
+
+
+def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+    """Return the error of the residual's reconstruction from dead latents alone.
+
+    As many of them as half the number of features are used for each sample, those of the largest
+    pre-activations.
+
+    Parameters
+    ----------
+    model : SparseCoder
+        The model, with the indices of its dead latents.
+
+    preactivation : torch.Tensor of shape (n_samples, n_dead)
+        Pre-activations of the dead latents.
+
+    residual : torch.Tensor of shape (n_samples, n_features)
+        What the other latents leave of the samples.
+
+    Returns
+    -------
+    torch.Tensor without dimensions
+        Fraction of the residual's mean square that is left.
+    """
+    residual, dead = residual.detach(), model.dead_latents
+    code = preactivation.relu() if model.positive else preactivation
+    n_used = max(1, residual.shape[1] // 2)
+    if n_used < len(dead):
+        code = keep_largest(code, n_used, positive=model.positive)
+    decoder = model.linear_decoder
+    if decoder is not None:
+        explained = code @ decoder.weight[:, dead].T
+    else:
+        whole = code.new_zeros((len(code), model.n_components)).index_copy(1, dead, code)
+        explained = model.decode(whole) - model.decode(torch.zeros_like(whole[:1]))
+    left = residual - explained
+    return left.square().sum() / residual.square().sum().clamp_min(1e-30)

@@ -14,8 +14,14 @@ from skvaeense.metrics._dimension import (
     mean_percentage_error,
 )
 from skvaeense.metrics._probing import sparse_probing
-from skvaeense.metrics._reconstruction import explained_variance, fvu, squared_error
-from skvaeense.metrics._similarity import cosine_similarity, l2_ratio, shrinkage
+from skvaeense.metrics._reconstruction import (
+    cosine_similarity,
+    explained_variance,
+    fvu,
+    l2_ratio,
+    shrinkage,
+    squared_error,
+)
 from skvaeense.metrics._sparsity import (
     active_union,
     dead_fraction,

@@ -1,18 +1,14 @@
 """The variation of the pattern of active latents between samples."""
 
-import numbers
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import check_array, check_random_state
 
 from skvaeense.metrics._arrays import _drop_weightless
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState, SparseArray
-
-# Bytes of packed patterns, or of distances, that one step of a computation holds.
-_BLOCK_BYTES = 2**22
+from skvaeense.utils._validation import check_integer, memory_blocks
 
 
 def pattern_adaptivity(
@@ -62,8 +58,8 @@ def pattern_adaptivity(
 
     Two empty supports count as equal (distance 0). Samples with the same pattern are counted
     together, so the result is exact for any number of samples if there are few patterns. The
-    estimate is unbiased, with a standard error of at most ``0.5 / sqrt(max_pairs)``. Beyond a
-    copy of the patterns at one bit per entry, memory is bounded.
+    estimate is unbiased, with a standard error of at most ``0.5 / sqrt(max_pairs)``. Memory holds a
+    copy of the patterns at one bit per entry, and a few numbers for each pair.
 
     Repeating all samples lowers the value, since copies of a sample are pairs at distance 0.
     So here, unlike in other metrics, the sum of the weights matters, and no fractions make sense.
@@ -86,19 +82,24 @@ def pattern_adaptivity(
     >>> round(pattern_adaptivity([[1, 1, 0], [0, 1, 1]]), 3)
     0.667
     """
-    codes = check_array(codes, accept_sparse="csr", input_name="codes")
-    if isinstance(max_pairs, bool) or not isinstance(max_pairs, numbers.Integral):
-        raise TypeError(f"max_pairs must be an int, got {max_pairs!r}.")
-    if max_pairs < 1:
-        raise ValueError(f"max_pairs must be at least 1, got {max_pairs}.")
+    checked = check_array(codes, accept_sparse="csr", input_name="codes")
+    max_pairs = check_integer(max_pairs, "max_pairs", minimum=1)
     rng = check_random_state(random_state)
-    codes, weights = _drop_weightless(sample_weight, codes)
-    copies = _count_copies(codes.shape[0], weights)
-    packed = _pack_patterns(codes)
-    patterns, inverse = np.unique(packed, axis=0, return_inverse=True)
+    kept, weights = _drop_weightless(sample_weight, checked)
+    copies = _count_copies(kept.shape[0], weights)
+    patterns, inverse = np.unique(_pack_patterns(kept), axis=0, return_inverse=True)
+    counts = np.bincount(inverse.ravel(), weights=copies)
+    n_copies = copies.sum()
     if len(patterns) * (len(patterns) - 1) // 2 <= max_pairs:
-        return _average_over_all_pairs(patterns, np.bincount(inverse.ravel(), weights=copies))
-    return _average_over_random_pairs(packed, copies, max_pairs, rng)
+        first, second = np.triu_indices(len(patterns), 1)
+        # A pattern is at distance 0 from itself, so pairs of equal samples add nothing.
+        n_pairs = 0.5 * n_copies * (n_copies - 1)
+        return float(counts[first] * counts[second] @ _distances(patterns, first, second) / n_pairs)
+    copy = rng.randint(n_copies, size=max_pairs)
+    # A nonzero step around the circle of copies reaches every other copy alike.
+    other = (copy + rng.randint(1, n_copies, size=max_pairs)) % n_copies
+    first, second = (np.searchsorted(counts.cumsum(), c, side="right") for c in (copy, other))
+    return float(_distances(patterns, first, second).mean())
 
 
 def _count_copies(n_samples: int, weights: DoubleArray | None) -> IntArray:
@@ -120,7 +121,7 @@ def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
     """Return the supports at one bit per entry, shape (n_samples, ceil(n_components / 8))."""
     n_samples, n_components = codes.shape
     packed = np.empty((n_samples, -(-n_components // 8)), dtype=np.uint8)
-    for rows in _iterate_blocks(n_samples, n_components):
+    for rows in memory_blocks(n_samples, n_components):
         active = codes[rows] != 0
         packed[rows] = np.packbits(
             active if isinstance(active, np.ndarray) else active.toarray(), axis=1
@@ -128,57 +129,14 @@ def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
     return packed
 
 
-def _average_over_all_pairs(patterns: NDArray[np.uint8], counts: DoubleArray) -> float:
-    """Return the mean distance over pairs of samples, `counts` of them with each pattern."""
-    n_samples = int(counts.sum())
-    # float32 holds integers up to 2**24 exactly, more than a support can have.
-    active = np.unpackbits(patterns, axis=1).astype(np.float32)
-    sizes = active.sum(axis=1)
-    total = 0.0
-    for rows in _iterate_blocks(len(patterns), 4 * len(patterns)):
-        shared = active[rows] @ active.T
-        distances = _jaccard_distance(shared, sizes[rows, np.newaxis], sizes)
-        total += float(counts[rows] @ distances @ counts)
-    # A pattern is at distance 0 from itself, so pairs of equal samples add nothing.
-    return total / (n_samples * (n_samples - 1))
-
-
-def _average_over_random_pairs(
-    packed: NDArray[np.uint8], copies: IntArray, n_pairs: int, rng: np.random.RandomState
-) -> float:
-    """Return the mean distance over `n_pairs` uniformly random pairs of different copies."""
-    n_samples, n_bytes = packed.shape
-    ends = np.cumsum(copies)
-    n_copies = ends[-1]
-    sizes = _count_ones(packed)
-    total = 0.0
-    for rows in _iterate_blocks(n_pairs, n_bytes):
-        n_drawn = rows.stop - rows.start
-        first = rng.randint(n_copies, size=n_drawn)
-        # A nonzero step around the circle of copies reaches every other copy alike.
-        second = (first + rng.randint(1, n_copies, size=n_drawn)) % n_copies
-        if n_copies > n_samples:
-            first, second = (np.searchsorted(ends, copy, side="right") for copy in (first, second))
-        shared = _count_ones(packed[first] & packed[second])
-        total += float(_jaccard_distance(shared, sizes[first], sizes[second]).sum())
-    return total / n_pairs
-
-
-def _count_ones(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the number of ones in each row of bytes."""
-    return np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
-
-
-def _jaccard_distance(
-    n_shared: NDArray[Any], n_first: NDArray[Any], n_second: NDArray[Any]
-) -> NDArray[Any]:
-    """Return the distance between supports from their sizes and that of their overlap."""
-    n_union = n_first + n_second - n_shared
+def _distances(
+    patterns: NDArray[np.uint8], first: NDArray[Any], second: NDArray[Any]
+) -> DoubleArray:
+    """Return the Jaccard distances of pairs of patterns."""
+    n_shared, n_union = np.empty(len(first)), np.empty(len(first))
+    for pairs in memory_blocks(len(first), patterns.shape[1]):
+        a, b = patterns[first[pairs]], patterns[second[pairs]]
+        n_shared[pairs] = np.bitwise_count(a & b).sum(axis=1)
+        n_union[pairs] = np.bitwise_count(a | b).sum(axis=1)
     # Two empty supports are equal: 0 differences out of at least one.
-    return (n_union - n_shared) / np.maximum(n_union, 1).astype(np.float64)
-
-
-def _iterate_blocks(n_rows: int, bytes_per_row: int) -> Iterator[slice]:
-    """Return slices that cover `n_rows` rows in blocks of bounded memory."""
-    blocks: Iterator[slice] = gen_batches(n_rows, max(1, _BLOCK_BYTES // bytes_per_row))
-    return blocks
+    return (n_union - n_shared) / np.maximum(n_union, 1)

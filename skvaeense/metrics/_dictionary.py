@@ -1,16 +1,11 @@
 """The similarity of learned dictionaries to true ones."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 
 from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
-from skvaeense.utils._typing import DoubleArray
-
-# Cosines that one step of the computation holds.
-_BLOCK_ENTRIES = 2**22
+from skvaeense.utils._validation import memory_blocks
 
 
 def mean_max_cosine_similarity(
@@ -69,28 +64,22 @@ def mean_max_cosine_similarity(
     >>> round(mean_max_cosine_similarity(true, learned, signed=True), 3)
     0.707
     """
-    true, learned = _check_atoms(atoms_true, atoms_learned)
+    true = check_array(atoms_true, dtype=np.float64, input_name="atoms_true")
+    learned = check_array(atoms_learned, dtype=np.float64, input_name="atoms_learned")
+    if true.shape[1] != learned.shape[1]:
+        raise ValueError(
+            "atoms_true and atoms_learned must have the same number of columns, got shapes "
+            f"{true.shape} and {learned.shape}: give one atom per row."
+        )
     if not isinstance(signed, (bool, np.bool_)):
         raise TypeError(f"signed must be True or False, got {signed!r}.")
     _check_nonzero_rows(true, "atoms_true", "0 has no direction, so drop those atoms")
     true, learned = _normalise_rows(true), _normalise_rows(learned)
     total = 0.0
     # In blocks, since all pairs of two large dictionaries may not fit in memory.
-    for rows in gen_batches(len(true), max(1, _BLOCK_ENTRIES // len(learned))):
+    for rows in memory_blocks(len(true), learned[:, 0].nbytes):
         cosines = true[rows] @ learned.T
         best = (cosines if signed else np.abs(cosines)).max(axis=1)
         # Rounding may take the cosine of parallel vectors beyond 1.
         total += float(np.clip(best, -1.0, 1.0).sum())
     return total / len(true)
-
-
-def _check_atoms(atoms_true: Any, atoms_learned: Any) -> tuple[DoubleArray, DoubleArray]:
-    """Return both sets of atoms as float64 arrays with the same number of columns."""
-    atoms_true = check_array(atoms_true, dtype=np.float64, input_name="atoms_true")
-    atoms_learned = check_array(atoms_learned, dtype=np.float64, input_name="atoms_learned")
-    if atoms_true.shape[1] != atoms_learned.shape[1]:
-        raise ValueError(
-            "atoms_true and atoms_learned must have the same number of columns, got shapes "
-            f"{atoms_true.shape} and {atoms_learned.shape}: give one atom per row."
-        )
-    return atoms_true, atoms_learned

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 
 from skvaeense.metrics._arrays import _drop_weightless
@@ -52,7 +53,7 @@ def dimension_error(
     dimension_true, dimension_pred, weights = _check_pair(
         dimension_true, dimension_pred, sample_weight
     )
-    return float(np.average(np.abs(dimension_true - dimension_pred), weights=weights))
+    return float(mean_absolute_error(dimension_true, dimension_pred, sample_weight=weights))
 
 
 def dimension_accuracy(
@@ -156,8 +157,8 @@ def mean_percentage_error(
             "dimension_true must be positive for a percentage error, got "
             f"{dimension_true.min():g}: drop those samples, or use dimension_error."
         )
-    errors = np.abs(dimension_true - dimension_pred) / dimension_true
-    return float(100.0 * np.average(errors, weights=weights))
+    error = mean_absolute_percentage_error(dimension_true, dimension_pred, sample_weight=weights)
+    return 100.0 * float(error)
 
 
 def _check_pair(

@@ -1,9 +1,14 @@
-"""Errors of reconstructions."""
+"""Errors of reconstructions, and their lengths and directions."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.metrics._arrays import _check_pair, _mean_inner
+from skvaeense.metrics._arrays import (
+    _check_nonzero_rows,
+    _check_pair,
+    _mean_inner,
+    _normalise_rows,
+)
 
 
 def squared_error(
@@ -142,3 +147,186 @@ def explained_variance(
     0.9
     """
     return 1.0 - fvu(X, X_reconstructed, sample_weight=sample_weight)
+
+
+def l2_ratio(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
+    """Compute the mean ratio of the norm of a reconstruction to that of its sample.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The data. No sample may be 0.
+    X_reconstructed : array-like of shape (n_samples, n_features)
+        Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number n counts as n copies.
+
+    Returns
+    -------
+    float
+        1 for reconstructions as long as the data, below 1 for shorter ones, above 1 for
+        longer ones. It has no unit.
+
+    Raises
+    ------
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
+        shapes differ, if a sample has norm 0, or if weights are of another shape, negative, NaN
+        or infinite, or all 0.
+
+    Notes
+    -----
+    ``mean_n (||xhat_n|| / ||x_n||)``, a mean of ratios, in which short samples weigh as
+    much as long ones. Reconstructions that leave out noise are shorter than the data without
+    being biased; `shrinkage` measures bias alone.
+
+    The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
+    either norm, and the ratio is near 1 whatever else is lost. Subtract ``X.mean(axis=0)``
+    from both arrays first to measure what is left.
+
+    References
+    ----------
+    S. Marks, A. Karvonen and A. Mueller, "dictionary_learning", 2024,
+    https://github.com/saprmarks/dictionary_learning.
+
+    J. Bloom et al., "SAELens", 2024, https://github.com/jbloomAus/SAELens.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import l2_ratio
+    >>> l2_ratio([[3.0, 4.0], [0.0, 2.0]], [[1.5, 2.0], [0.0, 2.0]])
+    0.75
+    """
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    _check_nonzero_rows(X, "X", "no length compares to 0, so drop those samples from both arrays")
+    ratios = np.linalg.norm(X_reconstructed, axis=1) / np.linalg.norm(X, axis=1)
+    return float(np.average(ratios, weights=weights))
+
+
+def cosine_similarity(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
+    """Compute the mean cosine of the angle between a sample and its reconstruction.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The data. No sample may be 0.
+    X_reconstructed : array-like of shape (n_samples, n_features)
+        Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number n counts as n copies.
+
+    Returns
+    -------
+    float
+        1 if all reconstructions point along their samples, 0 if they are orthogonal to them, -1
+        if all point the opposite way. It has no unit.
+
+    Raises
+    ------
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
+        shapes differ, if a sample has norm 0, or if weights are of another shape, negative, NaN
+        or infinite, or all 0.
+
+    Notes
+    -----
+    ``mean_n (x_n . xhat_n) / (||x_n|| ||xhat_n||)``. A reconstruction of norm 0 has no
+    direction and counts as 0. Lengths do not matter: see `l2_ratio` and `shrinkage`.
+    Samples are compared with their own reconstructions only, and not in all pairs as in
+    `sklearn.metrics.pairwise.cosine_similarity`.
+
+    The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
+    both vectors, and the cosine is near 1 whatever else is lost. Subtract
+    ``X.mean(axis=0)`` from both arrays first to measure what is left.
+
+    References
+    ----------
+    S. Marks, A. Karvonen and A. Mueller, "dictionary_learning", 2024,
+    https://github.com/saprmarks/dictionary_learning.
+
+    J. Bloom et al., "SAELens", 2024, https://github.com/jbloomAus/SAELens.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import cosine_similarity
+    >>> round(cosine_similarity([[1.0, 0.0], [0.0, 2.0]], [[0.5, 0.0], [2.0, 2.0]]), 3)
+    0.854
+    """
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    _check_nonzero_rows(X, "X", "0 has no direction, so drop those samples from both arrays")
+    cosines = np.einsum("ij,ij->i", _normalise_rows(X), _normalise_rows(X_reconstructed))
+    # Rounding may take the cosine of parallel vectors beyond 1.
+    return float(np.average(np.clip(cosines, -1.0, 1.0), weights=weights))
+
+
+def shrinkage(
+    X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> float:
+    """Compute how much too short reconstructions are to minimise the squared error.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The data.
+    X_reconstructed : array-like of shape (n_samples, n_features)
+        Its reconstruction.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+        How often each sample counts, at least 0. A whole number n counts as n copies.
+
+    Returns
+    -------
+    float
+        0 if no common factor would improve the reconstructions, between 0 and 1 if they are too
+        short, negative if they are too long. It has no unit.
+
+    Raises
+    ------
+    ValueError
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
+        shapes differ, if the reconstructions do not point along X on average, or if weights are
+        of another shape, negative, NaN or infinite, or all 0.
+
+    Notes
+    -----
+    ``1 - gamma``, with gamma the relative reconstruction bias [1]_::
+
+        gamma = A / B    with    A = mean_n ||xhat_n||^2    and    B = mean_n (xhat_n . x_n)
+
+    It minimises ``mean_n ||xhat_n / g - x_n||^2`` over g. In s = 1 / g this mean is the
+    quadratic ``A s^2 - 2 B s + mean_n ||x_n||^2``, which is smallest at s = B / A. So
+    dividing all reconstructions by gamma lowers `squared_error` more than any other factor
+    does, by ``(A - B)^2 / A``. With B of 0 or less the best s is not positive, and
+    reconstructions are wrong rather than short.
+
+    An orthogonal projection, such as that of `sklearn.decomposition.PCA` on its training data,
+    has A = B and no shrinkage, though its `l2_ratio` on centred data is below 1: leaving out
+    variance is no bias.
+
+    The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
+    A and of B, and hides shrinkage around it. Subtract ``X.mean(axis=0)`` from both arrays
+    first to measure what is left.
+
+    References
+    ----------
+    .. [1] S. Rajamanoharan et al., "Improving dictionary learning with gated sparse
+       autoencoders", 2024, arXiv:2404.16014.
+
+    Examples
+    --------
+    >>> from skvaeense.metrics import shrinkage
+    >>> shrinkage([[2.0, 0.0], [0.0, 4.0]], [[1.5, 0.0], [0.0, 3.0]])
+    0.25
+    """
+    X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
+    inner = _mean_inner(X_reconstructed, X, weights)
+    if inner <= 0:
+        raise ValueError(
+            "The mean inner product of X and X_reconstructed must be positive for shrinkage, got "
+            f"{inner:g}: check that rows match and that reconstructions are not all "
+            "0, or use squared_error."
+        )
+    return 1.0 - _mean_inner(X_reconstructed, X_reconstructed, weights) / inner

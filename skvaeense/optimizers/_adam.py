@@ -67,13 +67,7 @@ class Adam(Optimizer):
 
     def build(self, parameters: list[torch.nn.Parameter]) -> "FusedAdam":
         """Make the optimizer of some parameters."""
-        return FusedAdam(
-            parameters,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-        )
+        return FusedAdam(parameters, self.get_params())
 
 
 class FusedAdam:
@@ -83,20 +77,9 @@ class FusedAdam:
     which takes longer than the default fit of a small table.
     """
 
-    def __init__(
-        self,
-        parameters: list[torch.nn.Parameter],
-        *,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
+    def __init__(self, parameters: list[torch.nn.Parameter], options: dict[str, Any]) -> None:
         self.param_groups: list[dict[str, Any]] = [{"params": parameters, "lr": 1e-3}]
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.eps = eps
-        self.weight_decay = weight_decay
+        self.options = options
         self.state = {
             parameter: {
                 "step": torch.zeros((), device=parameter.device),
@@ -122,10 +105,7 @@ class FusedAdam:
             amsgrad=False,
             maximize=False,
             lr=self.param_groups[0]["lr"],
-            beta1=self.beta1,
-            beta2=self.beta2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+            **self.options,
         )
 
     def state_dict(self) -> dict[str, Any]:

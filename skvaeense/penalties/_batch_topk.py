@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from skvaeense.penalties._base import Penalty
+from skvaeense.penalties._topk import _KeepsLargest
 from skvaeense.utils._batch_threshold import BatchThreshold
-from skvaeense.utils._budget import ANNEAL, check_lengths
 from skvaeense.utils._kept_entries import KeptEntries
-from skvaeense.utils._validation import AT_LEAST_ONE
 
 
 class KeepBatchTop(BatchThreshold):
@@ -44,7 +40,7 @@ class KeepBatchTop(BatchThreshold):
         return preactivation.relu() if self.positive else preactivation.abs()
 
 
-class BatchTopK(Penalty):
+class BatchTopK(_KeepsLargest):  # numpydoc ignore=PR02
     """Active latents as many as k for each sample on average, more where samples need more.
 
     In training the largest pre-activations of a batch are kept, k times its size of them.
@@ -82,19 +78,7 @@ class BatchTopK(Penalty):
     """
 
     alias = "batch_topk"
-
-    dead_latents = "auxiliary"
-
-    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
-
-    def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
-        self.k = k
-        self.anneal = anneal
-
-    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
-        """Make the map from pre-activations to codes."""
-        check_lengths("k", self.k, AT_LEAST_ONE)
-        return KeepBatchTop(np.minimum(self.k, n_components).tolist(), positive)
+    activation = KeepBatchTop
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the mean number that is kept now."""

@@ -1,6 +1,6 @@
 """The k largest of each sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,25 @@ def _rounded(k: float) -> int:
     return max(round(k), 1)
 
 
-class TopK(Penalty):
+class _KeepsLargest(Penalty):
+    """Constraint on the code: of the pre-activations, about k of each sample are kept."""
+
+    dead_latents = "auxiliary"
+    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
+    # Makes the activation from the numbers that are kept, and whether codes are positive.
+    activation: Callable[[Any, bool], nn.Module]
+
+    def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
+        self.k = k
+        self.anneal = anneal
+
+    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
+        """Make the map from pre-activations to codes."""
+        check_lengths("k", self.k, AT_LEAST_ONE)
+        return type(self).activation(np.minimum(self.k, n_components).tolist(), positive)
+
+
+class TopK(_KeepsLargest):  # numpydoc ignore=PR02
     """At most k active latents for each sample: those of largest pre-activation.
 
     Training minimises the squared error alone. A sample has fewer than k active latents where
@@ -91,19 +109,7 @@ class TopK(Penalty):
     """
 
     alias = "topk"
-
-    dead_latents = "auxiliary"
-
-    _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
-
-    def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
-        self.k = k
-        self.anneal = anneal
-
-    def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
-        """Make the map from pre-activations to codes."""
-        check_lengths("k", self.k, AT_LEAST_ONE)
-        return KeepTop(np.minimum(self.k, n_components).tolist(), positive)
+    activation = KeepTop
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the number that is kept now; None if there are several k."""

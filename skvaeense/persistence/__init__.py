@@ -1,9 +1,9 @@
 """Estimators in files that hold data and no code.
 
-`_saving` puts the parts together: `_nodes` describes values as JSON and named arrays, with one
-codec for each kind of value; `_values` has those of plain data, `_objects` those of objects;
-`_registry` says which classes a file may name, `_checks` whether what was read fits together, and
-`_files` reads and writes. `_checkpoint` keeps fits that are under way in such files.
+`_saving` puts the parts together. `_coder` describes values as JSON and named arrays, with one
+codec for each kind of value, and says which classes a file may name; `_objects` has the codecs of
+objects. `_checks` says whether what was read fits together, and `_files` reads and writes.
+`_checkpoint` keeps fits that are under way in such files.
 
 A new kind of value is one codec, and one line at the end of its file. A new attribute needs nothing
 here; give it a default in its class, and older files still load.

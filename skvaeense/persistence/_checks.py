@@ -14,7 +14,7 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation
 from skvaeense.models import Model
 from skvaeense.models._vae import N_GATES
-from skvaeense.persistence._registry import place
+from skvaeense.persistence._coder import place
 from skvaeense.priors import CodeMixture, Prior
 
 # Fitted attributes that are numbers above 0, where an estimator has them.

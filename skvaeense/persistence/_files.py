@@ -118,11 +118,8 @@ def check_version(description: Any) -> None:
         raise ValueError("its metadata do not say of which version they are")
     version = description["format_version"]
     if version != FORMAT_VERSION:
-        remedy = "Install a newer skvaeense"
-        if version < FORMAT_VERSION:
-            remedy = f"Read it with skvaeense 0.1.0.dev0 from before version {FORMAT_VERSION}"
         raise ValueError(
             f"it has version {version} of the format, written by skvaeense "
             f"{description.get('library_version')!r}; this skvaeense, {skvaeense.__version__}, "
-            f"reads version {FORMAT_VERSION}. {remedy}"
+            f"reads version {FORMAT_VERSION}. Install the one that wrote it"
         )

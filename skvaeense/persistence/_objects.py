@@ -10,8 +10,7 @@ from torch import nn
 
 from skvaeense.models import Model
 from skvaeense.persistence import _checks
-from skvaeense.persistence._coder import Codec, Coder, Node
-from skvaeense.persistence._registry import place
+from skvaeense.persistence._coder import Codec, Coder, Node, place
 from skvaeense.utils._callbacks import CALLBACKS
 
 # Each is one argument of what makes the object.
@@ -37,12 +36,12 @@ class _Object(Codec):
         return issubclass(cls, self.kinds) and not issubclass(cls, nn.Module | tuple)
 
     def encode(self, value: Any, where: str, coder: Coder) -> Node:
-        name = coder.registry.name_of(type(value), where)
+        name = coder.name_of(type(value), where)
         parts = zip(self.parts, self.take_apart(value), strict=True)
         return {"class": name} | {part: coder.encode(items, where) for part, items in parts}
 
     def decode(self, node: Node, where: str, coder: Coder) -> Any:
-        cls = coder.registry.class_of(coder.part(node, "class", str, where), where)
+        cls = coder.class_of(coder.part(node, "class", str, where), where)
         if next((codec for codec in OBJECTS if codec.suits(cls)), None) is not self:
             raise ValueError(f"{place(where)} is a {cls.__name__}, which is no {self.name}")
         parts = [coder.part(node, name, dict, where) for name in self.parts]

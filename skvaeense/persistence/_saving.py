@@ -6,10 +6,8 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skvaeense.persistence import _files
-from skvaeense.persistence._coder import Array, Coder
+from skvaeense.persistence._coder import VALUES, Array, Coder, known_classes
 from skvaeense.persistence._objects import OBJECTS
-from skvaeense.persistence._registry import Registry
-from skvaeense.persistence._values import VALUES
 from skvaeense.training._session import STATE
 from skvaeense.utils._typing import PathName
 
@@ -133,7 +131,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
 
 def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Array]]:
     """Return the JSON node and the arrays of an estimator, or of another value."""
-    coder = Coder(CODECS, Registry(trusted), {})
+    coder = Coder(CODECS, known_classes(trusted), {})
     try:
         return coder.encode(value, ""), coder.arrays
     except RecursionError:
@@ -144,10 +142,10 @@ def read_estimator(
     path: PathName, trusted: Iterable[type] = (), device: str | None = None
 ) -> BaseEstimator:
     """Return the estimator that a file holds; that of a checkpoint with its training state."""
-    registry = Registry(trusted)
+    classes = known_classes(trusted)
     node, arrays = _files.read(path)
     with _files.explained(path):
-        estimator = Coder(CODECS, registry, arrays, device).decode(node, "")
+        estimator = Coder(CODECS, classes, arrays, device).decode(node, "")
         if not isinstance(estimator, BaseEstimator):
             raise ValueError("it holds no estimator")
     return estimator

@@ -60,5 +60,5 @@ class Contribution(ThresholdRule):
             If the level is negative.
         """
         self.validate()
-        contribution = np.abs(latents.code) * latents.code_scale
+        contribution = abs(latents.code) * latents.code_scale
         return contribution > self.level * np.sqrt(latents.noise_variance)

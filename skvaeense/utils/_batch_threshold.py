@@ -70,8 +70,6 @@ class BatchThreshold(Budget):
         least = [_least_kept(part, k) for k, part in parts]
         # What holds afterwards is of k, while training may keep more.
         self._observe(least[0] if self.share == 1 else _least_kept(parts[0][1], self.k))
-        if len(parts) == 1:
-            return (size >= least[0]) & (size > 0)
         kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
         return torch.cat(kept) & (size > 0)
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _param_validation
+from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -18,7 +19,12 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from skvaeense.utils._repr import DocLinkMixin
 
 # What is handed on from scikit-learn.
-__all__ = ["HasMethods", "StrOptions", "align_api_if_sparse", "check_sample_weight"]
+__all__ = [
+    "HasMethods",
+    "StrOptions",
+    "align_api_if_sparse",
+    "check_sample_weight",
+]
 
 
 class Interval(_param_validation.Interval):
@@ -146,3 +152,18 @@ def are_equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
     return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
+
+
+def check_integer(value: Any, name: str, *, minimum: int) -> int:
+    """Return a value as an int of at least `minimum`; True is none."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}.")
+    return int(value)
+
+
+def memory_blocks(n_rows: int, bytes_per_row: int) -> list[slice]:
+    """Return slices that cover rows, each in the working memory that scikit-learn is given."""
+    step = get_chunk_n_rows(bytes_per_row, max_n_rows=max(n_rows, 1))
+    return [slice(start, start + step) for start in range(0, n_rows, step)]

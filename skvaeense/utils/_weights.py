@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_sample_weight
+from skvaeense.utils._validation import check_sample_weight, memory_blocks
 
 # Rows that stand for weighted ones, if these are fewer: enough for the lightest of ten thousand.
 MAX_DRAWS = 8192
-# Entries of rows that are hashed at a time, and columns that tell most rows apart.
-HASHED_ENTRIES, FEW_COLUMNS = 2**20, 8
+# Columns that tell most rows apart.
+FEW_COLUMNS = 8
 
 
 def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | None:
@@ -138,25 +138,12 @@ def ascending(X: FloatArray) -> IntArray:
 
 
 def _hashes(X: FloatArray) -> Any:
-    """Return a number for each row that is equal where rows are."""
-    factors = np.random.RandomState(0).randint(2**62, size=X.shape[1], dtype=np.uint64) * 2 + 1
-    n_rows = max(HASHED_ENTRIES // X.shape[1], 1)
-    parts = [
-        # Sums overflow, which is what makes them hashes.
-        (_mixed(_words(X[start : start + n_rows])) * factors).sum(axis=1)
-        for start in range(0, len(X), n_rows)
-    ]
+    """Return a number for each row that is equal where rows are, and seldom elsewhere."""
+    factors = np.random.RandomState(0).standard_normal(X.shape[1])
+    blocks = memory_blocks(len(X), 8 * X.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [(np.nan_to_num(X[rows], nan=np.e) * factors).sum(axis=1) for rows in blocks]
     return np.concatenate(parts)
-
-
-def _words(X: FloatArray) -> Any:
-    """Return floats as whole numbers; -0 is 0."""
-    return np.ascontiguousarray(X + 0.0).view(f"u{X.itemsize}").astype(np.uint64)
-
-
-def _mixed(words: Any) -> Any:
-    """Return words whose low bits depend on the high ones, which hold most of a float."""
-    return words ^ (words >> np.uint64(32)) ^ (words >> np.uint64(17))
 
 
 def n_draws(weights: DoubleArray) -> int:

@@ -8,27 +8,19 @@ import pytest
 import skvaeense.datasets
 from skvaeense.datasets import (
     make_affine_subspaces,
-    make_gaussian,
     make_linear_subspaces,
-    make_mlp_manifolds,
     make_ppca,
     make_sparse_dictionary,
     make_spheres,
-    make_swiss_rolls,
-    make_transformed_images,
 )
 
 # Generator, arguments, and the dimension of each manifold.
 CASES = [
     (make_affine_subspaces, {"dims": (1, 3, 2), "n_features": 9}, (1, 3, 2)),
-    (make_gaussian, {"dim": 3, "n_features": 9}, (3,)),
     (make_linear_subspaces, {"dims": (2, 4), "n_features": 9}, (2, 4)),
-    (make_mlp_manifolds, {"dims": (2, 4), "n_features": 9}, (2, 4)),
     (make_ppca, {"n_components": 3, "n_features": 9}, (3,)),
     (make_sparse_dictionary, {"n_active": (1, 2, 4), "n_features": 9}, (1, 2, 4)),
     (make_spheres, {"dims": (1, 2, 5), "n_features": 9}, (1, 2, 5)),
-    (make_swiss_rolls, {"n_rolls": 2, "n_features": 9}, (2, 2)),
-    (make_transformed_images, {"dims": (1, 2, 3), "n_features": 9}, (1, 2, 3)),
 ]
 every_generator = pytest.mark.parametrize(
     ("make", "arguments", "dims"), CASES, ids=[case[0].__name__ for case in CASES]
@@ -147,7 +139,7 @@ def test_bad_number_of_features(make, arguments, dims):
 
 
 def _two_dimensional(make):
-    return {make_sparse_dictionary: {"n_active": 2}, make_gaussian: {"dim": 2}}.get(make, {})
+    return {make_sparse_dictionary: {"n_active": 2}}.get(make, {})
 
 
 @every_noisy_generator
@@ -179,9 +171,7 @@ def test_bad_noise(make, arguments, noise, error, match):
         make(10, **arguments, noise=noise)
 
 
-@pytest.mark.parametrize(
-    "make", [make_affine_subspaces, make_linear_subspaces, make_mlp_manifolds, make_spheres]
-)
+@pytest.mark.parametrize("make", [make_affine_subspaces, make_linear_subspaces, make_spheres])
 @pytest.mark.parametrize(
     ("dims", "error", "match"),
     [

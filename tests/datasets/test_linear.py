@@ -131,3 +131,12 @@ def test_subspaces_do_not_depend_on_the_number_of_samples():
     large = make_linear_subspaces(333, dims=dims, random_state=0)
     for a, b in zip(_bases(*small[:2], dims), _bases(*large[:2], dims), strict=True):
         np.testing.assert_allclose(a.T @ a, b.T @ b, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_features", [4, 7])
+def test_samples_are_isotropic_in_their_subspace(n_features):
+    X, _, _ = make_linear_subspaces(50_000, dims=(4,), n_features=n_features, random_state=0)
+    assert np.linalg.matrix_rank(X) == 4
+    expected = [0] * (n_features - 4) + [1] * 4
+    np.testing.assert_allclose(np.linalg.eigvalsh(X.T @ X / len(X)), expected, atol=0.03)
+    np.testing.assert_allclose(X.mean(axis=0), 0, atol=0.02)

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from functools import partial
 
 import numpy as np
@@ -167,7 +168,7 @@ def test_what_cannot_be_exported(estimators, tmp_path):
 
 
 def test_missing_package(estimators, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"pip install skvaeense\[onnx\]"):
         to_onnx(estimators["l1"], tmp_path / "model.onnx")
 

@@ -3,7 +3,6 @@
 import inspect
 import re
 import sys
-from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,7 +34,6 @@ HISTORY = {
 }
 
 
-@dataclass(repr=False, eq=False)
 class NormDisplay(Display):
     """Draw the norms of decoder columns, as a user's own display could.
 

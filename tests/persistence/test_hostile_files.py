@@ -22,7 +22,7 @@ from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer, load, sav
 from skvaeense.networks import Conv, Linear, MatchingPursuit, Network
 from skvaeense.penalties import Matryoshka
 from skvaeense.persistence import _files
-from skvaeense.persistence._registry import builtin_classes
+from skvaeense.persistence._coder import builtin_classes
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +176,13 @@ def test_newer_format(path, tmp_path):
     message = refusal(newer)
     assert "version 3 of the format, written by skvaeense '7.1'" in message
     assert skvaeense.__version__ in message
-    assert "Install a newer skvaeense" in message
+    assert "reads version 2. Install the one that wrote it" in message
 
 
 def test_older_format():
     message = refusal(Path(__file__).parents[1] / "data" / "format_1.safetensors")
     assert "version 1 of the format, written by skvaeense '0.1.0.dev0'" in message
-    assert "Read it with skvaeense 0.1.0.dev0 from before version 2" in message
+    assert "reads version 2. Install the one that wrote it" in message
 
 
 # --- damaged ----------------------------------------------------------------------------------

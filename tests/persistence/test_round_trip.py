@@ -560,6 +560,11 @@ def test_trusted_must_be_classes(tmp_path):
         save(L1(), tmp_path / "l1", trusted=["OwnPenalty"])
 
 
+def test_a_class_of_the_package_needs_no_trust_even_where_it_was_trusted(tmp_path):
+    save(L1(0.3), tmp_path / "l1", trusted=[L1])
+    assert load(tmp_path / "l1").alpha == 0.3
+
+
 # --- what cannot be saved ---------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ from sklearn.datasets import load_wine, make_swiss_roll
 
 from skvaeense.datasets import (
     make_affine_subspaces,
-    make_gaussian,
     make_linear_subspaces,
     make_sparse_dictionary,
 )
@@ -218,8 +217,10 @@ def test_two_dictionaries_have_codes_of_their_own(noise):
 
 
 DENSE = {
-    "normal": partial(make_gaussian, 1000, random_state=0),
-    "all directions": partial(make_gaussian, 1000, dim=10, n_features=10, random_state=0),
+    "normal": partial(make_linear_subspaces, 1000, dims=(20,), n_features=20, random_state=0),
+    "all directions": partial(
+        make_linear_subspaces, 1000, dims=(10,), n_features=10, random_state=0
+    ),
     "table": partial(load_wine, return_X_y=True),
     "Swiss roll": partial(make_swiss_roll, 1000, random_state=0),
     "clusters": lambda: (np.repeat(np.eye(4), 60, axis=0),),

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
 from skvaeense.datasets import (
     make_affine_subspaces,
-    make_gaussian,
     make_linear_subspaces,
-    make_mlp_manifolds,
     make_sparse_dictionary,
     make_spheres,
 )
@@ -61,7 +60,7 @@ def _through_one_point():
     return linear | {
         "dictionary": make_sparse_dictionary(2500, random_state=0)[0],
         "positive dictionary": make_sparse_dictionary(2500, signed=False, random_state=0)[0],
-        "normal": make_gaussian(2500, random_state=0)[0],
+        "normal": make_linear_subspaces(2500, dims=(20,), n_features=20, random_state=0)[0],
         "spheres": make_spheres(2500, random_state=0)[0],
         "zero": np.zeros((50, 3)),
         "one row": np.ones((1, 3)),

@@ -83,7 +83,7 @@ def make_mlp_manifolds(
     Examples
     --------
     >>> import numpy as np
-    >>> from skvaeense.datasets import make_mlp_manifolds
+    >>> from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
     >>> X, manifold, dimension = make_mlp_manifolds(300, dims=(2, 4), random_state=0)
     >>> X.shape
     (300, 40)

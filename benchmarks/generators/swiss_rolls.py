@@ -6,6 +6,7 @@ from sklearn.utils import check_random_state
 from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
 from skvaeense.utils._typing import DoubleArray, RandomState
+from skvaeense.utils._validation import check_integer
 
 
 def make_swiss_rolls(
@@ -76,13 +77,13 @@ def make_swiss_rolls(
     Examples
     --------
     >>> import numpy as np
-    >>> from skvaeense.datasets import make_swiss_rolls
+    >>> from benchmarks.generators.swiss_rolls import make_swiss_rolls
     >>> X, manifold, dimension = make_swiss_rolls(200, n_rolls=2, n_features=10, random_state=0)
     >>> X.shape, np.unique(dimension).tolist()
     ((200, 10), [2])
     """
     n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
-    n_rolls = _checks.integer(n_rolls, "n_rolls", minimum=1)
+    n_rolls = check_integer(n_rolls, "n_rolls", minimum=1)
     _checks.room(3, n_features, "A swiss roll")
     offset_scale = _checks.real(offset_scale, "offset_scale")
     rng = check_random_state(random_state)

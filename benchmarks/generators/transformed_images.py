@@ -125,7 +125,7 @@ def make_transformed_images(
     Examples
     --------
     >>> import numpy as np
-    >>> from skvaeense.datasets import make_transformed_images
+    >>> from benchmarks.generators.transformed_images import make_transformed_images
     >>> X, manifold, dimension, tangents = make_transformed_images(
     ...     200, dims=(1, 4), images="digits", return_tangents=True, random_state=0
     ... )

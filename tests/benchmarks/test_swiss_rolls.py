@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.datasets import make_swiss_rolls
+from benchmarks.generators.swiss_rolls import make_swiss_rolls
 
 
 def test_one_roll_in_three_dimensions_is_the_textbook_roll():

@@ -3,15 +3,20 @@ import builtins
 import numpy as np
 import pytest
 
-from skvaeense.datasets import _transformed_images, make_transformed_images
-from skvaeense.datasets._transformed_images import RANGES, _sources, _View
+from benchmarks.generators import transformed_images
+from benchmarks.generators.transformed_images import (
+    RANGES,
+    _sources,
+    _View,
+    make_transformed_images,
+)
 
 
 def view(free, images="digits", side=16):
     """Return a view of the middle of the first source."""
     source = _sources(images)[0]
     center = (np.array(source.shape) - 1) / 2
-    return _View(source, center, _transformed_images.WIDTHS[images], side, np.array(free))
+    return _View(source, center, transformed_images.WIDTHS[images], side, np.array(free))
 
 
 def moved(free, parameter=1.0, **options):
@@ -88,8 +93,8 @@ def test_bad_arguments(arguments, message):
 
 
 def test_images_that_change_too_little_are_refused(monkeypatch):
-    monkeypatch.setattr(_transformed_images, "LEAST_TANGENT", 10.0)
-    monkeypatch.setattr(_transformed_images, "N_TRIES", 3)
+    monkeypatch.setattr(transformed_images, "LEAST_TANGENT", 10.0)
+    monkeypatch.setattr(transformed_images, "N_TRIES", 3)
     with pytest.raises(ValueError, match="None of 3 images changes enough under 2 transforms"):
         make_transformed_images(10, dims=(2,), images="digits")
 

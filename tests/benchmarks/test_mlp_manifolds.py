@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skvaeense.datasets import make_mlp_manifolds
+from benchmarks.generators.mlp_manifolds import make_mlp_manifolds
 
 
 def _local_spectrum(X, n_neighbors):

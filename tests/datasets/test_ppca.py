@@ -3,23 +3,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
-from skvaeense.datasets import make_gaussian, make_ppca
-
-
-@pytest.mark.parametrize("n_features", [4, 7])
-def test_gaussian_is_isotropic_in_its_subspace(n_features):
-    X, _, _ = make_gaussian(50_000, dim=4, n_features=n_features, random_state=0)
-    assert np.linalg.matrix_rank(X) == 4
-    expected = [0] * (n_features - 4) + [1] * 4
-    np.testing.assert_allclose(np.linalg.eigvalsh(X.T @ X / len(X)), expected, atol=0.03)
-    np.testing.assert_allclose(X.mean(axis=0), 0, atol=0.02)
-
-
-def test_gaussian_must_fit():
-    with pytest.raises(ValueError, match="A subspace of dimension 5 needs at least 5 features"):
-        make_gaussian(10, dim=5, n_features=4)
-    with pytest.raises(ValueError, match="dim must be at least 1"):
-        make_gaussian(10, dim=0)
+from skvaeense.datasets import make_ppca
 
 
 def _make_model(**arguments):

@@ -1,4 +1,4 @@
-"""Gaussian samples: isometrically embedded, or from the probabilistic PCA model."""
+"""Samples of the probabilistic PCA model."""
 
 from typing import Literal, overload
 
@@ -6,78 +6,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skvaeense.datasets import _checks
-from skvaeense.datasets._assembly import Samples, _draw_frame, _draw_union
+from skvaeense.datasets._assembly import Samples, _draw_frame
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
-
-
-def make_gaussian(
-    n_samples: int = 1000,
-    *,
-    dim: int = 20,
-    n_features: int = 20,
-    noise: float = 0.0,
-    random_state: RandomState = None,
-) -> Samples:
-    """Draw standard normal samples in a random subspace, or in all of the ambient space.
-
-    Parameters
-    ----------
-    n_samples : int, default=1000
-        Number of samples.
-    dim : int, default=20
-        Dimension of the subspace.
-    n_features : int, default=20
-        Number of ambient dimensions. With ``n_features == dim`` the data is full-dimensional.
-    noise : float, default=0.0
-        Standard deviation of the Gaussian noise added in every ambient direction, as a
-        fraction of the root mean square (over samples and features) of the noiseless
-        data around its mean.
-    random_state : int, RandomState instance or None, default=None
-        Seed or generator of the subspace, the samples and the noise. Pass an int for a
-        reproducible result.
-
-    Returns
-    -------
-    X : ndarray of shape (n_samples, n_features), dtype float64
-        The samples.
-    manifold : ndarray of int of shape (n_samples,)
-        Zero for every sample: there is one manifold.
-    dimension : ndarray of int of shape (n_samples,)
-        The value of `dim` for every sample.
-
-    Raises
-    ------
-    TypeError
-        If an argument has the wrong type.
-    ValueError
-        If an argument is out of its range, or ``dim > n_features``.
-
-    Notes
-    -----
-    A sample is ``x = z @ B``, with z from N(0, I_dim) and B orthonormal rows of uniformly
-    random span. All directions of isotropic data are equally important, which makes the
-    full-dimensional case hard for dimension estimators.
-
-    To get training and test samples of the same subspace, draw one set and split it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skvaeense.datasets import make_gaussian
-    >>> X, manifold, dimension = make_gaussian(100, dim=3, n_features=8, random_state=0)
-    >>> X.shape, int(np.linalg.matrix_rank(X))
-    ((100, 8), 3)
-    """
-    n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
-    dim = _checks.integer(dim, "dim", minimum=1)
-    _checks.room(dim, n_features, f"A subspace of dimension {dim}")
-    rng = check_random_state(random_state)
-    frame = _draw_frame(dim, n_features, rng)
-
-    def draw(i: int, n: int) -> DoubleArray:
-        return rng.standard_normal((n, dim)) @ frame
-
-    return _draw_union(n_samples, [dim], draw, noise=noise, rng=rng)
+from skvaeense.utils._validation import check_integer
 
 
 @overload
@@ -181,7 +112,7 @@ def make_ppca(
     '0.10'
     """
     n_samples, n_features, _ = _checks.common(n_samples, n_features, 0)
-    n_components = _checks.integer(n_components, "n_components", minimum=1)
+    n_components = check_integer(n_components, "n_components", minimum=1)
     _checks.room(n_components, n_features, f"A model with {n_components} components")
     noise_variance = _checks.real(noise_variance, "noise_variance", positive=True)
     _checks.flag(return_parameters, "return_parameters")

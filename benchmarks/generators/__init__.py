@@ -1,0 +1,1 @@
+"""Manifolds of known dimension that only benchmarks measure."""
