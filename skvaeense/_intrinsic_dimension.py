@@ -132,12 +132,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self.aggregate = aggregate
         self.random_state = random_state
 
-    def _unfitted(self):
-        """Return the autoencoder, not yet fitted."""
+    def _unfitted(self, share=None):
+        """Return the autoencoder, not yet fitted; the default one with a share of the variance."""
         if self.autoencoder is not None:
             return clone(self.autoencoder)
-        # Short codes would cut directions that little of the variance is in.
-        default = VAEenseTransformer(target_explained_variance=None, random_state=self.random_state)
+        default = VAEenseTransformer(
+            target_explained_variance=share, random_state=self.random_state
+        )
         if get_config()["enable_metadata_routing"]:
             default.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         return default
@@ -171,7 +172,24 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return {"sample_weight": weights}
 
     def _learn(self, X, weights):
-        autoencoder = self._unfitted()
+        # Short codes would cut directions that little of the variance is in.
+        self._learn_by(self._unfitted(), X, weights)
+        if getattr(self.autoencoder_, "explanation_", None) != "dense":
+            return
+        reliability, first = self._expected(X), (self.autoencoder_, self._method_)
+        if self.autoencoder is None and reliability < 0.5:
+            # Answers are more likely wrong than right. Gates take longer, and may know better.
+            self._learn_by(self._unfitted("auto"), X, weights)
+            has_gates = self.autoencoder_.explanation_ == "gates"
+            if not (has_gates and self._expected(X) > 0.5):
+                self.autoencoder_, self._method_ = first
+
+    def _expected(self, X):
+        """Return how likely the dimensions of training samples are to be right, on average."""
+        return float(np.mean(self._reliability(X[:CHUNK])[0]))
+
+    def _learn_by(self, autoencoder, X, weights):
+        """Fit an autoencoder, and the method to it."""
         method = clone(self._resolved_method())
         if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
             method.set_params(n_neighbors=self.n_neighbors)
@@ -318,10 +336,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         >>> max(reasons, key=reasons.get)
         'far'
         """
-        parts = self._ask(lambda *given: self._method_.explain(*given)[1], self._check_new(X))
-        reasons = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        right = probability_right(standard_error(reasons))
+        right, reasons = self._reliability(self._check_new(X))
         return (right, reasons) if return_reasons else right
+
+    def _reliability(self, X):
+        parts = self._ask(lambda *given: self._method_.explain(*given)[1], X)
+        reasons = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return probability_right(standard_error(reasons)), reasons
 
     def dimension_scale(self, X: ArrayLike) -> tuple[IntArray, DoubleArray]:
         """Return what neighbours say of the local dimension at several scales.

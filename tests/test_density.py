@@ -130,14 +130,14 @@ def test_without_a_gate_the_density_is_that_of_probabilistic_pca():
 @pytest.fixture(scope="module")
 def nonlinear():
     """A fit with a nonlinear decoder."""
-    return fit(network="mlp", n_init=1, max_iter=60)
+    return fit(network="mlp", n_init=1, max_iter=60, learning_rate_init=0.05)
 
 
 def test_a_nonlinear_decoder_has_a_bound(nonlinear, fitted):
     scores = nonlinear.score_samples(X_NEW)
     assert fitted.score(X_NEW) - 3 < scores.mean() < fitted.score(X_NEW) + 0.1
     assert_allclose(nonlinear.score_samples(X_NEW[:3]), scores[:3], rtol=1e-6)
-    scaled = fit(1000 * X + 7, network="mlp", n_init=1, max_iter=60)
+    scaled = fit(1000 * X + 7, network="mlp", n_init=1, max_iter=60, learning_rate_init=0.05)
     expected = scores.mean() - 8 * math.log(1000)
     assert scaled.score(1000 * X_NEW + 7) == pytest.approx(expected, abs=0.2)
     with pytest.raises(ValueError, match="too far from the training samples"):

@@ -297,8 +297,7 @@ def test_a_callback_can_stop_the_training(estimator, stop_after):
 def test_a_callback_sees_every_epoch_of_every_init(n_init):
     recorder = Recorder(X_NEW)
     fit_unwarned(quick_vaeense(n_init=n_init).set_callbacks(recorder), X)
-    # Of 20 epochs 8 are of an init.
-    assert len(recorder.scores) == n_init * 8 + 12
+    assert len(recorder.scores) == n_init * 20
 
 
 # --- what is chosen -------------------------------------------------------------------------

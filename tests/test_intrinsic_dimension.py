@@ -24,7 +24,7 @@ X_ALL, _, TRUE = make_linear_subspaces(1800, dims=(1, 3), n_features=8, random_s
 X, X_NEW = X_ALL[:1500], X_ALL[1500:]
 
 # Trains in a second, well.
-QUICK = VAEenseTransformer(network=Linear((64,)), n_init=1, random_state=0)
+QUICK = VAEenseTransformer(network=Linear((64,)), n_init=1, random_state=0, learning_rate_init=0.05)
 # Trains in a moment, where it need not know anything.
 HASTY = VAEenseTransformer(network=Linear((8,)), n_init=1, max_iter=5, random_state=0)
 
@@ -399,7 +399,12 @@ def test_grid_search_with_and_without_dimensions():
 def test_grid_search_over_the_number_of_components():
     """One latent cannot hold three dimensions."""
     autoencoder = VAEenseTransformer(
-        network=Linear((32,)), n_init=1, max_iter=40, batch_size=32, random_state=0
+        network=Linear((32,)),
+        n_init=1,
+        max_iter=100,
+        batch_size=32,
+        learning_rate_init=0.05,
+        random_state=0,
     )
     search = GridSearchCV(
         IntrinsicDimensionEstimator(autoencoder), {"autoencoder__n_components": [1, 6]}, cv=2

@@ -105,9 +105,14 @@ class PoolMethod(AutoencoderMethod):
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
         self.change_ = 0.0
-        if self.trusted_ and not self.floor_.seen and len(X) > SCALES[-1] + 1:
-            self.change_, falls = _change_of_dimension(X, points)
-            self.trusted_ = falls or self.change_ <= MAX_SHIFT
+        if self.trusted_ and len(X) > SCALES[-1] + 1:
+            raw = _by_distances(X)
+            # Patterns that have far more latents are pieces of something curved.
+            are_patterns = bool((active != active[0]).any())
+            self.trusted_ = not (are_patterns and active.sum(axis=1).mean() > 2 * raw[1] + 1)
+            if self.trusted_ and not self.floor_.seen:
+                self.change_, falls = _change_of_dimension(raw, _by_distances(points))
+                self.trusted_ = falls or self.change_ <= MAX_SHIFT
         if not self.trusted_:
             self.change_ = 0.0
         self._measure(X, points, active, groups, n_neighbors)
@@ -355,19 +360,20 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
     return least, False
 
 
-def _change_of_dimension(X, points):
+def _by_distances(points):
+    """Return the mean dimension by distances at each scale."""
+    search = NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(points)
+    distances = search.kneighbors(points[:N_COMPARED])[0][:, 1:]
+    return [mean_dimension(distances, k)[0] for k in SCALES]
+
+
+def _change_of_dimension(of_samples, of_points):
     """Return the share by which decoding changes what distances say, and whether that falls.
 
     Where there is no noise to be taken off, decoding should change nothing. Noise makes what
     distances say fall as the scale grows; but so do thin directions.
     """
-    (small, raw, large), (_, decoded, _) = (
-        [mean_dimension(distances, k)[0] for k in SCALES]
-        for distances in (
-            NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(x).kneighbors(x[:N_COMPARED])[0][:, 1:]
-            for x in (X, points)
-        )
-    )
+    (small, raw, large), (_, decoded, _) = of_samples, of_points
     if np.isnan(raw + decoded):
         return 0.0, True
     return max(raw / decoded, decoded / raw) - 1, small > (1 + MAX_SHIFT) * large

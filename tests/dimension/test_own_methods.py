@@ -49,7 +49,8 @@ class Unexplained(ScoreMethod):
 def own(kind):
     """Return an estimator with a method of one's own, and the name of a parameter of it."""
     if kind == "autoencoder":
-        return IntrinsicDimensionEstimator(quick_vaeense(), method=Smoothed()), "n_nearest"
+        vaeense = quick_vaeense(learning_rate_init=0.05)
+        return IntrinsicDimensionEstimator(vaeense, method=Smoothed()), "n_nearest"
     sizes = {"hidden_layer_sizes": (16,), "max_iter": 30, "random_state": 0}
     return DiffusionDimensionEstimator(Unexplained(), **sizes), "weight"
 

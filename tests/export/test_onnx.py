@@ -63,9 +63,9 @@ ESTIMATORS = {
     "cut_topk": quick_sae(PENALTIES["topk"], transform_l0=2),
     "hard_target": quick_vae(target_l0=2, prior=SpikeSlab(search=False), hard=True),
     "without_gate": quick_vae(gated=False, network=MLP((5,))),
-    "fixed_variance": quick_vae(hard=True, threshold=FixedVariance(0.5)),
-    "contribution": quick_vae(hard=True, threshold=Contribution(1.0)),
-    "otsu": quick_vae(sparse_output=True, threshold="otsu"),
+    "fixed_variance": quick_vae(hard=True, learning_rate_init=0.05, threshold=FixedVariance(0.5)),
+    "contribution": quick_vae(hard=True, learning_rate_init=0.05, threshold=Contribution(1.0)),
+    "otsu": quick_vae(sparse_output=True, learning_rate_init=0.05, threshold="otsu"),
     "one_component": quick_vae(n_components=1, hard=True, threshold="otsu"),
 }
 

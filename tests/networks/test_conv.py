@@ -335,7 +335,7 @@ def test_parameters_can_be_set_and_cloned(decoder):
 def test_reconstructs_images_that_it_has_not_seen(estimator, decoder):
     network = Conv((12, 12), (8,), decoder=decoder)
     if estimator == "vae":
-        model = quick_vae(n_components=32, network=network, max_iter=40, learning_rate_init=0.01)
+        model = quick_vae(n_components=32, network=network, max_iter=40, learning_rate_init=0.03)
     else:
         model = quick_sae(TopK(12), n_components=64, network=network, max_iter=40)
     model, X = fit_unwarned(model, squares()), squares(200, seed=1)
