@@ -139,7 +139,6 @@ def tables():
         "defaults": count_table(defaults),
         "apart": apart_table(load("apart.json")),
         "sparse_autoencoders": peers_table(peers),
-        "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "short_codes": short_codes_table(load("short_codes.json")),
         "short_codes_nested": short_codes_nested_table(
             load("short_codes.json"), load("short_codes_nested.json")

@@ -65,8 +65,8 @@ ax.set_yticks(range(len(areas)), areas)
 
 # sphinx_gallery_start_ignore
 digits, tumours = (dict(zip(detectors, row, strict=True)) for row in table)
-assert digits["LocalOutlierFactor"] > digits["VAEense"] + 0.01
-assert digits["VAEense"] > max(digits["IsolationForest"], digits["PCA"]) + 0.01
+ahead = min(digits["LocalOutlierFactor"], digits["VAEense"])
+assert ahead > max(digits["IsolationForest"], digits["PCA"]) + 0.02
 assert np.ptp(list(tumours.values())[:4]) < 0.04
 assert table[:, 4:].max() < table[:, :4].min() - 0.05
 assert tumours["dimension"] < 0.4
@@ -74,7 +74,7 @@ assert tumours["dimension"] < 0.4
 
 # %%
 # Use the density of VAEense for this, not its dimension or its reliability: an outlier may have the
-# same dimension as other samples, or a lower one. On the digits the density of VAEense comes
-# second, after LocalOutlierFactor. On the tumours the four detectors are about equal. Two data sets
-# with one split each do not tell which detector is the best. :doc:`/user_guide/outliers` compares
-# them on ten data sets, and has p-values, which give a limit for outliers.
+# same dimension as other samples, or a lower one. On the digits LocalOutlierFactor and this density
+# are ahead. On the tumours the four detectors are about equal. Two data sets with one split each do
+# not tell which detector is the best. :doc:`/user_guide/outliers` compares them on ten data sets,
+# and has p-values, which give a limit for outliers.
