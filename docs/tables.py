@@ -91,7 +91,6 @@ TABLES = ROOT / "docs" / "generated_tables"
 README = ROOT / "README.md"
 
 GATED, VAE = "4/4/4, 20 latents", "4/4/4, 20 latents, VAE"
-PPCA = {False: "PPCA data, gated=False", True: "PPCA data, gated=True"}
 
 # The tables in README.md, and their columns there.
 README_COLUMNS = {"highlights": ("measured", "skvaeense", "another", "which")}
@@ -111,7 +110,7 @@ def write_tables():
 def tables():
     """Return every table by its name."""
     core, defaults = load("core.json"), load("defaults.json")
-    counts = {name: row for name, row in core.items() if name not in {VAE, *PPCA.values()}}
+    counts = {name: row for name, row in core.items() if name != VAE and "gap_mean" not in row}
     peers = load("sparse_autoencoders.json")
     unions, peers_of_dimension = load("dimension_unions.json"), load("dimension_peers.json")
     lengths, planted = load("code_lengths.json"), load("planted_features.json")
@@ -120,7 +119,6 @@ def tables():
     return {
         "highlights": highlights_table(lengths, planted, unions, peers_of_dimension, densities),
         "first_experiment": first_experiment(core),
-        "score": score_table(core),
         "likelihood_known": known_table(load("likelihood.json")),
         "likelihood_real": real_table(load("likelihood.json")),
         "likelihood_nonlinear": nonlinear_table(load("likelihood.json")),
@@ -140,7 +138,6 @@ def tables():
         "defaults": count_table(defaults),
         "apart": apart_table(load("apart.json")),
         "sparse_autoencoders": peers_table(peers),
-        "language_models": peers_table({k: v for k, v in peers.items() if k.startswith("lm ")}),
         "short_codes": short_codes_table(load("short_codes.json")),
         "short_codes_nested": short_codes_nested_table(
             load("short_codes.json"), load("short_codes_nested.json")
@@ -332,21 +329,6 @@ def count_by_dimension(runs):
     for r in dimensions:
         counts = [run["count_by_dimension"][r] for run in runs if r in run["count_by_dimension"]]
         yield r, sum(counts) / len(counts)
-
-
-def score_table(core):
-    """Return the bound beside PCA's score on data from the model of probabilistic PCA."""
-    header = ("gated", "mean difference", "largest difference", "PCA's mean score", "runs")
-    rows = []
-    for gated, key in PPCA.items():
-        row = core.get(key)
-        if row is None:
-            rows.append((gated, MISSING, *[""] * (len(header) - 2)))
-        else:
-            pca = sum(run["pca"] for run in row["runs"]) / len(row["runs"])
-            gaps = f"{row['gap_mean']:+.3f}", f"{row['gap_worst']:+.3f}"
-            rows.append((gated, *gaps, f"{pca:.2f}", len(row["runs"])))
-    return Table(header, rows)
 
 
 def short_codes_nested_table(results, nested):

@@ -2,8 +2,8 @@
 The dimensions of a table
 =========================
 
-A table has thirty columns. In how many directions do its rows really vary, and do the classes
-differ in this? Here is the shortest way from a data frame to a picture of the answer.
+A table has thirty columns. In how many directions do its rows vary, and do the classes differ?
+This is the shortest way from a data frame to a picture of the answer.
 """
 
 from matplotlib import pyplot as plt
@@ -22,14 +22,21 @@ ActiveDimensionDisplay.from_estimator(pipeline, X, y)
 plt.show()
 
 # %%
-# ``X`` is a ``pandas.DataFrame``, and its columns have names. For a table of your own, replace the
-# two lines in the middle by ``X = pandas.read_csv(...)``. ``y`` has the class of each row; without
-# it there is one class. Columns have different units here, so a ``StandardScaler`` comes first.
+# ``X`` is a ``pandas.DataFrame`` with named columns. For a table of your own, replace the two lines
+# in the middle by ``X = pandas.read_csv(...)``. ``y`` has the class of each row. Without ``y``
+# there is one class. These columns have different units, so a ``StandardScaler`` comes first.
 print(X.iloc[:3, :4])
 
 # %%
-# The thirty columns are means, errors and extremes of ten measurements, so most of them are
-# redundant. Both classes have about the same dimension. The mean of all rows has a
-# standard error too:
+# The thirty columns are means, errors and extremes of ten measurements, so most columns are
+# redundant. Benign tumours vary in about nine directions, and malignant ones in about eight. The
+# mean over all rows has a standard error of about one, so the classes may have the same dimension:
 estimator = pipeline[-1]
 print(f"{estimator.dimension_:.1f} ± {estimator.dimension_std_:.1f}")
+
+# sphinx_gallery_start_ignore
+means = {name: estimator.dimension_pw_[y == name].mean() for name in ("benign", "malignant")}
+assert 8.5 < means["benign"] < 10
+assert 7 < means["malignant"] < 8.5
+assert 0.6 < estimator.dimension_std_ < 1.6
+# sphinx_gallery_end_ignore

@@ -2,9 +2,9 @@
 As many latents as each sample needs
 ====================================
 
-Samples lie on three subspaces, of dimension 1, 2 and 4. A variational autoencoder (VAE) uses the
-same latents for all of them. With the gate, each sample opens as many as its own subspace has
-dimensions.
+Samples lie on three subspaces, of dimensions 1, 2 and 4. A variational autoencoder (VAE) uses the
+same latents for all samples. With the gate, each sample opens one latent for each dimension of its
+subspace.
 """
 
 from matplotlib import pyplot as plt
@@ -17,23 +17,33 @@ X, subspace, dimension = make_linear_subspaces(3000, dims=(1, 2, 4), n_features=
 train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[2500:]]
 
 # %%
-# The two differ in one parameter. Neither is told how many subspaces there are, nor which sample
-# lies on which. The gated one computes its init from the data, the VAE has a random one.
+# The two models differ in one parameter, ``gated``. Neither is told how many subspaces there are,
+# or which subspace a sample lies on. The gated model starts from what is found in the data, and the
+# VAE from random weights.
 gated = VAEenseTransformer(n_init=1, random_state=0).fit(train)
 vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
 
 # %%
-# Rows are samples that were not used in training, columns are latents. With the gate, each
-# subspace has latents of its own, and a sample opens as many as its subspace has dimensions.
-# Without it, every latent that is in use is in use for every sample.
+# Rows are samples that were not used in training, and columns are latents. With the gate, each
+# subspace has latents of its own. Without the gate, every latent is active for all samples or for
+# none.
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
     SparsityPatternDisplay.from_estimator(model, test, label, unused=True, ax=ax)
     ax.set_title(name)
 
 # %%
-# Counted for each sample, the open latents are the dimension of its subspace.
+# With the gate, the number of active latents of each sample is the dimension of its subspace.
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharex=True)
 for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):
     ActiveDimensionDisplay.from_estimator(model, test, label, ax=ax)
     ax.set_title(name)
+
+# sphinx_gallery_start_ignore
+active = gated.active_dimensions(test)
+assert (active.sum(axis=1) == dimension[2500:]).mean() > 0.98
+shares = [active[dimension[2500:] == r].mean(axis=0) for r in (1, 2, 4)]
+assert ((sum(share > 0.5 for share in shares)) <= 1).all()
+shares = vae.active_dimensions(test).mean(axis=0)
+assert ((shares > 0.98) | (shares < 0.02)).all()
+# sphinx_gallery_end_ignore

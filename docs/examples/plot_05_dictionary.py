@@ -2,8 +2,8 @@
 Finding the atoms of a dictionary
 =================================
 
-Each sample is a sum of three out of sixty atoms. A sparse autoencoder is to find the atoms. All
-penalties aim at three active latents for each sample, so that they can be compared.
+Each sample is a sum of three out of sixty atoms. Sparse autoencoders with four penalties look for
+the atoms. All four aim at three active latents for each sample, so that they can be compared.
 """
 
 from matplotlib import pyplot as plt
@@ -25,8 +25,8 @@ X, _, _, atoms = make_sparse_dictionary(
 train, test = X[:5000], X[5000:]
 
 # %%
-# A penalty with a coefficient `alpha` takes `target_l0`, the wanted mean number of active latents.
-# The others have it as their own parameter `k`.
+# For a penalty with a coefficient `alpha`, `target_l0` is the wanted mean number of active latents.
+# The other penalties have this number as their parameter `k`.
 models = [
     SparseAutoencoder(60, penalty=penalty, target_l0=target, max_iter=120, random_state=0).fit(
         train
@@ -40,8 +40,9 @@ models = [
 ]
 
 # %%
-# For each true atom, the cosine with the most similar learned one: 1 if it was found. Below, what
-# is left unexplained of new samples. L1 pays for its simplicity with codes that are too small.
+# The upper bars compare each true atom with the most similar learned atom: their cosine is near 1
+# on average, so all four penalties have found the atoms. The lower bars have the variance of new
+# samples that is left unexplained. It is largest with L1, which makes codes too small.
 names = [type(model.penalty).__name__ for model in models]
 codes = [model.transform(test) for model in models]
 found = [mean_max_cosine_similarity(atoms, model.components_, signed=True) for model in models]
@@ -55,6 +56,16 @@ bottom.bar(labels, unexplained, color="#D55E00")
 bottom.set(ylabel="fraction unexplained")
 for ax in (top, bottom):
     ax.spines[["top", "right"]].set_visible(False)
+
+# sphinx_gallery_start_ignore
+assert min(found) > 0.93
+assert all(2.7 < l0(z) < 3.3 for z in codes)
+assert unexplained[0] > 1.3 * max(unexplained[1:])
+decoded = [m.inverse_transform(z) for m, z in zip(models, codes, strict=True)]
+longer = [(test * x).sum() / (x * x).sum() for x in decoded]
+assert longer[0] > 1.05
+assert abs(max(longer[1:]) - 1) < 0.05
+# sphinx_gallery_end_ignore
 
 # %%
 # One data set and one seed do not make a ranking. The user guide has a table over five seeds, on

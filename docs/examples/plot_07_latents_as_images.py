@@ -3,7 +3,7 @@ Latents as images
 =================
 
 A linear decoder writes each digit as a sum of images, one for each active latent. What do these
-images look like, and which of them does a digit use?
+images look like, and which images does a digit use?
 """
 
 import numpy as np
@@ -18,15 +18,17 @@ X, y = load_digits(return_X_y=True)
 sparse = SparseAutoencoder(40, penalty=BatchTopK(8), random_state=0).fit(X)
 
 # %%
-# Strokes, and pieces of strokes:
+# Each image adds ink where it is red, and takes ink away where it is blue:
 display = LatentDisplay.from_estimator(sparse, image_shape=(8, 8), X=X)
 
 # %%
-# Digits share strokes, but each has its favourites.
+# Digits share latents, but each digit has favourites: latents that are active for most images of
+# this digit, and for few others.
 display = SparsityPatternDisplay.from_estimator(sparse, X, y)
 
 # %%
-# One digit, taken apart: the origin, then its latents by what they add, then the sum of them all.
+# One digit, taken apart: first the origin, then what each active latent adds, the largest code
+# first, then the sum of all, and last the digit itself.
 code = sparse.transform(X[:1])[0]
 order = np.argsort(-code)[: np.count_nonzero(code)]
 origin = sparse.inverse_transform(np.zeros((1, 40)))[0]
@@ -42,3 +44,13 @@ for ax in axes.flat:
 for ax, (name, image) in zip(axes.flat, images, strict=False):
     ax.imshow(image.reshape(8, 8), cmap="RdBu_r", vmin=-16, vmax=16)
     ax.set_title(name, fontsize=9)
+
+# sphinx_gallery_start_ignore
+assert np.allclose(images[-2][1], origin + sum(image for _, image in images[1:-2]), atol=1e-3)
+assert np.corrcoef(images[-2][1], X[0])[0, 1] > 0.85
+active = sparse.active_dimensions(X)
+shares = np.array([active[y == digit].mean(axis=0) for digit in range(10)])
+favourites = (shares > 0.5) & (shares > 2 * active.mean(axis=0))
+assert favourites.any(axis=1).sum() >= 8
+assert ((shares > 0.1).sum(axis=0) > 1).mean() > 0.8
+# sphinx_gallery_end_ignore

@@ -3,7 +3,7 @@ Coming from scikit-dimension
 ============================
 
 Attributes have the names of scikit-dimension: ``dimension_`` for the whole set, ``dimension_pw_``
-for each sample. In addition there is `predict`, for samples that were not in the set.
+for each sample. The method `predict` is new: it takes samples that were not in the set.
 """
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
@@ -32,15 +32,21 @@ display = ActiveDimensionDisplay.from_dimensions(estimator.dimension_pw_, dimens
 # New samples
 # -----------
 #
-# In scikit-dimension ``transform`` ignores its argument. Here there is an answer for new samples,
-# with a standard error for each:
+# In scikit-dimension ``transform`` ignores its argument. Here `predict` gives the dimension of each
+# new sample, and a standard error:
 new, std = estimator.predict(test, return_std=True)
 print(f"right for {(new == dimension[2000:]).mean():.1%} of {len(test)} new samples")
 
 # %%
-# Where the answer comes from neighbours, one can see how it depends on the scale: the lines should
-# be level.
+# The dimension that the distances to neighbours show may depend on the number of neighbours. A
+# dimension can be trusted more if its line is level:
 display = DimensionScaleDisplay.from_estimator(estimator, test, dimension[2000:])
 
+# sphinx_gallery_start_ignore
+assert abs(estimator.dimension_ - dimension[:2000].mean()) < 0.1
+assert (new == dimension[2000:]).mean() > 0.98
+assert (estimator.dimension_pw_ == dimension[:2000]).mean() > 0.98
+# sphinx_gallery_end_ignore
+
 # %%
-# The table of all names is in :ref:`coming_from_skdim`.
+# :ref:`coming_from_skdim` has a table of all names.

@@ -2,7 +2,7 @@
 Saving and loading
 ==================
 
-A fitted estimator goes into one file, which holds data and no code. What comes back gives the
+A fitted estimator goes into one file, which holds data and no code. The loaded estimator gives the
 same codes, bit by bit.
 """
 
@@ -20,8 +20,7 @@ X = load_digits().data
 sparse = SparseAutoencoder(32, penalty=TopK(6), random_state=0).fit(X)
 
 # %%
-# `load` reads files from others too, without running anything in them. Unlike a pickle, they need
-# not be trusted.
+# `load` runs no code from the file. So, unlike a pickle, a file from others need not be trusted.
 folder = TemporaryDirectory()
 path = Path(folder.name) / "digits.safetensors"
 save(sparse, path)
@@ -34,6 +33,12 @@ print(np.array_equal(loaded.transform(X), sparse.transform(X)))
 display = LatentDisplay.from_estimator(loaded, image_shape=(8, 8), X=X)
 
 # %%
-# On a machine without the device of the training, use ``load(path, device="cpu")``. Classes of your
-# own, such as a penalty, are named when saving and loading: ``trusted=[MyPenalty]``.
+# ``load(path, device="cpu")`` loads an estimator on a machine without the device that it was
+# trained on. If an estimator uses a class of your own, such as a penalty, name the class to `save`
+# and `load`: ``trusted=[MyPenalty]``.
 folder.cleanup()
+
+# sphinx_gallery_start_ignore
+assert np.array_equal(loaded.transform(X), sparse.transform(X))
+assert np.array_equal(loaded.components_, sparse.components_)
+# sphinx_gallery_end_ignore

@@ -2,8 +2,8 @@
 Finding out why a fit is bad
 ============================
 
-Here training fails on purpose, in two ways. What do warnings and curves say, and what does a good
-fit look like?
+In this example training fails on purpose, in two ways. What do warnings and curves show, and what
+does a good fit look like?
 """
 
 import warnings
@@ -23,8 +23,8 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 # Collapse
 # --------
 #
-# The first noise variance is far too high, and training is not long enough to bring it down. There
-# is a warning.
+# The first noise variance is far too high, so all latents close before it has fallen. There is a
+# warning:
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
     collapsed = VAEenseTransformer(
@@ -33,34 +33,45 @@ with warnings.catch_warnings(record=True) as caught:
 print(caught[0].message)
 
 # %%
-# The curves agree: the divergence, which measures what codes say about samples, stays at 0.
+# The curves agree: the KL divergence, which measures what codes say about samples, falls to 0 and
+# stays there.
 display = LossCurveDisplay.from_estimator(collapsed)
 
 # %%
 # Too short
 # ---------
 #
-# Now the first noise variance is right, but training is too short. With a given noise variance
-# inits are random, and need many steps. There is no warning: the signs of failure are not proof.
-# But the curve tells, as it still falls steeply where training ends.
+# Now the first noise variance is right, but training is too short. With a given noise variance the
+# inits are random, and need many steps. There is no warning, since no sign of failure is strong
+# enough. But the loss and the noise variance still fall when training ends:
 short = VAEenseTransformer(12, noise_variance=0.1, n_init=1, max_iter=15, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(short)
 
 # %%
-# So the counts are wrong.
+# The counts of active latents are too high:
 display = ActiveDimensionDisplay.from_estimator(short, test, label)
 
 # %%
 # Long enough
 # -----------
 #
-# The defaults: training starts from what is found in the data, and has enough steps. There is no
-# warning, the curves are flat at the end, and the counts are the dimensions.
+# By default, training starts from what is found in the data, and has enough steps. There is no
+# warning, the loss is far lower and levels off, and the counts are the dimensions.
 good = VAEenseTransformer(12, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)
 
 # %%
 display = ActiveDimensionDisplay.from_estimator(good, test, label)
 
+# sphinx_gallery_start_ignore
+assert collapsed.history_["kl"][-5:].max() < 0.05
+assert short.history_["loss"][-1] < short.history_["loss"][-3] - 0.1
+assert short.history_["noise_variance"][-1] < 0.95 * short.history_["noise_variance"][-3]
+assert (short.active_dimensions(test).sum(axis=1) - dimension[2500:]).mean() > 0.5
+assert good.history_["loss"][-1] < short.history_["loss"][-1] - 20
+assert abs(good.history_["loss"][-1] - good.history_["loss"][-2]) < 0.5
+assert (good.active_dimensions(test).sum(axis=1) == dimension[2500:]).mean() > 0.98
+# sphinx_gallery_end_ignore
+
 # %%
-# The signs of failure, their causes and their cures are in :doc:`/user_guide/troubleshooting`.
+# :doc:`/user_guide/troubleshooting` has the signs of failure, with their causes and cures.

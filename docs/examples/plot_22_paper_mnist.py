@@ -2,9 +2,9 @@
 Digits: error against active latents
 ====================================
 
-The fewer latents of a code are active, the larger the error. How much larger, for each method? All
-have networks of the same size and the same steps. The numbers are those that
-``benchmarks/paper/mnist.py`` measured; see :doc:`/user_guide/paper`.
+The fewer latents of a code are active, the larger the error. How much larger is it for each method?
+All methods have networks of the same size and the same number of steps.
+``benchmarks/paper/mnist.py`` measured the numbers; see :doc:`/user_guide/paper`.
 """
 
 import numpy as np
@@ -24,9 +24,11 @@ from paper_results import (
 rows = load("mnist")["chosen"]
 
 # %%
-# Errors are of test images, summed over pixels from 0 to 1. For each mean number of active latents
-# a method has the setting that was best on validation images. Markers are means over seeds, bars
-# reach from the best seed to the worst.
+# Squared errors of test images are summed over pixels, which have values from 0 to 1. For each mean
+# number of active latents a method has the setting that was best on validation images. Markers are
+# means over seeds, and bars reach from the best seed to the worst. PCA has the largest errors.
+# VAEense has the smallest errors at 10 and 20 active latents, and at 40 the difference from top-k
+# is small.
 figure, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
 draw_frontier(ax, rows)
 ax.set(ylabel="squared error per image")
@@ -35,9 +37,10 @@ ax.grid(axis="y", alpha=0.3)
 legend = ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 # %%
-# The numbers of active latents are means. On the left, they are taken digit by digit, for VAEense
-# at each of the four levels. The right panel shows how much they vary from image to image, for all
-# methods: the standard deviation of the number, divided by its mean.
+# The left panel has the mean number of active latents of each digit, for VAEense at three levels.
+# The digit 1 needs the fewest. The right panel shows for all methods how much the number of active
+# latents varies from image to image: the standard deviation of this number, divided by its mean. It
+# varies most for VAEense.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 chosen = sorted(select(rows, method="VAEense"), key=lambda row: row["level"])
 for row, marker in zip(chosen, "osD^", strict=False):
@@ -58,3 +61,18 @@ right.set(xlabel="active latents per image, mean", ylabel="standard deviation / 
 right.set_xticks(levels)
 right.grid(axis="y", alpha=0.3)
 legend = right.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+
+# sphinx_gallery_start_ignore
+assert levels == [10, 20, 40]
+mean, spread = (
+    {(row["method"], row["level"]): np.mean(number(row)) for row in rows}
+    for number in (lambda r: r["errors"], lambda r: np.divide(r["std"], r["active"]))
+)
+for level in levels:
+    best = min(mean[name, level] for name in names if name != "VAEense")
+    assert mean["VAEense", level] < (best if level < 40 else 1.05 * best)
+    assert max(names, key=lambda name, level=level: mean[name, level]) == "PCA"
+    assert max(names, key=lambda name, level=level: spread[name, level]) == "VAEense"
+for row in select(rows, method="VAEense"):
+    assert np.mean(row["by_label"], axis=0).argmin() == 1
+# sphinx_gallery_end_ignore

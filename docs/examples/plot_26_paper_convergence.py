@@ -2,8 +2,8 @@
 Convergence from random weights
 ===============================
 
-How often does training from random weights find the dimension of the samples? The numbers are
-those that ``benchmarks/paper/convergence.py`` measured; see :doc:`/user_guide/paper`.
+How often does training from random weights find the dimension of the samples?
+``benchmarks/paper/convergence.py`` measured the numbers; see :doc:`/user_guide/paper`.
 """
 
 import numpy as np
@@ -31,9 +31,10 @@ def interval(n_successes, n):
 
 # %%
 # The upper panels have the share of seeds that succeed, with 95 % intervals. Each seed draws data
-# and weights. The lower ones have the error that decides: the mean absolute difference between the
-# count of active latents and the true dimension, for samples that were not used in training. Each
-# dot is one seed, and those below the line have succeeded.
+# and weights. The lower panels have the error that decides on success: the mean absolute difference
+# between the number of active latents and the true dimension, for samples that were not used in
+# training. Each dot is one seed, and a seed below the line has succeeded. The best of five random
+# inits succeeds for all seeds on both unions of subspaces, and for some seeds on the atoms.
 figure, axes = plt.subplots(
     2, len(sources), figsize=(10, 5.6), sharex=True, sharey="row", layout="constrained"
 )
@@ -69,3 +70,9 @@ axes[1, 0].set(ylabel="mean error of the count, latents")
 axes[1, 0].set_yticks([0, 0.01, 0.1, 1, 10], ["0", "0.01", "0.1", "1", "10"])
 handles, labels = axes[0, 0].get_legend_handles_labels()
 legend = figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+
+# sphinx_gallery_start_ignore
+for data in sources:
+    shares = np.mean([row["error"] < BOUNDS[data] for row in select(rows, data=data, n_init=5)])
+    assert 0 < shares < 1 if "atoms" in data else shares == 1
+# sphinx_gallery_end_ignore
