@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import draw, make_vae
+from helpers import draw, each_once, make_vae
 from scipy.stats import norm
 
 from skvaeense.losses import ELBO, Loss
@@ -24,24 +24,27 @@ def set_noise(model, noise_variance):
 # --- terms ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
-@pytest.mark.parametrize("beta", [1.0, 0.0, 4.0])
-def test_terms_of_a_linear_decoder_by_hand(beta, gated):
-    model, x = set_noise(make_vae(gated=gated), 0.3), draw(4, 5)
-    mean, logit = (head.detach().numpy() for head in model.network.encode(x))
-    s = np.sqrt(1 / (1 + np.exp(-logit)))
-    W, b = (p.detach().numpy() for p in model.network.decoder.parameters())
-    gate = 1 - s if gated else np.ones_like(s)
-    residual = x.numpy() - (gate * mean) @ W.T - b
-    error = np.sum(residual**2, axis=1) + (gate * s) ** 2 @ np.sum(W**2, axis=0)
-    kl = 0.5 * np.sum(s**2 + mean**2 - 1 - np.log(s**2), axis=1)
-    expected = {
-        "loss": np.mean(error) / 0.3 + 2 * beta * np.mean(kl),
-        "error": np.mean(error),
-        "kl": np.mean(kl),
-    }
-    terms = ELBO(beta).terms(model, x, generator=make_generator(0))
-    assert {name: float(term.detach()) for name, term in terms.items()} == pytest.approx(expected)
+def test_terms_of_a_linear_decoder_by_hand(subtests):
+    for beta in (1.0, 0.0, 4.0):
+        for gated in (True, False):
+            with subtests.test(gated=gated, beta=beta):
+                model, x = set_noise(make_vae(gated=gated), 0.3), draw(4, 5)
+                mean, logit = (head.detach().numpy() for head in model.network.encode(x))
+                s = np.sqrt(1 / (1 + np.exp(-logit)))
+                W, b = (p.detach().numpy() for p in model.network.decoder.parameters())
+                gate = 1 - s if gated else np.ones_like(s)
+                residual = x.numpy() - (gate * mean) @ W.T - b
+                error = np.sum(residual**2, axis=1) + (gate * s) ** 2 @ np.sum(W**2, axis=0)
+                kl = 0.5 * np.sum(s**2 + mean**2 - 1 - np.log(s**2), axis=1)
+                expected = {
+                    "loss": np.mean(error) / 0.3 + 2 * beta * np.mean(kl),
+                    "error": np.mean(error),
+                    "kl": np.mean(kl),
+                }
+                terms = ELBO(beta).terms(model, x, generator=make_generator(0))
+                assert {
+                    name: float(term.detach()) for name, term in terms.items()
+                } == pytest.approx(expected)
 
 
 def test_terms_of_another_decoder_are_those_of_one_draw():
@@ -93,53 +96,56 @@ def assert_same_gradients(model, x, beta=1.0, rtol=1e-10, atol=1e-12):
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, check_dtype=False)
 
 
-@pytest.mark.parametrize("skip", ["first", False])
-@pytest.mark.parametrize("sizes", [(7,), (7, 4), (6, 3, 5)], ids=str)
-@pytest.mark.parametrize(
-    ("n_samples", "n_features", "n_components"), [(9, 5, 3), (1, 5, 3), (8, 2, 6), (4, 1, 1)]
-)
-def test_gradients_by_hand_are_those_of_autograd(n_samples, n_features, n_components, sizes, skip):
-    model = make_vae(Linear(sizes, skip=skip), n_features, n_components)
-    assert_same_gradients(set_noise(model, 0.03), draw(n_samples, n_features))
+def test_gradients_by_hand_are_those_of_autograd(subtests):
+    for shape, sizes in each_once(
+        [(9, 5, 3), (1, 5, 3), (8, 2, 6), (4, 1, 1)], [(7,), (7, 4), (6, 3, 5)]
+    ):
+        for skip in ("first", False):
+            with subtests.test(skip=skip, shape=shape):
+                n_samples, n_features, n_components = shape
+                model = make_vae(Linear(sizes, skip=skip), n_features, n_components)
+                assert_same_gradients(set_noise(model, 0.03), draw(n_samples, n_features))
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.5, 4.0])
-@pytest.mark.parametrize("noise_variance", [1e-6, 10.0])
-def test_gradients_at_other_weights_of_the_divergence(noise_variance, beta):
-    assert_same_gradients(set_noise(make_vae(), noise_variance), draw(6, 5), beta)
+def test_gradients_at_other_weights_of_the_divergence(subtests):
+    for noise_variance, beta in ((1e-6, 4.0), (10.0, 0.0)):
+        with subtests.test(noise_variance=noise_variance, beta=beta):
+            assert_same_gradients(set_noise(make_vae(), noise_variance), draw(6, 5), beta)
 
 
-@pytest.mark.parametrize("positive", [False, True], ids=["signed", "positive"])
-@pytest.mark.parametrize(
-    "target", [{}, {"target_l0": [3, 1]}, {"target_explained_variance": 0.9}], ids=str
-)
-@pytest.mark.parametrize(("n_features", "n_components"), [(8, 12), (5, 30)])
-def test_gradients_of_gates_with_a_prior(n_features, n_components, target, positive):
-    model = SpikeSlabVAE(
-        MeanField(positive=positive),
-        n_features,
-        n_components,
-        positive=positive,
-        generator=make_generator(0),
-        **target,
-    ).double()
-    x = draw(9, n_features)
-    model.initialize(x)
-    with torch.no_grad():
-        for i, parameter in enumerate(model.parameters()):
-            parameter += 0.1 * draw(*parameter.shape, seed=i)
-        model.network.normalize()
-        model.slab_mean += 0.3 * draw(n_components, seed=9)
-        model.first_prices += 0.4
-    assert_same_gradients(model.train(), x, beta=1.5)
+def test_gradients_of_gates_with_a_prior(subtests):
+    for target, shape in each_once(
+        [{}, {"target_l0": [3, 1]}, {"target_explained_variance": 0.9}], [(8, 12), (5, 30)]
+    ):
+        for positive in (False, True):
+            with subtests.test(positive=positive, target=target):
+                n_features, n_components = shape
+                model = SpikeSlabVAE(
+                    MeanField(positive=positive),
+                    n_features,
+                    n_components,
+                    positive=positive,
+                    generator=make_generator(0),
+                    **target,
+                ).double()
+                x = draw(9, n_features)
+                model.initialize(x)
+                with torch.no_grad():
+                    for i, parameter in enumerate(model.parameters()):
+                        parameter += 0.1 * draw(*parameter.shape, seed=i)
+                    model.network.normalize()
+                    model.slab_mean += 0.3 * draw(n_components, seed=9)
+                    model.first_prices += 0.4
+                assert_same_gradients(model.train(), x, beta=1.5)
 
 
-@pytest.mark.parametrize("logit", [-300.0, -40.0, 40.0, 300.0])
-def test_gradients_at_gates_wide_open_or_shut(logit):
-    model = make_vae()
-    with torch.no_grad():
-        model.network.heads.bias[3:] = logit
-    assert_same_gradients(model, draw(6, 5))
+def test_gradients_at_gates_wide_open_or_shut(subtests):
+    for logit in (-300.0, -40.0, 40.0, 300.0):
+        with subtests.test(logit=logit):
+            model = make_vae()
+            with torch.no_grad():
+                model.network.heads.bias[3:] = logit
+            assert_same_gradients(model, draw(6, 5))
 
 
 def test_gradients_in_single_precision():
@@ -164,27 +170,24 @@ class OwnNormal(StandardNormal):
     pass
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        make_vae(Linear((), skip=False)),
-        make_vae(Linear((4,), skip=True)),
-        make_vae(MLP((4,), encoder_layer_sizes=(4,))),
-        make_vae(SingleLayer()),
-        make_vae(gated=False),
-        make_vae(positive=True),
-        make_vae(prior=OwnNormal()),
-    ],
-    ids=["no hidden layer", "two shortcuts", "mlp", "single layer", "ungated", "positive", "prior"],
-)
-def test_other_models_are_left_to_autograd(model):
+def test_other_models_are_left_to_autograd(subtests):
     """The hand-derived gradient says so, and what is used instead gives a gradient."""
-    assert not LinearELBOGradient.suits(model)
-    terms, gradients = terms_and_gradients(ELBO(), model, draw(4, 5))
-    loss = ELBO().terms(model, draw(4, 5), generator=make_generator(3))["loss"]
-    expected = torch.autograd.grad(loss, list(model.parameters()))
-    torch.testing.assert_close(terms["loss"], loss.detach())
-    torch.testing.assert_close(list(gradients.values()), list(expected))
+    for name, model in {
+        "no hidden layer": make_vae(Linear((), skip=False)),
+        "two shortcuts": make_vae(Linear((4,), skip=True)),
+        "mlp": make_vae(MLP((4,), encoder_layer_sizes=(4,))),
+        "single layer": make_vae(SingleLayer()),
+        "ungated": make_vae(gated=False),
+        "positive": make_vae(positive=True),
+        "prior": make_vae(prior=OwnNormal()),
+    }.items():
+        with subtests.test(name):
+            assert not LinearELBOGradient.suits(model)
+            terms, gradients = terms_and_gradients(ELBO(), model, draw(4, 5))
+            loss = ELBO().terms(model, draw(4, 5), generator=make_generator(3))["loss"]
+            expected = torch.autograd.grad(loss, list(model.parameters()))
+            torch.testing.assert_close(terms["loss"], loss.detach())
+            torch.testing.assert_close(list(gradients.values()), list(expected))
 
 
 # --- aliases --------------------------------------------------------------------------------
