@@ -44,7 +44,7 @@ nox.options.reuse_existing_virtualenvs = True
 @nox.parametrize("packages", [OLDEST, NEWEST], ids=["oldest", "newest"])
 def core(session, packages):
     """Run the tests of the core with these packages."""
-    session.install("--upgrade", "--upgrade-strategy=eager", *packages, "pytest>=8.2")
+    session.install("--upgrade", "--upgrade-strategy=eager", *packages, "pytest>=9")
     session.install("--no-deps", "--editable", ".")
     session.run("python", "-m", "pip", "list", "--format=freeze")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *CORE, *session.posargs)
@@ -53,5 +53,5 @@ def core(session, packages):
 @nox.session
 def saelens(session):
     """Run the tests of what SAELens reads, with SAELens."""
-    session.install(".[saelens]", "pytest>=8.2", "scipy")
+    session.install(".[saelens]", "pytest>=9", "scipy")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *SAELENS)

@@ -61,6 +61,15 @@ PENALTIES = {
 }
 
 
+def each_once(*values):
+    """Return cases in which each of several lists of values is gone through, side by side.
+
+    There are as many cases as the longest list has values; shorter ones begin anew.
+    """
+    size = max(map(len, values))
+    return [tuple(each[i % len(each)] for each in values) for i in range(size)]
+
+
 def generator(seed=0):
     """Return a seeded generator of torch."""
     return make_generator(seed)

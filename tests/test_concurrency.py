@@ -104,12 +104,10 @@ def alone(name):
 
 
 def test_one_estimator_answers_many_threads(fitted):
+    """Each of them with samples of its own, or all with the same."""
     expected = outputs(fitted, X)
     for found in in_threads([lambda: outputs(fitted, X)] * N_THREADS):
         assert_same(found, expected)
-
-
-def test_threads_with_other_samples_do_not_mix(fitted):
     parts = np.array_split(X, N_THREADS)
     expected = [outputs(fitted, part) for part in parts]
     found = in_threads([lambda part=part: outputs(fitted, part) for part in parts])
@@ -171,19 +169,15 @@ def random_states():
     return legacy[1], np.array(legacy[2:]), torch.get_rng_state().numpy()
 
 
-def test_the_global_random_states_stay(name, fitted):
+def test_the_global_random_states_stay_and_have_no_say(name, fitted, alone):
+    np.random.seed(7)  # noqa: NPY002
+    torch.manual_seed(7)
     before = random_states()
-    fitted_arrays(name, 0)
-    in_threads([lambda: fitted_arrays(name, 1)] * 2)
+    for found in in_threads([lambda: fitted_arrays(name, 1)] * 2):
+        assert_same(found, alone[1])
     outputs(fitted, X)
     for now, then in zip(random_states(), before, strict=True):
         assert_array_equal(now, then)
-
-
-def test_a_fit_does_not_depend_on_the_global_random_states(name, alone):
-    np.random.seed(7)  # noqa: NPY002
-    torch.manual_seed(7)
-    assert_same(fitted_arrays(name, 1), alone[1])
 
 
 @pytest.fixture
@@ -195,6 +189,7 @@ def _three_threads():
 
 @pytest.mark.usefixtures("_three_threads")
 @pytest.mark.parametrize("n_fits", [1, 4])
+@pytest.mark.parametrize("name", ["sae", "dimension"])
 def test_the_number_of_threads_comes_back(name, n_fits):
     def fit():
         before = torch.get_num_threads()

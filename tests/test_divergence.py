@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import fit_unwarned, with_entry
+from helpers import each_once, fit_unwarned, with_entry
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from strategies import sparse_autoencoder, vaeense
@@ -15,8 +15,6 @@ from skvaeense.networks import Linear
 from skvaeense.penalties import Penalty, TopK
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
-METHODS = pytest.mark.parametrize("method", ["fit", "partial_fit"])
-WARM_STARTS = pytest.mark.parametrize("warm_start", [False, True])
 DIVERGENT = {"learning_rate_init": 1e30}
 KINDS = pytest.mark.parametrize(
     "estimator",
@@ -26,8 +24,7 @@ KINDS = pytest.mark.parametrize(
         pytest.param(vaeense(batch_size=200, max_iter=1), id="vaeense_one_step"),
         *(
             pytest.param(sparse_autoencoder(name, network=network), id=f"{name}_{network}")
-            for name in sorted(Penalty.aliases)
-            for network in ("single_layer", "mlp")
+            for name, network in each_once(sorted(Penalty.aliases), ["single_layer", "mlp"])
         ),
     ],
 )
@@ -43,18 +40,17 @@ STATES = pytest.mark.parametrize(
 )
 
 
-@METHODS
 @KINDS
-def test_divergence_leaves_the_estimator_unfitted(method, estimator):
+def test_divergence_leaves_the_estimator_unfitted(estimator):
     estimator = clone(estimator).set_params(**DIVERGENT)
-    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
-        fit_unwarned(estimator, X, method)
-    assert not hasattr(estimator, "module_")
-    assert not hasattr(estimator, "n_features_in_")
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+            fit_unwarned(estimator, X, method)
+        assert not hasattr(estimator, "module_")
+        assert not hasattr(estimator, "n_features_in_")
 
 
-@METHODS
-@WARM_STARTS
+@pytest.mark.parametrize(("method", "warm_start"), [("fit", True), ("partial_fit", False)])
 @STATES
 def test_divergence_leaves_an_earlier_fit(method, warm_start, estimator):
     estimator = fit_unwarned(clone(estimator), X)
@@ -70,15 +66,15 @@ def test_divergence_leaves_an_earlier_fit(method, warm_start, estimator):
     assert estimator.loss_curve_ == before["loss_curve_"]
 
 
-@METHODS
 @STATES
-def test_an_error_in_the_data_leaves_an_earlier_fit(method, estimator):
+def test_an_error_in_the_data_leaves_an_earlier_fit(estimator):
     estimator = fit_unwarned(clone(estimator), X)
     codes = estimator.transform(X)
-    with pytest.raises(ValueError, match="infinity"):
-        getattr(estimator, method)(with_entry(X, np.inf))
-    assert_array_equal(estimator.transform(X), codes)
-    assert estimator.n_features_in_ == 6
+    for method in (estimator.fit, estimator.partial_fit):
+        with pytest.raises(ValueError, match="infinity"):
+            method(with_entry(X, np.inf))
+        assert_array_equal(estimator.transform(X), codes)
+        assert estimator.n_features_in_ == 6
 
 
 @STATES

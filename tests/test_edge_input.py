@@ -6,26 +6,28 @@ import numpy as np
 import pytest
 import strategies
 import torch
-from helpers import fit_unwarned, fit_vaeense
+from helpers import each_once, fit_unwarned, fit_vaeense
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
-from skvaeense.penalties import Penalty
+from skvaeense.penalties import BatchTopK, Penalty
 
 X, _, _ = make_linear_subspaces(200, dims=(1, 2), n_features=6, noise=0.01, random_state=0)
 vaeense = partial(strategies.vaeense, n_components=3, max_iter=6)
 sparse_autoencoder = partial(strategies.sparse_autoencoder, n_components=3, max_iter=6)
 QUICK = {"vaeense": vaeense, "sparse": sparse_autoencoder}
 EACH = pytest.mark.parametrize("quick", [pytest.param(QUICK[name], id=name) for name in QUICK])
-# With every penalty.
+# Of rows that are all equal.
+VALUES = [0.0, 3.0, -0.1, 1e100]
+# With penalties of each kind.
 EVERY = pytest.mark.parametrize(
     ("quick", "options"),
     [pytest.param(vaeense, {}, id="vaeense")]
     + [
         pytest.param(sparse_autoencoder, {"penalty": name}, id=name)
-        for name in sorted(Penalty.aliases)
+        for name in ("gated", "jump_relu", "log", "matryoshka")
     ],
 )
 
@@ -33,7 +35,7 @@ EVERY = pytest.mark.parametrize(
 # --- shapes ---------------------------------------------------------------------------------
 
 
-@EVERY
+@pytest.mark.parametrize("quick", [vaeense, partial(sparse_autoencoder, BatchTopK())])
 @pytest.mark.parametrize(
     ("samples", "params"),
     [
@@ -44,8 +46,8 @@ EVERY = pytest.mark.parametrize(
         pytest.param(X, {"n_components": 1}, id="one_component"),
     ],
 )
-def test_shapes(quick, options, samples, params):
-    fitted = fit_unwarned(quick(**(options | params)), samples)
+def test_shapes(quick, samples, params):
+    fitted = fit_unwarned(quick(**params), samples)
     assert fitted.transform(samples).shape == (len(samples), params.get("n_components", 3))
     assert np.isfinite(fitted.score_samples(samples)).all()
 
@@ -63,8 +65,9 @@ def test_constant_features(quick, options):
     assert_allclose(reconstruction[:, 7], 0, atol=0.3)
 
 
-@pytest.mark.parametrize("value", [0.0, 3.0, -0.1, 1e100])
-@pytest.mark.parametrize("threshold", ["contribution", "fixed_variance", "otsu"])
+@pytest.mark.parametrize(
+    ("value", "threshold"), each_once(VALUES, ["contribution", "fixed_variance", "otsu"])
+)
 def test_equal_rows_have_equal_latents(value, threshold):
     """There is nothing to learn, and nothing to warn of."""
     equal = np.full((50, 4), value)
@@ -76,8 +79,7 @@ def test_equal_rows_have_equal_latents(value, threshold):
     assert (active == active[0]).all()
 
 
-@pytest.mark.parametrize("value", [0.0, 3.0, -0.1, 1e100])
-@pytest.mark.parametrize("penalty", sorted(Penalty.aliases))
+@pytest.mark.parametrize(("penalty", "value"), each_once(sorted(Penalty.aliases), VALUES))
 def test_equal_rows_have_equal_codes(penalty, value):
     """There is nothing to learn, and nothing to warn of."""
     equal = np.full((50, 4), value)
@@ -140,8 +142,9 @@ def test_an_outlier_does_not_break_the_fit(quick, options):
 # --- containers -----------------------------------------------------------------------------
 
 
-@EACH
-@pytest.mark.parametrize("dtype", [np.float16, np.int8, np.int64, np.uint8, bool])
+@pytest.mark.parametrize(
+    ("dtype", "quick"), each_once([np.float16, np.int8, np.int64, bool], [*QUICK.values()])
+)
 def test_other_dtypes_become_float64(quick, dtype):
     values = (10 * np.abs(X)).astype(dtype)
     fitted, reference = fit_unwarned(quick(), values), fit_unwarned(quick(), values.astype(float))
@@ -150,24 +153,17 @@ def test_other_dtypes_become_float64(quick, dtype):
 
 
 @EACH
-@pytest.mark.parametrize(
-    "same", [X.astype(object), X.tolist()], ids=["numbers_as_objects", "lists"]
-)
-def test_what_becomes_an_array(quick, same):
-    codes = fit_unwarned(quick(), same).transform(same)
-    assert_array_equal(codes, fit_unwarned(quick(), X).transform(X))
+def test_what_becomes_an_array(quick):
+    codes = fit_unwarned(quick(), X).transform(X)
+    for same in (X.astype(object), X.tolist()):
+        assert_array_equal(fit_unwarned(quick(), same).transform(same), codes)
 
 
 @EACH
-@pytest.mark.parametrize("layout", ["fortran", "strided", "reversed"])
-def test_memory_layout_does_not_matter(quick, layout):
-    views = {
-        "fortran": np.asfortranarray(X),
-        "strided": np.repeat(X, 2, axis=1)[:, ::2],
-        "reversed": X[::-1].copy()[::-1],
-    }
-    codes = fit_unwarned(quick(), views[layout]).transform(views[layout])
-    assert_allclose(codes, fit_unwarned(quick(), X).transform(X), rtol=1e-4, atol=1e-6)
+def test_memory_layout_does_not_matter(quick):
+    codes = fit_unwarned(quick(), X).transform(X)
+    for view in (np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2], X[::-1].copy()[::-1]):
+        assert_allclose(fit_unwarned(quick(), view).transform(view), codes, rtol=1e-4, atol=1e-6)
 
 
 @EACH
@@ -196,8 +192,9 @@ def test_data_is_not_written_to(quick):
 # --- scale ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [1e-100, 1e-10, 1e10, 1e100])
-@pytest.mark.parametrize("threshold", ["contribution", "fixed_variance"])
+@pytest.mark.parametrize(
+    ("factor", "threshold"), [(1e-100, "contribution"), (1e100, "fixed_variance")]
+)
 def test_any_scale_trains_vaeense_alike(factor, threshold):
     reference, fitted = (
         fit_unwarned(vaeense(threshold=threshold, max_iter=20), samples)
@@ -213,7 +210,7 @@ def test_any_scale_trains_vaeense_alike(factor, threshold):
     assert np.isfinite(reconstruction).all()
 
 
-@pytest.mark.parametrize("factor", [1e-100, 1e-10, 1e10, 1e100])
+@pytest.mark.parametrize("factor", [1e-100, 1e100])
 def test_any_scale_trains_sparse_autoencoders_alike(factor):
     one = fit_unwarned(sparse_autoencoder(), X)
     other = fit_unwarned(sparse_autoencoder(), factor * X)
@@ -248,8 +245,10 @@ def test_offset_far_from_the_origin(quick):
     assert same.mean() > 0.98
 
 
-@pytest.mark.parametrize("factor", [1e-200, 1e155, 1e200])
-@pytest.mark.parametrize("estimator", [VAEenseTransformer(), IntrinsicDimensionEstimator()])
+@pytest.mark.parametrize(
+    ("factor", "estimator"),
+    [(1e-200, VAEenseTransformer()), (1e155, IntrinsicDimensionEstimator())],
+)
 def test_a_scale_whose_square_is_out_of_range(estimator, factor):
     with pytest.raises(ValueError, match="Multiply X by a constant first"):
         estimator.fit(factor * X)

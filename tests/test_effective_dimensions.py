@@ -64,21 +64,16 @@ def jacobian(fitted, sample):
 UNIT = np.eye(8, dtype=np.float32)
 
 
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        (UNIT[:4], [0, 1, 2, 3, 4]),
-        # The third is a sum of the first two, and the fourth the second one upside down.
-        ([UNIT[0], UNIT[1], UNIT[0] + UNIT[1], -7 * UNIT[1]], [0, 1, 2, 2, 2]),
-        ([0 * UNIT[0], UNIT[1], 0 * UNIT[0], UNIT[2]], [0, 0, 1, 1, 2]),
-        # How long a column is does not matter.
-        ([UNIT[0], 1e-4 * UNIT[1], UNIT[2], UNIT[3]], [0, 1, 2, 3, 4]),
-    ],
-    ids=["independent", "dependent", "zero", "short"],
-)
-def test_rank_of_the_active_columns(linear, columns, expected):
-    fitted = with_columns(linear, columns, threshold=Chosen())
-    assert_array_equal(fitted.active_rank(X[:5]), expected)
+def test_rank_of_the_active_columns(linear, subtests):
+    for name, (columns, expected) in {
+        "independent": (UNIT[:4], [0, 1, 2, 3, 4]),
+        "dependent": ([UNIT[0], UNIT[1], UNIT[0] + UNIT[1], -7 * UNIT[1]], [0, 1, 2, 2, 2]),
+        "zero": ([0 * UNIT[0], UNIT[1], 0 * UNIT[0], UNIT[2]], [0, 0, 1, 1, 2]),
+        "short": ([UNIT[0], 1e-4 * UNIT[1], UNIT[2], UNIT[3]], [0, 1, 2, 3, 4]),
+    }.items():
+        with subtests.test(name):
+            fitted = with_columns(linear, columns, threshold=Chosen())
+            assert_array_equal(fitted.active_rank(X[:5]), expected)
 
 
 def test_the_angle_between_columns_that_differ(linear):
@@ -145,7 +140,10 @@ def test_samples_are_answered_some_at_a_time(nonlinear, monkeypatch):
     assert_allclose(nonlinear.participation_ratio(X), whole[1])
 
 
-@pytest.mark.parametrize("tol", [-0.1, 1.0, np.nan])
-def test_a_tolerance_is_a_share(linear, tol):
-    with pytest.raises(ValueError, match="tol must be at least 0 and below 1"):
-        linear.active_rank(X, tol=tol)
+def test_a_tolerance_is_a_share(linear, subtests):
+    for tol in (-0.1, 1.0, np.nan):
+        with (
+            subtests.test(tol=tol),
+            pytest.raises(ValueError, match="tol must be at least 0 and below 1"),
+        ):
+            linear.active_rank(X, tol=tol)

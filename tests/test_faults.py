@@ -1,12 +1,13 @@
 """Trainings in which something goes wrong: nothing is lost, and the estimator can be used again."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
 from faults import FAULTS
-from helpers import Callback, fit_unwarned
+from helpers import Callback, each_once, fit_unwarned
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -23,15 +24,24 @@ ESTIMATORS = {
 each_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 
 
+@pytest.fixture(scope="module")
+def fits():
+    """Return a fit of each estimator in which nothing goes wrong, to be read only."""
+    return {name: fit_unwarned(clone(estimator), X) for name, estimator in ESTIMATORS.items()}
+
+
 def answers(estimator):
     return estimator.transform(X) if hasattr(estimator, "transform") else estimator.predict(X)
 
 
 @each_estimator
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
-@pytest.mark.parametrize("fitted", [False, True], ids=["unfitted", "fitted"])
-def test_a_fault_loses_nothing(name, fault, fitted, monkeypatch):
-    expected = fit_unwarned(clone(ESTIMATORS[name]), X)
+@pytest.mark.parametrize(
+    ("fault", "fitted"),
+    each_once(FAULTS, [False, True, True]),
+    ids=lambda value: getattr(value, "what", value),
+)
+def test_a_fault_loses_nothing(name, fault, fitted, fits, monkeypatch):
+    expected = fits[name]
     estimator = clone(ESTIMATORS[name])
     if fitted:
         fit_unwarned(estimator, X)
@@ -54,7 +64,7 @@ def test_a_fault_loses_nothing(name, fault, fitted, monkeypatch):
 
 
 @each_estimator
-@pytest.mark.parametrize("rate", [1.0, 30.0, 1e3])
+@pytest.mark.parametrize("rate", [1.0, 1e3])
 def test_a_learning_rate_that_explodes_is_finite_or_an_error(name, rate):
     estimator = clone(ESTIMATORS[name]).set_params(learning_rate_init=rate)
     said = ""
@@ -83,9 +93,9 @@ class Raising(Callback):
 
 
 @each_estimator
-def test_a_callback_that_raises(name):
-    expected = fit_unwarned(clone(ESTIMATORS[name]), X)
-    estimator = fit_unwarned(clone(ESTIMATORS[name]), X).set_callbacks(Raising())
+def test_a_callback_that_raises(name, fits):
+    expected = fits[name]
+    estimator = copy.deepcopy(expected).set_callbacks(Raising())
     with pytest.raises(LookupError, match="from a callback"):
         estimator.fit(X)
     assert_array_equal(answers(estimator), answers(expected))

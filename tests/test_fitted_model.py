@@ -5,6 +5,7 @@ Networks of one's own show it too: their modules are in the right mode, and rais
 
 import pickle
 import traceback
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,6 @@ from sklearn.base import clone
 from torch import nn
 
 import skvaeense
-from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.losses import ELBO, PenalizedReconstruction
 from skvaeense.networks import Network, SingleLayer
 from skvaeense.penalties import BatchTopK, JumpReLU, TopK
@@ -72,44 +72,31 @@ SPARSE_VALUES = OTHER_VALUES | {
 }
 
 
-def assert_same_answers(fitted, expected):
+def assert_same_answers(fitted, expected, name=""):
     found = outputs(fitted, X_NEW)
-    assert found.keys() == expected.keys()
+    assert found.keys() == expected.keys(), name
     for method, values in expected.items():
-        assert_array_equal(found[method], values, err_msg=method)
+        assert_array_equal(found[method], values, err_msg=f"{method} {name}")
 
 
 # --- parameters -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "values"),
-    [(VAEenseTransformer, VAEENSE_VALUES), (SparseAutoencoder, SPARSE_VALUES)],
-    ids=["vaeense", "sae"],
+    ("fit", "values"),
+    [
+        (partial(fit_vaeense, max_iter=10), VAEENSE_VALUES),
+        (partial(fit_vaeense, max_iter=10, gated=False), VAEENSE_VALUES | {"gated": True}),
+        (partial(fit_sae, "l1", max_iter=3), SPARSE_VALUES),
+    ],
+    ids=["gated", "ungated", "sae"],
 )
-def test_every_parameter_is_tried(kind, values):
-    assert set(values) | INFERENCE >= set(kind().get_params(deep=False))
-
-
-@pytest.fixture(scope="module", params=[True, False], ids=["gated", "ungated"])
-def vaeense(request):
-    return fit_vaeense(X, gated=request.param, max_iter=10)
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return fit_sae("l1", X, max_iter=3)
-
-
-@pytest.mark.parametrize("name", VAEENSE_VALUES)
-def test_parameters_leave_a_fitted_vaeense_as_it_is(name, vaeense):
-    value = not vaeense.gated if name == "gated" else VAEENSE_VALUES[name]
-    assert_same_answers(changed(vaeense, **{name: value}), outputs(vaeense, X_NEW))
-
-
-@pytest.mark.parametrize("name", SPARSE_VALUES)
-def test_parameters_leave_a_fitted_sparse_autoencoder_as_it_is(name, sae):
-    assert_same_answers(changed(sae, **{name: SPARSE_VALUES[name]}), outputs(sae, X_NEW))
+def test_parameters_leave_a_fitted_model_as_it_is(fit, values):
+    fitted = fit(X=X)
+    assert set(values) | INFERENCE >= set(fitted.get_params(deep=False))
+    expected = outputs(fitted, X_NEW)
+    for name, value in values.items():
+        assert_same_answers(changed(fitted, **{name: value}), expected, name)
 
 
 @pytest.mark.parametrize(
@@ -242,11 +229,10 @@ class Unable(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "estimator",
-    [quick_vaeense(network=Raising()), quick_sae(network=Raising())],
+    ("estimator", "method"),
+    [(quick_vaeense(network=Raising()), "fit"), (quick_sae(network=Raising()), "partial_fit")],
     ids=["vaeense", "sae"],
 )
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_a_traceback_is_short(estimator, method):
     """From `fit` to the model's own method one reads at most seven frames of the package."""
     with pytest.raises(LookupError, match="raised by the network") as raised:

@@ -35,13 +35,16 @@ VAEENSE = quick_vaeense(n_init=2)
 # Its alpha is adapted, and is part of what a stream goes on with.
 TARGET = quick_sae(target_l0=3)
 EACH = pytest.mark.parametrize("estimator", [VAEENSE, TARGET], ids=["vaeense", "target"])
-# With both kinds of network, and with every penalty.
+# With both kinds of network, and with penalties of each kind.
 EVERY = pytest.mark.parametrize(
     "estimator",
     [
         pytest.param(VAEENSE, id="vaeense"),
         pytest.param(quick_vaeense(network=MLP_SMALL, n_init=2), id="vaeense_mlp"),
-        *(pytest.param(quick_sae(penalty), id=name) for name, penalty in PENALTIES.items()),
+        *(
+            pytest.param(quick_sae(PENALTIES[name]), id=name)
+            for name in ("gated", "jump_relu", "matryoshka")
+        ),
     ],
 )
 
@@ -55,13 +58,20 @@ def fit(estimator, X=X, **params):
 
 
 @EVERY
-def test_a_seed_fixes_every_bit(estimator):
+def test_a_seed_fixes_every_bit_of_the_model_and_its_loss_curve(estimator):
     one, two = fit(estimator), fit(estimator)
-    assert_array_equal(one.transform(X_NEW), two.transform(X_NEW))
+    codes = one.transform(X_NEW)
+    assert_array_equal(two.transform(X_NEW), codes)
     assert one.loss_curve_ == two.loss_curve_
+    # It has an entry for each epoch.
+    assert len(one.loss_curve_) == one.n_iter_ == estimator.max_iter
+    assert all(type(loss) is float and np.isfinite(loss) for loss in one.loss_curve_)
+    assert one.loss_curve_[-1] < one.loss_curve_[0]
+    # Without warm_start, fit begins anew.
+    assert_array_equal(fit_unwarned(one, X).transform(X_NEW), codes)
 
 
-@EVERY
+@EACH
 def test_another_seed_trains_another_model(estimator):
     one, two = fit(estimator, max_iter=2), fit(estimator, max_iter=2, random_state=1)
     assert not np.allclose(one.transform(X_NEW), two.transform(X_NEW))
@@ -166,22 +176,10 @@ def test_warm_start_improves_the_model(estimator):
     assert short.loss_curve_[0] < fit(estimator, max_iter=20).loss_curve_[0]
 
 
-@EVERY
-def test_without_warm_start_fit_begins_anew(estimator):
-    fitted = fit(estimator)
-    codes = fitted.transform(X_NEW)
-    assert_array_equal(fit_unwarned(fitted, X).transform(X_NEW), codes)
-
-
 @EACH
-def test_partial_fit_takes_a_single_row_later(estimator):
+def test_partial_fit_takes_a_single_row_later_and_refuses_other_features(estimator):
     fitted = clone(estimator).partial_fit(X)
     assert fitted.partial_fit(X[:1]).n_iter_ == 2
-
-
-@EACH
-def test_partial_fit_refuses_other_features(estimator):
-    fitted = clone(estimator).partial_fit(X)
     before = fitted.transform(X_NEW)
     with pytest.raises(ValueError, match="8 features"):
         fitted.partial_fit(X[:, :5])
@@ -249,16 +247,8 @@ def test_progress_bar_changes_nothing(estimator, capsys):
     assert type(estimator).__name__ in capsys.readouterr().out
 
 
-@EVERY
-def test_the_loss_curve_has_an_entry_for_each_epoch(estimator):
-    fitted = fit(estimator)
-    assert len(fitted.loss_curve_) == fitted.n_iter_ == estimator.max_iter
-    assert all(type(loss) is float and np.isfinite(loss) for loss in fitted.loss_curve_)
-    assert fitted.loss_curve_[-1] < fitted.loss_curve_[0]
-
-
 @EACH
-@pytest.mark.parametrize("max_iter", [1, 2, 7])
+@pytest.mark.parametrize("max_iter", [1, 7])
 def test_max_iter_bounds_the_epochs(estimator, max_iter):
     assert fit(estimator, max_iter=max_iter, tol=0, n_iter_no_change=1000).n_iter_ == max_iter
 
@@ -283,7 +273,7 @@ def test_a_callback_sees_every_epoch(estimator):
 
 
 @EACH
-@pytest.mark.parametrize("stop_after", [1, 3, 8])
+@pytest.mark.parametrize("stop_after", [1, 8])
 def test_a_callback_can_stop_the_training(estimator, stop_after):
     recorder = Recorder(X_NEW, stop_after)
     fitted = fit_unwarned(clone(estimator).set_callbacks(recorder), X)
@@ -304,14 +294,7 @@ def test_a_callback_sees_every_epoch_of_every_init(n_init):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"optimizer": "sgd"},
-        {"optimizer": Adam(beta1=0.5)},
-        {"schedule": "constant"},
-        {"schedule": Cosine(warmup=0.5)},
-    ],
-    ids=str,
+    "change", [{"optimizer": Adam(beta1=0.5)}, {"schedule": "constant"}], ids=str
 )
 @EACH
 def test_optimizer_and_schedule_have_their_say(estimator, change):
@@ -320,15 +303,16 @@ def test_optimizer_and_schedule_have_their_say(estimator, change):
     assert np.isfinite(other.loss_curve_).all()
 
 
-@EACH
-@pytest.mark.parametrize("name", ["optimizer", "schedule", "loss"])
-def test_an_alias_means_the_defaults(estimator, name):
-    choices = {"optimizer": ("adam", Adam()), "schedule": ("cosine", Cosine())}
-    is_sparse = hasattr(estimator, "penalty")
-    choices["loss"] = (
-        ("penalized_reconstruction", PenalizedReconstruction()) if is_sparse else ("elbo", ELBO())
-    )
-    one, other = (fit(estimator, **{name: choice}) for choice in choices[name])
+@pytest.mark.parametrize(
+    ("estimator", "loss", "meant"),
+    [
+        (VAEENSE, "elbo", ELBO()),
+        (TARGET, "penalized_reconstruction", PenalizedReconstruction()),
+    ],
+)
+def test_aliases_mean_the_defaults(estimator, loss, meant):
+    one = fit(estimator, optimizer="adam", schedule="cosine", loss=loss)
+    other = fit(estimator, optimizer=Adam(), schedule=Cosine(), loss=meant)
     assert_array_equal(one.transform(X_NEW), other.transform(X_NEW))
 
 

@@ -33,7 +33,7 @@ def test_a_default_fit_says_nothing(kind):
     assert np.isfinite(fitted.score_samples(X)).all()
 
 
-@KINDS
+@pytest.mark.parametrize("kind", ["a key", "one-hot", "points", "subspaces", "zero-inflated"])
 def test_streams_say_nothing(kind):
     X = np.random.default_rng(0).permutation(StandardScaler().fit_transform(table(kind)))
     vaeense = VAEenseTransformer(4, random_state=0)

@@ -10,8 +10,6 @@ import sys
 import typing
 from pathlib import Path
 
-import pytest
-
 import skvaeense
 from skvaeense._base import BaseAutoencoder
 from skvaeense.utils._validation import StrOptions
@@ -49,18 +47,15 @@ def _imported_names():
             yield file, node.lineno, prefix + alias.name
 
 
-def _public_modules():
-    """Return the package and the subpackages that have public names."""
-    names = [m.name for m in pkgutil.iter_modules([str(PACKAGE)])]
-    public = [name for name in names if not name.startswith("_") and name not in PRIVATE_ROOMS]
-    return ["skvaeense", *(f"skvaeense.{name}" for name in public)]
-
-
-def _public_objects(module_name):
-    """Return (name, object) for the classes and functions in a module's `__all__`."""
-    module = importlib.import_module(module_name)
-    public = [(name, getattr(module, name)) for name in module.__all__]
-    return [(k, v) for k, v in public if inspect.isclass(v) or inspect.isfunction(v)]
+def _public_objects():
+    """Yield (name, object) for the classes and functions in `__all__`, of subpackages too."""
+    rooms = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])} - PRIVATE_ROOMS
+    public = sorted(f"skvaeense.{name}" for name in rooms if not name.startswith("_"))
+    for module in map(importlib.import_module, ["skvaeense", *public]):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                yield f"{module.__name__}.{name}", value
 
 
 def _public_methods(value):
@@ -153,17 +148,15 @@ def test_few_methods_are_abstract():
     assert len(BaseAutoencoder.__abstractmethods__) <= MAX_ABSTRACT_METHODS
 
 
-@pytest.mark.parametrize("module_name", _public_modules())
-def test_public_names_have_an_example(module_name):
-    without = [name for name, value in _public_objects(module_name) if ">>> " not in _doc(value)]
+def test_public_names_have_an_example():
+    without = [name for name, value in _public_objects() if ">>> " not in _doc(value)]
     assert without == []
 
 
-@pytest.mark.parametrize("module_name", _public_modules())
-def test_public_names_document_their_parameters(module_name):
+def test_public_names_document_their_parameters():
     """numpydoc lets a docstring without sections be, so that private helpers can have one line."""
     without = []
-    for name, value in _public_objects(module_name):
+    for name, value in _public_objects():
         if _takes_parameters(value) and not _has_parameters_section(value):
             without.append(name)
         for method, definitions in _public_methods(value):
@@ -173,10 +166,9 @@ def test_public_names_document_their_parameters(module_name):
     assert without == []
 
 
-@pytest.mark.parametrize("module_name", _public_modules())
-def test_public_names_are_annotated(module_name):
+def test_public_names_are_annotated():
     functions = {}
-    for name, value in _public_objects(module_name):
+    for name, value in _public_objects():
         if _takes_parameters(value) or inspect.isfunction(value):
             functions[name] = value.__init__ if inspect.isclass(value) else value
         for method, definitions in _public_methods(value):
@@ -185,10 +177,9 @@ def test_public_names_are_annotated(module_name):
     assert {name: parts for name, parts in without.items() if parts} == {}
 
 
-@pytest.mark.parametrize("module_name", _public_modules())
-def test_annotated_names_are_those_that_validation_takes(module_name):
+def test_annotated_names_are_those_that_validation_takes():
     differ = []
-    for name, value in _public_objects(module_name):
+    for name, value in _public_objects():
         parameters = inspect.signature(value).parameters
         for parameter, constraints in getattr(value, "_parameter_constraints", {}).items():
             taken = set().union(*(c.options for c in constraints if type(c) is StrOptions))

@@ -103,11 +103,11 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
 def test_a_fit_whose_samples_gates_explain_goes_on(tmp_path):
     """It knows again what explains them, though the training that showed it is over."""
     samples = make_sparse_dictionary(
-        1000, n_atoms=60, n_active=3, n_features=32, noise=0.1, random_state=0
+        600, n_atoms=40, n_active=3, n_features=20, noise=0.05, random_state=0
     )[0]
-    estimator = VAEenseTransformer(max_iter=20, random_state=0)
+    estimator = VAEenseTransformer(max_iter=12, random_state=0)
     whole = clone(estimator).fit(samples)
-    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(25))
+    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(15))
     with pytest.warns(UserWarning, match=INTERRUPTED):
         begun.fit(samples)
     goes_on = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0)).fit(samples)

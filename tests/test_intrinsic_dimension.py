@@ -359,10 +359,13 @@ def test_the_autoencoder_given_is_not_fitted():
     assert estimator.autoencoder_.n_fits_ == 1
 
 
-@pytest.mark.parametrize("autoencoder", [PCA(2), "vae", 3])
-def test_refuses_what_has_no_active_dimensions(autoencoder):
-    with pytest.raises(InvalidParameterError, match="'fit' and 'active_dimensions'"):
-        IntrinsicDimensionEstimator(autoencoder).fit(SPARSE)
+def test_refuses_what_has_no_active_dimensions(subtests):
+    for autoencoder in (PCA(2), "vae", 3):
+        with (
+            subtests.test(autoencoder=autoencoder),
+            pytest.raises(InvalidParameterError, match="'fit' and 'active_dimensions'"),
+        ):
+            IntrinsicDimensionEstimator(autoencoder).fit(SPARSE)
 
 
 def test_errors_of_the_autoencoder_come_through():
@@ -440,17 +443,17 @@ def test_noise_falls_with_the_scale():
     assert medians[0] > 1.5 > 1.2 > medians[-1]
 
 
-@pytest.mark.parametrize(
-    "estimator",
-    [
+def test_dimension_over_scales_needs_neighbours(subtests):
+    for estimator in (
         IntrinsicDimensionEstimator(Dense(2), method="count"),
         IntrinsicDimensionEstimator(Support()),
         IntrinsicDimensionEstimator(Dense(2)),
-    ],
-)
-def test_dimension_over_scales_needs_neighbours(estimator):
-    with pytest.raises(ValueError, match="has no distances to neighbours"):
-        estimator.fit(SPARSE).dimension_scale(SPARSE)
+    ):
+        with (
+            subtests.test(estimator=estimator),
+            pytest.raises(ValueError, match="has no distances to neighbours"),
+        ):
+            estimator.fit(SPARSE).dimension_scale(SPARSE)
 
 
 def test_a_failed_fit_leaves_no_half_fitted_estimator():

@@ -221,37 +221,38 @@ def _with_density(locations, **changes):
     return replace(locations, density=replace(locations.density, **changes))
 
 
-@pytest.mark.parametrize(
-    "change",
-    {
-        "points of other samples": lambda kept: replace(kept, points=np.zeros((2, 5))),
-        "no numbers": lambda kept: replace(kept, points=np.full((2, 12), np.nan)),
-        "no such location": lambda kept: replace(kept, groups=np.array([0, 7])),
-        "one is missing": lambda kept: replace(kept, groups=np.array([0, 0])),
-        "no integers": lambda kept: replace(kept, groups=np.array([0.0, 1.0])),
-        "too few components": lambda kept: replace(kept, groups=np.array([0])),
-        "no density": lambda kept: replace(kept, density=None),
-        "basis": lambda kept: _with_density(kept, basis=np.zeros((9, 12))),
-        "no orthonormal basis": lambda kept: _with_density(kept, basis=2 * kept.density.basis),
-        "variances": lambda kept: _with_density(kept, variances=-kept.density.variances),
-        "weights": lambda kept: _with_density(kept, weights=np.zeros(1)),
-        "no noise": lambda kept: _with_density(kept, noise_variances=None),
-    }.items(),
-    ids=lambda item: item[0],
-)
-def test_damaged_locations_are_refused(fitted, tmp_path, change):
-    save(_damaged(fitted, change[1]), tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"damaged|is of a wrong type"):
-        load(tmp_path / "model.safetensors")
+DAMAGES = {
+    "points of other samples": lambda kept: replace(kept, points=np.zeros((2, 5))),
+    "no numbers": lambda kept: replace(kept, points=np.full((2, 12), np.nan)),
+    "no such location": lambda kept: replace(kept, groups=np.array([0, 7])),
+    "one is missing": lambda kept: replace(kept, groups=np.array([0, 0])),
+    "no integers": lambda kept: replace(kept, groups=np.array([0.0, 1.0])),
+    "too few components": lambda kept: replace(kept, groups=np.array([0])),
+    "no density": lambda kept: replace(kept, density=None),
+    "basis": lambda kept: _with_density(kept, basis=np.zeros((9, 12))),
+    "no orthonormal basis": lambda kept: _with_density(kept, basis=2 * kept.density.basis),
+    "variances": lambda kept: _with_density(kept, variances=-kept.density.variances),
+    "weights": lambda kept: _with_density(kept, weights=np.zeros(1)),
+    "no noise": lambda kept: _with_density(kept, noise_variances=None),
+}
 
 
-@pytest.mark.parametrize("labels", [np.full(1000, 2), np.zeros(3, dtype=int), np.zeros(1000)])
-def test_damaged_labels_are_refused(fitted, tmp_path, labels):
-    broken = pickle.loads(pickle.dumps(fitted))
-    broken._gate_labels_ = labels
-    save(broken, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="_gate_labels_"):
-        load(tmp_path / "model.safetensors")
+def test_damaged_locations_are_refused(fitted, tmp_path, subtests):
+    for damage, change in DAMAGES.items():
+        with subtests.test(damage):
+            save(_damaged(fitted, change), tmp_path / "model.safetensors")
+            with pytest.raises(ValueError, match=r"damaged|is of a wrong type"):
+                load(tmp_path / "model.safetensors")
+
+
+def test_damaged_labels_are_refused(fitted, tmp_path, subtests):
+    for labels in (np.full(1000, 2), np.zeros(3, dtype=int), np.zeros(1000)):
+        with subtests.test(dtype=labels.dtype, size=len(labels)):
+            broken = pickle.loads(pickle.dumps(fitted))
+            broken._gate_labels_ = labels
+            save(broken, tmp_path / "model.safetensors")
+            with pytest.raises(ValueError, match="_gate_labels_"):
+                load(tmp_path / "model.safetensors")
 
 
 def test_checkpoint_of_a_complete_fit_has_the_locations(tmp_path):

@@ -227,20 +227,19 @@ def test_tags_say_who_takes_holes():
 # --- errors -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "estimator",
-    [
+def test_others_say_that_they_take_no_holes(subtests):
+    for estimator in (
         VAEenseTransformer(network="mlp"),
         VAEenseTransformer(prior="standard_normal"),
         SparseAutoencoder(),
         IntrinsicDimensionEstimator(VAEenseTransformer(network="mlp")),
         DiffusionDimensionEstimator(),
-    ],
-    ids=lambda estimator: type(estimator).__name__,
-)
-def test_others_say_that_they_take_no_holes(estimator):
-    with pytest.raises(ValueError, match="Input X contains NaN"):
-        clone(estimator).fit(FEW)
+    ):
+        with (
+            subtests.test(estimator=estimator),
+            pytest.raises(ValueError, match="Input X contains NaN"),
+        ):
+            clone(estimator).fit(FEW)
 
 
 def test_other_networks_take_no_holes_later():
@@ -267,13 +266,14 @@ def test_columns_may_be_missing_later(quick):
     assert np.isfinite(quick.impute(samples)).all()
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score", "impute"])
-def test_infinity_is_not_missing(quick, method):
-    estimator = clone(quick) if "fit" in method else quick
-    samples = FEW.copy()
-    samples[3, 2] = -np.inf
-    with pytest.raises(ValueError, match="Input X contains infinity"):
-        getattr(estimator, method)(samples)
+def test_infinity_is_not_missing(quick, subtests):
+    for method in ("fit", "partial_fit", "transform", "score", "impute"):
+        with subtests.test(method=method):
+            estimator = clone(quick) if "fit" in method else quick
+            samples = FEW.copy()
+            samples[3, 2] = -np.inf
+            with pytest.raises(ValueError, match="Input X contains infinity"):
+                getattr(estimator, method)(samples)
 
 
 @pytest.mark.parametrize("method", ["fit", "transform"])
@@ -283,14 +283,11 @@ def test_sparse_samples_have_no_holes(quick, method):
         getattr(estimator, method)(sparse.csr_array(FEW))
 
 
-@pytest.mark.parametrize(
-    "estimator",
-    [SubspaceMixture(), VAEenseTransformer(), IntrinsicDimensionEstimator()],
-    ids=lambda estimator: type(estimator).__name__,
-)
-def test_a_column_that_only_rows_without_weight_have(estimator):
-    X = np.random.default_rng(0).standard_normal((60, 4))
-    X[1:, 2] = np.nan
-    weights = np.r_[0.0, np.ones(59)]
-    with pytest.raises(ValueError, match="nothing but NaN in column 2"):
-        estimator.fit(X, sample_weight=weights)
+def test_a_column_that_only_rows_without_weight_have(subtests):
+    for estimator in (SubspaceMixture(), VAEenseTransformer(), IntrinsicDimensionEstimator()):
+        with subtests.test(estimator=estimator):
+            X = np.random.default_rng(0).standard_normal((60, 4))
+            X[1:, 2] = np.nan
+            weights = np.r_[0.0, np.ones(59)]
+            with pytest.raises(ValueError, match="nothing but NaN in column 2"):
+                estimator.fit(X, sample_weight=weights)

@@ -178,13 +178,17 @@ def test_scores_are_written_where_they_are_wanted(in_memory):
         assert_array_equal(out, model.score_samples(X_NEW))
 
 
-@pytest.mark.parametrize(
-    ("out", "got"),
-    [(np.empty((500, 3)), r"\(500, 3\)"), (np.empty((499, 4)), r"\(499, 4\)"), ([], "list")],
-)
-def test_out_of_another_shape(in_memory, out, got):
-    with pytest.raises(ValueError, match=rf"out must be an array of shape \(500, 4\).*{got}"):
-        in_memory["sae"].transform(X_NEW, out=out)
+def test_out_of_another_shape(in_memory, subtests):
+    for out, got in (
+        (np.empty((500, 3)), r"\(500, 3\)"),
+        (np.empty((499, 4)), r"\(499, 4\)"),
+        ([], "list"),
+    ):
+        with (
+            subtests.test(out=out, got=got),
+            pytest.raises(ValueError, match=rf"out must be an array of shape \(500, 4\).*{got}"),
+        ):
+            in_memory["sae"].transform(X_NEW, out=out)
 
 
 def test_sparse_codes_have_no_out(in_memory):

@@ -42,7 +42,6 @@ def stream(estimator, *batches):
 
 QUICK = {"prior": SMALL_MIXTURE, "max_iter": 100}
 STUCK = {"noise_variance": 1e4, "learn_noise_variance": False}
-ASTRAY = "training has gone astray"
 CHANGED = "Give batches in the same units"
 CONSTANT = "Begin with a batch of samples that differ"
 DIVERGED = "Lower learning_rate_init"
@@ -64,12 +63,9 @@ FAILURES = {
     ),
     "sae_slow": (lambda: sae(learning_rate_init=1e-6).fit(X), UNLEARNED),
     "topk_slow": (lambda: sae(learning_rate_init=1e-6, penalty=TopK(2)).fit(X), UNLEARNED),
-    "sae_one_epoch": (lambda: sae(max_iter=1).fit(X), UNLEARNED),
-    "vae_slow": (lambda: random_vae(learning_rate_init=1e-6).fit(X), "Raise max_iter"),
     "vae_one_epoch": (lambda: random_vae(max_iter=1).fit(X), "Raise max_iter"),
     # Gates and latents.
     "collapse": (lambda: random_vae(**STUCK).fit(X), "No latent is active"),
-    "ungated_collapse": (lambda: random_vae(**STUCK, gated=False).fit(X), "No latent is active"),
     "closed_gates": (
         lambda: vae(prior="spike_slab", max_iter=9, **STUCK).fit(X),
         "No latent is active",
@@ -83,7 +79,6 @@ FAILURES = {
     "dead_latents": (lambda: sae(penalty=TopK(1), n_components=200).fit(X), "latents are dead"),
     # Data.
     "scale_too_large": (lambda: vae().fit(1e200 * X), RANGE),
-    "scale_too_small": (lambda: sae().fit(1e-200 * X), RANGE),
     "outlier": (lambda: vae().fit(OUTLIER), "far from all others"),
     "far_samples": (lambda: vae().fit(X).transform(1e300 * X), "too far from the training"),
     "far_dimensions": (
@@ -95,7 +90,6 @@ FAILURES = {
     "five_samples": (lambda: random_vae(**QUICK).fit(X[:5]).score(X), "too few to hold any out"),
     # What changes between batches.
     "larger": (lambda: stream(random_vae(), X, 1e6 * X), CHANGED),
-    "smaller": (lambda: stream(random_vae(), X, 1e-6 * X), CHANGED),
     "moved": (lambda: stream(random_vae(), X, X + 1e6), CHANGED),
     "sae_larger": (lambda: stream(sae(), X, 1e6 * X), CHANGED),
     "constant_first": (lambda: stream(random_vae(), EQUAL, X), CONSTANT),

@@ -1,5 +1,7 @@
 """Samples that count more or less often than once."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from helpers import fit_unwarned
@@ -87,20 +89,19 @@ def test_fractions_move_the_density():
     assert is_first.mean() == pytest.approx(share, abs=0.02)
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_samples_of_weight_0_are_not_trained_on(in_memory):
+def test_samples_of_weight_0_are_not_trained_on():
+    """Neither of an array nor of a stream."""
     rng = np.random.default_rng(0)
     others = X @ np.linalg.qr(rng.standard_normal((8, 8)))[0]
     both = np.concatenate([X, 5 * others])
     weights = np.repeat([1.0, 0.0], len(X))
-    estimator = VAEenseTransformer(target_l0=2, random_state=0)
-    given = both if in_memory else Batches(both)
-    fit_unwarned(estimator, given, sample_weight=weights)
-    assert_allclose(estimator.mean_, X.mean(axis=0), atol=1e-9)
-    assert estimator.scale_ == pytest.approx(np.sqrt(X.var(axis=0).mean()))
-    alone = fit_unwarned(VAEenseTransformer(target_l0=2, random_state=0), X)
-    of_others = fit_unwarned(VAEenseTransformer(target_l0=2, random_state=0), others)
-    assert error(estimator) < 2 * error(alone) < error(of_others) / 2
+    make = partial(VAEenseTransformer, target_l0=2, random_state=0)
+    alone, of_others = (fit_unwarned(make(), samples) for samples in (X, others))
+    for given in (both, Batches(both)):
+        estimator = fit_unwarned(make(), given, sample_weight=weights)
+        assert_allclose(estimator.mean_, X.mean(axis=0), atol=1e-9)
+        assert estimator.scale_ == pytest.approx(np.sqrt(X.var(axis=0).mean()))
+        assert error(estimator) < 2 * error(alone) < error(of_others) / 2
 
 
 def error(estimator):

@@ -23,15 +23,16 @@ def fitted(make, samples, **params):
 
 
 @EACH
-@pytest.mark.parametrize(
-    "container", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_array]
-)
-def test_few_samples_are_fitted_and_coded_as_dense_ones(make, container):
-    dense, thin = fitted(make, X), fitted(make, container(X))
-    codes = dense.transform(X_NEW)
-    assert_array_equal(thin.transform(container(X_NEW)), codes)
-    assert_array_equal(thin.active_dimensions(container(X_NEW)), dense.active_dimensions(X_NEW))
-    assert_array_equal(thin.score_samples(container(X_NEW)), dense.score_samples(X_NEW))
+def test_few_samples_are_fitted_and_coded_as_dense_ones(make, subtests):
+    for container in (sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
+        with subtests.test(container=container):
+            dense, thin = fitted(make, X), fitted(make, container(X))
+            codes = dense.transform(X_NEW)
+            assert_array_equal(thin.transform(container(X_NEW)), codes)
+            assert_array_equal(
+                thin.active_dimensions(container(X_NEW)), dense.active_dimensions(X_NEW)
+            )
+            assert_array_equal(thin.score_samples(container(X_NEW)), dense.score_samples(X_NEW))
 
 
 @EACH
@@ -75,11 +76,10 @@ def test_many_samples_are_dense_only_some_at_a_time(make, monkeypatch):
 
 
 @EACH
-@pytest.mark.parametrize(
-    ("setting", "kind"), [("spmatrix", sparse.csr_matrix), ("sparray", sparse.csr_array)]
-)
-def test_sparse_codes_have_the_interface_that_scikit_learn_is_set_to(make, setting, kind):
-    model = fitted(make, X, sparse_output=True)
-    with config_context(sparse_interface=setting):
-        codes = model.transform(X_NEW)
-    assert type(codes) is kind
+def test_sparse_codes_have_the_interface_that_scikit_learn_is_set_to(make, subtests):
+    for setting, kind in (("spmatrix", sparse.csr_matrix), ("sparray", sparse.csr_array)):
+        with subtests.test(setting=setting, kind=kind):
+            model = fitted(make, X, sparse_output=True)
+            with config_context(sparse_interface=setting):
+                codes = model.transform(X_NEW)
+            assert type(codes) is kind

@@ -123,18 +123,14 @@ def test_in_double_precision():
     assert math.isfinite(fitted.loss_curve_[-1])
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
+def test_what_cannot_be(subtests):
+    for params, message in (
         ({"target_l0": 5}, "target_l0=5 must be at most n_components=4"),
         ({"target_l0": 2, "gated": False}, "gated=False has no gates"),
         ({"network": "unrolled"}, "gives codes and no posterior"),
         ({"target_l0": 2, "prior": "mixture"}, "sets a price on gates, which prior='mixture'"),
         ({"target_l0": 0}, "The 'target_l0' parameter of VAEenseTransformer must be a float"),
         ({"target_l0": 2, "learn_noise_variance": False}, "noise_variance must be a number"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be(params, message):
-    with pytest.raises(ValueError, match=message):
-        quick_vaeense(**({"network": "auto", "prior": "auto"} | params)).fit(X)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            quick_vaeense(**({"network": "auto", "prior": "auto"} | params)).fit(X)

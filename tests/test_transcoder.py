@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers import PENALTIES, fit_unwarned, quick_sae
+from helpers import PENALTIES, each_once, fit_unwarned, quick_sae
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
@@ -41,15 +41,11 @@ def fit(penalty="l1", samples=X, target=Y, **params):
     return fit_unwarned(quick_sae(penalty, **settings), samples, y=target)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "skip"])
-def skips(request):
-    return request.param
-
-
-@pytest.fixture(scope="module", params=PENALTIES.values(), ids=PENALTIES)
-def fitted(request, skips):
-    """Return a small fit of every penalty, to be read only."""
-    return fit(request.param, skip_connection=skips)
+@pytest.fixture(scope="module", params=each_once([*PENALTIES], [False, True]), ids=str)
+def fitted(request):
+    """Return a small fit of every penalty, with the skip connection or without, to be read only."""
+    penalty, skips = request.param
+    return fit(PENALTIES[penalty], skip_connection=skips)
 
 
 def test_the_target_is_predicted(fitted):
@@ -58,13 +54,11 @@ def test_the_target_is_predicted(fitted):
     assert score > 0.3
     expected = r2_score(Y_NEW, fitted.predict(X_NEW), multioutput="variance_weighted")
     assert score == pytest.approx(expected, abs=1e-5)
-
-
-def test_scores_of_training_samples_have_the_score_as_their_mean(fitted):
+    # The scores of training samples have the score as their mean.
     assert fitted.score_samples(X, Y).mean() == pytest.approx(fitted.score(X, Y), abs=1e-4)
 
 
-def test_shapes_and_units(fitted):
+def test_a_code_is_decoded_to_the_target_in_its_units(fitted):
     assert fitted.n_features_in_ == 8
     assert fitted.components_.shape == (12, 5)
     assert_allclose(fitted.mean_, X.mean(axis=0))
@@ -72,17 +66,15 @@ def test_shapes_and_units(fitted):
     assert fitted.target_scale_ == pytest.approx((Y - Y.mean(axis=0)).std())
     norms = np.linalg.norm(fitted.components_, axis=1)
     assert_allclose(norms, fitted.target_scale_, rtol=1e-5)
-
-
-def test_a_code_is_decoded_to_the_target(fitted, skips):
     codes = fitted.transform(X_NEW)
     decoded = fitted.inverse_transform(codes)
     bias = fitted.inverse_transform(np.zeros((1, 12)))
     assert_allclose(decoded, codes @ fitted.components_ + bias, rtol=1e-4, atol=1e-2)
     left = np.abs(fitted.predict(X_NEW) - decoded).max()
-    assert (left > 1) if skips else (left < 1e-3)
+    assert (left > 1) if fitted.skip_connection else (left < 1e-3)
 
 
+@pytest.mark.parametrize("fitted", [("gated", True), ("topk", False)], indirect=True)
 def test_units_change_nothing(fitted):
     params = {"skip_connection": fitted.skip_connection}
     other = fit(fitted.penalty, 7.0 * X - 3.0, 0.001 * Y + 2.0, **params)
@@ -137,7 +129,6 @@ def test_an_autoencoder_predicts_nothing():
 # --- what is a target -------------------------------------------------------------------------
 
 IGNORED = {
-    "None": None,
     "labels": np.arange(800) % 3,
     "floats": np.linspace(0, 1, 800),
     "a column": np.linspace(0, 1, 800)[:, None],
@@ -148,11 +139,12 @@ IGNORED = {
 }
 
 
-@pytest.mark.parametrize("y", IGNORED.values(), ids=IGNORED)
-def test_what_is_no_target_is_ignored(y):
-    same = fit(TopK(3), target=None, max_iter=3)
-    assert_array_equal(fit(TopK(3), target=y, max_iter=3).transform(X), same.transform(X))
-    assert same.score(X, y) == same.score(X)
+def test_what_is_no_target_is_ignored(subtests):
+    for name, y in IGNORED.items():
+        with subtests.test(name):
+            same = fit(TopK(3), target=None, max_iter=3)
+            assert_array_equal(fit(TopK(3), target=y, max_iter=3).transform(X), same.transform(X))
+            assert same.score(X, y) == same.score(X)
 
 
 TARGETS = {
@@ -163,11 +155,12 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_forms_of_a_target(target):
-    fitted = fit(TopK(3), target=target, max_iter=3)
-    assert fitted.components_.shape == (12, 5)
-    assert fitted.score(X, target) == pytest.approx(fitted.score(X, Y), abs=1e-5)
+def test_forms_of_a_target(subtests):
+    for name, target in TARGETS.items():
+        with subtests.test(name):
+            fitted = fit(TopK(3), target=target, max_iter=3)
+            assert fitted.components_.shape == (12, 5)
+            assert fitted.score(X, target) == pytest.approx(fitted.score(X, Y), abs=1e-5)
 
 
 def test_a_frame_is_a_target():
@@ -189,10 +182,10 @@ BAD_TARGETS = {
 }
 
 
-@pytest.mark.parametrize(("target", "match"), BAD_TARGETS.values(), ids=BAD_TARGETS)
-def test_bad_targets(target, match):
-    with pytest.raises((ValueError, OSError), match=match):
-        fit(TopK(3), target=target)
+def test_bad_targets(subtests):
+    for name, (target, match) in BAD_TARGETS.items():
+        with subtests.test(name), pytest.raises((ValueError, OSError), match=match):
+            fit(TopK(3), target=target)
 
 
 def test_a_skip_connection_needs_a_target():
@@ -200,11 +193,13 @@ def test_a_skip_connection_needs_a_target():
         fit(TopK(3), target=None, skip_connection=True)
 
 
-@pytest.mark.parametrize("method", ["score", "score_samples"])
-@pytest.mark.parametrize("y", [None, Y[:, :3], np.arange(800)])
-def test_a_score_needs_the_target(method, y):
-    with pytest.raises(ValueError, match="explains a target of 5 features"):
-        getattr(fit(TopK(3), max_iter=3), method)(X, y)
+def test_a_score_needs_the_target(subtests):
+    for y, method in each_once([None, Y[:, :3], np.arange(800)], ["score", "score_samples"]):
+        with (
+            subtests.test(y=y, method=method),
+            pytest.raises(ValueError, match="explains a target of 5 features"),
+        ):
+            getattr(fit(TopK(3), max_iter=3), method)(X, y)
 
 
 def test_a_constant_target_has_no_score():
@@ -266,6 +261,7 @@ def test_a_fit_without_a_target_forgets_the_last_one():
     assert np.isfinite(sae.score(X))
 
 
+@pytest.mark.parametrize("fitted", [("gated", True), ("topk", False)], indirect=True)
 def test_files(fitted, tmp_path):
     save(fitted, tmp_path / "transcoder")
     again = load(tmp_path / "transcoder")

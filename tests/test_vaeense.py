@@ -171,16 +171,19 @@ def test_reconstruction_is_close(fitted):
     assert np.square(X_NEW - reconstruction).sum() < 0.2 * np.square(X_NEW).sum()
 
 
-@pytest.mark.parametrize("threshold", ["contribution", "fixed_variance", "otsu"])
-def test_hard_code_is_the_code_of_the_active_latents(fitted, threshold):
-    fitted = changed(fitted, threshold=threshold)
-    active = fitted.active_dimensions(X_NEW)
-    assert active.dtype == bool
-    assert 0 < active.mean() < 1
-    codes = fitted.transform(X_NEW)
-    hard = changed(fitted, hard=True).transform(X_NEW)
-    assert_array_equal(hard, codes * active)
-    assert_array_equal(fitted.inverse_transform(codes * active), fitted.inverse_transform(hard))
+def test_hard_code_is_the_code_of_the_active_latents(fitted, subtests):
+    for threshold in ("contribution", "fixed_variance", "otsu"):
+        with subtests.test(threshold=threshold):
+            fitted = changed(fitted, threshold=threshold)
+            active = fitted.active_dimensions(X_NEW)
+            assert active.dtype == bool
+            assert 0 < active.mean() < 1
+            codes = fitted.transform(X_NEW)
+            hard = changed(fitted, hard=True).transform(X_NEW)
+            assert_array_equal(hard, codes * active)
+            assert_array_equal(
+                fitted.inverse_transform(codes * active), fitted.inverse_transform(hard)
+            )
 
 
 @BOTH

@@ -141,10 +141,11 @@ def test_positions_and_padding_are_left_out(model, texts):
     assert len(gathered(Activations(model, "embedding", [texts], skip=(LENGTH,)))) == 80 * LENGTH
 
 
-@pytest.mark.parametrize("batch", ["tensor", "tuple", "dict"])
-def test_forms_of_batches(batch, model, texts):
-    given = {"tensor": texts, "tuple": (texts,), "dict": {"input_ids": texts}}[batch]
-    assert len(gathered(Activations(model, "blocks.1", [given]))) == 80 * (LENGTH - 1)
+def test_forms_of_batches(model, texts, subtests):
+    for batch in ("tensor", "tuple", "dict"):
+        with subtests.test(batch=batch):
+            given = {"tensor": texts, "tuple": (texts,), "dict": {"input_ids": texts}}[batch]
+            assert len(gathered(Activations(model, "blocks.1", [given]))) == 80 * (LENGTH - 1)
 
 
 def test_samples_without_positions():
@@ -217,17 +218,14 @@ def test_files(model, texts, tmp_path):
         both.save(tmp_path / "rows")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
+def test_bad_arguments(model, subtests):
+    for arguments, match in (
         (("no.such", [0]), "no module 'no.such'"),
         (("head", iter([0])), "iterator"),
         (([], [0]), "at least one name"),
-    ],
-)
-def test_bad_arguments(arguments, match, model):
-    with pytest.raises(ValueError, match=match):
-        Activations(model, *arguments)
+    ):
+        with subtests.test(match=match), pytest.raises(ValueError, match=match):
+            Activations(model, *arguments)
 
 
 def test_errors_of_a_pass(model, texts):

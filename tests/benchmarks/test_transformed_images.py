@@ -51,20 +51,21 @@ def test_size_shear_brightness_and_contrast():
     np.testing.assert_allclose(contrast - 0.5, np.exp(RANGES[6]) * (before - 0.5), atol=1e-9)
 
 
-@pytest.mark.parametrize("images", ["photographs", "digits"])
-def test_tangent_directions_are_all_there(images):
-    dims = (1, 4, 7)
-    X, manifold, _, tangents = make_transformed_images(
-        3000, dims=dims, images=images, return_tangents=True, random_state=0
-    )
-    for i, dim in enumerate(dims):
-        assert tangents[i].shape == (dim,)
-        assert (np.diff(tangents[i]) <= 0).all()
-        assert tangents[i][-1] >= 0.04
-        # All of the images vary by as much, at least, in as many directions.
-        variances = np.linalg.eigvalsh(np.cov(X[manifold == i].T))[::-1]
-        assert variances[dim - 1] > 0.5 * tangents[i][-1]
-    assert 0.05 < X.std(axis=0).mean() < 0.4
+def test_tangent_directions_are_all_there(subtests):
+    for images in ("photographs", "digits"):
+        with subtests.test(images=images):
+            dims = (1, 4, 7)
+            X, manifold, _, tangents = make_transformed_images(
+                3000, dims=dims, images=images, return_tangents=True, random_state=0
+            )
+            for i, dim in enumerate(dims):
+                assert tangents[i].shape == (dim,)
+                assert (np.diff(tangents[i]) <= 0).all()
+                assert tangents[i][-1] >= 0.04
+                # All of the images vary by as much, at least, in as many directions.
+                variances = np.linalg.eigvalsh(np.cov(X[manifold == i].T))[::-1]
+                assert variances[dim - 1] > 0.5 * tangents[i][-1]
+            assert 0.05 < X.std(axis=0).mean() < 0.4
 
 
 def test_tangents_of_brightness_are_known():
@@ -77,19 +78,16 @@ def test_tangents_of_brightness_are_known():
     assert black.measured(np.zeros((1, 2)))[-1] == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_arguments(subtests):
+    for arguments, message in (
         ({"images": "paintings"}, "images must be 'photographs' or 'digits', got 'paintings'"),
         ({"n_features": 50}, "n_features must be a square number such as 256, got 50"),
         ({"dims": (8,)}, "dims must be at most 7, got 8"),
         ({"dims": ()}, "dims is empty"),
         ({"dims": (5,), "n_features": 4}, "needs at least 5 features"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        make_transformed_images(10, **arguments)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            make_transformed_images(10, **arguments)
 
 
 def test_images_that_change_too_little_are_refused(monkeypatch):

@@ -55,15 +55,16 @@ def test_all_atoms_may_be_active():
     assert np.linalg.matrix_rank(X) == 4
 
 
-@pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_returning_atoms_does_not_change_the_samples(signed, noise):
-    arguments = DICTIONARY | {"signed": signed, "noise": noise}
-    with_atoms = make_sparse_dictionary(40, return_atoms=True, **arguments)
-    without = make_sparse_dictionary(40, **arguments)
-    assert (len(with_atoms), len(without)) == (4, 3)
-    for one, other in zip(with_atoms[:3], without, strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_returning_atoms_does_not_change_the_samples(subtests):
+    for noise in (0.0, 0.3):
+        for signed in (True, False):
+            with subtests.test(signed=signed, noise=noise):
+                arguments = DICTIONARY | {"signed": signed, "noise": noise}
+                with_atoms = make_sparse_dictionary(40, return_atoms=True, **arguments)
+                without = make_sparse_dictionary(40, **arguments)
+                assert (len(with_atoms), len(without)) == (4, 3)
+                for one, other in zip(with_atoms[:3], without, strict=True):
+                    np.testing.assert_array_equal(one, other)
 
 
 def test_unsigned_coefficients_are_absolute_values():
@@ -72,9 +73,8 @@ def test_unsigned_coefficients_are_absolute_values():
     np.testing.assert_allclose(unsigned, np.abs(signed), atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "match"),
-    [
+def test_bad_arguments(subtests):
+    for arguments, error, match in (
         ({"n_active": 21}, ValueError, "n_active=21 atoms cannot be drawn from n_atoms=20"),
         ({"n_active": (2, 30)}, ValueError, "n_active=30 atoms cannot be drawn"),
         ({"n_active": 6, "n_features": 5}, ValueError, "n_active=6 needs at least 6 features"),
@@ -83,8 +83,6 @@ def test_unsigned_coefficients_are_absolute_values():
         ({"n_active": ()}, ValueError, "n_active is empty"),
         ({"n_active": 2.0}, TypeError, "n_active must be a sequence of int"),
         ({"n_atoms": 0}, ValueError, "n_atoms must be at least 1"),
-    ],
-)
-def test_bad_arguments(arguments, error, match):
-    with pytest.raises(error, match=match):
-        make_sparse_dictionary(10, **arguments)
+    ):
+        with subtests.test(match=match), pytest.raises(error, match=match):
+            make_sparse_dictionary(10, **arguments)

@@ -12,16 +12,17 @@ def _bases(X, manifold, dims):
     ]
 
 
-@pytest.mark.parametrize("orthogonal", [False, True])
-@pytest.mark.parametrize("shared", [0, 1, 2])
-def test_each_subspace_has_its_dimension(shared, orthogonal):
-    dims = (2, 4, 8)
-    X, manifold, _ = make_linear_subspaces(
-        600, dims=dims, shared=shared, orthogonal=orthogonal, random_state=0
-    )
-    ranks = [np.linalg.matrix_rank(X[manifold == label]) for label in range(3)]
-    assert tuple(ranks) == dims
-    assert np.linalg.matrix_rank(X) == sum(dims) - 2 * shared
+def test_each_subspace_has_its_dimension(subtests):
+    for shared in (0, 1, 2):
+        for orthogonal in (False, True):
+            with subtests.test(orthogonal=orthogonal, shared=shared):
+                dims = (2, 4, 8)
+                X, manifold, _ = make_linear_subspaces(
+                    600, dims=dims, shared=shared, orthogonal=orthogonal, random_state=0
+                )
+                ranks = [np.linalg.matrix_rank(X[manifold == label]) for label in range(3)]
+                assert tuple(ranks) == dims
+                assert np.linalg.matrix_rank(X) == sum(dims) - 2 * shared
 
 
 def test_coordinates_are_standard_normal():
@@ -33,22 +34,23 @@ def test_coordinates_are_standard_normal():
     assert squared_norm.var() == pytest.approx(6, rel=0.05)
 
 
-@pytest.mark.parametrize("orthogonal", [False, True])
-@pytest.mark.parametrize("shared", [0, 1, 2])
-def test_angles_between_subspaces(shared, orthogonal):
-    dims = (2, 4, 5)
-    X, manifold, _ = make_linear_subspaces(
-        600, dims=dims, shared=shared, orthogonal=orthogonal, random_state=1
-    )
-    bases = _bases(X, manifold, dims)
-    for i in range(3):
-        for j in range(i):
-            cosines = np.linalg.svd(bases[i] @ bases[j].T, compute_uv=False)
-            np.testing.assert_allclose(cosines[:shared], 1)
-            if orthogonal:
-                np.testing.assert_allclose(cosines[shared:], 0, atol=1e-7)
-            else:
-                assert (cosines[shared:] < 0.999).all()
+def test_angles_between_subspaces(subtests):
+    for shared in (0, 1, 2):
+        for orthogonal in (False, True):
+            with subtests.test(orthogonal=orthogonal, shared=shared):
+                dims = (2, 4, 5)
+                X, manifold, _ = make_linear_subspaces(
+                    600, dims=dims, shared=shared, orthogonal=orthogonal, random_state=1
+                )
+                bases = _bases(X, manifold, dims)
+                for i in range(3):
+                    for j in range(i):
+                        cosines = np.linalg.svd(bases[i] @ bases[j].T, compute_uv=False)
+                        np.testing.assert_allclose(cosines[:shared], 1)
+                        if orthogonal:
+                            np.testing.assert_allclose(cosines[shared:], 0, atol=1e-7)
+                        else:
+                            assert (cosines[shared:] < 0.999).all()
 
 
 def test_shared_directions_are_the_same_in_all_subspaces():
@@ -73,10 +75,8 @@ def test_orthogonal_subspaces_may_fill_the_space():
     assert np.linalg.matrix_rank(X) == 6
 
 
-@pytest.mark.parametrize("make", [make_linear_subspaces, make_affine_subspaces])
-@pytest.mark.parametrize(
-    ("arguments", "error", "match"),
-    [
+def test_bad_geometry(subtests):
+    for arguments, error, match in (
         ({"shared": 3, "dims": (2, 4)}, ValueError, "shared=3 directions do not fit"),
         ({"shared": -1}, ValueError, "shared must be at least 0"),
         ({"shared": 1.0}, TypeError, "shared must be an int"),
@@ -86,11 +86,13 @@ def test_orthogonal_subspaces_may_fill_the_space():
             ValueError,
             "orthogonal=True with .* needs at least 7 features, got n_features=6",
         ),
-    ],
-)
-def test_bad_geometry(make, arguments, error, match):
-    with pytest.raises(error, match=match):
-        make(10, **arguments)
+    ):
+        for make in (make_linear_subspaces, make_affine_subspaces):
+            with (
+                subtests.test(make=make, arguments=arguments),
+                pytest.raises(error, match=match),
+            ):
+                make(10, **arguments)
 
 
 def test_affine_subspaces_have_their_dimension_around_an_offset():

@@ -41,33 +41,31 @@ def test_pca_recovers_the_noise_variance_and_likelihood():
     assert pca.score(X) == pytest.approx(exact, abs=0.02)
 
 
-@pytest.mark.parametrize("n_components", [1, 5, 20])
-def test_ppca_expected_log_likelihood_is_as_documented(n_components):
-    noise_variance, n_features = 0.3, 20
-    X, _, mean, covariance = _make_model(
-        n_samples=20_000, n_components=n_components, noise_variance=noise_variance
-    )
-    variances = np.linspace(2, 1, n_components)
-    expected = -0.5 * (
-        n_features * np.log(2 * np.pi * np.e)
-        + np.log(variances + noise_variance).sum()
-        + (n_features - n_components) * np.log(noise_variance)
-    )
-    observed = multivariate_normal(mean, covariance).logpdf(X).mean()
-    assert observed == pytest.approx(expected, abs=0.1)
+def test_ppca_expected_log_likelihood_is_as_documented(subtests):
+    for n_components in (1, 5, 20):
+        with subtests.test(n_components=n_components):
+            noise_variance, n_features = 0.3, 20
+            X, _, mean, covariance = _make_model(
+                n_samples=20_000, n_components=n_components, noise_variance=noise_variance
+            )
+            variances = np.linspace(2, 1, n_components)
+            expected = -0.5 * (
+                n_features * np.log(2 * np.pi * np.e)
+                + np.log(variances + noise_variance).sum()
+                + (n_features - n_components) * np.log(noise_variance)
+            )
+            observed = multivariate_normal(mean, covariance).logpdf(X).mean()
+            assert observed == pytest.approx(expected, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "match"),
-    [
+def test_bad_ppca_arguments(subtests):
+    for arguments, error, match in (
         ({"n_components": 21}, ValueError, "A model with 21 components needs at least 21"),
         ({"n_components": 0}, ValueError, "n_components must be at least 1"),
         ({"noise_variance": 0.0}, ValueError, "noise_variance must be positive, got 0.0"),
         ({"noise_variance": np.nan}, ValueError, "noise_variance must be finite"),
         ({"noise_variance": "1"}, TypeError, "noise_variance must be a float"),
         ({"return_parameters": "yes"}, TypeError, "return_parameters must be True or False"),
-    ],
-)
-def test_bad_ppca_arguments(arguments, error, match):
-    with pytest.raises(error, match=match):
-        make_ppca(10, **arguments)
+    ):
+        with subtests.test(match=match), pytest.raises(error, match=match):
+            make_ppca(10, **arguments)

@@ -18,12 +18,13 @@ def nearest_first(points):
     return points[np.argsort(np.linalg.norm(points - points[0], axis=1))]
 
 
-@pytest.mark.parametrize("ratio", [1, 10, 100])
-def test_thin_directions_of_a_flat_count(ratio):
-    rng = np.random.default_rng(0)
-    box = rng.uniform(-1, 1, (240, 4)) * np.geomspace(1, 1 / ratio, 4)
-    assert residual_rank(principal(box), 20) == (4, True)
-    assert clear_rank(nearest_first(box @ frame(20, 4, rng).T), 20) == 4
+def test_thin_directions_of_a_flat_count(subtests):
+    for ratio in (1, 10, 100):
+        with subtests.test(ratio=ratio):
+            rng = np.random.default_rng(0)
+            box = rng.uniform(-1, 1, (240, 4)) * np.geomspace(1, 1 / ratio, 4)
+            assert residual_rank(principal(box), 20) == (4, True)
+            assert clear_rank(nearest_first(box @ frame(20, 4, rng).T), 20) == 4
 
 
 @pytest.mark.parametrize("dimension", [1, 2])

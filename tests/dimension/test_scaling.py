@@ -20,11 +20,12 @@ def cube(n_samples, dimension, seed=0):
     return np.random.default_rng(seed).random((n_samples, dimension))
 
 
-@pytest.mark.parametrize("k", SCALES)
-@pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_inverse_is_unbiased_where_samples_are_spread_evenly(dimension, k):
-    inverse = inverse_dimensions(distances_of(cube(3000, dimension)), k)
-    assert inverse.mean() == pytest.approx(1 / dimension, rel=0.15)
+def test_inverse_is_unbiased_where_samples_are_spread_evenly(subtests):
+    for dimension in (1, 2, 3):
+        for k in SCALES:
+            with subtests.test(k=k, dimension=dimension):
+                inverse = inverse_dimensions(distances_of(cube(3000, dimension)), k)
+                assert inverse.mean() == pytest.approx(1 / dimension, rel=0.15)
 
 
 def test_formula():
@@ -37,14 +38,15 @@ def test_no_estimate_where_samples_coincide():
     assert np.isnan(inverse_dimensions(np.array([[0.0, 0.0, 1.0, 2.0]]), 4)).all()
 
 
-@pytest.mark.parametrize("dimension", [5, 12, 20, 40])
-def test_calibration_corrects_cubes(dimension):
+def test_calibration_corrects_cubes(subtests):
     """Of so many dimensions that few samples fall far short; cubes are not balls."""
-    inverse = inverse_dimensions(distances_of(cube(1500, dimension, seed=1)), SCALES[0])
-    raw = 1 / inverse.mean()
-    corrected = Calibration(1500, 250, 64).correct(np.array([raw]), 0)[0]
-    assert abs(corrected - dimension) < abs(raw - dimension)
-    assert corrected == pytest.approx(dimension, rel=0.15)
+    for dimension in (5, 12, 20, 40):
+        with subtests.test(dimension=dimension):
+            inverse = inverse_dimensions(distances_of(cube(1500, dimension, seed=1)), SCALES[0])
+            raw = 1 / inverse.mean()
+            corrected = Calibration(1500, 250, 64).correct(np.array([raw]), 0)[0]
+            assert abs(corrected - dimension) < abs(raw - dimension)
+            assert corrected == pytest.approx(dimension, rel=0.15)
 
 
 def test_calibration_rises_and_measures_only_what_it_needs():

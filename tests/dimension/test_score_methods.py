@@ -66,26 +66,32 @@ def ask_mixture(method, mixture, x, level):
     return ask(method, mixture.noise(level), x, level)
 
 
-@pytest.mark.parametrize("level", [0.01, 0.3, 2.0])
-@pytest.mark.parametrize("dims", [(3,), (1, 3), (2, 4, 5)])
-def test_flipd_is_the_slope_of_the_log_density(dims, level):
+def test_flipd_is_the_slope_of_the_log_density(subtests):
     """At any level and any point: this is an identity, the heat equation."""
-    mixture = Mixture(dims)
-    x = mixture.sample(0, 20) + 0.5 * level * mixture.rng.standard_normal((20, N_FEATURES))
-    h = 1e-4
-    up, down = (mixture.log_density(x, level * math.exp(step)) for step in (h, -h))
-    slope = (up - down) / (2 * h)
-    assert_allclose(
-        ask_mixture(FLIPD(), mixture, x, level), N_FEATURES + slope, rtol=1e-4, atol=1e-4
-    )
+    for dims in ((3,), (1, 3), (2, 4, 5)):
+        for level in (0.01, 0.3, 2.0):
+            with subtests.test(level=level, dims=dims):
+                mixture = Mixture(dims)
+                x = mixture.sample(0, 20) + 0.5 * level * mixture.rng.standard_normal(
+                    (20, N_FEATURES)
+                )
+                h = 1e-4
+                up, down = (mixture.log_density(x, level * math.exp(step)) for step in (h, -h))
+                slope = (up - down) / (2 * h)
+                assert_allclose(
+                    ask_mixture(FLIPD(), mixture, x, level),
+                    N_FEATURES + slope,
+                    rtol=1e-4,
+                    atol=1e-4,
+                )
 
 
-@pytest.mark.parametrize("dim", range(1, N_FEATURES + 1))
 @BOTH
-def test_dimension_of_a_subspace(method, dim):
-    mixture = Mixture((dim,))
-    dimension = ask_mixture(method, mixture, mixture.sample(0, 30), 0.01)
-    assert_allclose(dimension, dim, atol=1e-2)
+def test_dimension_of_a_subspace(method):
+    for dim in range(1, N_FEATURES + 1):
+        mixture = Mixture((dim,))
+        dimension = ask_mixture(method, mixture, mixture.sample(0, 30), 0.01)
+        assert_allclose(dimension, dim, atol=1e-2)
 
 
 @BOTH
@@ -145,10 +151,11 @@ def test_directions_stand_for_noise():
     assert not torch.equal(directions, NormalBundle().vectors(6, make_generator(1)))
 
 
-@pytest.mark.parametrize(("n_features", "n_probes"), [(1, "auto"), (5, 9), (64, "auto"), (70, 70)])
-def test_as_many_probes_as_features_give_the_exact_trace(n_features, n_probes):
-    probes = FLIPD(n_probes).vectors(n_features, make_generator())
-    assert torch.equal(probes, torch.eye(n_features, dtype=torch.float64))
+def test_as_many_probes_as_features_give_the_exact_trace(subtests):
+    for n_features, n_probes in ((1, "auto"), (5, 9), (64, "auto"), (70, 70)):
+        with subtests.test(n_features=n_features, n_probes=n_probes):
+            probes = FLIPD(n_probes).vectors(n_features, make_generator())
+            assert torch.equal(probes, torch.eye(n_features, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("n_features", "n_probes", "expected"), [(65, "auto", 64), (20, 8, 8)])

@@ -44,30 +44,28 @@ def fitted(request):
     return request.param()
 
 
-def test_a_folder_gives_the_estimator_back(fitted, tmp_path):
-    save_pretrained(fitted, tmp_path / "model")
-    again = from_pretrained(tmp_path / "model")
-    assert_array_equal(again.transform(X_NEW), fitted.transform(X_NEW))
-    names = sorted(path.name for path in (tmp_path / "model").iterdir())
-    assert names == ["README.md", "cfg.json", "estimator.safetensors", "sae_weights.safetensors"]
-    with pytest.raises(FileExistsError):
-        save_pretrained(fitted, tmp_path / "model")
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_weights_for_saelens_hold_the_estimator(fitted, dtype):
-    """Whatever type they are made of on the way."""
+def test_a_folder_and_weights_for_saelens_give_the_estimator_back(fitted, tmp_path):
+    """Weights do whatever type they are made of on the way."""
     import torch
 
+    expected = fitted.transform(X_NEW)
     config, tensors = registered_files(fitted)
     assert config["architecture"] == "skvaeense"
-    data = torch.from_numpy(tensors["estimator"].astype(dtype))
-    assert_array_equal(read_estimator(data).transform(X_NEW), fitted.transform(X_NEW))
-    codes = np.asarray(fitted.transform(X_NEW), dtype=np.float64)
+    for dtype in (np.float32, np.float16):
+        data = torch.from_numpy(tensors["estimator"].astype(dtype))
+        assert_array_equal(read_estimator(data).transform(X_NEW), expected)
+    codes = np.asarray(expected, dtype=np.float64)
     assert tensors["W_dec"].shape == (fitted.n_components_, config["d_out"])
     if hasattr(fitted, "components_"):
         decoded = codes @ tensors["W_dec"] + tensors["b_dec"]
         assert_allclose(decoded, fitted.inverse_transform(codes), rtol=1e-4, atol=1e-4)
+    save_pretrained(fitted, tmp_path / "model")
+    again = from_pretrained(tmp_path / "model")
+    assert_array_equal(again.transform(X_NEW), expected)
+    names = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert names == ["README.md", "cfg.json", "estimator.safetensors", "sae_weights.safetensors"]
+    with pytest.raises(FileExistsError):
+        save_pretrained(fitted, tmp_path / "model")
 
 
 def test_saelens_gets_its_own_architecture_where_there_is_one(tmp_path):
@@ -82,8 +80,9 @@ def test_saelens_gets_its_own_architecture_where_there_is_one(tmp_path):
     assert "register_saelens" in (tmp_path / "other" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("skip", [False, True])
-@pytest.mark.parametrize("penalty", ["l1", "jump_relu", "batch_topk"])
+@pytest.mark.parametrize(
+    ("penalty", "skip"), [("l1", True), ("jump_relu", False), ("batch_topk", True), ("l1", False)]
+)
 def test_transcoders_of_saelens(penalty, skip, tmp_path):
     sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
     save_pretrained(sae, tmp_path / "model")
@@ -101,8 +100,9 @@ def test_transcoders_of_saelens(penalty, skip, tmp_path):
     assert_allclose(decoded, sae.predict(X_NEW), rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.parametrize("skip", [False, True])
-@pytest.mark.parametrize("penalty", ["l1", "jump_relu", "batch_topk"])
+@pytest.mark.parametrize(
+    ("penalty", "skip"), [("l1", True), ("jump_relu", False), ("batch_topk", True)]
+)
 def test_transcoders_of_saelens_are_read(penalty, skip, tmp_path):
     sae = fit_unwarned(quick_sae(PENALTIES[penalty], skip_connection=skip), X, y=Y)
     to_saelens(sae, tmp_path / "model")

@@ -23,26 +23,28 @@ def test_means_are_marked_and_written():
     assert [text.get_text() for text in display.ax_.texts] == ["mean 1.8", "mean 7.0"]
 
 
-@pytest.mark.parametrize("dimensions", [[0.5, 1.25, 3.0], [0, 500], [2.5, 2.5], [3]])
-def test_every_sample_is_in_a_bar(dimensions):
-    (bars,) = ActiveDimensionDisplay.from_dimensions(dimensions).bars_
-    heights = np.array([bar.get_height() for bar in bars])
-    assert len(bars) <= 60
-    values, counts = np.unique(dimensions, return_counts=True)
-    filled = heights > 0
-    assert_allclose(heights[filled] / heights.sum(), counts / len(dimensions))
-    middles = np.array([bar.get_x() + bar.get_width() / 2 for bar in bars])
-    # A bar is a little narrower than the interval that it stands for.
-    assert (np.abs(middles[filled] - values) <= 0.56 * bars[0].get_width()).all()
+def test_every_sample_is_in_a_bar(subtests):
+    for dimensions in ([0.5, 1.25, 3.0], [0, 500], [2.5, 2.5], [3]):
+        with subtests.test(dimensions=dimensions):
+            (bars,) = ActiveDimensionDisplay.from_dimensions(dimensions).bars_
+            heights = np.array([bar.get_height() for bar in bars])
+            assert len(bars) <= 60
+            values, counts = np.unique(dimensions, return_counts=True)
+            filled = heights > 0
+            assert_allclose(heights[filled] / heights.sum(), counts / len(dimensions))
+            middles = np.array([bar.get_x() + bar.get_width() / 2 for bar in bars])
+            # A bar is a little narrower than the interval that it stands for.
+            assert (np.abs(middles[filled] - values) <= 0.56 * bars[0].get_width()).all()
 
 
-@pytest.mark.parametrize("n_classes", [2, 10])
-def test_classes_have_a_row_each(n_classes):
-    y = np.arange(100) % n_classes
-    display = ActiveDimensionDisplay.from_dimensions(y + 1.0, y)
-    assert [d.mean() for d in display.dimensions] == list(range(1, n_classes + 1))
-    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert labels == [str(i) for i in range(n_classes)]
+def test_classes_have_a_row_each(subtests):
+    for n_classes in (2, 10):
+        with subtests.test(n_classes=n_classes):
+            y = np.arange(100) % n_classes
+            display = ActiveDimensionDisplay.from_dimensions(y + 1.0, y)
+            assert [d.mean() for d in display.dimensions] == list(range(1, n_classes + 1))
+            labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+            assert labels == [str(i) for i in range(n_classes)]
 
 
 def test_nan_is_left_out():
@@ -67,15 +69,12 @@ def test_dimension_estimators_predict(subspaces, dimension_estimator):
     assert display.ax_.get_xlabel() == "Estimated dimension per sample"
 
 
-@pytest.mark.parametrize(
-    ("dimensions", "y", "message"),
-    [
+def test_bad_input(subtests):
+    for dimensions, y, message in (
         ([np.nan, np.nan], None, "nothing but NaN"),
         ([1.0, np.inf], None, "dimensions contains infinity"),
         ([[1.0, 2.0]], None, "should be a 1d array"),
         ([1.0, 2.0], ["a"], "inconsistent numbers"),
-    ],
-)
-def test_bad_input(dimensions, y, message):
-    with pytest.raises(ValueError, match=message):
-        ActiveDimensionDisplay.from_dimensions(dimensions, y)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            ActiveDimensionDisplay.from_dimensions(dimensions, y)

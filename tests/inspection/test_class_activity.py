@@ -46,10 +46,11 @@ def test_mutual_information_is_that_of_scikit_learn():
     assert (information >= 0).all()
 
 
-@pytest.mark.parametrize("n_samples", [3, 10, 49])
-def test_a_latent_of_all_samples_says_nothing(n_samples):
-    codes = np.ones((n_samples, 1))
-    assert activity_of(codes, np.arange(n_samples) % 3).mutual_information == 0
+def test_a_latent_of_all_samples_says_nothing(subtests):
+    for n_samples in (3, 10, 49):
+        with subtests.test(n_samples=n_samples):
+            codes = np.ones((n_samples, 1))
+            assert activity_of(codes, np.arange(n_samples) % 3).mutual_information == 0
 
 
 def test_active_is_what_the_estimator_says(subspaces, vaeense, sae):
@@ -61,20 +62,18 @@ def test_active_is_what_the_estimator_says(subspaces, vaeense, sae):
             assert activity.mean_active[i] == active[y == name].sum(axis=1).mean()
 
 
-@pytest.mark.parametrize("convert", [sparse.csr_array, sparse.csc_matrix, lambda codes: codes != 0])
-def test_kinds_of_codes(convert):
-    expected, activity = activity_of(CODES, Y), activity_of(convert(CODES), Y)
-    for name in expected:
-        assert_array_equal(activity[name], expected[name])
+def test_kinds_of_codes(subtests):
+    for convert in (sparse.csr_array, sparse.csc_matrix, lambda codes: codes != 0):
+        with subtests.test(convert=convert):
+            expected, activity = activity_of(CODES, Y), activity_of(convert(CODES), Y)
+            for name in expected:
+                assert_array_equal(activity[name], expected[name])
 
 
-@pytest.mark.parametrize(
-    ("y", "message"),
-    [(["a"], "inconsistent numbers"), (np.zeros((5, 2)), "1d array")],
-)
-def test_bad_classes(y, message):
-    with pytest.raises(ValueError, match=message):
-        activity_of(CODES, y)
+def test_bad_classes(subtests):
+    for y, message in ((["a"], "inconsistent numbers"), (np.zeros((5, 2)), "1d array")):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            activity_of(CODES, y)
 
 
 def test_columns_stand_in_the_order_of_the_patterns(subspaces, sae):

@@ -119,18 +119,15 @@ def test_atoms_that_are_0_have_no_probability():
     assert np.isfinite(result.atom_probability[0][:12]).all()
 
 
-@pytest.mark.parametrize(
-    ("dictionaries", "match"),
-    [
+def test_bad_dictionaries(subtests):
+    for dictionaries, match in (
         ([ATOMS], "At least two dictionaries are needed, got 1"),
         ([ATOMS, ATOMS[:, :5]], r"the same number of features, got \[5, 8\]"),
         ([ATOMS, np.zeros((2, 8))], "no atom that is not 0"),
         ([ATOMS, ATOMS[0]], "Expected 2D array, got 1D array"),
-    ],
-)
-def test_bad_dictionaries(dictionaries, match):
-    with pytest.raises(ValueError, match=match):
-        dictionary_stability(dictionaries)
+    ):
+        with subtests.test(match=match), pytest.raises(ValueError, match=match):
+            dictionary_stability(dictionaries)
 
 
 def test_one_estimator_and_no_random_dictionaries():

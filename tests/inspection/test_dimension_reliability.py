@@ -48,16 +48,13 @@ def test_estimator_gives_the_numbers(subspaces, dimension_estimator):
     )
 
 
-@pytest.mark.parametrize(
-    ("reliability", "reasons", "wrong", "message"),
-    [
+def test_bad_input(subtests):
+    for reliability, reasons, wrong, message in (
         ([0.5], {}, None, "nothing to draw"),
         ([np.nan], {"noise": [1.0]}, None, "nothing to draw"),
         ([0.5, 0.6], {"noise": [1.0]}, None, "inconsistent numbers of samples"),
         ([0.5], {"noise": [1.0]}, [True, False], "inconsistent numbers of samples"),
         ([[0.5, 0.6]], {"noise": [1.0]}, None, "1d array"),
-    ],
-)
-def test_bad_input(reliability, reasons, wrong, message):
-    with pytest.raises(ValueError, match=message):
-        DimensionReliabilityDisplay.from_reliability(reliability, reasons, wrong)
+    ):
+        with subtests.test(wrong=wrong), pytest.raises(ValueError, match=message):
+            DimensionReliabilityDisplay.from_reliability(reliability, reasons, wrong)

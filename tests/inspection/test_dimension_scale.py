@@ -36,14 +36,11 @@ def test_estimator_gives_the_numbers(subspaces, dimension_estimator):
     assert_allclose(display.quartiles[0][1], np.nanmedian(dimensions[y == "line"], axis=0))
 
 
-@pytest.mark.parametrize(
-    ("scales", "dimensions", "message"),
-    [
+def test_bad_input(subtests):
+    for scales, dimensions, message in (
         ([4], DIMENSIONS, "2 columns"),
         ([4, 16], np.full((2, 2), np.nan), "nothing but NaN"),
         ([4, 16], [1.0, 2.0], "Expected 2D array"),
-    ],
-)
-def test_bad_input(scales, dimensions, message):
-    with pytest.raises(ValueError, match=message):
-        DimensionScaleDisplay.from_scales(scales, dimensions)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            DimensionScaleDisplay.from_scales(scales, dimensions)

@@ -85,14 +85,6 @@ DRAW = {
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_new_figure_without_axes(name):
-    display = DRAW[name]()
-    assert display.figure_.number in plt.get_fignums()
-    assert display.ax_ in display.figure_.axes
-    assert display.ax_.get_title()
-
-
-@pytest.mark.parametrize("name", DRAW)
 def test_given_axes_are_used_and_pyplot_stays_as_it_was(name):
     figure, (left, right) = plt.subplots(1, 2)
     current = plt.subplots()[1]
@@ -107,12 +99,12 @@ def test_given_axes_are_used_and_pyplot_stays_as_it_was(name):
     assert len(plt.get_fignums()) == n_figures
 
 
-@pytest.mark.parametrize("name", DRAW)
-def test_axes_without_a_grid_are_used(name):
-    ax = plt.figure().add_axes([0.2, 0.2, 0.6, 0.6])
-    display = DRAW[name](ax=ax)
-    assert display.ax_ is ax
-    display.figure_.canvas.draw()
+def test_axes_without_a_grid_are_used():
+    for name, draw in DRAW.items():
+        ax = plt.figure().add_axes([0.2, 0.2, 0.6, 0.6])
+        display = draw(ax=ax)
+        assert display.ax_ is ax, name
+        display.figure_.canvas.draw()
 
 
 @pytest.mark.parametrize("name", DRAW)
@@ -121,11 +113,16 @@ def test_plot_draws_again_and_returns_the_display(name):
     first = display.ax_
     assert display.plot() is display
     assert display.ax_ is not first
+    assert repr(display).startswith(f"{type(display).__name__}(")
+    assert len(repr(display)) < 400
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_labels_are_inside_the_figure(name):
+def test_labels_are_inside_a_new_figure(name):
     display = DRAW[name]()
+    assert display.figure_.number in plt.get_fignums()
+    assert display.ax_ in display.figure_.axes
+    assert display.ax_.get_title()
     display.figure_.canvas.draw()
     box = display.figure_.get_tightbbox()
     width, height = display.figure_.get_size_inches()
@@ -135,24 +132,16 @@ def test_labels_are_inside_the_figure(name):
     assert box.y1 <= height + 0.02
 
 
-@pytest.mark.parametrize("name", DRAW)
-def test_repr_is_short(name):
-    display = DRAW[name]()
-    assert repr(display).startswith(f"{type(display).__name__}(")
-    assert len(repr(display)) < 400
-
-
-@pytest.mark.parametrize("name", DRAW)
-def test_missing_matplotlib_is_named(name, monkeypatch):
-    display = DRAW[name]()
+def test_missing_matplotlib_is_named(monkeypatch):
+    displays = [draw() for draw in DRAW.values()]
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"skvaeense\[plot\]"):
-        display.plot()
+    for display in displays:
+        with pytest.raises(ImportError, match=r"skvaeense\[plot\]"):
+            display.plot()
 
 
-@pytest.mark.parametrize(
-    ("name", "keywords", "artist"),
-    [
+def test_style_is_passed_on(subtests):
+    for name, keywords, artist in (
         ("loss", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
         ("own", {"line_kw": {"color": "green"}}, lambda d: d.line_.get_color()),
         ("curve", {"line_kw": {"color": "green"}}, lambda d: d.lines_[0].get_color()),
@@ -160,25 +149,25 @@ def test_missing_matplotlib_is_named(name, monkeypatch):
         ("scores", {"line_kw": {"color": "green"}}, lambda d: d.points_[0].get_color()),
         ("dimension", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
         ("bars", {"bar_kw": {"color": "green"}}, lambda d: d.bars_[0][0].get_facecolor()),
-    ],
-)
-def test_style_is_passed_on(name, keywords, artist):
-    assert same_color(artist(DRAW[name](**keywords)), "green")
-    assert not same_color(artist(DRAW[name]()), "green")
+    ):
+        with subtests.test(name=name):
+            assert same_color(artist(DRAW[name](**keywords)), "green")
+            assert not same_color(artist(DRAW[name]()), "green")
 
 
-@pytest.mark.parametrize("name", ["activity", "pattern", "images"])
-def test_style_of_pictures_is_passed_on(name):
-    image = DRAW[name](im_kw={"cmap": "cividis"}).image_
-    assert image.get_cmap().name == "cividis"
+def test_style_of_pictures_is_passed_on(subtests):
+    for name in ("activity", "pattern", "images"):
+        with subtests.test(name=name):
+            image = DRAW[name](im_kw={"cmap": "cividis"}).image_
+            assert image.get_cmap().name == "cividis"
 
 
-@pytest.mark.parametrize("name", DRAW)
-def test_documented_parameters_are_those_of_the_constructor(name):
-    display = type(DRAW[name]())
-    section = inspect.getdoc(display).split("Parameters\n----------\n")[1].split("\n\nAttri")[0]
-    documented = re.findall(r"^(\w+) : ", section, re.MULTILINE)
-    assert documented == list(inspect.signature(display).parameters)
+def test_documented_parameters_are_those_of_the_constructor():
+    for display in Display.__subclasses__():
+        doc = inspect.getdoc(display)
+        section = doc.split("Parameters\n----------\n")[1].split("\n\nAttri")[0]
+        documented = re.findall(r"^(\w+) : ", section, re.MULTILINE)
+        assert documented == list(inspect.signature(display).parameters)
 
 
 def test_a_display_must_draw():

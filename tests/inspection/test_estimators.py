@@ -46,20 +46,19 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("name", READ)
-def test_what_an_estimator_lacks_is_named(name):
-    read, lacking = READ[name]
-    with pytest.raises(TypeError, match=f"LinearRegression has no {lacking}"):
-        read(LinearRegression().fit(X, X[:, 0]))
-
-
-@pytest.mark.parametrize("name", READ)
-def test_unfitted_estimator_is_named(name):
-    unfitted = (
-        IntrinsicDimensionEstimator() if name in ("scale", "reliability") else quick_vaeense()
-    )
-    with pytest.raises(NotFittedError, match=type(unfitted).__name__):
-        READ[name][0](unfitted)
+def test_an_estimator_is_named_that_is_not_fitted_or_lacks_something(subtests):
+    for name in READ:
+        with subtests.test(name=name):
+            read, lacking = READ[name]
+            with pytest.raises(TypeError, match=f"LinearRegression has no {lacking}"):
+                read(LinearRegression().fit(X, X[:, 0]))
+            unfitted = (
+                IntrinsicDimensionEstimator()
+                if name in ("scale", "reliability")
+                else quick_vaeense()
+            )
+            with pytest.raises(NotFittedError, match=type(unfitted).__name__):
+                read(unfitted)
 
 
 def test_samples_go_through_the_steps_of_a_pipeline(subspaces, vaeense, halving):

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import each_once
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import BaseEstimator
@@ -64,8 +65,9 @@ def test_only_samples_that_change_are_decoded():
     assert_array_equal(third, X[[0, 1]] * [1, 1, 0])
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("kind", ["vaeense", "hard", "mlp", "sae", "sparse", "pca"])
+@pytest.mark.parametrize(
+    ("kind", "metric"), each_once(["vaeense", "hard", "mlp", "sae", "sparse", "pca"], [*METRICS])
+)
 def test_change_is_that_of_a_column_of_zeros(subspaces, vaeense, nonlinear, sae, kind, metric):
     X, _ = subspaces
     estimator = {
@@ -140,12 +142,13 @@ def test_function_may_keep_or_change_what_it_is_given():
     assert_array_equal(given, [X, X * [0, 1, 1], X * [1, 1, 0]])
 
 
-@pytest.mark.parametrize("convert", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
-def test_sparse_codes(convert):
-    expected = latent_ablation(Identity().fit(X), X)
-    result = latent_ablation(Identity(convert).fit(X), X)
-    for name in expected:
-        assert_array_equal(result[name], expected[name])
+def test_sparse_codes(subtests):
+    for convert in (sparse.csr_array, sparse.csc_matrix, sparse.coo_array):
+        with subtests.test(convert=convert):
+            expected = latent_ablation(Identity().fit(X), X)
+            result = latent_ablation(Identity(convert).fit(X), X)
+            for name in expected:
+                assert_array_equal(result[name], expected[name])
 
 
 def test_stored_zeros_are_not_active():
@@ -176,20 +179,17 @@ def test_latents_that_are_asked_for(subspaces, sae):
         assert_array_equal(result[name], every[name][[5, 2]])
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
+def test_bad_parameters(subtests):
+    for params, message in (
         ({"metric": "rmse"}, r"metric must be one of \['fvu', 'squared_error'\] or a callable"),
         ({"metric": None}, "or a callable, got None"),
         ({"metric": lambda X: X}, r"array of shape \(4,\), got shape \(4, 3\)"),
         ({"metric": lambda X: X[1:, 0]}, r"got shape \(3,\)"),
         ({"latents": [3]}, "latents must be from 0 to 2"),
         ({"latents": [[0]]}, "1-d array of whole numbers"),
-    ],
-)
-def test_bad_parameters(params, message):
-    with pytest.raises(ValueError, match=message):
-        latent_ablation(Identity().fit(X), X, **params)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            latent_ablation(Identity().fit(X), X, **params)
 
 
 def test_constant_samples_have_no_variance_to_explain():

@@ -39,13 +39,20 @@ def test_bars_are_red_above_and_blue_below():
     assert display.image_ is None
 
 
-@pytest.mark.parametrize("steps", [(), (StandardScaler(),)], ids=["alone", "scaled"])
-def test_bars_have_the_names_of_a_data_frame(steps):
-    X = pd.DataFrame(np.random.default_rng(0).random((9, 3)), columns=["height", "width", "age"])
-    display = LatentDisplay.from_estimator(make_pipeline(*steps, PCA(2)).fit(X))
-    assert [t.get_text() for t in display.ax_.get_xticklabels()] == ["height", "width", "age"]
-    display = LatentDisplay.from_estimator(make_pipeline(*steps, PCA(2)).fit(X.to_numpy()))
-    assert (display.ax_.get_xticks() % 1 == 0).all()
+def test_bars_have_the_names_of_a_data_frame(subtests):
+    for steps in ((), (StandardScaler(),)):
+        with subtests.test(steps=steps):
+            X = pd.DataFrame(
+                np.random.default_rng(0).random((9, 3)), columns=["height", "width", "age"]
+            )
+            display = LatentDisplay.from_estimator(make_pipeline(*steps, PCA(2)).fit(X))
+            assert [t.get_text() for t in display.ax_.get_xticklabels()] == [
+                "height",
+                "width",
+                "age",
+            ]
+            display = LatentDisplay.from_estimator(make_pipeline(*steps, PCA(2)).fit(X.to_numpy()))
+            assert (display.ax_.get_xticks() % 1 == 0).all()
 
 
 def test_latents_are_ordered_by_use():
@@ -82,9 +89,8 @@ def test_hidden_layers_have_no_columns(nonlinear):
         LatentDisplay.from_estimator(nonlinear)
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
+def test_bad_input(subtests):
+    for params, message in (
         ({"image_shape": (2, 2)}, "4 pixels, but there are 6 features"),
         ({"latents": [4]}, "from 0 to 3"),
         ({"latents": [-1]}, "from 0 to 3"),
@@ -93,8 +99,6 @@ def test_hidden_layers_have_no_columns(nonlinear):
         ({"use": [1.0]}, "use must have shape"),
         ({"use": np.zeros(4)}, "No latent is active"),
         ({"max_latents": 0}, "max_latents must be at least 1"),
-    ],
-)
-def test_bad_input(params, message):
-    with pytest.raises(ValueError, match=message):
-        LatentDisplay.from_components(COMPONENTS, **params)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            LatentDisplay.from_components(COMPONENTS, **params)

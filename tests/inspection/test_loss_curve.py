@@ -84,15 +84,12 @@ def test_autoencoder_of_a_dimension_estimator(dimension_estimator):
     assert display.estimator_name == "VAEenseTransformer"
 
 
-@pytest.mark.parametrize(
-    ("history", "message"),
-    [
+def test_bad_history(subtests):
+    for history, message in (
         ({"kl": [1.0]}, 'no "loss"'),
         ({"loss": [1.0, 2.0], "kl": [1.0]}, "one length"),
         ({"loss": []}, "at least 1"),
         ({"loss": [[1.0]]}, "one length"),
-    ],
-)
-def test_bad_history(history, message):
-    with pytest.raises(ValueError, match=message):
-        LossCurveDisplay.from_history(history)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            LossCurveDisplay.from_history(history)

@@ -61,18 +61,19 @@ def test_principal_components_are_kept_in_order():
     assert_allclose(reconstruction_sparsity_curve(PCA().fit(X), X)[1][1:], shares, atol=1e-12)
 
 
-@pytest.mark.parametrize("network", ["linear", "mlp"])
-def test_vaeense_ends_where_nothing_is_left_out(subspaces, vaeense, nonlinear, network):
-    X, _ = subspaces
-    estimator = {"linear": vaeense, "mlp": nonlinear}[network]
-    n_active, error, own = reconstruction_sparsity_curve(estimator, X, n_levels=8)
-    codes, active = estimator.transform(X), estimator.active_dimensions(X)
-    assert (n_active[0], n_active[-1]) == (0, (codes != 0).sum(axis=1).mean())
-    assert (np.diff(n_active) > 0).all()
-    assert error[-1] == pytest.approx(fvu(X, estimator.inverse_transform(codes)))
-    assert not active.all()
-    assert own[0] == active.sum(axis=1).mean()
-    assert own[1] == pytest.approx(fvu(X, estimator.inverse_transform(codes * active)))
+def test_vaeense_ends_where_nothing_is_left_out(subspaces, vaeense, nonlinear, subtests):
+    for network in ("linear", "mlp"):
+        with subtests.test(network=network):
+            X, _ = subspaces
+            estimator = {"linear": vaeense, "mlp": nonlinear}[network]
+            n_active, error, own = reconstruction_sparsity_curve(estimator, X, n_levels=8)
+            codes, active = estimator.transform(X), estimator.active_dimensions(X)
+            assert (n_active[0], n_active[-1]) == (0, (codes != 0).sum(axis=1).mean())
+            assert (np.diff(n_active) > 0).all()
+            assert error[-1] == pytest.approx(fvu(X, estimator.inverse_transform(codes)))
+            assert not active.all()
+            assert own[0] == active.sum(axis=1).mean()
+            assert own[1] == pytest.approx(fvu(X, estimator.inverse_transform(codes * active)))
 
 
 def test_contribution_rule_keeps_the_same_entries(subspaces, vaeense):
@@ -105,13 +106,13 @@ def test_names_of_features_are_kept(subspaces):
     assert len(reconstruction_sparsity_curve(estimator, X, n_levels=4)[0]) == 4
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [({"metric": "rmse"}, "metric must be one of"), ({"n_levels": 1}, "n_levels must be at least")],
-)
-def test_bad_parameters(params, message):
-    with pytest.raises(ValueError, match=message):
-        reconstruction_sparsity_curve(PCA().fit(X), X, **params)
+def test_bad_parameters(subtests):
+    for params, message in (
+        ({"metric": "rmse"}, "metric must be one of"),
+        ({"n_levels": 1}, "n_levels must be at least"),
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            reconstruction_sparsity_curve(PCA().fit(X), X, **params)
 
 
 def test_estimators_are_drawn_in_one_picture(subspaces, vaeense, sae):
@@ -160,20 +161,20 @@ def test_curve_that_is_known():
     assert "squared units of X" in display.ax_.get_ylabel()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "params", "message"),
-    [
+def test_bad_curve(subtests):
+    for arguments, params, message in (
         (([0, 1], [1.0]), {}, "of one length"),
         (([[0]], [[1.0]]), {}, "1-d"),
         (([0], [1.0]), {"metric": "rmse"}, "metric must be one of"),
-    ],
-)
-def test_bad_curve(arguments, params, message):
-    with pytest.raises(ValueError, match=message):
-        ReconstructionSparsityDisplay.from_curve(*arguments, **params)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            ReconstructionSparsityDisplay.from_curve(*arguments, **params)
 
 
-@pytest.mark.parametrize(("estimators", "names"), [([], None), ([PCA()], ["a", "b"])])
-def test_names_and_estimators_must_match(estimators, names):
-    with pytest.raises(ValueError, match="one name for each"):
-        ReconstructionSparsityDisplay.from_estimators(estimators, X, names=names)
+def test_names_and_estimators_must_match(subtests):
+    for estimators, names in (([], None), ([PCA()], ["a", "b"])):
+        with (
+            subtests.test(estimators=estimators, names=names),
+            pytest.raises(ValueError, match="one name for each"),
+        ):
+            ReconstructionSparsityDisplay.from_estimators(estimators, X, names=names)

@@ -67,26 +67,28 @@ def test_unused_latents_are_shown_on_demand():
     assert "(4 of 5)" in SparsityPatternDisplay.from_codes(CODES, Y).ax_.get_xlabel()
 
 
-@pytest.mark.parametrize("convert", [sparse.csr_array, sparse.csc_matrix, lambda codes: codes != 0])
-def test_kinds_of_codes(convert):
-    expected = SparsityPatternDisplay.from_codes(CODES, Y)
-    display = SparsityPatternDisplay.from_codes(convert(CODES), Y)
-    assert_array_equal(display.pattern, expected.pattern)
-    assert_array_equal(display.latents, expected.latents)
+def test_kinds_of_codes(subtests):
+    for convert in (sparse.csr_array, sparse.csc_matrix, lambda codes: codes != 0):
+        with subtests.test(convert=convert):
+            expected = SparsityPatternDisplay.from_codes(CODES, Y)
+            display = SparsityPatternDisplay.from_codes(convert(CODES), Y)
+            assert_array_equal(display.pattern, expected.pattern)
+            assert_array_equal(display.latents, expected.latents)
 
 
-@pytest.mark.parametrize("n_classes", [2, 10])
-def test_rows_are_thinned_out_alike(n_classes):
-    random_state = np.random.default_rng(0)
-    y = random_state.integers(n_classes, size=2000)
-    display = SparsityPatternDisplay.from_codes(
-        random_state.random((2000, 64)) < 0.1, y, max_samples=200
-    )
-    shares = np.bincount(y) / len(y)
-    assert 200 - n_classes <= len(display.pattern) <= 200
-    assert np.abs(display.group_sizes - 200 * shares).max() <= 1
-    assert len(set(display.rows)) == len(display.rows)
-    assert f"({len(display.rows)} of 2000)" in display.ax_.get_ylabel()
+def test_rows_are_thinned_out_alike(subtests):
+    for n_classes in (2, 10):
+        with subtests.test(n_classes=n_classes):
+            random_state = np.random.default_rng(0)
+            y = random_state.integers(n_classes, size=2000)
+            display = SparsityPatternDisplay.from_codes(
+                random_state.random((2000, 64)) < 0.1, y, max_samples=200
+            )
+            shares = np.bincount(y) / len(y)
+            assert 200 - n_classes <= len(display.pattern) <= 200
+            assert np.abs(display.group_sizes - 200 * shares).max() <= 1
+            assert len(set(display.rows)) == len(display.rows)
+            assert f"({len(display.rows)} of 2000)" in display.ax_.get_ylabel()
 
 
 def test_active_latents_of_an_estimator(subspaces, vaeense, sae):
@@ -104,16 +106,13 @@ def test_codes_of_a_foreign_estimator_count_where_not_zero():
     assert_array_equal(display.latents, [4, 0, 1, 2])
 
 
-@pytest.mark.parametrize(
-    ("codes", "params", "message"),
-    [
+def test_bad_input(subtests):
+    for codes, params, message in (
         (np.zeros((2, 2)), {}, "unused=True"),
         (CODES, {"max_samples": 0}, "max_samples must be at least 1"),
         (CODES, {"y": [1, 2]}, "inconsistent numbers"),
         (CODES[0], {}, "Expected 2D array"),
         (np.full((2, 2), np.nan), {}, "NaN"),
-    ],
-)
-def test_bad_input(codes, params, message):
-    with pytest.raises(ValueError, match=message):
-        SparsityPatternDisplay.from_codes(codes, **params)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            SparsityPatternDisplay.from_codes(codes, **params)

@@ -48,14 +48,17 @@ def test_more_samples_than_there_are():
     assert_array_equal(result.samples[1], [1, 0, 2, -1, -1, -1])
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
-@pytest.mark.parametrize("scale", [0.6, 3.0])
-def test_batches_give_what_a_full_sort_gives(batch_size, scale):
-    X = scale * np.random.default_rng(0).standard_normal((200, 9))
-    result = top_activating(FunctionTransformer(rounded), X, n_samples=12, batch_size=batch_size)
-    samples, codes = by_sorting(np.round(X), 12)
-    assert_array_equal(result.samples, samples)
-    assert_array_equal(result.codes, codes)
+def test_batches_give_what_a_full_sort_gives(subtests):
+    for scale in (0.6, 3.0):
+        for batch_size in (1, 7, 64, 1000):
+            with subtests.test(batch_size=batch_size, scale=scale):
+                X = scale * np.random.default_rng(0).standard_normal((200, 9))
+                result = top_activating(
+                    FunctionTransformer(rounded), X, n_samples=12, batch_size=batch_size
+                )
+                samples, codes = by_sorting(np.round(X), 12)
+                assert_array_equal(result.samples, samples)
+                assert_array_equal(result.codes, codes)
 
 
 def test_few_samples_are_coded_at_a_time():
@@ -64,29 +67,29 @@ def test_few_samples_are_coded_at_a_time():
     assert counter.n_rows_ == [10, 10, 5]
 
 
-@pytest.mark.parametrize("kind", ["vaeense", "sae", "pca"])
-def test_codes_of_estimators(subspaces, vaeense, sae, kind):
-    X, _ = subspaces
-    estimator = {
-        "vaeense": vaeense,
-        "sae": sae,
-        "pca": PCA(3).fit(X),
-    }[kind]
-    result = top_activating(estimator, X, n_samples=5, batch_size=50)
-    samples, largest = by_sorting(estimator.transform(X), 5)
-    assert_array_equal(result.samples, samples)
-    assert_allclose(result.codes, largest)
+def test_codes_of_estimators(subspaces, vaeense, sae, subtests):
+    for kind in ("vaeense", "sae", "pca"):
+        with subtests.test(kind=kind):
+            X, _ = subspaces
+            estimator = {
+                "vaeense": vaeense,
+                "sae": sae,
+                "pca": PCA(3).fit(X),
+            }[kind]
+            result = top_activating(estimator, X, n_samples=5, batch_size=50)
+            samples, largest = by_sorting(estimator.transform(X), 5)
+            assert_array_equal(result.samples, samples)
+            assert_allclose(result.codes, largest)
 
 
-@pytest.mark.parametrize(
-    "convert", [np.ndarray.tolist, sparse.csr_array, sparse.coo_array, pd.DataFrame]
-)
-def test_kinds_of_samples(convert):
-    expected = top_activating(FunctionTransformer(), CODES, n_samples=2)
-    estimator = FunctionTransformer(accept_sparse=True)
-    result = top_activating(estimator, convert(CODES), n_samples=2, batch_size=3)
-    assert_array_equal(result.samples, expected.samples)
-    assert_array_equal(result.codes, expected.codes)
+def test_kinds_of_samples(subtests):
+    for convert in (np.ndarray.tolist, sparse.csr_array, sparse.coo_array, pd.DataFrame):
+        with subtests.test(convert=convert):
+            expected = top_activating(FunctionTransformer(), CODES, n_samples=2)
+            estimator = FunctionTransformer(accept_sparse=True)
+            result = top_activating(estimator, convert(CODES), n_samples=2, batch_size=3)
+            assert_array_equal(result.samples, expected.samples)
+            assert_array_equal(result.codes, expected.codes)
 
 
 def test_data_frame_is_cut_by_position():
@@ -106,15 +109,12 @@ def test_latents_that_are_asked_for():
     assert_array_equal(result.samples, [[0, 1], [2, -1]])
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
+def test_bad_parameters(subtests):
+    for params, message in (
         ({"n_samples": 0}, "n_samples must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"latents": [-1]}, "latents must be from 0 to 2"),
         ({"X": np.empty((0, 3))}, "X has no samples"),
-    ],
-)
-def test_bad_parameters(params, message):
-    with pytest.raises(ValueError, match=message):
-        top_activating(FunctionTransformer(), **({"X": CODES} | params))
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            top_activating(FunctionTransformer(), **({"X": CODES} | params))

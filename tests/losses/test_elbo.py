@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import draw, make_vae
+from helpers import draw, each_once, make_vae
 from scipy.stats import norm
 
 from skvaeense.losses import ELBO, Loss
@@ -23,24 +23,27 @@ def set_noise(model, noise_variance):
 # --- terms ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
-@pytest.mark.parametrize("beta", [1.0, 0.0, 4.0])
-def test_terms_of_a_linear_decoder_by_hand(beta, gated):
-    model, x = set_noise(make_vae(gated=gated), 0.3), draw(4, 5)
-    mean, logit = (head.detach().numpy() for head in model.network.encode(x))
-    s = np.sqrt(1 / (1 + np.exp(-logit)))
-    W, b = (p.detach().numpy() for p in model.network.decoder.parameters())
-    gate = 1 - s if gated else np.ones_like(s)
-    residual = x.numpy() - (gate * mean) @ W.T - b
-    error = np.sum(residual**2, axis=1) + (gate * s) ** 2 @ np.sum(W**2, axis=0)
-    kl = 0.5 * np.sum(s**2 + mean**2 - 1 - np.log(s**2), axis=1)
-    expected = {
-        "loss": np.mean(error) / 0.3 + 2 * beta * np.mean(kl),
-        "error": np.mean(error),
-        "kl": np.mean(kl),
-    }
-    terms = ELBO(beta).terms(model, x, generator=make_generator(0))
-    assert {name: float(term.detach()) for name, term in terms.items()} == pytest.approx(expected)
+def test_terms_of_a_linear_decoder_by_hand(subtests):
+    for beta in (1.0, 0.0, 4.0):
+        for gated in (True, False):
+            with subtests.test(gated=gated, beta=beta):
+                model, x = set_noise(make_vae(gated=gated), 0.3), draw(4, 5)
+                mean, logit = (head.detach().numpy() for head in model.network.encode(x))
+                s = np.sqrt(1 / (1 + np.exp(-logit)))
+                W, b = (p.detach().numpy() for p in model.network.decoder.parameters())
+                gate = 1 - s if gated else np.ones_like(s)
+                residual = x.numpy() - (gate * mean) @ W.T - b
+                error = np.sum(residual**2, axis=1) + (gate * s) ** 2 @ np.sum(W**2, axis=0)
+                kl = 0.5 * np.sum(s**2 + mean**2 - 1 - np.log(s**2), axis=1)
+                expected = {
+                    "loss": np.mean(error) / 0.3 + 2 * beta * np.mean(kl),
+                    "error": np.mean(error),
+                    "kl": np.mean(kl),
+                }
+                terms = ELBO(beta).terms(model, x, generator=make_generator(0))
+                assert {
+                    name: float(term.detach()) for name, term in terms.items()
+                } == pytest.approx(expected)
 
 
 def test_terms_of_another_decoder_are_those_of_one_draw():
@@ -89,29 +92,30 @@ def assert_same_gradients(model, x, beta=1.0, rtol=1e-10, atol=1e-12):
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, check_dtype=False)
 
 
-@pytest.mark.parametrize("positive", [False, True], ids=["signed", "positive"])
-@pytest.mark.parametrize(
-    "target", [{}, {"target_l0": [3, 1]}, {"target_explained_variance": 0.9}], ids=str
-)
-@pytest.mark.parametrize(("n_features", "n_components"), [(8, 12), (5, 30)])
-def test_gradients_of_gates_with_a_prior(n_features, n_components, target, positive):
-    model = SpikeSlabVAE(
-        MeanField(positive=positive),
-        n_features,
-        n_components,
-        positive=positive,
-        generator=make_generator(0),
-        **target,
-    ).double()
-    x = draw(9, n_features)
-    model.initialize(x)
-    with torch.no_grad():
-        for i, parameter in enumerate(model.parameters()):
-            parameter += 0.1 * draw(*parameter.shape, seed=i)
-        model.network.normalize()
-        model.slab_mean += 0.3 * draw(n_components, seed=9)
-        model.first_prices += 0.4
-    assert_same_gradients(model.train(), x, beta=1.5)
+def test_gradients_of_gates_with_a_prior(subtests):
+    for target, shape in each_once(
+        [{}, {"target_l0": [3, 1]}, {"target_explained_variance": 0.9}], [(8, 12), (5, 30)]
+    ):
+        for positive in (False, True):
+            with subtests.test(positive=positive, target=target):
+                n_features, n_components = shape
+                model = SpikeSlabVAE(
+                    MeanField(positive=positive),
+                    n_features,
+                    n_components,
+                    positive=positive,
+                    generator=make_generator(0),
+                    **target,
+                ).double()
+                x = draw(9, n_features)
+                model.initialize(x)
+                with torch.no_grad():
+                    for i, parameter in enumerate(model.parameters()):
+                        parameter += 0.1 * draw(*parameter.shape, seed=i)
+                    model.network.normalize()
+                    model.slab_mean += 0.3 * draw(n_components, seed=9)
+                    model.first_prices += 0.4
+                assert_same_gradients(model.train(), x, beta=1.5)
 
 
 def test_other_models_are_left_to_autograd():

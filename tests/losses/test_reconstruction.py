@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import PENALTIES, draw, make_coder
+from helpers import PENALTIES, draw, each_once, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
 from skvaeense.losses._reconstruction import AUXILIARY_WEIGHT, auxiliary_loss
@@ -36,34 +36,36 @@ def test_l1_by_hand():
     assert {name: float(term) for name, term in terms.items()} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "positive"),
-    # The codes of Gated are never negative.
-    [(name, sign) for name in PENALTIES for sign in (True, False) if sign or name != "gated"],
-)
-def test_loss_is_the_sum_of_its_terms(name, positive):
-    model, x = make_coder(PENALTIES[name], positive=positive), draw(N_SAMPLES, N_FEATURES)
-    model.alpha = as_number(0.7)
-    coding = model.coding(x)
-    error = (x - model.decode(coding.code)).square().mean()
-    cost = model.penalty.cost(coding).mean()
-    loss = error + 0.7 * cost
-    auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
-    assert (auxiliary is None) == (not isinstance(model.penalty, Gated | Matryoshka))
-    if auxiliary is not None:
-        loss = loss + auxiliary.mean() / N_FEATURES
-    share = (coding.code != 0).double().mean(dim=0)
-    expected = {"loss": loss, "error": error, "penalty": cost, "active_share": share}
-    torch.testing.assert_close(terms_of(model, x), expected)
+def test_loss_is_the_sum_of_its_terms(subtests):
+    for name, positive in [
+        (name, sign) for name in PENALTIES for sign in (True, False) if sign or name != "gated"
+    ]:
+        with subtests.test(name=name, positive=positive):
+            model, x = make_coder(PENALTIES[name], positive=positive), draw(N_SAMPLES, N_FEATURES)
+            model.alpha = as_number(0.7)
+            coding = model.coding(x)
+            error = (x - model.decode(coding.code)).square().mean()
+            cost = model.penalty.cost(coding).mean()
+            loss = error + 0.7 * cost
+            auxiliary = model.penalty.auxiliary_error(model.network, x, coding)
+            assert (auxiliary is None) == (not isinstance(model.penalty, Gated | Matryoshka))
+            if auxiliary is not None:
+                loss = loss + auxiliary.mean() / N_FEATURES
+            share = (coding.code != 0).double().mean(dim=0)
+            expected = {"loss": loss, "error": error, "penalty": cost, "active_share": share}
+            torch.testing.assert_close(terms_of(model, x), expected)
 
 
-@pytest.mark.parametrize("network", [SingleLayer(), MLP((6, 5))], ids=["linear", "mlp"])
-def test_decay_adds_the_squared_weights_of_the_decoder(network):
-    model, x = make_coder(L1(0.3), network), draw(N_SAMPLES, N_FEATURES)
-    layers = [m for m in model.network.decoder.modules() if isinstance(m, torch.nn.Linear)]
-    squares = sum(float(np.sum(layer.weight.detach().numpy() ** 2)) for layer in layers)
-    losses = [float(terms_of(model, x, decay=decay)["loss"].detach()) for decay in (0.0, 0.02)]
-    assert losses[1] - losses[0] == pytest.approx(0.02 * squares)
+def test_decay_adds_the_squared_weights_of_the_decoder(subtests):
+    for network in (SingleLayer(), MLP((6, 5))):
+        with subtests.test(network=network):
+            model, x = make_coder(L1(0.3), network), draw(N_SAMPLES, N_FEATURES)
+            layers = [m for m in model.network.decoder.modules() if isinstance(m, torch.nn.Linear)]
+            squares = sum(float(np.sum(layer.weight.detach().numpy() ** 2)) for layer in layers)
+            losses = [
+                float(terms_of(model, x, decay=decay)["loss"].detach()) for decay in (0.0, 0.02)
+            ]
+            assert losses[1] - losses[0] == pytest.approx(0.02 * squares)
 
 
 def test_gate_does_not_pull_at_the_decoder():
@@ -96,36 +98,35 @@ def loss_and_gradients(penalty, network, positive, dead, n_components=512):
 
 
 @SIGNS
-@pytest.mark.parametrize("dead", [None, torch.tensor([2, 6, 300])], ids=["none dead", "some dead"])
-@pytest.mark.parametrize(
-    "network",
-    [SingleLayer(), SingleLayer(subtract_bias=False), Linear((6,), skip=False), Unrolled(3)],
-    ids=["single layer", "bias not subtracted", "hidden layers", "unrolled"],
-)
-@pytest.mark.parametrize(
-    "penalty", [TopK(3), BatchTopK(3), BatchTopK([2, 6]), Matryoshka(3)], ids=str
-)
-def test_entries_by_themselves_are_the_whole_code(penalty, network, dead, positive):
+def test_entries_by_themselves_are_the_whole_code(positive, subtests):
     """Codes with few entries are decoded entry by entry, to the same loss and gradients."""
-    found, n_whole = loss_and_gradients(penalty, network, positive, dead)
-    expected, n_expected = loss_and_gradients(whole(penalty), network, positive, dead)
-    assert (n_whole, n_expected) == (0, 1)
-    torch.testing.assert_close(found, expected)
+    for dead in (None, torch.tensor([2, 6, 300])):
+        for penalty, network in each_once(
+            [TopK(3), BatchTopK(3), BatchTopK([2, 6]), Matryoshka(3)],
+            [
+                SingleLayer(),
+                SingleLayer(subtract_bias=False),
+                Linear((6,), skip=False),
+                Unrolled(3),
+            ],
+        ):
+            with subtests.test(penalty=penalty, dead=dead):
+                found, n_whole = loss_and_gradients(penalty, network, positive, dead)
+                expected, n_expected = loss_and_gradients(whole(penalty), network, positive, dead)
+                assert (n_whole, n_expected) == (0, 1)
+                torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize(
-    ("penalty", "network", "n_components"),
-    [
-        (TopK(65), SingleLayer(), 512),
-        (TopK(3), SingleLayer(), 511),
-        (TopK([2, 3]), SingleLayer(), 512),
-        (TopK(3), Linear((6,)), 512),
-        (TopK(3), MLP((6,)), 512),
-    ],
-    ids=["many entries", "few latents", "several lengths", "skip", "decoder not linear"],
-)
-def test_where_whole_codes_are_decoded(penalty, network, n_components):
-    assert loss_and_gradients(penalty, network, True, None, n_components)[1] == 1
+def test_where_whole_codes_are_decoded(subtests):
+    for name, (penalty, network, n_components) in {
+        "many entries": (TopK(65), SingleLayer(), 512),
+        "few latents": (TopK(3), SingleLayer(), 511),
+        "several lengths": (TopK([2, 3]), SingleLayer(), 512),
+        "skip": (TopK(3), Linear((6,)), 512),
+        "decoder not linear": (TopK(3), MLP((6,)), 512),
+    }.items():
+        with subtests.test(name):
+            assert loss_and_gradients(penalty, network, True, None, n_components)[1] == 1
 
 
 # --- dead latents ---------------------------------------------------------------------------
@@ -143,20 +144,26 @@ def auxiliary_by_hand(weight, h, residual, dead, positive):
 
 
 @SIGNS
-@pytest.mark.parametrize("dead", [[4], [2, 6], list(range(N_COMPONENTS))], ids=len)
-@pytest.mark.parametrize("penalty", [TopK(3), BatchTopK(3), Matryoshka(3)], ids=str)
-def test_dead_latents_learn_what_the_others_leave(penalty, dead, positive):
+def test_dead_latents_learn_what_the_others_leave(positive, subtests):
     """With half as many of them for each sample as there are features."""
-    model, x = make_coder(penalty, positive=positive), draw(N_SAMPLES, N_FEATURES)
-    alive = terms_of(model, x)
-    model.dead_latents = torch.tensor(dead)
-    h, residual = model.preactivation(x), x - model.decode(model.code(x))
-    weight = model.linear_decoder.weight
-    share = auxiliary_by_hand(*(t.detach().numpy() for t in (weight, h, residual)), dead, positive)
-    terms = terms_of(model, x)
-    added = terms.pop("loss") - alive.pop("loss")
-    assert float(added.detach()) == pytest.approx(AUXILIARY_WEIGHT * share)
-    torch.testing.assert_close(terms, alive)
+    for penalty, dead in (
+        (TopK(3), [4]),
+        (BatchTopK(3), [2, 6]),
+        (Matryoshka(3), list(range(N_COMPONENTS))),
+    ):
+        with subtests.test(penalty=penalty, dead=dead):
+            model, x = make_coder(penalty, positive=positive), draw(N_SAMPLES, N_FEATURES)
+            alive = terms_of(model, x)
+            model.dead_latents = torch.tensor(dead)
+            h, residual = model.preactivation(x), x - model.decode(model.code(x))
+            weight = model.linear_decoder.weight
+            share = auxiliary_by_hand(
+                *(t.detach().numpy() for t in (weight, h, residual)), dead, positive
+            )
+            terms = terms_of(model, x)
+            added = terms.pop("loss") - alive.pop("loss")
+            assert float(added.detach()) == pytest.approx(AUXILIARY_WEIGHT * share)
+            torch.testing.assert_close(terms, alive)
 
 
 def test_one_latent_is_used_where_there_is_one_feature():
@@ -168,40 +175,43 @@ def test_one_latent_is_used_where_there_is_one_feature():
     assert float(loss.detach()) == pytest.approx((5 - 2) ** 2 / 5**2)
 
 
-@pytest.mark.parametrize("penalty", [L1(0.3), JumpReLU(0.3)], ids=str)
-def test_no_auxiliary_loss_where_dead_latents_are_resampled(penalty):
-    model, x = make_coder(penalty), draw(N_SAMPLES, N_FEATURES)
-    alive = terms_of(model, x)
-    model.dead_latents = torch.tensor([2, 6])
-    torch.testing.assert_close(terms_of(model, x), alive, rtol=0, atol=0)
+def test_no_auxiliary_loss_where_dead_latents_are_resampled(subtests):
+    for penalty in (L1(0.3), JumpReLU(0.3)):
+        with subtests.test(penalty=penalty):
+            model, x = make_coder(penalty), draw(N_SAMPLES, N_FEATURES)
+            alive = terms_of(model, x)
+            model.dead_latents = torch.tensor([2, 6])
+            torch.testing.assert_close(terms_of(model, x), alive, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-6, 0.0])
-def test_auxiliary_loss_is_a_share_however_small_the_residual(scale):
-    model, residual = make_coder(TopK(3)), draw(N_SAMPLES, N_FEATURES, seed=1)
-    model.dead_latents = torch.tensor([1, 4, 7])
-    h = draw(N_SAMPLES, 3, seed=2)
-    whole = float(auxiliary_loss(model, h, residual).detach())
-    share = float(auxiliary_loss(model, scale * h, scale * residual).detach())
-    assert share == pytest.approx(whole if scale else 0.0)
+def test_auxiliary_loss_is_a_share_however_small_the_residual(subtests):
+    for scale in (1.0, 1e-6, 0.0):
+        with subtests.test(scale=scale):
+            model, residual = make_coder(TopK(3)), draw(N_SAMPLES, N_FEATURES, seed=1)
+            model.dead_latents = torch.tensor([1, 4, 7])
+            h = draw(N_SAMPLES, 3, seed=2)
+            whole = float(auxiliary_loss(model, h, residual).detach())
+            share = float(auxiliary_loss(model, scale * h, scale * residual).detach())
+            assert share == pytest.approx(whole if scale else 0.0)
 
 
 @SIGNS
-@pytest.mark.parametrize("network", [SingleLayer(), Linear((6,), skip=False)], ids=str)
-def test_auxiliary_loss_trains_dead_latents_only(network, positive):
-    model, x, dead = make_coder(TopK(3), network, positive=positive), draw(50, 5), [1, 4, 7]
-    model.dead_latents = torch.tensor(dead)
-    residual = draw(50, 5, seed=2).requires_grad_()
-    layer = model.network.output_layer(x)
-    h = layer.inputs @ layer.weight[dead].T + layer.bias[dead]
-    auxiliary_loss(model, h, residual).backward()
-    # What the others leave is a target, and its reconstruction has no offset.
-    assert residual.grad is None
-    bias = model.linear_decoder.bias.grad
-    assert bias is None or isinstance(network, SingleLayer)
-    for gradient in (layer.weight.grad, model.linear_decoder.weight.grad.T):
-        trained = torch.nonzero((gradient != 0).any(dim=1)).ravel()
-        assert trained.tolist() == dead
+def test_auxiliary_loss_trains_dead_latents_only(positive, subtests):
+    for network in (SingleLayer(), Linear((6,), skip=False)):
+        with subtests.test(network=network):
+            model, x, dead = make_coder(TopK(3), network, positive=positive), draw(50, 5), [1, 4, 7]
+            model.dead_latents = torch.tensor(dead)
+            residual = draw(50, 5, seed=2).requires_grad_()
+            layer = model.network.output_layer(x)
+            h = layer.inputs @ layer.weight[dead].T + layer.bias[dead]
+            auxiliary_loss(model, h, residual).backward()
+            # What the others leave is a target, and its reconstruction has no offset.
+            assert residual.grad is None
+            bias = model.linear_decoder.bias.grad
+            assert bias is None or isinstance(network, SingleLayer)
+            for gradient in (layer.weight.grad, model.linear_decoder.weight.grad.T):
+                trained = torch.nonzero((gradient != 0).any(dim=1)).ravel()
+                assert trained.tolist() == dead
 
 
 def test_auxiliary_loss_of_a_decoder_with_hidden_layers():

@@ -20,21 +20,23 @@ def _random_mask(n_samples, n_components, density=0.2):
     return np.random.default_rng(0).uniform(size=(n_samples, n_components)) < density
 
 
-@pytest.mark.parametrize("n_active", [0, 1, 5, 12])
-def test_fixed_pattern_is_zero(n_active):
-    mask = np.zeros((1_000, 12), dtype=bool)
-    mask[:, :n_active] = True
-    assert pattern_adaptivity(mask) == 0.0
+def test_fixed_pattern_is_zero(subtests):
+    for n_active in (0, 5):
+        with subtests.test(n_active=n_active):
+            mask = np.zeros((1_000, 12), dtype=bool)
+            mask[:, :n_active] = True
+            assert pattern_adaptivity(mask) == 0.0
 
 
-@pytest.mark.parametrize("n_per_group", [1, 5, 100_000])
-def test_two_disjoint_groups(n_per_group):
-    mask = np.zeros((2 * n_per_group, 6), dtype=bool)
-    mask[:n_per_group, :3] = True
-    mask[n_per_group:, 3:] = True
-    # The chance that two different samples are of different groups.
-    expected = n_per_group / (2 * n_per_group - 1)
-    assert pattern_adaptivity(mask) == pytest.approx(expected)
+def test_two_disjoint_groups(subtests):
+    for n_per_group in (1, 5, 100_000):
+        with subtests.test(n_per_group=n_per_group):
+            mask = np.zeros((2 * n_per_group, 6), dtype=bool)
+            mask[:n_per_group, :3] = True
+            mask[n_per_group:, 3:] = True
+            # The chance that two different samples are of different groups.
+            expected = n_per_group / (2 * n_per_group - 1)
+            assert pattern_adaptivity(mask) == pytest.approx(expected)
 
 
 def test_disjoint_samples_are_one():
@@ -52,11 +54,11 @@ def test_empty_supports():
     assert pattern_adaptivity([[0, 0], [0, 0], [0, 1]]) == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize("n_components", [1, 7, 8, 9, 70])
-@pytest.mark.parametrize("density", [0.02, 0.3])
-def test_equals_brute_force(n_components, density):
-    mask = _random_mask(60, n_components, density)
-    assert pattern_adaptivity(mask) == pytest.approx(_brute_force(mask))
+def test_equals_brute_force(subtests):
+    for n_components, density in ((1, 0.3), (7, 0.3), (8, 0.02), (9, 0.3), (70, 0.02), (70, 0.3)):
+        with subtests.test(n_components=n_components, density=density):
+            mask = _random_mask(60, n_components, density)
+            assert pattern_adaptivity(mask) == pytest.approx(_brute_force(mask))
 
 
 def _by_products(mask):
@@ -69,12 +71,15 @@ def _by_products(mask):
     return distance.sum() / (len(mask) * (len(mask) - 1))
 
 
-@pytest.mark.parametrize("n_components", [20, 3_000])
-def test_masks_of_several_blocks_are_exact(n_components):
+def test_masks_of_several_blocks_are_exact(subtests):
     """Neither the patterns nor their distances fit in one block of memory."""
-    mask = _random_mask(1_500, n_components, density=0.5)
-    assert len(np.unique(mask, axis=0)) > 1_200
-    assert pattern_adaptivity(mask, max_pairs=2_000_000) == pytest.approx(_by_products(mask))
+    for n_components in (20, 3_000):
+        with subtests.test(n_components=n_components):
+            mask = _random_mask(1_500, n_components, density=0.5)
+            assert len(np.unique(mask, axis=0)) > 1_200
+            assert pattern_adaptivity(mask, max_pairs=2_000_000) == pytest.approx(
+                _by_products(mask)
+            )
 
 
 def test_random_pairs_of_several_blocks():
@@ -115,14 +120,17 @@ def test_each_random_pair_is_drawn_anew():
     np.testing.assert_allclose(values, _brute_force(mask), atol=4 * 0.5 / np.sqrt(2_000))
 
 
-@pytest.mark.parametrize("max_pairs", [1, 14, 15, 16])
-def test_exact_where_pairs_of_patterns_suffice(max_pairs):
-    mask = np.repeat(np.tri(6), 3, axis=0)
-    values = {pattern_adaptivity(mask, max_pairs=max_pairs, random_state=s) for s in range(10)}
-    if max_pairs < 15:
-        assert len(values) > 1
-    else:
-        assert list(values) == [pytest.approx(_brute_force(mask))]
+def test_exact_where_pairs_of_patterns_suffice(subtests):
+    for max_pairs in (1, 14, 15, 16):
+        with subtests.test(max_pairs=max_pairs):
+            mask = np.repeat(np.tri(6), 3, axis=0)
+            values = {
+                pattern_adaptivity(mask, max_pairs=max_pairs, random_state=s) for s in range(10)
+            }
+            if max_pairs < 15:
+                assert len(values) > 1
+            else:
+                assert list(values) == [pytest.approx(_brute_force(mask))]
 
 
 def test_global_random_state_is_untouched_by_a_seed():
@@ -137,14 +145,18 @@ def test_exact_result_ignores_the_random_state():
     assert len(values) == 1
 
 
-@pytest.mark.parametrize("max_pairs", [500, 1_000_000])
-@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix, sparse.coo_array])
-def test_sparse_codes_and_signs(container, max_pairs):
-    mask = _random_mask(60, 9)
-    codes = mask * np.random.default_rng(1).normal(size=mask.shape)
-    expected = pattern_adaptivity(mask, max_pairs=max_pairs, random_state=0)
-    for same in (codes, codes.tolist(), container(codes), container(mask)):
-        assert pattern_adaptivity(same, max_pairs=max_pairs, random_state=0) == expected
+def test_sparse_codes_and_signs(subtests):
+    for container, max_pairs in (
+        (sparse.csr_array, 500),
+        (sparse.csr_matrix, 1_000_000),
+        (sparse.coo_array, 500),
+    ):
+        with subtests.test(container=container, max_pairs=max_pairs):
+            mask = _random_mask(60, 9)
+            codes = mask * np.random.default_rng(1).normal(size=mask.shape)
+            expected = pattern_adaptivity(mask, max_pairs=max_pairs, random_state=0)
+            for same in (codes, codes.tolist(), container(codes), container(mask)):
+                assert pattern_adaptivity(same, max_pairs=max_pairs, random_state=0) == expected
 
 
 def test_does_not_depend_on_the_order_of_samples_or_latents():
@@ -154,17 +166,14 @@ def test_does_not_depend_on_the_order_of_samples_or_latents():
     assert pattern_adaptivity(mask[:, ::-1]) == pytest.approx(value)
 
 
-@pytest.mark.parametrize(
-    ("codes", "max_pairs", "error", "match"),
-    [
+def test_bad_arguments(subtests):
+    for codes, max_pairs, error, match in (
         ([[1.0, 0.0]], 10, ValueError, "minimum of 2 is required"),
         ([1.0, 0.0], 10, ValueError, "Expected 2D array"),
         ([[np.inf, 0.0], [1.0, 1.0]], 10, ValueError, "Input codes contains infinity"),
         (np.eye(3), 0, ValueError, "max_pairs must be at least 1, got 0"),
         (np.eye(3), 10.0, TypeError, "max_pairs must be an int, got 10.0"),
         (np.eye(3), True, TypeError, "max_pairs must be an int"),
-    ],
-)
-def test_bad_arguments(codes, max_pairs, error, match):
-    with pytest.raises(error, match=match):
-        pattern_adaptivity(codes, max_pairs=max_pairs)
+    ):
+        with subtests.test(match=match), pytest.raises(error, match=match):
+            pattern_adaptivity(codes, max_pairs=max_pairs)

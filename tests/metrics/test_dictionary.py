@@ -31,38 +31,43 @@ def test_by_hand():
     assert mean_max_cosine_similarity(true, learned, signed=True) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("signed", SIGNED)
-@pytest.mark.parametrize("n_learned", [1, 3, 11])
-def test_equals_brute_force(dictionaries, signed, n_learned):
-    true, learned = dictionaries[0], dictionaries[1][:n_learned]
-    value = mean_max_cosine_similarity(true, learned, signed=signed)
-    assert value == pytest.approx(_brute_force(true, learned, signed))
+def test_equals_brute_force(dictionaries, subtests):
+    for n_learned in (1, 11):
+        for signed in SIGNED:
+            with subtests.test(signed=signed, n_learned=n_learned):
+                true, learned = dictionaries[0], dictionaries[1][:n_learned]
+                value = mean_max_cosine_similarity(true, learned, signed=signed)
+                assert value == pytest.approx(_brute_force(true, learned, signed))
 
 
-@pytest.mark.parametrize("signed", SIGNED)
-def test_large_dictionaries_are_compared_in_blocks(signed):
-    rng = np.random.default_rng(0)
-    angles = rng.uniform(0, 2 * np.pi, 2_500), rng.uniform(0, 2 * np.pi, 2_000)
-    true, learned = (np.column_stack([np.cos(a), np.sin(a)]) for a in angles)
-    differences = np.cos(angles[0][:, np.newaxis] - angles[1])
-    expected = (differences if signed else np.abs(differences)).max(axis=1).mean()
-    assert mean_max_cosine_similarity(true, learned, signed=signed) == pytest.approx(expected)
+def test_large_dictionaries_are_compared_in_blocks(subtests):
+    for signed in SIGNED:
+        with subtests.test(signed=signed):
+            rng = np.random.default_rng(0)
+            angles = rng.uniform(0, 2 * np.pi, 2_500), rng.uniform(0, 2 * np.pi, 2_000)
+            true, learned = (np.column_stack([np.cos(a), np.sin(a)]) for a in angles)
+            differences = np.cos(angles[0][:, np.newaxis] - angles[1])
+            expected = (differences if signed else np.abs(differences)).max(axis=1).mean()
+            assert mean_max_cosine_similarity(true, learned, signed=signed) == pytest.approx(
+                expected
+            )
 
 
-@pytest.mark.parametrize("signed", SIGNED)
-def test_invariances(dictionaries, signed):
-    true, learned = dictionaries
-    value = mean_max_cosine_similarity(true, learned, signed=signed)
-    rng = np.random.default_rng(1)
-    rotation = np.linalg.qr(rng.normal(size=(5, 5)))[0]
-    scaled_true = true * rng.uniform(0.1, 1e6, size=(7, 1))
-    scaled_learned = learned * rng.uniform(1e-20, 10, size=(11, 1))
-    for same in (
-        (rng.permutation(true), rng.permutation(learned)),
-        (true @ rotation, learned @ rotation),
-        (scaled_true, scaled_learned),
-    ):
-        assert mean_max_cosine_similarity(*same, signed=signed) == pytest.approx(value)
+def test_invariances(dictionaries, subtests):
+    for signed in SIGNED:
+        with subtests.test(signed=signed):
+            true, learned = dictionaries
+            value = mean_max_cosine_similarity(true, learned, signed=signed)
+            rng = np.random.default_rng(1)
+            rotation = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+            scaled_true = true * rng.uniform(0.1, 1e6, size=(7, 1))
+            scaled_learned = learned * rng.uniform(1e-20, 10, size=(11, 1))
+            for same in (
+                (rng.permutation(true), rng.permutation(learned)),
+                (true @ rotation, learned @ rotation),
+                (scaled_true, scaled_learned),
+            ):
+                assert mean_max_cosine_similarity(*same, signed=signed) == pytest.approx(value)
 
 
 def test_signs_matter_only_where_asked(dictionaries):
@@ -74,19 +79,20 @@ def test_signs_matter_only_where_asked(dictionaries):
     assert mean_max_cosine_similarity([[1.0, 0.0]], [[-2.0, 0.0]], signed=True) == -1.0
 
 
-@pytest.mark.parametrize("signed", SIGNED)
-def test_recovered_dictionary_with_spare_atoms(dictionaries, signed):
-    true, spare = dictionaries
-    learned = np.concatenate([spare, 2 * true[::-1]])
-    assert mean_max_cosine_similarity(true, learned, signed=signed) == pytest.approx(1.0)
-    assert mean_max_cosine_similarity(learned, true, signed=signed) < 0.95
+def test_recovered_dictionary_with_spare_atoms(dictionaries, subtests):
+    for signed in SIGNED:
+        with subtests.test(signed=signed):
+            true, spare = dictionaries
+            learned = np.concatenate([spare, 2 * true[::-1]])
+            assert mean_max_cosine_similarity(true, learned, signed=signed) == pytest.approx(1.0)
+            assert mean_max_cosine_similarity(learned, true, signed=signed) < 0.95
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_value_stays_within_its_range(seed):
+def test_value_stays_within_its_range():
     # Without a limit, rounding takes some of these beyond 1.
-    atoms = np.random.default_rng(seed).normal(size=(1, 7))
-    assert 1.0 - 1e-15 <= mean_max_cosine_similarity(atoms, 3 * atoms) <= 1.0
+    for seed in range(20):
+        atoms = np.random.default_rng(seed).normal(size=(1, 7))
+        assert 1.0 - 1e-15 <= mean_max_cosine_similarity(atoms, 3 * atoms) <= 1.0
 
 
 def test_learned_atoms_of_zero_are_like_none(dictionaries):
@@ -101,38 +107,35 @@ def test_learned_atoms_of_zero_are_like_none(dictionaries):
     assert mean_max_cosine_similarity([[1.0, 0.0]], opposite, signed=True) == 0.0
 
 
-@pytest.mark.parametrize("signed", SIGNED)
-def test_float32_and_lists(dictionaries, signed):
-    true, learned = (atoms.astype(np.float32) for atoms in dictionaries)
-    expected = mean_max_cosine_similarity(
-        true.astype(np.float64), learned.astype(np.float64), signed=signed
-    )
-    assert mean_max_cosine_similarity(true, learned, signed=signed) == expected
-    lists = true.tolist(), learned.tolist()
-    assert mean_max_cosine_similarity(*lists, signed=np.bool_(signed)) == expected
+def test_float32_and_lists(dictionaries, subtests):
+    for signed in SIGNED:
+        with subtests.test(signed=signed):
+            true, learned = (atoms.astype(np.float32) for atoms in dictionaries)
+            expected = mean_max_cosine_similarity(
+                true.astype(np.float64), learned.astype(np.float64), signed=signed
+            )
+            assert mean_max_cosine_similarity(true, learned, signed=signed) == expected
+            lists = true.tolist(), learned.tolist()
+            assert mean_max_cosine_similarity(*lists, signed=np.bool_(signed)) == expected
 
 
 def test_python_float_is_returned(dictionaries):
     assert type(mean_max_cosine_similarity(*dictionaries)) is float
 
 
-@pytest.mark.parametrize(
-    ("true", "learned", "match"),
-    [
+def test_bad_atoms(subtests):
+    for true, learned, match in (
         (np.eye(3), np.ones((3, 2)), r"same number of columns, got shapes \(3, 3\) and \(3, 2\)"),
         ([[1, 0], [0, 0]], np.eye(2), r"atoms_true has norm 0 in 1 of its 2 row\(s\): .* drop"),
         (np.eye(2), [[np.nan, 0.0]], "Input atoms_learned contains NaN"),
         ([[np.inf, 0.0]], np.eye(2), "Input atoms_true contains infinity"),
         (np.eye(2), np.zeros((0, 2)), "0 sample"),
         ([1.0, 0.0], np.eye(2), "Expected 2D array"),
-    ],
-)
-def test_bad_atoms(true, learned, match):
-    with pytest.raises(ValueError, match=match):
-        mean_max_cosine_similarity(true, learned)
+    ):
+        with subtests.test(match=match), pytest.raises(ValueError, match=match):
+            mean_max_cosine_similarity(true, learned)
 
 
-@pytest.mark.parametrize("signed", [None, 1, "no"])
-def test_signed_must_be_a_bool(signed):
-    with pytest.raises(TypeError, match=f"signed must be True or False, got {signed!r}"):
-        mean_max_cosine_similarity(np.eye(2), np.eye(2), signed=signed)
+def test_signed_must_be_a_bool():
+    with pytest.raises(TypeError, match="signed must be True or False, got 1"):
+        mean_max_cosine_similarity(np.eye(2), np.eye(2), signed=1)

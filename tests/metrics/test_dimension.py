@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import each_once
 from scipy import sparse
 from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error
 
@@ -52,38 +53,46 @@ def test_numbers_in_text_and_small_integers_are_accepted():
     assert dimension_error(np.uint8([2, 4]), np.uint8([3, 3])) == 1.0
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_python_floats_are_returned(metric):
-    assert type(metric([2, 4], [2, 5])) is float
+def test_python_floats_are_returned():
+    assert {type(metric([2, 4], [2, 5])) for metric in METRICS} == {float}
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(
-    ("true", "pred", "match"),
-    [
-        ([2, 4], [2], "inconsistent numbers of samples"),
-        ([], [], "^dimension_true and dimension_pred are empty: give at least one sample.$"),
-        ([2, 4], [2, np.nan], "Input dimension_pred contains NaN"),
-        ([2, np.inf], [2, 4], "Input dimension_true contains infinity"),
-        (4, 4, "should be a 1d array"),
-        (np.eye(2), np.eye(2), "should be a 1d array"),
-    ],
-)
-def test_bad_arrays(metric, true, pred, match):
-    with pytest.raises(ValueError, match=match):
-        metric(true, pred)
+BAD = [
+    ([2, 4], [2], "inconsistent numbers of samples"),
+    ([], [], "^dimension_true and dimension_pred are empty: give at least one sample.$"),
+    ([2, 4], [2, np.nan], "Input dimension_pred contains NaN"),
+    ([2, np.inf], [2, 4], "Input dimension_true contains infinity"),
+    (4, 4, "should be a 1d array"),
+    (np.eye(2), np.eye(2), "should be a 1d array"),
+]
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_sparse_arrays_are_refused_by_name(metric):
-    column = sparse.csr_array([[2.0], [4.0]])
-    with pytest.raises(TypeError, match="passed for dimension_true, but dense data is required"):
-        metric(column, [2, 4])
-    with pytest.raises(TypeError, match="passed for dimension_pred, but dense data is required"):
-        metric([2, 4], column)
+def test_bad_arrays(subtests):
+    for metric, bad in each_once(METRICS, BAD):
+        with subtests.test(metric=metric):
+            true, pred, match = bad
+            with pytest.raises(ValueError, match=match):
+                metric(true, pred)
 
 
-@pytest.mark.parametrize("dimension", [0, -1])
-def test_percentage_error_needs_positive_dimensions(dimension):
-    with pytest.raises(ValueError, match=r"^dimension_true must be positive for a percentage"):
-        mean_percentage_error([2, dimension], [2, 2])
+def test_sparse_arrays_are_refused_by_name(subtests):
+    for metric in METRICS:
+        with subtests.test(metric=metric):
+            column = sparse.csr_array([[2.0], [4.0]])
+            with pytest.raises(
+                TypeError, match="passed for dimension_true, but dense data is required"
+            ):
+                metric(column, [2, 4])
+            with pytest.raises(
+                TypeError, match="passed for dimension_pred, but dense data is required"
+            ):
+                metric([2, 4], column)
+
+
+def test_percentage_error_needs_positive_dimensions(subtests):
+    for dimension in (0, -1):
+        with (
+            subtests.test(dimension=dimension),
+            pytest.raises(ValueError, match=r"^dimension_true must be positive for a percentage"),
+        ):
+            mean_percentage_error([2, dimension], [2, 2])

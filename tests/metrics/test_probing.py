@@ -95,20 +95,17 @@ def test_very_few_samples():
     assert_allclose(sparse_probing(codes, y, codes, y, k=1), 1)
 
 
-@pytest.mark.parametrize(
-    ("y", "y_test", "k", "match"),
-    [
+def test_bad_input(subtests):
+    for y, y_test, k, match in (
         ([0, 0, 0, 0], [0, 0], 1, "Two classes"),
         ([0, 0, 0, 1], [0, 1], 1, "Two classes"),
         ([0, 0, 1, 1], [0, 0], 1, "Two classes"),
         ([0, 0, 1, 1], [0, 1], 0, "k must be"),
         ([0, 0, 1, 1], [0, 1], [], "k must be"),
         ([0, 0, 1], [0, 1], 1, "inconsistent numbers"),
-    ],
-)
-def test_bad_input(y, y_test, k, match):
-    with pytest.raises(ValueError, match=match):
-        sparse_probing(np.eye(4), y, np.eye(4)[:2], y_test, k=k)
+    ):
+        with subtests.test(match=match), pytest.raises(ValueError, match=match):
+            sparse_probing(np.eye(4), y, np.eye(4)[:2], y_test, k=k)
 
 
 def test_codes_of_two_models():

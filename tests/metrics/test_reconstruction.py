@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers import each_once
 from sklearn.decomposition import PCA
 from sklearn.metrics import mean_squared_error, r2_score
 
@@ -60,25 +61,32 @@ def test_python_floats_are_returned(pair):
     assert {type(metric(*pair)) for metric in (fvu, explained_variance, squared_error)} == {float}
 
 
-@pytest.mark.parametrize("metric", [fvu, explained_variance])
-@pytest.mark.parametrize("X", [np.full((7, 3), 0.1), [[1.0, 2.0]], [[0.1, 0.7]] * 6])
-def test_constant_data_has_no_variance_to_explain(metric, X):
-    message = rf"constant over its {len(X)} sample\(s\), .*: give samples that differ, or use "
-    with pytest.raises(ValueError, match=message):
-        metric(X, X)
+def test_constant_data_has_no_variance_to_explain(subtests):
+    for metric, X in (
+        (fvu, np.full((7, 3), 0.1)),
+        (explained_variance, [[1.0, 2.0]]),
+        (fvu, [[0.1, 0.7]] * 6),
+    ):
+        with subtests.test(metric=metric, X=X):
+            message = (
+                rf"constant over its {len(X)} sample\(s\), .*: give samples that differ, or use "
+            )
+            with pytest.raises(ValueError, match=message):
+                metric(X, X)
 
 
-@pytest.mark.parametrize("metric", [fvu, explained_variance, squared_error])
-@pytest.mark.parametrize(
-    ("X", "X_reconstructed", "match"),
-    [
-        (np.eye(3), np.ones((3, 2)), r"same shape, got \(3, 3\) and \(3, 2\)"),
-        (np.eye(3), np.ones((1, 3)), "must have the same shape"),
-        (np.eye(3), np.full((3, 3), np.nan), "Input X_reconstructed contains NaN"),
-        (np.full((3, 3), np.nan), np.eye(3), "Input X contains NaN"),
-        ([1.0, 2.0], [1.0, 2.0], "Expected 2D array"),
-    ],
-)
-def test_bad_arrays(metric, X, X_reconstructed, match):
-    with pytest.raises(ValueError, match=match):
-        metric(X, X_reconstructed)
+BAD = [
+    (np.eye(3), np.ones((3, 2)), r"same shape, got \(3, 3\) and \(3, 2\)"),
+    (np.eye(3), np.ones((1, 3)), "must have the same shape"),
+    (np.eye(3), np.full((3, 3), np.nan), "Input X_reconstructed contains NaN"),
+    (np.full((3, 3), np.nan), np.eye(3), "Input X contains NaN"),
+    ([1.0, 2.0], [1.0, 2.0], "Expected 2D array"),
+]
+
+
+def test_bad_arrays(subtests):
+    for metric, bad in each_once([fvu, explained_variance, squared_error], BAD):
+        with subtests.test(metric=metric):
+            X, X_reconstructed, match = bad
+            with pytest.raises(ValueError, match=match):
+                metric(X, X_reconstructed)

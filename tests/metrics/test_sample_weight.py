@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from helpers import each_once
 from scipy import sparse
 from sklearn.metrics import mean_absolute_error, r2_score
 
@@ -46,71 +47,82 @@ def test_all_metrics_but_those_of_dictionaries_and_probes_take_weights_by_keywor
         assert parameter.default is None
 
 
-@pytest.mark.parametrize("metric", WEIGHTED)
-def test_weights_are_numbers_of_copies(metric):
-    arrays = _arguments(metric)
-    value = metric(*arrays, sample_weight=WEIGHTS)
-    repeated = metric(*(np.repeat(array, WEIGHTS, axis=0) for array in arrays))
-    assert type(value) is type(repeated)
-    np.testing.assert_allclose(value, repeated, rtol=1e-12)
-    # Or else weights might be ignored.
-    assert not np.allclose(value, metric(*arrays), rtol=1e-6)
+def test_weights_are_numbers_of_copies(subtests):
+    for metric in WEIGHTED:
+        with subtests.test(metric=metric):
+            arrays = _arguments(metric)
+            value = metric(*arrays, sample_weight=WEIGHTS)
+            repeated = metric(*(np.repeat(array, WEIGHTS, axis=0) for array in arrays))
+            assert type(value) is type(repeated)
+            np.testing.assert_allclose(value, repeated, rtol=1e-12)
+            # Or else weights might be ignored.
+            assert not np.allclose(value, metric(*arrays), rtol=1e-6)
 
 
-@pytest.mark.parametrize("metric", WEIGHTED)
-def test_samples_of_weight_0_are_left_out(metric):
+def test_samples_of_weight_0_are_left_out(subtests):
     """Even where their values allow no ratio or percentage."""
-    arrays = _arguments(metric)
-    empty = [np.concatenate([array, np.zeros_like(array[:4])]) for array in arrays]
-    weights = np.concatenate([WEIGHTS + 1, np.zeros(4)])
-    np.testing.assert_array_equal(
-        metric(*empty, sample_weight=weights), metric(*arrays, sample_weight=WEIGHTS + 1)
-    )
+    for metric in WEIGHTED:
+        with subtests.test(metric=metric):
+            arrays = _arguments(metric)
+            empty = [np.concatenate([array, np.zeros_like(array[:4])]) for array in arrays]
+            weights = np.concatenate([WEIGHTS + 1, np.zeros(4)])
+            np.testing.assert_array_equal(
+                metric(*empty, sample_weight=weights), metric(*arrays, sample_weight=WEIGHTS + 1)
+            )
 
 
-@pytest.mark.parametrize("metric", SCALE_FREE)
-@pytest.mark.parametrize("factor", [1e-9, 0.3, 7.0, 1e9])
-def test_the_scale_of_weights_does_not_matter(metric, factor):
-    arrays = _arguments(metric)
-    value = metric(*arrays, sample_weight=WEIGHTS)
-    scaled = metric(*arrays, sample_weight=factor * WEIGHTS)
-    np.testing.assert_allclose(scaled, value, rtol=1e-12)
+def test_the_scale_of_weights_does_not_matter(subtests):
+    for metric, factor in each_once(SCALE_FREE, [1e-9, 7.0, 1e9]):
+        with subtests.test(metric=metric, factor=factor):
+            arrays = _arguments(metric)
+            value = metric(*arrays, sample_weight=WEIGHTS)
+            scaled = metric(*arrays, sample_weight=factor * WEIGHTS)
+            np.testing.assert_allclose(scaled, value, rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", WEIGHTED)
-def test_equal_weights_change_nothing(metric):
-    arrays = _arguments(metric)
-    for ones in (1, np.ones(N), [1] * N, np.ones(N, dtype=bool)):
-        np.testing.assert_allclose(metric(*arrays, sample_weight=ones), metric(*arrays), rtol=1e-12)
+def test_equal_weights_change_nothing(subtests):
+    for metric in WEIGHTED:
+        with subtests.test(metric=metric):
+            arrays = _arguments(metric)
+            for ones in (1, np.ones(N), [1] * N, np.ones(N, dtype=bool)):
+                np.testing.assert_allclose(
+                    metric(*arrays, sample_weight=ones), metric(*arrays), rtol=1e-12
+                )
 
 
-@pytest.mark.parametrize("metric", WEIGHTED)
-@pytest.mark.parametrize(
-    ("weights", "match"),
-    [
-        (np.ones(N - 1), rf"sample_weight.shape == \({N - 1},\), expected \({N},\)!"),
-        (np.ones((N, 1)), "Sample weights must be 1D array or scalar, got 2D array"),
-        (np.where(np.arange(N) == 3, -1.0, 1.0), "Negative values in data passed to `sample_weig"),
-        (-1, "Negative values in data passed to `sample_weight`"),
-        (np.zeros(N), "Sample weights must contain at least one non-zero number"),
-        (np.where(np.arange(N) == 3, np.nan, 1.0), "Input sample_weight contains NaN"),
-        (np.nan, "Input sample_weight contains NaN"),
-        (np.inf, "Input sample_weight contains infinity"),
-        (["much"] * N, "could not convert string to float"),
-    ],
-)
-def test_bad_weights(metric, weights, match):
-    with pytest.raises(ValueError, match=match):
-        metric(*_arguments(metric), sample_weight=weights)
+BAD_WEIGHTS = [
+    (np.ones(N - 1), rf"sample_weight.shape == \({N - 1},\), expected \({N},\)!"),
+    (np.ones((N, 1)), "Sample weights must be 1D array or scalar, got 2D array"),
+    (np.where(np.arange(N) == 3, -1.0, 1.0), "Negative values in data passed to `sample_weight`"),
+    (-1, "Negative values in data passed to `sample_weight`"),
+    (np.zeros(N), "Sample weights must contain at least one non-zero number"),
+    (np.where(np.arange(N) == 3, np.nan, 1.0), "Input sample_weight contains NaN"),
+    (np.nan, "Input sample_weight contains NaN"),
+    (np.inf, "Input sample_weight contains infinity"),
+    (["much"] * N, "could not convert string to float"),
+]
 
 
-@pytest.mark.parametrize("metric", [metric for metric in WEIGHTED if len(_arguments(metric)) == 1])
-@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix, sparse.coo_array])
-def test_sparse_codes(metric, container):
-    (codes,) = _arguments(metric)
-    np.testing.assert_allclose(
-        metric(container(codes), sample_weight=WEIGHTS), metric(codes, sample_weight=WEIGHTS)
-    )
+def test_bad_weights(subtests):
+    for metric, bad in each_once(WEIGHTED, BAD_WEIGHTS):
+        with subtests.test(metric=metric):
+            weights, match = bad
+            with pytest.raises(ValueError, match=match):
+                metric(*_arguments(metric), sample_weight=weights)
+
+
+OF_CODES = [metric for metric in WEIGHTED if len(_arguments(metric)) == 1]
+CONTAINERS = [sparse.csr_array, sparse.csr_matrix, sparse.coo_array]
+
+
+def test_sparse_codes(subtests):
+    for metric, container in each_once(OF_CODES, CONTAINERS):
+        with subtests.test(metric=metric, container=container):
+            (codes,) = _arguments(metric)
+            np.testing.assert_allclose(
+                metric(container(codes), sample_weight=WEIGHTS),
+                metric(codes, sample_weight=WEIGHTS),
+            )
 
 
 def test_agree_with_sklearn():
@@ -136,15 +148,16 @@ def test_a_latent_that_is_always_active_has_density_1_under_any_weights():
         assert metrics.feature_density(np.ones((1_000, 3)), sample_weight=weights).max() <= 1
 
 
-@pytest.mark.parametrize("max_pairs", [1, 30])
-def test_random_pairs_are_pairs_of_copies(max_pairs):
-    (codes,) = _arguments(metrics.pattern_adaptivity)
-    repeated = np.repeat(codes, WEIGHTS, axis=0)
-    for seed in range(20):
-        how = {"max_pairs": max_pairs, "random_state": seed}
-        assert metrics.pattern_adaptivity(
-            codes, sample_weight=WEIGHTS, **how
-        ) == metrics.pattern_adaptivity(repeated, **how)
+def test_random_pairs_are_pairs_of_copies(subtests):
+    for max_pairs in (1, 30):
+        with subtests.test(max_pairs=max_pairs):
+            (codes,) = _arguments(metrics.pattern_adaptivity)
+            repeated = np.repeat(codes, WEIGHTS, axis=0)
+            for seed in range(20):
+                how = {"max_pairs": max_pairs, "random_state": seed}
+                assert metrics.pattern_adaptivity(
+                    codes, sample_weight=WEIGHTS, **how
+                ) == metrics.pattern_adaptivity(repeated, **how)
 
 
 def test_two_copies_of_a_sample_are_a_pair():
@@ -153,14 +166,11 @@ def test_two_copies_of_a_sample_are_a_pair():
     assert many == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    ("weights", "match"),
-    [
+def test_adaptivity_needs_copies(subtests):
+    for weights, match in (
         ([0.5, 1.5], "^sample_weight must hold whole numbers, of at most"),
         ([2**53, 2], "^sample_weight must hold whole numbers, of at most"),
         ([1, 0], "minimum of 2 is required"),
-    ],
-)
-def test_adaptivity_needs_copies(weights, match):
-    with pytest.raises(ValueError, match=match):
-        metrics.pattern_adaptivity([[1, 0], [0, 1]], sample_weight=weights)
+    ):
+        with subtests.test(match=match), pytest.raises(ValueError, match=match):
+            metrics.pattern_adaptivity([[1, 0], [0, 1]], sample_weight=weights)

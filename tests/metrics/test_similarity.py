@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from helpers import each_once
 from sklearn.decomposition import PCA
 
 from skvaeense.metrics import cosine_similarity, l2_ratio, shrinkage, squared_error
@@ -40,46 +41,49 @@ def test_shrinkage_by_hand():
     assert shrinkage(X, X_reconstructed) == pytest.approx(1 - 6 / 8)
 
 
-@pytest.mark.parametrize("factor", [0.3, 1.0, 2.0])
-def test_scaled_copies_of_the_data(pair, factor):
-    X, _ = pair
-    assert l2_ratio(X, factor * X) == pytest.approx(factor)
-    assert shrinkage(X, factor * X) == pytest.approx(1 - factor)
-    assert cosine_similarity(X, factor * X) == pytest.approx(1.0)
-    assert cosine_similarity(X, -factor * X) == pytest.approx(-1.0)
+def test_scaled_copies_of_the_data(pair, subtests):
+    for factor in (0.3, 1.0, 2.0):
+        with subtests.test(factor=factor):
+            X, _ = pair
+            assert l2_ratio(X, factor * X) == pytest.approx(factor)
+            assert shrinkage(X, factor * X) == pytest.approx(1 - factor)
+            assert cosine_similarity(X, factor * X) == pytest.approx(1.0)
+            assert cosine_similarity(X, -factor * X) == pytest.approx(-1.0)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_cosine_similarity_stays_within_its_range(seed):
+def test_cosine_similarity_stays_within_its_range():
     # Without a limit, rounding takes some of these beyond 1.
-    X = np.random.default_rng(seed).normal(size=(1, 7))
-    assert 1.0 - 1e-15 <= cosine_similarity(X, 3 * X) <= 1.0
-    assert -1.0 <= cosine_similarity(X, -3 * X) <= -1.0 + 1e-15
+    for seed in range(20):
+        X = np.random.default_rng(seed).normal(size=(1, 7))
+        assert 1.0 - 1e-15 <= cosine_similarity(X, 3 * X) <= 1.0
+        assert -1.0 <= cosine_similarity(X, -3 * X) <= -1.0 + 1e-15
 
 
-@pytest.mark.parametrize("factor", [0.5, 3.0])
-def test_shrinkage_gives_the_best_scale(pair, factor):
-    X, X_reconstructed = pair[0], factor * pair[1]
-    gamma = 1 - shrinkage(X, X_reconstructed)
-    best = squared_error(X, X_reconstructed / gamma)
-    for other in (0.5, 0.999, 1.001, 2.0):
-        assert squared_error(X, X_reconstructed / (other * gamma)) > best
-    mean_square = np.sum(X_reconstructed**2) / len(X)
-    mean_inner = np.sum(X_reconstructed * X) / len(X)
-    gain = squared_error(X, X_reconstructed) - best
-    assert gain == pytest.approx((mean_square - mean_inner) ** 2 / mean_square)
-    assert shrinkage(X, X_reconstructed / gamma) == pytest.approx(0.0)
+def test_shrinkage_gives_the_best_scale(pair, subtests):
+    for factor in (0.5, 3.0):
+        with subtests.test(factor=factor):
+            X, X_reconstructed = pair[0], factor * pair[1]
+            gamma = 1 - shrinkage(X, X_reconstructed)
+            best = squared_error(X, X_reconstructed / gamma)
+            for other in (0.5, 0.999, 1.001, 2.0):
+                assert squared_error(X, X_reconstructed / (other * gamma)) > best
+            mean_square = np.sum(X_reconstructed**2) / len(X)
+            mean_inner = np.sum(X_reconstructed * X) / len(X)
+            gain = squared_error(X, X_reconstructed) - best
+            assert gain == pytest.approx((mean_square - mean_inner) ** 2 / mean_square)
+            assert shrinkage(X, X_reconstructed / gamma) == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize("offset", [0.0, 10.0])
-def test_projections_are_short_but_not_shrunk(pair, offset):
-    X = pair[0] + offset
-    pca = PCA(n_components=2).fit(X)
-    X_reconstructed = pca.inverse_transform(pca.transform(X))
-    assert shrinkage(X, X_reconstructed) == pytest.approx(0.0)
-    mean = X.mean(axis=0)
-    assert shrinkage(X - mean, X_reconstructed - mean) == pytest.approx(0.0)
-    assert l2_ratio(X - mean, X_reconstructed - mean) < 0.9
+def test_projections_are_short_but_not_shrunk(pair, subtests):
+    for offset in (0.0, 10.0):
+        with subtests.test(offset=offset):
+            X = pair[0] + offset
+            pca = PCA(n_components=2).fit(X)
+            X_reconstructed = pca.inverse_transform(pca.transform(X))
+            assert shrinkage(X, X_reconstructed) == pytest.approx(0.0)
+            mean = X.mean(axis=0)
+            assert shrinkage(X - mean, X_reconstructed - mean) == pytest.approx(0.0)
+            assert l2_ratio(X - mean, X_reconstructed - mean) < 0.9
 
 
 def test_a_large_mean_hides_what_centring_shows(pair):
@@ -108,16 +112,17 @@ def test_shrinkage_allows_samples_of_zero():
     assert shrinkage(X, X_reconstructed) == pytest.approx(-0.25)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_invariances(metric, pair, rotation):
-    X, X_reconstructed = pair
-    value = metric(X, X_reconstructed)
-    order = np.random.default_rng(2).permutation(len(X))
-    assert metric(1e-20 * X, 1e-20 * X_reconstructed) == pytest.approx(value)
-    assert metric(-1e20 * X, -1e20 * X_reconstructed) == pytest.approx(value)
-    assert metric(X @ rotation, X_reconstructed @ rotation) == pytest.approx(value)
-    assert metric(X[order], X_reconstructed[order]) == pytest.approx(value)
-    assert metric(X, X_reconstructed[order]) != pytest.approx(value)
+def test_invariances(pair, rotation, subtests):
+    for metric in METRICS:
+        with subtests.test(metric=metric):
+            X, X_reconstructed = pair
+            value = metric(X, X_reconstructed)
+            order = np.random.default_rng(2).permutation(len(X))
+            assert metric(1e-20 * X, 1e-20 * X_reconstructed) == pytest.approx(value)
+            assert metric(-1e20 * X, -1e20 * X_reconstructed) == pytest.approx(value)
+            assert metric(X @ rotation, X_reconstructed @ rotation) == pytest.approx(value)
+            assert metric(X[order], X_reconstructed[order]) == pytest.approx(value)
+            assert metric(X, X_reconstructed[order]) != pytest.approx(value)
 
 
 def test_weights_of_samples(pair):
@@ -134,61 +139,62 @@ def test_weights_of_samples(pair):
     )
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_float32_is_summed_in_float64(metric, pair):
-    X, X_reconstructed = (values.astype(np.float32) + np.float32(1000) for values in pair)
-    expected = metric(X.astype(np.float64), X_reconstructed.astype(np.float64))
-    assert metric(X, X_reconstructed) == expected
+def test_float32_is_summed_in_float64(pair, subtests):
+    for metric in METRICS:
+        with subtests.test(metric=metric):
+            X, X_reconstructed = (values.astype(np.float32) + np.float32(1000) for values in pair)
+            expected = metric(X.astype(np.float64), X_reconstructed.astype(np.float64))
+            assert metric(X, X_reconstructed) == expected
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("container", [np.ndarray.tolist, np.asfortranarray])
-def test_containers(metric, pair, container):
-    X, X_reconstructed = pair
-    expected = metric(X, X_reconstructed)
-    assert metric(container(X), X_reconstructed) == pytest.approx(expected)
-    assert metric(X, container(X_reconstructed)) == pytest.approx(expected)
+def test_lists_are_taken_and_python_floats_returned(pair, subtests):
+    for metric in METRICS:
+        with subtests.test(metric=metric):
+            X, X_reconstructed = pair
+            expected = metric(X, X_reconstructed)
+            assert type(expected) is float
+            assert metric(X.tolist(), np.asfortranarray(X_reconstructed)) == pytest.approx(expected)
+            assert metric(np.asfortranarray(X), X_reconstructed.tolist()) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_python_floats_are_returned(metric, pair):
-    assert type(metric(*pair)) is float
+def test_samples_of_zero_are_an_error(subtests):
+    for metric in (cosine_similarity, l2_ratio):
+        with subtests.test(metric=metric):
+            X = [[1.0, 2.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+            told = r"^X has norm 0 in 2 of its 4 row\(s\): \w.* drop those samples from both arrays"
+            with pytest.raises(ValueError, match=told):
+                metric(X, np.ones((4, 2)))
 
 
-@pytest.mark.parametrize("metric", [cosine_similarity, l2_ratio])
-def test_samples_of_zero_are_an_error(metric):
-    X = [[1.0, 2.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
-    told = r"^X has norm 0 in 2 of its 4 row\(s\): \w.* drop those samples from both arrays"
-    with pytest.raises(ValueError, match=told):
-        metric(X, np.ones((4, 2)))
+def test_shrinkage_needs_reconstructions_along_the_data(subtests):
+    for X_reconstructed, mean in (
+        (np.zeros((2, 3)), "0"),
+        ([[0, 1, 0], [1, 0, 0]], "0"),
+        (-np.eye(2, 3), "-1"),
+    ):
+        with subtests.test(X_reconstructed=X_reconstructed, mean=mean):
+            told = (
+                "The mean inner product of X and X_reconstructed must be positive for shrinkage, "
+                f"got {mean}: check that rows match and that reconstructions are not all 0, or use "
+                "squared_error."
+            )
+            with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+                shrinkage(np.eye(2, 3), X_reconstructed)
 
 
-@pytest.mark.parametrize(
-    ("X_reconstructed", "mean"),
-    [(np.zeros((2, 3)), "0"), ([[0, 1, 0], [1, 0, 0]], "0"), (-np.eye(2, 3), "-1")],
-)
-def test_shrinkage_needs_reconstructions_along_the_data(X_reconstructed, mean):
-    told = (
-        "The mean inner product of X and X_reconstructed must be positive for shrinkage, got "
-        f"{mean}: check that rows match and that reconstructions are not all 0, or use "
-        "squared_error."
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
-        shrinkage(np.eye(2, 3), X_reconstructed)
+BAD = [
+    (np.eye(3), np.ones((3, 2)), r"same shape, got \(3, 3\) and \(3, 2\)"),
+    (np.eye(3), np.ones((1, 3)), "must have the same shape"),
+    (np.eye(3), np.full((3, 3), np.nan), "Input X_reconstructed contains NaN"),
+    (np.full((3, 3), np.inf), np.eye(3), "Input X contains infinity"),
+    (np.zeros((0, 3)), np.zeros((0, 3)), "0 sample"),
+    ([1.0, 2.0], [1.0, 2.0], "Expected 2D array"),
+]
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(
-    ("X", "X_reconstructed", "match"),
-    [
-        (np.eye(3), np.ones((3, 2)), r"same shape, got \(3, 3\) and \(3, 2\)"),
-        (np.eye(3), np.ones((1, 3)), "must have the same shape"),
-        (np.eye(3), np.full((3, 3), np.nan), "Input X_reconstructed contains NaN"),
-        (np.full((3, 3), np.inf), np.eye(3), "Input X contains infinity"),
-        (np.zeros((0, 3)), np.zeros((0, 3)), "0 sample"),
-        ([1.0, 2.0], [1.0, 2.0], "Expected 2D array"),
-    ],
-)
-def test_bad_arrays(metric, X, X_reconstructed, match):
-    with pytest.raises(ValueError, match=match):
-        metric(X, X_reconstructed)
+def test_bad_arrays(subtests):
+    for metric, bad in each_once(METRICS, BAD):
+        with subtests.test(metric=metric):
+            X, X_reconstructed, match = bad
+            with pytest.raises(ValueError, match=match):
+                metric(X, X_reconstructed)

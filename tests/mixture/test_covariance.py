@@ -19,31 +19,34 @@ def count(every, n_rows):
     return spikes(values, np.zeros(len(values)), values.shape[1], n, 1e-12)
 
 
-@pytest.mark.parametrize(("n_rows", "n_features"), [(200, 10), (60, 50), (40, 100), (12, 4)])
-def test_noise_has_no_directions(n_rows, n_features):
-    x = np.random.default_rng(0).standard_normal((300, n_rows, n_features))
-    ranks, noises = count(2 * x, n_rows)
-    # One in 1,000 samples may have one.
-    assert (ranks > 0).sum() <= 3
-    assert_allclose(noises.mean(), 4, rtol=0.02)
+def test_noise_has_no_directions(subtests):
+    for n_rows, n_features in ((200, 10), (60, 50), (40, 100), (12, 4)):
+        with subtests.test(n_rows=n_rows, n_features=n_features):
+            x = np.random.default_rng(0).standard_normal((300, n_rows, n_features))
+            ranks, noises = count(2 * x, n_rows)
+            # One in 1,000 samples may have one.
+            assert (ranks > 0).sum() <= 3
+            assert_allclose(noises.mean(), 4, rtol=0.02)
 
 
-@pytest.mark.parametrize(("n_rows", "n_features"), [(500, 10), (200, 50), (60, 100)])
-def test_planted_directions_stand_out(n_rows, n_features):
-    x = np.random.default_rng(0).standard_normal((50, n_rows, n_features))
-    x[:, :, :3] *= [10, 7, 5]
-    ranks, noises = count(x, n_rows)
-    assert (ranks == 3).mean() >= 0.98
-    assert_allclose(noises.mean(), 1, rtol=0.03)
+def test_planted_directions_stand_out(subtests):
+    for n_rows, n_features in ((500, 10), (200, 50), (60, 100)):
+        with subtests.test(n_rows=n_rows, n_features=n_features):
+            x = np.random.default_rng(0).standard_normal((50, n_rows, n_features))
+            x[:, :, :3] *= [10, 7, 5]
+            ranks, noises = count(x, n_rows)
+            assert (ranks == 3).mean() >= 0.98
+            assert_allclose(noises.mean(), 1, rtol=0.03)
 
 
-@pytest.mark.parametrize(("rank", "n_features"), [(4, 5), (9, 10), (18, 20)])
-def test_few_directions_of_noise_are_found(rank, n_features):
-    x = np.random.default_rng(0).standard_normal((50, 300, n_features))
-    x[:, :, rank:] *= 0.05
-    ranks, noises = count(x, 300)
-    assert (ranks == rank).all()
-    assert_allclose(noises.mean(), 0.05**2, rtol=0.05)
+def test_few_directions_of_noise_are_found(subtests):
+    for rank, n_features in ((4, 5), (9, 10), (18, 20)):
+        with subtests.test(rank=rank, n_features=n_features):
+            x = np.random.default_rng(0).standard_normal((50, 300, n_features))
+            x[:, :, rank:] *= 0.05
+            ranks, noises = count(x, 300)
+            assert (ranks == rank).all()
+            assert_allclose(noises.mean(), 0.05**2, rtol=0.05)
 
 
 def test_variance_off_the_directions_is_noise():
@@ -63,19 +66,20 @@ def test_noise_has_a_least_variance():
     assert noises == 0.5
 
 
-@pytest.mark.parametrize("variance", [3.0, 6.0, 20.0])
-def test_variances_are_those_of_new_rows(variance):
-    rng, found, expected, raw = np.random.default_rng(0), [], [], []
-    sizes = np.sqrt(np.r_[variance, np.ones(99)])
-    for _ in range(40):
-        x = rng.standard_normal((200, 100)) * sizes
-        values, vectors = np.linalg.eigh(x.T @ x / len(x))
-        value = unbiased(values[None, -1:], np.ones(1), np.array([0.5]))
-        found.append(value[0, 0])
-        raw.append(values[-1])
-        expected.append(np.square(vectors[:, -1] * sizes).sum())
-    assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.06)
-    assert np.mean(raw) > np.mean(expected) + 0.5
+def test_variances_are_those_of_new_rows(subtests):
+    for variance in (3.0, 6.0, 20.0):
+        with subtests.test(variance=variance):
+            rng, found, expected, raw = np.random.default_rng(0), [], [], []
+            sizes = np.sqrt(np.r_[variance, np.ones(99)])
+            for _ in range(40):
+                x = rng.standard_normal((200, 100)) * sizes
+                values, vectors = np.linalg.eigh(x.T @ x / len(x))
+                value = unbiased(values[None, -1:], np.ones(1), np.array([0.5]))
+                found.append(value[0, 0])
+                raw.append(values[-1])
+                expected.append(np.square(vectors[:, -1] * sizes).sum())
+            assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.06)
+            assert np.mean(raw) > np.mean(expected) + 0.5
 
 
 def test_variances_of_many_rows_stay():

@@ -55,9 +55,9 @@ DENSITIES = {
 }
 
 
-@pytest.fixture(params=DENSITIES)
+@pytest.fixture(params=["few directions", "no directions", "all directions", "all"])
 def density(request):
-    """Return one of many densities."""
+    """Return one of some densities, of which the last has all that the others have not."""
     return DENSITIES[request.param]
 
 
@@ -102,8 +102,9 @@ def samples(density, n_samples=12, seed=0):
 # --- log-densities ----------------------------------------------------------------------------
 
 
-def test_densities_are_sound(density):
-    density.check(N_FEATURES)
+def test_densities_are_sound():
+    for density in DENSITIES.values():
+        density.check(N_FEATURES)
 
 
 def test_log_densities_are_those_of_explicit_covariances(density):
@@ -153,12 +154,10 @@ def test_means_are_precise_where_there_is_hardly_any_noise(n_missing):
     assert_allclose(filled, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
-def test_nothing_known_has_probability_one(density):
-    assert_allclose(density.log_prob(np.full((1, N_FEATURES), np.nan)), 0, atol=1e-10)
-
-
 def test_many_rows_are_computed_as_one_by_one(density, monkeypatch):
     x = samples(density)[0]
+    # Nothing that is known has probability one.
+    assert_allclose(density.log_prob(np.full((1, N_FEATURES), np.nan)), 0, atol=1e-10)
     expected = density.log_prob(x)
     monkeypatch.setattr("skvaeense.mixture._density.CACHED_ENTRIES", 1)
     assert_allclose(density.log_prob(x), expected, rtol=1e-12)
@@ -222,16 +221,12 @@ def test_imputed_draws_have_the_distribution_of_what_is_missing(density):
 
 
 def test_rows_with_holes_are_computed_some_at_a_time(density, monkeypatch):
-    x = samples(density)[1]
+    complete, x = samples(density)
+    assert_array_equal(density.impute(complete), complete)
     filled, log_prob = density.impute(x), density.log_prob(x)
     monkeypatch.setattr("skvaeense.mixture._density.SOLVED_ENTRIES", 1)
     assert_allclose(density.impute(x), filled, rtol=1e-12)
     assert_allclose(density.log_prob(x), log_prob, rtol=1e-12, atol=1e-10)
-
-
-def test_complete_rows_are_left_alone(density):
-    x = samples(density)[0]
-    assert_array_equal(density.impute(x), x)
 
 
 # --- draws and p-values -----------------------------------------------------------------------
@@ -335,9 +330,8 @@ def test_densities_are_shared_and_pickled(density):
     assert_array_equal(loaded.log_prob(x), density.log_prob(x))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_damaged_densities_are_found(subtests):
+    for name, value in (
         ("center", np.zeros(3)),
         ("weights", np.full(3, 0.5)),
         ("weights", np.array([1.5, -0.25, -0.25])),
@@ -357,8 +351,6 @@ def test_densities_are_shared_and_pickled(density):
         ("background_weight", 1.0),
         ("background", DENSITIES["background"]),
         ("background", replace(BROAD, center=np.zeros(3))),
-    ],
-)
-def test_damaged_densities_are_found(name, value):
-    with pytest.raises(ValueError, match="must"):
-        replace(DENSITIES["all"], **{name: value}).check(N_FEATURES)
+    ):
+        with subtests.test(name=name, value=value), pytest.raises(ValueError, match="must"):
+            replace(DENSITIES["all"], **{name: value}).check(N_FEATURES)

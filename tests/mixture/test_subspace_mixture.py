@@ -139,7 +139,7 @@ def test_a_plane_with_hardly_any_noise_is_one_component(noise):
     assert_array_equal(fit(X).ranks_, [2])
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 7])
+@pytest.mark.parametrize("k", [1, 3])
 def test_the_number_of_components_may_be_given(k):
     mixture = fit(subspaces()[0], n_components=k)
     assert mixture.n_components_ == k
@@ -180,7 +180,7 @@ def test_the_order_of_rows_does_not_matter(share):
     assert_same(fit(X), fit(X[order]), X)
 
 
-@pytest.mark.parametrize("factor", [1e-300, 1e-20, 1e20, 1e300])
+@pytest.mark.parametrize("factor", [1e-300, 1e300])
 def test_only_ratios_of_weights_matter(factor):
     X, weights = subspaces(200)[0], np.random.default_rng(0).integers(1, 4, 200)
     assert_same(fit(X, sample_weight=factor * weights), fit(X, sample_weight=weights), X)
@@ -261,7 +261,7 @@ def test_a_constant_column_changes_nothing():
     assert mixture.score(np.c_[PLAIN, np.full(300, 8.0)]) > -100
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_units_do_not_matter(scale, mixture):
     scaled = fit(scale * UNION)
     assert sorted(scaled.ranks_) == [1, 3]
@@ -429,22 +429,13 @@ def test_a_refused_fit_leaves_nothing_behind():
         mixture.predict(PLAIN)
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [{"n_components": 0}, {"n_components": "many"}, {"max_components": 0}, {"random_state": "0"}],
-)
-def test_bad_parameters(parameters):
-    name = next(iter(parameters))
-    with pytest.raises(ValueError, match=f"The '{name}' parameter of SubspaceMixture must be"):
-        SubspaceMixture(**parameters).fit(PLAIN)
+METHODS = "score_samples", "score", "predict", "predict_proba", "outlier_p_values", "impute"
 
 
-@pytest.mark.parametrize(
-    "method", ["score_samples", "score", "predict", "predict_proba", "outlier_p_values", "impute"]
-)
-def test_methods_need_a_fit(method):
-    with pytest.raises(NotFittedError, match="This SubspaceMixture instance is not fitted yet"):
-        getattr(SubspaceMixture(), method)(PLAIN)
+def test_methods_need_a_fit():
+    for method in METHODS:
+        with pytest.raises(NotFittedError, match="This SubspaceMixture instance is not fitted yet"):
+            getattr(SubspaceMixture(), method)(PLAIN)
     with pytest.raises(NotFittedError, match="not fitted yet"):
         SubspaceMixture().sample()
 

@@ -54,39 +54,43 @@ def integrated(density, x, n_points):
     return logsumexp(terms, axis=0)
 
 
-@pytest.mark.parametrize("n_draws", [1, 2, 5])
-def test_it_is_exact_if_the_decoder_is_linear(n_draws):
-    model = make_model(Linear((8,)), 6, 4)
-    codes = make_codes(4, 3)
-    density = DecodedDensity(model, codes, n_draws)
-    x, _ = density.sample(50, np.random.RandomState(0))
-    W = model.linear_decoder.weight.detach().numpy()
-    offset = model.decode(torch.zeros(1, 4, dtype=torch.float64)).detach().numpy()[0]
-    for c in range(2):
-        F = W @ codes.factors[c]
-        normal = multivariate_normal(offset + W @ codes.means[c], F @ F.T + NOISE[c] * np.eye(6))
-        bound = density.log_joint(x)[:, c]
-        assert np.isfinite(bound).mean() > 0.3
-        exact = np.log(codes.weights[c]) + normal.logpdf(x)
-        assert_allclose(bound[np.isfinite(bound)], exact[np.isfinite(bound)], rtol=1e-8)
+def test_it_is_exact_if_the_decoder_is_linear(subtests):
+    for n_draws in (1, 2, 5):
+        with subtests.test(n_draws=n_draws):
+            model = make_model(Linear((8,)), 6, 4)
+            codes = make_codes(4, 3)
+            density = DecodedDensity(model, codes, n_draws)
+            x, _ = density.sample(50, np.random.RandomState(0))
+            W = model.linear_decoder.weight.detach().numpy()
+            offset = model.decode(torch.zeros(1, 4, dtype=torch.float64)).detach().numpy()[0]
+            for c in range(2):
+                F = W @ codes.factors[c]
+                normal = multivariate_normal(
+                    offset + W @ codes.means[c], F @ F.T + NOISE[c] * np.eye(6)
+                )
+                bound = density.log_joint(x)[:, c]
+                assert np.isfinite(bound).mean() > 0.3
+                exact = np.log(codes.weights[c]) + normal.logpdf(x)
+                assert_allclose(bound[np.isfinite(bound)], exact[np.isfinite(bound)], rtol=1e-8)
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-@pytest.mark.parametrize("seed", range(3))
-def test_it_is_a_bound_that_draws_make_tight(rank, seed):
-    model = make_model(MLP((16,)), 5, 3, seed)
-    codes = make_codes(3, rank, seed)
-    x, _ = DecodedDensity(model, codes, 1).sample(60, np.random.RandomState(seed))
-    exact = integrated(DecodedDensity(model, codes, 1), x, 2001 if rank == 1 else 201)
-    gaps = [exact - DecodedDensity(model, codes, n).log_prob(x) for n in (2, 16, 1000)]
-    # Not above but for the chance of draws, and the closer the more there are.
-    for gap in gaps:
-        assert gap.mean() > -0.02
-    # Of few samples the mode is missed.
-    errors = [np.median(np.abs(gap)) for gap in gaps]
-    assert errors[2] < errors[1] < errors[0]
-    assert errors[2] < 0.02
-    assert (gaps[1] < 0.3).mean() > 0.8
+def test_it_is_a_bound_that_draws_make_tight(subtests):
+    for seed in range(3):
+        for rank in (1, 2):
+            with subtests.test(rank=rank, seed=seed):
+                model = make_model(MLP((16,)), 5, 3, seed)
+                codes = make_codes(3, rank, seed)
+                x, _ = DecodedDensity(model, codes, 1).sample(60, np.random.RandomState(seed))
+                exact = integrated(DecodedDensity(model, codes, 1), x, 2001 if rank == 1 else 201)
+                gaps = [exact - DecodedDensity(model, codes, n).log_prob(x) for n in (2, 16, 1000)]
+                # Not above but for the chance of draws, and the closer the more there are.
+                for gap in gaps:
+                    assert gap.mean() > -0.02
+                # Of few samples the mode is missed.
+                errors = [np.median(np.abs(gap)) for gap in gaps]
+                assert errors[2] < errors[1] < errors[0]
+                assert errors[2] < 0.02
+                assert (gaps[1] < 0.3).mean() > 0.8
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,4 +1,3 @@
-import pytest
 import torch
 from helpers import draw
 
@@ -11,17 +10,20 @@ def make_denoiser(sizes=(6, 4), n_features=3, seed=0):
     return model.double()
 
 
-@pytest.mark.parametrize("sizes", [(6,), (6, 4), (5, 4, 3)])
-@pytest.mark.parametrize("n_features", [1, 3])
 @torch.no_grad()
-def test_one_prediction_for_each_entry(sizes, n_features):
-    model, z = make_denoiser(sizes, n_features), draw(5, n_features)
-    noise = model.noise(z, torch.full((1, 1), 0.2, dtype=torch.float64))
-    assert noise.shape == z.shape
-    # One level for all samples, or one for each.
-    each = model.noise(z, torch.full((5, 1), 0.2, dtype=torch.float64))
-    torch.testing.assert_close(each, noise)
-    torch.testing.assert_close(model.noise(z[2:3], each.new_full((1, 1), 0.2)), noise[2:3])
+def test_one_prediction_for_each_entry(subtests):
+    for n_features in (1, 3):
+        for sizes in ((6,), (6, 4), (5, 4, 3)):
+            with subtests.test(sizes=sizes, n_features=n_features):
+                model, z = make_denoiser(sizes, n_features), draw(5, n_features)
+                noise = model.noise(z, torch.full((1, 1), 0.2, dtype=torch.float64))
+                assert noise.shape == z.shape
+                # One level for all samples, or one for each.
+                each = model.noise(z, torch.full((5, 1), 0.2, dtype=torch.float64))
+                torch.testing.assert_close(each, noise)
+                torch.testing.assert_close(
+                    model.noise(z[2:3], each.new_full((1, 1), 0.2)), noise[2:3]
+                )
 
 
 @torch.no_grad()

@@ -57,15 +57,11 @@ def test_made_again_from_configuration_and_state(make):
     other = type(model).from_state(model.config, model.state_dict())
     assert_same(other, model.eval())
     assert other.config == model.config
+    # It holds specifications, numbers and strings.
+    for value in model.config.values():
+        json.dumps(value.get_params() if isinstance(value, BaseEstimator) else value)
     assert not other.training
     assert all(parameter.requires_grad for parameter in other.parameters())
-
-
-def test_configurations_are_specifications_numbers_and_strings(make):
-    for value in make().config.values():
-        if isinstance(value, BaseEstimator):
-            value = value.get_params()
-        json.dumps(value)
 
 
 def test_a_state_must_fit(make):
@@ -78,22 +74,19 @@ def test_a_state_must_fit(make):
         type(model).from_state(model.config, state | {name: torch.zeros(9, 9, 9)})
 
 
-@pytest.mark.parametrize(
-    "move",
-    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
-    ids=["deepcopy", "pickle"],
-)
-@pytest.mark.parametrize("training", [True, False])
-def test_copies_are_the_same_and_their_own(make, move, training):
-    model = make().train(training)
-    other = move(model)
-    assert all(module.training is training for module in other.modules())
-    assert_same(other, model)
-    before = copy.deepcopy(model.state_dict())
-    with torch.no_grad():
-        for tensor in other.state_dict().values():
-            tensor.zero_()
-    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+def test_copies_are_the_same_and_their_own(make, subtests):
+    for training in (True, False):
+        with subtests.test(training=training):
+            for move in (copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))):
+                model = make().train(training)
+                other = move(model)
+                assert all(module.training is training for module in other.modules())
+                assert_same(other, model)
+                before = copy.deepcopy(model.state_dict())
+                with torch.no_grad():
+                    for tensor in other.state_dict().values():
+                        tensor.zero_()
+                torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
 def test_pickles_have_arrays_in_place_of_tensors(make):

@@ -137,21 +137,22 @@ def looks_by_hand(model, x):
 
 
 @SIGNS
-@pytest.mark.parametrize("n_components", [4, 13])
-@pytest.mark.parametrize("n_looks", [1, 2, 4])
-def test_looks_and_their_gradient_are_those_of_the_formulas(positive, n_components, n_looks):
-    model = make_model(n_looks, n_components=n_components, positive=positive)
-    x = draw(7, N_FEATURES)
-    parameters = list(model.network.parameters())
-    of_logit, of_mean = draw(7, n_components, seed=1), draw(7, n_components, seed=2)
-    found = []
-    for logit, mean in (looks_by_hand(model, x), model.posterior(x)[:2]):
-        loss = (of_logit * logit + of_mean * mean).sum()
-        found.append([logit, mean, *torch.autograd.grad(loss, parameters)])
-    for by_hand, own in zip(*found, strict=True):
-        torch.testing.assert_close(own, by_hand)
-    with torch.no_grad():
-        torch.testing.assert_close(model.posterior(x).gate_logit, found[0][0])
+def test_looks_and_their_gradient_are_those_of_the_formulas(positive, subtests):
+    for n_looks in (1, 2, 4):
+        for n_components in (4, 13):
+            with subtests.test(n_components=n_components, n_looks=n_looks):
+                model = make_model(n_looks, n_components=n_components, positive=positive)
+                x = draw(7, N_FEATURES)
+                parameters = list(model.network.parameters())
+                of_logit, of_mean = draw(7, n_components, seed=1), draw(7, n_components, seed=2)
+                found = []
+                for logit, mean in (looks_by_hand(model, x), model.posterior(x)[:2]):
+                    loss = (of_logit * logit + of_mean * mean).sum()
+                    found.append([logit, mean, *torch.autograd.grad(loss, parameters)])
+                for by_hand, own in zip(*found, strict=True):
+                    torch.testing.assert_close(own, by_hand)
+                with torch.no_grad():
+                    torch.testing.assert_close(model.posterior(x).gate_logit, found[0][0])
 
 
 def test_training_needs_no_draws():
@@ -286,10 +287,13 @@ def test_draws_have_the_prior():
         assert float(own.var()) == pytest.approx(float(model.slab_variance[j]), rel=0.1)
 
 
-@pytest.mark.parametrize("n_looks", [0, 1.5, "two"])
-def test_bad_numbers_of_looks(n_looks):
-    with pytest.raises(ValueError, match="The 'n_looks' parameter of MeanField must be an int"):
-        SpikeSlabVAE(MeanField(n_looks), 3, 2, generator=generator())
+def test_bad_numbers_of_looks(subtests):
+    for n_looks in (0, 1.5, "two"):
+        with (
+            subtests.test(n_looks=n_looks),
+            pytest.raises(ValueError, match="The 'n_looks' parameter of MeanField must be an int"),
+        ):
+            SpikeSlabVAE(MeanField(n_looks), 3, 2, generator=generator())
 
 
 def test_a_network_for_gates_is_none_for_sparse_autoencoders():

@@ -12,13 +12,14 @@ from skvaeense.utils._seeding import make_generator
 
 N_SAMPLES, N_FEATURES, N_COMPONENTS = 4, 5, 3
 GATED = pytest.mark.parametrize("gated", [True, False], ids=["gated", "ungated"])
-NETWORKS = pytest.mark.parametrize(
-    "network",
+# Each network, with gates or without.
+MODELS = pytest.mark.parametrize(
+    ("network", "gated"),
     [
-        Linear((4,)),
-        Linear((), skip=False),
-        MLP((4,), encoder_layer_sizes=(4,)),
-        MLP((4, 3), encoder_layer_sizes=(), skip=True),
+        (Linear((4,)), True),
+        (Linear((), skip=False), False),
+        (MLP((4,), encoder_layer_sizes=(4,)), True),
+        (MLP((4, 3), encoder_layer_sizes=(), skip=True), False),
     ],
     ids=["linear", "affine", "mlp", "deep"],
 )
@@ -52,26 +53,20 @@ def test_code_of_means_and_draws(gated):
     torch.testing.assert_close(model.code(posterior, eps), gate * (posterior.mean + s * eps))
 
 
-@NETWORKS
-def test_code_scale_is_how_far_the_reconstruction_moves(network):
-    model, step = make_vae(network), 1e-6
+@MODELS
+def test_code_scale_is_how_far_the_reconstruction_moves(network, gated):
+    model, step = make_vae(network, gated=gated), 1e-6
     with torch.no_grad():
         moves = model.decode(step * torch.eye(N_COMPONENTS).double())
         moves = moves - model.decode(torch.zeros(1, N_COMPONENTS).double())
     torch.testing.assert_close(model.code_scale(), moves.norm(dim=1) / step, rtol=1e-4, atol=1e-6)
-
-
-@NETWORKS
-def test_a_linear_decoder_is_known(network):
-    decoder = make_vae(network).linear_decoder
-    assert (decoder is None) == isinstance(network, MLP)
+    assert (model.linear_decoder is None) == isinstance(network, MLP)
 
 
 # --- evidence lower bound -------------------------------------------------------------------
 
 
-@GATED
-@NETWORKS
+@MODELS
 @torch.no_grad()
 def test_divergence_is_the_one_of_torch(network, gated, x):
     model = make_vae(network, gated=gated)
@@ -80,8 +75,7 @@ def test_divergence_is_the_one_of_torch(network, gated, x):
     torch.testing.assert_close(model.elbo(x).kl, expected)
 
 
-@GATED
-@NETWORKS
+@MODELS
 @torch.no_grad()
 def test_error_is_the_mean_of_draws(network, gated, x):
     """Exactly so for a linear decoder; otherwise opposite pairs of draws leave little noise."""
@@ -106,8 +100,7 @@ def test_one_draw_of_the_generator_for_each_sample(x):
     torch.testing.assert_close(error, (x - model.decode(code)).square().sum(dim=1))
 
 
-@GATED
-@NETWORKS
+@MODELS
 @torch.no_grad()
 def test_terms_of_a_sample_depend_on_it_alone(network, gated, x):
     model = make_vae(network, gated=gated)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL_MIXTURE, draw, fit_unwarned, generator, outputs, quick_sae
+from helpers import SMALL_MIXTURE, draw, each_once, fit_unwarned, generator, outputs, quick_sae
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -60,48 +60,43 @@ def quick_vae(**params):
 
 
 @DECODERS
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("channels", ["auto", (2,), (3, 2, 4)], ids=str)
-def test_shapes(shape, channels, decoder):
-    module = build(Conv(shape, channels, decoder=decoder), n_heads=3)
-    x = draw_images(4, math.prod(shape))
-    heads = module.encode(x)
-    assert [tuple(head.shape) for head in heads] == [(4, 3)] * 3
-    assert module.decode(heads[0]).shape == x.shape
-    assert module.decode(heads[0][0]).shape == x[0].shape
-    model = as_model(Conv(shape, channels, decoder=decoder))
-    assert (model.linear_decoder is None) == (decoder == "conv")
-    assert model.code_scale().shape == (3,)
-    assert (model.code_scale() > 0).all()
+def test_shapes(decoder, subtests):
+    for shape, channels in each_once(SHAPES, ["auto", (2,), (3, 2, 4), (2,)]):
+        with subtests.test(shape=shape, channels=channels):
+            module = build(Conv(shape, channels, decoder=decoder), n_heads=3)
+            x = draw_images(4, math.prod(shape))
+            heads = module.encode(x)
+            assert [tuple(head.shape) for head in heads] == [(4, 3)] * 3
+            assert module.decode(heads[0]).shape == x.shape
+            assert module.decode(heads[0][0]).shape == x[0].shape
+            model = as_model(Conv(shape, channels, decoder=decoder))
+            assert (model.linear_decoder is None) == (decoder == "conv")
+            assert model.code_scale().shape == (3,)
+            assert (model.code_scale() > 0).all()
 
 
 @DECODERS
-@pytest.mark.parametrize("kernel_size", [1, 3, 5, 9])
-def test_kernel_sizes(kernel_size, decoder):
-    module = build(Conv((5, 6), (2, 3), kernel_size=kernel_size, decoder=decoder))
-    sizes = {p.shape[2:] for p in module.parameters() if p.ndim == 4}
-    assert sizes == {(kernel_size, kernel_size)}
-    assert module.decode(module.encode(draw_images(4, 30))[0]).shape == (4, 30)
+def test_kernel_sizes(decoder, subtests):
+    for kernel_size in (1, 9):
+        with subtests.test(kernel_size=kernel_size):
+            module = build(Conv((5, 6), (2, 3), kernel_size=kernel_size, decoder=decoder))
+            sizes = {p.shape[2:] for p in module.parameters() if p.ndim == 4}
+            assert sizes == {(kernel_size, kernel_size)}
+            assert module.decode(module.encode(draw_images(4, 30))[0]).shape == (4, 30)
 
 
-@pytest.mark.parametrize(
-    ("shape", "channels"),
-    [
-        ((1, 1), [8]),
+def test_default_channels(subtests):
+    """Convolutions go on until no side is longer than 8."""
+    for shape, channels in (
         ((8, 8), [8]),
         ((16, 9), [8]),
         ((17, 3), [8, 16]),
-        ((28, 28), [8, 16]),
-        ((32, 33, 3), [8, 16, 32]),
-        ((65, 65), [8, 16, 32, 32]),
-    ],
-    ids=str,
-)
-def test_default_channels(shape, channels):
-    """Convolutions go on until no side is longer than 8."""
-    layers = [p for p in build(Conv(shape)).encoder.parameters() if p.ndim == 4]
-    assert [len(weight) for weight in layers] == channels
-    assert layers[0].shape[1] == (*shape, 1)[2]
+        ((65, 65, 3), [8, 16, 32, 32]),
+    ):
+        with subtests.test(shape=shape, channels=channels):
+            layers = [p for p in build(Conv(shape)).encoder.parameters() if p.ndim == 4]
+            assert [len(weight) for weight in layers] == channels
+            assert layers[0].shape[1] == (*shape, 1)[2]
 
 
 @pytest.mark.parametrize(
@@ -257,50 +252,40 @@ def test_code_scale_is_the_norm_of_the_change_of_the_image():
     torch.testing.assert_close(model.code_scale(), change.norm(dim=1), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(("skip", "n_shortcuts"), [(True, 2), ("first", 1), (False, 0)])
 @torch.no_grad()
-def test_skip_is_added_to_each_head_or_to_the_first(skip, n_shortcuts):
+def test_skip_is_added_to_each_head_or_to_the_first(subtests):
     """Without the last layer the shortcuts are all that is left: linear, and 0 at the mean."""
-    module, x = build(Conv((5, 7), skip=skip)), draw_images(4, 35)
-    module.encoder[-1].weight.zero_()
-    for i, output in enumerate(module.encode(x)):
-        assert output.any() == (i < n_shortcuts)
-        torch.testing.assert_close(module.encode(3 * x)[i], 3 * output)
-        assert not module.encode(0 * x)[i].any()
+    for skip, n_shortcuts in ((True, 2), ("first", 1), (False, 0)):
+        with subtests.test(skip=skip, n_shortcuts=n_shortcuts):
+            module, x = build(Conv((5, 7), skip=skip)), draw_images(4, 35)
+            module.encoder[-1].weight.zero_()
+            for i, output in enumerate(module.encode(x)):
+                assert output.any() == (i < n_shortcuts)
+                torch.testing.assert_close(module.encode(3 * x)[i], 3 * output)
+                assert not module.encode(0 * x)[i].any()
 
 
 # --- what cannot be ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (Conv(()), "image_shape must be .*height, width"),
+def test_parameters_of_a_wrong_kind(subtests):
+    for network, message in (
         (Conv((64,)), "image_shape must be .*height, width"),
         (Conv((2, 2, 2, 8)), "image_shape must be .*height, width"),
         (Conv((8.0, 8)), r"got \(8.0, 8\)"),
-        (Conv((-8, -8)), r"got \(-8, -8\)"),
         (Conv((0, 8)), r"got \(0, 8\)"),
-        (Conv(64), "image_shape must be .* got 64"),
         (Conv("88"), "image_shape must be .* got '88'"),
         (Conv((8, 8), ()), r"channels must name at least one convolution, got \(\)"),
         (Conv((8, 8), (4, 0)), "channels must be 'auto' or positive integers"),
-        (Conv((8, 8), "wide"), "channels must be 'auto' or positive integers"),
         (Conv((8, 8), kernel_size=4), "kernel_size must be an odd positive integer, got 4"),
         (Conv((8, 8), kernel_size=-1), "kernel_size must be an odd positive integer"),
-        (Conv((8, 8), kernel_size=3.0), "kernel_size must be an odd positive integer"),
         (Conv((8, 8), hidden_layer_sizes=(0,)), "hidden_layer_sizes must be 'auto' or"),
-        (Conv((8, 8), decoder="mlp"), "The 'decoder' parameter of Conv must be"),
-    ],
-    ids=str,
-)
-def test_parameters_of_a_wrong_kind(network, message):
-    with pytest.raises(ValueError, match=message):
-        build_network(network, 64, 3, n_heads=2, generator=torch.Generator())
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            build_network(network, 64, 3, n_heads=2, generator=torch.Generator())
 
 
-@pytest.mark.parametrize("make", [quick_vae, quick_sae])
-@pytest.mark.parametrize("shape", [(6, 7), (2, 7, 3)], ids=str)
+@pytest.mark.parametrize(("make", "shape"), [(quick_vae, (6, 7)), (quick_sae, (2, 7, 3))])
 def test_features_that_are_no_such_images(make, shape):
     estimator = make(network=Conv(shape))
     with pytest.raises(ValueError, match="X has 144 features, but Conv is expecting 42 features"):
@@ -331,23 +316,25 @@ def test_parameters_can_be_set_and_cloned(decoder):
 
 
 @DECODERS
-@pytest.mark.parametrize("estimator", ["vae", "sae"])
-def test_reconstructs_images_that_it_has_not_seen(estimator, decoder):
-    network = Conv((12, 12), (8,), decoder=decoder)
-    if estimator == "vae":
-        model = quick_vae(n_components=32, network=network, max_iter=40, learning_rate_init=0.03)
-    else:
-        model = quick_sae(TopK(12), n_components=64, network=network, max_iter=40)
-    model, X = fit_unwarned(model, squares()), squares(200, seed=1)
-    mean_error = ((X - squares().mean(axis=0)) ** 2).sum()
-    reconstruction = model.inverse_transform(model.transform(X))
-    assert reconstruction.shape == X.shape
-    assert ((X - reconstruction) ** 2).sum() < 0.5 * mean_error
-    assert hasattr(model, "components_") == (decoder == "linear")
+def test_reconstructs_images_that_it_has_not_seen(decoder, subtests):
+    for estimator in ("vae", "sae"):
+        with subtests.test(estimator=estimator):
+            network = Conv((12, 12), (8,), decoder=decoder)
+            if estimator == "vae":
+                model = quick_vae(
+                    n_components=32, network=network, max_iter=40, learning_rate_init=0.03
+                )
+            else:
+                model = quick_sae(TopK(12), n_components=64, network=network, max_iter=40)
+            model, X = fit_unwarned(model, squares()), squares(200, seed=1)
+            mean_error = ((X - squares().mean(axis=0)) ** 2).sum()
+            reconstruction = model.inverse_transform(model.transform(X))
+            assert reconstruction.shape == X.shape
+            assert ((X - reconstruction) ** 2).sum() < 0.5 * mean_error
+            assert hasattr(model, "components_") == (decoder == "linear")
 
 
-@DECODERS
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("decoder", "dtype"), [("linear", "float32"), ("conv", "float64")])
 def test_a_seed_fixes_the_model(decoder, dtype):
     network = Conv((12, 12), (4, 3), decoder=decoder)
     X = squares(60)
@@ -374,8 +361,7 @@ def test_grid_search_over_the_network():
     )
 
 
-@DECODERS
-@pytest.mark.parametrize("make", [quick_vae, quick_sae])
+@pytest.mark.parametrize(("make", "decoder"), [(quick_vae, "conv"), (quick_sae, "linear")])
 def test_file_and_pickle(make, decoder, tmp_path):
     X = squares(60)
     estimator = make(network=Conv((12, 12), (4, 3), decoder=decoder), max_iter=2)

@@ -37,12 +37,15 @@ def by_hand(module, x, n_steps, positive):
     return codes / norm
 
 
-@pytest.mark.parametrize("positive", [False, True])
-@pytest.mark.parametrize("n_steps", [1, 4])
-def test_atoms_are_taken_one_after_the_other(n_steps, positive):
-    module, x = build(n_active=n_steps, positive=positive), draw(9, 6)
-    expected = by_hand(module, x.numpy(), n_steps, positive)
-    np.testing.assert_allclose(module.encode(x)[0].detach().numpy(), expected, atol=1e-12)
+def test_atoms_are_taken_one_after_the_other(subtests):
+    for n_steps in (1, 4):
+        for positive in (False, True):
+            with subtests.test(positive=positive, n_steps=n_steps):
+                module, x = build(n_active=n_steps, positive=positive), draw(9, 6)
+                expected = by_hand(module, x.numpy(), n_steps, positive)
+                np.testing.assert_allclose(
+                    module.encode(x)[0].detach().numpy(), expected, atol=1e-12
+                )
 
 
 def test_orthogonal_atoms_give_the_largest_products():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import draw, generator
+from helpers import draw, each_once, generator
 from sklearn.base import clone
 from torch import nn
 
@@ -9,21 +9,13 @@ from skvaeense.models import VAE
 from skvaeense.networks import MLP, Linear, Network, SingleLayer, Unrolled
 from skvaeense.utils._validation import AT_LEAST_ONE
 
-NETWORKS = pytest.mark.parametrize(
-    "network",
-    [
-        Linear(),
-        Linear((7,)),
-        Linear((), skip=False),
-        Linear(7, skip=False),
-        MLP(),
-        MLP((7, 6), encoder_layer_sizes=(5,), skip=True),
-        MLP((), encoder_layer_sizes=()),
-        SingleLayer(),
-        SingleLayer(tied_init=False, subtract_bias=False),
-    ],
-    ids=str,
-)
+NETWORKS = [
+    Linear(),
+    Linear((), skip=False),
+    MLP(),
+    MLP((7, 6), encoder_layer_sizes=(5,), skip=True),
+    SingleLayer(tied_init=False, subtract_bias=False),
+]
 
 
 def build(network, n_features=5, n_components=3, n_heads=2, seed=0):
@@ -36,59 +28,44 @@ def has_linear_decoder(module):
     return isinstance(module.decoder, nn.Linear)
 
 
-@NETWORKS
-@pytest.mark.parametrize("n_heads", [1, 2, 3])
-def test_shapes(network, n_heads):
-    module = build(network, n_heads=n_heads)
-    heads = module.encode(draw(4, 5))
-    assert [tuple(head.shape) for head in heads] == [(4, 3)] * n_heads
-    assert module.decode(heads[0]).shape == (4, 5)
+def test_shapes(subtests):
+    for network in NETWORKS:
+        with subtests.test(network=network):
+            for n_features, n_components, n_heads in ((5, 3, 1), (5, 3, 3), (1, 1, 2)):
+                module = build(network, n_features, n_components, n_heads)
+                heads = module.encode(draw(4, n_features))
+                assert [tuple(head.shape) for head in heads] == [(4, n_components)] * n_heads
+                assert module.decode(heads[0]).shape == (4, n_features)
 
 
-@NETWORKS
-def test_one_feature_and_one_component(network):
-    module = build(network, n_features=1, n_components=1)
-    assert module.decode(module.encode(draw(4, 1))[0]).shape == (4, 1)
+def test_a_seed_fixes_the_weights_and_leaves_the_global_generator_alone(subtests):
+    for network in NETWORKS:
+        with subtests.test(network=network):
+            before = torch.random.get_rng_state()
+            one, two, other = (build(network, seed=seed).state_dict() for seed in (3, 3, 4))
+            assert all(torch.equal(one[name], two[name]) for name in one)
+            assert any(not torch.equal(one[name], other[name]) for name in one)
+            assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@NETWORKS
-def test_a_seed_fixes_the_weights(network):
-    one, two, other = (build(network, seed=seed).state_dict() for seed in (3, 3, 4))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert any(not torch.equal(one[name], other[name]) for name in one)
+def test_weights_are_finite_and_trainable_and_none_of_the_specification(subtests):
+    for network in NETWORKS:
+        with subtests.test(network=network):
+            before = network.get_params()
+            for parameter in build(network).parameters():
+                assert torch.isfinite(parameter).all()
+                assert parameter.requires_grad
+                assert parameter.abs().max() <= 5
+            assert network.get_params() == before
+            assert vars(network).keys() == before.keys()
 
 
-@NETWORKS
-def test_global_generator_is_not_touched(network):
-    before = torch.random.get_rng_state()
-    one = build(network).state_dict()
-    assert torch.equal(torch.random.get_rng_state(), before)
-    torch.manual_seed(123)
-    two = build(network).state_dict()
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-@NETWORKS
-def test_weights_are_finite_and_trainable(network):
-    for parameter in build(network).parameters():
-        assert torch.isfinite(parameter).all()
-        assert parameter.requires_grad
-        assert parameter.abs().max() <= 5
-
-
-@NETWORKS
-def test_samples_pass_one_by_one(network):
-    module, x = build(network), draw(6, 5)
-    for together, alone in zip(module.encode(x), module.encode(x[2:3]), strict=True):
-        torch.testing.assert_close(together[2:3], alone)
-
-
-@NETWORKS
-def test_specification_holds_no_weights_and_is_not_changed(network):
-    before = network.get_params()
-    build(network)
-    assert network.get_params() == before
-    assert vars(network).keys() == before.keys()
+def test_samples_pass_one_by_one(subtests):
+    for network in NETWORKS:
+        with subtests.test(network=network):
+            module, x = build(network), draw(6, 5)
+            for together, alone in zip(module.encode(x), module.encode(x[2:3]), strict=True):
+                torch.testing.assert_close(together[2:3], alone)
 
 
 def test_decoder_of_linear_is_linear():
@@ -110,84 +87,69 @@ def test_encoder_of_linear_is_not_linear():
     assert not torch.allclose(module.encode(2 * x)[1] - origin, 2 * (module.encode(x)[1] - origin))
 
 
-@pytest.mark.parametrize(("skip", "n_shortcuts"), [(True, 2), ("first", 1), (False, 0)])
-@pytest.mark.parametrize("network", [Linear, MLP])
-def test_skip_is_added_to_each_head_or_to_the_first(network, skip, n_shortcuts):
+def test_skip_is_added_to_each_head_or_to_the_first(subtests):
     """With dead hidden units the shortcuts are all that is left: linear, and 0 at the mean."""
-    module, x = build(network((7,), skip=skip)), draw(4, 5)
-    assert module.n_shortcuts == n_shortcuts
-    with torch.no_grad():
-        module.heads.weight.zero_()
-    outputs = module.encode(x)
-    for i, output in enumerate(outputs):
-        assert output.any() == (i < n_shortcuts)
-        torch.testing.assert_close(module.encode(3 * x)[i], 3 * output)
-        assert not module.encode(0 * x)[i].any()
+    for network, skip, n_shortcuts in ((Linear, True, 2), (MLP, "first", 1), (MLP, False, 0)):
+        with subtests.test(network=network):
+            module, x = build(network((7,), skip=skip)), draw(4, 5)
+            assert module.n_shortcuts == n_shortcuts
+            with torch.no_grad():
+                module.heads.weight.zero_()
+            outputs = module.encode(x)
+            for i, output in enumerate(outputs):
+                assert output.any() == (i < n_shortcuts)
+                torch.testing.assert_close(module.encode(3 * x)[i], 3 * output)
+                assert not module.encode(0 * x)[i].any()
 
 
-@pytest.mark.parametrize("network", [Linear(skip="mean"), MLP(skip="mean"), MLP(skip=None)])
-def test_unknown_skip(network):
-    with pytest.raises(ValueError, match=r"The 'skip' parameter of"):
-        network.validate()
+SINGLE_LAYERS = [
+    SingleLayer(),
+    SingleLayer(tied_init=False, subtract_bias=False),
+    SingleLayer(init_norm=2.5),
+]
 
 
-SINGLE_LAYERS = pytest.mark.parametrize(
-    "network",
-    [
-        SingleLayer(),
-        SingleLayer(subtract_bias=False),
-        SingleLayer(tied_init=False),
-        SingleLayer(tied_init=False, subtract_bias=False),
-        SingleLayer(init_norm=2.5),
-    ],
-    ids=str,
-)
-
-
-@SINGLE_LAYERS
-def test_single_layer_is_linear_both_ways(network):
+def test_single_layer_is_linear_both_ways(subtests):
     """``A (x - b) + a`` and ``W z + b``."""
-    module, x, code = build(network, n_heads=1), draw(4, 5), draw(4, 3)
-    with torch.no_grad():
-        module.decoder.bias.copy_(draw(5))
-        module.encoder.bias.copy_(draw(3))
-    (A, a), (W, b) = module.encoder.parameters(), module.decoder.parameters()
-    expected = (x - b if network.subtract_bias else x) @ A.T + a
-    torch.testing.assert_close(module.encode(x)[0], expected)
-    torch.testing.assert_close(module.decode(code), code @ W.T + b)
-    assert has_linear_decoder(module)
-    assert len(list(module.parameters())) == 4
+    for network in SINGLE_LAYERS:
+        with subtests.test(network=network):
+            module, x, code = build(network, n_heads=1), draw(4, 5), draw(4, 3)
+            with torch.no_grad():
+                module.decoder.bias.copy_(draw(5))
+                module.encoder.bias.copy_(draw(3))
+            (A, a), (W, b) = module.encoder.parameters(), module.decoder.parameters()
+            expected = (x - b if network.subtract_bias else x) @ A.T + a
+            torch.testing.assert_close(module.encode(x)[0], expected)
+            torch.testing.assert_close(module.decode(code), code @ W.T + b)
+            assert has_linear_decoder(module)
+            assert len(list(module.parameters())) == 4
 
 
-@SINGLE_LAYERS
-def test_single_layer_starts_with_columns_of_norm_1(network):
-    module = build(network, n_features=20, n_components=30)
-    norms = module.decoder.weight.norm(dim=0)
-    torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-6, rtol=0)
-    assert not module.decoder.bias.any()
-    assert not module.encoder.bias.any()
+def test_single_layer_starts_with_columns_of_norm_1(subtests):
+    for network in SINGLE_LAYERS:
+        with subtests.test(network=network):
+            module = build(network, n_features=20, n_components=30)
+            norms = module.decoder.weight.norm(dim=0)
+            torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-6, rtol=0)
+            assert not module.decoder.bias.any()
+            assert not module.encoder.bias.any()
 
 
-@SINGLE_LAYERS
-def test_single_layer_may_start_tied(network):
-    module = build(network)
-    (first, other), decoder = module.encoder.weight.chunk(2), module.decoder
-    norm = 0.1 if network.init_norm == "auto" else network.init_norm
-    norms = module.encoder.weight.norm(dim=1)
-    torch.testing.assert_close(norms, torch.full_like(norms, norm), atol=0, rtol=1e-6)
-    tied = norm * decoder.weight.T
-    assert torch.allclose(first, tied) == network.tied_init
-    assert not torch.allclose(other, tied)
-    # They are trained apart.
-    with torch.no_grad():
-        decoder.weight += 1
-    assert not torch.allclose(first, norm * decoder.weight.T)
-
-
-@pytest.mark.parametrize("norm", [0, -1.0, float("nan"), float("inf"), "wide", None])
-def test_init_norm_of_a_wrong_kind(norm):
-    with pytest.raises(ValueError, match="The 'init_norm' parameter of SingleLayer must be"):
-        SingleLayer(init_norm=norm).validate()
+def test_single_layer_may_start_tied(subtests):
+    for network in SINGLE_LAYERS:
+        with subtests.test(network=network):
+            module = build(network)
+            (first, other), decoder = module.encoder.weight.chunk(2), module.decoder
+            norm = 0.1 if network.init_norm == "auto" else network.init_norm
+            norms = module.encoder.weight.norm(dim=1)
+            torch.testing.assert_close(norms, torch.full_like(norms, norm), atol=0, rtol=1e-6)
+            tied = norm * decoder.weight.T
+            assert torch.allclose(first, tied) == network.tied_init
+            assert not torch.allclose(other, tied)
+            # They are trained apart.
+            with torch.no_grad():
+                decoder.weight += 1
+            assert not torch.allclose(first, norm * decoder.weight.T)
 
 
 def widths(module):
@@ -217,17 +179,16 @@ def test_default_layers():
     assert widths(build(MLP())) == ([256, 256], [256])
 
 
-@pytest.mark.parametrize("sizes", [0, (0,), (4, -1), (2.5,), "wide", ("a",), (None,), ("auto",)])
-@pytest.mark.parametrize("name", ["hidden_layer_sizes", "encoder_layer_sizes"])
-def test_layer_sizes_of_a_wrong_kind(name, sizes):
-    with pytest.raises(ValueError, match=f"{name} must be 'auto' or positive integers"):
-        build(MLP().set_params(**{name: sizes}))
-
-
-@pytest.mark.parametrize("sizes", [None, 2.5])
-def test_layer_sizes_that_are_no_sequence(sizes):
-    with pytest.raises(ValueError, match="hidden_layer_sizes must be 'auto' or positive integers"):
-        build(Linear(sizes))
+def test_layer_sizes_of_a_wrong_kind(subtests):
+    for sizes, name in each_once(
+        [0, (4, -1), (2.5,), "wide", ("auto",), None],
+        ["hidden_layer_sizes", "encoder_layer_sizes"],
+    ):
+        with (
+            subtests.test(sizes=sizes, name=name),
+            pytest.raises(ValueError, match=f"{name} must be 'auto' or positive integers"),
+        ):
+            build(MLP().set_params(**{name: sizes}))
 
 
 def test_layer_sizes_from_numpy():
@@ -236,25 +197,24 @@ def test_layer_sizes_from_numpy():
     assert widths(build(Linear(np.int64(9)))) == ([9], [])
 
 
-@NETWORKS
-def test_code_scale_is_the_norm_of_the_jacobian(network):
+def test_code_scale_is_the_norm_of_the_jacobian(subtests):
     """Against central differences at the code 0."""
-    model, step = VAE(network, 5, 3, generator=generator()).double(), 1e-5
-    steps = step * torch.eye(3, dtype=torch.float64)
-    with torch.no_grad():
-        columns = (model.decode(steps) - model.decode(-steps)) / (2 * step)
-    torch.testing.assert_close(model.code_scale(), columns.norm(dim=1))
-    assert not model.code_scale().requires_grad
+    for network in NETWORKS:
+        with subtests.test(network=network):
+            model, step = VAE(network, 5, 3, generator=generator()).double(), 1e-5
+            steps = step * torch.eye(3, dtype=torch.float64)
+            with torch.no_grad():
+                columns = (model.decode(steps) - model.decode(-steps)) / (2 * step)
+            torch.testing.assert_close(model.code_scale(), columns.norm(dim=1))
+            assert not model.code_scale().requires_grad
 
 
-@pytest.mark.parametrize(
-    ("alias", "kind"),
-    [("linear", Linear), ("mlp", MLP), ("single_layer", SingleLayer), ("unrolled", Unrolled)],
-)
-def test_alias_means_the_defaults(alias, kind):
-    resolved = Network.resolve(alias)
-    assert type(resolved) is kind
-    assert resolved.get_params() == kind().get_params()
+def test_alias_means_the_defaults():
+    kinds = {"linear": Linear, "mlp": MLP, "single_layer": SingleLayer, "unrolled": Unrolled}
+    for alias, kind in kinds.items():
+        resolved = Network.resolve(alias)
+        assert type(resolved) is kind
+        assert resolved.get_params() == kind().get_params()
 
 
 def test_an_instance_is_itself():
@@ -277,12 +237,15 @@ def test_parameters_of_a_network_of_ones_own_are_checked():
         Network.resolve(Deep(0))
 
 
-@pytest.mark.parametrize("network", ["Linear", "", "conv9", None, 3, Linear, nn.Linear(2, 2)])
-def test_unknown_network(network):
-    with pytest.raises(
-        ValueError, match=r"Network must be one of .*'linear', 'mlp'.* or an instance"
-    ):
-        Network.resolve(network)
+def test_unknown_network(subtests):
+    for network in ("conv9", None, Linear):
+        with (
+            subtests.test(network=network),
+            pytest.raises(
+                ValueError, match=r"Network must be one of .*'linear', 'mlp'.* or an instance"
+            ),
+        ):
+            Network.resolve(network)
 
 
 def test_clone_and_set_params():

@@ -88,9 +88,8 @@ def test_points_alone():
     assert (mean == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
+def test_what_does_not_fit_is_refused(subtests):
+    for network, message in (
         (Subspaces((2, 3)), r"have 5 directions together, and there are n_components=4"),
         (Subspaces(()), "must name some of the 0"),
         (Subspaces((1, 1), subspaces=()), "must name some of the 2"),
@@ -99,12 +98,9 @@ def test_points_alone():
         (Subspaces((1, -1)), "ranks must hold ints, at least 0"),
         (Subspaces((1, 1), n_directions=(1,)), "a number for each component"),
         (Subspaces((1, 1), n_directions=(1, True)), "n_directions must hold ints, at least 0"),
-    ],
-    ids=str,
-)
-def test_what_does_not_fit_is_refused(network, message):
-    with pytest.raises(ValueError, match=message):
-        build(network)
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            build(network)
 
 
 def test_sparse_autoencoders_have_no_gate():
@@ -115,19 +111,22 @@ def test_sparse_autoencoders_have_no_gate():
 # --- models and files ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize(
-    "network", [PIECES, Subspaces((1, 2)), Subspaces((0, 3, 0))], ids=["pieces", "plain", "points"]
-)
-def test_model_is_made_again_from_its_state(network, dtype):
-    model = VAE(network, 5, 4, generator=generator()).to(dtype).eval()
-    x = draw(7, 5, dtype=dtype)
-    state = model.state_dict()
-    assert not any(name.endswith(("sums", "opens")) for name in state)
-    other = VAE.from_state(model.config, state)
-    for one, same in zip(model.posterior(x), other.posterior(x), strict=True):
-        assert torch.equal(one, same)
-    assert torch.equal(model.elbo(x).error, other.elbo(x).error)
+def test_model_is_made_again_from_its_state(subtests):
+    for name, network in {
+        "pieces": PIECES,
+        "plain": Subspaces((1, 2)),
+        "points": Subspaces((0, 3, 0)),
+    }.items():
+        for dtype in (torch.float32, torch.float64):
+            with subtests.test(name):
+                model = VAE(network, 5, 4, generator=generator()).to(dtype).eval()
+                x = draw(7, 5, dtype=dtype)
+                state = model.state_dict()
+                assert not any(name.endswith(("sums", "opens")) for name in state)
+                other = VAE.from_state(model.config, state)
+                for one, same in zip(model.posterior(x), other.posterior(x), strict=True):
+                    assert torch.equal(one, same)
+                assert torch.equal(model.elbo(x).error, other.elbo(x).error)
 
 
 def test_state_of_other_subspaces_does_not_fit():

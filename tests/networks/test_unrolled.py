@@ -42,13 +42,16 @@ def by_hand(module, x, k, positive=False):
     return u / norm
 
 
-@pytest.mark.parametrize("positive", [False, True])
-@pytest.mark.parametrize(("n_sweeps", "n_components"), [(0, 4), (1, 4), (3, 4), (3, 9)])
-def test_sweeps_are_hard_thresholded_steps(n_sweeps, n_components, positive):
-    network, x = Unrolled(n_sweeps, n_active=2, positive=positive), draw(9, N_FEATURES)
-    module = build(network, n_components)
-    expected = by_hand(module, x, 2, positive)
-    np.testing.assert_allclose(module.encode(x)[0].detach().numpy(), expected, rtol=1e-10)
+def test_sweeps_are_hard_thresholded_steps(subtests):
+    for n_sweeps, n_components in ((0, 4), (1, 4), (3, 4), (3, 9)):
+        for positive in (False, True):
+            with subtests.test(positive=positive, n_sweeps=n_sweeps):
+                network, x = Unrolled(n_sweeps, n_active=2, positive=positive), draw(9, N_FEATURES)
+                module = build(network, n_components)
+                expected = by_hand(module, x, 2, positive)
+                np.testing.assert_allclose(
+                    module.encode(x)[0].detach().numpy(), expected, rtol=1e-10
+                )
 
 
 def test_there_is_no_posterior():
@@ -169,16 +172,22 @@ def test_alone_a_tenth_of_the_latents_is_kept():
     assert [threshold.k for threshold in module.thresholds] == [4.0] * 3
 
 
-@pytest.mark.parametrize("n_sweeps", [-1, 1.5, "many", None])
-def test_number_of_sweeps_of_a_wrong_kind(n_sweeps):
-    with pytest.raises(ValueError, match="The 'n_sweeps' parameter of Unrolled must be an int"):
-        Unrolled(n_sweeps, n_active=2).validate()
+def test_number_of_sweeps_of_a_wrong_kind(subtests):
+    for n_sweeps in (-1, 1.5, "many", None):
+        with (
+            subtests.test(n_sweeps=n_sweeps),
+            pytest.raises(ValueError, match="The 'n_sweeps' parameter of Unrolled must be an int"),
+        ):
+            Unrolled(n_sweeps, n_active=2).validate()
 
 
-@pytest.mark.parametrize("n_refinements", [-1, 1.5, "many", None])
-def test_number_of_refinements_of_a_wrong_kind(n_refinements):
-    with pytest.raises(ValueError, match="The 'n_refinements' parameter of Unrolled must be an"):
-        Unrolled(n_active=2, n_refinements=n_refinements).validate()
+def test_number_of_refinements_of_a_wrong_kind(subtests):
+    for n_refinements in (-1, 1.5, "many", None):
+        with (
+            subtests.test(n_refinements=n_refinements),
+            pytest.raises(ValueError, match="The 'n_refinements' parameter of Unrolled must be an"),
+        ):
+            Unrolled(n_active=2, n_refinements=n_refinements).validate()
 
 
 @pytest.mark.parametrize("n_components", [N_COMPONENTS, 3 * N_FEATURES])
@@ -236,7 +245,12 @@ def test_codes_are_refined_after_training_only():
     assert torch.equal(refining.code(x) != 0, plain.code(x) != 0)
 
 
-@pytest.mark.parametrize("n_active", [0, -2, float("nan"), float("inf"), "many", None])
-def test_number_of_active_latents_of_a_wrong_kind(n_active):
-    with pytest.raises(ValueError, match="n_active must be a positive number, or a list of them"):
-        build(Unrolled(n_active=n_active))
+def test_number_of_active_latents_of_a_wrong_kind(subtests):
+    for n_active in (0, -2, float("nan"), float("inf"), "many", None):
+        with (
+            subtests.test(n_active=n_active),
+            pytest.raises(
+                ValueError, match="n_active must be a positive number, or a list of them"
+            ),
+        ):
+            build(Unrolled(n_active=n_active))

@@ -19,30 +19,33 @@ def steps_of(optimizer, learning_rate=0.1):
     return path
 
 
-@pytest.mark.parametrize(
-    ("beta1", "beta2", "eps", "weight_decay"),
-    [(0.9, 0.999, 1e-8, 0.0), (0.0, 0.9, 1e-3, 0.5), (0.5, 0.0, 0.1, 0.0)],
-)
-def test_adam_follows_its_formula(beta1, beta2, eps, weight_decay):
-    weight, mean, square, expected = 2.0, 0.0, 0.0, []
-    for i, gradient in enumerate(GRADIENTS, start=1):
-        mean = beta1 * mean + (1 - beta1) * gradient
-        square = beta2 * square + (1 - beta2) * gradient**2
-        weight -= 0.1 * weight_decay * weight
-        weight -= 0.1 * (mean / (1 - beta1**i)) / (np.sqrt(square / (1 - beta2**i)) + eps)
-        expected.append(weight)
-    adam = Adam(beta1, beta2, eps=eps, weight_decay=weight_decay)
-    assert steps_of(adam) == pytest.approx(expected)
+def test_adam_follows_its_formula(subtests):
+    for beta1, beta2, eps, weight_decay in (
+        (0.9, 0.999, 1e-8, 0.0),
+        (0.0, 0.9, 1e-3, 0.5),
+        (0.5, 0.0, 0.1, 0.0),
+    ):
+        with subtests.test(beta1=beta1):
+            weight, mean, square, expected = 2.0, 0.0, 0.0, []
+            for i, gradient in enumerate(GRADIENTS, start=1):
+                mean = beta1 * mean + (1 - beta1) * gradient
+                square = beta2 * square + (1 - beta2) * gradient**2
+                weight -= 0.1 * weight_decay * weight
+                weight -= 0.1 * (mean / (1 - beta1**i)) / (np.sqrt(square / (1 - beta2**i)) + eps)
+                expected.append(weight)
+            adam = Adam(beta1, beta2, eps=eps, weight_decay=weight_decay)
+            assert steps_of(adam) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_follows_its_formula(momentum):
-    weight, velocity, expected = 2.0, 0.0, []
-    for gradient in GRADIENTS:
-        velocity = momentum * velocity + gradient
-        weight -= 0.1 * velocity
-        expected.append(weight)
-    assert steps_of(SGD(momentum)) == pytest.approx(expected)
+def test_sgd_follows_its_formula(subtests):
+    for momentum in (0.0, 0.9):
+        with subtests.test(momentum=momentum):
+            weight, velocity, expected = 2.0, 0.0, []
+            for gradient in GRADIENTS:
+                velocity = momentum * velocity + gradient
+                weight -= 0.1 * velocity
+                expected.append(weight)
+            assert steps_of(SGD(momentum)) == pytest.approx(expected)
 
 
 def test_resolve_optimizer():
@@ -54,20 +57,21 @@ def test_resolve_optimizer():
         Optimizer.resolve("lbfgs")
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "name"),
-    [
+def test_parameters_are_checked(subtests):
+    for optimizer, name in (
         (Adam(beta1=1.0), "beta1"),
         (Adam(beta2=-0.1), "beta2"),
         (Adam(eps=0.0), "eps"),
         (Adam(weight_decay=-1.0), "weight_decay"),
         (SGD(momentum=1.0), "momentum"),
-    ],
-    ids=str,
-)
-def test_parameters_are_checked(optimizer, name):
-    with pytest.raises(ValueError, match=f"The '{name}' parameter of {type(optimizer).__name__}"):
-        Optimizer.resolve(optimizer)
+    ):
+        with (
+            subtests.test(optimizer=optimizer, name=name),
+            pytest.raises(
+                ValueError, match=f"The '{name}' parameter of {type(optimizer).__name__}"
+            ),
+        ):
+            Optimizer.resolve(optimizer)
 
 
 def test_an_optimizer_says_what_it_builds():

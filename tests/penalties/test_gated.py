@@ -71,19 +71,18 @@ def test_auxiliary_error_is_that_of_the_gates_own_reconstruction():
     np.testing.assert_allclose(error, ((x.numpy() - reconstruction) ** 2).sum(axis=1))
 
 
-@pytest.mark.parametrize(
-    "network", [SingleLayer(subtract_bias=False), MLP((6,))], ids=["linear", "mlp"]
-)
-def test_auxiliary_error_trains_the_encoder_and_leaves_the_decoder(network):
-    module, x = make_module(network), draw(6, N_FEATURES)
-    Gated().auxiliary_error(module, x, coded(module, x)).sum().backward()
-    assert all(p.grad is None or not p.grad.any() for p in module.decoder.parameters())
-    assert all(p.grad is None or not p.grad.any() for p in module.activation.parameters())
-    layer = module.output_layer(x)
-    assert layer.weight.grad.abs().max() > 1e-3
-    assert layer.bias.grad.abs().max() > 1e-3
-    # The decoder can still be trained by the reconstruction.
-    assert all(p.requires_grad for p in module.decoder.parameters())
+def test_auxiliary_error_trains_the_encoder_and_leaves_the_decoder(subtests):
+    for network in (SingleLayer(subtract_bias=False), MLP((6,))):
+        with subtests.test(network=network):
+            module, x = make_module(network), draw(6, N_FEATURES)
+            Gated().auxiliary_error(module, x, coded(module, x)).sum().backward()
+            assert all(p.grad is None or not p.grad.any() for p in module.decoder.parameters())
+            assert all(p.grad is None or not p.grad.any() for p in module.activation.parameters())
+            layer = module.output_layer(x)
+            assert layer.weight.grad.abs().max() > 1e-3
+            assert layer.bias.grad.abs().max() > 1e-3
+            # The decoder can still be trained by the reconstruction.
+            assert all(p.requires_grad for p in module.decoder.parameters())
 
 
 def test_gate_is_trained_by_the_auxiliary_error_as_by_a_decoder_that_is_given():

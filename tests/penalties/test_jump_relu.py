@@ -30,10 +30,11 @@ def box(u):
     return (np.abs(u) < 0.5).astype(float)
 
 
-@pytest.mark.parametrize("threshold", [1e-300, 1e300])
-def test_a_threshold_beyond_single_precision(threshold):
-    activation = JumpReLU(threshold=threshold).build(2, unit=1.0, positive=True)
-    assert (activation(torch.ones(1, 2)) == float(threshold < 1)).all()
+def test_a_threshold_beyond_single_precision(subtests):
+    for threshold in (1e-300, 1e300):
+        with subtests.test(threshold=threshold):
+            activation = JumpReLU(threshold=threshold).build(2, unit=1.0, positive=True)
+            assert (activation(torch.ones(1, 2)) == float(threshold < 1)).all()
 
 
 # --- codes ----------------------------------------------------------------------------------
@@ -51,17 +52,18 @@ def test_each_latent_has_its_threshold():
 
 
 @SIGNS
-@pytest.mark.parametrize("alpha", [0.02, 0.3, 1.0])
-def test_code_is_the_proximal_operator_of_the_count(alpha, positive):
+def test_code_is_the_proximal_operator_of_the_count(positive, subtests):
     """With the threshold sqrt(2 a); the minimum is searched on a grid that holds 0 and each h."""
-    heights = np.linspace(-2.05, 2.05, 42)
-    grid = np.concatenate([[0.0], heights, np.linspace(-3, 3, 601)])
-    grid = grid[grid >= 0] if positive else grid
-    losses = (grid - heights[:, None]) ** 2 / 2 + alpha * (grid != 0)
-    activation = build([np.sqrt(2 * alpha)], positive)
-    code = activation(torch.tensor(heights)[:, None])[:, 0].detach()
-    assert 0 < np.count_nonzero(code) < len(code)
-    np.testing.assert_array_equal(code, grid[losses.argmin(axis=1)])
+    for alpha in (0.02, 0.3, 1.0):
+        with subtests.test(alpha=alpha):
+            heights = np.linspace(-2.05, 2.05, 42)
+            grid = np.concatenate([[0.0], heights, np.linspace(-3, 3, 601)])
+            grid = grid[grid >= 0] if positive else grid
+            losses = (grid - heights[:, None]) ** 2 / 2 + alpha * (grid != 0)
+            activation = build([np.sqrt(2 * alpha)], positive)
+            code = activation(torch.tensor(heights)[:, None])[:, 0].detach()
+            assert 0 < np.count_nonzero(code) < len(code)
+            np.testing.assert_array_equal(code, grid[losses.argmin(axis=1)])
 
 
 def test_first_thresholds_and_the_box_are_in_units_of_the_samples():

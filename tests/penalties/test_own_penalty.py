@@ -81,6 +81,7 @@ def test_a_constraint_of_ones_own():
         fit_sae(OnlyFirst(), target_l0=2)
 
 
-@pytest.mark.parametrize("penalty", [Elastic(), OnlyFirst()], ids=["alpha", "none"])
-def test_a_penalty_of_ones_own_needs_no_constraints(penalty):
-    assert Penalty.resolve(penalty) is penalty
+def test_a_penalty_of_ones_own_needs_no_constraints(subtests):
+    for penalty in (Elastic(), OnlyFirst()):
+        with subtests.test(penalty=penalty):
+            assert Penalty.resolve(penalty) is penalty

@@ -50,29 +50,29 @@ def test_log_by_hand():
     assert cost.tolist() == pytest.approx([math.log(4) + math.log(2), 0.0])
 
 
-@pytest.mark.parametrize("unit", [1.0, 3.0])
-@pytest.mark.parametrize(
-    ("penalty", "slope"),
-    [
-        (L1(), lambda z, unit: np.sign(z) / unit),
-        (Log(eps=0.2), lambda z, unit: np.sign(z) / (np.abs(z) + 0.2 * unit)),
-        (Log(eps=5.0), lambda z, unit: np.sign(z) / (np.abs(z) + 5 * unit)),
-    ],
-    ids=["l1", "log", "log with a large eps"],
-)
-def test_slope_of_the_cost(penalty, slope, unit):
-    code = draw(4, 6)
-    code[0, 0] = 0
-    code.requires_grad_()
-    penalty.cost(make_coding(code, unit)).sum().backward()
-    np.testing.assert_allclose(code.grad, slope(code.detach().numpy(), unit), rtol=1e-12)
+def test_slope_of_the_cost(subtests):
+    for name, (penalty, slope) in {
+        "l1": (L1(), lambda z, unit: np.sign(z) / unit),
+        "log": (Log(eps=0.2), lambda z, unit: np.sign(z) / (np.abs(z) + 0.2 * unit)),
+        "log with a large eps": (Log(eps=5.0), lambda z, unit: np.sign(z) / (np.abs(z) + 5 * unit)),
+    }.items():
+        for unit in (1.0, 3.0):
+            with subtests.test(name):
+                code = draw(4, 6)
+                code[0, 0] = 0
+                code.requires_grad_()
+                penalty.cost(make_coding(code, unit)).sum().backward()
+                np.testing.assert_allclose(
+                    code.grad, slope(code.detach().numpy(), unit), rtol=1e-12
+                )
 
 
-@pytest.mark.parametrize("code", [draw(5, 4), 1e-6 * draw(5, 4)], ids=["any", "small"])
-def test_log_with_a_large_eps_is_l1(code):
+def test_log_with_a_large_eps_is_l1(subtests):
     """Up to the factor eps, as log(1 + x) is x for small x."""
-    log = 1e6 * Log(eps=1e6).cost(make_coding(code, 2.0))
-    torch.testing.assert_close(log, L1().cost(make_coding(code, 2.0)), rtol=1e-5, atol=0)
+    for code in (draw(5, 4), 1e-6 * draw(5, 4)):
+        with subtests.test(code=code):
+            log = 1e6 * Log(eps=1e6).cost(make_coding(code, 2.0))
+            torch.testing.assert_close(log, L1().cost(make_coding(code, 2.0)), rtol=1e-5, atol=0)
 
 
 def test_log_of_small_codes_is_l1_over_eps():
@@ -98,24 +98,26 @@ def test_cost_of_a_sample_depends_on_it_alone(penalty):
 # --- codes ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("alpha", [0.01, 0.35, 2.0])
-def test_soft_threshold_is_the_proximal_operator(alpha):
-    code = soft_threshold([alpha])(torch.tensor(HEIGHTS)[:, None])[:, 0]
-    grid = np.arange(-4000, 4001) * STEP
-    expected = brute_force_prox(HEIGHTS, alpha, grid)
-    np.testing.assert_allclose(code.detach(), expected, atol=STEP)
-    np.testing.assert_array_equal(code.detach() == 0, expected == 0)
+def test_soft_threshold_is_the_proximal_operator(subtests):
+    for alpha in (0.01, 0.35, 2.0):
+        with subtests.test(alpha=alpha):
+            code = soft_threshold([alpha])(torch.tensor(HEIGHTS)[:, None])[:, 0]
+            grid = np.arange(-4000, 4001) * STEP
+            expected = brute_force_prox(HEIGHTS, alpha, grid)
+            np.testing.assert_allclose(code.detach(), expected, atol=STEP)
+            np.testing.assert_array_equal(code.detach() == 0, expected == 0)
 
 
 @PENALTIES
-@pytest.mark.parametrize("alpha", [0.01, 0.35, 2.0])
-def test_relu_is_the_proximal_operator_without_negative_codes(penalty, alpha):
+def test_relu_is_the_proximal_operator_without_negative_codes(penalty, subtests):
     """The encoder's bias takes alpha from the pre-activation."""
-    relu = penalty.build(len(HEIGHTS), unit=1.0, positive=True)
-    code = relu(torch.tensor(HEIGHTS) - alpha)
-    expected = brute_force_prox(HEIGHTS, alpha, np.arange(4001) * STEP)
-    np.testing.assert_allclose(code, expected, atol=STEP)
-    np.testing.assert_array_equal(code == 0, expected == 0)
+    for alpha in (0.01, 0.35, 2.0):
+        with subtests.test(alpha=alpha):
+            relu = penalty.build(len(HEIGHTS), unit=1.0, positive=True)
+            code = relu(torch.tensor(HEIGHTS) - alpha)
+            expected = brute_force_prox(HEIGHTS, alpha, np.arange(4001) * STEP)
+            np.testing.assert_allclose(code, expected, atol=STEP)
+            np.testing.assert_array_equal(code == 0, expected == 0)
 
 
 def test_signed_codes_have_exact_zeros_and_both_signs():

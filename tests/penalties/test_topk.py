@@ -30,10 +30,11 @@ def best_projection(row, k, positive):
 
 
 @SIGNS
-@pytest.mark.parametrize("k", [1, 2, 5, 8])
-def test_exactly_k_where_all_are_positive(k, positive):
-    code = keep(k, draw(20, 8).abs() + 0.1, positive)
-    assert (code != 0).sum(dim=1).tolist() == [k] * 20
+def test_exactly_k_where_all_are_positive(positive, subtests):
+    for k in (1, 2, 5, 8):
+        with subtests.test(k=k):
+            code = keep(k, draw(20, 8).abs() + 0.1, positive)
+            assert (code != 0).sum(dim=1).tolist() == [k] * 20
 
 
 def test_fewer_than_k_where_fewer_are_positive():
@@ -48,26 +49,29 @@ def test_signed_codes_are_chosen_by_magnitude():
 
 
 @SIGNS
-@pytest.mark.parametrize("k", [4, 5, 1000])
-def test_k_above_the_number_of_latents_keeps_all(k, positive):
-    h = draw(6, 4)
-    assert torch.equal(keep(k, h, positive), h.relu() if positive else h)
+def test_k_above_the_number_of_latents_keeps_all(positive, subtests):
+    for k in (4, 5, 1000):
+        with subtests.test(k=k):
+            h = draw(6, 4)
+            assert torch.equal(keep(k, h, positive), h.relu() if positive else h)
 
 
 @SIGNS
-@pytest.mark.parametrize("k", [1, 3])
-def test_ties_are_broken_to_exactly_k(k, positive):
-    code = keep(k, torch.full((5, 6), 2.0), positive)
-    assert (code == 2).sum(dim=1).tolist() == [k] * 5
-    assert (code == 0).sum(dim=1).tolist() == [6 - k] * 5
+def test_ties_are_broken_to_exactly_k(positive, subtests):
+    for k in (1, 3):
+        with subtests.test(k=k):
+            code = keep(k, torch.full((5, 6), 2.0), positive)
+            assert (code == 2).sum(dim=1).tolist() == [k] * 5
+            assert (code == 0).sum(dim=1).tolist() == [6 - k] * 5
 
 
 @SIGNS
-@pytest.mark.parametrize("k", [1, 2, 4, 6])
-def test_code_is_the_nearest_with_k_entries(k, positive):
-    h = draw(30, 6)
-    expected = [best_projection(row, k, positive) for row in h.numpy()]
-    np.testing.assert_array_equal(keep(k, h, positive), expected)
+def test_code_is_the_nearest_with_k_entries(positive, subtests):
+    for k in (1, 2, 4, 6):
+        with subtests.test(k=k):
+            h = draw(30, 6)
+            expected = [best_projection(row, k, positive) for row in h.numpy()]
+            np.testing.assert_array_equal(keep(k, h, positive), expected)
 
 
 @SIGNS

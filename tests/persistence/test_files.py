@@ -95,11 +95,12 @@ def test_path_is_a_pipe(function, tmp_path):
     assert os.listdir(tmp_path) == ["pipe"]
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o644, 0o660, 0o400])
-def test_permissions_stay(mode, path):
-    path.chmod(mode)
-    save(SparseAutoencoder(4), path)
-    assert stat.S_IMODE(path.stat().st_mode) == mode
+def test_permissions_stay(path, subtests):
+    for mode in (0o600, 0o644, 0o660, 0o400):
+        with subtests.test(mode=mode):
+            path.chmod(mode)
+            save(SparseAutoencoder(4), path)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize("letter", ["a", "\N{LATIN SMALL LETTER E WITH ACUTE}"])

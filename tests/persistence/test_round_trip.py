@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import skops.io
 import torch
-from helpers import PENALTIES, SMALL_MIXTURE, SUBSPACES, fit_unwarned, outputs, quick_sae
+from helpers import (
+    PENALTIES,
+    SMALL_MIXTURE,
+    SUBSPACES,
+    each_once,
+    fit_unwarned,
+    outputs,
+    quick_sae,
+)
 from sklearn.base import BaseEstimator
 from sklearn.callback import ProgressBar
 from sklearn.neighbors import NearestNeighbors
@@ -108,13 +116,13 @@ def explored_vae(kind, dtype):
 # --- every estimator, network and penalty -----------------------------------------------------
 
 
-# A gate opens on one side, so it has no codes of both signs.
-SIGNS = [(p, positive) for p in PENALTIES for positive in (True, False) if positive or p != "gated"]
-
-
-@pytest.mark.parametrize("network", ["linear", "mlp", "single_layer", "unrolled"])
-@pytest.mark.parametrize(("penalty", "positive"), SIGNS)
-def test_sparse_autoencoder(penalty, positive, network, tmp_path):
+@pytest.mark.parametrize(
+    ("penalty", "network"),
+    each_once([*PENALTIES], ["linear", "mlp", "single_layer", "unrolled"]),
+)
+def test_sparse_autoencoder(penalty, network, tmp_path):
+    # A gate opens on one side, so it has no codes of both signs.
+    positive = penalty in ("gated", "l1", "batch_topk")
     network = NETWORKS.get(network, network)
     sae = quick_sae(PENALTIES[penalty], network=network, positive_code=positive)
     sae = fit_unwarned(sae.set_params(max_iter=2), samples())
@@ -137,8 +145,7 @@ def test_parameters_of_a_sparse_autoencoder(params, tmp_path):
     assert_same(through_a_file(sae, tmp_path), sae)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize(("network", "gated"), each_once([*NETWORKS], [True, False]))
 def test_vaeense(network, gated, tmp_path):
     vae = fit_unwarned(quick_vae(network=NETWORKS[network], gated=gated), samples())
     assert_same(through_a_file(vae, tmp_path), vae)
@@ -161,11 +168,15 @@ def test_parameters_of_vaeense(params, tmp_path):
     assert_same(through_a_file(vae, tmp_path), vae)
 
 
-@pytest.mark.parametrize("method", ["auto", "count", "neighbors"])
 @pytest.mark.parametrize(
-    "autoencoder",
-    [quick_vae(), quick_sae(max_iter=2), quick_vae(network=NETWORKS["mlp"])],
-    ids=class_name,
+    ("autoencoder", "method"),
+    [
+        (quick_vae(), "auto"),
+        (quick_vae(), "count"),
+        (quick_sae(max_iter=2), "neighbors"),
+        (quick_vae(network=NETWORKS["mlp"]), "neighbors"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else class_name(value),
 )
 def test_intrinsic_dimension(autoencoder, method, tmp_path):
     estimator = IntrinsicDimensionEstimator(autoencoder, method=method, random_state=0)
@@ -208,8 +219,7 @@ class _Wrapped(BaseEstimator):
         return 0.0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", ["linear", "affine"])
+@pytest.mark.parametrize(("kind", "dtype"), [("linear", "float32"), ("affine", "float64")])
 def test_vaeense_of_explored_samples(kind, dtype, tmp_path):
     vae, new = explored_vae(kind, dtype)
     assert_same(through_a_file(vae, tmp_path), vae, new)
@@ -219,8 +229,7 @@ def test_vaeense_of_explored_samples(kind, dtype, tmp_path):
     assert_same(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)), vae, new)
 
 
-@pytest.mark.parametrize("method", ["normal_bundle", "flipd"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("method", "dtype"), [("normal_bundle", "float32"), ("flipd", "float64")])
 def test_diffusion_dimension(method, dtype, tmp_path):
     estimator = DiffusionDimensionEstimator(
         method, hidden_layer_sizes=(5, 4), max_iter=2, dtype=dtype, random_state=0
@@ -229,22 +238,18 @@ def test_diffusion_dimension(method, dtype, tmp_path):
     assert_same(through_a_file(estimator, tmp_path), estimator)
 
 
-@pytest.mark.parametrize(
-    "estimator",
-    [
+def test_what_is_not_fitted(tmp_path):
+    for estimator in (
         VAEenseTransformer(7, network=MLP(), threshold="otsu"),
         SparseAutoencoder(penalty=JumpReLU(0.1), network="single_layer"),
         IntrinsicDimensionEstimator(SparseAutoencoder(penalty="log")),
         DiffusionDimensionEstimator(hidden_layer_sizes=[8]),
         L1(0.3),
-    ],
-    ids=class_name,
-)
-def test_what_is_not_fitted(estimator, tmp_path):
-    loaded = through_a_file(estimator, tmp_path)
-    assert repr(loaded) == repr(estimator)
-    assert type(loaded) is type(estimator)
-    assert vars(loaded).keys() == vars(estimator).keys()
+    ):
+        loaded = through_a_file(estimator, tmp_path)
+        assert repr(loaded) == repr(estimator)
+        assert type(loaded) is type(estimator)
+        assert vars(loaded).keys() == vars(estimator).keys()
 
 
 # --- what goes with an estimator --------------------------------------------------------------
@@ -260,26 +265,19 @@ def test_feature_names_and_output_of_pandas(tmp_path):
     pd.testing.assert_frame_equal(loaded.transform(X), sae.transform(X))
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.zeros((0, 3)),
-        np.array(2.5),
-        np.arange(6).reshape(2, 3),
-        np.arange(6).reshape(2, 3).T,
-        np.array([[True, False]]),
-        np.array([1, 2], np.uint8),
-    ],
-    ids=str,
-)
-def test_arrays(array, tmp_path):
+def test_arrays(tmp_path):
     """Their order in memory is kept too: sums are made in that order."""
-    sae = quick_sae()
-    sae.note = array
-    found = through_a_file(sae, tmp_path).note
-    assert (found.dtype, found.shape, found.strides) == (array.dtype, array.shape, array.strides)
-    assert found.flags.writeable
-    np.testing.assert_array_equal(found, array)
+    sae, square = quick_sae(), np.arange(6).reshape(2, 3)
+    arrays = [np.zeros((0, 3)), np.array(2.5), square, square.T, square > 2, square.astype("u1")]
+    sae.note = arrays
+    for found, array in zip(through_a_file(sae, tmp_path).note, arrays, strict=True):
+        assert (found.dtype, found.shape, found.strides) == (
+            array.dtype,
+            array.shape,
+            array.strides,
+        )
+        assert found.flags.writeable
+        np.testing.assert_array_equal(found, array)
 
 
 def test_plain_values(tmp_path):
@@ -339,9 +337,8 @@ def test_device_that_is_not_there(tmp_path):
         quick_vae(),
         quick_vae(network=NETWORKS["mlp"], dtype="float64", learn_noise_variance=True),
         quick_vae(network=NETWORKS["convolutional_decoder"]),
-        *(quick_sae(penalty) for penalty in PENALTIES.values()),
-        quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"]),
-        quick_sae(positive_code=False),
+        *(quick_sae(PENALTIES[name]) for name in ("batch_topk", "gated", "jump_relu")),
+        quick_sae(L1(0.01), target_l0=3, network=NETWORKS["linear"], positive_code=False),
         quick_sae(optimizer=SGD(momentum=0.9), schedule="cosine"),
     ],
     ids=class_name,
@@ -568,22 +565,20 @@ def test_a_class_of_the_package_needs_no_trust_even_where_it_was_trusted(tmp_pat
 # --- what cannot be saved ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
+def test_what_cannot_be_saved(tmp_path, subtests):
+    for name, value, message in (
         ("note", lambda: None, "note is a builtins.function"),
         ("note", np.array([1 + 2j]), "note is an array of complex128"),
         ("note", np.array([object()]), "note is an array of object"),
         ("note", {1, 2}, "note is a builtins.set"),
         ("penalty", L1, "penalty"),
-    ],
-)
-def test_what_cannot_be_saved(name, value, message, tmp_path):
-    sae = quick_sae()
-    setattr(sae, name, value)
-    with pytest.raises((TypeError, ValueError), match=message):
-        save(sae, tmp_path / "sae")
-    assert list(tmp_path.iterdir()) == []
+    ):
+        with subtests.test(message):
+            sae = quick_sae()
+            setattr(sae, name, value)
+            with pytest.raises((TypeError, ValueError), match=message):
+                save(sae, tmp_path / "sae")
+            assert list(tmp_path.iterdir()) == []
 
 
 def test_parameters_are_checked_before_saving(tmp_path):
@@ -620,13 +615,13 @@ FITTED = pytest.mark.parametrize(
 
 
 @FITTED
-@pytest.mark.parametrize("dump", [pickle, joblib], ids=lambda module: module.__name__)
-def test_pickle_and_joblib(estimator, dump):
+def test_pickle_and_joblib(estimator):
     estimator = fit_unwarned(copy.deepcopy(estimator), samples())
-    file = io.BytesIO()
-    dump.dump(estimator, file)
-    file.seek(0)
-    assert_same(dump.load(file), estimator)
+    for dump in (pickle, joblib):
+        file = io.BytesIO()
+        dump.dump(estimator, file)
+        file.seek(0)
+        assert_same(dump.load(file), estimator)
 
 
 @FITTED

@@ -67,17 +67,15 @@ def test_of_a_standard_normal_it_is_standard_normal():
     assert_allclose(codes.means, 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
+def test_damage_is_found(subtests):
+    for name, value, message in (
         ("weights", np.array([0.5, 0.4]), "1 together"),
         ("means", np.zeros((2, 4)), "means must be finite and of shape"),
         ("factors", np.full((2, 3, 2), np.nan), "factors must be finite"),
         ("noise_variances", np.array([0.1, 0.0]), "noise_variances must be above 0"),
-    ],
-)
-def test_damage_is_found(name, value, message):
-    codes = make_codes()
-    codes.check(3)
-    with pytest.raises(ValueError, match=message):
-        CodeMixture(**vars(codes) | {name: value}).check(3)
+    ):
+        with subtests.test(name=name):
+            codes = make_codes()
+            codes.check(3)
+            with pytest.raises(ValueError, match=message):
+                CodeMixture(**vars(codes) | {name: value}).check(3)

@@ -92,13 +92,14 @@ def test_fits_are_repeated_exactly():
     assert_array_equal(first.means, second.means)
 
 
-@pytest.mark.parametrize("n_samples", [1, 2, 3, 5, 20])
-def test_few_rows_give_a_finite_density(n_samples):
-    samples = union(20)
-    samples = samples._replace(x=samples.x[:n_samples])
-    density = Mixture().density(samples)
-    density.check(N_FEATURES)
-    assert np.isfinite(density.log_prob(samples.x)).all()
+def test_few_rows_give_a_finite_density(subtests):
+    for n_samples in (1, 2, 3, 5, 20):
+        with subtests.test(n_samples=n_samples):
+            samples = union(20)
+            samples = samples._replace(x=samples.x[:n_samples])
+            density = Mixture().density(samples)
+            density.check(N_FEATURES)
+            assert np.isfinite(density.log_prob(samples.x)).all()
 
 
 @pytest.mark.parametrize("n_components", ["auto", 4])

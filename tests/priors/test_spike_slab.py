@@ -30,9 +30,8 @@ def test_the_alias():
     assert isinstance(SpikeSlab(), Mixture)
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
+def test_bad_parameters(subtests):
+    for params in (
         {"first_share": 0},
         {"first_share": 1.0},
         {"first_share": "all"},
@@ -43,13 +42,12 @@ def test_the_alias():
         {"max_components": 0},
         {"n_components": "few"},
         {"lazy": 1},
-    ],
-)
-def test_bad_parameters(params):
-    (name,) = params
-    vaeense = VAEenseTransformer(prior=SpikeSlab(**params))
-    with pytest.raises(ValueError, match=f"The '{name}' parameter of SpikeSlab must be"):
-        vaeense.fit(SUBSPACES.few)
+    ):
+        with subtests.test(params=params):
+            (name,) = params
+            vaeense = VAEenseTransformer(prior=SpikeSlab(**params))
+            with pytest.raises(ValueError, match=f"The '{name}' parameter of SpikeSlab must be"):
+                vaeense.fit(SUBSPACES.few)
 
 
 def test_first_share_is_how_many_gates_are_open_at_first():

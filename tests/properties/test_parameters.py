@@ -2,9 +2,9 @@
 
 import inspect
 import math
+import re
 
 import numpy as np
-import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
 from strategies import diffusion, sparse_autoencoder, vaeense
@@ -82,16 +82,23 @@ def wrong_values(estimator, name):
     return values
 
 
-CASES = [
-    pytest.param(estimator, name, id=f"{type(estimator).__name__}.{name}")
-    for estimator in (*ESTIMATORS, *parts())
-    for name in estimator.get_params(deep=False)
-]
+def refuses(estimator, name, value):
+    """Return whether a parameter is refused by its name."""
+    try:
+        use(clone(estimator).set_params(**{name: value}))
+    except (ValueError, TypeError) as error:
+        return re.search(rf"\b{name}\b", str(error)) is not None
+    return False
 
 
-@pytest.mark.parametrize(("estimator", "name"), CASES)
-def test_what_a_parameter_can_never_be(estimator, name):
+def test_what_a_parameter_can_never_be(subtests):
     """It is refused by its name, before anything of the wrong type is computed with."""
-    for value in wrong_values(estimator, name):
-        with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
-            use(clone(estimator).set_params(**{name: value}))
+    for estimator in (*ESTIMATORS, *parts()):
+        with subtests.test(estimator=estimator):
+            taken = [
+                (name, value)
+                for name in estimator.get_params(deep=False)
+                for value in wrong_values(estimator, name)
+                if not refuses(estimator, name, value)
+            ]
+            assert taken == []

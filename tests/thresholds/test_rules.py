@@ -45,16 +45,17 @@ def within_group_variance(row, n_lower):
 # --- Otsu -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_components", [2, 3, 5, 17])
-def test_otsu_is_the_best_of_all_cuts(n_components):
-    latents = draw_latents(n_components=n_components)
-    active = Otsu().active(latents)
-    for row, mask in zip(latents.log_variance, active, strict=True):
-        best = min(within_group_variance(row, m) for m in range(1, n_components))
-        assert 0 < mask.sum() < n_components
-        assert within_group_variance(row, mask.sum()) == pytest.approx(best)
-        # The lower group is the active one.
-        assert row[mask].max() < row[~mask].min()
+def test_otsu_is_the_best_of_all_cuts(subtests):
+    for n_components in (2, 3, 17):
+        with subtests.test(n_components=n_components):
+            latents = draw_latents(n_components=n_components)
+            active = Otsu().active(latents)
+            for row, mask in zip(latents.log_variance, active, strict=True):
+                best = min(within_group_variance(row, m) for m in range(1, n_components))
+                assert 0 < mask.sum() < n_components
+                assert within_group_variance(row, mask.sum()) == pytest.approx(best)
+                # The lower group is the active one.
+                assert row[mask].max() < row[~mask].min()
 
 
 def test_otsu_finds_two_groups_where_there_is_one():
@@ -63,9 +64,10 @@ def test_otsu_finds_two_groups_where_there_is_one():
     assert Otsu().active(make_latents([0.97, 0.99, 0.98])).sum() in (1, 2)
 
 
-@pytest.mark.parametrize("variance", [[0.3], [0.3, 0.3], [0.01] * 5])
-def test_otsu_has_no_lower_group_among_equals(variance):
-    assert not Otsu().active(make_latents(variance)).any()
+def test_otsu_has_no_lower_group_among_equals(subtests):
+    for variance in ([0.3], [0.3, 0.3], [0.01] * 5):
+        with subtests.test(variance=variance):
+            assert not Otsu().active(make_latents(variance)).any()
 
 
 def of_log_variance(values):
@@ -93,9 +95,10 @@ def test_otsu_splits_many_rows_as_few():
         assert_array_equal(active[rows], Otsu().active(of_log_variance(values[rows])))
 
 
-@pytest.mark.parametrize("n_components", [1, 3])
-def test_otsu_splits_no_rows(n_components):
-    assert Otsu().active(of_log_variance(np.empty((0, n_components)))).shape == (0, n_components)
+def test_otsu_splits_no_rows():
+    for n_components in (1, 3):
+        active = Otsu().active(of_log_variance(np.empty((0, n_components))))
+        assert active.shape == (0, n_components)
 
 
 # --- fixed variance -------------------------------------------------------------------------
@@ -118,10 +121,13 @@ def test_fixed_variance_with_all_active_and_none():
     assert not FixedVariance().active(make_latents([0.9, 0.99, 0.999])).any()
 
 
-@pytest.mark.parametrize("level", [0, 1, -0.5, 2, float("nan"), "0.5", None])
-def test_fixed_variance_level_is_a_variance(level):
-    with pytest.raises(ValueError, match=r"'level' parameter .* in the range \(0.0, 1.0\)"):
-        FixedVariance(level).active(draw_latents())
+def test_fixed_variance_level_is_a_variance(subtests):
+    for level in (0, 1):
+        with (
+            subtests.test(level=level),
+            pytest.raises(ValueError, match=r"'level' parameter .* in the range \(0.0, 1.0\)"),
+        ):
+            FixedVariance(level).active(draw_latents())
 
 
 # --- contribution ---------------------------------------------------------------------------
@@ -147,64 +153,65 @@ def test_contribution_does_not_look_at_variances():
     assert_array_equal(Contribution().active(latents), Contribution().active(other))
 
 
-@pytest.mark.parametrize("level", [-1, -1e-9, float("nan"), "2", None])
-def test_contribution_level_is_not_negative(level):
-    with pytest.raises(ValueError, match=r"'level' parameter .* in the range \[0.0, inf\)"):
-        Contribution(level).active(draw_latents())
+def test_contribution_level_is_not_negative(subtests):
+    for level in (-1e-9, float("nan")):
+        with (
+            subtests.test(level=level),
+            pytest.raises(ValueError, match=r"'level' parameter .* in the range \[0.0, inf\)"),
+        ):
+            Contribution(level).active(draw_latents())
 
 
 # --- all rules ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_mask_has_the_shape_of_the_latents(rule):
-    latents = draw_latents()
-    active = rule.active(latents)
-    assert active.dtype == bool
-    assert active.shape == latents.log_variance.shape
-    assert 0 < active.mean() < 1
+def test_mask_has_the_shape_of_the_latents_which_are_not_written_to(subtests):
+    for name, rule in RULES.items():
+        with subtests.test(name):
+            latents = draw_latents()
+            before = latents.log_variance.copy(), latents.code.copy()
+            active = rule.active(latents)
+            assert active.dtype == bool
+            assert active.shape == latents.log_variance.shape
+            assert 0 < active.mean() < 1
+            assert_array_equal((latents.log_variance, latents.code), before)
+            assert rule.active(make_latents([[0.1], [0.9]])).shape == (2, 1)
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_a_sample_is_judged_by_itself(rule):
-    latents = draw_latents()
-    active = rule.active(latents)
-    for i in range(len(active)):
-        alone = Latents(
-            latents.log_variance[i : i + 1], latents.code[i : i + 1], latents.code_scale, 0.1
-        )
-        assert_array_equal(rule.active(alone)[0], active[i])
+def test_a_sample_is_judged_by_itself(subtests):
+    for name, rule in RULES.items():
+        with subtests.test(name):
+            latents = draw_latents()
+            active = rule.active(latents)
+            for i in range(len(active)):
+                alone = Latents(
+                    latents.log_variance[i : i + 1],
+                    latents.code[i : i + 1],
+                    latents.code_scale,
+                    0.1,
+                )
+                assert_array_equal(rule.active(alone)[0], active[i])
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_order_of_latents_does_not_matter(rule):
-    latents = draw_latents()
-    order = np.random.default_rng(1).permutation(latents.code.shape[1])
-    shuffled = Latents(
-        latents.log_variance[:, order], latents.code[:, order], latents.code_scale[order], 0.1
-    )
-    assert_array_equal(rule.active(shuffled), rule.active(latents)[:, order])
+def test_order_of_latents_does_not_matter(subtests):
+    for name, rule in RULES.items():
+        with subtests.test(name):
+            latents = draw_latents()
+            order = np.random.default_rng(1).permutation(latents.code.shape[1])
+            shuffled = Latents(
+                latents.log_variance[:, order],
+                latents.code[:, order],
+                latents.code_scale[order],
+                0.1,
+            )
+            assert_array_equal(rule.active(shuffled), rule.active(latents)[:, order])
 
 
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_one_latent(rule):
-    assert rule.active(make_latents([[0.1], [0.9]])).shape == (2, 1)
-
-
-@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_latents_are_not_written_to(rule):
-    latents = draw_latents()
-    before = latents.log_variance.copy(), latents.code.copy()
-    rule.active(latents)
-    assert_array_equal(latents.log_variance, before[0])
-    assert_array_equal(latents.code, before[1])
-
-
-@pytest.mark.parametrize("rule", ALIASES)
-def test_alias_means_the_defaults(rule):
-    resolved = ThresholdRule.resolve(rule)
-    assert type(resolved) is ALIASES[rule]
-    assert resolved.get_params() == ALIASES[rule]().get_params()
+def test_alias_means_the_defaults():
+    for alias, kind in ALIASES.items():
+        resolved = ThresholdRule.resolve(alias)
+        assert type(resolved) is kind
+        assert resolved.get_params() == kind().get_params()
 
 
 def test_an_instance_is_itself():
@@ -218,10 +225,15 @@ def test_the_parameters_of_an_instance_are_checked():
         ThresholdRule.resolve(FixedVariance(1.5))
 
 
-@pytest.mark.parametrize("threshold", ["Otsu", "l0", "", 0.5, None, Otsu])
-def test_unknown_threshold(threshold):
-    with pytest.raises(ValueError, match=r"ThresholdRule must be one of .*'otsu'.* or an instance"):
-        ThresholdRule.resolve(threshold)
+def test_unknown_threshold(subtests):
+    for threshold in ("l0", None, Otsu):
+        with (
+            subtests.test(threshold=threshold),
+            pytest.raises(
+                ValueError, match=r"ThresholdRule must be one of .*'otsu'.* or an instance"
+            ),
+        ):
+            ThresholdRule.resolve(threshold)
 
 
 def test_a_rule_must_say_what_is_active():

@@ -18,7 +18,6 @@ N_SAMPLES, N_FEATURES = 3000, 4
 X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)) + 5
 X[:, 0] = np.arange(N_SAMPLES)
 UNSCALED = Scaling(np.zeros(N_FEATURES), 1.0)
-SETTINGS = {"dtype": torch.float64, "device": torch.device("cpu")}
 
 
 @pytest.fixture(autouse=True)
@@ -54,22 +53,24 @@ def test_every_row_trains_or_is_held_out(samples):
     assert_array_equal(rows[np.argsort(rows[:, 0])], X)
 
 
-@pytest.mark.parametrize("batch_size", [64, 100, 700, 2700])
-def test_batches_are_full_and_of_different_rows(samples, batch_size):
-    batches = epoch(prepare(samples), batch_size)
-    assert [len(batch) for batch in batches] == [batch_size] * (2700 // batch_size)
-    rows = np.concatenate(batches)[:, 0]
-    assert len(np.unique(rows)) == len(rows)
+def test_batches_are_full_and_of_different_rows(samples, subtests):
+    for batch_size in (64, 100, 700, 2700):
+        with subtests.test(batch_size=batch_size):
+            batches = epoch(prepare(samples), batch_size)
+            assert [len(batch) for batch in batches] == [batch_size] * (2700 // batch_size)
+            rows = np.concatenate(batches)[:, 0]
+            assert len(np.unique(rows)) == len(rows)
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 7])
-def test_every_process_has_a_part_of_every_batch(samples, world_size):
-    processes = [Processes(world_size, rank) for rank in range(world_size)]
-    parts = [epoch(prepare(samples, processes=p), 100) for p in processes]
-    for part in parts:
-        assert [len(batch) for batch in part] == [100 // world_size] * 27
-    rows = np.concatenate([np.unique(np.concatenate(part)[:, 0]) for part in parts])
-    assert len(np.unique(rows)) == len(rows)
+def test_every_process_has_a_part_of_every_batch(samples, subtests):
+    for world_size in (2, 3, 7):
+        with subtests.test(world_size=world_size):
+            processes = [Processes(world_size, rank) for rank in range(world_size)]
+            parts = [epoch(prepare(samples, processes=p), 100) for p in processes]
+            for part in parts:
+                assert [len(batch) for batch in part] == [100 // world_size] * 27
+            rows = np.concatenate([np.unique(np.concatenate(part)[:, 0]) for part in parts])
+            assert len(np.unique(rows)) == len(rows)
 
 
 def test_parts_in_memory_are_those_of_the_batch_of_one_process():

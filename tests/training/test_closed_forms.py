@@ -83,15 +83,16 @@ def test_gates_and_slabs_are_held_at_first():
     assert not torch.equal(model.gate_probability, before["gate_probability"])
 
 
-@pytest.mark.parametrize(("fraction_done", "factor"), [(0.0, 4.0), (0.25, 2.0), (0.375, 2**0.5)])
-def test_noise_is_annealed_to_the_error(fraction_done, factor):
-    model, trainer = make(SpikeSlab(memory=0.5, first_noise=4.0))
-    hook = ClosedForms(model)
-    _, terms = take_step(trainer, hook, fraction_done)
-    error = float(terms["error"]) / N_FEATURES
-    assert float(hook.value) == pytest.approx(0.5 * (1 + factor * error))
-    take_step(trainer, hook, 0.0)
-    assert hook.values() == {"noise_variance": float(hook.value)}
+def test_noise_is_annealed_to_the_error(subtests):
+    for fraction_done, factor in ((0.0, 4.0), (0.25, 2.0), (0.375, 2**0.5)):
+        with subtests.test(fraction_done=fraction_done, factor=factor):
+            model, trainer = make(SpikeSlab(memory=0.5, first_noise=4.0))
+            hook = ClosedForms(model)
+            _, terms = take_step(trainer, hook, fraction_done)
+            error = float(terms["error"]) / N_FEATURES
+            assert float(hook.value) == pytest.approx(0.5 * (1 + factor * error))
+            take_step(trainer, hook, 0.0)
+            assert hook.values() == {"noise_variance": float(hook.value)}
 
 
 @pytest.mark.parametrize("first", [1.0, 5.0], ids=["alike", "one direction"])

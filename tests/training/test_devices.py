@@ -15,10 +15,13 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch):
     assert resolve_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize("device", ["toaster", "", "cpu:x"])
-def test_unknown_device(device):
-    with pytest.raises(ValueError, match="device must be 'auto' or a torch device"):
-        resolve_device(device)
+def test_unknown_device(subtests):
+    for device in ("toaster", "", "cpu:x"):
+        with (
+            subtests.test(device=device),
+            pytest.raises(ValueError, match="device must be 'auto' or a torch device"),
+        ):
+            resolve_device(device)
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
@@ -28,7 +31,7 @@ def test_cuda_without_cuda(monkeypatch, device):
         resolve_device(device)
 
 
-@pytest.mark.parametrize("device", ["meta", "mps", "xpu", "xla", "privateuseone", "cuda:99"])
+@pytest.mark.parametrize("device", ["meta", "mps", "cuda:99"])
 def test_devices_that_are_not_there(monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     if device == "mps" and torch.backends.mps.is_available():

@@ -47,66 +47,58 @@ def test_no_sign_in_a_good_fit():
     assert failure_signs(make_findings(adaptive_mask())) == []
 
 
-@pytest.mark.parametrize(
-    "findings",
-    [
-        make_findings(FIXED_MASK, gated=False),
-        make_findings(FIXED_MASK, gated=False, linear_decoder=False),
-        make_findings(FIXED_MASK, linear_decoder=True),
-        make_findings(True),
-        make_findings(True, linear_decoder=False),
-        make_findings(True, unexplained=0.3, linear_residual=0.29),
-        make_findings(adaptive_mask(), unexplained=0.8),
-        make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.2),
-        make_findings(FIXED_MASK, deviation=HALF, unexplained=0.4, linear_residual=0.39),
-    ],
-    ids=[
-        "one pattern without gate",
-        "one pattern without gate, mlp",
-        "one linear manifold",
-        "all needed",
-        "all needed, mlp",
-        "as good as linear",
-        "noisy data",
-        "one dimension",
-        "noise as large as what varies",
-    ],
-)
-def test_no_sign_where_nothing_failed(findings):
-    assert failure_signs(findings) == []
+def test_no_sign_where_nothing_failed(subtests):
+    for name, findings in {
+        "one pattern without gate": make_findings(FIXED_MASK, gated=False),
+        "one pattern without gate, mlp": make_findings(
+            FIXED_MASK, gated=False, linear_decoder=False
+        ),
+        "one linear manifold": make_findings(FIXED_MASK, linear_decoder=True),
+        "all needed": make_findings(True),
+        "all needed, mlp": make_findings(True, linear_decoder=False),
+        "as good as linear": make_findings(True, unexplained=0.3, linear_residual=0.29),
+        "noisy data": make_findings(adaptive_mask(), unexplained=0.8),
+        "one dimension": make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.2),
+        "noise as large as what varies": make_findings(
+            FIXED_MASK, deviation=HALF, unexplained=0.4, linear_residual=0.39
+        ),
+    }.items():
+        with subtests.test(name):
+            assert failure_signs(findings) == []
 
 
-@pytest.mark.parametrize(
-    ("findings", "sign", "cure"),
-    [
-        (
+def test_sign_and_cure(subtests):
+    for name, (findings, sign, cure) in {
+        "gate stuck": (
             make_findings(adaptive_mask(), deviation=HALF, unexplained=0.2),
             "deviations are near 0.5",
             "Raise max_iter",
         ),
-        (make_findings(False, unexplained=1.0), "No latent is active", "lower noise_variance"),
-        (
+        "collapse": (
+            make_findings(False, unexplained=1.0),
+            "No latent is active",
+            "lower noise_variance",
+        ),
+        "all active": (
             make_findings(True, unexplained=0.5, linear_residual=0.0),
             "Every latent is active",
             "Raise max_iter",
         ),
-        (
+        "weak decoder": (
             make_findings(np.arange(N_COMPONENTS) < 1, unexplained=0.7),
             "decoder is too weak",
             'network="mlp"',
         ),
-        (
+        "one pattern": (
             make_findings(FIXED_MASK, linear_decoder=False),
             "same active latents although the gate is on",
             "fewer decoder layers",
         ),
-    ],
-    ids=["gate stuck", "collapse", "all active", "weak decoder", "one pattern"],
-)
-def test_sign_and_cure(findings, sign, cure):
-    (message,) = failure_signs(findings)
-    assert sign in message
-    assert cure in message
+    }.items():
+        with subtests.test(name):
+            (message,) = failure_signs(findings)
+            assert sign in message
+            assert cure in message
 
 
 def test_one_message_at_a_time():
@@ -130,74 +122,63 @@ def make_sparse_findings(n_active, **changes):
     return SparseFindings(active=active, **(facts | changes))
 
 
-@pytest.mark.parametrize(
-    "findings",
-    [
-        make_sparse_findings(3),
-        make_sparse_findings(5),
-        make_sparse_findings(3, target_l0=3),
-        make_sparse_findings(10, target_l0=9.5),
-        make_sparse_findings(10, target_l0=10.5),
-        make_sparse_findings(12, has_alpha=False),
-        make_sparse_findings(3, dead_fraction=0.5),
-    ],
-    ids=[
-        "sparse",
-        "less than half",
-        "on target",
-        "little over",
-        "little under",
-        "k was set",
-        "some dead",
-    ],
-)
-def test_no_sign_where_a_sparse_autoencoder_is_good(findings):
-    assert sparse_failure_signs(findings) == []
+def test_no_sign_where_a_sparse_autoencoder_is_good(subtests):
+    for name, findings in {
+        "sparse": make_sparse_findings(3),
+        "less than half": make_sparse_findings(5),
+        "on target": make_sparse_findings(3, target_l0=3),
+        "little over": make_sparse_findings(10, target_l0=9.5),
+        "little under": make_sparse_findings(10, target_l0=10.5),
+        "k was set": make_sparse_findings(12, has_alpha=False),
+        "some dead": make_sparse_findings(3, dead_fraction=0.5),
+    }.items():
+        with subtests.test(name):
+            assert sparse_failure_signs(findings) == []
 
 
-@pytest.mark.parametrize(
-    ("findings", "sign", "cure"),
-    [
-        (make_sparse_findings(0), "No latent is active", "Lower the penalty's alpha"),
-        (
+def test_sign_and_cure_of_a_sparse_autoencoder(subtests):
+    for name, (findings, sign, cure) in {
+        "collapse": (make_sparse_findings(0), "No latent is active", "Lower the penalty's alpha"),
+        "no alpha": (
             make_sparse_findings(0, has_alpha=False),
             "No latent is active",
             "Lower learning_rate_init",
         ),
-        (
+        "too many": (
             make_sparse_findings(6, target_l0=4),
             "6.0 latents are active on average where target_l0=4 was",
             "from a higher alpha",
         ),
-        (
+        "too few": (
             make_sparse_findings(3, target_l0=4),
             "3.0 latents are active on average where target_l0=4 was",
             "from a lower alpha",
         ),
-        (make_sparse_findings(7), "7.0 of 12 latents are active", "Raise the penalty's alpha"),
-        (make_sparse_findings(3, dead_fraction=0.75), "75% of the latents are dead", "Lower"),
-        (make_sparse_findings(3, unexplained=2.0), "gone astray", "Lower learning_rate_init"),
-        (
+        "not sparse": (
+            make_sparse_findings(7),
+            "7.0 of 12 latents are active",
+            "Raise the penalty's alpha",
+        ),
+        "dead": (
+            make_sparse_findings(3, dead_fraction=0.75),
+            "75% of the latents are dead",
+            "Lower",
+        ),
+        "astray": (
+            make_sparse_findings(3, unexplained=2.0),
+            "gone astray",
+            "Lower learning_rate_init",
+        ),
+        "unlearned": (
             make_sparse_findings(3, unexplained=0.95, linear_residual=0.66),
             "95% of the variance is unexplained with 3.0 latents active, where as many principal",
             "has not learned. Raise max_iter or learning_rate_init, or lower the penalty's alpha",
         ),
-    ],
-    ids=[
-        "collapse",
-        "no alpha",
-        "too many",
-        "too few",
-        "not sparse",
-        "dead",
-        "astray",
-        "unlearned",
-    ],
-)
-def test_sign_and_cure_of_a_sparse_autoencoder(findings, sign, cure):
-    (message,) = sparse_failure_signs(findings)
-    assert sign in message
-    assert cure in message
+    }.items():
+        with subtests.test(name):
+            (message,) = sparse_failure_signs(findings)
+            assert sign in message
+            assert cure in message
 
 
 def test_one_stray_entry_does_not_hide_a_collapse():

@@ -165,8 +165,7 @@ def test_more_directions_than_latents_are_no_mixture():
     assert explore(X, 31).kind == "dense"
 
 
-@pytest.mark.parametrize("distance", [20.0, 1e9])
-@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize(("noise", "distance"), [(0.0, 1e9), (0.05, 20.0)])
 def test_far_rows_are_told_from_parts(noise, distance):
     X, _ = linear((2, 4), 20, noise)
     X, far = with_far_rows(X, distance)
@@ -190,8 +189,7 @@ def test_rows_that_are_many_or_no_weight_are_not_far():
 # --- dictionaries, and what is neither ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("noise", [0.0, 0.05, 0.2])
+@pytest.mark.parametrize(("noise", "signed"), [(0.0, True), (0.05, False), (0.2, True)])
 def test_many_patterns_are_a_dictionary(noise, signed):
     X = make_sparse_dictionary(2000, noise=noise, signed=signed, random_state=0)[0]
     explored = explore(X, MANY)

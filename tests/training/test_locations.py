@@ -159,9 +159,8 @@ def test_rows_are_assigned_to_the_most_probable_group():
     assert by_group(joint, np.array([0, 1, 1])).argmax() == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_damaged_locations_do_not_pass(subtests):
+    for changes, message in (
         ({"points": np.zeros((3, 5))}, "features each"),
         ({"points": np.full((3, 40), np.inf)}, "must be finite"),
         ({"groups": np.array([0, 1])}, "of each component"),
@@ -169,13 +168,12 @@ def test_rows_are_assigned_to_the_most_probable_group():
         ({"groups": np.array([0, 1, 1])}, "several locations"),
         ({"groups": np.array([0, 1, 3])}, "several locations"),
         ({"points": np.zeros((1, 40)), "groups": np.zeros(3, int)}, "several locations"),
-    ],
-)
-def test_damaged_locations_do_not_pass(changes, message):
-    locations = _locations(_affine(3, n_samples=600)[0])
-    locations.check(40)
-    with pytest.raises(ValueError, match=message):
-        replace(locations, **changes).check(40)
+    ):
+        with subtests.test(message=message):
+            locations = _locations(_affine(3, n_samples=600)[0])
+            locations.check(40)
+            with pytest.raises(ValueError, match=message):
+                replace(locations, **changes).check(40)
 
 
 # --- hulls ---------------------------------------------------------------------------------------

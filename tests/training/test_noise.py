@@ -41,9 +41,8 @@ def test_holds_its_first_value_and_falls_geometrically():
     assert noise.at(0.95) == pytest.approx(0.005)
 
 
-@pytest.mark.parametrize(
-    ("error", "fraction", "expected"),
-    [
+def test_keeps_near_the_error(subtests):
+    for error, fraction, expected in (
         (0.4, 0.45, 0.5 * 0.01 ** (0.05 / 0.4)),
         (0.4, 0.6, 0.3 * 0.4),
         (0.4, 0.79, 0.3 * 0.4),
@@ -52,12 +51,11 @@ def test_holds_its_first_value_and_falls_geometrically():
         (0.07, 0.8, 0.07),
         (1.0, 0.8, 1.0),
         (1e-9, 0.99, 0.005),
-    ],
-)
-def test_keeps_near_the_error(error, fraction, expected):
-    noise = make_noise()
-    noise.observe(torch.tensor(error))
-    assert float(noise.at(fraction)) == pytest.approx(expected)
+    ):
+        with subtests.test(error=error):
+            noise = make_noise()
+            noise.observe(torch.tensor(error))
+            assert float(noise.at(fraction)) == pytest.approx(expected)
 
 
 def test_follows_a_fraction_of_the_error_that_rises_to_one():
@@ -77,11 +75,10 @@ def test_the_error_is_a_running_mean():
     assert float(error) == 1.0
 
 
-@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.6, 0.99])
-def test_stays_where_it_is_if_not_learned(fraction):
+def test_stays_where_it_is_if_not_learned():
     noise = make_noise(learned=False)
     noise.observe(torch.tensor(0.01))
-    assert noise.at(fraction) == 0.5
+    assert [noise.at(fraction) for fraction in (0.0, 0.3, 0.6, 0.99)] == [0.5] * 4
 
 
 def test_sets_the_noise_of_the_model_and_follows_its_error(make_trainer):
@@ -101,13 +98,14 @@ MAKERS = pytest.mark.parametrize("make", [annealed_noise, followed_noise])
 
 
 @MAKERS
-@pytest.mark.parametrize("common", [1e-3, 9e-3])
-@pytest.mark.parametrize("first", [1e-8, 1e-5, 1e-3, 1.0])
-def test_levels_never_rise(make, common, first):
+def test_levels_never_rise(make, subtests):
     """Also where the first level is under the usual last one."""
-    noise = make(first, common, learned=True)
-    values = [float(noise.at(p / 100)) for p in range(100)]
-    assert all(0 < b <= a * (1 + 1e-9) for a, b in pairwise(values))
+    for first in (1e-8, 1e-3, 1.0):
+        with subtests.test(first=first):
+            for common in (1e-3, 9e-3):
+                noise = make(first, common, learned=True)
+                values = [float(noise.at(p / 100)) for p in range(100)]
+                assert all(0 < b <= a * (1 + 1e-9) for a, b in pairwise(values))
 
 
 @MAKERS

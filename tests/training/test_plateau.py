@@ -1,28 +1,23 @@
 import math
 
-import pytest
 import torch
 from torch import nn
 
 from skvaeense.training._plateau import Plateau
 
 
-@pytest.mark.parametrize(
-    ("losses", "patience", "reached"),
-    [
-        ([5.0, 4.0, 3.95, 3.97], 2, [3]),
-        ([5.0, 4.95, 4.0, 3.99, 3.98], 2, [4]),
-        # Small gains add up: they are measured from the last loss that counted as a gain.
-        ([5 - 0.06 * i for i in range(50)], 3, []),
-        ([math.nan] * 2, 2, [1]),
-        ([5.0] * 4, 2, [2, 3]),
-    ],
-    ids=["waits", "counts anew after a gain", "small gains", "nan is no gain", "stays reached"],
-)
-def test_a_plateau_is_so_many_looks_without_a_gain(make_point, losses, patience, reached):
-    plateau, model = Plateau(tol=0.1, patience=patience), make_point()
-    looks = [plateau.is_reached(loss, model) for loss in losses]
-    assert [i for i, look in enumerate(looks) if look] == reached
+def test_a_plateau_is_so_many_looks_without_a_gain(make_point, subtests):
+    for name, (losses, patience, reached) in {
+        "waits": ([5.0, 4.0, 3.95, 3.97], 2, [3]),
+        "counts anew after a gain": ([5.0, 4.95, 4.0, 3.99, 3.98], 2, [4]),
+        "small gains": ([5 - 0.06 * i for i in range(50)], 3, []),
+        "nan is no gain": ([math.nan] * 2, 2, [1]),
+        "stays reached": ([5.0] * 4, 2, [2, 3]),
+    }.items():
+        with subtests.test(name):
+            plateau, model = Plateau(tol=0.1, patience=patience), make_point()
+            looks = [plateau.is_reached(loss, model) for loss in losses]
+            assert [i for i, look in enumerate(looks) if look] == reached
 
 
 def watch(plateau, model, losses, first=0):

@@ -21,21 +21,24 @@ def train(make_trainer):
     return train
 
 
-@pytest.mark.parametrize(
-    ("losses", "best"),
-    [([3.0, 1.0, 2.0], 1), ([1.0, 1.0], 0), ([math.nan, math.inf, 5.0], 2), ([math.nan], None)],
-)
-def test_the_least_loss_is_kept(train, losses, best):
-    selection = Selection(None)
-    trainers = [train(init) for init in range(len(losses))]
-    for trainer, loss in zip(trainers, losses, strict=True):
-        selection.offer(trainer, loss)
-    assert selection.best is (None if best is None else trainers[best])
-    assert selection.best_init == (best or 0)
-    assert selection.logs == [trainer.log for trainer in trainers]
-    if best is not None:
-        others = [epoch["init"] for epoch in selection.other_log]
-        assert others == [i for i in range(len(losses)) for _ in range(2 + i) if i != best]
+def test_the_least_loss_is_kept(train, subtests):
+    for losses, best in (
+        ([3.0, 1.0, 2.0], 1),
+        ([1.0, 1.0], 0),
+        ([math.nan, math.inf, 5.0], 2),
+        ([math.nan], None),
+    ):
+        with subtests.test(losses=losses, best=best):
+            selection = Selection(None)
+            trainers = [train(init) for init in range(len(losses))]
+            for trainer, loss in zip(trainers, losses, strict=True):
+                selection.offer(trainer, loss)
+            assert selection.best is (None if best is None else trainers[best])
+            assert selection.best_init == (best or 0)
+            assert selection.logs == [trainer.log for trainer in trainers]
+            if best is not None:
+                others = [epoch["init"] for epoch in selection.other_log]
+                assert others == [i for i in range(len(losses)) for _ in range(2 + i) if i != best]
 
 
 @pytest.mark.parametrize("n_before", [0, 1, 2])

@@ -25,46 +25,45 @@ def draw(n_samples, variances, seed=0):
     return draws * torch.tensor(variances, dtype=torch.float64).sqrt()
 
 
-@pytest.mark.parametrize("n_samples", [500, 5_000, 500_000])
-def test_number_of_steps_does_not_depend_on_the_number_of_samples(n_samples):
+def test_number_of_steps_does_not_depend_on_the_number_of_samples(subtests):
     """At most one epoch more than what is asked for."""
-    batch_size = default_batch_size(n_samples)
-    steps = n_samples // batch_size
-    assert 1000 <= n_epochs("auto", n_samples, batch_size, 1000) * steps < 1000 + steps
+    for n_samples in (500, 5_000, 500_000):
+        with subtests.test(n_samples=n_samples):
+            batch_size = default_batch_size(n_samples)
+            steps = n_samples // batch_size
+            assert 1000 <= n_epochs("auto", n_samples, batch_size, 1000) * steps < 1000 + steps
 
 
-@pytest.mark.parametrize("n_samples", SIZES)
-def test_batches_fit_in_the_samples(n_samples):
-    assert 1 <= default_batch_size(n_samples) <= min(256, n_samples)
-    assert n_epochs("auto", n_samples, default_batch_size(n_samples), 1) == 1
-
-
-def test_batches_grow_with_the_samples():
+def test_batches_grow_with_the_samples_and_fit_in_them():
+    for n_samples in SIZES:
+        assert 1 <= default_batch_size(n_samples) <= min(256, n_samples)
+        assert n_epochs("auto", n_samples, default_batch_size(n_samples), 1) == 1
     sizes = [default_batch_size(n) for n in SIZES]
     assert sizes == sorted(sizes)
     assert sizes[-1] == 256
 
 
 @pytest.mark.parametrize("rule", [HELD_OUT, SPARSE_HELD_OUT])
-@pytest.mark.parametrize("n_samples", SIZES)
-def test_some_rows_are_held_out(n_samples, rule):
-    n_out = rule.of(n_samples)
-    if n_samples < 20:
-        assert n_out == 0
-    else:
-        assert n_out == pytest.approx(min(rule.share * n_samples, rule.at_most), abs=1)
-        assert n_out >= 1
+def test_some_rows_are_held_out(rule):
+    for n_samples in SIZES:
+        n_out = rule.of(n_samples)
+        if n_samples < 20:
+            assert n_out == 0, n_samples
+        else:
+            assert n_out == pytest.approx(min(rule.share * n_samples, rule.at_most), abs=1)
+            assert n_out >= 1
 
 
-@pytest.mark.parametrize("rank", [1, 3, 8])
-def test_spectrum_of_equal_directions(rank):
+def test_spectrum_of_equal_directions(subtests):
     """All of the variance is in `rank` directions: each has d / rank of the mean variance."""
-    Z = draw(4000, [1.0] * rank + [0.0] * (8 - rank))
-    Z = Z / Z.square().mean().sqrt()
-    spectrum = Spectrum.of(Z)
-    assert spectrum.linear_dimension == rank
-    assert spectrum.mean_eigenvalue == pytest.approx(8 / rank, rel=0.1)
-    assert spectrum.bulk_eigenvalue == pytest.approx(8 / rank, rel=0.1)
+    for rank in (1, 3, 8):
+        with subtests.test(rank=rank):
+            Z = draw(4000, [1.0] * rank + [0.0] * (8 - rank))
+            Z = Z / Z.square().mean().sqrt()
+            spectrum = Spectrum.of(Z)
+            assert spectrum.linear_dimension == rank
+            assert spectrum.mean_eigenvalue == pytest.approx(8 / rank, rel=0.1)
+            assert spectrum.bulk_eigenvalue == pytest.approx(8 / rank, rel=0.1)
 
 
 def test_spectrum_is_that_of_numpy():
@@ -111,9 +110,10 @@ def test_spectrum_of_equal_rows():
     assert Spectrum.of(torch.zeros(10, 4)) == Spectrum(1, 1.0, 1.0)
 
 
-@pytest.mark.parametrize(("dimension", "n_components"), [(1, 2), (12, 24), (200, 256)])
-def test_default_components_are_twice_the_dimensions(dimension, n_components):
-    assert default_n_components(Spectrum(dimension, 1.0, 1.0)) == n_components
+def test_default_components_are_twice_the_dimensions(subtests):
+    for dimension, n_components in ((1, 2), (12, 24), (200, 256)):
+        with subtests.test(dimension=dimension, n_components=n_components):
+            assert default_n_components(Spectrum(dimension, 1.0, 1.0)) == n_components
 
 
 def test_linear_residual_is_what_principal_components_leave():

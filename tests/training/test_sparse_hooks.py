@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import draw, make_coder
+from helpers import draw, each_once, make_coder
 
 from skvaeense.losses import PenalizedReconstruction
 from skvaeense.networks import MLP, Linear, SingleLayer, Unrolled
@@ -52,12 +52,15 @@ def observe(coefficient, n_active, fraction_done=0.5, times=1):
         coefficient.observe(torch.tensor(n_active, dtype=torch.float64), fraction_done)
 
 
-@pytest.mark.parametrize(
-    ("warmup", "fraction_done", "share"),
-    [(0.4, 0.0, 0), (0.4, 0.1, 0.25), (0.4, 0.3, 0.75), (0.4, 0.4, 1), (0.4, 0.99, 1), (0, 0, 1)],
-)
-def test_coefficient_rises_over_the_warmup(warmup, fraction_done, share):
-    assert Coefficient(2.0, warmup=warmup).at(fraction_done) == pytest.approx(2.0 * share)
+def test_coefficient_rises_over_the_warmup(subtests):
+    for warmup, fraction_done, share in (
+        (0.4, 0.0, 0),
+        (0.4, 0.1, 0.25),
+        (0.4, 0.99, 1),
+        (0, 0, 1),
+    ):
+        with subtests.test(warmup=warmup):
+            assert Coefficient(2.0, warmup=warmup).at(fraction_done) == pytest.approx(2.0 * share)
 
 
 def test_coefficient_without_a_target_is_fixed():
@@ -66,26 +69,27 @@ def test_coefficient_without_a_target_is_fixed():
     assert coefficient.alpha == coefficient.at(0.95) == 2.0
 
 
-@pytest.mark.parametrize("fraction_done", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("n_active", [256, 6, 4, 3, 1, 0])
-def test_coefficient_follows_its_formula(n_active, fraction_done):
+def test_coefficient_follows_its_formula(subtests):
     """A batch without active latents has the logarithm of 0, which must not get through."""
-    coefficient = Coefficient(0.5, target_l0=4, warmup=0.0)
-    observe(coefficient, n_active, fraction_done)
-    excess = math.log(n_active / 4) if n_active else -math.inf
-    gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
-    expected = 0.5 * math.exp(gain * min(max(excess, -MOST_EXCESS), MOST_EXCESS))
-    assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
-    assert float(coefficient.at(0.7)) == float(coefficient.alpha)
-    # It stays where it is computed: reading it would wait for the device at every step.
-    assert isinstance(coefficient.at(0.7), torch.Tensor)
+    for n_active, fraction_done in each_once([256, 6, 4, 3, 1, 0], [0.0, 0.5, 1.0]):
+        with subtests.test(n_active=n_active, fraction_done=fraction_done):
+            coefficient = Coefficient(0.5, target_l0=4, warmup=0.0)
+            observe(coefficient, n_active, fraction_done)
+            excess = math.log(n_active / 4) if n_active else -math.inf
+            gain = GAIN + (LAST_GAIN - GAIN) * fraction_done**2
+            expected = 0.5 * math.exp(gain * min(max(excess, -MOST_EXCESS), MOST_EXCESS))
+            assert float(coefficient.alpha) == pytest.approx(expected, rel=1e-9)
+            assert float(coefficient.at(0.7)) == float(coefficient.alpha)
+            # It stays where it is computed: reading it would wait for the device at every step.
+            assert isinstance(coefficient.at(0.7), torch.Tensor)
 
 
-@pytest.mark.parametrize(("fraction_done", "moves"), [(0.0, False), (0.29, False), (0.3, True)])
-def test_coefficient_is_adapted_after_the_warmup(fraction_done, moves):
-    coefficient = Coefficient(0.5, target_l0=5, warmup=0.3)
-    observe(coefficient, 20.0, fraction_done)
-    assert (float(coefficient.alpha) != 0.5) == moves
+def test_coefficient_is_adapted_after_the_warmup(subtests):
+    for fraction_done, moves in ((0.0, False), (0.29, False), (0.3, True)):
+        with subtests.test(fraction_done=fraction_done, moves=moves):
+            coefficient = Coefficient(0.5, target_l0=5, warmup=0.3)
+            observe(coefficient, 20.0, fraction_done)
+            assert (float(coefficient.alpha) != 0.5) == moves
 
 
 def test_coefficient_finds_the_target():
@@ -123,17 +127,23 @@ class Lengths(Hook):
         self.afterwards.append(trainer.model.activation.share)
 
 
-@pytest.mark.parametrize("penalty", [TopK, BatchTopK, Matryoshka])
-@pytest.mark.parametrize("network", [SingleLayer(), Unrolled(n_active=2)], ids=type)
-def test_lengths_fall_from_all_latents_to_k_by_a_factor(make_training, penalty, network):
+def test_lengths_fall_from_all_latents_to_k_by_a_factor(make_training, subtests):
     """Signed codes, of which none are 0: 8 latents, then by the factor 2 fewer in each step."""
-    trainer = make_training(penalty(2), network, n_components=8, positive=False)
-    lengths = Lengths()
-    trainer.hooks += [AnnealedLength(trainer.model, anneal=0.5), lengths]
-    trainer.fit(TensorBatches(draw(N_SAMPLES, N_FEATURES)), n_epochs=4, batch_size=N_SAMPLES)
-    assert lengths.in_training == [8, 4, 2, 2]
-    # Held-out samples have codes of k.
-    assert lengths.afterwards == [1.0] * 4
+    for penalty, network in (
+        (TopK, SingleLayer()),
+        (BatchTopK, Unrolled(n_active=2)),
+        (Matryoshka, SingleLayer()),
+    ):
+        with subtests.test(penalty=penalty, network=network):
+            trainer = make_training(penalty(2), network, n_components=8, positive=False)
+            lengths = Lengths()
+            trainer.hooks += [AnnealedLength(trainer.model, anneal=0.5), lengths]
+            trainer.fit(
+                TensorBatches(draw(N_SAMPLES, N_FEATURES)), n_epochs=4, batch_size=N_SAMPLES
+            )
+            assert lengths.in_training == [8, 4, 2, 2]
+            # Held-out samples have codes of k.
+            assert lengths.afterwards == [1.0] * 4
 
 
 def test_several_lengths_are_annealed_together(make_training):
@@ -257,17 +267,18 @@ def test_fraction_of_dead_latents(make_training):
 
 DEAD = [1, 4, 9]
 LIVING = [i for i in range(N_COMPONENTS) if i not in DEAD]
-NETWORKS = pytest.mark.parametrize(
-    "network",
-    [SingleLayer(), SingleLayer(subtract_bias=False), Linear((7,)), Linear((7, 5), skip=False)],
-    ids=["single layer", "bias not subtracted", "skip", "two hidden layers"],
-)
-# No threshold is so high that a latent gets no gradient.
-PENALTIES = pytest.mark.parametrize(
-    ("penalty", "positive"),
-    [(L1(), False), (JumpReLU(threshold=1e-3, bandwidth=9.0), False), (Gated(), True)],
-    ids=["signed l1", "jump relu", "gated"],
-)
+NETWORKS = [
+    SingleLayer(),
+    SingleLayer(subtract_bias=False),
+    Linear((7,)),
+    Linear((7, 5), skip=False),
+]
+# With codes of one sign or of both. No threshold is so high that a latent gets no gradient.
+PENALTIES = [
+    (L1(), False),
+    (JumpReLU(threshold=1e-3, bandwidth=9.0), False),
+    (Gated(), True),
+]
 
 
 @pytest.fixture
@@ -322,63 +333,66 @@ def drawn_samples(trainer, residual, dead=DEAD):
     return cosine.argmax(dim=0)
 
 
-@NETWORKS
-def test_dead_latents_point_at_samples(make_dead, network):
-    trainer, hook, x = make_dead(network=network)
-    layer = trainer.model.network.output_layer(x)
-    norm = layer.weight.detach()[LIVING].norm(dim=1).mean()
-    drawn = drawn_samples(trainer, resample(trainer, hook, x))
-    columns = trainer.model.linear_decoder.weight.detach()[:, DEAD]
-    torch.testing.assert_close(columns.norm(dim=0), torch.ones(3).double())
-    inputs = torch.nn.functional.normalize(layer.inputs[drawn], dim=1)
-    torch.testing.assert_close(layer.weight[DEAD], RESAMPLED_NORM * norm * inputs)
-    for parameter, place in layer.others:
-        assert not parameter[[place + i for i in DEAD]].any()
-    # So each is active for its sample.
-    h = inputs @ layer.weight[DEAD].T
-    assert (h.diagonal() > 0).all()
+def test_dead_latents_point_at_samples(make_dead, subtests):
+    for network in NETWORKS:
+        with subtests.test(network=network):
+            trainer, hook, x = make_dead(network=network)
+            layer = trainer.model.network.output_layer(x)
+            norm = layer.weight.detach()[LIVING].norm(dim=1).mean()
+            drawn = drawn_samples(trainer, resample(trainer, hook, x))
+            columns = trainer.model.linear_decoder.weight.detach()[:, DEAD]
+            torch.testing.assert_close(columns.norm(dim=0), torch.ones(3).double())
+            inputs = torch.nn.functional.normalize(layer.inputs[drawn], dim=1)
+            torch.testing.assert_close(layer.weight[DEAD], RESAMPLED_NORM * norm * inputs)
+            for parameter, place in layer.others:
+                assert not parameter[[place + i for i in DEAD]].any()
+            # So each is active for its sample.
+            h = inputs @ layer.weight[DEAD].T
+            assert (h.diagonal() > 0).all()
 
 
-@NETWORKS
-@PENALTIES
-def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(
-    make_dead, network, penalty, positive
-):
-    trainer, hook, x = make_dead(network=network, penalty=penalty, positive=positive)
-    layer = trainer.model.network.output_layer(x)
-    # Where the rows of the latents begin, in those that have some.
-    first_rows = {id(p): 0 for p in (layer.weight, *trainer.model.activation.parameters())}
-    first_rows |= {id(parameter): place for parameter, place in layer.others}
-    first_rows[id(trainer.model.linear_decoder.weight)] = 0
-    before = snapshot(trainer)
-    resample(trainer, hook, x)
-    after = snapshot(trainer)
-    for name, parameter in trainer.model.named_parameters():
-        for kind in ("", "exp_avg", "exp_avg_sq"):
-            value, old = after[name + kind], before[name + kind]
-            if name == "network.decoder.weight":
-                value, old = value.T, old.T
-            rows = torch.zeros(len(old), dtype=torch.bool)
-            if id(parameter) in first_rows:
-                rows[[first_rows[id(parameter)] + i for i in DEAD]] = True
-            assert torch.equal(value[~rows], old[~rows]), name + kind
-            if kind and rows.any():
-                assert old[rows].any(), name + kind
-                assert not value[rows].any(), name + kind
+def test_memory_of_dead_latents_is_cleared_and_the_rest_is_untouched(make_dead, subtests):
+    for network, constraint in each_once(NETWORKS, PENALTIES):
+        with subtests.test(network=network, constraint=constraint):
+            penalty, positive = constraint
+            trainer, hook, x = make_dead(network=network, penalty=penalty, positive=positive)
+            layer = trainer.model.network.output_layer(x)
+            # Where the rows of the latents begin, in those that have some.
+            first_rows = {id(p): 0 for p in (layer.weight, *trainer.model.activation.parameters())}
+            first_rows |= {id(parameter): place for parameter, place in layer.others}
+            first_rows[id(trainer.model.linear_decoder.weight)] = 0
+            before = snapshot(trainer)
+            resample(trainer, hook, x)
+            after = snapshot(trainer)
+            for name, parameter in trainer.model.named_parameters():
+                for kind in ("", "exp_avg", "exp_avg_sq"):
+                    value, old = after[name + kind], before[name + kind]
+                    if name == "network.decoder.weight":
+                        value, old = value.T, old.T
+                    rows = torch.zeros(len(old), dtype=torch.bool)
+                    if id(parameter) in first_rows:
+                        rows[[first_rows[id(parameter)] + i for i in DEAD]] = True
+                    assert torch.equal(value[~rows], old[~rows]), name + kind
+                    if kind and rows.any():
+                        assert old[rows].any(), name + kind
+                        assert not value[rows].any(), name + kind
 
 
-@PENALTIES
-def test_activation_goes_back_to_its_first_values(make_dead, penalty, positive):
-    trainer, hook, x = make_dead(penalty=penalty, positive=positive)
-    fresh = make_coder(penalty, None, N_FEATURES, N_COMPONENTS, positive=positive)
-    first = dict(fresh.activation.named_parameters())
-    learned = {n: p.detach().clone() for n, p in trainer.model.activation.named_parameters()}
-    resample(trainer, hook, x)
-    assert first.keys() == learned.keys()
-    for name, parameter in trainer.model.activation.named_parameters():
-        assert not torch.equal(first[name], learned[name])
-        assert torch.equal(parameter[DEAD], first[name][DEAD])
-        assert torch.equal(parameter[LIVING], learned[name][LIVING])
+def test_activation_goes_back_to_its_first_values(make_dead, subtests):
+    for penalty, positive in PENALTIES:
+        with subtests.test(penalty=penalty, positive=positive):
+            trainer, hook, x = make_dead(penalty=penalty, positive=positive)
+            fresh = make_coder(penalty, None, N_FEATURES, N_COMPONENTS, positive=positive)
+            first = dict(fresh.activation.named_parameters())
+            learned = {
+                n: p.detach().clone() for n, p in trainer.model.activation.named_parameters()
+            }
+            resample(trainer, hook, x)
+            assert first.keys() == learned.keys()
+            for name, parameter in trainer.model.activation.named_parameters():
+                assert not torch.equal(first[name], learned[name])
+                assert torch.equal(parameter[DEAD], first[name][DEAD])
+                assert torch.equal(parameter[LIVING], learned[name][LIVING])
 
 
 def test_counts_begin_anew(make_dead):
@@ -411,16 +425,17 @@ def test_samples_are_drawn_by_their_squared_error(make_dead):
     assert float(drawn.double().mean()) == pytest.approx(0.8, abs=0.03)
 
 
-@pytest.mark.parametrize("case", ["none dead", "no error", "diverged"])
-def test_nothing_to_resample(make_dead, case):
-    trainer, hook, x = make_dead(dead=[] if case == "none dead" else DEAD)
-    if case == "no error":
-        leave(trainer, x, torch.zeros_like(x))
-    if case == "diverged":
-        x[0, 0] = torch.nan
-    before = snapshot(trainer)
-    resample(trainer, hook, x)
-    torch.testing.assert_close(snapshot(trainer), before, rtol=0, atol=0)
+def test_nothing_to_resample(make_dead, subtests):
+    for case in ("none dead", "no error", "diverged"):
+        with subtests.test(case=case):
+            trainer, hook, x = make_dead(dead=[] if case == "none dead" else DEAD)
+            if case == "no error":
+                leave(trainer, x, torch.zeros_like(x))
+            if case == "diverged":
+                x[0, 0] = torch.nan
+            before = snapshot(trainer)
+            resample(trainer, hook, x)
+            torch.testing.assert_close(snapshot(trainer), before, rtol=0, atol=0)
 
 
 def test_all_latents_dead(make_dead):

@@ -125,14 +125,15 @@ def test_series_follow_one_another(make_trainer):
     assert len(halves.log) == 6
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
-def test_a_series_ends_when_the_loss_is_not_finite(make_point, make_trainer, value):
-    trainer = make_trainer(make_point(value))
-    assert trainer.is_finite
-    for _ in range(2):
-        trainer.fit(TRAIN, n_epochs=5, batch_size=4)
-        assert len(trainer.log) == 1
-        assert not trainer.is_finite
+def test_a_series_ends_when_the_loss_is_not_finite(make_point, make_trainer, subtests):
+    for value in (math.nan, math.inf, 1e200):
+        with subtests.test(value=value):
+            trainer = make_trainer(make_point(value))
+            assert trainer.is_finite
+            for _ in range(2):
+                trainer.fit(TRAIN, n_epochs=5, batch_size=4)
+                assert len(trainer.log) == 1
+                assert not trainer.is_finite
 
 
 def test_a_true_answer_ends_the_series(make_trainer):

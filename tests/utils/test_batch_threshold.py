@@ -8,9 +8,10 @@ from skvaeense.utils._batch_threshold import SHARES, BatchThreshold
 from skvaeense.utils._budget import set_share
 
 
-@pytest.mark.parametrize(("k", "n_kept"), [(0.01, 1), (0.5, 5), (1.26, 13), (3, 30), (99, 40)])
-def test_k_may_be_any_number(k, n_kept):
-    assert BatchThreshold(k).mask(draw(10, 4).abs()).sum() == n_kept
+def test_k_may_be_any_number(subtests):
+    for k, n_kept in ((0.01, 1), (0.5, 5), (1.26, 13), (3, 30), (99, 40)):
+        with subtests.test(k=k, n_kept=n_kept):
+            assert BatchThreshold(k).mask(draw(10, 4).abs()).sum() == n_kept
 
 
 def test_nothing_is_kept_of_nothing():

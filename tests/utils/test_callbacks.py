@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import SMALL_MIXTURE, Recorder, fit_unwarned, quick_sae
+from helpers import SMALL_MIXTURE, Recorder, each_once, fit_unwarned, quick_sae
 from numpy.testing import assert_array_equal
 from sklearn.callback import ProgressBar
 from sklearn.model_selection import GridSearchCV
@@ -33,7 +33,6 @@ SEARCHES = [
     ),
     (DiffusionDimensionEstimator(**SMALL), {"noise_level": [0.1, 0.2]}),
 ]
-IDS = [type(estimator).__name__ for estimator, _ in SEARCHES]
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -66,9 +65,11 @@ def _has_no_trace_of_callbacks(estimator):
 
 
 @quiet
-@pytest.mark.parametrize("max_propagation_depth", [1, None])
-@pytest.mark.parametrize(("estimator", "grid"), SEARCHES, ids=IDS)
-def test_progress_bar_of_a_search(estimator, grid, max_propagation_depth, capsys):
+@pytest.mark.parametrize(
+    ("searched", "max_propagation_depth"), each_once(SEARCHES, [1, None]), ids=str
+)
+def test_progress_bar_of_a_search(searched, max_propagation_depth, capsys):
+    estimator, grid = searched
     bar = ProgressBar(max_propagation_depth=max_propagation_depth)
     search = GridSearchCV(estimator, grid, cv=2).set_callbacks(bar).fit(X)
     shown = capsys.readouterr().out
@@ -81,8 +82,8 @@ def test_progress_bar_of_a_search(estimator, grid, max_propagation_depth, capsys
 
 
 @quiet
-@pytest.mark.parametrize(("estimator", "grid"), SEARCHES[:1], ids=IDS[:1])
-def test_progress_bar_of_a_search_in_several_processes(estimator, grid, capsys):
+def test_progress_bar_of_a_search_in_several_processes(capsys):
+    estimator, grid = SEARCHES[0]
     search = GridSearchCV(estimator, grid, cv=2, n_jobs=2).set_callbacks(ProgressBar()).fit(X)
     # What workers do is sent back to this process.
     assert capsys.readouterr().out.count("candidate-split-evaluation") >= 4
@@ -132,20 +133,17 @@ def sae():
 METHODS = ["transform", "active_dimensions", "score_samples", "score", "inverse_transform"]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_chunks_are_reported(sae, method, monkeypatch):
+def test_chunks_are_reported(sae, monkeypatch, subtests):
     monkeypatch.setattr(_evaluation, "CODE_ROWS", 25)
-    given = sae.transform(X) if method == "inverse_transform" else X
-    expected, log = getattr(sae, method)(given), Log()
-    with show_progress(log):
-        assert_array_equal(getattr(sae, method)(given), expected)
     chunks = ["SparseAutoencoder: chunk"] * 3
-    assert log.tasks == [
-        "setup",
-        "SparseAutoencoder: chunks of samples of 3",
-        *chunks,
-        "teardown",
-    ]
+    for method in METHODS:
+        with subtests.test(method):
+            given = sae.transform(X) if method == "inverse_transform" else X
+            expected, log = getattr(sae, method)(given), Log()
+            with show_progress(log):
+                assert_array_equal(getattr(sae, method)(given), expected)
+            started = "SparseAutoencoder: chunks of samples of 3"
+            assert log.tasks == ["setup", started, *chunks, "teardown"]
 
 
 def test_only_the_outer_loop_is_reported(monkeypatch):

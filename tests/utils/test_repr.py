@@ -59,11 +59,12 @@ def test_penalties_of_others_have_no_page_here(monkeypatch):
     assert Own()._get_doc_link() == ""
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
-def test_html_computes_nothing(cls):
+def test_html_computes_nothing(subtests):
     """The HTML asks for every attribute whose name ends with an underscore."""
-    names = [name for name, value in inspect.getmembers(cls) if isinstance(value, property)]
-    assert [name for name in names if name.endswith("_") and not name.startswith("_")] == []
+    for cls in ESTIMATORS:
+        with subtests.test(cls=cls):
+            names = [name for name, value in inspect.getmembers(cls) if isinstance(value, property)]
+            assert [name for name in names if name.endswith("_") and not name.startswith("_")] == []
 
 
 def test_html_of_a_fitted_estimator_has_its_history():

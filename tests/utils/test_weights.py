@@ -66,10 +66,11 @@ def test_holes_are_equal():
     assert sorted(found.weights) == [1, 2]
 
 
-@pytest.mark.parametrize("offset", [0.01, 0.5, 0.99])
-def test_whole_weights_draw_exactly_as_many_copies(offset):
-    weights = np.array([1.0, 4.0, 2.0, 7.0])
-    assert_array_equal(np.bincount(drawn(weights, offset)), weights)
+def test_whole_weights_draw_exactly_as_many_copies(subtests):
+    for offset in (0.01, 0.5, 0.99):
+        with subtests.test(offset=offset):
+            weights = np.array([1.0, 4.0, 2.0, 7.0])
+            assert_array_equal(np.bincount(drawn(weights, offset)), weights)
 
 
 def test_draws_are_unbiased_and_bounded():
@@ -80,16 +81,13 @@ def test_draws_are_unbiased_and_bounded():
     assert_allclose(counts, 8192 * weights / weights.sum(), atol=0.01)
 
 
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
+def test_bad_weights(subtests):
+    for weights, message in (
         (np.ones(3), "sample_weight.shape"),
         (np.ones((4, 1)), "must be 1D"),
         ([1, 1, -1, 1], "Negative values"),
         ([1, 1, np.nan, 1], "NaN"),
         ([0, 0, 0, 0], "at least one non-zero"),
-    ],
-)
-def test_bad_weights(weights, message):
-    with pytest.raises(ValueError, match=message):
-        checked_weights(weights, np.ones((4, 2)))
+    ):
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            checked_weights(weights, np.ones((4, 2)))
