@@ -40,8 +40,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Anything with `fit` and `active_dimensions`. Without `transform` and `inverse_transform`
         there is only the count. It is cloned, and fitted unless it is a
         :class:`sklearn.frozen.FrozenEstimator`. None means
-        ``VAEenseTransformer(target_explained_variance=None)``. Its `threshold` says what counts as
-        active.
+        ``VAEenseTransformer(target_explained_variance=None)``; but the one that trains gates too,
+        ``VAEenseTransformer()``, where they explain the samples and the answers of the first are
+        more likely wrong than right. Its `threshold` says what counts as active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions of
@@ -174,14 +175,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     def _learn(self, X, weights):
         # Short codes would cut directions that little of the variance is in.
         self._learn_by(self._unfitted(), X, weights)
-        if getattr(self.autoencoder_, "explanation_", None) != "dense":
-            return
-        reliability, first = self._expected(X), (self.autoencoder_, self._method_)
-        if self.autoencoder is None and reliability < 0.5:
+        first = self.autoencoder_, self._method_
+        why = getattr(self.autoencoder_, "explanation_", None)
+        may_have_gates = self.autoencoder is None and why in ("dense", "dictionary")
+        if may_have_gates and self._expected(X) < 0.5:
             # Answers are more likely wrong than right. Gates take longer, and may know better.
             self._learn_by(self._unfitted("auto"), X, weights)
-            has_gates = self.autoencoder_.explanation_ == "gates"
-            if not (has_gates and self._expected(X) > 0.5):
+            if not (self.autoencoder_.explanation_ == "gates" and self._expected(X) > 0.5):
                 self.autoencoder_, self._method_ = first
 
     def _expected(self, X):

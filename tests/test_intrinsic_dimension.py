@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 from scipy import stats
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import ProgressBar
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -204,6 +205,48 @@ def test_many_subspaces_are_counted():
     # Small coefficients are lost in the encoder's error, and found by least squares.
     assert errors["auto"] < 0.5 * errors["count"] < 0.05
     assert errors["neighbors"] > errors["auto"] + 0.02
+
+
+@pytest.mark.slow
+def test_gates_are_asked_where_answers_are_unsure():
+    """Of 30 atoms in 15 features two are active: principal components and distances see more."""
+    X, _, true = make_sparse_dictionary(
+        1800, n_atoms=30, n_active=2, n_features=15, noise=0.01, random_state=0
+    )
+    dense = VAEenseTransformer(target_explained_variance=None, random_state=0)
+    unsure = IntrinsicDimensionEstimator(dense, random_state=0).fit(X[:1500])
+    assert unsure.reliability(X[1500:]).mean() < 0.5
+    assert -unsure.score(X[1500:], true[1500:]) > 1
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:1500])
+    assert model.autoencoder_.explanation_ == "gates"
+    assert -model.score(X[1500:], true[1500:]) < 0.1
+
+
+class Pieces(BaseEstimator):
+    """Codes of a sample's own piece of a curved surface, each with latents of its own."""
+
+    def fit(self, X, y=None):
+        self.pieces_ = KMeans(60, n_init=1, random_state=0).fit(X)
+        return self
+
+    def transform(self, X):
+        own = np.eye(60)[self.pieces_.predict(X)]
+        return (own[:, :, None] * (X[:, None] + 10)).reshape(len(X), -1)
+
+    def inverse_transform(self, codes):
+        return codes.reshape(len(codes), 60, -1).sum(axis=1) - 10
+
+    def active_dimensions(self, X):
+        return self.transform(X) != 0
+
+
+def test_latents_of_pieces_of_a_curved_surface_are_not_counted():
+    """Neighbours are of other pieces, but distances show far fewer dimensions than a piece has."""
+    z = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
+    X = np.c_[z, z**2, np.sin(3 * z), np.cos(2 * z)]
+    model = IntrinsicDimensionEstimator(Pieces(), random_state=0).fit(X[:1700])
+    assert (model.autoencoder_.active_dimensions(X).sum(axis=1) == 8).all()
+    assert (model.predict(X[1700:]) == 2).mean() > 0.95
 
 
 def test_an_autoencoder_that_finds_no_pattern_is_helped():
