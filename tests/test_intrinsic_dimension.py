@@ -25,7 +25,7 @@ X_ALL, _, TRUE = make_linear_subspaces(1800, dims=(1, 3), n_features=8, random_s
 X, X_NEW = X_ALL[:1500], X_ALL[1500:]
 
 # Trains in a second, well.
-QUICK = VAEenseTransformer(network=Linear((64,)), n_init=1, random_state=0, learning_rate_init=0.05)
+QUICK = VAEenseTransformer(network=Linear((64,)), n_init=3, random_state=0)
 # Trains in a moment, where it need not know anything.
 HASTY = VAEenseTransformer(network=Linear((8,)), n_init=1, max_iter=5, random_state=0)
 
