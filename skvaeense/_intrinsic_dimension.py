@@ -1,5 +1,6 @@
 """IntrinsicDimensionEstimator: the dimension of each sample, seen or unseen."""
 
+import math
 from inspect import signature
 from typing import Any, Literal, overload
 
@@ -15,6 +16,7 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
+from skvaeense.dimension._dictionary import N_COMPARED
 from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._threads import threads_of_all
@@ -186,7 +188,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _expected(self, X):
         """Return how likely the dimensions of training samples are to be right, on average."""
-        return float(np.mean(self._reliability(X[:CHUNK])[0]))
+        some = X[:: math.ceil(len(X) / N_COMPARED)]
+        return float(np.mean(self._reliability(some)[0]))
 
     def _learn_by(self, autoencoder, X, weights):
         """Fit an autoencoder, and the method to it."""
