@@ -4,7 +4,6 @@ import copy
 import math
 
 import numpy as np
-from sklearn.base import clone
 
 from skvaeense import priors
 from skvaeense.models import SpikeSlabVAE
@@ -66,7 +65,13 @@ class ExplainedTraining:
         if explored.kind == "dictionary" and estimator._is_free and not estimator.positive_code:
             is_enough = self._find_codes() or is_enough
         first = self._epochs(EXACT_STEPS) if is_enough or not is_open else 0
-        self.session.begin(first + (0 if is_enough else sum(self._epochs_of_gates())))
+        widths, epochs = [], []
+        if not is_enough:
+            widths = self._widths()
+            # First ones, and those of each number of latents.
+            steps = [DATA_STEPS if self.codes is None else EXACT_STEPS] + [GATE_STEPS] * len(widths)
+            epochs = [self._epochs(n) for n in steps]
+        self.session.begin(first + sum(epochs))
         if first:
             trainer = self.codes or self._flats()
             is_enough = is_enough or explored.kind == "points"
@@ -79,17 +84,10 @@ class ExplainedTraining:
             if is_enough or self.session.stopped or explains_most(trainer.model, self.data):
                 return trainer
             explored.kind = "dense"
-        return self._train_gates()
+        return self._train_gates(widths, epochs)
 
     def _epochs(self, n_steps):
         return self.estimator._epochs(self.data, n_steps)
-
-    def _of_gates(self, share, n_components=None):
-        """Return an estimator whose gates have a prior, for a share of the variance."""
-        n_components = n_components or self.estimator.n_components
-        return clone(self.estimator).set_params(
-            prior="spike_slab", target_explained_variance=share, n_components=n_components
-        )
 
     def _nats(self, value):
         return self.data.processes.broadcast_scalar(float(value))
@@ -127,7 +125,7 @@ class ExplainedTraining:
         for codes in found:
             n_components = self.estimator.n_components or len(codes.atoms)
             if codes.is_sparse and n_components >= len(codes.atoms):
-                of_gates = self._of_gates(None, n_components)
+                of_gates = self.estimator._of_gates(None, n_components)
                 model = of_gates._make_model(data, self.seeds[1])
                 install_codes(model, codes, data.train.head)
                 settled = settle(model, data)
@@ -149,15 +147,11 @@ class ExplainedTraining:
         """Return numbers of latents to be tried, one after the other while held-out rows gain."""
         if self.estimator.n_components is not None:
             return [self.estimator.n_components]
-        first, most = self._of_gates(None)._default_width(self.data), most_latents(self.data)
+        first = self.estimator._of_gates(None)._default_width(self.data)
+        most = most_latents(self.data)
         return [first] + [k * first for k in WIDER if k * first <= most]
 
-    def _epochs_of_gates(self):
-        """Return the epochs of gates with a prior: first ones, and each number of latents."""
-        first = DATA_STEPS if self.codes is None else EXACT_STEPS
-        return [self._epochs(n) for n in [first] + [GATE_STEPS] * len(self._widths())]
-
-    def _train_gates(self):
+    def _train_gates(self, widths, epochs):
         """Train gates with a prior: those of independent codes, or for a share, and learned noise.
 
         With learned noise the bound may go on rising as codes get longer. So it decides on their
@@ -167,19 +161,18 @@ class ExplainedTraining:
         differ from sample to sample.
         """
         explored, session = self.explored, self.session
-        widths, epochs = self._widths(), self._epochs_of_gates()
 
         def make_trainer(i):
             if i == 0 and self.codes is not None:
                 return self.codes
-            of_first = self._of_gates(DEFAULT_SHARE)
-            chosen = self._of_gates(None, widths[i - 1]) if i else of_first
+            of_first = self.estimator._of_gates(DEFAULT_SHARE)
+            chosen = self.estimator._of_gates(None, widths[i - 1]) if i else of_first
             return chosen._make_trainer(self.data, self.seeds, i)
 
         inits = session.track("inits", Selection(make_trainer))
         self._train(inits, epochs[:1])
         # A fit that goes on may know it from before.
-        if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.chosen.model)):
+        if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
             for n, width in enumerate(widths, start=2):
                 # Many latents are worth their time only once gates explain the samples.
                 if n > 2 and width > MAX_COMPONENTS and inits.best_init == 0:
@@ -189,7 +182,7 @@ class ExplainedTraining:
                     break
         least = "dense" if self.codes is None else "dictionary"
         explored.kind = "gates" if inits.best_init > 0 else least
-        return inits.chosen
+        return inits.choose()
 
     def _train(self, inits, n_epochs_of):
         self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss)
@@ -219,7 +212,7 @@ class ExplainedTraining:
             return True
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
-        trainer = self._of_gates(None)._make_trainer(data, self.seeds, model=model)
+        trainer = self.estimator._of_gates(None)._make_trainer(data, self.seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
         others, before = self._nats(nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):

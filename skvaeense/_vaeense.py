@@ -438,6 +438,13 @@ class VAEenseTransformer(DensityAutoencoder):
         share = self.target_explained_variance
         return None if share == "auto" else share
 
+    def _of_gates(self, share, n_components=None):
+        """Return an estimator like this one whose gates have a prior, for a share of variance."""
+        n_components = n_components or self.n_components
+        return clone(self).set_params(
+            prior="spike_slab", target_explained_variance=share, n_components=n_components
+        )
+
     def _train(self, data, session, trainer):
         if trainer is not None:
             steps = GATE_STEPS if self.target_l0 is None else RANDOM_STEPS
@@ -461,12 +468,14 @@ class VAEenseTransformer(DensityAutoencoder):
         inits = session.track("inits", inits)
 
         def loss_of(model, i):
-            if not model.has_prices:
-                return data.processes.broadcast_scalar(self._validation_loss(model, data.valid))
-            return -data.processes.broadcast_scalar(float(held_out_bounds(model, data).mean()))
+            if model.has_prices:
+                loss = -float(held_out_bounds(model, data).mean())
+            else:
+                loss = self._validation_loss(model, data.valid)
+            return data.processes.broadcast_scalar(loss)
 
         self._train_each(inits, n_init * [epochs], data, session, loss_of)
-        return inits.chosen
+        return inits.choose()
 
     def _train_each(self, inits, n_epochs_of, data, session, loss_of):
         """Train inits to the end, one after the other, and keep that of the least loss."""
@@ -566,8 +575,7 @@ class VAEenseTransformer(DensityAutoencoder):
         generator = make_generator(seeds[0], device)
         if not self._has_gates and model is not None and model.has_prices:
             # One that an earlier fit has chosen.
-            share = model.config["target_explained_variance"]
-            chosen = clone(self).set_params(prior="spike_slab", target_explained_variance=share)
+            chosen = self._of_gates(model.config["target_explained_variance"])
             return chosen._make_trainer(data, seeds, init, model)
         if self._has_gates:
             goes_on = model is not None

@@ -135,11 +135,10 @@ def followed_noise(
 
 
 class ValidationTerms(NamedTuple):
-    """Expected squared error, divergence in nats, and count of active latents, per sample."""
+    """Expected squared error, and divergence in nats, per sample."""
 
     error: float
     kl: float
-    n_active: float
 
 
 @torch.no_grad()
@@ -148,12 +147,9 @@ def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
     training = model.training
     model.eval()
     with suited_threads(model, len(x), n_products=1):
-        posterior = model.posterior(x)
-        error, kl = model.elbo(x, posterior=posterior)
+        error, kl = model.elbo(x)
     model.train(training)
-    n_active = model.is_open(posterior).sum(dim=1).to(error.dtype)
-    means = (float(term.mean()) for term in (error, kl, n_active))
-    return ValidationTerms(*means)
+    return ValidationTerms(float(error.mean()), float(kl.mean()))
 
 
 def best_noise(terms: ValidationTerms, n_features: int) -> float:

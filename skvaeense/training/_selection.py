@@ -49,9 +49,8 @@ class Selection:
         """The loss of the best one; infinite if there is none."""
         return math.inf if self.best is None else self.losses[self.best_init]
 
-    @property
-    def chosen(self) -> Trainer:
-        """The best one, with the logs of the others."""
+    def choose(self) -> Trainer:
+        """Return the best one, with the logs of the others."""
         if self.best is None:
             raise FloatingPointError(diverged("The loss of every init"))
         self.best.other_log = self.other_log

@@ -220,13 +220,13 @@ class FitSession:
     def best_trainer(self) -> Trainer | None:
         """Return the best trainer so far, at its best; None if nothing was learned yet."""
         trainer, parts = self.trainer, list(self.parts.values())
-        chosen = [part.best for part in parts if isinstance(part, Selection) and part.best]
-        states = [part for part in parts if isinstance(part, Plateau) and part.best_state]
-        if chosen:
-            # An init that is over is known to be better than nothing, one that goes on is not.
-            trainer = chosen[-1]
-        elif states and trainer is not None:
-            states[-1].restore(trainer.model)
+        finished = [part.best for part in parts if isinstance(part, Selection) and part.best]
+        plateaus = [part for part in parts if isinstance(part, Plateau) and part.best_state]
+        if finished:
+            # What an init is worth is known once it is over.
+            trainer = finished[-1]
+        elif plateaus and trainer is not None:
+            plateaus[-1].restore(trainer.model)
         learned = trainer is not None and trainer.log and trainer.is_finite
         return trainer if learned else None
 
