@@ -480,7 +480,7 @@ class SpikeSlabVAE(VAE):
         return statistics
 
     @torch.no_grad()
-    def settle(self, x: torch.Tensor) -> None:
+    def settle(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> torch.Tensor:
         """Set decoder, noise and what is learned of the prior to what is best for samples.
 
         It is one step of expectation maximisation with the gates that a search finds. Training has
@@ -490,8 +490,17 @@ class SpikeSlabVAE(VAE):
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled training samples.
+
+        is_open : torch.Tensor of bool of shape (n_samples, n_components) or None, default=None
+            The gates that the search starts from: those of the step before. None means those that
+            the encoder opens.
+
+        Returns
+        -------
+        torch.Tensor of bool of shape (n_samples, n_components)
+            The gates that it has found.
         """
-        posterior = self.inferred(x)
+        posterior = self._searched(x, is_open).posterior
         found = posterior.is_open
         code = posterior.mean.masked_fill(~found, 0.0)
         spread = posterior.variance.masked_fill(~found, 0.0)
@@ -512,6 +521,7 @@ class SpikeSlabVAE(VAE):
         self.gate_probability.copy_(share.clamp(least, 1 - least))
         self.slab_mean.copy_(mean)
         self.slab_variance.copy_(square - mean.square())
+        return found
 
     def _turn_columns(
         self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor

@@ -4,7 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from skvaeense.training._trainer import Trainer, diverged
+from skvaeense.utils._typing import DoubleArray
 
 
 class Selection:
@@ -20,8 +23,8 @@ class Selection:
     logs : list of list of dict
         The log of each init that is finished, in order.
 
-    losses : list of float
-        Their losses.
+    losses : list of float or ndarray
+        Their losses, or those of each held-out sample.
 
     best : Trainer or None
         The one of least loss so far.
@@ -33,13 +36,13 @@ class Selection:
     def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:
         self.make_trainer = make_trainer
         self.logs: list[list[dict[str, float]]] = []
-        self.losses: list[float] = []
+        self.losses: list[float | DoubleArray] = []
         self.best: Trainer | None = None
         self.best_init = 0
 
-    def offer(self, trainer: Trainer, loss: float) -> None:
-        """Take note of a finished init."""
-        if loss < self.best_loss:
+    def offer(self, trainer: Trainer, loss: float | DoubleArray) -> None:
+        """Take note of a finished init; of losses of samples the mean counts."""
+        if np.mean(loss) < self.best_loss:
             self.best, self.best_init = trainer, len(self.logs)
         self.losses.append(loss)
         self.logs.append(trainer.log)
@@ -47,7 +50,7 @@ class Selection:
     @property
     def best_loss(self) -> float:
         """The loss of the best one; infinite if there is none."""
-        return math.inf if self.best is None else self.losses[self.best_init]
+        return math.inf if self.best is None else float(np.mean(self.losses[self.best_init]))
 
     def choose(self) -> Trainer:
         """Return the best one, with the logs of the others."""

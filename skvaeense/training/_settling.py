@@ -48,9 +48,10 @@ def settle(model: Any, data: FitData, n_rounds: int | None = None) -> DoubleArra
     Return the bound of each held-out sample.
     """
     first = bounds = held_out_bounds(model, data)
+    is_open = None
     for i in itertools.count():
         before = copy.deepcopy(model.state_dict())
-        model.eval().settle(data.train.head)
+        is_open = model.eval().settle(data.train.head, is_open)
         model.noise_variance.clamp_(min=LEAST_NOISE)
         gain = held_out_bounds(model, data) - bounds
         if not is_clear(gain, data):
