@@ -713,9 +713,8 @@ class BaseAutoencoder(
             decoded = decoded.to(given.dtype)
             return decoded if isinstance(rows, torch.Tensor) else decoded.cpu().numpy()
 
-        n_rows = rows_at_a_time(len(scaling.mean), self.n_components_)
         with torch.no_grad():
-            return joined_chunks(self, decode, codes, n_rows, out)
+            return joined_chunks(self, decode, codes, rows_at_a_time(codes, model), out)
 
     @property
     def _n_locations(self) -> int:

@@ -16,13 +16,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time, too_far
+from skvaeense._evaluation import FLOATS, joined, joined_chunks, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import Source, as_array, tensor_as_array
+from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
@@ -101,8 +102,7 @@ class DensityAutoencoder(BaseAutoencoder):
             return codes
         x = prior.rows_.x
         some = x[:: -(-len(x) // NOISE_SAMPLES)].astype(np.float64)
-        decoded = self._decoded(codes)
-        return decoded.with_noise_of(some, rows_at_a_time(some.shape[1], decoded.n_entries))
+        return self._decoded(codes).with_noise_of(some)
 
     def _complete(self) -> None:
         if not self.module_.prior.lazy:
@@ -156,7 +156,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 raise too_far(rows.dtype)
             return answers
 
-        n_rows = rows_at_a_time(X.shape[1], density.n_entries)
+        n_rows = block_rows(X.shape[1], density.n_entries)
         return joined_chunks(self, answer, X, n_rows, out)
 
     # --- scores -------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ from skvaeense.training._sizes import (
     n_epochs,
 )
 from skvaeense.training._trainer import Trainer
+from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
@@ -67,8 +68,6 @@ from skvaeense.utils._weights import Distinct
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
-# Entries of the Gram matrices, or of the Jacobians, of the samples that are looked at at a time.
-COLUMN_ENTRIES = 2**21
 # What n_init="auto" means.
 N_INIT = 3
 # Shares of learning_rate_init that are the peak with a feed-forward encoder: of inits, in turns.
@@ -1069,4 +1068,4 @@ class VAEenseTransformer(DensityAutoencoder):
         # With a nonlinear decoder each sample has a Jacobian.
         n_latents = model.n_components
         width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
-        return self._by_chunks(X, model, answer, max(COLUMN_ENTRIES // (n_latents * width), 1))
+        return self._by_chunks(X, model, answer, block_rows(n_latents * width))

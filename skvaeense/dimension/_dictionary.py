@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
 from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge
 from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
+from skvaeense.utils._blocks import row_blocks
 
 # Rounds of fitting and inference, of fits of the atoms in each, and of changes of a support by one
 # atom that joins and one that leaves. Atoms that are off are made up for by latents that do not
@@ -20,8 +21,6 @@ N_ROUNDS, GAIN = 5, 0.003
 DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
 # Supports larger than this are left as they are: their systems are large, and there are many.
 MAX_SUPPORT = 64
-# Entries of a stack of linear systems that are solved at once.
-MAX_ENTRIES = 20_000_000
 # Share of the largest variance under which a direction is an error of the atoms, and of that of the
 # samples under which an autoencoder's errors do no harm.
 HARMLESS = 1e-4
@@ -483,9 +482,7 @@ class Dictionary:
         diagonal = np.arange(size)
         ridge = EXACT * np.diag(gram).mean() + np.finfo(float).tiny
         codes, saved = np.zeros(target.shape), np.zeros(target.shape)
-        n_rows = max(1, MAX_ENTRIES // size**2)
-        for start in range(0, len(X), n_rows):
-            part = slice(start, start + n_rows)
+        for part in row_blocks(len(X), size**2):
             patterns, pattern = _unique_rows(support[part])
             # The active latents of a sample first; what stands for none is solved to 0.
             orders = np.argsort(~patterns, axis=1, kind="stable")[:, :size]

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 
 from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
+from skvaeense.utils._blocks import block_rows
 
-# The most entries of an array of one number for each sample, open gate and latent.
-MAX_ENTRIES = 2**20
 # A flip of a gate that gains no more nats may be rounding.
 LEAST_GAIN = 1e-6
 # Where there is less noise in samples of unit variance, changes of patterns drown in rounding.
@@ -137,8 +136,7 @@ def _chunks(n_open: torch.Tensor, n_components: int) -> list[torch.Tensor]:
     chunks, first = [], 0
     for i in range(1, len(sizes) + 1):
         is_whole = i < len(sizes) and (
-            sizes[i] <= 1.5 * sizes[first]
-            and (i - first + 1) * sizes[i] * n_components <= MAX_ENTRIES
+            sizes[i] <= 1.5 * sizes[first] and i - first < block_rows(sizes[i] * n_components)
         )
         if not is_whole:
             chunks.append(order[first:i])

@@ -5,14 +5,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
 from skvaeense.training._locations import Locations
 from skvaeense.training._sources import Source, as_array
+from skvaeense.utils._blocks import row_blocks
 
-# Entries converted at a time: few enough to stay in the cache of a core from one operation to the
-# next, and the extra memory is bounded.
-CHUNK = 2**16
 # Where samples are nearer to their locations than this share of the whole spread, clusters are
 # points, and there is no variance to train on.
 LEAST_SPREAD = 1e-6
@@ -227,5 +224,5 @@ def _weighted(blocks, weights):
 
 def _chunks(X, order=None):
     """Yield slices of rows, and what is to be there in double precision."""
-    for rows in gen_batches(len(X), max(1, CHUNK // X.shape[1])):
+    for rows in row_blocks(len(X), X.shape[1]):
         yield rows, X[rows if order is None else order[rows]].astype(np.float64)
