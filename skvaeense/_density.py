@@ -23,15 +23,13 @@ from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import Source, as_array, tensor_as_array
-from skvaeense.utils._blocks import block_rows
+from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 from skvaeense.utils._weights import checked_weights
 
-# Draws of a model that samples are compared with.
-N_DRAWS = 1000
 # Training samples that noise variances for a nonlinear decoder follow from.
 NOISE_SAMPLES = 512
 
@@ -503,7 +501,7 @@ class DensityAutoencoder(BaseAutoencoder):
         density = self._mixture("outlier_p_values")
         held_out = getattr(density, "held_out", None)
         if held_out is None:
-            draws, _ = density.sample(N_DRAWS, np.random.RandomState(0))
+            draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
             held_out = np.sort(density.log_prob(draws))
         p_values: FloatArray = self._by_density(
             X, density, lambda x: conformal_p_values(density.log_prob(x), held_out)

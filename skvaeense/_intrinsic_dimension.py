@@ -16,11 +16,10 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
-from skvaeense.dimension._dictionary import N_COMPARED
 from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._threads import threads_of_all
-from skvaeense.utils._blocks import block_rows
+from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
@@ -186,7 +185,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _expected(self, X):
         """Return how likely the dimensions of training samples are to be right, on average."""
-        some = X[:: math.ceil(len(X) / N_COMPARED)]
+        some = X[:: math.ceil(len(X) / SOME_ROWS)]
         return float(np.mean(self._reliability(some)[0]))
 
     def _learn_by(self, autoencoder, X, weights):

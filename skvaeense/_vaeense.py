@@ -17,7 +17,6 @@ from skvaeense._explained import ExplainedTraining
 from skvaeense.models import VAE, SpikeSlabVAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
-from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.networks._layers import MAX_GRADIENT_NORM
 from skvaeense.priors._samples import TrainingRows
@@ -49,7 +48,7 @@ from skvaeense.training._sizes import (
     n_epochs,
 )
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._blocks import block_rows
+from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
@@ -67,7 +66,7 @@ from skvaeense.utils._weights import Distinct
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
-NOISE_RANGE = 1e20
+NOISE_RANGE = math.sqrt(np.finfo(np.float32).max)
 # What n_init="auto" means.
 N_INIT = 3
 # Shares of learning_rate_init that are the peak with a feed-forward encoder: of inits, in turns.
@@ -796,7 +795,7 @@ class VAEenseTransformer(DensityAutoencoder):
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
         attributes |= self._explanation(data)
         if data.valid_labels is not None and len(model.gate_std):
-            attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
+            attributes["_gate_labels_"] = np.resize(data.valid_labels[:SOME_ROWS], SOME_ROWS)
         return attributes
 
     def _explanation(self, data):

@@ -9,10 +9,8 @@ import numpy as np
 from scipy.special import softmax
 
 from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
-
-# How far the sum of weights, and the basis from orthonormal ones, may be off in a sound file.
-ROUNDING = 1e-6
 
 
 class Shared:

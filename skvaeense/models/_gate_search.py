@@ -10,11 +10,7 @@ import torch.nn.functional as F
 from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
 from skvaeense.utils._blocks import block_rows
-
-# A flip of a gate that gains no more nats may be rounding.
-LEAST_GAIN = 1e-6
-# Where there is less noise in samples of unit variance, changes of patterns drown in rounding.
-LEAST_NOISE = 1e-8
+from skvaeense.utils._rounding import EXACT, ROUNDING
 
 
 class FoundGates(NamedTuple):
@@ -102,7 +98,8 @@ class _Search:
         weight = decoder.weight.to(wide)
         centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
         self.seen = centred @ weight
-        noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
+        # Behind less noise, changes of patterns drown in rounding.
+        noise = gates.noise_variance.to(wide).clamp_min(EXACT)
         odds = gates.log_odds.to(wide).expand(weight.shape[1])
         slabs = gates.mean.to(wide), gates.variance.to(wide)
         gram = overlap(weight)
@@ -212,7 +209,8 @@ class _Patterns:
         """Make the best flip of each sample until none gains."""
         for _ in range(2 * self.n_components):
             gain, latents = self.gains(*self.closed(), self.open()).max(dim=1)
-            goes_on = gain > LEAST_GAIN
+            # What gains no more nats may be rounding.
+            goes_on = gain > ROUNDING
             n_left = int(goes_on.sum())
             if 2 * n_left < len(gain):
                 # The others need not be carried along.

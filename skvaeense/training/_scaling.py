@@ -9,10 +9,7 @@ import torch
 from skvaeense.training._locations import Locations
 from skvaeense.training._sources import Source, as_array
 from skvaeense.utils._blocks import row_blocks
-
-# Where samples are nearer to their locations than this share of the whole spread, clusters are
-# points, and there is no variance to train on.
-LEAST_SPREAD = 1e-6
+from skvaeense.utils._rounding import ROUNDING
 
 
 class Moments(NamedTuple):
@@ -144,7 +141,7 @@ class Scaling:
             squares += float((own * around).sum())
         n = X.size if weights is None else weights.sum() * X.shape[1]
         spread = float(np.sqrt(squares / n))
-        return replace(located, scale=spread * self.scale) if spread > LEAST_SPREAD else self
+        return replace(located, scale=spread * self.scale) if spread > ROUNDING else self
 
     def locate(self, X):
         """Return the index of the location of each row, or None if there is one for all."""

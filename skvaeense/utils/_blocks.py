@@ -1,8 +1,10 @@
-"""How many rows are looked at at a time."""
+"""How many rows are looked at: at a time, and where some stand for all."""
 
 # Entries of what is made of some rows at a time: few enough to stay in the caches from one
 # operation to the next, and to bound the memory; enough that loops over blocks cost nothing.
 BLOCK_ENTRIES = 2**20
+# Rows that tell averages and medians well enough, and rows that tell a whole density.
+SOME_ROWS, MANY_ROWS = 1000, 8192
 
 
 def block_rows(*widths: int) -> int:

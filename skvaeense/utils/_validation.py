@@ -40,7 +40,11 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 FRACTION = Interval(Real, 0, 1, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
-RANDOM_STATE = [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
+RANDOM_STATE = [
+    Interval(Integral, 0, np.iinfo(np.uint32).max, closed="both"),
+    np.random.RandomState,
+    None,
+]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -5,12 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._blocks import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_sample_weight
 
-# Rows that stand for weighted ones, if these are fewer: enough for the lightest of ten thousand.
-MAX_DRAWS = 8192
 # Columns that tell most rows apart.
 FEW_COLUMNS = 8
 
@@ -160,7 +158,7 @@ def n_draws(weights: DoubleArray) -> int:
     int
         So many that the lightest is there once; 8,192 if that is more than there are rows.
     """
-    return max(len(weights), min(round(weights.sum() / weights.min()), MAX_DRAWS))
+    return max(len(weights), min(round(weights.sum() / weights.min()), MANY_ROWS))
 
 
 def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
