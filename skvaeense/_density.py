@@ -30,9 +30,6 @@ from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 from skvaeense.utils._weights import checked_weights
 
-# Training samples that noise variances for a nonlinear decoder follow from.
-NOISE_SAMPLES = 512
-
 
 def _may_have_density(estimator: Any) -> bool:
     """Return whether an estimator has a density, or may have one once it is fitted."""
@@ -99,7 +96,7 @@ class DensityAutoencoder(BaseAutoencoder):
         if not prior.keeps_samples:
             return codes
         x = prior.rows_.x
-        some = x[:: -(-len(x) // NOISE_SAMPLES)].astype(np.float64)
+        some = x[:: -(-len(x) // SOME_ROWS)].astype(np.float64)
         return self._decoded(codes).with_noise_of(some)
 
     def _complete(self) -> None:

@@ -48,7 +48,7 @@ from skvaeense.training._sizes import (
     n_epochs,
 )
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._blocks import SOME_ROWS, block_rows
+from skvaeense.utils._blocks import N_BLOCKS, SOME_ROWS, block_rows
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
@@ -71,8 +71,6 @@ NOISE_RANGE = math.sqrt(np.finfo(np.float32).max)
 N_INIT = 3
 # Shares of learning_rate_init that are the peak with a feed-forward encoder: of inits, in turns.
 FEED_FORWARD_RATES = 0.4, 0.6
-# The most entries of the codes that thresholds are set on.
-CALIBRATION_ENTRIES = 2**23
 
 
 class VAEenseTransformer(DensityAutoencoder):
@@ -784,7 +782,7 @@ class VAEenseTransformer(DensityAutoencoder):
             settle(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
-            model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
+            model.calibrate(rows[: N_BLOCKS * block_rows(model.n_components)])
         if not data.is_batch:
             model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)

@@ -18,10 +18,11 @@ from skvaeense.dimension._scaling import (
     Calibration,
     inverse_dimensions,
 )
+from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._rounding import EXACT
 
 # References that pools are taken around, and how many of these answer for a sample.
-MAX_LANDMARKS = 1000
+MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10

@@ -12,13 +12,15 @@ from skvaeense.models._tangent import tangent
 from skvaeense.models._vae import VAE
 from skvaeense.priors import CodeMixture
 from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Components that the bound of a sample sums over, and how many nats below the best, at the
-# tangent, one of them may be.
-N_BEST, MOST_BEHIND = 3, 12.0
+# tangent, one of them may be: others would be lost in the sum.
+N_BEST, MOST_BEHIND = 3, -math.log(ROUNDING)
 # Gauss-Newton steps, as many for every sample, and the shares of each that are tried.
-N_STEPS, SHARES = 3, (1.0, 0.5, 0.2, 0.05)
+N_STEPS = 3
+SHARES = [0.25**i for i in range(N_STEPS)]
 # The noise variance of a component is shrunk to the common one as if that had this number of
 # rows, and is at least this share of the model's.
 NOISE_ROWS, LEAST_NOISE = 10.0, 0.02

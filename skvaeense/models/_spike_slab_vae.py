@@ -21,11 +21,11 @@ from skvaeense.utils._rounding import ROUNDING
 MOST_LOG_NOISE = 10.0
 # Steps of a code where a linear decoder does not come with an encoder that infers gates.
 N_STEPS = 4
-# How many prices of gates are looked at once a model is trained: one to a step of `SHARES`.
+# How many prices of gates are tried at most, and known in the end: one to a step of `SHARES`.
 N_PRICES = len(SHARES) - 1
-# The most entries of the rows that a price is found on; the precision that it is found to, as a
-# share of what is wanted; and the most prices that are tried.
-PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**17, 0.005, 16
+# The most entries of the rows that a price is found on, and the precision that it is found to, as a
+# share of what is wanted.
+PRICED_ENTRIES, PRICE_TOLERANCE = 2**17, 0.005
 
 
 class SpikeSlabVAE(VAE):
@@ -584,7 +584,7 @@ class SpikeSlabVAE(VAE):
             price = _find_price(lambda price: 1 / measured(price)[1], wanted, price, at_least=True)
         shortest, step = max(length_at(price), ROUNDING) * SHARES[-1], 1.0
         prices.append(price)
-        while length_at(prices[-1]) > shortest and len(prices) < MOST_LOOKS:
+        while length_at(prices[-1]) > shortest and len(prices) < N_PRICES:
             prices.append(prices[-1] + step)
             step *= 4
         while len(prices) < N_PRICES:
@@ -694,13 +694,13 @@ def _find_price(
         return min(enough if at_least and enough else tried, key=lambda price: abs(tried[price]))
 
     low = high = price
-    for _ in range(MOST_LOOKS):
+    for _ in range(N_PRICES):
         if abs(excess(price)) < PRICE_TOLERANCE or excess(low) >= 0 >= excess(high):
             break
         price = high + step if excess(high) > 0 else low - step
         low, high = (high, price) if price > high else (price, low)
         step *= 2
-    for i in range(MOST_LOOKS):
+    for i in range(N_PRICES):
         if abs(tried[best()]) < PRICE_TOLERANCE or excess(low) <= excess(high):
             break
         share = excess(low) / (excess(low) - excess(high))

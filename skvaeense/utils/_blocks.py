@@ -3,6 +3,8 @@
 # Entries of what is made of some rows at a time: few enough to stay in the caches from one
 # operation to the next, and to bound the memory; enough that loops over blocks cost nothing.
 BLOCK_ENTRIES = 2**20
+# Blocks of samples that are in memory at once.
+N_BLOCKS = 8
 # Rows that tell averages and medians well enough, and rows that tell a whole density.
 SOME_ROWS, MANY_ROWS = 1000, 8192
 
