@@ -16,23 +16,19 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, joined, joined_chunks, rows_at_a_time, too_far
+from skvaeense._evaluation import FLOATS, joined, joined_chunks, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import Source, as_array, tensor_as_array
+from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray, RandomState, SparseArray
 from skvaeense.utils._weights import checked_weights
-
-# Draws of a model that samples are compared with.
-N_DRAWS = 1000
-# Training samples that noise variances for a nonlinear decoder follow from.
-NOISE_SAMPLES = 512
 
 
 def _may_have_density(estimator: Any) -> bool:
@@ -100,9 +96,8 @@ class DensityAutoencoder(BaseAutoencoder):
         if not prior.keeps_samples:
             return codes
         x = prior.rows_.x
-        some = x[:: -(-len(x) // NOISE_SAMPLES)].astype(np.float64)
-        decoded = self._decoded(codes)
-        return decoded.with_noise_of(some, rows_at_a_time(some.shape[1], decoded.n_entries))
+        some = x[:: -(-len(x) // SOME_ROWS)].astype(np.float64)
+        return self._decoded(codes).with_noise_of(some)
 
     def _complete(self) -> None:
         if not self.module_.prior.lazy:
@@ -156,7 +151,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 raise too_far(rows.dtype)
             return answers
 
-        n_rows = rows_at_a_time(X.shape[1], density.n_entries)
+        n_rows = block_rows(X.shape[1], density.n_entries)
         return joined_chunks(self, answer, X, n_rows, out)
 
     # --- scores -------------------------------------------------------------------------------
@@ -503,7 +498,7 @@ class DensityAutoencoder(BaseAutoencoder):
         density = self._mixture("outlier_p_values")
         held_out = getattr(density, "held_out", None)
         if held_out is None:
-            draws, _ = density.sample(N_DRAWS, np.random.RandomState(0))
+            draws, _ = density.sample(SOME_ROWS, np.random.RandomState(0))
             held_out = np.sort(density.log_prob(draws))
         p_values: FloatArray = self._by_density(
             X, density, lambda x: conformal_p_values(density.log_prob(x), held_out)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from skvaeense._dimension import BaseDimensionEstimator
-from skvaeense._evaluation import ModelEvaluation
+from skvaeense._evaluation import ModelEvaluation, rows_at_a_time
 from skvaeense.dimension import ScoreMethod
+from skvaeense.dimension._flipd import N_PROBES
 from skvaeense.dimension._normal_bundle import simplex
 from skvaeense.losses import DenoisingScoreMatching
 from skvaeense.models import Denoiser
@@ -34,11 +35,9 @@ from skvaeense.utils._weights import distinct_rows
 
 # Noise levels of the training, as multiples of the one at which the score is used.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
-# Points that the network sees at a time after training: few enough for the caches.
-POINTS = 2048
 # Held-out rows by which the states of a training are compared, and draws of noise for each. Fitted
 # models are compared by more draws where there are more features.
-STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
+STATE_ROWS, STATE_DRAWS = 500, 8
 
 
 class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDimensionEstimator):
@@ -302,7 +301,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         def estimate(x):
             return method.estimate(noise, x, level, vectors).double()
 
-        n_rows = max(1, POINTS // max(1, len(vectors)))
+        n_rows = max(rows_at_a_time(X, model) // max(len(vectors), 1), 1)
         dimension = self._by_chunks(X, model, estimate, n_rows).clip(0.0, n_features)
         return dimension, np.full(len(X), np.nan)
 
@@ -311,7 +310,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         loss = DenoisingScoreMatching(model.levels)
         n_corners = X.shape[1] + 1
         draws = _fixed_noise(
-            X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, MOST_DRAWS)
+            X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, N_PROBES)
         ).to(next(model.parameters()))
         losses = self._by_chunks(X, model, lambda x: loss.sample_losses(model, x, draws))
         return -float(np.average(losses, weights=weights))

@@ -15,16 +15,13 @@ from skvaeense.training._locations import Locations
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sources import as_array
 from skvaeense.training._threads import suited_threads
+from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._callbacks import map_chunks
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 FLOATS = (np.float64, np.float32)
 # Of the fitted attributes, those that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
-# Rows taken at a time: bounds the memory of transform and score. CODE_ENTRIES stay in the cache
-# of a core from one layer to the next; fewer rows than LEAST_ROWS make matrix products slow. Where
-# a row has very many entries, MOST_ENTRIES bound the memory all the same.
-CODE_ROWS, LEAST_ROWS, CODE_ENTRIES, MOST_ENTRIES = 8192, 512, 2**19, 2**25
 
 
 class ModelEvaluation:
@@ -109,15 +106,14 @@ class ModelEvaluation:
                 result = at_locations(result, labels)
             return result if isinstance(rows, torch.Tensor) else result.cpu().numpy()
 
-        n_rows = n_rows or rows_at_a_time(X.shape[1], getattr(self, "n_components_", 1))
+        n_rows = n_rows or rows_at_a_time(X, model)
         with torch.no_grad():
             return joined_chunks(self, evaluate, X, n_rows, out)
 
 
-def rows_at_a_time(*widths):
-    """Return how many rows are coded or decoded at a time, given how many entries each has."""
-    least = min(LEAST_ROWS, max(MOST_ENTRIES // max(widths), 1))
-    return min(max(CODE_ENTRIES // max(widths), least), CODE_ROWS)
+def rows_at_a_time(X, model):
+    """Return how many rows are coded or decoded at a time, as the widest layer allows."""
+    return block_rows(X.shape[1], *(width for p in model.parameters() for width in p.shape))
 
 
 def too_far(dtype: Any) -> ValueError:

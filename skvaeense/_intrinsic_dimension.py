@@ -16,18 +16,15 @@ from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import too_far
 from skvaeense._vaeense import VAEenseTransformer
 from skvaeense.dimension import AutoencoderMethod, Neighbors
-from skvaeense.dimension._dictionary import N_COMPARED
 from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._threads import threads_of_all
+from skvaeense.utils._blocks import SOME_ROWS, block_rows
 from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import AliasOf, HasMethods
 from skvaeense.utils._weights import distinct_rows
-
-# Samples that are answered at once.
-CHUNK = 5000
 
 
 class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseDimensionEstimator):
@@ -188,7 +185,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _expected(self, X):
         """Return how likely the dimensions of training samples are to be right, on average."""
-        some = X[:: math.ceil(len(X) / N_COMPARED)]
+        some = X[:: math.ceil(len(X) / SOME_ROWS)]
         return float(np.mean(self._reliability(some)[0]))
 
     def _learn_by(self, autoencoder, X, weights):
@@ -220,9 +217,10 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     def _ask(self, function, X):
         """Return what a function of the autoencoder and of some samples at a time gives."""
         X = self._complete(X)
+        n_rows = block_rows(X.shape[1], self._method_.pool_size_)
         try:
             with np.errstate(over="raise"), threads_of_all(X.shape):
-                return map_chunks(self, lambda x: function(self.autoencoder_, x), X, CHUNK)
+                return map_chunks(self, lambda x: function(self.autoencoder_, x), X, n_rows)
         except FloatingPointError as error:
             raise too_far(X.dtype) from error
 

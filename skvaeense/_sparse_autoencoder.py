@@ -11,7 +11,6 @@ from sklearn.utils.metaestimators import available_if
 
 from skvaeense import losses, networks, optimizers, penalties, schedules
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import rows_at_a_time
 from skvaeense.models import SparseCoder
 from skvaeense.models._base import as_number
 from skvaeense.networks._base import with_known
@@ -528,8 +527,7 @@ class SparseAutoencoder(BaseAutoencoder):
         def predict(x):
             return scaling.undo(model.predict(x)).to(x.dtype)
 
-        n_rows = rows_at_a_time(X.shape[1], len(scaling.mean), self.n_components_)
-        return self._by_chunks(X, model, predict, n_rows, out=out)
+        return self._by_chunks(X, model, predict, out=out)
 
     def score_samples(
         self, X: ArrayLike | SparseArray, y: object = None, *, out: Any = None

@@ -17,7 +17,6 @@ from skvaeense._explained import ExplainedTraining
 from skvaeense.models import VAE, SpikeSlabVAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
-from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.networks._layers import MAX_GRADIENT_NORM
 from skvaeense.priors._samples import TrainingRows
@@ -49,6 +48,7 @@ from skvaeense.training._sizes import (
     n_epochs,
 )
 from skvaeense.training._trainer import Trainer
+from skvaeense.utils._blocks import N_BLOCKS, SOME_ROWS, block_rows
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
@@ -66,15 +66,11 @@ from skvaeense.utils._weights import Distinct
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
-NOISE_RANGE = 1e20
-# Entries of the Gram matrices, or of the Jacobians, of the samples that are looked at at a time.
-COLUMN_ENTRIES = 2**21
+NOISE_RANGE = math.sqrt(np.finfo(np.float32).max)
 # What n_init="auto" means.
 N_INIT = 3
 # Shares of learning_rate_init that are the peak with a feed-forward encoder: of inits, in turns.
 FEED_FORWARD_RATES = 0.4, 0.6
-# The most entries of the codes that thresholds are set on.
-CALIBRATION_ENTRIES = 2**23
 
 
 class VAEenseTransformer(DensityAutoencoder):
@@ -786,7 +782,7 @@ class VAEenseTransformer(DensityAutoencoder):
             settle(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
-            model.calibrate(rows[: max(CALIBRATION_ENTRIES // model.n_components, 1)])
+            model.calibrate(rows[: N_BLOCKS * block_rows(model.n_components)])
         if not data.is_batch:
             model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)
@@ -797,7 +793,7 @@ class VAEenseTransformer(DensityAutoencoder):
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
         attributes |= self._explanation(data)
         if data.valid_labels is not None and len(model.gate_std):
-            attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
+            attributes["_gate_labels_"] = np.resize(data.valid_labels[:SOME_ROWS], SOME_ROWS)
         return attributes
 
     def _explanation(self, data):
@@ -1069,4 +1065,4 @@ class VAEenseTransformer(DensityAutoencoder):
         # With a nonlinear decoder each sample has a Jacobian.
         n_latents = model.n_components
         width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
-        return self._by_chunks(X, model, answer, max(COLUMN_ENTRIES // (n_latents * width), 1))
+        return self._by_chunks(X, model, answer, block_rows(n_latents * width))

@@ -24,8 +24,8 @@ from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.training import _opening, _sources, _sparse_hooks
-from skvaeense.utils import _processes
+from skvaeense.training import _opening, _sparse_hooks
+from skvaeense.utils import _blocks, _processes
 from skvaeense.utils._processes import find_processes
 
 X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_state=0)[0]
@@ -74,7 +74,7 @@ def main(folder):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     # So that there is what to read in parts, and what to draw anew.
-    _opening.IN_MEMORY, _sources.BLOCK_ENTRIES = 0, 8 * 50
+    _opening.IN_MEMORY, _blocks.BLOCK_ENTRIES = 0, 8 * 50
     _sparse_hooks.DEAD_AFTER = 200
     processes, report = find_processes(), {}
     for name, estimator, data in estimators(folder):

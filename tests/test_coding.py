@@ -62,7 +62,7 @@ def test_codes_and_scores_of_a_sample_depend_on_it_alone(fitted):
 def test_chunks_do_not_matter(fitted, monkeypatch):
     codes, scores = fitted.transform(X_NEW), fitted.score_samples(X_NEW)
     reconstruction = fitted.inverse_transform(codes)
-    monkeypatch.setattr(_evaluation, "CODE_ROWS", 7)
+    monkeypatch.setattr(_evaluation, "block_rows", lambda *widths: 7)
     assert_allclose(fitted.transform(X_NEW), codes, rtol=1e-9, atol=1e-12)
     assert_allclose(fitted.score_samples(X_NEW), scores, rtol=1e-9, atol=1e-12)
     assert_allclose(fitted.inverse_transform(codes), reconstruction, rtol=1e-9, atol=1e-12)

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import Linear
-from skvaeense.training import _opening, _sources
+from skvaeense.training import _opening
+from skvaeense.utils import _blocks
 
 X_ALL, *_ = make_linear_subspaces(5000, dims=(1, 2), n_features=8, noise=0.01, random_state=0)
 X, X_NEW = X_ALL[:4500], X_ALL[4500:]
@@ -30,7 +31,7 @@ EACH = pytest.mark.parametrize("name", ESTIMATORS)
 def _elsewhere(monkeypatch):
     """Take everything as large, and read 300 rows at once."""
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
-    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 300 * 8)
+    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 300 * 8)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from scipy import sparse
 from sklearn import config_context
 from strategies import sparse_autoencoder, vaeense
 
-from skvaeense.training import _data, _opening, _sources
+from skvaeense.training import _data, _opening
+from skvaeense.utils import _blocks
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((300, 12)) * (RNG.random((300, 12)) < 0.3)
@@ -65,7 +66,7 @@ def test_many_samples_are_dense_only_some_at_a_time(make, monkeypatch):
 
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
     monkeypatch.setattr(_data, "SPECTRUM_ROWS", 64)
-    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 12 * 20)
+    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 12 * 20)
     monkeypatch.setattr(sparse.csr_matrix, "toarray", counted)
     model = fitted(make, sparse.csr_matrix(X), batch_size=32)
     assert max(rows_at_once) < len(X)

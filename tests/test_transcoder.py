@@ -18,7 +18,8 @@ from skvaeense.losses import _reconstruction
 from skvaeense.models import SparseCoder
 from skvaeense.networks import MLP, Linear, SingleLayer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
-from skvaeense.training import _opening, _sources
+from skvaeense.training import _opening
+from skvaeense.utils import _blocks
 
 
 def pairs(n_samples=800, n_features=8, n_targets=5, seed=0):
@@ -283,7 +284,7 @@ def test_a_checkpoint_tells_targets_apart(tmp_path):
 def _elsewhere(monkeypatch):
     """Read samples in blocks of some rows, as if they were many."""
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
-    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 1300)
+    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 1300)
 
 
 class Batches:

@@ -9,7 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
 from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge
-from skvaeense.dimension._scaling import EXACT, SCALES, SEED, curved_dimension
+from skvaeense.dimension._scaling import SCALES, SEED, curved_dimension
+from skvaeense.utils._blocks import SOME_ROWS, row_blocks
+from skvaeense.utils._rounding import EXACT
 
 # Rounds of fitting and inference, of fits of the atoms in each, and of changes of a support by one
 # atom that joins and one that leaves. Atoms that are off are made up for by latents that do not
@@ -20,8 +22,6 @@ N_ROUNDS, GAIN = 5, 0.003
 DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
 # Supports larger than this are left as they are: their systems are large, and there are many.
 MAX_SUPPORT = 64
-# Entries of a stack of linear systems that are solved at once.
-MAX_ENTRIES = 20_000_000
 # Share of the largest variance under which a direction is an error of the atoms, and of that of the
 # samples under which an autoencoder's errors do no harm.
 HARMLESS = 1e-4
@@ -31,10 +31,10 @@ FINER = 0.5
 # Codes are dense if samples have at least this share of the latents that are of use: all neighbours
 # then have similar ones, and tell nothing of atoms.
 DENSE = 0.9
-# Share of the samples that is few: in which latents that are active are of no use. Samples by which
-# dictionaries and distances are compared, and the share by which a dictionary must do better, or
-# may do worse.
-RARELY, N_COMPARED, CLOSE = 0.01, 1000, 0.05
+# Share of the samples that is few: in which latents that are active are of no use.
+RARELY = 0.01
+# The share by which a dictionary must do better, or may do worse.
+CLOSE = 0.05
 
 
 def refine(X, active, codes, atoms, offset, error, *, counted=True):
@@ -75,7 +75,7 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     # Dictionaries claim no precision beyond this.
     error = max(error, 2 * EXACT * X.var(axis=0).mean())
     noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
-    count = active[:N_COMPARED].sum(axis=1).mean()
+    count = active[:SOME_ROWS].sum(axis=1).mean()
     if 2 <= used.sum() < X.shape[1]:
         most = (1 - CLOSE) * count
         turned = Dictionary.independent(X, codes[:, used], atoms[used], offset, most, noise)
@@ -83,20 +83,20 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
         return None
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
     if dictionary.noise_variance < noise:
-        X_some, its = X[:N_COMPARED], active[:N_COMPARED]
+        X_some, its = X[:SOME_ROWS], active[:SOME_ROWS]
         support, points = dictionary.describe(X_some, its)
         # The medians, which a few samples far from all others do not change.
-        by_codes = np.median(_noise(X_some - codes[:N_COMPARED] @ atoms - offset, its))
+        by_codes = np.median(_noise(X_some - codes[:SOME_ROWS] @ atoms - offset, its))
         typical = np.median(_noise(X_some - points, support))
         typical = max(typical, HARMLESS * X.var(axis=0).mean())
         dictionary.speaks = bool(typical < FINER * by_codes)
     # One that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= (1 + CLOSE) * noise:
         best, noise = dictionary, dictionary.noise_variance
-        count = dictionary.count(X[:N_COMPARED], active[:N_COMPARED])[0].mean()
+        count = dictionary.count(X[:SOME_ROWS], active[:SOME_ROWS])[0].mean()
     if turned is None or turned.noise_variance > (1 + CLOSE) * noise:
         return best
-    turned_count = turned.count(X[:N_COMPARED], turned.support(X[:N_COMPARED]))[0].mean()
+    turned_count = turned.count(X[:SOME_ROWS], turned.support(X[:SOME_ROWS]))[0].mean()
     return turned if turned_count < (1 - CLOSE) * count else best
 
 
@@ -483,9 +483,7 @@ class Dictionary:
         diagonal = np.arange(size)
         ridge = EXACT * np.diag(gram).mean() + np.finfo(float).tiny
         codes, saved = np.zeros(target.shape), np.zeros(target.shape)
-        n_rows = max(1, MAX_ENTRIES // size**2)
-        for start in range(0, len(X), n_rows):
-            part = slice(start, start + n_rows)
+        for part in row_blocks(len(X), size**2):
             patterns, pattern = _unique_rows(support[part])
             # The active latents of a sample first; what stands for none is solved to 0.
             orders = np.argsort(~patterns, axis=1, kind="stable")[:, :size]

@@ -12,11 +12,12 @@ from sklearn.utils import check_random_state
 
 from skvaeense.dimension._base import AutoencoderMethod
 from skvaeense.dimension._count import Count
-from skvaeense.dimension._dictionary import CLOSE, N_COMPARED, RARELY, Dictionary, refine
+from skvaeense.dimension._dictionary import CLOSE, RARELY, Dictionary, refine
 from skvaeense.dimension._errors import neighbor_errors, standard_error
 from skvaeense.dimension._local import LocalGeometry
 from skvaeense.dimension._noise import NoiseFloor
 from skvaeense.dimension._scaling import LARGEST, SCALES, mean_dimension
+from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
@@ -121,7 +122,7 @@ class PoolMethod(AutoencoderMethod):
             offset = autoencoder.inverse_transform(np.zeros((1, len(atoms))))[0]
             error = np.square(X - points).mean()
             atoms = atoms[: codes.shape[1]]
-            counted = self._counts_some(points[:N_COMPARED], active[:N_COMPARED])
+            counted = self._counts_some(points[:SOME_ROWS], active[:SOME_ROWS])
             self.dictionary_ = refine(
                 X - shift, active, codes, atoms, offset, error, counted=counted
             )
@@ -345,10 +346,10 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
     auto = n_neighbors == "auto"
     most = min(max(len(X) // LEAST_POOLS, SCALES[0]) if auto else n_neighbors, len(X) - 1)
     n_neighbors = least = min(MAX_NEIGHBORS, most) if auto else most
-    shifts = np.square(X - points)[:N_COMPARED].sum(axis=1)
+    shifts = np.square(X - points)[:SOME_ROWS].sum(axis=1)
     search = NearestNeighbors(n_neighbors=least).fit(X)
-    squares = np.square(search.kneighbors(X[:N_COMPARED])[0])
-    beyond = shifts - noise_variance * (X.shape[1] - count[:N_COMPARED])
+    squares = np.square(search.kneighbors(X[:SOME_ROWS])[0])
+    beyond = shifts - noise_variance * (X.shape[1] - count[:SOME_ROWS])
     if _share(beyond, squares[:, : SCALES[1]]) > MAX_SHIFT:
         return least, False
     while n_neighbors <= most:
@@ -356,14 +357,14 @@ def _choose_pools(X, points, count, noise_variance, n_neighbors):
             return n_neighbors, True
         n_neighbors *= 2
         if n_neighbors <= most:
-            squares = np.square(search.kneighbors(X[:N_COMPARED], n_neighbors)[0])
+            squares = np.square(search.kneighbors(X[:SOME_ROWS], n_neighbors)[0])
     return least, False
 
 
 def _by_distances(points):
     """Return the mean dimension by distances at each scale."""
     search = NearestNeighbors(n_neighbors=SCALES[-1] + 1).fit(points)
-    distances = search.kneighbors(points[:N_COMPARED])[0][:, 1:]
+    distances = search.kneighbors(points[:SOME_ROWS])[0][:, 1:]
     return [mean_dimension(distances, k)[0] for k in SCALES]
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from skvaeense.dimension._noise import ABOVE
-from skvaeense.dimension._scaling import EXACT, NEAREST, fills_too_much
+from skvaeense.dimension._scaling import NEAREST, fills_too_much
+from skvaeense.utils._rounding import EXACT
 
 # By how many times variances must fall after the last direction for their number to be clear.
 CLEARLY = 50.0

@@ -5,10 +5,12 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
-SCALES = (4, 16, 64)
+from skvaeense.utils._rounding import EXACT
+
 # The nearest part of a pool, or of the neighbours that distances are compared up to.
 NEAREST = 4
+# Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
+SCALES = NEAREST, NEAREST**2, NEAREST**3
 # Where there are enough samples, the next scale shows what noise hides at smaller ones.
 LARGEST = NEAREST * max(SCALES)
 # How many points in balls are queried, and how many members of the pool of each.
@@ -16,9 +18,8 @@ N_QUERIES = 35
 SEED = 0
 # A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
-# Members of a pool whose coordinates are compared with shuffled ones, and the share of the largest
-# variance under which a direction is a rounding error.
-N_POOL, EXACT = 240, 1e-8
+# Members of a pool whose coordinates are compared with shuffled ones.
+N_POOL = 240
 
 
 def inverse_dimensions(distances, k, alike=None):

@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state
 
 from skvaeense.metrics._arrays import _drop_weightless
+from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._typing import DoubleArray, IntArray, RandomState, SparseArray
-from skvaeense.utils._validation import check_integer, memory_blocks
+from skvaeense.utils._validation import check_integer
 
 
 def pattern_adaptivity(
@@ -121,7 +122,7 @@ def _pack_patterns(codes: Any) -> NDArray[np.uint8]:
     """Return the supports at one bit per entry, shape (n_samples, ceil(n_components / 8))."""
     n_samples, n_components = codes.shape
     packed = np.empty((n_samples, -(-n_components // 8)), dtype=np.uint8)
-    for rows in memory_blocks(n_samples, n_components):
+    for rows in row_blocks(n_samples, n_components):
         active = codes[rows] != 0
         packed[rows] = np.packbits(
             active if isinstance(active, np.ndarray) else active.toarray(), axis=1
@@ -134,7 +135,7 @@ def _distances(
 ) -> DoubleArray:
     """Return the Jaccard distances of pairs of patterns."""
     n_shared, n_union = np.empty(len(first)), np.empty(len(first))
-    for pairs in memory_blocks(len(first), patterns.shape[1]):
+    for pairs in row_blocks(len(first), patterns.shape[1]):
         a, b = patterns[first[pairs]], patterns[second[pairs]]
         n_shared[pairs] = np.bitwise_count(a & b).sum(axis=1)
         n_union[pairs] = np.bitwise_count(a | b).sum(axis=1)

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from skvaeense.metrics._arrays import _check_nonzero_rows, _normalise_rows
-from skvaeense.utils._validation import memory_blocks
+from skvaeense.utils._blocks import row_blocks
 
 
 def mean_max_cosine_similarity(
@@ -77,7 +77,7 @@ def mean_max_cosine_similarity(
     true, learned = _normalise_rows(true), _normalise_rows(learned)
     total = 0.0
     # In blocks, since all pairs of two large dictionaries may not fit in memory.
-    for rows in memory_blocks(len(true), learned[:, 0].nbytes):
+    for rows in row_blocks(len(true), len(learned)):
         cosines = true[rows] @ learned.T
         best = (cosines if signed else np.abs(cosines)).max(axis=1)
         # Rounding may take the cosine of parallel vectors beyond 1.

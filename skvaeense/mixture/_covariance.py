@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # What the largest variance of pure noise stays under in 999 of 1,000 samples: a quantile of the law
@@ -11,7 +12,7 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 TRACY_WIDOM = 3.2724
 # Least variance of a component, as a share of the mean one of rows near to one another, unless
 # held-out rows ask for more: networks in single precision do not tell less from rounding.
-LEAST_VARIANCE = 1e-6
+LEAST_VARIANCE = ROUNDING
 
 
 class Family(NamedTuple):

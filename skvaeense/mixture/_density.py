@@ -8,14 +8,9 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import softmax
 
+from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
-
-# How far the sum of weights, and the basis from orthonormal ones, may be off in a sound file.
-ROUNDING = 1e-6
-# Entries of the systems that are solved at once where features are missing.
-SOLVED_ENTRIES = 2**22
-# Coordinates of rows that are computed at once.
-CACHED_ENTRIES = 2**18
 
 
 class Shared:
@@ -218,10 +213,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         shifts = np.einsum("kp,kpr->kr", self.means, self.directions).ravel()
         gain = 1 / noise[:, None] - 1 / self.variances
         explained = np.empty((len(h), k))
-        # Some rows at a time: what lies in between stays in the cache.
-        n_rows = max(CACHED_ENTRIES // max(k * r, 1), 1)
-        for start in range(0, len(h), n_rows):
-            some = slice(start, start + n_rows)
+        for some in row_blocks(len(h), k * r):
             coordinates = h[some] @ every
             coordinates -= shifts
             np.square(coordinates, out=coordinates)
@@ -630,9 +622,8 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     def _solved_at_once(self, rows: IntArray) -> Iterator[IntArray]:
         """Yield some of the rows at a time, since each of them needs a system of its own."""
-        n_rows = max(SOLVED_ENTRIES // (self.directions.shape[2] ** 2 + len(self.center)), 1)
-        for start in range(0, len(rows), n_rows):
-            yield rows[start : start + n_rows]
+        for some in row_blocks(len(rows), self.directions.shape[2] ** 2, len(self.center)):
+            yield rows[some]
 
     def _filled(self, x: DoubleArray, rng: np.random.RandomState | None) -> DoubleArray:
         parts = [self.condition(c, x) for c in range(len(self))]

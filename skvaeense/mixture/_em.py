@@ -8,10 +8,11 @@ import numpy as np
 
 from skvaeense.mixture._covariance import LEAST_VARIANCE, Family, Gaussians, Moments, gaussians
 from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 # Responsibilities below this do not count for the covariance of a component.
-LEAST_RESPONSIBILITY = 1e-6
+LEAST_RESPONSIBILITY = ROUNDING
 # A component of fewer rows is left out.
 LEAST_ROWS = 2.0
 # Variance that rounding leaves of numbers of unit size.

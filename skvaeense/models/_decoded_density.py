@@ -7,18 +7,20 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.special import logsumexp, softmax
-from sklearn.utils import gen_batches
 
 from skvaeense.models._tangent import tangent
 from skvaeense.models._vae import VAE
 from skvaeense.priors import CodeMixture
+from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 # Components that the bound of a sample sums over, and how many nats below the best, at the
-# tangent, one of them may be.
-N_BEST, MOST_BEHIND = 3, 12.0
+# tangent, one of them may be: others would be lost in the sum.
+N_BEST, MOST_BEHIND = 3, -math.log(ROUNDING)
 # Gauss-Newton steps, as many for every sample, and the shares of each that are tried.
-N_STEPS, SHARES = 3, (1.0, 0.5, 0.2, 0.05)
+N_STEPS = 3
+SHARES = [0.25**i for i in range(N_STEPS)]
 # The noise variance of a component is shrunk to the common one as if that had this number of
 # rows, and is at least this share of the model's.
 NOISE_ROWS, LEAST_NOISE = 10.0, 0.02
@@ -152,7 +154,7 @@ class DecodedDensity:
         noise = np.sqrt(self.codes.noise_variances[labels])[:, None]
         return x + noise * rng.standard_normal(x.shape), labels
 
-    def with_noise_of(self, x: DoubleArray, n_rows: int) -> CodeMixture:
+    def with_noise_of(self, x: DoubleArray) -> CodeMixture:
         """Return the mixture with noise variances that explain samples better.
 
         A step of expectation and maximisation: the mean squared error of a component's samples, at
@@ -163,16 +165,14 @@ class DecodedDensity:
         x : ndarray of shape (n_samples, n_features)
             Centred and scaled samples.
 
-        n_rows : int
-            How many are looked at at a time.
-
         Returns
         -------
         CodeMixture
             The mixture.
         """
-        chunks = [self._joint_and_errors(x[rows]) for rows in gen_batches(len(x), n_rows)]
-        joint, errors = map(np.concatenate, zip(*chunks, strict=True))
+        blocks = row_blocks(len(x), self.n_entries)
+        parts = [self._joint_and_errors(x[rows]) for rows in blocks]
+        joint, errors = map(np.concatenate, zip(*parts, strict=True))
         shares = softmax(joint, axis=1)
         sums, counts = (shares * errors).sum(axis=0), shares.sum(axis=0)
         common = sums.sum() / (counts.sum() * x.shape[1])

@@ -9,13 +9,8 @@ import torch.nn.functional as F
 
 from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
-
-# The most entries of an array of one number for each sample, open gate and latent.
-MAX_ENTRIES = 2**20
-# A flip of a gate that gains no more nats may be rounding.
-LEAST_GAIN = 1e-6
-# Where there is less noise in samples of unit variance, changes of patterns drown in rounding.
-LEAST_NOISE = 1e-8
+from skvaeense.utils._blocks import block_rows
+from skvaeense.utils._rounding import EXACT, ROUNDING
 
 
 class FoundGates(NamedTuple):
@@ -103,7 +98,8 @@ class _Search:
         weight = decoder.weight.to(wide)
         centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
         self.seen = centred @ weight
-        noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
+        # Behind less noise, changes of patterns drown in rounding.
+        noise = gates.noise_variance.to(wide).clamp_min(EXACT)
         odds = gates.log_odds.to(wide).expand(weight.shape[1])
         slabs = gates.mean.to(wide), gates.variance.to(wide)
         gram = overlap(weight)
@@ -137,8 +133,7 @@ def _chunks(n_open: torch.Tensor, n_components: int) -> list[torch.Tensor]:
     chunks, first = [], 0
     for i in range(1, len(sizes) + 1):
         is_whole = i < len(sizes) and (
-            sizes[i] <= 1.5 * sizes[first]
-            and (i - first + 1) * sizes[i] * n_components <= MAX_ENTRIES
+            sizes[i] <= 1.5 * sizes[first] and i - first < block_rows(sizes[i] * n_components)
         )
         if not is_whole:
             chunks.append(order[first:i])
@@ -214,7 +209,8 @@ class _Patterns:
         """Make the best flip of each sample until none gains."""
         for _ in range(2 * self.n_components):
             gain, latents = self.gains(*self.closed(), self.open()).max(dim=1)
-            goes_on = gain > LEAST_GAIN
+            # What gains no more nats may be rounding.
+            goes_on = gain > ROUNDING
             n_left = int(goes_on.sum())
             if 2 * n_left < len(gain):
                 # The others need not be carried along.

@@ -12,10 +12,8 @@ from skvaeense.networks._base import Network
 from skvaeense.networks._layers import linear_layer
 from skvaeense.penalties import Coding, Penalty
 from skvaeense.utils._batch_threshold import SHARES
+from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._budget import Budget, budgets, set_share
-
-# The most entries of the codes that thresholds for shorter lengths are set on.
-SHORTER_ENTRIES = 2**20
 
 
 class SparseCoder(AutoencoderModel):
@@ -229,9 +227,10 @@ class SparseCoder(AutoencoderModel):
 
     def _calibrate(self, x: torch.Tensor) -> None:
         if self.length is not None:
+            # A block of rows will do: there are many lengths.
             for share in SHARES[1:]:
                 set_share(self, share)
-                self._calibrate_length(x[: max(SHORTER_ENTRIES // self.n_components, 1)])
+                self._calibrate_length(x[: block_rows(self.n_components)])
             set_share(self, 1.0)
         self._calibrate_length(x)
 

@@ -12,21 +12,20 @@ from skvaeense.models._vae import VAE
 from skvaeense.networks._base import Network
 from skvaeense.networks._restricted import restricted_code
 from skvaeense.priors import GatePosterior, GatePrior, SpikeSlab
+from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._budget import Lengths
+from skvaeense.utils._rounding import ROUNDING
 
 # Logarithms of what the encoder says of the noise of a latent, as a share of its slab, stay within
 # this.
 MOST_LOG_NOISE = 10.0
 # Steps of a code where a linear decoder does not come with an encoder that infers gates.
 N_STEPS = 4
-# How many prices of gates are looked at once a model is trained, and the share of the longest codes
-# that the shortest ones may have.
-N_PRICES, SHORTEST_SHARE = 16, 1 / 256
-# Lengths, and shares of the variance that are left, are not taken for less.
-LEAST = 1e-6
-# The most entries of the rows that a price is found on; the precision that it is found to, as a
-# share of what is wanted; and the most prices that are tried.
-PRICED_ENTRIES, PRICE_TOLERANCE, MOST_LOOKS = 2**17, 0.005, 16
+# How many prices of gates are tried at most, and known in the end: one to a step of `SHARES`.
+N_PRICES = len(SHARES) - 1
+# The most entries of the rows that a price is found on, and the precision that it is found to, as a
+# share of what is wanted.
+PRICED_ENTRIES, PRICE_TOLERANCE = 2**17, 0.005
 
 
 class SpikeSlabVAE(VAE):
@@ -582,7 +581,7 @@ class SpikeSlabVAE(VAE):
                 posterior = self.inferred(x)
             opened[price] = posterior.is_open
             left = float((x - self.decode(self.code(posterior))).square().sum())
-            return float(posterior.is_open.sum()) / len(x), max(left / (total or 1.0), LEAST)
+            return float(posterior.is_open.sum()) / len(x), max(left / (total or 1.0), ROUNDING)
 
         def length_at(price: float) -> float:
             return measured(price)[0]
@@ -593,9 +592,9 @@ class SpikeSlabVAE(VAE):
         elif self.left_shares and total > 0:
             wanted = 1 / self.left_shares[0]
             price = _find_price(lambda price: 1 / measured(price)[1], wanted, price, at_least=True)
-        shortest, step = max(length_at(price), LEAST) * SHORTEST_SHARE, 1.0
+        shortest, step = max(length_at(price), ROUNDING) * SHARES[-1], 1.0
         prices.append(price)
-        while length_at(prices[-1]) > shortest and len(prices) < MOST_LOOKS:
+        while length_at(prices[-1]) > shortest and len(prices) < N_PRICES:
             prices.append(prices[-1] + step)
             step *= 4
         while len(prices) < N_PRICES:
@@ -605,8 +604,8 @@ class SpikeSlabVAE(VAE):
             prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
         lengths, left = (np.array(values) for values in zip(*map(measured, prices), strict=True))
         # Equal lengths would make no line.
-        lengths = np.minimum.accumulate(np.maximum(lengths, LEAST))
-        lengths = lengths * (1 - LEAST) ** np.arange(N_PRICES)
+        lengths = np.minimum.accumulate(np.maximum(lengths, ROUNDING))
+        lengths = lengths * (1 - ROUNDING) ** np.arange(N_PRICES)
         left = np.maximum.accumulate(left)
         self.prices.copy_(torch.tensor(prices))
         self.lengths.copy_(torch.from_numpy(lengths))
@@ -697,7 +696,7 @@ def _find_price(
 
     def excess(price: float) -> float:
         if price not in tried:
-            tried[price] = math.log(max(value_at(price), LEAST) / wanted)
+            tried[price] = math.log(max(value_at(price), ROUNDING) / wanted)
         return tried[price]
 
     def best() -> float:
@@ -705,13 +704,13 @@ def _find_price(
         return min(enough if at_least and enough else tried, key=lambda price: abs(tried[price]))
 
     low = high = price
-    for _ in range(MOST_LOOKS):
+    for _ in range(N_PRICES):
         if abs(excess(price)) < PRICE_TOLERANCE or excess(low) >= 0 >= excess(high):
             break
         price = high + step if excess(high) > 0 else low - step
         low, high = (high, price) if price > high else (price, low)
         step *= 2
-    for i in range(MOST_LOOKS):
+    for i in range(N_PRICES):
         if abs(tried[best()]) < PRICE_TOLERANCE or excess(low) <= excess(high):
             break
         share = excess(low) / (excess(low) - excess(high))

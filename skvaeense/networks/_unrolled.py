@@ -21,13 +21,12 @@ from skvaeense.utils._batch_threshold import BatchThreshold
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._kept_entries import KeptCodes, KeptEntries, kept_outputs
 from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ZERO
 
 # The first factors and steps of each latent, as shares of those that lower the error most.
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
-# Directions of less than this share of the largest variance are noise of rounding.
-RANK_TOLERANCE = 1e-10
 
 
 class Unrolled(Network):
@@ -362,7 +361,7 @@ def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Return columns of norm 1: the principal directions of samples, then mixtures of these."""
     samples = x.double().cpu().numpy()
     variances, directions = principal_directions(samples - samples.mean(axis=0))
-    rank = int((variances > RANK_TOLERANCE * variances[0]).sum())
+    rank = int((variances > ROUNDING**2 * variances[0]).sum())
     axes = torch.tensor(directions[:rank].copy()).to(columns)
     shares = torch.tensor(variances[:rank].copy()).to(columns) ** 0.25
     rows = (columns.T @ axes.T * shares) @ axes

@@ -5,7 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from skvaeense.mixture._density import ROUNDING, MixtureDensity, Shared, check_mixture
+from skvaeense.mixture._density import MixtureDensity, Shared, check_mixture
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 
 from skvaeense.mixture import MixtureDensity
-from skvaeense.mixture._density import ROUNDING
 from skvaeense.mixture._em import MAX_COMPONENTS, Rows
 from skvaeense.mixture._fit import MAX_DIRECTIONS, beside, fit_mixture, is_noise, merged, units_of
 from skvaeense.priors._samples import CodedSamples
 from skvaeense.priors._standard_normal import StandardNormal
 from skvaeense.utils._principal import principal_directions
+from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import Auto, DoubleArray
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 

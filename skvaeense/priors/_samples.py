@@ -6,10 +6,11 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from skvaeense.mixture._density import Shared
+from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
-# Training samples that are looked at and kept, and their entries.
-MAX_ROWS, MAX_ENTRIES = 8192, 2**22
+# The most entries of the training samples that are looked at and kept.
+MAX_ENTRIES = 2**22
 
 
 class CodedSamples(NamedTuple):
@@ -106,7 +107,7 @@ class TrainingRows(Shared):
         TrainingRows
             At most 8,192 rows, and no more than about four million entries.
         """
-        n = min(MAX_ROWS, max(MAX_ENTRIES // x.shape[1], 1))
+        n = min(MANY_ROWS, max(MAX_ENTRIES // x.shape[1], 1))
         if before is not None and len(x) < n:
             if weight is not None or before.weight is not None:
                 both = (x, weight), (before.x, before.weight)

@@ -1,13 +1,10 @@
 """Otsu's threshold, which minimises the variance within two groups."""
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from skvaeense.thresholds._base import Latents, ThresholdRule
+from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._typing import BoolArray, FloatArray
-
-# Number of entries at a time: few enough to stay in the cache of a core and to bound memory.
-CHUNK = 2**16
 
 
 def otsu_cut(values: FloatArray) -> FloatArray:
@@ -18,8 +15,7 @@ def otsu_cut(values: FloatArray) -> FloatArray:
     """
     if len(values) == 0:
         return values[:, 0]
-    chunks = gen_batches(len(values), max(1, CHUNK // values.shape[1]))
-    return np.concatenate([_cut(values[rows]) for rows in chunks])
+    return np.concatenate([_cut(values[rows]) for rows in row_blocks(*values.shape)])
 
 
 def _cut(values: FloatArray) -> FloatArray:

@@ -11,12 +11,10 @@ import torch
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import SPECTRUM_ROWS
 from skvaeense.training._sources import Source
+from skvaeense.utils._blocks import N_BLOCKS
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import DoubleArray, IntArray
 from skvaeense.utils._weights import drawn, ends_of, n_draws
-
-# Blocks that are read, and mixed, at once. While these train, the next are read.
-MIXED_BLOCKS = 8
 
 
 class Batches(ABC):
@@ -101,7 +99,7 @@ class SourceBatches(Batches):
     """Samples that are read while training goes on.
 
     Blocks are read in random order, a few at a time, and their rows mixed. So a batch has rows of
-    several places, and memory holds a few blocks.
+    several places, and memory holds a few blocks. While these train, the next are read.
 
     Attributes
     ----------
@@ -185,7 +183,7 @@ class SourceBatches(Batches):
                 pool.append(self.scaling.apply(rows, dtype=self.head.dtype, device="cpu"))
             else:
                 pool.append(self._scaled(start, rows))
-            if len(pool) == MIXED_BLOCKS:
+            if len(pool) == N_BLOCKS:
                 yield _mix(pool, random_state)
                 pool = []
         if pool:

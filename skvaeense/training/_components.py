@@ -9,14 +9,12 @@ from scipy.special import expit
 from sklearn.decomposition import FastICA
 
 # Guesses that FastICA starts from, at most; the components of all of them together, which are what
-# they cost; and iterations from each.
+# they cost; and iterations from each, and those that find how often, and how far, codes are from 0.
 N_GUESSES = 5
 MAX_GUESSED_COMPONENTS = 320
-MAX_ICA_ITERATIONS = 30
+MAX_ITER = 30
 # By which factor the fourth moments of a pair of components have to grow when it is turned.
 PAIR_GAIN = 1.25
-# Iterations that find how often, and how far, codes are from 0.
-N_ITER = 30
 
 
 class Codes(NamedTuple):
@@ -58,7 +56,7 @@ class Codes(NamedTuple):
         """
         n, rank = squares.shape
         codes = start or cls(np.full(rank, 0.3), np.full(rank, 3.0), np.full(rank, 0.03))
-        for _ in range(N_ITER):
+        for _ in range(MAX_ITER):
             before = codes.share
             q = codes.probability(squares)
             n_on = q.sum(axis=0)
@@ -148,13 +146,13 @@ def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     found, rank = [], Y.shape[1]
     for _ in range(max(1, min(N_GUESSES, MAX_GUESSED_COMPONENTS // rank))):
         guess = _orthogonalise(rng.standard_normal((rank, rank)))
-        ica = FastICA(whiten=False, w_init=guess, max_iter=MAX_ICA_ITERATIONS, tol=1e-3)
+        ica = FastICA(whiten=False, w_init=guess, max_iter=MAX_ITER, tol=1e-3)
         try:
             W = _orthogonalise(ica.fit(Y).components_)
         except np.linalg.LinAlgError:
             # It has diverged.
             continue
-        if ica.n_iter_ < MAX_ICA_ITERATIONS:
+        if ica.n_iter_ < MAX_ITER:
             return W
         found.append((np.exp(-8 * np.square(Y @ W.T)).mean(), W))
     return max(found, key=lambda pair: pair[0])[1] if found else np.eye(rank)

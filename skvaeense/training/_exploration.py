@@ -17,7 +17,7 @@ from skvaeense.mixture._fit import (
     units_of,
 )
 from skvaeense.mixture._search import Search, Trial
-from skvaeense.priors._samples import MAX_ENTRIES, MAX_ROWS
+from skvaeense.priors._samples import MAX_ENTRIES
 from skvaeense.training._independent_codes import IndependentCodes, least_variance
 from skvaeense.training._locations import (
     Locations,
@@ -27,6 +27,7 @@ from skvaeense.training._locations import (
     pooled,
 )
 from skvaeense.training._scaling import checked_scale
+from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
@@ -261,7 +262,7 @@ def _some_rows(
     X: np.ndarray, weights: DoubleArray | None, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Return different rows among some, centred and scaled, the units, and their weights."""
-    n = min(len(X), MAX_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
+    n = min(len(X), MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
     some = np.sort(rng.permutation(len(X))[:n])
     rows = X[some].astype(np.float64)
     weights = np.ones(n) if weights is None else weights[some]

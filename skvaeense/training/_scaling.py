@@ -5,17 +5,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches
 
 from skvaeense.training._locations import Locations
 from skvaeense.training._sources import Source, as_array
-
-# Entries converted at a time: few enough to stay in the cache of a core from one operation to the
-# next, and the extra memory is bounded.
-CHUNK = 2**16
-# Where samples are nearer to their locations than this share of the whole spread, clusters are
-# points, and there is no variance to train on.
-LEAST_SPREAD = 1e-6
+from skvaeense.utils._blocks import row_blocks
+from skvaeense.utils._rounding import ROUNDING
 
 
 class Moments(NamedTuple):
@@ -147,7 +141,7 @@ class Scaling:
             squares += float((own * around).sum())
         n = X.size if weights is None else weights.sum() * X.shape[1]
         spread = float(np.sqrt(squares / n))
-        return replace(located, scale=spread * self.scale) if spread > LEAST_SPREAD else self
+        return replace(located, scale=spread * self.scale) if spread > ROUNDING else self
 
     def locate(self, X):
         """Return the index of the location of each row, or None if there is one for all."""
@@ -227,5 +221,5 @@ def _weighted(blocks, weights):
 
 def _chunks(X, order=None):
     """Yield slices of rows, and what is to be there in double precision."""
-    for rows in gen_batches(len(X), max(1, CHUNK // X.shape[1])):
+    for rows in row_blocks(len(X), X.shape[1]):
         yield rows, X[rows if order is None else order[rows]].astype(np.float64)

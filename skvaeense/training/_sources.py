@@ -15,11 +15,10 @@ import torch
 from sklearn.utils import assert_all_finite, check_array
 
 from skvaeense.training._shards import open_shard
+from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import FloatArray, IntArray
 
-# Entries of a block, the rows that are read at once.
-BLOCK_ENTRIES = 2**20
 # Rows that stand side by side where single rows are wanted: stores are slow at single ones.
 RUN = 64
 
@@ -347,11 +346,6 @@ class _Together:
 def side_by_side(X: Any, Y: Any) -> FloatArray:
     """Return the rows of two arrays or tensors in one array, in the more precise of their types."""
     return np.concatenate([as_array(X), as_array(Y)], axis=1)
-
-
-def block_rows(n_features: int) -> int:
-    """Return the number of rows of a block."""
-    return max(1, BLOCK_ENTRIES // n_features)
 
 
 def as_rows(item: Any) -> FloatArray:

@@ -10,6 +10,7 @@ from torch import nn
 
 from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.training._hooks import Hook, Step
+from skvaeense.training._sizes import SETTLING
 from skvaeense.utils._budget import set_share
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ DEAD_AFTER = 10_000
 LOOK_EVERY = 20
 # Norm of a new encoder row, as a share of the mean of the living ones.
 RESAMPLED_NORM = 0.2
-# When dead latents are resampled, as shares of the training.
-RESAMPLE_AT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+# When dead latents are resampled, as shares of the training: so often until it comes to its end.
+N_RESAMPLINGS = 7
+RESAMPLE_AT = tuple(SETTLING * (i + 1) / N_RESAMPLINGS for i in range(N_RESAMPLINGS))
 
 
 @dataclass(eq=False)

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import _param_validation
-from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils._sparse import _align_api_if_sparse as align_api_if_sparse
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -41,7 +40,11 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
 FRACTION = Interval(Real, 0, 1, closed="left")
 SHARE = Interval(Real, 0, 1, closed="neither")
-RANDOM_STATE = [Interval(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
+RANDOM_STATE = [
+    Interval(Integral, 0, np.iinfo(np.uint32).max, closed="both"),
+    np.random.RandomState,
+    None,
+]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -161,9 +164,3 @@ def check_integer(value: Any, name: str, *, minimum: int) -> int:
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}.")
     return int(value)
-
-
-def memory_blocks(n_rows: int, bytes_per_row: int) -> list[slice]:
-    """Return slices that cover rows, each in the working memory that scikit-learn is given."""
-    step = get_chunk_n_rows(bytes_per_row, max_n_rows=max(n_rows, 1))
-    return [slice(start, start + step) for start in range(0, n_rows, step)]

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skvaeense.utils._blocks import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
-from skvaeense.utils._validation import check_sample_weight, memory_blocks
+from skvaeense.utils._validation import check_sample_weight
 
-# Rows that stand for weighted ones, if these are fewer: enough for the lightest of ten thousand.
-MAX_DRAWS = 8192
 # Columns that tell most rows apart.
 FEW_COLUMNS = 8
 
@@ -140,7 +139,7 @@ def ascending(X: FloatArray) -> IntArray:
 def _hashes(X: FloatArray) -> Any:
     """Return a number for each row that is equal where rows are, and seldom elsewhere."""
     factors = np.random.RandomState(0).standard_normal(X.shape[1])
-    blocks = memory_blocks(len(X), 8 * X.shape[1])
+    blocks = row_blocks(*X.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         parts = [(np.nan_to_num(X[rows], nan=np.e) * factors).sum(axis=1) for rows in blocks]
     return np.concatenate(parts)
@@ -159,7 +158,7 @@ def n_draws(weights: DoubleArray) -> int:
     int
         So many that the lightest is there once; 8,192 if that is more than there are rows.
     """
-    return max(len(weights), min(round(weights.sum() / weights.min()), MAX_DRAWS))
+    return max(len(weights), min(round(weights.sum() / weights.min()), MANY_ROWS))
 
 
 def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:

@@ -7,7 +7,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from skvaeense._evaluation import rows_at_a_time
 from skvaeense.models import VAE, DecodedDensity
 from skvaeense.networks import MLP, Linear
 from skvaeense.priors import CodeMixture
@@ -117,9 +116,9 @@ def test_noise_variances_follow_from_samples():
     started = DecodedDensity(
         model, CodeMixture(codes.weights, codes.means, codes.factors, np.full(2, 0.12)), 16
     )
-    learned = started.with_noise_of(x, 100)
+    learned = started.with_noise_of(x)
     for _ in range(5):
-        learned = DecodedDensity(model, learned, 16).with_noise_of(x, 100)
+        learned = DecodedDensity(model, learned, 16).with_noise_of(x)
     assert_allclose(learned.noise_variances, NOISE, rtol=0.1)
     gain = DecodedDensity(model, learned, 16).log_prob(x) - started.log_prob(x)
     assert gain.mean() > 0.1
@@ -146,8 +145,3 @@ def test_samples_that_overflow_have_no_score():
     density = DecodedDensity(make_model(MLP((16,)), 5, 3), make_codes(3, 2), 4)
     scores = density.log_prob(np.array([np.zeros(5), np.full(5, 1e200)]))
     assert_array_equal(np.isfinite(scores), [True, False])
-
-
-def test_memory_is_bounded_however_many_entries_a_row_has():
-    for width, expected in ((2**12, 512), (2**16, 512), (2**22, 8), (2**30, 1)):
-        assert rows_at_a_time(10, width) == expected

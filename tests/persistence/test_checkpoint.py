@@ -28,8 +28,9 @@ from skvaeense import (
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP, Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
-from skvaeense.training import _opening, _sources, _sparse_hooks, _trainer
+from skvaeense.training import _opening, _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
+from skvaeense.utils import _blocks
 
 X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
 VAEENSE = VAEenseTransformer(
@@ -97,7 +98,7 @@ def test_a_fit_goes_on_from_every_state_to_the_same_model(name, tmp_path):
 def test_a_fit_goes_on_in_the_middle_of_an_epoch(estimator, lies, tmp_path, monkeypatch):
     monkeypatch.setattr(_trainer, "STRIDE", 5)
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
-    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 8 * 40)
+    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 8 * 40)
     data = X
     if lies == "in files":
         data = [tmp_path / f"{i}.npy" for i in range(2)]

@@ -4,12 +4,13 @@ import torch
 from dask import array as dask_array
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skvaeense.training import _opening, _sources
+from skvaeense.training import _opening
 from skvaeense.training._batches import SourceBatches, TensorBatches
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._opening import open_samples
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import Spectrum
+from skvaeense.utils import _blocks
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._seeding import make_generator
 
@@ -23,7 +24,7 @@ UNSCALED = Scaling(np.zeros(N_FEATURES), 1.0)
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
-    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 100 * N_FEATURES)
+    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 100 * N_FEATURES)
 
 
 def prepare(samples=None, scaling=UNSCALED, seed=0, processes=SINGLE_PROCESS):

@@ -283,7 +283,7 @@ def test_what_is_in_samples_does_not_depend_on_their_units():
 
 
 def test_so_many_rows_are_looked_at(monkeypatch):
-    monkeypatch.setattr(_exploration, "MAX_ROWS", 800)
+    monkeypatch.setattr(_exploration, "MANY_ROWS", 800)
     X, _ = linear((1, 3), 8, 0.02, 20_000)
     explored = explore(X, MANY)
     assert (explored.kind, ranks(explored)) == ("mixture", [1, 3])

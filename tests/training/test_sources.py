@@ -9,9 +9,10 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from skvaeense.training import _opening, _sources
+from skvaeense.training import _opening
 from skvaeense.training._opening import open_samples
 from skvaeense.training._sources import SlicedSource, Source, StreamSource
+from skvaeense.utils import _blocks
 from skvaeense.utils._processes import Processes
 
 N_SAMPLES, N_FEATURES = 1000, 6
@@ -22,7 +23,7 @@ X = np.random.default_rng(0).standard_normal((N_SAMPLES, N_FEATURES)).astype(np.
 def _small_blocks(monkeypatch):
     """Take everything as large, and read 50 rows at once."""
     monkeypatch.setattr(_opening, "IN_MEMORY", 0)
-    monkeypatch.setattr(_sources, "BLOCK_ENTRIES", 50 * N_FEATURES)
+    monkeypatch.setattr(_blocks, "BLOCK_ENTRIES", 50 * N_FEATURES)
 
 
 class Batched(IterableDataset):

@@ -134,7 +134,7 @@ METHODS = ["transform", "active_dimensions", "score_samples", "score", "inverse_
 
 
 def test_chunks_are_reported(sae, monkeypatch, subtests):
-    monkeypatch.setattr(_evaluation, "CODE_ROWS", 25)
+    monkeypatch.setattr(_evaluation, "block_rows", lambda *widths: 25)
     chunks = ["SparseAutoencoder: chunk"] * 3
     for method in METHODS:
         with subtests.test(method):
@@ -147,7 +147,7 @@ def test_chunks_are_reported(sae, monkeypatch, subtests):
 
 
 def test_only_the_outer_loop_is_reported(monkeypatch):
-    monkeypatch.setattr(_intrinsic_dimension, "CHUNK", 30)
+    monkeypatch.setattr(_intrinsic_dimension, "block_rows", lambda *widths: 30)
     autoencoder = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL)
     estimator = fit_unwarned(IntrinsicDimensionEstimator(autoencoder), X)
     log = Log()
@@ -193,7 +193,7 @@ def test_callbacks_are_torn_down_when_a_method_fails(sae):
 
 
 def test_no_callback_can_stop_a_method(sae, monkeypatch):
-    monkeypatch.setattr(_evaluation, "CODE_ROWS", 25)
+    monkeypatch.setattr(_evaluation, "block_rows", lambda *widths: 25)
     log = Log()
     log.stop = True
     with show_progress(log):
