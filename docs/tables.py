@@ -569,7 +569,6 @@ def constants():
             "MIN_BATCH",
             "DATA_STEPS",
             "GATE_STEPS",
-            "SHORT_STEPS",
             "LONG_STEPS",
             "RANDOM_STEPS",
             "EXACT_STEPS",

@@ -4,7 +4,6 @@ import copy
 import math
 
 import numpy as np
-import torch
 
 from skvaeense import priors
 from skvaeense.models import SpikeSlabVAE
@@ -21,10 +20,7 @@ from skvaeense.training._sizes import (
     EXACT_STEPS,
     GATE_STEPS,
     LONG_STEPS,
-    MAX_BATCH,
     MAX_COMPONENTS,
-    SHORT_STEPS,
-    default_batch_size,
     most_latents,
     n_epochs,
 )
@@ -73,7 +69,9 @@ class ExplainedTraining:
         widths, epochs = [], []
         if not is_enough:
             widths = self._widths()
-            epochs = self._epochs_of_gates(len(widths))
+            # First ones, those of each number of latents, and those of the best number.
+            steps = [DATA_STEPS if self.codes is None else EXACT_STEPS] + [GATE_STEPS] * len(widths)
+            epochs = [self._epochs(n) for n in steps + self._long_steps(widths[0])]
         self.session.begin(first + sum(epochs))
         if first:
             trainer = self.codes or self._flats()
@@ -92,15 +90,10 @@ class ExplainedTraining:
     def _epochs(self, n_steps):
         return self.estimator._epochs(self.data, n_steps)
 
-    def _epochs_of_gates(self, n_widths):
-        """Return the epochs of first codes, of each number of latents, and of the best number."""
-        epochs = [self._epochs(DATA_STEPS if self.codes is None else EXACT_STEPS)]
-        if n_widths > 1:
-            epochs += n_widths * [self._epochs(SHORT_STEPS)]
-        # Rows that do not fill the largest batches have been seen often enough by then.
-        fills = default_batch_size(len(self.data.train)) == MAX_BATCH
-        steps = (GATE_STEPS, LONG_STEPS) if fills else (GATE_STEPS,)
-        return epochs + list(dict.fromkeys(map(self._epochs, steps)))
+    def _long_steps(self, width):
+        """Return the steps of a last training of gates; few rows have been seen often enough."""
+        are_many = WIDER[0] * width <= most_latents(self.data)
+        return [LONG_STEPS] if are_many and self.estimator.max_iter == "auto" else []
 
     def _nats(self, value):
         return self.data.processes.broadcast_scalar(float(value))
@@ -173,16 +166,13 @@ class ExplainedTraining:
         Its codes also have to explain more of the samples than they leave, and their gates have to
         differ from sample to sample.
 
-        Short trainings choose the number of latents. With the best one there are longer trainings,
-        each from the start, as long as held-out samples gain.
+        Numbers of latents are tried in turn, as long as held-out samples gain. The best one is then
+        trained for longer, from the start: gates of many atoms find their places late.
         """
         explored, session = self.explored, self.session
-        n_short = len(widths) if len(widths) > 1 else 0
 
         def width_of(i):
-            """Return the number of latents, after short trainings the best one of these."""
-            means = [np.mean(losses) for losses in inits.losses[1 : n_short + 1]] or [0.0]
-            return widths[i - 1 if i <= n_short else int(np.argmin(means))]
+            return widths[(i if i <= len(widths) else int(np.argmin(inits.losses[1:i])) + 1) - 1]
 
         def make_trainer(i):
             if i == 0 and self.codes is not None:
@@ -195,13 +185,16 @@ class ExplainedTraining:
         self._train(inits, epochs[:1])
         # A fit that goes on may know it from before.
         if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
-            self._train(inits, epochs[: 1 + n_short])
-            for i in range(1 + n_short, len(epochs)):
+            for i, width in enumerate(widths, start=1):
+                # Many latents are worth their time only once gates explain the samples.
+                is_wide = i > 1 and width > MAX_COMPONENTS and inits.best_init == 0
+                if is_wide or (i > 2 and inits.losses[i - 1] >= inits.losses[i - 2]):
+                    inits.skip(i)
+                self._train(inits, epochs[: i + 1])
                 if session.stopped:
                     break
-                self._train(inits, epochs[: i + 1])
-                if not self._gains(min(inits.losses[:i], key=np.mean), inits.losses[i]):
-                    break
+            if inits.best_init > 0 and not session.stopped:
+                self._train(inits, epochs)
         least = "dense" if self.codes is None else "dictionary"
         explored.kind = "gates" if inits.best_init > 0 else least
         return inits.choose()
@@ -210,23 +203,16 @@ class ExplainedTraining:
         self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss)
 
     def _loss(self, model, init):
-        """Return losses by which gates are compared with each other and with what was found."""
+        """Return the loss by which gates are compared with each other and with what was found."""
         explored, data = self.explored, self.data
         if init == 0 and self.codes is None:
             return -self._nats(explored.normal_nats)
-        bounds, name = settle(model, data), "gates" if init > 0 else "dictionary"
-        data.processes.broadcast([torch.from_numpy(bounds)])
-        explored.nats[name] = max(explored.nats.get(name, -math.inf), float(bounds.mean()))
+        mean, name = settled_nats(model, data), "gates" if init > 0 else "dictionary"
+        explored.nats[name] = max(explored.nats.get(name, -math.inf), mean)
         if init > 0 and not (model.has_patterns and explains_most(model, data)):
-            return np.full(len(bounds), math.inf)
+            return math.inf
         # The log-density is not less than the bound, so that chance is no reason to doubt it.
-        return -bounds
-
-    def _gains(self, before, after):
-        """Return whether losses of held-out samples fall, beyond what chance may do."""
-        if np.isfinite(before).all() and np.isfinite(after).all():
-            return is_clear(before - after, self.data)
-        return np.mean(after) < np.mean(before)
+        return -mean
 
     def _have_gates(self, model):
         """Return whether gates may be better than codes that are all open.

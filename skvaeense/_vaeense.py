@@ -66,7 +66,7 @@ from skvaeense.utils._weights import Distinct
 
 # Factor by which a given noise variance may differ from the squared scale of the data: further off,
 # terms of the loss leave the range of single precision.
-NOISE_RANGE = math.sqrt(np.finfo(np.float32).max)
+NOISE_RANGE = 1e20
 # What n_init="auto" means.
 N_INIT = 3
 # Shares of learning_rate_init that are the peak with a feed-forward encoder: of inits, in turns.

@@ -4,10 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from skvaeense.training._trainer import Trainer, diverged
-from skvaeense.utils._typing import DoubleArray
 
 
 class Selection:
@@ -23,8 +20,8 @@ class Selection:
     logs : list of list of dict
         The log of each init that is finished, in order.
 
-    losses : list of float or ndarray
-        Their losses, or those of each held-out sample.
+    losses : list of float
+        Their losses.
 
     best : Trainer or None
         The one of least loss so far.
@@ -36,21 +33,27 @@ class Selection:
     def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:
         self.make_trainer = make_trainer
         self.logs: list[list[dict[str, float]]] = []
-        self.losses: list[float | DoubleArray] = []
+        self.losses: list[float] = []
         self.best: Trainer | None = None
         self.best_init = 0
 
-    def offer(self, trainer: Trainer, loss: float | DoubleArray) -> None:
-        """Take note of a finished init; of losses of samples the mean counts."""
-        if np.mean(loss) < self.best_loss:
+    def offer(self, trainer: Trainer, loss: float) -> None:
+        """Take note of a finished init."""
+        if loss < self.best_loss:
             self.best, self.best_init = trainer, len(self.logs)
         self.losses.append(loss)
         self.logs.append(trainer.log)
 
+    def skip(self, init: int) -> None:
+        """Take note of an init that is not trained, if it was not finished before."""
+        if init == len(self.logs):
+            self.losses.append(math.inf)
+            self.logs.append([])
+
     @property
     def best_loss(self) -> float:
         """The loss of the best one; infinite if there is none."""
-        return math.inf if self.best is None else float(np.mean(self.losses[self.best_init]))
+        return math.inf if self.best is None else self.losses[self.best_init]
 
     def choose(self) -> Trainer:
         """Return the best one, with the logs of the others."""

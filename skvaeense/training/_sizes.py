@@ -21,10 +21,9 @@ DATA_STEPS = 600
 EXACT_STEPS = 60
 # Share of learning_rate_init that is the peak where training starts from exact inference.
 EXACT_RATE = 0.05
-# Steps where gates have a prior, and of a fit that goes on. Where the default trains gates, fewer
-# choose the number of latents, and more follow if held-out samples gain by these.
-GATE_STEPS = 1000
-SHORT_STEPS, LONG_STEPS = 300, 3000
+# Steps where gates have a prior, and of a fit that goes on; and those of the default once it knows
+# that gates explain samples.
+GATE_STEPS, LONG_STEPS = 1000, 3000
 # Steps from a random init of a VAE, and with a given mean number of active latents.
 RANDOM_STEPS = 2000
 # Steps of a sparse autoencoder, which has one init.
