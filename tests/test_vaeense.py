@@ -331,6 +331,9 @@ def test_an_overcomplete_dictionary_is_kept_before_principal_components():
     counts = vaeense.active_dimensions(X[1500:]).sum(axis=1)
     assert vaeense.explanation_ == "gates"
     assert np.abs(counts - dimension[1500:]).mean() < 1
+    # The best number of latents is trained again, for longer.
+    n_epochs = np.bincount(np.int64(vaeense.history_["init"]))
+    assert n_epochs[-1] > 2 * n_epochs[1]
 
 
 def test_without_a_target_principal_components_stay_where_nothing_explains():
