@@ -105,6 +105,12 @@ def to_onnx(
         raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {dtype!r}.")
     for package in ("onnx", "onnxscript"):
         optional_import(package, "to_onnx", "onnx")
+    if estimator.module_.searches:
+        raise ValueError(
+            "A search for open gates takes more steps for some samples than for others, which "
+            "ONNX cannot express. Set prior=SpikeSlab(search=False), whose gates are those of "
+            "the encoder, and fit again."
+        )
     transform = Transform(estimator, DTYPES[dtype])
     model = to_bytes(transform, estimator.n_features_in_, DTYPES[dtype], ["codes"], opset_version)
     with whole_file(path) as file:
@@ -135,12 +141,6 @@ class Transform(nn.Module):
     def __init__(self, estimator, dtype):
         super().__init__()
         model = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
-        if model.searches:
-            raise ValueError(
-                "A search for open gates takes more steps for some samples than for others, which "
-                "ONNX cannot express. Set prior=SpikeSlab(search=False), whose gates are those of "
-                "the encoder, and fit again."
-            )
         self.model = estimator._with_length(model)
         # As tensors: a number of Python's would be rounded to float32.
         self.register_buffer("mean", torch.tensor(estimator.mean_))
@@ -170,7 +170,7 @@ class Transform(nn.Module):
         x = ((X - center) / self.scale).to(self.dtype)
         if not self.is_vae:
             return self.model.code(x)
-        posterior = self.model.posterior(x)
+        posterior = self.model.inferred(x)
         code = self.encode(posterior)
         if self.active is not None:
             seen: Any = posterior.log_variance, code, self.code_scale, self.noise_variance

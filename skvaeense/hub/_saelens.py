@@ -56,8 +56,8 @@ def register_saelens() -> None:
 
     After that ``SAE.load_from_disk`` and ``SAE.from_pretrained`` read folders of `save_pretrained`
     with unrolled encoders, variational autoencoders and all else. Their `encode` gives what
-    `transform` does, their `decode` what `inverse_transform` does; both have gradients. A second
-    call changes nothing.
+    `transform` does, their `decode` what `inverse_transform` does. Both have gradients, but for
+    hard codes of gates with a prior and codes of a search. A second call changes nothing.
 
     Raises
     ------

@@ -99,7 +99,10 @@ def _least_kept(size: torch.Tensor, k: float) -> torch.Tensor:
     n_kept = min(max(round(k * len(size)), 1), size.numel())
     entries = size.flatten()
     if entries.device.type == "cpu":
-        # Faster than torch's there.
-        place = len(entries) - n_kept
-        return torch.tensor(np.partition(entries.detach().numpy(), place)[place])
+        # Faster than torch's there, unless most entries are 0 like those of inactive latents.
+        numbers = entries.detach().numpy()
+        numbers = numbers[numbers != 0]
+        place = len(numbers) - n_kept
+        least = np.partition(numbers, place)[place] if place >= 0 else 0
+        return torch.tensor(least, dtype=size.dtype)
     return entries.topk(n_kept, sorted=False).values.min()

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from skvaeense.hub import register_saelens, save_pretrained
 from skvaeense.networks import MLP
 from skvaeense.penalties import TopK
+from skvaeense.priors import SpikeSlab
 
 sae_lens = pytest.importorskip("sae_lens")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -29,6 +30,9 @@ ESTIMATORS = {
     "hard": lambda: fit_unwarned(quick_vaeense(hard=True), X),
     "gates": lambda: fit_unwarned(
         quick_vaeense(prior="spike_slab", network="auto", target_l0=2), X
+    ),
+    "gates of the encoder": lambda: fit_unwarned(
+        quick_vaeense(prior=SpikeSlab(search=False), network="auto", target_l0=2), X
     ),
     "transcoder": lambda: transcoder("l1"),
     "skip transcoder": lambda: transcoder("l1", skip_connection=True),
