@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from skvaeense.networks._restricted import overlap
 from skvaeense.priors import GatePosterior, GatePrior
 from skvaeense.utils._blocks import block_rows
-from skvaeense.utils._rounding import EXACT, ROUNDING
+from skvaeense.utils._rounding import ROUNDING
+
+# Where there is less noise in samples of unit variance, changes of patterns drown in rounding.
+LEAST_NOISE = 1e-8
 
 
 class FoundGates(NamedTuple):
@@ -98,8 +101,7 @@ class _Search:
         weight = decoder.weight.to(wide)
         centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
         self.seen = centred @ weight
-        # Behind less noise, changes of patterns drown in rounding.
-        noise = gates.noise_variance.to(wide).clamp_min(EXACT)
+        noise = gates.noise_variance.to(wide).clamp_min(LEAST_NOISE)
         odds = gates.log_odds.to(wide).expand(weight.shape[1])
         slabs = gates.mean.to(wide), gates.variance.to(wide)
         gram = overlap(weight)
