@@ -172,7 +172,8 @@ class ExplainedTraining:
         explored, session = self.explored, self.session
 
         def width_of(i):
-            return widths[(i if i <= len(widths) else int(np.argmin(inits.losses[1:i])) + 1) - 1]
+            """Return the number of latents of an init; the long one has the best of all."""
+            return widths[i - 1 if i <= len(widths) else int(np.argmin(inits.losses[1:i]))]
 
         def make_trainer(i):
             if i == 0 and self.codes is not None:
