@@ -27,14 +27,14 @@ from skvaeense._evaluation import (
 from skvaeense.mixture import MixtureDensity
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
-from skvaeense.training._diagnosis import signs_of_batch
+from skvaeense.training._diagnosis import LEAST_ROWS, signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
 from skvaeense.training._plateau import Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, MIN_ROWS_TO_SPLIT, SETTLING
+from skvaeense.training._sizes import HELD_OUT, SETTLING
 from skvaeense.training._sources import (
     Source,
     StreamSource,
@@ -576,7 +576,7 @@ class BaseAutoencoder(
 
     def _warn_of_failure(self, data: FitData) -> None:
         """Warn if held-out samples show a sign of failure, or few and those that trained."""
-        x, labels = data.shown(MIN_ROWS_TO_SPLIT)
+        x, labels = data.shown(LEAST_ROWS)
         if not bool((x != x[0]).any()):
             return  # Samples that are all the same have no latent to find.
         model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)

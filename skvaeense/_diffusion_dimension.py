@@ -12,7 +12,6 @@ import torch
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation, rows_at_a_time
 from skvaeense.dimension import ScoreMethod
-from skvaeense.dimension._flipd import N_PROBES
 from skvaeense.dimension._normal_bundle import simplex
 from skvaeense.losses import DenoisingScoreMatching
 from skvaeense.models import Denoiser
@@ -37,7 +36,7 @@ from skvaeense.utils._weights import distinct_rows
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
 # Held-out rows by which the states of a training are compared, and draws of noise for each. Fitted
 # models are compared by more draws where there are more features.
-STATE_ROWS, STATE_DRAWS = 500, 8
+STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
 
 
 class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDimensionEstimator):
@@ -310,7 +309,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         loss = DenoisingScoreMatching(model.levels)
         n_corners = X.shape[1] + 1
         draws = _fixed_noise(
-            X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, N_PROBES)
+            X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, MOST_DRAWS)
         ).to(next(model.parameters()))
         losses = self._by_chunks(X, model, lambda x: loss.sample_losses(model, x, draws))
         return -float(np.average(losses, weights=weights))

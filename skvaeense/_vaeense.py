@@ -17,6 +17,7 @@ from skvaeense._explained import ExplainedTraining
 from skvaeense.models import VAE, SpikeSlabVAE
 from skvaeense.models._base import as_number
 from skvaeense.models._effective_dimension import participation_ratio, rank
+from skvaeense.models._vae import N_GATES
 from skvaeense.networks._base import with_known
 from skvaeense.networks._layers import MAX_GRADIENT_NORM
 from skvaeense.priors._samples import TrainingRows
@@ -48,7 +49,7 @@ from skvaeense.training._sizes import (
     n_epochs,
 )
 from skvaeense.training._trainer import Trainer
-from skvaeense.utils._blocks import N_BLOCKS, SOME_ROWS, block_rows
+from skvaeense.utils._blocks import N_BLOCKS, block_rows
 from skvaeense.utils._budget import check_lengths
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._seeding import make_generator
@@ -793,7 +794,7 @@ class VAEenseTransformer(DensityAutoencoder):
         attributes = {"noise_variance_": noise_variance * data.scaling.scale**2}
         attributes |= self._explanation(data)
         if data.valid_labels is not None and len(model.gate_std):
-            attributes["_gate_labels_"] = np.resize(data.valid_labels[:SOME_ROWS], SOME_ROWS)
+            attributes["_gate_labels_"] = np.resize(data.valid_labels[:N_GATES], N_GATES)
         return attributes
 
     def _explanation(self, data):

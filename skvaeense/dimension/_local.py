@@ -24,6 +24,10 @@ from skvaeense.utils._rounding import EXACT
 # References that pools are taken around, and how many of these answer for a sample.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
+# The rank is believed if it is this near, in dimensions or as a fraction, to what distances say, or
+# within two of their standard errors; the second fraction where the nearest members have the same
+# rank, of which there must be this number for each dimension.
+STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
 # Members that a pool must have for each dimension that it may have, or its rank says too little.
 MEMBERS_PER_DIMENSION = 10
 # Distances are believed where their squares are at least this multiple of what noise adds to them.
@@ -227,7 +231,7 @@ class LocalGeometry:
             near = min(_rank(quarter, noise, n)[0], rank)
             if len(quarter) < MEMBERS_PER_DIMENSION * near:
                 near = rank
-            steady = nearest_rank == near and NEAREST * near <= N_MEMBERS
+            steady = nearest_rank == near and STEADY_MEMBERS * near <= N_MEMBERS
             ranks.append((near, rank, steady, visible, hidden))
         ranks = np.array(ranks, dtype=float).T
         self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
@@ -279,7 +283,7 @@ class LocalGeometry:
         # Where it still falls at the last scale, it may fall as much once more.
         falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
         ranks = np.array([np.minimum(near, rank), rank])
-        allowed = np.where(steady > 0.5, NEAR, NEAR_SHARE) * ranks
+        allowed = np.where(steady > 0.5, STEADY_SHARE, NEAR_SHARE) * ranks
         allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
         # If not for noise, it is for thin directions that it falls.
         down_to = np.minimum(least - falling, ratio) if self._may_be_noisy else ratio

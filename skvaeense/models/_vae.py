@@ -11,7 +11,6 @@ from skvaeense.models._base import AutoencoderModel, as_number
 from skvaeense.models._tangent import tangent
 from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
-from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._rounding import ROUNDING
 
 # Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
@@ -20,6 +19,8 @@ EXPECTATION_PAIRS = 8
 OPEN_VARIANCE = 0.5
 # Codes at which the Jacobian of a nonlinear decoder is taken.
 N_JACOBIANS = 256
+# Training samples whose gates are kept to draw from; files have this number.
+N_GATES = 1000
 # Latents that are open for fewer samples are not used.
 LEAST_OPEN = 3
 
@@ -131,7 +132,7 @@ class VAE(AutoencoderModel):
         self.gated = gated
         self.prior = prior
         self.register_buffer("noise_variance", as_number(1.0))
-        n_gates = SOME_ROWS if gated and not self.learns_density else 0
+        n_gates = N_GATES if gated and not self.learns_density else 0
         self.register_buffer("gate_std", torch.zeros(n_gates, n_components))
         self.register_buffer("is_used", torch.ones(n_components, dtype=torch.bool))
 
@@ -376,8 +377,8 @@ class VAE(AutoencoderModel):
             Centred and scaled samples.
         """
         if len(self.gate_std):
-            std = self.posterior(x[:SOME_ROWS]).std
-            self.gate_std = std[torch.arange(SOME_ROWS, device=x.device) % len(std)]
+            std = self.posterior(x[:N_GATES]).std
+            self.gate_std = std[torch.arange(N_GATES, device=x.device) % len(std)]
 
     @torch.no_grad()
     def sample(
@@ -406,7 +407,7 @@ class VAE(AutoencoderModel):
             z = z.abs()
         rows = torch.zeros(n_samples, dtype=torch.int64)
         if len(self.gate_std):
-            rows = torch.randint(SOME_ROWS, (n_samples,), generator=generator)
+            rows = torch.randint(N_GATES, (n_samples,), generator=generator)
             z = z * (1 - self.gate_std.cpu().double()[rows])
         return z, rows
 

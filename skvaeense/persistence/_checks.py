@@ -13,9 +13,9 @@ from sklearn.base import BaseEstimator
 from skvaeense._dimension import BaseDimensionEstimator
 from skvaeense._evaluation import ModelEvaluation
 from skvaeense.models import Model
+from skvaeense.models._vae import N_GATES
 from skvaeense.persistence._coder import place
 from skvaeense.priors import CodeMixture, Prior
-from skvaeense.utils._blocks import SOME_ROWS
 
 # Fitted attributes that are numbers above 0, where an estimator has them.
 POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
@@ -95,7 +95,7 @@ def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> 
         raise ValueError(f"the locations of {place(where)} are damaged: {error}") from error
     if labels is None:
         return len(locations)
-    is_valid = labels.shape == (SOME_ROWS,) and labels.dtype.kind == "i"
+    is_valid = labels.shape == (N_GATES,) and labels.dtype.kind == "i"
     if not (is_valid and (labels >= 0).all() and (labels < len(locations)).all()):
         raise ValueError(f"_gate_labels_ of {place(where)} do not name locations")
     return len(locations)

@@ -13,7 +13,6 @@ from skvaeense.training._exploration import Exploration
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._sizes import (
     HELD_OUT,
-    MAX_BATCH,
     SPECTRUM_ROWS,
     HeldOut,
     Spectrum,
@@ -25,8 +24,9 @@ from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import Auto, BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._weights import drawn
 
-# Entries of the training samples that are kept in memory where the others are elsewhere.
-HEAD_ENTRIES = 2**25
+# Entries of the training samples that are kept in memory where the others are elsewhere, and the
+# least rows, of samples with many features.
+HEAD_ENTRIES, LEAST_HEAD_ROWS = 2**25, 256
 
 
 class Part(NamedTuple):
@@ -211,7 +211,7 @@ def prepare_data(
     train: Batches
     if isinstance(X, Source):
         n_out = max(held_out.of(len(X)), 1)
-        n_head = min(SPECTRUM_ROWS, max(MAX_BATCH, HEAD_ENTRIES // X.shape[1]))
+        n_head = min(SPECTRUM_ROWS, max(LEAST_HEAD_ROWS, HEAD_ENTRIES // X.shape[1]))
         positions = X.draw(n_out + min(n_head, len(X) - n_out), random_state)
         out = random_state.permutation(len(positions))[:n_out]
         taken = X.take(positions)

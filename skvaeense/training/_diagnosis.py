@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from skvaeense.training._noise import LEAST_NOISE
-from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, linear_residual
+from skvaeense.training._sizes import linear_residual
 
-# A group of fewer samples than this for each direction says nothing.
-LEAST_ROWS_PER_DIRECTION = 5
+# A group of fewer samples than this, or than this many for each direction, says nothing.
+LEAST_ROWS, LEAST_ROWS_PER_DIRECTION = 20, 5
 # Share of a group's variance that may be left anyway.
 TOLERATED = 0.1
 # The mean alone leaves a share of 1, but for chance.
@@ -78,7 +78,7 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
         own, n_active = x[rows], active[rows].sum(axis=1).mean()
         n_directions = max(1, math.ceil(n_active))
         is_point = float(own.square().mean()) <= noise_variance
-        if is_point or len(own) < max(MIN_ROWS_TO_SPLIT, LEAST_ROWS_PER_DIRECTION * n_directions):
+        if is_point or len(own) < max(LEAST_ROWS, LEAST_ROWS_PER_DIRECTION * n_directions):
             continue
         left, size = residual[rows].square().sum(dim=1), own.square().sum(dim=1).mean()
         unexplained = float(left.mean() / size)

@@ -9,9 +9,9 @@ from skvaeense.utils._budget import Budget, Lengths
 
 # Weight of a batch in the running mean of the threshold.
 THRESHOLD_MEMORY = 0.01
-# Shares of k for which there is a threshold once it is calibrated: two to an octave, to 1 / 256.
+# Shares of k for which there is a threshold once it is calibrated: two to an octave.
 PER_OCTAVE = 2
-SHARES = tuple(2.0 ** (-i / PER_OCTAVE) for i in range(17))
+SHARES = tuple(2.0 ** (-i / PER_OCTAVE) for i in range(8 * PER_OCTAVE + 1))
 
 
 class BatchThreshold(Budget):
