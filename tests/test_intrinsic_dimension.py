@@ -508,6 +508,14 @@ def test_a_failed_fit_leaves_no_half_fitted_estimator():
     assert not [name for name in vars(estimator) if name.endswith("_")]
 
 
+def test_a_sample_is_on_its_own_manifold_whatever_flats_say():
+    """Flats nearby exclude all neighbours of some sample, by codes that explain little."""
+    rows = make_linear_subspaces(1500, dims=(1, 3), n_features=8, random_state=1)[0][:300]
+    estimator = IntrinsicDimensionEstimator(HASTY, random_state=0)
+    fit_unwarned(estimator, rows)
+    assert 1 <= estimator.dimension_ <= 3
+
+
 def test_progress_of_the_autoencoder_is_seen(capsys):
     """Callbacks go on to the autoencoder, and are gone from it afterwards."""
     estimator = IntrinsicDimensionEstimator(HASTY, random_state=0).set_callbacks(ProgressBar())

@@ -37,7 +37,7 @@ RARELY = 0.01
 CLOSE = 0.05
 
 
-def refine(X, active, codes, atoms, offset, error, *, counted=True):
+def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True):
     """Return the dictionary that needs fewest atoms, or None if none fits the samples.
 
     Parameters
@@ -60,6 +60,9 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     error : float
         Mean squared error of what is decoded from the codes.
 
+    most : float, default=inf
+        Mean number of atoms that samples may need. NaN sets no limit.
+
     counted : bool, default=True
         Whether atoms are counted for some samples. If not, a dictionary is of use only where codes
         are dense, and if its atoms have turned.
@@ -77,9 +80,9 @@ def refine(X, active, codes, atoms, offset, error, *, counted=True):
     noise = error * X.shape[1] / max(X.shape[1] - active.sum(axis=1).mean(), 1.0)
     count = active[:SOME_ROWS].sum(axis=1).mean()
     if 2 <= used.sum() < X.shape[1]:
-        most = (1 - CLOSE) * count
-        turned = Dictionary.independent(X, codes[:, used], atoms[used], offset, most, noise)
-    if turned is None and not counted:
+        fewer = np.fmin((1 - CLOSE) * count, most)
+        turned = Dictionary.independent(X, codes[:, used], atoms[used], offset, fewer, noise)
+    if turned is None and (not counted or count > most):
         return None
     best, dictionary = None, Dictionary(atoms, offset).fit(X, active)
     if dictionary.noise_variance < noise:

@@ -122,8 +122,9 @@ class LocalGeometry:
         Number of nearest references that a pool is taken from.
 
     noise_variance : float, default=0.0
-        Variance of the noise that is left in each direction. If it is 0, and there are no active
-        latents by which noise may have been taken off, it is told from the pools.
+        Variance of the noise that is left in each direction. If it is 0, pools say whether there
+        may be noise, and how much where there are no active latents, by which some may have been
+        taken off.
 
     n_noisy : ndarray of shape (n_references,) or None, default=None
         Number of directions that noise is left in. None: all.
@@ -153,9 +154,12 @@ class LocalGeometry:
             search, points, patterns, inverses
         )
         self._may_be_noisy = True
-        if noise_variance == 0 and active is None:
+        if noise_variance == 0:
             told_by = [points[pool] for pool in members[:N_QUERIES]]
-            self._noise_variance, self._may_be_noisy = typical_noise(told_by)
+            told, seen = typical_noise(told_by)
+            self._may_be_noisy = seen or not clear
+            # What decoding has left is no noise of one variance.
+            self._noise_variance = told if active is None else 0.0
         self._measure_ranks(points, members, nearest, n_noisy)
         # What noise adds to the square of a distance.
         added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
@@ -198,6 +202,8 @@ class LocalGeometry:
         self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(landmarks)
         self._flats = Flats(flats)
         own &= ~self._barred(points, pools)
+        # Whatever flats say, a sample is on its own manifold.
+        own[:, 0] = True
         at_anchor = alike & own & (pools < inverses.shape[1])
         anchors = np.where(at_anchor, pools, 0)
         self._inverses, self._errors = _average(inverses, anchors, at_anchor)

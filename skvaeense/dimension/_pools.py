@@ -105,12 +105,13 @@ class PoolMethod(AutoencoderMethod):
         n_neighbors, self.trusted_ = _choose_pools(
             X, points, active.sum(axis=1), self.floor_.most, self.n_neighbors
         )
-        self.change_ = 0.0
+        self.change_, most = 0.0, np.inf
         if self.trusted_ and len(X) > SCALES[-1] + 1:
             raw = _by_distances(X)
-            # Patterns that have far more latents are pieces of something curved.
+            # Patterns that have more latents are pieces of something curved.
+            most = 2 * raw[1] + 1
             are_patterns = bool((active != active[0]).any())
-            self.trusted_ = not (are_patterns and active.sum(axis=1).mean() > 2 * raw[1] + 1)
+            self.trusted_ = not (are_patterns and active.sum(axis=1).mean() > most)
             if self.trusted_ and not self.floor_.seen:
                 self.change_, falls = _change_of_dimension(raw, _by_distances(points))
                 self.trusted_ = falls or self.change_ <= MAX_SHIFT
@@ -124,7 +125,7 @@ class PoolMethod(AutoencoderMethod):
             atoms = atoms[: codes.shape[1]]
             counted = self._counts_some(points[:SOME_ROWS], active[:SOME_ROWS])
             self.dictionary_ = refine(
-                X - shift, active, codes, atoms, offset, error, counted=counted
+                X - shift, active, codes, atoms, offset, error, most=most, counted=counted
             )
             if self.dictionary_ is not None and self.dictionary_.speaks:
                 active, _, points, groups, _ = self._denoise(autoencoder, X)

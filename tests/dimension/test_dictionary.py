@@ -190,6 +190,17 @@ def test_refining_takes_the_dictionary_that_needs_fewest_atoms():
     assert dimension_error(np.full(3000, 3), turned.describe(X, everywhere)[0].sum(axis=1)) < 0.02
 
 
+def test_no_dictionary_counts_far_more_atoms_than_there_may_be():
+    """Neither the turned one, which needs three atoms, nor that of all twelve."""
+    X, codes, atoms = make_problem()
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((12, 12)))[0]
+    dense = X, np.ones(codes.shape, dtype=bool), codes @ turn.T, turn @ atoms, np.zeros(20), 1e-6
+    assert refine(*dense, most=2.0) is None
+    assert refine(*dense, most=4.0).turned
+    # A limit that is not known is none.
+    assert refine(*dense, most=np.nan).turned
+
+
 def test_a_dictionary_that_is_hardly_better_does_not_speak_for_the_codes():
     X, codes, atoms = make_problem(noise=0.05)
     support = np.abs(codes) > 0.15
