@@ -173,9 +173,8 @@ def test_damaged_locations_do_not_pass(subtests):
         ({"groups": np.array([0, 1, 3])}, "several locations"),
         ({"points": np.zeros((1, 40)), "groups": np.zeros(3, int)}, "several locations"),
     ):
-        with subtests.test(message=message):
-            with pytest.raises(ValueError, match=message):
-                replace(locations, **changes).check(40)
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            replace(locations, **changes).check(40)
 
 
 # --- hulls ---------------------------------------------------------------------------------------
