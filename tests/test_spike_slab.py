@@ -16,7 +16,7 @@ from skvaeense.networks import MeanField
 from skvaeense.penalties import BatchTopK
 from skvaeense.priors import SpikeSlab
 
-X, X_NEW = ATOMS.train[:1000], ATOMS.new
+X, X_NEW = ATOMS.train[:600], ATOMS.new[:300]
 
 
 def make(**params):
@@ -254,12 +254,12 @@ def test_shares_that_make_no_sense(fitted):
     with pytest.raises(ValueError, match="ask for two lengths of codes"):
         both.transform(X_NEW)
     with pytest.raises(ValueError, match="sets a price on gates, which this model has none of"):
-        make(prior="mixture", transform_explained_variance=0.5).fit(X)
+        make(prior="mixture", transform_explained_variance=0.5).fit(X[:100])
     for wrong in ([], [0.5, "all"], [0.5, -1]):
         with pytest.raises(ValueError, match="target_explained_variance must be a positive number"):
-            make(target_explained_variance=wrong).fit(X)
+            make(target_explained_variance=wrong).fit(X[:100])
     with pytest.raises(ValueError, match="target_explained_variance must be below 1"):
-        make(target_explained_variance=[0.5, 1.0]).fit(X)
+        make(target_explained_variance=[0.5, 1.0]).fit(X[:100])
 
 
 @pytest.mark.parametrize("name", ["l0", "several", "share"])
@@ -376,8 +376,8 @@ def test_precision(dtype):
 
 
 def test_missing_values():
-    holes = X.copy()
-    holes[np.random.default_rng(0).random(X.shape) < 0.05] = np.nan
+    holes = ATOMS.train[:1000].copy()
+    holes[np.random.default_rng(0).random(holes.shape) < 0.05] = np.nan
     model = fit(holes, target_explained_variance=0.9)
     assert np.isfinite(model.transform(holes)).all()
     assert not np.isnan(model.impute(holes)).any()
