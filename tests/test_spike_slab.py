@@ -112,6 +112,7 @@ def default(X, **params):
     return fit_unwarned(VAEenseTransformer(random_state=0, **params), X)
 
 
+@pytest.mark.slow
 def test_why_codes_are_as_short_as_they_are():
     few, many = (
         make_sparse_dictionary(n, n_active=k, n_atoms=m, n_features=d, noise=g, random_state=0)[0]
