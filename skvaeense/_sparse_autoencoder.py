@@ -222,14 +222,13 @@ class SparseAutoencoder(BaseAutoencoder):
     >>> from skvaeense import SparseAutoencoder
     >>> from skvaeense.metrics import l0
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoder(100, target_l0=10, random_state=0)
+    >>> sae = SparseAutoencoder(100, target_l0=10, max_iter=50, random_state=0)
     >>> codes = sae.fit_transform(X)
     >>> codes.shape, round(l0(codes))
     ((1797, 100), 10)
 
     A transcoder from the upper half of each image to the lower:
 
-    >>> sae = SparseAutoencoder(100, target_l0=10, max_iter=50, random_state=0)
     >>> sae.fit(X[:, :32], X[:, 32:]).predict(X[:, :32]).shape
     (1797, 32)
     """

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers import SMALL_MIXTURE, Callback
+from helpers import Callback
 from torch import distributed
 
 from skvaeense import Checkpoint, DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_sparse_dictionary
 from skvaeense.networks import Linear
 from skvaeense.penalties import L1, BatchTopK, TopK
+from skvaeense.priors import Mixture
 from skvaeense.training import _opening, _sparse_hooks
 from skvaeense.utils import _blocks, _processes
 from skvaeense.utils._processes import find_processes
@@ -57,7 +58,7 @@ def estimators(folder):
     vaeense = VAEenseTransformer(
         8,
         network=Linear((16,)),
-        prior=SMALL_MIXTURE,
+        prior=Mixture(1),
         n_init=2,
         batch_size=64,
         max_iter=5,

@@ -30,9 +30,9 @@ pytestmark = [
 ]
 N_THREADS = 8
 
-X = make_linear_subspaces(240, n_features=8, random_state=0)[0]
+X = make_linear_subspaces(120, n_features=8, random_state=0)[0]
 VAE = VAEenseTransformer(
-    6, prior=SMALL_MIXTURE, network=MLP((16,)), n_init=2, max_iter=6, random_state=0
+    6, prior=SMALL_MIXTURE, network=MLP((16,)), n_init=1, max_iter=4, random_state=0
 )
 ESTIMATORS = {
     "vaeense": VAE,

@@ -31,7 +31,7 @@ from skvaeense.schedules import Cosine
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 
-VAEENSE = quick_vaeense(n_init=2)
+VAEENSE = quick_vaeense(n_init=2, max_iter=10)
 # Its alpha is adapted, and is part of what a stream goes on with.
 TARGET = quick_sae(target_l0=3)
 EACH = pytest.mark.parametrize("estimator", [VAEENSE, TARGET], ids=["vaeense", "target"])
@@ -40,7 +40,7 @@ EVERY = pytest.mark.parametrize(
     "estimator",
     [
         pytest.param(VAEENSE, id="vaeense"),
-        pytest.param(quick_vaeense(network=MLP_SMALL, n_init=2), id="vaeense_mlp"),
+        pytest.param(quick_vaeense(network=MLP_SMALL, n_init=2, max_iter=10), id="vaeense_mlp"),
         *(
             pytest.param(quick_sae(PENALTIES[name]), id=name)
             for name in ("gated", "jump_relu", "matryoshka")

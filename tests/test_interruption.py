@@ -103,14 +103,14 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
 def test_a_fit_whose_samples_gates_explain_goes_on(tmp_path):
     """It knows again what explains them, though the training that showed it is over."""
     samples = make_sparse_dictionary(
-        600, n_atoms=40, n_active=3, n_features=20, noise=0.05, random_state=0
+        200, n_atoms=16, n_active=2, n_features=12, noise=0.05, random_state=0
     )[0]
-    estimator = VAEenseTransformer(max_iter=12, random_state=0)
+    estimator = VAEenseTransformer(max_iter=2, random_state=0)
     whole = clone(estimator).fit(samples)
-    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(15))
+    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(3))
     with pytest.warns(UserWarning, match=INTERRUPTED):
         begun.fit(samples)
-    goes_on = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0)).fit(samples)
+    goes_on = clone(estimator).set_callbacks(Checkpoint(tmp_path)).fit(samples)
     assert whole.explanation_ == goes_on.explanation_ == "gates"
     assert whole.explanation_nats_ == goes_on.explanation_nats_
     assert_array_equal(whole.transform(samples), goes_on.transform(samples))

@@ -48,7 +48,7 @@ def test_dimension_estimator_decodes_with_locations(method):
 def test_two_dictionaries_are_refined_each_at_its_location():
     parts = [
         make_sparse_dictionary(
-            2000, n_atoms=6 + 4 * i, n_active=2 + i, n_features=30, random_state=i
+            1200, n_atoms=6 + 4 * i, n_active=2 + i, n_features=30, random_state=i
         )
         for i in range(2)
     ]
@@ -56,9 +56,9 @@ def test_two_dictionaries_are_refined_each_at_its_location():
     true = np.concatenate([part[2] for part in parts])
     order = np.random.default_rng(0).permutation(len(rows))
     rows, true = rows[order], true[order]
-    estimator = IntrinsicDimensionEstimator(random_state=0).fit(rows[:3000])
+    estimator = IntrinsicDimensionEstimator(random_state=0).fit(rows[:1800])
     assert len(estimator.autoencoder_.locations_) == 2
-    assert np.abs(estimator.predict(rows[3000:]) - true[3000:]).mean() < 0.1
+    assert np.abs(estimator.predict(rows[1800:]) - true[1800:]).mean() < 0.1
 
 
 def test_last_columns_of_codes_say_where_samples_are(fitted):

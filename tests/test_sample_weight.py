@@ -95,7 +95,7 @@ def test_samples_of_weight_0_are_not_trained_on():
     others = X @ np.linalg.qr(rng.standard_normal((8, 8)))[0]
     both = np.concatenate([X, 5 * others])
     weights = np.repeat([1.0, 0.0], len(X))
-    make = partial(VAEenseTransformer, target_l0=2, random_state=0)
+    make = partial(VAEenseTransformer, target_l0=2, max_iter=20, random_state=0)
     alone, of_others = (fit_unwarned(make(), samples) for samples in (X, others))
     for given in (both, Batches(both)):
         estimator = fit_unwarned(make(), given, sample_weight=weights)

@@ -13,7 +13,7 @@ from skvaeense.datasets import make_linear_subspaces
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_fits_and_files_leave_nothing_open():
-    X = make_linear_subspaces(100, n_features=6, random_state=0)[0]
+    X = make_linear_subspaces(40, n_features=6, random_state=0)[0]
     # Each estimator has had its turn, and whatever is loaded late, after six of them.
     # In a process of its own, where no file of another test is still open.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -162,7 +162,7 @@ def test_score_whatever_transform_returns():
 def planted():
     """Return training samples, held-out ones, and the 30 atoms they are made of."""
     samples, _, _, atoms = make_sparse_dictionary(
-        4000,
+        2500,
         n_atoms=30,
         n_active=3,
         n_features=20,
@@ -170,7 +170,7 @@ def planted():
         return_atoms=True,
         random_state=0,
     )
-    return samples[:3500], samples[3500:], atoms
+    return samples[:2000], samples[2000:], atoms
 
 
 @pytest.fixture(scope="module", params=WITH_ALPHA)

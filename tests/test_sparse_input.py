@@ -25,10 +25,11 @@ def fitted(make, samples, **params):
 
 @EACH
 def test_few_samples_are_fitted_and_coded_as_dense_ones(make, subtests):
+    dense = fitted(make, X)
+    codes = dense.transform(X_NEW)
     for container in (sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
         with subtests.test(container=container):
-            dense, thin = fitted(make, X), fitted(make, container(X))
-            codes = dense.transform(X_NEW)
+            thin = fitted(make, container(X))
             assert_array_equal(thin.transform(container(X_NEW)), codes)
             assert_array_equal(
                 thin.active_dimensions(container(X_NEW)), dense.active_dimensions(X_NEW)

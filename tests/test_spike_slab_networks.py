@@ -224,9 +224,10 @@ def test_files_and_copies_are_the_same(fitted, name, tmp_path):
     model = fitted[name]
     save(model, tmp_path / "gates.safetensors", trusted=[Tanh])
     saved = load(tmp_path / "gates.safetensors", trusted=[Tanh])
+    expected = outputs(model, X_NEW[:30])
     for other in (saved, pickle.loads(pickle.dumps(model))):
-        for method, expected in outputs(model, X_NEW[:30]).items():
-            assert_array_equal(outputs(other, X_NEW[:30])[method], expected, err_msg=method)
+        for method, found in outputs(other, X_NEW[:30]).items():
+            assert_array_equal(found, expected[method], err_msg=method)
 
 
 def test_scores_and_draws(fitted):

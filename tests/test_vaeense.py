@@ -282,7 +282,7 @@ def test_warm_start_moves_to_other_samples():
     # Samples of twice the size have a density that is lower by log(2) in each feature.
     at_best = estimator.score(X) - 8 * math.log(2)
     before = estimator.score(2 * X + 1)
-    fit_unwarned(estimator.set_params(max_iter=1000), 2 * X + 1)
+    fit_unwarned(estimator.set_params(max_iter=400), 2 * X + 1)
     assert_array_equal(estimator.mean_, mean)
     assert estimator.scale_ == scale
     assert at_best - estimator.score(2 * X + 1) < 0.01 * (at_best - before)
@@ -292,11 +292,11 @@ def test_partial_fit_learns_batch_by_batch():
     estimator = quick_vaeense(batch_size=32)
     estimator.partial_fit(X)
     scale, first = estimator.scale_, estimator.score(X_NEW)
-    for i in range(80):
+    for i in range(40):
         estimator.partial_fit(SUBSPACES.train[(i % 6) * 300 : (i % 6 + 1) * 300])
     assert estimator.score(X_NEW) > first + 1
     assert estimator.scale_ == scale
-    assert estimator.n_iter_ == 81
+    assert estimator.n_iter_ == 41
 
 
 # --- inits ----------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_an_overcomplete_dictionary_is_kept_before_principal_components():
 
 def test_without_a_target_principal_components_stay_where_nothing_explains():
     rng = np.random.default_rng(0)
-    X = np.tanh(rng.standard_normal((600, 3)) @ rng.standard_normal((3, 6)))
+    X = np.tanh(rng.standard_normal((300, 3)) @ rng.standard_normal((3, 6)))
     vaeense = fit_unwarned(VAEenseTransformer(target_explained_variance=None, random_state=0), X)
     assert vaeense.explanation_ == "dense"
     assert vaeense.active_dimensions(X).all()

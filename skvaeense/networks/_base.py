@@ -59,10 +59,10 @@ class Network(Specification):
     >>> class Tanh(Network):
     ...     def build(self, n_features, n_components, *, n_heads, generator):
     ...         return TanhModule(n_features, n_components, n_heads)
-    >>> X = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)[0]
+    >>> X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]
     >>> vaeense = VAEenseTransformer(6, network=Tanh(), n_init=1, random_state=0)
     >>> vaeense.fit_transform(X).shape
-    (600, 6)
+    (200, 6)
     """
 
     @abstractmethod

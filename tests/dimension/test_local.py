@@ -34,10 +34,10 @@ def test_sphere():
 
 
 def test_noise_is_seen_through_at_larger_scales():
-    X = gaussian(3000, 2, 30)
-    X += 0.006 * np.random.default_rng(1).standard_normal(X.shape)
-    active = np.ones((3000, 1), dtype=bool)
-    answers = LocalGeometry(X[:2800], active[:2800], n_neighbors=300).at(X[2800:], active[2800:])
+    X = gaussian(1800, 2, 30)
+    X += 0.008 * np.random.default_rng(1).standard_normal(X.shape)
+    active = np.ones((1800, 1), dtype=bool)
+    answers = LocalGeometry(X[:1600], active[:1600], n_neighbors=200).at(X[1600:], active[1600:])
     assert answers.ratio.mean() > 3
     assert (answers.dimension == 2).mean() > 0.95
     # And the error says so.
@@ -45,15 +45,15 @@ def test_noise_is_seen_through_at_larger_scales():
 
 
 def test_distances_that_are_noise_are_not_believed():
-    X = gaussian(3000, 2, 30)
-    X += 0.02 * np.random.default_rng(1).standard_normal(X.shape)
-    active = np.ones((3000, 1), dtype=bool)
+    X = gaussian(1800, 2, 30)
+    X += 0.026 * np.random.default_rng(1).standard_normal(X.shape)
+    active = np.ones((1800, 1), dtype=bool)
     # Where there are active latents noise may have been taken off: it is not told from the pools.
     blind, warned, told = (
-        LocalGeometry(X[:2800], own, n_neighbors=300, noise_variance=noise).at(
-            X[2800:], None if own is None else active[2800:]
+        LocalGeometry(X[:1600], own, n_neighbors=200, noise_variance=noise).at(
+            X[1600:], None if own is None else active[1600:]
         )
-        for own, noise in ((active[:2800], 0.0), (active[:2800], 0.02**2), (None, 0.0))
+        for own, noise in ((active[:1600], 0.0), (active[:1600], 0.026**2), (None, 0.0))
     )
     assert blind.ratio.mean() > 5
     for answers in (warned, told):

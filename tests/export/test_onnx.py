@@ -16,7 +16,7 @@ from torch import nn
 from skvaeense import DiffusionDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense.export import to_onnx
 from skvaeense.export._onnx import Transform, to_bytes
-from skvaeense.networks import MLP, Conv, Linear
+from skvaeense.networks import MLP, Conv, Linear, MeanField, Unrolled
 from skvaeense.priors import SpikeSlab
 from skvaeense.thresholds import Contribution, FixedVariance, ThresholdRule
 
@@ -54,11 +54,10 @@ ESTIMATORS = {
     "signed_jump_relu": quick_sae(PENALTIES["jump_relu"], positive_code=False),
     "signed_l1": quick_sae("l1", positive_code=False),
     "sae_mlp": quick_sae("l1", network=MLP((5,), skip=True)),
-    "sae_unrolled": quick_sae(PENALTIES["batch_topk"], network="unrolled"),
+    "sae_unrolled": quick_sae(PENALTIES["batch_topk"], network=Unrolled(2, n_refinements=1)),
     "soft": quick_vae(),
-    "target": quick_vae(target_l0=2, network="auto", prior=SpikeSlab(search=False)),
     "cut_target": quick_vae(
-        target_l0=2, transform_l0=1.3, network="auto", prior=SpikeSlab(search=False)
+        target_l0=2, transform_l0=1.3, network=MeanField(2), prior=SpikeSlab(search=False)
     ),
     "cut_topk": quick_sae(PENALTIES["topk"], transform_l0=2),
     "hard_target": quick_vae(target_l0=2, prior=SpikeSlab(search=False), hard=True),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import generator
+from helpers import fit_unwarned, generator
 from scipy.special import softmax
 from scipy.stats import multivariate_normal
 
@@ -302,5 +302,5 @@ def test_a_fit_of_a_dictionary_keeps_its_codes():
     counts = fitted.active_dimensions(X[1000:]).sum(axis=1)
     assert (counts == dimension[1000:]).mean() > 0.98
     # Too few latents for the atoms are trained as gates are.
-    few = VAEenseTransformer(6, random_state=0).fit(X[:1000])
+    few = fit_unwarned(VAEenseTransformer(6, max_iter=2, random_state=0), X[:1000])
     assert few.n_components_ == 6

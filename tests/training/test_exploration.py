@@ -202,7 +202,7 @@ def test_two_dictionaries_have_codes_of_their_own(noise):
     X = np.concatenate(
         [
             make_sparse_dictionary(
-                1500, n_atoms=6 + 4 * i, n_active=2 + i, n_features=30, noise=noise, random_state=i
+                1000, n_atoms=6 + 4 * i, n_active=2 + i, n_features=30, noise=noise, random_state=i
             )[0]
             + 5 * np.eye(30)[i]
             for i in range(2)

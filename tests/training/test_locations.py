@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def test_affine_subspaces_have_a_location_each(offset, noise):
         assert np.linalg.norm(away) < 0.1 * np.sqrt(np.square(own - mean).sum(axis=1).mean())
 
 
+@cache
 def _through_one_point():
     linear = {
         f"subspaces {dims}": make_linear_subspaces(
@@ -73,7 +75,7 @@ def test_what_meets_has_one_location(name):
     assert _locations(_through_one_point()[name]) is None
 
 
-@pytest.mark.parametrize(("seed", "max_latents"), [(0, 128), (0, 256), (3, 256)])
+@pytest.mark.parametrize(("seed", "max_latents"), [(0, 128), (3, 256)])
 def test_no_curved_manifold_is_cut_in_two(seed, max_latents):
     """They lie apart, so that each may have a location of its own, and all of its rows have it."""
     X, manifold, _ = make_mlp_manifolds(2500, random_state=seed)
@@ -160,6 +162,8 @@ def test_rows_are_assigned_to_the_most_probable_group():
 
 
 def test_damaged_locations_do_not_pass(subtests):
+    locations = _locations(_affine(3, n_samples=600)[0])
+    locations.check(40)
     for changes, message in (
         ({"points": np.zeros((3, 5))}, "features each"),
         ({"points": np.full((3, 40), np.inf)}, "must be finite"),
@@ -169,11 +173,8 @@ def test_damaged_locations_do_not_pass(subtests):
         ({"groups": np.array([0, 1, 3])}, "several locations"),
         ({"points": np.zeros((1, 40)), "groups": np.zeros(3, int)}, "several locations"),
     ):
-        with subtests.test(message=message):
-            locations = _locations(_affine(3, n_samples=600)[0])
-            locations.check(40)
-            with pytest.raises(ValueError, match=message):
-                replace(locations, **changes).check(40)
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            replace(locations, **changes).check(40)
 
 
 # --- hulls ---------------------------------------------------------------------------------------
