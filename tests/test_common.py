@@ -28,7 +28,7 @@ MIXTURE = QUICK | {"prior": SMALL_MIXTURE}
 
 ESTIMATORS = [
     DiffusionDimensionEstimator(**QUICK_SPARSE),
-    VAEenseTransformer(**GATES),
+    VAEenseTransformer(**QUICK),
     IntrinsicDimensionEstimator(VAEenseTransformer(**GATES)),
     SparseAutoencoder(**QUICK_SPARSE),
     SubspaceMixture(random_state=0),
@@ -36,7 +36,7 @@ ESTIMATORS = [
 
 OTHER_SETTINGS = [
     DiffusionDimensionEstimator("flipd", **QUICK_SPARSE),
-    VAEenseTransformer(**QUICK),
+    VAEenseTransformer(**GATES),
     VAEenseTransformer(gated=False, **MIXTURE),
     VAEenseTransformer(threshold="otsu", hard=True, **MIXTURE),
     VAEenseTransformer(target_l0=1, network="mlp", positive_code=True, **GATES),
