@@ -226,7 +226,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _estimate(self, X):
         parts = self._ask(self._method_.estimate, X)
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        dimension, std = (np.concatenate(part) for part in zip(*parts, strict=True))
+        # More latents than features may be active.
+        return np.minimum(dimension, self.n_features_in_), std
 
     def _set_dimensions(self, dimension, std, weights, n):
         super()._set_dimensions(dimension, std, weights, n)

@@ -354,6 +354,18 @@ def test_few_samples_are_counted():
     assert np.isfinite(estimator.dimension_pw_).all()
 
 
+class Wide(Support):
+    """Call twelve latents active, whatever the sample."""
+
+    def active_dimensions(self, X):
+        return np.ones((len(X), 12), dtype=bool)
+
+
+def test_no_dimension_is_above_the_number_of_features():
+    model = IntrinsicDimensionEstimator(Wide(), method="count", random_state=0)
+    assert_array_equal(model.fit_predict(X), X.shape[1])
+
+
 def test_duplicated_samples():
     model = IntrinsicDimensionEstimator(HASTY, random_state=0)
     X_TWICE = np.repeat(X[:200], 5, axis=0)

@@ -44,7 +44,7 @@ class SpikeSlabVAE(VAE):
     units of its slab, and the logarithm l of the noise of that, as a share of the slab's variance
     t. With ``u = y sqrt(t + mean^2)`` and ``n = t exp(l)`` the posterior is that of `MeanField`.
     Slabs keep their first mean and variance, since nothing else gives such codes a unit. With a
-    nonlinear decoder f the error is
+    nonlinear decoder f the error is::
 
         E = E |x - f(c)|^2,    c_j ~ N(q_j m_j, q_j (v_j + m_j^2) - q_j^2 m_j^2)
 

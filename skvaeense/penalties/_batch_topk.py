@@ -78,7 +78,7 @@ class BatchTopK(_KeepsLargest):  # numpydoc ignore=PR02
     """
 
     alias = "batch_topk"
-    activation = KeepBatchTop
+    _activation = KeepBatchTop
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the mean number that is kept now."""

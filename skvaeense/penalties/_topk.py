@@ -51,7 +51,7 @@ class _KeepsLargest(Penalty):
     dead_latents = "auxiliary"
     _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
     # Makes the activation from the numbers that are kept, and whether codes are positive.
-    activation: Callable[[Any, bool], nn.Module]
+    _activation: Callable[[Any, bool], nn.Module]
 
     def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
         self.k = k
@@ -60,7 +60,7 @@ class _KeepsLargest(Penalty):
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
         """Make the map from pre-activations to codes."""
         check_lengths("k", self.k, AT_LEAST_ONE)
-        return type(self).activation(np.minimum(self.k, n_components).tolist(), positive)
+        return type(self)._activation(np.minimum(self.k, n_components).tolist(), positive)
 
 
 class TopK(_KeepsLargest):  # numpydoc ignore=PR02
@@ -109,7 +109,7 @@ class TopK(_KeepsLargest):  # numpydoc ignore=PR02
     """
 
     alias = "topk"
-    activation = KeepTop
+    _activation = KeepTop
 
     def n_kept(self, activation: Any) -> float | None:
         """Return the number that is kept now; None if there are several k."""
