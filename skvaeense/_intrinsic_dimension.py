@@ -273,7 +273,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Returns
         -------
         dimension : ndarray of shape (n_samples,)
-            Dimension at each sample.
+            Dimension at each sample, at most the number of features.
 
         std : ndarray of shape (n_samples,)
             Standard error of each, if `return_std`. It holds all that `reliability` names as

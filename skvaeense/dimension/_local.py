@@ -130,8 +130,9 @@ class LocalGeometry:
         Number of directions that noise is left in. None: all.
 
     clear : bool, default=True
-        Whether nothing is known to have been taken off the references, so that directions of
-        which there is nothing are no sign of a manifold that is flat.
+        Whether nothing is known to have been taken off the references. If something is, directions
+        of which there is nothing are no sign of a manifold that is flat, and thin directions may be
+        noise that is left.
 
     Attributes
     ----------
