@@ -227,7 +227,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     def _estimate(self, X):
         parts = self._ask(self._method_.estimate, X)
         dimension, std = (np.concatenate(part) for part in zip(*parts, strict=True))
-        # More latents than features may be active.
+        # More latents than features may be active, and distances may say more.
         return np.minimum(dimension, self.n_features_in_), std
 
     def _set_dimensions(self, dimension, std, weights, n):
