@@ -95,8 +95,11 @@ class Flats:
     Parameters
     ----------
     flats : list of Flat
-        All flats. Those that do not fit hold nothing. Unless most fit, those that do may do so by
-        chance, and none does.
+        All flats. Those that do not fit hold nothing.
+
+    near : ndarray of int of shape (n_flats, n_near)
+        Which ones are near each. Unless most of them fit, one that does may do so by chance, and
+        holds nothing.
 
     Attributes
     ----------
@@ -104,9 +107,9 @@ class Flats:
         Which of them may hold samples.
     """
 
-    def __init__(self, flats):
+    def __init__(self, flats, near):
         fit = np.array([flat.fits for flat in flats])
-        self.fit = fit & (2 * fit.sum() > len(fit))
+        self.fit = fit & (2 * fit[near].sum(axis=1) > near.shape[1])
         kept = [flat for flat, fits in zip(flats, self.fit, strict=True) if fits]
         self._bends = np.array([flat.bend for flat in kept])
         self._centres = np.array([flat.centre for flat in kept])

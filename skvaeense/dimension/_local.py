@@ -201,8 +201,9 @@ class LocalGeometry:
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
         self._landmarks = NearestNeighbors(n_neighbors=self._n_near).fit(landmarks)
-        self._flats = Flats(flats)
-        own &= ~self._barred(points, pools)
+        near = self._landmarks.kneighbors(landmarks, return_distance=False)
+        self._flats = Flats(flats, near)
+        own &= ~self._barred(points, pools, near)
         # Whatever flats say, a sample is on its own manifold.
         own[:, 0] = True
         at_anchor = alike & own & (pools < inverses.shape[1])
@@ -211,14 +212,17 @@ class LocalGeometry:
         members = [pool[its] for pool, its in zip(pools, own, strict=True)]
         return (anchors, at_anchor), members, [flat.rank for flat in flats]
 
-    def _barred(self, points, pools):
+    def _barred(self, points, pools, near):
         """Return which members of the landmarks' pools are on a flat that landmarks are not on.
 
-        That is the flat of the landmark next to a member. It is of another manifold.
+        That is the flat of the landmark next to a member. It is of another manifold. Where the
+        landmark's own flat does not fit, so is each flat that does not go through the landmark.
         """
-        near = self._landmarks.kneighbors(points[: len(pools)], return_distance=False)
+        landmarks = points[: len(pools)]
+        off = self._flats.bar(landmarks, near)
+        off |= ~self._flats.fit[:, None] & ~self._flats.hold(landmarks, near)
         barred = np.zeros((len(pools), len(pools)), dtype=bool)
-        np.put_along_axis(barred, near, self._flats.bar(points[: len(pools)], near), axis=1)
+        np.put_along_axis(barred, near, off, axis=1)
         home = self._landmarks.kneighbors(points, 1, return_distance=False)
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)

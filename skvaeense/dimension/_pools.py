@@ -57,7 +57,7 @@ class PoolMethod(AutoencoderMethod):
     reach_: float
     # Whether the autoencoder denoises samples, and says which of them are alike.
     trusted_: bool
-    # By what share decoding changes the dimension by distances, where no noise is seen.
+    # By what share decoding changes the dimension by distances: noise is a reason to, if it is seen.
     change_: float
 
     @abstractmethod
@@ -112,9 +112,9 @@ class PoolMethod(AutoencoderMethod):
             most = 2 * raw[1] + 1
             are_patterns = bool((active != active[0]).any())
             self.trusted_ = not (are_patterns and active.sum(axis=1).mean() > most)
-            if self.trusted_ and not self.floor_.seen:
+            if self.trusted_:
                 self.change_, falls = _change_of_dimension(raw, _by_distances(points))
-                self.trusted_ = falls or self.change_ <= MAX_SHIFT
+                self.trusted_ = self.floor_.seen or falls or self.change_ <= MAX_SHIFT
         if not self.trusted_:
             self.change_ = 0.0
         self._measure(X, points, active, groups, n_neighbors)
@@ -211,7 +211,8 @@ class PoolMethod(AutoencoderMethod):
             return count, {"small_coefficients": unsure}
         dimension = self._answer(around, most)
         answer, reasons = _explained(dimension, count, unsure, around)
-        reasons["disagreement"] = np.hypot(reasons["disagreement"], self.change_ * answer)
+        if not self.floor_.seen:
+            reasons["disagreement"] = np.hypot(reasons["disagreement"], self.change_ * answer)
         return answer, reasons
 
     def dimension_scale(self, autoencoder: Any, X: FloatArray) -> tuple[IntArray, DoubleArray]:

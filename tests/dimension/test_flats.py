@@ -59,7 +59,8 @@ def test_flats_hold_and_bar_samples(plane_and_line):
     plane, line = plane_and_line
     line = line[np.abs(line[:, 3]) > 0.2]
     noise = np.random.default_rng(1).standard_normal(plane.shape)
-    flats = Flats([Flat(pool(p, p[0])) for p in (noise, plane, line)])
+    near = np.array([[0, 1, 2]] * 3)
+    flats = Flats([Flat(pool(p, p[0])) for p in (noise, plane, line)], near)
     assert flats.fit.tolist() == [False, True, True]
     points = np.vstack([plane[:5], line[:5], 10 * plane[:5], noise[:5]])
     held = flats.hold(points, np.tile([0, 1, 2], (20, 1)))
@@ -70,5 +71,13 @@ def test_flats_hold_and_bar_samples(plane_and_line):
     barred = flats.bar(points, np.tile([0, 1, 2], (20, 1)))
     assert (barred[:5] == [False, False, True]).all()
     assert (barred[5:10] == [False, True, False]).all()
-    few = Flats([Flat(pool(p, p[0])) for p in (noise, noise, plane)])
+    few = Flats([Flat(pool(p, p[0])) for p in (noise, noise, plane)], near)
     assert not few.hold(points, np.tile([0, 1, 2], (20, 1))).any()
+
+
+def test_flats_count_where_most_of_those_nearby_fit(plane_and_line):
+    plane, _ = plane_and_line
+    noise = np.random.default_rng(1).standard_normal(plane.shape)
+    pools = [pool(p, p[0]) for p in (noise, noise, noise, plane, plane)]
+    near = np.array([[0, 1, 2]] * 3 + [[3, 4, 0], [4, 0, 1]])
+    assert Flats([Flat(points) for points in pools], near).fit.tolist() == [False] * 3 + [True, False]
