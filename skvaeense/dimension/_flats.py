@@ -40,6 +40,9 @@ class Flat:
     centre : ndarray of shape (n_features,)
         Where it is.
 
+    spread : float
+        Mean squared distance of the members that it was drawn through.
+
     directions : ndarray of shape (n_features, rank)
         An orthonormal basis.
 
@@ -52,6 +55,7 @@ class Flat:
         nearest, next_ones = points[:N_MEMBERS], points[N_MEMBERS : 2 * N_MEMBERS]
         self.centre = nearest.mean(axis=0)
         nearest = nearest - self.centre
+        self.spread = np.square(nearest).sum() / len(nearest)
         variances, turns = np.linalg.eigh(nearest @ nearest.T)
         largest = max(variances[-1], TINY)
         few = np.count_nonzero(variances > FLAT * largest)
@@ -86,7 +90,7 @@ class Flat:
         return off <= FLAT + self.bend * squares
 
     def _off(self, points):
-        return _off(points, self.centre, self.directions)
+        return _off(points, self.centre, self.directions, self.spread)
 
 
 class Flats:
@@ -113,6 +117,7 @@ class Flats:
         kept = [flat for flat, fits in zip(flats, self.fit, strict=True) if fits]
         self._bends = np.array([flat.bend for flat in kept])
         self._centres = np.array([flat.centre for flat in kept])
+        self._spreads = np.array([flat.spread for flat in kept])
         self._ends = np.cumsum([flat.rank for flat in kept])
         if kept:
             self._directions = np.hstack([flat.directions for flat in kept])
@@ -168,7 +173,7 @@ class Flats:
         asked, starts = np.unique(flats.flat[pairs], return_index=True)
         for i, own in zip(self._which[asked], np.split(pairs, starts)[1:], strict=True):
             rows = points[own // flats.shape[1]]
-            answers.flat[own] = judge(i, *_off(rows, self._centres[i], self._of(i)))
+            answers.flat[own] = judge(i, *_off(rows, self._centres[i], self._of(i), self._spreads[i]))
         return answers
 
     def _of(self, i):
@@ -181,9 +186,12 @@ def _most_off(rank, n_features):
     return FLAT * (1 - rank / n_features)
 
 
-def _off(points, centre, directions):
-    """Return the shares of squared distances that points are off a flat, and these."""
+def _off(points, centre, directions, spread):
+    """Return the shares of squared distances that points are off a flat, and these.
+
+    Points nearer than most that it was drawn through are off it by a share of their spread.
+    """
     points = points - centre
     squares = np.square(points).sum(axis=1)
     along = np.square(points @ directions).sum(axis=1)
-    return np.maximum(1 - along / np.maximum(squares, TINY), 0.0), squares
+    return np.maximum(squares - along, 0.0) / np.maximum(squares, max(spread, TINY)), squares

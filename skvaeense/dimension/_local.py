@@ -378,15 +378,13 @@ class LocalGeometry:
         with np.errstate(over="ignore"):
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
-        # 2 where flats hold the sample, too.
-        share, like = (
-            alike.mean(axis=1),
-            alike.astype(int) + (alike & self._flats.hold(points, near)),
-        )
+        share, held = alike.mean(axis=1), self._flats.hold(points, near)
+        # Flats that fit, but not hold the sample, are rather of another manifold.
+        like = alike * (1 + ~self._flats.fit[near] + 2 * held)
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
-        asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 1
+        asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 2
         with np.errstate(divide="ignore", invalid="ignore"):
             inverses, clear, error, hidden = (
                 np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)

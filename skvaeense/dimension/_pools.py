@@ -57,7 +57,7 @@ class PoolMethod(AutoencoderMethod):
     reach_: float
     # Whether the autoencoder denoises samples, and says which of them are alike.
     trusted_: bool
-    # By what share decoding changes the dimension by distances: noise is a reason to, if it is seen.
+    # By what share decoding changes the dimension by distances. Noise is a reason, if it is seen.
     change_: float
 
     @abstractmethod

@@ -47,6 +47,15 @@ def test_where_noise_turns_the_flat_all_belong(plane_and_line):
     assert flat.belongs(noisy).mean() > 0.95
 
 
+def test_members_next_to_the_centre_are_held():
+    """An arc passes by the mean of its samples."""
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 800)
+    arc = np.column_stack([np.cos(angles), np.sin(angles)])
+    flats = [Flat(pool(arc, point)) for point in arc]
+    held = Flats(flats, np.arange(800)[:, None]).hold(arc, np.arange(800)[:, None])
+    assert held.mean() > 0.99
+
+
 def test_few_members_all_belong():
     points = np.random.default_rng(0).standard_normal((30, 4))
     flat = Flat(points)
