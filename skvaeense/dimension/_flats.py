@@ -172,8 +172,8 @@ class Flats:
         pairs = pairs[np.argsort(flats.flat[pairs], kind="stable")]
         asked, starts = np.unique(flats.flat[pairs], return_index=True)
         for i, own in zip(self._which[asked], np.split(pairs, starts)[1:], strict=True):
-            rows = points[own // flats.shape[1]]
-            answers.flat[own] = judge(i, *_off(rows, self._centres[i], self._of(i), self._spreads[i]))
+            flat = self._centres[i], self._of(i), self._spreads[i]
+            answers.flat[own] = judge(i, *_off(points[own // flats.shape[1]], *flat))
         return answers
 
     def _of(self, i):

@@ -89,4 +89,5 @@ def test_flats_count_where_most_of_those_nearby_fit(plane_and_line):
     noise = np.random.default_rng(1).standard_normal(plane.shape)
     pools = [pool(p, p[0]) for p in (noise, noise, noise, plane, plane)]
     near = np.array([[0, 1, 2]] * 3 + [[3, 4, 0], [4, 0, 1]])
-    assert Flats([Flat(points) for points in pools], near).fit.tolist() == [False] * 3 + [True, False]
+    flats = Flats([Flat(points) for points in pools], near)
+    assert flats.fit.tolist() == [False, False, False, True, False]
