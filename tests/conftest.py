@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import gc
 import os
 
 import pytest
@@ -7,6 +8,16 @@ import torch
 
 # Pictures are drawn into memory, whatever the machine has for a screen.
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Modules and tests stay to the end: to look for garbage among them takes a third of the time that
+# it takes to collect them.
+gc.disable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _garbage_of_tests_alone():
+    """Look for garbage again, among what tests have made."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
