@@ -1,8 +1,14 @@
-"""What the first fits of a process load."""
+"""What a process loads by an import of the package, and by its first fits."""
 
+import json
 import subprocess
 import sys
 
+import pytest
+
+# Optional or heavy: loaded by the function that needs them, never by an import of ours.
+LAZY = ["IPython", "huggingface_hub", "matplotlib", "onnx", "onnxscript", "pandas", "rich"]
+LAZY += ["sae_lens", "skdim"]
 # It takes longer to load than a default fit of a small table.
 SLOW = "torch._dynamo"
 ESTIMATORS = [
@@ -11,8 +17,24 @@ ESTIMATORS = [
     "VAEenseTransformer(max_iter=5)",
     "IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=5))",
 ]
+# scikit-learn itself loads some of these, so what counts is who asks, not what is loaded.
 SCRIPT = f"""
-import sys, tempfile
+import builtins, importlib, json, pkgutil, sys, tempfile
+
+real_import, lazy, slow = builtins.__import__, [], []
+
+def spy(name, globals=None, *args, **kwargs):
+    importer = (globals or {{}}).get("__name__") or ""
+    if importer.split(".")[0] == "skvaeense" and name.split(".")[0] in {LAZY!r}:
+        lazy.append(importer + " imports " + name)
+    return real_import(name, globals, *args, **kwargs)
+
+builtins.__import__ = spy
+import skvaeense
+for module in pkgutil.walk_packages(skvaeense.__path__, "skvaeense."):
+    importlib.import_module(module.name)
+builtins.__import__ = real_import
+
 from sklearn.datasets import load_iris
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 from skvaeense import load, save
@@ -25,11 +47,23 @@ for estimator in [{", ".join(ESTIMATORS)}]:
         save(estimator, folder + "/model.safetensors")
         load(folder + "/model.safetensors")
     if {SLOW!r} in sys.modules:
-        sys.exit(f"{{estimator}} has loaded it")
+        slow.append(repr(estimator))
+print(json.dumps({{"lazy": lazy, "slow": slow}}))
 """
 
 
-def test_no_compiler_is_loaded():
+@pytest.fixture(scope="module")
+def loaded():
+    """Return who has loaded what is to be loaded late, in one process: most of it is to begin."""
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_imports_stay_light(loaded):
+    assert loaded["lazy"] == []
+
+
+def test_no_compiler_is_loaded(loaded):
+    assert loaded["slow"] == []

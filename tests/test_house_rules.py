@@ -3,10 +3,7 @@
 import ast
 import importlib
 import inspect
-import json
 import pkgutil
-import subprocess
-import sys
 import typing
 from pathlib import Path
 
@@ -20,9 +17,6 @@ PRIVATE_IMPORTER = "utils/_validation.py"
 PRIVATE_ROOMS = {"training", "utils"}
 # What a new autoencoder must say.
 MAX_ABSTRACT_METHODS = 4
-# Optional or heavy: loaded by the function that needs them, never by an import of ours.
-LAZY = ["IPython", "huggingface_hub", "matplotlib", "onnx", "onnxscript", "pandas", "rich"]
-LAZY += ["sae_lens", "skdim"]
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -186,26 +180,3 @@ def test_annotated_names_are_those_that_validation_takes():
             if _literals(parameters[parameter].annotation) != taken:
                 differ.append(f"{name}.{parameter}")
     assert differ == []
-
-
-def test_imports_stay_light():
-    # scikit-learn itself loads some of these, so what counts is who asks, not what is loaded.
-    code = f"""
-import builtins, importlib, json, pkgutil
-
-real_import, found = builtins.__import__, []
-
-def spy(name, globals=None, *args, **kwargs):
-    importer = (globals or {{}}).get("__name__") or ""
-    if importer.split(".")[0] == "skvaeense" and name.split(".")[0] in {LAZY!r}:
-        found.append(importer + " imports " + name)
-    return real_import(name, globals, *args, **kwargs)
-
-builtins.__import__ = spy
-import skvaeense
-for module in pkgutil.walk_packages(skvaeense.__path__, "skvaeense."):
-    importlib.import_module(module.name)
-print(json.dumps(found))
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout) == []
