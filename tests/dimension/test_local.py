@@ -20,7 +20,7 @@ def sphere(n_samples, dimension, n_features, seed=0):
 @pytest.mark.parametrize("dimension", [1, 3, 10])
 def test_flat(dimension):
     X = gaussian(1700, dimension, 12)
-    geometry = LocalGeometry(X[:1500], None, n_neighbors=250)
+    geometry = LocalGeometry(X[:1500], None, n_neighbors=150)
     answers = geometry.at(X[1500:], None)
     assert (answers.dimension == dimension).mean() > 0.98
     assert answers.ratio.mean() == pytest.approx(dimension, rel=0.1)
@@ -37,7 +37,7 @@ def test_noise_is_seen_through_at_larger_scales():
     X = gaussian(1800, 2, 30)
     X += 0.008 * np.random.default_rng(1).standard_normal(X.shape)
     active = np.ones((1800, 1), dtype=bool)
-    answers = LocalGeometry(X[:1600], active[:1600], n_neighbors=200).at(X[1600:], active[1600:])
+    answers = LocalGeometry(X[:1600], active[:1600], n_neighbors=120).at(X[1600:], active[1600:])
     assert answers.ratio.mean() > 3
     assert (answers.dimension == 2).mean() > 0.95
     # And the error says so.
@@ -50,7 +50,7 @@ def test_distances_that_are_noise_are_not_believed():
     active = np.ones((1800, 1), dtype=bool)
     # Where there are active latents noise may have been taken off: it is not told from the pools.
     blind, warned, told = (
-        LocalGeometry(X[:1600], own, n_neighbors=200, noise_variance=noise).at(
+        LocalGeometry(X[:1600], own, n_neighbors=120, noise_variance=noise).at(
             X[1600:], None if own is None else active[1600:]
         )
         for own, noise in ((active[:1600], 0.0), (active[:1600], 0.026**2), (None, 0.0))
@@ -218,7 +218,7 @@ def test_thin_directions_count_where_noise_would_be_seen():
     """
     X = np.random.default_rng(0).uniform(-1, 1, (3000, 20)) * np.geomspace(1, 0.01, 20)
     some, fewer = (
-        LocalGeometry(X, None, n_neighbors=400, clear=clear).at(X, None).dimension.mean()
+        LocalGeometry(X, None, n_neighbors=200, clear=clear).at(X, None).dimension.mean()
         for clear in (True, False)
     )
     assert some > fewer + 0.2
