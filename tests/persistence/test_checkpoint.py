@@ -31,7 +31,7 @@ from skvaeense.training import _opening, _sparse_hooks, _trainer
 from skvaeense.training._session import STATE
 from skvaeense.utils import _blocks
 
-X = make_linear_subspaces(300, dims=(1, 2), n_features=8, random_state=0)[0]
+X = make_linear_subspaces(200, dims=(1, 2), n_features=8, random_state=0)[0]
 VAEENSE = VAEenseTransformer(
     6, prior=SMALL_MIXTURE, network=Linear((12,)), n_init=3, max_iter=8, random_state=0
 )
@@ -217,7 +217,7 @@ def test_every_file_is_an_estimator(tmp_path):
     fitted, checkpoint = fit_into(tmp_path, VAEENSE, n_kept=1000)
     for path in checkpoint.files():
         loaded = load(path)
-        assert loaded.transform(X).shape == (300, 6)
+        assert loaded.transform(X).shape == (200, 6)
         assert not hasattr(loaded, STATE)
     assert_array_equal(loaded.transform(X), fitted.transform(X))
 
@@ -228,7 +228,7 @@ def test_the_first_file_may_be_older_than_the_first_epoch(tmp_path, monkeypatch)
     loaded = load(checkpoint.files()[0])
     assert loaded.n_iter_ == 0
     assert loaded.loss_curve_ == []
-    assert loaded.transform(X).shape == (300, 12)
+    assert loaded.transform(X).shape == (200, 12)
 
 
 def test_other_fits_do_not_read_them(tmp_path):
@@ -237,7 +237,7 @@ def test_other_fits_do_not_read_them(tmp_path):
     others = [
         (clone(SAE).set_params(max_iter=8), X),
         (clone(SAE).set_params(penalty=L1(0.3)), X),
-        (SAE, X[:250]),
+        (SAE, X[:150]),
         (SAE, X + 1),
         (SAE, 2 * X),
     ]
