@@ -110,10 +110,10 @@ def test_dimensions_of_unseen_samples(fitted):
 @pytest.mark.parametrize(("dims", "n_features", "noise"), [((2, 4), 12, 0.02), ((2, 3, 4), 8, 0)])
 def test_auto_is_no_worse_than_either(dims, n_features, noise):
     X, _, true = make_linear_subspaces(
-        1800, dims=dims, n_features=n_features, noise=noise, random_state=1
+        1300, dims=dims, n_features=n_features, noise=noise, random_state=1
     )
-    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:1500])
-    errors = errors_of_methods(model, X[:1500], X[1500:], true[1500:])
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:1000])
+    errors = errors_of_methods(model, X[:1000], X[1000:], true[1000:])
     assert errors["auto"] == min(errors.values()) < 0.05
     assert errors["neighbors"] > errors["auto"] + 0.02
 
@@ -193,12 +193,12 @@ def test_warns_where_noise_hides_the_dimension():
 
 def test_sphere():
     """A sphere has one dimension less than the linear space that its code needs."""
-    X, _, _ = make_spheres(1500, dims=(2,), n_features=6, random_state=0)
-    model = IntrinsicDimensionEstimator(QUICK, random_state=0).fit(X[:1200])
+    X, _, _ = make_spheres(1100, dims=(2,), n_features=6, random_state=0)
+    model = IntrinsicDimensionEstimator(QUICK, random_state=0).fit(X[:800])
     assert model.autoencoder_.active_dimensions(X).sum(axis=1).mean() > 2.8
     assert model.dimension_ == pytest.approx(2, abs=0.15)
-    for fitted in (model, fit_frozen("neighbors", model, X[:1200])):
-        assert fitted.predict(X[1200:]).mean() == pytest.approx(2, abs=0.15)
+    for fitted in (model, fit_frozen("neighbors", model, X[:800])):
+        assert fitted.predict(X[800:]).mean() == pytest.approx(2, abs=0.15)
 
 
 def test_many_subspaces_are_counted():
@@ -264,9 +264,9 @@ def test_an_autoencoder_that_finds_no_pattern_is_helped():
 def test_outliers_do_not_hide_the_rest():
     """An autoencoder that explains little of typical samples is not asked."""
     random_state = np.random.default_rng(0)
-    X = np.zeros((1500, 8))
-    X[:, :5] = random_state.standard_normal((1500, 5))
-    X[:30] *= 1e4
+    X = np.zeros((800, 8))
+    X[:, :5] = random_state.standard_normal((800, 5))
+    X[:16] *= 1e4
     vae = clone(QUICK).set_params(max_iter=100)
     model = IntrinsicDimensionEstimator(vae, random_state=0)
     assert np.median(fit_unwarned(model, X).dimension_pw_) == pytest.approx(5, abs=1)
@@ -546,7 +546,7 @@ def test_what_decoding_takes_off_makes_dimensions_less_reliable():
     """It may be noise, or a thin direction."""
     rng = np.random.default_rng(0)
     frame = np.linalg.qr(rng.standard_normal((8, 3)))[0]
-    box = rng.uniform(-1, 1, (1500, 3)) * (1, 1, 0.06) @ frame.T
+    box = rng.uniform(-1, 1, (800, 3)) * (1, 1, 0.06) @ frame.T
     whole, cut = (
         IntrinsicDimensionEstimator(Dense(n_components=n), random_state=0).fit(box) for n in (3, 2)
     )
