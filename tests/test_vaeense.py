@@ -27,8 +27,8 @@ def default_fit():
 
 @pytest.fixture(scope="module")
 def ppca_split():
-    samples, _, _ = make_ppca(4000, n_components=4, n_features=12, random_state=0)
-    return samples[:2000], samples[2000:]
+    samples, _, _ = make_ppca(3000, n_components=4, n_features=12, random_state=0)
+    return samples[:1000], samples[1000:]
 
 
 @pytest.fixture(scope="module")
