@@ -166,8 +166,9 @@ class ExplainedTraining:
         Its codes also have to explain more of the samples than they leave, and their gates have to
         differ from sample to sample.
 
-        Numbers of latents are tried in turn, as long as held-out samples gain. The best one is then
-        trained for longer, from the start: gates of many atoms find their places late.
+        Numbers of latents are tried in turn, as long as held-out samples gain; no second one where
+        the first is no explanation. The best one is then trained for longer, from the start: gates
+        of many atoms find their places late.
         """
         explored, session = self.explored, self.session
 
@@ -188,8 +189,9 @@ class ExplainedTraining:
         if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
             for i, width in enumerate(widths, start=1):
                 # Many latents are worth their time only once gates explain the samples.
-                is_wide = i > 1 and width > MAX_COMPONENTS and inits.best_init == 0
-                if is_wide or (i > 2 and inits.losses[i - 1] >= inits.losses[i - 2]):
+                is_wide = width > MAX_COMPONENTS and inits.best_init == 0
+                before = inits.losses[i - 2] if i > 2 else math.inf
+                if i > 1 and (is_wide or inits.losses[i - 1] >= before):
                     inits.skip(i)
                 self._train(inits, epochs[: i + 1])
                 if session.stopped:
