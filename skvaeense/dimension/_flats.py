@@ -43,6 +43,9 @@ class Flat:
     spread : float
         Mean squared distance of the members that it was drawn through.
 
+    reach : float
+        Squared distance of the farthest member.
+
     directions : ndarray of shape (n_features, rank)
         An orthonormal basis.
 
@@ -56,6 +59,7 @@ class Flat:
         self.centre = nearest.mean(axis=0)
         nearest = nearest - self.centre
         self.spread = np.square(nearest).sum() / len(nearest)
+        self.reach = np.square(points - self.centre).sum(axis=1).max()
         variances, turns = np.linalg.eigh(nearest @ nearest.T)
         largest = max(variances[-1], TINY)
         few = np.count_nonzero(variances > FLAT * largest)
@@ -118,6 +122,7 @@ class Flats:
         self._bends = np.array([flat.bend for flat in kept])
         self._centres = np.array([flat.centre for flat in kept])
         self._spreads = np.array([flat.spread for flat in kept])
+        self._reaches = np.array([flat.reach for flat in kept])
         self._ends = np.cumsum([flat.rank for flat in kept])
         if kept:
             self._directions = np.hstack([flat.directions for flat in kept])
@@ -125,7 +130,7 @@ class Flats:
         self._which = np.cumsum(self.fit) - 1
 
     def hold(self, points, flats):
-        """Return whether flats hold points, which are off them by little.
+        """Return whether flats hold points: these are off them by little, and not out of reach.
 
         Parameters
         ----------
@@ -140,9 +145,11 @@ class Flats:
         ndarray of bool of shape (n_points, n_asked)
             Whether they do.
         """
-        return self._compare(
-            points, flats, lambda i, off, _: off <= _most_off(*self._of(i).T.shape)
-        )
+
+        def holds(i, off, squares):
+            return (off <= _most_off(*self._of(i).T.shape)) & (squares <= self._reaches[i])
+
+        return self._compare(points, flats, holds)
 
     def bar(self, points, flats):
         """Return whether flats fit that points do not belong to, as far as manifolds bend.

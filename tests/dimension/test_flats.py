@@ -56,6 +56,15 @@ def test_members_next_to_the_centre_are_held():
     assert held.mean() > 0.99
 
 
+def test_no_flat_holds_what_is_farther_than_its_members():
+    """The tangents of a circle go far out, and pass by samples of other manifolds."""
+    circle = np.column_stack([f(np.linspace(0, 2 * np.pi, 800)) for f in (np.cos, np.sin)])
+    flats = Flats([Flat(pool(circle, circle[0])[:100])], np.array([[0]]))
+    along = np.array([[1, 0.2], [1, 5]])
+    assert flats.hold(along, np.zeros((2, 1), dtype=int)).ravel().tolist() == [True, False]
+    assert not flats.bar(along, np.zeros((2, 1), dtype=int)).any()
+
+
 def test_few_members_all_belong():
     points = np.random.default_rng(0).standard_normal((30, 4))
     flat = Flat(points)
