@@ -107,8 +107,8 @@ class LocalGeometry:
     manifolds have come into view.
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
-    pool answer for a sample, those first whose flats hold it: so it need be compared with them
-    only.
+    pool answer for a sample: those whose flats hold it, else those whose flats do not fit, else
+    all. So it need be compared with them only.
 
     Parameters
     ----------
@@ -379,7 +379,7 @@ class LocalGeometry:
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         share, held = alike.mean(axis=1), self._flats.hold(points, near)
-        # Flats that fit, but not hold the sample, are rather of another manifold.
+        # A flat that fits, but does not hold the sample, is more likely of another manifold.
         like = alike * (1 + ~self._flats.fit[near] + 2 * held)
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
