@@ -29,8 +29,8 @@ print(X.iloc[:3, :4])
 
 # %%
 # The thirty columns are means, errors and extremes of ten measurements, so most columns are
-# redundant. Benign tumours and malignant ones vary in about as many directions: ten. The mean over
-# all rows has a standard error of about one:
+# redundant. Benign and malignant tumours both vary in about ten directions. The mean over all rows
+# has a standard error of about one:
 estimator = pipeline[-1]
 print(f"{estimator.dimension_:.1f} ± {estimator.dimension_std_:.1f}")
 
