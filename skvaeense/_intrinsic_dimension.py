@@ -173,26 +173,28 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _learn(self, X, weights):
         # Short codes would cut directions that little of the variance is in.
-        self._learn_by(self._unfitted(), X, weights)
-        first = self.autoencoder_, self._method_
+        self.autoencoder_ = self._fitted(self._unfitted(), X, weights)
+        self._method_ = self._fitted_method(X, weights)
         why = getattr(self.autoencoder_, "explanation_", None)
         may_have_gates = self.autoencoder is None and why in ("dense", "dictionary")
         if may_have_gates and self._expected(X) < 0.5:
             # Answers are more likely wrong than right. Gates take longer, and may know better.
-            self._learn_by(self._unfitted("auto"), X, weights)
-            if not (self.autoencoder_.explanation_ == "gates" and self._expected(X) > 0.5):
-                self.autoencoder_, self._method_ = first
+            first = self.autoencoder_, self._method_
+            other = self._fitted(self._unfitted("auto"), X, weights)
+            if other.explanation_ == "gates":
+                self.autoencoder_ = other
+                self._method_ = self._fitted_method(X, weights)
+                if self._expected(X) <= 0.5:
+                    self.autoencoder_, self._method_ = first
 
     def _expected(self, X):
         """Return how likely the dimensions of training samples are to be right, on average."""
         some = X[:: math.ceil(len(X) / SOME_ROWS)]
         return float(np.mean(self._reliability(some)[0]))
 
-    def _learn_by(self, autoencoder, X, weights):
-        """Fit an autoencoder, and the method to it."""
-        method = clone(self._resolved_method())
-        if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
-            method.set_params(n_neighbors=self.n_neighbors)
+    def _fitted(self, autoencoder, X, weights):
+        """Return an autoencoder after its fit."""
+        method = self._resolved_method()
         if not all(hasattr(autoencoder, name) for name in method.requires):
             raise ValueError(
                 f"{type(method).__name__} needs an autoencoder with "
@@ -202,13 +204,19 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         if not isinstance(autoencoder, FrozenEstimator):
             check_seen(X, getattr(self, "feature_names_in_", None))
             fit_part(self, autoencoder, X, self._params_of("fit", autoencoder, weights))
-        self.autoencoder_ = autoencoder
+        return autoencoder
+
+    def _fitted_method(self, X, weights):
+        """Return the method, fitted to the autoencoder."""
+        method = clone(self._resolved_method())
+        if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
+            method.set_params(n_neighbors=self.n_neighbors)
         with threads_of_all(X.shape):
             # Far rows would outweigh all others in what a method measures, too.
             X, weights, _ = distinct_rows(self._complete(X), weights)
             far = find_far_rows(X, weights)
             near = np.delete(X, far, axis=0) if len(far) else X
-            self._method_ = method.fit(autoencoder, near, self.random_state)
+            return method.fit(self.autoencoder_, near, self.random_state)
 
     def _complete(self, X):
         """Return samples without holes, as the autoencoder fills them."""
