@@ -554,3 +554,15 @@ def test_what_decoding_takes_off_makes_dimensions_less_reliable():
     assert (cut.predict(box) == 2).mean() > 0.9
     assert np.median(cut.reliability(box)) < 0.8
     assert cut.reliability(box, return_reasons=True)[1]["disagreement"].min() > 0.15
+
+
+def test_noise_that_decoding_takes_off_does_not_make_them_less_reliable():
+    """It changes what distances say, so that what is left may be noise, too."""
+    rng = np.random.default_rng(0)
+    frame = np.linalg.qr(rng.standard_normal((20, 2)))[0]
+    X = rng.uniform(-1, 1, (800, 2)) @ frame.T + 0.03 * rng.standard_normal((800, 20))
+    model = IntrinsicDimensionEstimator(Dense(n_components=2), random_state=0).fit(X)
+    assert model._method_.change_ > 0.3
+    assert model._method_.geometry_._may_be_noisy
+    assert (model.predict(X) == 2).mean() > 0.95
+    assert np.median(model.reliability(X, return_reasons=True)[1]["disagreement"]) < 0.2
