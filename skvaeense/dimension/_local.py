@@ -219,8 +219,8 @@ class LocalGeometry:
         landmark's own flat does not fit, so is each flat that does not go through the landmark.
         """
         landmarks = points[: len(pools)]
-        off = self._flats.bar(landmarks, near)
-        off |= ~self._flats.fit[:, None] & ~self._flats.hold(landmarks, near)
+        off, solid = self._flats.bar(landmarks, near), ~self._flats.fit
+        off[solid] |= ~self._flats.hold(landmarks[solid], near[solid])
         barred = np.zeros((len(pools), len(pools)), dtype=bool)
         np.put_along_axis(barred, near, off, axis=1)
         home = self._landmarks.kneighbors(points, 1, return_distance=False)
@@ -379,7 +379,8 @@ class LocalGeometry:
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         share, held = alike.mean(axis=1), self._flats.hold(points, near)
-        # A flat that fits, but does not hold the sample, is more likely of another manifold.
+        # 3 where a flat holds the sample, 2 where it does not fit. One that fits, and does not hold
+        # the sample, is more likely of another manifold.
         like = alike * (1 + ~self._flats.fit[near] + 2 * held)
         # The nearest of those that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
