@@ -75,12 +75,6 @@ def fitted_arrays(name, seed):
     return outputs(fit_unwarned(estimator, X), X[:20])
 
 
-def in_child(results, release, name, seed):
-    """Put what `fitted_arrays` returns into a queue, once that is allowed."""
-    release.wait(PATIENCE)
-    results.put((seed, fitted_arrays(name, seed)))
-
-
 def assert_same(found, expected):
     assert found.keys() == expected.keys()
     for name, values in expected.items():
@@ -123,23 +117,7 @@ def test_fits_in_threads_are_those_of_one(name, alone):
 
 
 @pytest.mark.slow
-# Newer Pythons warn of a fork beside threads, which torch and joblib have left here.
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_threads_and_processes_at_once(name, alone):
-    context = multiprocessing.get_context("fork")
-    results, release = context.Queue(), context.Event()
-    # They are forked while nothing else runs, from a process that has trained before.
-    children = [
-        context.Process(target=in_child, args=(results, release, name, seed), daemon=True)
-        for seed in (0, 1)
-    ]
-    for child in children:
-        child.start()
-
-    def forked():
-        release.set()
-        return dict(results.get(timeout=PATIENCE) for _ in children)
-
     def loky():
         fits = Parallel(n_jobs=2, timeout=PATIENCE)(
             delayed(fitted_arrays)(name, seed) for seed in (2, 3)
@@ -149,15 +127,43 @@ def test_threads_and_processes_at_once(name, alone):
     def threads():
         return {seed: fitted_arrays(name, seed) for seed in (0, 3)}
 
-    try:
-        found = in_threads([forked, loky, threads, threads])
-    finally:
-        for child in children:
-            child.join(PATIENCE)
-            child.kill()
-    for fits in found:
+    for fits in in_threads([loky, threads, threads]):
         for seed, arrays in fits.items():
             assert_same(arrays, alone[seed])
+
+
+def fit_in_forks(results):
+    """Put what `fitted_arrays` returns in forked processes into a queue."""
+    # What is forked has trained before.
+    fitted_arrays("sae", 2)
+    context = multiprocessing.get_context("fork")
+    forks = [
+        context.Process(target=lambda name=name: results.put((name, fitted_arrays(name, 0))))
+        for name in ESTIMATORS
+    ]
+    for fork in forks:
+        fork.start()
+    for fork in forks:
+        fork.join(PATIENCE)
+        fork.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="needs a system that forks"
+)
+def test_fits_in_forks_are_those_of_one():
+    """In a process without other threads: torch may stand still in forks of one that has some."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=fit_in_forks, args=(results,))
+    process.start()
+    try:
+        for name, arrays in [results.get(timeout=PATIENCE) for _ in ESTIMATORS]:
+            assert_same(arrays, fitted_arrays(name, 0))
+    finally:
+        process.join(PATIENCE)
+        process.kill()
 
 
 # --- what is left -----------------------------------------------------------------------------
