@@ -226,7 +226,7 @@ def fit_mixture(
     ranks = np.array([len(part.variances) for part in parts])
     held_out = None if rows[0].has_holes else np.sort(search.best.scores)
     family = search.best.family
-    nats = {"mixture": search.best.mean, "dense": search.paths["grown"][0].mean}
+    nats = {"mixture": search.best.mean, "dense": search.one.mean}
     density = replace(density, dimensions=ranks, held_out=density.held_out if is_wide else held_out)
     return FoundMixture(density, parts, family.cut, not search.is_stopped, nats)
 

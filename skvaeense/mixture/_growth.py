@@ -165,15 +165,18 @@ class _Nest:
         """Yield rows that may be of one component, as masks: those near one row, in several senses.
 
         They are in about the same direction from the mean, as in subspaces with a point in common;
-        near by, as in clusters and curved sheets; or both, as in flats that lie apart.
+        near by, as in clusters and curved sheets; both, as in flats that lie apart; or alike in one
+        feature, as in tables whose columns count or name something.
         """
         y = self.h
         length = np.square(y).sum(axis=1)
-        i, scale = rng.randint(len(y)), max(length.mean(), np.finfo(float).tiny)
+        i, j = rng.randint(len(y)), rng.randint(y.shape[1])
+        scale = max(length.mean(), np.finfo(float).tiny)
         product = y @ y[i]
         cosine = product**2 / np.maximum(length * length[i], np.finfo(float).tiny)
         flat = (product / scale + 1) ** 2 / ((length / scale + 1) * (length[i] / scale + 1))
-        for distance in (-cosine, length - 2 * product, -flat):
+        along = np.abs(y[:, j] - y[i, j])
+        for distance in (-cosine, length - 2 * product, -flat, along):
             order = np.argsort(distance)
             for size in SIZES:
                 if 2 * size <= len(y) or size == SIZES[0]:

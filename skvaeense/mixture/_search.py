@@ -1,6 +1,5 @@
 """Choose a mixture by held-out rows: the number of components, and how they are regularised."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -22,8 +21,6 @@ HELD_OUT, N_SPLITS, FEW_ROWS = 0.2, 5, 1000
 LEAST_GAIN, SURENESS = 1e-3, 0.5
 # Rows that new components start around: in the first try of a round, and in a second one.
 N_STARTS = (6, 24)
-# Steps without gain after which a search ends.
-PATIENCE = 2
 # Iterations, and gains in nats at which they end: while one is chosen, and for the last.
 CHOICE, FINAL = (15, 1e-2), (50, 1e-3)
 # Families that are tried, and values of their fields, in this order.
@@ -63,7 +60,6 @@ class Split(NamedTuple):
 class Trial(NamedTuple):
     """Mixtures, one for each split, and the log-density of the rows that each has not seen."""
 
-    kind: str
     family: Family
     densities: list[MixtureDensity]
     scores: DoubleArray
@@ -89,7 +85,9 @@ class Search:
     """Look for the mixture that held-out rows are most probable under.
 
     Components are added where they gain most, until held-out rows no longer gain; those that are
-    not needed leave again. Then families of covariances, and clusters as other starts, are tried.
+    not needed leave again. Then other families of covariances are tried, and more components with
+    the best one, until neither helps. Its regularisation is chosen last, and clusters are tried as
+    other starts.
 
     Parameters
     ----------
@@ -140,8 +138,6 @@ class Search:
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
         # Without directions there is nothing to tell components apart by.
         self.most = max(min(most, n), 1) if rows[0].h.shape[1] else 1
-        # Mixtures of growing numbers of components, from which other families start.
-        self.paths: dict[str, list[Trial]] = defaultdict(list)
         family = Family()
         ones = [
             _with_background(
@@ -149,26 +145,28 @@ class Search:
             )
             for split in self.splits
         ]
-        self.best = self._trial("grown", family, ones)
-        self.paths["grown"].append(self.best)
+        # What others are better than.
+        self.one = self.best = self._trial(family, ones)
 
     def with_family(self) -> Self:
         """Try all families with one component."""
-        one = self.best
-        for family in FAMILIES:
-            self._keep(self._trial(one.kind, family, self._starts(one, family)))
+        self._change_family()
         return self
 
     def run(self) -> Self:
         """Find the best mixture."""
-        self._grow()
-        if self.is_stopped:
-            return self
-        self._prune()
-        before = self.best.family
-        self._change_family()
-        if self.best.family != before:
-            self._grow()
+        n_tries = 1
+        while n_tries <= len(N_STARTS):
+            family = self.best.family
+            self._grow(N_STARTS[:n_tries])
+            if self.is_stopped:
+                return self
+            self._prune()
+            self._change_family()
+            n_tries = n_tries + 1 if self.best.family == family else 1
+        self._refine()
+        if self.best.family != family:
+            self._grow(N_STARTS)
             self._prune()
         self._cluster()
         return self
@@ -207,7 +205,7 @@ class Search:
             splits.append(Split.of(fitted, (known[0][valid], known[1][valid])))
         return splits
 
-    def _trial(self, kind: str, family: Family, starts: list[MixtureDensity]) -> Trial:
+    def _trial(self, family: Family, starts: list[MixtureDensity]) -> Trial:
         """Return the trial of mixtures that starts lead to."""
         densities, scores = [], []
         for split, start in zip(self.splits, starts, strict=True):
@@ -215,7 +213,7 @@ class Search:
             densities.append(density)
             scores.append(split.valid[family.scaled].log_prob(density))
         log_scale = self.log_scale if family.scaled else 0.0
-        return Trial(kind, family, densities, np.concatenate(scores) - log_scale)
+        return Trial(family, densities, np.concatenate(scores) - log_scale)
 
     def _keep(self, trial: Trial) -> bool:
         """Keep a trial if it is better, or nearer to the number of components that is wanted."""
@@ -243,20 +241,19 @@ class Search:
 
     # --- the number of components -------------------------------------------------------------
 
-    def _grow(self) -> None:
-        """Add components until held-out rows do not gain."""
+    def _grow(self, n_starts: Sequence[int]) -> None:
+        """Add components until held-out rows do not gain in some tries, one after the other."""
         current, n_worse = self.best, 0
-        while n_worse < PATIENCE:
-            family, n_starts = current.family, N_STARTS[min(n_worse, len(N_STARTS) - 1)]
+        while n_worse < len(n_starts):
+            family = current.family
             grown = [
-                self._grown(split.train[family.scaled], density, family, n_starts)
+                self._grown(split.train[family.scaled], density, family, n_starts[n_worse])
                 for split, density in zip(self.splits, current.densities, strict=True)
             ]
             if all(new is old for new, old in zip(grown, current.densities, strict=True)):
                 n_worse += 1
                 continue
-            current = self._trial("grown", family, grown)
-            self.paths["grown"].append(current)
+            current = self._trial(family, grown)
             n_worse = 0 if self._keep(current) else n_worse + 1
             self.is_stopped = self.stop is not None and self.stop(self)
             if self.is_stopped:
@@ -272,28 +269,29 @@ class Search:
 
     def _prune(self) -> None:
         """Leave out components without which held-out rows are as probable."""
+        most = self.best.mean
         while self.best.size > 1 and self.n_components is None:
             family, fewer = self.best.family, []
             for split, density in zip(self.splits, self.best.densities, strict=True):
                 least = _least_needed(split.valid[family.scaled], density)
                 kept = np.arange(len(density)) != least
                 fewer.append(density.take(kept) if len(density) > 1 else density)
-            trial = self._trial(self.best.kind, family, fewer)
-            if trial.mean < self.best.mean - LEAST_GAIN:
+            trial = self._trial(family, fewer)
+            most = max(most, trial.mean)
+            if trial.mean < most - LEAST_GAIN:
                 break
             self.best = trial
 
     # --- families -----------------------------------------------------------------------------
 
     def _change_family(self) -> None:
-        """Change how covariances are regularised while held-out rows gain."""
+        """Try how else covariances may be regularised."""
         before = self.best
         for family in FAMILIES:
-            self._keep(self._trial(before.kind, family, self._starts(before, family)))
-            self._step(family, -1)
-        self._refine()
+            self._keep(self._trial(family, self._starts(before, family)))
 
     def _refine(self) -> None:
+        """Change one field of the family after the other while held-out rows gain."""
         if self.best.family.cut:
             return
         for name, values in FIELDS:
@@ -301,20 +299,9 @@ class Search:
                 changed: dict[str, Any] = {name: value}
                 family = self.best.family._replace(**changed)
                 if family != self.best.family and not self._keep(
-                    self._trial(self.best.kind, family, self.best.densities)
+                    self._trial(family, self.best.densities)
                 ):
                     break
-        for step in (-1, 1):
-            self._step(self.best.family, step)
-
-    def _step(self, family: Family, step: int) -> None:
-        """Try fewer or more components of a family, while held-out rows gain."""
-        size, n_worse = self.best.size, 0
-        path = sorted(self.paths[self.best.kind], key=lambda trial: step * trial.size)
-        for start in path:
-            if step * (start.size - size) > 0 and n_worse < PATIENCE:
-                trial = self._trial(start.kind, family, self._starts(start, family))
-                n_worse = 0 if self._keep(trial) else n_worse + 1
 
     def _cluster(self) -> None:
         """Start from clusters of rows instead: about as many as there are components."""
@@ -323,11 +310,10 @@ class Search:
         for count in dict.fromkeys(counts if self.n_components is None else [self.n_components]):
             if count <= self.most:
                 starts = [self._clusters(split, count, before.family) for split in self.splits]
-                trial = self._trial("clusters", before.family, starts)
-                self.paths["clusters"].append(trial)
-                self._keep(trial)
+                self._keep(self._trial(before.family, starts))
         if self.best is not before:
             self._prune()
+            self._change_family()
             self._refine()
 
     def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:

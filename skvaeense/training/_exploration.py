@@ -363,7 +363,7 @@ class _Codes:
         each round; or if it has more directions than there may be latents, but then the search goes
         on where it costs little, for the density.
         """
-        best, one = search.best, search.paths["grown"][0]
+        best, one = search.best, search.one
         before, self.before = self.before or one, best
         n_directions = best.densities[0].n_directions.sum()
         if n_directions <= one.densities[0].n_directions.sum():
