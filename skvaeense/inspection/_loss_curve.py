@@ -11,10 +11,6 @@ from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._estimators import fitted_step, require
 from skvaeense.inspection._plotting import BLUE, GREEN, GREY, PURPLE, RED, style
 
-# Entries of a history: the initialization that an epoch belongs to, whether it is in the last
-# phase, and the coefficient of the penalty.
-INIT, COEFFICIENT = "init", "alpha"
-
 
 class LossCurveDisplay(Display):  # numpydoc ignore=PR02
     """Draw the loss, its parts and what weighs them over the epochs of training.
@@ -161,7 +157,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
             The display.
         """
         loss = self.history["loss"]
-        init = self.history.get(INIT, np.zeros(len(loss)))
+        init = self.history.get("init", np.zeros(len(loss)))
         kept = {name: values[init == init[-1]] for name, values in self.history.items()}
         unit, panels = _panels(kept)
         top = self.use_axes(ax, (6.4, 3.2 + 1.6 * len(panels)))
@@ -173,8 +169,8 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
             self.line_.set_label("kept init")
         self.axes_ = [top, *_split(top, len(panels))]
         for axes, (label, scale, lines) in zip(self.axes_[1:], panels, strict=True):
-            for keywords, values in lines:
-                _draw(axes, values, keywords)
+            for color, name, values in lines:
+                _draw(axes, values, {"color": color, "label": name})
             axes.set(ylabel=label, yscale=scale)
         for axes in self.axes_:
             if axes.get_legend_handles_labels()[0]:
@@ -189,31 +185,28 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
 def _panels(kept):
     """Return the unit of the loss, and label, scale and lines of each panel under it.
 
-    A line is a pair of its keywords and its values.
+    A line is its color, its name, which may be empty, and its values.
     """
-    unit, code, error, panels = None, None, None, []
+    unit, lines, panels = None, [], []
     if "kl" in kept:
-        unit, code, label = "nats per sample", kept["kl"], "KL divergence"
+        unit, code = "nats per sample", kept["kl"]
+        lines = [(GREEN, "error", kept["loss"] - code), (RED, "KL divergence", code)]
     elif "penalty" in kept:
         unit = "fraction of variance"
-        if COEFFICIENT in kept:
-            code, label = kept["penalty"] * kept[COEFFICIENT], "weighted penalty"
+        if "alpha" in kept:
+            code = kept["penalty"] * kept["alpha"]
             # The coefficient may have risen during an epoch, so the rest of the loss is not exact.
-            error = kept.get("error")
-    if code is not None:
-        error = kept["loss"] - code if error is None else error
-        lines = [
-            ({"color": GREEN, "label": "error"}, error),
-            ({"color": RED, "label": label}, code),
-        ]
+            error = kept.get("error", kept["loss"] - code)
+            lines = [(GREEN, "error", error), (RED, "weighted penalty", code)]
+    if lines:
         panels.append((f"Parts\n({unit})", "linear", lines))
     weights = {
         "noise_variance": "Noise variance\n(squared units of X)",
-        COEFFICIENT: "Coefficient\nof the penalty",
+        "alpha": "Coefficient\nof the penalty",
     }
     for name, label in weights.items():
         if np.any(kept.get(name, 0)):
-            panels.append((label, "log", [({"color": PURPLE}, kept[name])]))
+            panels.append((label, "log", [(PURPLE, "", kept[name])]))
     return unit, panels
 
 
@@ -223,19 +216,17 @@ def _draw(axes, values, keywords):
 
 def _split(ax, n_panels):
     """Return that many axes under the given ones, which give up room and share their x-axis."""
-    from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec
-
     if not n_panels:
         return []
     place, figure = ax.get_subplotspec(), ax.get_figure()
     shape = {"nrows": 1 + n_panels, "ncols": 1, "height_ratios": [3] + [2] * n_panels}
     if place is None:
         # These axes were placed by hand.
-        (left, bottom), (right, top) = ax.get_position().get_points()
-        bounds = {"left": left, "right": right, "bottom": bottom, "top": top}
-        grid: Any = GridSpec(figure=figure, **shape, **bounds)
+        box = ax.get_position()
+        bounds = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
+        grid = figure.add_gridspec(**shape, **bounds)
     else:
-        grid = GridSpecFromSubplotSpec(subplot_spec=place, **shape)
+        grid = place.subgridspec(**shape)
     ax.set_subplotspec(grid[0])
     current = figure.gca()
     panels = [figure.add_subplot(grid[i], sharex=ax) for i in range(1, 1 + n_panels)]
