@@ -77,7 +77,6 @@ def active_mask(estimator, X, codes=None):
 
     Codes that are already known are not computed again.
     """
-    estimator, X = last_step(estimator, X)
     if hasattr(estimator, "active_dimensions"):
         return np.asarray(estimator.active_dimensions(X))
     require(estimator, "active_dimensions", "transform")

@@ -129,11 +129,10 @@ def latent_ablation(
     active = active_mask(step, X, codes)[:, left_out]
     ablated = np.full(len(left_out), baseline)
     change_where_active = np.full(len(left_out), np.nan)
-    columns = sparse.csc_array(codes, copy=True)
-    columns.eliminate_zeros()
+    columns = sparse.csc_array(codes)
     is_linear = _decodes_by_components(step, codes, whole)
     for i, latent in enumerate(left_out):
-        rows = columns.indices[columns.indptr[latent] : columns.indptr[latent + 1]]
+        rows = columns[:, [latent]].nonzero()[0]
         without = values
         if len(rows):
             some = dense(codes[rows])

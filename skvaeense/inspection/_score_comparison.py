@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,18 +11,15 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Bunch, check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from skvaeense.inspection._base import Display, OptionalAxes, Style
 from skvaeense.inspection._log_density import check_density, log_density, name_of
+from skvaeense.inspection._plotting import BLACK, BLUE, GREY, style
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import Auto, RandomState
 
 if TYPE_CHECKING:
     import pandas as pd
-from typing import Self
-
-from skvaeense.inspection._base import Display, OptionalAxes, Style
-from skvaeense.inspection._plotting import BLACK, BLUE, GREY, style
-
 Estimators: TypeAlias = Mapping[str, Any] | Sequence[Any]
 Dequantize: TypeAlias = Auto | ArrayLike | None
 
@@ -241,16 +238,15 @@ def compare_scores(
 def _named_estimators(estimators):
     """Return the estimators by name: the given one, or that of the class, numbered if need be."""
     if isinstance(estimators, Mapping):
-        pairs = list(estimators.items())
+        estimators = estimators.items()
     elif hasattr(estimators, "fit"):
         raise TypeError("estimators must be a list or a dict of estimators, got a single one.")
-    elif all(isinstance(entry, tuple) for entry in estimators):
-        pairs = list(estimators)
-    else:
-        names = [name_of(estimator) for estimator in estimators]
+    pairs = list(estimators)
+    if not all(isinstance(pair, tuple) for pair in pairs):
+        names = [name_of(estimator) for estimator in pairs]
         numbers = [names[: i + 1].count(name) for i, name in enumerate(names)]
         own = [f"{k} {n}" if names.count(k) > 1 else k for k, n in zip(names, numbers, strict=True)]
-        pairs = list(zip(own, estimators, strict=True))
+        pairs = list(zip(own, pairs, strict=True))
     named = dict(pairs)
     if not named or len(named) < len(pairs):
         raise ValueError(
@@ -488,11 +484,9 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         )
         broad = {"fmt": "o", "color": BLUE, "elinewidth": 5, "markeredgecolor": BLACK}
         self.points_ = axes.errorbar(mean, places, xerr=2 * error, **style(broad, line_kw))
-        labels = [
-            "reference" if numbers.names[i] == numbers.reference else f"{d:+.2f} ± {e:.2f}"
-            for i, d, e in zip(order, difference, error, strict=True)
-        ]
-        for place, label in zip(places, labels, strict=True):
+        names = [numbers.names[i] for i in order]
+        for place, name, d, e in zip(places, names, difference, error, strict=True):
+            label = "reference" if name == numbers.reference else f"{d:+.2f} ± {e:.2f}"
             axes.annotate(
                 label.replace("-", "\N{MINUS SIGN}"),
                 (1.01, place),
@@ -500,7 +494,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
                 va="center",
                 fontsize=9,
             )
-        axes.set_yticks(places, [numbers.names[i] for i in order])
+        axes.set_yticks(places, names)
         axes.set(
             title="Cross-validated log-density",
             xlabel="Nats per held-out sample (higher is better)",

@@ -134,8 +134,8 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         TypeError
             If the estimator has neither of these methods.
         """
-        codes = active_mask(estimator, X)
         step, seen = last_step(estimator, X)
+        codes = active_mask(step, seen)
         if hasattr(step, "transform") and not hasattr(step, "dimension_pw_"):
             codes = codes * dense(step.transform(seen))
         return cls.from_codes(codes, y, max_samples=max_samples, unused=unused, ax=ax, im_kw=im_kw)

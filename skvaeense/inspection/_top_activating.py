@@ -98,28 +98,22 @@ def top_activating(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}.")
     fitted_step(estimator, needs=["transform"])
+    (rows,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
+    if not rows.shape[0]:
+        raise ValueError("X has no samples, and at least 1 is needed.")
     # Entries of codes as arrays of equal length: place among the latents, sample, code.
     top = [np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0)]
-    for start, rows in _batches(X, batch_size):
-        codes = transformed(estimator, rows)
+    for batch in gen_batches(rows.shape[0], batch_size):
+        codes = transformed(estimator, rows.iloc[batch] if hasattr(rows, "iloc") else rows[batch])
         chosen = check_latents(latents, codes.shape[1])
         new = sparse.coo_array(codes[:, chosen], dtype=np.float64)
         new.eliminate_zeros()
         sample, place = new.coords
-        top = _largest(zip(top, [place, sample + start, new.data], strict=True), n_samples)
+        top = _largest(zip(top, [place, sample + batch.start, new.data], strict=True), n_samples)
     place, sample, code = top
     samples, largest = np.full((len(chosen), n_samples), -1), np.zeros((len(chosen), n_samples))
     samples[place, _ranks(place)], largest[place, _ranks(place)] = sample, code
     return Bunch(latents=chosen, samples=samples, codes=largest)
-
-
-def _batches(X, batch_size):
-    """Yield batches of samples, each with the index of its first one."""
-    (X,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
-    if not X.shape[0]:
-        raise ValueError("X has no samples, and at least 1 is needed.")
-    for batch in gen_batches(X.shape[0], batch_size):
-        yield batch.start, X.iloc[batch] if hasattr(X, "iloc") else X[batch]
 
 
 def _largest(pairs, n_samples):
