@@ -118,9 +118,7 @@ def kept_positions(
         )
     n_positions = shape[1]
     kept = torch.ones(shape[:2], dtype=torch.bool)
-    for position in skip:
-        if -n_positions <= position < n_positions:
-            kept[:, position] = False
+    kept[:, [i for i in skip if -n_positions <= i < n_positions]] = False
     if mask is not None and isinstance(batch, Mapping) and mask in batch:
         kept &= torch.as_tensor(batch[mask]).cpu() != 0
     return kept

@@ -44,11 +44,10 @@ def common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float
     return n_samples, n_features, real(noise, "noise")
 
 
-def flag(value: Any, name: str) -> bool:
-    """Return `value` as a bool."""
+def flag(value: Any, name: str) -> None:
+    """Raise unless `value` is a bool."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
-    return bool(value)
 
 
 def room(n_needed: int, n_features: int, reason: str) -> None:

@@ -50,10 +50,8 @@ def dimension_error(
     >>> dimension_error([2, 4, 8, 8], [2.0, 5.0, 8.0, 7.0])
     0.5
     """
-    dimension_true, dimension_pred, weights = _check_pair(
-        dimension_true, dimension_pred, sample_weight
-    )
-    return float(mean_absolute_error(dimension_true, dimension_pred, sample_weight=weights))
+    true, pred, weights = _check_pair(dimension_true, dimension_pred, sample_weight)
+    return float(mean_absolute_error(true, pred, sample_weight=weights))
 
 
 def dimension_accuracy(
@@ -95,10 +93,8 @@ def dimension_accuracy(
     >>> dimension_accuracy([2, 4, 8, 8], [2.2, 5.0, 7.9, 8.4])
     0.75
     """
-    dimension_true, dimension_pred, weights = _check_pair(
-        dimension_true, dimension_pred, sample_weight
-    )
-    return float(np.average(dimension_true == np.rint(dimension_pred), weights=weights))
+    true, pred, weights = _check_pair(dimension_true, dimension_pred, sample_weight)
+    return float(np.average(true == np.rint(pred), weights=weights))
 
 
 def mean_percentage_error(
@@ -149,30 +145,25 @@ def mean_percentage_error(
     >>> mean_percentage_error([2, 4, 8, 10], [2.0, 5.0, 6.0, 10.0])
     12.5
     """
-    dimension_true, dimension_pred, weights = _check_pair(
-        dimension_true, dimension_pred, sample_weight
-    )
-    if dimension_true.min() <= 0:
+    true, pred, weights = _check_pair(dimension_true, dimension_pred, sample_weight)
+    if true.min() <= 0:
         raise ValueError(
-            "dimension_true must be positive for a percentage error, got "
-            f"{dimension_true.min():g}: drop those samples, or use dimension_error."
+            f"dimension_true must be positive for a percentage error, got {true.min():g}: drop "
+            "those samples, or use dimension_error."
         )
-    error = mean_absolute_percentage_error(dimension_true, dimension_pred, sample_weight=weights)
-    return 100.0 * float(error)
+    return 100.0 * float(mean_absolute_percentage_error(true, pred, sample_weight=weights))
 
 
 def _check_pair(
     dimension_true: Any, dimension_pred: Any, sample_weight: Any
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
     """Return both arrays as float64, once valid, and weights, without samples of weight 0."""
-    dimension_true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
-    dimension_pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")
-    check_consistent_length(dimension_true, dimension_pred)
-    if dimension_true.size == 0:
+    true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
+    pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")
+    check_consistent_length(true, pred)
+    if true.size == 0:
         raise ValueError("dimension_true and dimension_pred are empty: give at least one sample.")
-    assert_all_finite(dimension_true, input_name="dimension_true")
-    assert_all_finite(dimension_pred, input_name="dimension_pred")
-    dimension_true, dimension_pred, weights = _drop_weightless(
-        sample_weight, dimension_true, dimension_pred
-    )
-    return dimension_true, dimension_pred, weights
+    assert_all_finite(true, input_name="dimension_true")
+    assert_all_finite(pred, input_name="dimension_pred")
+    true, pred, weights = _drop_weightless(sample_weight, true, pred)
+    return true, pred, weights
