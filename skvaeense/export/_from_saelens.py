@@ -108,12 +108,11 @@ def from_saelens(
     _check_weights(weights, of_latents, has_target, has_skip)
     penalty, activation = ARCHITECTURES[architecture](config, weights)
     is_double = weights["W_dec"].dtype is torch.float64
-    subtracts = config.get("apply_b_dec_to_input", True) or has_target
-    network = SingleLayer(subtract_bias=subtracts)
+    subtracts_bias = config.get("apply_b_dec_to_input", True) or has_target
     estimator = SparseAutoencoder(
         len(weights["W_dec"]),
         penalty=penalty,
-        network=network,
+        network=SingleLayer(subtract_bias=subtracts_bias),
         skip_connection=has_skip,
         dtype="float64" if is_double else "float32",
     )

@@ -153,10 +153,9 @@ class Transform(nn.Module):
         self.is_vae = isinstance(estimator, VAEenseTransformer)
         is_hard = self.is_vae and estimator._is_hard(self.model)
         self.encode = getattr(self.model, "code" if is_hard else "soft_code", self.model.code)
-        # Where gates have a prior the model itself makes codes hard.
-        has_rule = is_hard and type(self.model) is VAE
         self.active = None
-        if has_rule:
+        # Where gates have a prior the model itself makes codes hard.
+        if is_hard and type(self.model) is VAE:
             self.active = _active_of(ThresholdRule.resolve(estimator.threshold))
             self.noise_variance = estimator.noise_variance_
             self.register_buffer("code_scale", self.model.code_scale().double() * estimator.scale_)

@@ -160,9 +160,8 @@ def _fold(estimator):
             'SAELens has; fit with network="single_layer".'
         )
     # Products are rounded once.
-    encoder, decoder = (
-        copy.deepcopy(layer).double() for layer in (network.encoder, network.decoder)
-    )
+    in_double = copy.deepcopy(network).double()
+    encoder, decoder = in_double.encoder, in_double.decoder
     scale, dtype = estimator.scale_, network.decoder.weight.dtype
     decoded, mean = estimator._scaling.decoded, torch.tensor(estimator.mean_)
     has_target = model.n_targets is not None
