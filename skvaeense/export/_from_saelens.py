@@ -168,6 +168,7 @@ def _check_weights(
     if not (n_features and n_targets and n_components):
         raise ValueError("The weights are of no features, or of no latents.")
     shapes = {
+        "b_dec": (n_targets,),
         "W_dec": (n_components, n_targets),
         "W_enc": (n_features, n_components),
         **({"W_skip": (n_targets, n_features)} if has_skip else {}),
@@ -255,7 +256,8 @@ def _topk(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
         norm = weights["W_dec"].norm(dim=1)
         weights["W_enc"] = weights["W_enc"] * norm
         weights["b_enc"] = weights["b_enc"] * norm
-        weights["W_dec"] = weights["W_dec"] / norm[:, None]
+        # An atom of norm 0 has no activation, whatever its direction.
+        weights["W_dec"] = weights["W_dec"] / norm.where(norm > 0, 1.0)[:, None]
     k: Any = config.get("k")
     # JSON has no ints, and gives the numbers of some programs as floats.
     k = int(k) if isinstance(k, float) and k.is_integer() else k

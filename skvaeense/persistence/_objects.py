@@ -117,17 +117,26 @@ class _Neighbors(_Object):
 
     name, kinds, parts = "neighbors", (NearestNeighbors,), ("parameters", "learned")
 
+    def encode(self, value: NearestNeighbors, where: str, coder: Coder) -> Node:
+        _check_search(value, where)
+        return super().encode(value, where, coder)
+
     def take_apart(self, value: NearestNeighbors) -> Parts:
         return value.get_params(deep=False), {"points": value._fit_X}
 
     def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> NearestNeighbors:
         parameters, learned = parts
         search = cls(**parameters)
-        usual = cls(n_neighbors=search.n_neighbors).get_params(deep=False)
-        for name, value in parameters.items():
-            if value != usual[name]:
-                raise ValueError(f"{place(where)} is a search by another {name}, {value!r}")
+        _check_search(search, where)
         return search.fit(learned["points"])
+
+
+def _check_search(search: NearestNeighbors, where: str) -> None:
+    """Raise an error if a search is not by the default parameters, but for its neighbours."""
+    usual = type(search)(n_neighbors=search.n_neighbors).get_params(deep=False)
+    for name, value in search.get_params(deep=False).items():
+        if value != usual[name]:
+            raise ValueError(f"{place(where)} is a search by another {name}, {value!r}")
 
 
 def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:

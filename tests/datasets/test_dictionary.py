@@ -83,6 +83,8 @@ def test_bad_arguments(subtests):
         ({"n_active": ()}, ValueError, "n_active is empty"),
         ({"n_active": 2.0}, TypeError, "n_active must be a sequence of int"),
         ({"n_atoms": 0}, ValueError, "n_atoms must be at least 1"),
+        ({"signed": 1}, TypeError, "signed must be True or False, got 1"),
+        ({"return_atoms": "no"}, TypeError, "return_atoms must be True or False"),
     ):
         with subtests.test(match=match), pytest.raises(error, match=match):
             make_sparse_dictionary(10, **arguments)

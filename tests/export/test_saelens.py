@@ -242,6 +242,14 @@ def test_norms_that_activations_are_multiplied_by_are_folded(tmp_path):
     )
 
 
+def test_an_atom_of_norm_zero(tmp_path):
+    folder = write(tmp_path / "sae", "topk", k=3, rescale_acts_by_decoder_norm=True)
+    rewrite(folder, lambda w: w["W_dec"][0].zero_())
+    sae = from_saelens(folder)
+    assert (sae.components_[0] == 0).all()
+    assert (sae.transform(samples())[:, 0] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("penalty", "subtract_bias"),
     each_once(["l1", "topk", "jump_relu", "gated", "batch_topk"], [True, False]),
@@ -298,6 +306,10 @@ def test_weights_that_do_not_fit(tmp_path, subtests):
             (lambda w: w.pop("b_enc"), r"sae_weights.safetensors has no b_enc"),
             (lambda w: w.update(b_enc=w["b_enc"][:3]), r"b_enc has the shape \(3,\), not \(9,\)"),
             (lambda w: w.update(W_enc=w["W_enc"].T), r"W_enc has the shape \(9, 6\), not \(6, 9\)"),
+            (
+                lambda w: w.update(b_dec=w["b_dec"][None]),
+                r"b_dec has the shape \(1, 6\), not \(6,\)",
+            ),
             (lambda w: w["W_dec"].fill_(torch.nan), r"W_dec has entries that are NaN or infinite"),
             (lambda w: w.pop("threshold"), r"sae_weights.safetensors has no threshold"),
         ]

@@ -530,6 +530,14 @@ def test_own_dimension_method(tmp_path):
     assert_same(through_a_file(estimator, tmp_path, trusted=[Widest]), estimator)
 
 
+def test_a_search_that_load_could_not_build_is_not_saved(tmp_path):
+    estimator = fit_unwarned(IntrinsicDimensionEstimator(quick_vae(), method=Widest()), samples())
+    estimator._method_.search_.set_params(algorithm="kd_tree")
+    with pytest.raises(ValueError, match="search_ is a search by another algorithm, 'kd_tree'"):
+        save(estimator, tmp_path / "estimator", trusted=[Widest])
+    assert list(tmp_path.iterdir()) == []
+
+
 class Measured(OwnNetwork):
     """A network whose layers depend on the values of a tensor."""
 
