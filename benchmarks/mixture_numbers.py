@@ -33,7 +33,7 @@ NUMBERS = {
     "LEAST_GAIN": _search,
     "SURENESS": _search,
     "N_STARTS": _search,
-    "PATIENCE": _search,
+    "FACTOR": _search,
     "LEAST_RESPONSIBILITY": _em,
     "BROAD_FACTORS": _em,
     "MAX_DIRECTIONS": _fit,

@@ -136,7 +136,7 @@ def make_transformed_images(
     """
     n_samples, n_features, noise = _checks.common(n_samples, n_features, noise)
     dims = _checks.integers(dims, "dims")
-    return_tangents = _checks.flag(return_tangents, "return_tangents")
+    _checks.flag(return_tangents, "return_tangents")
     if images not in WIDTHS:
         raise ValueError(f"images must be 'photographs' or 'digits', got {images!r}.")
     _checks.room(max(dims), n_features, f"A manifold of dimension {max(dims)}")
