@@ -50,10 +50,11 @@ class ClosedForms(Hook):
     error of the encoder.
 
     **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
-    falls while less are. With a `target_explained_variance` of 1 - s it does while less is left
-    than s, and g falls to s by half of the training, the least of several. Where a price would have
-    to be less than 0, g falls further instead, to a tenth at most: behind less noise more gates
-    open, and what they hold is learned. Nor does r count then.
+    falls while less are. With a `target_explained_variance` of 1 - s it rises while less is left
+    than a share that falls from 1 to s by half of the training, and so does g, to the least s of
+    several. Were s wanted from the start, gates would open early that nothing closes later. Where a
+    price would have to be less than 0, g falls further instead, to a tenth at most: behind less
+    noise more gates open, and what they hold is learned. Nor does r count then.
 
     Parameters
     ----------
@@ -105,20 +106,21 @@ class ClosedForms(Hook):
                 f"{trainer.loss!r} does not return what prior='spike_slab' learns from; let its "
                 "terms have those of model.batch_statistics(x, posterior)."
             )
-        if step.fraction_done >= 0.5 * self.annealed:
-            self._steer(model, terms)
+        done = min(1.0, step.fraction_done / self.annealed) if self.annealed else 1.0
+        if done >= 0.5:
+            self._steer(model, terms, done)
         if self.learned:
-            self._follow_noise(model, terms, step)
+            self._follow_noise(model, terms, step, done)
         if step.fraction_done >= self.hold:
             self._follow(model, terms, len(step.x) * trainer.processes.world_size)
 
-    def _steer(self, model: "SpikeSlabVAE", terms: Terms) -> None:
+    def _steer(self, model: "SpikeSlabVAE", terms: Terms, done: float) -> None:
         """Let prices follow the target."""
         excess = None
         if len(self.targets):
             excess = terms["l0"].clamp_min(LEAST_PROBABILITY) / self.targets
         elif len(self.shares):
-            excess = self.shares / terms["unexplained"].clamp_min(LEAST_PROBABILITY)
+            excess = self.shares**done / terms["unexplained"].clamp_min(LEAST_PROBABILITY)
         if excess is not None:
             self.steering += PRICE_GAIN * excess.log()
             self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
@@ -126,8 +128,7 @@ class ClosedForms(Hook):
         # Until others are known these hold outside training, too.
         model.prices.fill_(model.first_prices[0])
 
-    def _follow_noise(self, model: "SpikeSlabVAE", terms: Terms, step: Step) -> None:
-        done = min(1.0, step.fraction_done / self.annealed) if self.annealed else 1.0
+    def _follow_noise(self, model: "SpikeSlabVAE", terms: Terms, step: Step, done: float) -> None:
         if len(self.shares):
             self.value = self.shares[0] ** done * self.steering[0].clamp_max(0.0).exp()
             return
