@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -53,6 +53,9 @@ class DensityAutoencoder(BaseAutoencoder):
 
     module_: VAE
     noise_variance_: float
+    # What explains the samples, and the mean log-density of held-out ones by each explanation.
+    explanation_: str
+    explanation_nats_: dict[str, float]
     # Which location the samples are at whose gates the model remembers.
     _gate_labels_: IntArray
 
@@ -164,16 +167,17 @@ class DensityAutoencoder(BaseAutoencoder):
         needs no encoder. With a nonlinear decoder it is a lower bound for these priors: the
         logarithm of a mean over few draws that are the same for every sample, whose expectation is
         at most the log-density; see `skvaeense.models.DecodedDensity`. Where `explanation_` is
-        "dictionary" or "gates", samples are drawn from the model of the gates in one of two cases,
-        and from that mixture in the other. The evidence bound stands for the first, so that this is
-        a lower bound, too. Otherwise, with ``prior="standard_normal"`` and a gate, it is what
+        "dictionary" or "gates", some samples are drawn from the model of the gates, and others from
+        that mixture: each has a share as large as it makes a held-out sample probable, by the mean
+        of the logarithms. The evidence bound stands for the first, so that this is a lower bound,
+        too. Otherwise, with ``prior="standard_normal"`` and a gate, it is what
         `elbo_samples` gives. The first call fits the mixture.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Samples. With a linear decoder values may be missing, as NaN: of such a sample it is the
-            density of the others.
+            density of the others, under the mixture.
 
         out : array of shape (n_samples,) or None, default=None
             Where the scores are written, as for `transform`.
@@ -193,7 +197,9 @@ class DensityAutoencoder(BaseAutoencoder):
             n_known = np.count_nonzero(~np.isnan(x), axis=1)
             scores: DoubleArray = density.log_prob(x)
             if self._gates_explain:
-                scores = np.logaddexp(scores, self._bounds(x)) - math.log(2)
+                whole = n_known == x.shape[1]
+                both = np.stack([scores[whole], self._bounds(x[whole])], axis=1)
+                scores[whole] = np.logaddexp.reduce(both + self._log_shares(density), axis=1)
             return scores - n_known * math.log(self.scale_)
 
         scores: FloatArray = self._by_density(X, density, log_prob, out)
@@ -205,15 +211,27 @@ class DensityAutoencoder(BaseAutoencoder):
         explains = getattr(self, "explanation_", None) in ("gates", "dictionary")
         return has_gates and explains and not self._n_locations
 
+    def _log_shares(self, density: Any) -> DoubleArray:
+        """Return the logarithms of the shares that the mixture and the gates have in the density.
+
+        Neither need be known to be the better one: with the mean log-densities a and b of held-out
+        rows they are those of ``e^a`` and ``e^b``; halves, where there were no such rows.
+        """
+        held_out = getattr(density, "held_out", None)
+        nats = np.zeros(2)
+        if held_out is not None:
+            of_mixture = held_out.mean() - self.n_features_in_ * math.log(self.scale_)
+            nats = np.array([of_mixture, self.explanation_nats_[self.explanation_]])
+        shares: DoubleArray = log_softmax(nats)
+        return shares
+
     def _bounds(self, x: DoubleArray) -> DoubleArray:
-        """Return the evidence bounds of scaled rows; where features are missing, minus infinity."""
+        """Return the evidence bounds of scaled rows without missing features."""
         weight = next(self.module_.parameters())
-        whole = ~np.isnan(x).any(axis=1)
-        bounds = np.full(len(x), -np.inf)
         with torch.no_grad():
-            found = self.module_.bound(torch.as_tensor(x[whole]).to(weight)).double().cpu().numpy()
-        bounds[whole] = np.where(np.isfinite(found), found, -np.inf)
-        return bounds
+            bounds = self.module_.bound(torch.as_tensor(x).to(weight)).double().cpu().numpy()
+        found: DoubleArray = np.where(np.isfinite(bounds), bounds, -np.inf)
+        return found
 
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample, which training maximises.

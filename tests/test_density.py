@@ -367,8 +367,14 @@ def test_where_gates_explain_samples_their_bound_counts():
     fitted.explanation_ = "dense"
     of_mixture = fitted.score_samples(X[200:])
     fitted.explanation_ = "gates"
-    assert_allclose(scores, np.logaddexp(of_mixture, bounds) - np.log(2), rtol=1e-4)
     assert scores.mean() > of_mixture.mean() + 1
+    # Each counts as much as it makes a held-out row probable.
+    held_out = fitted._density().held_out.mean() - 12 * np.log(fitted.scale_)
+    for nats in (fitted.explanation_nats_["gates"], held_out + np.log(3), held_out - 100):
+        fitted.explanation_nats_["gates"] = nats
+        shares = np.array([1.0, np.exp(nats - held_out)]) / (1 + np.exp(nats - held_out))
+        both = of_mixture + np.log(shares[0]), bounds + np.log(shares[1])
+        assert_allclose(fitted.score_samples(X[200:]), np.logaddexp(*both), rtol=1e-4, atol=1e-3)
     with_holes = X[200:210].copy()
     with_holes[:, 3] = np.nan
     assert np.isfinite(fitted.score_samples(with_holes)).all()
@@ -382,7 +388,7 @@ def test_the_density_of_gates_has_no_more_than_one_of_mass():
     fitted = VAEenseTransformer(
         3, prior="spike_slab", target_explained_variance=None, max_iter=60, random_state=0
     ).fit(X)
-    fitted.explanation_ = "gates"
+    fitted.explanation_, fitted.explanation_nats_ = "gates", {"gates": fitted.score(X)}
     ticks = np.linspace(-12, 12, 400)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     mass = np.exp(fitted.score_samples(grid)).sum() * (ticks[1] - ticks[0]) ** 2
