@@ -23,7 +23,7 @@ LEAST_GAIN, SURENESS = 1e-3, 0.5
 N_STARTS = (6, 24)
 # Iterations, and gains in nats at which they end: while one is chosen, and for the last.
 CHOICE, FINAL = (15, 1e-2), (50, 1e-3)
-# Families that are tried, and values of their fields, in this order.
+# Families that are tried, in this order.
 FAMILIES = (
     Family(scaled=True),
     Family(False, 10.0, scaled=True),
@@ -147,7 +147,7 @@ class Search:
             )
             for split in self.splits
         ]
-        # What others are better than.
+        # One component, which others are compared with.
         self.one = self.best = self._trial(family, ones)
 
     def with_family(self) -> Self:
