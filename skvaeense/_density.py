@@ -167,11 +167,11 @@ class DensityAutoencoder(BaseAutoencoder):
         needs no encoder. With a nonlinear decoder it is a lower bound for these priors: the
         logarithm of a mean over few draws that are the same for every sample, whose expectation is
         at most the log-density; see `skvaeense.models.DecodedDensity`. Where `explanation_` is
-        "dictionary" or "gates", some samples are drawn from the model of the gates, and others from
-        that mixture: each has a share as large as it makes a held-out sample probable, by the mean
-        of the logarithms. The evidence bound stands for the first, so that this is a lower bound,
-        too. Otherwise, with ``prior="standard_normal"`` and a gate, it is what
-        `elbo_samples` gives. The first call fits the mixture.
+        "dictionary" or "gates", it is the density of two models together: the gates and that
+        mixture. Their shares are proportional to ``exp(a)``, with the mean log-density a of
+        held-out samples under each. The evidence bound stands for the density of the gates, so that
+        this is a lower bound, too. Otherwise, with ``prior="standard_normal"`` and a gate, it is
+        what `elbo_samples` gives. The first call fits the mixture.
 
         Parameters
         ----------
@@ -214,8 +214,8 @@ class DensityAutoencoder(BaseAutoencoder):
     def _log_shares(self, density: Any) -> DoubleArray:
         """Return the logarithms of the shares that the mixture and the gates have in the density.
 
-        Neither need be known to be the better one: with the mean log-densities a and b of held-out
-        rows they are those of ``e^a`` and ``e^b``; halves, where there were no such rows.
+        Shares are proportional to ``exp(a)``, with the mean log-density a of held-out rows under
+        each. Both are a half if no rows were held out.
         """
         held_out = getattr(density, "held_out", None)
         nats = np.zeros(2)
@@ -550,7 +550,7 @@ class DensityAutoencoder(BaseAutoencoder):
     ) -> FloatArray | tuple[FloatArray, IntArray]:
         """Draw samples from the model.
 
-        They are drawn from the density of `score_samples`. Where there is none, latents are drawn
+        They are drawn from the mixture of `score_samples`. Where there is none, latents are drawn
         from the prior; with the gate on they are multiplied by ``1 - s`` with the deviations s of a
         random training sample, and with ``positive_code=True`` their absolute values are taken.
 

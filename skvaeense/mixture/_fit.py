@@ -297,7 +297,7 @@ def _search_wide(
     while k > 0 and len(searches) < N_WIDTHS:
         plain, scaled = (directions[:k].T for directions in both)
         rows = Rows.of(x, weights, plain), Rows.of(x / scale, weights, scaled)
-        searches.append(search_of(rows).with_family())
+        searches.append(search_of(rows).change_family())
         k //= 2
     return max(searches, key=lambda search: search.best.mean).run()
 

@@ -150,11 +150,6 @@ class Search:
         # One component, which others are compared with.
         self.one = self.best = self._trial(family, ones)
 
-    def with_family(self) -> Self:
-        """Try all families with one component."""
-        self._change_family()
-        return self
-
     def run(self) -> Self:
         """Find the best mixture."""
         n_tries = 1
@@ -164,7 +159,7 @@ class Search:
             if self.is_stopped:
                 return self
             self._prune()
-            self._change_family()
+            self.change_family()
             n_tries = n_tries + 1 if self.best.family == family else 1
         self._refine()
         if self.best.family != family:
@@ -286,11 +281,12 @@ class Search:
 
     # --- families -----------------------------------------------------------------------------
 
-    def _change_family(self) -> None:
+    def change_family(self) -> Self:
         """Try how else covariances may be regularised."""
         before = self.best
         for family in FAMILIES:
             self._keep(self._trial(family, self._starts(before, family)))
+        return self
 
     def _refine(self) -> None:
         """Change the regularisation of directions that are all kept while held-out rows gain."""
@@ -311,7 +307,7 @@ class Search:
                 self._keep(self._trial(before.family, starts))
         if self.best is not before:
             self._prune()
-            self._change_family()
+            self.change_family()
             self._refine()
 
     def _clusters(self, split: Split, k: int, family: Family) -> MixtureDensity:
