@@ -8,7 +8,7 @@ from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvaeense.dimension._local import CLEAR, MEMBERS_PER_DIMENSION
-from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge
+from skvaeense.dimension._noise import ABOVE, MAX_ROWS, RARELY, edge
 from skvaeense.dimension._scaling import SCALES, SEED, curved_dimension
 from skvaeense.utils._blocks import SOME_ROWS, row_blocks
 from skvaeense.utils._rounding import EXACT
@@ -31,8 +31,6 @@ FINER = 0.5
 # Codes are dense if samples have at least this share of the latents that are of use: all neighbours
 # then have similar ones, and tell nothing of atoms.
 DENSE = 0.9
-# Share of the samples that is few: in which latents that are active are of no use.
-RARELY = 0.01
 # The share by which a dictionary must do better, or may do worse.
 CLOSE = 0.05
 

@@ -52,6 +52,10 @@ class Flat:
     bend : float or None
         Share of their squared distance by which members may be off it, for each unit of that. None:
         there are too few to tell.
+
+    noise : float
+        Variance of the members that it was not drawn through in each direction that is not its own,
+        of which noise is at most the whole; NaN if there are too few, or no other direction.
     """
 
     def __init__(self, points):
@@ -66,14 +70,17 @@ class Flat:
         self.rank = np.count_nonzero(variances > fair_share(FLAT, few, len(nearest)) * largest)
         kept = slice(len(variances) - self.rank, None)
         self.directions = nearest.T @ turns[:, kept] / np.sqrt(variances[kept])
-        self.fits, self.bend = False, None
+        self.fits, self.bend, self.noise = False, None, np.nan
         if len(next_ones) < N_MEMBERS:
             return
-        off, square = map(np.median, self._off(next_ones))
+        shares, squares = self._off(next_ones)
+        off, square = np.median(shares), np.median(squares)
         # Copies of one point have no directions.
         if square > LEAST_SQUARE:
             self.fits = bool(off < _most_off(self.rank, points.shape[1]))
             self.bend = BENT * off / square
+            if self.rank < points.shape[1]:
+                self.noise = np.median(shares * squares) / (points.shape[1] - self.rank)
 
     def belongs(self, points):
         """Return which points of the pool are on the same manifold, as far as can be told.

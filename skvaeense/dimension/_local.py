@@ -6,7 +6,14 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.dimension._flats import FLAT, N_MEMBERS, Flat, Flats
-from skvaeense.dimension._noise import ABOVE, MAX_ROWS, edge, fair_share, typical_noise
+from skvaeense.dimension._noise import (
+    ABOVE,
+    MAX_ROWS,
+    RARELY,
+    edge,
+    fair_share,
+    typical_noise,
+)
 from skvaeense.dimension._rank import clear_rank
 from skvaeense.dimension._scaling import (
     N_POOL,
@@ -103,8 +110,8 @@ class LocalGeometry:
     need not agree at all: thin directions have hardly a say in distances. Small pools have no say
     in the rank, and the number of active latents stands for it. Noise makes the ratio too high at
     small scales, so the rank may agree with it at any scale down to which it falls, or would fall
-    in one step more, unless noise would be seen, and is not; where it rises with the scale, other
-    manifolds have come into view.
+    in one step more, unless noise would be seen, and is not, or the flattest of all pools says that
+    there is less of it; where it rises with the scale, other manifolds have come into view.
 
     Pools are taken around landmarks, which are some of the references, and the landmarks in its own
     pool answer for a sample: those whose flats hold it, else those whose flats do not fit, else
@@ -151,21 +158,28 @@ class LocalGeometry:
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         self._calibration = Calibration(len(points), self.n_neighbors, points.shape[1])
         inverses, nearness = self._measure_inverses(search, points, patterns)
-        (anchors, at_anchor), members, nearest = self._measure_landmarks(
+        (anchors, at_anchor), members, flats = self._measure_landmarks(
             search, points, patterns, inverses
         )
-        self._may_be_noisy = True
+        may_be_noisy, most = True, _most_noise(flats)
         if noise_variance == 0:
             told_by = [points[pool] for pool in members[:N_QUERIES]]
             told, seen = typical_noise(told_by)
-            self._may_be_noisy = seen or not clear
+            may_be_noisy = seen or not clear
             # What decoding has left is no noise of one variance.
             self._noise_variance = told if active is None else 0.0
-        self._measure_ranks(points, members, nearest, n_noisy)
-        # What noise adds to the square of a distance.
-        added = 2 * self._noise_variance * n_noisy[: inverses.shape[1]]
-        clear = (nearness > CLEAR * added)[:, anchors] & at_anchor
-        self._clear = (2 * clear.sum(axis=2) > at_anchor.sum(axis=1)) | self._hidden
+        self._measure_ranks(points, members, [flat.rank for flat in flats], n_noisy, most)
+
+        def stand_above(noise_variance, squares):
+            # What noise adds to the square of a distance.
+            added = 2 * noise_variance * n_noisy[: squares.shape[-1]]
+            above = (squares > CLEAR * added)[..., anchors] & at_anchor
+            return 2 * above.sum(axis=-1) > at_anchor.sum(axis=1)
+
+        self._clear = stand_above(self._noise_variance, nearness) | self._hidden
+        self._may_be_noisy = np.full(len(flats), may_be_noisy)
+        if clear and most < np.inf:
+            self._may_be_noisy &= ~stand_above(most, nearness[0])
 
     def _measure_inverses(self, search, points, patterns):
         """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
@@ -184,7 +198,7 @@ class LocalGeometry:
         """Measure the flats and the ratios around landmarks, the first references.
 
         Return their pools, with a mark at each anchor that counts, the members of each, and the
-        ranks of the nearest of them.
+        flats through the nearest of them.
         """
         n_landmarks = min(len(points), MAX_LANDMARKS)
         landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
@@ -210,7 +224,7 @@ class LocalGeometry:
         anchors = np.where(at_anchor, pools, 0)
         self._inverses, self._errors = _average(inverses, anchors, at_anchor)
         members = [pool[its] for pool, its in zip(pools, own, strict=True)]
-        return (anchors, at_anchor), members, [flat.rank for flat in flats]
+        return (anchors, at_anchor), members, flats
 
     def _barred(self, points, pools, near):
         """Return which members of the landmarks' pools are on a flat that landmarks are not on.
@@ -227,7 +241,7 @@ class LocalGeometry:
         held = self._flats.hold(points, home)[:, 0]
         return held[pools] & np.take_along_axis(barred, home[pools][..., 0], axis=1)
 
-    def _measure_ranks(self, points, members, nearest, n_noisy):
+    def _measure_ranks(self, points, members, nearest, n_noisy, most):
         """Measure the ranks of pools and of their nearest quarters, and whether they are steady."""
         ranks = []
         for pool, nearest_rank, n in zip(members, nearest, n_noisy, strict=False):
@@ -255,7 +269,7 @@ class LocalGeometry:
             # Where it rises with the scale, it is not for thin directions that it is small.
             rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
             for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
-                rank = clear_rank(points[members[i][:N_POOL]], self._n_features)
+                rank = clear_rank(points[members[i][:N_POOL]], self._n_features, most)
                 # Distances show at most a little more than there is.
                 self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())
@@ -280,7 +294,7 @@ class LocalGeometry:
             What neighbours say.
         """
         ratios, known, clear, (
-            sure, error, hidden, near, rank, steady, visible, share, held, middle,
+            sure, error, hidden, noisy, near, rank, steady, visible, share, held, middle,
             spread, distance,
         ) = self._measure(points, active, off)  # fmt: skip
         # The first scale at which distances are more than noise; the last one if there is none.
@@ -297,7 +311,7 @@ class LocalGeometry:
         allowed = np.where(steady > 0.5, STEADY_SHARE, NEAR_SHARE) * ranks
         allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
         # If not for noise, it is for thin directions that it falls.
-        down_to = np.minimum(least - falling, ratio) if self._may_be_noisy else ratio
+        down_to = np.where(noisy > 0.5, np.minimum(least - falling, ratio), ratio)
         beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
         # Distances that are noise at all scales are only too large.
         agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)
@@ -387,9 +401,12 @@ class LocalGeometry:
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
         asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 2
         with np.errstate(divide="ignore", invalid="ignore"):
-            inverses, clear, error, hidden = (
+            inverses, clear, error, hidden, noisy = (
                 np.where(asked, values[..., near], 0.0).sum(axis=-1) / asked.sum(axis=1)
-                for values in (self._inverses, self._clear, self._errors, self._hidden)
+                for values in (
+                    *(self._inverses, self._clear, self._errors, self._hidden),
+                    self._may_be_noisy,
+                )
             )
             ratios = np.where(inverses > 0, 1 / inverses, np.nan)
         near_rank, rank, steady, visible, sure = (
@@ -403,7 +420,7 @@ class LocalGeometry:
         middle, spread = _mean_and_deviation(ranks, np.hstack([asked, asked]))
         return np.vstack(
             [
-                *(ratios, clear, sure, error, hidden, near_rank, rank, steady, visible),
+                *(ratios, clear, sure, error, hidden, noisy, near_rank, rank, steady, visible),
                 *(share, held, middle, spread, away),
             ]
         )
@@ -430,6 +447,12 @@ def _alike(others, patterns):
         both += np.bitwise_count(own & other)
         either += np.bitwise_count(own | other)
     return 2 * both >= np.maximum(either, 1)
+
+
+def _most_noise(flats):
+    """Return what the variance of the noise is at most: what samples are off the flattest flats."""
+    off = [flat.noise for flat in flats if np.isfinite(flat.noise)]
+    return np.quantile(off, RARELY) if off else np.inf
 
 
 def _average(inverses, pools, alike):

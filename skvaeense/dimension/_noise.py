@@ -8,6 +8,8 @@ LEAST_BULK = 8
 ABOVE = 2.0
 # Samples from which directions are measured.
 MAX_ROWS = 5000
+# Share that is few: of samples, or of measurements, any of which may be wrong.
+RARELY = 0.01
 
 
 def edge(noise_variance, n_directions, n_samples):

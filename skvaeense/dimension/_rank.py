@@ -11,12 +11,12 @@ CLEARLY = 50.0
 TINY = np.finfo(float).tiny
 
 
-def clear_rank(points, n_features):
+def clear_rank(points, n_features, noise=np.inf):
     """Return the number of directions that no others predict; 0 where it is not clear.
 
     It is clear if it is the same among all points and their nearest quarter, or half, variances
-    fall by much after it, and that number of coordinates, shuffled, does not fill more dimensions
-    than the points.
+    fall by much after it, or the last one is much larger than that of noise, and that number of
+    coordinates, shuffled, does not fill more dimensions than the points.
 
     Parameters
     ----------
@@ -24,7 +24,11 @@ def clear_rank(points, n_features):
         A pool without noise, the nearest point first.
 
     n_features : int
-        Dimension of the space. A rank that fills it is not clear.
+        Dimension of the space.
+
+    noise : float, default=inf
+        The largest variance that noise may have in a direction. A rank that fills the space is
+        clear only if the last direction has clearly more.
 
     Returns
     -------
@@ -38,7 +42,7 @@ def clear_rank(points, n_features):
     if size == 0:
         return 0.0
     # A singular value decomposition does not converge for all samples.
-    points = points / size
+    points, noise = points / size, noise / size**2
     if points.shape[1] > len(points):
         variances, turned = np.linalg.eigh(points @ points.T)
         coordinates = turned * np.sqrt(np.maximum(variances, 0.0))
@@ -46,9 +50,9 @@ def clear_rank(points, n_features):
         variances, directions = np.linalg.eigh(points.T @ points)
         coordinates = points @ directions
     coordinates = coordinates[:, variances > max(EXACT * variances[-1], TINY)][:, ::-1]
-    found = residual_rank(coordinates, n_features)
+    found = residual_rank(coordinates, n_features, noise)
     for part in (NEAREST, 2):
-        nearest = residual_rank(coordinates[: len(points) // part], n_features)
+        nearest = residual_rank(coordinates[: len(points) // part], n_features, noise)
         if not np.isnan(nearest[0]):
             break
     if nearest != found or not found[1] or fills_too_much(coordinates, int(found[0])):
@@ -56,7 +60,7 @@ def clear_rank(points, n_features):
     return found[0]
 
 
-def residual_rank(points, n_features):
+def residual_rank(points, n_features, noise=np.inf):
     """Return the number of directions that no others predict, and whether it is clear.
 
     On a manifold of dimension r, r coordinates give all others: nearly as polynomials of second
@@ -72,7 +76,11 @@ def residual_rank(points, n_features):
         Principal coordinates.
 
     n_features : int
-        Dimension of the space. A rank that fills it is not clear.
+        Dimension of the space.
+
+    noise : float, default=inf
+        The largest variance that noise may have in a direction. A rank that fills the space is
+        clear only if the last direction has clearly more.
 
     Returns
     -------
@@ -120,4 +128,5 @@ def residual_rank(points, n_features):
         basis = np.hstack([basis, terms])
         gains = np.square(explained).sum(axis=1) / n
         linear, bent, last = linear + gains[0], bent + gains[1:n_plain].sum(), variance
-    return float(n_features), False
+    remainder = bent**2 / max(linear, TINY)
+    return float(n_features), bool(last > CLEARLY * max(noise, remainder))
