@@ -8,6 +8,7 @@ import argparse
 import time
 import warnings
 
+import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
 from sklearn.exceptions import ConvergenceWarning
@@ -66,6 +67,12 @@ def at_once(function, jobs, n_jobs):
         yield from Parallel(n_jobs, return_as="generator")(
             delayed(_alone)(function, job) for job in jobs
         )
+
+
+def first_noise(X):
+    """Return the noise variance that random inits start from by default; a given one makes them."""
+    variances = np.linalg.eigvalsh(np.cov(X.T))
+    return 0.1 * np.square(variances).sum() / variances.sum()
 
 
 def _alone(function, job):

@@ -6,12 +6,10 @@
 steps, from one init, and with the best of five; and how often training from the default init finds
 it, which is computed from the data. Each seed draws data and weights. A fit *succeeds* where the
 mean absolute error of the count, on held-out samples, is under 0.05 for subspaces and 0.5 for
-dictionaries, whose smallest coefficients no model sees.
+dictionaries, whose smallest coefficients random inits do not see.
 """
 
-import numpy as np
-
-from benchmarks.paper.common import at_once, run
+from benchmarks.paper.common import at_once, first_noise, run
 from skvaeense import VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.metrics import dimension_error, fvu
@@ -35,12 +33,6 @@ SIZES = {
 
 # Stands for the init that is computed from the data, where a number of random inits is asked for.
 FROM_DATA = 0
-
-
-def first_noise(X):
-    """Return the noise variance that random inits start from by default; a given one makes them."""
-    variances = np.linalg.eigvalsh(np.cov(X.T))
-    return 0.1 * np.square(variances).sum() / variances.sum()
 
 
 def fit(data, n_init, length, seed, n_samples):

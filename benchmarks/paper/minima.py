@@ -21,7 +21,7 @@ import torch
 from sklearn.base import clone
 
 from benchmarks.data import read_mnist
-from benchmarks.paper.common import at_once, run
+from benchmarks.paper.common import at_once, first_noise, run
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.metrics import fvu
@@ -119,13 +119,16 @@ def load(data, n_samples, folder):
     return X[2000:], X[:2000]
 
 
-def models(data):
-    """Return the estimators, with prices for about as many active latents as the data has."""
+def models(data, train):
+    """Return the estimators, with prices for about as many active latents as the data has.
+
+    VAEense starts from random weights, as the others do.
+    """
     kappa, n_active = {"subspaces": (20, 4), "MNIST": (64, 20)}[data]
     shared = {"n_components": kappa, "network": "linear"}
     signed = shared | {"positive_code": False}
     return {
-        "VAEense": VAEenseTransformer(**shared, n_init=1),
+        "VAEense": VAEenseTransformer(**shared, noise_variance=first_noise(train), n_init=1),
         "SAE L1": SparseAutoencoder(**signed, penalty=L1(), target_l0=n_active),
         "SAE log": SparseAutoencoder(**signed, penalty=Log(), target_l0=n_active),
         "SAE top-k": SparseAutoencoder(**signed, penalty=TopK(n_active)),
@@ -144,7 +147,7 @@ def prepare(data, train, max_iter):
     """Return the estimators of a data set, ready to be fitted."""
     return {
         name: with_fixed_price(model.set_params(max_iter=max_iter), train)
-        for name, model in models(data).items()
+        for name, model in models(data, train).items()
     }
 
 
@@ -221,7 +224,7 @@ def n_grid_minima(losses):
 def loss_of(estimator, X):
     """Return the loss of test samples, as it is minimised."""
     if isinstance(estimator, VAEenseTransformer):
-        return -estimator.score(X)
+        return -float(estimator.elbo_samples(X).mean())
     codes = estimator.transform(X)
     error = np.square(X - estimator.inverse_transform(codes)).sum(axis=1).mean()
     # Prices are in units of the training samples' norm.
