@@ -77,6 +77,7 @@ def autoencoder(name, seed, size):
         size["n_components"],
         gated=name == "VAEense",
         hard=True,
+        prior="standard_normal",
         network=MLP((width,), encoder_layer_sizes=(width, width)),
         noise_variance=size["noise_variance"],
         learn_noise_variance=False,
