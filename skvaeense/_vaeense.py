@@ -36,7 +36,7 @@ from skvaeense.training._noise import (
 )
 from skvaeense.training._parameters import layer_rates
 from skvaeense.training._selection import Selection
-from skvaeense.training._settling import held_out_bounds, settle
+from skvaeense.training._settling import held_out_bounds, settle, shorten
 from skvaeense.training._sizes import (
     EXACT_RATE,
     GATE_STEPS,
@@ -769,9 +769,8 @@ class VAEenseTransformer(DensityAutoencoder):
         """Return whether gates of a search may decide on noise and prior."""
         if not (model.searches and model.learns_slabs):
             return False
-        has_target = model.config["target_l0"] or model.config["target_explained_variance"]
         is_learned = self.noise_variance == "auto" and self.learn_noise_variance
-        return is_learned and self._minimises_bound and not has_target
+        return is_learned and self._minimises_bound
 
     @property
     def _minimises_bound(self):
@@ -780,7 +779,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _finish(self, model, trainer, data):
         if self._may_settle(model) and not model.is_settled:
-            settle(model, data)
+            (shorten if model.has_target else settle)(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
             model.calibrate(rows[: N_BLOCKS * block_rows(model.n_components)])

@@ -1,7 +1,7 @@
 """The variational autoencoder whose gates are open with learned probabilities."""
 
 import math
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -269,6 +269,11 @@ class SpikeSlabVAE(VAE):
         return GatePosterior(logit, mean, 1 / p, seen)
 
     @property
+    def _first_price(self) -> torch.Tensor:
+        """The price that the encoder opens gates by, where a search begins."""
+        return self.prices[:1] if self.is_settled else self.first_prices[:1]
+
+    @property
     def searches(self) -> bool:
         """Whether answers come from a search for the most probable gates."""
         return self.config["prior"].search and self.linear_decoder is not None
@@ -276,12 +281,13 @@ class SpikeSlabVAE(VAE):
     def _searched(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> FoundGates:
         """Return what the search finds, from some gates or those that the encoder opens.
 
-        The encoder knows no other prices than those of training.
+        The encoder knows no other prices than those of training, or of codes of the length that was
+        asked for.
         """
         gates: GatePrior = self.gates(len(x))
         decoder: Any = self.linear_decoder
         if is_open is None:
-            first = self._encoded(x, gates._replace(price=self.first_prices[:1]))
+            first = self._encoded(x, gates._replace(price=self._first_price))
             is_open = first.is_open
             # As many columns as there are features leave nothing of a sample.
             if self.n_components > x.shape[1]:
@@ -479,11 +485,17 @@ class SpikeSlabVAE(VAE):
         return statistics
 
     @torch.no_grad()
-    def settle(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> torch.Tensor:
+    def settle(
+        self,
+        x: torch.Tensor,
+        is_open: torch.Tensor | None = None,
+        prices: Sequence[float] | None = None,
+    ) -> torch.Tensor:
         """Set decoder, noise and what is learned of the prior to what is best for samples.
 
         It is one step of expectation maximisation with the gates that a search finds. Training has
         only those of the encoder, which are right less often, and takes what they leave for noise.
+        The noise stays if a share of the variance is to be left: it is that share.
 
         Parameters
         ----------
@@ -494,15 +506,16 @@ class SpikeSlabVAE(VAE):
             The gates that the search starts from: those of the step before. None means those that
             the encoder opens.
 
+        prices : sequence of float or None, default=None
+            Prices of gates, each of which holds for an equal part of the samples. None means the
+            one that holds now.
+
         Returns
         -------
         torch.Tensor of bool of shape (n_samples, n_components)
             The gates that it has found.
         """
-        posterior = self._searched(x, is_open).posterior
-        found = posterior.is_open
-        code = posterior.mean.masked_fill(~found, 0.0)
-        spread = posterior.variance.masked_fill(~found, 0.0)
+        found, code, spread = self._found_codes(x, is_open, prices)
         lengths = self._turn_columns(x, code, spread)
         code, spread = code * lengths, spread * lengths.square()
         left = (x - self.decode(code)).square().sum() + spread.sum()
@@ -516,11 +529,33 @@ class SpikeSlabVAE(VAE):
         share = n_open / len(x)
         share = torch.lerp(share, share.mean(), self.config["prior"].pooling)
         least = torch.finfo(share.dtype).eps
-        self.noise_variance.copy_(left / x.numel())
+        if not self.left_shares:
+            self.noise_variance.copy_(left / x.numel())
         self.gate_probability.copy_(share.clamp(least, 1 - least))
         self.slab_mean.copy_(mean)
         self.slab_variance.copy_(square - mean.square())
         return found
+
+    def _found_codes(
+        self, x: torch.Tensor, is_open: torch.Tensor | None, prices: Sequence[float] | None
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the open gates that the search finds, and means and variances behind them."""
+        prices = [float(self.prices[0])] if prices is None else prices
+        n, parts = len(prices), []
+        first = [None] * n if is_open is None else is_open.tensor_split(n)
+        for price, part, own in zip(prices, x.tensor_split(n), first, strict=True):
+            self.prices.fill_(price)
+            posterior = self._searched(part, own).posterior
+            closed = ~posterior.is_open
+            parts.append(
+                (
+                    posterior.is_open,
+                    posterior.mean.masked_fill(closed, 0.0),
+                    posterior.variance.masked_fill(closed, 0.0),
+                )
+            )
+        self.prices.fill_(prices[0])
+        return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
     def _turn_columns(
         self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor
@@ -548,6 +583,45 @@ class SpikeSlabVAE(VAE):
     # --- lengths ------------------------------------------------------------------------------
 
     @property
+    def has_target(self) -> bool:
+        """Whether a price of gates meets a length, or a share of the variance that is left."""
+        return bool(self.targets or self.left_shares)
+
+    @torch.no_grad()
+    def meet_targets(
+        self, x: torch.Tensor, is_open: torch.Tensor | None = None
+    ) -> tuple[float, list[float], torch.Tensor]:
+        """Find the prices that meet the targets. That of the longest codes holds from then on.
+
+        Parameters
+        ----------
+        x : torch.Tensor of shape (n_samples, n_features)
+            Centred and scaled samples.
+
+        is_open : torch.Tensor of bool or None, default=None
+            The gates that searches start from, as this method has returned them for the same
+            samples. None means those that the encoder opens.
+
+        Returns
+        -------
+        cost : float
+            What is to be small: the mean number of open gates, or, if that is the target, the share
+            of the variance that is left. With several targets, the sum.
+
+        prices : list of float
+            A price for each target.
+
+        is_open : torch.Tensor of bool of shape (n_rows, n_components)
+            The gates of the longest codes of the first samples, on which prices were found.
+        """
+        tried = _Prices(self, x, is_open)
+        prices = [tried.meeting(target) for target in self.targets or self.left_shares]
+        lengths, left = zip(*map(tried.at, prices), strict=True)
+        self.prices.fill_(prices[0])
+        self.is_settled.fill_(True)
+        return sum(left if self.targets else lengths), prices, tried.opened[prices[0]]
+
+    @property
     def length(self) -> float | None:
         """The mean number of open latents; before it is known, what it is at most."""
         if self.targets:
@@ -562,47 +636,21 @@ class SpikeSlabVAE(VAE):
     def _calibrate(self, x: torch.Tensor) -> None:
         """Find the price that meets the target, and those of shorter codes."""
         super()._calibrate(x)
-        x = x[: max(PRICED_ENTRIES // self.n_components, 1)]
-        total = float((x - x.mean(dim=0)).square().sum())
-
-        prices: list[float] = []
-        opened: dict[float, torch.Tensor] = {}
-
-        @cache
-        def measured(price: float) -> tuple[float, float]:
-            """Return the mean number of open gates, and the share of the variance that is left."""
-            self.prices.fill_(price)
-            known = [other for other in prices if other in opened]
-            if known and self.searches:
-                # From the gates of a price like it there is not far to go.
-                near = min(known, key=lambda other: abs(other - price))
-                posterior = self._searched(x, opened[near]).posterior
-            else:
-                posterior = self.inferred(x)
-            opened[price] = posterior.is_open
-            left = float((x - self.decode(self.code(posterior))).square().sum())
-            return float(posterior.is_open.sum()) / len(x), max(left / (total or 1.0), ROUNDING)
-
-        def length_at(price: float) -> float:
-            return measured(price)[0]
-
-        price = float(self.first_prices[0])
-        if self.targets:
-            price = _find_price(length_at, self.targets[0], price)
-        elif self.left_shares and total > 0:
-            wanted = 1 / self.left_shares[0]
-            price = _find_price(lambda price: 1 / measured(price)[1], wanted, price, at_least=True)
-        shortest, step = max(length_at(price), ROUNDING) * SHARES[-1], 1.0
-        prices.append(price)
-        while length_at(prices[-1]) > shortest and len(prices) < N_PRICES:
+        tried = _Prices(self, x)
+        targets = self.targets or self.left_shares
+        price = tried.meeting(targets[0]) if targets else tried.first
+        tried.goes_on = True
+        shortest, step = max(tried.length(price), ROUNDING) * SHARES[-1], 1.0
+        prices = [price]
+        while tried.length(prices[-1]) > shortest and len(prices) < N_PRICES:
             prices.append(prices[-1] + step)
             step *= 4
         while len(prices) < N_PRICES:
             # Between two others, where the length falls most.
-            logs = [math.log(max(length_at(price), shortest)) for price in prices]
+            logs = [math.log(max(tried.length(price), shortest)) for price in prices]
             i = int(np.argmin(np.diff(logs))) if len(prices) > 1 else 0
             prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
-        lengths, left = (np.array(values) for values in zip(*map(measured, prices), strict=True))
+        lengths, left = (np.array(values) for values in zip(*map(tried.at, prices), strict=True))
         # Equal lengths would make no line.
         lengths = np.minimum.accumulate(np.maximum(lengths, ROUNDING))
         lengths = lengths * (1 - ROUNDING) ** np.arange(N_PRICES)
@@ -681,6 +729,69 @@ class SpikeSlabVAE(VAE):
         is_open = torch.rand(shape, generator=generator, dtype=torch.float64) < probability
         z = torch.randn(shape, generator=generator, dtype=torch.float64)
         return (self.slab_mean.cpu() + self.slab_variance.sqrt().cpu() * z) * is_open
+
+
+class _Prices:
+    """What prices of gates make of samples.
+
+    Parameters
+    ----------
+    model : SpikeSlabVAE
+        The model, whose price changes with each that is tried.
+
+    x : torch.Tensor of shape (n_samples, n_features)
+        Centred and scaled samples, of which the first are looked at.
+
+    is_open : torch.Tensor of bool or None, default=None
+        The gates that the first search starts from. None means that each search starts from those
+        that the encoder opens, as that of other samples will.
+
+    Attributes
+    ----------
+    goes_on : bool
+        Whether a search starts from what was found at a price near to its own.
+    """
+
+    def __init__(
+        self, model: SpikeSlabVAE, x: torch.Tensor, is_open: torch.Tensor | None = None
+    ) -> None:
+        self.model = model
+        self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
+        self.total = float((self.x - self.x.mean(dim=0)).square().sum())
+        self.first = float(model._first_price)
+        self.goes_on = is_open is not None
+        self.opened = {} if is_open is None else {self.first: is_open}
+        self.found: dict[float, tuple[float, float]] = {}
+
+    def at(self, price: float) -> tuple[float, float]:
+        """Return the mean number of open gates, and the share of the variance that is left."""
+        if price not in self.found:
+            model, x = self.model, self.x
+            model.prices.fill_(price)
+            if self.goes_on and self.opened and model.searches:
+                near = min(self.opened, key=lambda other: abs(other - price))
+                posterior = model._searched(x, self.opened[near]).posterior
+            else:
+                posterior = model.inferred(x)
+            self.opened[price] = posterior.is_open
+            left = float((x - model.decode(model.code(posterior))).square().sum())
+            left = max(left / (self.total or 1.0), ROUNDING)
+            self.found[price] = float(posterior.is_open.sum()) / len(x), left
+        return self.found[price]
+
+    def length(self, price: float) -> float:
+        """Return the mean number of open gates."""
+        return self.at(price)[0]
+
+    def meeting(self, target: float) -> float:
+        """Return the price that meets one of the targets of the model."""
+        if self.model.targets:
+            return _find_price(self.length, target, self.first)
+        if self.total == 0:
+            return self.first
+        return _find_price(
+            lambda price: 1 / self.at(price)[1], 1 / target, self.first, at_least=True
+        )
 
 
 def _find_price(

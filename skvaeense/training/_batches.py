@@ -36,6 +36,13 @@ class Batches(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
+    def first(self, n_rows: int) -> torch.Tensor:
+        """Return the first samples, or as many of them as are in memory, but not less than `head`.
+
+        Those of more weight are there more often.
+        """
+        return self.head
+
     @abstractmethod
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order; what is left of the last is dropped.
@@ -71,12 +78,19 @@ class TensorBatches(Batches):
         self.processes = processes
         self.ends: torch.Tensor | None = None
         self.shape = X.shape[0], X.shape[1]
-        self.head = X[:SPECTRUM_ROWS]
+        self.weights = weights
+        self.head = self.first(SPECTRUM_ROWS)
         if weights is not None:
             # On the CPU, where every device has double precision.
             self.ends = torch.from_numpy(ends_of(weights))
             self.shape = n_draws(weights), X.shape[1]
-            self.head = self.head[torch.from_numpy(drawn(weights[:SPECTRUM_ROWS]))]
+
+    def first(self, n_rows: int) -> torch.Tensor:
+        """Return the first samples. Those of more weight are there more often."""
+        rows = self.X[:n_rows]
+        return (
+            rows if self.weights is None else rows[torch.from_numpy(drawn(self.weights[:n_rows]))]
+        )
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order."""

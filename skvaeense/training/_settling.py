@@ -14,6 +14,8 @@ from skvaeense.utils._typing import DoubleArray
 
 # Share of all that expectation maximisation has gained, after which a round of less is the last.
 LEAST_GAIN = 0.02
+# The most entries of the codes of samples that codes are shortened by.
+SHORTENED_ENTRIES = 2**22
 
 
 @torch.no_grad()
@@ -63,6 +65,29 @@ def settle(model: Any, data: FitData, n_rounds: int | None = None) -> DoubleArra
             break
     model.is_settled.fill_(True)
     return bounds
+
+
+def shorten(model: Any, data: FitData) -> None:
+    """Let gates of a search decide on decoder and prior while codes that meet the target gain.
+
+    Those of held-out samples get shorter, or with a target of their length leave less. Training
+    weighs gates by what they probably are; codes have them open or closed.
+    """
+    rows = data.train.first(max(SHORTENED_ENTRIES // model.n_components, len(data.train.head)))
+    model.eval()
+    broadcast = data.processes.broadcast_scalar
+    cost, prices, valid = model.meet_targets(data.valid)
+    cost, is_open = broadcast(cost), None
+    while True:
+        before = copy.deepcopy(model.state_dict())
+        is_open = model.settle(rows, is_open, prices)
+        now, prices, valid = model.meet_targets(data.valid, valid)
+        now = broadcast(now)
+        if not now <= cost:
+            model.load_state_dict(before)
+        if not now < (1 - LEAST_GAIN) * cost:
+            return
+        cost = now
 
 
 def settled_nats(model: Any, data: FitData, n_rounds: int | None = None) -> float:
