@@ -749,7 +749,7 @@ class _Prices:
     Attributes
     ----------
     goes_on : bool
-        Whether a search starts from what was found at a price near to its own.
+        Whether a search starts from what was found at a price near to its own, which is not far.
     """
 
     def __init__(

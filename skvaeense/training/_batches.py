@@ -37,7 +37,7 @@ class Batches(ABC):
         return self.shape[0]
 
     def first(self, n_rows: int) -> torch.Tensor:
-        """Return the first samples, or as many of them as are in memory, but not less than `head`.
+        """Return the first samples that are in memory, at least those of `head`.
 
         Those of more weight are there more often.
         """
@@ -87,10 +87,10 @@ class TensorBatches(Batches):
 
     def first(self, n_rows: int) -> torch.Tensor:
         """Return the first samples. Those of more weight are there more often."""
-        rows = self.X[:n_rows]
-        return (
-            rows if self.weights is None else rows[torch.from_numpy(drawn(self.weights[:n_rows]))]
-        )
+        some = slice(n_rows)
+        if self.weights is not None:
+            return self.X[some][torch.from_numpy(drawn(self.weights[some]))]
+        return self.X[some]
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order."""
