@@ -518,7 +518,7 @@ class SpikeSlabVAE(VAE):
         found, code, spread = self._found_codes(x, is_open, prices)
         lengths = self._turn_columns(x, code, spread)
         code, spread = code * lengths, spread * lengths.square()
-        left = (x - self.decode(code)).square().sum() + spread.sum()
+        left = self._left(x, code) + float(spread.double().sum())
         n_open = found.to(x).sum(dim=0)
         # As two more open gates would leave it: those of the prior before.
         moments = [2 * self.slab_mean, 2 * (self.slab_mean.square() + self.slab_variance)]
@@ -530,7 +530,7 @@ class SpikeSlabVAE(VAE):
         share = torch.lerp(share, share.mean(), self.config["prior"].pooling)
         least = torch.finfo(share.dtype).eps
         if not self.left_shares:
-            self.noise_variance.copy_(left / x.numel())
+            self.noise_variance.fill_(left / x.numel())
         self.gate_probability.copy_(share.clamp(least, 1 - least))
         self.slab_mean.copy_(mean)
         self.slab_variance.copy_(square - mean.square())
@@ -556,6 +556,19 @@ class SpikeSlabVAE(VAE):
             )
         self.prices.fill_(prices[0])
         return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+    def _left(self, x: torch.Tensor, code: torch.Tensor) -> float:
+        """Return the squared error of codes.
+
+        Rounding, which depends on where samples lie in memory, must not decide on prices.
+        """
+        decoder = self.linear_decoder
+        if decoder is None:
+            return float((x - self.decode(code)).double().square().sum())
+        decoded = code.double() @ decoder.weight.double().T
+        if decoder.bias is not None:
+            decoded += decoder.bias.double()
+        return float((x.double() - decoded).square().sum())
 
     def _turn_columns(
         self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor
@@ -774,7 +787,7 @@ class _Prices:
             else:
                 posterior = model.inferred(x)
             self.opened[price] = posterior.is_open
-            left = float((x - model.decode(model.code(posterior))).square().sum())
+            left = model._left(x, model.code(posterior))
             left = max(left / (self.total or 1.0), ROUNDING)
             self.found[price] = float(posterior.is_open.sum()) / len(x), left
         return self.found[price]

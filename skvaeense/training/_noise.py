@@ -52,10 +52,10 @@ class NoiseSchedule(Hook):
     floor : float
         Least value.
 
-    hold : float, default=0.4
+    hold : float, default=0.2
         Share of the training that keeps the first value.
 
-    settle : float, default=0.8
+    settle : float, default=0.4
         Share of the training after which the error is followed.
 
     follow : float, default=1.0
@@ -75,8 +75,8 @@ class NoiseSchedule(Hook):
     first: float
     _: KW_ONLY
     floor: float
-    hold: float = 0.4
-    settle: float = 0.8
+    hold: float = 0.2
+    settle: float = 0.4
     follow: float = 1.0
     learned: bool = True
     running_error: torch.Tensor | None = field(init=False)
