@@ -16,6 +16,11 @@ from skvaeense.utils._rounding import ROUNDING
 LEAST_NOISE = 1e-8
 
 
+def widest(x: torch.Tensor) -> torch.dtype:
+    """Return the most precise type that the device of a tensor has."""
+    return torch.float64 if x.device.type != "mps" else x.dtype
+
+
 class FoundGates(NamedTuple):
     """What a search has found.
 
@@ -97,7 +102,7 @@ class _Search:
     def __init__(
         self, x: torch.Tensor, decoder: torch.nn.Linear, gates: GatePrior, positive: bool
     ) -> None:
-        wide = torch.float64 if x.device.type != "mps" else x.dtype
+        wide = widest(x)
         weight = decoder.weight.to(wide)
         centred = x.to(wide) - (0 if decoder.bias is None else decoder.bias.to(wide))
         self.seen = centred @ weight

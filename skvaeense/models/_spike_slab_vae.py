@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from skvaeense.models._gate_search import FoundGates, search_gates
+from skvaeense.models._gate_search import FoundGates, search_gates, widest
 from skvaeense.models._vae import VAE
 from skvaeense.networks._base import Network
 from skvaeense.networks._restricted import restricted_code
@@ -518,7 +518,7 @@ class SpikeSlabVAE(VAE):
         found, code, spread = self._found_codes(x, is_open, prices)
         lengths = self._turn_columns(x, code, spread)
         code, spread = code * lengths, spread * lengths.square()
-        left = self._left(x, code) + float(spread.double().sum())
+        left = self._left(x, code) + float(spread.to(widest(x)).sum())
         n_open = found.to(x).sum(dim=0)
         # As two more open gates would leave it: those of the prior before.
         moments = [2 * self.slab_mean, 2 * (self.slab_mean.square() + self.slab_variance)]
@@ -562,13 +562,13 @@ class SpikeSlabVAE(VAE):
 
         Rounding, which depends on where samples lie in memory, must not decide on prices.
         """
-        decoder = self.linear_decoder
+        decoder, wide = self.linear_decoder, widest(x)
         if decoder is None:
-            return float((x - self.decode(code)).double().square().sum())
-        decoded = code.double() @ decoder.weight.double().T
+            return float((x - self.decode(code)).to(wide).square().sum())
+        decoded = code.to(wide) @ decoder.weight.to(wide).T
         if decoder.bias is not None:
-            decoded += decoder.bias.double()
-        return float((x.double() - decoded).square().sum())
+            decoded += decoder.bias.to(wide)
+        return float((x.to(wide) - decoded).square().sum())
 
     def _turn_columns(
         self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor
