@@ -32,8 +32,8 @@ def precision(codes, of):
 
 # %%
 # One model is trained for codes of four lengths: a higher price of open gates gives shorter codes.
-# The black line is the precision of the pixels themselves. Codes of up to eight numbers are more
-# precise than as long a code of PCA. At sixteen PCA is more precise.
+# The black line is the precision of the pixels themselves. Codes of two and four numbers are more
+# precise than as long a code of PCA. At eight both are as precise, and at sixteen PCA is more so.
 vaeense = VAEenseTransformer(
     target_l0=[2, 4, 8, 16], positive_code=True, max_iter=60, random_state=0
 ).fit(X)
@@ -75,6 +75,6 @@ for row, query, nearest in zip(axes, queries, found, strict=False):
 ours, linear = ([share for _, share in curves[name]] for name in ("VAEense", "PCA"))
 assert ours[0] > linear[0] + 0.15
 assert ours[1] > linear[1] + 0.05
-assert ours[2] > linear[2]
+assert abs(ours[2] - linear[2]) < 0.02
 assert linear[3] > ours[3]
 # sphinx_gallery_end_ignore
