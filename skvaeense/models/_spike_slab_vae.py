@@ -87,7 +87,8 @@ class SpikeSlabVAE(VAE):
         Variance of the noise in each feature, in squared units of the scaled samples.
 
     is_settled : torch.Tensor without dimensions
-        Whether gates of a search have decided on decoder, noise and prior since it was trained.
+        Whether gates of a search have decided on decoder, noise and prior since it was trained, or
+        on the price that meets the target.
 
     first_prices : torch.Tensor of shape (n_targets,)
         Price of an open gate in training, in nats, for each target.
@@ -578,14 +579,15 @@ class SpikeSlabVAE(VAE):
         Columns of latents that two samples open, or fewer, stay.
         """
         decoder: Any = self.linear_decoder
+        wide = widest(x)
         ones = code.new_ones((len(code), 1))
-        both = torch.cat([code, ones], dim=1).double()
+        both = torch.cat([code, ones], dim=1).to(wide)
         moments = both.T @ both
-        moments.diagonal()[:-1] += spread.double().sum(dim=0)
+        moments.diagonal()[:-1] += spread.to(wide).sum(dim=0)
         is_known = torch.cat([(code != 0).sum(dim=0) > 2, ones[0] > 0])
         known = torch.nonzero(is_known).ravel()
-        weight = torch.cat([decoder.weight, decoder.bias[:, None]], dim=1).double()
-        fixed = x.double() - both[:, ~is_known] @ weight[:, ~is_known].T
+        weight = torch.cat([decoder.weight, decoder.bias[:, None]], dim=1).to(wide)
+        fixed = x.to(wide) - both[:, ~is_known] @ weight[:, ~is_known].T
         solved = torch.linalg.lstsq(moments[known][:, known], both[:, known].T @ fixed).solution
         weight[:, known] = solved.T
         lengths = weight[:, :-1].norm(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
@@ -598,7 +600,12 @@ class SpikeSlabVAE(VAE):
     @property
     def has_target(self) -> bool:
         """Whether a price of gates meets a length, or a share of the variance that is left."""
-        return bool(self.targets or self.left_shares)
+        return bool(self._wanted)
+
+    @property
+    def _wanted(self) -> tuple[float, ...]:
+        """Lengths, or shares of the variance that are left, that of the longest codes first."""
+        return self.targets or self.left_shares
 
     @torch.no_grad()
     def meet_targets(
@@ -628,7 +635,7 @@ class SpikeSlabVAE(VAE):
             The gates of the longest codes of the first samples, on which prices were found.
         """
         tried = _Prices(self, x, is_open)
-        prices = [tried.meeting(target) for target in self.targets or self.left_shares]
+        prices = [tried.meeting(target) for target in self._wanted]
         lengths, left = zip(*map(tried.at, prices), strict=True)
         self.prices.fill_(prices[0])
         self.is_settled.fill_(True)
@@ -650,8 +657,7 @@ class SpikeSlabVAE(VAE):
         """Find the price that meets the target, and those of shorter codes."""
         super()._calibrate(x)
         tried = _Prices(self, x)
-        targets = self.targets or self.left_shares
-        price = tried.meeting(targets[0]) if targets else tried.first
+        price = tried.meeting(self._wanted[0]) if self._wanted else tried.first
         tried.goes_on = True
         shortest, step = max(tried.length(price), ROUNDING) * SHARES[-1], 1.0
         prices = [price]

@@ -12,9 +12,10 @@ from skvaeense.training._data import FitData
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.utils._typing import DoubleArray
 
-# Share of all that expectation maximisation has gained, after which a round of less is the last.
+# A round of expectation maximisation that gains less is the last: a share of all that rounds have
+# gained, or, with a target, of the length or the error of held-out codes.
 LEAST_GAIN = 0.02
-# The most entries of the codes of samples that codes are shortened by.
+# The most entries of the codes of samples that codes are shortened by. More take longer.
 SHORTENED_ENTRIES = 2**22
 
 
