@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -354,11 +355,13 @@ class BaseAutoencoder(
         name: str = "final",
         unwatched: float = 0.0,
         from_start: bool = False,
+        check: Callable[[Trainer], None] | None = None,
     ) -> Trainer:
         """Train until a plateau of the validation loss, then with a falling learning rate.
 
         The loss is not watched in the first epochs, which are a share of all. With `from_start` the
-        model as it is counts as one that may be kept.
+        model as it is counts as one that may be kept. `check` is called as soon as the loss is
+        watched, and may raise an exception that ends it all.
         """
         plateau = Plateau(self.tol, self.n_iter_no_change)
         plateau = session.track(f"{name} plateau", plateau)
@@ -372,6 +375,11 @@ class BaseAutoencoder(
             is_reached(trainer)
             return False
 
+        def is_over(trainer: Trainer) -> bool:
+            if check is not None and trainer.epoch == 1:
+                check(trainer)
+            return is_reached(trainer)
+
         if from_start and not trainer.log:
             is_reached(trainer)
         n_last = math.ceil((1 - SETTLING) * n_epochs)
@@ -380,7 +388,7 @@ class BaseAutoencoder(
         start, turn = n_unwatched / max(n_epochs, 1), n_first / max(n_epochs, 1)
         stages = {
             f"{name} unwatched": (n_unwatched, (0.0, start), None),
-            f"{name} search": (n_first - n_unwatched, (start, turn), is_reached),
+            f"{name} search": (n_first - n_unwatched, (start, turn), is_over),
             f"{name} settle": (n_last, (turn, 1.0), watch),
         }
         for stage, (n_stage_epochs, span, until) in stages.items():

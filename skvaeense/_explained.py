@@ -12,7 +12,7 @@ from skvaeense.training._devices import resolve_device
 from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._noise import LEAST_NOISE, followed_noise, validation_terms
-from skvaeense.training._selection import Selection
+from skvaeense.training._selection import CannotWinError, Selection
 from skvaeense.training._settling import explains_most, is_clear, settle, settled_nats
 from skvaeense.training._sizes import (
     DATA_STEPS,
@@ -203,16 +203,32 @@ class ExplainedTraining:
         return inits.choose()
 
     def _train(self, inits, n_epochs_of):
-        self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss)
+        def check(trainer, init):
+            if init > 0 == inits.best_init and not self._may_win(trainer.model, inits.losses[0]):
+                raise CannotWinError
+
+        self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss, check)
+
+    def _may_win(self, model, least_loss):
+        """Return whether gates that are half trained may become the best.
+
+        They may if they have come at least half the way there from codes that are all open.
+        """
+        mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
+        return 2 * mean >= self._nats(self.explored.nats["dense"]) - least_loss
+
+    def _settled(self, name, model, n_rounds=None):
+        """Settle a model, and return the mean bound of held-out samples."""
+        mean, nats = settled_nats(model, self.data, n_rounds), self.explored.nats
+        nats[name] = max(nats.get(name, -math.inf), mean)
+        return mean
 
     def _loss(self, model, init):
         """Return the loss by which gates are compared with each other and with what was found."""
-        explored, data = self.explored, self.data
         if init == 0 and self.codes is None:
-            return -self._nats(explored.normal_nats)
-        mean, name = settled_nats(model, data), "gates" if init > 0 else "dictionary"
-        explored.nats[name] = max(explored.nats.get(name, -math.inf), mean)
-        if init > 0 and not (model.has_patterns and explains_most(model, data)):
+            return -self._nats(self.explored.normal_nats)
+        mean = self._settled("gates" if init > 0 else "dictionary", model)
+        if init > 0 and not (model.has_patterns and explains_most(model, self.data)):
             return math.inf
         # The log-density is not less than the bound, so that chance is no reason to doubt it.
         return -mean
@@ -225,17 +241,17 @@ class ExplainedTraining:
         but no more once they would not get above open codes though they went on to gain as much.
         Flat parts do not take part: they are better at times than gates that are half trained.
         """
-        data, nats = self.data, self.explored.nats
+        data = self.data
         if self.explored.kind == "dictionary":
             return True
         config = model.config | {"target_explained_variance": None}
         model = SpikeSlabVAE.from_state(config, copy.deepcopy(model.state_dict()))
         trainer = self.estimator._of_gates(None)._make_trainer(data, self.seeds, model=model)
         epochs = n_epochs("auto", len(data.train), data.batch_size, EXACT_STEPS)
-        others, before = self._nats(nats["dense"]), -math.inf
+        others, before = self._nats(self.explored.nats["dense"]), -math.inf
         for n_left in reversed(range(GATE_STEPS // EXACT_STEPS)):
             trainer.fit(data.train, n_epochs=epochs, batch_size=data.batch_size)
-            nats["gates"] = mean = settled_nats(copy.deepcopy(model), data, n_rounds=1)
+            mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
             gain = mean - others
             if gain > 0 or not gain + n_left * max(mean - before, 0.0) > 0:
                 break

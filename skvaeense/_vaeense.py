@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -35,7 +36,7 @@ from skvaeense.training._noise import (
     validation_terms,
 )
 from skvaeense.training._parameters import layer_rates
-from skvaeense.training._selection import Selection
+from skvaeense.training._selection import CannotWinError, Selection
 from skvaeense.training._settling import held_out_bounds, settle, shorten
 from skvaeense.training._sizes import (
     EXACT_RATE,
@@ -474,16 +475,26 @@ class VAEenseTransformer(DensityAutoencoder):
         self._train_each(inits, n_init * [epochs], data, session, loss_of)
         return inits.choose()
 
-    def _train_each(self, inits, n_epochs_of, data, session, loss_of):
-        """Train inits to the end, one after the other, and keep that of the least loss."""
+    def _train_each(self, inits, n_epochs_of, data, session, loss_of, check=None):
+        """Train inits to the end, one after the other, and keep that of the least loss.
+
+        With `check`, a function of a trainer and its init, those stop half trained that cannot be
+        it.
+        """
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
             try:
                 trainer = self._train_to_the_end(
-                    trainer, data, session, n_epochs_of[i], f"init {i}", unwatched=ANNEALED
+                    trainer,
+                    data,
+                    session,
+                    n_epochs_of[i],
+                    f"init {i}",
+                    unwatched=ANNEALED,
+                    check=check and partial(check, init=i),
                 )
                 inits.offer(trainer, loss_of(trainer.model, i))
-            except FloatingPointError:
+            except (FloatingPointError, CannotWinError):
                 inits.offer(trainer, math.inf)
             if session.stopped:
                 break

@@ -154,10 +154,12 @@ class Search:
         """Find the best mixture."""
         n_tries = 1
         while n_tries <= len(N_STARTS):
-            family = self.best.family
+            before, family = self.best, self.best.family
             self._grow(N_STARTS[:n_tries])
             if self.is_stopped:
                 return self
+            if n_tries > 1 and self.best is before:
+                break
             self._prune()
             self.change_family()
             n_tries = n_tries + 1 if self.best.family == family else 1

@@ -321,15 +321,14 @@ def look_gradients(
         Gradients of the squares of centred samples, shape (n_samples,), of what the columns see,
         of weight, steps and log_noise.
     """
-    gram = overlap(weight)
     d, last = len(weight), len(steps) - 1
     step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
     seen_grad, weight_grad = torch.zeros_like(seen), torch.zeros_like(weight)
-    gram_grad = torch.zeros_like(seen[:0] if gram is None else gram)
+    gram_grad = torch.zeros_like(weight[:0] if kept[0][-1] is None else kept[0][-1])
     power_grad = torch.zeros_like(seen[:, 0])
     code_grad = seen_grad  # The last look has no code after it.
     for t in range(last, -1, -1):
-        left, u, level, unexplained, r, p, mean, q, code = kept[t]
+        left, u, level, unexplained, r, p, mean, q, code, gram = kept[t]
         if t < last:
             mean_grad = code_grad * q
             logit_grad = code_grad.mul_(mean).mul_(q).mul_(1 - q)
@@ -405,6 +404,6 @@ def look(
         p, mean, logit = posterior_of(u, r)
         q = torch.sigmoid(logit)
         if kept is not None:
-            kept.append((left, u, level, unexplained, r, p, mean, q, code))
+            kept.append((left, u, level, unexplained, r, p, mean, q, code, gram))
         code = q * mean
     return logit, mean, seen
