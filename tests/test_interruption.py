@@ -6,6 +6,7 @@ import pytest
 from helpers import SMALL_MIXTURE, Callback, fit_unwarned
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 
 import skvaeense
@@ -100,17 +101,21 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
     assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))
 
 
-def test_a_fit_whose_samples_gates_explain_goes_on(tmp_path):
-    """It knows again what explains them, though the training that showed it is over."""
-    samples = make_sparse_dictionary(
-        200, n_atoms=16, n_active=2, n_features=12, noise=0.05, random_state=0
-    )[0]
-    estimator = VAEenseTransformer(max_iter=2, random_state=0)
-    whole = clone(estimator).fit(samples)
-    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(3))
+@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 2, 3), ("dense", 20, 25)])
+def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoch):
+    """It knows again what explains the samples, though the training that showed it is over."""
+    samples = load_iris().data
+    if kind == "gates":
+        samples = make_sparse_dictionary(
+            200, n_atoms=16, n_active=2, n_features=12, noise=0.05, random_state=0
+        )[0]
+    estimator = VAEenseTransformer(max_iter=max_iter, random_state=0)
+    whole = fit_unwarned(clone(estimator), samples)
+    begun = clone(estimator).set_callbacks(Checkpoint(tmp_path, interval=0), Interruption(epoch))
     with pytest.warns(UserWarning, match=INTERRUPTED):
         begun.fit(samples)
-    goes_on = clone(estimator).set_callbacks(Checkpoint(tmp_path)).fit(samples)
-    assert whole.explanation_ == goes_on.explanation_ == "gates"
+    goes_on = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
+    assert whole.explanation_ == goes_on.explanation_ == kind
     assert whole.explanation_nats_ == goes_on.explanation_nats_
+    assert_array_equal(whole.history_["init"], goes_on.history_["init"])
     assert_array_equal(whole.transform(samples), goes_on.transform(samples))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import ATOMS, SUBSPACES, Recorder, changed, fit_unwarned, outputs
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
 
 from skvaeense import SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_sparse_dictionary
@@ -169,6 +170,12 @@ def test_codes_keep_95_percent_where_structure_is_not_certain(name):
     assert model.explanation_ == "dense"
     assert fvu(X, model.inverse_transform(model.transform(X))) == pytest.approx(0.05, abs=0.02)
     assert model.active_dimensions(X).sum(axis=1).mean() < X.shape[1] - 2
+
+
+def test_gates_that_fall_behind_are_trained_by_half():
+    inits = default(load_iris().data, max_iter=20).history_["init"]
+    # Those that keep a share of the variance are trained to the end.
+    assert [np.count_nonzero(np.equal(inits, i)) for i in range(3)] == [20, 11, 0]
 
 
 @pytest.mark.parametrize("shape", [(400, 6), (60, 100)])
