@@ -116,6 +116,7 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
         begun.fit(samples)
     goes_on = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
     assert whole.explanation_ == goes_on.explanation_ == kind
-    assert whole.explanation_nats_ == goes_on.explanation_nats_
+    # Single precision rounds differently where samples lie differently in memory.
+    assert whole.explanation_nats_ == pytest.approx(goes_on.explanation_nats_, rel=1e-6)
     assert_array_equal(whole.history_["init"], goes_on.history_["init"])
     assert_array_equal(whole.transform(samples), goes_on.transform(samples))
