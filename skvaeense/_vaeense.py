@@ -533,7 +533,11 @@ class VAEenseTransformer(DensityAutoencoder):
         return replace(explored, kind=kind, locations=None)
 
     def _explored(self, rows):
-        return explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
+        # An earlier fit to the same samples may have explored all of them, or those that are near.
+        known, n = vars(self).get("_explorations", {}), len(rows.X)
+        if n not in known:
+            known[n] = explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
+        return known[n]
 
     def _without_holes(self, rows):
         if not np.isnan(rows.X).any():

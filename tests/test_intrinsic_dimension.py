@@ -15,11 +15,17 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
+from skvaeense import (
+    IntrinsicDimensionEstimator,
+    SparseAutoencoder,
+    VAEenseTransformer,
+    _vaeense,
+)
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary, make_spheres
 from skvaeense.dimension import Neighbors
 from skvaeense.networks import Linear
 from skvaeense.penalties import TopK
+from skvaeense.training._exploration import explore
 
 X_ALL, _, TRUE = make_linear_subspaces(1500, dims=(1, 3), n_features=8, random_state=1)
 X, X_NEW, TRUE_NEW = X_ALL[:1300], X_ALL[1300:], TRUE[1300:]
@@ -212,7 +218,7 @@ def test_many_subspaces_are_counted():
 
 
 @pytest.mark.slow
-def test_gates_are_asked_where_answers_are_unsure():
+def test_gates_are_asked_where_answers_are_unsure(monkeypatch):
     """Of 24 atoms in 16 features two are active: principal components and distances see more."""
     X, _, true = make_sparse_dictionary(
         1100, n_atoms=24, n_active=2, n_features=16, noise=0.05, random_state=0
@@ -221,8 +227,14 @@ def test_gates_are_asked_where_answers_are_unsure():
     unsure = IntrinsicDimensionEstimator(dense, random_state=0).fit(X[:800])
     assert unsure.reliability(X[800:]).mean() < 0.5
     assert -unsure.score(X[800:], true[800:]) > 1
+    explored = []
+    monkeypatch.setattr(
+        _vaeense, "explore", lambda rows, *args: explored.append(len(rows)) or explore(rows, *args)
+    )
     model = IntrinsicDimensionEstimator(random_state=0).fit(X[:800])
     assert model.autoencoder_.explanation_ == "gates"
+    # The second fit knows what the first has found.
+    assert explored == [800]
     assert -model.score(X[800:], true[800:]) < 0.1
 
 
