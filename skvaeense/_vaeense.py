@@ -731,6 +731,11 @@ class VAEenseTransformer(DensityAutoencoder):
             least = data.spectrum.dimension_holding(np.max(share))
         elif self.target_l0 is not None:
             least = math.ceil(np.max(self.target_l0))
+            if least > data.n_features:
+                raise ValueError(
+                    f"target_l0={self.target_l0!r} must be at most the number of features, "
+                    f"{data.n_features}, unless n_components is given."
+                )
         return max(min(width, most_latents(data)), least)
 
     def _trainer(self, model, noise, rate, generator, data, *, init=0, rates=None):

@@ -304,6 +304,7 @@ def test_settings_that_cannot_be(subtests):
         ({"target_l0": 2, "prior": "mixture"}, "target_l0=2 sets a price .* leave prior='auto'"),
         ({"target_explained_variance": 0.9, "target_l0": 2}, "ask for two things at once"),
         ({"target_l0": 13}, "must be at most n_components=12"),
+        ({"target_l0": 1e300, "n_components": None}, "must be at most the number of features"),
         ({"target_l0": [2, "3"]}, "must be a positive number, or a list of them"),
         ({"gated": False}, "leave gated=True"),
         ({"network": "unrolled", "target_l0": 2}, "gives codes and no posterior"),
