@@ -199,12 +199,12 @@ def test_warns_where_noise_hides_the_dimension():
 
 def test_sphere():
     """A sphere has one dimension less than the linear space that its code needs."""
-    X, _, _ = make_spheres(1100, dims=(2,), n_features=6, random_state=0)
-    model = IntrinsicDimensionEstimator(QUICK, random_state=0).fit(X[:800])
+    X, _, _ = make_spheres(1300, dims=(2,), n_features=6, random_state=0)
+    model = IntrinsicDimensionEstimator(QUICK, random_state=0).fit(X[:1000])
     assert model.autoencoder_.active_dimensions(X).sum(axis=1).mean() > 2.8
     assert model.dimension_ == pytest.approx(2, abs=0.15)
-    for fitted in (model, fit_frozen("neighbors", model, X[:800])):
-        assert fitted.predict(X[800:]).mean() == pytest.approx(2, abs=0.15)
+    for fitted in (model, fit_frozen("neighbors", model, X[:1000])):
+        assert fitted.predict(X[1000:]).mean() == pytest.approx(2, abs=0.15)
 
 
 def test_many_subspaces_are_counted():
@@ -221,21 +221,21 @@ def test_many_subspaces_are_counted():
 def test_gates_are_asked_where_answers_are_unsure(monkeypatch):
     """Of 24 atoms in 16 features two are active: principal components and distances see more."""
     X, _, true = make_sparse_dictionary(
-        1100, n_atoms=24, n_active=2, n_features=16, noise=0.05, random_state=0
+        800, n_atoms=24, n_active=2, n_features=16, noise=0.05, random_state=0
     )
     dense = VAEenseTransformer(target_explained_variance=None, random_state=0)
-    unsure = IntrinsicDimensionEstimator(dense, random_state=0).fit(X[:800])
-    assert unsure.reliability(X[800:]).mean() < 0.5
-    assert -unsure.score(X[800:], true[800:]) > 1
+    unsure = IntrinsicDimensionEstimator(dense, random_state=0).fit(X[:500])
+    assert unsure.reliability(X[500:]).mean() < 0.5
+    assert -unsure.score(X[500:], true[500:]) > 1
     explored = []
     monkeypatch.setattr(
         _vaeense, "explore", lambda rows, *args: explored.append(len(rows)) or explore(rows, *args)
     )
-    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:800])
+    model = IntrinsicDimensionEstimator(random_state=0).fit(X[:500])
     assert model.autoencoder_.explanation_ == "gates"
     # The second fit knows what the first has found.
-    assert explored == [800]
-    assert -model.score(X[800:], true[800:]) < 0.1
+    assert explored == [500]
+    assert -model.score(X[500:], true[500:]) < 0.1
 
 
 class Pieces(BaseEstimator):
@@ -267,18 +267,18 @@ def test_latents_of_pieces_of_a_curved_surface_are_not_counted():
 
 def test_an_autoencoder_that_finds_no_pattern_is_helped():
     """Principal components are dense codes: every sample needs all of them."""
-    X, _, true = make_sparse_dictionary(4000, n_atoms=8, n_active=2, n_features=12, random_state=0)
-    model = IntrinsicDimensionEstimator(Dense(8), random_state=0).fit(X[:3500])
+    X, _, true = make_sparse_dictionary(3000, n_atoms=8, n_active=2, n_features=12, random_state=0)
+    model = IntrinsicDimensionEstimator(Dense(8), random_state=0).fit(X[:2500])
     assert model.autoencoder_.active_dimensions(X).all()
-    assert -model.score(X[3500:], true[3500:]) < 0.1
+    assert -model.score(X[2500:], true[2500:]) < 0.1
 
 
 def test_outliers_do_not_hide_the_rest():
     """An autoencoder that explains little of typical samples is not asked."""
     random_state = np.random.default_rng(0)
-    X = np.zeros((800, 8))
-    X[:, :5] = random_state.standard_normal((800, 5))
-    X[:16] *= 1e4
+    X = np.zeros((1000, 8))
+    X[:, :5] = random_state.standard_normal((1000, 5))
+    X[:20] *= 1e4
     vae = clone(QUICK).set_params(max_iter=100)
     model = IntrinsicDimensionEstimator(vae, random_state=0)
     assert np.median(fit_unwarned(model, X).dimension_pw_) == pytest.approx(5, abs=1)
@@ -401,7 +401,7 @@ def test_neighbors_need_a_decoder():
 
 
 def test_a_sparse_autoencoder_does_too():
-    sae = SparseAutoencoder(8, penalty=TopK(3), sparse_output=True, max_iter=150, random_state=0)
+    sae = SparseAutoencoder(8, penalty=TopK(3), sparse_output=True, max_iter=40, random_state=0)
     estimator = fit_unwarned(IntrinsicDimensionEstimator(sae, random_state=0), X)
     assert estimator.predict(X_NEW).mean() == pytest.approx(TRUE_NEW.mean(), abs=0.5)
 
