@@ -47,10 +47,10 @@ ESTIMATORS = {
         max_iter=3, n_init=2, random_state=np.random.RandomState(3)
     ),
     "target": clone(VAEENSE).set_params(
-        network="auto", prior="auto", target_l0=2, n_init=2, max_iter=3
+        n_components=4, network="auto", prior="auto", target_l0=2, n_init=2, max_iter=3
     ),
     "gates": VAEenseTransformer(
-        6, prior="spike_slab", target_l0=[2, 1], max_iter=4, random_state=0
+        4, prior="spike_slab", target_l0=[2, 1], max_iter=4, random_state=0
     ),
     "gates of an mlp": VAEenseTransformer(
         6, prior="spike_slab", network=MLP((8,)), target_l0=2, max_iter=4, random_state=0
