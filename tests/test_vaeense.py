@@ -332,12 +332,12 @@ def test_no_more_latents_are_tried_where_gates_of_the_first_explain_nothing():
 
 def test_an_overcomplete_dictionary_is_kept_before_principal_components():
     X, _, dimension = make_sparse_dictionary(
-        2000, n_atoms=16, n_active=2, n_features=10, random_state=0
+        800, n_atoms=12, n_active=2, n_features=8, random_state=0
     )
-    vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X[:1500])
-    counts = vaeense.active_dimensions(X[1500:]).sum(axis=1)
+    vaeense = fit_unwarned(VAEenseTransformer(random_state=0), X[:400])
+    counts = vaeense.active_dimensions(X[400:]).sum(axis=1)
     assert vaeense.explanation_ == "gates"
-    assert np.abs(counts - dimension[1500:]).mean() < 1
+    assert np.abs(counts - dimension[400:]).mean() < 1
     # The best number of latents is trained again, for longer.
     n_epochs = np.bincount(np.int64(vaeense.history_["init"]))
     assert n_epochs[-1] > 2 * n_epochs[1]
@@ -345,7 +345,7 @@ def test_an_overcomplete_dictionary_is_kept_before_principal_components():
 
 def test_without_a_target_principal_components_stay_where_nothing_explains():
     rng = np.random.default_rng(0)
-    X = np.tanh(rng.standard_normal((300, 3)) @ rng.standard_normal((3, 6)))
+    X = np.tanh(rng.standard_normal((1000, 3)) @ rng.standard_normal((3, 6)))
     vaeense = fit_unwarned(VAEenseTransformer(target_explained_variance=None, random_state=0), X)
     assert vaeense.explanation_ == "dense"
     assert vaeense.active_dimensions(X).all()

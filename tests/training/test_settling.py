@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from skvaeense import VAEenseTransformer, _vaeense
 from skvaeense.metrics import fvu, l0
 
-X = load_digits().data[:800]
+X = load_digits().data[:500]
 TARGETS = {
     "share": {"target_explained_variance": 0.9},
     "length": {"target_l0": 6},
@@ -14,7 +14,7 @@ TARGETS = {
 
 
 def fit(**params):
-    return fit_unwarned(VAEenseTransformer(max_iter=40, random_state=0, **params), X)
+    return fit_unwarned(VAEenseTransformer(max_iter=20, random_state=0, **params), X)
 
 
 @pytest.mark.parametrize("target", TARGETS)
