@@ -18,7 +18,7 @@ from skvaeense.networks import MeanField
 from skvaeense.penalties import BatchTopK
 from skvaeense.priors import SpikeSlab
 
-X, X_NEW = ATOMS.train[:600], ATOMS.new[:300]
+X, X_NEW = ATOMS.train[:1000], ATOMS.new[:300]
 
 
 def make(**params):
@@ -68,15 +68,15 @@ def unexplained(model, samples=X_NEW):
 def test_more_features_than_dimensions_and_nobody_says_how_many_are_active():
     """Gates are closer to the truth than the rival that is told the number."""
     found, *_ = make_sparse_dictionary(
-        2500, n_atoms=24, n_active=(1, 5), n_features=12, signed=False, noise=0.05, random_state=3
+        1500, n_atoms=24, n_active=(1, 5), n_features=12, signed=False, noise=0.05, random_state=3
     )
     model = VAEenseTransformer(24, prior="spike_slab", positive_code=True, random_state=0)
     rival = SparseAutoencoder(24, penalty=BatchTopK(3), network="unrolled", random_state=0)
     left = []
     for estimator in (model, rival):
-        fit_unwarned(estimator, found[:2000])
-        left.append(unexplained(estimator, found[2000:]))
-    assert l0(model.transform(found[2000:])) == pytest.approx(3, rel=0.15)
+        fit_unwarned(estimator, found[:1000])
+        left.append(unexplained(estimator, found[1000:]))
+    assert l0(model.transform(found[1000:])) == pytest.approx(3, rel=0.15)
     assert left[0] < left[1]
 
 
@@ -127,11 +127,11 @@ def default(X, **params):
 def test_why_codes_are_as_short_as_they_are():
     few, many = (
         make_sparse_dictionary(n, n_active=k, n_atoms=m, n_features=d, noise=g, random_state=0)[0]
-        for n, k, m, d, g in ((400, 3, 8, 10, 0.0), (200, 2, 16, 12, 0.05))
+        for n, k, m, d, g in ((1000, 3, 8, 10, 0.0), (200, 2, 16, 12, 0.05))
     )
-    normal = np.random.default_rng(0).standard_normal((200, 4))
+    normal = np.random.default_rng(0).standard_normal((1000, 4))
     fits = {
-        "mixture": default(SUBSPACES.few),
+        "mixture": default(SUBSPACES.train),
         "dictionary": default(few),
         "gates": default(many),
         "dense": default(normal),
@@ -149,7 +149,7 @@ def test_why_codes_are_as_short_as_they_are():
 RNG = np.random.default_rng(0)
 UNCERTAIN = {
     # Variances that fall without a gap, to the last.
-    "falling": RNG.standard_normal((250, 12)) * np.geomspace(2, 0.03, 12),
+    "falling": RNG.standard_normal((1000, 12)) * np.geomspace(2, 0.03, 12),
     # One direction stands out, of a third of the variance.
     "little": RNG.standard_normal((200, 10)) + 1.7 * RNG.standard_normal((200, 1)) * np.eye(10)[0],
     # Two normal distributions that are not flat.
@@ -159,7 +159,7 @@ UNCERTAIN = {
     # Gates that never close are one normal distribution, which is not surpassed but by chance.
     "walks": RNG.standard_normal((1500, 12)).cumsum(axis=1),
     # Scales of columns fall below what single precision sees of the first.
-    "scales": RNG.standard_normal((500, 8)) * 10.0 ** np.arange(-4, 4),
+    "scales": RNG.standard_normal((1000, 8)) * 10.0 ** np.arange(-4, 4),
 }
 
 
@@ -178,7 +178,7 @@ def test_gates_that_fall_behind_are_trained_by_half():
     assert [np.count_nonzero(np.equal(inits, i)) for i in range(3)] == [20, 11, 0]
 
 
-@pytest.mark.parametrize("shape", [(400, 6), (60, 100)])
+@pytest.mark.parametrize("shape", [(1000, 6), (60, 100)])
 def test_positive_codes_keep_95_percent_too(shape):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((shape[0], 4)) @ rng.standard_normal((4, shape[1]))
@@ -191,13 +191,13 @@ def test_positive_codes_keep_95_percent_too(shape):
 
 
 def test_what_was_found_is_kept_and_said_only_of_models_that_look(tmp_path):
-    model = default(SUBSPACES.few, warm_start=True)
+    model = default(SUBSPACES.train, warm_start=True)
     nats = dict(model.explanation_nats_)
     save(model, tmp_path / "model.safetensors")
     assert load(tmp_path / "model.safetensors").explanation_nats_ == nats
-    fit_unwarned(model, SUBSPACES.few)
+    fit_unwarned(model, SUBSPACES.train)
     assert model.explanation_nats_ == nats
-    fit_unwarned(model.set_params(warm_start=False, network="mlp", max_iter=2), SUBSPACES.few)
+    fit_unwarned(model.set_params(warm_start=False, network="mlp", max_iter=2), SUBSPACES.train)
     assert not hasattr(model, "explanation_")
 
 
@@ -358,7 +358,7 @@ def test_going_on(fitted, to_targets, method):
 
 def test_partial_fit_learns():
     model = make(target_explained_variance=0.9)
-    for _ in range(12):
+    for _ in range(6):
         model.partial_fit(X[:200])
     assert unexplained(model) < 0.2
     assert l0(model.transform(X_NEW)) < 6
