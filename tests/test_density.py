@@ -237,7 +237,7 @@ def test_missing_features_are_filled(apart):
 
 
 def test_it_is_fitted_when_asked_for():
-    vaeense = fit(X[:400], max_iter=5)
+    vaeense = fit(X[:1000], max_iter=5)
     vaeense.transform(X_NEW)
     assert not hasattr(vaeense.module_.prior, "density_")
     before = set(vars(vaeense))
@@ -246,20 +246,20 @@ def test_it_is_fitted_when_asked_for():
     assert set(vars(vaeense)) == before
     vaeense.predict(X_NEW)
     assert vaeense.module_.prior.density_ is density
-    assert not hasattr(clone(vaeense).fit(X[:400]).module_.prior, "density_")
+    assert not hasattr(clone(vaeense).fit(X[:1000]).module_.prior, "density_")
 
 
 def test_it_is_fitted_at_once_on_request():
-    eager, lazy = (fit(X[:400], max_iter=5, prior=Mixture(lazy=lazy)) for lazy in (False, True))
+    eager, lazy = (fit(X[:1000], max_iter=5, prior=Mixture(lazy=lazy)) for lazy in (False, True))
     assert hasattr(eager.module_.prior, "density_")
     assert not hasattr(lazy.module_.prior, "density_")
     assert_array_equal(eager.score_samples(X_NEW), lazy.score_samples(X_NEW))
     # Callbacks, checkpoints and further batches fit none.
-    assert not hasattr(eager.partial_fit(X[400:500]).module_.prior, "density_")
+    assert not hasattr(eager.partial_fit(X[1000:1100]).module_.prior, "density_")
 
 
 def test_another_fit_has_another_density():
-    vaeense = fit(X[:400], max_iter=5, prior=Mixture(2))
+    vaeense = fit(X[:1000], max_iter=5, prior=Mixture(2))
     first = vaeense.score(X_NEW)
     fit_unwarned(vaeense.set_params(max_iter=40), X)
     assert vaeense.score(X_NEW) > first
@@ -268,16 +268,16 @@ def test_another_fit_has_another_density():
 
 def test_batches_add_up():
     vaeense = VAEenseTransformer(random_state=0)
-    for rows in np.split(X[:600], 3):
+    for rows in np.split(X[:1200], 3):
         vaeense.partial_fit(rows)
-    assert len(vaeense.module_.prior.rows_.x) == 600
-    unscored = copy.deepcopy(vaeense).partial_fit(X[600:800])
+    assert len(vaeense.module_.prior.rows_.x) == 1200
+    unscored = copy.deepcopy(vaeense).partial_fit(X[1200:1400])
     vaeense.score(X_NEW)
-    assert vaeense.partial_fit(X[600:800]).score(X_NEW) == unscored.score(X_NEW)
+    assert vaeense.partial_fit(X[1200:1400]).score(X_NEW) == unscored.score(X_NEW)
 
 
 def test_copies_and_threads_score_alike(tmp_path):
-    vaeense = fit(X[:400], max_iter=5)
+    vaeense = fit(X[:1000], max_iter=5)
     unscored = [copy.deepcopy(vaeense), pickle.loads(pickle.dumps(vaeense))]
     save(vaeense, tmp_path / "unscored.safetensors")
     with ThreadPoolExecutor(2) as pool:

@@ -23,7 +23,7 @@ from skvaeense.schedules import Schedule
 from skvaeense.thresholds import ThresholdRule
 from skvaeense.utils._seeding import make_generator
 
-X = make_linear_subspaces(400, dims=(1, 2), n_features=8, random_state=0)[0]
+X = make_linear_subspaces(1000, dims=(1, 2), n_features=8, random_state=0)[0]
 N_COMPONENTS = 6
 
 

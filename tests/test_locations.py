@@ -160,7 +160,7 @@ def test_other_models_have_one_location(parameters):
 
 
 def test_what_meets_has_no_locations():
-    rows, *_ = make_linear_subspaces(600, dims=(1, 2), n_features=8, random_state=0)
+    rows, *_ = make_linear_subspaces(1000, dims=(1, 2), n_features=8, random_state=0)
     with_search = VAEenseTransformer(max_iter=3, random_state=0).fit(rows)
     assert not hasattr(with_search, "locations_")
     assert with_search.n_components_ == with_search.module_.n_components

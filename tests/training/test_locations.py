@@ -162,7 +162,7 @@ def test_rows_are_assigned_to_the_most_probable_group():
 
 
 def test_damaged_locations_do_not_pass(subtests):
-    locations = _locations(_affine(3, n_samples=600)[0])
+    locations = _locations(_affine(3, n_samples=1000)[0])
     locations.check(40)
     for changes, message in (
         ({"points": np.zeros((3, 5))}, "features each"),
