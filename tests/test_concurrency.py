@@ -1,5 +1,8 @@
 """Threads and processes at once: each gives what it would alone, and leaves nothing changed.
 
+Searches in worker processes are here too, however little they compute: workers take seconds to
+start, and those of one file are started once.
+
 Whoever waits here waits no longer than some time, so that a deadlock is a failure.
 """
 
@@ -9,14 +12,28 @@ import threading
 import numpy as np
 import pytest
 import torch
-from helpers import SMALL_MIXTURE, fit_unwarned, outputs, quick_sae
-from joblib import Parallel, delayed
-from numpy.testing import assert_array_equal
+from helpers import (
+    ATOMS,
+    SMALL_MIXTURE,
+    SUBSPACES,
+    fit_unwarned,
+    outputs,
+    quick_sae,
+    quick_vaeense,
+)
+from joblib import Parallel, cpu_count, delayed
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.callback import ProgressBar
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
 
 from skvaeense import DiffusionDimensionEstimator, IntrinsicDimensionEstimator, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces
 from skvaeense.networks import MLP
+from skvaeense.penalties import TopK
+from skvaeense.thresholds import FixedVariance
 from skvaeense.training._threads import suited_threads
 
 # Seconds until what still runs is taken for stuck; it takes a few.
@@ -30,7 +47,9 @@ pytestmark = [
 ]
 N_THREADS = 8
 
-X = make_linear_subspaces(120, n_features=8, random_state=0)[0]
+X = make_linear_subspaces(60, n_features=8, random_state=0)[0]
+NORMAL = np.random.default_rng(0).standard_normal((60, 5))
+UNWARNED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 VAE = VAEenseTransformer(
     6, prior=SMALL_MIXTURE, network=MLP((16,)), n_init=1, max_iter=4, random_state=0
 )
@@ -165,6 +184,66 @@ def test_fits_in_forks_are_those_of_one():
     finally:
         process.join(PATIENCE)
         process.kill()
+
+
+# --- searches in processes --------------------------------------------------------------------
+
+
+@UNWARNED
+@pytest.mark.slow
+def test_grid_search_in_a_pipeline_over_processes():
+    """Eight candidates differ in parameters of their own and of their parts."""
+    X_train, y = SUBSPACES.few, SUBSPACES.train_label[:300]
+    pipeline = make_pipeline(
+        quick_vaeense(max_iter=10, hard=True, threshold=FixedVariance()), LogisticRegression()
+    )
+    grid = {
+        "vaeensetransformer__n_components": [2, 4],
+        "vaeensetransformer__network__hidden_layer_sizes": [(8,), (16,)],
+        "vaeensetransformer__threshold__level": [0.3, 0.6],
+    }
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, error_score="raise").fit(X_train, y)
+    assert len(search.cv_results_["params"]) == 8
+    fitted = search.best_estimator_[0]
+    assert fitted.n_components_ == search.best_params_["vaeensetransformer__n_components"]
+    # Better than the larger class for all.
+    chance = max(np.mean(SUBSPACES.new_label == label) for label in (1, 2))
+    assert search.score(SUBSPACES.new, SUBSPACES.new_label) > chance
+
+
+@UNWARNED
+def test_processes_agree():
+    alone, together = (
+        cross_val_score(quick_sae(TopK(3)), ATOMS.few, cv=3, n_jobs=n) for n in (1, 2)
+    )
+    assert np.isfinite(alone).all()
+    # Threads differ between processes, and with them the order of sums.
+    assert_allclose(together, alone, rtol=1e-3)
+
+
+@UNWARNED
+def test_progress_bar_of_a_search_in_several_processes(capsys):
+    model = VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, max_iter=2, random_state=0)
+    search = GridSearchCV(model, {"n_components": [2, 3]}, cv=2, n_jobs=2)
+    search.set_callbacks(ProgressBar()).fit(NORMAL)
+    # What workers do is sent back to this process.
+    assert capsys.readouterr().out.count("candidate-split-evaluation") >= 4
+    assert not any("callback" in name for name in vars(search.best_estimator_))
+
+
+@UNWARNED
+def test_a_search_in_processes_shares_the_threads():
+    def n_threads(estimator, X, y=None):
+        import torch
+
+        return torch.get_num_threads()
+
+    model = VAEenseTransformer(2, n_init=1, max_iter=2, random_state=0)
+    search = GridSearchCV(
+        model, {"n_components": [2, 3]}, cv=2, scoring=n_threads, n_jobs=2, refit=False
+    )
+    scores = search.fit(NORMAL).cv_results_["mean_test_score"]
+    assert max(scores) <= max(1, cpu_count() // 2)
 
 
 # --- what is left -----------------------------------------------------------------------------

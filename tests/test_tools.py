@@ -22,7 +22,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skvaeense.networks import Linear
@@ -163,28 +163,6 @@ def test_pickle_keeps_the_state_of_partial_fit(estimator):
 
 
 @UNWARNED
-@pytest.mark.slow
-def test_grid_search_in_a_pipeline_over_processes():
-    """Eight candidates differ in parameters of their own and of their parts."""
-    X_train, y = SUBSPACES.few, SUBSPACES.train_label[:300]
-    pipeline = make_pipeline(
-        quick_vaeense(max_iter=10, hard=True, threshold=FixedVariance()), LogisticRegression()
-    )
-    grid = {
-        "vaeensetransformer__n_components": [2, 4],
-        "vaeensetransformer__network__hidden_layer_sizes": [(8,), (16,)],
-        "vaeensetransformer__threshold__level": [0.3, 0.6],
-    }
-    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, error_score="raise").fit(X_train, y)
-    assert len(search.cv_results_["params"]) == 8
-    fitted = search.best_estimator_[0]
-    assert fitted.n_components_ == search.best_params_["vaeensetransformer__n_components"]
-    # Better than the larger class for all.
-    chance = max(np.mean(SUBSPACES.new_label == label) for label in (1, 2))
-    assert search.score(SUBSPACES.new, SUBSPACES.new_label) > chance
-
-
-@UNWARNED
 def test_grid_search_by_the_score_of_a_vaeense():
     """Four latents hold the data, one does not."""
     grid = {"n_components": [1, 4]}
@@ -214,11 +192,3 @@ def test_pipeline_of_sparse_codes_and_a_classifier():
     )
     pipeline.fit(ATOMS.train, ATOMS.train_label)
     assert pipeline.score(X_NEW, ATOMS.new_label) > 0.7
-
-
-@UNWARNED
-def test_processes_agree():
-    alone, together = (cross_val_score(quick_sae(TopK(3)), X, cv=3, n_jobs=n) for n in (1, 2))
-    assert np.isfinite(alone).all()
-    # Threads differ between processes, and with them the order of sums.
-    assert_allclose(together, alone, rtol=1e-3)

@@ -6,9 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from joblib import cpu_count
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV
 
 from skvaeense import VAEenseTransformer
 from skvaeense.networks import _mean_field
@@ -91,21 +89,6 @@ def test_the_trainer_uses_few_threads(make_trainer):
         TensorBatches(x), n_epochs=2, batch_size=4, after_epoch=lambda t: Spy().before_step(t)
     )
     assert seen == [1, 1, 4] * 2
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_search_in_processes_shares_the_threads():
-    def n_threads(estimator, X, y=None):
-        import torch
-
-        return torch.get_num_threads()
-
-    model = VAEenseTransformer(2, n_init=1, max_iter=2, random_state=0)
-    search = GridSearchCV(
-        model, {"n_components": [2, 3]}, cv=2, scoring=n_threads, n_jobs=2, refit=False
-    )
-    scores = search.fit(X).cv_results_["mean_test_score"]
-    assert max(scores) <= max(1, cpu_count() // 2)
 
 
 @pytest.mark.usefixtures("four_threads")

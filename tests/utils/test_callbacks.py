@@ -82,15 +82,6 @@ def test_progress_bar_of_a_search(searched, max_propagation_depth, capsys):
 
 
 @quiet
-def test_progress_bar_of_a_search_in_several_processes(capsys):
-    estimator, grid = SEARCHES[0]
-    search = GridSearchCV(estimator, grid, cv=2, n_jobs=2).set_callbacks(ProgressBar()).fit(X)
-    # What workers do is sent back to this process.
-    assert capsys.readouterr().out.count("candidate-split-evaluation") >= 4
-    assert _has_no_trace_of_callbacks(search.best_estimator_)
-
-
-@quiet
 def test_inner_callback_of_a_search_sees_every_epoch():
     recorder = Recorder(X)
     estimator = VAEenseTransformer(2, n_init=1, prior=SMALL_MIXTURE, **SMALL).set_callbacks(
