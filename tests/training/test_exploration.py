@@ -17,7 +17,7 @@ from skvaeense.training._exploration import explore, find_far_rows
 MANY = 256
 
 
-def linear(dims, n_features, noise=0.0, n_samples=2000, seed=0):
+def linear(dims, n_features, noise=0.0, n_samples=1000, seed=0):
     """Return samples and their dimensions."""
     return make_linear_subspaces(
         n_samples, dims=dims, n_features=n_features, noise=noise, random_state=seed
@@ -82,12 +82,12 @@ def counts(explored, X):
     ],
 )
 def test_subspaces_are_a_mixture(dims, n_features, noise):
-    X, dimension = linear(dims, n_features, noise, n_samples=3000)
-    X, new = X[:2000], X[2000:]
+    X, dimension = linear(dims, n_features, noise, n_samples=1500)
+    X, new = X[:1000], X[1000:]
     explored = explore(X, MANY)
     assert (explored.kind, explored.locations) == ("mixture", None)
     assert ranks(explored) == sorted(dims)
-    assert np.abs(counts(explored, new) - dimension[2000:]).mean() < 0.05
+    assert np.abs(counts(explored, new) - dimension[1000:]).mean() < 0.05
     for part in explored.parts:
         np.testing.assert_allclose(part.basis @ part.basis.T, np.eye(len(part.basis)), atol=1e-9)
 
@@ -284,7 +284,7 @@ def test_what_is_in_samples_does_not_depend_on_their_units():
 
 def test_so_many_rows_are_looked_at(monkeypatch):
     monkeypatch.setattr(_exploration, "MANY_ROWS", 800)
-    X, _ = linear((1, 3), 8, 0.02, 20_000)
+    X, _ = linear((1, 3), 8, 0.02, 5000)
     explored = explore(X, MANY)
     assert (explored.kind, ranks(explored)) == ("mixture", [1, 3])
     assert len(explored.found.density.held_out) <= 800
