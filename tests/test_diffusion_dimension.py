@@ -33,7 +33,7 @@ def fit_quick(method="normal_bundle", X=X[:200], **params):
 @pytest.fixture(scope="module")
 def trained():
     """Return a fit that is good enough to be asked for dimensions."""
-    sizes = {"hidden_layer_sizes": (96, 96), "max_iter": 200}
+    sizes = {"hidden_layer_sizes": (96, 96), "max_iter": 120}
     return DiffusionDimensionEstimator(random_state=0, **sizes).fit(X)
 
 
@@ -164,7 +164,7 @@ def test_grid_search_without_dimensions():
 
 
 def test_loss_curve(trained):
-    assert len(trained.loss_curve_) == trained.n_iter_ == 200
+    assert len(trained.loss_curve_) == trained.n_iter_ == 120
     assert all(type(loss) is float for loss in trained.loss_curve_)
     assert trained.loss_curve_[-1] < 0.8 * trained.loss_curve_[0]
 
