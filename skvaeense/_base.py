@@ -360,8 +360,8 @@ class BaseAutoencoder(
         """Train until a plateau of the validation loss, then with a falling learning rate.
 
         The loss is not watched in the first epochs, which are a share of all. With `from_start` the
-        model as it is counts as one that may be kept. `check` is called as soon as the loss is
-        watched, and may raise an exception that ends it all.
+        model as it is counts as one that may be kept. `check` is called once the learning rate
+        falls, and may raise an exception that ends it all.
         """
         plateau = Plateau(self.tol, self.n_iter_no_change)
         plateau = session.track(f"{name} plateau", plateau)
@@ -372,13 +372,10 @@ class BaseAutoencoder(
 
         def watch(trainer: Trainer) -> bool:
             """Take note of a loss that may be the best, and go on."""
-            is_reached(trainer)
-            return False
-
-        def is_over(trainer: Trainer) -> bool:
             if check is not None and trainer.epoch == 1:
                 check(trainer)
-            return is_reached(trainer)
+            is_reached(trainer)
+            return False
 
         if from_start and not trainer.log:
             is_reached(trainer)
@@ -388,7 +385,7 @@ class BaseAutoencoder(
         start, turn = n_unwatched / max(n_epochs, 1), n_first / max(n_epochs, 1)
         stages = {
             f"{name} unwatched": (n_unwatched, (0.0, start), None),
-            f"{name} search": (n_first - n_unwatched, (start, turn), is_over),
+            f"{name} search": (n_first - n_unwatched, (start, turn), is_reached),
             f"{name} settle": (n_last, (turn, 1.0), watch),
         }
         for stage, (n_stage_epochs, span, until) in stages.items():

@@ -204,13 +204,15 @@ class ExplainedTraining:
 
     def _train(self, inits, n_epochs_of):
         def check(trainer, init):
-            if init > 0 == inits.best_init and not self._may_win(trainer.model, inits.losses[0]):
+            # A training of given length is worth its time.
+            is_open = self.estimator.max_iter == "auto" and init > 0 == inits.best_init
+            if is_open and not self._may_win(trainer.model, inits.losses[0]):
                 raise CannotWinError
 
         self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss, check)
 
     def _may_win(self, model, least_loss):
-        """Return whether gates that are half trained may become the best.
+        """Return whether gates may become the best by the last steps of their training.
 
         They may if they have come at least half the way there from codes that are all open.
         """

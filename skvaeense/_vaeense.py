@@ -99,11 +99,12 @@ class VAEenseTransformer(DensityAutoencoder):
         variance, at most 256: latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
-        Wanted mean number of active latents. Which ones these are depends on the sample, and so
-        does how many; the codes of the others are exactly 0. Its gates are those of
-        ``prior="spike_slab"``, with a price that meets the number. With several numbers the model
-        is trained for all of them, each with an equal part of every batch, so that codes can be cut
-        from the largest to the others by `transform_l0`. None sets none.
+        Wanted mean number of active latents of new samples, as held-out ones tell it. Which ones
+        these are depends on the sample, and so does how many; codes of the others are exactly 0.
+        Its gates are those of ``prior="spike_slab"``, with a price that meets the number. With
+        several numbers the model is trained for all of them, each with an equal part of every
+        batch, so that codes can be cut from the largest to the others by `transform_l0`. None sets
+        none.
 
     target_explained_variance : "auto", float, list of float or None, default="auto"
         Share of the variance of the training samples that codes keep, in (0, 1), as `n_components`
@@ -478,8 +479,8 @@ class VAEenseTransformer(DensityAutoencoder):
     def _train_each(self, inits, n_epochs_of, data, session, loss_of, check=None):
         """Train inits to the end, one after the other, and keep that of the least loss.
 
-        With `check`, a function of a trainer and its init, those stop half trained that cannot be
-        it.
+        With `check`, a function of a trainer and its init, those that cannot be it stop before the
+        learning rate falls.
         """
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
@@ -802,7 +803,8 @@ class VAEenseTransformer(DensityAutoencoder):
             (shorten if model.has_target else settle)(model, data)
         if model.takes_calibration:
             rows = torch.cat([data.valid, data.train.head])
-            model.calibrate(rows[: N_BLOCKS * block_rows(model.n_components)])
+            rows = rows[: N_BLOCKS * block_rows(model.n_components)]
+            model.calibrate(rows, len(data.valid))
         if not data.is_batch:
             model.close_unused(torch.cat([part.x for part in data.parts]))
         terms = validation_terms(model, data.valid)
@@ -856,9 +858,7 @@ class VAEenseTransformer(DensityAutoencoder):
         within = float(size / (size + between))
         findings = Findings(
             active=active,
-            n_trained=float(
-                self._active(model, data.train.head[: len(x)]).sum(dim=1).double().mean()
-            ),
+            found_l0=None if self.target_l0 is None else float(model.lengths[0]),
             deviation=(1 - posterior.openness if model.has_prices else posterior.std).cpu().numpy(),
             unexplained=within * float(residual.square().sum() / size),
             linear_residual=within * linear_residual(x, model.n_components, data.train.head),

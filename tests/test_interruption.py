@@ -101,7 +101,7 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
     assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))
 
 
-@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 2, 3), ("dense", 20, 25)])
+@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 2, 3), ("dense", "auto", 200)])
 def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoch):
     """It knows again what explains the samples, though the training that showed it is over."""
     samples = load_iris().data

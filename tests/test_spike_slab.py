@@ -172,10 +172,11 @@ def test_codes_keep_95_percent_where_structure_is_not_certain(name):
     assert model.active_dimensions(X).sum(axis=1).mean() < X.shape[1] - 2
 
 
-def test_gates_that_fall_behind_are_trained_by_half():
-    inits = default(load_iris().data, max_iter=20).history_["init"]
-    # Those that keep a share of the variance are trained to the end.
-    assert [np.count_nonzero(np.equal(inits, i)) for i in range(3)] == [20, 11, 0]
+def test_gates_that_fall_behind_stop_before_the_learning_rate_falls():
+    inits = np.int64(default(load_iris().data).history_["init"])
+    n_kept, n_stopped = np.bincount(inits)
+    # 1,000 steps of gates with learned noise, and 600 of those that keep a share of the variance.
+    assert n_stopped < 1000 / 600 * n_kept * 0.75
 
 
 @pytest.mark.parametrize("shape", [(1000, 6), (60, 100)])

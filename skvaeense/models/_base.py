@@ -174,20 +174,23 @@ class AutoencoderModel(Model):
         check_shapes(self.config["network"], "decode", network.decode, code, decoded)
 
     @torch.no_grad()
-    def calibrate(self, x: torch.Tensor) -> None:
+    def calibrate(self, x: torch.Tensor, n_new: int | None = None) -> None:
         """Set what is used after training, such as thresholds.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
+
+        n_new : int or None, default=None
+            The first of them that did not train. None means all.
         """
         training = self.training
         self.eval()
-        self._calibrate(x)
+        self._calibrate(x, len(x) if n_new is None else n_new)
         self.train(training)
 
-    def _calibrate(self, x: torch.Tensor) -> None:
+    def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         if hasattr(self.network, "calibrate"):
             self.network.calibrate(x)
 

@@ -225,7 +225,7 @@ class SparseCoder(AutoencoderModel):
         can_refine = not self.training and hasattr(self.network, "refine")
         return self.network.refine(x, code) if can_refine else code
 
-    def _calibrate(self, x: torch.Tensor) -> None:
+    def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         if self.length is not None:
             # A block of rows will do: there are many lengths.
             for share in SHARES[1:]:
@@ -236,7 +236,7 @@ class SparseCoder(AutoencoderModel):
 
     def _calibrate_length(self, x: torch.Tensor) -> None:
         """Set what is used for codes of the present length."""
-        super()._calibrate(x)
+        super()._calibrate(x, len(x))
         self.penalty.calibrate(self.activation, self.preactivation(x))
 
     @property

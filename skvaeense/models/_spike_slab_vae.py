@@ -653,10 +653,10 @@ class SpikeSlabVAE(VAE):
         """Whether `calibrate` has anything to set: prices."""
         return True
 
-    def _calibrate(self, x: torch.Tensor) -> None:
+    def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         """Find the price that meets the target, and those of shorter codes."""
-        super()._calibrate(x)
-        tried = _Prices(self, x)
+        super()._calibrate(x, n_new)
+        tried = _Prices(self, x, n_new=n_new)
         price = tried.meeting(self._wanted[0]) if self._wanted else tried.first
         tried.goes_on = True
         shortest, step = max(tried.length(price), ROUNDING) * SHARES[-1], 1.0
@@ -765,6 +765,9 @@ class _Prices:
         The gates that the first search starts from. None means that each search starts from those
         that the encoder opens, as that of other samples will.
 
+    n_new : int or None, default=None
+        The first of the samples that did not train. None means all.
+
     Attributes
     ----------
     goes_on : bool
@@ -772,9 +775,13 @@ class _Prices:
     """
 
     def __init__(
-        self, model: SpikeSlabVAE, x: torch.Tensor, is_open: torch.Tensor | None = None
+        self,
+        model: SpikeSlabVAE,
+        x: torch.Tensor,
+        is_open: torch.Tensor | None = None,
+        n_new: int | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.n_new = model, n_new
         self.x = x[: max(PRICED_ENTRIES // model.n_components, 1)]
         self.total = float((self.x - self.x.mean(dim=0)).square().sum())
         self.first = float(model._first_price)
@@ -783,7 +790,7 @@ class _Prices:
         self.found: dict[float, tuple[float, float]] = {}
 
     def at(self, price: float) -> tuple[float, float]:
-        """Return the mean number of open gates, and the share of the variance that is left."""
+        """Return the mean number of open gates of new samples, and the share of variance left."""
         if price not in self.found:
             model, x = self.model, self.x
             model.prices.fill_(price)
@@ -795,7 +802,8 @@ class _Prices:
             self.opened[price] = posterior.is_open
             left = model._left(x, model.code(posterior))
             left = max(left / (self.total or 1.0), ROUNDING)
-            self.found[price] = float(posterior.is_open.sum()) / len(x), left
+            n_open = posterior.is_open.sum(dim=1).double()
+            self.found[price] = _mean_of_new(n_open, self.n_new or len(x)), left
         return self.found[price]
 
     def length(self, price: float) -> float:
@@ -811,6 +819,20 @@ class _Prices:
         return _find_price(
             lambda price: 1 / self.at(price)[1], 1 / target, self.first, at_least=True
         )
+
+
+def _mean_of_new(values: torch.Tensor, n_new: int) -> float:
+    """Return the mean over new samples, the first, as those that trained help to know it.
+
+    Gates of samples that trained are fewer. The means differ by the gap seen, shrunk as chance asks
+    for: James and Stein, "Estimation with quadratic loss", 1961.
+    """
+    new, old = values[:n_new], values[n_new:]
+    if min(len(new), len(old)) < 2:
+        return float(values.mean())
+    gap = float(new.mean() - old.mean())
+    chance = float(new.var() / len(new) + old.var() / len(old))
+    return float(old.mean()) + (max(gap - chance / gap, 0.0) if gap > 0 else 0.0)
 
 
 def _find_price(

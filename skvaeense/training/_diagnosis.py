@@ -99,8 +99,8 @@ class Findings:
     active : ndarray of bool, shape (n_samples, n_components)
         Which latents are active.
 
-    n_trained : float
-        Mean number of active latents of training samples.
+    found_l0 : float or None
+        The mean number of active latents that comes nearest to `target_l0`.
 
     deviation : ndarray of shape (n_samples, n_components)
         Posterior standard deviations, or how probably gates with prices are closed: near 1 where a
@@ -129,7 +129,7 @@ class Findings:
     """
 
     active: np.ndarray
-    n_trained: float
+    found_l0: float | None
     deviation: np.ndarray
     unexplained: float
     linear_residual: float
@@ -182,7 +182,7 @@ def failure_signs(findings):
         ]
     if findings.target_l0 is not None:
         return wrong_number(
-            findings.n_trained, findings.target_l0, "Raise max_iter, or lower target_l0."
+            findings.found_l0, findings.target_l0, "Raise max_iter, or lower target_l0."
         )
     if findings.unexplained > 0.5 and n_active < 0.1 * n_components:
         unexplained = (

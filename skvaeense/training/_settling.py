@@ -41,7 +41,9 @@ def held_out_bounds(model: Any, data: FitData) -> DoubleArray:
 
 def is_clear(gain: DoubleArray, data: FitData) -> bool:
     """Return whether held-out samples gain, beyond what chance may do."""
-    least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
+    with np.errstate(invalid="ignore"):
+        # The bound of a model that has diverged is no number, which is not greater than 0.
+        least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
     return data.processes.broadcast_scalar(least) > 0
 
 

@@ -26,7 +26,7 @@ def make_findings(active, **changes):
     active = np.broadcast_to(np.asarray(active, dtype=bool), (N_SAMPLES, N_COMPONENTS))
     facts = {
         "deviation": np.where(active, 0.05, 0.99),
-        "n_trained": active.sum(axis=1).mean(),
+        "found_l0": active.sum(axis=1).mean(),
         "unexplained": 0.01,
         "linear_residual": 0.01,
         "gated": True,

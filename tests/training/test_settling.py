@@ -1,9 +1,14 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from helpers import fit_unwarned
 from sklearn.datasets import load_digits
 
 from skvaeense import VAEenseTransformer, _vaeense
 from skvaeense.metrics import fvu, l0
+from skvaeense.training._settling import is_clear
+from skvaeense.utils._processes import SINGLE_PROCESS
 
 X = load_digits().data[:500]
 TARGETS = {
@@ -30,5 +35,22 @@ def test_codes_of_a_share_get_shorter_and_those_of_a_length_leave_no_more(target
         assert left == pytest.approx(left_before, rel=0.02)
         assert length < 0.97 * length_before
     else:
-        assert length == pytest.approx(length_before, rel=0.02)
+        # The length of new samples is the same.
+        assert length == pytest.approx(length_before, rel=0.05)
         assert left < 1.01 * left_before
+
+
+def test_no_gain_is_clear_that_is_no_number():
+    data = SimpleNamespace(processes=SINGLE_PROCESS)
+    assert is_clear(np.array([2.0, 1.5, 1.0]), data)
+    for gain in ([2.0, 1.5, -4.0], [np.inf, 1.0, 1.0], [np.nan, 1.0, 1.0]):
+        assert not is_clear(np.array(gain), data)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_length_is_that_of_new_samples(seed):
+    rows = np.random.default_rng(seed).permutation(load_digits().data)
+    model = VAEenseTransformer(target_l0=6, max_iter=20, random_state=seed).fit(rows[:1000])
+    trained, new = (l0(model.transform(x)) for x in (rows[:1000], rows[1000:]))
+    assert trained < new
+    assert new == pytest.approx(6, rel=0.12)
