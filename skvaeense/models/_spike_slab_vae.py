@@ -802,7 +802,7 @@ class _Prices:
             self.opened[price] = posterior.is_open
             left = model._left(x, model.code(posterior))
             left = max(left / (self.total or 1.0), ROUNDING)
-            n_open = posterior.is_open.sum(dim=1).double()
+            n_open = posterior.is_open.sum(dim=1).to(widest(x))
             self.found[price] = _mean_of_new(n_open, self.n_new or len(x)), left
         return self.found[price]
 
