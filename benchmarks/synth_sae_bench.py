@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.peers.saelens import train
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 
@@ -201,59 +202,8 @@ class Samples:
 
 def saelens(name, path, size, k, seed, rate=PUBLISHED_RATE):
     """Train a model of SAELens by its own trainer."""
-    import time
-
-    import sae_lens
-    from sae_lens.config import LoggingConfig, SAETrainerConfig
-    from sae_lens.training.sae_trainer import SAETrainer
-
-    torch.manual_seed(seed)
-    config = getattr(sae_lens, f"{name}TrainingSAEConfig")
-    widths = {"matryoshka_widths": nested(size.n_latents)} if "Matryoshka" in name else {}
-    sae = getattr(sae_lens, f"{name}TrainingSAE")(
-        config(d_in=size.n_dimensions, d_sae=size.n_latents, k=k, device="cpu", **widths)
-    )
-    trainer = SAETrainer(
-        cfg=SAETrainerConfig(
-            n_checkpoints=0,
-            checkpoint_path=None,
-            save_final_checkpoint=False,
-            total_training_samples=size.n_samples,
-            device="cpu",
-            autocast=False,
-            lr=rate,
-            lr_end=rate,
-            lr_scheduler_name="constant",
-            lr_warm_up_steps=0,
-            adam_beta1=0.9,
-            adam_beta2=0.999,
-            lr_decay_steps=0,
-            n_restart_cycles=1,
-            train_batch_size_samples=BATCH,
-            dead_feature_window=1000,
-            feature_sampling_window=2000,
-            logger=LoggingConfig(log_to_wandb=False, eval_every_n_wandb_logs=2**31 - 1),
-            n_batches_for_norm_estimate=1000,
-        ),
-        sae=sae,
-        data_provider=Samples(path),
-    )
-    begin = time.process_time()
-    trainer.fit()
-    seconds = time.process_time() - begin
-    sae.eval()
-
-    @torch.no_grad()
-    def coded(X):
-        codes = sae.encode(torch.from_numpy(X))
-        return codes.numpy(), sae.decode(codes).numpy()
-
-    return seconds, coded, sae.W_dec.detach().numpy()
-
-
-def nested(n_latents):
-    """Return the published widths, as shares of the latents: 128, 512, 2,048 and 4,096 of 4,096."""
-    return [n_latents // 32, n_latents // 8, n_latents // 2, n_latents]
+    shape = size.n_latents, size.n_dimensions
+    return train(name, Samples(path), BATCH, size.n_samples, shape, k, seed, rate)
 
 
 METHODS = {

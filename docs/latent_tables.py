@@ -1,4 +1,4 @@
-"""The tables of latents: the field's own test, and how probably a latent is a feature."""
+"""The tables of latents: the field's own test, a model's layers, and which are features."""
 
 from table import Table
 
@@ -31,6 +31,53 @@ def synth_table(results):
         for row in results.get("summary", [])
     ]
     return Table(header, rows)
+
+
+def layers_table(results):
+    """Return what dictionaries of three layers keep, of SAELens' the better learning rate."""
+    header = (
+        "block",
+        "method",
+        "L0",
+        "FVU",
+        "recovered",
+        "document, 1 and 5",
+        "word, 1 and 5",
+        "capital, 1 and 5",
+        "stability",
+        "chance",
+        "dead",
+        "CPU s",
+        "runs",
+    )
+    rows = [
+        (
+            row["layer"],
+            row["method"],
+            f"{row['l0_mean']:.1f}",
+            f"{row['fvu_mean']:.3f}",
+            f"{row['recovered_mean']:.3f}",
+            *(
+                f"{row[f'{label}_1_mean']:.3f}, {row[f'{label}_5_mean']:.3f}"
+                for label in ("document", "word", "capital")
+            ),
+            *(f"{row[key]:.2f}" if key in row else "" for key in ("stability_mean", "chance_mean")),
+            f"{row['dead_mean']:.1%}",
+            f"{row['cpu_seconds_mean']:.0f}",
+            row["n_seeds"],
+        )
+        for row in better_rates(results.get("summary", []))
+    ]
+    return Table(header, rows)
+
+
+def better_rates(summary):
+    """Return the rows without those of a learning rate that leaves more unexplained."""
+    best = {}
+    for row in summary:
+        key = row["layer"], row["method"].partition(", lr")[0]
+        best[key] = min(best.get(key, row), row, key=lambda r: r["fvu_mean"])
+    return list(best.values())
 
 
 def stability_table(results):

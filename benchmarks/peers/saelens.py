@@ -1,0 +1,93 @@
+"""Models of SAELens, trained by its own trainer. It takes an environment with sae-lens."""
+
+import time
+
+import torch
+
+
+def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
+    """Train a model as the published ones of SynthSAEBench do, but for the learning rate.
+
+    Parameters
+    ----------
+    name : {"BatchTopK", "MatryoshkaBatchTopK"}
+        Which model.
+
+    batches : iterator of torch.Tensor
+        Training samples.
+
+    batch_size : int
+        Number of samples in each batch.
+
+    n_samples : int
+        Number of samples to train by.
+
+    shape : tuple of int
+        Number of latents, and of features.
+
+    k : int
+        Number of active latents.
+
+    seed : int
+        Seed of the weights.
+
+    rate : float
+        Learning rate.
+
+    Returns
+    -------
+    tuple
+        CPU seconds, a function from samples to codes and reconstructions, and the dictionary.
+    """
+    import sae_lens
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    torch.manual_seed(seed)
+    n_latents, n_dimensions = shape
+    config = getattr(sae_lens, f"{name}TrainingSAEConfig")
+    widths = {"matryoshka_widths": nested(n_latents)} if "Matryoshka" in name else {}
+    sae = getattr(sae_lens, f"{name}TrainingSAE")(
+        config(d_in=n_dimensions, d_sae=n_latents, k=k, device="cpu", **widths)
+    )
+    trainer = SAETrainer(
+        cfg=SAETrainerConfig(
+            n_checkpoints=0,
+            checkpoint_path=None,
+            save_final_checkpoint=False,
+            total_training_samples=n_samples,
+            device="cpu",
+            autocast=False,
+            lr=rate,
+            lr_end=rate,
+            lr_scheduler_name="constant",
+            lr_warm_up_steps=0,
+            adam_beta1=0.9,
+            adam_beta2=0.999,
+            lr_decay_steps=0,
+            n_restart_cycles=1,
+            train_batch_size_samples=batch_size,
+            dead_feature_window=1000,
+            feature_sampling_window=2000,
+            logger=LoggingConfig(log_to_wandb=False, eval_every_n_wandb_logs=2**31 - 1),
+            n_batches_for_norm_estimate=1000,
+        ),
+        sae=sae,
+        data_provider=batches,
+    )
+    begin = time.process_time()
+    trainer.fit()
+    seconds = time.process_time() - begin
+    sae.eval()
+
+    @torch.no_grad()
+    def coded(X):
+        codes = sae.encode(torch.from_numpy(X))
+        return codes.numpy(), sae.decode(codes).numpy()
+
+    return seconds, coded, sae.W_dec.detach().numpy()
+
+
+def nested(n_latents):
+    """Return the published widths, as shares of the latents: 128, 512, 2,048 and 4,096 of 4,096."""
+    return [n_latents // 32, n_latents // 8, n_latents // 2, n_latents]
