@@ -15,9 +15,9 @@ active ones, and see the training rows nine times in batches of 256, about 1,000
 third of our default for sparse autoencoders. All else are our defaults, by which some rows are held
 out. SAELens' models train by their own trainer, as in synth_sae_bench, at two learning rates, on
 rows that are centred and divided by one number. In a test they choose the active latents of all
-rows together, ours by thresholds for each row alone. Nothing was chosen by these rows but the
-learning rate of SAELens that seeds from 1 on have: the one with the lower FVU of seed 0. A seed is
-that of weights and of the order of rows. Test rows give:
+rows together, ours by thresholds for each row alone. Nothing was chosen by these rows but the one
+learning rate that the committed results of SAELens have throughout: that with the lower FVU in
+block 3 with seed 0. A seed is that of weights and of the order of rows. Test rows give:
 
 * FVU, the fraction of variance unexplained; L0; the share of dead latents;
 * probes: the balanced accuracy of `sparse_probing` by 1 and by 5 latents, fitted on every third
