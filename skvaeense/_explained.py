@@ -204,20 +204,21 @@ class ExplainedTraining:
 
     def _train(self, inits, n_epochs_of):
         def check(trainer, init):
-            # A training of given length is worth its time.
-            is_open = self.estimator.max_iter == "auto" and init > 0 == inits.best_init
-            if is_open and not self._may_win(trainer.model, inits.losses[0]):
-                raise CannotWinError
+            # Until gates are the best. A training whose length is given is worth its time.
+            is_undecided = init > 0 and inits.best_init == 0
+            if is_undecided and self.estimator.max_iter == "auto":
+                self._check_hope(trainer.model, inits.losses[0])
 
         self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss, check)
 
-    def _may_win(self, model, least_loss):
-        """Return whether gates may become the best by the last steps of their training.
+    def _check_hope(self, model, least_loss):
+        """Raise `CannotWinError` unless the last steps of a training may make gates the best.
 
-        They may if they have come at least half the way there from codes that are all open.
+        They may if gates have come at least half the way there from codes that are all open.
         """
         mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
-        return 2 * mean >= self._nats(self.explored.nats["dense"]) - least_loss
+        if 2 * mean < self._nats(self.explored.nats["dense"]) - least_loss:
+            raise CannotWinError
 
     def _settled(self, name, model, n_rounds=None):
         """Settle a model, and return the mean bound of held-out samples."""
