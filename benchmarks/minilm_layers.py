@@ -46,9 +46,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
+from benchmarks.common import make_parser, measure_missing, run_task, summarise
 from benchmarks.lm_activations import require
-from benchmarks.peers.saelens import train
+from benchmarks.peers.saelens import PUBLISHED_RATE, SHORT_RATE, train
+from benchmarks.synth_sae_bench import fitted
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.activations import replaced
 from skvaeense.inspection import dictionary_stability
@@ -57,8 +58,7 @@ from skvaeense.networks import Unrolled
 from skvaeense.penalties import BatchTopK, Matryoshka
 
 LAYERS, N_LATENTS, K, BATCH, EPOCHS = (1, 3, 5), 768, 30, 256, 9
-# Learning rates of SAELens, as in synth_sae_bench.
-RATES = {"lr 3e-4": 3e-4, "lr 3e-3": 3e-3}
+RATES = {"lr 3e-4": PUBLISHED_RATE, "lr 3e-3": SHORT_RATE}
 # Windows of a document, their tokens, the documents of which one tests, and windows read at once.
 N_WINDOWS, N_TOKENS, EVERY, AT_ONCE = 2, 38, 5, 50
 # Probes are fitted on one in as many training rows.
@@ -143,19 +143,12 @@ def read_rows(paths, tokenizer, model):
     return Rows(X, labels, windows, torch.cat(embeddings))
 
 
-# --- methods: from training rows and a seed to CPU seconds, coder, directions and signs ---------
+# --- methods: from training rows and a seed to CPU seconds, coder and directions ----------------
 
 
 def ours(model, X, seed):
     """Fit an estimator."""
-    model.set_params(max_iter=EPOCHS, batch_size=BATCH, random_state=seed)
-    seconds = fit(model, X)
-
-    def coded(X):
-        codes = model.transform(X)
-        return codes, model.inverse_transform(codes)
-
-    return seconds, coded, model.components_
+    return fitted(model.set_params(max_iter=EPOCHS, batch_size=BATCH, random_state=seed), X)
 
 
 def shuffled(X, seed):
@@ -214,15 +207,16 @@ def measure(layer, method, seed, arguments):
     }
     left = lost(model, layer, test, lambda rows: coded(rows.numpy())[1])
     row["recovered"] = 1 - left / lost_by_mean(arguments.model, arguments.brown, layer)
-    fitted = coded(X[::PROBED])[0]
+    probe_codes = coded(X[::PROBED])[0]
     for name, labels in test.labels.items():
         probed = sparse_probing(
-            fitted, trained.labels[name][::PROBED], codes, labels, k=N_PROBE_LATENTS
+            probe_codes, trained.labels[name][::PROBED], codes, labels, k=N_PROBE_LATENTS
         )
         row |= {f"{name}_{k}": float(v) for k, v in zip(N_PROBE_LATENTS, probed, strict=True)}
-    signed = bool((codes >= 0).all())
-    row |= {"positive": signed, "cpu_seconds": seconds}
-    return row | stability(arguments.data, layer, method, seed, atoms, signed)
+    positive = bool((codes >= 0).all())
+    row |= {"positive": positive, "cpu_seconds": seconds}
+    # A direction and its opposite differ only where codes have one sign.
+    return row | stability(arguments.data, layer, method, seed, atoms, signed=positive)
 
 
 @torch.no_grad()

@@ -34,13 +34,11 @@ import numpy as np
 import torch
 
 from benchmarks.common import fit, make_parser, measure_missing, run_task, summarise
-from benchmarks.peers.saelens import train
+from benchmarks.peers.saelens import PUBLISHED_RATE, SHORT_RATE, train
 from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 
 MODEL_SEED, BATCH, N_TESTED = 42, 1024, 100_000
-# The learning rate of the published runs, and one for runs of a hundredth of their steps.
-PUBLISHED_RATE, SHORT_RATE = 3e-4, 3e-3
 # Samples that are drawn at once, which takes least time so, and that are coded at once.
 DRAWN, CHUNK = 256, 8192
 # Samples of which the default without a target, whose steps take much longer, sees several passes.

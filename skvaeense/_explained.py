@@ -203,9 +203,9 @@ class ExplainedTraining:
         return inits.choose()
 
     def _train(self, inits, n_epochs_of):
-        def check(trainer, init):
-            # Until gates are the best. A training whose length is given is worth its time.
-            is_undecided = init > 0 and inits.best_init == 0
+        def check(trainer):
+            # Gates, until some are the best. A training whose length is given is worth its time.
+            is_undecided = len(inits.logs) > 0 and inits.best_init == 0
             if is_undecided and self.estimator.max_iter == "auto":
                 self._check_hope(trainer.model, inits.losses[0])
 

@@ -173,24 +173,15 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _learn(self, X, weights):
         explorations = {}
-
-        def fitted(share=None):
-            autoencoder = self._unfitted(share)
-            if self.autoencoder is None:
-                autoencoder._explorations = explorations
-            self._fit_part(autoencoder, X, weights)
-            vars(autoencoder).pop("_explorations", None)
-            return autoencoder
-
         # Short codes would cut directions that little of the variance is in.
-        self.autoencoder_ = fitted()
+        self.autoencoder_ = self._fitted(X, weights, explorations)
         self._method_ = self._fitted_method(X, weights)
         why = getattr(self.autoencoder_, "explanation_", None)
         may_have_gates = self.autoencoder is None and why in ("dense", "dictionary")
         if may_have_gates and self._expected(X) < 0.5:
             # Answers are more likely wrong than right. Gates take longer, and may know better.
             first = self.autoencoder_, self._method_
-            other = fitted("auto")
+            other = self._fitted(X, weights, explorations, "auto")
             if other.explanation_ == "gates":
                 self.autoencoder_ = other
                 self._method_ = self._fitted_method(X, weights)
@@ -202,8 +193,9 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         some = X[:: math.ceil(len(X) / SOME_ROWS)]
         return float(np.mean(self._reliability(some)[0]))
 
-    def _fit_part(self, autoencoder, X, weights):
-        """Fit an autoencoder, unless it is frozen."""
+    def _fitted(self, X, weights, explorations, share=None):
+        """Return the autoencoder after its fit; the default one adds to what is explored."""
+        autoencoder = self._unfitted(share)
         method = self._resolved_method()
         if not all(hasattr(autoencoder, name) for name in method.requires):
             raise ValueError(
@@ -213,7 +205,11 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             )
         if not isinstance(autoencoder, FrozenEstimator):
             check_seen(X, getattr(self, "feature_names_in_", None))
+            if self.autoencoder is None:
+                autoencoder._explorations = explorations
             fit_part(self, autoencoder, X, self._params_of("fit", autoencoder, weights))
+            vars(autoencoder).pop("_explorations", None)
+        return autoencoder
 
     def _fitted_method(self, X, weights):
         """Return the method, fitted to the autoencoder."""

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -479,8 +478,8 @@ class VAEenseTransformer(DensityAutoencoder):
     def _train_each(self, inits, n_epochs_of, data, session, loss_of, check=None):
         """Train inits to the end, one after the other, and keep that of the least loss.
 
-        With `check`, a function of a trainer and its init, those that cannot be it stop before the
-        learning rate falls.
+        With `check`, a function of a trainer, those that it refuses stop before the learning rate
+        falls.
         """
         for i in range(len(inits.logs), len(n_epochs_of)):
             trainer = inits.make_trainer(i)
@@ -492,7 +491,7 @@ class VAEenseTransformer(DensityAutoencoder):
                     n_epochs_of[i],
                     f"init {i}",
                     unwatched=ANNEALED,
-                    check=check and partial(check, init=i),
+                    check=check,
                 )
                 inits.offer(trainer, loss_of(trainer.model, i))
             except (FloatingPointError, CannotWinError):
@@ -693,11 +692,13 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _make_model(self, data, seed, network=None, n_components=None):
         self._check_targets()
-        n_components = n_components or self.n_components or self._default_width(data)
-        if self.target_l0 is not None and np.max(self.target_l0) > n_components:
-            raise ValueError(
-                f"target_l0={self.target_l0!r} must be at most n_components={n_components}."
-            )
+        given = n_components or self.n_components
+        if self.target_l0 is not None and np.max(self.target_l0) > (given or data.n_features):
+            most = f"n_components={given}"
+            if given is None:
+                most = f"the number of features, {data.n_features}, unless n_components is given"
+            raise ValueError(f"target_l0={self.target_l0!r} must be at most {most}.")
+        n_components = given or self._default_width(data)
         sizes = network or self._network(), data.train.shape[1], n_components
         common = {
             "positive": self.positive_code,
@@ -732,11 +733,6 @@ class VAEenseTransformer(DensityAutoencoder):
             least = data.spectrum.dimension_holding(np.max(share))
         elif self.target_l0 is not None:
             least = math.ceil(np.max(self.target_l0))
-            if least > data.n_features:
-                raise ValueError(
-                    f"target_l0={self.target_l0!r} must be at most the number of features, "
-                    f"{data.n_features}, unless n_components is given."
-                )
         return max(min(width, most_latents(data)), least)
 
     def _trainer(self, model, noise, rate, generator, data, *, init=0, rates=None):

@@ -101,7 +101,7 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
     assert_array_equal(gone_on.transform(X), fit_unwarned(clone(sae), X).transform(X))
 
 
-@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 2, 3), ("dense", "auto", 200)])
+@pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 2, 3), ("dense", "auto", 160)])
 def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoch):
     """It knows again what explains the samples, though the training that showed it is over."""
     samples = load_iris().data
@@ -116,7 +116,8 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
         begun.fit(samples)
     goes_on = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
     assert whole.explanation_ == goes_on.explanation_ == kind
-    # Single precision rounds differently where samples lie differently in memory.
-    assert whole.explanation_nats_ == pytest.approx(goes_on.explanation_nats_, rel=1e-6)
+    nats = goes_on.explanation_nats_
+    # Bounds of a short training round differently where samples lie differently in memory.
+    assert whole.explanation_nats_ == (nats if kind == "gates" else pytest.approx(nats, rel=1e-6))
     assert_array_equal(whole.history_["init"], goes_on.history_["init"])
     assert_array_equal(whole.transform(samples), goes_on.transform(samples))

@@ -65,6 +65,7 @@ def test_longer_codes_explain_more(fitted):
 @pytest.mark.parametrize("network", ["linear", "mlp", "single_layer", MeanField(2)], ids=str)
 def test_any_network(network):
     fitted = fit(X[:400], network=network, max_iter=5)
+    assert fitted.module_.lengths[0] == pytest.approx(3, rel=0.02)
     assert l0(fitted.transform(X_NEW)) == pytest.approx(3, rel=0.1)
     assert np.isfinite(fitted.elbo_samples(X_NEW)).all()
 

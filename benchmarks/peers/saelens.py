@@ -4,6 +4,9 @@ import time
 
 import torch
 
+# The learning rate of the published runs, and one for runs of a hundredth of their steps.
+PUBLISHED_RATE, SHORT_RATE = 3e-4, 3e-3
+
 
 def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
     """Train a model as the published ones of SynthSAEBench do, but for the learning rate.

@@ -159,6 +159,7 @@ class Search:
             if self.is_stopped:
                 return self
             if n_tries > 1 and self.best is before:
+                # It is pruned already, and has the best family.
                 break
             self._prune()
             self.change_family()
