@@ -21,8 +21,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skvaeense import networks, optimizers, schedules
 from skvaeense._evaluation import (
     FLOATS,
+    Answers,
     ModelEvaluation,
-    joined_chunks,
     rows_at_a_time,
 )
 from skvaeense.mixture import MixtureDensity
@@ -46,7 +46,7 @@ from skvaeense.training._sources import (
 from skvaeense.training._threads import suited_threads, threads_of_all
 from skvaeense.training._trainer import Trainer, diverged
 from skvaeense.utils._batch_threshold import SHARES
-from skvaeense.utils._callbacks import CallbackSupportMixin, with_callbacks
+from skvaeense.utils._callbacks import CallbackSupportMixin, row_chunks, with_callbacks
 from skvaeense.utils._fitted import all_or_nothing
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._repr import DocLinkMixin
@@ -633,9 +633,7 @@ class BaseAutoencoder(
                 "hard=True instead, or leave out=None."
             )
         X, model = self._check_for_coding(X)
-        codes = self._by_chunks(
-            X, model, lambda x: self._encode(model, x), out=out, at_locations=self._with_locations
-        )
+        codes = self._by_chunks(X, model, self._encode, out=out, at_locations=self._with_locations)
         if self.sparse_output:
             return align_api_if_sparse(sparse.csr_array(as_array(codes)))
         return codes
@@ -664,9 +662,7 @@ class BaseAutoencoder(
         def never_active(active, labels):
             return torch.hstack([active, active.new_zeros((len(active), self._n_locations))])
 
-        return self._by_chunks(
-            X, model, lambda x: self._active(model, x), at_locations=never_active
-        )
+        return self._by_chunks(X, model, self._active, at_locations=never_active)
 
     def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the samples that codes stand for.
@@ -715,11 +711,13 @@ class BaseAutoencoder(
             if self._n_locations:
                 offsets = torch.as_tensor(scaling.offsets, device=decoded.device)
                 decoded += given[:, n_latents:].to(offsets) @ offsets
-            decoded = decoded.to(given.dtype)
-            return decoded if isinstance(rows, torch.Tensor) else decoded.cpu().numpy()
+            return decoded.to(given.dtype)
 
-        with torch.no_grad():
-            return joined_chunks(self, decode, codes, rows_at_a_time(codes, model), out)
+        answers, n_rows = Answers(codes, out), rows_at_a_time(codes, model)
+        with torch.no_grad(), row_chunks(self, codes.shape[0], n_rows) as chunks:
+            for chunk in chunks:
+                answers.append(decode(codes[chunk]))
+        return answers.joined
 
     @property
     def _n_locations(self) -> int:

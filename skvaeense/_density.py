@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skvaeense._base import BaseAutoencoder
-from skvaeense._evaluation import FLOATS, joined, joined_chunks, too_far
+from skvaeense._evaluation import FLOATS, Answers, like, too_far
 from skvaeense.mixture import MixtureDensity
 from skvaeense.mixture._density import conformal_p_values
 from skvaeense.models import VAE, DecodedDensity
@@ -24,6 +24,7 @@ from skvaeense.priors import CodedSamples, CodeMixture
 from skvaeense.training._sizes import MIN_ROWS_TO_SPLIT, SPECTRUM_ROWS
 from skvaeense.training._sources import Source, as_array, tensor_as_array
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
+from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._discrete import find_discrete, warn_of_discrete
 from skvaeense.utils._missing import imputations
 from skvaeense.utils._seeding import draw_seed, make_generator
@@ -154,8 +155,11 @@ class DensityAutoencoder(BaseAutoencoder):
                 raise too_far(rows.dtype)
             return answers
 
-        n_rows = block_rows(X.shape[1], density.n_entries)
-        return joined_chunks(self, answer, X, n_rows, out)
+        answers, n_rows = Answers(X, out), block_rows(X.shape[1], density.n_entries)
+        with row_chunks(self, X.shape[0], n_rows) as chunks:
+            for chunk in chunks:
+                answers.append(answer(X[chunk]))
+        return answers.joined
 
     # --- scores -------------------------------------------------------------------------------
 
@@ -256,7 +260,7 @@ class DensityAutoencoder(BaseAutoencoder):
         X, model = self._check_for_coding(X)
         log_scale = X.shape[1] * math.log(self.scale_)
 
-        def elbo(x):
+        def elbo(model, x):
             return model.bound(x) - log_scale
 
         def of_location(bounds, labels):
@@ -466,7 +470,7 @@ class DensityAutoencoder(BaseAutoencoder):
         )
         density = self._linear_mixture("impute")
         return imputations(
-            lambda rng: joined([self._imputed(samples, density, rng)], X), X, n_draws, random_state
+            lambda rng: like(X, self._imputed(samples, density, rng)), X, n_draws, random_state
         )
 
     @available_if(_may_have_density)

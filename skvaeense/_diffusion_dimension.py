@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -299,7 +299,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         def noise(z):
             return model.noise(z, z.new_full((1, 1), level))
 
-        def estimate(x):
+        def estimate(model, x):
             return method.estimate(noise, x, level, vectors).double()
 
         n_rows = max(rows_at_a_time(X, model) // max(len(vectors), 1), 1)
@@ -313,7 +313,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         draws = _fixed_noise(
             X.shape[1], min(math.ceil(STATE_DRAWS / n_corners) * n_corners, MOST_DRAWS)
         ).to(next(model.parameters()))
-        losses = self._by_chunks(X, model, lambda x: loss.sample_losses(model, x, draws))
+        losses = self._by_chunks(X, model, partial(loss.sample_losses, noise=draws))
         return -float(np.average(losses, weights=weights))
 
 

@@ -16,7 +16,7 @@ from skvaeense.training._scaling import Scaling
 from skvaeense.training._sources import as_array
 from skvaeense.training._threads import suited_threads
 from skvaeense.utils._blocks import block_rows
-from skvaeense.utils._callbacks import map_chunks
+from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 FLOATS = (np.float64, np.float32)
@@ -64,12 +64,12 @@ class ModelEvaluation:
         self,
         X: Any,
         model: Model,
-        function: Callable[[torch.Tensor], torch.Tensor],
+        function: Callable[[Any, torch.Tensor], torch.Tensor],
         n_rows: int | None = None,
         out: Any = None,
         at_locations: Callable[[torch.Tensor, IntArray], torch.Tensor] | None = None,
     ) -> Any:
-        """Apply a function of tensors to scaled rows, some at a time, and join the results.
+        """Apply a function of the model to scaled rows, some at a time, and join the results.
 
         Samples in a tensor give a tensor, others an array. Beside them there may be their target.
 
@@ -80,35 +80,33 @@ class ModelEvaluation:
         scaling, parameters = self._scaling, list(model.parameters())
         if scaling.target is not None and X.shape[1] == len(scaling.mean):
             scaling = replace(scaling, target=None)
-        parameter = parameters[0]
+        kind = {"dtype": parameters[0].dtype, "device": parameters[0].device}
 
-        def evaluate(rows):
+        def answer(rows: Any) -> torch.Tensor:
+            # What overflows is found out below.
+            labels = scaling.locate(rows)
+            result = None
             try:
-                return answer(rows)
+                x = scaling.apply(rows, **kind, labels=labels)
+                with suited_threads(model, len(x)):
+                    result = function(model, x)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            if len(rows) == 1:
-                raise MemoryError("There is too little memory to compute one sample at a time.")
-            half = len(rows) // 2
-            return joined([evaluate(rows[:half]), evaluate(rows[half:])], rows)
-
-        def answer(rows):
-            # What overflows is found out below.
-            labels = scaling.locate(rows)
-            x = scaling.apply(rows, dtype=parameter.dtype, device=parameter.device, labels=labels)
-            with suited_threads(model, len(x)):
-                result = function(x)
+            if result is None:
+                return torch.cat([answer(half) for half in halves(rows)])
             # A model that diverges, as callbacks may see it, says nothing of the samples.
             if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
                 raise too_far(rows.dtype)
             if labels is not None and at_locations is not None:
                 result = at_locations(result, labels)
-            return result if isinstance(rows, torch.Tensor) else result.cpu().numpy()
+            return result
 
-        n_rows = n_rows or rows_at_a_time(X, model)
-        with torch.no_grad():
-            return joined_chunks(self, evaluate, X, n_rows, out)
+        answers, n_rows = Answers(X, out), n_rows or rows_at_a_time(X, model)
+        with torch.no_grad(), row_chunks(self, X.shape[0], n_rows) as chunks:
+            for chunk in chunks:
+                answers.append(answer(X[chunk]))
+        return answers.joined
 
 
 def rows_at_a_time(X, model):
@@ -129,37 +127,56 @@ def _is_finite(values):
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 
-def joined_chunks(estimator, function, X, n_rows, out=None):
-    """Write what a function gives for some rows of X at a time to `out`, or to what is made for it.
+def halves(rows: Any) -> tuple[Any, Any]:
+    """Return the first and the second half of rows that take too much memory together."""
+    if rows.shape[0] == 1:
+        raise MemoryError("There is too little memory to compute one sample at a time.")
+    half = rows.shape[0] // 2
+    return rows[:half], rows[half:]
 
-    That is a tensor where X is one, on its device, else an array.
+
+def like(X: Any, values: Any) -> Any:
+    """Return an array as a tensor where X is one, on its device, and else as it is."""
+    return torch.as_tensor(values).to(X.device) if isinstance(X, torch.Tensor) else values
+
+
+class Answers:
+    """What a method gives for some rows of X after the other, joined.
+
+    Parameters
+    ----------
+    X : {ndarray, sparse array, torch.Tensor, Source} of shape (n_samples, ...)
+        All rows.
+
+    out : array or None, default=None
+        Where answers are written. None makes an array, or a tensor where X is one, on its device.
+
+    Attributes
+    ----------
+    joined : array, torch.Tensor or None
+        The answers so far; None before the first one.
     """
-    is_given, n_written = out is not None, 0
-    gives_tensor = isinstance(X, torch.Tensor) and not is_given
 
-    def write(rows):
-        nonlocal out, n_written
-        result = (torch.as_tensor if gives_tensor else as_array)(function(rows))
-        if n_written == 0:
-            shape = X.shape[0], *result.shape[1:]
-            if is_given:
-                check_out(out, shape, result.dtype)
-            elif gives_tensor:
-                out = torch.empty(shape, dtype=result.dtype, device=X.device)
+    def __init__(self, X: Any, out: Any = None) -> None:
+        self.n_samples, self.out = X.shape[0], out
+        self.joined: Any = None
+        self.device = X.device if isinstance(X, torch.Tensor) and out is None else None
+        self.n_written = 0
+
+    def append(self, result: Any) -> None:
+        """Write the answer for the next rows."""
+        result = as_array(result) if self.device is None else torch.as_tensor(result)
+        shape = self.n_samples, *result.shape[1:]
+        if self.joined is None:
+            if self.out is not None:
+                check_out(self.out, shape, result.dtype)
+                self.joined = self.out
+            elif self.device is not None:
+                self.joined = torch.empty(shape, dtype=result.dtype, device=self.device)
             else:
-                out = np.empty(shape, result.dtype)
-        out[n_written : n_written + len(result)] = result
-        n_written += len(result)
-
-    map_chunks(estimator, write, X, n_rows)
-    return out
-
-
-def joined(parts, X):
-    """Return parts of an answer in one: a tensor where X is one, on its device, else an array."""
-    if isinstance(X, torch.Tensor):
-        return torch.cat([torch.as_tensor(part).to(X.device) for part in parts])
-    return np.concatenate(parts)
+                self.joined = np.empty(shape, result.dtype)
+        self.joined[self.n_written : self.n_written + len(result)] = result
+        self.n_written += len(result)
 
 
 def check_out(out, shape, dtype):

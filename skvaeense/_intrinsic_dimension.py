@@ -20,7 +20,7 @@ from skvaeense.dimension._errors import probability_right, standard_error
 from skvaeense.training._exploration import find_far_rows
 from skvaeense.training._threads import threads_of_all
 from skvaeense.utils._blocks import SOME_ROWS, block_rows
-from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, map_chunks
+from skvaeense.utils._callbacks import CallbackSupportMixin, fit_part, row_chunks
 from skvaeense.utils._missing import check_seen
 from skvaeense.utils._typing import Auto, DoubleArray, HasActiveDimensions, IntArray, RandomState
 from skvaeense.utils._validation import AliasOf, HasMethods
@@ -229,11 +229,11 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _ask(self, function, X):
         """Return what a function of the autoencoder and of some samples at a time gives."""
-        X = self._complete(X)
-        n_rows = block_rows(X.shape[1], self._method_.pool_size_)
+        X, autoencoder = self._complete(X), self.autoencoder_
+        chunks = row_chunks(self, len(X), block_rows(X.shape[1], self._method_.pool_size_))
         try:
-            with np.errstate(over="raise"), threads_of_all(X.shape):
-                return map_chunks(self, lambda x: function(self.autoencoder_, x), X, n_rows)
+            with np.errstate(over="raise"), threads_of_all(X.shape), chunks as chunks:
+                return [function(autoencoder, X[chunk]) for chunk in chunks]
         except FloatingPointError as error:
             raise too_far(X.dtype) from error
 

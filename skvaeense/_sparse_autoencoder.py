@@ -523,7 +523,7 @@ class SparseAutoencoder(BaseAutoencoder):
         X, model = self._check_for_coding(X)
         scaling = self._scaling.decoded
 
-        def predict(x):
+        def predict(model, x):
             return scaling.undo(model.predict(x)).to(x.dtype)
 
         return self._by_chunks(X, model, predict, out=out)
@@ -558,7 +558,7 @@ class SparseAutoencoder(BaseAutoencoder):
         """
         rows, model = self._check_for_scoring(X, y)
 
-        def explained(rows):
+        def explained(model, rows):
             x, target = model.split(rows)
             return 1 - (target - model.decode(model.code(x))).square().mean(dim=1)
 
@@ -608,7 +608,7 @@ class SparseAutoencoder(BaseAutoencoder):
             )
         spread = moments.rms * moments.unit / decoded.scale
 
-        def unexplained(rows):
+        def unexplained(model, rows):
             x, target = model.split(rows)
             # Divided before it is squared, which could overflow.
             return ((target - model.decode(model.code(x))) / spread).square().mean(dim=1)

@@ -944,7 +944,7 @@ class VAEenseTransformer(DensityAutoencoder):
         """
         X, model = self._check_for_coding(X)
 
-        def both(x):
+        def both(model, x):
             posterior = model.inferred(x)
             gates = [posterior.probability] if model.has_prices else []
             return torch.stack([*gates, posterior.mean, posterior.std], dim=1)
@@ -1071,7 +1071,7 @@ class VAEenseTransformer(DensityAutoencoder):
         """Apply a function to the Gram matrices of decoder columns, masks, and gates of samples."""
         X, model = self._check_for_coding(X)
 
-        def answer(x):
+        def answer(model, x):
             posterior = model.inferred(x)
             code = model.code(posterior)
             active = self._mask(model, posterior, code)

@@ -206,7 +206,10 @@ def test_codes_are_in_memory_once(kind):
     X = kind(np.zeros((4000, 1)))
     tracemalloc.start()
     try:
-        codes = _evaluation.joined_chunks(None, lambda rows: np.ones((rows.shape[0], 200)), X, 100)
+        answers = _evaluation.Answers(X)
+        for _ in range(40):
+            answers.append(np.ones((100, 200)))
+        codes = answers.joined
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

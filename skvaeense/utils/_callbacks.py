@@ -1,7 +1,7 @@
 """The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -20,7 +20,6 @@ CALLBACKS = "_skl_callbacks"
 # The callbacks that `show_progress` has asked for.
 _observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
 
-T = TypeVar("T")
 Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 
@@ -97,17 +96,18 @@ def fit_part(
     if not find_processes().is_first:
         part.fit(X, **params)
         return
-    with _task(estimator, estimator._init_callback_context(max_subtasks=1)) as whole:
+    whole = estimator._init_callback_context(max_subtasks=1)
+    with _task(estimator, whole):
         step = whole.subcontext(task_name=f"fit {type(part).__name__}")
         with step.propagate_callback_context(part), _task(estimator, step):
             part.fit(X, **params)
 
 
 @contextmanager
-def _task(estimator: CallbackSupportMixin, context: Any) -> Iterator[Any]:
-    """Yield the context of a task, and tell its callbacks of its begin and its end."""
+def _task(estimator: CallbackSupportMixin, context: Any) -> Iterator[None]:
+    """Tell the callbacks of a task of its begin and its end."""
     context.call_on_fit_task_begin(estimator=estimator)
-    yield context
+    yield
     context.call_on_fit_task_end(estimator=estimator)
 
 
@@ -167,51 +167,51 @@ def show_progress(*callbacks: Any) -> Iterator[None]:
         _observers.reset(token)
 
 
-def map_chunks(estimator: Any, function: Callable[[Any], T], X: Any, n_rows: int) -> list[T]:
-    """Return a list of what a function gives for some rows of X at a time.
+@contextmanager
+def row_chunks(estimator: Any, n_samples: int, n_rows: int) -> Iterator[Iterable[slice]]:
+    """Hand out the rows of a method, some at a time, and tell `show_progress` of each.
 
     Parameters
     ----------
     estimator : CallbackSupportMixin
         Whose method this is.
 
-    function : callable
-        Takes some rows of X.
-
-    X : {ndarray, sparse array} of shape (n_samples, n_features)
-        Samples.
+    n_samples : int
+        Rows of all.
 
     n_rows : int
         Rows at a time.
 
-    Returns
-    -------
-    list
-        What the function has returned.
+    Yields
+    ------
+    iterable of slice
+        The rows that are to be computed next.
     """
-    chunks = [slice(start, start + n_rows) for start in range(0, X.shape[0], n_rows)]
+    chunks = [slice(start, start + n_rows) for start in range(0, n_samples, n_rows)]
     observers = _observers.get()
     if not observers:
-        return [function(X[chunk]) for chunk in chunks]
+        yield chunks
+        return
     # The estimator's own callbacks are for its fit.
     observed = copy.copy(estimator).set_callbacks(*observers)
     vars(observed).pop("_parent_callback_ctx", None)
     # Loops inside a chunk are not reported: a bar for each would come and go.
     token = _observers.set(())
     try:
-        return _map_observed(observed, function, X, chunks)
+        context = observed._init_callback_context("chunks of samples", max_subtasks=len(chunks))
+        with _task(observed, context):
+            yield _reported(observed, context, chunks)
     finally:
         _observers.reset(token)
+        _tear_down(observed)
+
+
+def _reported(estimator: Any, context: Any, chunks: list[slice]) -> Iterator[slice]:
+    for chunk in chunks:
+        with _task(estimator, context.subcontext(task_name="chunk")):
+            yield chunk
 
 
 @with_callbacks
-def _map_observed(
-    estimator: Any, function: Callable[[Any], T], X: Any, chunks: list[slice]
-) -> list[T]:
-    context = estimator._init_callback_context("chunks of samples", max_subtasks=len(chunks))
-    results = []
-    with _task(estimator, context):
-        for chunk in chunks:
-            with _task(estimator, context.subcontext(task_name="chunk")):
-                results.append(function(X[chunk]))
-    return results
+def _tear_down(estimator: Any) -> None:
+    """Do nothing, after which scikit-learn tears callbacks down."""
