@@ -4,7 +4,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Generator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,16 +26,16 @@ from skvaeense._evaluation import (
     rows_at_a_time,
 )
 from skvaeense.mixture import MixtureDensity
-from skvaeense.training._data import FitData, prepare_data
-from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
+from skvaeense.training._data import FitData
+from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import LEAST_ROWS, signs_of_batch
 from skvaeense.training._exploration import Exploration, find_far_rows
 from skvaeense.training._history import History
 from skvaeense.training._opening import open_samples
-from skvaeense.training._plateau import Plateau
+from skvaeense.training._phase import Phase, Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT, SETTLING
+from skvaeense.training._sizes import HELD_OUT
 from skvaeense.training._sources import (
     Source,
     StreamSource,
@@ -155,8 +155,10 @@ class BaseAutoencoder(
         """
 
     @abstractmethod
-    def _train(self, data: FitData, session: FitSession, trainer: Trainer | None) -> Trainer:
-        """Train from the first init to the end, or go on with a trainer; return the last one."""
+    def _phases(
+        self, data: FitData, session: FitSession, trainer: Trainer | None
+    ) -> Generator[Phase, None, Trainer]:
+        """Hand out the trainings of a fit, or of a trainer that goes on; return the kept one."""
 
     @abstractmethod
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
@@ -313,18 +315,9 @@ class BaseAutoencoder(
                 "part of them by itself.",
             )
             facts = [samples, scaling.mean, scaling.scale, model, weights]
-            session = FitSession(self, facts, processes=processes, draft=self._draft)
-            data = prepare_data(
-                samples,
-                scaling,
-                session.random_state,
-                batch_size=self.batch_size,
-                dtype=DTYPES[self.dtype],
-                device=resolve_device(self.device),
-                held_out=self._held_out,
-                processes=processes,
-                explored=explored,
-                weights=weights,
+            session = FitSession(self, facts, processes=processes)
+            data = session.prepare(
+                samples, scaling, held_out=self._held_out, explored=explored, weights=weights
             )
             trainer = None
             if goes_on:
@@ -332,13 +325,9 @@ class BaseAutoencoder(
                 seeds = _draw_seeds(session.random_state)
                 trainer = self._make_trainer(data, seeds, model=model)
                 self._check_length(trainer.model)
-            with memory_errors(data.batch_size):
-                try:
-                    trainer = self._train(data, session, trainer)
-                    processes.broadcast(trainer.model.state_dict().values())
-                except KeyboardInterrupt:
-                    trainer = session.interrupted(stacklevel=5)
-            session.end(trainer, lambda trainer: self._attributes(trainer, data))
+            trainer = session.run(self._phases(data, session, trainer), stacklevel=4)
+            processes.broadcast(trainer.model.state_dict().values())
+            session.end(trainer)
             self.__dict__.pop("_partial_state_", None)
             self._store(self._attributes(trainer, data))
             self._complete()
@@ -346,63 +335,9 @@ class BaseAutoencoder(
                 self._warn_of_failure(data)
         return self
 
-    def _train_to_the_end(
-        self,
-        trainer: Trainer,
-        data: FitData,
-        session: FitSession,
-        n_epochs: int,
-        name: str = "final",
-        unwatched: float = 0.0,
-        from_start: bool = False,
-        check: Callable[[Trainer], None] | None = None,
-    ) -> Trainer:
-        """Train until a plateau of the validation loss, then with a falling learning rate.
-
-        The loss is not watched in the first epochs, which are a share of all. With `from_start` the
-        model as it is counts as one that may be kept. `check` is called once the learning rate
-        falls, and may raise an exception that ends it all.
-        """
-        plateau = Plateau(self.tol, self.n_iter_no_change)
-        plateau = session.track(f"{name} plateau", plateau)
-
-        def is_reached(trainer: Trainer) -> bool:
-            loss = self._validation_loss(trainer.model, data.valid)
-            return plateau.is_reached(data.processes.broadcast_scalar(loss), trainer.model)
-
-        def watch(trainer: Trainer) -> bool:
-            """Take note of a loss that may be the best, and go on."""
-            if check is not None and trainer.epoch == 1:
-                check(trainer)
-            is_reached(trainer)
-            return False
-
-        if from_start and not trainer.log:
-            is_reached(trainer)
-        n_last = math.ceil((1 - SETTLING) * n_epochs)
-        n_first = n_epochs - n_last
-        n_unwatched = min(math.ceil(unwatched * n_epochs), n_first)
-        start, turn = n_unwatched / max(n_epochs, 1), n_first / max(n_epochs, 1)
-        stages = {
-            f"{name} unwatched": (n_unwatched, (0.0, start), None),
-            f"{name} search": (n_first - n_unwatched, (start, turn), is_reached),
-            f"{name} settle": (n_last, (turn, 1.0), watch),
-        }
-        for stage, (n_stage_epochs, span, until) in stages.items():
-            session.train(
-                trainer,
-                data.train,
-                stage=stage,
-                n_epochs=n_stage_epochs,
-                batch_size=data.batch_size,
-                span=span,
-                until=until,
-                attributes=lambda trainer: self._attributes(trainer, data),
-            )
-        if not (trainer.is_finite and (math.isfinite(plateau.best_loss) or plateau.n_waited == 0)):
-            raise FloatingPointError(diverged("The loss"))
-        plateau.restore(trainer.model)
-        return trainer
+    def _phase(self, trainer: Trainer, n_epochs: int, **settings: Any) -> Phase:
+        """Return a training whose epochs are compared as the parameters say."""
+        return Phase(trainer, n_epochs, Plateau(self.tol, self.n_iter_no_change), **settings)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(

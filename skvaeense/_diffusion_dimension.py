@@ -18,13 +18,12 @@ from skvaeense.models import Denoiser
 from skvaeense.networks._layers import check_layer_sizes
 from skvaeense.optimizers import Adam
 from skvaeense.schedules import Cosine
-from skvaeense.training._data import prepare_data
-from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
-from skvaeense.training._plateau import Plateau
+from skvaeense.training._devices import DTYPES, resolve_device
+from skvaeense.training._phase import Phase, Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
 from skvaeense.training._sizes import SCORE_STEPS, n_epochs
-from skvaeense.training._trainer import Trainer, diverged
+from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CallbackSupportMixin
 from skvaeense.utils._processes import find_processes
 from skvaeense.utils._seeding import draw_seed, make_generator
@@ -207,64 +206,42 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
     def _learn(self, X, weights):
         X, weights, _ = distinct_rows(X, weights)
         scaling = Scaling.from_data(X, weights)
-        processes = find_processes()
         facts = [X, scaling.mean, scaling.scale, weights]
-        session = FitSession(self, facts, processes=processes, draft=self._draft)
-        data = prepare_data(
-            X,
-            scaling,
-            session.random_state,
-            batch_size=self.batch_size,
-            dtype=DTYPES[self.dtype],
-            device=resolve_device(self.device),
-            processes=processes,
-            weights=weights,
-        )
-        level = self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
-        trainer = self._make_trainer(data, level, session.random_state)
+        session = FitSession(self, facts, processes=find_processes())
+        data = session.prepare(X, scaling, weights=weights)
+        trainer = session.run(self._phases(data, session), stacklevel=5)
+        session.end(trainer)
+        self.__dict__.update(self._attributes(trainer, data))
+
+    def _phases(self, data, session):
+        trainer = self._make_trainer(data, self._level(data), session.random_state)
         # Of what is drawn when the estimator answers: the same in every call.
-        seed = draw_seed(session.random_state)
-        plateau = session.track("plateau", Plateau(0.0, math.inf))
-        valid = data.valid[:STATE_ROWS]
-        draws = _fixed_noise(X.shape[1], STATE_DRAWS).to(valid)
+        self._seed_ = draw_seed(session.random_state)
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
+        session.begin(epochs)
+        phase = Phase(trainer, epochs, Plateau(0.0, math.inf))
+        yield phase
+        return phase.result()
 
-        def take_note(trainer):
-            losses = trainer.loss.sample_losses(trainer.model, valid, draws)
-            loss = processes.broadcast_scalar(float(losses.mean()))
-            plateau.is_reached(loss, trainer.model)
-            return False
+    def _level(self, data):
+        """Return the noise level in units of the scaled samples."""
+        return self.noise_level * math.sqrt(data.spectrum.mean_eigenvalue)
 
-        def attributes(trainer):
-            return {
-                "module_": copy.deepcopy(trainer.model).cpu().eval(),
-                "mean_": scaling.mean,
-                "scale_": scaling.scale,
-                "noise_level_": level * scaling.scale,
-                "n_iter_": len(trainer.log),
-                "loss_curve_": [epoch["loss"] for epoch in trainer.log],
-                "_seed_": seed,
-            }
+    def _validation_loss(self, model, x):
+        valid = x[:STATE_ROWS]
+        draws = _fixed_noise(x.shape[1], STATE_DRAWS).to(valid)
+        return float(DenoisingScoreMatching(model.levels).sample_losses(model, valid, draws).mean())
 
-        n = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
-        session.begin(n)
-        with memory_errors(data.batch_size):
-            try:
-                session.train(
-                    trainer,
-                    data.train,
-                    stage="search",
-                    n_epochs=n,
-                    batch_size=data.batch_size,
-                    until=take_note,
-                    attributes=attributes,
-                )
-            except KeyboardInterrupt:
-                trainer = session.interrupted(stacklevel=6)
-        if not (math.isfinite(plateau.best_loss) and trainer.is_finite):
-            raise FloatingPointError(diverged("The loss"))
-        plateau.restore(trainer.model)
-        session.end(trainer, attributes)
-        self.__dict__.update(attributes(trainer))
+    def _attributes(self, trainer, data):
+        return {
+            "module_": copy.deepcopy(trainer.model).cpu().eval(),
+            "mean_": data.scaling.mean,
+            "scale_": data.scaling.scale,
+            "noise_level_": self._level(data) * data.scaling.scale,
+            "n_iter_": len(trainer.log),
+            "loss_curve_": [epoch["loss"] for epoch in trainer.log],
+            "_seed_": self._seed_,
+        }
 
     def _make_trainer(self, data, level, random_state):
         """Return the trainer of a new network, for this noise level."""

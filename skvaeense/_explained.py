@@ -12,7 +12,7 @@ from skvaeense.training._devices import resolve_device
 from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._noise import LEAST_NOISE, followed_noise, validation_terms
-from skvaeense.training._selection import CannotWinError, Selection
+from skvaeense.training._selection import Selection
 from skvaeense.training._settling import explains_most, is_clear, settle, settled_nats
 from skvaeense.training._sizes import (
     DATA_STEPS,
@@ -34,7 +34,7 @@ DEFAULT_SHARE = 0.95
 
 
 class ExplainedTraining:
-    """Train from exact inference in what was found in samples, or gates with a prior.
+    """Training from exact inference in what was found in samples, or of gates with a prior.
 
     Parameters
     ----------
@@ -54,13 +54,22 @@ class ExplainedTraining:
         # The trainer of independent codes, once they explain the samples.
         self.codes = None
 
-    def run(self):
-        """Return the trainer of the kept model, or None if what was found asks for no training."""
+    @property
+    def is_needed(self):
+        """Whether samples are trained by what explains them, not from random inits."""
+        is_gaussian = isinstance(self.estimator._resolved_prior(), priors.Mixture)
+        return is_gaussian or not self._is_open
+
+    @property
+    def _is_open(self):
+        """Whether gates may be what explains samples."""
+        kind, is_open = self.explored.kind, self.explored.is_open_question
+        return is_open or kind == "dictionary" or self.estimator.positive_code
+
+    def phases(self):
+        """Hand out the trainings, and return the trainer of the kept model."""
         estimator, explored = self.estimator, self.explored
-        is_open = explored.is_open_question or explored.kind == "dictionary"
-        is_open = is_open or estimator.positive_code
-        if is_open and not isinstance(estimator._resolved_prior(), priors.Mixture):
-            return None
+        is_open = self._is_open
         self.seeds = self.session.random_state.randint(2**31 - 1, size=2).tolist()
         is_enough = not estimator._trains_gates
         if explored.kind == "dictionary" and estimator._is_free and not estimator.positive_code:
@@ -79,13 +88,13 @@ class ExplainedTraining:
             if not is_enough and explored.kind == "mixture":
                 # What several flat parts leave from the start is noise.
                 is_enough = not explains_most(trainer.model, self.data)
-            trainer = estimator._train_to_the_end(
-                trainer, self.data, self.session, first, from_start=True
-            )
+            phase = estimator._phase(trainer, first, from_start=True)
+            yield phase
+            trainer = phase.result()
             if is_enough or self.session.stopped or explains_most(trainer.model, self.data):
                 return trainer
             explored.kind = "dense"
-        return self._train_gates(widths, epochs)
+        return (yield from self._train_gates(widths, epochs))
 
     def _epochs(self, n_steps):
         return self.estimator._epochs(self.data, n_steps)
@@ -158,7 +167,7 @@ class ExplainedTraining:
         return [first] + [k * first for k in WIDER if k * first <= most]
 
     def _train_gates(self, widths, epochs):
-        """Train gates with a prior: those of independent codes, or for a share, and learned noise.
+        """Hand out gates with a prior: of independent codes or for a share, and with learned noise.
 
         With learned noise the bound may go on rising as codes get longer. So it decides on their
         length only if it gets above what else explains the samples: the bound of independent codes,
@@ -184,7 +193,7 @@ class ExplainedTraining:
             return chosen._make_trainer(self.data, self.seeds, i)
 
         inits = session.track("inits", Selection(make_trainer))
-        self._train(inits, epochs[:1])
+        yield from self._train(inits, epochs[:1])
         # A fit that goes on may know it from before.
         if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
             for i, width in enumerate(widths, start=1):
@@ -193,32 +202,32 @@ class ExplainedTraining:
                 before = inits.losses[i - 2] if i > 2 else math.inf
                 if i > 1 and (is_wide or inits.losses[i - 1] >= before):
                     inits.skip(i)
-                self._train(inits, epochs[: i + 1])
+                yield from self._train(inits, epochs[: i + 1])
                 if session.stopped:
                     break
             if inits.best_init > 0 and not session.stopped:
-                self._train(inits, epochs)
+                yield from self._train(inits, epochs)
         least = "dense" if self.codes is None else "dictionary"
         explored.kind = "gates" if inits.best_init > 0 else least
         return inits.choose()
 
     def _train(self, inits, n_epochs_of):
-        def check(trainer):
-            # Gates, until some are the best. A training whose length is given is worth its time.
+        def is_hopeless(trainer):
+            # Gates are, until some are the best. A training whose length is given is worth its
+            # time.
             is_undecided = len(inits.logs) > 0 and inits.best_init == 0
-            if is_undecided and self.estimator.max_iter == "auto":
-                self._check_hope(trainer.model, inits.losses[0])
+            is_undecided = is_undecided and self.estimator.max_iter == "auto"
+            return is_undecided and not self._may_win(trainer.model, inits.losses[0])
 
-        self.estimator._train_each(inits, n_epochs_of, self.data, self.session, self._loss, check)
+        return self.estimator._each(inits, n_epochs_of, self.session, self._loss, is_hopeless)
 
-    def _check_hope(self, model, least_loss):
-        """Raise `CannotWinError` unless the last steps of a training may make gates the best.
+    def _may_win(self, model, least_loss):
+        """Return whether the last steps of a training may make gates the best.
 
         They may if gates have come at least half the way there from codes that are all open.
         """
         mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
-        if 2 * mean < self._nats(self.explored.nats["dense"]) - least_loss:
-            raise CannotWinError
+        return 2 * mean >= self._nats(self.explored.nats["dense"]) - least_loss
 
     def _settled(self, name, model, n_rounds=None):
         """Settle a model, and return the mean bound of held-out samples."""

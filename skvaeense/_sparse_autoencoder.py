@@ -306,7 +306,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _partial_steps(self):
         return SPARSE_STEPS
 
-    def _train(self, data, session, trainer):
+    def _phases(self, data, session, trainer):
         unwatched = 0.0
         if trainer is None:
             # Epochs with longer codes cannot be compared with those that come after them.
@@ -315,7 +315,9 @@ class SparseAutoencoder(BaseAutoencoder):
             trainer = self._make_trainer(data, seeds)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size)
         session.begin(epochs)
-        return self._train_to_the_end(trainer, data, session, epochs, unwatched=unwatched)
+        phase = self._phase(trainer, epochs, unwatched=unwatched)
+        yield phase
+        return phase.result()
 
     def _make_trainer(self, data, seeds, init=0, model=None):
         penalty = penalties.Penalty.resolve(self.penalty)

@@ -35,7 +35,7 @@ from skvaeense.training._noise import (
     validation_terms,
 )
 from skvaeense.training._parameters import layer_rates
-from skvaeense.training._selection import CannotWinError, Selection
+from skvaeense.training._selection import Selection
 from skvaeense.training._settling import held_out_bounds, settle, shorten
 from skvaeense.training._sizes import (
     EXACT_RATE,
@@ -443,21 +443,24 @@ class VAEenseTransformer(DensityAutoencoder):
             prior="spike_slab", target_explained_variance=share, n_components=n_components
         )
 
-    def _train(self, data, session, trainer):
+    def _phases(self, data, session, trainer):
         if trainer is not None:
             steps = GATE_STEPS if self.target_l0 is None else RANDOM_STEPS
             epochs = self._epochs(data, steps)
             session.begin(epochs)
-            return self._train_to_the_end(trainer, data, session, epochs)
-        explained = None
+            phase = self._phase(trainer, epochs)
+            yield phase
+            return phase.result()
         if self._explores():
             if data.explored is None:
                 data.explored = self._explored_elsewhere(data)
-            explained = ExplainedTraining(self, data, session).run()
-        return explained or self._train_inits(data, session)
+            explained = ExplainedTraining(self, data, session)
+            if explained.is_needed:
+                return (yield from explained.phases())
+        return (yield from self._inits(data, session))
 
-    def _train_inits(self, data, session):
-        """Train each init to the end, and keep the best."""
+    def _inits(self, data, session):
+        """Hand out each init, and return the best."""
         n_init = (1 if self._has_gates else N_INIT) if self.n_init == "auto" else self.n_init
         epochs = self._epochs(data, self._partial_steps)
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
@@ -472,30 +475,22 @@ class VAEenseTransformer(DensityAutoencoder):
                 loss = self._validation_loss(model, data.valid)
             return data.processes.broadcast_scalar(loss)
 
-        self._train_each(inits, n_init * [epochs], data, session, loss_of)
+        yield from self._each(inits, n_init * [epochs], session, loss_of)
         return inits.choose()
 
-    def _train_each(self, inits, n_epochs_of, data, session, loss_of, check=None):
-        """Train inits to the end, one after the other, and keep that of the least loss.
-
-        With `check`, a function of a trainer, those that it refuses stop before the learning rate
-        falls.
-        """
+    def _each(self, inits, n_epochs_of, session, loss_of, is_hopeless=None):
+        """Hand out inits, one after the other, and offer what becomes of them."""
         for i in range(len(inits.logs), len(n_epochs_of)):
-            trainer = inits.make_trainer(i)
-            try:
-                trainer = self._train_to_the_end(
-                    trainer,
-                    data,
-                    session,
-                    n_epochs_of[i],
-                    f"init {i}",
-                    unwatched=ANNEALED,
-                    check=check,
-                )
-                inits.offer(trainer, loss_of(trainer.model, i))
-            except (FloatingPointError, CannotWinError):
-                inits.offer(trainer, math.inf)
+            phase = self._phase(
+                inits.make_trainer(i),
+                n_epochs_of[i],
+                name=f"init {i}",
+                unwatched=ANNEALED,
+                is_hopeless=is_hopeless,
+            )
+            yield phase
+            trainer = phase.trainer
+            inits.offer(trainer, math.inf if phase.is_lost else loss_of(trainer.model, i))
             if session.stopped:
                 break
 

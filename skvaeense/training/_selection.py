@@ -7,10 +7,6 @@ from typing import Any
 from skvaeense.training._trainer import Trainer, diverged
 
 
-class CannotWinError(Exception):
-    """What trains can no longer become the best of several."""
-
-
 class Selection:
     """Keep the best of several trainings from different inits, and the logs of the others.
 

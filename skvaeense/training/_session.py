@@ -1,17 +1,20 @@
-"""One fit as its callbacks see it, and the checkpoints that it goes on from."""
+"""One fit: its phases, what its callbacks see, and the checkpoints that it goes on from."""
 
 import copy
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skvaeense.training._batches import Batches
-from skvaeense.training._plateau import Plateau
+from skvaeense.training._data import FitData, prepare_data
+from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
+from skvaeense.training._phase import Phase, Plateau, Stage
+from skvaeense.training._scaling import Scaling
 from skvaeense.training._selection import Selection
 from skvaeense.training._sources import Source
 from skvaeense.training._trainer import Trainer
@@ -70,12 +73,13 @@ Part = TypeVar("Part", Plateau, Selection)
 
 
 class FitSession:
-    """Run the trainers of one fit: report each epoch, keep checkpoints, and go on from them.
+    """Run the phases of one fit: report each epoch, keep checkpoints, and go on from them.
 
     Parameters
     ----------
     estimator : estimator
-        Before its fit.
+        Before its fit. Its `_validation_loss` compares epochs, and its `_attributes` are the fitted
+        ones if training ended where it is.
 
     facts : list
         Samples, numbers, arrays and models that its outcome depends on, besides its parameters.
@@ -83,11 +87,11 @@ class FitSession:
     processes : Processes
         The processes that train together.
 
-    draft : callable
-        From fitted attributes to the estimator as it would be with them.
-
     Attributes
     ----------
+    data : FitData
+        The samples, once `prepare` was called.
+
     random_state : RandomState
         The source of all randomness of the fit.
 
@@ -104,11 +108,9 @@ class FitSession:
         facts: list[Any],
         *,
         processes: Processes,
-        draft: Callable[[dict[str, Any]], Any],
     ) -> None:
         self.estimator = estimator
         self.processes = processes
-        self.draft = draft
         self.stopped = False
         self.trainer: Trainer | None = None
         self.parts: dict[str, Plateau | Selection] = {}
@@ -139,6 +141,20 @@ class FitSession:
         )
         return None if estimator is None else vars(estimator)[STATE]
 
+    def prepare(self, X: Any, scaling: Scaling, **settings: Any) -> FitData:
+        """Scale the samples, and hold some out, as `prepare_data` does with these settings."""
+        self.data = prepare_data(
+            X,
+            scaling,
+            self.random_state,
+            batch_size=self.estimator.batch_size,
+            dtype=DTYPES[self.estimator.dtype],
+            device=resolve_device(self.estimator.device),
+            processes=self.processes,
+            **settings,
+        )
+        return self.data
+
     def begin(self, n_epochs: int) -> None:
         """Tell the callbacks that training begins, and how many epochs it has at most."""
         self.reports = EpochReports(self.estimator, n_epochs, self.processes)
@@ -150,72 +166,81 @@ class FitSession:
             part.load_state_dict(self.state["parts"][name])
         return part
 
-    def train(
-        self,
-        trainer: Trainer,
-        train: Batches,
-        *,
-        stage: str,
-        n_epochs: int,
-        batch_size: int,
-        attributes: Callable[[Trainer], dict[str, Any]],
-        span: tuple[float, float] = (0.0, 1.0),
-        until: Callable[[Trainer], bool] | None = None,
-    ) -> None:
-        """Train through a stage of the fit, unless it is over or a callback has stopped the fit.
+    def run(self, phases: Generator[Phase, None, Trainer], *, stacklevel: int) -> Trainer:
+        """Run the phases that a generator hands out, and return the trainer that it returns.
 
-        Parameters
-        ----------
-        trainer : Trainer
-            What trains.
-
-        train : Batches
-            The samples.
-
-        stage : str
-            Name of the stage.
-
-        n_epochs, batch_size : int
-            As for `Trainer.fit`.
-
-        attributes : callable
-            From the trainer to the fitted attributes of the estimator if training ended there.
-
-        span : tuple of two floats, default=(0.0, 1.0)
-            As for `Trainer.fit`.
-
-        until : callable or None, default=None
-            Called with the trainer after each epoch; a true answer ends the stage.
+        After an interruption it is the best one so far, and a warning says so, of the line that is
+        `stacklevel` calls up.
         """
-        self.trainer = trainer
-        if self.stopped:
-            return
-        if self.state is not None:
-            if self.state["stage"] != stage:
+        with memory_errors(self.data.batch_size):
+            try:
+                for phase in self._keeping_result(phases):
+                    self._train(phase)
+            except KeyboardInterrupt:
+                return self._interrupted(stacklevel + 1)
+            return self.kept
+
+    def _keeping_result(self, phases: Generator[Phase, None, Trainer]) -> Iterator[Phase]:
+        """Yield the phases, and keep what their generator returns."""
+        self.kept = yield from phases
+
+    def _train(self, phase: Phase) -> None:
+        """Train through a phase, unless it is over or a callback has stopped the fit."""
+        trainer = self.trainer = phase.trainer
+        self.track(f"{phase.name} plateau", phase.plateau)
+        if phase.from_start and not trainer.log:
+            phase.plateau.is_reached(self._loss(trainer), trainer.model)
+        for stage in phase.stages():
+            n_epochs = self._n_epochs_left(stage, trainer)
+            if n_epochs is None:
+                continue
+            epochs = trainer.epochs(
+                self.data.train,
+                n_epochs=n_epochs,
+                batch_size=self.data.batch_size,
+                span=stage.span,
+            )
+            with closing(epochs):
+                for is_whole in epochs:
+                    is_over = is_whole and self._end_epoch(phase, stage)
+                    self._keep_if_due(trainer, stage.name, is_over)
+                    if is_over or self.stopped:
+                        break
+            if phase.given_up:
                 return
+        phase.plateau.restore(trainer.model)
+
+    def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int | None:
+        """Return how many epochs a stage has; None if it is over, and the trainer may be farther.
+
+        The trainer goes on from what a checkpoint has kept of it.
+        """
+        if self.stopped:
+            return None
+        n_epochs = stage.n_epochs
+        if self.state is not None:
+            if self.state["stage"] != stage.name:
+                return None
             trainer.load_state_dict(self.state["trainer"])
-            ended, self.state = self.state["is_over"], None
-            if ended:
+            if self.state["is_over"]:
                 n_epochs = 0
+            self.state = None
+        return n_epochs
 
-        def keep_if_due(trainer: Trainer, is_over: bool = False) -> None:
-            if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
-                self._keep(trainer, stage, is_over, attributes)
+    def _end_epoch(self, phase: Phase, stage: Stage) -> bool:
+        """Report an epoch, and return whether the stage is over."""
+        self.stopped = self.reports.report(lambda: self._attributes(phase.trainer))
+        return stage.is_watched and phase.note(self._loss(phase.trainer), stage)
 
-        def after_epoch(trainer: Trainer) -> bool:
-            self.stopped = self.reports.report(lambda: attributes(trainer))
-            is_over = until is not None and until(trainer)
-            keep_if_due(trainer, is_over)
-            return is_over or self.stopped
+    def _loss(self, trainer: Trainer) -> float:
+        """Return the loss by which epochs are compared."""
+        loss = self.estimator._validation_loss(trainer.model, self.data.valid)
+        return self.processes.broadcast_scalar(loss)
 
-        trainer.fit(
-            train,
-            n_epochs=n_epochs,
-            batch_size=batch_size,
-            span=span,
-            after_epoch=after_epoch,
-            after_steps=keep_if_due,
-        )
+    def _attributes(self, trainer: Trainer) -> dict[str, Any]:
+        """Return the fitted attributes of the estimator if training ended here."""
+        attributes: dict[str, Any] = self.estimator._attributes(trainer, self.data)
+        return attributes
 
     def best_trainer(self) -> Trainer | None:
         """Return the best trainer so far, at its best; None if nothing was learned yet."""
@@ -230,7 +255,7 @@ class FitSession:
         learned = trainer is not None and trainer.log and trainer.is_finite
         return trainer if learned else None
 
-    def interrupted(self, *, stacklevel: int) -> Trainer:
+    def _interrupted(self, stacklevel: int) -> Trainer:
         """Return the best trainer after an interruption; without one it goes on as it came."""
         trainer = self.best_trainer()
         if trainer is None:
@@ -240,28 +265,26 @@ class FitSession:
         warnings.warn(
             f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that is "
             "kept. The estimator has what was learned until then.",
-            stacklevel=stacklevel,
+            stacklevel=stacklevel + 1,
         )
         return trainer
 
-    def end(self, trainer: Trainer, attributes: Callable[[Trainer], dict[str, Any]]) -> None:
+    def end(self, trainer: Trainer) -> None:
         """Note that the fit is over, or take up the trainer of one that was over before."""
         if self.state is not None:
             trainer.load_state_dict(self.state["trainer"])
         elif not self.stopped:
-            self._keep(trainer, "end", True, attributes)
+            self._keep(trainer, "end", is_over=True)
         self.reports.end()
 
-    def _keep(
-        self,
-        trainer: Trainer,
-        stage: str,
-        is_over: bool,
-        attributes: Callable[[Trainer], dict[str, Any]],
-    ) -> None:
+    def _keep_if_due(self, trainer: Trainer, stage: str, is_over: bool) -> None:
+        if any(time.monotonic() - self.last_kept >= c.interval for c in self.names):
+            self._keep(trainer, stage, is_over)
+
+    def _keep(self, trainer: Trainer, stage: str, is_over: bool) -> None:
         if not self.names or not self.processes.is_first:
             return
-        estimator = self.draft(attributes(trainer))
+        estimator = self.estimator._draft(self._attributes(trainer))
         state = {
             "random_state": self.begun_random_state,
             "stage": stage,

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -19,7 +20,7 @@ from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._seeding import restore_generator
 
 HookKind = TypeVar("HookKind", bound=Hook)
-# Steps between two calls of `after_steps`.
+# Steps within a long epoch after which a series of epochs may be left.
 STRIDE = 500
 # Attributes of a trainer that say how far it has come.
 PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
@@ -132,19 +133,18 @@ class Trainer:
             part.copy_(torch.as_tensor(rate, dtype=part.dtype).expand_as(part))
         return flat
 
-    def fit(
+    def epochs(
         self,
         train: Batches,
         *,
         n_epochs: int,
         batch_size: int,
         span: tuple[float, float] = (0.0, 1.0),
-        after_epoch: Callable[["Trainer"], bool] | None = None,
-        after_steps: Callable[["Trainer"], None] | None = None,
-    ) -> None:
+    ) -> Generator[bool, None, None]:
         """Train for a series of epochs; it ends early if the loss is not finite.
 
-        After `load_state_dict` it goes on from there.
+        After `load_state_dict` it goes on from there. A series that is to end early has to be
+        closed.
 
         Parameters
         ----------
@@ -161,27 +161,42 @@ class Trainer:
             Fraction done at the first step and after the last, where these epochs are part of a
             longer training.
 
-        after_epoch : callable or None, default=None
-            Called with the trainer after each epoch; a true answer ends the series.
-
-        after_steps : callable or None, default=None
-            Called with the trainer after some hundred steps, within long epochs.
+        Yields
+        ------
+        bool
+            True after each epoch, and False after some hundred steps within a long one.
         """
         batch_size = min(batch_size, len(train))
         n_steps = len(train) // batch_size
-        while self.epoch < n_epochs and self.is_finite:
-            batches = self._batches(train, batch_size)
-            noise = self.processes.generator(self.generator)
-            with suited_threads(self.model, batch_size):
-                for batch in batches:
-                    done = (self.epoch + self.step / n_steps) / n_epochs
-                    self._take_step(batch, span[0] + (span[1] - span[0]) * done, noise)
-                    if after_steps and self.step % STRIDE == 0 and self.step < n_steps:
-                        after_steps(self)
-            self._end_epoch(n_steps)
-            if after_epoch and after_epoch(self):
-                break
-        self._reset_position()
+        try:
+            while self.epoch < n_epochs and self.is_finite:
+                batches = self._batches(train, batch_size)
+                noise = self.processes.generator(self.generator)
+                while self.step < n_steps:
+                    with suited_threads(self.model, batch_size):
+                        for batch in islice(batches, STRIDE):
+                            done = (self.epoch + self.step / n_steps) / n_epochs
+                            self._take_step(batch, span[0] + (span[1] - span[0]) * done, noise)
+                    if self.step < n_steps:
+                        yield False
+                self._end_epoch(n_steps)
+                yield True
+        finally:
+            self._reset_position()
+
+    def fit(self, train: Batches, **settings: Any) -> None:
+        """Train for a series of epochs.
+
+        Parameters
+        ----------
+        train : Batches
+            Centred and scaled samples.
+
+        **settings
+            As for `epochs`.
+        """
+        for _ in self.epochs(train, **settings):
+            pass
 
     def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
         """Return the batches of an epoch that are to come: all, or those after some steps."""

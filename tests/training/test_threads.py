@@ -85,9 +85,8 @@ def test_the_trainer_uses_few_threads(make_trainer):
             seen.append(torch.get_num_threads())
 
     trainer, x = make_trainer(hooks=[Spy()]), torch.zeros(8, 2, dtype=torch.float64)
-    trainer.fit(
-        TensorBatches(x), n_epochs=2, batch_size=4, after_epoch=lambda t: Spy().before_step(t)
-    )
+    for _ in trainer.epochs(TensorBatches(x), n_epochs=2, batch_size=4):
+        Spy().before_step(trainer)
     assert seen == [1, 1, 4] * 2
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -136,23 +137,25 @@ def test_a_series_ends_when_the_loss_is_not_finite(make_point, make_trainer, sub
                 assert not trainer.is_finite
 
 
-def test_a_true_answer_ends_the_series(make_trainer):
+def test_a_series_that_is_closed_ends(make_trainer):
     trainer = make_trainer()
-    trainer.fit(TRAIN, n_epochs=9, batch_size=4, after_epoch=lambda t: len(t.log) in (2, 5))
-    assert len(trainer.log) == 2
-    trainer.fit(TRAIN, n_epochs=9, batch_size=4, after_epoch=lambda t: len(t.log) in (2, 5))
-    assert len(trainer.log) == 5
+    for length in (2, 5):
+        epochs = trainer.epochs(TRAIN, n_epochs=9, batch_size=4)
+        with closing(epochs):
+            for is_whole in epochs:
+                assert is_whole
+                if len(trainer.log) == length:
+                    break
+        assert len(trainer.log) == length
 
 
 def test_long_epochs_are_interrupted_now_and_then(make_trainer):
-    seen = []
-    make_trainer().fit(
-        TensorBatches(torch.zeros(1200, 2, dtype=torch.float64)),
-        n_epochs=2,
-        batch_size=1,
-        after_steps=lambda trainer: seen.append((trainer.epoch, trainer.step)),
-    )
-    assert seen == [(0, 500), (0, 1000), (1, 500), (1, 1000)]
+    trainer = make_trainer()
+    rows = TensorBatches(torch.zeros(1200, 2, dtype=torch.float64))
+    epochs = trainer.epochs(rows, n_epochs=2, batch_size=1)
+    seen = [(trainer.epoch, trainer.step, is_whole) for is_whole in epochs]
+    expected = [(0, 500, False), (0, 1000, False), (1, 0, True)]
+    assert seen == expected + [(epoch + 1, *others) for epoch, *others in expected]
 
 
 # --- steps ----------------------------------------------------------------------------------
@@ -308,10 +311,6 @@ def test_learning_falls(make):
     assert errors[-1] < 0.7 * errors[0]
 
 
-class BrokenOffError(Exception):
-    pass
-
-
 @MAKE
 @pytest.mark.parametrize("position", [(2, 0), (2, 3)], ids=["after an epoch", "within an epoch"])
 def test_training_that_is_broken_off_goes_on_to_the_bit(monkeypatch, make, position):
@@ -320,16 +319,10 @@ def test_training_that_is_broken_off_goes_on_to_the_bit(monkeypatch, make, posit
     settings = {"n_epochs": 4, "batch_size": 4, "span": (0.2, 0.9)}
     whole, broken_off, other = make(), make(), make(seed=1)
     whole.fit(x, **settings)
-    kept = []
-
-    def keep(trainer):
-        if (trainer.epoch, trainer.step) == position:
-            kept.append(copy.deepcopy(trainer.state_dict()))
-            raise BrokenOffError
-
-    with pytest.raises(BrokenOffError):
-        broken_off.fit(x, **settings, after_epoch=keep, after_steps=keep)
-    (state,) = kept
+    for _ in broken_off.epochs(x, **settings):
+        if (broken_off.epoch, broken_off.step) == position:
+            state = copy.deepcopy(broken_off.state_dict())
+            break
     for _ in range(2):
         # Twice: a state may be used again.
         other.load_state_dict(state)

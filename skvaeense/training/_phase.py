@@ -1,0 +1,144 @@
+"""One training of one model: how long it takes, and when it comes to its end."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from skvaeense.training._sizes import SETTLING
+from skvaeense.training._trainer import Trainer, diverged
+
+
+class Plateau:
+    """Watch a validation loss, keep the best state, and say when it no longer falls.
+
+    Parameters
+    ----------
+    tol : float
+        Least fall of the loss that counts as one.
+
+    patience : float
+        Number of looks without such a fall before it is time to stop.
+    """
+
+    def __init__(self, tol: float, patience: float) -> None:
+        self.tol = tol
+        self.patience = patience
+        self.best_loss = math.inf
+        self.reference = math.inf
+        self.best_state: dict[str, Any] | None = None
+        self.n_waited = 0
+
+    def is_reached(self, loss: float, model: nn.Module) -> bool:
+        """Take note of a loss, and say whether to stop."""
+        if loss < self.best_loss:
+            self.best_loss = loss
+            self.best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        if loss < self.reference - self.tol:
+            self.reference = loss
+            self.n_waited = 0
+        else:
+            self.n_waited += 1
+        return self.n_waited >= self.patience
+
+    def restore(self, model: nn.Module) -> None:
+        """Put the best state back."""
+        if self.best_state is not None:
+            model.load_state_dict(self.best_state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        names = "best_loss", "reference", "best_state", "n_waited"
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state over."""
+        vars(self).update(state)
+
+
+class Stage(NamedTuple):
+    """A part of a training: its epochs, and the share of the training before and after it."""
+
+    name: str
+    n_epochs: int
+    span: tuple[float, float]
+    # Whether losses are compared, and whether a plateau is the end of the stage.
+    is_watched: bool = True
+    may_end: bool = False
+    # Whether the learning rate falls to nothing.
+    is_last: bool = False
+
+
+@dataclass
+class Phase:
+    """A training: until the validation loss no longer falls, then with a falling learning rate.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        What trains.
+
+    n_epochs : int
+        Epochs at most.
+
+    plateau : Plateau
+        What watches the validation loss, and keeps the model at its best.
+
+    name : str, default="final"
+        A name that no other phase of the fit has.
+
+    unwatched : float, default=0.0
+        Share of the epochs, from the first on, whose losses are not compared.
+
+    from_start : bool, default=False
+        Whether the model as it is counts as one that may be kept.
+
+    is_hopeless : callable or None, default=None
+        Asked with the trainer once the learning rate falls; a true answer ends the training.
+
+    Attributes
+    ----------
+    given_up : bool
+        Whether it was hopeless.
+    """
+
+    trainer: Trainer
+    n_epochs: int
+    plateau: Plateau
+    name: str = "final"
+    unwatched: float = 0.0
+    from_start: bool = False
+    is_hopeless: Callable[[Trainer], bool] | None = None
+    given_up: bool = field(default=False, init=False)
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield the parts of the training."""
+        n_last = math.ceil((1 - SETTLING) * self.n_epochs)
+        n_first = self.n_epochs - n_last
+        n_unwatched = min(math.ceil(self.unwatched * self.n_epochs), n_first)
+        start, turn = n_unwatched / max(self.n_epochs, 1), n_first / max(self.n_epochs, 1)
+        yield Stage(f"{self.name} unwatched", n_unwatched, (0.0, start), is_watched=False)
+        yield Stage(f"{self.name} search", n_first - n_unwatched, (start, turn), may_end=True)
+        yield Stage(f"{self.name} settle", n_last, (turn, 1.0), is_last=True)
+
+    def note(self, loss: float, stage: Stage) -> bool:
+        """Take note of the loss after an epoch, and say whether to end the stage."""
+        if stage.is_last and self.is_hopeless is not None and self.trainer.epoch == 1:
+            self.given_up = self.is_hopeless(self.trainer)
+        is_reached = self.plateau.is_reached(loss, self.trainer.model)
+        return self.given_up or (is_reached and stage.may_end)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is no model to keep: it was given up, or a loss is no number."""
+        # One without a loss was not compared, or has not begun.
+        has_loss = math.isfinite(self.plateau.best_loss) or self.plateau.n_waited == 0
+        return self.given_up or not (self.trainer.is_finite and has_loss)
+
+    def result(self) -> Trainer:
+        """Return the trainer of the model at its best; raise an error if the loss is no number."""
+        if self.is_lost:
+            raise FloatingPointError(diverged("The loss"))
+        return self.trainer
