@@ -335,9 +335,9 @@ class BaseAutoencoder(
                 self._warn_of_failure(data)
         return self
 
-    def _phase(self, trainer: Trainer, n_epochs: int, **settings: Any) -> Phase:
-        """Return a training whose epochs are compared as the parameters say."""
-        return Phase(trainer, n_epochs, Plateau(self.tol, self.n_iter_no_change), **settings)
+    def _plateau(self) -> Plateau:
+        """Return what compares epochs as the parameters say."""
+        return Plateau(self.tol, self.n_iter_no_change)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(

@@ -12,6 +12,7 @@ from skvaeense.training._devices import resolve_device
 from skvaeense.training._exact_inits import install_codes, install_subspaces, subspace_network
 from skvaeense.training._independent_codes import IndependentCodes
 from skvaeense.training._noise import LEAST_NOISE, followed_noise, validation_terms
+from skvaeense.training._phase import Phase
 from skvaeense.training._selection import Selection
 from skvaeense.training._settling import explains_most, is_clear, settle, settled_nats
 from skvaeense.training._sizes import (
@@ -88,7 +89,7 @@ class ExplainedTraining:
             if not is_enough and explored.kind == "mixture":
                 # What several flat parts leave from the start is noise.
                 is_enough = not explains_most(trainer.model, self.data)
-            phase = estimator._phase(trainer, first, from_start=True)
+            phase = Phase(trainer, first, estimator._plateau(), from_start=True)
             yield phase
             trainer = phase.result()
             if is_enough or self.session.stopped or explains_most(trainer.model, self.data):

@@ -18,6 +18,7 @@ from skvaeense.training._devices import DTYPES, resolve_device
 from skvaeense.training._diagnosis import SparseFindings, sparse_failure_signs
 from skvaeense.training._hooks import network_hooks
 from skvaeense.training._opening import beside, open_target
+from skvaeense.training._phase import Phase
 from skvaeense.training._scaling import Moments
 from skvaeense.training._sizes import (
     SETTLING,
@@ -315,7 +316,7 @@ class SparseAutoencoder(BaseAutoencoder):
             trainer = self._make_trainer(data, seeds)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size)
         session.begin(epochs)
-        phase = self._phase(trainer, epochs, unwatched=unwatched)
+        phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
         yield phase
         return phase.result()
 

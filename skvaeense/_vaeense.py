@@ -35,6 +35,7 @@ from skvaeense.training._noise import (
     validation_terms,
 )
 from skvaeense.training._parameters import layer_rates
+from skvaeense.training._phase import Phase
 from skvaeense.training._selection import Selection
 from skvaeense.training._settling import held_out_bounds, settle, shorten
 from skvaeense.training._sizes import (
@@ -448,7 +449,7 @@ class VAEenseTransformer(DensityAutoencoder):
             steps = GATE_STEPS if self.target_l0 is None else RANDOM_STEPS
             epochs = self._epochs(data, steps)
             session.begin(epochs)
-            phase = self._phase(trainer, epochs)
+            phase = Phase(trainer, epochs, self._plateau())
             yield phase
             return phase.result()
         if self._explores():
@@ -481,9 +482,10 @@ class VAEenseTransformer(DensityAutoencoder):
     def _each(self, inits, n_epochs_of, session, loss_of, is_hopeless=None):
         """Hand out inits, one after the other, and offer what becomes of them."""
         for i in range(len(inits.logs), len(n_epochs_of)):
-            phase = self._phase(
+            phase = Phase(
                 inits.make_trainer(i),
                 n_epochs_of[i],
+                self._plateau(),
                 name=f"init {i}",
                 unwatched=ANNEALED,
                 is_hopeless=is_hopeless,

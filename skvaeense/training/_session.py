@@ -4,7 +4,7 @@ import copy
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -13,13 +13,16 @@ from sklearn.utils import check_random_state
 
 from skvaeense.training._data import FitData, prepare_data
 from skvaeense.training._devices import DTYPES, memory_errors, resolve_device
+from skvaeense.training._exploration import Exploration
 from skvaeense.training._phase import Phase, Plateau, Stage
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._selection import Selection
+from skvaeense.training._sizes import HELD_OUT, HeldOut
 from skvaeense.training._sources import Source
 from skvaeense.training._trainer import Trainer
 from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes
+from skvaeense.utils._typing import DoubleArray
 
 # The attribute of an estimator in a checkpoint that holds the state of its training.
 STATE = "_training_state_"
@@ -141,8 +144,16 @@ class FitSession:
         )
         return None if estimator is None else vars(estimator)[STATE]
 
-    def prepare(self, X: Any, scaling: Scaling, **settings: Any) -> FitData:
-        """Scale the samples, and hold some out, as `prepare_data` does with these settings."""
+    def prepare(
+        self,
+        X: Any,
+        scaling: Scaling,
+        *,
+        held_out: HeldOut = HELD_OUT,
+        explored: Exploration | None = None,
+        weights: DoubleArray | None = None,
+    ) -> FitData:
+        """Scale the samples, and hold some out: see `prepare_data`."""
         self.data = prepare_data(
             X,
             scaling,
@@ -151,7 +162,9 @@ class FitSession:
             dtype=DTYPES[self.estimator.dtype],
             device=resolve_device(self.estimator.device),
             processes=self.processes,
-            **settings,
+            held_out=held_out,
+            explored=explored,
+            weights=weights,
         )
         return self.data
 
@@ -174,15 +187,13 @@ class FitSession:
         """
         with memory_errors(self.data.batch_size):
             try:
-                for phase in self._keeping_result(phases):
-                    self._train(phase)
+                while True:
+                    self._train(next(phases))
+            except StopIteration as ended:
+                kept: Trainer = ended.value
+                return kept
             except KeyboardInterrupt:
                 return self._interrupted(stacklevel + 1)
-            return self.kept
-
-    def _keeping_result(self, phases: Generator[Phase, None, Trainer]) -> Iterator[Phase]:
-        """Yield the phases, and keep what their generator returns."""
-        self.kept = yield from phases
 
     def _train(self, phase: Phase) -> None:
         """Train through a phase, unless it is over or a callback has stopped the fit."""

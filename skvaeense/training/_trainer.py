@@ -184,18 +184,16 @@ class Trainer:
         finally:
             self._reset_position()
 
-    def fit(self, train: Batches, **settings: Any) -> None:
-        """Train for a series of epochs.
-
-        Parameters
-        ----------
-        train : Batches
-            Centred and scaled samples.
-
-        **settings
-            As for `epochs`.
-        """
-        for _ in self.epochs(train, **settings):
+    def fit(
+        self,
+        train: Batches,
+        *,
+        n_epochs: int,
+        batch_size: int,
+        span: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """Train for a series of epochs: see `epochs`."""
+        for _ in self.epochs(train, n_epochs=n_epochs, batch_size=batch_size, span=span):
             pass
 
     def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
