@@ -1,4 +1,4 @@
-"""What the autoencoders share: fitting, coding, decoding, scikit-learn's protocols."""
+"""The base class of the autoencoders: fitting, coding, decoding, scikit-learn's protocols."""
 
 import copy
 import math
@@ -65,7 +65,7 @@ from skvaeense.utils._validation import (
 )
 from skvaeense.utils._weights import Distinct, checked_weights, distinct_rows
 
-# Fitted attributes that not every fit has.
+# Fitted attributes that only some fits set.
 OPTIONAL_ATTRIBUTES = (
     "alpha_",
     "components_",
@@ -77,9 +77,9 @@ OPTIONAL_ATTRIBUTES = (
     "_locations_",
     "_gate_labels_",
 )
-# Rows that a warning names at most.
+# Maximum number of rows that a warning names.
 N_NAMED = 5
-# What partial_fit keeps of the peak learning rate once its schedule is over.
+# Share of the peak learning rate that partial_fit keeps once its schedule is over.
 PARTIAL_LEARNING_RATE = 0.1
 
 
@@ -94,15 +94,15 @@ class BaseAutoencoder(
 ):
     """Fit an autoencoder, code samples with it, and decode them.
 
-    A subclass says which model it trains and how (`_make_trainer`), by what epochs are compared
-    (`_validation_loss`), and what a code is (`_encode`).
+    A subclass defines the model and its trainer (`_make_trainer`), the phases of a fit (`_phases`),
+    the loss that compares epochs (`_validation_loss`), and the codes (`_encode`).
     """
 
-    # Parameters by which a model is made, and which stay as they are while it goes on.
+    # Parameters that a model is built from. They must not change when its training is continued.
     _structural: tuple[str, ...] = ("n_components", "network", "positive_code")
-    # How many rows do not train.
+    # How many rows are held out.
     _held_out = HELD_OUT
-    # What gives codes a length.
+    # The cure that an error names for a model whose codes have no length.
     _length_cure: str
 
     transform_l0: float | None
@@ -113,7 +113,7 @@ class BaseAutoencoder(
     n_iter_: int
     loss_curve_: list[float]
     history_: History
-    # What the structural parameters were.
+    # The structural parameters that the model was built from.
     _structure_: dict[str, Any]
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
@@ -135,11 +135,11 @@ class BaseAutoencoder(
         "random_state": RANDOM_STATE,
     }
 
-    # Where codes are written is no metadata that a pipeline could pass on.
+    # `out` is not metadata that a pipeline routes.
     __metadata_request__transform = {"out": UNUSED}
     __metadata_request__inverse_transform = {"out": UNUSED}
 
-    # --- what a subclass says -----------------------------------------------------------------
+    # --- what a subclass defines --------------------------------------------------------------
 
     @abstractmethod
     def _make_trainer(
@@ -149,28 +149,28 @@ class BaseAutoencoder(
         init: int = 0,
         model: Any = None,
     ) -> Trainer:
-        """Return the trainer of a new model, or of one that goes on from an earlier fit.
+        """Return the trainer of a new model, or of a model from an earlier fit.
 
-        The first seed is that of order and noise, the second that of the weights.
+        The first seed is for order and noise, the second for the weights.
         """
 
     @abstractmethod
     def _phases(
         self, data: FitData, session: FitSession, trainer: Trainer | None
     ) -> Generator[Phase, None, Trainer]:
-        """Hand out the trainings of a fit, or of a trainer that goes on; return the kept one."""
+        """Yield the phases of a fit, new or continued; return the trainer of the kept model."""
 
     @abstractmethod
     def _validation_loss(self, model: Any, x: torch.Tensor) -> float:
-        """Return the loss by which epochs are compared; lower is better."""
+        """Return the loss that compares epochs; lower is better."""
 
     @abstractmethod
     def _encode(self, model: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return the codes of centred and scaled samples as the user asked for them."""
+        """Return the codes of centred and scaled samples, in the form the user asked for."""
 
     @property
     def _partial_steps(self) -> int:
-        """Steps over which `partial_fit` goes through the schedule of a new model."""
+        """Number of steps in which `partial_fit` goes through the schedule of a new model."""
         raise NotImplementedError
 
     def _active(self, model: Any, x: torch.Tensor) -> torch.Tensor:
@@ -178,40 +178,40 @@ class BaseAutoencoder(
         return self._encode(model, x) != 0
 
     def _finish(self, model: Any, trainer: Trainer, data: FitData) -> dict[str, Any]:
-        """Set what a model needs after training, and return further fitted attributes."""
+        """Complete a model after training, and return further fitted attributes."""
         return {}
 
     def _complete(self) -> None:
-        """Do what is left once the result of `fit` is stored."""
+        """Run the last step of `fit`, after its result is stored."""
 
     def _failure_signs(
         self, model: Any, data: FitData, x: torch.Tensor, labels: IntArray | None
     ) -> list[str]:
-        """Return a message for each sign of failure that samples at their locations show."""
+        """Return a message for each sign of failure in samples at their locations."""
         return []
 
     @property
     def _takes_missing(self) -> bool:
-        """Whether samples may have missing values."""
+        """Whether samples can have missing values."""
         return False
 
     def _look_at(self, rows: Distinct) -> tuple[Distinct, Exploration | None]:
-        """Return the samples that are to train, and what is in them if training starts from that.
+        """Return the training samples, and their exploration if training starts from one.
 
-        What is missing in them is filled in.
+        Missing values are filled in.
         """
         return rows, None
 
     def _without_holes(self, rows: Distinct) -> tuple[Distinct, MixtureDensity | None]:
-        """Return training samples with missing values filled in, and the density used for it."""
+        """Return training samples without missing values, and the density that filled them in."""
         return rows, None
 
     def _filled(self, X: FloatArray) -> FloatArray:
-        """Return new samples whose missing values are filled in."""
+        """Return new samples with missing values filled in."""
         return X
 
     def _with_target(self, X: Any, y: object, *, goes_on: bool) -> Any:
-        """Return samples with the target of their codes beside them, if y is one and is taken."""
+        """Return samples, with the target columns appended if y is a target that is used."""
         return X
 
     def _without_far(self, rows: Distinct, explored: Exploration | None = None) -> Distinct:
@@ -222,7 +222,7 @@ class BaseAutoencoder(
             return rows
         is_far = np.zeros(len(rows.X) + 1, dtype=bool)
         is_far[rows_far] = True
-        # The last one stands for what counts nothing.
+        # The last entry is for rows of weight 0, whose place is -1.
         given = is_far[:-1] if isinstance(rows.places, slice) else is_far[rows.places]
         far, is_near = np.flatnonzero(given), ~is_far[:-1]
         first = ", ".join(map(str, far[:N_NAMED])) + (", ..." if len(far) > N_NAMED else "")
@@ -250,20 +250,21 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training samples, in any units: they are centred and scaled by one factor inside. They
-            may be a tensor of torch. Sparse ones that are large become dense only some rows at a
-            time, and those that are not in memory are read as they are needed: a memory map, an
-            array of zarr, h5py or Dask, a folder or a list of files (.npy, or .safetensors with one
-            tensor in each), a dataset or a loader of torch, or another iterable of batches.
+            Training samples, in any units: `fit` centres them and scales them by one factor. A
+            torch tensor works too. Large sparse samples become dense only some rows at a time.
+            Samples outside memory are read as they are needed: a memory map, an array of zarr,
+            h5py or Dask, a folder or a list of files (.npy, or .safetensors with one tensor in
+            each), a torch dataset or loader, or another iterable of batches.
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
-            For a SparseAutoencoder floats of two columns or more are a target that codes are
-            decoded to; in any of the forms of X, and a stream if X is one. Anything else is
-            ignored, as labels and single numbers are, and all by a VAEenseTransformer.
+            For a SparseAutoencoder, floats with two columns or more are a target that codes are
+            decoded to. It can have any of the forms of X, and must be a stream if X is one.
+            Anything else, such as labels or single numbers, is ignored. A VAEenseTransformer
+            ignores any y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,
-            and only ratios matter. In an epoch samples are there as often as their weights say,
+            and only ratios matter. An epoch repeats each sample as often as its weight says,
             rounded up or down at random.
 
         Returns
@@ -274,9 +275,9 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds infinity, or NaN where it is not taken, or has fewer than two samples, or if
-            it can be gone through only once; if a weight is negative, or all are 0; or if a model
-            is to go on by other parameters than those that it was made by.
+            If X has infinite values, or NaN where missing values are not supported, or fewer than
+            two samples, or can be iterated only once; if a weight is negative, or all are 0; or if,
+            with ``warm_start=True``, a parameter that the model was built from has changed.
 
         FloatingPointError
             If the loss of every init becomes NaN or infinite. Attributes of an earlier fit stay.
@@ -287,7 +288,7 @@ class BaseAutoencoder(
             If the fitted model shows a sign of failure; the message names the cure.
 
         UserWarning
-            If Ctrl-C, a KeyboardInterrupt, has ended training: what was learned until then stays.
+            If Ctrl-C (a KeyboardInterrupt) ends training. What was learned until then is kept.
         """
         with ExitStack() as stack:
             stack.enter_context(all_or_nothing(self))
@@ -349,9 +350,9 @@ class BaseAutoencoder(
         """Train on one more batch of samples.
 
         The first call fixes the centre, the scale and the number of components, so its batch
-        should be a fair sample of the data. What changes in the course of training, as the learning
-        rate does, follows the schedule of one init of `fit`, counted in steps over all calls, and
-        then stays at its end.
+        should be a fair sample of the data. Settings that change during training, such as the
+        learning rate, follow the schedule of one init of `fit`, counted in steps over all calls.
+        After that they keep their last values.
 
         Parameters
         ----------
@@ -362,7 +363,7 @@ class BaseAutoencoder(
             The target of these samples, as for `fit`.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How often each sample counts, as for `fit`. A batch weighs as much as any other.
+            How often each sample counts, as for `fit`. All batches weigh the same.
 
         Returns
         -------
@@ -372,8 +373,8 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X holds infinity, or NaN where it is not taken, or has fewer than two samples at the
-            first call; or if parameters that the model was made by have changed.
+            If X has infinite values, or NaN where missing values are not supported, or fewer than
+            two samples at the first call; or if a parameter that the model was built from changed.
 
         FloatingPointError
             If the loss becomes NaN or infinite. The estimator stays as it was before the call.
@@ -419,7 +420,7 @@ class BaseAutoencoder(
         return self
 
     def _partial_trainer(self, data: FitData) -> Trainer:
-        """Return the trainer that `partial_fit` goes on with: its own, a fitted, or a new one."""
+        """Return the trainer for `partial_fit`: its own, one of a fitted model, or a new one."""
         model = self._copy_of_model() if hasattr(self, "module_") else None
         seeds = _draw_seeds(check_random_state(self.random_state))
         trainer = self._make_trainer(data, seeds, model=model)
@@ -451,11 +452,11 @@ class BaseAutoencoder(
         )
         if isinstance(X, Source | torch.Tensor):
             return X
-        # That of a data frame with sparse columns is sparse.
+        # A data frame with sparse columns becomes a sparse array.
         return head.toarray() if hasattr(head, "toarray") else head
 
     def _copy_of_model(self) -> Any:
-        """Return the fitted model, which goes on, and was made by the parameters as they are."""
+        """Return a copy of the fitted model to train further, if its parameters are unchanged."""
         for name, before in getattr(self, "_structure_", {}).items():
             now = getattr(self, name)
             if not are_equal(before, now):
@@ -509,16 +510,17 @@ class BaseAutoencoder(
         return History.from_log(rows)
 
     def _store(self, attributes: dict[str, Any]) -> None:
-        # An earlier fit may have left what this one has not, as with another network.
+        # An earlier fit, for instance with another network, can have set attributes that this
+        # fit does not set.
         for name in OPTIONAL_ATTRIBUTES:
             self.__dict__.pop(name, None)
         self.__dict__.update(attributes)
 
     def _warn_of_failure(self, data: FitData) -> None:
-        """Warn if held-out samples show a sign of failure, or few and those that trained."""
+        """Warn of signs of failure in held-out samples, with training samples if these are few."""
         x, labels = data.shown(LEAST_ROWS)
         if not bool((x != x[0]).any()):
-            return  # Samples that are all the same have no latent to find.
+            return  # Identical samples have no latent to find.
         model = copy.deepcopy(self.module_).to(device=x.device, dtype=x.dtype)
         with torch.no_grad():
             messages = self._failure_signs(model, data, x, labels)
@@ -538,8 +540,8 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples in the units of the training samples; in memory or elsewhere, as for `fit`, but
-            not a stream.
+            Samples in the units of the training samples, in any form that `fit` takes except a
+            stream.
 
         out : array of shape (n_samples, n_components) or None, default=None
             Where the codes are written, some rows at a time: an array in memory, a memory map, or
@@ -549,15 +551,15 @@ class BaseAutoencoder(
         -------
         {ndarray, sparse matrix} of shape (n_samples, n_components)
             The codes; `out`, if it was given. With ``sparse_output=True`` they are a CSR matrix, or
-            a CSR array where scikit-learn's ``sparse_interface`` is "sparray". Otherwise they are a
-            tensor, on its device, where X is one; so are the answers of other methods.
+            a CSR array if scikit-learn's ``sparse_interface`` is "sparray". Otherwise a tensor X
+            gives a tensor on its device; other methods do the same.
 
         Raises
         ------
         ValueError
-            If `out` has another shape or holds no floats, or is given where codes are to be sparse;
-            if samples are too far from the training samples for their precision; or if the model
-            cannot have codes of the length `transform_l0`.
+            If `out` has another shape or does not hold floats, or is given together with
+            ``sparse_output=True``; if samples are too far from the training samples for their
+            precision; or if the model cannot have codes of the length `transform_l0`.
 
         TypeError
             If `out` is a tensor, or X a sparse tensor.
@@ -574,7 +576,7 @@ class BaseAutoencoder(
         return codes
 
     if TYPE_CHECKING:
-        # Inherited; there it has no annotations.
+        # The inherited method has no annotations.
         def fit_transform(
             self, X: ArrayLike | SparseArray, y: object = None
         ) -> FloatArray | sparse.csr_array | sparse.csr_matrix: ...
@@ -600,7 +602,7 @@ class BaseAutoencoder(
         return self._by_chunks(X, model, self._active, at_locations=never_active)
 
     def inverse_transform(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
-        """Return the samples that codes stand for.
+        """Return the reconstructions that codes decode to.
 
         Parameters
         ----------
@@ -618,7 +620,7 @@ class BaseAutoencoder(
         Raises
         ------
         ValueError
-            If X has another number of columns than codes have, or NaN or infinity.
+            If X has another number of columns than the codes, or NaN or infinite values.
         """
         check_is_fitted(self)
         if isinstance(X, torch.Tensor):
@@ -631,7 +633,7 @@ class BaseAutoencoder(
                 f"X has {codes.shape[1]} columns, but this {type(self).__name__} has "
                 f"{self.n_components_} components; give codes as transform returns them."
             )
-        # How long codes are is nothing to the decoder.
+        # The decoder does not depend on the length of codes.
         model = super()._model_for(codes.dtype)
         device = next(model.parameters()).device
         scaling = self._scaling.decoded
@@ -639,7 +641,7 @@ class BaseAutoencoder(
 
         def decode(rows):
             rows = rows.toarray() if hasattr(rows, "toarray") else rows
-            # A copy, as torch warns of arrays that cannot be written to.
+            # A copy, because torch warns about read-only arrays.
             given = (rows if isinstance(rows, torch.Tensor) else torch.tensor(rows)).to(device)
             with suited_threads(model, len(given)):
                 decoded = scaling.undo(model.decode(given[:, :n_latents].contiguous()))
@@ -659,7 +661,7 @@ class BaseAutoencoder(
         return len(self._scaling.offsets)
 
     def _with_locations(self, codes: torch.Tensor, labels: IntArray) -> torch.Tensor:
-        """Append a column for each location, which is 1 where a sample is there and else 0."""
+        """Append a column for each location: 1 for the samples at that location, 0 for the rest."""
         there = torch.eye(self._n_locations).to(codes)[torch.as_tensor(labels).to(codes.device)]
         return torch.hstack([codes, there])
 
@@ -667,14 +669,14 @@ class BaseAutoencoder(
         return self._with_length(super()._model_for(dtype))
 
     def _with_length(self, model: Any) -> Any:
-        """Return a model for codes of the length `transform_l0`; the fitted one stays as it is."""
+        """Return a model for codes of the length `transform_l0`; the fitted model is unchanged."""
         if self.transform_l0 is None:
             return model
         self._check_length(model)
         return model.shortened(self.transform_l0)
 
     def _check_length(self, model: Any) -> None:
-        """Raise an error unless a model has codes of the length `transform_l0`, if it is given."""
+        """Raise an error if `transform_l0` is given and the model has no codes of that length."""
         length, longest = self.transform_l0, model.length
         if length is None:
             return
@@ -691,7 +693,7 @@ class BaseAutoencoder(
             )
 
     def _check_for_coding(self, X: Any, *, fill: bool = True) -> tuple[FloatArray, Any]:
-        """Return valid samples, whose missing values are filled in if so wanted, and the model."""
+        """Return valid samples, with missing values filled in if `fill` is set, and the model."""
         check_is_fitted(self)
         X = self._check_samples(X, reset=False)
         if isinstance(X, StreamSource):

@@ -1,4 +1,4 @@
-"""How a fitted model answers for samples: in their precision, and some at a time."""
+"""Evaluation of a fitted model: in the precision of the samples, in chunks of rows."""
 
 import copy
 from collections.abc import Callable
@@ -20,18 +20,18 @@ from skvaeense.utils._callbacks import row_chunks
 from skvaeense.utils._typing import DoubleArray, IntArray
 
 FLOATS = (np.float64, np.float32)
-# Of the fitted attributes, those that validation sets before training.
+# The fitted attributes that validation sets before training.
 FEATURES = ("n_features_in_", "feature_names_in_")
 
 
 class ModelEvaluation:
-    """For estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
+    """Mixin for estimators with the fitted attributes `module_`, `mean_` and `scale_`."""
 
     device: str
     module_: Model
     mean_: DoubleArray
     scale_: float
-    # Only if the samples that were fitted lie apart.
+    # Only if the training samples have several locations.
     _locations_: Locations
     # Only if codes are decoded to a target.
     target_mean_: DoubleArray
@@ -45,14 +45,14 @@ class ModelEvaluation:
         return Scaling(self.mean_, self.scale_, getattr(self, "_locations_", None), target)
 
     def _draft(self, attributes):
-        """Return the estimator as it would be with these fitted attributes."""
+        """Return a clone of the estimator with these fitted attributes."""
         draft = clone(self)
         vars(draft).update((k, v) for k, v in vars(self).items() if k in FEATURES)
         vars(draft).update(attributes)
         return draft
 
     def _model_for(self, dtype):
-        """Return the model in the precision of the samples: the answer is then as precise."""
+        """Return the model in the precision of the samples, so that results have it too."""
         dtype = dtype if isinstance(dtype, torch.dtype) else DTYPES[np.dtype(dtype).name]
         device = resolve_device(self.device)
         parameter = next(self.module_.parameters())
@@ -69,13 +69,13 @@ class ModelEvaluation:
         out: Any = None,
         at_locations: Callable[[torch.Tensor, IntArray], torch.Tensor] | None = None,
     ) -> Any:
-        """Apply a function of the model to scaled rows, some at a time, and join the results.
+        """Apply a function of the model to chunks of scaled rows, and join the results.
 
-        Samples in a tensor give a tensor, others an array. Beside them there may be their target.
+        A tensor gives a tensor, other samples an array. X can include the target columns.
 
-        Where rows are at several locations, `at_locations` makes the result of the function's and
-        of the indices of their locations. With `out`, which can be written by slices, results go
-        there. Where memory is used up, rows are taken by halves.
+        If there are several locations, `at_locations` computes the result from the output of the
+        function and the index of each row's location. Results are written to slices of `out`, if
+        it is given. A chunk that runs out of memory is split in half.
         """
         scaling, parameters = self._scaling, list(model.parameters())
         if scaling.target is not None and X.shape[1] == len(scaling.mean):
@@ -83,7 +83,7 @@ class ModelEvaluation:
         kind = {"dtype": parameters[0].dtype, "device": parameters[0].device}
 
         def answer(rows: Any) -> torch.Tensor:
-            # What overflows is found out below.
+            # Overflow is detected below.
             labels = scaling.locate(rows)
             result = None
             try:
@@ -95,7 +95,7 @@ class ModelEvaluation:
                     raise
             if result is None:
                 return torch.cat([answer(half) for half in halves(rows)])
-            # A model that diverges, as callbacks may see it, says nothing of the samples.
+            # Callbacks can see a model that has diverged; then the samples are not to blame.
             if not (_is_finite(x) and _is_finite(result)) and all(map(_is_finite, parameters)):
                 raise too_far(rows.dtype)
             if labels is not None and at_locations is not None:
@@ -110,12 +110,12 @@ class ModelEvaluation:
 
 
 def rows_at_a_time(X, model):
-    """Return how many rows are coded or decoded at a time, as the widest layer allows."""
+    """Return the number of rows in a chunk; a wider widest layer allows fewer."""
     return block_rows(X.shape[1], *(width for p in model.parameters() for width in p.shape))
 
 
 def too_far(dtype: Any) -> ValueError:
-    """Return the error for samples whose answers are not finite."""
+    """Return the error for samples whose results are not finite."""
     return ValueError(
         f"X has samples too far from the training samples for {dtype}: what is computed of them is "
         "not finite. Leave them out, or give X in double precision."
@@ -123,12 +123,12 @@ def too_far(dtype: Any) -> ValueError:
 
 
 def _is_finite(values):
-    """Return whether all values are finite; their sum tells first, at little cost."""
+    """Return whether all values are finite. A finite sum settles it at little cost."""
     return bool(values.sum().isfinite() or values.isfinite().all())
 
 
 def halves(rows: Any) -> tuple[Any, Any]:
-    """Return the first and the second half of rows that take too much memory together."""
+    """Return the two halves of a chunk of rows that takes too much memory."""
     if rows.shape[0] == 1:
         raise MemoryError("There is too little memory to compute one sample at a time.")
     half = rows.shape[0] // 2
@@ -136,12 +136,12 @@ def halves(rows: Any) -> tuple[Any, Any]:
 
 
 def like(X: Any, values: Any) -> Any:
-    """Return an array as a tensor where X is one, on its device, and else as it is."""
+    """Return an array as a tensor on the device of X if X is a tensor, otherwise unchanged."""
     return torch.as_tensor(values).to(X.device) if isinstance(X, torch.Tensor) else values
 
 
 class Answers:
-    """What a method gives for some rows of X after the other, joined.
+    """Join the outputs of a method for successive chunks of rows.
 
     Parameters
     ----------
@@ -149,12 +149,12 @@ class Answers:
         All rows.
 
     out : array or None, default=None
-        Where answers are written. None makes an array, or a tensor where X is one, on its device.
+        Where outputs are written. None makes a new array, or for a tensor X a tensor on its device.
 
     Attributes
     ----------
     joined : array, torch.Tensor or None
-        The answers so far; None before the first one.
+        The outputs so far; None before the first one.
     """
 
     def __init__(self, X: Any, out: Any = None) -> None:
@@ -164,7 +164,7 @@ class Answers:
         self.n_written = 0
 
     def append(self, result: Any) -> None:
-        """Write the answer for the next rows."""
+        """Write the output for the next rows."""
         result = as_array(result) if self.device is None else torch.as_tensor(result)
         shape = self.n_samples, *result.shape[1:]
         if self.joined is None:
@@ -180,7 +180,7 @@ class Answers:
 
 
 def check_out(out, shape, dtype):
-    """Raise an error unless `out` has this shape, and can hold this kind of numbers."""
+    """Raise an error unless `out` has this shape and can hold this type of numbers."""
     if isinstance(out, torch.Tensor):
         raise TypeError("out must be an array; got a tensor, whose .numpy() shares its memory.")
     if tuple(getattr(out, "shape", ())) != shape:
