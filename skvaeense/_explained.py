@@ -1,4 +1,4 @@
-"""Training of the default model: by what explains samples best."""
+"""Training of the default model, from the best explanation of the samples."""
 
 import copy
 import math
@@ -28,25 +28,25 @@ from skvaeense.training._sizes import (
 from skvaeense.utils._seeding import make_generator
 from skvaeense.utils._threads import threads_for
 
-# Multiples of the usual number of latents that are tried where gates are what explains samples.
+# Multiples of the default number of latents that are tried if gates explain the samples.
 WIDER = (2, 4)
-# Share of the variance that codes keep by default where they do not explain what samples are.
+# Share of the variance that codes keep by default if nothing explains the samples.
 DEFAULT_SHARE = 0.95
 
 
 class ExplainedTraining:
-    """Training from exact inference in what was found in samples, or of gates with a prior.
+    """Train from exact inference in the explored structure, or train gates with a prior.
 
     Parameters
     ----------
     estimator : VAEenseTransformer
-        What is fitted.
+        The estimator that is fitted.
 
     data : FitData
-        Its samples, which were explored.
+        The explored samples.
 
     session : FitSession
-        Its fit.
+        The session of the fit.
     """
 
     def __init__(self, estimator, data, session):
@@ -57,18 +57,18 @@ class ExplainedTraining:
 
     @property
     def is_needed(self):
-        """Whether samples are trained by what explains them, not from random inits."""
+        """Whether training starts from an explanation of the samples, not from random inits."""
         is_gaussian = isinstance(self.estimator._resolved_prior(), priors.Mixture)
         return is_gaussian or not self._is_open
 
     @property
     def _is_open(self):
-        """Whether gates may be what explains samples."""
+        """Whether gates can explain the samples."""
         kind, is_open = self.explored.kind, self.explored.is_open_question
         return is_open or kind == "dictionary" or self.estimator.positive_code
 
     def phases(self):
-        """Hand out the trainings, and return the trainer of the kept model."""
+        """Yield the phases of the fit, and return the trainer of the kept model."""
         estimator, explored = self.estimator, self.explored
         is_open = self._is_open
         self.seeds = self.session.random_state.randint(2**31 - 1, size=2).tolist()
@@ -79,7 +79,7 @@ class ExplainedTraining:
         widths, epochs = [], []
         if not is_enough:
             widths = self._widths()
-            # First ones, those of each number of latents, and those of the best number.
+            # Steps of the first init, of each number of latents, and of the best number again.
             steps = [DATA_STEPS if self.codes is None else EXACT_STEPS] + [GATE_STEPS] * len(widths)
             epochs = [self._epochs(n) for n in steps + self._long_steps(widths[0])]
         self.session.begin(first + sum(epochs))
@@ -87,7 +87,7 @@ class ExplainedTraining:
             trainer = self.codes or self._flats()
             is_enough = is_enough or explored.kind == "points"
             if not is_enough and explored.kind == "mixture":
-                # What several flat parts leave from the start is noise.
+                # If several flat parts leave most of the variance at the start, it is noise.
                 is_enough = not explains_most(trainer.model, self.data)
             phase = Phase(trainer, first, estimator._plateau(), from_start=True)
             yield phase
@@ -101,7 +101,8 @@ class ExplainedTraining:
         return self.estimator._epochs(self.data, n_steps)
 
     def _long_steps(self, width):
-        """Return the steps of a last training of gates; few rows have been seen often enough."""
+        """Return the steps of a last, longer training of gates; none if rows are few."""
+        # Shorter trainings have seen few rows often enough.
         are_many = WIDER[0] * width <= most_latents(self.data)
         return [LONG_STEPS] if are_many and self.estimator.max_iter == "auto" else []
 
@@ -111,9 +112,9 @@ class ExplainedTraining:
     # --- flat parts and independent codes -----------------------------------------------------
 
     def _flats(self):
-        """Return the trainer of a model that is exact inference in the flat parts of samples.
+        """Return the trainer of a model for exact inference in the flat parts of samples.
 
-        They are one part where they do not explain the samples.
+        One flat part is used if several do not explain the samples.
         """
         estimator, data, explored = self.estimator, self.data, self.explored
         if explored.kind != "mixture":
@@ -151,7 +152,7 @@ class ExplainedTraining:
             return False
         of_gates, model, codes = best
         self.explored.nats["dictionary"] = float(bounds.mean())
-        # What is left to learn is where the search for gates begins.
+        # Only the encoder, from which the search for gates starts, is left to learn.
         decoder, known = model.linear_decoder, ClosedForms(model, is_known=True)
         rates = {decoder.weight: 0.0, decoder.bias: 0.0}
         self.codes = of_gates._trainer(model, known, 1.0, self._generator(), data, rates=rates)
@@ -160,7 +161,7 @@ class ExplainedTraining:
     # --- gates with a prior -------------------------------------------------------------------
 
     def _widths(self):
-        """Return numbers of latents to be tried, one after the other while held-out rows gain."""
+        """Return the numbers of latents to try in turn, while held-out rows gain."""
         if self.estimator.n_components is not None:
             return [self.estimator.n_components]
         first = self.estimator._of_gates(None)._default_width(self.data)
@@ -168,22 +169,22 @@ class ExplainedTraining:
         return [first] + [k * first for k in WIDER if k * first <= most]
 
     def _train_gates(self, widths, epochs):
-        """Hand out gates with a prior: of independent codes or for a share, and with learned noise.
+        """Train gates with a prior: for independent codes or for a share, then with learned noise.
 
-        With learned noise the bound may go on rising as codes get longer. So it decides on their
-        length only if it gets above what else explains the samples: the bound of independent codes,
-        or the log-density under normal distributions, for which the codes that keep a share stand.
-        Its codes also have to explain more of the samples than they leave, and their gates have to
-        differ from sample to sample.
+        With learned noise the bound can keep rising as codes get longer. So it decides on their
+        length only if it exceeds the score of the first init: the bound of independent codes, or,
+        for codes that keep a share, the log-density under normal distributions. The codes must
+        also explain more of the samples than they leave, and the gates must differ from sample to
+        sample.
 
-        Numbers of latents are tried in turn, as long as held-out samples gain; no second one where
-        the first is no explanation. The best one is then trained for longer, from the start: gates
-        of many atoms find their places late.
+        Numbers of latents are tried in turn while held-out samples gain. If gates with the first
+        number explain nothing, no second one is tried. The best number is then trained again from
+        the start, for longer: gates of many atoms find their places late.
         """
         explored, session = self.explored, self.session
 
         def width_of(i):
-            """Return the number of latents of an init; the long one has the best of all."""
+            """Return the number of latents of an init; the last, long init has the best number."""
             return widths[i - 1 if i <= len(widths) else int(np.argmin(inits.losses[1:i]))]
 
         def make_trainer(i):
@@ -195,7 +196,7 @@ class ExplainedTraining:
 
         inits = session.track("inits", Selection(make_trainer))
         yield from self._train(inits, epochs[:1])
-        # A fit that goes on may know it from before.
+        # A fit that is resumed from a checkpoint can have the answer already.
         if not session.stopped and (len(inits.logs) > 1 or self._have_gates(inits.choose().model)):
             for i, width in enumerate(widths, start=1):
                 # Many latents are worth their time only once gates explain the samples.
@@ -214,8 +215,7 @@ class ExplainedTraining:
 
     def _train(self, inits, n_epochs_of):
         def is_hopeless(trainer):
-            # Gates are, until some are the best. A training whose length is given is worth its
-            # time.
+            # No training is given up once gates are the best, or if max_iter is given.
             is_undecided = len(inits.logs) > 0 and inits.best_init == 0
             is_undecided = is_undecided and self.estimator.max_iter == "auto"
             return is_undecided and not self._may_win(trainer.model, inits.losses[0])
@@ -223,9 +223,9 @@ class ExplainedTraining:
         return self.estimator._each(inits, n_epochs_of, self.session, self._loss, is_hopeless)
 
     def _may_win(self, model, least_loss):
-        """Return whether the last steps of a training may make gates the best.
+        """Return whether the last steps of a training can make gates the best.
 
-        They may if gates have come at least half the way there from codes that are all open.
+        They can if gates are at least halfway from codes that are all open to the first init.
         """
         mean = self._settled("gates", copy.deepcopy(model), n_rounds=1)
         return 2 * mean >= self._nats(self.explored.nats["dense"]) - least_loss
@@ -237,22 +237,22 @@ class ExplainedTraining:
         return mean
 
     def _loss(self, model, init):
-        """Return the loss by which gates are compared with each other and with what was found."""
+        """Return the loss that compares gates with one another and with the first init."""
         if init == 0 and self.codes is None:
             return -self._nats(self.explored.normal_nats)
         mean = self._settled("gates" if init > 0 else "dictionary", model)
         if init > 0 and not (model.has_patterns and explains_most(model, self.data)):
             return math.inf
-        # The log-density is not less than the bound, so that chance is no reason to doubt it.
+        # The log-density is at least the bound, so no margin for chance is needed.
         return -mean
 
     def _have_gates(self, model):
-        """Return whether gates may be better than codes that are all open.
+        """Return whether gates can be better than codes that are all open.
 
-        They may if independent codes explain held-out samples best. Else gates with learned noise
-        are trained for a short time, again and again: as often as a whole training has steps for,
-        but no more once they would not get above open codes though they went on to gain as much.
-        Flat parts do not take part: they are better at times than gates that are half trained.
+        They can if independent codes explain held-out samples best. Otherwise gates with learned
+        noise are trained in short rounds, with at most the steps of a whole training. The rounds
+        end early once gates beat open codes, or would not beat them with the same gain in every
+        further round. Flat parts are not compared: at times they beat half-trained gates.
         """
         data = self.data
         if self.explored.kind == "dictionary":

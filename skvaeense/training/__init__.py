@@ -1,1 +1,1 @@
-"""Training: the trainer, its data and hooks; nothing here knows of scikit-learn's estimators."""
+"""Training: the trainer, its data and hooks, independent of scikit-learn's estimators."""

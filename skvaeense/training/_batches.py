@@ -1,4 +1,4 @@
-"""Batches: how samples come to training, from memory or from elsewhere."""
+"""Batches of training samples, from memory or from elsewhere."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ class Batches(ABC):
     Attributes
     ----------
     shape : tuple of int
-        (n_samples, n_features): samples of an epoch.
+        (n_samples, n_features), with the number of samples in an epoch.
 
     head : torch.Tensor of shape (n_rows, n_features)
-        Some thousand of them, from which sizes are taken; all, if they are fewer. Those of more
-        weight are there more often.
+        Some thousand samples, or all if they are fewer, from which sizes are derived. Samples of
+        more weight occur more often.
     """
 
     shape: tuple[int, int]
@@ -37,18 +37,18 @@ class Batches(ABC):
         return self.shape[0]
 
     def first(self, n_rows: int) -> torch.Tensor:
-        """Return the first samples that are in memory, at least those of `head`.
+        """Return the first samples in memory, at least those in `head`.
 
-        Those of more weight are there more often.
+        Samples of more weight occur more often.
         """
         return self.head
 
     @abstractmethod
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Yield batches of samples in random order; what is left of the last is dropped.
+        """Yield batches of samples in random order; an incomplete last batch is dropped.
 
-        Of several processes that train together, each gets its part of every batch. A batch is
-        valid until the next one is drawn.
+        If several processes train together, each gets its part of every batch. A batch is valid
+        until the next one is drawn.
         """
 
 
@@ -64,8 +64,8 @@ class TensorBatches(Batches):
         The processes that train together.
 
     weights : ndarray of shape (n_samples,) or None, default=None
-        How often each sample counts, above 0. In every epoch it is there as often as that says,
-        rounded up or down at random; None means once.
+        How often each sample counts, above 0. Every epoch repeats a sample as often as its weight
+        says, rounded up or down at random; None means once.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class TensorBatches(Batches):
         self.weights = weights
         self.head = self.first(SPECTRUM_ROWS)
         if weights is not None:
-            # On the CPU, where every device has double precision.
+            # On the CPU, because some devices have no double precision.
             self.ends = torch.from_numpy(ends_of(weights))
             self.shape = n_draws(weights), X.shape[1]
 
     def first(self, n_rows: int) -> torch.Tensor:
-        """Return the first samples. Those of more weight are there more often."""
+        """Return the first samples. Samples of more weight occur more often."""
         some = slice(n_rows)
         if self.weights is not None:
             return self.X[some][torch.from_numpy(drawn(self.weights[some]))]
@@ -110,10 +110,10 @@ class TensorBatches(Batches):
 
 @dataclass(eq=False)
 class SourceBatches(Batches):
-    """Samples that are read while training goes on.
+    """Samples that are read during training.
 
-    Blocks are read in random order, a few at a time, and their rows mixed. So a batch has rows of
-    several places, and memory holds a few blocks. While these train, the next are read.
+    Blocks are read in random order, a few at a time, and their rows are mixed. So a batch has rows
+    from several blocks, and memory holds only a few. The next blocks are read during the training.
 
     Attributes
     ----------
@@ -121,10 +121,10 @@ class SourceBatches(Batches):
         The samples, in the user's units.
 
     left_out : ndarray of int
-        Sorted positions of rows that do not train.
+        Sorted positions of the held-out rows.
 
     weights : ndarray of shape (n_samples,) or None
-        How often each row of the source counts; None means once, or not at all if it is left out.
+        How often each row of the source counts; None means once. Held-out rows do not count.
 
     scaling : Scaling
         Centre and scale.
@@ -149,8 +149,8 @@ class SourceBatches(Batches):
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order.
 
-        Each of several processes reads its own blocks. One whose blocks end before the epoch does
-        takes samples of its last ones again.
+        Each of several processes reads its own blocks. A process whose blocks end before the epoch
+        does repeats samples of its last blocks.
         """
         device = self.head.device
         seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))
@@ -172,11 +172,11 @@ class SourceBatches(Batches):
                 remainder = pool[n_full * n_rows :].clone()
 
     def _some(self, n_rows: int) -> torch.Tensor:
-        """Return samples that are at hand, over again if they are too few."""
+        """Return samples of `head`, repeated if they are too few."""
         return self.head.repeat(-(-n_rows // len(self.head)), 1)
 
     def _counts(self, seed: int) -> IntArray | None:
-        """Return how often each row is there in an epoch, if they have weights."""
+        """Return how often each row occurs in an epoch, or None if there are no weights."""
         if self.weights is None:
             return None
         ends = self.weights.copy()
@@ -211,6 +211,6 @@ class SourceBatches(Batches):
 
 
 def _mix(pool: list[torch.Tensor], random_state: np.random.RandomState) -> torch.Tensor:
-    # In numpy, as scaling is: this goes on beside training.
+    # In numpy, like scaling: this runs beside training, and torch would take its threads.
     rows = np.concatenate([part.numpy() for part in pool])
     return torch.from_numpy(rows[random_state.permutation(len(rows))])

@@ -1,4 +1,4 @@
-"""What is learned of gates, slabs and noise in closed form; and latents that have fallen silent."""
+"""Closed-form updates of gates, slabs and noise, and restarts of silent latents."""
 
 import math
 from typing import TYPE_CHECKING
@@ -16,45 +16,44 @@ if TYPE_CHECKING:
 
 # Probabilities stay this far from 0 and 1.
 LEAST_PROBABILITY = 1e-5
-# How fast the price of gates follows the logarithm of (what there is / what is wanted).
+# Gain with which the price of gates follows the logarithm of (actual / wanted).
 PRICE_GAIN = 0.1
-# How far the noise variance falls at most below the share that is to be left, as a factor.
+# Least factor on the noise variance, which falls if a price would have to be negative.
 LEAST_OF_SHARE = 0.1
-# Share of the training in which the noise variance falls to what suits the error. Prices begin to
-# follow halfway.
+# Share of the training in which the noise variance falls to the value that suits the error. Prices
+# start to follow halfway through this share.
 ANNEALED = 0.5
-# When silent latents begin anew, as shares of the training.
+# Shares of the training at which silent latents are restarted.
 RESEED_AT = tuple(i / 20 for i in range(4, 13))
-# Latents are silent whose mean square is under this share of the median; at most this share of all
-# latents begins anew at a time.
+# A latent is silent if its mean square is under the first share of the median. At most the second
+# share of all latents is restarted at a time.
 SILENT, MOST_RESEEDED = 0.15, 0.05
 
 
 class ClosedForms(Hook):
-    """Follow what is best for gates, slabs and noise of a `SpikeSlabVAE`, given its encoder.
+    """Move gates, slabs and noise of a `SpikeSlabVAE` to what is best for its encoder.
 
     With the expected squared error E of a batch of n samples with d features, as running means::
 
         p_j <- mean q_j,   m_j <- sum q_j mean_j / sum q_j,
         t_j <- sum q_j [(mean_j - m_j)^2 + v_j] / sum q_j,   g <- a max(E / (n d), r)
 
-    Slabs are learned where the network infers gates by columns of norm 1; elsewhere m and t stay,
-    and g is at most its first value before half of the training.
+    Slabs are learned if the network infers gates by columns of norm 1. Otherwise m and t stay
+    fixed, and g is at most its first value before half of the training.
 
     The factor a falls from `first_noise` to 1 by half of the training. From then on r counts,
-    unless there is a `target_l0`. With the second moments S of what codes leave, it is ``tr S^2 /
-    tr S``, the mean of their eigenvalues that is weighted by themselves. Noise has the same
-    variance in all directions, and then r is that variance. What is left in few directions is no
-    noise, and stands out from noise of the variance r. If it counted as little as the mean of all
-    directions, g would run to 0 on data without noise, and latents would open for what is only the
-    error of the encoder.
+    unless there is a `target_l0`. With the second moments S of the residual, r is ``tr S^2 / tr
+    S``: the mean of the eigenvalues of S, each weighted by itself. Noise has the same variance in
+    all directions, and then r is that variance. A residual in few directions is no noise, and
+    stands out from noise of the variance r. If it counted only by the mean over all directions, g
+    would run to 0 on data without noise, and latents would open for mere errors of the encoder.
 
-    **Targets.** A price of open gates rises while more are open than `target_l0` asks for, and
-    falls while less are. With a `target_explained_variance` of 1 - s it rises while less is left
-    than a share that falls from 1 to s by half of the training, and so does g, to the least s of
-    several. Were s wanted from the start, gates would open early that nothing closes later. Where a
-    price would have to be less than 0, g falls further instead, to a tenth at most: behind less
-    noise more gates open, and what they hold is learned. Nor does r count then.
+    **Targets.** The price of open gates rises while more gates are open than `target_l0`, and falls
+    while fewer are. With a `target_explained_variance` of 1 - s it rises while codes leave less
+    than a share that falls from 1 to s by half of the training. g falls with that share, to the
+    least s if there are several. If s were wanted from the start, gates would open early that
+    nothing closes later. If a price would have to be negative, g falls further instead, to a tenth
+    at most: with less noise more gates open and are learned. With a share, r does not count.
 
     Parameters
     ----------
@@ -65,10 +64,10 @@ class ClosedForms(Hook):
         Whether the noise variance is learned.
 
     goes_on : bool, default=False
-        Whether the model was trained before: nothing is held or annealed then.
+        Whether the model was trained before. If so, nothing is held or annealed.
 
     is_known : bool, default=False
-        Whether gates, slabs and noise are as they should be: they all stay.
+        Whether gates, slabs and noise are known. If so, they all stay fixed.
     """
 
     def __init__(
@@ -86,9 +85,9 @@ class ClosedForms(Hook):
         self.first_noise, self.memory, self.pooling = prior.first_noise, prior.memory, prior.pooling
         self.targets = model.first_prices.new_tensor(model.targets)
         self.shares = model.first_prices.new_tensor(model.left_shares)
-        # What prices are, where nothing keeps them above 0.
+        # The prices before they are clipped at 0.
         self.steering = model.first_prices.clone()
-        # Latents of random weights would close for good behind more noise than at first.
+        # With more noise than at first, latents with random weights would close for good.
         self.most = None if model.learns_slabs or goes_on else float(model.noise_variance)
         self.left: Terms = {}
         self.value = model.noise_variance.to(model.first_prices.device, copy=True)
@@ -99,7 +98,7 @@ class ClosedForms(Hook):
 
     @torch.no_grad()
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Follow a batch."""
+        """Update prices, noise, gates and slabs from a batch."""
         model, terms = trainer.model, step.terms
         if "probability" not in terms:
             raise ValueError(
@@ -115,7 +114,7 @@ class ClosedForms(Hook):
             self._follow(model, terms, len(step.x) * trainer.processes.world_size)
 
     def _steer(self, model: "SpikeSlabVAE", terms: Terms, done: float) -> None:
-        """Let prices follow the target."""
+        """Move the prices towards their targets."""
         excess = None
         if len(self.targets):
             excess = terms["l0"].clamp_min(LEAST_PROBABILITY) / self.targets
@@ -125,7 +124,7 @@ class ClosedForms(Hook):
             self.steering += PRICE_GAIN * excess.log()
             self.steering.clamp_(min=math.log(LEAST_OF_SHARE))
             model.first_prices.copy_(self.steering.clamp_min(0.0))
-        # Until others are known these hold outside training, too.
+        # This price holds outside training, too, until prices are calibrated.
         model.prices.fill_(model.first_prices[0])
 
     def _follow_noise(self, model: "SpikeSlabVAE", terms: Terms, step: Step, done: float) -> None:
@@ -152,7 +151,7 @@ class ClosedForms(Hook):
         model.gate_probability.copy_(pooled.clamp_(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
         if not model.learns_slabs:
             return
-        # A latent that is open for fewer than one sample of a batch says less of its slab.
+        # A latent that is open for less than one sample of a batch tells little about its slab.
         n_open = n_samples * q
         weight = self.memory * n_open / (1 + n_open)
         some = q.clamp_min(torch.finfo(q.dtype).tiny)
@@ -167,7 +166,7 @@ class ClosedForms(Hook):
 
 
 class SilentLatents(Hook):
-    """Let latents that explain next to nothing begin anew, at samples that are explained badly.
+    """Restart latents that explain almost nothing, at samples that are badly explained.
 
     Parameters
     ----------
@@ -175,7 +174,7 @@ class SilentLatents(Hook):
         The model before training.
 
     goes_on : bool, default=False
-        Whether the model was trained before: none begins anew then.
+        Whether the model was trained before. If so, no latent is restarted.
     """
 
     def __init__(self, model: "SpikeSlabVAE", *, goes_on: bool = False) -> None:
@@ -185,7 +184,7 @@ class SilentLatents(Hook):
 
     @torch.no_grad()
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Take note of what latents explain, and let some begin anew if it is time to."""
+        """Track what latents explain, and restart silent ones when it is time."""
         self.use.lerp_(step.terms["second_moment"], self.memory)
         if self.to_come and step.fraction_done >= self.to_come[0]:
             self.to_come.pop(0)
@@ -215,5 +214,5 @@ class SilentLatents(Hook):
                 continue
             for parameter in parameters:
                 part = trainer.parameters.part(memory, parameter)
-                # What stands for the size of steps stays that of the others.
+                # The second moments, which set the size of steps, get a typical value.
                 part[:, silent] = 0.0 if name == "exp_avg" else part.mean()

@@ -8,22 +8,22 @@ import numpy as np
 from scipy.special import expit
 from sklearn.decomposition import FastICA
 
-# Guesses that FastICA starts from, at most; the components of all of them together, which are what
-# they cost; and iterations from each, and those that find how often, and how far, codes are from 0.
+# Limits on the guesses that FastICA starts from, on the components of all guesses together, which
+# set their cost, and on iterations: of FastICA from each guess, and of `Codes.fit`.
 N_GUESSES = 5
 MAX_GUESSED_COMPONENTS = 320
 MAX_ITER = 30
-# By which factor the fourth moments of a pair of components have to grow when it is turned.
+# Factor by which a turn of two components must raise their fourth moments.
 PAIR_GAIN = 1.25
 
 
 class Codes(NamedTuple):
-    """Independent codes that are each near 0, or not: a mixture of two normal distributions.
+    """Distribution of independent codes: near 0 or not, a mixture of two normal distributions.
 
     Attributes
     ----------
     share, slab, spike : ndarray of shape (n_codes,)
-        How often each code is not near 0, and its mean square then, and otherwise.
+        How often each code is not near 0, its mean square in that case, and otherwise.
     """
 
     share: np.ndarray
@@ -34,9 +34,9 @@ class Codes(NamedTuple):
     def fit(
         cls, squares: np.ndarray, least: np.ndarray | float, start: "Codes | None" = None
     ) -> "Codes":
-        """Return what makes codes most probable, by expectation maximisation.
+        """Return the distribution that makes codes most probable, by expectation maximisation.
 
-        It ends once no share changes by more than half a sample.
+        Iterations end once no share changes by more than half a sample.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Codes(NamedTuple):
         return codes
 
     def probability(self, squares: np.ndarray) -> np.ndarray:
-        """Return how probably codes are not near 0."""
+        """Return the probability that each code is not near 0."""
         odds = np.log(self.share / (1 - self.share)) + 0.5 * np.log(self.spike / self.slab)
         logit = squares * (0.5 / self.spike - 0.5 / self.slab)
         logit += odds
@@ -80,7 +80,7 @@ class Codes(NamedTuple):
         return probability
 
     def log_joint(self, squares: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return log-densities of codes that are not near 0, and of those that are."""
+        """Return log-densities of codes that are not near 0, and of codes that are."""
         return tuple(
             np.log(p) - 0.5 * (np.log(2 * np.pi * variance) + squares / variance)
             for p, variance in ((self.share, self.slab), (1 - self.share, self.spike))
@@ -95,11 +95,11 @@ class Codes(NamedTuple):
 def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Return directions, as unit rows, along which white samples are independent.
 
-    FastICA finds them roughly. A contrast that only sees samples near 0 then makes them orthogonal
-    to what they are inactive for. Its width is halved as long as samples get more probable, which
-    they do until it sees their noise. From the third width on every direction moves by itself,
-    since those of subspaces that are not orthogonal in the white space are not either; one that
-    leaves its place is on its way to another's, and stays.
+    FastICA finds them roughly. A contrast that only sees samples near 0 then makes each direction
+    orthogonal to the samples for which it is inactive. The width of the contrast is halved while
+    samples get more probable, until it sees their noise. From the third width on every direction
+    moves separately: if subspaces are not orthogonal in the white space, their directions are not
+    either. A direction that would leave its place, towards another direction, does not move.
     """
     n_samples, rank = Y.shape
     if rank == 1 or n_samples < 2 * rank:
@@ -129,19 +129,19 @@ def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndar
 
 
 def _log_prob(Y: np.ndarray, W: np.ndarray, start: Codes | None = None) -> tuple[float, Codes]:
-    """Return the mean log-density of samples whose codes are independent, and these."""
+    """Return the mean log-density of samples with independent codes, and the codes."""
     S = (Y @ W.T).astype(np.float64)
     squares = np.square(S - modes(S))
-    # Squares of rounding errors are as large.
+    # Squares of rounding errors reach this size.
     codes = Codes.fit(squares, float(np.finfo(Y.dtype).eps) ** 2, start)
     return float(codes.log_prob(squares).mean() + np.linalg.slogdet(W)[1]), codes
 
 
 def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Return what FastICA finds from the first of a few guesses from which it converges.
+    """Return the components of FastICA from the first of a few guesses that converges.
 
-    A third of the guesses leave it cycling around a mixture of two subspaces, where it would stay
-    for hundreds of iterations; from the others it converges in 10 to 20.
+    From a third of the guesses FastICA cycles around a mixture of two subspaces for hundreds of
+    iterations; from the others it converges in 10 to 20.
     """
     found, rank = [], Y.shape[1]
     for _ in range(max(1, min(N_GUESSES, MAX_GUESSED_COMPONENTS // rank))):
@@ -150,7 +150,7 @@ def _rough_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         try:
             W = _orthogonalise(ica.fit(Y).components_)
         except np.linalg.LinAlgError:
-            # It has diverged.
+            # FastICA has diverged.
             continue
         if ica.n_iter_ < MAX_ITER:
             return W
@@ -162,7 +162,7 @@ def _part_pairs(Y: np.ndarray, W: np.ndarray) -> np.ndarray:
     """Turn pairs of components by 45 degrees where that makes them clearly less Gaussian.
 
     The sum and the difference of two independent components are a saddle point, at which FastICA
-    converges too. What a turn does to their fourth moments follows from those of the pair.
+    converges too. Their fourth moments after a turn follow from the moments before it.
     """
     U = (Y - Y.mean(axis=0)) @ W.T
     squares = np.square(U)
@@ -199,10 +199,10 @@ def _narrow_step(Y: np.ndarray, W: np.ndarray, width: float) -> np.ndarray:
 
 
 def modes(U: np.ndarray, share: float = 0.125, spike: float = 0.15) -> np.ndarray:
-    """Return where each column is densest if that is a spike, and 0 where it is none.
+    """Return the mode of each column that has a spike, and 0 for the other columns.
 
-    It is one if an eighth of the samples lie within an interval of length 0.15; the mode is the
-    middle of the interval's densest quarter.
+    A column has a spike if an eighth of the samples lie within an interval of length 0.15. The mode
+    is the middle of the interval's densest quarter.
     """
     n_wide = max(8, int(share * len(U)))
     if len(U) <= n_wide:

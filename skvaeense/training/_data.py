@@ -1,4 +1,4 @@
-"""The samples of one fit: what trains, and what is held out."""
+"""The samples of one fit: training samples and held-out samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import Auto, BoolArray, DoubleArray, FloatArray, IntArray
 from skvaeense.utils._weights import drawn
 
-# Entries of the training samples that are kept in memory where the others are elsewhere, and the
-# least rows, of samples with many features.
+# Entries of training samples that are kept in memory if the others are elsewhere, and the least
+# number of rows if there are many features.
 HEAD_ENTRIES, LEAST_HEAD_ROWS = 2**25, 256
 
 
 class Part(NamedTuple):
-    """Some samples, centred and scaled, each once: their locations and weights, if they differ."""
+    """Centred and scaled samples, each once, with their locations and weights if these differ."""
 
     x: torch.Tensor
     labels: IntArray | None
     weights: DoubleArray | None
 
     def head(self) -> Self:
-        """Return the first of them."""
+        """Return the first samples."""
         some = slice(SPECTRUM_ROWS)
         labels = None if self.labels is None else self.labels[some]
         weights = None if self.weights is None else self.weights[some]
         return type(self)(self.x[some], labels, weights)
 
     def drawn(self) -> tuple[torch.Tensor, IntArray | None]:
-        """Return samples that are there as often as their weights say, and their locations."""
+        """Return samples, repeated as often as their weights say, and their locations."""
         if self.weights is None:
             return self.x, self.labels
         rows = drawn(self.weights)
@@ -62,10 +62,10 @@ class FitData:
         Most of the samples, centred and scaled.
 
     valid : torch.Tensor of shape (n_valid, n_features)
-        Those by which inits and epochs are compared; those of more weight are there more often.
+        Samples that compare inits and epochs. Samples of more weight occur more often.
 
     scaling : Scaling
-        Between their units and the user's.
+        The map between the user's units and the units of training.
 
     batch_size : int
         Samples in each step.
@@ -74,16 +74,16 @@ class FitData:
         The processes that train together.
 
     valid_labels : ndarray of int of shape (n_valid,) or None
-        Which location those of `valid` are at; None if there is one for all.
+        Index of the location of each sample in `valid`; None if all have the same one.
 
     parts : sequence of Part
-        Some thousand samples: first what is held out, then what trains.
+        Some thousand samples: held-out samples first, then training samples.
 
     is_batch : bool
-        Whether these are the samples of one batch, which are in both.
+        Whether these are the samples of one batch, which are all in `train` and in `valid`.
 
     explored : Exploration or None
-        What is in the samples, in their units here, if somebody has looked.
+        The exploration of the samples in the units of training, if there was one.
     """
 
     train: Batches
@@ -107,7 +107,7 @@ class FitData:
         device: Any,
         weights: DoubleArray | None = None,
     ) -> Self:
-        """Scale samples that are all trained on, and all looked at."""
+        """Scale the samples of a batch, which are both training and validation samples."""
         labels = scaling.locate(X)
         part = Part(scaling.apply(X, dtype=dtype, device=device, labels=labels), labels, weights)
         train = TensorBatches(part.x, weights=weights)
@@ -118,7 +118,7 @@ class FitData:
         )
 
     def some(self) -> tuple[FloatArray, IntArray, DoubleArray | None]:
-        """Return some thousand of the samples: what is held out comes first.
+        """Return some thousand samples, held-out samples first.
 
         Returns
         -------
@@ -126,10 +126,10 @@ class FitData:
             Centred and scaled samples.
 
         labels : ndarray of int of shape (n_rows,)
-            Which location each is at; 0 if there is one for all.
+            Index of the location of each sample; 0 if all have the same one.
 
         weights : ndarray of shape (n_rows,) or None
-            How often each counts, if they have weights.
+            How often each sample counts, if there are weights.
         """
         x = np.concatenate([part.x.cpu().numpy() for part in self.parts])
         labels = [np.zeros(len(x), int) if own is None else own for x, own, _ in self.parts]
@@ -138,7 +138,7 @@ class FitData:
         return x, np.concatenate(labels), np.concatenate(weights) if has_weights else None
 
     def shown(self, least: int) -> tuple[torch.Tensor, IntArray | None]:
-        """Return held-out samples, and their locations; training ones too, if they are few."""
+        """Return held-out samples and their locations, with training samples if they are few."""
         if len(self.valid) >= least or len(self.parts) == 1:
             return self.valid, self.valid_labels
         drawn = [part.drawn() for part in self.parts]
@@ -147,7 +147,7 @@ class FitData:
 
     @property
     def n_features(self) -> int:
-        """The number of features of a sample, without those of its target."""
+        """The number of features of a sample, without the columns of a target."""
         return self.train.shape[1] - self.scaling.n_targets
 
     @cached_property
@@ -180,7 +180,7 @@ def prepare_data(
         Centre and scale.
 
     random_state : RandomState
-        What draws the rows.
+        The source of randomness that draws the rows.
 
     batch_size : "auto" or int
         Samples in each step.
@@ -189,7 +189,7 @@ def prepare_data(
         Precision of training.
 
     device : torch.device
-        Where training is.
+        Device of training.
 
     held_out : HeldOut, default=HELD_OUT
         How many rows are held out.
@@ -198,10 +198,10 @@ def prepare_data(
         The processes that train together.
 
     explored : Exploration or None, default=None
-        What is in the samples, in the user's units.
+        The exploration of the samples, in the user's units.
 
     weights : ndarray of shape (n_samples,) or None, default=None
-        How often each sample counts; above 0, if they are in memory.
+        How often each sample counts; above 0 if samples are in memory.
 
     Returns
     -------
@@ -259,7 +259,7 @@ def prepare_data(
 def _part(
     x: torch.Tensor, labels: IntArray | None, weights: DoubleArray | None, chosen: BoolArray
 ) -> Part:
-    """Return some samples, of those that count at all; all of them, if none does."""
+    """Return the chosen samples that have any weight; all the chosen samples, if none has."""
     counts = None if weights is None else chosen & (weights > 0)
     if counts is not None and counts.any():
         chosen = counts

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""The device and the precision of computations."""
 
 from contextlib import contextmanager
 from functools import cache
@@ -9,7 +9,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def resolve_device(device):
-    """Return the torch device; "auto" is CUDA where torch finds one."""
+    """Return the torch device; "auto" is CUDA if torch finds a CUDA device."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -25,7 +25,7 @@ def resolve_device(device):
 
 @cache
 def check_computes(device):
-    """Raise an error unless a device is there, and gives back what it is given."""
+    """Raise an error unless a tensor can be moved to a device and back."""
     try:
         torch.ones(1, device=device).cpu()
     except Exception as error:
@@ -36,13 +36,13 @@ def check_computes(device):
 
 
 def is_out_of_memory(error):
-    """Return whether a RuntimeError of torch says that memory is used up, of the CPU or a GPU."""
+    """Return whether a RuntimeError of torch says that the CPU or a GPU is out of memory."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager
 def memory_errors(batch_size):
-    """Name the cure in a MemoryError where torch says that a step of training lacks memory."""
+    """Raise a MemoryError that names the cure if a training step runs out of memory."""
     try:
         yield
     except RuntimeError as error:

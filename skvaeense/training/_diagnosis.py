@@ -9,24 +9,24 @@ import numpy as np
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.training._sizes import linear_residual
 
-# A group of fewer samples than this, or than this many for each direction, says nothing.
+# A group with fewer samples, in total or for each direction, is not judged.
 LEAST_ROWS, LEAST_ROWS_PER_DIRECTION = 20, 5
-# Share of a group's variance that may be left anyway.
+# Unexplained share of a group's variance that is tolerated.
 TOLERATED = 0.1
-# The mean alone leaves a share of 1, but for chance.
+# Unexplained share that means failure. The mean alone leaves a share of 1, up to chance.
 ASTRAY = 1.5
-# Noise is learned down to `LEAST_NOISE` of the variance, so that data this much larger or smaller
-# cannot be told from noise, or noise from it.
+# Noise is learned down to `LEAST_NOISE` of the variance. If data is smaller or larger by this
+# factor, data cannot be told from noise, or noise from data.
 MAX_CHANGE = 1 / math.sqrt(LEAST_NOISE)
 
 
 class Collapse(NamedTuple):
-    """What the active latents leave of a group of samples, and what principal components would.
+    """The variance of a group that active latents and that principal components leave.
 
     Attributes
     ----------
     location : int or None
-        Number of the location that the samples are around; None if there is one for all.
+        Index of the location of the samples; None if all samples have the same one.
 
     unexplained : float
         Fraction of the variance of the samples that the reconstruction leaves.
@@ -35,7 +35,7 @@ class Collapse(NamedTuple):
         Number of active latents on average, rounded up.
 
     linear_residual : float
-        Fraction that as many principal components leave.
+        Fraction that `n_directions` principal components leave.
     """
 
     location: int | None
@@ -45,10 +45,10 @@ class Collapse(NamedTuple):
 
 
 def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
-    """Return the group of samples of which most is left, if principal components leave far less.
+    """Return the group of samples that is explained worst, if principal components do far better.
 
-    What is left is known up to its standard error. Samples that are within the noise of their
-    location have nothing to be explained.
+    The unexplained fraction is known up to its standard error. Samples within the noise of their
+    location have nothing to explain.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
         Held-out samples, relative to their locations.
 
     residual : tensor of shape (n_samples, n_features)
-        What their reconstructions leave.
+        Residuals of their reconstructions.
 
     active : ndarray of bool of shape (n_samples, n_components)
         Which latents are active.
@@ -92,7 +92,7 @@ def find_collapse(x, residual, active, labels=None, noise_variance=0.0):
 
 @dataclass(frozen=True)
 class Findings:
-    """What held-out samples show of a fitted model.
+    """Measurements of a fitted model on held-out samples.
 
     Attributes
     ----------
@@ -100,17 +100,17 @@ class Findings:
         Which latents are active.
 
     found_l0 : float or None
-        The mean number of active latents that comes nearest to `target_l0`.
+        The mean number of active latents, as close to `target_l0` as prices allow.
 
     deviation : ndarray of shape (n_samples, n_components)
-        Posterior standard deviations, or how probably gates with prices are closed: near 1 where a
-        latent is closed.
+        Posterior standard deviations, or for gates with prices the probability that they are
+        closed. Near 1 if a latent is closed.
 
     unexplained : float
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction of the variance that as many principal components leave.
+        Fraction of the variance that as many principal components as active latents leave.
 
     gated : bool
         Whether the gate is on.
@@ -125,7 +125,7 @@ class Findings:
         Wanted mean number of active latents.
 
     has_prices : bool, default=False
-        Whether gates have prices, so that codes may be asked to keep a share of the variance.
+        Whether gates have prices, so that a target for the explained variance can be set.
     """
 
     active: np.ndarray
@@ -147,11 +147,11 @@ def failure_signs(findings):
     n_components = active.shape[1]
     if findings.unexplained > ASTRAY:
         return [astray(findings.unexplained)]
-    # Where a target is longer than samples are by themselves, closed gates come near to opening.
+    # If the target exceeds the natural length of codes, closed gates come close to opening.
     deviation = findings.deviation[active] if findings.has_prices else findings.deviation
     leaves_more = findings.unexplained > max(0.05, 1.5 * findings.linear_residual)
     near_half = deviation.size and np.mean((deviation > 0.3) & (deviation < 0.7)) > 0.5
-    # They are near it, too, where noise is as large as what varies, or codes as good as each other.
+    # They are near 0.5, too, if noise is as large as the signal, or if codes are equally good.
     if near_half and leaves_more:
         what = "probabilities of open gates" if findings.has_prices else "standard deviations"
         return [
@@ -209,9 +209,9 @@ def failure_signs(findings):
 
 
 def wrong_number(n_active, target_l0, cure):
-    """Return a message if training samples do not have the active latents that were asked for.
+    """Return a message if the number of active latents of training samples misses its target.
 
-    Held-out ones have more where there are few samples for each latent.
+    Held-out samples have more active latents if there are few samples for each latent.
     """
     if 0.9 <= n_active / target_l0 <= 1.1:
         return []
@@ -235,7 +235,7 @@ def signs_of_batch(x, is_first):
     Parameters
     ----------
     x : tensor of shape (n_samples, n_features)
-        The batch, in units of the first one.
+        The batch, in units of the first batch.
 
     is_first : bool
         Whether it is the first batch.
@@ -265,7 +265,7 @@ def signs_of_batch(x, is_first):
 
 @dataclass(frozen=True)
 class SparseFindings:
-    """What held-out samples show of a fitted sparse autoencoder.
+    """Measurements of a fitted sparse autoencoder on held-out samples.
 
     Attributes
     ----------
@@ -279,7 +279,7 @@ class SparseFindings:
         Fraction of the variance that the reconstruction leaves.
 
     linear_residual : float
-        Fraction that as many principal components leave as latents are active.
+        Fraction that as many principal components as active latents leave.
 
     dead_fraction : float
         Fraction of latents that were silent at the end of the training.

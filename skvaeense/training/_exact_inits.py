@@ -1,4 +1,4 @@
-"""Weights that are exact inference in what was found: flat parts, or independent codes."""
+"""Weights for exact inference in flat parts, or in independent codes."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ def subspace_network(explored: Exploration) -> Subspaces:
     Parameters
     ----------
     explored : Exploration
-        What is in them.
+        The exploration of the samples.
 
     Returns
     -------
     Subspaces
-        A latent for each direction of each part.
+        A network with a latent for each direction of each part.
     """
     return Subspaces(
         tuple(len(part.variances) for part in explored.parts),
@@ -38,18 +38,18 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
     """Write the weights of exact inference into a network, in place.
 
     For a direction u of a part with the variance v, the noise g and the coordinate c of its mean
-    about the point o that its location is at, the posterior of a standard normal latent z has the
-    variance g / v, and with ``L^2 = v - g + c^2``::
+    relative to its location o, the posterior of a standard normal latent z has the variance g / v,
+    and with ``L^2 = v - g + c^2``::
 
         m = [c + (1 - g / v) u'(x - mean)] / L,    W = u L / (1 - (g / v)^(1/2))
 
     Parameters
     ----------
     network : SubspaceAutoencoder
-        That of `subspace_network`.
+        The module of `subspace_network`.
 
     explored : Exploration
-        What is in the samples, in units of the network.
+        The exploration of the samples, in units of the network.
 
     n : int
         Number of samples.
@@ -87,7 +87,7 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
         logits.append(np.log(noise) - np.log(variances - noise))
     n_latents = network.n_latents
     _write(network.linear.weight, np.array(linear))
-    # What all components have in common changes nothing.
+    # A constant that all components share has no effect.
     _write(network.linear.bias, np.array(constant) - np.max(constant))
     _write(network.log_precision, np.array(log_precision))
     network.factors.weight.zero_()
@@ -107,19 +107,19 @@ def install_subspaces(network: Any, explored: Exploration, n: int) -> None:
 
 @torch.no_grad()
 def install_codes(model: Any, codes: IndependentCodes, x: torch.Tensor) -> None:
-    """Give a model the atoms of independent codes, and what is known of their gates.
+    """Write the atoms of independent codes into a model, with their gates, slabs and noise.
 
     Parameters
     ----------
     model : SpikeSlabVAE
-        Its network is `networks.MeanField`, with a latent for each code at least. Others have no
-        direction, so that they never open.
+        A model with the network `networks.MeanField` and at least one latent for each code. Other
+        latents get no direction, so that they never open.
 
     codes : IndependentCodes
-        In units of the model.
+        The codes, in units of the model.
 
     x : tensor of shape (n_samples, n_features)
-        The samples that they were found in.
+        The samples that the codes were found in.
     """
     rank, lengths = len(codes.atoms), np.linalg.norm(codes.atoms, axis=1)
     rows = x.detach().cpu().double().numpy()
