@@ -1,4 +1,4 @@
-"""What is in the samples of a fit, found before anything is trained."""
+"""Exploration of the samples of a fit, before training."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -32,9 +32,9 @@ from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import DoubleArray
 
-# More rows than this share are never left out.
+# Largest share of the rows that is ever left out.
 MAX_FAR_SHARE = 0.05
-# Beyond this multiple of their typical size, squares of rows are rounded by the least variance.
+# Beyond this multiple of their typical size, rounding of squared rows reaches the least variance.
 FAR = float(np.sqrt(LEAST_VARIANCE / np.finfo(float).eps))
 
 
@@ -48,31 +48,31 @@ class Exploration:
         The mixture, in units of the samples.
 
     kind : {"mixture", "dictionary", "dense", "points", "gates"}
-        What held-out rows are most probable under: flat parts that are few enough to have latents
-        of their own, independent codes, or neither of them, perhaps since parts are points;
-        "gates" if training has shown that these are better.
+        The explanation under which held-out rows are most probable: flat parts that are few enough
+        to have their own latents ("mixture"), independent codes ("dictionary"), or neither
+        ("dense", or "points" if parts are points); "gates" if training finds gates better.
 
     groups : ndarray of int of shape (n_components,)
-        The flat part that each component of the mixture is a piece of.
+        Index of the flat part that each component of the mixture belongs to.
 
     parts : list of FlatPart
-        These flat parts.
+        The flat parts.
 
     is_certain : bool
         Whether the directions of most parts stand clearly above their noise.
 
     are_patterns : bool
-        Whether most flat parts, which would explain the samples, have directions in common, so that
-        a dictionary does the same with fewer latents.
+        Whether flat parts would explain the samples, but most of them share directions, so that a
+        dictionary needs fewer latents.
 
     locations : Locations or None
-        Points that the samples lie around, if these are several.
+        Points that the samples lie around, if there are several.
 
     nats : dict of str to float
-        Mean log-density of held-out rows under each explanation that was looked at.
+        Mean log-density of held-out rows under each explanation that was tried.
 
     density : MixtureDensity or None
-        The density of the samples, if somebody has looked for it to the end.
+        The density of the samples, if the search for it was completed.
     """
 
     found: FoundMixture
@@ -87,7 +87,7 @@ class Exploration:
 
     @property
     def is_open_question(self) -> bool:
-        """Whether neither flat parts nor independent codes say how long codes have to be."""
+        """Whether neither flat parts nor independent codes determine the length of codes."""
         return self.kind == "dense" and not self.is_flat
 
     @property
@@ -97,15 +97,15 @@ class Exploration:
 
     @property
     def normal_nats(self) -> float:
-        """The most nats of held-out rows under normal distributions.
+        """The largest mean log-density of held-out rows under normal distributions.
 
-        Where flat parts are patterns of one dictionary, it is one distribution.
+        If flat parts are patterns of one dictionary, only a single distribution counts.
         """
         names = ["dense"] if self.are_patterns else ["dense", "mixture"]
         return max(self.nats[name] for name in names if name in self.nats)
 
     def in_units(self, center: np.ndarray, scale: float) -> Self:
-        """Return the same for samples that were centred and divided by a scale before."""
+        """Return the exploration of the samples before they were centred and divided by a scale."""
         shift = len(center) * np.log(scale)
         found = self.found._replace(
             density=self.found.density.in_units(center, scale),
@@ -121,12 +121,12 @@ class Exploration:
         )
 
     def about_one_point(self) -> Self:
-        """Return the same of samples that are their locations, which have no pattern of latents."""
+        """Return the exploration without locations, for samples that are points, not patterns."""
         kind = self.kind if self.kind == "dictionary" else "points"
         return replace(self, kind=kind, locations=None)
 
     def as_one_flat(self, rows: np.ndarray, most: int) -> Self:
-        """Return the same with one flat part, in principal directions of samples at one location.
+        """Return the exploration with one flat part, along principal directions about one location.
 
         Parameters
         ----------
@@ -134,19 +134,19 @@ class Exploration:
             Samples.
 
         most : int
-            How many directions it has at most, of those that stand out of noise. If none does, all
-            that vary are alike.
+            Maximum number of directions, out of the directions that stand out from noise. If none
+            stands out, all directions that vary count.
 
         Returns
         -------
         Exploration
-            With one flat part, and one location.
+            The exploration with one flat part and one location.
         """
         (n, d), mean, floor = rows.shape, rows.mean(axis=0), least_variance(rows)
         variances, directions = principal_directions(rows - mean)
         values = np.r_[variances, np.zeros(d - len(variances))]
         r, _ = rank_and_noise(values, n, floor)
-        # The last one cannot stand out of itself.
+        # The last direction cannot stand out from itself.
         is_told = r < d - 1 or self.is_flat
         r = r if r > 0 and is_told else int((values > floor).sum())
         r = max(min(r, most), 1)
@@ -158,7 +158,7 @@ class Exploration:
         )
 
     def within(self, mean: np.ndarray, scale: float) -> Self:
-        """Return the same for samples after centring and scaling."""
+        """Return the exploration of the samples after centring and scaling."""
         return self.in_units(-mean / scale, 1 / scale)
 
 
@@ -171,16 +171,16 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
         Samples.
 
     density : MixtureDensity
-        Their mixture.
+        The mixture of the samples.
 
     Returns
     -------
     ndarray of int
-        Ascending; empty if they are many, or have less of the variance than the others.
+        Ascending positions; empty if far rows are many, or have less variance than the others.
     """
     if density.background is None:
         return np.empty(0, dtype=int)
-    # Beyond this, squares may not be finite.
+    # Beyond this reach, squares can overflow.
     reach = FAR * np.sqrt(density.background.spreads.max()) * density.unit
     within = np.clip(X, density.center - reach, density.center + reach)
     far = density.background_share(within) > 0.5
@@ -193,8 +193,8 @@ def far_rows(X: np.ndarray, density: MixtureDensity) -> np.ndarray:
 def _some_outweigh(X: np.ndarray) -> bool:
     """Return whether a few rows may have more of the variance than all others.
 
-    It takes less time than to look for what sets them apart. About the median, which a few rows do
-    not move far, those that are farthest then have half as much at least.
+    This is faster than a search for far rows. A few rows do not move the median far. So if they
+    outweigh the others, the farthest rows have at least half as large a sum of squares about it.
     """
     n_few = int(MAX_FAR_SHARE * len(X))
     size = float(np.abs(X).max())
@@ -216,24 +216,24 @@ def find_far_rows(
         Samples.
 
     weights : ndarray of shape (n_samples,) or None, default=None
-        How often each counts, above 0; None means once.
+        How often each sample counts, above 0; None means once.
 
     density : MixtureDensity or None, default=None
-        Their mixture, if it is known. It is looked at, too.
+        The mixture of the samples, if it is known. It is tried, too.
 
     Returns
     -------
     ndarray of int
-        Ascending.
+        Ascending positions.
     """
     X = X.astype(np.float64)
     if not _some_outweigh(X):
         return np.empty(0, dtype=int)
     rows, center, scale, weights = _some_rows(X, weights, np.random.RandomState(0))
-    # One more component is enough to tell what none explains.
+    # A mixture with one more component suffices to find rows that no component explains.
     found = fit_mixture(rows, weights, np.random.RandomState(0), stop=lambda search: True)
     far = far_rows(X, found.density.in_units(center, scale))
-    # One of few components takes far rows at times, or one of many does.
+    # At times a component of the small mixture, or of the large one, takes in far rows.
     return far if len(far) or density is None else far_rows(X, density)
 
 
@@ -243,15 +243,15 @@ def density_with_holes(X: np.ndarray, weights: DoubleArray | None = None) -> Mix
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        Samples, in any units; NaN stands for what is missing.
+        Samples, in any units; NaN marks missing values.
 
     weights : ndarray of shape (n_samples,) or None, default=None
-        How often each counts, above 0; None means once.
+        How often each sample counts, above 0; None means once.
 
     Returns
     -------
     MixtureDensity
-        In the same units.
+        The density, in the same units.
     """
     rng = np.random.RandomState(0)
     rows, center, scale, weights = _some_rows(X, weights, rng)
@@ -261,18 +261,18 @@ def density_with_holes(X: np.ndarray, weights: DoubleArray | None = None) -> Mix
 def _some_rows(
     X: np.ndarray, weights: DoubleArray | None, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Return different rows among some, centred and scaled, the units, and their weights."""
+    """Return distinct rows of a subsample, centred and scaled, their centre, scale and weights."""
     n = min(len(X), MANY_ROWS, max(MAX_ENTRIES // X.shape[1], 1))
     some = np.sort(rng.permutation(len(X))[:n])
     rows = X[some].astype(np.float64)
     weights = np.ones(n) if weights is None else weights[some]
     center, scale = units_of(rows, weights)
     with np.errstate(over="ignore"):
-        # No more rows than those that may be left out are so far away.
+        # No more rows than can be left out then lie beyond FAR.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
         far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
         scale = checked_scale(max(scale, far))
-        # A part as far away as they are is not cut in two.
+        # Clipping at twice FAR does not cut a far part in two.
         rows = np.clip((rows - center) / scale, -2 * FAR, 2 * FAR)
     rows, weights = merged(rows, weights)
     return rows, center, scale, weights
@@ -287,9 +287,9 @@ def _moved(part: FlatPart, center: np.ndarray, scale: float) -> FlatPart:
 
 
 def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None) -> Exploration:
-    """Find the flat parts of samples, and whether they explain them.
+    """Find the flat parts of samples, and whether flat parts explain the samples.
 
-    It is the same for the same X, whatever the random state of the fit.
+    The result is the same for the same X, whatever the random state of the fit.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
         Samples, in any units.
 
     max_latents : int
-        How many directions the flat parts may have together to have latents of their own.
+        Maximum number of directions of all flat parts together for them to have own latents.
 
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
@@ -305,7 +305,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
     Returns
     -------
     Exploration
-        What is in them.
+        The exploration of the samples.
     """
     rng = np.random.RandomState(0)
     rows, center, scale, weights = _some_rows(X, weights, rng)
@@ -342,26 +342,26 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
 
 
 class _Codes:
-    """Whether independent codes explain rows better than a mixture that has grown large."""
+    """Compare independent codes of rows with a mixture that has grown large."""
 
     def __init__(self, rows: np.ndarray, rng: np.random.RandomState, max_latents: int) -> None:
         order = rng.permutation(len(rows))
         n_out = len(rows) // 5
         self.train, self.valid = rows[order[n_out:]], rows[order[:n_out]]
-        # What is drawn for codes changes nothing for the mixture.
+        # Codes have their own random state, so that they do not change the mixture.
         self.rng, self.max_latents = np.random.RandomState(0), max_latents
         self.floor = least_variance(rows)
-        # Once somebody has looked.
+        # Set by the first comparison.
         self.nats: float | None = None
         self.error = np.inf
         self.before: Trial | None = None
 
     def end_search(self, search: Search) -> bool:
-        """Return whether a search will not find a mixture that makes a better code.
+        """Return whether a search cannot find a mixture that makes a better code.
 
-        It will not if it would not reach independent codes though it went on to gain as much with
-        each round; or if it has more directions than there may be latents, but then the search goes
-        on where it costs little, for the density.
+        It cannot if the mixture would stay behind independent codes even with the same gain in
+        every further round; or if the mixture has more directions than the maximum number of
+        latents. In the second case the search goes on if it costs little, for the density.
         """
         best, one = search.best, search.one
         before, self.before = self.before or one, best
@@ -378,7 +378,7 @@ class _Codes:
         return bool(is_too_large or self.are_better_than(reach))
 
     def look_at(self, found: FoundMixture, parts: list[FlatPart], locations: Locations) -> None:
-        """Let each location have its own codes, if flat parts have more directions than hulls."""
+        """Fit separate codes to each location, if flat parts have more directions than hulls."""
         n_groups = range(len(locations))
         own = [[found.parts[c] for c in np.flatnonzero(locations.groups == g)] for g in n_groups]
         n_directions = sum(len(part.variances) for part in parts)
@@ -386,7 +386,7 @@ class _Codes:
             return
         train, valid = locations.assign(self.train), locations.assign(self.valid)
         scores = locations.log_shares[valid]
-        # There may be locations that no held-out row is of.
+        # Some locations can be without held-out rows.
         for g in np.unique(valid):
             scores[valid == g] += self._log_prob(self.train[train == g], self.valid[valid == g])
         self._compare(scores)
@@ -398,23 +398,23 @@ class _Codes:
         return max(scores, key=np.mean, default=np.full(len(valid), -np.inf))
 
     def _compare(self, scores: np.ndarray) -> None:
-        """Keep the mean of log-densities, and its error."""
+        """Store the mean log-density and its standard error."""
         self.nats, self.error = float(scores.mean()), np.inf
         if np.isfinite(self.nats):
             self.error = float(scores.std() / np.sqrt(len(scores)))
 
     def are_better_than(self, nats: float) -> bool:
-        """Return whether independent codes are, beyond what chance may do."""
+        """Return whether independent codes exceed a mean log-density by more than chance."""
         return self.nats is not None and self.nats > nats + self.error
 
 
 def _stand_clear(parts: list[FlatPart], n: int) -> bool:
-    """Return whether most rows are of parts whose directions stand clearly above their noise.
+    """Return whether most rows belong to parts whose directions stand clearly above their noise.
 
-    Where variances fall from direction to direction without a gap, how many there are is a matter
-    of the number of rows. If fewer directions are left than stand out, they do not show what noise
-    is like. Then those that stand out have to be farther above the noise than from each other. The
-    same holds for a part that is alone.
+    If variances fall from direction to direction without a gap, the number of directions depends
+    on the number of rows. If fewer directions are left than stand out, the noise is poorly known.
+    Then the directions that stand out must be farther above the noise than from one another. The
+    same holds for a single part.
     """
     is_clear = []
     for part in parts:
@@ -429,7 +429,7 @@ def _stand_clear(parts: list[FlatPart], n: int) -> bool:
 def _need_fewer_latents(parts: list[FlatPart]) -> bool:
     """Return whether codes by parts, which name the part too, are no longer than principal codes.
 
-    That is on average, where both leave as much of the samples.
+    Lengths are compared on average, for the same residual.
     """
     weights = np.array([part.weight for part in parts])
     ranks = np.array([len(part.variances) for part in parts])
@@ -443,10 +443,10 @@ def _need_fewer_latents(parts: list[FlatPart]) -> bool:
 
 
 def _are_patterns(parts: list[FlatPart], n: int) -> bool:
-    """Return whether most parts have a direction in common with another one, as patterns of atoms.
+    """Return whether most parts share a direction with another part, as patterns of atoms do.
 
-    Subspaces that have nothing to do with each other have none if there is room for both. The
-    directions of a part are known up to noise of the variance g / (v n).
+    Unrelated subspaces share no direction if there is room for both. The directions of a part are
+    known up to noise of the variance g / (v n).
     """
     d = len(parts[0].mean)
     shares = np.zeros(len(parts), dtype=bool)
@@ -460,7 +460,7 @@ def _are_patterns(parts: list[FlatPart], n: int) -> bool:
             if min(ranks) and sum(ranks) <= d:
                 cosines = np.linalg.svd(part.basis @ other.basis.T, compute_uv=False)
                 common = 1 - np.square(cosines) <= errors[i] + errors[j]
-                # A line in a plane is a subspace, and no pattern.
+                # A line in a plane is a subspace of it, and no pattern.
                 if common.any() and not common.all():
                     shares[[i, j]] = True
     weights = np.array([part.weight for part in parts])
@@ -468,7 +468,7 @@ def _are_patterns(parts: list[FlatPart], n: int) -> bool:
 
 
 def _pieces(found: FoundMixture, n: int) -> np.ndarray:
-    """Return the flat part that each component is a piece of: those of one rank in one flat."""
+    """Return the index of each component's flat part: pieces of one rank in one flat share it."""
     groups = list(range(len(found.parts)))
     for i, part in enumerate(found.parts):
         for j in range(i):
@@ -487,6 +487,6 @@ def _pieces(found: FoundMixture, n: int) -> np.ndarray:
 
 
 def pooled_as_flat(parts: list[FlatPart]) -> FlatPart:
-    """Return pieces of one flat as one, with as many directions as each of them has."""
+    """Merge pieces of one flat into one part, with as many directions as each piece has."""
     both, r = pooled(parts), len(parts[0].variances)
     return both._replace(basis=both.basis[:r], variances=both.variances[:r])

@@ -24,8 +24,7 @@ class History(dict[str, DoubleArray]):
         Parameters
         ----------
         log : list of dict of float
-            For each epoch its quantities, "init" (the index of the init that it belongs to) among
-            them.
+            The quantities of each epoch, including "init", the index of its init.
 
         Returns
         -------
@@ -37,11 +36,11 @@ class History(dict[str, DoubleArray]):
 
     @property
     def kept(self) -> BoolArray:
-        """Mask of the epochs of the kept model: those of the init that training ended with."""
+        """Mask of the epochs of the kept model, whose init comes last."""
         return self["init"] == self["init"][-1:]
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas.DataFrame with one row for each epoch; ImportError without pandas."""
+        """Return a pandas.DataFrame with one row for each epoch; it needs pandas."""
         try:
             import pandas as pd
         except ImportError as error:

@@ -1,4 +1,4 @@
-"""What happens around each step of the trainer besides the step."""
+"""Hooks: additions to each step of the trainer."""
 
 import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """What a step of the trainer has seen and found."""
+    """The inputs and results of one step of the trainer."""
 
     # The batch, and the terms of its loss.
     x: torch.Tensor
@@ -25,20 +25,20 @@ class Step(NamedTuple):
 class Hook:
     """Take part in training; every method does nothing by default.
 
-    The whole state is in `state_dict`, so that a training that was broken off can go on.
+    The whole state is in `state_dict`, so that an interrupted training can be resumed.
     """
 
     def before_loss(self, trainer: "Trainer", fraction_done: float) -> None:
-        """Set what the loss reads from the model."""
+        """Set the attributes of the model that the loss reads."""
 
     def before_step(self, trainer: "Trainer") -> None:
         """Change the gradients before the optimizer uses them."""
 
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Change weights, or take note of the terms, which are means over the whole batch."""
+        """Change weights, or record the terms, which are means over the whole batch."""
 
     def values(self) -> dict[str, float]:
-        """Return the numbers that the history notes at the end of an epoch."""
+        """Return the numbers that the history records at the end of an epoch."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -46,17 +46,17 @@ class Hook:
         return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a copy of a state over."""
+        """Restore a copy of a state."""
         vars(self).update(copy.deepcopy(state))
 
 
 class GradientClipping(Hook):
-    """Bring the norm of the gradients down to a limit.
+    """Limit the norm of the gradients.
 
     Parameters
     ----------
     limit : float
-        The largest norm, of a loss that is a fraction of the variance.
+        The largest norm, for a loss that is a fraction of the variance.
     """
 
     def __init__(self, limit: float) -> None:
@@ -64,7 +64,7 @@ class GradientClipping(Hook):
 
     @torch.no_grad()
     def before_step(self, trainer: "Trainer") -> None:
-        """Scale the gradients, to those of a loss that is a fraction of the variance."""
+        """Scale the gradients to a loss that is a fraction of the variance, and clip them."""
         grads = trainer.parameters.grads
         grads *= trainer.model.loss_unit
         grads *= (self.limit / grads.norm().clamp_min(1e-30)).clamp_max(1.0)
@@ -74,14 +74,14 @@ class Normalization(Hook):
     """Call the `normalize` of a network after each step."""
 
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Bring weights back to a norm."""
+        """Bring the weights back to their norm."""
         trainer.model.network.normalize()
 
 
 def network_hooks(network: Any, max_gradient_norm: float | None = None) -> list[Hook]:
-    """Return what the module of a network asks for around each step.
+    """Return the hooks that the module of a network needs.
 
-    If it says nothing of the norm of gradients, that is the one given.
+    The given `max_gradient_norm` holds if the module does not define one.
     """
     limit = getattr(network, "max_gradient_norm", max_gradient_norm)
     hooks: list[Hook] = [] if limit is None else [GradientClipping(limit)]

@@ -1,4 +1,4 @@
-"""Independent codes that are each 0 or not: many patterns of one dictionary, in closed form."""
+"""Independent codes, each 0 or not: many patterns of one dictionary, in closed form."""
 
 from typing import NamedTuple
 
@@ -25,13 +25,13 @@ class IndependentCodes(NamedTuple):
         Direction of each code, its length included.
 
     unmix : ndarray of shape (n_codes, n_features)
-        Rows that give the codes.
+        Rows that map samples to codes.
 
     codes : Codes
         Their distribution.
 
     noise : float
-        Variance in each direction that no code has.
+        Variance in each direction without a code.
     """
 
     origin: np.ndarray
@@ -46,10 +46,10 @@ class IndependentCodes(NamedTuple):
     ) -> list["IndependentCodes"]:
         """Return the dictionaries that may explain rows.
 
-        They know nothing of more atoms than directions. There are as many as directions stand out
-        of noise. Of as many atoms as features, the last directions may look like noise, and the
-        very last one cannot stand out of itself. So there is a second dictionary, which has all, if
-        only that one is left or its BIC is better.
+        They cannot have more atoms than directions. The first one has an atom for each direction
+        that stands out from noise. If there are as many atoms as features, the last directions may
+        look like noise, and the very last one cannot stand out from itself. So a second dictionary
+        has all directions. It counts if only the last one is missing, or if its BIC is better.
 
         Parameters
         ----------
@@ -60,13 +60,13 @@ class IndependentCodes(NamedTuple):
             The source of randomness.
 
         floor : float or None, default=None
-            Least variance in any direction. With that of a mixture, the two can be compared where
-            there is no noise. None takes that of a mixture of these rows.
+            Least variance in any direction. With the floor of a mixture, codes can be compared with
+            it even without noise. None takes the floor of a mixture of these rows.
 
         Returns
         -------
         list of IndependentCodes
-            None, one or two: none if rows vary in too few directions, or are too few for those.
+            At most two. Empty if rows vary in too few directions, or are too few for these.
         """
         (n, d), mean = rows.shape, rows.mean(axis=0)
         floor = least_variance(rows) if floor is None else floor
@@ -87,7 +87,7 @@ class IndependentCodes(NamedTuple):
             rotation = independent_components(white.astype(np.float32), rng)
             S = white @ rotation.T
             inactive = modes(S)
-            # What the least variance of a sample is in each code.
+            # The least variance of samples, mapped to each code.
             least = floor * np.square(rotation / scale).sum(axis=1)
             codes = Codes.fit(np.square(S - inactive), least)
             atoms = np.linalg.inv(rotation).T @ (directions[:, :rank] * scale).T
@@ -98,15 +98,15 @@ class IndependentCodes(NamedTuple):
         return found
 
     def _bic(self, rows: np.ndarray) -> float:
-        """Return the Bayesian information criterion, of which less is better."""
+        """Return the Bayesian information criterion; lower is better."""
         n_parameters = self.atoms.size + 3 * len(self.atoms)
         return float(n_parameters * np.log(len(rows)) - 2 * self.log_prob(rows).sum())
 
     def are_independent(self, rows: np.ndarray) -> bool:
         """Return whether no two codes are on together more often than chance explains.
 
-        Of n rows, and all pairs, it happens by chance to one pair in one of n tables. Codes of more
-        atoms than directions, or of atoms that are not found, are on together more often.
+        With n rows, chance makes the test fail, for any of the pairs, in one of n tables. If there
+        are more atoms than directions, or atoms are not found, codes are on together more often.
 
         Parameters
         ----------
@@ -116,12 +116,12 @@ class IndependentCodes(NamedTuple):
         Returns
         -------
         bool
-            Whether they may be independent.
+            Whether the codes may be independent.
         """
         is_on = self.codes.probability(np.square((rows - self.origin) @ self.unmix.T)) > 0.5
         n, rank = is_on.shape
         centred = is_on - is_on.mean(axis=0)
-        # Those that are always on, or never, are on together with none.
+        # A code that is always on, or never, has no correlation with others.
         centred /= np.maximum(centred.std(axis=0), np.finfo(float).tiny)
         most = np.triu(centred.T @ centred, 1).max() / np.sqrt(n)
         return bool(most < norm.isf(2 / (n * rank * (rank - 1))))
@@ -154,5 +154,5 @@ class IndependentCodes(NamedTuple):
 
 
 def least_variance(rows: np.ndarray) -> float:
-    """Return the least variance of rows in any direction that a density of them has."""
+    """Return the least variance in any direction of a density of rows."""
     return float(max(LEAST_VARIANCE * local_size(rows), ROUNDING_VARIANCE))

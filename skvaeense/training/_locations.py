@@ -1,10 +1,10 @@
 """Locations: one point for each group of flat parts that has no point in common with the others.
 
-Parts that rows reach from one to the other are of one group, as pieces of a curved sheet or
-patterns of sparse codes are. The hull of a part is its mean and the directions in which it varies;
-where hulls meet within the parts, as those of linear subspaces do at the origin, parts have one
-location together. Data is then described relative to its location. Whether something happens by
-chance is tested at a level of 1 / n, at which it happens to one of n rows.
+Parts that are connected by rows form one group, such as pieces of a curved sheet or patterns of
+sparse codes. The hull of a part is its mean and the directions in which it varies. If hulls meet
+within the parts, as linear subspaces do at the origin, the parts share one location. Data is then
+described relative to its location. Tests have a level of 1 / n, so that chance alone fails them for
+one of n rows.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Locations:
         Raises
         ------
         ValueError
-            If they do not.
+            If an array is not finite, or if the arrays do not fit together.
         """
         self.density.check(n_features)
         points, groups = self.points, self.groups
@@ -90,7 +90,7 @@ class Locations:
 
 
 def by_group(log_joint: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return the log-density of rows together with each group of components."""
+    """Return the joint log-density of rows and each group of components."""
     columns = [logsumexp(log_joint[:, groups == g], axis=1) for g in range(groups.max() + 1)]
     return np.stack(columns, axis=1)
 
@@ -108,16 +108,16 @@ def find_locations(
         The mixture.
 
     rows : ndarray of shape (n_samples, n_features)
-        The rows that it was found in.
+        The rows that the mixture was found in.
 
     flats : tuple of list of FlatPart and ndarray of int of shape (n_components,), or None
-        Flat parts, and which one each component is a piece of, if it is enough that these meet
-        there, however near to one another they are.
+        Flat parts, and the index of each component's flat part. With these, parts share a location
+        only if they meet, however near to one another they are.
 
     Returns
     -------
     locations : Locations or None
-        None if there is one for all, or rows are not clearly at one of them.
+        None if all rows share one location, or do not clearly belong to one of several.
 
     is_flat : bool
         Whether all parts of each location have a point in common.
@@ -147,7 +147,7 @@ def _of_groups(parts: list[FlatPart], groups: np.ndarray) -> list[list[FlatPart]
 
 
 def _are_distinct(joint: np.ndarray, groups: np.ndarray) -> bool:
-    """Return whether there are several groups, and all rows are likely to be of the best one."""
+    """Return whether there are several groups, and all rows likely belong to their best one."""
     shares = softmax(by_group(joint, groups), axis=1)
     return groups.max() > 0 and bool((1 - shares.max(axis=1)).sum() < 1)
 
@@ -182,14 +182,14 @@ def _merged(hulls: list[FlatPart], belong: Callable[[list[FlatPart]], bool]) -> 
 
 
 def pooled(parts: list[FlatPart]) -> FlatPart:
-    """Return the flat part that holds all of some."""
+    """Merge flat parts into one that holds all of them."""
     if len(parts) == 1:
         return parts[0]
     weights = np.array([part.weight for part in parts])
     shares = weights / weights.sum()
     mean = shares @ np.array([part.mean for part in parts])
     noise = float(shares @ [part.noise_variance for part in parts])
-    # What they extend in, and where they are: the rest is noise.
+    # Directions in which parts extend, and differences of their means: the rest is noise.
     rows = []
     for share, part in zip(shares, parts, strict=True):
         rows.append(np.sqrt(share) * (part.mean - mean)[None])
@@ -203,8 +203,8 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
     """Return the point nearest to the hulls of parts, and whether they meet there.
 
     The mean of n rows is off its hull by noise of the variance g / n in each direction. So if hulls
-    meet, the sum of squares of what they are off, in this unit, has a chi-squared distribution; and
-    the point is no farther from the means than rows are.
+    meet, the sum of their squared distances from the point, in this unit, has a chi-squared
+    distribution; and the point is no farther from the means than rows are.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
     Returns
     -------
     point : ndarray of shape (n_features,)
-        Of those that are as near, the one nearest to the mean.
+        The point; among equally near points, the one nearest to the mean.
 
     meet : bool
         Whether hulls meet there.
@@ -248,7 +248,7 @@ def meeting_point(parts: list[FlatPart], n: int) -> tuple[np.ndarray, bool]:
 
 
 def at_origins(locations: Locations, rows: np.ndarray, rng: np.random.RandomState) -> Locations:
-    """Return locations with points at which all independent codes of their rows are 0.
+    """Move locations to the points at which all independent codes of their rows are 0.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def at_origins(locations: Locations, rows: np.ndarray, rng: np.random.RandomStat
         The locations.
 
     rows : ndarray of shape (n_samples, n_features)
-        The rows that they were found in.
+        The rows that the locations were found in.
 
     rng : RandomState
         The source of randomness.
@@ -278,7 +278,7 @@ def _origin(rows: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
 
 
 def in_units(locations: Locations, center: np.ndarray, scale: float) -> Locations:
-    """Return locations of samples that were centred and divided by a scale before."""
+    """Return the locations of the samples before they were centred and divided by a scale."""
     return replace(
         locations,
         points=center + scale * locations.points,

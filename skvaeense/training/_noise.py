@@ -1,4 +1,4 @@
-"""The noise variance of a VAE during training: annealed, then learned; and what follows from it."""
+"""The noise variance of a VAE during training: annealed, then learned; and its losses."""
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
@@ -13,18 +13,19 @@ from skvaeense.training._threads import suited_threads
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
 
-# How far under the error the descent may go. Far under, every latent that explains anything opens,
-# for every sample; not under at all, isotropic data stays where all latents are half open.
+# Least noise variance in the descent, as a share of the error. Far below the error, every latent
+# that explains anything opens for every sample. If the noise variance never falls below the error,
+# isotropic data gets stuck where all latents are half open.
 LEAST_SHARE = 0.3
 # Weight of a batch in the running mean of the error.
 MEMORY = 0.02
-# Least noise variance in training, as a fraction of the mean eigenvalue of the covariance: where
-# data varies in few of many directions, each of them stands out far more from the same noise.
+# Least noise variance in training, as a fraction of the mean eigenvalue of the covariance. If data
+# varies in few of many directions, each of these stands out far more from the same noise.
 FINAL_NOISE = 1e-5
-# The noise variance begins to follow from under the error, so that it does not stall.
+# First factor on the error that the noise variance follows. Below 1, so that it does not stall.
 FOLLOW = 0.7
-# Least noise variance that is reported, as a fraction of the data's variance: that of data without
-# any noise, in single precision.
+# Least noise variance that is reported, as a fraction of the data's variance: the value for data
+# without any noise, in single precision.
 LEAST_NOISE = 1e-10
 
 
@@ -32,17 +33,18 @@ LEAST_NOISE = 1e-10
 class NoiseSchedule(Hook):
     """Set the noise variance of a VAE before each step.
 
-    Given the rest, the best noise variance is the mean squared error per feature. Following it
-    from the start finds bad minima: too high and all latents close, too low and patterns freeze
-    before they are sorted out. So training holds the first value, then lowers it geometrically,
-    and from `settle` on follows a running mean of the error, at the fraction p done::
+    Given the rest of the model, the best noise variance is the mean squared error per feature.
+    Following it from the start finds bad minima: if it is too high, all latents close; if too low,
+    patterns freeze before they are sorted out. So training holds the first value, then lowers it
+    geometrically, and from `settle` on follows a running mean of the error. At the fraction p done
+    of the training::
 
         g(p) = first                                                  p <= hold
         g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
                but at least LEAST_SHARE of the running mean of the error
         g(p) = max(floor, f(p) * running mean)                        p >= settle
 
-    where f goes from `follow` to 1 by the end.
+    where f rises from `follow` to 1 by the end.
 
     Attributes
     ----------
@@ -59,8 +61,8 @@ class NoiseSchedule(Hook):
         Share of the training after which the error is followed.
 
     follow : float, default=1.0
-        First factor on the running mean of the error, which then rises to 1. Under 1 the descent
-        is faster than the error's, which alone would stall above its limit.
+        First factor on the running mean of the error. The factor then rises to 1. Below 1 the noise
+        variance falls faster than the error, which alone would stall above its limit.
 
     learned : bool, default=True
         If False, the value stays at `first`.
@@ -69,7 +71,7 @@ class NoiseSchedule(Hook):
         Running mean of the squared error per feature; None before the first step.
 
     value : float or torch.Tensor
-        The present noise variance.
+        The current noise variance.
     """
 
     first: float
@@ -87,7 +89,7 @@ class NoiseSchedule(Hook):
         self.value = self.first
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
-        """Return the noise variance; a tensor once it follows the error, so that nothing waits."""
+        """Return the noise variance: a tensor once it follows the error, to avoid device waits."""
         if not self.learned or fraction_done <= self.hold:
             return self.first
         if fraction_done < self.settle or self.running_error is None:
@@ -100,7 +102,7 @@ class NoiseSchedule(Hook):
         return (factor * self.running_error).clamp_min(self.floor)
 
     def observe(self, error: torch.Tensor) -> None:
-        """Take note of the mean squared error per feature of a batch."""
+        """Update the running error with the mean squared error per feature of a batch."""
         if self.running_error is None:
             self.running_error = error.clone()
         else:
@@ -112,7 +114,7 @@ class NoiseSchedule(Hook):
         trainer.model.noise_variance = as_number(self.value)
 
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Take note of the error."""
+        """Update the running error."""
         self.observe(step.terms["error"] / step.x.shape[1])
 
     def values(self) -> dict[str, float]:
@@ -121,7 +123,7 @@ class NoiseSchedule(Hook):
 
 
 def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> NoiseSchedule:
-    """Return the noise of a random init: held at a level, then lowered until it is the error."""
+    """Return the noise schedule of a random init: constant, then lowered to the error."""
     floor = min(FINAL_NOISE * mean_eigenvalue, first)
     return NoiseSchedule(first, floor=floor, follow=FOLLOW, learned=learned)
 
@@ -129,7 +131,7 @@ def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> No
 def followed_noise(
     first: float, floor: float, *, learned: bool, follow: float = FOLLOW
 ) -> NoiseSchedule:
-    """Return the noise of a model that goes on: it is the error from the start."""
+    """Return the noise schedule of a model that goes on: the error from the start."""
     floor = min(floor, first)
     return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
 
@@ -143,7 +145,7 @@ class ValidationTerms(NamedTuple):
 
 @torch.no_grad()
 def validation_terms(model: Any, x: torch.Tensor) -> ValidationTerms:
-    """Return the means of the terms of the bound over samples, in evaluation mode."""
+    """Return the mean terms of the bound over samples, in evaluation mode."""
     training = model.training
     model.eval()
     with suited_threads(model, len(x), n_products=1):

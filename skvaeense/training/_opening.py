@@ -1,6 +1,6 @@
-"""What a user may give as samples, and the source that reads it.
+"""The forms that a user's samples can have, and the sources that read them.
 
-A new kind of store is one class in `_sources`, and one line here, in `_as_source`.
+A new kind of store needs one class in `_sources`, and one line here, in `_as_source`.
 """
 
 import os
@@ -29,18 +29,18 @@ from skvaeense.training._sources import (
     sparse_source,
 )
 
-# What takes no more bytes is read into memory at once, and is then as any array.
+# Samples with at most this many bytes are read into memory at once, as an array.
 IN_MEMORY = 2**28
 
 
 def open_samples(X: Any) -> Any:
-    """Return X as a source if its samples are not in memory and are many, else as it can be used.
+    """Return X as a source if its samples are many and not in memory, otherwise in usable form.
 
     Parameters
     ----------
     X : object
-        A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a dataset or
-        loader of torch, an iterable of batches, a sparse array, a tensor; anything else is left to
+        A memory map, an array of zarr, h5py or Dask, a folder or a list of files, a torch dataset
+        or loader, an iterable of batches, a sparse array, a tensor; anything else is left to
         scikit-learn.
 
     Returns
@@ -59,21 +59,21 @@ def open_samples(X: Any) -> Any:
 
 
 def open_target(y: Any) -> Any:
-    """Return what a user gave beside the samples as a target of the codes, or None if it is none.
+    """Return y as a target of the codes, or None if it is not a target.
 
-    Scikit-learn passes labels and the targets of other steps as y to every step, and a transformer
-    ignores them: whole numbers, texts, and one number for each sample.
+    Scikit-learn passes y to every step of a pipeline, also labels and targets of other steps. A
+    transformer ignores these: whole numbers, texts, and one number for each sample.
 
     Parameters
     ----------
     y : object
-        What came as y.
+        The argument y of the user.
 
     Returns
     -------
     Source, ndarray, torch.Tensor or None
         Floats of shape (n_samples, n_targets) with two targets or more, in any form that samples
-        may have; None for anything else.
+        can have; None for anything else.
     """
     if y is None:
         return None
@@ -86,7 +86,7 @@ def open_target(y: Any) -> Any:
         try:
             y = np.asarray(y)
         except ValueError:
-            return None  # Lists of other lengths are labels of some kind.
+            return None  # Lists of unequal lengths are labels of some kind.
     shape: tuple[int, ...] = getattr(y, "shape", ())
     if len(shape) != 2 or shape[1] < 2:
         return None
@@ -95,7 +95,7 @@ def open_target(y: Any) -> Any:
 
 
 def beside(X: Any, target: Any) -> Any:
-    """Return samples with their target after their columns.
+    """Return samples with the columns of their target appended.
 
     Parameters
     ----------
@@ -108,13 +108,13 @@ def beside(X: Any, target: Any) -> Any:
     Returns
     -------
     Source, ndarray or torch.Tensor of shape (n_samples, n_features + n_targets)
-        A source if one of them is; a tensor if the samples are.
+        A source if either argument is one; a tensor if the samples are.
 
     Raises
     ------
     ValueError
-        If they differ in number, or the target holds NaN or infinity, or is a stream where the
-        samples are none.
+        If samples and target differ in number, or the target has NaN or infinite values, or only
+        one of the two is a stream.
     """
     if not isinstance(target, Source | torch.Tensor):
         target = check_array(target, dtype=(np.float64, np.float32), input_name="y")
@@ -146,7 +146,7 @@ def _as_source(X: Any) -> Source | None:
 
 
 def _is_array_elsewhere(X: Any) -> bool:
-    """Whether X has what an array has, and is not one that scikit-learn takes as it is."""
+    """Whether X behaves like an array, and is none that scikit-learn accepts directly."""
     known = isinstance(X, np.ndarray | np.generic | torch.Tensor) or sparse.issparse(X)
     needed = ("shape", "dtype", "__getitem__")
     return not known and all(hasattr(X, name) for name in needed) and not hasattr(X, "iloc")
@@ -155,7 +155,7 @@ def _is_array_elsewhere(X: Any) -> bool:
 def _is_stream(X: Any) -> bool:
     if hasattr(X, "__array__") or hasattr(X, "shape") or isinstance(X, str | bytes | dict | set):
         return False
-    # Sequences, as lists of lists, have both.
+    # Sequences, such as lists of lists, have both methods.
     if not hasattr(X, "__iter__") or hasattr(X, "__getitem__"):
         return isinstance(X, Dataset)
     if isinstance(X, Iterator):

@@ -7,13 +7,13 @@ from torch import nn
 class FlatParameters:
     """Lay all parameters of a model, and their gradients, side by side in memory.
 
-    The model's own tensors become views. One operation then does for all of them: a step of the
+    The model's own tensors become views. One operation then covers all parameters: a step of the
     optimizer, or a mean over processes.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Its parameters have one type and one device.
+        The model. Its parameters have one type and one device.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class FlatParameters:
         return flat.split(self.sizes)[self.places[id(parameter)]].view(parameter.shape)
 
 
-# Inputs of a layer beyond which its learning rate falls, and by which power of their number.
+# Number of inputs of a layer beyond which its learning rate falls, and the power of the decrease.
 FULL_RATE_INPUTS = 256
 RATE_POWER = 1.5
 
@@ -49,9 +49,9 @@ RATE_POWER = 1.5
 def layer_rates(model: nn.Module) -> dict[nn.Parameter, float | torch.Tensor]:
     """Return factors on the learning rate of layers with many inputs.
 
-    Adam moves every weight by about the learning rate, so what a unit gives moves by that times
-    the sum of its inputs. Layers with many inputs take smaller steps, or training on wide data
-    misses its patterns; a power over 1 was steadier there than 1.
+    Adam moves every weight by about the learning rate, so the output of a unit moves by that rate
+    times the sum of its inputs. Layers with many inputs take smaller steps, or training on wide
+    data misses its patterns. A power above 1 was steadier there than 1.
     """
     # The weights of a convolution have the shape (n_out, n_in, height, width).
     n_inputs = {p: p.shape[1:].numel() for p in model.parameters()}

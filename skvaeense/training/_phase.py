@@ -1,4 +1,4 @@
-"""One training of one model: how long it takes, and when it comes to its end."""
+"""One training of one model: its stages, and when it stops."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ from skvaeense.training._trainer import Trainer, diverged
 
 
 class Plateau:
-    """Watch a validation loss, keep the best state, and say when it no longer falls.
+    """Watch a validation loss, keep the best state, and tell when the loss no longer falls.
 
     Parameters
     ----------
     tol : float
-        Least fall of the loss that counts as one.
+        Least decrease of the loss that counts.
 
     patience : float
-        Number of looks without such a fall before it is time to stop.
+        Number of checks without such a decrease before training stops.
     """
 
     def __init__(self, tol: float, patience: float) -> None:
@@ -32,7 +32,7 @@ class Plateau:
         self.n_waited = 0
 
     def is_reached(self, loss: float, model: nn.Module) -> bool:
-        """Take note of a loss, and say whether to stop."""
+        """Record a loss, and return whether to stop."""
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -44,7 +44,7 @@ class Plateau:
         return self.n_waited >= self.patience
 
     def restore(self, model: nn.Module) -> None:
-        """Put the best state back."""
+        """Restore the best state of a model."""
         if self.best_state is not None:
             model.load_state_dict(self.best_state)
 
@@ -54,20 +54,20 @@ class Plateau:
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state over."""
+        """Restore a state."""
         vars(self).update(state)
 
 
 class Stage(NamedTuple):
-    """A part of a training: its epochs, and the share of the training before and after it."""
+    """A stage of a training: its epochs, and the fractions done at its start and at its end."""
 
     name: str
     n_epochs: int
     span: tuple[float, float]
-    # Whether losses are compared, and whether a plateau is the end of the stage.
+    # Whether losses are compared, and whether a plateau ends the stage.
     is_watched: bool = True
     may_end: bool = False
-    # Whether the learning rate falls to nothing.
+    # Whether the learning rate falls to 0.
     is_last: bool = False
 
 
@@ -78,13 +78,13 @@ class Phase:
     Parameters
     ----------
     trainer : Trainer
-        What trains.
+        The trainer of the model.
 
     n_epochs : int
-        Epochs at most.
+        Maximum number of epochs.
 
     plateau : Plateau
-        What watches the validation loss, and keeps the model at its best.
+        The plateau that watches the validation loss and keeps the best model.
 
     name : str, default="final"
         A name that no other phase of the fit has.
@@ -93,15 +93,15 @@ class Phase:
         Share of the epochs, from the first on, whose losses are not compared.
 
     from_start : bool, default=False
-        Whether the model as it is counts as one that may be kept.
+        Whether the model before training may be kept as the best one.
 
     is_hopeless : callable or None, default=None
-        Asked with the trainer once the learning rate falls; a true answer ends the training.
+        Called with the trainer once the learning rate falls; if it returns True, training ends.
 
     Attributes
     ----------
     given_up : bool
-        Whether it was hopeless.
+        Whether the training was hopeless.
     """
 
     trainer: Trainer
@@ -114,7 +114,7 @@ class Phase:
     given_up: bool = field(default=False, init=False)
 
     def stages(self) -> Iterator[Stage]:
-        """Yield the parts of the training."""
+        """Yield the stages of the training."""
         n_last = math.ceil((1 - SETTLING) * self.n_epochs)
         n_first = self.n_epochs - n_last
         n_unwatched = min(math.ceil(self.unwatched * self.n_epochs), n_first)
@@ -124,7 +124,7 @@ class Phase:
         yield Stage(f"{self.name} settle", n_last, (turn, 1.0), is_last=True)
 
     def note(self, loss: float, stage: Stage) -> bool:
-        """Take note of the loss after an epoch, and say whether to end the stage."""
+        """Record the loss after an epoch, and return whether to end the stage."""
         if stage.is_last and self.is_hopeless is not None and self.trainer.epoch == 1:
             self.given_up = self.is_hopeless(self.trainer)
         is_reached = self.plateau.is_reached(loss, self.trainer.model)
@@ -132,13 +132,13 @@ class Phase:
 
     @property
     def is_lost(self) -> bool:
-        """Whether there is no model to keep: it was given up, or a loss is no number."""
-        # One without a loss was not compared, or has not begun.
+        """Whether there is no model to keep: training was given up, or a loss is not finite."""
+        # A phase without any loss has not begun, or did not compare losses.
         has_loss = math.isfinite(self.plateau.best_loss) or self.plateau.n_waited == 0
         return self.given_up or not (self.trainer.is_finite and has_loss)
 
     def result(self) -> Trainer:
-        """Return the trainer of the model at its best; raise an error if the loss is no number."""
+        """Return the trainer of the best model; raise an error if there is no model to keep."""
         if self.is_lost:
             raise FloatingPointError(diverged("The loss"))
         return self.trainer
