@@ -1,6 +1,6 @@
-"""What training minimises: functions of a model and a batch that return named terms.
+"""Losses that training minimises: functions of a model and a batch that return named terms.
 
-A new loss is one class in one file that derives from `Loss`, and its import here.
+A new loss needs one class that derives from `Loss`, in one file, and its import here.
 """
 
 from skvaeense.losses._base import Loss, Terms

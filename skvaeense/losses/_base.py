@@ -1,4 +1,4 @@
-"""What the trainer asks of a loss."""
+"""The interface between the trainer and a loss."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Gradient: TypeAlias = Callable[[torch.Tensor, torch.Generator], Terms]
 class Loss(Specification):
     """A function of a model and a batch that returns named terms.
 
-    Derive from it and write `terms` to add a loss. It holds parameters only, no state.
+    To add a loss, derive from this class and write `terms`. A loss holds parameters, but no state.
 
     See Also
     --------
@@ -37,7 +37,7 @@ class Loss(Specification):
     BetaELBO()
     """
 
-    # What a model must have for it; None if any will do.
+    # Name of the method that a model must have; None if any model will do.
     method: str | None = None
 
     @abstractmethod
@@ -58,27 +58,27 @@ class Loss(Specification):
         Returns
         -------
         dict of torch.Tensor
-            "loss", without dimensions, is minimised. Other terms without dimensions are noted in
-            the history, as means over each epoch. For a VAE, "error" is the mean squared error of
-            a sample, which the noise variance follows; for a sparse coder, "active_share" of shape
-            (n_components,) is the share of the samples for which each latent is active: without it
-            dead latents are not counted, and no target for their number is met.
+            "loss", without dimensions, is minimised. The history records it and all other terms
+            without dimensions, as means over each epoch. For a VAE, "error" is the mean squared
+            error of a sample, which the noise variance follows. For a sparse coder, "active_share"
+            of shape (n_components,) is the share of the samples for which each latent is active;
+            without it, dead latents are not counted, and no target for active latents is met.
         """
 
     def gradient(self, model: Any) -> Gradient:
         """Return the function that computes terms and gradients for training.
 
-        By default it is autograd's. A loss that knows a faster way says so here.
+        By default it uses autograd. Override this method to compute gradients faster.
 
         Parameters
         ----------
         model : Model
-            The model that is trained. Its parameters have a `grad` each, which the function sets.
+            The model that is trained. The function sets the `grad` of each of its parameters.
 
         Returns
         -------
         callable
-            From a batch and a generator to the terms, detached.
+            Maps a batch and a generator to the detached terms.
         """
 
         def compute(x: torch.Tensor, generator: torch.Generator) -> Terms:
@@ -92,7 +92,7 @@ class Loss(Specification):
     def in_user_units(
         self, means: dict[str, float], *, n_features: int, scale: float
     ) -> dict[str, float]:
-        """Return what the history notes of an epoch.
+        """Return the values that the history records for an epoch.
 
         Parameters
         ----------
@@ -109,6 +109,6 @@ class Loss(Specification):
         Returns
         -------
         dict of float
-            The same in the user's units; by default as they are.
+            The values in the user's units; by default unchanged.
         """
         return means

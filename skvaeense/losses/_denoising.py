@@ -7,7 +7,7 @@ import torch
 
 from skvaeense.losses._base import Loss, Terms
 
-# Levels of the loss that models are compared by.
+# Number of noise levels in the loss that compares models.
 N_LEVELS = 4
 
 
@@ -21,9 +21,9 @@ class DenoisingScoreMatching(Loss):
 
     The best prediction at every level is ``-t`` times the gradient of the log-density of noisy
     samples, their score [1]_. So a model that has learned to predict noise knows the score. On a
-    manifold of dimension d, with noise that is small against how far and how straight the
-    manifold runs, the least possible loss is d: the noise along the manifold cannot be told from
-    the sample.
+    manifold of dimension d, if the noise is small compared with the extent and the radius of
+    curvature of the manifold, the least possible loss is d: noise along the manifold cannot be told
+    from the sample.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class DenoisingScoreMatching(Loss):
         self.levels = levels
 
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
-        """Return "loss" of a batch, with one level and one draw of noise for each sample."""
+        """Return the "loss" of a batch, with one level and one draw of noise for each sample."""
         settings: dict[str, Any] = {"dtype": x.dtype, "device": x.device, "generator": generator}
         noise = torch.randn(x.shape, **settings)
         level = self._level(torch.rand((len(x), 1), **settings))
@@ -68,7 +68,7 @@ class DenoisingScoreMatching(Loss):
 
     @torch.no_grad()
     def sample_losses(self, model: Any, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each sample for noise that is the same for all of them.
+        """Return the loss of each sample, with the same noise for all samples.
 
         So the loss of a sample does not depend on the samples beside it, and models are compared
         at the same noise.
@@ -76,13 +76,13 @@ class DenoisingScoreMatching(Loss):
         Parameters
         ----------
         model : Denoiser
-            Has a method `noise(z, level)`.
+            A model with a method `noise(z, level)`.
 
         x : torch.Tensor of shape (n_samples, n_features)
             Centred and scaled samples.
 
         noise : torch.Tensor of shape (n_draws, n_features)
-            Draws of noise. Four levels from the least to the greatest take turns.
+            Draws of noise. They use four levels from the least to the greatest in turn.
 
         Returns
         -------

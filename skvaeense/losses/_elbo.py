@@ -17,17 +17,17 @@ class ELBO(Loss):
 
         E / g + 2 beta KL
 
-    With a linear decoder the expectation is exact, else it is taken at one draw of the noise.
+    With a linear decoder the expectation is exact. Otherwise it is taken at one draw of the noise.
 
     Parameters
     ----------
     beta : float, default=1.0
-        Weight of the divergence. Other values than 1 give no bound: more than 1 opens fewer
+        Weight of the divergence. Values other than 1 do not give a bound. Values above 1 open fewer
         latents [1]_.
 
     See Also
     --------
-    skvaeense.models.VAE : What the terms are.
+    skvaeense.models.VAE : Definition of the terms.
 
     Notes
     -----
@@ -56,7 +56,7 @@ class ELBO(Loss):
         self.beta = beta
 
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
-        """Return "loss", "error" and "kl" of a batch, and what its model notes of it."""
+        """Return "loss", "error" and "kl" of a batch, and the statistics of the model."""
         posterior = model.posterior(x)
         bound = model.elbo(x, generator=generator, posterior=posterior)
         error, kl = (term.mean() for term in bound)

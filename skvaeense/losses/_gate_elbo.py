@@ -11,7 +11,7 @@ from skvaeense.priors import GatePosterior, SpikeSlab
 
 
 class GateELBOGradient:
-    """Compute the terms of `ELBO` and set gradients, for gates that `MeanField` infers.
+    """Compute the terms of `ELBO` and set their gradients, for gates inferred by `MeanField`.
 
     For a batch of n samples x with gate probabilities q, means m and variances v where gates are
     open, the prior's means a and variances t, decoder W and b, noise variance g, and its log-odds,
@@ -22,12 +22,12 @@ class GateELBOGradient:
         d m     = 2 q ([(1 - q) m + R] / g + beta (m - a) / t) / n
         dW      = 2 r'e / (n g),    db = 2 sum r / (n g)
 
-    and through the looks as `look_gradients` does.
+    and `look_gradients` goes on through the looks of the encoder.
 
     Parameters
     ----------
     model : SpikeSlabVAE
-        The model, which `suits`.
+        The model; `suits` must be true for it.
 
     beta : float
         Weight of the divergence.
@@ -42,7 +42,7 @@ class GateELBOGradient:
 
     @staticmethod
     def suits(model: Any) -> bool:
-        """Return whether the formulas are those of a model."""
+        """Return whether the formulas hold for a model."""
         return type(model.network) is MeanFieldAutoencoder and type(model.prior) is SpikeSlab
 
     @torch.no_grad()
@@ -67,7 +67,7 @@ class GateELBOGradient:
         terms.addcdiv_(off.square(), t, value=0.5)
         kl = (F.logsigmoid(-logit) - F.logsigmoid(-odds)).addcmul_(q, terms).sum().div_(len(x))
         noise = model.noise_variance.to(x)
-        # Divided by 2 / n, which comes last.
+        # Gradients without the factor 2 / n, which comes last.
         of_residual = residual @ weight
         mean_grad = torch.addcmul(of_residual, 1 - q, mean).div_(noise)
         mean_grad.addcdiv_(off, t, value=self.beta).mul_(q)

@@ -8,25 +8,25 @@ from skvaeense.losses._base import Loss, Terms
 from skvaeense.utils._kept_entries import KeptCodes, keep_largest
 from skvaeense.utils._validation import NON_NEGATIVE
 
-# Kept entries are decoded by themselves if they are at most this share of the latents, and these
-# are at least this many: elsewhere dense products are as fast.
+# Only kept entries are decoded if they are at most this share of the latents, and there are at
+# least this many latents: otherwise dense products are as fast.
 FEW, MANY_LATENTS = 0.125, 512
 
 
 class PenalizedReconstruction(Loss):
     """Squared error as a fraction of the variance, plus the penalty on the code.
 
-    For d features, of samples that are scaled to a mean squared norm of d, with code z, decoder f
-    and penalty h, whose coefficient alpha the model holds::
+    For samples of d features, scaled to a mean squared norm of d, with code z, decoder f, penalty h
+    and the coefficient alpha of the model::
 
         E ||x - f(z)||^2 / d + alpha * E h(z / sqrt(d)) + decay * ||decoder's weights||^2
 
     Parameters
     ----------
     decay : float, default=0.0
-        Factor of the decoder's squared weights. Without it, codes could shrink while the decoder
-        grows, and the penalty would mean nothing, unless the columns of the decoder are kept at
-        norm 1.
+        Factor of the decoder's squared weights. If it is 0, the columns of the decoder must be kept
+        at norm 1: otherwise codes could shrink while the decoder grows, and the penalty would mean
+        nothing.
 
     See Also
     --------
@@ -61,9 +61,9 @@ class PenalizedReconstruction(Loss):
     def terms(self, model: Any, x: torch.Tensor, *, generator: torch.Generator) -> Terms:
         """Return "loss", "error", "penalty" and "active_share" of a batch; nothing is drawn.
 
-        The last one has the shape (n_components,): the fraction of samples for which each latent is
-        active. Where the model decodes codes to a target, x holds it beside the samples, as `split`
-        of the model says.
+        "active_share" has the shape (n_components,): the fraction of samples for which each latent
+        is active. If the model decodes codes to a target, x has the columns of samples and target,
+        which the model's `split` separates.
         """
         x, target = model.split(x)
         kept = model.network.kept_codes(x, model.activation.kept) if _keeps_few(model) else None
@@ -95,7 +95,7 @@ class PenalizedReconstruction(Loss):
 
 
 def _keeps_few(model: Any) -> bool:
-    """Whether codes have so few entries that these are best decoded by themselves."""
+    """Return whether codes have so few entries that it is best to decode only these."""
     n_kept = model.penalty.n_kept(model.activation)
     return (
         n_kept is not None
@@ -108,7 +108,7 @@ def _keeps_few(model: Any) -> bool:
 
 
 class _FewCoding:
-    """What a penalty asks of a `Coding`, of codes with few entries."""
+    """Codes with few entries, with the interface that a penalty needs of a `Coding`."""
 
     def __init__(self, model: Any, kept: KeptCodes) -> None:
         self.values = kept.values.relu() if model.positive else kept.values
@@ -124,15 +124,15 @@ class _FewCoding:
         return self.entries.times(values, self.columns) + self.bias
 
 
-# Its weight, where the loss is a fraction of the variance.
+# Weight of the auxiliary loss in a loss that is a fraction of the variance.
 AUXILIARY_WEIGHT = 1 / 32
 
 
 def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
     """Return the error of the residual's reconstruction from dead latents alone.
 
-    As many of them as half the number of features are used for each sample, those of the largest
-    pre-activations.
+    Each sample uses the dead latents with the largest pre-activations, at most half as many as
+    there are features.
 
     Parameters
     ----------
@@ -143,12 +143,12 @@ def auxiliary_loss(model: Any, preactivation: torch.Tensor, residual: torch.Tens
         Pre-activations of the dead latents.
 
     residual : torch.Tensor of shape (n_samples, n_features)
-        What the other latents leave of the samples.
+        Residual of the samples from the other latents.
 
     Returns
     -------
     torch.Tensor without dimensions
-        Fraction of the residual's mean square that is left.
+        Fraction of the residual's mean square that dead latents leave.
     """
     residual, dead = residual.detach(), model.dead_latents
     code = preactivation.relu() if model.positive else preactivation

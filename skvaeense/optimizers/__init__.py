@@ -1,6 +1,6 @@
-"""Optimizers: what moves the weights by their gradients.
+"""Optimizers, which move the weights by their gradients.
 
-A new optimizer is one class in one file that derives from `Optimizer`, and its import here.
+A new optimizer needs one class that derives from `Optimizer`, in one file, and its import here.
 """
 
 from skvaeense.optimizers._adam import Adam

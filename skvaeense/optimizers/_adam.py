@@ -24,8 +24,8 @@ class Adam(Optimizer):
         Added to the root of the running mean of squares.
 
     weight_decay : float, default=0.0
-        Share of each weight that is taken off in a step, times the learning rate (decoupled, as in
-        AdamW).
+        Share of each weight that a step takes off, multiplied by the learning rate (decoupled, as
+        in AdamW).
 
     See Also
     --------
@@ -66,12 +66,12 @@ class Adam(Optimizer):
         self.weight_decay = weight_decay
 
     def build(self, parameters: list[torch.nn.Parameter]) -> "FusedAdam":
-        """Make the optimizer of some parameters."""
+        """Return the optimizer of some parameters."""
         return FusedAdam(parameters, self.get_params())
 
 
 class FusedAdam:
-    """What a trainer calls of torch.optim.AdamW, by the same fused function of torch.
+    """The part of torch.optim.AdamW that a trainer needs, by the same fused torch function.
 
     The first optimizer that derives from torch.optim.Optimizer in a process loads torch._dynamo,
     which takes longer than the default fit of a small table.
@@ -113,7 +113,7 @@ class FusedAdam:
         return {"state": dict(enumerate(self.state.values()))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with moments of the same shapes; with none, from the beginning."""
+        """Restore moments of the same shapes; without any, start from zero."""
         for i, memory in enumerate(self.state.values()):
             for name, own in memory.items():
                 own.copy_(state["state"][i][name]) if i in state["state"] else own.zero_()

@@ -9,7 +9,7 @@ from skvaeense.utils._validation import Specification
 
 
 class Steps(Protocol):
-    """What a trainer needs of an optimizer of torch."""
+    """The methods of a torch optimizer that a trainer needs."""
 
     param_groups: list[dict[str, Any]]
     state: Any
@@ -18,16 +18,16 @@ class Steps(Protocol):
         """Take a step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is remembered of steps, under "state"."""
+        """Return the memory of earlier steps, under "state"."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with what was remembered."""
+        """Restore the memory of earlier steps."""
 
 
 class Optimizer(Specification):
-    """Say which optimizer of torch trains a model.
+    """Specify which torch optimizer trains a model.
 
-    Derive from it and write `build` to add one: any torch.optim.Optimizer will do.
+    To add one, derive from this class and write `build`: any torch.optim.Optimizer will do.
 
     See Also
     --------
@@ -47,12 +47,12 @@ class Optimizer(Specification):
 
     @abstractmethod
     def build(self, parameters: list[torch.nn.Parameter]) -> Steps:
-        """Make the optimizer of some parameters.
+        """Return the optimizer of some parameters.
 
         Parameters
         ----------
         parameters : list of torch.nn.Parameter
-            What it moves: all weights of a model, in one flat tensor.
+            The parameters: all weights of a model, in one flat tensor.
 
         Returns
         -------

@@ -12,7 +12,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     momentum : float, default=0.9
-        Share of the last step that is taken again, in [0, 1).
+        Share of the last step that is repeated, in [0, 1).
 
     See Also
     --------
@@ -34,5 +34,5 @@ class SGD(Optimizer):
         self.momentum = momentum
 
     def build(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """Make the optimizer of some parameters."""
+        """Return the optimizer of some parameters."""
         return torch.optim.SGD(parameters, momentum=self.momentum)

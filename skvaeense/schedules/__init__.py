@@ -1,6 +1,6 @@
 """Schedules of the learning rate.
 
-A new schedule is one class in one file that derives from `Schedule`, and its import here.
+A new schedule needs one class that derives from `Schedule`, in one file, and its import here.
 """
 
 from skvaeense.schedules._base import Schedule

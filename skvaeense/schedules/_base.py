@@ -1,4 +1,4 @@
-"""What the trainer asks of a schedule."""
+"""The interface between the trainer and a schedule."""
 
 from abc import abstractmethod
 
@@ -6,9 +6,9 @@ from skvaeense.utils._validation import Specification
 
 
 class Schedule(Specification):
-    """Say how the learning rate changes during training.
+    """Specify how the learning rate changes during training.
 
-    Derive from it and write `factor` to add one.
+    To add one, derive from this class and write `factor`.
 
     See Also
     --------
@@ -27,7 +27,7 @@ class Schedule(Specification):
 
     @abstractmethod
     def factor(self, fraction_done: float) -> float:
-        """Return what the peak learning rate is multiplied by.
+        """Return the factor on the peak learning rate.
 
         Parameters
         ----------

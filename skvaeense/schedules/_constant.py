@@ -8,7 +8,7 @@ class Constant(Schedule):
 
     See Also
     --------
-    Cosine : Falls to nothing, which most models need.
+    Cosine : It falls to 0, which most models need.
 
     Examples
     --------

@@ -1,11 +1,11 @@
-"""A short rise, and half a cosine down."""
+"""A short rise, then half a cosine down."""
 
 import math
 
 from skvaeense.schedules._base import Schedule
 from skvaeense.utils._validation import FRACTION
 
-# Share of the peak that the first step has.
+# Learning rate of the first step, as a share of the peak.
 FIRST = 0.04
 
 
@@ -18,7 +18,7 @@ class Cosine(Schedule):
         Share of the training after which the peak is reached, in [0, 1).
 
     hold : float, default=0.1
-        Share of the training after which the rate falls, at least `warmup`, in [0, 1).
+        Share of the training after which the rate falls; at least `warmup`, in [0, 1).
 
     floor : float, default=0.0
         Last factor, in [0, 1).
@@ -44,7 +44,7 @@ class Cosine(Schedule):
         self.floor = floor
 
     def factor(self, fraction_done: float) -> float:
-        """Return what the peak learning rate is multiplied by."""
+        """Return the factor on the peak learning rate."""
         if fraction_done < self.warmup:
             return min(1.0, FIRST + fraction_done / self.warmup)
         if fraction_done < self.hold:

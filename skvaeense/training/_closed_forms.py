@@ -53,7 +53,8 @@ class ClosedForms(Hook):
     than a share that falls from 1 to s by half of the training. g falls with that share, to the
     least s if there are several. If s were wanted from the start, gates would open early that
     nothing closes later. If a price would have to be negative, g falls further instead, to a tenth
-    at most: with less noise more gates open and their latents are learned. Nor does r count then.
+    at most: with less noise more gates open, and their latents are learned. With a share, r does
+    not count either.
 
     Parameters
     ----------

@@ -21,11 +21,11 @@ class Moments(NamedTuple):
         Mean, as a multiple of `unit`.
 
     rms : float
-        Root mean square of the centred samples over all entries, as a multiple of `unit`; 0 if
-        nothing is left but what rounding leaves of constant features.
+        Root mean square of the centred samples over all entries, as a multiple of `unit`; 0 if all
+        features are constant up to rounding.
 
     unit : float
-        A size of entries: with it, squares and sums of huge or tiny values stay finite.
+        Size of the entries, a unit in which squares and sums of huge or tiny values stay finite.
     """
 
     mean: np.ndarray
@@ -34,11 +34,10 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, X, weights=None, columns=slice(None)):
-        """Return the moments of an array or a source, whose rows may have weights, in one pass.
+        """Return the moments of some columns of an array or a source, in one pass.
 
-        They may be those of some columns. Means and sums of squares of blocks of rows are merged,
-        which loses no digits: Chan, Golub and LeVeque, "Algorithms for computing the sample
-        variance", 1983.
+        Rows can have weights. Means and sums of squares of blocks of rows are merged, which loses
+        no digits: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
         """
         n_rows, squares, unit = 0, 0.0, 0.0
         mean = np.zeros(X.shape[1])[columns]
@@ -75,14 +74,14 @@ class Scaling:
         Mean of the samples.
 
     scale : float
-        Root mean square of what is left of them.
+        Root mean square of the samples relative to their mean or locations.
 
     locations : Locations or None
-        In the user's units. Samples are described relative to theirs; to the mean, if there are
-        none.
+        Locations in the user's units, which samples are described relative to; relative to the
+        mean, if there are none.
 
     target : Scaling or None
-        That of the target, whose columns are beside those of the samples.
+        Scaling of the target, whose columns follow the columns of the samples.
     """
 
     mean: np.ndarray
@@ -94,8 +93,8 @@ class Scaling:
     def from_data(cls, X, weights=None, n_targets=0):
         """Return the scaling that centres X and makes its variance average 1.
 
-        X without any variance is only centred. The last columns are those of a target, which is
-        scaled by itself.
+        X without any variance is only centred. The last `n_targets` columns are a target, which is
+        scaled separately.
         """
         n_features = X.shape[1] - n_targets
         scaling = cls._of(X, weights, slice(n_features))
@@ -112,16 +111,16 @@ class Scaling:
 
     @property
     def n_targets(self):
-        """The number of columns that are those of a target."""
+        """The number of columns of the target."""
         return 0 if self.target is None else len(self.target.mean)
 
     @property
     def decoded(self):
-        """The scaling of what is decoded: of the target, if there is one."""
+        """The scaling of decoded values: the scaling of the target, if there is one."""
         return self if self.target is None else self.target
 
     def _centre_and_factor(self):
-        """Return what is subtracted from rows at one location, and what they are multiplied by."""
+        """Return the centre and the factor of rows at one location."""
         if self.target is None:
             return self.mean, 1 / self.scale
         factors = [np.full(len(s.mean), 1 / s.scale) for s in (self, self.target)]
@@ -130,7 +129,7 @@ class Scaling:
     def at(self, locations, X, weights=None):
         """Return the scaling with locations, and with the variance of samples around them.
 
-        Where samples are their locations there is no such variance, and none of them is kept.
+        If samples coincide with their locations, this variance is 0, and no location is kept.
         """
         located = replace(self, locations=locations)
         labels = located.locate(X)
@@ -144,7 +143,7 @@ class Scaling:
         return replace(located, scale=spread * self.scale) if spread > ROUNDING else self
 
     def locate(self, X):
-        """Return the index of the location of each row, or None if there is one for all."""
+        """Return the index of the location of each row, or None if all rows share one."""
         if self.locations is None:
             return None
         with np.errstate(over="ignore", invalid="ignore"):
@@ -155,10 +154,10 @@ class Scaling:
     def apply(self, X, *, dtype, device, order=None, labels=None):
         """Return X, or its rows in another order, as a centred and scaled tensor.
 
-        The labels are what `locate` gives for X, if that is known already.
+        `labels` is the result of `locate` for X, if it is known already.
 
         The arithmetic is done in float64 and rounded once, so that X and 1000 X + 7 train alike. It
-        is numpy's: where samples are read while others train, torch would take threads from these.
+        is done by numpy: if samples are read during training, torch would take threads from it.
         """
         labels = self.locate(X) if labels is None else labels
         centre, factor = self._centre_and_factor()
@@ -169,7 +168,7 @@ class Scaling:
             x = x * torch.as_tensor(factor, dtype=x.dtype, device=x.device)
             return x.to(dtype=dtype, device=device)
         scaled = torch.empty(X.shape, dtype=dtype)
-        # Beyond the precision is infinite, and found out by the loss.
+        # Values beyond the precision become infinite, and the loss detects them.
         with np.errstate(over="ignore"):
             for rows, values in _chunks(X, order):
                 if labels is None or self.locations is None:
@@ -188,14 +187,14 @@ class Scaling:
 
     @property
     def offsets(self):
-        """The locations relative to the mean, of shape (n_locations, n_features); maybe none."""
+        """The locations relative to the mean, of shape (n_locations, n_features); can be empty."""
         if self.locations is None:
             return self.decoded.mean[None][:0]
         return self.locations.points - self.mean
 
 
 def checked_scale(scale):
-    """Return a standard deviation of samples, if its square is in the range of float64."""
+    """Return a standard deviation; raise an error if its square is out of range of float64."""
     if not 1e-150 < scale < 1e150:
         raise ValueError(
             f"X has a standard deviation of {scale:.3g}, and its square, the noise variance, "
@@ -205,12 +204,12 @@ def checked_scale(scale):
 
 
 def in_double(x):
-    """Return a tensor in double precision; on the CPU, if its device has none."""
+    """Return a tensor in double precision; on the CPU, if its device does not support it."""
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def _weighted(blocks, weights):
-    """Yield blocks of rows with their weights, but for those that count nothing."""
+    """Yield blocks of rows with their weights; skip blocks whose weights are all 0."""
     start = 0
     for _, block in blocks:
         own = None if weights is None else weights[start : start + len(block)]
@@ -220,6 +219,6 @@ def _weighted(blocks, weights):
 
 
 def _chunks(X, order=None):
-    """Yield slices of rows, and what is to be there in double precision."""
+    """Yield slices, and the rows of X for each of them in double precision."""
     for rows in row_blocks(len(X), X.shape[1]):
         yield rows, X[rows if order is None else order[rows]].astype(np.float64)

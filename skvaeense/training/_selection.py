@@ -13,21 +13,21 @@ class Selection:
     Parameters
     ----------
     make_trainer : callable
-        From the index of an init to its trainer, before training.
+        Maps the index of an init to its trainer, before training.
 
     Attributes
     ----------
     logs : list of list of dict
-        The log of each init that is finished, in order.
+        The log of each finished init, in order.
 
     losses : list of float
-        Their losses.
+        The losses of these inits.
 
     best : Trainer or None
-        The one of least loss so far.
+        The trainer with the least loss so far.
 
     best_init : int
-        Its index.
+        The index of its init.
     """
 
     def __init__(self, make_trainer: Callable[[int], Trainer]) -> None:
@@ -38,25 +38,25 @@ class Selection:
         self.best_init = 0
 
     def offer(self, trainer: Trainer, loss: float) -> None:
-        """Take note of a finished init."""
+        """Record a finished init."""
         if loss < self.best_loss:
             self.best, self.best_init = trainer, len(self.logs)
         self.losses.append(loss)
         self.logs.append(trainer.log)
 
     def skip(self, init: int) -> None:
-        """Take note of an init that is not trained, if it was not finished before."""
+        """Record an init that is not trained, unless it was finished before."""
         if init == len(self.logs):
             self.losses.append(math.inf)
             self.logs.append([])
 
     @property
     def best_loss(self) -> float:
-        """The loss of the best one; infinite if there is none."""
+        """The loss of the best init; infinite if there is none."""
         return math.inf if self.best is None else self.losses[self.best_init]
 
     def choose(self) -> Trainer:
-        """Return the best one, with the logs of the others."""
+        """Return the best trainer, with the logs of the other inits."""
         if self.best is None:
             raise FloatingPointError(diverged("The loss of every init"))
         self.best.other_log = self.other_log
@@ -79,7 +79,7 @@ class Selection:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state over."""
+        """Restore a state."""
         self.logs, self.best_init = list(state["logs"]), state["best_init"]
         self.losses = list(state["losses"])
         if state["best"] is not None:

@@ -1,4 +1,4 @@
-"""One fit: its phases, what its callbacks see, and the checkpoints that it goes on from."""
+"""One fit: its phases, its callbacks, and the checkpoints that it resumes from."""
 
 import copy
 import time
@@ -24,15 +24,15 @@ from skvaeense.utils._callbacks import CALLBACKS, EpochReports
 from skvaeense.utils._processes import Processes
 from skvaeense.utils._typing import DoubleArray
 
-# The attribute of an estimator in a checkpoint that holds the state of its training.
+# Attribute of an estimator in a checkpoint that holds the training state.
 STATE = "_training_state_"
 
 
 class CheckpointCallback(ABC):
     """A callback that keeps the state of fits.
 
-    Of scikit-learn's hooks it needs none: the fit asks it by itself. One callback may serve several
-    fits at once, as in a search, so what belongs to a fit is in its `FitSession`.
+    It needs none of scikit-learn's hooks: the fit calls it directly. One callback can serve several
+    fits at once, as in a search, so the state of each fit is in its `FitSession`.
 
     Attributes
     ----------
@@ -44,48 +44,48 @@ class CheckpointCallback(ABC):
 
     @abstractmethod
     def name(self, estimator: Any, facts: list[Any]) -> str:
-        """Return a name for a fit, by the estimator and what else decides on its outcome."""
+        """Return a name for a fit, from the estimator and the facts that decide its outcome."""
 
     @abstractmethod
     def latest(self, name: str) -> Any:
-        """Return the estimator that was kept last by this name, or None."""
+        """Return the estimator that was kept last under this name, or None."""
 
     @abstractmethod
     def keep(self, name: str, estimator: Any) -> None:
-        """Keep an estimator by this name."""
+        """Keep an estimator under this name."""
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing before a fit, where scikit-learn calls this.
+        """Do nothing; scikit-learn calls this before a fit.
 
         Parameters
         ----------
         estimator : estimator
-            What is fitted.
+            The estimator that is fitted.
 
         context : sklearn.callback.CallbackContext
-            The task.
+            The context of the task.
         """
         return
 
-    # The other hooks of scikit-learn's protocol do as little.
+    # The other hooks of scikit-learn's protocol do nothing, too.
     teardown = on_fit_task_begin = on_fit_task_end = setup
 
 
-# What has a state, besides the trainer, that a fit can go on from.
+# Parts of a fit, besides the trainer, whose state is in checkpoints.
 Part = TypeVar("Part", Plateau, Selection)
 
 
 class FitSession:
-    """Run the phases of one fit: report each epoch, keep checkpoints, and go on from them.
+    """Run the phases of one fit: report each epoch, keep checkpoints, and resume from them.
 
     Parameters
     ----------
     estimator : estimator
-        Before its fit. Its `_validation_loss` compares epochs, and its `_attributes` are the fitted
-        ones if training ended where it is.
+        The estimator before its fit. `_validation_loss` compares epochs, and `_attributes` returns
+        the fitted attributes as if training ended now.
 
     facts : list
-        Samples, numbers, arrays and models that its outcome depends on, besides its parameters.
+        Samples, numbers, arrays and models that the outcome depends on, besides the parameters.
 
     processes : Processes
         The processes that train together.
@@ -102,7 +102,7 @@ class FitSession:
         Whether a callback has asked to stop.
 
     trainer : Trainer or None
-        The one that is training, or has been last.
+        The current trainer, or the last one.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class FitSession:
             begun = check_random_state(estimator.random_state)
             begun = processes.broadcast_random_state(begun)
         self.begun_random_state = copy.deepcopy(begun)
-        # The first fit moves the user's own RandomState on, as scikit-learn's do.
+        # A fit that does not resume advances the user's own RandomState, as in scikit-learn.
         self.random_state = begun if self.state is None else copy.deepcopy(begun)
 
     def _latest_state(self) -> dict[str, Any] | None:
@@ -173,16 +173,16 @@ class FitSession:
         self.reports = EpochReports(self.estimator, n_epochs, self.processes)
 
     def track(self, name: str, part: Part) -> Part:
-        """Make a part of the state that goes on, and return it with its earlier state, if any."""
+        """Include a part in checkpoints, and return it with its earlier state restored, if any."""
         self.parts[name] = part
         if self.state is not None and name in self.state["parts"]:
             part.load_state_dict(self.state["parts"][name])
         return part
 
     def run(self, phases: Generator[Phase, None, Trainer], *, stacklevel: int) -> Trainer:
-        """Run the phases that a generator hands out, and return the trainer that it returns.
+        """Run the phases that a generator yields, and return the trainer that it returns.
 
-        After an interruption it is the best one so far, and a warning says so, of the line that is
+        After an interruption, return the best trainer so far, and warn at the line that is
         `stacklevel` calls up.
         """
         with memory_errors(self.data.batch_size):
@@ -222,9 +222,9 @@ class FitSession:
         phase.plateau.restore(trainer.model)
 
     def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int | None:
-        """Return how many epochs a stage has; None if it is over, and the trainer may be farther.
+        """Return the number of epochs of a stage; None if it is over or the fit has stopped.
 
-        The trainer goes on from what a checkpoint has kept of it.
+        At the stage of a checkpoint, the trainer is restored from it.
         """
         if self.stopped:
             return None
@@ -244,22 +244,22 @@ class FitSession:
         return stage.is_watched and phase.note(self._loss(phase.trainer), stage)
 
     def _loss(self, trainer: Trainer) -> float:
-        """Return the loss by which epochs are compared."""
+        """Return the loss that compares epochs."""
         loss = self.estimator._validation_loss(trainer.model, self.data.valid)
         return self.processes.broadcast_scalar(loss)
 
     def _attributes(self, trainer: Trainer) -> dict[str, Any]:
-        """Return the fitted attributes of the estimator if training ended here."""
+        """Return the fitted attributes of the estimator, as if training ended here."""
         attributes: dict[str, Any] = self.estimator._attributes(trainer, self.data)
         return attributes
 
     def best_trainer(self) -> Trainer | None:
-        """Return the best trainer so far, at its best; None if nothing was learned yet."""
+        """Return the best trainer so far, in its best state; None if nothing was learned yet."""
         trainer, parts = self.trainer, list(self.parts.values())
         finished = [part.best for part in parts if isinstance(part, Selection) and part.best]
         plateaus = [part for part in parts if isinstance(part, Plateau) and part.best_state]
         if finished:
-            # What an init is worth is known once it is over.
+            # Inits can be compared only once they are finished.
             trainer = finished[-1]
         elif plateaus and trainer is not None:
             plateaus[-1].restore(trainer.model)
@@ -267,11 +267,11 @@ class FitSession:
         return trainer if learned else None
 
     def _interrupted(self, stacklevel: int) -> Trainer:
-        """Return the best trainer after an interruption; without one it goes on as it came."""
+        """Return the best trainer after an interruption; if there is none, raise it again."""
         trainer = self.best_trainer()
         if trainer is None:
             raise
-        # What was kept is still to go on.
+        # The checkpoint is not marked as over, so that the fit can be resumed.
         self.stopped = True
         warnings.warn(
             f"Training was interrupted after {len(trainer.log)} epoch(s) of the model that is "
@@ -281,7 +281,7 @@ class FitSession:
         return trainer
 
     def end(self, trainer: Trainer) -> None:
-        """Note that the fit is over, or take up the trainer of one that was over before."""
+        """Mark the fit as over, or restore the trainer of a fit that was over before."""
         if self.state is not None:
             trainer.load_state_dict(self.state["trainer"])
         elif not self.stopped:

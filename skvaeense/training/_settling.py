@@ -1,4 +1,4 @@
-"""What held-out samples say of a trained model, and the last steps of gates, which they end."""
+"""Checks of a trained model on held-out samples, which also end the last updates by gates."""
 
 import copy
 import itertools
@@ -12,10 +12,10 @@ from skvaeense.training._data import FitData
 from skvaeense.training._noise import LEAST_NOISE
 from skvaeense.utils._typing import DoubleArray
 
-# A round of expectation maximisation that gains less is the last: a share of all that rounds have
-# gained, or, with a target, of the length or the error of held-out codes.
+# Least gain of a round of expectation maximisation; below it, no further round follows. It is a
+# share of the gain of all rounds, or, with a target, of the length or the error of held-out codes.
 LEAST_GAIN = 0.02
-# The most entries of the codes of samples that codes are shortened by. More take longer.
+# Maximum number of code entries of the samples that `shorten` uses. More take longer.
 SHORTENED_ENTRIES = 2**22
 
 
@@ -40,15 +40,15 @@ def held_out_bounds(model: Any, data: FitData) -> DoubleArray:
 
 
 def is_clear(gain: DoubleArray, data: FitData) -> bool:
-    """Return whether held-out samples gain, beyond what chance may do."""
+    """Return whether held-out samples gain by more than chance."""
     with np.errstate(invalid="ignore"):
-        # The bound of a model that has diverged is no number, which is not greater than 0.
+        # The bound of a diverged model is NaN, which is not greater than 0.
         least = float(gain.mean() - gain.std() / math.sqrt(len(gain)))
     return data.processes.broadcast_scalar(least) > 0
 
 
 def settle(model: Any, data: FitData, n_rounds: int | None = None) -> DoubleArray:
-    """Let gates of a search decide on decoder, noise and prior while held-out samples gain.
+    """Update decoder, noise and prior by the gates of a search, while held-out samples gain.
 
     Return the bound of each held-out sample.
     """
@@ -71,10 +71,10 @@ def settle(model: Any, data: FitData, n_rounds: int | None = None) -> DoubleArra
 
 
 def shorten(model: Any, data: FitData) -> None:
-    """Let gates of a search decide on decoder and prior while codes that meet the target gain.
+    """Update decoder and prior by the gates of a search, while codes that meet the target gain.
 
-    Those of held-out samples get shorter, or with a target of their length leave less. Training
-    weighs gates by what they probably are; codes have them open or closed.
+    Codes of held-out samples get shorter, or, with a target for their length, leave less. Training
+    weighs gates by their probability, but in codes they are open or closed.
     """
     rows = data.train.first(max(SHORTENED_ENTRIES // model.n_components, len(data.train.head)))
     model.eval()

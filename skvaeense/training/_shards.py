@@ -1,4 +1,4 @@
-"""Files of samples, of which any rows can be read."""
+"""Files of samples, from which any rows can be read."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ SUFFIXES = (".npy", ".safetensors")
 
 
 def open_shard(path: Path) -> Any:
-    """Return what a file holds, with a shape and slices, unread."""
+    """Open a file as samples with a shape and slices, without reading it."""
     shard: Any = TensorShard(path) if path.suffix == ".safetensors" else ArrayShard(path)
     if len(shard.shape) != 2:
         raise ValueError(
@@ -24,7 +24,7 @@ def open_shard(path: Path) -> Any:
 
 
 class ArrayShard:
-    """A file of numpy's format, read without a memory map, whose pages would fill the memory.
+    """A file in numpy's format, read without a memory map, whose pages would fill the memory.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class ArrayShard:
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} is no array in numpy's format, or a damaged one.") from error
         self.path, self.shape, self.dtype = path, mapped.shape, mapped.dtype
-        # Rows of another order lie apart, and are left to the map.
+        # In another memory order rows are not contiguous, so the map reads them.
         self.mapped = None if mapped.flags.c_contiguous else mapped
         self.offset = mapped.offset
 

@@ -1,4 +1,4 @@
-"""What "auto" means: sizes that follow from the data's shape and spectrum."""
+"""The values of "auto": sizes that follow from the data's shape and spectrum."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,59 +9,59 @@ import torch
 
 from skvaeense.utils._principal import principal_directions
 
-# The spectrum is taken of this many rows.
+# Maximum number of rows that the spectrum is computed from.
 SPECTRUM_ROWS = 4096
 MAX_COMPONENTS = 256
-# Rows for each latent at least, where gates have a prior and the number of latents is not given.
+# Least number of rows for each latent, if gates have a prior and n_components is not given.
 ROWS_OF_A_LATENT = 10
 MAX_BATCH = 256
 MIN_BATCH = 32
-# Steps from an init that was computed from the data, and from one that is exact already.
+# Steps from an init that was computed from the data, and from an init that is already exact.
 DATA_STEPS = 600
 EXACT_STEPS = 60
-# Share of learning_rate_init that is the peak where training starts from exact inference.
+# Peak learning rate, as a share of learning_rate_init, if training starts from exact inference.
 EXACT_RATE = 0.05
-# Steps where gates have a prior, and of a fit that goes on; and those of the default once it knows
-# that gates explain samples.
+# Steps of gates with a prior, and of a continued fit; and steps of the default model once gates are
+# known to explain the samples.
 GATE_STEPS, LONG_STEPS = 1000, 3000
-# Steps from a random init of a VAE, and with a given mean number of active latents.
+# Steps from a random init of a VAE, and for a given mean number of active latents.
 RANDOM_STEPS = 2000
 # Steps of a sparse autoencoder, which has one init.
 SPARSE_STEPS = 3000
 # Steps of a score network.
 SCORE_STEPS = 3000
-# Their learning rate, and up to how many latents they keep it.
+# Learning rate of sparse autoencoders, and the number of latents above which it falls.
 SPARSE_RATE = 0.008
 FULL_RATE_COMPONENTS = 512
-# Share of the training after which it comes to its end, early or late: the learning rate falls to
-# nothing, and the noise variance rises to the error.
+# Fraction done at which the last stage starts, also after an early stop: the learning rate falls to
+# 0, and the noise variance rises to the error.
 SETTLING = 0.7
-# Fewer rows than this are not split: all of them train, and all are held out.
+# Fewer rows than this are not split: all are both training and held-out rows.
 MIN_ROWS_TO_SPLIT = 20
 
 
 class HeldOut(NamedTuple):
-    """How many rows do not train: a share of them, up to a limit."""
+    """The number of held-out rows: a share of all rows, up to a limit."""
 
     share: float
     at_most: int
 
     def of(self, n_samples):
-        """Return how many of these rows are held out: none of very few."""
+        """Return the number of held-out rows; 0 if there are very few rows."""
         if n_samples < MIN_ROWS_TO_SPLIT:
             return 0
         return min(max(1, int(self.share * n_samples)), self.at_most)
 
 
-# Where inits are compared by them, and the noise variance is learned from them.
+# If held-out rows compare inits, and the noise variance is learned from them.
 HELD_OUT = HeldOut(0.1, 2500)
-# Where they only tell when to stop. Rows that do not train are missed where latents are many.
+# If held-out rows only decide when to stop. With many latents, training needs all other rows.
 SPARSE_HELD_OUT = HeldOut(0.05, 1000)
 
 
-# First noise variance of random inits, in turns: as a fraction of the mean eigenvalue, and of the
-# least one of the bulk. Where few directions have much of the variance, as in images, only noise
-# that is small beside the bulk of them lets more than these few open.
+# First noise variance of random inits, as a fraction of the mean eigenvalue for even inits, and of
+# the least eigenvalue of the bulk for odd ones. If few directions have much of the variance, as in
+# images, more than these few open only if the noise is small compared with the bulk.
 FIRST_NOISE = 0.1
 # Share of the variance that the directions of the bulk hold.
 BULK_SHARE = 0.8
@@ -69,7 +69,7 @@ BULK_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What the covariance says of the scaled data.
+    """Summary of the covariance of the scaled data.
 
     Attributes
     ----------
@@ -116,9 +116,9 @@ class Spectrum:
 
 
 def linear_residual(Z, n_components, trained=None):
-    """Return the fraction of the variance of samples that as many principal components leave.
+    """Return the fraction of the variance of samples that principal components leave.
 
-    Those of others that they were trained on, or of their own, which leave less.
+    The components are computed from the samples `trained`, or from Z, which leaves less.
     """
     trained = Z if trained is None else trained
     rows, trained = (some[:SPECTRUM_ROWS].double().cpu().numpy() for some in (Z, trained))
@@ -138,23 +138,23 @@ def default_n_components(spectrum):
 
 
 def most_latents(data):
-    """Return how many latents with gates the rows of a fit can teach, each with some of them."""
+    """Return the number of latents with gates for which a fit has enough rows."""
     n_rows = len(data.train) + (0 if data.is_batch else len(data.valid))
     return n_rows // ROWS_OF_A_LATENT
 
 
 def default_batch_size(n_samples):
-    """Return 256, or an eighth of the samples where they are few, at least 32."""
+    """Return 256, or, if samples are few, an eighth of their number, at least 32."""
     return max(1, min(MAX_BATCH, max(MIN_BATCH, n_samples // 8), n_samples))
 
 
 def resolve_batch_size(batch_size, n_samples):
-    """Return the batch size as a number that the samples can fill."""
+    """Return the batch size as a number, at most the number of samples."""
     return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
 
 
 def n_epochs(max_iter, n_samples, batch_size, n_steps=SPARSE_STEPS):
-    """Return the epochs of a training; "auto" amounts to `n_steps`."""
+    """Return the number of epochs of a training; "auto" gives at least `n_steps` steps."""
     if max_iter == "auto":
         return math.ceil(n_steps / max(1, n_samples // batch_size))
     return max_iter
@@ -163,15 +163,15 @@ def n_epochs(max_iter, n_samples, batch_size, n_steps=SPARSE_STEPS):
 def sparse_learning_rate(batch_size, n_components):
     """Return the learning rate of a sparse autoencoder.
 
-    Gradients of larger batches have less noise, by the root of their size, and Adam can take
-    steps as much larger. More latents than features are in each other's way.
+    The noise of gradients falls with the root of the batch size, and Adam can take steps that are
+    larger by that factor. More latents than features get in one another's way.
     """
     crowding = min(1.0, FULL_RATE_COMPONENTS / n_components)
     return SPARSE_RATE * math.sqrt(batch_size / MAX_BATCH * crowding)
 
 
 class Split(NamedTuple):
-    """An order of the rows, and which of them, in that order, train and which are held out."""
+    """An order of the rows, and the slices of that order for training and held-out rows."""
 
     order: np.ndarray | None
     train: slice
@@ -179,9 +179,9 @@ class Split(NamedTuple):
 
 
 def split_rows(n_samples, random_state, rule=HELD_OUT):
-    """Return which rows train and which are held out; very few rows are both, in their own order.
+    """Split rows into training and held-out rows; very few rows are both, in their own order.
 
-    What the order says is done while samples are scaled, since it would take a copy of its own.
+    The order is applied while samples are scaled, since it would take a separate copy.
     """
     n_out = rule.of(n_samples)
     if n_out == 0:

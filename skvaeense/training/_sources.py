@@ -1,6 +1,6 @@
-"""Samples that are not in memory: what can be fitted and coded besides arrays.
+"""Sources: samples that are not in memory, for fitting and coding.
 
-A source has a shape, and reads rows when asked.
+A source has a shape, and reads rows on demand.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._typing import FloatArray, IntArray
 
-# Rows that stand side by side where single rows are wanted: stores are slow at single ones.
+# Length of the runs of rows that replace random single rows: stores are slow at single rows.
 RUN = 64
 
 
@@ -48,9 +48,9 @@ class Source(ABC):
         random_state: np.random.RandomState | None = None,
         processes: Processes = SINGLE_PROCESS,
     ) -> Iterator[Block]:
-        """Yield all rows, some at a time; in random order, as far as the source can.
+        """Yield all rows in blocks, in random order as far as the source can.
 
-        Of several processes, each gets some of the blocks.
+        If there are several processes, each gets some of the blocks.
         """
 
     @abstractmethod
@@ -58,22 +58,22 @@ class Source(ABC):
         """Return positions of random rows, sorted."""
 
     def beside(self, other: Any) -> "Source":
-        """Return the source of these rows, with the columns of others after theirs.
+        """Return the source of these rows with the columns of another one appended.
 
         Parameters
         ----------
         other : Source, ndarray or torch.Tensor
-            The same number of rows, in the same order.
+            The other columns, for the same number of rows in the same order.
 
         Returns
         -------
         Source
-            Both.
+            All columns.
 
         Raises
         ------
         ValueError
-            If they cannot be read together.
+            If the two cannot be read together.
         """
         raise ValueError(
             f"Samples in a {type(self).__name__} cannot be read together with a target in a "
@@ -81,7 +81,7 @@ class Source(ABC):
         )
 
     def digest(self) -> str:
-        """Return what tells these samples from others: a hash of all rows, in their order."""
+        """Return a hash of all rows in their order, which identifies the samples."""
         digest = hashlib.sha256()
         for _, rows in self.blocks():
             digest.update(f"{rows.dtype} {rows.shape[1]}".encode())
@@ -98,7 +98,7 @@ class Source(ABC):
 
 
 class SlicedSource(Source):
-    """Samples of which any slice can be read.
+    """Samples from which any slice can be read.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class SlicedSource(Source):
         (n_samples, n_features).
 
     read : callable
-        From the positions of the first row and of the one after the last to these rows, as an
+        Maps the positions of the first row and of the row after the last one to these rows, as an
         array or a tensor.
     """
 
@@ -121,7 +121,7 @@ class SlicedSource(Source):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Precision in which rows are given."""
+        """Precision of the rows."""
         return self[:1].dtype
 
     def __getitem__(self, rows: slice) -> FloatArray:
@@ -146,7 +146,7 @@ class SlicedSource(Source):
             yield start, self[start : start + n_rows]
 
     def beside(self, other: Any) -> Source:
-        """Return the source of these rows, with the columns of others after theirs."""
+        """Return the source of these rows with the columns of another one appended."""
         if isinstance(other, StreamSource):
             return super().beside(other)
 
@@ -169,7 +169,7 @@ class SlicedSource(Source):
 
 
 def array_source(array: Any) -> SlicedSource:
-    """Return the source of an array elsewhere: a memory map, or what zarr, h5py and Dask have."""
+    """Return the source of an array not in memory: a memory map, or one of zarr, h5py or Dask."""
     return SlicedSource(array.shape, lambda start, stop: np.asarray(array[start:stop]))
 
 
@@ -185,17 +185,17 @@ def sharded_source(paths: Sequence[Path]) -> SlicedSource:
     Parameters
     ----------
     paths : list of Path
-        Files of numpy's format, or safetensors with one tensor in each.
+        Files in numpy's format, or safetensors with one tensor in each.
 
     Returns
     -------
     SlicedSource
-        It reads of several files where rows go over an end.
+        A source that reads from several files if rows cross the end of one.
 
     Raises
     ------
     ValueError
-        If the samples have not as many features in all files.
+        If the files differ in their numbers of features.
     """
     shards = [open_shard(path) for path in paths]
     widths = {shard.shape[1] for shard in shards}
@@ -227,7 +227,7 @@ def dataset_source(dataset: Any) -> SlicedSource:
     Returns
     -------
     SlicedSource
-        It reads one item after the other.
+        A source that reads one item after the other.
     """
 
     def read(start: int, stop: int) -> Any:
@@ -239,14 +239,14 @@ def dataset_source(dataset: Any) -> SlicedSource:
 
 
 class StreamSource(Source):
-    """Batches of samples, or single ones, that come one after the other.
+    """A stream of batches of samples, or of single samples.
 
-    Their order is that of the stream, and their number is known after a pass over all.
+    Samples have the order of the stream, and their number is known after one full pass.
 
     Parameters
     ----------
     batches : iterable
-        As a DataLoader of torch: it yields arrays or tensors of shape (n_samples, n_features) or
+        Like a torch DataLoader: it yields arrays or tensors of shape (n_samples, n_features) or
         (n_features,), or tuples that begin with one, and can be iterated again.
     """
 
@@ -299,20 +299,20 @@ class StreamSource(Source):
         self.n_samples = start
 
     def beside(self, other: Any) -> Source:
-        """Return the source of these rows, with the columns of others after theirs."""
+        """Return the source of these rows with the columns of another one appended."""
         if not isinstance(other, StreamSource):
             return super().beside(other)
-        # Two streams may know that they come from one place.
+        # Streams from one place can have a method that joins them.
         together = getattr(self.batches, "beside", lambda batches: None)(other.batches)
         return StreamSource(_Together(self, other) if together is None else together)
 
     def _gathered(self) -> Iterator[list[FloatArray]]:
-        """Yield as many arrays of the stream at a time as make a block."""
+        """Yield lists of arrays of the stream, each large enough for a block."""
         waiting: list[FloatArray] = []
         n_rows, n_wanted = 0, block_rows(self.n_features)
         for rows in self._arrays():
             waiting.append(rows)
-            # Counted as they come: a stream may yield single rows.
+            # A running count is fast even if a stream yields single rows.
             n_rows += len(rows)
             if n_rows >= n_wanted:
                 yield waiting
@@ -344,22 +344,22 @@ class _Together:
 
 
 def side_by_side(X: Any, Y: Any) -> FloatArray:
-    """Return the rows of two arrays or tensors in one array, in the more precise of their types."""
+    """Return the columns of two arrays or tensors in one array, in the more precise type."""
     return np.concatenate([as_array(X), as_array(Y)], axis=1)
 
 
 def as_rows(item: Any) -> FloatArray:
-    """Return what a stream yields as an array of samples."""
+    """Return an item of a stream as an array of samples."""
     return np.atleast_2d(as_array(first_of(item)))
 
 
 def first_of(item: Any) -> Any:
-    """Return an item of a dataset without what comes with it, as labels."""
+    """Return the samples in an item of a dataset, without labels or other extras."""
     return item[0] if isinstance(item, tuple | list) else item
 
 
 def as_array(rows: Any) -> Any:
-    """Return rows as a numpy array; of what numpy has not, as bfloat16, in single precision."""
+    """Return rows as a numpy array; bfloat16, which numpy lacks, becomes single precision."""
     if isinstance(rows, torch.Tensor):
         rows = rows.detach().cpu()
         return (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
@@ -380,7 +380,7 @@ def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
             "convert to a dense tensor."
         )
     if rows.ndim != 2 or rows.is_complex():
-        check_array(as_array(rows), input_name="X")  # It says what is wrong.
+        check_array(as_array(rows), input_name="X")  # This raises the error.
     if rows.dtype in (torch.float16, torch.bfloat16):
         rows = rows.float()
     elif rows.dtype not in (torch.float32, torch.float64):
@@ -391,7 +391,7 @@ def checked_tensor(rows: torch.Tensor) -> torch.Tensor:
 
 
 def checked(rows: Any) -> FloatArray:
-    """Return rows in single or double precision, as scikit-learn takes arrays."""
+    """Return rows in single or double precision, as scikit-learn accepts arrays."""
     rows = as_array(rows)
     if rows.dtype not in (np.float32, np.float64):
         rows = rows.astype(np.float64)

@@ -1,4 +1,4 @@
-"""What sparse autoencoders need around each step: coefficient, unit norms, dead latents."""
+"""Hooks of sparse autoencoders: coefficient, unit norms, dead latents."""
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
@@ -16,29 +16,29 @@ from skvaeense.utils._budget import set_share
 if TYPE_CHECKING:
     from skvaeense.training._trainer import Trainer
 
-# How fast the logarithm of an adapted coefficient follows the logarithm of (active / wanted) per
-# step: at first and at the end, when the learning rate falls, and the code answers less and less.
-# At most MOST_EXCESS of the latter counts at once.
+# Gain per step with which the logarithm of an adapted coefficient follows the logarithm of
+# (active / wanted): at first, and at the end, when the learning rate falls and the code responds
+# less and less. The second logarithm is clipped at MOST_EXCESS.
 GAIN = 0.03
 LAST_GAIN = 0.1
 MOST_EXCESS = 1.0
-# A latent is dead once it was active for none of this many samples of the training.
+# A latent is dead once it was inactive for this many training samples in a row.
 DEAD_AFTER = 10_000
-# Steps between two looks at which latents are dead: a look waits for the device.
+# Steps between two checks for dead latents: a check waits for the device.
 LOOK_EVERY = 20
-# Norm of a new encoder row, as a share of the mean of the living ones.
+# Norm of a new encoder row, as a share of the mean norm for living latents.
 RESAMPLED_NORM = 0.2
-# When dead latents are resampled, as shares of the training: so often until it comes to its end.
+# Number of resamplings of dead latents, and when they happen, as shares of the training.
 N_RESAMPLINGS = 7
 RESAMPLE_AT = tuple(SETTLING * (i + 1) / N_RESAMPLINGS for i in range(N_RESAMPLINGS))
 
 
 @dataclass(eq=False)
 class Coefficient(Hook):
-    """Raise the coefficient alpha of a penalty from 0 at first, and adapt it if asked to.
+    """Raise the coefficient alpha of a penalty from 0, and then adapt it if there is a target.
 
-    A target for the mean number of active latents makes it follow, at every step after the
-    rise, with the L0 of the batch, at the fraction p done::
+    With a target for the mean number of active latents, alpha changes at every step after the
+    rise. With the L0 of the batch and the fraction p done::
 
         log alpha <- log alpha + gain(p) * clip(log(L0 / target), -1, 1)
 
@@ -50,13 +50,13 @@ class Coefficient(Hook):
         The coefficient, or its first value if there is a target; a tensor once it is adapted.
 
     target_l0 : float or None, default=None
-        Wanted mean number of active latents; None keeps the coefficient.
+        Wanted mean number of active latents; None keeps the coefficient constant.
 
     warmup : float, default=0.1
-        Share of the training over which it rises from 0 to its value.
+        Share of the training over which the coefficient rises from 0 to alpha.
 
     value : float or torch.Tensor
-        What the present step uses of it.
+        The coefficient in the current step.
     """
 
     alpha: float | torch.Tensor
@@ -69,13 +69,13 @@ class Coefficient(Hook):
         self.value = 0.0
 
     def at(self, fraction_done: float) -> float | torch.Tensor:
-        """Return the coefficient; a tensor once it is adapted, so that nothing has to wait."""
+        """Return the coefficient: a tensor once it is adapted, to avoid device waits."""
         if self.warmup == 0:
             return self.alpha
         return min(1.0, fraction_done / self.warmup) * self.alpha
 
     def observe(self, l0: torch.Tensor, fraction_done: float) -> None:
-        """Take note of the mean number of active latents of a batch."""
+        """Adapt the coefficient to the mean number of active latents of a batch."""
         if self.target_l0 is None or fraction_done < self.warmup:
             return
         excess = (l0 / self.target_l0).log().clamp(-MOST_EXCESS, MOST_EXCESS)
@@ -88,7 +88,7 @@ class Coefficient(Hook):
         trainer.model.alpha = as_number(self.value)
 
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Take note of the number of active latents."""
+        """Adapt the coefficient to the batch."""
         if "active_share" in step.terms:
             self.observe(step.terms["active_share"].sum(), step.fraction_done)
 
@@ -98,7 +98,7 @@ class Coefficient(Hook):
 
 
 class AnnealedLength(Hook):
-    """Let codes keep all latents at first, and by a factor fewer in each step, until they keep k.
+    """Let codes keep all latents at first, then fewer by a factor in each step, down to k.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class AnnealedLength(Hook):
         The model, whose `length` is k.
 
     anneal : float
-        Share of the training over which they do, above 0.
+        Share of the training over which their number falls, above 0.
     """
 
     def __init__(self, model: AutoencoderModel, anneal: float) -> None:
@@ -119,7 +119,7 @@ class AnnealedLength(Hook):
         set_share(trainer.model, self.first_share**left)
 
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Let codes have k again, as those that are validated have."""
+        """Let codes keep k entries again, as validation expects."""
         set_share(trainer.model, 1.0)
 
 
@@ -128,7 +128,7 @@ class UnitNorm(Hook):
 
     @torch.no_grad()
     def before_step(self, trainer: "Trainer") -> None:
-        """Take from the gradients what would change the norms."""
+        """Remove the part of the gradients that would change the norms."""
         weight = trainer.model.linear_decoder.weight
         weight.grad -= weight * (weight * weight.grad).sum(dim=0)
 
@@ -145,13 +145,13 @@ def normalize_decoder(model: Any) -> None:
 
 
 class DeadLatents(Hook):
-    """Count for how many samples each latent has been silent, and resample those that are dead.
+    """Count the samples for which each latent has been silent, and resample dead latents.
 
     Parameters
     ----------
     model : SparseCoder
-        The model before training: those parameters of its activation that have an entry for each
-        latent go back to their present values where a latent is resampled.
+        The model before training. If the activation has parameters with an entry for each latent,
+        the entries of resampled latents return to their present values.
     """
 
     def __init__(self, model: AutoencoderModel) -> None:
@@ -162,7 +162,7 @@ class DeadLatents(Hook):
             for name, parameter in activation.named_parameters()
             if parameter.ndim and len(parameter) == model.n_components
         }
-        # The first begins anew for latents that are resampled, the second does not.
+        # Resampling of a latent resets its first count, but not its second.
         self.silent_for = torch.zeros(model.n_components, dtype=torch.int64, device=device)
         self.inactive_for = self.silent_for.clone()
         self.dead = self.silent_for.bool()
@@ -175,7 +175,7 @@ class DeadLatents(Hook):
 
     @torch.no_grad()
     def after_step(self, trainer: "Trainer", step: Step) -> None:
-        """Count, and resample dead latents if it is time to."""
+        """Update the counts, and resample dead latents when it is time."""
         model = trainer.model
         if "active_share" not in step.terms:
             return
@@ -203,7 +203,7 @@ class DeadLatents(Hook):
     def fraction(self) -> float:
         """Fraction of latents silent for the last `DEAD_AFTER` samples, or all if fewer.
 
-        It is 0 if the loss does not say which latents are active.
+        It is 0 if the loss does not return which latents are active.
         """
         if self.n_samples == 0:
             return 0.0
@@ -215,7 +215,7 @@ class DeadLatents(Hook):
         Samples are drawn with probability proportional to their squared error. The decoder's
         column becomes the sample's residual at norm 1, the encoder's row points at the sample's
         hidden features, the activation's parameters go back to their first values, and the
-        optimizer's memory of them is cleared.
+        optimizer's memory of all these weights is cleared.
         """
         model = trainer.model
         dead = torch.nonzero(self.silent_for >= DEAD_AFTER).ravel()

@@ -1,4 +1,4 @@
-"""How many of torch's threads a training uses."""
+"""The number of torch's threads that a training uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,18 +8,18 @@ import torch
 
 from skvaeense.utils._threads import WORK_OF_A_THREAD, threads_for
 
-# How many trainings have changed the number of threads, and what it was before the first of them.
+# Number of open `restored_threads` contexts, and the number of threads before the first of them.
 _lock = Lock()
 _n_inside, _n_outside = 0, 1
 
 
 @contextmanager
 def restored_threads() -> Iterator[int]:
-    """Yield the number of torch's threads, which may be changed inside, and is given back.
+    """Yield the number of torch's threads, and restore it if it was changed inside.
 
-    Torch has one number for each thread, and threads to come take the one that was set last, in
-    whichever thread. So a thread may begin with the number of another that trains; the last of
-    those that overlap gives back what there was before the first.
+    Torch has one number for each thread, and a new thread takes the number that any thread has set
+    last. So a thread can start with the number of another one that trains. The last of overlapping
+    contexts restores the number from before the first one.
     """
     global _n_inside, _n_outside
     own = torch.get_num_threads()
@@ -41,8 +41,8 @@ def suited_threads(
 ) -> Iterator[None]:
     """Use no more threads inside than a model has work for.
 
-    A matrix has three products in a step of training, and one where nothing is learned. What
-    convolutions do is not known from their weights, and they are not limited.
+    A matrix has three products in a step of training, and one if nothing is learned. The work of
+    convolutions does not follow from their weights, so their threads are not limited.
     """
     with restored_threads() as n_threads:
         if all(parameter.ndim <= 2 for parameter in model.parameters()):
@@ -54,9 +54,9 @@ def suited_threads(
 
 @contextmanager
 def threads_of_all(shape: tuple[int, ...]) -> Iterator[None]:
-    """Use one thread inside, in all libraries, where samples of a shape are little work.
+    """Use one thread inside, in all libraries, if samples of a shape are little work.
 
-    As `threads_for` does; but trainings inside, and threads to come, find torch as it was.
+    This is `threads_for`, but trainings inside, and later threads, find torch as it was.
     """
     with restored_threads(), threads_for(shape[0] * shape[1] ** 2):
         yield

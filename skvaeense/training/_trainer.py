@@ -20,9 +20,9 @@ from skvaeense.utils._processes import SINGLE_PROCESS, Processes
 from skvaeense.utils._seeding import restore_generator
 
 HookKind = TypeVar("HookKind", bound=Hook)
-# Steps within a long epoch after which a series of epochs may be left.
+# Steps of a long epoch between two points at which a series of epochs can be left.
 STRIDE = 500
-# Attributes of a trainer that say how far it has come.
+# Attributes of a trainer that describe its progress.
 PROGRESS = ("learning_rate", "log", "n_steps", "epoch", "step", "sums", "order")
 
 
@@ -32,25 +32,25 @@ class Trainer:
     Parameters
     ----------
     model : Model
-        Trained in place.
+        The model, trained in place.
 
     loss : Loss
-        What is minimised.
+        The loss that is minimised.
 
     optimizer : Optimizer
-        What moves the weights.
+        The optimizer of the weights.
 
     learning_rate : float
         Peak learning rate.
 
     schedule : Schedule
-        How the learning rate changes.
+        Schedule of the learning rate.
 
     generator : torch.Generator
         The source of order and noise, on the model's device.
 
     hooks : sequence of Hook, default=()
-        What happens around each step.
+        Hooks that are called around each step.
 
     rates : dict of Parameter to float or tensor, default={}
         Factors on the learning rate of single weights, which broadcast to their parameter.
@@ -59,12 +59,12 @@ class Trainer:
         The processes that train together.
 
     init : int, default=0
-        Index of the init that is trained; noted in the log.
+        Index of the init that is trained; recorded in the log.
 
     Attributes
     ----------
     log : list of dict of float
-        For each epoch the means of the loss terms, and what the hooks note.
+        For each epoch the means of the loss terms, and the values of the hooks.
 
     other_log : list of dict of float
         The same for other inits, which were not kept.
@@ -73,7 +73,7 @@ class Trainer:
         Steps so far.
 
     least_factor : float
-        What the learning rate is never below, as a share of its peak.
+        Lower limit of the learning rate, as a share of its peak.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class Trainer:
         self._reset_position()
 
     def _reset_position(self) -> None:
-        """Begin a series of epochs."""
+        """Reset the position to the start of a series of epochs."""
         self.epoch = self.step = 0
-        # Sums of the terms over the steps of the present epoch, on the device: reading them would
-        # wait for it at every step.
+        # Sums of the terms over the steps of the current epoch. They stay on the device, because
+        # reading them would wait for it at every step.
         self.sums: Terms = {}
-        # The state of the generator from which the order of the present epoch was drawn.
+        # The state of the generator from which the order of the current epoch was drawn.
         self.order: torch.Tensor | None = None
 
     def _flat_rates(
@@ -143,8 +143,8 @@ class Trainer:
     ) -> Generator[bool, None, None]:
         """Train for a series of epochs; it ends early if the loss is not finite.
 
-        After `load_state_dict` it goes on from there. A series that is to end early has to be
-        closed.
+        After `load_state_dict`, it resumes from the loaded state. To end a series early, close the
+        generator.
 
         Parameters
         ----------
@@ -155,10 +155,10 @@ class Trainer:
             Passes over the samples.
 
         batch_size : int
-            Samples in each step; what is left of a pass is dropped, and another order is drawn.
+            Samples in each step. An incomplete last batch is dropped; each pass has a new order.
 
         span : tuple of two floats, default=(0.0, 1.0)
-            Fraction done at the first step and after the last, where these epochs are part of a
+            Fractions done at the first step and after the last one, if these epochs are part of a
             longer training.
 
         Yields
@@ -197,7 +197,7 @@ class Trainer:
             pass
 
     def _batches(self, train: Batches, batch_size: int) -> Iterator[torch.Tensor]:
-        """Return the batches of an epoch that are to come: all, or those after some steps."""
+        """Return the remaining batches of an epoch: all, or the batches after some steps."""
         if self.order is None:
             self.order = self.generator.get_state()
             return train.epoch(batch_size, self.generator)
@@ -227,16 +227,16 @@ class Trainer:
         self.n_steps += 1
 
     def _shared(self, terms: Terms) -> Iterator[torch.Tensor]:
-        """Yield what is averaged over all processes: gradients, terms, and what layers keep."""
+        """Yield the tensors to average over all processes: gradients, terms, buffers of layers."""
         yield self.parameters.grads
         yield from terms.values()
         yield from (b for b in self.model.buffers() if b.ndim and b.is_floating_point())
 
     @torch.no_grad()
     def _move(self, learning_rate: float) -> None:
-        """Take a step of the optimizer, of which each weight goes the share of its rate."""
-        # A larger one would take weights out of range, too, but torch may not take it, even divided
-        # by what corrects the first steps.
+        """Take a step of the optimizer; each weight moves by the share given by its rate."""
+        # Torch may reject a larger learning rate, or its quotient by the corrections of the first
+        # steps. Such a rate would take weights out of range anyway.
         kind = torch.finfo(self.parameters.values.dtype)
         for group in self.optimizer.param_groups:
             group["lr"] = min(learning_rate, kind.eps * kind.max)
@@ -258,7 +258,7 @@ class Trainer:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the terms of the last epoch are numbers."""
+        """Whether the terms of the last epoch are finite."""
         return not self.log or all(map(math.isfinite, self.log[-1].values()))
 
     def hook(self, kind: type[HookKind]) -> HookKind:
@@ -277,12 +277,12 @@ class Trainer:
         return next(hook for hook in self.hooks if isinstance(hook, kind))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the training needs to go on: tensors, numbers and containers.
+        """Return the state that training can resume from: tensors, numbers and containers.
 
         Returns
         -------
         dict
-            The state. Its tensors are those of the training: copy what is to be kept.
+            The state. It shares its tensors with the training: copy them to keep their values.
         """
         return {
             "model": self.model.state_dict(),
@@ -292,23 +292,23 @@ class Trainer:
         } | {name: getattr(self, name) for name in PROGRESS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state, which a trainer of the same parts has given.
+        """Restore a state from a trainer with the same parts.
 
         Parameters
         ----------
         state : dict
-            The state. It is copied, so that it may be used again.
+            The state. It is copied, so that it can be used again.
 
         Raises
         ------
         ValueError
-            If it is not that of such a trainer.
+            If the state does not fit this trainer.
         """
         device = self.parameters.values.device
         try:
             self._check_state(state)
             self.model.load_state_dict(state["model"])
-            # Torch would go on with the tensors of the state itself.
+            # Without a copy, torch would train on the tensors of the given state.
             memory = copy.deepcopy(state["optimizer"]["state"])
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": memory})
             for hook, own in zip(self.hooks, state["hooks"], strict=True):
@@ -321,27 +321,27 @@ class Trainer:
             ) from error
 
     def _check_state(self, state: dict[str, Any]) -> None:
-        """Raise an error unless a state fits this trainer; it may come from any file.
+        """Raise an error unless a state fits this trainer; a state can come from any file.
 
-        Torch does not look, and writes to memory that is not its own where moments of the
-        optimizer are shorter than the weights.
+        Torch does not check this, and writes out of bounds if moments of the optimizer are shorter
+        than the weights.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0
-        # A step that moves nothing shows what is kept of steps.
+        # A step that moves nothing creates the state of the optimizer.
         self.optimizer.step()
         own = self.state_dict()
         if state["optimizer"]["state"]:
             check_layout(own["optimizer"]["state"], state["optimizer"]["state"], "optimizer")
-        # The order, as the generator, may be of another device.
+        # The order, like the generator, can come from another device.
         for name in {"hooks", *PROGRESS} - {"order"}:
             check_layout(own[name], state[name], name)
 
 
 def check_layout(own: Any, given: Any, where: str) -> None:
-    """Raise an error unless a state has the names and shapes that it has here.
+    """Raise an error unless a state has the names and shapes of this trainer's own state.
 
-    What is a number or None here may be a tensor without dimensions, or not have begun yet.
+    A number or None in the own state can be a tensor without dimensions, or not set, in the other.
     """
     if isinstance(own, torch.Tensor) and own.ndim:
         fits = isinstance(given, torch.Tensor) and given.shape == own.shape
