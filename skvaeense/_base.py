@@ -258,9 +258,8 @@ class BaseAutoencoder(
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
             For a SparseAutoencoder, floats with two columns or more are a target that codes are
-            decoded to. It can have any of the forms of X, and must be a stream if X is one.
-            Anything else, such as labels or single numbers, is ignored. A VAEenseTransformer
-            ignores any y.
+            decoded to. It can have any form of X, and must be a stream if X is one. Anything else,
+            such as labels or single numbers, is ignored; a VAEenseTransformer ignores every y.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0. A whole number n counts as n copies,

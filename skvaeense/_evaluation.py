@@ -110,7 +110,7 @@ class ModelEvaluation:
 
 
 def rows_at_a_time(X, model):
-    """Return the number of rows in a chunk; a wider widest layer allows fewer."""
+    """Return the number of rows in a chunk, as the widest layer allows."""
     return block_rows(X.shape[1], *(width for p in model.parameters() for width in p.shape))
 
 

@@ -22,7 +22,7 @@ class GateELBOGradient:
         d m     = 2 q ([(1 - q) m + R] / g + beta (m - a) / t) / n
         dW      = 2 r'e / (n g),    db = 2 sum r / (n g)
 
-    and `look_gradients` goes on through the looks of the encoder.
+    and `look_gradients` computes the gradients through the looks.
 
     Parameters
     ----------

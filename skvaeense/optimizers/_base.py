@@ -9,7 +9,7 @@ from skvaeense.utils._validation import Specification
 
 
 class Steps(Protocol):
-    """The methods of a torch optimizer that a trainer needs."""
+    """The part of a torch optimizer that a trainer needs."""
 
     param_groups: list[dict[str, Any]]
     state: Any

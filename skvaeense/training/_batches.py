@@ -113,7 +113,7 @@ class SourceBatches(Batches):
     """Samples that are read during training.
 
     Blocks are read in random order, a few at a time, and their rows are mixed. So a batch has rows
-    from several blocks, and memory holds only a few. The next blocks are read during the training.
+    from several blocks, and memory holds only a few. The next ones are read while these train.
 
     Attributes
     ----------
@@ -149,8 +149,8 @@ class SourceBatches(Batches):
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """Yield batches of samples in random order.
 
-        Each of several processes reads its own blocks. A process whose blocks end before the epoch
-        does repeats samples of its last blocks.
+        Each of several processes reads its own blocks. If these end before the epoch does, the
+        process repeats samples of its last blocks.
         """
         device = self.head.device
         seed = int(torch.randint(2**31 - 1, (), generator=generator, device=device))

@@ -129,7 +129,7 @@ def independent_components(Y: np.ndarray, rng: np.random.RandomState) -> np.ndar
 
 
 def _log_prob(Y: np.ndarray, W: np.ndarray, start: Codes | None = None) -> tuple[float, Codes]:
-    """Return the mean log-density of samples with independent codes, and the codes."""
+    """Return the mean log-density of samples with independent codes, and the fitted `Codes`."""
     S = (Y @ W.T).astype(np.float64)
     squares = np.square(S - modes(S))
     # Squares of rounding errors reach this size.

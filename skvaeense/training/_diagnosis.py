@@ -15,13 +15,13 @@ LEAST_ROWS, LEAST_ROWS_PER_DIRECTION = 20, 5
 TOLERATED = 0.1
 # Unexplained share that means failure. The mean alone leaves a share of 1, up to chance.
 ASTRAY = 1.5
-# Noise is learned down to `LEAST_NOISE` of the variance. If data is smaller or larger by this
-# factor, data cannot be told from noise, or noise from data.
+# Noise is learned down to `LEAST_NOISE` of the variance. Data that is smaller or larger by this
+# factor cannot be told from noise, or noise from data.
 MAX_CHANGE = 1 / math.sqrt(LEAST_NOISE)
 
 
 class Collapse(NamedTuple):
-    """The variance of a group that active latents and that principal components leave.
+    """Unexplained variance of a group of samples: by active latents, and by principal components.
 
     Attributes
     ----------

@@ -268,7 +268,7 @@ def _some_rows(
     weights = np.ones(n) if weights is None else weights[some]
     center, scale = units_of(rows, weights)
     with np.errstate(over="ignore"):
-        # No more rows than can be left out then lie beyond FAR.
+        # Then no more rows than can be left out lie beyond FAR.
         sizes = np.abs(np.nan_to_num(rows - center)).max(axis=1)
         far = float(np.quantile(sizes, 1 - MAX_FAR_SHARE)) / FAR
         scale = checked_scale(max(scale, far))
@@ -297,7 +297,7 @@ def explore(X: np.ndarray, max_latents: int, weights: DoubleArray | None = None)
         Samples, in any units.
 
     max_latents : int
-        Maximum number of directions of all flat parts together for them to have own latents.
+        Maximum total number of directions for flat parts to have their own latents.
 
     weights : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.

@@ -40,7 +40,7 @@ class History(dict[str, DoubleArray]):
         return self["init"] == self["init"][-1:]
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return a pandas.DataFrame with one row for each epoch; it needs pandas."""
+        """Return a pandas.DataFrame with a row for each epoch; raise ImportError without pandas."""
         try:
             import pandas as pd
         except ImportError as error:

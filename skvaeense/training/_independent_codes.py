@@ -49,7 +49,7 @@ class IndependentCodes(NamedTuple):
         They cannot have more atoms than directions. The first one has an atom for each direction
         that stands out from noise. If there are as many atoms as features, the last directions may
         look like noise, and the very last one cannot stand out from itself. So a second dictionary
-        has all directions. It counts if only the last one is missing, or if its BIC is better.
+        has all directions, if the first one lacks only the last direction or has a worse BIC.
 
         Parameters
         ----------
@@ -105,8 +105,8 @@ class IndependentCodes(NamedTuple):
     def are_independent(self, rows: np.ndarray) -> bool:
         """Return whether no two codes are on together more often than chance explains.
 
-        With n rows, chance makes the test fail, for any of the pairs, in one of n tables. If there
-        are more atoms than directions, or atoms are not found, codes are on together more often.
+        With n rows, chance alone fails this test, over all pairs, for one of n tables. If there are
+        more atoms than directions, or atoms are not found, codes are on together more often.
 
         Parameters
         ----------

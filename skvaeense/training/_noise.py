@@ -36,8 +36,7 @@ class NoiseSchedule(Hook):
     Given the rest of the model, the best noise variance is the mean squared error per feature.
     Following it from the start finds bad minima: if it is too high, all latents close; if too low,
     patterns freeze before they are sorted out. So training holds the first value, then lowers it
-    geometrically, and from `settle` on follows a running mean of the error. At the fraction p done
-    of the training::
+    geometrically, and from `settle` on follows a running mean of the error. At fraction p done::
 
         g(p) = first                                                  p <= hold
         g(p) = first (floor / first)^((p - hold) / (settle - hold))   hold < p < settle,
@@ -131,7 +130,7 @@ def annealed_noise(first: float, mean_eigenvalue: float, *, learned: bool) -> No
 def followed_noise(
     first: float, floor: float, *, learned: bool, follow: float = FOLLOW
 ) -> NoiseSchedule:
-    """Return the noise schedule of a model that goes on: the error from the start."""
+    """Return the noise schedule of a continued training: the error from the start."""
     floor = min(floor, first)
     return NoiseSchedule(first, floor=floor, hold=0.0, settle=0.0, follow=follow, learned=learned)
 

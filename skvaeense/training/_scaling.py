@@ -77,8 +77,8 @@ class Scaling:
         Root mean square of the samples relative to their mean or locations.
 
     locations : Locations or None
-        Locations in the user's units, which samples are described relative to; relative to the
-        mean, if there are none.
+        Locations in the user's units. Samples are described relative to their location, or to the
+        mean if there are none.
 
     target : Scaling or None
         Scaling of the target, whose columns follow the columns of the samples.

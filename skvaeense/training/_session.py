@@ -224,7 +224,7 @@ class FitSession:
     def _n_epochs_left(self, stage: Stage, trainer: Trainer) -> int | None:
         """Return the number of epochs of a stage; None if it is over or the fit has stopped.
 
-        At the stage of a checkpoint, the trainer is restored from it.
+        If the checkpoint is in this stage, the trainer is restored from it.
         """
         if self.stopped:
             return None
@@ -267,7 +267,7 @@ class FitSession:
         return trainer if learned else None
 
     def _interrupted(self, stacklevel: int) -> Trainer:
-        """Return the best trainer after an interruption; if there is none, raise it again."""
+        """Return the best trainer after an interruption; without one, raise the interruption."""
         trainer = self.best_trainer()
         if trainer is None:
             raise

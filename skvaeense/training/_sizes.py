@@ -53,9 +53,9 @@ class HeldOut(NamedTuple):
         return min(max(1, int(self.share * n_samples)), self.at_most)
 
 
-# If held-out rows compare inits, and the noise variance is learned from them.
+# Held-out rows that compare inits, and from which the noise variance is learned.
 HELD_OUT = HeldOut(0.1, 2500)
-# If held-out rows only decide when to stop. With many latents, training needs all other rows.
+# Held-out rows that only decide when to stop. With many latents, training lacks these rows.
 SPARSE_HELD_OUT = HeldOut(0.05, 1000)
 
 
