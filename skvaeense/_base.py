@@ -336,7 +336,7 @@ class BaseAutoencoder(
         return self
 
     def _plateau(self) -> Plateau:
-        """Return what compares epochs as the parameters say."""
+        """Return a plateau with the patience and the tolerance of the parameters."""
         return Plateau(self.tol, self.n_iter_no_change)
 
     @fit_context(prefer_skip_nested_validation=True)
