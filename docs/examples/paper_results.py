@@ -1,6 +1,6 @@
-"""What the pictures of the paper's experiments share: their numbers, and a colour for each method.
+"""Results of the paper's experiments, and a style for each method, for the example pictures.
 
-`benchmarks` has the scripts that measure, and `benchmarks/results` what they wrote.
+The measuring scripts are in `benchmarks`, and their results are in `benchmarks/results`.
 """
 
 import json
@@ -36,13 +36,13 @@ def read(name):
 
 
 def load(name):
-    """Return the tables of an experiment: of the quick size, or else of the full one."""
+    """Return the tables of an experiment, of the quick size if there is one."""
     results = read(f"paper/{name}.json")
     return results.get("quick") or results["full"]
 
 
 def select(rows, **wanted):
-    """Return the rows that have these values."""
+    """Return the rows with the given values."""
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
@@ -58,13 +58,13 @@ def methods(rows, key="method"):
 
 
 def style(method, **more):
-    """Return the keywords that draw a method's line."""
+    """Return the matplotlib keywords for the line of a method."""
     color, marker, dashes = STYLES[method]
     return {"color": color, "marker": marker, "linestyle": dashes, "label": method} | more
 
 
 def draw_spread(ax, x, groups, **kwargs):
-    """Draw a line through means, and bars from the least to the largest value."""
+    """Draw a line through the means of groups, and bars from their smallest to largest values."""
     means = np.array([np.mean(group) for group in groups])
     reach = means - [min(group) for group in groups], [max(group) for group in groups] - means
     # The mean of equal numbers may differ from them by rounding.
@@ -74,7 +74,7 @@ def draw_spread(ax, x, groups, **kwargs):
 def draw_frontier(ax, rows, shift=0.012):
     """Draw the error of each method at each level, spread over seeds; levels have a log scale.
 
-    Methods are side by side at a level, shifted by this share of it.
+    Methods are side by side at a level, shifted by the share `shift` of the level.
     """
     names = methods(rows)
     for i, method in enumerate(names):

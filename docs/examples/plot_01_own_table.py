@@ -22,9 +22,9 @@ ActiveDimensionDisplay.from_estimator(pipeline, X, y)
 plt.show()
 
 # %%
-# ``X`` is a ``pandas.DataFrame`` with named columns. For a table of your own, replace the two lines
-# in the middle by ``X = pandas.read_csv(...)``. ``y`` has the class of each row. Without ``y``
-# there is one class. These columns have different units, so a ``StandardScaler`` comes first.
+# ``X`` is a ``pandas.DataFrame`` with named columns. For your own table, replace the two lines in
+# the middle with ``X = pandas.read_csv(...)``. ``y`` has the class of each row. Without ``y`` there
+# is one class. These columns have different units, so a ``StandardScaler`` comes first.
 print(X.iloc[:3, :4])
 
 # %%

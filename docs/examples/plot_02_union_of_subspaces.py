@@ -18,14 +18,14 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 
 # %%
 # The two models differ in one parameter, ``gated``. Neither is told how many subspaces there are,
-# or which subspace a sample lies on. The gated model starts from what is found in the data, and the
-# VAE from random weights.
+# or which subspace a sample lies on. The gated model starts from the structure found in the data,
+# and the VAE starts from random weights.
 gated = VAEenseTransformer(n_init=1, random_state=0).fit(train)
 vae = VAEenseTransformer(gated=False, n_init=1, max_iter=100, random_state=0).fit(train)
 
 # %%
 # Rows are samples that were not used in training, and columns are latents. With the gate, each
-# subspace has latents of its own. Without the gate, every latent is active for all samples or for
+# subspace has its own latents. Without the gate, every latent is active for all samples or for
 # none.
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 for name, model, ax in (("gated", gated, axes[0]), ("VAE", vae, axes[1])):

@@ -25,8 +25,8 @@ sparse = SparseAutoencoder(64, penalty=BatchTopK(12), random_state=0).fit(train)
 pca = PCA().fit(train)
 
 # %%
-# Along a curve, codes keep fewer and fewer entries: those that add most to the reconstruction. Both
-# autoencoders leave less unexplained than PCA with the same number of entries.
+# Along a curve, codes keep fewer and fewer entries: the entries that add most to the
+# reconstruction. Both autoencoders leave less unexplained than PCA with the same number of entries.
 display = ReconstructionSparsityDisplay.from_estimators([vaeense, sparse, pca], test)
 
 # sphinx_gallery_start_ignore
@@ -41,5 +41,5 @@ for model in (vaeense, sparse):
 # sphinx_gallery_end_ignore
 
 # %%
-# A sparse code must also say which latents are active. The picture does not count this, so the gain
-# in compression is smaller than the picture shows.
+# A sparse code must also record which latents are active. The picture does not count this storage,
+# so the gain in compression is smaller than the picture shows.

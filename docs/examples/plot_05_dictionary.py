@@ -25,8 +25,8 @@ X, _, _, atoms = make_sparse_dictionary(
 train, test = X[:5000], X[5000:]
 
 # %%
-# For a penalty with a coefficient `alpha`, `target_l0` is the wanted mean number of active latents.
-# The other penalties have this number as their parameter `k`.
+# For a penalty with a coefficient `alpha`, `target_l0` is the desired mean number of active
+# latents. For the other penalties, this number is the parameter `k`.
 models = [
     SparseAutoencoder(60, penalty=penalty, target_l0=target, max_iter=120, random_state=0).fit(
         train
@@ -41,8 +41,8 @@ models = [
 
 # %%
 # The upper bars compare each true atom with the most similar learned atom: their cosine is near 1
-# on average, so all four penalties have found the atoms. The lower bars have the variance of new
-# samples that is left unexplained. It is largest with L1, which makes codes too small.
+# on average, so all four penalties have found the atoms. The lower bars show the unexplained
+# fraction of the variance of new samples. It is largest with L1, which makes codes too small.
 names = [type(model.penalty).__name__ for model in models]
 codes = [model.transform(test) for model in models]
 found = [mean_max_cosine_similarity(atoms, model.components_, signed=True) for model in models]

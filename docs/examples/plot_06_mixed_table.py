@@ -40,7 +40,7 @@ table[numbers + categories].isna().mean()
 # %%
 # Numbers are imputed and scaled. Categories become columns of zeros and ones, and a missing value
 # is a category of its own. The step "codes" is empty, PCA, or an autoencoder with a given mean
-# length of codes. The autoencoder is trained for a short time, so it may warn that it misses its
+# length of codes. The autoencoder is trained for a short time, so it may warn that codes miss this
 # length.
 columns = make_column_transformer(
     (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
@@ -74,10 +74,10 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 search = GridSearchCV(pipeline, grid, cv=3).fit(X_train, y_train)
 
 # %%
-# The picture has the accuracy in cross-validation, with the standard error over the folds. Codes of
-# one or two numbers keep the accuracy of all columns; one or two principal components do not.
+# The picture shows the accuracy in cross-validation, with the standard error over the folds. Codes
+# of one or two numbers keep the accuracy of all columns; one or two principal components do not.
 # Principal components are the same directions for all passengers. A code of two numbers has two of
-# many latents, and the choice of the two tells the classifier more.
+# many latents, and the choice of the two latents gives the classifier more information.
 accuracy = search.cv_results_["mean_test_score"]
 error = search.cv_results_["std_test_score"] / np.sqrt(2)
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -89,7 +89,7 @@ ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The best step "codes", and its accuracy on passengers whom the search has not seen:
+# The best step "codes", and its accuracy on passengers that were not used in the search:
 print(search.best_params_["codes"], f"{search.score(X_test, y_test):.1%}")
 
 # sphinx_gallery_start_ignore

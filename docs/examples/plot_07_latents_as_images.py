@@ -27,8 +27,8 @@ display = LatentDisplay.from_estimator(sparse, image_shape=(8, 8), X=X)
 display = SparsityPatternDisplay.from_estimator(sparse, X, y)
 
 # %%
-# One digit, taken apart: first the origin, then what each active latent adds, the largest code
-# first, then the sum of all, and last the digit itself.
+# One digit as a sum: first the origin, then the image that each active latent adds, starting with
+# the largest code, then the sum of these images, and last the digit itself.
 code = sparse.transform(X[:1])[0]
 order = np.argsort(-code)[: np.count_nonzero(code)]
 origin = sparse.inverse_transform(np.zeros((1, 40)))[0]

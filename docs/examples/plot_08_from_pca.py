@@ -18,9 +18,9 @@ from skvaeense.inspection import ReconstructionSparsityDisplay
 # ------------------
 #
 # This data is drawn from the model of probabilistic PCA. ``PCA`` learns the parameters of this
-# model, and no density has a better expected score than the true model. The second transformer is
-# given its first noise variance, so it starts from random weights, and learns to open its latents
-# for each sample.
+# model, and no density has a better expected score than the true model. The first noise variance of
+# the second transformer is given, so this transformer starts from random weights, and learns to
+# open its latents for each sample.
 X = make_ppca(4000, n_components=5, n_features=20, random_state=0)[0]
 train, test = X[:3500], X[3500:]
 pca = PCA(5).fit(train)
@@ -45,7 +45,7 @@ ax.spines[["top", "right"]].set_visible(False)
 # %%
 # Both densities are as good as PCA's. The evidence lower bound of the second transformer is higher
 # than the true log-density, because opening a latent for a single sample costs nothing. So with the
-# gate the evidence lower bound bounds no density. See :ref:`score`.
+# gate the evidence lower bound is not a bound of a log-density. See :ref:`score`.
 #
 # Where PCA is not
 # ----------------

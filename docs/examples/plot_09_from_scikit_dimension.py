@@ -2,8 +2,9 @@
 Coming from scikit-dimension
 ============================
 
-Attributes have the names of scikit-dimension: ``dimension_`` for the whole set, ``dimension_pw_``
-for each sample. The method `predict` is new: it takes samples that were not in the set.
+Attributes have the same names as in scikit-dimension: ``dimension_`` for the whole set,
+``dimension_pw_`` for each sample. The method `predict` is new: it takes samples that were not in
+the set.
 """
 
 from skvaeense import IntrinsicDimensionEstimator, VAEenseTransformer

@@ -2,8 +2,8 @@
 Saving and loading
 ==================
 
-A fitted estimator goes into one file, which holds data and no code. The loaded estimator gives the
-same codes, bit by bit.
+A fitted estimator is saved to one file, which holds data and no code. The loaded estimator gives
+the same codes, to the bit.
 """
 
 from pathlib import Path
@@ -20,7 +20,8 @@ X = load_digits().data
 sparse = SparseAutoencoder(32, penalty=TopK(6), random_state=0).fit(X)
 
 # %%
-# `load` runs no code from the file. So, unlike a pickle, a file from others need not be trusted.
+# `load` runs no code from the file. So, unlike with a pickle, you need not trust the author of a
+# file.
 folder = TemporaryDirectory()
 path = Path(folder.name) / "digits.safetensors"
 save(sparse, path)

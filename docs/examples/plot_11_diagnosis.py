@@ -23,8 +23,8 @@ train, test, label = X[:2500], X[2500:], [f"dimension {r}" for r in dimension[25
 # Collapse
 # --------
 #
-# The first noise variance is far too high, so all latents close before it has fallen. There is a
-# warning:
+# The first noise variance is far too high, so all latents close before the noise variance has
+# fallen. There is a warning:
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", ConvergenceWarning)
     collapsed = VAEenseTransformer(
@@ -33,8 +33,8 @@ with warnings.catch_warnings(record=True) as caught:
 print(caught[0].message)
 
 # %%
-# The curves agree: the KL divergence, which measures what codes say about samples, falls to 0 and
-# stays there.
+# The curves agree: the KL divergence, which measures the information of codes about samples, falls
+# to 0 and stays there.
 display = LossCurveDisplay.from_estimator(collapsed)
 
 # %%
@@ -55,8 +55,8 @@ display = ActiveDimensionDisplay.from_estimator(short, test, label)
 # Long enough
 # -----------
 #
-# By default, training starts from what is found in the data, and has enough steps. There is no
-# warning, the loss is far lower and levels off, and the counts are the dimensions.
+# By default, training starts from the structure found in the data, and has enough steps. There is
+# no warning, the loss is far lower and levels off, and the counts are the dimensions.
 good = VAEenseTransformer(12, random_state=0).fit(train)
 display = LossCurveDisplay.from_estimator(good)
 
@@ -74,4 +74,4 @@ assert (good.active_dimensions(test).sum(axis=1) == dimension[2500:]).mean() > 0
 # sphinx_gallery_end_ignore
 
 # %%
-# :doc:`/user_guide/troubleshooting` has the signs of failure, with their causes and cures.
+# :doc:`/user_guide/troubleshooting` lists the signs of failure, with their causes and cures.

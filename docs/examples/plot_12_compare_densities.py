@@ -40,8 +40,8 @@ estimators = {
 # %%
 # The large dots are mean scores, and the small dots are the scores of folds. The thin lines
 # overlap, because some wines are harder than others for all estimators. The broad bars show the
-# difference from PCA on the same wines, in which this cancels. If a broad bar does not reach the
-# vertical line, the difference is more than two standard errors. The score of VAEense is the
+# difference from PCA on the same wines, in which this effect cancels. If a broad bar does not reach
+# the vertical line, the difference is more than two standard errors. The score of VAEense is the
 # highest here.
 display = ScoreComparisonDisplay.from_estimators(estimators, wine, reference="PCA", random_state=0)
 
@@ -53,9 +53,9 @@ assert len(display.comparison.dequantized) == 2
 # sphinx_gallery_end_ignore
 
 # %%
-# Two columns are whole numbers. They got noise that is uniform between 0 and 1, so that no
-# estimator can gain by spikes on whole numbers.
+# Two columns are whole numbers. Uniform noise between 0 and 1 was added to these columns, so that
+# no estimator can gain by spikes at whole numbers.
 display.comparison.dequantized
 
 # %%
-# :ref:`pca_scores` says what the numbers mean.
+# :ref:`pca_scores` explains the meaning of the numbers.

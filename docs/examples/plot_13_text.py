@@ -25,8 +25,8 @@ X = vectorizer.fit_transform(texts)
 X
 
 # %%
-# Each text becomes a sum of at most four of 24 atoms. An atom has a weight for each word. The words
-# with the largest weights show the topic of the atom.
+# Each text is coded as a sum of at most four of 24 atoms. An atom has a weight for each word. The
+# words with the largest weights show the topic of the atom.
 sae = SparseAutoencoder(24, penalty=TopK(4), max_iter=300, random_state=0).fit(X)
 words = vectorizer.get_feature_names_out()
 use = (sae.transform(X) != 0).mean(axis=0)
@@ -35,8 +35,8 @@ for latent in use.argsort()[::-1][:8]:
     print(f"{use[latent]:4.0%}  {', '.join(words[top])}")
 
 # %%
-# Each row of the picture is a part of scikit-learn. Most parts have an atom that is active in more
-# than half of their texts.
+# Each row of the picture is a module of scikit-learn. Most modules have an atom that is active in
+# more than half of their texts.
 names = sorted(set(rooms), key=rooms.count, reverse=True)[:12]
 active = sae.active_dimensions(X)
 share = [active[[room == name for room in rooms]].mean(axis=0) for name in names]

@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from skvaeense import IntrinsicDimensionEstimator
 
 # %%
-# All detectors are fitted to usual samples only. Then they judge other usual samples, and samples
-# of classes that they have not seen.
+# All detectors are fitted to usual samples only. Then they score other usual samples, and samples
+# of classes that were not used in the fit.
 detectors = ["IsolationForest", "LocalOutlierFactor", "PCA", "VAEense", "dimension", "reliability"]
 
 
@@ -76,5 +76,5 @@ assert tumours["dimension"] < 0.5
 # Use the density of VAEense for this, not its dimension or its reliability: an outlier may have the
 # same dimension as other samples, or a lower one. On the digits LocalOutlierFactor and this density
 # are ahead. On the tumours the four detectors are about equal. Two data sets with one split each do
-# not tell which detector is the best. :doc:`/user_guide/outliers` compares them on ten data sets,
-# and has p-values, which give a limit for outliers.
+# not show which detector is the best. :doc:`/user_guide/outliers` compares detectors on ten data
+# sets, and has p-values, which provide a threshold for outliers.

@@ -16,8 +16,8 @@ from skvaeense import IntrinsicDimensionEstimator
 from skvaeense.inspection import ActiveDimensionDisplay
 
 # %%
-# Three places in a photograph, under one, two and four smooth transforms: a shift to the side, one
-# down, a turn, and a change of the size. The network says which place it sees.
+# The images show three places in a photograph, under one, two and four smooth transforms: a shift
+# to the side, a shift down, a rotation, and a change of the size. The network classifies the place.
 photograph = ndimage.gaussian_filter(load_sample_image("china.jpg").mean(axis=2) / 255, 2)
 down, right = np.mgrid[-16:16:16j, -16:16:16j].reshape(2, -1)
 rng = np.random.default_rng(0)
@@ -43,8 +43,8 @@ for weights, bias in zip(network.coefs_[:-1], network.intercepts_[:-1], strict=T
     layers[f"{len(bias)} units"] = states
 
 # %%
-# Each layer has an estimator of its own, which predicts the dimension of images that it has not
-# seen. A layer cannot have more dimensions than its input. The images under one and two transforms
+# Each layer has its own estimator, which predicts the dimension of images that were not used in its
+# fit. A layer cannot have more dimensions than its input. The images under one and two transforms
 # keep their dimensions, and the images under four transforms lose about one.
 figure, axes = plt.subplots(1, len(layers), figsize=(10, 3.6), sharex=True, layout="constrained")
 labels = [f"dimension {r}" for r in dimension]
@@ -61,9 +61,9 @@ for ax, (name, states) in zip(axes, layers.items(), strict=True):
     # sphinx_gallery_end_ignore
 
 # %%
-# A classifier need not keep a direction that does not tell the places apart. The principal
-# components of a whole layer do not show the dimensions: two components hold most of the variance,
-# because it lies between the places.
+# A classifier need not keep a direction that does not separate the places. The principal components
+# of a whole layer do not show the dimensions: two components hold most of the variance, because
+# most of the variance lies between the places.
 #
 # A direction that is a hundred times shorter than others looks like noise, and is not counted. So
 # the result is the number of directions that a layer uses, not the rank of its Jacobian.

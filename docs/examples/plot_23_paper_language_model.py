@@ -16,10 +16,10 @@ rows = read("short_codes.json")["rows"]
 
 # %%
 # The activations come from documents that were not used in training, and each dictionary was
-# trained for its own length. VAEense and the unrolled encoder look several times. All other
-# encoders have one layer. Dashed lines are codes of both signs. Markers are means over seeds, and
-# bars reach from the best seed to the worst. Methods are side by side at each length. VAEense
-# leaves the least unexplained at every length.
+# trained for one length. VAEense and the unrolled encoder look several times. All other encoders
+# have one layer. Dashed lines are codes of both signs. Markers are means over seeds, and bars reach
+# from the best seed to the worst. Methods are side by side at each length. VAEense leaves the least
+# unexplained at every length.
 METHODS = {
     "VAEense": (BLUE, "o", "-"),
     "unrolled batch_topk": (SKY, "P", "-"),

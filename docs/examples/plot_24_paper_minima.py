@@ -54,11 +54,11 @@ assert {r for row in select(rows, model="SAE L1") for r in row["n_minima"]} <= {
 # ----
 #
 # Each model was fitted with several seeds, at learning rates around its default. How far did a fit
-# come? 0 % is the loss of a code that says nothing, and 100 % is the best loss of this model on
-# these samples. The upper panels have the share of fits that came at least 95 % of the way, and the
-# lower panels the share that came 99 % of the way. Models are side by side at each learning rate.
-# At the default rate all fits came 95 % of the way. At four times this rate no fit of VAEense to
-# digits did, and at a quarter of it none to subspaces.
+# come? 0 % is the loss of an empty code, and 100 % is the best loss of this model on these samples.
+# The upper panels have the share of fits that came at least 95 % of the way, and the lower panels
+# the share that came 99 % of the way. Models are side by side at each learning rate. At the default
+# rate all fits came 95 % of the way. At four times this rate no fit of VAEense to digits did, and
+# at a quarter of this rate no fit of VAEense to subspaces did.
 rows = tables["fits"]
 sources, names = values(rows, "data"), methods(rows, "model")
 figure, axes = plt.subplots(
@@ -112,8 +112,8 @@ for data in sources:
 #
 # All parameters of a fitted model are moved along two random directions. In each layer a direction
 # has the norm of the parameters. The loss is measured on samples that were not used in training: 0
-# is the lowest loss of the plane, and 1, the dashed line, is the loss of the code that says
-# nothing. The cross is the fitted model. The loss of VAEense rises fastest around the fitted model.
+# is the lowest loss of the plane, and 1, the dashed line, is the loss of the empty code. The cross
+# is the fitted model. The loss of VAEense rises fastest around the fitted model.
 rows = tables["planes"]
 levels = [0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]
 figure, axes = plt.subplots(

@@ -14,12 +14,13 @@ rows = load("few_latents")["fits"]
 unions = values(rows, "n_subspaces")
 
 # %%
-# The upper panels have the variance that is left unexplained, by VAEense and by PCA with the same
-# number of components, for samples that were not used in training. The lower panels have two
-# numbers of latents: those active for a sample, and those active for any sample. Markers are means
-# over seeds, and bars reach from the least to the most. At the dotted line there is one latent for
-# each dimension of the union. On its left VAEense has all latents active for every sample, and
-# explains as much as PCA. From the line on it explains everything, with 4 active latents.
+# The upper panels show the fraction of variance that VAEense, and PCA with the same number of
+# components, leave unexplained, for samples that were not used in training. The lower panels show
+# two numbers of latents: the latents that are active for one sample, and the latents that are
+# active for any sample. Markers are means over seeds, and bars reach from the smallest to the
+# largest value. At the dotted line there is one latent for each dimension of the union. To the left
+# of this line, VAEense has all latents active for every sample, and explains the same share of the
+# variance as PCA. From this line on, VAEense explains everything, with 4 active latents.
 figure, axes = plt.subplots(
     2, len(unions), figsize=(10, 6), sharex="col", layout="constrained", squeeze=False
 )
@@ -56,7 +57,7 @@ for row in rows:
 
 # %%
 # Does VAEense give up some subspaces and keep others? Each dot is one subspace of one seed. With
-# too few latents, all subspaces lose a similar part of their variance, and none is given up.
+# too few latents, all subspaces lose a similar part of their variance, and no subspace is given up.
 figure, axes = plt.subplots(
     1, len(unions), figsize=(10, 3.4), sharey=True, layout="constrained", squeeze=False
 )

@@ -30,8 +30,8 @@ def interval(n_successes, n):
 
 
 # %%
-# The upper panels have the share of seeds that succeed, with 95 % intervals. Each seed draws data
-# and weights. The lower panels have the error that decides on success: the mean absolute difference
+# The upper panels show the share of seeds that succeed, with 95 % intervals. Each seed draws data
+# and weights. The lower panels show the error that decides on success: the mean absolute difference
 # between the number of active latents and the true dimension, for samples that were not used in
 # training. Each dot is one seed, and a seed below the line has succeeded. The init that is computed
 # from the data succeeds for all seeds. The best of five random inits succeeds for some of them.
@@ -48,7 +48,7 @@ for (above, below), data in zip(axes.T, sources, strict=True):
         successes = (errors < BOUNDS[data]).sum(axis=1)
         n = errors.shape[1]
         low, high = np.array([interval(k, n) for k in successes]).T
-        # Other inits are beside one random init with as many steps, and seeds beside one another.
+        # At the same number of steps, draw different inits, and different seeds, side by side.
         x = np.array(steps) * (1.0 if n_init == 1 else 1.3)
         spread = x[:, None] * np.linspace(0.9, 1.1, n)
         above.vlines(x, low, high, color, alpha=0.5)

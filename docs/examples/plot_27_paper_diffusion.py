@@ -26,18 +26,19 @@ def unpack(text):
 
 
 # %%
-# Each line is a kind of samples, and shows the first images that one seed drew. The right panels
-# have the scores of all seeds, relative to test images. The Fréchet distance is low if samples and
+# Each line is one kind of samples, and shows the first images that one seed drew. The right panels
+# show the scores of all seeds, relative to test images. The Fréchet distance is low if samples and
 # test images have similar distributions. Precision is the share of samples that look like test
 # images, and recall is the share of test images that look like samples. Hollow markers are test
-# images that the same model coded and decoded, so they show what the decoder costs. Diffusion on
-# codes of VAEense has the highest precision of the drawn samples, and a larger distance and a lower
-# recall than diffusion on codes of the VAE. Both draw better samples than the models by themselves.
+# images that the same model coded and decoded, so they show the loss by the decoder alone.
+# Diffusion on codes of VAEense has the highest precision of the drawn samples, and a larger
+# distance and a lower recall than diffusion on codes of the VAE. Both diffusions draw better
+# samples than the models without a diffusion.
 kinds = [kind for kind in values(rows, "samples") if "images" in select(rows, samples=kind)[0]]
-# Diffusions first, then what the models draw by themselves.
+# Sort diffusions before samples that the models draw from their own priors.
 kinds.sort(key=lambda kind: (kind != "training images", not kind.startswith("diffusion")))
 scores = {"frechet": "Fréchet distance", "precision": "precision", "recall": "recall"}
-# Lines of pictures and of scores are as high, so that images stay square.
+# Lines of pictures and of scores have the same height, so that images stay square.
 height = 0.59 * len(kinds) + 0.6
 figure = plt.figure(figsize=(12, height))
 room = {"left": 0.15, "right": 0.99, "top": 1 - 0.1 / height, "bottom": 0.5 / height}

@@ -15,11 +15,11 @@ rows = load("interpretability")["digits"]
 names = methods(rows, "model")
 
 # %%
-# On the left, latents are sorted by how much the loss changes without them, averaged over seeds. On
-# the right is the share of this change in the digit that loses most. Each marker is one seed,
-# averaged over the latents of its fit. Random groups of images, as large as the digits, have the
-# share of the grey marks. For VAEense and top-k this share is far above the grey marks, and for the
-# VAE it is less far above.
+# In the left panel, latents are sorted by the change of the loss without each latent, averaged over
+# seeds. The right panel shows the share of this change in the digit that loses most. Each marker is
+# one seed, averaged over the latents of its fit. The grey marks are the same share for random
+# groups of images, as large as the digits. For VAEense and top-k the share is far above the grey
+# marks, and for the VAE it is less far above.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for i, name in enumerate(names):
     fits = select(rows, model=name)
