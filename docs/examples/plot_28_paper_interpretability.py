@@ -1,5 +1,5 @@
 """
-What latents stand for
+The meaning of latents
 ======================
 
 A classifier of digits reads reconstructions of test images, from codes without one of the latents.
