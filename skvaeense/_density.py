@@ -1,4 +1,4 @@
-"""How likely samples are, and what follows: draws, components, missing features."""
+"""Density of samples: scores, components, missing features, outliers and draws."""
 
 import copy
 import math
@@ -33,7 +33,7 @@ from skvaeense.utils._weights import checked_weights
 
 
 def _may_have_density(estimator: Any) -> bool:
-    """Return whether an estimator has a density, or may have one once it is fitted."""
+    """Return whether an estimator has a density, or may have one after fitting."""
     model = getattr(estimator, "module_", None)
     return model is None or model.has_density
 
@@ -50,22 +50,22 @@ def _may_impute(estimator: Any) -> bool:
 
 
 class DensityAutoencoder(BaseAutoencoder):
-    """An autoencoder with a prior, which may give a density of samples."""
+    """Autoencoder with a prior, which can give a density of samples."""
 
     module_: VAE
     noise_variance_: float
-    # What explains the samples, and the mean log-density of held-out ones by each explanation.
+    # Explanation of the samples, and mean log-density of held-out samples for each explanation.
     explanation_: str
     explanation_nats_: dict[str, float]
-    # Which location the samples are at whose gates the model remembers.
+    # Location of each sample whose gates the model keeps.
     _gate_labels_: IntArray
 
     # --- the density --------------------------------------------------------------------------
 
     def _has_free_density(self, model: Any) -> bool:
-        """Return whether samples may vary in other directions than those of the decoder.
+        """Return whether the density may vary in other directions than decoder columns.
 
-        A model of a width that somebody has chosen answers for what it leaves out.
+        With a given `n_components` it is restricted to the columns of the decoder.
         """
         has_columns = model.linear_decoder is not None
         return has_columns and model.prior.keeps_samples and self.n_components is None
@@ -73,7 +73,7 @@ class DensityAutoencoder(BaseAutoencoder):
     def _density(self) -> MixtureDensity | DecodedDensity | None:
         """Return the density of centred and scaled samples, if there is one.
 
-        It is kept in the prior of the model. Threads that ask at the same time find the same.
+        The prior of the model stores it. Threads that ask at the same time get the same density.
         """
         prior = self.module_.prior
         if not self.module_.has_density:
@@ -88,12 +88,12 @@ class DensityAutoencoder(BaseAutoencoder):
         return self._decoded(prior.density_)
 
     def _decoded(self, codes: CodeMixture) -> DecodedDensity:
-        """Return the density of what is decoded from a mixture of codes."""
+        """Return the density of samples that are decoded from a mixture of codes."""
         model = copy.deepcopy(self.module_).cpu().double()
         return DecodedDensity(model, codes, self.module_.prior.n_draws)
 
     def _code_mixture(self, density: MixtureDensity, samples: CodedSamples) -> CodeMixture:
-        """Return the mixture of codes whose multiples have a density."""
+        """Return the mixture of codes, given the density of scaled codes."""
         noise = samples.noise_variance
         codes = CodeMixture.of(density, np.diagonal(samples.weight), noise)
         prior = self.module_.prior
@@ -108,7 +108,7 @@ class DensityAutoencoder(BaseAutoencoder):
             self._density()
 
     def _coded_samples(self) -> CodedSamples:
-        """Return training samples about the mean, with a column of the code for each location."""
+        """Return centred training samples and decoder columns, with a column for each location."""
         model = copy.deepcopy(self.module_).cpu().double()
         if not model.prior.keeps_samples:
             return model.coded(torch.zeros((1, model.n_features), dtype=torch.float64))
@@ -129,7 +129,7 @@ class DensityAutoencoder(BaseAutoencoder):
         return coded
 
     def _mixture(self, name: str) -> MixtureDensity | DecodedDensity:
-        """Return the density, which a method of this name needs."""
+        """Return the density, or raise an error that names the method that needs it."""
         check_is_fitted(self)
         density = self._density()
         if density is None:
@@ -142,7 +142,7 @@ class DensityAutoencoder(BaseAutoencoder):
     def _by_density(
         self, X: Any, density: MixtureDensity | DecodedDensity, function: Any, out: Any = None
     ) -> Any:
-        """Apply a function to centred and scaled rows in double precision, some at a time."""
+        """Apply a function to chunks of centred and scaled rows in double precision."""
 
         def answer(rows: Any) -> FloatArray:
             rows = as_array(rows)
@@ -150,7 +150,7 @@ class DensityAutoencoder(BaseAutoencoder):
                 x = (rows.astype(np.float64) - self.mean_) / self.scale_
                 known = x.astype(rows.dtype, copy=False)
                 answers: FloatArray = function(x).astype(rows.dtype, copy=False)
-            # Missing features are no numbers.
+            # Features may be NaN, which means that they are missing, but not infinite.
             if np.isinf(known).any() or not np.isfinite(answers).all():
                 raise too_far(rows.dtype)
             return answers
@@ -166,31 +166,32 @@ class DensityAutoencoder(BaseAutoencoder):
     def score_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the log-density of each sample, or a lower bound of it.
 
-        With a linear decoder, which is the default, it is exact for ``prior="mixture"``, and for
-        ``prior="standard_normal"`` without a gate: that of a mixture of normal distributions, which
-        needs no encoder. With a nonlinear decoder it is a lower bound for these priors: the
-        logarithm of a mean over few draws that are the same for every sample, whose expectation is
-        at most the log-density; see `skvaeense.models.DecodedDensity`. Where `explanation_` is
-        "dictionary" or "gates", it is the density of two models together: the gates and that
-        mixture. Their shares are proportional to ``exp(a)``, with the mean log-density a of
-        held-out samples under each. The evidence bound stands for the density of the gates, so that
-        this is a lower bound, too. Otherwise, with ``prior="standard_normal"`` and a gate, it is
-        what `elbo_samples` gives. The first call fits the mixture.
+        With a linear decoder, which is the default, the log-density is exact for
+        ``prior="mixture"``, and for ``prior="standard_normal"`` without a gate. It is that of a
+        mixture of normal distributions, which needs no encoder. With a nonlinear decoder scores are
+        lower bounds for these priors: the logarithm of a mean over few draws that are the same for
+        every sample, with an expectation of at most the log-density; see
+        `skvaeense.models.DecodedDensity`. If `explanation_` is "dictionary" or "gates", the density
+        mixes two models, the gates and the mixture, with shares proportional to ``exp(a)`` for the
+        mean log-density a of held-out samples under each model. The evidence lower bound replaces
+        the density of the gates, so that scores are lower bounds, too. Otherwise, with
+        ``prior="standard_normal"`` and a gate, scores are those of `elbo_samples`. The first call
+        fits the mixture.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples. With a linear decoder values may be missing, as NaN: of such a sample it is the
-            density of the others, under the mixture.
+            Samples. With a linear decoder they can have missing values, as NaN: the score is then
+            the log-density of the known values under the mixture.
 
         out : array of shape (n_samples,) or None, default=None
-            Where the scores are written, as for `transform`.
+            Array that the scores are written to, as for `transform`.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Log-densities in nats, in units of X, as `PCA.score_samples` has them. Outliers have
-            the lowest.
+            Log-densities in nats, in units of X, as from `PCA.score_samples`. Outliers have the
+            lowest values.
         """
         X, _ = self._check_for_coding(X, fill=False)
         density = self._density()
@@ -216,10 +217,10 @@ class DensityAutoencoder(BaseAutoencoder):
         return has_gates and explains and not self._n_locations
 
     def _log_shares(self, density: Any) -> DoubleArray:
-        """Return the logarithms of the shares that the mixture and the gates have in the density.
+        """Return the logarithms of the shares of the mixture and the gates in the density.
 
-        Shares are proportional to ``exp(a)``, with the mean log-density a of held-out rows under
-        each. Both are a half if no rows were held out.
+        Shares are proportional to ``exp(a)`` for the mean log-density a of held-out rows under each
+        model. Both shares are a half if no rows were held out.
         """
         held_out = getattr(density, "held_out", None)
         nats = np.zeros(2)
@@ -240,9 +241,9 @@ class DensityAutoencoder(BaseAutoencoder):
     def elbo_samples(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
         """Return the evidence lower bound of each sample, which training maximises.
 
-        With ``gated=False`` it is a lower bound of the log-density. With the gate, how far latents
-        open is chosen with the sample in view, and this choice is not charged for: the bound can
-        exceed the log-density of any normalised model. Compare models by `score_samples`.
+        With ``gated=False`` it is a lower bound of the log-density. With the gate, the encoder
+        chooses for each sample how far latents open, and the bound does not charge for this choice:
+        it can exceed the log-density of any normalised model. Compare models by `score_samples`.
 
         Parameters
         ----------
@@ -250,7 +251,7 @@ class DensityAutoencoder(BaseAutoencoder):
             Samples.
 
         out : array of shape (n_samples,) or None, default=None
-            Where the bounds are written, as for `transform`.
+            Array that the bounds are written to, as for `transform`.
 
         Returns
         -------
@@ -286,18 +287,18 @@ class DensityAutoencoder(BaseAutoencoder):
             Ignored.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How often each sample counts in the mean.
+            Weight of each sample in the mean: how often it counts.
 
         Returns
         -------
         float
-            Mean of `score_samples`: nats per sample in units of X, comparable with `PCA.score`.
+            Mean of `score_samples`, in nats per sample in units of X; comparable with `PCA.score`.
 
         Warns
         -----
         UserWarning
-            If the mean says little: one value fills 10 % of the rows or more in some columns, or
-            the density was learned from so few samples that none were held out.
+            If the mean is not meaningful: one value fills 10 % of the rows or more in some columns,
+            or the density was learned from so few samples that none were held out.
         """
         scores = as_array(self.score_samples(X))
         if self.module_.learns_density:
@@ -305,7 +306,7 @@ class DensityAutoencoder(BaseAutoencoder):
         return float(np.average(scores, weights=checked_weights(sample_weight, scores)))
 
     def _warn_of_spikes(self, X: Any) -> None:
-        """Warn where a log-density has no bound but the least noise of the density."""
+        """Warn if only the least noise of the density bounds the log-density."""
         n_rows = len(self.module_.prior.rows_.x)
         if n_rows < MIN_ROWS_TO_SPLIT:
             warnings.warn(
@@ -329,9 +330,9 @@ class DensityAutoencoder(BaseAutoencoder):
 
     @available_if(_may_have_density)
     def predict_proba(self, X: ArrayLike) -> FloatArray:
-        """Return how probably samples come from each component of the mixture.
+        """Return the probabilities of the components of the mixture for each sample.
 
-        On a union of subspaces there is a component for each, in an order without meaning.
+        On a union of subspaces there is one component for each subspace, in an arbitrary order.
 
         Parameters
         ----------
@@ -341,7 +342,7 @@ class DensityAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples, n_mixture_components)
-            Probabilities, which are 1 together.
+            Probabilities, which sum to 1 for each sample.
 
         Raises
         ------
@@ -352,7 +353,7 @@ class DensityAutoencoder(BaseAutoencoder):
             If X is sparse.
         """
         if sparse.issparse(X):
-            # scikit-learn's checks expect a classifier where sparse samples have probabilities.
+            # scikit-learn's checks allow probabilities of sparse samples only for classifiers.
             check_array(X, input_name="X")
         X, _ = self._check_for_coding(X, fill=False)
         density = self._mixture("predict_proba")
@@ -363,7 +364,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     @available_if(_may_have_density)
     def predict(self, X: ArrayLike) -> IntArray:
-        """Return the component of the mixture that each sample most probably comes from.
+        """Return the most probable component of the mixture for each sample.
 
         Parameters
         ----------
@@ -388,7 +389,7 @@ class DensityAutoencoder(BaseAutoencoder):
 
     @available_if(_may_have_density)
     def component_ranks(self) -> IntArray:
-        """Return the number of directions of each component whose variance is above the noise.
+        """Return the number of directions with a variance above the noise in each component.
 
         Returns
         -------
@@ -410,7 +411,7 @@ class DensityAutoencoder(BaseAutoencoder):
         return self._imputed(X, self._linear_mixture("missing values"), None)
 
     def _linear_mixture(self, name: str) -> MixtureDensity:
-        """Return the density of samples under a linear decoder, which `name` needs."""
+        """Return the density under a linear decoder, for a method of this name."""
         density = self._mixture(name)
         if not isinstance(density, MixtureDensity):
             raise TypeError("Only with a linear decoder are conditional means known.")
@@ -419,7 +420,7 @@ class DensityAutoencoder(BaseAutoencoder):
     def _imputed(
         self, X: FloatArray, density: MixtureDensity, rng: np.random.RandomState | None
     ) -> FloatArray:
-        """Return samples filled in by conditional means, or by draws."""
+        """Return samples with missing values filled in by conditional means, or by draws."""
         filled: FloatArray = self._by_density(
             X, density, lambda x: density.impute(x, rng) * self.scale_ + self.mean_
         )
@@ -429,19 +430,19 @@ class DensityAutoencoder(BaseAutoencoder):
     def impute(
         self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None
     ) -> Any:
-        """Return samples whose missing features are filled in.
+        """Fill in the missing features of samples.
 
-        Each missing feature becomes its conditional mean, given the others of the sample, under the
-        density of `score_samples`. The decoder has to be linear.
+        Each missing feature is replaced by its conditional mean, given the known features of the
+        sample, under the density of `score_samples`. The decoder must be linear.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples, with NaN for what is missing.
+            Samples, with NaN for missing values.
 
         n_draws : int or None, default=None
-            Number of draws from the distribution of what is missing, given the rest, for multiple
-            imputation. None takes its mean, once.
+            Number of draws from the conditional distribution of the missing values, for multiple
+            imputation. None fills in its mean, once.
 
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.
@@ -449,8 +450,8 @@ class DensityAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray or data frame of shape (n_samples, n_features), or a list of them
-            The samples without NaN, as they came in; what was known is as it was. With `n_draws`
-            there are that many.
+            The samples without NaN, in the type of X; known values are unchanged. With `n_draws` a
+            list of that many.
 
         Raises
         ------
@@ -475,12 +476,12 @@ class DensityAutoencoder(BaseAutoencoder):
 
     @available_if(_may_have_density)
     def outlier_p_values(self, X: ArrayLike) -> FloatArray:
-        """Return how unusual samples are: the share of held-out samples as improbable as each.
+        """Return a p-value for each sample: the share of held-out samples as improbable.
 
-        For a sample from the distribution of the training samples it is uniform on (0, 1]: 5 % of
-        such samples have at most 0.05, so that no share of outliers need be guessed. A default fit
-        compares with samples that were held out, which makes them conformal p-values [1]_; other
-        models compare with draws of their own.
+        P-values of samples from the distribution of the training samples are uniform on (0, 1]: 5 %
+        of them are at most 0.05, so that the share of outliers need not be guessed. A default fit
+        compares with held-out samples, which makes these conformal p-values [1]_. Other models
+        compare with draws from the model.
 
         Parameters
         ----------
@@ -490,7 +491,7 @@ class DensityAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Conformal p-values; small ones are those of outliers.
+            Conformal p-values, which are small for outliers.
 
         Raises
         ------
@@ -554,9 +555,10 @@ class DensityAutoencoder(BaseAutoencoder):
     ) -> FloatArray | tuple[FloatArray, IntArray]:
         """Draw samples from the model.
 
-        They are drawn from the mixture of `score_samples`. Where there is none, latents are drawn
-        from the prior; with the gate on they are multiplied by ``1 - s`` with the deviations s of a
-        random training sample, and with ``positive_code=True`` their absolute values are taken.
+        Samples are drawn from the mixture of `score_samples`. If there is none, latents are drawn
+        from the prior. With the gate on they are multiplied by ``1 - s`` with the posterior
+        standard deviations s of a random training sample, and with ``positive_code=True`` their
+        absolute values are taken.
 
         Parameters
         ----------
@@ -567,7 +569,7 @@ class DensityAutoencoder(BaseAutoencoder):
             Seed of the draws.
 
         return_labels : bool, default=False
-            Whether to return the components that samples are drawn from, too.
+            Whether to also return the component that each sample is drawn from.
 
         Returns
         -------
@@ -575,13 +577,13 @@ class DensityAutoencoder(BaseAutoencoder):
             Samples in units of X, noise included.
 
         labels : ndarray of int of shape (n_samples,)
-            The component of each, as `predict` numbers them. Only if ``return_labels=True``.
+            Component of each sample, numbered as by `predict`. Only if ``return_labels=True``.
 
         Raises
         ------
         ValueError
-            If `n_samples` is no int, or below 1, or if labels are wanted
-            without a density.
+            If `n_samples` is not an int, or below 1, or if ``return_labels=True`` without a
+            density.
         """
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:

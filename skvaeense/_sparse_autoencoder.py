@@ -44,28 +44,28 @@ from skvaeense.utils._typing import Auto, FloatArray, Precision, RandomState, Sp
 from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._weights import checked_weights
 
-# Factor of the squared weights of a decoder with hidden layers, unless another is given.
+# Default factor of the squared weights of a decoder with hidden layers.
 DECODER_PENALTY = 1e-4
-# What an epoch's L0 over target_l0 counts as when epochs are compared, for each unit of its
-# logarithm, as a fraction of the variance.
+# Loss for codes longer than target_l0 when epochs are compared, for each unit of
+# log(L0 / target_l0), as a fraction of the variance.
 EXCESS_WEIGHT = 0.3
 
 
 class SparseAutoencoder(BaseAutoencoder):
     """Autoencoder whose codes a penalty or a constraint makes sparse.
 
-    For a sample x the encoder gives pre-activations h, from which an activation makes the code z,
-    and f(z) is the reconstruction. Training minimises the squared error, plus what the penalty
-    asks for the code. With L1, where the training samples have the mean squared norm v once
-    centred, that is the mean of ::
+    For a sample x the encoder gives pre-activations h, an activation turns h into the code z, and
+    f(z) is the reconstruction. Training minimises the squared error plus a penalty on the code.
+    With L1 the loss is the mean of ::
 
         ||x - f(z)||^2 / v + alpha * sum_j |z_j| / sqrt(v)
 
-    so that alpha is a fraction of the samples' norm, whatever their units and their number of
-    features. Entries of z that are not active are exactly 0.
+    where v is the mean squared norm of the centred training samples. So alpha is a fraction of the
+    norm of samples, whatever their units and their number of features. Entries of z that are not
+    active are exactly 0.
 
-    ``fit(X, Y)`` with a target Y makes it a transcoder: codes of the samples are decoded to Y,
-    another layer of a language model say, whose error and norm those above then are.
+    ``fit(X, Y)`` with a target Y trains a transcoder: codes of the samples are decoded to Y, such
+    as another layer of a language model. The error and the norm above are then those of Y.
 
     Parameters
     ----------
@@ -75,80 +75,82 @@ class SparseAutoencoder(BaseAutoencoder):
 
     penalty : {"batch_topk", "gated", "jump_relu", "l1", "log", "matryoshka", "topk"} or Penalty, \
             default="l1"
-        What makes codes sparse. An alias means the defaults of its class in
+        Penalty or constraint that makes codes sparse. An alias means the defaults of its class in
         `skvaeense.penalties`.
 
     target_l0 : float or None, default=None
-        Wanted mean number of active latents. The penalty's alpha then is only its first
-        value, which training adapts; the last one is `alpha_`. None keeps alpha. TopK and its
-        kin have k for it.
+        Target for the mean number of active latents. Training then adapts the alpha of the penalty,
+        from its given value to `alpha_`. None keeps alpha. TopK, BatchTopK and Matryoshka have k
+        instead.
 
     transform_l0 : float or None, default=None
-        Number of active latents of the codes that a fitted model gives, at most the k of the
-        penalty and at least 1/256 of it: TopK keeps as many, rounded and at least one, and its kin
-        on average. It may be changed after fitting. None means k, the largest if there are several.
+        Number of active latents in the codes of a fitted model, at most the k of the penalty and at
+        least 1/256 of it. In TopK it holds for each code, rounded and at least one; in BatchTopK
+        and Matryoshka on average. It can be changed after fitting. None means k, the largest if
+        there are several.
 
     network : {"linear", "mlp", "single_layer", "unrolled"} or Network, default="single_layer"
-        Encoder and decoder. "single_layer" has one linear layer each way, "linear" hidden layers
-        in the encoder, "mlp" in both. "unrolled" has one layer too, and corrects the code by what
-        the decoder makes of it: short codes then explain more, and a step takes longer.
+        Encoder and decoder. "single_layer" has one linear layer each way, "linear" has hidden
+        layers in the encoder, and "mlp" in both. "unrolled" also has one layer, and corrects the
+        code by the residual: short codes then explain more, but a step takes longer.
 
     positive_code : bool, default=True
-        Whether codes are not negative. False allows both signs.
+        Whether codes are non-negative. False allows both signs.
 
     skip_connection : bool, default=False
-        Whether a linear map of the sample, which is learned too, is added to what is decoded; only
-        with a target. Codes then have to explain only what is not linear.
+        Whether a learned linear map of the sample is added to the decoded code. Only with a target.
+        Codes then have to explain only the nonlinear part of the target.
 
     decoder_penalty : {"auto", "unit_norm"} or float, default="auto"
-        What keeps codes from shrinking while the decoder grows, which would make any penalty on
-        codes meaningless. "unit_norm" keeps the columns of a linear decoder at norm 1 in units of
-        the scaled samples; a number is the factor of the decoder's squared weights in the loss.
-        "auto" means "unit_norm" for a linear decoder and 1e-4 for another.
+        Restriction that keeps codes from shrinking while the decoder grows, which would make any
+        penalty on codes meaningless. "unit_norm" keeps the columns of a linear decoder at norm 1 in
+        units of the scaled samples; a number is the factor of the decoder's squared weights in the
+        loss. "auto" means "unit_norm" for a linear decoder and 1e-4 otherwise.
 
     loss : {"penalized_reconstruction"} or Loss, default="penalized_reconstruction"
-        What is minimised.
+        Loss that training minimises.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
-        What moves the weights.
+        Optimizer of the weights.
 
     learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate. "auto" means
-        0.008 for batches of 256 samples, times the root of (batch / 256), and for more than 512
-        latents times the root of (512 / n_components).
+        Peak learning rate. "auto" means 0.008 times the root of ``batch_size / 256``, and for more
+        than 512 latents also times the root of ``512 / n_components``.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
-        How the learning rate changes. "auto" means the peak until it falls to nothing over the last
-        30 % of the training.
+        Schedule of the learning rate. "auto" means the peak, and a fall to 0 over the last 30 % of
+        the training.
 
     batch_size : "auto" or int, default="auto"
-        Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
+        Number of samples in each step. "auto" means 256, or an eighth of the samples if there are
+        few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs at most. "auto" means the epochs that amount to 3,000 steps.
+        Maximum number of epochs. "auto" means the epochs that amount to 3,000 steps.
 
     tol : float, default=1e-5
-        Least gain in the held-out loss that counts as one, as a fraction of the variance.
+        Least gain in the held-out loss that counts as an improvement, as a fraction of the
+        variance.
 
     n_iter_no_change : int, default=30
-        Epochs without such a gain after which training comes to its end: only its last 30 %, in
-        which the learning rate falls to nothing, are still run.
+        Number of epochs without such an improvement after which training skips to its last 30 %, in
+        which the learning rate falls to 0.
 
     sparse_output : bool, default=False
         Whether `transform` returns a scipy.sparse CSR array.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the fitted model. `n_components`, `network` and `positive_code`
-        must be those that it was made by.
+        Whether `fit` continues from the fitted model. `n_components`, `network` and `positive_code`
+        must not have changed since the model was made.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of training. Codes are computed in the precision of the X given.
+        Precision of training. Codes are computed in the precision of X.
 
     device : str, default="auto"
         Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of weights, order and the held-out split. Global generators are not touched.
+        Seed of weights, sample order and held-out split. Global generators are not touched.
 
     Attributes
     ----------
@@ -157,15 +159,15 @@ class SparseAutoencoder(BaseAutoencoder):
 
     components_ : ndarray of shape (n_components_, n_features)
         The dictionary: decoder columns in units of X, one row for each latent. Only with a linear
-        decoder. If there was a target they are in its units, with a column for each of
-        its features.
+        decoder. With a target, rows are in units of the target and have an entry for each of its
+        features.
 
     alpha_ : float
         Coefficient of the penalty at the end of training. Only with a penalty that has one.
 
     dead_fraction_ : float
-        Fraction of latents that were active for none of the last 10,000 samples that training
-        saw, counted over all epochs, or for none at all if it saw fewer.
+        Fraction of latents that were active for none of the last 10,000 samples seen in training,
+        counted over all epochs, or of all samples if training saw fewer.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -177,13 +179,13 @@ class SparseAutoencoder(BaseAutoencoder):
         Number of latents.
 
     n_iter_ : int
-        Epochs that the model was trained for.
+        Number of epochs that the model was trained for.
 
     loss_curve_ : list of float
         Mean loss on the training samples in each epoch, as a fraction of the variance.
 
     history_ : dict of ndarray
-        For each epoch "loss", as in `loss_curve_`; "error", as a fraction of the variance;
+        Values for each epoch: "loss", as in `loss_curve_`; "error", as a fraction of the variance;
         "penalty", before it is multiplied by "alpha"; and "init", which is 0.
         ``history_.to_frame()`` gives a pandas.DataFrame.
 
@@ -201,8 +203,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     See Also
     --------
-    VAEenseTransformer : The number of active latents is learned for each sample, without alpha.
-    sklearn.decomposition.MiniBatchDictionaryLearning : Codes by optimisation for each sample.
+    VAEenseTransformer : Learn the number of active latents for each sample, without alpha.
+    sklearn.decomposition.MiniBatchDictionaryLearning : Optimise the code of each sample.
 
     References
     ----------
@@ -228,7 +230,7 @@ class SparseAutoencoder(BaseAutoencoder):
     >>> codes.shape, round(l0(codes))
     ((1797, 100), 10)
 
-    A transcoder from the upper half of each image to the lower:
+    A transcoder from the upper half of each image to the lower half:
 
     >>> sae.fit(X[:, :32], X[:, 32:]).predict(X[:, :32]).shape
     (1797, 32)
@@ -310,7 +312,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _phases(self, data, session, trainer):
         unwatched = 0.0
         if trainer is None:
-            # Epochs with longer codes cannot be compared with those that come after them.
+            # Losses of epochs with longer codes cannot be compared with those of later epochs.
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             seeds = draw_seed(session.random_state), draw_seed(session.random_state)
             trainer = self._make_trainer(data, seeds)
@@ -383,7 +385,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return model
 
     def _network(self, penalty):
-        """Return the specification of the network, with what the other parameters say of it."""
+        """Return the specification of the network, completed by the other parameters."""
         return with_known(
             networks.Network.resolve(self.network),
             init_norm=penalty.init_norm,
@@ -392,7 +394,7 @@ class SparseAutoencoder(BaseAutoencoder):
         )
 
     def _with_penalty(self, model, penalty, generator):
-        """Return a model that goes on, with a penalty that may be another one."""
+        """Return a copy of a model that goes on, with the present penalty."""
         config = model.config | {"penalty": penalty}
         network = self._network(penalty)
         knows_k = hasattr(network, "n_active") and type(network) is type(config["network"])
@@ -427,7 +429,7 @@ class SparseAutoencoder(BaseAutoencoder):
             )
         if not goes_on:
             return Coefficient(alpha or 0.0, target_l0=target_l0)
-        # One that was adapted goes on from where it was; one that is given may have been changed.
+        # An adapted coefficient continues from its last value; a given one may have been changed.
         alpha = alpha if target_l0 is None else getattr(self, "alpha_", alpha)
         return Coefficient(alpha or 0.0, target_l0=target_l0, warmup=0.0)
 
@@ -457,8 +459,8 @@ class SparseAutoencoder(BaseAutoencoder):
             cost = float(model.penalty.cost(coding).mean())
         model.train(training)
         if self.target_l0 is not None:
-            # The coefficient differs from epoch to epoch. Too many latents count as an error
-            # instead.
+            # The coefficient changes between epochs, so that costs cannot be compared. Too many
+            # active latents count as an error instead.
             return error + EXCESS_WEIGHT * max(0.0, math.log(max(l0, 1e-12) / self.target_l0))
         return error + float(model.alpha) * cost
 
@@ -478,7 +480,7 @@ class SparseAutoencoder(BaseAutoencoder):
         active = (code != 0).cpu().numpy()
         residual = target - model.decode(code)
         explained = rows[:, data.n_features :] if model.n_targets else rows
-        # Of a target nobody knows how much of it samples tell.
+        # How much of a target the samples can explain is not known.
         n_active = round(active.sum(axis=1).mean())
         left = 1.0 if model.n_targets else linear_residual(x, n_active, trained)
         findings = SparseFindings(
@@ -507,7 +509,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     @available_if(_has_target)
     def predict(self, X: ArrayLike | SparseArray, *, out: Any = None) -> FloatArray:
-        """Return what is predicted of the target; only if the estimator was fitted with one.
+        """Predict the target; only if the estimator was fitted with one.
 
         Parameters
         ----------
@@ -515,13 +517,13 @@ class SparseAutoencoder(BaseAutoencoder):
             Samples, as for `transform`.
 
         out : array of shape (n_samples, n_targets) or None, default=None
-            Where the answer is written, as for `transform`.
+            Array that the prediction is written to, as for `transform`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_targets)
-            The target, in its units: ``inverse_transform`` of the codes, and what the skip
-            connection adds, if there is one.
+            Predicted target in its units: ``inverse_transform`` of the codes, plus the output of
+            the skip connection, if there is one.
         """
         X, model = self._check_for_coding(X)
         scaling = self._scaling.decoded
@@ -534,7 +536,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def score_samples(
         self, X: ArrayLike | SparseArray, y: object = None, *, out: Any = None
     ) -> FloatArray:
-        """Return how much of each sample, or of its target, is explained.
+        """Return the explained share of each sample, or of its target.
 
         Parameters
         ----------
@@ -542,10 +544,10 @@ class SparseAutoencoder(BaseAutoencoder):
             Samples.
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
-            Their target, if the estimator was fitted with one; else ignored.
+            Target of X if the estimator was fitted with a target; otherwise ignored.
 
         out : array of shape (n_samples,) or None, default=None
-            Where the scores are written, as for `transform`.
+            Array that the scores are written to, as for `transform`.
 
         Returns
         -------
@@ -557,7 +559,7 @@ class SparseAutoencoder(BaseAutoencoder):
         Raises
         ------
         ValueError
-            If the estimator was fitted with a target, and y is not one like it.
+            If the estimator was fitted with a target, and y is not a target of as many features.
         """
         rows, model = self._check_for_scoring(X, y)
 
@@ -573,30 +575,30 @@ class SparseAutoencoder(BaseAutoencoder):
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the explained variance, the field's measure for sparse autoencoders.
+        """Return the explained variance, the usual measure of sparse autoencoders.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples, not all the same.
+            Samples, not all equal.
 
         y : array-like of shape (n_samples, n_targets) or None, default=None
-            Their target, not all the same, if the estimator was fitted with one; else ignored.
+            Target of X, not constant, if the estimator was fitted with a target; otherwise ignored.
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How often each sample counts.
+            Weight of each sample: how often it counts.
 
         Returns
         -------
         float
-            Fraction of the variance of these samples that their reconstructions explain, or of
-            their target that `predict` does: R2, weighted by the features' variances.
+            Fraction of the variance of X that reconstructions explain, or of the variance of the
+            target that `predict` explains: R2, weighted by the variances of features.
 
         Raises
         ------
         ValueError
-            If what is to be explained is constant, or the estimator was fitted with a target, and y
-            is not one like it.
+            If X, or with a target y, is constant, or if the estimator was fitted with a target, and
+            y is not a target of as many features.
         """
         rows, model = self._check_for_scoring(X, y)
         weights = checked_weights(sample_weight, rows)
@@ -620,7 +622,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return 1 - float(np.average(left, weights=weights))
 
     def _check_for_scoring(self, X: Any, y: object) -> tuple[Any, Any]:
-        """Return valid samples, beside them their target if the model has one, and the model."""
+        """Return valid samples, joined with the target if there is one, and the model."""
         X, model = self._check_for_coding(X)
         if model.n_targets is None:
             return X, model
@@ -635,5 +637,5 @@ class SparseAutoencoder(BaseAutoencoder):
 
 
 def described_target(n_targets: int | None) -> str:
-    """Return the words for a target of some features."""
+    """Describe a target in an error message by its number of features."""
     return "no target" if n_targets is None else f"a target of {n_targets} features"

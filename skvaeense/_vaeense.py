@@ -66,21 +66,22 @@ from skvaeense.utils._typing import (
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, SHARE, AliasOf, StrOptions
 from skvaeense.utils._weights import Distinct
 
-# Factor by which a given noise variance may differ from the squared scale of the data: further off,
-# terms of the loss leave the range of single precision.
+# Largest factor between a given noise variance and the squared scale of the data. Beyond it, terms
+# of the loss leave the range of single precision.
 NOISE_RANGE = 1e20
-# What n_init="auto" means.
+# Number of inits for n_init="auto", unless gates have a prior.
 N_INIT = 3
-# Shares of learning_rate_init that are the peak with a feed-forward encoder: of inits, in turns.
+# Peak learning rates of feed-forward encoders, as shares of learning_rate_init. Random inits
+# alternate between them.
 FEED_FORWARD_RATES = 0.4, 0.6
 
 
 class VAEenseTransformer(DensityAutoencoder):
     """Variational autoencoder whose latents open and close for each sample.
 
-    The code of a sample has few active latents, and which ones, and how many, depends on the
-    sample. On data near a union of manifolds the number of active latents is the dimension of
-    the manifold that the sample lies on.
+    The code of a sample has few active latents; which latents, and how many, depends on the sample.
+    On data near a union of manifolds the number of active latents is the dimension of the manifold
+    that the sample lies on.
 
     For a sample x the encoder gives a mean m and a standard deviation s in (0, 1) for each
     latent. The decoder sees the gated latents ``e = (1 - s) z``, with z drawn from N(m, s^2).
@@ -94,138 +95,136 @@ class VAEenseTransformer(DensityAutoencoder):
     Parameters
     ----------
     n_components : int or None, default=None
-        Number of latents. None means one for each direction of the flat parts of the data, where
-        these explain it; else twice the number of principal components that hold 99 % of the
-        variance, at most 256: latents that are not needed stay closed.
+        Number of latents. None means one for each direction of the flat parts of the data if these
+        explain the data, and otherwise twice the number of principal components that hold 99 % of
+        the variance, at most 256. Latents that are not needed stay closed.
 
     target_l0 : float, list of float or None, default=None
-        Wanted mean number of active latents of new samples, as held-out ones tell it. Which ones
-        these are depends on the sample, and so does how many; codes of the others are exactly 0.
-        Its gates are those of ``prior="spike_slab"``, with a price that meets the number. With
-        several numbers the model is trained for all of them, each with an equal part of every
-        batch, so that codes can be cut from the largest to the others by `transform_l0`. None sets
-        none.
+        Target for the mean number of active latents of new samples, estimated on held-out samples.
+        Which latents are active, and their number, depends on the sample; all other codes are
+        exactly 0. The gates are those of ``prior="spike_slab"``, with a price that meets the
+        target. With several targets the model is trained for all, each on an equal part of every
+        batch, and `transform_l0` can shorten codes from the largest target to the others. None sets
+        no target.
 
     target_explained_variance : "auto", float, list of float or None, default="auto"
-        Share of the variance of the training samples that codes keep, in (0, 1), as `n_components`
-        of PCA may be: codes are as short as that allows. It is met as a `target_l0` is, and goes
-        without one. With several shares the model is
-        trained for all of them, as with several lengths, and codes keep the largest unless
-        `transform_explained_variance` says otherwise. With "auto" and ``prior="auto"`` the noise
-        variance decides on it where flat parts or sparse codes explain held-out samples best, and
-        most of the variance; elsewhere codes keep 95 %. None trains no sparse codes for that: where
-        neither flat parts nor independent codes explain samples, latents are the principal
-        components above noise.
+        Share of the variance of the training samples that codes keep, in (0, 1), like a fractional
+        `n_components` of PCA. Codes are as short as it allows. A price meets it, as for
+        `target_l0`; only one of the two can be set. With several shares the model is trained as for
+        several lengths; codes keep the largest unless `transform_explained_variance` is set. "auto"
+        with ``prior="auto"`` lets the noise variance decide if flat parts or sparse codes explain
+        held-out samples best, and most of the variance; otherwise codes keep 95 %. None
+        trains no sparse codes for a share: if neither flat parts nor independent codes explain the
+        samples, latents are the principal components above noise.
 
     transform_l0 : float or None, default=None
-        Mean number of active latents of the codes that a fitted model gives, at most `target_l0`
-        and at least 1/256 of it. It may be changed after fitting. None means `target_l0`, the
-        largest if there are several. With ``prior="spike_slab"`` it may be set without one: codes
-        are then shorter than the model gives them by itself. Densities do not depend on it; the
-        bound of `elbo_samples` is that of the codes given.
+        Mean number of active latents in the codes of a fitted model, at most `target_l0` and at
+        least 1/256 of it. It can be changed after fitting. None means `target_l0`, the largest if
+        there are several. With ``prior="spike_slab"`` it can be set without a `target_l0`; codes
+        are then shorter than the model would make them. Densities do not depend on it, but the
+        bound of `elbo_samples` does.
 
     transform_explained_variance : float or None, default=None
         Share of the variance that codes of a fitted model with ``prior="spike_slab"`` keep, at most
-        what its longest codes do. It may be changed after fitting, as `transform_l0` may; only one
-        of the two can be set.
+        the share that its longest codes keep. Like `transform_l0`, it can be changed after fitting;
+        only one of the two can be set.
 
     gated : bool, default=True
-        Whether the decoder sees ``(1 - s) z``. False gives the variational autoencoder, whose
+        Whether the decoder sees ``(1 - s) z``. False gives a plain variational autoencoder, whose
         active latents are the same for every sample.
 
     network : {"auto", "linear", "mlp", "single_layer"} or Network, default="auto"
-        Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" hidden
-        layers in both, "single_layer" one linear layer each way. "auto" means "linear"; with
-        ``prior="spike_slab"`` `networks.MeanField`, which has a linear decoder and corrects the
-        code by what it makes of it.
+        Encoder and decoder. "linear" has a linear decoder and a nonlinear encoder, "mlp" has hidden
+        layers in both, and "single_layer" has one linear layer each way. "auto" means "linear", but
+        `networks.MeanField` with ``prior="spike_slab"``: its decoder is linear, and its encoder
+        corrects the code by the residual.
 
     positive_code : bool, default=False
-        Whether posterior means, and with them codes, are not negative. Directions are then found
-        with their sign, as in most sparse autoencoders: a subspace of r dimensions takes 2 r
-        latents.
+        Whether posterior means, and therefore codes, are non-negative. Directions then have a sign,
+        as in most sparse autoencoders, and a subspace of r dimensions takes 2 r latents.
 
     threshold : {"contribution", "fixed_variance", "otsu"} or ThresholdRule, \
             default="fixed_variance"
-        The rule that says which latents are active. With ``prior="spike_slab"`` it is not used:
-        active are those whose gate is more probably open than closed.
+        Rule that decides which latents are active. It is not used with ``prior="spike_slab"``:
+        there a latent is active if its gate is more probably open than closed.
 
     loss : {"elbo"} or Loss, default="elbo"
-        What is minimised.
+        Loss that training minimises.
 
     prior : {"auto", "mixture", "spike_slab", "standard_normal"} or Prior, default="auto"
-        Distribution of the latents before a sample is seen. "spike_slab" gives each a gate that is
-        open with a learned probability: an open one has a price, so that codes are sparse where
-        that explains samples better, even with more latents than features. With a nonlinear decoder
-        its bound is taken at one draw. The others train with independent standard normal latents.
-        "mixture" and "spike_slab" then fit a Gaussian mixture
-        to the codes when it is first needed: by `score_samples`, `score`, `sample`,
-        `predict_proba`, `predict` or `impute`. `priors.Mixture` with ``lazy=False`` does so in
-        `fit`.
-        "standard_normal" with ``gated=False`` is the classical variational autoencoder. "auto"
-        means "spike_slab" with a `target_l0` or `target_explained_variance`, and for the default
-        model of samples that no flat parts explain; else "mixture".
+        Prior distribution of the latents. "spike_slab" gives each latent a gate that is open with a
+        learned probability. An open gate has a price, so that codes are sparse if this explains
+        samples better, even with more latents than features. With a nonlinear decoder the bound of
+        "spike_slab" is estimated from one draw. The other priors train with independent standard
+        normal latents. "mixture" and "spike_slab" then fit a Gaussian mixture to the codes when it
+        is first needed by `score_samples`, `score`, `sample`, `predict_proba`, `predict` or
+        `impute`. `priors.Mixture` with ``lazy=False`` fits it in `fit`. "standard_normal" with
+        ``gated=False`` is the classical variational autoencoder. "auto" means "spike_slab" with a
+        `target_l0` or `target_explained_variance`, and for the default model if no flat parts
+        explain the samples; otherwise "mixture".
 
     noise_variance : "auto" or float, default="auto"
-        Noise variance to start from, in squared units of X. "auto" follows from the spectrum.
+        First noise variance, in squared units of X. "auto" derives it from the spectrum of X.
 
     learn_noise_variance : bool, default=True
-        Whether the noise variance is learned. False keeps `noise_variance`, which is then a
+        Whether the noise variance is learned. False keeps `noise_variance`, which must then be a
         number.
 
     n_init : "auto" or int, default="auto"
-        Number of random inits. They differ in weights, first noise variance and learning rate. Each
-        is trained to the end, and the one with the best bound of held-out samples is kept. "auto"
-        means 1 with ``prior="spike_slab"``, else 3. With the default network training starts from
-        what is found in the data instead: exact inference in a mixture of subspaces, or independent
-        codes, or principal components; then this number is not used.
+        Number of random inits, which differ in weights, first noise variance and learning rate.
+        Each init is trained to the end, and the one with the best held-out bound is kept. "auto"
+        means 1 with ``prior="spike_slab"`` and 3 otherwise. With the default network training
+        starts instead from a model computed from the data: exact inference in a mixture of
+        subspaces, independent codes, or principal components. `n_init` is then not used.
 
     optimizer : {"adam", "sgd"} or Optimizer, default="adam"
-        What moves the weights.
+        Optimizer of the weights.
 
     learning_rate_init : float, default=0.02
-        Peak learning rate where gates have a prior. An encoder that does not infer gates by its
-        decoder takes 0.4 or 0.6 of it, from one init to the next.
+        Peak learning rate if gates have a prior. With an encoder that does not infer gates by its
+        decoder the peak is 0.4 or 0.6 of it, alternating from one init to the next.
 
     schedule : {"auto", "constant", "cosine"} or Schedule, default="auto"
-        How the learning rate changes. "auto" means "cosine".
+        Schedule of the learning rate. "auto" means "cosine".
 
     batch_size : "auto" or int, default="auto"
-        Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
+        Number of samples in each step. "auto" means 256, or an eighth of the samples if there are
+        few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs that a model is trained for at most. "auto" means the epochs that amount to 60 steps
-        from exact inference, to 1,000 where gates have a prior, and to 2,000 from a random init and
+        Maximum number of epochs of a training. "auto" means the epochs that amount to 60 steps from
+        exact inference, 1,000 steps if gates have a prior, and 2,000 steps from a random init or
         with a `target_l0`.
 
     tol : float, default=1e-4
-        Least gain in the held-out bound, in nats per sample, that counts as one.
+        Least gain in the held-out bound that counts as an improvement, in nats per sample.
 
     n_iter_no_change : int, default=30
-        Epochs without such a gain after which training comes to its end: only its last 30 %, in
-        which the learning rate falls to nothing, are still run.
+        Number of epochs without such an improvement after which training skips to its last 30 %, in
+        which the learning rate falls to 0.
 
     hard : "auto" or bool, default="auto"
-        Whether `transform` sets the latents that are not active to exactly 0. Soft codes are small
-        there, but not 0, unless no training sample uses the latent. "auto" means True, but False
-        for the models of the paper and for plain VAEs: ``prior="standard_normal"`` or
-        ``gated=False``. Hard codes of ``prior="spike_slab"`` are the best ones for the gates that
-        are open; soft ones are posterior means.
+        Whether `transform` sets latents that are not active to exactly 0. Soft codes of these
+        latents are small but not 0, unless no training sample uses the latent. "auto" means False
+        for the models of the paper and for plain VAEs, ``prior="standard_normal"`` or
+        ``gated=False``, and True otherwise. With ``prior="spike_slab"`` hard codes are the best
+        ones for the open gates, and soft codes are posterior means.
 
     sparse_output : bool, default=False
-        Whether `transform` returns a scipy.sparse CSR array; its codes are hard.
+        Whether `transform` returns hard codes as a scipy.sparse CSR array.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the fitted model, without new inits. `n_components`, `network`,
-        `positive_code`, `gated` and `prior` must be those that it was made by.
+        Whether `fit` continues from the fitted model, without new inits. `n_components`, `network`,
+        `positive_code`, `gated` and `prior` must not have changed since the model was made.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of training. Codes and scores are computed in the precision of the X given.
+        Precision of training. Codes and scores are computed in the precision of X.
 
     device : str, default="auto"
         Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of weights, order, noise and the held-out split. Global generators are not touched.
+        Seed of weights, sample order, noise and held-out split. Global generators are not touched.
 
     Attributes
     ----------
@@ -234,16 +233,16 @@ class VAEenseTransformer(DensityAutoencoder):
         samples.
 
     components_ : ndarray of shape (n_components_, n_features)
-        Decoder columns in units of X, one row for each latent, then ``locations_ - mean_``. Only
-        with a linear decoder.
+        Decoder columns in units of X, one row for each latent, followed by the rows of
+        ``locations_ - mean_``. Only with a linear decoder.
 
     locations_ : ndarray of shape (n_locations, n_features)
-        Points that groups of samples lie around, in units of X. Only if samples lie apart, so that
-        there are several; see the notes.
+        Points that groups of samples lie around, in units of X. Only if there are several such
+        groups; see the notes.
 
     noise_variance_ : float
-        Learned noise variance in squared units of X: mean squared error per held-out feature, or
-        with ``prior="spike_slab"`` that of the training.
+        Learned noise variance in squared units of X: the mean squared error per feature of held-out
+        samples, or with ``prior="spike_slab"`` the noise variance from training.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
@@ -255,30 +254,32 @@ class VAEenseTransformer(DensityAutoencoder):
         Number of columns of codes: one for each latent, and one for each of several locations.
 
     n_iter_ : int
-        Epochs that the kept model was trained for.
+        Number of epochs that the kept model was trained for.
 
     explanation_ : {"mixture", "dictionary", "gates", "points", "dense"}
-        Why codes are as short as they are. "mixture": samples lie in flat parts that are few enough
-        to have latents of their own. "dictionary": independent sparse codes make held-out samples
-        most probable; "gates": gates with a prior do. "points": samples are copies of a few points,
-        about which nothing varies. "dense": none of these is better than a
-        mixture of normal distributions, and codes keep the wanted share of the variance.
-        Only of models that look at the samples before training, as the default one does.
+        Explanation of the samples, which sets the length of codes. "mixture": samples lie in few
+        enough flat parts to give each its own latents. "dictionary" or "gates": held-out samples
+        are most probable under independent sparse codes, or under gates with a prior. "points":
+        samples are exact copies of a few points. "dense": none of these is better than a mixture of
+        normal distributions, and codes keep the target share of the variance. Only for models that
+        explore the samples before training, as the default model does.
 
     explanation_nats_ : dict of str to float
-        Mean log-density of held-out samples, in nats in units of X, under what was looked at:
-        "mixture" of normal distributions, flat or not, "dense", only one of them, "dictionary" and
-        "gates". For gates it is a lower bound: of the kept model if they explain the samples, else
-        after short trainings with learned noise; and for independent codes once they explain them.
+        Mean log-density of held-out samples, in nats in units of X, under each explanation that was
+        compared: "mixture" of normal distributions, flat or not, "dense", a single one,
+        "dictionary" and "gates". "gates" is a lower bound, of the kept model if gates explain the
+        samples, and otherwise after short trainings with learned noise. "dictionary" is a lower
+        bound if independent codes explain the samples.
 
     loss_curve_ : list of float
         Mean negative bound on the training samples after each epoch of the kept model, in nats in
-        units of X, at the noise variance of the time.
+        units of X, at the noise variance of that epoch.
 
     history_ : dict of ndarray
-        For each epoch "loss", as in `loss_curve_`; "kl" in nats; "error", summed over features, and
-        "noise_variance", in squared units of X; and "init", from 0.
-        The last `n_iter_` epochs are of the kept model. ``history_.to_frame()`` gives a DataFrame.
+        Values for each epoch: "loss", as in `loss_curve_`; "kl" in nats; "error", summed over
+        features, and "noise_variance", both in squared units of X; and "init", counted from 0. The
+        last `n_iter_` epochs are those of the kept model. ``history_.to_frame()`` gives a
+        DataFrame.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -288,33 +289,34 @@ class VAEenseTransformer(DensityAutoencoder):
 
     See Also
     --------
-    IntrinsicDimensionEstimator : The number of active latents as a dimension.
-    sklearn.decomposition.PCA : The linear model with the same dense code for all samples.
+    IntrinsicDimensionEstimator : Intrinsic dimension as the number of active latents.
+    sklearn.decomposition.PCA : Linear model with the same dense latents for all samples.
 
     Notes
     -----
-    The objective above is no density: with the gate, how far latents open is chosen with the
-    sample in view. Samples are scored by a density that is fitted after training. In it codes have
-    a Gaussian mixture, whatever the encoder says; with a linear decoder samples have one, too, and
-    their log-density is exact. See :class:`skvaeense.priors.Mixture`. It is fitted to at most 8,192
-    training samples, which `module_` keeps. `elbo_samples` gives the objective.
+    The objective above is not a density, since the gate chooses how far latents open with the
+    sample in view. Samples are scored by a density that is fitted after training. Under this
+    density codes follow a Gaussian mixture, whatever the encoder returns. With a linear decoder
+    samples follow a Gaussian mixture, too, and their log-density is exact. See
+    :class:`skvaeense.priors.Mixture`. The density is fitted to at most 8,192 training samples,
+    which `module_` keeps. `elbo_samples` returns the objective.
 
-    The default model looks for the flat parts of the data before it trains, with
-    :class:`skvaeense.mixture.SubspaceMixture`. Its density is that of this mixture, whatever the
-    target of its codes, unless `n_components` is given. *Locations* are points such that the
-    samples around different ones, as those of clusters, do not lie in subspaces with a point in
-    common. If there are several, each sample is described relative to its own, and codes end with
-    one more column for each location, which is 1 where the sample is and else 0. So
+    Before training, the default model looks for the flat parts of the data with
+    :class:`skvaeense.mixture.SubspaceMixture`. This mixture is also the density of the model,
+    whatever the target of its codes, unless `n_components` is given. If groups of samples, such as
+    clusters, lie in subspaces without a common point, each group has a *location*, a point that its
+    samples lie around. Each sample is then described relative to its location, and codes end with
+    one column for each location, which is 1 for the location of the sample and 0 otherwise. So
     ``codes @ components_`` is still the reconstruction, up to a constant. These columns are never
-    active: where a cluster lies is no dimension of it. `scale_` is then the root mean square about
-    the locations. In the density each component of the mixture has its place, and no sample is
-    assigned to a location. Locations are looked for in arrays in memory, by the first `fit`;
-    `partial_fit` has one. Samples that are far from all others, at most 5 % of them, are left out
-    of the training if they have more than half of the variance.
+    active: the position of a cluster is not one of its dimensions. `scale_` is then the root mean
+    square about the locations. In the density each component of the mixture has its own position,
+    and no sample is assigned to a location. The first `fit` looks for locations, in arrays in
+    memory; `partial_fit` has one location. Samples that are far from all others, at most 5 % of
+    them, are left out of training if they have more than half of the variance.
 
-    With a linear decoder and ``prior="mixture"``, arrays and data frames may hold NaN for what is
-    missing. Training rows are filled in by draws from a mixture that integrates it out, which then
-    is the density, and new rows by conditional means.
+    With a linear decoder and ``prior="mixture"``, arrays and data frames can hold NaN for missing
+    values. Training samples are filled in by draws from a mixture that integrates missing values
+    out, which then is the density, and new samples by conditional means.
 
     References
     ----------
@@ -422,7 +424,7 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _has_gates(self):
-        """Whether the parameters ask for gates with a prior of their own."""
+        """Whether the parameters give gates a prior."""
         return isinstance(self._resolved_prior(), priors.SpikeSlab)
 
     def _resolved_prior(self):
@@ -433,12 +435,12 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _kept_share(self):
-        """The share of the variance that codes are to keep, if a number is given."""
+        """The target share of the variance, or None unless numbers are given."""
         share = self.target_explained_variance
         return None if share == "auto" else share
 
     def _of_gates(self, share, n_components=None):
-        """Return an estimator like this one whose gates have a prior, for a share of variance."""
+        """Return a copy of the estimator whose gates have a prior, for a share of variance."""
         n_components = n_components or self.n_components
         return clone(self).set_params(
             prior="spike_slab", target_explained_variance=share, n_components=n_components
@@ -461,7 +463,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return (yield from self._inits(data, session))
 
     def _inits(self, data, session):
-        """Hand out each init, and return the best."""
+        """Yield the training of each init, and return the trainer of the best one."""
         n_init = (1 if self._has_gates else N_INIT) if self.n_init == "auto" else self.n_init
         epochs = self._epochs(data, self._partial_steps)
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
@@ -480,7 +482,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return inits.choose()
 
     def _each(self, inits, n_epochs_of, session, loss_of, is_hopeless=None):
-        """Hand out inits, one after the other, and offer what becomes of them."""
+        """Yield the trainings of inits one after the other, and offer each result to `inits`."""
         for i in range(len(inits.logs), len(n_epochs_of)):
             phase = Phase(
                 inits.make_trainer(i),
@@ -497,7 +499,7 @@ class VAEenseTransformer(DensityAutoencoder):
                 break
 
     def _epochs(self, data, n_steps):
-        """Return the epochs that a number of steps takes, if `max_iter` is not given."""
+        """Return `max_iter`, or the epochs of a number of steps if it is "auto"."""
         return n_epochs(self.max_iter, len(data.train), data.batch_size, n_steps)
 
     @property
@@ -506,7 +508,7 @@ class VAEenseTransformer(DensityAutoencoder):
         try:
             network, prior = self._network(), self._resolved_prior()
         except ValueError:
-            return False  # What is wrong with them is said in `fit`.
+            return False  # `fit` raises the error.
         return isinstance(network, with_columns) and isinstance(prior, priors.Mixture)
 
     def _look_at(self, rows):
@@ -520,17 +522,17 @@ class VAEenseTransformer(DensityAutoencoder):
         if near is rows:
             return rows, explored
         others = self._explored(near)
-        # The density is that of all.
+        # The density is that of all rows, far ones included.
         return near, replace(others, density=explored.density or others.density)
 
     def _explored_elsewhere(self, data):
-        """Return what is in samples that are not in memory, which have one location."""
+        """Return the exploration of samples that are not in memory; they have one location."""
         explored = self._explored(Distinct(data.train.head.cpu().numpy(), None, slice(None)))
         kind = explored.kind if explored.locations is None else "dense"
         return replace(explored, kind=kind, locations=None)
 
     def _explored(self, rows):
-        # An earlier fit to the same samples may have explored all of them, or those that are near.
+        # An earlier fit may have explored the same rows, either all of them or only the near ones.
         known, n = vars(self).get("_explorations", {}), len(rows.X)
         if n not in known:
             known[n] = explore(rows.X, self.n_components or MAX_COMPONENTS, rows.weights)
@@ -541,12 +543,12 @@ class VAEenseTransformer(DensityAutoencoder):
             return rows, None
         check_seen(rows.X, getattr(self, "feature_names_in_", None))
         density = density_with_holes(rows.X, rows.weights)
-        # Means have less noise than what is known, and would hide the flat parts.
+        # Draws: conditional means have less noise than known values, and would hide flat parts.
         filled = density.impute(rows.X.astype(np.float64), np.random.RandomState(0))
         return rows._replace(X=filled.astype(rows.X.dtype)), density
 
     def _explores(self):
-        """Return whether what is in the samples says how such a model begins."""
+        """Return whether training starts from an exploration of the samples."""
         network = self._network()
         return (
             type(network) is networks.Linear
@@ -562,17 +564,17 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _is_free(self):
-        """Whether codes may be those of gates with a prior, which no parameter asks for."""
+        """Whether `fit` may choose gates with a prior, since no parameter decides on them."""
         return self.prior == "auto" and self.network == "auto"
 
     @property
     def _trains_gates(self):
-        """Whether such gates may be trained."""
+        """Whether `fit` may train gates with a prior."""
         return self._is_free and self.target_explained_variance == "auto"
 
     def _copy_of_model(self):
         model = super()._copy_of_model()
-        # Further samples may open what none has opened.
+        # Further samples may use latents that no sample has used so far.
         model.is_used.fill_(True)
         return model
 
@@ -583,7 +585,7 @@ class VAEenseTransformer(DensityAutoencoder):
         device = resolve_device(self.device)
         generator = make_generator(seeds[0], device)
         if not self._has_gates and model is not None and model.has_prices:
-            # One that an earlier fit has chosen.
+            # An earlier fit has chosen gates with a prior.
             chosen = self._of_gates(model.config["target_explained_variance"])
             return chosen._make_trainer(data, seeds, init, model)
         if self._has_gates:
@@ -622,7 +624,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return trainer
 
     def _model_with_target(self, data, seed, model=None):
-        """Return a new model with `target_l0`, or one that goes on, perhaps with another target."""
+        """Return a new model, or the given one, with the present targets."""
         if model is None:
             return self._make_model(data, seed)
         earlier = model.config
@@ -643,7 +645,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return model
 
     def _network(self):
-        """Return the specification of the network, with what the other parameters say of it."""
+        """Return the specification of the network, completed by the other parameters."""
         network = self.network
         if network == "auto":
             network = networks.MeanField() if self._has_gates else "linear"
@@ -661,7 +663,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return with_known(network, positive=self.positive_code)
 
     def _check_targets(self):
-        """Raise an error if two parameters ask for different things."""
+        """Raise an error if a target is invalid, or contradicts another parameter."""
         if self.target_l0 is not None:
             check_lengths("target_l0", self.target_l0)
         if self._kept_share is not None:
@@ -717,10 +719,11 @@ class VAEenseTransformer(DensityAutoencoder):
         return model.to(device=resolve_device(self.device), dtype=DTYPES[self.dtype])
 
     def _default_width(self, data):
-        """Return the number of latents: where gates have a prior, at most a tenth of the rows.
+        """Return the default number of latents.
 
-        Columns of more have less than ten rows each to be learned from. But as many as a target
-        takes are never too many: its number, or the principal components that keep its share.
+        If gates have a prior, it is at most a tenth of the rows, so that each column has ten rows
+        to learn from, but at least what a target needs: its number of active latents, or the number
+        of principal components that keep its share.
         """
         width = default_n_components(data.spectrum)
         if not self._has_gates:
@@ -780,7 +783,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return float(model.noise_variance)
 
     def _may_settle(self, model):
-        """Return whether gates of a search may decide on noise and prior."""
+        """Return whether gates from a search may set the noise and the prior."""
         if not (model.searches and model.learns_slabs):
             return False
         is_learned = self.noise_variance == "auto" and self.learn_noise_variance
@@ -812,7 +815,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return attributes
 
     def _explanation(self, data):
-        """Return the attributes that say what held-out samples are most probable under."""
+        """Return the attributes about the explanation of the samples."""
         explored = data.explored
         if explored is None:
             return {}
@@ -823,7 +826,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return {"explanation_": explored.kind, "explanation_nats_": nats}
 
     def _give_samples(self, model, data):
-        """Let the prior of a model that was trained forget what it has learned, and learn anew."""
+        """Give the prior of a trained model the samples for a new density."""
         prior = model.prior
         vars(prior).pop("density_", None)
         vars(prior).pop("mixture_", None)
@@ -833,7 +836,7 @@ class VAEenseTransformer(DensityAutoencoder):
         if model.learns_density and is_whole and self._has_free_density(model):
             prior.mixture_ = explored.density
         if model.learns_density:
-            # Batches are parts of the same data.
+            # Batches are parts of the same data, so rows of earlier batches count, too.
             x, labels, weights = data.some()
             before = before if data.is_batch else None
             prior.rows_ = TrainingRows.of(x, labels, weights, before)
@@ -843,7 +846,7 @@ class VAEenseTransformer(DensityAutoencoder):
         code = model.code(posterior)
         residual = x - model.decode(code)
         active = self._mask(model, posterior, code).cpu().numpy()
-        # Of all variance, of which some is that of the locations.
+        # Residuals are shares of all variance, which includes that between locations.
         size = x.square().sum()
         between = 0.0
         if labels is not None:
@@ -870,7 +873,8 @@ class VAEenseTransformer(DensityAutoencoder):
         if not self._is_hard(model):
             return model.soft_code(posterior)
         code = model.code(posterior)
-        # Codes that are not finite show by the product; adding 0 takes the sign of a negative 0.
+        # The product keeps codes that are not finite, so that they are noticed. Adding 0 turns a
+        # negative 0 into 0.
         return code * self._mask(model, posterior, code) + 0.0
 
     def _with_length(self, model):
@@ -897,7 +901,7 @@ class VAEenseTransformer(DensityAutoencoder):
             )
 
     def _is_hard(self, model):
-        """Return whether latents that are not active have codes of exactly 0."""
+        """Return whether codes of latents that are not active are exactly 0."""
         is_default = model.gated and isinstance(model.prior, priors.Mixture)
         return (is_default if self.hard == "auto" else self.hard) or self.sparse_output
 
@@ -928,16 +932,16 @@ class VAEenseTransformer(DensityAutoencoder):
         Returns
         -------
         probability : ndarray of shape (n_samples, n_components)
-            How probably gates are open. Only with ``prior="spike_slab"``: mean and std then are
-            those of latents whose gate is open.
+            Probabilities that gates are open. Only with ``prior="spike_slab"``; mean and std are
+            then those of a latent whose gate is open.
 
         mean : ndarray of shape (n_samples, n_components)
             Posterior means.
 
         std : ndarray of shape (n_samples, n_components)
-            Posterior standard deviations, in (0, 1]; near 1 where the latent is closed, and 1 where
-            no training sample uses it. The gated code is ``(1 - std) * mean``. Columns of locations
-            are certain, and have 0.
+            Posterior standard deviations, in (0, 1]; near 1 for closed latents, and 1 for latents
+            that no training sample uses. The gated code is ``(1 - std) * mean``. Columns of
+            locations are certain, with a standard deviation of 0.
         """
         X, model = self._check_for_coding(X)
 
@@ -958,10 +962,10 @@ class VAEenseTransformer(DensityAutoencoder):
     # --- effective dimensions -----------------------------------------------------------------
 
     def active_rank(self, X: ArrayLike | SparseArray, *, tol: float = 0.05) -> IntArray:
-        """Return how many directions the active latents of each sample span.
+        """Return the number of directions that the active latents of each sample span.
 
-        It is at most their number, and less where decoder columns of active latents depend on each
-        other: two latents for one direction, or more latents than features.
+        The rank is at most the number of active latents, and less if their decoder columns are
+        linearly dependent: two latents for one direction, or more latents than features.
 
         Parameters
         ----------
@@ -969,13 +973,13 @@ class VAEenseTransformer(DensityAutoencoder):
             Samples, seen or unseen.
 
         tol : float, default=0.05
-            Singular values at most this share of the largest are taken for 0. For two columns that
-            is an angle of twice as many radians.
+            Singular values up to this share of the largest count as 0. For two columns this is an
+            angle of ``2 * tol`` radians.
 
         Returns
         -------
         ndarray of int of shape (n_samples,)
-            Rank of the active columns; 0 where no latent is active.
+            Rank of the active columns; 0 if no latent is active.
 
         Raises
         ------
@@ -984,14 +988,14 @@ class VAEenseTransformer(DensityAutoencoder):
 
         See Also
         --------
-        active_dimensions : The active latents themselves.
-        participation_ratio : How evenly their directions are used.
+        active_dimensions : Mask of the active latents.
+        participation_ratio : Number of directions, weighted by how evenly they are used.
 
         Notes
         -----
-        For the active set A of a sample, it is the rank of the matrix with the columns
-        ``J_j / ||J_j||``, j in A. J is the matrix of a linear decoder; with another one, the
-        Jacobian of the decoder at the code of the sample. Columns of zeros do not count.
+        For a sample with the active set A, the result is the rank of the matrix with the columns
+        ``J_j / ||J_j||``, j in A. J is the matrix of a linear decoder, or the Jacobian of a
+        nonlinear decoder at the code of the sample. Columns of zeros do not count.
 
         Examples
         --------
@@ -1014,8 +1018,9 @@ class VAEenseTransformer(DensityAutoencoder):
     def participation_ratio(self, X: ArrayLike | SparseArray) -> FloatArray:
         """Return the effective number of directions that the active latents of each sample use.
 
-        It is their number where all move the reconstruction equally far, in orthogonal directions,
-        and near 1 where one of them moves it much farther than the others do.
+        The ratio is the number of active latents if all of them move the reconstruction equally
+        far, in orthogonal directions, and near 1 if one latent moves it much farther than the
+        others.
 
         Parameters
         ----------
@@ -1025,12 +1030,12 @@ class VAEenseTransformer(DensityAutoencoder):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Participation ratios, between 1 and `active_rank` with ``tol=0``; 0 where no latent is
+            Participation ratios, between 1 and `active_rank` with ``tol=0``; 0 if no latent is
             active.
 
         See Also
         --------
-        active_rank : How many directions there are, however little they are used.
+        active_rank : Number of directions, however little they are used.
 
         Notes
         -----
@@ -1039,9 +1044,9 @@ class VAEenseTransformer(DensityAutoencoder):
 
             C = sum_{j in A} (1 - s_j)^2 J_j J_j',      PR = tr(C)^2 / tr(C^2)
 
-        C is the covariance of reconstructions, to first order, if the active latents were drawn
-        from the standard normal distribution behind the gates of the sample; without a gate the
-        factor is 1. The ratio of its eigenvalues is that of [1]_.
+        To first order, C is the covariance of reconstructions if the active latents are drawn from
+        the standard normal distribution and pass the gates of the sample; without a gate the factor
+        ``(1 - s_j)^2`` is 1. The ratio of the eigenvalues of C is from [1]_.
 
         References
         ----------
@@ -1065,7 +1070,7 @@ class VAEenseTransformer(DensityAutoencoder):
         return dimensions
 
     def _of_active_columns(self, X, function):
-        """Apply a function to the Gram matrices of decoder columns, masks, and gates of samples."""
+        """Apply a function to Gram matrices of decoder columns, active masks and gates."""
         X, model = self._check_for_coding(X)
 
         def answer(model, x):
@@ -1075,7 +1080,7 @@ class VAEenseTransformer(DensityAutoencoder):
             openness = posterior.openness if model.gated else torch.ones_like(code)
             return function(model.gram(code), active, openness)
 
-        # With a nonlinear decoder each sample has a Jacobian.
+        # With a nonlinear decoder each sample has its own Jacobian.
         n_latents = model.n_components
         width = n_latents if model.linear_decoder is not None else max(n_latents, X.shape[1])
         return self._by_chunks(X, model, answer, block_rows(n_latents * width))
