@@ -1,8 +1,8 @@
 """Pictures of estimators and their codes, and the numbers behind them.
 
 The displays follow scikit-learn's convention: `from_estimator`, and a second constructor that takes
-the numbers, draw at once, and `plot` draws again on other axes or in another style. They need
-matplotlib, which is only imported when a picture is drawn.
+the numbers, draw at once, and `plot` draws again on other axes or in another style. The displays
+need matplotlib, and import it only when they draw a picture.
 
 A new display is a class in a file of its own that derives from `Display`, and a line here.
 """

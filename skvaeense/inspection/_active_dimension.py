@@ -14,7 +14,7 @@ from skvaeense.inspection._groups import known_by_label
 from skvaeense.inspection._plotting import BLUE, RED, draw_rows, style
 from skvaeense.utils._typing import DoubleArray
 
-# Each whole number has a bar if there are no more of them than this, and else there are this many.
+# Maximum number of bars. If there are more whole numbers, bars have equal widths instead.
 MAX_BARS = 60
 
 
@@ -33,7 +33,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         Names of the classes; a single empty string if there are no classes.
 
     quantity : str, default="Dimension"
-        What is counted, for the label of the axis.
+        Name of the counted quantity, for the label of the axis.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         if hasattr(step, "active_dimensions"):
             dimensions, quantity = active_mask(step, X).sum(axis=1), "Active latents"
         else:
-            # Classifiers and regressors have predict too.
+            # `dimension_` is required, since classifiers and regressors have `predict`, too.
             require(step, "active_dimensions", "dimension_")
             dimensions, quantity = step.predict(X), "Estimated dimension"
         return cls.from_dimensions(dimensions, y, quantity=quantity, ax=ax, bar_kw=bar_kw)
@@ -137,7 +137,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
             Labels.
 
         quantity : str, default="Dimension"
-            What is counted, for the label of the axis.
+            Name of the counted quantity, for the label of the axis.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
@@ -153,7 +153,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If `dimensions` is not 1-d, holds infinity or nothing but NaN, or if lengths differ.
+            If `dimensions` is not 1-d, holds infinity or only NaN, or if lengths differ.
         """
         values = column_or_1d(dimensions, dtype=np.float64, input_name="dimensions")
         assert_all_finite(values, allow_nan=True, input_name="dimensions")
@@ -207,7 +207,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
 
 
 def _edges(dimensions):
-    """Return the edges of the bars: one for each whole number, or else bars of equal width."""
+    """Return the edges of the bars: one bar for each whole number, or bars of equal width."""
     low, high = dimensions.min(), dimensions.max()
     is_whole = (dimensions == np.round(dimensions)).all()
     if low == high or (is_whole and high - low <= MAX_BARS):

@@ -19,9 +19,9 @@ Style: TypeAlias = dict[str, Any] | None
 class Display(ReprMixin, ABC):
     """Base class of the displays, which hold the numbers of a picture and draw it.
 
-    To add a display, write a class that derives from this one, which makes a dataclass of it. Its
-    annotated fields are the numbers, its class method `from_estimator` computes them and calls
-    `plot`, and `plot` starts with `use_axes`.
+    To add a display, derive a class from this one; it becomes a dataclass. Its annotated fields are
+    the numbers, its class method `from_estimator` computes them and calls `plot`, and `plot` starts
+    with `use_axes`.
 
     Attributes
     ----------

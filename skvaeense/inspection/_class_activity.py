@@ -45,14 +45,14 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
         mean_active : ndarray of shape (n_classes,)
             Mean number of active latents per sample of the class.
         std_active : ndarray of shape (n_classes,)
-            Standard deviation of that number over the samples of the class.
+            Standard deviation of this number over the samples of the class.
         mutual_information : ndarray of shape (n_components,)
             Mutual information of the class and whether the latent is active, in nats.
 
     Raises
     ------
     TypeError
-        If the estimator has neither of these methods.
+        If the estimator has neither `active_dimensions` nor `transform`.
 
     ValueError
         If `y` has another length than X, or more than one column.
@@ -65,8 +65,8 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
 
     Notes
     -----
-    With the share p(c) of class c among the samples, the share q_cj of its samples in which latent
-    j is active, and the share q_j of all samples in which it is, the mutual information is::
+    With the share p(c) of class c among the samples, and the shares q_cj of the samples of class c
+    and q_j of all samples in which latent j is active, the mutual information is::
 
         I_j = sum_c p(c) (q_cj log(q_cj / q_j) + (1 - q_cj) log((1 - q_cj) / (1 - q_j)))
 
@@ -105,7 +105,7 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
         share=share,
         mean_active=np.array([counts[group].mean() for group in groups]),
         std_active=np.array([counts[group].std() for group in groups]),
-        # Rounding may leave it below 0.
+        # Rounding can make a value negative.
         mutual_information=(n_samples / len(labels) @ information).clip(min=0),
     )
 
@@ -133,7 +133,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         Mean number of active latents per sample of each class.
 
     std_active : ndarray of shape (n_classes,)
-        Standard deviation of that number.
+        Standard deviation of this number over the samples of each class.
 
     n_components : int
         Number of latents, shown or not.
@@ -154,7 +154,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    class_activity : The numbers, and their mutual information with the class.
+    class_activity : Compute the shares, and the mutual information of latents and classes.
     SparsityPatternDisplay : The active latents of each sample.
 
     Examples
@@ -222,7 +222,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator has neither of these methods.
+            If the estimator has neither `active_dimensions` nor `transform`.
 
         ValueError
             If the lengths of X and y differ, or if no latent is active anywhere and `unused` is

@@ -1,4 +1,4 @@
-"""How far dictionaries of several fits agree, beside what chance would give."""
+"""Agreement of the dictionaries of several fits, compared with chance."""
 
 from collections.abc import Sequence
 from itertools import permutations
@@ -25,27 +25,26 @@ def dictionary_stability(
 ) -> Bunch:
     """Compare the atoms of several fits with each other, and with random atoms.
 
-    A latent that stands for something in the data should be found again from another seed, or in
-    another half of the samples. In few dimensions, and among many atoms, similar ones are found by
-    chance; so each dictionary is also compared with random ones that have as many atoms and use
-    the same directions as much.
+    A latent that represents something in the data should be found again from another seed, or in
+    another half of the samples. In few dimensions, and among many atoms, similar atoms occur by
+    chance. So each dictionary is also compared with random dictionaries of the same size that use
+    the same directions equally.
 
     Parameters
     ----------
     dictionaries : sequence of fitted estimators or arrays of shape (n_atoms, n_features)
-        At least two: estimators with `components_`, maybe the last steps of pipelines, or atoms,
-        one in each row. Atoms that are 0 are left out.
+        At least two estimators with `components_`, possibly as the last steps of pipelines, or
+        arrays with one atom in each row. Atoms that are 0 are left out.
 
     signed : bool, default=False
-        Whether opposite directions count as different, as they do for codes that are never
-        negative.
+        Whether opposite directions count as different, as for codes that are never negative.
 
     n_random : int, default=5
-        Number of random dictionaries that each one is compared with.
+        Number of random dictionaries that each dictionary is compared with.
 
     half_way_odds : float, default=0.4
-        Odds that an atom is a feature of the data where it is found again half-way between chance
-        and certainty. See the notes.
+        Odds that an atom is a feature of the data if its similarity is half-way between chance and
+        1. See the notes.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the random dictionaries.
@@ -53,53 +52,53 @@ def dictionary_stability(
     Returns
     -------
     result : :class:`~sklearn.utils.Bunch`
-        With these attributes, of n dictionaries. All are 1 for equal dictionaries:
+        With these attributes for n dictionaries. All are 1 for equal dictionaries:
 
         similarity : ndarray of shape (n, n)
             For the atoms of dictionary i, the mean largest cosine with an atom of dictionary j.
         matched_similarity : ndarray of shape (n, n)
             The mean cosine of the best one-to-one match of their atoms.
         subspace_similarity : ndarray of shape (n, n)
-            Whether they use the same directions equally, whatever their atoms.
+            Similarity of the directions that dictionaries use, whatever their atoms.
         random_similarity : ndarray of shape (n,)
-            `similarity` to random dictionaries, a mean over these.
+            Mean `similarity` to the random dictionaries.
         random_matched_similarity : ndarray of shape (n,)
-            The same for `matched_similarity`.
+            Mean `matched_similarity` to the random dictionaries.
         atom_similarity : list of n ndarrays, each of shape (n_atoms,)
-            The largest cosine of each atom in each other dictionary, a mean over these; NaN for
-            atoms that are 0.
+            Largest cosine of each atom with another dictionary, averaged over the dictionaries; NaN
+            for atoms that are 0.
         atom_probability : list of n ndarrays, each of shape (n_atoms,)
-            How probably each atom is a feature of the data; NaN for atoms that are 0.
+            Probability that each atom is a feature of the data; NaN for atoms that are 0.
 
     Raises
     ------
     ValueError
-        If there are fewer than two dictionaries, if their numbers of features differ, if one has no
-        atom but 0, or if `n_random` is below 1.
+        If there are fewer than two dictionaries, if their numbers of features differ, if all atoms
+        of one are 0, or if `n_random` is below 1.
 
     TypeError
-        If an estimator has no `components_`, or one estimator is given in place of several.
+        If an estimator has no `components_`, or if a single estimator is given.
 
     See Also
     --------
-    skvaeense.metrics.mean_max_cosine_similarity : Learned atoms and true ones.
+    skvaeense.metrics.mean_max_cosine_similarity : Compare learned atoms with true atoms.
 
     Notes
     -----
     With unit-norm atoms in the rows of A and B, the similarity of A to B is
-    ``mean_i max_j |a_i . b_j|`` (without the absolute value if `signed`), and the matched one is
-    the largest ``mean_i |a_i . b_p(i)|`` over one-to-one maps p, of as many atoms as the smaller
+    ``mean_i max_j |a_i . b_j|`` (without the absolute value if `signed`). The matched similarity is
+    the largest ``mean_i |a_i . b_p(i)|`` over one-to-one maps p of as many atoms as the smaller
     dictionary has. The subspace similarity is ``tr(M N) / (|M| |N|)`` with ``M = A'A / n_A``,
     ``N = B'B / n_B`` and the Frobenius norm; for orthonormal atoms it is the mean squared cosine of
-    the angles between the spans. Random atoms are normal with the second moments M.
+    the angles between the spans. Random atoms are normal, with the second moments M.
 
-    For the similarity s of an atom, and its similarity r to random dictionaries, the probability is
-    that of the odds ``o (s - r) / (1 - s)``, with o for `half_way_odds`. Its default is from
-    planted features, where an atom counts as one of them if their cosine is above 0.9, and from the
-    penalty BatchTopK; `python -m benchmarks latent_stability` measures how well it holds for other
-    seeds and for L1. What each fit finds again need not be a feature: where features are
-    hierarchical, L1 finds the same mixtures of a feature with those that it implies from any seed,
-    and no stability tells them.
+    If an atom has the similarity s, and the similarity r to random dictionaries, its odds of being
+    a feature are ``o (s - r) / (1 - s)``, with o for `half_way_odds`. Its default is from BatchTopK
+    on planted features, where an atom counts as a feature if its cosine with one is above 0.9;
+    `python -m benchmarks latent_stability` measures how well it holds for other seeds and for L1.
+    An atom that every fit finds need not be a feature: if features are hierarchical, L1 finds from
+    any seed the same mixtures of a feature with the features that it implies, and stability cannot
+    tell them from features.
 
     References
     ----------
@@ -145,7 +144,7 @@ def dictionary_stability(
         matched[i, j] = _matched(cosines)
 
     def against_random(atoms: DoubleArray) -> DoubleArray:
-        """Return the cosines with random atoms whose second moments are those of the atoms."""
+        """Return the cosines of atoms with random atoms of the same second moments."""
         mixed = rng.standard_normal((len(atoms), len(atoms))) @ atoms
         return _cosines(atoms, _unit_rows(mixed), signed)
 
@@ -165,7 +164,7 @@ def dictionary_stability(
 
 
 def _probability(similarity: DoubleArray, by_chance: DoubleArray, odds: float) -> DoubleArray:
-    """Return how probably atoms are features, by how far they are found again beyond chance."""
+    """Return the probabilities that atoms are features, by their similarity beyond chance."""
     gain = odds * np.maximum(similarity - by_chance, 0)
     left = 1 - similarity
     return gain / np.where(gain + left > 0, gain + left, 1.0)
@@ -182,7 +181,7 @@ def _atoms(dictionary: Any) -> DoubleArray:
 
 
 def _unit_rows(atoms: DoubleArray) -> DoubleArray:
-    # First to entries of at most 1, whose squares neither overflow nor vanish.
+    # Scaled to entries of at most 1 first, so that squares neither overflow nor vanish.
     used = atoms[np.any(atoms, axis=1)]
     rows: DoubleArray = used / np.abs(used).max(axis=1, keepdims=True)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""How often dimensions are wrong, and why, among the most reliable samples."""
+"""Share of wrong dimensions among the most reliable samples, by reason."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
@@ -14,18 +14,18 @@ from skvaeense.inspection._groups import thin
 from skvaeense.inspection._plotting import BLACK, PALETTE, add_legend, style
 from skvaeense.utils._typing import DoubleArray
 
-# Shares of the samples at which curves are drawn, at most.
+# Maximum number of points of a curve.
 N_SHARES = 200
 
 
 class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
-    """Draw how often dimensions are wrong among the most reliable samples, and for what reasons.
+    """Draw the share of wrong dimensions among the most reliable samples, by reason.
 
-    Samples are sorted, the most reliable ones first. Over each share of them, the height of the
-    areas together is the share of wrong dimensions that is to be expected among them, 1 minus their
-    mean reliability, and each area the part of it that is due to one reason. If true dimensions are
-    known, a line shows the share that is wrong indeed: reliabilities hold where it is close to the
-    upper edge of the areas, and sort samples well where it rises from near 0.
+    Samples are sorted, the most reliable first. Over each share of the samples, the total height of
+    the areas is the expected share of wrong dimensions among them, 1 minus their mean reliability.
+    Each area is the part that is due to one reason. If true dimensions are known, a line shows the
+    observed share of wrong dimensions. Reliabilities are right if the line is close to the upper
+    edge of the areas, and sort samples well if the line rises from near 0.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         Shares of the samples, ascending to 1.
 
     expected : dict of str to ndarray of shape (n_shares,)
-        By reason, the expected share of wrong dimensions among these samples.
+        Expected share of wrong dimensions among these samples, by reason.
 
     observed : ndarray of shape (n_shares,) or None, default=None
-        Share of wrong dimensions among them, if true dimensions are known.
+        Observed share of wrong dimensions among these samples, if known.
 
     Attributes
     ----------
@@ -47,10 +47,10 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         The figure.
 
     areas_ : list of matplotlib.collections.PolyCollection
-        The areas, the largest reason first; reasons that play no part have none.
+        The areas, the largest reason first; reasons without a share have no area.
 
     line_ : matplotlib.lines.Line2D or None
-        What is wrong indeed; None if it is not known.
+        The observed share; None if it is not known.
 
     See Also
     --------
@@ -93,7 +93,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
             Samples.
 
         y : array-like of shape (n_samples,) or None, default=None
-            Their true dimensions, if known. A dimension is wrong if it does not round to that.
+            True dimensions, if known. A dimension is wrong if it does not round to the true one.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
@@ -109,7 +109,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator has no such method.
+            If the estimator has no `reliability`.
         """
         step, X = fitted_step(estimator, X, needs=["reliability"])
         reliability, reasons = step.reliability(X, return_reasons=True)
@@ -138,7 +138,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
             Probability that each dimension is right; samples with NaN are left out.
 
         reasons : mapping of str to array-like of shape (n_samples,)
-            Standard errors by reason. Samples without any count for the first.
+            Standard errors by reason. Samples without any error count for the first reason.
 
         wrong : array-like of bool of shape (n_samples,) or None, default=None
             Whether each dimension is wrong, if known.
@@ -197,7 +197,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         """
         axes = self.use_axes(ax, (6.4, 4.8))
         names = sorted(self.expected, key=lambda name: -self.expected[name][-1])
-        # What plays no part needs no entry in the legend.
+        # Reasons without a share need no entry in the legend.
         names = [name for name in names if self.expected[name].any()] or names[:1]
         colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
         heights = [self.expected[name] for name in names]

@@ -106,7 +106,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator has no such method.
+            If the estimator has no `dimension_scale`.
         """
         step, X = fitted_step(estimator, X, needs=["dimension_scale"])
         scales, dimensions = step.dimension_scale(X)
@@ -149,7 +149,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If shapes do not match, or if every class has nothing but NaN at some scale.
+            If shapes do not match, or if every class has only NaN at some scale.
         """
         values = check_array(
             dimensions, dtype=np.float64, ensure_all_finite="allow-nan", input_name="dimensions"

@@ -1,6 +1,6 @@
-"""How the displays read estimators, which may be the last step of a pipeline.
+"""Access of the displays to estimators, which can be the last step of a pipeline.
 
-They use public methods and fitted attributes only, so any estimator that has these will do.
+The displays use only public methods and fitted attributes, so any estimator that has these works.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def last_step(estimator, X=None):
         The estimator that does the work.
 
     X : array-like or None
-        The samples for it.
+        The samples that this estimator sees.
     """
     if not isinstance(estimator, Pipeline):
         return estimator, X
@@ -50,7 +50,7 @@ def feature_names(estimator):
 
 
 def fitted_step(estimator, X=None, *, needs=()):
-    """Return the `last_step` and its samples, once it is fitted and has all that is needed."""
+    """Return the `last_step` and its samples; raise an error unless it is fitted and has `needs`."""
     step, X = last_step(estimator, X)
     check_is_fitted(step)
     for name in needs:
@@ -75,7 +75,7 @@ def require(estimator, *names):
 def active_mask(estimator, X, codes=None):
     """Return the mask of active latents: `active_dimensions`, or where `transform` is not 0.
 
-    Codes that are already known are not computed again.
+    Codes that are given are not computed again.
     """
     if hasattr(estimator, "active_dimensions"):
         return np.asarray(estimator.active_dimensions(X))
@@ -90,22 +90,22 @@ def transformed(estimator, X):
 
 
 def location_columns(estimator, n_columns):
-    """Return the mask of the columns of codes that say where a sample is, and are no latents.
+    """Return the mask of the columns of codes that belong to locations instead of latents.
 
-    These are the last ones, one for each of the estimator's `locations_`, if it has any.
+    These are the last columns, one for each of the estimator's `locations_`, if it has any.
     """
     n_locations = len(getattr(estimator, "locations_", ()))
     return np.arange(n_columns) >= n_columns - n_locations
 
 
 def contributions(estimator, codes):
-    """Return about how far each entry of the codes moves the reconstruction, ``|e_j| ||W_j||``.
+    """Return the approximate effect of each code entry on the reconstruction, ``|e_j| ||W_j||``.
 
     W_j is row j of `components_`, or column j of the decoder's Jacobian at the code 0.
     """
     if hasattr(estimator, "components_"):
         return np.abs(codes) * np.linalg.norm(estimator.components_, axis=1)
-    # Central differences. The step is small beside codes, and large beside rounding in float32.
+    # Central differences. The step is small against codes, and large against float32 rounding.
     steps = 0.01 * np.eye(codes.shape[1])
     ahead, behind = (np.asarray(estimator.inverse_transform(e)) for e in (steps, -steps))
     return np.abs(codes) * np.linalg.norm(ahead - behind, axis=1) / 0.02

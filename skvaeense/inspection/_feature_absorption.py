@@ -1,4 +1,4 @@
-"""Whether latents of a label are silent where more special ones stand in for them."""
+"""Absorption of the latents of a label by more special latents."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ def feature_absorption(
     test_size: float = 0.5,
     random_state: RandomState = 0,
 ) -> Bunch:
-    """Measure how far other latents take the place of those that a label has.
+    """Measure how far other latents replace the latents of a label.
 
-    Where a feature is implied by a more special one, as "begins with L" is by "London", a sparse
-    code saves a latent if the special one carries the common one too, and the common one is silent
-    there. It then looks like a detector of the label, with holes. A linear probe says where the
-    label is in the samples, and codes say which latents bring it.
+    If a special feature implies a common one, as "London" implies "begins with L", a sparse code
+    saves a latent when the special latent also carries the common feature, and the common latent is
+    silent. The common latent then looks like a detector of the label with holes. A linear probe
+    finds the direction of the label in the samples, and codes show which latents contribute to it.
 
     Parameters
     ----------
@@ -40,30 +40,30 @@ def feature_absorption(
         Codes, 0 where a latent is not active.
 
     atoms : array-like of shape (n_components, n_features)
-        What one unit of each latent adds to the reconstruction, as `components_`.
+        Contribution of one unit of each latent to the reconstruction, as `components_`.
 
     X : array-like of shape (n_samples, n_features)
         The samples.
 
     y : array-like of shape (n_samples,)
-        Their labels, as the first letter of each token. Each class is looked at by itself.
+        Labels, such as the first letter of each token. Each class is measured on its own.
 
     max_latents : int, default=10
-        Number of latents at most that a label may be split into.
+        Maximum number of latents that a label can be split into.
 
     min_gain : float, default=0.03
-        A label has a further latent if a probe with it gains this much in F1: it is split, then,
-        and nothing is absorbed.
+        A further latent counts as one of the label if it raises the F1 score of a probe this much.
+        The label is then split, and nothing is absorbed.
 
     min_cosine : float, default=0.025
-        Least cosine of an atom with the direction of the label, of latents that may stand in.
+        Least cosine of the atom of an absorbing latent with the direction of the label.
 
     min_share : float, default=0.4
-        What one latent must bring of a sample's projection on that direction if it alone is said to
-        stand in.
+        Least share of a sample's projection on that direction that one latent must contribute for
+        full absorption.
 
     test_size : float, default=0.5
-        Share of the samples that is measured on; the others fit probes.
+        Share of the samples for the measures; probes are fitted to the others.
 
     random_state : int, RandomState instance or None, default=0
         Seed of the split.
@@ -76,32 +76,33 @@ def feature_absorption(
         classes : ndarray of shape (n_classes,)
             The labels.
         latents : list of n_classes ndarrays of int
-            The latents that each label has.
+            The latents of each label.
         absorption : ndarray of shape (n_classes,)
-            Mean share of what latents bring of the direction of the label that others bring.
+            Mean share of other latents in all contributions to the direction of the label.
         full_absorption : ndarray of shape (n_classes,)
-            Share of samples where all latents of the label are silent, and another one brings
-            `min_share` of its direction.
+            Share of samples in which all latents of the label are silent, and another latent
+            contributes `min_share` of its direction.
         n_samples : ndarray of int of shape (n_classes,)
-            Samples with the label that the probe recognises, over which these are means; both are
-            NaN if there is none.
+            Number of samples with the label that the probe recognises. Both shares are means over
+            these samples, and NaN if there are none.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, or a class has fewer than four samples, or there is only one.
+        If shapes do not match, if a class has fewer than four samples, or if there is only one.
 
     See Also
     --------
-    skvaeense.metrics.sparse_probing : How well a few latents tell labels.
+    skvaeense.metrics.sparse_probing : Predict labels from a few latents.
 
     Notes
     -----
-    With the unit direction p of a label's logistic regression on samples, latent j brings
-    ``e_j <w_j, p>`` of it, for the code e and the atom w_j. Of a sample where the regression finds
-    the label, m is what the latents of the label bring, and a what others do whose atoms have a
-    cosine of `min_cosine` or more with p and bring more than nothing; the absorption is
-    ``a / (a + m)``, with m at least 0. It follows [1]_, and [2]_ for the share.
+    Let p be the unit direction of a label's logistic regression on samples. Latent j contributes
+    ``e_j <w_j, p>`` to it, for the code e and the atom w_j. In a sample in which the regression
+    finds the label, m is the contribution of the latents of the label, and a that of all other
+    latents that contribute more than 0 and whose atoms have a cosine of `min_cosine` or more with
+    p. The absorption is ``a / (a + m)``, with m at least 0. It follows [1]_, and [2]_ for the
+    share.
 
     References
     ----------
@@ -112,8 +113,8 @@ def feature_absorption(
 
     Examples
     --------
-    A quarter of the samples of a label have one of ten special latents, which carry the label too,
-    and the latent of the label is silent there:
+    A quarter of the samples of a label have one of ten special latents, which also carry the label,
+    and the latent of the label is silent in these samples:
 
     >>> import numpy as np
     >>> from skvaeense.inspection import feature_absorption
@@ -178,8 +179,8 @@ def feature_absorption(
 
 
 def _own_latents(codes: Any, is_one: BoolArray, max_latents: int, min_gain: float) -> IntArray:
-    """Return the latents that a label has: the best one, and others as long as they are needed."""
-    # A latent that is silent there says as much, and is no latent of the label.
+    """Return the latents of a label: the best one, and more while each gains `min_gain`."""
+    # The sign counts: a latent that is silent for the label is not one of its latents.
     order = np.argsort(mean_excess(codes, is_one))[::-1]
     best = -np.inf
     n_latents = 0

@@ -14,11 +14,11 @@ from skvaeense.utils._typing import DoubleArray
 
 
 class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
-    """Draw how often latents are active: a histogram on a logarithmic axis.
+    """Draw a histogram of how often latents are active, on a logarithmic axis.
 
-    Latents that are active in most samples hold what samples have in common; those that are active
-    in hardly any, or in none, are of no use. A peak apart on the left often is a sign of a learning
-    rate or a penalty that is too large.
+    Latents that are active in most samples represent what samples have in common. Latents that are
+    active in hardly any sample, or in none, are of no use. A separate peak on the left is often a
+    sign of a learning rate or a penalty that is too large.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    skvaeense.metrics.feature_density : The numbers.
+    skvaeense.metrics.feature_density : Compute the shares.
     skvaeense.metrics.dense_fraction : The share of latents beyond the threshold.
     skvaeense.metrics.dead_fraction : The share of latents that are never active.
 
@@ -108,7 +108,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator has neither of these methods.
+            If the estimator has neither `active_dimensions` nor `transform`.
         """
         step, rows = last_step(estimator, X)
         mask = active_mask(step, rows)

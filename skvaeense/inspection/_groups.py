@@ -5,7 +5,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 
 def group_by_label(y, n_samples):
-    """Return the rows of the samples of each label by its name, sorted by label.
+    """Return the rows of the samples of each label, by name and sorted by label.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def group_by_label(y, n_samples):
     Raises
     ------
     ValueError
-        If y has another length, or more than one column.
+        If the length of y is not `n_samples`, or if y has more than one column.
     """
     if y is None:
         return {"": np.arange(n_samples)}
@@ -34,9 +34,9 @@ def group_by_label(y, n_samples):
 
 
 def known_by_label(dimensions, y):
-    """Return the dimensions of each label's samples by its name.
+    """Return the dimensions of the samples of each label, by name.
 
-    Labels whose samples have nothing but NaN, or have it in a column, are left out.
+    Labels with only NaN, or with a column of only NaN, are left out.
     """
     groups = {k: dimensions[rows] for k, rows in group_by_label(y, len(dimensions)).items()}
     known = {name: d for name, d in groups.items() if not np.isnan(d).all(axis=0).any()}
@@ -53,7 +53,7 @@ def thin(rows, n_rows):
 
 
 def check_latents(latents, n_components):
-    """Return indices of latents as an array, once they are known to exist; None means all."""
+    """Return valid indices of latents as an array; None means all."""
     if latents is None:
         return np.arange(n_components)
     latents = np.atleast_1d(np.asarray(latents))
@@ -67,7 +67,7 @@ def check_latents(latents, n_components):
 
 
 def latents_to_show(use, unused):
-    """Return the latents by the group that uses them most, and within it by their use there.
+    """Return the latents, ordered by the group that uses them most and by their use in it.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def latents_to_show(use, unused):
     Raises
     ------
     ValueError
-        If there are none.
+        If no latent is left to show.
     """
     is_used = use.any(axis=0)
     order = np.lexsort((-use.max(axis=0), np.where(is_used, use.argmax(axis=0), len(use))))

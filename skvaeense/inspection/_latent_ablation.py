@@ -40,7 +40,7 @@ def latent_ablation(
         The squared error per sample in squared units of X, the fraction of variance unexplained, or
         a function of reconstructions alone. The function takes an ndarray of shape (n_samples,
         n_features), in the order of X, and returns a float, or an ndarray of shape (n_samples,)
-        with a value for each sample, which is averaged. For example, it may return the loss of a
+        with a value for each sample, which is averaged. For example, it can return the loss of a
         classifier that predicts from the reconstructions.
 
     latents : array-like of int of shape (n_latents,) or None, default=None
@@ -61,7 +61,7 @@ def latent_ablation(
             ``ablated - baseline``: positive for an error that grows without the latent.
         change_where_active : ndarray of shape (n_latents,)
             Mean change over the samples in which the latent is active. NaN for a latent that is
-            active in none, or if the metric has no values for single samples.
+            active in no sample, or if the metric has no values for single samples.
         use : ndarray of shape (n_latents,)
             Share of the samples in which the latent is active: by `active_dimensions`, or where
             `transform` is not 0.
@@ -108,7 +108,7 @@ def latent_ablation(
     >>> latent_ablation(pca, X, "fvu").change.round(3)
     array([0.925, 0.053, 0.017])
 
-    The metric may also be the log loss of a classifier, in nats for each sample:
+    The metric can also be the log loss of a classifier, in nats for each sample:
 
     >>> classifier = LogisticRegression(max_iter=500).fit(X, y)
     >>> def log_loss(X_reconstructed):

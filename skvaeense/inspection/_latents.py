@@ -23,9 +23,9 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 class LatentDisplay(Display):  # numpydoc ignore=PR02
     """Draw decoder columns as images or as bars.
 
-    A decoder column is what one unit of a latent adds to the reconstruction. Positive weights are
-    red and negative ones blue, on one scale for all latents. Each column is labelled with the index
-    of its latent.
+    A decoder column is the contribution of one unit of a latent to the reconstruction. Positive
+    weights are red and negative weights blue, on one scale for all latents. Each column is labelled
+    with the index of its latent.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
 
 
 def _tile(components, image_shape, n_rows, n_columns):
-    """Return all images in one, with gaps of NaN between them, and where each caption stands."""
+    """Return one image of all images, with gaps of NaN, and the positions of the captions."""
     height, width = image_shape
     # Room between the images, and for the caption above each.
     top, side = max(1, round(0.3 * height)), max(1, round(0.12 * width))

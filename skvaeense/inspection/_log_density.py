@@ -44,12 +44,12 @@ def check_density(name, estimator):
 def log_density(estimator, X):
     """Return the log-density of each sample in nats, in the units of X.
 
-    Behind a step ``u = t(x)`` of a pipeline it is ``log p(u) + log |det dt/dx|``.
+    After a step ``u = t(x)`` of a pipeline it is ``log p(u) + log |det dt/dx|``.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted; `check_density` has passed.
+        A fitted estimator that has passed `check_density`.
 
     X : ndarray of shape (n_samples, n_features)
         Samples.
@@ -66,19 +66,19 @@ def log_density(estimator, X):
         X = step.transform(X)
     if hasattr(density, "score_samples"):
         return log_det + density.score_samples(X)
-    # Some estimators return the mean in `score` and some the sum. For one row they are equal.
+    # `score` is a mean in some estimators and a sum in others. For one row they are equal.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Only one sample available")
         return log_det + [density.score(X[i : i + 1]) for i in range(len(X))]
 
 
 def name_of(estimator):
-    """Return the name of the class that scores: the last step of a pipeline, what is tuned."""
+    """Return the class name of the density, inside pipelines and searches."""
     return type(_open(estimator)[1]).__name__
 
 
 def _open(estimator):
-    """Return the named steps before the density, and the density, out of searches and pipelines."""
+    """Return the named steps before the density, and the density, of searches and pipelines."""
     if hasattr(estimator, "refit") and hasattr(estimator, "estimator"):  # a search
         if not estimator.refit:
             raise ValueError(f"{type(estimator).__name__} must have refit=True to be compared.")
@@ -94,7 +94,7 @@ def _open(estimator):
 
 
 def _find_log_det(step):
-    """Return the function for such a step, or None."""
+    """Return the log-determinant function of a step, or None."""
     return next((LOG_DETS[kind] for kind in LOG_DETS if isinstance(step, kind)), None)
 
 
@@ -132,8 +132,8 @@ def _of_power(step, X):
     return slopes.sum(axis=1) - np.log(scale).sum()
 
 
-# Functions of a fitted step and the samples that it sees, which return log |det dt/dx|: a number,
-# or one for each sample.
+# For each class, a function of a fitted step and the samples that it sees. It returns
+# log |det dt/dx|, as one number or as one for each sample.
 LOG_DETS = {
     MaxAbsScaler: _of_scale,
     MinMaxScaler: _of_scale,

@@ -13,11 +13,11 @@ from skvaeense.inspection._plotting import BLUE, GREEN, GREY, PURPLE, RED, style
 
 
 class LossCurveDisplay(Display):  # numpydoc ignore=PR02
-    """Draw the loss, its parts and what weighs them over the epochs of training.
+    """Draw the loss, its parts and their weight over the epochs of training.
 
     The upper panel shows the loss: grey for the initializations that were dropped, blue for the one
-    that was kept. The next panel shows the two parts of the loss: the error, and what the code
-    costs (its divergence from the prior, or the weighted penalty). The last one shows the noise
+    that was kept. The next panel shows the two parts of the loss: the error, and the cost of the
+    code (its divergence from the prior, or the weighted penalty). The last panel shows the noise
     variance, or the coefficient of the penalty.
 
     Parameters
@@ -36,7 +36,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         The panel of the loss.
 
     axes_ : list of matplotlib.axes.Axes
-        All panels, from top to bottom. They share the room of the axes that were given.
+        All panels, from top to bottom. They share the space of the given axes.
 
     figure_ : matplotlib.figure.Figure
         The figure.
@@ -49,7 +49,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    ActiveDimensionDisplay : How many latents are active after training.
+    ActiveDimensionDisplay : Number of active latents after training.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def _panels(kept):
         unit = "fraction of variance"
         if "alpha" in kept:
             code = kept["penalty"] * kept["alpha"]
-            # The coefficient may have risen during an epoch, so the rest of the loss is not exact.
+            # The rest of the loss is not exactly the error if alpha rose during the epoch.
             error = kept.get("error", kept["loss"] - code)
             lines = [(GREEN, "error", error), (RED, "weighted penalty", code)]
     if lines:
@@ -215,7 +215,7 @@ def _draw(axes, values, keywords):
 
 
 def _split(ax, n_panels):
-    """Return that many axes under the given ones, which give up room and share their x-axis."""
+    """Return new axes below the given axes, within their space and with the same x-axis."""
     if not n_panels:
         return []
     place, figure = ax.get_subplotspec(), ax.get_figure()

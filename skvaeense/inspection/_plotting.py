@@ -10,9 +10,9 @@ PALETTE = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 GREY, PALE_BLUE = "#BBBBBB", "#D6E8F4"
 # Lines beyond one round of the palette differ by their dashes.
 DASHES = ("-", "--", ":", "-.")
-# Room of the bars of a row that is 1 high.
+# Height of the tallest bars in a row of height 1.
 ROOM = 0.9
-# Columns have no names of their own if there are more of them than this.
+# Maximum number of columns that are labelled with names.
 MAX_NAMES = 40
 # Keywords of an image whose pixels are the entries of a table between 0 and 1.
 TABLE = {"vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest"}
@@ -24,12 +24,12 @@ def style(defaults, given):
 
 
 def how_many(n_shown, n):
-    """Return how many are shown, as "n" or "n_shown of n"."""
+    """Return the number of items that are shown, as "n" or "n_shown of n"."""
     return f"{n}" if n_shown == n else f"{n_shown} of {n}"
 
 
 def series_style(i):
-    """Return colour and dashes of the i-th of several lines."""
+    """Return the colour and dashes of line i."""
     return {
         "color": PALETTE[i % len(PALETTE)],
         "linestyle": DASHES[i // len(PALETTE) % len(DASHES)],
@@ -37,7 +37,7 @@ def series_style(i):
 
 
 def add_legend(ax):
-    """Add a legend for the labelled lines: inside the axes if it is short, else to their right."""
+    """Add a legend of the labelled lines, inside the axes if it is short, or to their right."""
     n_entries = len(ax.get_legend_handles_labels()[0])
     if 0 < n_entries <= 5:
         ax.legend(frameon=True, framealpha=0.9)
@@ -48,7 +48,7 @@ def add_legend(ax):
 def draw_rows(axes, places, sizes, names, styles):
     """Draw a named row of bars for each row of `sizes`, 1 apart, and return them.
 
-    The first row is on top; `styles` has keywords for each. The tallest bar nearly fills a row.
+    The first row is on top; `styles` has keywords for each row. The tallest bar nearly fills a row.
     """
     room = ROOM / 2 if (sizes < 0).any() else ROOM
     heights = sizes * (room / (np.abs(sizes).max() or 1.0))

@@ -23,7 +23,7 @@ from skvaeense.metrics import fvu, squared_error
 from skvaeense.utils._typing import DoubleArray
 
 Metric: TypeAlias = Literal["fvu", "squared_error"]
-# Each with its name in a picture.
+# Functions, and their labels in a picture.
 METRICS = {
     "fvu": (fvu, "Fraction of variance unexplained"),
     "squared_error": (squared_error, "Squared error per sample (squared units of X)"),
@@ -56,7 +56,7 @@ def reconstruction_sparsity_curve(
         The fraction of variance unexplained, or the squared error per sample in squared units of X.
 
     n_levels : int, default=30
-        Maximum number of points of the curve. They are denser where few entries are kept.
+        Maximum number of points of the curve, which are denser where few entries are kept.
 
     Returns
     -------
@@ -67,9 +67,9 @@ def reconstruction_sparsity_curve(
         Error at these points.
 
     operating_point : tuple of two floats, or None
-        Mean number of active latents and error if the active latents are kept: those that
-        `active_dimensions` names, or, without this method, those that are not 0. None if all
-        latents are always active, as in PCA.
+        Mean number of active latents, and the error if only these are kept. They are given by
+        `active_dimensions` or, without this method, by codes that are not 0. None if all latents
+        are always active, as in PCA.
 
     Raises
     ------
@@ -228,7 +228,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If there is no estimator, or if the number of names differs from that of estimators.
+            If there is no estimator, or if the numbers of names and estimators differ.
         """
         if isinstance(estimators, Mapping):
             names = list(estimators) if names is None else names
@@ -264,7 +264,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
     ) -> Self:
         """Draw the curve of one fitted estimator, and that of the principal components of X.
 
-        At each number of them no other linear code of that length has a smaller error on X.
+        No other linear code of the same length has a smaller error on X than principal components.
 
         Parameters
         ----------
@@ -281,7 +281,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             The fraction of variance unexplained, or the squared error per sample.
 
         n_levels : int, default=30
-            Number of points of a curve at most.
+            Maximum number of points of a curve.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
@@ -331,7 +331,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             Name of the curve.
 
         metric : {"fvu", "squared_error"}, default="fvu"
-            What the error is.
+            Measure of the error.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
@@ -381,7 +381,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         """
         axes = self.use_axes(ax, (6.4, 4.8))
         self.lines_, self.points_ = [], []
-        # Pictures drawn one after the other on the same axes continue the colours.
+        # A further picture on the same axes continues the colours.
         n_before = len(axes.get_legend_handles_labels()[0])
         dot = {"markersize": 9, "markeredgecolor": "black", "label": "_"}
         for i, (n_active, error) in enumerate(zip(self.n_active, self.error, strict=True)):

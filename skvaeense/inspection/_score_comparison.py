@@ -25,7 +25,7 @@ Dequantize: TypeAlias = Auto | ArrayLike | None
 
 
 class ScoreComparison(Bunch):
-    """Hold the numbers of `compare_scores`, whose docstring has their names."""
+    """Hold the results of `compare_scores`, whose docstring lists their names."""
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas.DataFrame with one row for each estimator; ImportError without pandas."""
@@ -49,19 +49,19 @@ def compare_scores(
     """Compare the cross-validated log-densities of estimators, in nats per sample.
 
     All estimators are fitted and scored on the same folds of the same samples, so the difference
-    of two of them is known far better than either score. Noise is added to the samples before
-    anything is fitted, so that the log-density of no estimator is without bound.
+    of two scores is known far better than either score. Noise is added to the samples before
+    anything is fitted, so that no log-density is unbounded.
 
     Parameters
     ----------
     estimators : dict of estimators by name, list of (name, estimator), or list of estimators
-        Each is cloned, and must have `score_samples`, or else `score`, that returns log-densities
-        in nats, as PCA, FactorAnalysis, GaussianMixture, KernelDensity and VAEenseTransformer do.
-        A search, such as GridSearchCV, chooses its parameters in the training rows of each fold. In
-        a Pipeline the density may come after StandardScaler, MinMaxScaler, MaxAbsScaler,
-        RobustScaler, PowerTransformer, or PCA with all components. Their log-determinants are added
-        to its scores, which are then in units of X. In a list without names, an estimator has the
-        name of its class.
+        Each estimator is cloned, and must have `score_samples`, or otherwise `score`, that returns
+        log-densities in nats, as PCA, FactorAnalysis, GaussianMixture, KernelDensity and
+        VAEenseTransformer do. A search, such as GridSearchCV, chooses its parameters in the
+        training rows of each fold. In a Pipeline the density can follow StandardScaler,
+        MinMaxScaler, MaxAbsScaler, RobustScaler, PowerTransformer, or PCA with all components.
+        Their log-determinants are added to the scores, which are then in units of X. In a list
+        without names, estimators are named by their class.
 
     X : array-like of shape (n_samples, n_features)
         Samples.
@@ -72,23 +72,23 @@ def compare_scores(
         ``list(StratifiedKFold().split(X, y))``.
 
     reference : str or None, default=None
-        Name of the estimator that the others are compared with; None means that of the highest
+        Name of the estimator that the others are compared with; None means the one with the highest
         mean.
 
     dequantize : "auto", None, float or array-like of shape (n_features,), default="auto"
         Width, in units of X, of the uniform noise that is added to each column: the step between
-        its values, or 0 for a column that is continuous. ``"auto"`` is 1 for columns of nothing but
-        whole numbers and 0 for the others, and None is 0 for all.
+        the values of the column, or 0 if it is continuous. ``"auto"`` is 1 for columns of whole
+        numbers and 0 for all others; None is 0 for all columns.
 
     noise_floor : float, default=1e-3
-        Standard deviation of the Gaussian noise that is added to each column, as a fraction of that
-        of the column. A larger one counts finer details less; 0 adds none.
+        Standard deviation of the Gaussian noise that is added to each column, as a fraction of the
+        standard deviation of the column. With more noise, fine details count less; 0 adds none.
 
     n_jobs : int or None, default=None
         Number of fits at a time; None means 1, and -1 all processors.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the noise and of the shuffled folds. The estimators have their own.
+        Seed of the noise and of the shuffled folds. The estimators have their own seeds.
 
     Returns
     -------
@@ -105,12 +105,12 @@ def compare_scores(
         fold_scores : ndarray of shape (n_estimators, n_folds)
             Mean log-density of the held-out samples of each fold.
         sample_scores : ndarray of shape (n_estimators, n_samples)
-            Log-density of each sample when it was held out, the mean of them if that was in several
-            folds, and NaN if it was in none.
+            Log-density of each sample when it was held out: the mean if it was held out in several
+            folds, and NaN if in none.
         reference : str
             The name of the estimator that the others are compared with.
         difference : ndarray of shape (n_estimators,)
-            Mean of the paired differences: the score of a sample less that of the reference.
+            Mean of the paired differences: the score of a sample minus its score by `reference`.
         difference_std_error : ndarray of shape (n_estimators,)
             Standard error of `difference`, over samples.
         difference_fold_std_error : ndarray of shape (n_estimators,)
@@ -118,9 +118,9 @@ def compare_scores(
         fold_differences : ndarray of shape (n_estimators, n_folds)
             Mean difference in each fold.
         dequantized : list of str
-            The columns that uniform noise was added to.
+            Columns with added uniform noise.
         discrete : list of str
-            The other columns in which one value fills 10 % of the rows or more.
+            Other columns in which one value fills 10 % of the rows or more.
         noise_std : ndarray of shape (n_features,)
             Standard deviation of the Gaussian noise of each column, in units of X.
 
@@ -137,7 +137,7 @@ def compare_scores(
     Warns
     -----
     UserWarning
-        If there are columns that are `discrete`.
+        If `discrete` is not empty.
 
     See Also
     --------
@@ -146,23 +146,23 @@ def compare_scores(
 
     Notes
     -----
-    **Standard errors.** Over samples, it is ``std(d_i) / sqrt(n)``, with d_i the difference of
-    sample i [1]_. It takes samples to be independent, and says how much another set of held-out
-    samples would change the result for the models as they were fitted. Over K folds it is
-    ``sqrt((1 / K + n_test / n_train) var(d_k))``, with d_k the mean difference in fold k [2]_; it
-    includes how much the models depend on their training samples, and allows for the training
-    samples that folds share. The first rests on n numbers and is the one to read and to draw; the
-    second rests on K, and a much larger value is a sign that one of the estimators is unstable.
-    No standard error of cross-validation is unbiased [3]_. A difference of less than two of them
-    says nothing.
+    **Standard errors.** Over samples, the standard error is ``std(d_i) / sqrt(n)``, with d_i the
+    difference for sample i [1]_. It assumes independent samples, and tells how much another set of
+    held-out samples would change the result of the same fitted models. Over K folds it is
+    ``sqrt((1 / K + n_test / n_train) var(d_k))``, with d_k the mean difference in fold k [2]_. It
+    includes the dependence of the models on their training samples, and allows for the training
+    samples that folds share. The first is based on n numbers, and is the one to read and to draw.
+    The second is based on K numbers; if it is much larger, one of the estimators may be unstable.
+    No standard error of cross-validation is unbiased [3]_. A difference of less than two standard
+    errors says nothing.
 
     **Integers.** With noise U(0, 1) the mean log-density is at most the log-probability of the
-    integers, in the distribution that the density gives to them [4]_.
+    integers under the distribution that the density implies for them [4]_.
 
     **Noise floor.** With Gaussian noise of standard deviation s_j in column j, no density has an
     expected log-density above ``-sum_j log(s_j sqrt(2 pi e))``, the negative entropy of the noise.
-    Without it a density that puts a spike on a value that is repeated has no such bound. A column
-    that is constant has noise with standard deviation `noise_floor`.
+    Without noise, a density with a spike on a repeated value has no such bound. In a constant
+    column the noise has the standard deviation `noise_floor`.
 
     References
     ----------
@@ -236,7 +236,7 @@ def compare_scores(
 
 
 def _named_estimators(estimators):
-    """Return the estimators by name: the given one, or that of the class, numbered if need be."""
+    """Return the estimators by name: the given name, or that of the class with a number."""
     if isinstance(estimators, Mapping):
         estimators = estimators.items()
     elif hasattr(estimators, "fit"):
@@ -257,7 +257,7 @@ def _named_estimators(estimators):
 
 
 def _held_out_scores(name, estimator, X, train, test):
-    """Return the log-densities of the held-out rows, once a clone is fitted to the others."""
+    """Return the log-densities of held-out rows under a clone that is fitted to the others."""
     scores = log_density(clone(estimator).fit(X[train]), X[test]).astype(np.float64)
     if not (scores < np.inf).all():
         raise ValueError(f"{name} gave a held-out sample a score that is NaN or infinite.")
@@ -306,9 +306,9 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
     Each estimator has a row, the highest mean on top. The dot is its mean, and the broad bar is two
     standard errors of its paired difference from the reference to either side: estimators whose bar
     does not reach the vertical line differ from the reference. The thin line is two standard errors
-    of the mean itself. It is wide because samples differ from each other, which all estimators have
-    in common. Small dots are the differences in each fold. The upper axis and the numbers at the
-    right have the difference and its standard error.
+    of the mean itself. It is wide because samples differ, which affects all estimators alike. Small
+    dots are the differences in each fold. The upper axis and the numbers at the right show the
+    difference and its standard error.
 
     Parameters
     ----------
@@ -334,7 +334,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    compare_scores : The numbers.
+    compare_scores : Compute the comparison.
 
     Examples
     --------
@@ -379,15 +379,15 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             A number of shuffled folds, a splitter, or pairs of training and held-out rows.
 
         reference : str or None, default=None
-            Name of the estimator that the others are compared with; None means that of the highest
-            mean.
+            Name of the estimator that the others are compared with; None means the one with the
+            highest mean.
 
         dequantize : "auto", None, float or array-like of shape (n_features,), default="auto"
             Width of the uniform noise that is added to each column, as for `compare_scores`.
 
         noise_floor : float, default=1e-3
             Standard deviation of the Gaussian noise that is added to each column, as a fraction of
-            that of the column.
+            the standard deviation of the column.
 
         n_jobs : int or None, default=None
             Number of fits at a time; None means 1, and -1 all processors.
@@ -427,7 +427,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         comparison : ScoreComparison
-            What `compare_scores` returns.
+            Result of `compare_scores`.
 
         ax : matplotlib.axes.Axes or None, default=None
             Axes to draw on; None means those of a new figure.
@@ -528,10 +528,10 @@ def find_widths(X, dequantize):
 
 
 def smooth(X, widths, noise_floor, rng):
-    """Return X with uniform and Gaussian noise, and the standard deviations of the latter.
+    """Return X with uniform and Gaussian noise, and the standard deviations of the Gaussian noise.
 
     These are `noise_floor` times the standard deviation of the column, or `noise_floor` itself for
-    a column that is constant.
+    a constant column.
     """
     X = X + widths * rng.random(X.shape)
     spread = np.where(np.ptp(X, axis=0) > 0, X.std(axis=0), 1.0)

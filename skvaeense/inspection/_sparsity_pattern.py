@@ -16,12 +16,13 @@ from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray, SparseArra
 
 
 class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
-    """Draw which latents are active in which samples, and how large their codes are.
+    """Draw the active latents of each sample, and the size of their codes.
 
-    Each row is a sample and each column a latent: white where it is not active, and darker the
-    larger its code is beside the largest one of the latent. Samples are grouped by label. Latents
-    are ordered by the group that uses them most, the most used first, so that the latents of a
-    single group form blocks on the diagonal, and latents that all groups share form vertical bars.
+    Each row is a sample and each column a latent. An entry is white if the latent is not active,
+    and darker the larger the code is relative to the largest code of the latent. Samples are
+    grouped by label. Latents are ordered by the group that uses them most, the most used first, so
+    that the latents of a single group form blocks on the diagonal, and latents that all groups
+    share form vertical bars.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Number of latents, shown or not.
 
     sizes : ndarray of shape (n_rows, n_columns) or None, default=None
-        Absolute codes as shares of the largest of the latent; None draws all that are active alike.
+        Absolute codes as shares of the largest of the latent; None draws all active latents alike.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
 
     See Also
     --------
-    ActiveDimensionDisplay : Draw how many latents are active.
+    ActiveDimensionDisplay : Draw the number of active latents.
 
     Examples
     --------
@@ -132,7 +133,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Raises
         ------
         TypeError
-            If the estimator has neither of these methods.
+            If the estimator has neither `active_dimensions` nor `transform`.
         """
         step, seen = last_step(estimator, X)
         codes = active_mask(step, seen)
@@ -156,7 +157,8 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-            Codes, or a boolean mask. Exact non-zeros are active. Those of a mask are drawn alike.
+            Codes, or a boolean mask. Entries that are not exactly 0 are active; those of a mask are
+            drawn alike.
 
         y : array-like of shape (n_samples,) or None, default=None
             Labels.
@@ -233,7 +235,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         axes = self.use_axes(ax, (6.4, 5.6))
         colors = LinearSegmentedColormap.from_list("sizes", [PALE_BLUE, BLUE])
         sizes = self.pattern if self.sizes is None else self.sizes
-        # What is not active is left white.
+        # Latents that are not active stay white.
         shown = np.ma.masked_where(~self.pattern, sizes.astype(float))
         self.image_ = axes.imshow(shown, **style({"cmap": colors, **TABLE}, im_kw))
         ends = np.cumsum(self.group_sizes)

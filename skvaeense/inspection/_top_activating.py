@@ -24,7 +24,7 @@ def top_activating(
 
     These samples often suggest an interpretation of the latent. They are ordered by the absolute
     value ``|z_nj|`` of the code; of equal values the earlier sample comes first. Samples whose code
-    is 0 are left out, so a latent may have fewer than `n_samples`.
+    is 0 are left out, so a latent can have fewer than `n_samples`.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def top_activating(
         Maximum number of samples for each latent.
 
     batch_size : int, default=1024
-        Number of samples that are encoded at a time. Only their codes are held in memory, and not
-        those of all samples.
+        Number of samples that are encoded at a time. Only the codes of these samples are held in
+        memory.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def top_activating(
     (rows,) = indexable(X if hasattr(X, "shape") else np.asarray(X))
     if not rows.shape[0]:
         raise ValueError("X has no samples, and at least 1 is needed.")
-    # Entries of codes as arrays of equal length: place among the latents, sample, code.
+    # Entries of codes as arrays of equal length: position of the latent, sample, code.
     top = [np.empty(0, dtype=int), np.empty(0, dtype=int), np.empty(0)]
     for batch in gen_batches(rows.shape[0], batch_size):
         codes = transformed(estimator, rows.iloc[batch] if hasattr(rows, "iloc") else rows[batch])
@@ -125,5 +125,5 @@ def _largest(pairs, n_samples):
 
 
 def _ranks(place):
-    """Return the position of each entry among those of its latent; latents are in order."""
+    """Return the rank of each entry among the entries of its latent; `place` is sorted."""
     return np.arange(len(place)) - np.searchsorted(place, place)
