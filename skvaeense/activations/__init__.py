@@ -1,6 +1,6 @@
-"""Activations of a running model: samples for `fit`, and what a model does with reconstructions.
+"""Activations of a running model: samples for `fit`, and runs of the model on reconstructions.
 
-Any module of torch will do; nothing here knows of a library of language models.
+Any torch module works; nothing here depends on a library of language models.
 """
 
 from skvaeense.activations._activations import Activations

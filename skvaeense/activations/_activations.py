@@ -26,9 +26,9 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 class Activations:
     """Activations of a module of a running model, as samples that `fit` takes.
 
-    The model is run on batches as samples are needed, and only as far as the last module that is
-    looked at. Rows, one for each position of each text, are shuffled in a buffer. All passes give
-    the same rows in the same order, so that what is held out stays so.
+    The model is run on batches when samples are needed, and only as far as the last module in
+    `module_name`. Rows, one for each position of each text, are shuffled in a buffer. All passes
+    give the same rows in the same order, so that held-out rows stay held out.
 
     Parameters
     ----------
@@ -36,30 +36,30 @@ class Activations:
         Any model. It is run in evaluation mode, without gradients, on its own device.
 
     module_name : str or sequence of str
-        Name of a module, as ``named_modules`` gives it: its output is taken, or its input if
-        ":input" follows the name. Of a tuple or dict it is the first tensor, of the shape
-        (n_texts, n_positions, n_features) or (n_samples, n_features); of a module that runs
-        several times, what it gives first. With several names rows have the features of all of
-        them side by side, as a crosscoder takes them, all from one pass.
+        Name of a module, as in ``named_modules``. Its output is taken, or its input if ":input"
+        follows the name. From a tuple or dict the first tensor is taken, of the shape (n_texts,
+        n_positions, n_features) or (n_samples, n_features); from a module that runs several times,
+        the first output. With several names, rows have the features of all modules side by side, as
+        for a crosscoder, from one pass.
 
     batches : iterable
-        What the model is called with, one after the other: a tensor, a tuple of arguments, or a
-        dict of named ones. It can be gone through again, with the same batches in the same order,
-        as a list or a DataLoader that does not shuffle.
+        Inputs of the model: tensors, tuples of arguments, or dicts of named arguments. Each pass
+        over the iterable must give the same batches in the same order, as a list or a DataLoader
+        that does not shuffle.
 
     skip : sequence of int, default=(0,)
-        Positions of each text that are left out; negative ones count from the end. Language models
-        give the first one activations far longer than others.
+        Positions of each text that are left out; negative ones count from the end. In language
+        models activations at the first position are far longer than others.
 
     mask : str or None, default="attention_mask"
-        Name of an argument that is 0 at positions to leave out, where a batch is a dict that has
-        it.
+        Name of an argument that is 0 at positions to leave out, if a batch is a dict with this
+        argument.
 
     buffer_size : int, default=65536
-        Rows that are shuffled at once. Half of them are given out when it is full.
+        Number of rows that are shuffled together. A full buffer returns half of its rows.
 
     random_state : int, RandomState instance or None, default=0
-        Seed of the order.
+        Seed of the shuffling.
 
     Attributes
     ----------
@@ -69,17 +69,17 @@ class Activations:
     Raises
     ------
     ValueError
-        If the model has no such module, or `batches` can be gone through only once.
+        If the model has no such module, or `batches` allows only one pass.
 
     See Also
     --------
     replaced : Run a model with reconstructions of activations.
-    loss_recovered : How much of what a model can do reconstructions keep.
+    loss_recovered : Measure the share of the loss that reconstructions recover.
 
     Notes
     -----
-    A fit goes through its samples three times besides its epochs: to count them, for their mean
-    and scale, and for what is held out. `save` writes them to files, after one pass of the model.
+    Besides its epochs a fit passes over its samples three times: to count them, for their mean and
+    scale, and for the held-out rows. `save` writes them to files in one pass of the model.
 
     Examples
     --------
@@ -97,7 +97,7 @@ class Activations:
     >>> sae.n_features_in_
     32
 
-    A transcoder, from what one module gives to what another gives, by one run of the model:
+    A transcoder from the output of one module to that of another, from one run of the model:
 
     >>> both = Activations(model, ["0", "2"], texts.split(20))
     >>> sae.fit(both.of("0"), both.of("2")).n_features_in_
@@ -130,7 +130,7 @@ class Activations:
         self.buffer_size = buffer_size
         self._chosen = self.names
         self._places = [find_place(model, name) for name in self.names]
-        # Drawn once: every pass begins from it.
+        # Drawn once, so that every pass starts from the same seed.
         self._seed = int(check_random_state(random_state).randint(2**31 - 1))
         if isinstance(batches, Iterator):
             raise ValueError(
@@ -154,8 +154,8 @@ class Activations:
         Returns
         -------
         Activations
-            Samples in the same order as those of the other modules. A fit that has some of them as
-            its target runs the model once for both.
+            Samples in the same order as those of the other modules. A fit with the activations of
+            another module as its target runs the model once for both.
         """
         if name not in self.names:
             raise ValueError(f"{name!r} is none of the modules, which are {list(self.names)}.")
@@ -167,17 +167,17 @@ class Activations:
         return other
 
     def beside(self, other: object) -> Self | None:
-        """Return these activations with others of the same run beside them, if they are.
+        """Return these activations joined with others of the same run.
 
         Parameters
         ----------
         other : object
-            What may be the activations of another module by `of`.
+            Possibly the activations of another module, from `of`.
 
         Returns
         -------
         Activations or None
-            Both; None if the other ones are not of this run.
+            The joined activations; None if `other` is not of the same run.
         """
         if not isinstance(other, Activations) or other._places is not self._places:
             return None
@@ -189,13 +189,13 @@ class Activations:
             yield np.concatenate([rows[name] for name in self._chosen], axis=1)
 
     def batches(self) -> Iterator[dict[str, FloatArray]]:
-        """Yield some rows at a time, of all modules from one run of the model.
+        """Yield chunks of rows of all modules, from one run of the model.
 
         Yields
         ------
         dict of ndarray of shape (n_rows, n_features)
-            Rows by the names of their modules, in one order: half a buffer, and what is left in it
-            at the end.
+            Rows by module name, in the same order for all modules: half a buffer each time, and the
+            rest of the buffer at the end.
         """
         random_state = np.random.RandomState(self._seed)
         waiting: list[dict[str, FloatArray]] = []
@@ -213,7 +213,7 @@ class Activations:
             yield _mixed(waiting, random_state)
 
     def _in_order(self) -> Iterator[dict[str, FloatArray]]:
-        """Yield the rows of each batch, as the model gives them."""
+        """Yield the rows of each batch, before they are shuffled."""
         for batch in self.source:
             found = capture(self.model, self._places, batch)
             rows = {}
@@ -228,17 +228,18 @@ class Activations:
             yield rows
 
     def save(self, folder: PathName) -> dict[str, Path]:
-        """Write the rows to files, by one run of the model, from which `fit` reads them.
+        """Write the rows to files for `fit`, in one run of the model.
 
         Parameters
         ----------
         folder : str or path-like
-            Where each module gets a folder, which must not exist yet, of files of numpy's format.
+            Parent of one folder for each module, with files of numpy's format. The folders of the
+            modules must not exist yet.
 
         Returns
         -------
         dict of Path
-            The folders by the names of the modules: what `fit` takes as X, or as its target.
+            Folders by module name, which `fit` takes as X or as its target.
         """
         folders = {name: Path(folder) / name.replace(":", ".") for name in self.names}
         for own in folders.values():
@@ -250,7 +251,7 @@ class Activations:
 
 
 class _AllFoundError(Exception):
-    """All that is looked for in a model was found: the rest of it need not run."""
+    """All activations have been found, so that the rest of the model need not run."""
 
 
 def capture(model: nn.Module, places: Sequence[Place], batch: Any) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""How a model is run, and where in it activations are."""
+"""Runs of a model, and the places of activations in it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-# What a name ends in where a module's input is meant.
+# Ending of names that mean the input of a module.
 INPUT = ":input"
 
 
 class Place(NamedTuple):
-    """A module of a model, and which side of it."""
+    """A module of a model, and whether its input or its output is meant."""
 
     name: str
     module: nn.Module
@@ -20,7 +20,7 @@ class Place(NamedTuple):
 
 
 def find_place(model: nn.Module, name: str) -> Place:
-    """Return the place of a name in a model, or raise an error that says which there are."""
+    """Return the place of a name in a model, or raise an error that lists known names."""
     module_name = name.removesuffix(INPUT)
     modules = dict(model.named_modules())
     if module_name not in modules:
@@ -33,7 +33,7 @@ def find_place(model: nn.Module, name: str) -> Place:
 
 
 def first_tensor(value: Any, name: str) -> torch.Tensor:
-    """Return the first tensor of what a module takes or gives: a tensor, a sequence or a dict."""
+    """Return the first tensor of an input or output: a tensor, a sequence or a dict."""
     values = value.values() if isinstance(value, Mapping) else value
     if isinstance(values, torch.Tensor):
         return values
@@ -44,7 +44,7 @@ def first_tensor(value: Any, name: str) -> torch.Tensor:
 
 
 def with_first(value: Any, tensor: torch.Tensor) -> Any:
-    """Return what a module gives with another first tensor."""
+    """Return the output of a module with its first tensor replaced."""
     if isinstance(value, torch.Tensor):
         return tensor
     if isinstance(value, Mapping):
@@ -59,7 +59,7 @@ def with_first(value: Any, tensor: torch.Tensor) -> Any:
 
 
 def run(model: nn.Module, batch: Any) -> Any:
-    """Return what a model makes of a batch: a tensor, or what it is to be called with."""
+    """Return the output of a model for a batch: a tensor, a sequence or dict of arguments."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
     def there(value: Any) -> Any:
@@ -74,7 +74,7 @@ def run(model: nn.Module, batch: Any) -> Any:
 
 @contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
-    """Run a model as after its training, without gradients; its modules' modes come back."""
+    """Run a model in evaluation mode without gradients, then restore the modes of its modules."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -88,7 +88,7 @@ def at_rest(model: nn.Module) -> Iterator[None]:
 def kept_positions(
     shape: Sequence[int], batch: Any, skip: Sequence[int], mask: str | None
 ) -> torch.Tensor | None:
-    """Return which positions of activations count; None for activations that have none.
+    """Return the mask of the positions that count; None for activations without positions.
 
     Parameters
     ----------
@@ -96,13 +96,13 @@ def kept_positions(
         Shape of the activations, (n_texts, n_positions, n_features) or (n_samples, n_features).
 
     batch : object
-        What the model was called with.
+        Input of the model.
 
     skip : sequence of int
-        Positions that do not count, from the end where they are negative.
+        Positions that do not count; negative ones count from the end.
 
     mask : str or None
-        Name of the argument that is 0 where a position is padding, if the batch has it.
+        Name of the argument that is 0 at padding, if the batch has it.
 
     Returns
     -------

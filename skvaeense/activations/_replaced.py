@@ -1,4 +1,4 @@
-"""A model that goes on from reconstructions of its activations, and what it loses by them."""
+"""Runs of a model on reconstructions of its activations, and the loss that they cause."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def replaced(
     *,
     skip: Sequence[int] = (0,),
 ) -> Iterator[None]:
-    """Run a model with the activations of a module replaced, as long as the context lasts.
+    """Replace the activations of a module of a model while the context lasts.
 
     Parameters
     ----------
@@ -34,32 +34,32 @@ def replaced(
         Any model.
 
     module_name : str
-        Name of a module, as ``named_modules`` gives it, whose output is replaced. It is the first
-        tensor that the module returns, of the shape (n_texts, n_positions, n_features) or
-        (n_samples, n_features).
+        Name, as in ``named_modules``, of the module whose output is replaced: the first tensor that
+        the module returns, of the shape (n_texts, n_positions, n_features) or (n_samples,
+        n_features).
 
     by : estimator or callable
-        A fitted estimator with `transform` and `inverse_transform`: its reconstructions take the
-        place of activations. One that was fitted with a target predicts them from the input of the
-        module. Or a function from a tensor of shape (n_rows, n_features) to another one, or to an
-        array.
+        A fitted estimator with `transform` and `inverse_transform`, whose reconstructions replace
+        the activations. An estimator that was fitted with a target predicts them from the input of
+        the module. Or a function from a tensor of shape (n_rows, n_features) to another tensor or
+        to an array.
 
     skip : sequence of int, default=(0,)
-        Positions that stay as they are, as those that an `Activations` leaves out.
+        Positions that are not replaced, as those that an `Activations` leaves out.
 
     Yields
     ------
     None
-        The model is as before after the context, whatever happens inside.
+        After the context the model is as before, whatever happens inside.
 
     Raises
     ------
     ValueError
-        If there is no such module, or what replaces activations has another shape.
+        If there is no such module, or if the replacement has another shape.
 
     See Also
     --------
-    loss_recovered : What a model loses by it.
+    loss_recovered : Measure the loss that reconstructions cause.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def replaced(
 
 
 def _reconstruction(estimator: Any, takes_input: bool) -> Callable[[torch.Tensor], Any]:
-    """Return the function from samples to what an estimator says of them."""
+    """Return a function from samples to reconstructions, or to the predicted target."""
     if takes_input:
         return lambda rows: estimator.predict(_given(rows))
     for name in ("transform", "inverse_transform"):
@@ -116,7 +116,7 @@ def _given(rows: torch.Tensor) -> torch.Tensor:
 
 
 class LossRecovered(NamedTuple):
-    """What a model loses by reconstructions of its activations.
+    """Losses of a model with and without reconstructions of its activations.
 
     Attributes
     ----------
@@ -124,18 +124,18 @@ class LossRecovered(NamedTuple):
         Mean loss of the model, in nats.
 
     replaced_loss : float
-        With reconstructions.
+        Mean loss with reconstructions.
 
     ablated_loss : float
-        Without the activations: with zeros, or their mean, in their place.
+        Mean loss without the activations: with zeros, or their mean, in their place.
 
     recovered : float
-        ``(ablated_loss - replaced_loss) / (ablated_loss - loss)``: 1 if nothing is lost, 0 if the
-        reconstructions are worth as little as no activations.
+        ``(ablated_loss - replaced_loss) / (ablated_loss - loss)``: 1 if nothing is lost, 0 if
+        reconstructions are no better than no activations.
 
     kl : float
-        Mean Kullback-Leibler divergence of the model's predictions with reconstructions from those
-        without, in nats.
+        Mean Kullback-Leibler divergence, in nats, of the model's predictions with reconstructions
+        from its predictions without them.
 
     Examples
     --------
@@ -161,31 +161,32 @@ def loss_recovered(
     ablation: Literal["zero", "mean"] = "zero",
     skip: Sequence[int] = (0,),
 ) -> LossRecovered:
-    """Return how much of what a model can do is kept by reconstructions of its activations.
+    """Return the share of a model's loss that reconstructions of its activations recover.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Any model. What it returns, or has as `logits`, or begins with, are logits of shape
-        (..., n_classes).
+        Any model. Its output, the `logits` of its output, or the first tensor in its output must be
+        logits of shape (..., n_classes).
 
     module_name : str
         Name of the module whose output is replaced, as for `replaced`.
 
     by : estimator or callable
-        What gives reconstructions, as for `replaced`.
+        Source of the reconstructions, as for `replaced`.
 
     batches : iterable
-        What the model is called with: tensors of tokens, tuples of arguments, or dicts.
+        Inputs of the model: tensors of tokens, tuples of arguments, or dicts.
 
     loss : callable or None, default=None
-        From logits and the batch to the losses, a tensor of any shape whose mean counts. None means
-        the next token's negative log-probability, in nats, where tokens are the batch, or the first
-        of its arguments or "input_ids"; where it has an "attention_mask", at its ones.
+        Function of the logits and the batch that returns the losses, a tensor of any shape, which
+        is averaged. None means the negative log-probability of the next token, in nats. The tokens
+        are the batch, the first of its arguments, or "input_ids". With an "attention_mask" only
+        positions where it is 1 count.
 
     ablation : {"zero", "mean"}, default="zero"
-        What takes the place of activations where they are not to help: zeros, as the field has it,
-        or the mean of the rows of each batch, which leaves more, so that less is recovered.
+        Replacement of activations in `ablated_loss`: zeros, as is usual, or the mean of the rows of
+        each batch, which leaves more, so that less is recovered.
 
     skip : sequence of int, default=(0,)
         Positions whose activations stay as they are, in all three runs.
@@ -198,11 +199,11 @@ def loss_recovered(
     Raises
     ------
     ValueError
-        If there is no such module, no batch, or `ablation` is neither of both.
+        If there is no such module, no batch, or `ablation` is neither of the two.
 
     See Also
     --------
-    skvaeense.metrics.fvu : How much of the activations themselves is lost.
+    skvaeense.metrics.fvu : Share of the activations themselves that is lost.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Fitted estimators for other programs, and theirs for this one.
+"""Export of fitted estimators to other programs, and import from them.
 
 A new format is one function in one file, and one line here.
 """

@@ -1,4 +1,4 @@
-"""SAELens, read: its sparse autoencoders as fitted estimators."""
+"""Import of sparse autoencoders of SAELens as fitted estimators."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -34,12 +34,12 @@ def from_saelens(
 ) -> SparseAutoencoder:
     """Read a sparse autoencoder in the format of SAELens 6.
 
-    `transform` and `inverse_transform` of the result give what SAELens' `encode` and `decode` give,
-    up to rounding. The architectures are "standard" (read with the penalty L1), "topk",
-    "jumprelu" and "gated", with or without ``apply_b_dec_to_input``; norms that a "topk"
-    autoencoder multiplies its activations by are folded into the weights. So are "transcoder" and
-    "jumprelu_transcoder", with a skip connection or without, whose `predict` gives what SAELens
-    does.
+    `transform` and `inverse_transform` of the result return the same as `encode` and `decode` of
+    SAELens, up to rounding. The architectures are "standard" (read with the penalty L1), "topk",
+    "jumprelu" and "gated", with or without ``apply_b_dec_to_input``, and "transcoder" and
+    "jumprelu_transcoder", with or without a skip connection, whose `predict` returns the output of
+    SAELens. Norms that a "topk" autoencoder multiplies its activations by are folded into the
+    weights.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def from_saelens(
         A folder with ``cfg.json`` and ``sae_weights.safetensors``.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features) or None, default=None
-        Samples to be centred and scaled by, as those of a fit are, in any of its forms. Codes do
-        not depend on them. With them `score_samples` is relative to the variance of X, and training
-        can go on, by ``warm_start=True`` or `partial_fit`. None takes samples as they are.
+        Samples that set the centre and the scale, in any form that `fit` takes. Codes do not depend
+        on X. With X, `score_samples` is relative to its variance, and training can continue by
+        ``warm_start=True`` or `partial_fit`. None takes samples as they are.
 
     y : array-like of shape (n_samples, n_targets) or None, default=None
-        The target of a transcoder, if X is given: it is centred and scaled by itself.
+        Target of a transcoder, if X is given. It has its own centre and scale.
 
     Returns
     -------
@@ -65,13 +65,13 @@ def from_saelens(
         If the files cannot be read.
 
     ValueError
-        If they are of another architecture, if weights are missing, of another shape or not
-        finite, or if activations are to be normalised: fold the norms into the weights first, by
-        SAELens' ``fold_activation_norm_scaling_factor``.
+        If the files have another architecture, if weights are missing, have another shape or are
+        not finite, or if activations are to be normalised: fold the norms into the weights first,
+        by ``fold_activation_norm_scaling_factor`` of SAELens.
 
     See Also
     --------
-    to_saelens : The other way.
+    to_saelens : Export to SAELens.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], Weights]:
 def _check_weights(
     weights: Weights, of_latents: Sequence[str], has_target: bool, has_skip: bool
 ) -> None:
-    """Raise an error unless there are all weights, of fitting shapes and finite."""
+    """Raise an error unless all weights are there, with matching shapes, and finite."""
     for name in ("W_dec", "W_enc", "b_dec", *of_latents, *(["W_skip"] if has_skip else [])):
         if name not in weights:
             raise ValueError(f"sae_weights.safetensors has no {name}, which its architecture has.")
@@ -204,7 +204,7 @@ def _target_scaling(X: Any, y: Any, n_targets: int) -> Scaling:
 def _model(
     estimator: SparseAutoencoder, weights: Weights, activation: Weights, scaling: Scaling
 ) -> SparseCoder:
-    """Return the model of centred and scaled samples that codes as these weights do."""
+    """Return the model for centred and scaled samples that gives the codes of the weights."""
     network: Any = estimator.network
     penalty: Any = estimator.penalty
     n_components, n_targets = weights["W_dec"].shape
@@ -238,7 +238,7 @@ def _model(
     model = model.to(DTYPES[estimator.dtype])
     model.load_state_dict(model.state_dict() | state)
     values = *model.parameters(), *(v.exp() for k, v in activation.items() if k == "log_gain")
-    # Samples may come in single precision, whatever the weights are in.
+    # Samples can be in single precision, whatever the precision of the weights.
     if not all(value.float().isfinite().all() for value in values):
         raise ValueError("The weights make numbers that are beyond single precision.")
     return model.eval()
@@ -256,10 +256,10 @@ def _topk(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
         norm = weights["W_dec"].norm(dim=1)
         weights["W_enc"] = weights["W_enc"] * norm
         weights["b_enc"] = weights["b_enc"] * norm
-        # An atom of norm 0 has no activation, whatever its direction.
+        # The activation of an atom of norm 0 is 0, whatever its direction.
         weights["W_dec"] = weights["W_dec"] / norm.where(norm > 0, 1.0)[:, None]
     k: Any = config.get("k")
-    # JSON has no ints, and gives the numbers of some programs as floats.
+    # Some programs write whole numbers as floats.
     k = int(k) if isinstance(k, float) and k.is_integer() else k
     if not AT_LEAST_ONE.is_satisfied_by(k):
         raise ValueError(f"k in cfg.json must be an int, at least 1; got {k!r}.")
@@ -267,7 +267,7 @@ def _topk(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
 
 
 def _jump_relu(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
-    # A threshold below 0 is that of the ReLU.
+    # A threshold below 0 acts like the threshold of a ReLU.
     least = torch.finfo(torch.float32).tiny
     return JumpReLU(), {"log_threshold": weights["threshold"].clamp_min(least).log()}
 
@@ -279,7 +279,7 @@ def _gated(config: dict[str, Any], weights: Weights) -> tuple[Penalty, Weights]:
     return Gated(), {"log_gain": gain, "bias": bias}
 
 
-# Weights with one entry for each latent, where it is not b_enc alone.
+# Weights with one entry for each latent, unless b_enc is the only one.
 ENCODER_WEIGHTS = {
     "gated": ("b_gate", "b_mag", "r_mag"),
     "jumprelu": ("b_enc", "threshold"),

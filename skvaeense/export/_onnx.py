@@ -1,4 +1,4 @@
-"""ONNX: the transform of an autoencoder, for programs without Python."""
+"""Export of the transform of an autoencoder to ONNX, for programs without Python."""
 
 import copy
 import logging
@@ -32,34 +32,34 @@ def to_onnx(
     """Write the transform of a fitted autoencoder as an ONNX file.
 
     The model has the input ``X`` of shape (n_samples, n_features), with any number of samples, in
-    the units of the training samples: centring and scaling are part of it. Its output ``codes`` of
-    shape (n_samples, n_components) is what `transform` gives, up to rounding, as a dense array. So
-    codes of a VAEenseTransformer are hard where its `hard` and its `sparse_output` make them so,
-    and as long as its `transform_l0` says.
+    the units of the training samples: centring and scaling are part of the model. Its output
+    ``codes`` of shape (n_samples, n_components) is the output of `transform`, up to rounding, as a
+    dense array. So for a VAEenseTransformer `hard` and `sparse_output` decide whether codes are
+    hard, and `transform_l0` sets their length.
 
-    It takes the packages of ``pip install skvaeense[onnx]``. An existing file is replaced in one
-    step; if anything fails it stays.
+    The packages of ``pip install skvaeense[onnx]`` are required. An existing file is replaced in
+    one step, and stays if anything fails.
 
     Parameters
     ----------
     estimator : VAEenseTransformer or SparseAutoencoder
-        A fitted autoencoder, with any network and any penalty. Threshold rules of a hard code must
-        be of this package.
+        A fitted autoencoder, with any network and any penalty. The threshold rule of hard codes
+        must be one of this package.
 
     path : str or path-like
-        The file. By habit its name ends in ".onnx".
+        The file. Its name usually ends in ".onnx".
 
     opset_version : int, default=18
         Version of the operators.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of X and of the codes, and of all that is computed in between. Some programs,
-        onnxruntime among them, have convolutions in float32 only.
+        Precision of X, of the codes and of all computations in between. Some programs, such as
+        onnxruntime, have convolutions in float32 only.
 
     Raises
     ------
     ImportError
-        If a package that this takes is not installed.
+        If a required package is not installed.
 
     NotFittedError
         If the estimator is not fitted.
@@ -75,7 +75,7 @@ def to_onnx(
 
     See Also
     --------
-    skvaeense.save : For this package itself.
+    skvaeense.save : Save an estimator for this package.
 
     Examples
     --------
@@ -118,8 +118,8 @@ def to_onnx(
 
 
 def to_bytes(module, n_features, dtype, outputs, opset_version):
-    """Return the ONNX file of a module that takes samples, and has these outputs."""
-    # Any two samples will do; their number is not part of the model.
+    """Return the ONNX file of a module that maps samples to the named outputs."""
+    # Two arbitrary samples; their number is not part of the model.
     example = torch.zeros((2, n_features), dtype=dtype)
     with torch.no_grad(), _quiet():
         program: Any = torch.onnx.export(
@@ -136,13 +136,13 @@ def to_bytes(module, n_features, dtype, outputs, opset_version):
 
 
 class Transform(nn.Module):
-    """The transform as a module: from samples in the user's units to codes."""
+    """Module of the transform, from samples in the user's units to codes."""
 
     def __init__(self, estimator, dtype):
         super().__init__()
         model = copy.deepcopy(estimator.module_).to(device="cpu", dtype=dtype)
         self.model = estimator._with_length(model)
-        # As tensors: a number of Python's would be rounded to float32.
+        # As tensors, since a Python number would be rounded to float32.
         self.register_buffer("mean", torch.tensor(estimator.mean_))
         self.register_buffer("scale", torch.tensor(estimator.scale_, dtype=torch.float64))
         self.locate = None
@@ -154,7 +154,7 @@ class Transform(nn.Module):
         is_hard = self.is_vae and estimator._is_hard(self.model)
         self.encode = getattr(self.model, "code" if is_hard else "soft_code", self.model.code)
         self.active = None
-        # Where gates have a prior the model itself makes codes hard.
+        # If gates have a prior, the model itself makes codes hard.
         if is_hard and type(self.model) is VAE:
             self.active = _active_of(ThresholdRule.resolve(estimator.threshold))
             self.noise_variance = estimator.noise_variance_
@@ -178,7 +178,7 @@ class Transform(nn.Module):
 
 
 class Locate(nn.Module):
-    """Which location samples are at, as columns that are 1 or 0."""
+    """Module that gives the location of samples, as columns that are 1 or 0."""
 
     def __init__(self, locations):
         super().__init__()
@@ -225,7 +225,7 @@ class Locate(nn.Module):
 
 @contextmanager
 def _quiet():
-    """Keep what torch's exporter says of itself from the user."""
+    """Hide log messages and deprecation warnings of torch's exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -239,7 +239,7 @@ def _quiet():
 
 
 def _active_of(rule):
-    """Return the function of a threshold rule from `Latents` of tensors to the mask."""
+    """Return a threshold rule as a function from `Latents` of tensors to the mask."""
     if type(rule) not in (Contribution, FixedVariance, Otsu):
         raise ValueError(
             f"The threshold rule {rule!r} cannot be exported; Contribution, FixedVariance and Otsu "
@@ -252,7 +252,7 @@ def _active_of(rule):
 
 
 def _otsu(latents):
-    """Return Otsu's mask, by the steps that the rule takes with numpy."""
+    """Return Otsu's mask, by the same steps as the rule in numpy."""
     ordered = latents.log_variance.sort(dim=1).values
     n = ordered.shape[1]
     if n == 1:

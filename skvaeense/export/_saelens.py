@@ -1,4 +1,4 @@
-"""SAELens: sparse autoencoders with one layer each way."""
+"""Export of sparse autoencoders with one layer each way to SAELens."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ from skvaeense.penalties._topk import KeepTop
 from skvaeense.utils._files import whole_folder
 from skvaeense.utils._typing import PathName
 
-# The version of SAELens whose format this is.
+# Version of SAELens that defines the format.
 SAELENS_VERSION = "6.0.0"
 
 
@@ -34,36 +34,36 @@ def to_saelens(
     """Write a fitted sparse autoencoder in the format of SAELens 6.
 
     The folder holds ``cfg.json`` and ``sae_weights.safetensors``, and SAELens reads it by
-    ``SAE.load_from_disk(folder)``. Its `encode` and `decode` then give what `transform` and
-    `inverse_transform` give, up to rounding, for samples in the units of the training samples:
-    centring and scaling are folded into the weights.
+    ``SAE.load_from_disk(folder)``. `encode` and `decode` of SAELens then return the same as
+    `transform` and `inverse_transform`, up to rounding, for samples in the units of the training
+    samples: centring and scaling are folded into the weights.
 
     ========================  ===========================================================
     Penalty                   Architecture
     ========================  ===========================================================
     L1, Log                   "standard"
     TopK                      "topk"
-    BatchTopK, Matryoshka     "jumprelu", with the one threshold that is used after training
+    BatchTopK, Matryoshka     "jumprelu", with the single threshold used after training
     JumpReLU                  "jumprelu"
     Gated                     "gated"
     ========================  ===========================================================
 
-    A transcoder, one that was fitted with a target, becomes a "transcoder", or a
-    "jumprelu_transcoder" where a threshold decides, and a "skip_transcoder" or a
-    "jumprelu_skip_transcoder" with a skip connection. SAELens has none for TopK and Gated.
+    A transcoder, which was fitted with a target, becomes a "transcoder", or a "jumprelu_transcoder"
+    if its codes have thresholds. With a skip connection it becomes a "skip_transcoder" or a
+    "jumprelu_skip_transcoder". SAELens has no transcoders for TopK and Gated.
 
     Parameters
     ----------
     estimator : SparseAutoencoder
-        A fitted sparse autoencoder with the network "single_layer", codes that are not negative,
-        and a penalty of the table.
+        A fitted sparse autoencoder with the network "single_layer", non-negative codes, and a
+        penalty of the table.
 
     folder : str or path-like
-        A new folder. It is there whole, or not at all.
+        A new folder. It is written completely or not at all.
 
     metadata : dict or None, default=None
-        What SAELens is to know of the samples, such as ``{"model_name": "gpt2-small",
-        "hook_name": "blocks.6.hook_resid_pre"}``.
+        Information on the samples for SAELens, such as ``{"model_name": "gpt2-small", "hook_name":
+        "blocks.6.hook_resid_pre"}``.
 
     Raises
     ------
@@ -74,18 +74,18 @@ def to_saelens(
         If the estimator is of another class.
 
     ValueError
-        If SAELens has no architecture for it; the message says why.
+        If SAELens has no architecture for the estimator; the message says why.
 
     FileExistsError
-        If the folder is there already.
+        If the folder already exists.
 
     OSError
-        If it cannot be written.
+        If the folder cannot be written.
 
     See Also
     --------
-    skvaeense.hub.save_pretrained : Any estimator, as a class that SAELens learns to read.
-    to_onnx : Any network and penalty, the transform only.
+    skvaeense.hub.save_pretrained : Write any autoencoder for a class that SAELens can register.
+    to_onnx : Write the transform alone, with any network and penalty.
 
     Notes
     -----
@@ -114,7 +114,7 @@ def to_saelens(
 
 
 def write_files(folder: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
-    """Write settings and weights under the names that SAELens looks for."""
+    """Write settings and weights under the names that SAELens expects."""
     (folder / "cfg.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     (folder / "sae_weights.safetensors").write_bytes(to_bytes(tensors))
 
@@ -159,7 +159,7 @@ def _fold(estimator):
             f"The network {estimator.network!r} has more than one layer each way, which is what "
             'SAELens has; fit with network="single_layer".'
         )
-    # Products are rounded once.
+    # In double precision, so that products are rounded only once.
     in_double = copy.deepcopy(network).double()
     encoder, decoder = in_double.encoder, in_double.decoder
     scale, dtype = estimator.scale_, network.decoder.weight.dtype
@@ -169,7 +169,7 @@ def _fold(estimator):
     if has_target:
         bias = bias - encoder.weight @ mean / scale
     elif not network.subtract_bias:
-        # SAELens is told to subtract it.
+        # The settings tell SAELens to subtract the decoder bias.
         bias = bias + encoder.weight @ decoder.bias
     weights = {
         "W_enc": encoder.weight.T / scale,
@@ -193,7 +193,7 @@ def _fold(estimator):
 
 
 def _transcoder(estimator, architecture, weights):
-    """Return the settings of a transcoder, whose weights get those of a skip connection."""
+    """Return the settings of a transcoder, and add a skip connection to its weights."""
     if architecture not in TRANSCODERS:
         raise ValueError(
             f"SAELens has no transcoder for codes of the penalty {estimator.penalty!r}: it has "
@@ -225,7 +225,7 @@ def _topk(activation, bias, dtype):
 def _thresholds(activation, bias, dtype):
     threshold = activation.threshold
     if isinstance(activation, KeepBatchTop):
-        # Codes at the threshold pass here, and do not in SAELens.
+        # Codes at the threshold pass here, but not in SAELens.
         below = torch.nextafter(threshold, torch.tensor(-torch.inf).to(dtype))
         threshold = below.expand(len(bias))
     return {"b_enc": bias, "threshold": threshold}, {"architecture": "jumprelu"}
@@ -241,7 +241,7 @@ def _gated(activation, bias, dtype):
     return weights, {"architecture": "gated"}
 
 
-# Of an architecture that of its transcoder, without and with a skip connection.
+# For each architecture, its transcoders without and with a skip connection.
 TRANSCODERS = {
     "jumprelu": ("jumprelu_transcoder", "jumprelu_skip_transcoder"),
     "standard": ("transcoder", "skip_transcoder"),

@@ -1,6 +1,6 @@
-"""Fitted estimators as folders that others read, and on the Hugging Face Hub.
+"""Fitted estimators as folders to share, and on the Hugging Face Hub.
 
-A folder has the estimator itself, what SAELens reads, and a model card.
+A folder has the estimator itself, the files that SAELens reads, and a model card.
 """
 
 from skvaeense.hub._card import model_card

@@ -1,4 +1,4 @@
-"""The model card: what a reader is to know of a fitted estimator."""
+"""The model card, which describes a fitted estimator to readers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,26 +51,26 @@ def model_card(
         A fitted estimator.
 
     X : array-like of shape (n_samples, n_features) or None, default=None
-        Samples that did not train, on which L0, `score`, and the shares of dead and dense latents
-        are measured; None leaves them out.
+        Samples that were not used in training, for measures of L0, `score`, and the shares of dead
+        and dense latents; None leaves out these measures.
 
     y : array-like of shape (n_samples, n_targets) or None, default=None
-        Their target, of a transcoder.
+        Target of X, for a transcoder.
 
     name : str, default="folder"
-        Folder or repository that the card tells to read from.
+        Folder or repository that the card names to read from.
 
     title : str or None, default=None
         Heading; None means the class and the number of latents.
 
     description : str, default=""
-        What the samples are, in Markdown: model, layer, texts.
+        Description of the samples in Markdown: model, layer, texts.
 
     metrics : dict of float or None, default=None
-        Further measures, as those of `skvaeense.activations.loss_recovered`.
+        Further measures, such as those of `skvaeense.activations.loss_recovered`.
 
     needs_registration : bool, default=False
-        Whether SAELens has to be told of the class by `register_saelens`.
+        Whether SAELens needs the class that `register_saelens` adds.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Folders of a fitted estimator, here and on the Hugging Face Hub."""
+"""Folders of fitted estimators, on disk and on the Hugging Face Hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from skvaeense.utils._optional import optional_import
 from skvaeense.utils._typing import PathName
 
 FILE, CARD = "estimator.safetensors", "README.md"
-# The client of the Hub, what needs it, and what installs it.
+# The client of the Hub, the feature that needs it, and the extra that installs it.
 HUB = "huggingface_hub", "A repository of the Hub", "hub"
 
 
@@ -36,9 +36,9 @@ def save_pretrained(
 ) -> None:
     """Write a fitted autoencoder to a folder that this package and SAELens read.
 
-    It has ``estimator.safetensors``, as `skvaeense.save` writes it; ``cfg.json`` and
-    ``sae_weights.safetensors``, by an architecture of SAELens if that has one, or else by the class
-    that `register_saelens` adds to it; and a model card, ``README.md``.
+    The folder has ``estimator.safetensors``, as written by `skvaeense.save`; ``cfg.json`` and
+    ``sae_weights.safetensors``, for an architecture of SAELens or, if there is none, for the class
+    that `register_saelens` adds; and a model card, ``README.md``.
 
     Parameters
     ----------
@@ -46,25 +46,25 @@ def save_pretrained(
         A fitted estimator.
 
     folder : str or path-like
-        A new folder. It is there whole, or not at all.
+        A new folder. It is written completely or not at all.
 
     X : array-like of shape (n_samples, n_features) or None, default=None
-        Samples that did not train, for the measures of the model card.
+        Samples that were not used in training, for the measures of the model card.
 
     y : array-like of shape (n_samples, n_targets) or None, default=None
-        Their target, of a transcoder.
+        Target of X, for a transcoder.
 
     name : str or None, default=None
-        Where the card tells to read from; None means the name of the folder.
+        Folder or repository that the card names to read from; None means the name of the folder.
 
     description : str, default=""
-        What the samples are, for the card.
+        Description of the samples, for the card.
 
     metrics : dict of float or None, default=None
         Further measures for the card.
 
     metadata : dict or None, default=None
-        What SAELens is to know of the samples, such as ``{"model_name": "gpt2-small", "hook_name":
+        Information on the samples for SAELens, such as ``{"model_name": "gpt2-small", "hook_name":
         "blocks.6.hook_resid_pre"}``.
 
     Raises
@@ -73,15 +73,15 @@ def save_pretrained(
         If the estimator is not fitted.
 
     TypeError
-        If it is of another class.
+        If the estimator is of another class.
 
     FileExistsError
-        If the folder is there already.
+        If the folder already exists.
 
     See Also
     --------
-    from_pretrained : Reads it.
-    push_to_hub : Uploads it.
+    from_pretrained : Read the folder.
+    push_to_hub : Upload the folder.
 
     Examples
     --------
@@ -126,16 +126,16 @@ def save_pretrained(
 def from_pretrained(
     name: PathName, *, device: str | None = None, revision: str | None = None
 ) -> Any:
-    """Read an estimator that `save_pretrained` or `push_to_hub` has written.
+    """Read an estimator that was written by `save_pretrained` or `push_to_hub`.
 
     Parameters
     ----------
     name : str or path-like
-        A folder, or where there is none by this name, a repository of the Hugging Face Hub, as
+        A folder or, if there is no folder of this name, a repository of the Hugging Face Hub, as
         "owner/name".
 
     device : str or None, default=None
-        Where the estimator is to compute; None keeps what it was.
+        Device of the estimator; None keeps the saved one.
 
     revision : str or None, default=None
         Branch, tag or commit of the repository.
@@ -143,12 +143,12 @@ def from_pretrained(
     Returns
     -------
     estimator
-        The estimator, with the same outputs to the bit. Nothing in the files is run.
+        The estimator, with exactly the same outputs. No code in the files is run.
 
     Raises
     ------
     ImportError
-        If it is no folder, and huggingface_hub is not installed.
+        If `name` is not a folder, and huggingface_hub is not installed.
 
     OSError
         If there is no such folder, repository or file.
@@ -158,8 +158,8 @@ def from_pretrained(
 
     See Also
     --------
-    save_pretrained : The other way.
-    skvaeense.export.from_saelens : Folders of SAELens itself.
+    save_pretrained : Write such a folder.
+    skvaeense.export.from_saelens : Read folders of SAELens itself.
 
     Examples
     --------
@@ -192,7 +192,7 @@ def push_to_hub(
 ) -> str:
     """Upload a fitted autoencoder to the Hugging Face Hub, with its model card.
 
-    It takes huggingface_hub, ``pip install skvaeense[hub]``, and that somebody is logged in.
+    This requires huggingface_hub, ``pip install skvaeense[hub]``, and a login to the Hub.
 
     Parameters
     ----------
@@ -200,22 +200,22 @@ def push_to_hub(
         A fitted estimator.
 
     repo_id : str
-        The repository, as "owner/name". It is made if it is not there yet.
+        The repository, as "owner/name". It is created if it does not exist.
 
     X : array-like of shape (n_samples, n_features) or None, default=None
-        Samples that did not train, for the measures of the model card.
+        Samples that were not used in training, for the measures of the model card.
 
     y : array-like of shape (n_samples, n_targets) or None, default=None
-        Their target, of a transcoder.
+        Target of X, for a transcoder.
 
     description : str, default=""
-        What the samples are, for the card.
+        Description of the samples, for the card.
 
     metrics : dict of float or None, default=None
         Further measures for the card.
 
     metadata : dict or None, default=None
-        What SAELens is to know of the samples.
+        Information on the samples for SAELens.
 
     private : bool, default=False
         Whether a new repository is private.
@@ -237,11 +237,11 @@ def push_to_hub(
         If the estimator is not fitted.
 
     TypeError
-        If it is of another class.
+        If the estimator is of another class.
 
     See Also
     --------
-    from_pretrained : Reads it.
+    from_pretrained : Read the estimator.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A class of SAELens for estimators that it has no architecture for."""
+"""A SAELens class for estimators that SAELens has no architecture for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ def registered_files(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return settings and weights of any autoencoder, for the class that `register_saelens` adds.
 
-    The file of the estimator is among the weights, as the numbers of its bytes: SAELens downloads
-    no other file, and makes all tensors of one type, which has these numbers exactly.
+    The weights include the bytes of the estimator's file as numbers, since SAELens downloads no
+    other file. It converts all tensors to one type, which has these numbers exactly.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "estimator.safetensors"
@@ -33,7 +33,7 @@ def registered_files(
     dtype = next(estimator.module_.parameters()).dtype
     bias = estimator.inverse_transform(np.zeros((1, estimator.n_components_)))[0]
     tensors = {"estimator": data, "b_dec": bias}
-    # What tools that look at directions read; a decoder with hidden layers has none.
+    # Tools that inspect directions read W_dec; a decoder with hidden layers has no directions.
     directions = getattr(estimator, "components_", np.zeros((estimator.n_components_, len(bias))))
     tensors["W_dec"] = directions
     name = str(dtype).removeprefix("torch.")
@@ -44,7 +44,7 @@ def registered_files(
 
 
 def read_estimator(data: torch.Tensor) -> Any:
-    """Return the estimator whose file a tensor holds."""
+    """Return the estimator from a tensor of the bytes of its file."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "estimator.safetensors"
         path.write_bytes(data.detach().cpu().round().to(torch.uint8).numpy().tobytes())
@@ -52,12 +52,12 @@ def read_estimator(data: torch.Tensor) -> Any:
 
 
 def register_saelens() -> None:
-    """Tell SAELens of the class that reads estimators which it has no architecture for.
+    """Register a class with SAELens for estimators that it has no architecture for.
 
-    After that ``SAE.load_from_disk`` and ``SAE.from_pretrained`` read folders of `save_pretrained`
-    with unrolled encoders, variational autoencoders and all else. Their `encode` gives what
-    `transform` does, their `decode` what `inverse_transform` does. Both have gradients, but for
-    hard codes of gates with a prior and codes of a search. A second call changes nothing.
+    ``SAE.load_from_disk`` and ``SAE.from_pretrained`` then read folders of `save_pretrained` with
+    unrolled encoders, variational autoencoders and all else. `encode` of the result returns the
+    same as `transform`, and `decode` the same as `inverse_transform`. Both have gradients, except
+    for hard codes of gates with a prior and codes of a search. A second call changes nothing.
 
     Raises
     ------
@@ -66,8 +66,8 @@ def register_saelens() -> None:
 
     See Also
     --------
-    save_pretrained : Writes such folders.
-    skvaeense.export.to_saelens : Where SAELens has an architecture itself.
+    save_pretrained : Write such folders.
+    skvaeense.export.to_saelens : Export to an architecture of SAELens itself.
 
     Examples
     --------

@@ -50,7 +50,7 @@ def feature_names(estimator):
 
 
 def fitted_step(estimator, X=None, *, needs=()):
-    """Return the `last_step` and its samples; raise an error unless it is fitted and has `needs`."""
+    """Return the `last_step` and its samples; raise an error if not fitted or without `needs`."""
     step, X = last_step(estimator, X)
     check_is_fitted(step)
     for name in needs:

@@ -145,7 +145,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         Names of the curves.
 
     metric : {"fvu", "squared_error"}, default="fvu"
-        What the error is.
+        Measure of the error.
 
     Attributes
     ----------

@@ -313,7 +313,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
     Parameters
     ----------
     comparison : ScoreComparison
-        What `compare_scores` returns.
+        Result of `compare_scores`.
 
     Attributes
     ----------

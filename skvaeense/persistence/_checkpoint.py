@@ -1,4 +1,4 @@
-"""Checkpoints: trainings in files, from which they go on."""
+"""Checkpoints: files from which an interrupted training continues."""
 
 import json
 import os
@@ -19,33 +19,33 @@ from skvaeense.utils._files import DRAFT_SUFFIX
 from skvaeense.utils._repr import ReprMixin
 from skvaeense.utils._typing import PathName
 
-# How the stems of files end: with their number.
+# Ending of file stems: the number of the file.
 NUMBERED = re.compile(r"-\d+$", re.ASCII)
-# Seconds after which what a killed process was writing is taken for left behind.
+# Seconds after which an unfinished file counts as left behind by a killed process.
 DRAFT_AGE = 600.0
 
 
 class Checkpoint(ReprMixin, CheckpointCallback):
-    """Keep a fit in a folder while it goes on, so that it can be broken off at any time.
+    """Keep the state of a fit in a folder, so that the fit can be interrupted at any time.
 
-    It is set as a callback: ``estimator.set_callbacks(Checkpoint("folder"))``. The state of the
-    training is then written there at times. If the process ends, be it by ``kill -9``, the same
-    script goes on from the last state that was written when it is run again: the same call of `fit`
-    on the same data gives the result that it would have given without a break. A fit that was
-    completed is read, and not repeated.
+    Set it as a callback: ``estimator.set_callbacks(Checkpoint("folder"))``. The state of the
+    training is then written to the folder from time to time. If the process ends, even by
+    ``kill -9``, run the same script again: the same call of `fit` on the same data continues from
+    the last state, and gives the result that it would have given without the interruption. A
+    completed fit is read, and not repeated.
 
     Parameters
     ----------
     folder : str or path-like
-        Where files are written; it is made if there is none. It may serve any number of estimators
-        and searches: files are named by a digest of the parameters, of the samples, which takes a
-        pass over those that are not in memory, and of the version of this package.
+        Folder of the files, which is created if it does not exist. Any number of estimators and
+        searches can share it: files are named by a digest of the parameters, of the samples, with
+        one pass over samples that are not in memory, and of the version of this package.
 
     interval : float, default=60.0
-        Seconds between two states, at least. Between them no file is touched.
+        Least time between two states, in seconds. In between no file is touched.
 
     n_kept : int, default=2
-        Number of files that are kept of a fit, the newest. Older ones are deleted.
+        Number of the newest files of a fit that are kept. Older files are deleted.
 
     trusted : iterable of classes, default=()
         Classes of your own that the estimator holds, as for `save`.
@@ -58,19 +58,19 @@ class Checkpoint(ReprMixin, CheckpointCallback):
     Warns
     -----
     UserWarning
-        If a file is damaged or cannot be read: the one before is taken then. If a state cannot be
-        written, as on a full disk: training goes on, and the files that are there stay.
+        If a file is damaged or cannot be read; the previous file is then used. If a state cannot be
+        written, as on a full disk; training then goes on, and existing files stay.
 
     See Also
     --------
-    load : Reads each file as the estimator that it would be if training had ended there.
+    load : Read a file as the estimator that results if training ends at its state.
 
     Notes
     -----
-    A state is written to a new file, which takes its name once all of it is on the disk: no file is
-    ever half a state. Callbacks that count epochs, such as a progress bar, begin anew when a fit
-    goes on. With ``random_state=None`` a fit goes on as well, with the numbers that it began with;
-    take another folder for another draw.
+    A state is written to a new file, which gets its name once it is completely on the disk: no file
+    ever holds half a state. Callbacks that count epochs, such as a progress bar, start again when a
+    fit continues. With ``random_state=None`` a fit continues, too, with the random numbers that it
+    started with; use another folder for another draw.
 
     Examples
     --------
@@ -105,12 +105,12 @@ class Checkpoint(ReprMixin, CheckpointCallback):
         self.trusted = tuple(trusted)
 
     def files(self, name: str = "*") -> list[Path]:
-        """Return the files of a fit, or of all, from the oldest to the newest.
+        """Return the files of one fit, or of all fits, from the oldest to the newest.
 
         Parameters
         ----------
         name : str, default="*"
-            What files of a fit begin with.
+            Beginning of the names of the files.
 
         Returns
         -------
@@ -118,33 +118,33 @@ class Checkpoint(ReprMixin, CheckpointCallback):
             Files that `load` can read.
         """
         found = Path(self.folder).glob(f"{name}-*.safetensors")
-        # What else is there, as a copy by another name, is none of these.
+        # Other files, such as a copy by another name, are left out.
         files = [path for path in found if NUMBERED.search(path.stem) and os.path.isfile(path)]
-        # By their numbers, which go on where a fit does; clocks may be set back.
+        # By number, which goes on when a fit continues, since clocks can be set back.
         return sorted(files, key=lambda path: (path.name.rpartition("-")[0], path.name))
 
     def name(self, estimator: BaseEstimator, facts: list[Any]) -> str:
-        """Return the class and a digest of all that a fit depends on.
+        """Return a name for a fit: the class, and a digest of all that the fit depends on.
 
         Parameters
         ----------
         estimator : estimator
-            Before its fit.
+            The estimator before its fit.
 
         facts : list
-            What its fit depends on besides its parameters.
+            Values that the fit depends on besides the parameters.
 
         Returns
         -------
         str
-            What names of files begin with.
+            Beginning of file names.
         """
         node, tensors = encoded([clone(estimator), *facts], self.trusted)
         digest = _files.checksum(json.dumps([skvaeense.__version__, node]), tensors)
         return f"{type(estimator).__name__}-{digest[:16]}"
 
     def latest(self, name: str) -> Any:
-        """Return the estimator in the newest file of a fit that is whole.
+        """Return the estimator in the newest undamaged file of a fit.
 
         Parameters
         ----------
@@ -195,7 +195,7 @@ class Checkpoint(ReprMixin, CheckpointCallback):
             )
 
     def _remove_drafts(self, name: str) -> None:
-        """Delete what a killed process has left of a file that it was writing."""
+        """Delete unfinished files that a killed process has left behind."""
         for path in Path(self.folder).glob(f".{name}-*{DRAFT_SUFFIX}"):
             try:
                 if time.time() - os.stat(path).st_mtime > DRAFT_AGE:

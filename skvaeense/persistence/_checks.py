@@ -1,4 +1,4 @@
-"""Checks of what was read, before anything large is allocated and before it is handed out."""
+"""Checks of the content of a file, before large allocations and before it is returned."""
 
 import math
 import types
@@ -17,13 +17,13 @@ from skvaeense.models._vae import N_GATES
 from skvaeense.persistence._coder import place
 from skvaeense.priors import CodeMixture, Prior
 
-# Fitted attributes that are numbers above 0, where an estimator has them.
+# Fitted attributes that must be numbers above 0, if an estimator has them.
 POSITIVE = ("scale_", "target_scale_", "noise_variance_", "noise_level_")
 KINDS: dict[Any, Any] = {bool: (bool, np.bool_), int: Integral, float: Real}
 
 
 def check_parameters(estimator: BaseEstimator) -> None:
-    """Check the parameters of an estimator as `fit` does; its parts are checked by themselves."""
+    """Check the parameters of an estimator as `fit` does; its parts are checked separately."""
     if getattr(estimator, "_parameter_constraints", None):
         estimator._validate_params()
 
@@ -32,7 +32,7 @@ def check_model(cls: Any, config: Mapping[str, Any], state: Mapping[str, Any], w
     """Check the types of a model's configuration and tensors; the model checks the shapes."""
     _check_types(get_type_hints(cls.__init__), config, where)
     _check_types(dict.fromkeys(state, torch.Tensor), state, where)
-    # Numbers are kept in double precision, whatever the weights are in.
+    # Single numbers have double precision, whatever the precision of the weights.
     precisions = {t.dtype for t in state.values() if t.is_floating_point() and t.ndim}
     if len(precisions) != 1:
         raise ValueError(f"the weights of {place(where)} are not of one precision")
@@ -102,7 +102,7 @@ def _check_locations(fitted: Mapping[str, Any], n_features: int, where: str) -> 
 
 
 def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> None:
-    """Check what the prior of a model has learned, and what it is to learn from."""
+    """Check the learned densities of the prior of a model, and its training samples."""
     prior = getattr(model, "prior", None)
     names = "density_", "rows_", "mixture_"
     learned = {k: v for k, v in vars(prior).items() if k in names} if prior else {}
@@ -120,7 +120,7 @@ def _check_prior(model: Any, n_features: int, n_locations: int, where: str) -> N
 
 
 def _check_types(hints: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
-    """Check values by annotations, where there are any."""
+    """Check the types of values that have annotations."""
     for name, value in values.items():
         if not _allows(hints.get(name, Any), value):
             raise ValueError(f"{name!r} of {place(where)} is of a wrong type")

@@ -1,4 +1,4 @@
-"""Values as JSON nodes and named arrays, and back, with the classes that files may name."""
+"""Conversion of values to JSON nodes and named arrays, and the classes that files can name."""
 
 import functools
 import inspect
@@ -22,35 +22,35 @@ from skvaeense.priors._samples import TrainingRows
 from skvaeense.training._history import History
 from skvaeense.training._locations import Locations
 
-# What files may name of the package, and besides any class of the room of dimension methods, which
-# keep in such objects what they have learned.
+# Kinds of classes of the package that files can name. They can also name all classes in the folder
+# of dimension methods, which keep their results in such objects.
 KINDS = BaseEstimator | Model | History | Locations | TrainingRows | CodeMixture | MixtureDensity
 ROOM = "skvaeense.dimension."
 
 
 def place(where: str) -> str:
-    """Return how messages call an attribute path."""
+    """Return the name of an attribute path in messages."""
     return where or "the estimator"
 
 
 def known_classes(trusted: Iterable[type]) -> dict[str, type]:
-    """Return the classes that may be named, the user's own besides the package's, by their names.
+    """Return the classes that files can name, of the package and of the user, by name.
 
-    Names come from the code, and never the other way: nothing is imported because a file says so.
+    Only these classes are found by name: nothing is imported because a file names it.
     """
     trusted = list(trusted)
     if not all(inspect.isclass(cls) for cls in trusted):
         raise TypeError(f"trusted must be a list of classes, got {trusted!r}.")
-    # In a clash of names it is the package's class.
+    # If names clash, the class of the package counts.
     return {f"{cls.__module__}.{cls.__qualname__}": cls for cls in trusted} | builtin_classes()
 
 
 @functools.cache
 def builtin_classes() -> dict[str, type]:
-    """Return by name the classes that the package defines itself, and the search for neighbours.
+    """Return the classes that the package defines, and the search for neighbours, by name.
 
-    Nothing is imported: what an estimator can hold has been. The private parts of their places are
-    left out of the names, so that a class may move between files: ``skvaeense.penalties.L1``.
+    Nothing is imported, since all classes that an estimator can hold are imported already. Names
+    leave out private modules, so that a class can move between files: ``skvaeense.penalties.L1``.
     """
     classes: dict[str, type] = {"sklearn.neighbors.NearestNeighbors": NearestNeighbors}
     for path, module in sorted(sys.modules.items()):
@@ -65,23 +65,23 @@ def builtin_classes() -> dict[str, type]:
 
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# A dict that has come out of JSON. Of one from a file nothing is known.
+# A dict from JSON. If it comes from a file, its content is unknown.
 Node: TypeAlias = dict[str, Any]
 Kind = TypeVar("Kind")
 
-# What JSON says by itself. A float that is not finite has a codec.
+# Types that JSON has itself. A float that is not finite has a codec.
 PLAIN = (type(None), bool, int, str)
 
 
 def join(where: str, name: object) -> str:
-    """Return the attribute path of a part; arrays are named so."""
+    """Return the attribute path of a part, which is also the name of its array."""
     return f"{where}.{name}" if where else str(name)
 
 
 class Codec(ABC):
     """Describe values of some types as nodes, and read them back."""
 
-    # What tells its nodes from others, and the types of their values.
+    # Name of the nodes of this codec, and the types of their values.
     name: str
     kinds: tuple[type, ...]
 
@@ -95,32 +95,32 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, node: Node, where: str, coder: "Coder") -> Any:
-        """Return the value of a node. The node may be anything: check before use."""
+        """Return the value of a node. Check its content before use, which can be anything."""
 
 
 def _is_json_object(value: Any) -> bool:
-    """Return whether a value is a dict that is no node, with keys that JSON has."""
+    """Return whether a value is a dict with keys for JSON that does not look like a node."""
     is_dict = type(value) in (dict, OrderedDict) and "type" not in value
     return is_dict and all(type(key) is str for key in value)
 
 
 @dataclass
 class Coder:
-    """Describe values as nodes and arrays, and make values of them.
+    """Convert values to nodes and arrays, and back.
 
     Attributes
     ----------
     codecs : tuple of Codec
-        Asked in this order, or found by their names.
+        The codecs, which are tried in this order, or found by name.
 
     classes : dict of str to type
-        The classes that may be named.
+        The classes that files can name.
 
     arrays : dict of str to ndarray
-        C-contiguous arrays by attribute path: those of a file, or those that were met.
+        C-contiguous arrays by attribute path, read from a file or collected by `encode`.
 
     device : str or None, default=None
-        The value of the parameter `device` of all estimators; None keeps what it was.
+        The value of the parameter `device` of all estimators; None keeps the saved values.
     """
 
     codecs: tuple[Codec, ...]
@@ -142,8 +142,8 @@ class Coder:
         return {"type": codec.name} | codec.encode(value, where, self)
 
     def name_of(self, cls: type, where: str) -> str:
-        """Return the name of a class, or refuse to save its objects."""
-        # A class of the package that is trusted as well keeps its public name.
+        """Return the name of a class, or raise an error if its objects cannot be saved."""
+        # A class of the package keeps its public name, even if it is also trusted.
         for name, known in reversed(self.classes.items()):
             if known is cls:
                 return name
@@ -154,7 +154,7 @@ class Coder:
         )
 
     def class_of(self, name: str, where: str) -> type:
-        """Return the class of a name, or refuse to load its objects."""
+        """Return the class of a name, or raise an error if its objects cannot be loaded."""
         if name not in self.classes:
             raise ValueError(
                 f"{place(where)} is a {name!r}, which this version of skvaeense does not know. If "
@@ -169,8 +169,7 @@ class Coder:
     def keep(self, array: Array, where: str) -> Node:
         """Keep an array, and return the fields by which `kept` finds it.
 
-        Its order in memory is kept: sums are made in that order, and differ in the last bit in
-        another.
+        The memory order is kept, since sums in another order can differ in the last bit.
         """
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"{place(where)} is an array of {array.dtype}, which cannot be saved.")
@@ -183,14 +182,14 @@ class Coder:
         return {"array": name, "order": order}
 
     def kept(self, node: Node, where: str) -> Array:
-        """Return the array that `keep` has kept."""
+        """Return an array that `keep` has kept."""
         name = node.get("array")
         if name not in self.arrays:
             raise ValueError(f"the array {name!r} of {place(where)} is missing")
         return self.arrays[name].T if node.get("order") == "F" else self.arrays[name]
 
     def decode(self, node: Any, where: str) -> Any:
-        """Return the value of a node, whose lists and dicts are filled anew, and not copied."""
+        """Return the value of a node; its lists and dicts are changed in place, not copied."""
         if type(node) is list:
             for i, item in enumerate(node):
                 node[i] = self.decode(item, join(where, i))
@@ -207,7 +206,7 @@ class Coder:
         return codec.decode(node, where, self)
 
     def part(self, node: Node, name: str, kind: type[Kind], where: str) -> Kind:
-        """Return the value of a field of a node, which must be of a type."""
+        """Return the value of a field of a node, or raise an error if it has another type."""
         value = self.decode(node.get(name), where)
         if not isinstance(value, kind):
             raise ValueError(f"{place(where)} lacks its {name!r}, or has it in a wrong type")
@@ -215,7 +214,7 @@ class Coder:
 
 
 class _Float(Codec):
-    """A float that is not finite: JSON has no word for it."""
+    """A float that is not finite, which JSON cannot express."""
 
     name, kinds = "float", (float,)
 
@@ -229,7 +228,7 @@ class _Float(Codec):
 
 
 class _Strings(Codec):
-    """An array of strings, as feature names are."""
+    """An array of strings, such as feature names."""
 
     name, kinds = "strings", (np.ndarray,)
 
@@ -248,7 +247,7 @@ class _Strings(Codec):
 
 
 class _Array(Codec):
-    """An array of numbers or booleans, or one of numpy's numbers, as its grids hold them."""
+    """An array of numbers or booleans, or a numpy scalar, such as an entry of a grid."""
 
     name, kinds = "array", (np.ndarray, np.generic)
 
@@ -265,7 +264,7 @@ class _Array(Codec):
 
 
 class _Tensor(Codec):
-    """A torch tensor from any device; it comes back on the CPU."""
+    """A torch tensor from any device, which is loaded on the CPU."""
 
     name, kinds = "tensor", (torch.Tensor, torch.nn.Parameter)
 
@@ -277,7 +276,7 @@ class _Tensor(Codec):
 
 
 class _RandomState(Codec):
-    """A numpy RandomState, at the point where it is: the one that is read goes on from there."""
+    """A numpy RandomState with its position, from which the loaded one continues."""
 
     name, kinds = "random_state", (np.random.RandomState,)
 
@@ -288,7 +287,7 @@ class _RandomState(Codec):
         state = coder.part(node, "state", tuple, where)
         random_state = np.random.RandomState(0)
         random_state.set_state(state)
-        # numpy does not check the position, and would read memory that is not the state's.
+        # numpy does not check the position, and would read memory outside the state.
         if not 0 <= state[2] <= len(state[1]) or state[3] not in (0, 1):
             raise ValueError(f"{place(where)} is no state of a RandomState")
         return random_state
@@ -307,7 +306,7 @@ class _Tuple(Codec):
 
 
 class _Dict(Codec):
-    """A dict with keys that JSON has not, or one that would be taken for a node."""
+    """A dict with keys that JSON does not allow, or that looks like a node."""
 
     name, kinds = "dict", (dict, OrderedDict)
 
@@ -320,5 +319,5 @@ class _Dict(Codec):
         return dict(zip(keys, values, strict=True))
 
 
-# Asked in this order.
+# Tried in this order.
 VALUES = _Float(), _Strings(), _Array(), _Tensor(), _RandomState(), _Tuple(), _Dict()

@@ -1,4 +1,4 @@
-"""Files: one text and some arrays in safetensors format, written whole or not at all."""
+"""Files of one text and some arrays in safetensors format, written completely or not at all."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from skvaeense.persistence._coder import Array
 from skvaeense.utils._files import check_regular, whole_file
 from skvaeense.utils._typing import PathName
 
-# To be raised whenever older versions cannot read what is written.
+# Raise this number whenever older versions cannot read new files.
 FORMAT_VERSION = 2
-# Name of the text in the metadata. There is no other, so that equal estimators give equal files.
+# Name of the text, the only entry of the metadata, so that equal estimators give equal files.
 TEXT = "skvaeense"
-# How the text ends: with the checksum of all before, and of the arrays.
+# Ending of the text, with the checksum of the text before it and of the arrays.
 ENDING = ', "sha256": "'
 
 
@@ -33,7 +33,7 @@ def write(path: PathName, node: Any, arrays: dict[str, Array]) -> None:
         The file.
 
     node : JSON value
-        What describes the estimator.
+        Description of the estimator.
 
     arrays : dict of str to ndarray
         C-contiguous arrays.
@@ -61,14 +61,14 @@ def read(path: PathName) -> tuple[Any, dict[str, Array]]:
     Returns
     -------
     node : JSON value
-        What describes the estimator.
+        Description of the estimator.
 
     arrays : dict of str to ndarray
         The arrays.
     """
     path = Path(path)
     check_regular(path)
-    # What the system has to say comes as OSError; what follows is about the content.
+    # Errors of the system are raised here as OSError; all later errors are about the content.
     with open(path, "rb"):
         pass
     with explained(path):
@@ -91,13 +91,13 @@ def read(path: PathName) -> tuple[Any, dict[str, Array]]:
 
 @contextmanager
 def explained(path: PathName) -> Iterator[None]:
-    """Name the file in what is wrong with its content, as a ValueError."""
+    """Raise errors about the content of a file as a ValueError that names the file."""
     try:
         yield
     except RecursionError:
         raise ValueError(f"{path} cannot be loaded: it is nested too deeply.") from None
     except Exception as error:
-        # Of what torch says, without where in its own source.
+        # The message of torch, without the place in its source.
         message = str(error).partition("\nException raised from")[0]
         raise ValueError(f"{path} cannot be loaded: {message}.") from error
 
@@ -113,7 +113,7 @@ def checksum(text: str, arrays: dict[str, Array]) -> str:
 
 
 def check_version(description: Any) -> None:
-    """Refuse what is of a version that is not read."""
+    """Raise an error if the version of the format cannot be read."""
     if not isinstance(description, dict) or type(description.get("format_version")) is not int:
         raise ValueError("its metadata do not say of which version they are")
     version = description["format_version"]

@@ -1,4 +1,4 @@
-"""Codecs of objects: estimators, models, and what dimension methods have learned."""
+"""Codecs of objects: estimators, models, and the results of dimension methods."""
 
 import inspect
 from collections.abc import Sequence
@@ -13,26 +13,26 @@ from skvaeense.persistence import _checks
 from skvaeense.persistence._coder import Codec, Coder, Node, place
 from skvaeense.utils._callbacks import CALLBACKS
 
-# Each is one argument of what makes the object.
+# The dicts from which an object is made.
 Parts: TypeAlias = Sequence[dict[str, Any]]
 
 
 class _Object(Codec):
-    """An object of a class that files may name, by parts that are dicts.
+    """An object of a class that files can name, described by parts that are dicts.
 
-    Here these are the attributes, and the items if it is a dict, too; `__init__` is not called.
+    Here the parts are the attributes, and the items of a dict; `__init__` is not called.
     """
 
     name = "object"
     kinds: tuple[type, ...] = (object,)
-    # Their names.
+    # Names of the parts.
     parts: tuple[str, ...] = ("attributes", "items")
 
     def matches(self, value: Any) -> bool:
         return self.suits(type(value))
 
     def suits(self, cls: type) -> bool:
-        """Return whether objects of a class are described so."""
+        """Return whether this codec is for objects of a class."""
         return issubclass(cls, self.kinds) and not issubclass(cls, nn.Module | tuple)
 
     def encode(self, value: Any, where: str, coder: Coder) -> Node:
@@ -52,7 +52,7 @@ class _Object(Codec):
         return vars(value), dict(value) if isinstance(value, dict) else {}
 
     def make(self, cls: Any, parts: Parts, where: str, coder: Coder) -> Any:
-        """Return an object of a class, which has been found for its name."""
+        """Return an object of a class, made from its parts."""
         attributes, items = parts
         value = with_attributes(cls.__new__(cls), attributes)
         if items:
@@ -61,14 +61,14 @@ class _Object(Codec):
 
 
 class _Estimator(_Object):
-    """An estimator or a specification: parameters, and what fitting has found."""
+    """An estimator or a specification: its parameters and its fitted attributes."""
 
     name, kinds, parts = "estimator", (BaseEstimator,), ("parameters", "attributes")
 
     def take_apart(self, value: BaseEstimator) -> Parts:
         _checks.check_parameters(value)
         parameters = value.get_params(deep=False)
-        # Callbacks may be anything, such as a progress bar on a screen.
+        # Callbacks can be any object, such as a progress bar on a screen.
         left_out = {*parameters, CALLBACKS}
         return parameters, {k: v for k, v in vars(value).items() if k not in left_out}
 
@@ -87,7 +87,7 @@ class _Estimator(_Object):
 
 
 class _Model(_Object):
-    """A model: its configuration and its tensors, from which it is made again."""
+    """A model: its configuration and its tensors, from which it is built again."""
 
     name, kinds, parts = "model", (Model,), ("config", "state")
 
@@ -132,7 +132,7 @@ class _Neighbors(_Object):
 
 
 def _check_search(search: NearestNeighbors, where: str) -> None:
-    """Raise an error if a search is not by the default parameters, but for its neighbours."""
+    """Raise an error unless all parameters but the number of neighbours are defaults."""
     usual = type(search)(n_neighbors=search.n_neighbors).get_params(deep=False)
     for name, value in search.get_params(deep=False).items():
         if value != usual[name]:
@@ -140,7 +140,7 @@ def _check_search(search: NearestNeighbors, where: str) -> None:
 
 
 def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
-    """Set the attributes of an object; none may hide what its class has."""
+    """Set the attributes of an object; none may hide a method or property of its class."""
     for name in attributes:
         member = inspect.getattr_static(type(value), name, None)
         hides = callable(member) or hasattr(type(member), "__get__")
@@ -150,5 +150,5 @@ def with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
     return value
 
 
-# Asked in this order: special cases first.
+# Tried in this order: special cases first.
 OBJECTS = _Neighbors(), _Estimator(), _Model(), _Object()

@@ -1,4 +1,4 @@
-"""Save and load: estimators to files and back."""
+"""Saving of estimators to files, and loading."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -18,11 +18,11 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
     """Write an estimator, fitted or not, into one file.
 
     The file has the safetensors format. Its tensors are the arrays and weights; parameters and all
-    else is one JSON text in its metadata. `load` gives an estimator with the same outputs, to the
-    bit. What `partial_fit` needs to go on is kept too. Callbacks are not.
+    else are one JSON text in its metadata. `load` returns an estimator with exactly the same
+    outputs. The state of `partial_fit` is saved, too. Callbacks are not.
 
-    An existing file is replaced in one step: it is either the old one or the new one, and where
-    writing fails nothing else is left in the folder.
+    An existing file is replaced in one step: it is either the old or the new file. If writing
+    fails, nothing else is left in the folder.
 
     Parameters
     ----------
@@ -30,16 +30,16 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
         An estimator of this package.
 
     path : str or path-like
-        The file. By habit its name ends in ".safetensors".
+        The file. Its name usually ends in ".safetensors".
 
     trusted : iterable of classes, default=()
         Classes of your own that the estimator holds, such as a network or a penalty that you wrote.
-        The modules that these build need not be named. Give the same to `load`.
+        Modules that these classes build need not be listed. Give the same classes to `load`.
 
     Raises
     ------
     TypeError
-        If this is no estimator, if it holds an object of a class that is neither of this package
+        If `estimator` is none, if it holds an object of a class that is neither of this package
         nor trusted, or if a network of your own cannot be built without memory for its weights.
 
     ValueError
@@ -50,8 +50,8 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
 
     See Also
     --------
-    load : The way back.
-    skvaeense.export.to_onnx : For other programs.
+    load : Read an estimator from a file.
+    skvaeense.export.to_onnx : Export to other programs.
 
     Examples
     --------
@@ -70,10 +70,10 @@ def save(estimator: BaseEstimator, path: PathName, *, trusted: Iterable[type] = 
 
 
 def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] = ()) -> Any:
-    """Read an estimator from a file that `save` or a `Checkpoint` has written.
+    """Read an estimator from a file that was written by `save` or a `Checkpoint`.
 
-    Nothing in the file is run: it can only name classes of this package, and those that are
-    trusted. So files from others may be loaded, other than pickles.
+    No code in the file is run: the file can only name classes of this package and trusted classes.
+    So, unlike pickles, files from others can be loaded.
 
     Parameters
     ----------
@@ -81,13 +81,13 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
         The file.
 
     device : str or None, default=None
-        Where the estimator is to compute: its parameter `device`, and that of the estimators in
-        it. None keeps what it was. A file of an estimator that was trained on a GPU can be loaded
-        where there is none.
+        Device of the estimator: its parameter `device`, and that of the estimators in it. None
+        keeps the saved device. An estimator that was trained on a GPU can be loaded on a machine
+        without a GPU.
 
     trusted : iterable of classes, default=()
-        Classes of your own that the file may name. They are rebuilt as any other, and estimators
-        among them by their `__init__`.
+        Classes of your own that the file can name. Their objects are rebuilt like all others, and
+        estimators among them by their `__init__`.
 
     Returns
     -------
@@ -98,14 +98,14 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     ------
     ValueError
         If the file is damaged, is of a newer version of the format, was not written by `save`,
-        or names a class, a parameter or an attribute that cannot be.
+        or names a class, a parameter or an attribute that is not allowed.
 
     OSError
         If there is no such file, or it cannot be read.
 
     See Also
     --------
-    save : Writes such files.
+    save : Write such files.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def load(path: PathName, *, device: str | None = None, trusted: Iterable[type] =
     True
     """
     estimator = read_estimator(path, trusted, device)
-    # A checkpoint is the estimator that it would be if training had ended there.
+    # A checkpoint loads as the estimator that results if training ends at its state.
     vars(estimator).pop(STATE, None)
     return estimator
 
@@ -141,7 +141,7 @@ def encoded(value: Any, trusted: Iterable[type] = ()) -> tuple[Any, dict[str, Ar
 def read_estimator(
     path: PathName, trusted: Iterable[type] = (), device: str | None = None
 ) -> BaseEstimator:
-    """Return the estimator that a file holds; that of a checkpoint with its training state."""
+    """Return the estimator in a file, with its training state if it is a checkpoint."""
     classes = known_classes(trusted)
     node, arrays = _files.read(path)
     with _files.explained(path):
