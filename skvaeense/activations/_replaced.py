@@ -161,7 +161,7 @@ def loss_recovered(
     ablation: Literal["zero", "mean"] = "zero",
     skip: Sequence[int] = (0,),
 ) -> LossRecovered:
-    """Return the share of a model's loss that reconstructions of its activations recover.
+    """Measure the share of a model's loss that reconstructions of its activations recover.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, node: Node, where: str, coder: "Coder") -> Any:
-        """Return the value of a node. Check its content before use, which can be anything."""
+        """Return the value of a node. Its content can be anything: check before use."""
 
 
 def _is_json_object(value: Any) -> bool:
