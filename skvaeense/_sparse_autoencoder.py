@@ -147,7 +147,7 @@ class SparseAutoencoder(BaseAutoencoder):
         Precision of training. Codes are computed in the precision of X.
 
     device : str, default="auto"
-        Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
+        Device: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
 
     random_state : int, RandomState instance or None, default=None
         Seed of weights, sample order and held-out split. Global generators are not touched.
@@ -559,7 +559,7 @@ class SparseAutoencoder(BaseAutoencoder):
         Raises
         ------
         ValueError
-            If the estimator was fitted with a target, and y is not a target of as many features.
+            If the estimator was fitted with a target, and y is none of the same number of features.
         """
         rows, model = self._check_for_scoring(X, y)
 
@@ -598,7 +598,7 @@ class SparseAutoencoder(BaseAutoencoder):
         ------
         ValueError
             If X, or with a target y, is constant, or if the estimator was fitted with a target, and
-            y is not a target of as many features.
+            y is none of the same number of features.
         """
         rows, model = self._check_for_scoring(X, y)
         weights = checked_weights(sample_weight, rows)

@@ -109,13 +109,13 @@ class VAEenseTransformer(DensityAutoencoder):
 
     target_explained_variance : "auto", float, list of float or None, default="auto"
         Share of the variance of the training samples that codes keep, in (0, 1), like a fractional
-        `n_components` of PCA. Codes are as short as it allows. A price meets it, as for
-        `target_l0`; only one of the two can be set. With several shares the model is trained as for
-        several lengths; codes keep the largest unless `transform_explained_variance` is set. "auto"
-        with ``prior="auto"`` lets the noise variance decide if flat parts or sparse codes explain
-        held-out samples best, and most of the variance; otherwise codes keep 95 %. None
-        trains no sparse codes for a share: if neither flat parts nor independent codes explain the
-        samples, latents are the principal components above noise.
+        `n_components` of PCA. Codes are as short as it allows. It is met by a price of gates, like
+        a `target_l0`; only one of the two can be set. With several shares the model is trained as
+        for several lengths, and codes keep the largest unless `transform_explained_variance` is
+        set. With "auto" and ``prior="auto"`` codes keep 95 %, unless flat parts or sparse codes
+        explain held-out samples best, and most of the variance: then the noise variance decides on
+        the share. None trains no sparse codes for a share: if neither flat parts nor independent
+        codes explain the samples, latents are the principal components above noise.
 
     transform_l0 : float or None, default=None
         Mean number of active latents in the codes of a fitted model, at most `target_l0` and at
@@ -221,7 +221,7 @@ class VAEenseTransformer(DensityAutoencoder):
         Precision of training. Codes and scores are computed in the precision of X.
 
     device : str, default="auto"
-        Where to compute: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
+        Device: "cpu", "cuda", another torch device, or "auto" for CUDA if there is any.
 
     random_state : int, RandomState instance or None, default=None
         Seed of weights, sample order, noise and held-out split. Global generators are not touched.

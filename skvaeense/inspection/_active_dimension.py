@@ -83,7 +83,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         ----------
         estimator : estimator
             An autoencoder with `active_dimensions`, whose active latents are counted, or a
-            dimension estimator, whose `predict` is used. It may be the last step of a Pipeline.
+            dimension estimator, whose `predict` is used. It can be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -92,7 +92,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
             Labels.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -140,7 +140,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
             Name of the counted quantity, for the label of the axis.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -167,7 +167,7 @@ class ActiveDimensionDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.

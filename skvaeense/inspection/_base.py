@@ -64,7 +64,7 @@ class Display(ReprMixin, ABC):
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         Returns
         -------

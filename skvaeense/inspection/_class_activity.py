@@ -23,7 +23,7 @@ def class_activity(estimator: Any, X: ArrayLike, y: ArrayLike) -> Bunch:
     ----------
     estimator : estimator
         Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent is
-        not active. It may be the last step of a Pipeline.
+        not active. It can be the last step of a Pipeline.
 
     X : array-like of shape (n_samples, n_features)
         Samples.
@@ -197,7 +197,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         ----------
         estimator : estimator
             Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent
-            is not active. It may be the last step of a Pipeline.
+            is not active. It can be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -209,7 +209,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
             Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.
@@ -245,7 +245,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
             Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.
@@ -277,7 +277,7 @@ class ClassActivityDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.

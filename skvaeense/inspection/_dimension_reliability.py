@@ -87,7 +87,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         ----------
         estimator : estimator
             Fitted, with methods `predict` and `reliability`, as IntrinsicDimensionEstimator has. It
-            may be the last step of a Pipeline.
+            can be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -96,7 +96,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
             True dimensions, if known. A dimension is wrong if it does not round to the true one.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line.
@@ -144,7 +144,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
             Whether each dimension is wrong, if known.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line.
@@ -185,7 +185,7 @@ class DimensionReliabilityDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line.

@@ -83,7 +83,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            Fitted, with a method `dimension_scale`, as IntrinsicDimensionEstimator has. It may be
+            Fitted, with a method `dimension_scale`, as IntrinsicDimensionEstimator has. It can be
             the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
@@ -93,7 +93,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
             Labels.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the lines.
@@ -136,7 +136,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
             Labels.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the lines.
@@ -170,7 +170,7 @@ class DimensionScaleDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the lines.

@@ -99,10 +99,10 @@ def feature_absorption(
     -----
     Let p be the unit direction of a label's logistic regression on samples. Latent j contributes
     ``e_j <w_j, p>`` to it, for the code e and the atom w_j. In a sample in which the regression
-    finds the label, m is the contribution of the latents of the label, and a that of all other
-    latents that contribute more than 0 and whose atoms have a cosine of `min_cosine` or more with
-    p. The absorption is ``a / (a + m)``, with m at least 0. It follows [1]_, and [2]_ for the
-    share.
+    finds the label, m is the contribution of the latents of the label, and a the contribution of
+    all other latents that contribute more than 0 and whose atoms have a cosine of `min_cosine` or
+    more with p. The absorption is ``a / (a + m)``, with m at least 0. It follows [1]_, and [2]_ for
+    the share.
 
     References
     ----------

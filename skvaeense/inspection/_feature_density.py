@@ -83,7 +83,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
         ----------
         estimator : estimator
             Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent
-            is not active. It may be the last step of a Pipeline.
+            is not active. It can be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -95,7 +95,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
             Number of bars.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -138,7 +138,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
             Number of bars.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         bar_kw : dict or None, default=None
             Keywords of the bars.
@@ -158,7 +158,7 @@ class FeatureDensityDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         bins : int, default=30
             Number of bars.

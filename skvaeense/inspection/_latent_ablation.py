@@ -30,7 +30,7 @@ def latent_ablation(
     Parameters
     ----------
     estimator : estimator
-        Fitted, with `transform` and `inverse_transform`. It may be the last step of a Pipeline; X
+        Fitted, with `transform` and `inverse_transform`. It can be the last step of a Pipeline; X
         and its reconstructions are then as that step sees them.
 
     X : array-like of shape (n_samples, n_features)

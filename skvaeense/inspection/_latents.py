@@ -98,7 +98,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         estimator : estimator
-            Fitted, with `components_`, as PCA and autoencoders with a linear decoder have. It may
+            Fitted, with `components_`, as PCA and autoencoders with a linear decoder have. It can
             be the last step of a Pipeline.
 
         image_shape : tuple of two ints, or None, default=None
@@ -115,7 +115,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             Maximum number of latents to draw if `latents` is None.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.
@@ -193,7 +193,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
             Names of the features, for bars.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.
@@ -237,7 +237,7 @@ class LatentDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.

@@ -73,10 +73,10 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         ----------
         estimator : estimator
             With the fitted attribute `history_` or `loss_curve_`, or with an `autoencoder_` that
-            has one of them. It may be the last step of a Pipeline.
+            has one of them. It can be the last step of a Pipeline.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line of the loss.
@@ -117,7 +117,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
             Name of the estimator, for the title.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line of the loss.
@@ -146,7 +146,7 @@ class LossCurveDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line of the loss.

@@ -46,7 +46,7 @@ def reconstruction_sparsity_curve(
     Parameters
     ----------
     estimator : estimator
-        Fitted, with `transform` and `inverse_transform`. It may be the last step of a Pipeline; X
+        Fitted, with `transform` and `inverse_transform`. It can be the last step of a Pipeline; X
         and the error are then as that step sees them.
 
     X : array-like of shape (n_samples, n_features)
@@ -203,7 +203,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             Fitted, with `transform` and `inverse_transform`, such as autoencoders and PCA.
 
         X : array-like of shape (n_samples, n_features)
-            Samples; those not used for fitting give a fairer comparison.
+            Samples; held-out samples give a fairer comparison.
 
         names : list of str or None, default=None
             Names of the curves; None means the keys of a dict, or the names of the classes.
@@ -215,7 +215,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             Maximum number of points of a curve.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of all lines.
@@ -272,7 +272,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             As for `from_estimators`.
 
         X : array-like of shape (n_samples, n_features)
-            Samples; those not used for fitting give a fairer comparison.
+            Samples; held-out samples give a fairer comparison.
 
         name : str or None, default=None
             Name of the curve; None means the name of the class.
@@ -284,7 +284,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             Maximum number of points of a curve.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the lines.
@@ -334,7 +334,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
             Measure of the error.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the line.
@@ -369,7 +369,7 @@ class ReconstructionSparsityDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of all lines.

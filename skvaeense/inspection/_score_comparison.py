@@ -396,7 +396,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             Seed of the noise and of the shuffled folds.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the dots of the means and of their broad bars.
@@ -430,7 +430,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
             Result of `compare_scores`.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the dots of the means and of their broad bars.
@@ -448,7 +448,7 @@ class ScoreComparisonDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         line_kw : dict or None, default=None
             Keywords of the dots of the means and of their broad bars.

@@ -105,7 +105,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         ----------
         estimator : estimator
             Fitted, with `active_dimensions`, or with a `transform` whose codes are 0 where a latent
-            is not active. It may be the last step of a Pipeline.
+            is not active. It can be the last step of a Pipeline.
 
         X : array-like of shape (n_samples, n_features)
             Samples.
@@ -120,7 +120,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
             Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.
@@ -170,7 +170,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
             Whether to show latents that are active in no sample, on the right.
 
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.
@@ -220,7 +220,7 @@ class SparsityPatternDisplay(Display):  # numpydoc ignore=PR02
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Axes to draw on; None means those of a new figure.
+            Axes to draw on; None means a new figure.
 
         im_kw : dict or None, default=None
             Keywords of the image.

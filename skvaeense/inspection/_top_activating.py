@@ -29,7 +29,7 @@ def top_activating(
     Parameters
     ----------
     estimator : estimator
-        Fitted, with `transform`. It may be the last step of a Pipeline.
+        Fitted, with `transform`. It can be the last step of a Pipeline.
 
     X : {array-like, sparse matrix} of shape (n_total, n_features)
         Samples.
