@@ -1,10 +1,10 @@
 """Random unions of manifolds whose dimension is known at every sample.
 
 Every generator returns the same tuple ``(X, manifold, dimension)``: the samples, the
-manifold that each was drawn from, and the dimension of that manifold. To get training and
+manifold that each sample was drawn from, and the dimension of that manifold. To get training and
 test samples of the same manifolds, draw one set and split it.
 
-A new generator is one function in a file of its own, and a line here.
+To add a generator, write one function in its own file and add a line here.
 """
 
 from skvaeense.datasets._dictionary import make_sparse_dictionary

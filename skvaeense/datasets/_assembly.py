@@ -7,7 +7,7 @@ import numpy as np
 
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Samples, the manifold each was drawn from, and its dimension.
+# Samples, the manifold of each sample, and the dimension of that manifold.
 Samples: TypeAlias = tuple[DoubleArray, IntArray, IntArray]
 
 
@@ -17,7 +17,7 @@ def _draw_frame(n_directions: int, n_features: int, rng: np.random.RandomState) 
 
 
 def _orthonormalise(directions: DoubleArray) -> DoubleArray:
-    """Return orthonormal rows; the first k span what the first k of `directions` span."""
+    """Return orthonormal rows; the first k span the same space as the first k `directions`."""
     return np.linalg.qr(directions.T)[0].T
 
 

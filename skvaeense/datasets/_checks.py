@@ -10,7 +10,7 @@ from skvaeense.utils._validation import check_integer
 
 
 def integers(values: Any, name: str) -> tuple[int, ...]:
-    """Return `values` as a non-empty tuple of ints of at least 1 each."""
+    """Return `values` as a non-empty tuple of ints, each at least 1."""
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         raise TypeError(
             f"{name} must be a sequence of int such as (4, 4, 4), got {values!r}. "
@@ -38,20 +38,20 @@ def real(value: Any, name: str, *, positive: bool = False) -> float:
 
 
 def common(n_samples: Any, n_features: Any, noise: Any) -> tuple[int, int, float]:
-    """Return the arguments that the generators share, once they are valid."""
+    """Validate and return the arguments that the generators share."""
     n_samples = check_integer(n_samples, "n_samples", minimum=1)
     n_features = check_integer(n_features, "n_features", minimum=1)
     return n_samples, n_features, real(noise, "noise")
 
 
 def flag(value: Any, name: str) -> None:
-    """Raise unless `value` is a bool."""
+    """Raise a TypeError unless `value` is a bool."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}.")
 
 
 def room(n_needed: int, n_features: int, reason: str) -> None:
-    """Raise unless `n_features` ambient directions hold the `n_needed` that `reason` asks for."""
+    """Raise a ValueError if `n_features` is less than the `n_needed` that `reason` requires."""
     if n_needed > n_features:
         raise ValueError(
             f"{reason} needs at least {n_needed} features, got n_features={n_features}: "

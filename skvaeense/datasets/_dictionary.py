@@ -134,7 +134,7 @@ def make_sparse_dictionary(
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
 
     def draw(i: int, n: int) -> DoubleArray:
-        # The places of the smallest of n_atoms exchangeable keys are a uniformly random subset.
+        # The positions of the smallest of n_atoms random keys form a uniformly random subset.
         support = np.argsort(rng.random_sample((n, n_atoms)), axis=1)[:, : n_active[i]]
         codes = np.zeros((n, n_atoms))
         np.put_along_axis(codes, support, rng.standard_normal(support.shape), axis=1)

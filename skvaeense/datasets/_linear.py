@@ -33,11 +33,11 @@ def make_linear_subspaces(
         Number of ambient dimensions.
     shared : int, default=0
         Number of directions that lie in every subspace, at most ``min(dims)``. With 0
-        the subspaces are independent, and they meet only at the origin where
+        the subspaces are independent, and they meet only at the origin if
         ``sum(dims) <= n_features``.
     orthogonal : bool, default=False
-        Whether the directions that are not shared are orthogonal between subspaces. It
-        needs ``shared + sum(dim - shared for dim in dims) <= n_features``.
+        Whether the directions that are not shared are orthogonal between subspaces. True requires
+        ``shared + sum(dim - shared for dim in dims) <= n_features``.
     noise : float, default=0.0
         Standard deviation of the Gaussian noise added in every ambient direction, as a
         fraction of the root mean square (over samples and features) of the noiseless
@@ -68,8 +68,8 @@ def make_linear_subspaces(
     rows whose span is uniformly random (given the shared directions).
 
     To get training and test samples of the same subspaces, draw one set and split it: two
-    calls with the same integer seed repeat the samples as well as the subspaces, so the second
-    set is no test set for the first. A seed gives the same samples at every noise level.
+    calls with the same integer seed repeat the samples as well as the subspaces, so the second set
+    cannot serve as a test set for the first. A seed gives the same samples at every noise level.
 
     Examples
     --------
@@ -117,8 +117,8 @@ def make_affine_subspaces(
     shared : int, default=0
         Number of directions that all subspaces share, at most ``min(dims)``.
     orthogonal : bool, default=False
-        Whether the directions that are not shared are orthogonal between subspaces. It
-        needs ``shared + sum(dim - shared for dim in dims) <= n_features``.
+        Whether the directions that are not shared are orthogonal between subspaces. True requires
+        ``shared + sum(dim - shared for dim in dims) <= n_features``.
     offset_scale : float, default=1.0
         Standard deviation of each of the n_features coordinates of a subspace's offset
         from the origin, in the units of X. With 0 the subspaces are linear.
@@ -180,7 +180,7 @@ def make_affine_subspaces(
 def _draw_bases(
     dims: Iterable[int], n_features: int, shared: int, orthogonal: bool, rng: np.random.RandomState
 ) -> tuple[tuple[int, ...], list[DoubleArray]]:
-    """Return the dimensions, once the geometry is valid, and a basis of each subspace as rows."""
+    """Check the geometry, and return the dimensions and a basis of each subspace as rows."""
     dims = _checks.integers(dims, "dims")
     shared = check_integer(shared, "shared", minimum=0)
     _checks.flag(orthogonal, "orthogonal")

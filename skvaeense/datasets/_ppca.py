@@ -83,9 +83,9 @@ def make_ppca(
     -----
     A sample is ``x = W z + m + e``, with z from N(0, I_k) and e from
     N(0, noise_variance I_d), so x is N(m, C) with ``C = W W^T + noise_variance I_d``.
-    The mean m is drawn from N(0, I_d). The columns of W are orthogonal, of uniformly
-    random directions, and their squared norms v_1, ..., v_k fall evenly from 2 to 1
-    (v_1 = 2 where k = 1). The log-likelihood of a sample, in nats, is::
+    The mean m is drawn from N(0, I_d). The columns of W are orthogonal and have uniformly random
+    directions. Their squared norms v_1, ..., v_k fall evenly from 2 to 1 (v_1 = 2 if k = 1). The
+    log-likelihood of a sample, in nats, is::
 
         log p(x) = -(d log(2 pi) + log det C + (x - m)^T C^{-1} (x - m)) / 2
 

@@ -63,10 +63,11 @@ def pattern_adaptivity(
     copy of the patterns at one bit per entry, and a few numbers for each pair.
 
     Repeating all samples lowers the value, since copies of a sample are pairs at distance 0.
-    So here, unlike in other metrics, the sum of the weights matters, and no fractions make sense.
+    So here, unlike in other metrics, the sum of the weights matters, and fractional weights make no
+    sense.
 
-    The distance does not tell a different choice of latents from a different number of them:
-    nested supports of different sizes differ too.
+    The distance does not distinguish a different choice of latents from a different number of
+    latents: nested supports of different sizes differ too.
 
     References
     ----------
@@ -97,14 +98,14 @@ def pattern_adaptivity(
         n_pairs = 0.5 * n_copies * (n_copies - 1)
         return float(counts[first] * counts[second] @ _distances(patterns, first, second) / n_pairs)
     copy = rng.randint(n_copies, size=max_pairs)
-    # A nonzero step around the circle of copies reaches every other copy alike.
+    # A nonzero step around the circle of copies reaches every other copy with equal probability.
     other = (copy + rng.randint(1, n_copies, size=max_pairs)) % n_copies
     first, second = (np.searchsorted(counts.cumsum(), c, side="right") for c in (copy, other))
     return float(_distances(patterns, first, second).mean())
 
 
 def _count_copies(n_samples: int, weights: DoubleArray | None) -> IntArray:
-    """Return the weights as numbers of copies, at least two of them together."""
+    """Return the weights as numbers of copies, whose sum must be at least two."""
     if weights is None:
         weights = np.ones(n_samples)
     # Up to 2**53, float64 holds whole numbers exactly.
@@ -139,5 +140,5 @@ def _distances(
         a, b = patterns[first[pairs]], patterns[second[pairs]]
         n_shared[pairs] = np.bitwise_count(a & b).sum(axis=1)
         n_union[pairs] = np.bitwise_count(a | b).sum(axis=1)
-    # Two empty supports are equal: 0 differences out of at least one.
+    # Two empty supports have distance 0. The maximum avoids a division by zero.
     return (n_union - n_shared) / np.maximum(n_union, 1)

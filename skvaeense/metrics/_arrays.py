@@ -16,7 +16,7 @@ def _drop_weightless(sample_weight: Any, *arrays: Any) -> tuple[Any, ...]:
     weights = check_sample_weight(
         sample_weight, arrays[0], dtype=np.float64, ensure_non_negative=True
     )
-    # scikit-learn lets a single number be NaN or infinity.
+    # scikit-learn does not check a single number for NaN and infinity.
     assert_all_finite(weights, input_name="sample_weight")
     kept = weights > 0
     return *(array[kept] for array in arrays), weights[kept]
@@ -30,7 +30,7 @@ def _mean_inner(a: DoubleArray, b: DoubleArray, weights: DoubleArray | None) -> 
 def _check_pair(
     X: Any, X_reconstructed: Any, sample_weight: Any
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
-    """Return both arrays as float64, once their shapes agree, and weights, without rows of 0."""
+    """Check both arrays; return them as float64, and weights, without rows of weight 0."""
     X = check_array(X, dtype=np.float64, input_name="X")
     X_reconstructed = check_array(X_reconstructed, dtype=np.float64, input_name="X_reconstructed")
     if X.shape != X_reconstructed.shape:
@@ -43,13 +43,13 @@ def _check_pair(
 
 
 def _check_nonzero_rows(values: DoubleArray, name: str, advice: str) -> None:
-    """Raise if rows have norm 0, with their number and `advice` on what to do."""
+    """Raise a ValueError if rows have norm 0, with their number and `advice` on what to do."""
     n_zero = int(np.count_nonzero(np.linalg.norm(values, axis=1) == 0))
     if n_zero:
         raise ValueError(f"{name} has norm 0 in {n_zero} of its {len(values)} row(s): {advice}.")
 
 
 def _normalise_rows(values: DoubleArray) -> DoubleArray:
-    """Return the rows at norm 1, and those of norm 0 as they are."""
+    """Return the rows scaled to norm 1, and rows of norm 0 unchanged."""
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     return values / np.where(norms == 0, 1.0, norms)

@@ -34,8 +34,8 @@ def mean_max_cosine_similarity(
     TypeError
         If `signed` is not a bool.
     ValueError
-        If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        numbers of columns differ, or if a true atom is 0.
+        If an array is not two-dimensional, is empty, or holds NaN or infinity, if the arrays have
+        different numbers of columns, or if a true atom is 0.
 
     Notes
     -----
@@ -43,12 +43,12 @@ def mean_max_cosine_similarity(
 
         mean_i max_j |a_i . b_j| / (||a_i|| ||b_j||)
 
-    A learned atom of norm 0, as of an unused latent, has similarity 0 to all true atoms. Learned
-    atoms that resemble no true atom are not penalised, and one of them may be the best match of
-    several true atoms, so the value can only rise as learned atoms are added. In few dimensions,
-    many random atoms come close to anything, so compare with the value for equally many random
-    atoms. To ask whether every learned atom is a true one, drop those of norm 0 and swap the
-    arguments.
+    A learned atom of norm 0, such as the atom of an unused latent, has similarity 0 to all true
+    atoms. Learned atoms that resemble no true atom are not penalised, and one learned atom can be
+    the best match of several true atoms. So the value can only rise as learned atoms are added. In
+    few dimensions, many random atoms come close to anything, so compare with the value for the same
+    number of random atoms. To measure whether every learned atom is a true atom, drop learned atoms
+    of norm 0 and swap the arguments.
 
     References
     ----------
@@ -80,6 +80,6 @@ def mean_max_cosine_similarity(
     for rows in row_blocks(len(true), len(learned)):
         cosines = true[rows] @ learned.T
         best = (cosines if signed else np.abs(cosines)).max(axis=1)
-        # Rounding may take the cosine of parallel vectors beyond 1.
+        # Rounding can take the cosine of parallel vectors beyond 1.
         total += float(np.clip(best, -1.0, 1.0).sum())
     return total / len(true)

@@ -84,7 +84,7 @@ def dimension_accuracy(
 
     Notes
     -----
-    Estimates are rounded to the nearest whole number, and halves to the even one, as
+    Estimates are rounded to the nearest whole number, and halves to the nearest even number, as
     `numpy.rint` does. True dimensions are not rounded.
 
     Examples
@@ -103,7 +103,7 @@ def mean_percentage_error(
     *,
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Compute the mean absolute error of estimated dimensions, in percent of the true ones.
+    """Compute the mean absolute error of estimated dimensions, in percent of the true dimensions.
 
     Parameters
     ----------
@@ -112,8 +112,7 @@ def mean_percentage_error(
     dimension_pred : array-like of shape (n_samples,)
         Estimated dimension of each sample (or of each data set), not necessarily whole.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample (or data set) counts, at least 0. A whole number is as good as so
-        many copies.
+        How often each sample (or data set) counts, at least 0. A whole number n counts as n copies.
 
     Returns
     -------
@@ -157,7 +156,7 @@ def mean_percentage_error(
 def _check_pair(
     dimension_true: Any, dimension_pred: Any, sample_weight: Any
 ) -> tuple[DoubleArray, DoubleArray, DoubleArray | None]:
-    """Return both arrays as float64, once valid, and weights, without samples of weight 0."""
+    """Check both arrays; return them as float64, and weights, without samples of weight 0."""
     true = column_or_1d(dimension_true, dtype=np.float64, input_name="dimension_true")
     pred = column_or_1d(dimension_pred, dtype=np.float64, input_name="dimension_pred")
     check_consistent_length(true, pred)

@@ -1,4 +1,4 @@
-"""How much of a label a few latents tell."""
+"""Sparse probing: the prediction of labels from a few latents."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,8 +16,8 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from skvaeense.utils._typing import DoubleArray, SparseArray
 from skvaeense.utils._validation import AT_LEAST_ONE
 
-# The protocol's grid of inverse penalties, of which the first best counts, and the share of the
-# samples by which it is chosen.
+# The protocol's grid of inverse penalties, where ties go to the first, and the share of the samples
+# by which the penalty is chosen.
 INVERSE_PENALTIES, CHOOSING_SHARE = np.logspace(5, -5, 10), 0.2
 
 
@@ -29,45 +29,47 @@ def sparse_probing(
     *,
     k: int | Iterable[int] = (1, 5),
 ) -> DoubleArray:
-    """Compute how well a few latents tell labels: the balanced accuracy of sparse probes.
+    """Compute the balanced accuracy of sparse probes, which predict labels from a few latents.
 
-    Each class is told from all others by a logistic regression on k latents. Those are chosen whose
-    means differ most between both, in units of the latent's mean where it is active.
+    For each class, a logistic regression on k latents separates it from all other classes. The
+    chosen latents are those whose means differ most between the two sides, in units of the latent's
+    mean where it is active.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        Codes to choose latents and to fit probes on.
+        Codes on which latents are chosen and probes are fitted.
     y : array-like of shape (n_samples,)
-        Their labels, of two classes or more.
+        Labels of `codes`, from two classes or more.
     codes_test : {array-like, sparse matrix} of shape (n_test, n_components)
-        Codes to measure on.
+        Codes on which the accuracy is measured.
     y_test : array-like of shape (n_test,)
-        Their labels, with at least one of each class.
+        Labels of `codes_test`, with at least one sample of each class.
     k : int or sequence of int, default=(1, 5)
-        Numbers of latents of a probe.
+        Number of latents per probe, or several numbers.
 
     Returns
     -------
     ndarray of shape (n_k,)
-        For each k the balanced accuracy, a mean over the classes: .5 is chance, 1 is best.
+        Balanced accuracy for each k, averaged over the classes: 0.5 is chance, 1 is best.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, codes hold NaN or infinity, there is one class only, a class is not
-        in both sets of samples or has fewer than two to fit on, or a k is no int from 1 on.
+        If shapes do not match, codes hold NaN or infinity, there is only one class, a class is
+        missing in `y` or `y_test` or has fewer than two samples in `y`, or a k is not an int of at
+        least 1.
 
     See Also
     --------
-    skvaeense.inspection.class_activity : In which classes latents are active.
+    skvaeense.inspection.class_activity : Classes in which latents are active.
     skvaeense.inspection.feature_absorption : Whether other latents take a label's place.
 
     Notes
     -----
-    The penalty of each regression is one of ten, the one with the largest area under the ROC curve
-    on a fifth of the samples that are fitted. Classes weigh equally. The protocol is that of
-    sae-probes [1]_, but for the balanced accuracy, as latents may have no values between those of
+    The penalty of each regression is chosen from ten values, by the largest area under the ROC
+    curve on a fifth of the training samples. Classes weigh equally. The protocol is the one of
+    sae-probes [1]_, except for the balanced accuracy: a latent may have no values between those of
     the two classes.
 
     References
@@ -77,7 +79,7 @@ def sparse_probing(
 
     Examples
     --------
-    The last latent says what class a sample has, the first tells nothing:
+    The last latent gives the class of a sample, and the first latent carries no information:
 
     >>> import numpy as np
     >>> from skvaeense.metrics import sparse_probing
@@ -106,7 +108,7 @@ def sparse_probing(
             "Two classes or more are needed, each of two samples or more in y and one in y_test; "
             f"got {dict(zip(classes.tolist(), counts.tolist(), strict=True))} in y."
         )
-    # Of two classes, either is told as well as the other.
+    # With two classes, one probe separates both.
     told = classes[1:] if len(classes) == 2 else classes
     scores = np.empty((len(ks), len(told)))
     for i, n_latents in enumerate(ks):
@@ -117,24 +119,24 @@ def sparse_probing(
 
 
 def fit_probe(codes: Any, is_one: Any, n_latents: int) -> Pipeline:
-    """Return a fitted probe of some latents, from checked codes and whether each is of a class."""
+    """Return a probe of `n_latents` latents, fitted to checked codes and a mask of one class."""
     select = SelectKBest(mean_distance, k=min(n_latents, codes.shape[1]))
     regression = LogisticRegression(class_weight="balanced", max_iter=1000)
     split = StratifiedShuffleSplit(1, test_size=CHOOSING_SHARE, random_state=0)
     search = GridSearchCV(regression, {"C": INVERSE_PENALTIES}, scoring="roc_auc", cv=split)
-    # Too few to be split keep the usual penalty.
+    # Without enough samples for a split, the default penalty is used.
     can_split = min(is_one.sum(), (~is_one).sum()) >= 1 / CHOOSING_SHARE
     probe = make_pipeline(select, MaxAbsScaler(), search if can_split else regression)
     return probe.fit(codes, is_one)
 
 
 def mean_distance(codes: Any, is_one: Any) -> DoubleArray:
-    """Return how far the means of each latent are apart."""
+    """Return the absolute value of `mean_excess`."""
     return np.abs(mean_excess(codes, is_one))
 
 
 def mean_excess(codes: Any, is_one: Any) -> DoubleArray:
-    """Return how much larger each latent is on average, in units of its mean where it is active."""
+    """Return each latent's excess mean in a class, in units of its mean where it is active."""
 
     def mean_of(rows: Any) -> DoubleArray:
         return np.asarray(rows.mean(axis=0), dtype=np.float64).ravel()

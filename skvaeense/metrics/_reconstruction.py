@@ -1,4 +1,4 @@
-"""Errors of reconstructions, and their lengths and directions."""
+"""Errors, lengths and directions of reconstructions."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -98,7 +98,7 @@ def fvu(
     0.1
     """
     X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
-    # Ranges are exact, where rounding in the mean could hide that X is constant.
+    # Ranges are exact. Rounding in the mean could hide that X is constant.
     if np.ptp(X, axis=0).max() == 0:
         raise ValueError(
             f"X is constant over its {X.shape[0]} sample(s), so it has no variance to explain: "
@@ -152,7 +152,7 @@ def explained_variance(
 def l2_ratio(
     X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Compute the mean ratio of the norm of a reconstruction to that of its sample.
+    """Compute the mean ratio of the norm of a reconstruction to the norm of its sample.
 
     Parameters
     ----------
@@ -182,9 +182,9 @@ def l2_ratio(
     much as long ones. Reconstructions that leave out noise are shorter than the data without
     being biased; `shrinkage` measures bias alone.
 
-    The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
-    either norm, and the ratio is near 1 whatever else is lost. Subtract ``X.mean(axis=0)``
-    from both arrays first to measure what is left.
+    The arrays are not centred. If the mean of X is far from 0, it makes up most of both norms, and
+    the ratio is near 1 whatever else is lost. Subtract ``X.mean(axis=0)`` from both arrays first to
+    measure the rest.
 
     References
     ----------
@@ -239,9 +239,9 @@ def cosine_similarity(
     Samples are compared with their own reconstructions only, and not in all pairs as in
     `sklearn.metrics.pairwise.cosine_similarity`.
 
-    The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
-    both vectors, and the cosine is near 1 whatever else is lost. Subtract
-    ``X.mean(axis=0)`` from both arrays first to measure what is left.
+    The arrays are not centred. If the mean of X is far from 0, it makes up most of both vectors,
+    and the cosine is near 1 whatever else is lost. Subtract ``X.mean(axis=0)`` from both arrays
+    first to measure the rest.
 
     References
     ----------
@@ -259,14 +259,14 @@ def cosine_similarity(
     X, X_reconstructed, weights = _check_pair(X, X_reconstructed, sample_weight)
     _check_nonzero_rows(X, "X", "0 has no direction, so drop those samples from both arrays")
     cosines = np.einsum("ij,ij->i", _normalise_rows(X), _normalise_rows(X_reconstructed))
-    # Rounding may take the cosine of parallel vectors beyond 1.
+    # Rounding can take the cosine of parallel vectors beyond 1.
     return float(np.average(np.clip(cosines, -1.0, 1.0), weights=weights))
 
 
 def shrinkage(
     X: ArrayLike, X_reconstructed: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Compute how much too short reconstructions are to minimise the squared error.
+    """Compute the bias towards reconstructions that are too short to minimise the squared error.
 
     Parameters
     ----------
@@ -296,19 +296,19 @@ def shrinkage(
 
         gamma = A / B    with    A = mean_n ||xhat_n||^2    and    B = mean_n (xhat_n . x_n)
 
-    It minimises ``mean_n ||xhat_n / g - x_n||^2`` over g. In s = 1 / g this mean is the
-    quadratic ``A s^2 - 2 B s + mean_n ||x_n||^2``, which is smallest at s = B / A. So
-    dividing all reconstructions by gamma lowers `squared_error` more than any other factor
-    does, by ``(A - B)^2 / A``. With B of 0 or less the best s is not positive, and
-    reconstructions are wrong rather than short.
+    gamma minimises ``mean_n ||xhat_n / g - x_n||^2`` over g. As a function of s = 1 / g, this mean
+    is the quadratic ``A s^2 - 2 B s + mean_n ||x_n||^2``, which is smallest at s = B / A. So
+    dividing all reconstructions by gamma lowers `squared_error` more than any other factor does, by
+    ``(A - B)^2 / A``. If B is 0 or less, the best s is not positive, and reconstructions are wrong
+    rather than short.
 
-    An orthogonal projection, such as that of `sklearn.decomposition.PCA` on its training data,
-    has A = B and no shrinkage, though its `l2_ratio` on centred data is below 1: leaving out
-    variance is no bias.
+    An orthogonal projection, such as `sklearn.decomposition.PCA` on its training data, has A = B
+    and no shrinkage, although its `l2_ratio` on centred data is below 1: leaving out variance is
+    not a bias.
 
-    The arrays are taken as they are. Where the mean of X is far from 0 it makes up most of
-    A and of B, and hides shrinkage around it. Subtract ``X.mean(axis=0)`` from both arrays
-    first to measure what is left.
+    The arrays are not centred. If the mean of X is far from 0, it makes up most of A and of B, and
+    hides shrinkage around the mean. Subtract ``X.mean(axis=0)`` from both arrays first to measure
+    the rest.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Numbers and fractions of active latents."""
+"""Number and fraction of active latents."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def active_union(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | N
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. All that matters here is whether it is 0.
+        How often each sample counts, at least 0. Here it only matters whether a weight is 0.
 
     Returns
     -------
@@ -70,8 +70,8 @@ def active_union(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | N
 
     Notes
     -----
-    A model whose pattern is the same for every sample has a union as large as its `l0`; an
-    adaptive one has a larger union.
+    A model whose pattern is the same for every sample has a union as large as its `l0`; an adaptive
+    model has a larger union.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def dead_fraction(
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Codes, or a boolean mask of active latents. Exact non-zeros are active.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        How often each sample counts, at least 0. All that matters here is whether it is 0.
+        How often each sample counts, at least 0. Here it only matters whether a weight is 0.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def dense_fraction(
     Notes
     -----
     ``mean_j [feature_density(codes)[j] > threshold]``. Latents that are active nearly everywhere
-    hold what samples have in common, and rarely a feature of its own.
+    represent what samples have in common, and rarely a separate feature.
 
     References
     ----------
@@ -198,8 +198,8 @@ def feature_density(
 
     Notes
     -----
-    ``density[j] = mean_n [codes[n, j] != 0]``, the quantity of the feature density
-    histograms drawn for sparse autoencoders.
+    ``density[j] = mean_n [codes[n, j] != 0]``, the quantity that feature density histograms of
+    sparse autoencoders show.
 
     References
     ----------
@@ -213,15 +213,15 @@ def feature_density(
     [0.5, 0.0, 1.0]
     """
     total, counts = _count_active(codes, sample_weight)
-    # Rounding may take the fraction of a latent that is always active beyond 1.
+    # Rounding can take the fraction of a latent that is always active beyond 1.
     return np.minimum(counts / total, 1.0)
 
 
 def _count_active(codes: Any, sample_weight: Any) -> tuple[float, DoubleArray]:
-    """Return the weight of all samples, and of those in which each latent is active."""
+    """Return the total weight of samples, and for each latent the weight of its active samples."""
     codes = check_array(codes, accept_sparse="csr", input_name="codes")
     codes, weights = _drop_weightless(sample_weight, codes)
-    # != drops the zeros that a sparse matrix may store.
+    # != drops zeros that a sparse matrix stores explicitly.
     active = codes != 0
     if weights is None:
         # The sum of a sparse matrix is a matrix, hence ravel.
