@@ -1,4 +1,4 @@
-"""What is in the data: a mixture of normal distributions with few directions each."""
+"""Mixtures of normal distributions with few directions each, which model the data."""
 
 from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._subspace_mixture import SubspaceMixture

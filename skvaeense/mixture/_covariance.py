@@ -1,4 +1,4 @@
-"""Covariances of components: which directions stand out of the noise, and what few rows say."""
+"""Covariances of components: the directions that stand out from the noise, and shrinkage."""
 
 from typing import NamedTuple
 
@@ -7,37 +7,39 @@ import numpy as np
 from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# What the largest variance of pure noise stays under in 999 of 1,000 samples: a quantile of the law
-# of Tracy and Widom.
+# Quantile of the Tracy-Widom law. In 999 of 1,000 samples, it bounds the largest variance of pure
+# noise.
 TRACY_WIDOM = 3.2724
-# Least variance of a component, as a share of the mean one of rows near to one another, unless
-# held-out rows ask for more: networks in single precision do not tell less from rounding.
+# Least variance of a component, as a share of the mean variance of neighbouring rows. Held-out rows
+# can choose more. Networks in single precision cannot tell smaller variances from rounding.
 LEAST_VARIANCE = ROUNDING
 
 
 class Family(NamedTuple):
-    """How the covariances of components are regularised.
+    """The regularisation of the covariances of components.
 
     Attributes
     ----------
     cut : bool, default=True
-        Whether directions that do not stand out of the noise become noise. Otherwise all stay.
+        Whether directions that do not stand out from the noise count as noise. Otherwise all are
+        kept.
 
     shrinkage : float, default=0.0
-        Rows that a prior covariance counts as. It has the variances of the component itself.
+        Number of rows that a prior covariance counts as. The prior has the variances of the
+        component.
 
     roundness : float, default=1.0
-        By how much its correlations are smaller than those of all components together: 0 for not
-        at all, 1 for none.
+        Shrinkage of the prior's correlations, relative to all components together: 0 keeps the
+        correlations, 1 removes them.
 
     pooled : float, default=0.0
-        Rows that the variances of all components together count as.
+        Number of rows that the variances of all components together count as.
 
     floor : float, default=1e-6
-        Least variance in any direction, as a share of the mean one of rows near to one another.
+        Least variance in any direction, as a share of the mean variance of neighbouring rows.
 
     scaled : bool, default=False
-        Whether each feature is divided by its standard deviation before.
+        Whether each feature is divided by its standard deviation first.
     """
 
     cut: bool = True
@@ -49,7 +51,7 @@ class Family(NamedTuple):
 
 
 class Gaussians(NamedTuple):
-    """Some normal distributions with few directions each.
+    """Normal distributions with few directions each.
 
     Attributes
     ----------
@@ -57,13 +59,13 @@ class Gaussians(NamedTuple):
         Means.
 
     directions : ndarray of shape (n_components, n_directions, max_rank)
-        Orthonormal columns, of zeros where there are fewer.
+        Orthonormal columns, padded with columns of zeros.
 
     variances : ndarray of shape (n_components, max_rank)
-        Variances along them; that of the noise where there is no direction.
+        Variances along the directions, padded with the noise variance.
 
     noises : ndarray of shape (n_components,)
-        Variance in each other direction.
+        Variance in every other direction.
     """
 
     means: DoubleArray
@@ -73,12 +75,12 @@ class Gaussians(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Numbers, means and covariances of rows, weighted by their shares in some components.
+    """Numbers, means and covariances of rows, weighted by their shares in components.
 
     Attributes
     ----------
     n_rows : ndarray of shape (n_components,)
-        How many rows of equal weight say as much.
+        Effective number of rows: rows of equal weight with the same information.
 
     means : ndarray of shape (n_components, n_directions)
         Means.
@@ -99,27 +101,27 @@ class Moments(NamedTuple):
 def spikes(
     values: DoubleArray, rests: DoubleArray, n_features: int, n_rows: DoubleArray, floor: float
 ) -> tuple[IntArray, DoubleArray]:
-    """Return how many eigenvalues of covariances stand out of the noise, and its variance.
+    """Return the numbers of eigenvalues that stand out from the noise, and the noise variances.
 
-    An eigenvalue stands out if it is larger than the largest one of noise, in what is left after
-    all larger ones, would be in 999 of 1,000 samples of as many rows: Johnstone, "On the
-    distribution of the largest eigenvalue in principal components analysis", 2001. All up to the
-    last that does are directions: where few have noise alone, the first do not stand out of the
-    mean of all others.
+    An eigenvalue stands out if it exceeds the largest eigenvalue of pure noise, in the space left
+    by all larger ones, in 999 of 1,000 samples with the same number of rows: Johnstone, "On the
+    distribution of the largest eigenvalue in principal components analysis", 2001. All eigenvalues
+    up to the last that stands out are directions: if few directions hold noise alone, the first
+    eigenvalues do not stand out from the mean of all others.
 
     Parameters
     ----------
     values : ndarray of shape (n_components, n_directions)
-        Eigenvalues, falling.
+        Eigenvalues, in descending order.
 
     rests : ndarray of shape (n_components,)
-        Variance, summed over all further directions.
+        Sum of the variances in all further directions.
 
     n_features : int
         Number of all directions.
 
     n_rows : ndarray of shape (n_components,)
-        Rows that each covariance is of.
+        Number of rows of each covariance.
 
     floor : float
         Least noise variance.
@@ -127,10 +129,10 @@ def spikes(
     Returns
     -------
     ranks : ndarray of int of shape (n_components,)
-        Numbers of directions.
+        Number of directions of each component.
 
     noises : ndarray of shape (n_components,)
-        Mean variance in the others, corrected for the degrees of freedom.
+        Mean variance in the other directions, corrected for the degrees of freedom.
     """
     p = values.shape[1]
     r = np.arange(p + 1)
@@ -144,24 +146,24 @@ def spikes(
     a, b = np.sqrt(rows), np.sqrt(left)
     edges = ((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3)) / n
     stands_out = (values > (noises * edges)[:, :p]) & (r[:p] < n - 2)
-    # The last one that does, and all before it.
+    # Count the last eigenvalue that stands out, and all before it.
     ranks = (stands_out * (r[:p] + 1)).max(axis=1, initial=0)
     return ranks, np.take_along_axis(noises, ranks[:, None], axis=1)[:, 0]
 
 
 def rank_and_noise(values: DoubleArray, n_rows: int, floor: float) -> tuple[int, float]:
-    """Return how many eigenvalues of one covariance stand out of the noise, and its variance.
+    """Return the number of eigenvalues of one covariance above the noise, and its variance.
 
     Parameters
     ----------
     values : ndarray of shape (n_features,)
-        Eigenvalues, falling.
+        Eigenvalues, in descending order.
 
     n_rows : int
-        Rows that the covariance is of.
+        Number of rows of the covariance.
 
     floor : float
-        Least noise variance, which is added to all.
+        Least noise variance, which is added to all eigenvalues.
 
     Returns
     -------
@@ -169,7 +171,7 @@ def rank_and_noise(values: DoubleArray, n_rows: int, floor: float) -> tuple[int,
         Number of directions.
 
     noise : float
-        Mean variance in the others, as `spikes` has it.
+        Mean variance in the other directions, as in `spikes`.
     """
     n_features = len(values)
     ranks, noises = spikes(values[None] + floor, np.zeros(1), n_features, np.array([n_rows]), floor)
@@ -177,7 +179,7 @@ def rank_and_noise(values: DoubleArray, n_rows: int, floor: float) -> tuple[int,
 
 
 def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> DoubleArray:
-    """Return eigenvalues that stand out, without what few rows with noise add to them.
+    """Return eigenvalues that stand out, corrected for the bias that noise adds in few rows.
 
     The estimate is the best one in the sense of Stein: Donoho, Gavish and Johnstone, "Optimal
     shrinkage of eigenvalues in the spiked covariance model", 2018.
@@ -191,12 +193,12 @@ def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> D
         Variances of the noise.
 
     ratios : ndarray of shape (n_components,)
-        Directions of noise for each row.
+        Number of noise directions per row.
 
     Returns
     -------
     ndarray of shape (n_components, n_directions)
-        Variances, at least that of the noise.
+        Variances, at least the noise variance.
     """
     noise, ratio = noises[:, None], ratios[:, None]
     y = np.maximum(values / noise, (1 + np.sqrt(ratio)) ** 2 * (1 + 1e-9))
@@ -211,18 +213,18 @@ def unbiased(values: DoubleArray, noises: DoubleArray, ratios: DoubleArray) -> D
 def gaussians(
     moments: Moments, n_features: int, family: Family, common: DoubleArray, floor: float
 ) -> Gaussians:
-    """Return the normal distributions of a family that fit moments best.
+    """Return the normal distributions of a family that best fit the moments.
 
     Parameters
     ----------
     moments : Moments
-        Of each component.
+        Moments of each component.
 
     n_features : int
         Number of all directions.
 
     family : Family
-        How covariances are regularised.
+        The regularisation of covariances.
 
     common : ndarray of shape (n_directions, n_directions)
         Covariance within all components together.
@@ -240,7 +242,7 @@ def gaussians(
     n = n + family.shrinkage
     values, vectors = np.linalg.eigh(S)
     values, vectors = np.maximum(values[:, ::-1], 0), vectors[:, :, ::-1]
-    # The i-th direction is found after i others, and fits its rows too well by these.
+    # The i-th direction is found after i others, which cost degrees of freedom.
     inflate = n[:, None] / np.maximum(n[:, None] - 1.0 - np.arange(p), 1.0 + 0.02 * n[:, None])
     inflated = values * inflate + floor
     if family.cut:
@@ -261,7 +263,7 @@ def gaussians(
 
 
 def _shrunk(moments: Moments, family: Family, common: DoubleArray) -> DoubleArray:
-    """Return covariances, shrunk to what a family takes for likely."""
+    """Return covariances, shrunk towards the prior of a family."""
     S = moments.covariances
     if not (family.shrinkage or family.pooled):
         return S

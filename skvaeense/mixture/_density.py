@@ -14,7 +14,7 @@ from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
 
 class Shared:
-    """An object that never changes, so that its copies may be the object itself."""
+    """An immutable object, whose deep copy is the object itself."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -22,19 +22,19 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class MixtureDensity(Shared):  # numpydoc ignore=PR02
-    """A mixture of normal distributions, each with few directions of its own.
+    """A mixture of normal distributions, each with its own few directions.
 
     Component c has weight p_c, mean ``b + Q m_c``, variances v_c in orthonormal directions
-    ``Q U_c``, and the noise variance g_c in all others. With ``h = Q'(x - b)``::
+    ``Q U_c``, and the noise variance g_c in all other directions. With ``h = Q'(x - b)``::
 
         -2 log N_c(x) = d log(2 pi g_c) + sum_i log(v_ci / g_c)
                         + |x - b - Q m_c|^2 / g_c - sum_i (1 / g_c - 1 / v_ci) (U_ci'(h - m_c))^2
 
-    Where Q spans the columns of a decoder W, it is the density of ``W e + b`` and noise for codes
-    e from a mixture of normal distributions: exact, without an encoder.
+    If Q spans the columns of a decoder W, this is the exact density of ``W e + b`` plus noise, for
+    codes e from a mixture of normal distributions. No encoder is needed.
 
-    A broad normal distribution, the background, may have a share of the samples, so that none of
-    them, however far from all components, is all but impossible.
+    A broad normal distribution, the background, can have a share of the samples, so that even
+    samples far from all components keep some density.
 
     Parameters
     ----------
@@ -48,31 +48,31 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Weights of the components.
 
     means : ndarray of shape (n_components, n_directions)
-        Their means m_c.
+        Means m_c of the components.
 
     directions : ndarray of shape (n_components, n_directions, max_rank)
-        Their directions U_c, as columns; columns of zeros where a component has fewer.
+        Directions U_c of the components, as columns, padded with columns of zeros.
 
     variances : ndarray of shape (n_components, max_rank)
-        Their variances v_c; that of the noise where there is no direction.
+        Variances v_c along the directions, padded with the noise variance.
 
     noise_variances : ndarray of shape (n_components,)
-        Their noise variances g_c.
+        Noise variances g_c of the components.
 
     background : MixtureDensity or None, default=None
         The broad distribution.
 
     background_weight : float, default=0.0
-        Its share of the samples; `weights` are those of the components among the others.
+        Share of the background among the samples; `weights` divide the other samples.
 
     dimensions : ndarray of int of shape (n_components,) or None, default=None
-        Numbers of directions that stand out of the noise; None for all that there are.
+        Number of directions of each component that stand out from the noise; None counts all.
 
     scale : ndarray of shape (n_features,) or None, default=None
-        What x - b is divided by first; all of the above are those of the quotients.
+        Divisor of x - b, applied first; the parameters above describe the quotients.
 
     held_out : ndarray of shape (n_rows,) or None, default=None
-        Log-densities of rows under mixtures that were fitted without them, ascending.
+        Log-densities of held-out rows under mixtures fitted without them, in ascending order.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     held_out: DoubleArray | None = None
 
     def check(self, n_features: int) -> None:
-        """Raise an error unless all arrays are finite, and fit together.
+        """Raise an error unless all arrays are finite and match each other.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If they do not.
+            If an array is not finite or does not match.
         """
         (k, p), r = np.shape(self.means), np.shape(self.variances)[1]
         if self.held_out is not None and not (
@@ -156,28 +156,28 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     @property
     def n_directions(self) -> IntArray:
-        """Number of directions that each component has of its own."""
+        """Number of directions of each component."""
         return self.directions.any(axis=1).sum(axis=1)
 
     @property
     def n_entries(self) -> int:
-        """Size of what is computed of one sample, about, in numbers."""
+        """Approximate number of values that are computed per sample."""
         return self.variances.size + 1
 
     # --- log-densities ------------------------------------------------------------------------
 
     def log_joint(self, x: DoubleArray) -> DoubleArray:
-        """Return the log-density of samples together with each component.
+        """Return the joint log-density of samples and each component.
 
         Parameters
         ----------
         x : ndarray of shape (n_samples, n_features)
-            Samples. NaN stands for what is not known, which is integrated out.
+            Samples. NaN marks missing features, which are integrated out.
 
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            ``log p_c + log N_c(x)`` in nats, of what is known.
+            ``log p_c + log N_c(x)`` in nats, of the known features.
         """
         has_holes = np.isnan(x).any(axis=1)
         y = self._quotients(x)
@@ -191,7 +191,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return joint
 
     def log_joint_along(self, h: DoubleArray, off: DoubleArray) -> DoubleArray:
-        """Return the same from coordinates in the basis, and the squared distance from its span.
+        """Return `log_joint` from coordinates in the basis, and squared distances from its span.
 
         Parameters
         ----------
@@ -204,11 +204,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            As `log_joint`.
+            As in `log_joint`.
         """
         k, p, r = self.directions.shape
         noise = self.noise_variances
-        # One product for all components, and each row relative to each mean.
+        # One product gives the coordinates for all components. The means are subtracted afterwards.
         every = np.ascontiguousarray(self.directions.transpose(1, 0, 2)).reshape(p, k * r)
         shifts = np.einsum("kp,kpr->kr", self.means, self.directions).ravel()
         gain = 1 / noise[:, None] - 1 / self.variances
@@ -222,7 +222,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         distances = np.square(h).sum(axis=1)[:, None] - 2 * h @ self.means.T
         sizes = np.square(self.means).sum(axis=1)
         distances += sizes + off[:, None]
-        # Far from the centre the difference of squares would be rounded.
+        # Far from the centre, rounding would spoil the difference of squares.
         for c in np.flatnonzero(np.finfo(float).eps * sizes > ROUNDING * noise):
             distances[:, c] = np.square(h - self.means[c]).sum(axis=1) + off
         quadratic = distances / noise - explained
@@ -237,25 +237,25 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Parameters
         ----------
         x : ndarray of shape (n_samples, n_features)
-            Samples. NaN stands for what is not known, which is integrated out.
+            Samples. NaN marks missing features, which are integrated out.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            Log-densities in nats, of what is known.
+            Log-densities in nats, of the known features.
         """
         log_prob: DoubleArray = log_sum_exp(self.log_joint(x))
         broad = self._log_broad(x)
         return log_prob if broad is None else np.logaddexp(log_prob, broad)
 
     def _log_broad(self, x: DoubleArray) -> DoubleArray | None:
-        """Return the log-density of samples together with the background."""
+        """Return the joint log-density of samples and the background, or None without one."""
         if self.background is None:
             return None
         return self.background.log_prob(x) + math.log(self.background_weight)
 
     def background_share(self, x: DoubleArray) -> DoubleArray:
-        """Return how probably samples come from the background.
+        """Return the probability that each sample comes from the background.
 
         Parameters
         ----------
@@ -275,7 +275,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return shares
 
     def p_values(self, x: DoubleArray) -> DoubleArray:
-        """Return which share of the rows that were held out are as improbable as samples.
+        """Return the share of held-out rows that are at most as probable as each sample.
 
         Parameters
         ----------
@@ -285,7 +285,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Returns
         -------
         ndarray of shape (n_samples,)
-            Shares, each sample itself included, so that none is 0.
+            Shares, in which the sample itself counts, so that none is 0.
 
         Raises
         ------
@@ -297,7 +297,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return conformal_p_values(self.log_prob(x), self.held_out)
 
     def _quotients(self, x: DoubleArray) -> DoubleArray:
-        """Return samples about the centre, divided by the scale."""
+        """Return centred samples, divided by the scale."""
         y: DoubleArray = x - self.center
         return y if self.scale is None else y / self.scale
 
@@ -308,12 +308,12 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
     # --- components ---------------------------------------------------------------------------
 
     def take(self, kept: BoolArray | IntArray) -> Self:
-        """Return the mixture of some of the components, in the proportion that they have.
+        """Return the mixture of some of the components, in their current proportions.
 
         Parameters
         ----------
         kept : ndarray of bool or int
-            Which ones.
+            Components to keep.
 
         Returns
         -------
@@ -332,15 +332,15 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         )
 
     def join(self, other: "MixtureDensity", share: float) -> Self:
-        """Return the mixture with components of another one, which get a share of the weight.
+        """Return the mixture joined with another one, whose components get a share of the weight.
 
         Parameters
         ----------
         other : MixtureDensity
-            With the same basis.
+            The other mixture, with the same basis.
 
         share : float
-            What its components get together.
+            Total weight of the other mixture's components.
 
         Returns
         -------
@@ -361,7 +361,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         )
 
     def padded(self, rank: int) -> tuple[DoubleArray, DoubleArray]:
-        """Return directions and variances with columns for a higher rank.
+        """Return directions and variances, padded to a higher rank.
 
         Parameters
         ----------
@@ -371,10 +371,10 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Returns
         -------
         directions : ndarray of shape (n_components, n_directions, rank)
-            With columns of zeros.
+            Directions, padded with columns of zeros.
 
         variances : ndarray of shape (n_components, rank)
-            With noise variances.
+            Variances, padded with noise variances.
         """
         k, p, r = self.directions.shape
         directions = np.zeros((k, p, rank))
@@ -390,7 +390,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return spreads
 
     def raised(self, share: float) -> Self:
-        """Return the mixture with all variances at least a share of each component's mean one.
+        """Return the mixture with variances of at least a share of the component's mean variance.
 
         Parameters
         ----------
@@ -411,7 +411,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
     @property
     def unit(self) -> DoubleArray:
-        """What features are divided by."""
+        """Divisor of each feature."""
         return np.ones(len(self.center)) if self.scale is None else self.scale
 
     def covariance(self, c: int) -> DoubleArray:
@@ -420,7 +420,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Parameters
         ----------
         c : int
-            Which component.
+            Index of the component.
 
         Returns
         -------
@@ -433,17 +433,17 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return covariance
 
     def loadings(self, c: int) -> DoubleArray:
-        """Return the factor F of a component, whose covariance is ``F F' + g I``, of quotients.
+        """Return the factor F of a component, whose quotients have covariance ``F F' + g I``.
 
         Parameters
         ----------
         c : int
-            Which component.
+            Index of the component.
 
         Returns
         -------
         ndarray of shape (n_features, rank)
-            Its columns.
+            The factor.
         """
         r = int(self.n_directions[c])
         excess = np.maximum(self.variances[c, :r] - self.noise_variances[c], 0)
@@ -451,20 +451,20 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return loadings
 
     def in_units(self, center: DoubleArray, scale: float) -> Self:
-        """Return the mixture of samples that were centred and divided by a scale before.
+        """Convert a mixture of centred and scaled samples to the units of the samples.
 
         Parameters
         ----------
         center : ndarray of shape (n_features,)
-            What was subtracted.
+            Centre that was subtracted.
 
         scale : float
-            What was divided by after that.
+            Scale by which the centred samples were divided.
 
         Returns
         -------
         MixtureDensity
-            The mixture of the samples as they are.
+            The mixture in the units of the samples.
         """
         broad = self.background
         broad = None if broad is None else broad.in_units(center, scale)
@@ -482,7 +482,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         )
 
     def divided_by(self, scale: DoubleArray | None) -> Self:
-        """Return the mixture of samples whose quotients by a scale have this one.
+        """Return the mixture of samples whose quotients by a scale follow this mixture.
 
         Parameters
         ----------
@@ -517,7 +517,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             Samples, noise included.
 
         labels : ndarray of int of shape (n_samples,)
-            The component of each. The background stands for what was not seen, and is not drawn.
+            Component of each sample. The background covers unseen regions, and is not drawn from.
         """
         labels = rng.choice(len(self), n_samples, p=self.weights / self.weights.sum())
         x = rng.standard_normal((n_samples, len(self.center)))
@@ -532,12 +532,12 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return x, labels
 
     def condition(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Return what a component says of samples of which not all features are known.
+        """Return the conditional distribution of missing features under a component.
 
         Parameters
         ----------
         c : int
-            Which component.
+            Index of the component.
 
         x : ndarray of shape (n_samples, n_features)
             Samples, with NaN where a feature is missing.
@@ -545,13 +545,13 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
-            Log-density of what is known.
+            Log-density of the known features.
 
         filled : ndarray of shape (n_samples, n_features)
-            Conditional means in place of NaN.
+            Samples with conditional means in place of NaN.
 
         factors : ndarray of shape (n_samples, n_features, rank)
-            Factors G of the conditional covariance, ``G G'`` and the noise of what is missing; 0
+            Factors G of the conditional covariance, ``G G'`` plus the noise of missing features; 0
             where a feature is known.
         """
         log_prob, lower, half = self._known(c, x)
@@ -564,15 +564,16 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return log_prob, np.where(known, x, self.center + mean), ~known[:, :, None] * factors
 
     def _known(self, c: int, x: DoubleArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Return the log-density of what is known under a component, and what it follows from.
+        """Return the log-density of known features under a component, and two factors of it.
 
-        ``x = m + F w`` and noise, with w from N(0, I); only the rows of F that are known count.
-        That is the Cholesky factor L of the precision of w, and ``L^-1 F'(x - m) / g``.
+        The model is ``x = m + F w`` plus noise, with w from N(0, I), and uses only the rows of F
+        for known features. The factors are the Cholesky factor L of the precision of w, and
+        ``L^-1 F'(x - m) / g``.
         """
         known, noise, F = ~np.isnan(x), self.noise_variances[c], self.loadings(c)
         r = F.shape[1]
         residual = np.where(known, self._quotients(x) - self.basis @ self.means[c], 0.0)
-        # The precision has an error of as many nats as this quotient has roundings.
+        # With this precision, the rounding error in nats is about eps times |F|^2 / noise.
         if np.square(F).sum() * np.finfo(float).eps ** (2 / 3) <= noise:
             products = (F[:, :, None] * F[:, None, :]).reshape(len(F), r * r)
             precision = (known @ products).reshape(len(x), r, r) / noise + np.eye(r)
@@ -580,7 +581,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             half = np.linalg.solve(lower, (residual @ F / noise)[..., None])[..., 0]
             quadratic = np.square(residual).sum(axis=1) / noise - np.square(half).sum(axis=1)
         else:
-            # More digits would be lost in the precision: its root keeps them.
+            # The precision would lose more digits. Its square root keeps them.
             root = known[:, :, None] * F / math.sqrt(noise)
             root = np.concatenate([root, np.broadcast_to(np.eye(r), (len(x), r, r))], axis=1)
             q, upper = np.linalg.qr(root)
@@ -597,10 +598,11 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return log_prob, lower, half
 
     def impute(self, x: DoubleArray, rng: np.random.RandomState | None = None) -> DoubleArray:
-        """Return samples in which conditional means, or draws, take the place of NaN.
+        """Return samples with NaN replaced by conditional means or by draws.
 
-        The features that are missing have, given the others, a mixture of normal distributions. Its
-        mean is that of the components, weighted by how well each fits the others.
+        Given the known features, the missing features follow a mixture of normal distributions. Its
+        mean averages the components' means, weighted by how well each component fits the known
+        features.
 
         Parameters
         ----------
@@ -608,7 +610,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
             Samples, with NaN where a feature is missing.
 
         rng : RandomState or None, default=None
-            The source of draws from that distribution; None takes its mean.
+            Source of randomness for draws from this distribution; None fills in its mean.
 
         Returns
         -------
@@ -621,7 +623,7 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
         return filled
 
     def _solved_at_once(self, rows: IntArray) -> Iterator[IntArray]:
-        """Yield some of the rows at a time, since each of them needs a system of its own."""
+        """Yield blocks of rows, since each row needs its own linear system."""
         for some in row_blocks(len(rows), self.directions.shape[2] ** 2, len(self.center)):
             yield rows[some]
 
@@ -652,17 +654,17 @@ class MixtureDensity(Shared):  # numpydoc ignore=PR02
 
 
 def log_sum_exp(values: DoubleArray) -> DoubleArray:
-    """Return the logarithm of the sum of exponentials of each row, of which one is finite.
+    """Return the logarithm of the sum of exponentials of each row.
 
     Parameters
     ----------
     values : ndarray of shape (n_rows, n_columns)
-        The exponents.
+        The exponents, at least one of them finite in each row.
 
     Returns
     -------
     ndarray of shape (n_rows,)
-        As scipy's logsumexp, which takes several times as long for few columns.
+        Same as scipy's logsumexp, which takes several times as long for few columns.
     """
     largest = values.max(axis=1)
     sums: DoubleArray = np.log(np.exp(values - largest[:, None]).sum(axis=1)) + largest
@@ -670,14 +672,14 @@ def log_sum_exp(values: DoubleArray) -> DoubleArray:
 
 
 def conformal_p_values(log_prob: DoubleArray, held_out: DoubleArray) -> DoubleArray:
-    """Return which share of held-out rows, in ascending order, are as improbable as samples."""
+    """Return the conformal p-values of samples, given ascending log-densities of held-out rows."""
     n_below = np.searchsorted(held_out, log_prob, side="right")
     p_values: DoubleArray = (1 + n_below.astype(np.float64)) / (1 + len(held_out))
     return p_values
 
 
 def check_mixture(mixture: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raise a ValueError unless arrays have these shapes, and are those of a mixture."""
+    """Raise a ValueError unless arrays have these shapes and form a valid mixture."""
     for name, shape in shapes.items():
         array = getattr(mixture, name)
         if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():

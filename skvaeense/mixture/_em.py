@@ -11,32 +11,32 @@ from skvaeense.mixture._density import MixtureDensity, along, log_sum_exp
 from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import BoolArray, DoubleArray, IntArray
 
-# Responsibilities below this do not count for the covariance of a component.
+# Smaller responsibilities do not count for the covariance of a component.
 LEAST_RESPONSIBILITY = ROUNDING
-# A component of fewer rows is left out.
+# A component with fewer rows is dropped.
 LEAST_ROWS = 2.0
-# Variance that rounding leaves of numbers of unit size.
+# Variance of the rounding error of numbers of unit size.
 ROUNDING_VARIANCE = float(np.finfo(float).eps) ** 2
-# Most components, unless a user wants more.
+# Maximum number of components, unless a user wants more.
 MAX_COMPONENTS = 64
-# Factors on the variances of the background: it is as broad as any sample may ask for.
+# Factors on the variances of the background, which is broad enough for any sample.
 BROAD_FACTORS = (2.0, 8.0, 32.0, 128.0)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Weighted rows, by their coordinates in a basis.
+    """Weighted rows, given by their coordinates in a basis.
 
     Attributes
     ----------
     center : ndarray of shape (n_features,)
-        What was subtracted.
+        Point that was subtracted.
 
     basis : ndarray of shape (n_features, n_directions)
         Orthonormal columns.
 
     h : ndarray of shape (n_rows, n_directions)
-        Coordinates. NaN stands for what is not known; the basis is then that of the features.
+        Coordinates. NaN marks missing values; the basis is then the identity.
 
     off : ndarray of shape (n_rows,)
         Squared distances from the span of the basis.
@@ -45,12 +45,11 @@ class Rows:
         How often each row counts.
 
     log_broad : ndarray of shape (n_rows,)
-        Log-density under the background that mixtures of these rows have. It never changes.
+        Log-density under the background of mixtures of these rows. It never changes.
 
     size : float
-        Mean variance per feature of rows that lie near to one another, which least variances are
-        shares of. It never changes: where there is no noise, components that are smaller would
-        seem to gain by smaller least variances.
+        Mean variance per feature of neighbouring rows; least variances are shares of it. It never
+        changes: without noise, smaller components would seem to gain from smaller least variances.
     """
 
     center: DoubleArray
@@ -69,11 +68,11 @@ class Rows:
         basis: DoubleArray | None = None,
         center: DoubleArray | None = None,
     ) -> Self:
-        """Return rows by their coordinates in a basis about a point, by default all about 0."""
+        """Return rows as coordinates in a basis about a point, by default all features about 0."""
         center = np.zeros(x.shape[1]) if center is None else center
         h, off = x - center, np.zeros(len(x))
         if basis is None or np.isnan(h).any():
-            # A product would make all coordinates of rows with holes NaN.
+            # With a hole in a row, a product would make all its coordinates NaN.
             basis = np.eye(x.shape[1])
         else:
             h, off = along(h, basis)
@@ -94,7 +93,7 @@ class Rows:
 
     @property
     def has_holes(self) -> bool:
-        """Whether some features are not known."""
+        """Whether some values are missing."""
         return bool(np.isnan(self.h).any())
 
     def facing(self, background: MixtureDensity | None) -> Self:
@@ -104,7 +103,7 @@ class Rows:
         return replace(self, log_broad=log_sum_exp(self.joint(background)))
 
     def joint(self, density: MixtureDensity) -> DoubleArray:
-        """Return the log-density of the rows together with each component."""
+        """Return the joint log-density of the rows and each component."""
         if self.has_holes:
             return density.log_joint(self.center + self.h)
         return density.log_joint_along(self.h, self.off)
@@ -115,7 +114,7 @@ class Rows:
         return np.logaddexp(log_prob, self.broad(density))
 
     def broad(self, density: MixtureDensity) -> DoubleArray:
-        """Return the log-density of the rows in the background, its share included."""
+        """Return the joint log-density of the rows and the background."""
         if density.background is None:
             return np.full(len(self), -np.inf)
         return self.log_broad + math.log(density.background_weight)
@@ -123,9 +122,9 @@ class Rows:
     def responsibilities(
         self, density: MixtureDensity
     ) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-        """Return shares of rows in components, and in the background, and their log-density.
+        """Return shares of rows in components and in the background, and log-densities of rows.
 
-        Those that are too small to count for a covariance are 0.
+        Shares that are too small to count for a covariance are 0.
         """
         joint, broad = self.joint(density), self.broad(density)
         total = np.logaddexp(log_sum_exp(joint), broad)
@@ -134,9 +133,9 @@ class Rows:
         return shares, np.exp(broad - total) * self.weights, total
 
     def moments(self, shares: DoubleArray, density: MixtureDensity | None = None) -> Moments:
-        """Return the moments of rows that belong to components by shares.
+        """Return the moments of components, given the shares of rows in them.
 
-        With holes they are those that are expected given a mixture.
+        With holes, these are the expected moments under a mixture.
         """
         k, p = shares.shape[1], self.h.shape[1]
         n, means, rests = np.empty(k), np.empty((k, p)), np.zeros(k)
@@ -150,13 +149,14 @@ class Rows:
                 missing = np.isnan(x)
                 _, x, factors = density.condition(c, x + self.center)
                 x = x - self.center
-                # All columns of all rows side by side.
+                # Put all columns of all rows side by side.
                 flat = (np.sqrt(s)[:, None, None] * factors).transpose(1, 0, 2).reshape(p, -1)
                 noise = density.noise_variances[c] * np.square(
                     1.0 if density.scale is None else density.scale
                 )
                 extra = flat @ flat.T + np.diag(noise * (s @ missing))
-            # Rows of unequal weight say as much as fewer equal ones: Kish, "Survey Sampling", 1965.
+            # Rows of unequal weight carry the information of fewer equal rows: Kish, "Survey
+            # Sampling", 1965.
             n[c] = total**2 / max(s @ self.weights[own], np.finfo(float).tiny)
             means[c] = s @ x / total
             y = (x - means[c]) * np.sqrt(s)[:, None]
@@ -167,9 +167,10 @@ class Rows:
         return Moments(n, means, covariances, rests)
 
     def _within_range(self, covariance: DoubleArray) -> DoubleArray:
-        """Return a covariance by which no feature varies more than at both ends of its range.
+        """Return a covariance whose standard deviations are at most half of each feature's range.
 
-        Nothing else bounds, from step to step, what is expected of one that a component never sees.
+        Nothing else bounds the expected variance, from step to step, of a feature that a component
+        never sees.
         """
         missing = np.isnan(self.h)
         low, high = (np.where(missing, s * np.inf, self.h) for s in (1, -1))
@@ -186,17 +187,17 @@ class Rows:
         background: MixtureDensity | None = None,
         background_weight: float = 0.0,
     ) -> MixtureDensity:
-        """Return the mixture of some normal distributions in the basis of the rows."""
+        """Return the mixture of normal distributions in the basis of the rows."""
         return MixtureDensity(
             self.center, self.basis, weights, *parts, background, background_weight
         )
 
 
 def local_size(x: DoubleArray) -> float:
-    """Return half the mean square, per feature, of the difference of two rows that are near.
+    """Return half the mean squared difference, per feature, of two neighbouring rows.
 
-    They are no farther from each other than those of one component: of all pairs, at least a share
-    of 1 / K are of one of K components.
+    Neighbouring rows are no farther apart than rows of one component: with K components, at least a
+    share of 1 / K of all pairs lie in the same component.
 
     Parameters
     ----------
@@ -206,7 +207,7 @@ def local_size(x: DoubleArray) -> float:
     Returns
     -------
     float
-        0 if all rows are equal.
+        Half the mean squared difference; 0 if all rows are equal.
     """
     shuffled = x[np.random.RandomState(0).permutation(len(x))]
     differences = np.square(shuffled - np.roll(shuffled, 1, axis=0))
@@ -216,9 +217,9 @@ def local_size(x: DoubleArray) -> float:
 
 
 def share_left(n_rows: int, n_directions: int) -> float:
-    """Return the share of its noise that a row keeps off principal directions it helped to find.
+    """Return the share of a row's noise outside principal directions that the row helped find.
 
-    Other rows keep all of theirs.
+    Other rows keep all of their noise outside the directions.
 
     Parameters
     ----------
@@ -237,7 +238,7 @@ def share_left(n_rows: int, n_directions: int) -> float:
 
 
 def background(rows: Rows) -> MixtureDensity:
-    """Return a broad distribution: the normal one of all rows, and wider and rounder ones.
+    """Return a broad mixture: the normal distribution of all rows, and wider and rounder ones.
 
     Parameters
     ----------
@@ -276,9 +277,9 @@ def maximise(
     before: MixtureDensity | None = None,
     broad_shares: DoubleArray | None = None,
 ) -> MixtureDensity:
-    """Return the mixture of a family that fits shares of rows in components best.
+    """Return the mixture of a family that best fits rows, given their shares in components.
 
-    Components that have too few rows are dropped.
+    Components with too few rows are dropped.
 
     Parameters
     ----------
@@ -286,16 +287,16 @@ def maximise(
         The rows.
 
     shares : ndarray of shape (n_rows, n_components)
-        Their responsibilities, times their weights.
+        Responsibilities for the rows, times the weights of the rows.
 
     family : Family
-        How covariances are regularised.
+        The regularisation of covariances.
 
     before : MixtureDensity or None, default=None
-        The mixture that the shares are of; its background is kept, and it fills in holes.
+        The mixture behind the shares. Its background is kept, and it fills in holes.
 
     broad_shares : ndarray of shape (n_rows,) or None, default=None
-        Shares of the background.
+        Shares of the rows in the background.
 
     Returns
     -------
@@ -315,7 +316,7 @@ def maximise(
     broad = before.background if before is not None else None
     if broad is None:
         return rows.mixture(weights, parts)
-    # The background has one row at least.
+    # The background has the weight of at least one row.
     n_broad = 0.0 if broad_shares is None else float(broad_shares.sum())
     return rows.mixture(weights, parts, broad, max(n_broad, 1.0) / (n.sum() + n_broad + 1.0))
 
@@ -323,7 +324,7 @@ def maximise(
 def em(
     rows: Rows, density: MixtureDensity, family: Family, n_iter: int = 30, tol: float = 1e-3
 ) -> MixtureDensity:
-    """Return the best mixture that expectation and maximisation find from another one.
+    """Return the best mixture that expectation maximisation finds from a starting one.
 
     Parameters
     ----------
@@ -331,16 +332,16 @@ def em(
         The rows.
 
     density : MixtureDensity
-        Where to start.
+        The mixture to start from.
 
     family : Family
-        How covariances are regularised.
+        The regularisation of covariances.
 
     n_iter : int, default=30
-        Iterations at most.
+        Maximum number of iterations.
 
     tol : float, default=1e-3
-        Gain in nats per row below which they end.
+        Gain in nats per row below which the iterations stop.
 
     Returns
     -------
@@ -357,7 +358,7 @@ def em(
         mean = float(total @ rows.weights / total_weight)
         if mean > before:
             best = density
-        # Which directions are kept is no part of a maximum, and may cost likelihood.
+        # The choice of directions is not part of the maximisation, and can lower the likelihood.
         if mean - before < tol:
             break
         before = mean

@@ -1,4 +1,4 @@
-"""Fit a mixture to rows: in which coordinates, with what is missing, and how flat its parts are."""
+"""Fit a mixture to rows: its coordinates, the missing values, and its flat parts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,33 +24,33 @@ from skvaeense.utils._principal import principal_directions
 from skvaeense.utils._typing import DoubleArray
 from skvaeense.utils._weights import ascending
 
-# Features beyond which components vary freely along that many principal directions only.
+# With more features, components vary freely only along this many principal directions.
 MAX_DIRECTIONS = 128
-# How many numbers of directions are tried then, each half of the last.
+# Number of widths that are tried in this case, each with half the directions of the last.
 N_WIDTHS = 4
-# The first mixture of rows with holes.
+# Family of the first mixture of rows with holes.
 FIRST_FAMILY = Family(False, 3.0)
 
 
 class FlatPart(NamedTuple):
-    """A part of the data that is flat, but for noise.
+    """A part of the data that is flat, except for noise.
 
     Attributes
     ----------
     weight : float
-        Its share of the rows.
+        Share of the rows.
 
     mean : ndarray of shape (n_features,)
-        Its mean.
+        Mean of the part.
 
     basis : ndarray of shape (rank, n_features)
-        Orthonormal directions in which it varies by more than its noise.
+        Orthonormal directions in which the part varies by more than its noise.
 
     variances : ndarray of shape (rank,)
-        Variances along them.
+        Variances along these directions.
 
     noise_variance : float
-        Variance in each other direction.
+        Variance in every other direction.
     """
 
     weight: float
@@ -61,7 +61,7 @@ class FlatPart(NamedTuple):
 
 
 class FoundMixture(NamedTuple):
-    """A density, and the flat part that each of its components stands for.
+    """A density, and the flat part of each of its components.
 
     Attributes
     ----------
@@ -72,14 +72,15 @@ class FoundMixture(NamedTuple):
         In the order of the components.
 
     is_flat : bool
-        Whether held-out rows are most probable if directions that do not stand out of the noise
-        are cut: then the parts are what the data is made of, and not only where it is dense.
+        Whether held-out rows are most probable if directions that do not stand out from the noise
+        are cut. In that case the data consists of the parts; otherwise the parts only show where it
+        is dense.
 
     is_complete : bool
-        Whether the search came to its end.
+        Whether the search ran to the end.
 
     nats : dict of str to float
-        Mean log-density of held-out rows, as "mixture", and as one component, "dense".
+        Mean log-density of held-out rows: "mixture" for the mixture, "dense" for one component.
     """
 
     density: MixtureDensity
@@ -90,7 +91,7 @@ class FoundMixture(NamedTuple):
 
 
 def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
-    """Return the centre of rows, and their size about it, which a few far ones do not change.
+    """Return the centre and the scale of rows, neither of which a few distant rows change.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
         Rows, perhaps with holes.
 
     weights : ndarray of shape (n_rows,)
-        How often each counts.
+        How often each row counts.
 
     Returns
     -------
@@ -106,12 +107,13 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
         Means of the features.
 
     scale : float
-        Root mean square of the middle half of the rows about it.
+        Root mean square, about the centre, of the rows without the farthest quarter.
     """
     known = ~np.isnan(x) * weights[:, None]
     center = np.nanmedian(x, axis=0)
     with np.errstate(over="ignore"):
-        # Squares of multiples of a power of two near this are finite, but of very far rows.
+        # In units of a power of two near the median, squares are finite except for very distant
+        # rows.
         sizes = np.abs(np.nan_to_num(x - center)).max(axis=1)
         unit = np.ldexp(1.0, np.frexp(np.median(sizes) or sizes.max() or 1.0)[1])
         squares = np.square(np.nan_to_num((x - center) / unit)).mean(axis=1)
@@ -127,10 +129,10 @@ def units_of(x: DoubleArray, weights: DoubleArray) -> tuple[DoubleArray, float]:
 
 
 def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, DoubleArray]:
-    """Return different rows in an order of their own, and the weight that each has altogether.
+    """Return the distinct rows in ascending order, and the total weight of each.
 
-    A row that stands twice says no more of the noise than one of twice the weight, and no more of
-    the rest than two.
+    A row that occurs twice says no more about the noise than one row of twice the weight. For
+    everything else, it counts as two rows.
 
     Parameters
     ----------
@@ -138,15 +140,15 @@ def merged(x: DoubleArray, weights: DoubleArray | None) -> tuple[DoubleArray, Do
         Rows.
 
     weights : ndarray of shape (n_rows,) or None
-        How often each counts; None means once.
+        How often each row counts; None means once.
 
     Returns
     -------
     x : ndarray of shape (n_different, n_features)
-        Those of weight above 0.
+        The distinct rows of weight above 0.
 
     weights : ndarray of shape (n_different,)
-        Their weights, of which the least is 1.
+        Their weights, scaled so that the smallest is 1.
     """
     weights = np.ones(len(x)) if weights is None else weights
     x, weights = x[weights > 0], weights[weights > 0]
@@ -167,12 +169,12 @@ def fit_mixture(
     basis: DoubleArray | None = None,
     stop: Callable[[Search], bool] | None = None,
 ) -> FoundMixture:
-    """Return the mixture that held-out rows are most probable under, and its flat parts.
+    """Return the mixture under which held-out rows are most probable, and its flat parts.
 
     Parameters
     ----------
     x : ndarray of shape (n_rows, n_features)
-        Rows, centred and of about unit size. NaN stands for what is missing.
+        Rows, centred and of about unit size. NaN marks missing values.
 
     weights : ndarray of shape (n_rows,)
         How often each row counts.
@@ -184,14 +186,15 @@ def fit_mixture(
         Number of components; None chooses it.
 
     max_components : int, default=64
-        The most that are tried.
+        Maximum number of components to try.
 
     basis : ndarray of shape (n_features, n_directions) or None, default=None
-        Directions in which components vary freely. None means all, or the principal ones of many;
-        features may then be divided by their standard deviations, too.
+        Directions in which components vary freely. None means all directions or, with many
+        features, the principal ones; features can then also be divided by their standard
+        deviations.
 
     stop : callable or None, default=None
-        Function of the search that says, as components are added, whether it may end.
+        Function that takes the search, as components are added, and returns whether to stop it.
 
     Returns
     -------
@@ -237,14 +240,14 @@ def _search_filled(
     rows: tuple[Rows, Rows],
     search_of: Any,
 ) -> Search:
-    """Look for a mixture of rows whose holes are filled by draws.
+    """Search for a mixture of rows whose holes are filled by draws.
 
-    These are of one normal distribution, and then of the mixture that was found with them.
+    The draws come from one normal distribution, and then from the mixture found with these draws.
     """
     weights, missing = rows[0].weights, np.isnan(x).mean()
     with_zeros = replace(rows[1], h=np.where(np.isnan(x), 0.0, rows[1].h))
     one = maximise(with_zeros, weights[:, None], FIRST_FAMILY)
-    # Zeros have made it too narrow.
+    # The zeros have made this distribution too narrow.
     one = replace(
         one,
         variances=one.variances + missing,
@@ -264,9 +267,9 @@ def _search_filled(
 
 
 def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
-    """Return the standard deviation of each feature, of what is known.
+    """Return the standard deviation of the known values of each feature.
 
-    One that is constant has the median of the others: a new sample may differ in it.
+    A constant feature gets the median of the other features, since new samples can differ in it.
     """
     known = ~np.isnan(x) * weights[:, None]
     n = known.sum(axis=0)
@@ -281,10 +284,10 @@ def _scales(x: DoubleArray, weights: DoubleArray) -> DoubleArray:
 def _search_wide(
     x: DoubleArray, weights: DoubleArray, scale: DoubleArray, search_of: Any
 ) -> Search:
-    """Look for a mixture along principal directions of many features.
+    """Search for a mixture along principal directions of many features.
 
-    Held-out rows, which have no part in the directions, say how many: those that make them most
-    probable under one component.
+    The directions are found without held-out rows. Their number is the one that makes held-out rows
+    most probable under one component.
     """
     train = search_of.keywords["order"][max(int(HELD_OUT * len(x)), 1) :]
     both = []
@@ -292,7 +295,7 @@ def _search_wide(
         mean = np.average(y[train], axis=0, weights=weights[train])
         both.append(principal_directions((y[train] - mean) * np.sqrt(weights[train])[:, None])[1])
     searches: list[Search] = []
-    # With more, new rows would lie much farther off the directions than those they were found in.
+    # With more directions, new rows would lie much farther from their span than training rows do.
     k = min(MAX_DIRECTIONS, max(len(both[0]) // 2, 1))
     while k > 0 and len(searches) < N_WIDTHS:
         plain, scaled = (directions[:k].T for directions in both)
@@ -303,7 +306,7 @@ def _search_wide(
 
 
 def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDensity:
-    """Return a mixture in some directions, beside one normal distribution in all others.
+    """Return a mixture in some directions, combined with one normal distribution in all others.
 
     Parameters
     ----------
@@ -311,15 +314,15 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
         The mixture of the coordinates along the directions.
 
     span : ndarray of shape (n_features, n_directions)
-        The directions, as orthonormal columns; not all that there are.
+        The directions, as orthonormal columns; fewer than the features.
 
     rows : Rows
-        Rows that say what is in the others, without holes.
+        Rows without holes, to which the normal distribution is fitted.
 
     Returns
     -------
     MixtureDensity
-        The mixture of rows. It is compared with others by rows that it was fitted to.
+        The mixture of rows. Its held-out log-densities are of rows that it was fitted to.
     """
     inside = replace(
         density,
@@ -335,25 +338,25 @@ def beside(density: MixtureDensity, span: DoubleArray, rows: Rows) -> MixtureDen
 def _with_common_rest(
     density: MixtureDensity, x: DoubleArray, shares: DoubleArray
 ) -> MixtureDensity:
-    """Return a mixture whose noise has a spectrum, the same but for a factor in each component.
+    """Return a mixture whose noise has a spectrum, which components share up to a factor.
 
     Parameters
     ----------
     density : MixtureDensity
-        A mixture along some directions, with noise that is the same in all others.
+        A mixture along some directions, with equal noise in all other directions.
 
     x : ndarray of shape (n_rows, n_features)
-        Rows, in its units.
+        Rows, in the units of the mixture.
 
     shares : ndarray of shape (n_rows, n_components)
-        Their shares in the components.
+        Shares of the rows in the components.
     """
     noise = density.noise_variances
     own = density.variances - noise[:, None]
     factors = density.directions * np.sqrt(np.maximum(own, 0.0))[:, None]
     p = density.basis.shape[1]
     covariances = factors @ factors.transpose(0, 2, 1) + noise[:, None, None] * np.eye(p)
-    # Of quotients by the noise of their components, up to a factor.
+    # These weights divide rows by the noise of their components, up to a factor.
     rows = Rows.of(x, (shares / noise).sum(axis=1))
     return _with_rest(density, covariances, rows, noise * (rows.weights.sum() / shares.sum()))
 
@@ -361,9 +364,9 @@ def _with_common_rest(
 def _with_rest(
     density: MixtureDensity, covariances: DoubleArray, rows: Rows, factors: DoubleArray
 ) -> MixtureDensity:
-    """Return a mixture along its basis, beside multiples of one normal distribution off it.
+    """Return a mixture along its basis, combined with one normal distribution off the basis.
 
-    What is off the basis is that of rows; each component has it times its factor.
+    The normal distribution is fitted to rows. Each component has its covariance times a factor.
     """
     (d, p), k, x = density.basis.shape, len(density), rows.h
     left = x - density.center
@@ -393,7 +396,7 @@ def _with_rest(
 
 
 def is_noise(left: DoubleArray, rows: Rows) -> bool:
-    """Return whether what is left of rows off some directions is the same in all others."""
+    """Return whether the residual of rows off some directions is equal noise in all others."""
     n_left = left.shape[1] - np.linalg.matrix_rank(rows.h - left)
     return _one_of_rest(left, n_left, rows)[2].variances.shape[1] == 0
 
@@ -401,9 +404,9 @@ def is_noise(left: DoubleArray, rows: Rows) -> bool:
 def _one_of_rest(
     left: DoubleArray, n_left: int, rows: Rows
 ) -> tuple[DoubleArray, DoubleArray, Gaussians]:
-    """Return the normal distribution of what is left of rows, in its own principal directions.
+    """Return the directions, the mean and the normal distribution of a residual of rows.
 
-    Also these directions, as columns, and its mean.
+    The directions are the principal directions of the residual, as columns.
     """
     mean = np.average(left, axis=0, weights=rows.weights)
     n_directions = max(min(n_left, MAX_DIRECTIONS, len(left) - 1), 0)
@@ -412,7 +415,7 @@ def _one_of_rest(
     h = (left - mean) @ others
     off = np.maximum(np.square(left - mean).sum(axis=1) - np.square(h).sum(axis=1), 0.0)
     moments = replace(rows, h=h, off=off).moments(rows.weights[:, None])
-    # Directions that were found in these rows, and left out, have part of their noise.
+    # The directions that were left out were found in these rows, and hold part of their noise.
     share = share_left(len(rows), left.shape[1] - n_left)
     moments = moments._replace(
         n_rows=moments.n_rows * share,
@@ -430,10 +433,10 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
     Parameters
     ----------
     rows : Rows
-        The rows, on the scale that they have.
+        The rows, not divided by any scale.
 
     shares : ndarray of shape (n_rows, n_components)
-        Their shares in the components.
+        Shares of the rows in the components.
 
     density : MixtureDensity
         The mixture, which fills in holes.
@@ -443,7 +446,7 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
     list of FlatPart
         In the order of the components.
     """
-    # Even one that has no rows left has a place.
+    # A component without rows keeps its place, and is described by all rows.
     is_empty = ~(shares > LEAST_RESPONSIBILITY * rows.weights[:, None]).any(axis=0)
     shares = np.where(is_empty, rows.weights[:, None], shares)
     moments = rows.moments(shares, density if rows.has_holes else None)

@@ -1,7 +1,8 @@
-"""New components of a mixture, grown from a few rows among those of an old one.
+"""Growth of new mixture components from a few rows of an old component.
 
-Rows join a new component that it fits better than all others do: first with much noise in it and in
-the others, then with ever less. That is RANSAC with local optimisation, done softly.
+Rows join a new component if it fits them better than all other components do. The noise in all
+components is large at first and falls step by step. This is a soft form of RANSAC with local
+optimisation.
 """
 
 from dataclasses import replace
@@ -15,32 +16,33 @@ from skvaeense.mixture._density import MixtureDensity
 from skvaeense.mixture._em import ROUNDING_VARIANCE, Rows
 from skvaeense.utils._typing import DoubleArray
 
-# Least variances of a component while it grows, as shares of the mean variance of the old one.
+# Least variances of a component while it grows, as shares of the mean variance of the old
+# component.
 ANNEALED = (3e-2, 1e-2, 3e-3, 0.0)
-# Rows that a component starts from.
+# Numbers of rows that a component starts from.
 SIZES = (8, 24, 72)
-# Rows per component, and of an old one that are looked at.
+# Least number of rows per component, and most rows of an old component that are used.
 LEAST_ROWS, MAX_ROWS = 8, 1024
-# Features up to which components grow in all directions, not only in those of the old one.
+# With more features, components grow only in the directions of the old component.
 MAX_DIRECTIONS = 24
-# Share of the starts that go on at each level of the annealing, and of the best one's gain that
-# another needs to become a component too.
+# Share of the starts that each level of the annealing keeps, and share of the best gain that
+# another proposal needs to become a component too.
 KEPT, LEAST_GAIN = 0.5, 0.2
 
 
 class Proposal(NamedTuple):
-    """A component that a mixture may get.
+    """A candidate for a new component of a mixture.
 
     Attributes
     ----------
     gain : float
-        What the log-density of all rows gains, in nats.
+        Gain in the log-density of all rows, in nats.
 
     share : float
-        Its weight.
+        Weight of the component.
 
     component : MixtureDensity
-        Itself.
+        The component.
     """
 
     gain: float
@@ -55,7 +57,7 @@ def propose(
     n_starts: int,
     rng: np.random.RandomState,
 ) -> list[Proposal]:
-    """Return new components that rows gain most by.
+    """Return the new components that raise the log-density of rows most.
 
     Parameters
     ----------
@@ -63,13 +65,13 @@ def propose(
         The rows.
 
     density : MixtureDensity
-        The mixture as it is.
+        The current mixture.
 
     family : Family
-        How covariances are regularised.
+        The regularisation of covariances.
 
     n_starts : int
-        Rows that components start around.
+        Number of rows that components start around.
 
     rng : RandomState
         The source of randomness.
@@ -77,13 +79,13 @@ def propose(
     Returns
     -------
     list of Proposal
-        The best one first; at most as many as there are components.
+        The best proposal first; at most as many as the mixture has components.
     """
     joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
     labels = joint.argmax(axis=1)
     counts = np.bincount(labels, minlength=len(density) + 1)
     found: list[Proposal] = []
-    # What no component explains may be one more.
+    # Rows that no component explains can form a new component.
     least = np.r_[np.full(len(density), 2 * LEAST_ROWS), LEAST_ROWS]
     for c in np.flatnonzero(counts >= least):
         n_own = int(np.ceil(n_starts * counts[c] / len(rows)))
@@ -98,9 +100,9 @@ def propose(
 
 
 class _Nest:
-    """The rows of one component, along its own directions, in which others may grow.
+    """The rows of one component, along its directions, among which new components grow.
 
-    Those of the background, which comes after the components, have all directions.
+    Rows of the background, whose index follows the components, keep all directions.
     """
 
     def __init__(self, rows: Rows, density: MixtureDensity, parent: int, factor: float) -> None:
@@ -119,7 +121,7 @@ class _Nest:
         self.off = np.maximum(rest, 0.0) + rows.off
         self.weights = rows.weights * factor
         self.rows = rows
-        # What the others say of the rows, with as much noise as the new one has.
+        # Log-density under the old components, with as much noise as the new component has.
         alone = replace(density, background=None, background_weight=0.0)
         self.totals = [rows.log_prob(alone.raised(share)) for share in ANNEALED[:-1]]
         self.totals.append(rows.log_prob(density))
@@ -132,7 +134,7 @@ class _Nest:
         at_most: int,
         rng: np.random.RandomState,
     ) -> list[Proposal]:
-        """Return the components that starts grow to, as far as they add to one another."""
+        """Return the components that grow from starts, each of which adds to those before it."""
         starts = [start for _ in range(n_starts) for start in self._neighbourhoods(rng)]
         shares = np.array([np.ones(len(self.h)), *starts]) * self.weights
         weight = shares.sum(axis=1) / (n_all + 1)
@@ -162,11 +164,11 @@ class _Nest:
         return found
 
     def _neighbourhoods(self, rng: np.random.RandomState) -> Any:
-        """Yield rows that may be of one component, as masks: those near one row, in several senses.
+        """Yield masks of rows that may share a component: rows near one row, in several senses.
 
-        They are in about the same direction from the mean, as in subspaces with a point in common;
-        near by, as in clusters and curved sheets; both, as in flats that lie apart; or alike in one
-        feature, as in tables whose columns count or name something.
+        Near rows have a similar direction from the mean, as in subspaces with a common point; a
+        small distance, as in clusters and curved sheets; both, as in separate flats; or similar
+        values of one feature, as in tables of counts or categories.
         """
         y = self.h
         length = np.square(y).sum(axis=1)
@@ -185,7 +187,7 @@ class _Nest:
                     yield start
 
     def _fit(self, shares: DoubleArray, family: Family, least: float) -> Gaussians:
-        """Return the normal distributions of shares of the rows, each with as much noise."""
+        """Return the normal distributions of shares of the rows, with the same least noise."""
         n = shares.sum(axis=1)
         means = shares @ self.h / n[:, None]
         weighted = self.h.T * shares[:, None, :]

@@ -1,4 +1,4 @@
-"""Choose a mixture by held-out rows: the number of components, and how they are regularised."""
+"""Choose a mixture by held-out rows: the number of components, and their regularisation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,15 +13,15 @@ from skvaeense.mixture._em import Rows, background, em, maximise
 from skvaeense.mixture._growth import LEAST_ROWS, propose
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Rows that mixtures are compared by; all are fitted in the end.
+# Number of rows that mixtures are compared by. The final mixture is fitted to all rows.
 SEARCH_ROWS = 4096
-# Share of the rows that choose, and the number of splits where rows are few.
+# Share of the rows that are held out, and the number of splits with few rows.
 HELD_OUT, N_SPLITS, FEW_ROWS = 0.2, 5, 1000
-# By how much the mean over held-out rows must be better, in nats and in standard errors.
+# Least gain of the mean over held-out rows, in nats and in standard errors.
 LEAST_GAIN, SURENESS = 1e-3, 0.5
-# Rows that new components start around: in the first try of a round, and in a second one.
+# Number of rows that new components start around, in the first and second try of a round.
 N_STARTS = (6, 24)
-# Iterations, and gains in nats at which they end: while one is chosen, and for the last.
+# Iterations, and the gain in nats at which they stop: during the search, and for the final fit.
 CHOICE, FINAL = (15, 1e-2), (50, 1e-3)
 # Families that are tried, in this order.
 FAMILIES = (
@@ -29,7 +29,7 @@ FAMILIES = (
     Family(False, 10.0, scaled=True),
     Family(False, 3.0, 0.0, scaled=True),
 )
-# Changes of a family that are each made again and again while held-out rows gain.
+# Changes of a family. Each is repeated as long as held-out rows gain.
 FACTOR = 10**0.5
 MOVES: tuple[Callable[[Family], Family], ...] = (
     lambda family: family._replace(shrinkage=family.shrinkage * FACTOR),
@@ -42,7 +42,7 @@ MOVES: tuple[Callable[[Family], Family], ...] = (
 
 
 class Split(NamedTuple):
-    """Rows that mixtures are fitted to, and rows that choose one; in two units each."""
+    """Training rows and held-out rows, both in two units."""
 
     train: tuple[Rows, Rows]
     valid: tuple[Rows, Rows]
@@ -50,7 +50,7 @@ class Split(NamedTuple):
 
     @classmethod
     def of(cls, train: Sequence[Rows], valid: Sequence[Rows]) -> Self:
-        """Return the split, with backgrounds that know nothing of what is held out."""
+        """Return the split, with backgrounds that are fitted without the held-out rows."""
         broad = background(train[0]), background(train[1])
         return cls(
             (train[0].facing(broad[0]), train[1].facing(broad[1])),
@@ -60,7 +60,7 @@ class Split(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """Mixtures, one for each split, and the log-density of the rows that each has not seen."""
+    """Mixtures, one for each split, and the log-densities of the held-out rows."""
 
     family: Family
     densities: list[MixtureDensity]
@@ -77,19 +77,19 @@ class Trial(NamedTuple):
         return float(np.mean([len(density) for density in self.densities]))
 
     def is_better_than(self, other: "Trial") -> bool:
-        """Return whether held-out rows are more probable, beyond what chance may do."""
+        """Return whether held-out rows are more probable, by more than chance."""
         gain = self.scores - other.scores
         error = gain.std() / np.sqrt(len(gain))
         return bool(gain.mean() > LEAST_GAIN + SURENESS * error)
 
 
 class Search:
-    """Look for the mixture that held-out rows are most probable under.
+    """Search for the mixture under which held-out rows are most probable.
 
-    Components are added where they gain most, until held-out rows no longer gain; those that are
-    not needed leave again. Then other families of covariances are tried, and more components with
-    the best one, until neither helps. Its regularisation is chosen last, and clusters are tried as
-    other starts.
+    Components are added where they gain most, until held-out rows no longer gain. Components that
+    are not needed are removed. Then other families of covariances are tried, and more components
+    with the best family, until neither helps. The regularisation of the best family is chosen last,
+    and clusters are tried as other starts.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Search:
         Log of the scale, summed over the features.
 
     max_components : int
-        Most components.
+        Maximum number of components.
 
     rng : RandomState
         The source of randomness.
@@ -109,13 +109,14 @@ class Search:
         The number of components, if it is not to be chosen.
 
     known : tuple of Rows or None, default=None
-        The same with holes, if these were filled for the search. They choose.
+        The same rows with holes, if the holes were filled for the search. They are the held-out
+        rows.
 
     stop : callable or None, default=None
-        Function of the search that says, as components are added, whether it may end.
+        Function that takes the search, as components are added, and returns whether to stop it.
 
     order : ndarray of int of shape (n_rows,) or None, default=None
-        Order of the rows in which the first ones are held out, if that is decided.
+        Order of the rows, of which the first are held out; None for random splits.
     """
 
     def __init__(
@@ -138,7 +139,7 @@ class Search:
         self.splits = self._make_splits(*both, in_order=order is not None)
         n = min(len(split.train[0]) for split in self.splits)
         most = min(max_components, n // LEAST_ROWS) if n_components is None else n_components
-        # Without directions there is nothing to tell components apart by.
+        # Without directions, nothing distinguishes components.
         self.most = max(min(most, n), 1) if rows[0].h.shape[1] else 1
         family = Family()
         ones = [
@@ -147,7 +148,7 @@ class Search:
             )
             for split in self.splits
         ]
-        # One component, which others are compared with.
+        # The mixture of one component, with which others are compared.
         self.one = self.best = self._trial(family, ones)
 
     def run(self) -> Self:
@@ -159,7 +160,7 @@ class Search:
             if self.is_stopped:
                 return self
             if n_tries > 1 and self.best is before:
-                # It is pruned already, and has the best family.
+                # The mixture is unchanged, so it is already pruned and has the best family.
                 break
             self._prune()
             self.change_family()
@@ -174,7 +175,7 @@ class Search:
     def final(
         self, rows: tuple[Rows, Rows], n_iter: int = FINAL[0], tol: float = FINAL[1]
     ) -> MixtureDensity:
-        """Return the best mixture, fitted to all rows from the split that suits them best."""
+        """Return the best mixture, fitted to all rows from the split that suits all rows best."""
         family, wanted = self.best.family, self.n_components
         broad = background(self.rows[family.scaled])
         own = rows[family.scaled].facing(broad)
@@ -183,7 +184,7 @@ class Search:
         found: list[MixtureDensity] = []
         for start in starts:
             found.append(em(own, start, family, n_iter, tol))
-            # One with as many components as are wanted, if there is one.
+            # The first fit with the wanted number of components is taken.
             if wanted is None or len(found[-1]) == wanted:
                 return found[-1]
         return min(found, key=lambda density: abs(len(density) - (wanted or 0)))
@@ -193,7 +194,7 @@ class Search:
     def _make_splits(
         self, filled: tuple[Rows, Rows], known: tuple[Rows, Rows], *, in_order: bool
     ) -> list[Split]:
-        """Return the splits by which mixtures are compared; very few rows are both."""
+        """Return the splits by which mixtures are compared; very few rows serve as both parts."""
         n = len(filled[0])
         if n < 2 * LEAST_ROWS:
             return [Split.of(filled, known)]
@@ -206,7 +207,7 @@ class Search:
         return splits
 
     def _trial(self, family: Family, starts: list[MixtureDensity]) -> Trial:
-        """Return the trial of mixtures that starts lead to."""
+        """Return the trial of the mixtures that are fitted from starts."""
         densities, scores = [], []
         for split, start in zip(self.splits, starts, strict=True):
             density = em(split.train[family.scaled], start, family, *CHOICE)
@@ -216,7 +217,7 @@ class Search:
         return Trial(family, densities, np.concatenate(scores) - log_scale)
 
     def _keep(self, trial: Trial) -> bool:
-        """Keep a trial if it is better, or nearer to the number of components that is wanted."""
+        """Keep a trial if it is better, or nearer to the wanted number of components."""
         is_better = trial.is_better_than(self.best)
         if self.n_components is not None:
             ours, theirs = (abs(t.size - self.n_components) for t in (trial, self.best))
@@ -232,7 +233,7 @@ class Search:
         for split, density in zip(self.splits, trial.densities, strict=True):
             shares, broad, _ = split.train[trial.family.scaled].responsibilities(density)
             if shares.sum() < LEAST_ROWS:
-                # The background has all of them: a component starts anew.
+                # All rows belong to the background, so a component starts anew.
                 shares, broad = shares[:, :1] + broad[:, None], 0.0 * broad
                 density = density.take(np.arange(1))
             start = maximise(split.train[family.scaled], shares, family, density, broad)
@@ -242,7 +243,7 @@ class Search:
     # --- the number of components -------------------------------------------------------------
 
     def _grow(self, n_starts: Sequence[int]) -> None:
-        """Add components until held-out rows do not gain in some tries, one after the other."""
+        """Add components until held-out rows do not gain in several tries in a row."""
         current, n_worse = self.best, 0
         while n_worse < len(n_starts):
             family = current.family
@@ -268,7 +269,7 @@ class Search:
         return density
 
     def _prune(self) -> None:
-        """Leave out components without which held-out rows are as probable."""
+        """Remove components that held-out rows do not need."""
         most = self.best.mean
         while self.best.size > 1 and self.n_components is None:
             family, fewer = self.best.family, []
@@ -285,14 +286,14 @@ class Search:
     # --- families -----------------------------------------------------------------------------
 
     def change_family(self) -> Self:
-        """Try how else covariances may be regularised."""
+        """Try other families of covariances."""
         before = self.best
         for family in FAMILIES:
             self._keep(self._trial(family, self._starts(before, family)))
         return self
 
     def _refine(self) -> None:
-        """Change the regularisation of directions that are all kept while held-out rows gain."""
+        """Change the regularisation while held-out rows gain, if all directions are kept."""
         for move in () if self.best.family.cut else MOVES:
             family = move(self.best.family)
             while family != self.best.family and self._keep(
@@ -301,7 +302,7 @@ class Search:
                 family = move(self.best.family)
 
     def _cluster(self) -> None:
-        """Start from clusters of rows instead: about as many as there are components."""
+        """Try clusters of rows as starts, about as many as there are components."""
         before, k = self.best, max(round(self.best.size), 2)
         counts = max(k // 2, 2), k, 2 * k
         for count in dict.fromkeys(counts if self.n_components is None else [self.n_components]):
@@ -322,7 +323,7 @@ class Search:
 
 
 def _with_background(density: MixtureDensity, split: Split, family: Family) -> MixtureDensity:
-    """Return a mixture with the background of a split, of the weight of one row at least."""
+    """Return a mixture with the background of a split, with the weight of at least one row."""
     weight = 1 / (split.train[0].weights.sum() + 1)
     return replace(
         density,
@@ -332,7 +333,7 @@ def _with_background(density: MixtureDensity, split: Split, family: Family) -> M
 
 
 def _least_needed(rows: Rows, density: MixtureDensity) -> int:
-    """Return the component without which held-out rows lose least."""
+    """Return the component whose removal costs held-out rows least."""
     joint = np.hstack([rows.joint(density), rows.broad(density)[:, None]])
     kept = [log_sum_exp(np.delete(joint, c, axis=1)).mean() for c in range(len(density))]
     return int(np.argmax(kept))

@@ -1,4 +1,4 @@
-"""SubspaceMixture: the flat parts of data, and its density."""
+"""SubspaceMixture: the flat parts of data, and the density of the data."""
 
 from typing import Any, Self
 
@@ -21,12 +21,12 @@ from skvaeense.utils._weights import checked_weights
 
 
 class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
-    """A mixture of normal distributions, each with few directions of its own.
+    """A mixture of normal distributions, each with its own few directions.
 
-    It finds the flat parts of data: how many there are, where each lies, in how many directions it
-    extends, and how much noise there is around it. It is a density, too, so that samples can be
-    scored, drawn, and completed where features are missing. Nothing need be set: held-out rows
-    choose the number of components and how their covariances are regularised.
+    The mixture finds the flat parts of data: their number, their positions, their dimensions, and
+    the noise around each part. It is also a density, so it can score samples, draw samples, and
+    fill in missing features. No parameter needs to be set: held-out rows choose the number of
+    components and the regularisation of their covariances.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Number of components. "auto" chooses it by held-out rows.
 
     max_components : int, default=64
-        The most that "auto" tries. There are at most an eighth as many as rows.
+        Maximum number that "auto" tries. It tries at most an eighth of the number of rows.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the held-out rows and of the places where components start.
@@ -42,19 +42,19 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     Attributes
     ----------
     weights_ : ndarray of shape (n_components_,)
-        Share of the rows of each component.
+        Share of the rows in each component.
 
     means_ : ndarray of shape (n_components_, n_features)
-        Their means.
+        Means of the components.
 
     bases_ : list of ndarray of shape (rank, n_features)
-        Orthonormal directions in which each varies by more than its noise.
+        Orthonormal directions in which each component varies by more than its noise.
 
     ranks_ : ndarray of int of shape (n_components_,)
-        Numbers of these directions: the dimension of each flat part.
+        Number of these directions: the dimension of each flat part.
 
     noise_variances_ : ndarray of shape (n_components_,)
-        Variance of each in any other direction.
+        Variance of each component in any other direction.
 
     n_components_ : int
         Number of components.
@@ -71,7 +71,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     See Also
     --------
     skvaeense.VAEenseTransformer : Sparse codes, which start from such a mixture.
-    sklearn.mixture.GaussianMixture : Covariances without directions, and a number to be set.
+    sklearn.mixture.GaussianMixture : Mixture without directions, of a given size.
 
     Notes
     -----
@@ -79,20 +79,21 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
 
         x = m_c + U_c (v_c - g_c)^(1/2) w + g_c^(1/2) n,    w, n ~ N(0, I)
 
-    which is a mixture of probabilistic principal component analyzers [1]_. Components are added
-    one after the other, each grown from the neighbourhood of one row inside an old one, with noise
-    that falls step by step. A direction is kept if its variance is above what noise alone would
-    show in as many rows [2]_. As covariances are known less well in few rows, they may also stay
-    whole and be shrunk. What suits held-out rows better is taken, on the scale of the features or
-    with each divided by its standard deviation; in that case the density has more directions than
-    `ranks_` says. Below 1,000 rows there are five splits, else one.
+    which is a mixture of probabilistic principal component analyzers [1]_. Components are added one
+    after the other, each grown from the neighbourhood of one row in an old component, with noise
+    that falls step by step. A direction is kept if its variance is above the variance that noise
+    alone would show in the same number of rows [2]_. Since covariances are less certain with few
+    rows, a component can also keep all directions, with a shrunk covariance; the density then has
+    more directions than `ranks_` says. Held-out rows choose between the two, and between features
+    as they are and features divided by their standard deviations. Below 1,000 rows there are five
+    splits, otherwise one.
 
     A broad distribution has the weight of one row, or more if there are rows far from all others.
-    So no sample is all but impossible, wherever it lies.
+    So every sample keeps some density, wherever it lies.
 
-    Rows that occur several times count as one of the weight of all. NaN stands for a missing value:
-    it is integrated out, in `fit` and in every method, which supposes that what is missing does not
-    depend on its value.
+    Repeated rows count as one row with their total weight. NaN marks a missing value: it is
+    integrated out, in `fit` and in every method. This assumes that whether a value is missing does
+    not depend on the value.
 
     References
     ----------
@@ -147,7 +148,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training samples; NaN stands for a missing value.
+            Training samples; NaN marks a missing value.
 
         y : None
             Ignored.
@@ -211,7 +212,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples; of one with missing values, the density of the others.
+            Samples. If a sample has missing values, its density is the density of the known values.
 
         Returns
         -------
@@ -240,11 +241,11 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         return float(self.score_samples(X).mean())
 
     def outlier_p_values(self, X: ArrayLike) -> DoubleArray:
-        """Return how unusual samples are: which share of held-out samples are as improbable.
+        """Return the share of held-out samples that are at most as probable as each sample.
 
-        For a sample from the distribution of the training samples it is uniform on (0, 1]: 5 % of
-        such samples have at most 0.05. So no share of outliers need be guessed. These are conformal
-        p-values [1]_.
+        These are conformal p-values [1]_. For samples from the distribution of the training
+        samples, they are uniform on (0, 1]: 5 % of these samples have at most 0.05. So no share of
+        outliers needs to be guessed.
 
         Parameters
         ----------
@@ -254,7 +255,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            The p-values; small ones are those of outliers.
+            The p-values, which are small for outliers.
 
         Raises
         ------
@@ -275,7 +276,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         return self.density_.p_values(checked)
 
     def predict_proba(self, X: ArrayLike) -> DoubleArray:
-        """Return how probably samples come from each component.
+        """Return the probability that each sample comes from each component.
 
         Parameters
         ----------
@@ -285,7 +286,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            Probabilities, which are 1 together.
+            Probabilities. Each row sums to 1.
         """
         checked = self._check(X)
         shares: DoubleArray = softmax(self.density_.log_joint(checked), axis=1)
@@ -327,7 +328,7 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
             Samples, noise included.
 
         y : ndarray of int of shape (n_samples,)
-            The component of each. Of the broad distribution nothing is drawn.
+            Component of each sample. Nothing is drawn from the broad distribution.
 
         Raises
         ------
@@ -342,16 +343,16 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
     def impute(
         self, X: ArrayLike, *, n_draws: int | None = None, random_state: RandomState = None
     ) -> Any:
-        """Return samples whose missing features are filled in.
+        """Return samples with their missing features filled in.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples, with NaN for what is missing.
+            Samples, with NaN for missing values.
 
         n_draws : int or None, default=None
-            Number of draws from the distribution of what is missing, given the rest, for multiple
-            imputation. None takes its mean, once.
+            Number of draws from the distribution of the missing values, given the known values, for
+            multiple imputation. None takes the mean of this distribution, once.
 
         random_state : int, RandomState instance or None, default=None
             Seed of the draws.
@@ -359,8 +360,8 @@ class SubspaceMixture(DocLinkMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray or data frame of shape (n_samples, n_features), or a list of them
-            The samples without NaN, as they came in; what was known is as it was. With `n_draws`
-            there are that many.
+            The samples without NaN, in the type of X; known values are unchanged. With `n_draws`, a
+            list of `n_draws` such samples.
 
         Raises
         ------
