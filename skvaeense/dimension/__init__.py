@@ -1,8 +1,8 @@
-"""Methods that say how many dimensions there are around a sample.
+"""Methods that estimate the dimension around a sample.
 
-Those that derive from `AutoencoderMethod` ask an autoencoder, those that derive from `ScoreMethod`
-a learned score. A new method is one class in one file, and its import here. Only the methods that
-ask a score need torch.
+Methods that derive from `AutoencoderMethod` use an autoencoder, methods that derive from
+`ScoreMethod` use a learned score. To add a method, write one class in one file and import it here.
+Only the methods that use a score need torch.
 """
 
 from skvaeense.dimension._base import AutoencoderMethod

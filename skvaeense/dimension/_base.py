@@ -1,4 +1,4 @@
-"""The base class of methods that ask an autoencoder."""
+"""The base class of methods that use an autoencoder."""
 
 from abc import abstractmethod
 from typing import Any, Self
@@ -10,17 +10,17 @@ from skvaeense.utils._validation import Specification
 
 
 class AutoencoderMethod(Specification):
-    """Estimate the dimension of each sample from what a fitted autoencoder says of it.
+    """Estimate the dimension of each sample with a fitted autoencoder.
 
-    Derive from it and write `estimate`. A method that learns something from the training samples
-    writes `fit` too, and keeps what it has learned in attributes: arrays, numbers, searches for
+    Derive from this class and implement `estimate`. A method that learns from the training samples
+    also implements `fit`, and keeps the results in attributes: arrays, numbers, searches for
     neighbours. :class:`~skvaeense.IntrinsicDimensionEstimator` fits a clone, so its parameter
-    `method` stays as it was given. The autoencoder is not kept; it is given again.
+    `method` is not changed. The autoencoder is not kept; it is passed again.
 
     See Also
     --------
-    Count : The least that a method can be.
-    ScoreMethod : For a learned score.
+    Count : The simplest method.
+    ScoreMethod : The base class for a learned score.
 
     Examples
     --------
@@ -42,21 +42,21 @@ class AutoencoderMethod(Specification):
     1.0
     """
 
-    # The arguments of `fit` are not metadata, which scikit-learn would make requests for.
+    # The arguments of `fit` are not metadata: scikit-learn must not make requests for them.
     __metadata_request__fit = {"autoencoder": UNUSED, "random_state": UNUSED}
 
-    # What the autoencoder must have besides `active_dimensions`.
+    # Methods that the autoencoder must have besides `active_dimensions`.
     requires: tuple[str, ...] = ()
-    # Number of training samples that share what is known of them, and so their errors.
+    # Number of training samples that share their information, and so their errors.
     pool_size_: int = 1
 
     def fit(self, autoencoder: Any, X: FloatArray, random_state: RandomState = None) -> Self:
-        """Learn what is needed from the training samples; by default nothing.
+        """Learn from the training samples; by default, learn nothing.
 
         Parameters
         ----------
         autoencoder : estimator
-            A fitted autoencoder, with `active_dimensions` and what `requires` names.
+            A fitted autoencoder, with `active_dimensions` and the methods in `requires`.
 
         X : ndarray of shape (n_samples, n_features)
             Training samples, float32 or float64.
@@ -78,7 +78,7 @@ class AutoencoderMethod(Specification):
         Parameters
         ----------
         autoencoder : estimator
-            The autoencoder that `fit` had.
+            The autoencoder that was passed to `fit`.
 
         X : ndarray of shape (n_samples, n_features)
             Samples, float32 or float64.
@@ -89,7 +89,7 @@ class AutoencoderMethod(Specification):
             The dimension at each sample.
 
         std : ndarray of shape (n_samples,)
-            Standard error of each; NaN where it is not known.
+            Standard error of each dimension; NaN if it is unknown.
         """
 
     def explain(
@@ -97,12 +97,12 @@ class AutoencoderMethod(Specification):
     ) -> tuple[DoubleArray, dict[str, DoubleArray]]:
         """Return the dimension of samples, and the parts of its standard error by reason.
 
-        By default there is one part, which is the whole.
+        By default, there is one part, the whole standard error.
 
         Parameters
         ----------
         autoencoder : estimator
-            The autoencoder that `fit` had.
+            The autoencoder that was passed to `fit`.
 
         X : ndarray of shape (n_samples, n_features)
             Samples, float32 or float64.
@@ -113,18 +113,18 @@ class AutoencoderMethod(Specification):
             The dimension at each sample.
 
         reasons : dict of str to ndarray of shape (n_samples,)
-            Standard errors, of which the squares add up; NaN where they are not known.
+            Standard errors, whose squares add up; NaN if they are unknown.
         """
         dimension, std = self.estimate(autoencoder, X)
         return dimension, {"sampling": std}
 
     def dimension_scale(self, autoencoder: Any, X: FloatArray) -> tuple[IntArray, DoubleArray]:
-        """Return what neighbours say of the dimension at several scales, if they are looked at.
+        """Return the dimension by distances at several scales, if the method uses neighbours.
 
         Parameters
         ----------
         autoencoder : estimator
-            The autoencoder that `fit` had.
+            The autoencoder that was passed to `fit`.
 
         X : ndarray of shape (n_samples, n_features)
             Samples, float32 or float64.
@@ -135,12 +135,12 @@ class AutoencoderMethod(Specification):
             The number of neighbours of each scale, ascending.
 
         dimensions : ndarray of shape (n_samples, n_scales)
-            The dimension by distances alone at each scale; NaN where they do not say.
+            The dimension by distances alone at each scale; NaN where it is unknown.
 
         Raises
         ------
         ValueError
-            If neighbours are not looked at.
+            If the method does not use neighbours.
         """
         raise ValueError(
             f"{type(self).__name__} has no distances to neighbours to look at. They need "

@@ -1,4 +1,4 @@
-"""The number of directions in a component of the density."""
+"""The number of directions of a component of the density."""
 
 from typing import Any
 
@@ -11,16 +11,17 @@ from skvaeense.utils._typing import DoubleArray, FloatArray
 class ComponentRank(AutoencoderMethod):
     """Count the directions of the mixture component that a sample belongs to.
 
-    The density of :class:`~skvaeense.VAEenseTransformer` is a Gaussian mixture. Each of its
-    components has a noise variance, and directions in which it varies by more than noise of that
-    variance would show in so few samples. Their number is the dimension of the component. Where a
-    cluster lies is part of its mean, and adds none. On curved manifolds it is, as the number of
-    active latents is, the dimension of a linear space that holds a piece of them.
+    The density of :class:`~skvaeense.VAEenseTransformer` is a Gaussian mixture. Each component has
+    a noise variance, and directions in which it varies by more than this noise would show in so few
+    samples. The number of these directions is the dimension of the component. The location of a
+    cluster is part of the component's mean, and adds no dimension. On a curved manifold, the number
+    of directions, like the number of active latents, is the dimension of a linear space that holds
+    a piece of the manifold.
 
     See Also
     --------
     Count : The number of active latents, sample by sample.
-    skvaeense.priors.Mixture : How the mixture is fitted.
+    skvaeense.priors.Mixture : The fit of the mixture.
 
     Examples
     --------
@@ -53,11 +54,11 @@ class ComponentRank(AutoencoderMethod):
         Returns
         -------
         dimension : ndarray of shape (n_samples,)
-            Its number of directions.
+            Number of directions of this component.
 
         std : ndarray of shape (n_samples,)
-            Root mean square of how far the ranks of the other components are from it, by their
-            probabilities.
+            Root mean square difference between this rank and the ranks of the other components,
+            weighted by their probabilities.
         """
         probability = np.asarray(autoencoder.predict_proba(X), dtype=np.float64)
         ranks = autoencoder.component_ranks().astype(np.float64)

@@ -1,37 +1,38 @@
-"""What active latents, distances and the rank agree on."""
+"""The dimension by consensus of active latents, distances and the rank."""
 
 import numpy as np
 
 from skvaeense.dimension._pools import PoolMethod
 from skvaeense.utils._typing import Auto
 
-# Share of the nearest samples that must have similar active latents, or they lie elsewhere.
+# If a smaller share of the nearest samples has similar active latents, they lie elsewhere.
 LEAST_ALIKE = 0.2
 
 
 class Consensus(PoolMethod):
-    """Take what the active latents, the distances to neighbours and their rank agree on.
+    """Combine the active latents with the distances to neighbours and the rank of neighbours.
 
-    Where fewer than a fifth of a sample's nearest ones have similar active latents, and it is on
-    the flat of none of them, they lie on other subspaces, and tell nothing: active latents are
-    counted. With a linear decoder the count
-    is refined before, to the number of dictionary atoms that a least-squares fit to the noise level
-    needs. Elsewhere the rank of the pool, or of its nearest quarter, is taken, the number of
-    directions with a tenth of the largest variance, if the estimate by distances agrees; and else
-    that estimate, rounded. Without noise, thin directions count too, where the number of those that
-    no polynomial of the others gives is clear. It is the best of both `Count` and `Neighbors`,
-    which has more about pools.
+    If fewer than a fifth of a sample's nearest samples have similar active latents, and the sample
+    is on the flat of none of them, they lie on other subspaces and carry no information. The active
+    latents are counted instead. With a linear decoder, the count is first refined to the number of
+    dictionary atoms that a least-squares fit to the noise level needs.
+
+    For all other samples, the method takes the rank of the pool, or of its nearest quarter, if the
+    estimate by distances agrees, and otherwise the rounded estimate by distances. The rank is the
+    number of directions with a tenth of the largest variance. Without noise, thin directions count
+    too, if the number of directions that no polynomial of the others predicts is clear. The method
+    combines the best of `Count` and `Neighbors`; the latter describes pools.
 
     Parameters
     ----------
     n_neighbors : "auto" or int, default="auto"
         Number of nearest samples that a pool is taken from, at least 4. "auto" means 512, or a
-        sixth of the samples where they are few; where noise moves samples farther than that, 1,024
-        and so on, up to a sixth.
+        sixth of the samples if there are few. If noise moves samples farther than the pool reaches,
+        it means 1,024 and so on, up to a sixth of the samples.
 
     See Also
     --------
-    Count : The number of active latents as it is.
+    Count : The number of active latents, not refined.
     Neighbors : The estimate by distances, not rounded.
 
     Examples

@@ -11,13 +11,13 @@ from skvaeense.utils._typing import DoubleArray, FloatArray
 class Count(AutoencoderMethod):
     """Count the active latents of each sample.
 
-    On unions of linear subspaces their number is the dimension, however many subspaces there are.
-    On a curved manifold a linear decoder needs as many latents as the smallest linear space that
-    holds the sample's neighbourhood, which is more.
+    On unions of linear subspaces, this number is the dimension, however many subspaces there are.
+    On a curved manifold, a linear decoder needs more latents: the dimension of the smallest linear
+    space that holds the sample's neighbourhood.
 
     See Also
     --------
-    Consensus : Asks the neighbours too, and refines the count.
+    Consensus : Uses neighbours too, and refines the count.
 
     References
     ----------
@@ -38,7 +38,7 @@ class Count(AutoencoderMethod):
     alias = "count"
 
     def estimate(self, autoencoder: Any, X: FloatArray) -> tuple[DoubleArray, DoubleArray]:
-        """Return the number of active latents of samples, and no standard error.
+        """Return the number of active latents of samples, without a standard error.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""How many atoms of a dictionary a sample needs."""
+"""The number of dictionary atoms that a sample needs."""
 
 import warnings
 
@@ -13,30 +13,31 @@ from skvaeense.dimension._scaling import SCALES, SEED, curved_dimension
 from skvaeense.utils._blocks import SOME_ROWS, row_blocks
 from skvaeense.utils._rounding import EXACT
 
-# Rounds of fitting and inference, of fits of the atoms in each, and of changes of a support by one
-# atom that joins and one that leaves. Atoms that are off are made up for by latents that do not
-# belong, so they are fitted first, and well: as long as a fit lowers the error by this share.
+# Maximum number of rounds of fitting and inference, of fits of the atoms in each round, and of
+# changes of a support by one atom that joins and one that leaves. Latents that do not belong make
+# up for inaccurate atoms. So atoms are fitted first, as long as a fit lowers the error by this
+# share.
 N_ROUNDS, GAIN = 5, 0.003
-# Independent directions: standard deviations of the noise above which a coefficient counts first.
-# The search is not exact, so it must also be so large a share of its root mean square.
+# Independent directions: a coefficient counts at first if it is above this number of noise standard
+# deviations. The search is not exact, so it must also be above this share of its root mean square.
 DEVIATIONS, LEAST_COEFFICIENT = 3.0, 0.1
-# Supports larger than this are left as they are: their systems are large, and there are many.
+# Larger supports are left as they are: their linear systems are large, and there are many.
 MAX_SUPPORT = 64
-# Share of the largest variance under which a direction is an error of the atoms, and of that of the
-# samples under which an autoencoder's errors do no harm.
+# Share of the largest variance under which a direction is an error of the atoms, and share of the
+# samples' variance under which an autoencoder's errors do no harm.
 HARMLESS = 1e-4
-# A dictionary takes the place of the codes if it leaves less than this share of the noise variance
-# that they leave of a typical sample.
+# A dictionary replaces the codes if it leaves less than this share of the noise variance that the
+# codes leave in a typical sample.
 FINER = 0.5
-# Codes are dense if samples have at least this share of the latents that are of use: all neighbours
-# then have similar ones, and tell nothing of atoms.
+# Codes are dense if at least this share of the useful latents is active. All neighbours then have
+# similar active latents, and say nothing about atoms.
 DENSE = 0.9
-# The share by which a dictionary must do better, or may do worse.
+# Share by which a dictionary must be better, or can be worse.
 CLOSE = 0.05
 
 
 def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True):
-    """Return the dictionary that needs fewest atoms, or None if none fits the samples.
+    """Return the dictionary that needs the fewest atoms, or None if no dictionary fits.
 
     Parameters
     ----------
@@ -44,31 +45,31 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
         Samples, in random order.
 
     active : ndarray of bool of shape (n_samples, n_components)
-        Their active latents.
+        Active latents of the samples.
 
     codes : ndarray of shape (n_samples, n_components)
-        Their codes.
+        Codes of the samples.
 
     atoms : ndarray of shape (n_components, n_features)
         Columns of the decoder.
 
     offset : ndarray of shape (n_features,)
-        What the decoder makes of the code 0.
+        Output of the decoder for the code 0.
 
     error : float
-        Mean squared error of what is decoded from the codes.
+        Mean squared error of the reconstructions from the codes.
 
     most : float, default=inf
-        Mean number of atoms that samples may need. NaN sets no limit.
+        Maximum mean number of atoms per sample. NaN sets no limit.
 
     counted : bool, default=True
-        Whether atoms are counted for some samples. If not, a dictionary is of use only where codes
-        are dense, and if its atoms have turned.
+        Whether atoms are counted for some samples. If not, a dictionary is useful only if codes are
+        dense and its atoms have turned.
 
     Returns
     -------
     Dictionary or None
-        A fitted dictionary. Its atoms have turned if that spares some of them.
+        A fitted dictionary. Its atoms have turned if samples then need fewer atoms.
     """
     used, turned = active.mean(axis=0) > RARELY, None
     if not counted and active[:, used].mean() < DENSE:
@@ -86,12 +87,12 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
     if dictionary.noise_variance < noise:
         X_some, its = X[:SOME_ROWS], active[:SOME_ROWS]
         support, points = dictionary.describe(X_some, its)
-        # The medians, which a few samples far from all others do not change.
+        # Medians, since a few distant samples do not change them.
         by_codes = np.median(_noise(X_some - codes[:SOME_ROWS] @ atoms - offset, its))
         typical = np.median(_noise(X_some - points, support))
         typical = max(typical, HARMLESS * X.var(axis=0).mean())
         dictionary.speaks = bool(typical < FINER * by_codes)
-    # One that fits worse than the codes has lost too many latents.
+    # A dictionary that fits worse than the codes has lost too many latents.
     if dictionary.noise_variance <= (1 + CLOSE) * noise:
         best, noise = dictionary, dictionary.noise_variance
         count = dictionary.count(X[:SOME_ROWS], active[:SOME_ROWS])[0].mean()
@@ -102,55 +103,56 @@ def refine(X, active, codes, atoms, offset, error, *, most=np.inf, counted=True)
 
 
 def _noise(residual, support):
-    """Return the noise variance of each sample, from what its support leaves of it."""
+    """Return the noise variance of each sample, from its residual on its support."""
     freedom = np.maximum(residual.shape[1] - support.sum(axis=1), 1)
     return np.square(residual).sum(axis=1) / freedom
 
 
 class Dictionary:
-    """A linear decoder, fitted to samples beyond what the encoder's precision allows.
+    """A linear decoder, fitted to samples more precisely than the encoder allows.
 
-    An encoder answers for all samples at once, and errs a little for each: coefficients of that
-    size are lost in its error. Here a sample's coefficients are least squares on its support, the
+    One encoder serves all samples, and errs a little for each sample: coefficients of the size of
+    this error are lost. Here a sample's coefficients are a least-squares fit on its support, the
     set of its active latents. Latent j belongs in a support of c out of K latents if it lowers the
     squared error by more than ::
 
         g (log(1 + ||w_j||^2 / g) + 2 log((K - c + 1) / c))
 
-    where w_j is its atom and g the noise variance: what an open latent costs in twice the negative
-    ELBO, and what it takes to say which atom it is. Atoms and g are least squares in turn.
+    where w_j is its atom and g the noise variance. The first term is the cost of an open latent in
+    twice the negative ELBO, the second term is the cost of saying which atom it is. Atoms and g are
+    also fitted by least squares.
 
-    A coefficient may be lost in the noise all the same, or noise be taken for one. So for each size
-    of a support, the evidence is that of all supports of this size, with the samples' coefficients
-    as they are elsewhere: if latent j lowers the squared error by s_j, it is, up to a constant, the
+    Even so, a coefficient can be lost in the noise, or noise can be taken for a coefficient. So the
+    evidence for a size of a support covers all supports of this size, with the other coefficients
+    unchanged. If latent j lowers the squared error by s_j, the evidence is, up to a constant, the
     mean over supports S of the product over j in S of ::
 
         exp(s_j / 2g) / sqrt(1 + ||w_j||^2 / g)
 
-    How often each size occurs is found by expectation and maximisation. What a sample needs is then
-    the median of its sizes, given itself. Where many samples have the same support, but vary in
-    fewer directions than it has atoms, they need as many as these.
+    Expectation maximisation finds how often each size occurs. The number of atoms that a sample
+    needs is then the median of the sizes, given the sample. If many samples have the same support,
+    but vary in fewer directions than it has atoms, they need only as many atoms as directions.
 
     Parameters
     ----------
     atoms : ndarray of shape (n_components, n_features)
-        Columns of the decoder, one in each row.
+        Columns of the decoder, one per row.
 
     offset : ndarray of shape (n_features,)
-        What the decoder makes of the code 0.
+        Output of the decoder for the code 0.
 
     Attributes
     ----------
     noise_variance : float
-        Squared error per degree of freedom; infinite if there was no sample to fit. Only once it
-        is fitted.
+        Squared error per degree of freedom; infinite if there was no sample to fit. Only after
+        `fit`.
 
     turned : bool
-        Whether the atoms are other directions than those that were given.
+        Whether the atoms have other directions than the given ones.
 
     speaks : bool
-        Whether its supports and reconstructions are better than those of the autoencoder: if it has
-        turned, or is much more precise.
+        Whether its supports and reconstructions are better than the autoencoder's, because its
+        atoms have turned or because it is much more precise.
     """
 
     def __init__(self, atoms, offset):
@@ -158,20 +160,20 @@ class Dictionary:
         self.offset = offset
         self.noise_variance = None
         self.turned, self.speaks = False, False
-        # Coefficients under these are left out at first, whatever the noise.
+        # Smaller coefficients are left out at first, whatever the noise.
         self._least = np.zeros(len(atoms))
         self._joins = np.ones(len(atoms), dtype=bool)
-        # Entry c: the share of the samples that have c atoms. Only once it is fitted.
+        # Entry c: the share of the samples that have c atoms. Only after `fit`.
         self._shares = None
-        # Supports of which samples have fewer dimensions than atoms, how many, and its error.
+        # Supports whose samples have fewer dimensions than atoms, the dimension, and its error.
         self._dependent = []
 
     @classmethod
     def independent(cls, X, codes, atoms, offset, most=np.inf, noise=np.inf):
-        """Return a dictionary that spans the same space, of independent directions.
+        """Return a dictionary of independent directions that span the same space.
 
-        Training can stop with atoms that are turned in their space, so that every sample needs all
-        of them. If coefficients are independent, their distribution shows the right turn.
+        Training can stop with atoms that are turned within their span, so that every sample needs
+        all of them. If coefficients are independent, their distribution shows the right directions.
 
         Parameters
         ----------
@@ -179,28 +181,28 @@ class Dictionary:
             Samples, in random order.
 
         codes : ndarray of shape (n_samples, n_components)
-            Their codes.
+            Codes of the samples.
 
         atoms : ndarray of shape (n_components, n_features)
             Columns of the decoder, linearly independent.
 
         offset : ndarray of shape (n_features,)
-            What the decoder makes of the code 0.
+            Output of the decoder for the code 0.
 
         most : float, default=inf
-            Mean number of atoms that samples may need.
+            Maximum mean number of atoms per sample.
 
         noise : float, default=inf
-            Noise variance, beyond which they may leave a hundredth of the samples' variance.
+            Noise variance. Beyond it, atoms can leave a hundredth of the samples' variance.
 
         Returns
         -------
         Dictionary or None
-            A fitted dictionary; None if the codes have no independent directions, or samples need
-            more of them than they may, or are not explained by them.
+            A fitted dictionary; None if the codes have no independent directions, if samples need
+            more of them than `most`, or if the directions do not explain the samples.
         """
         codes = codes[:MAX_ROWS]
-        # What does not vary cannot be whitened.
+        # Constant directions cannot be whitened.
         if np.linalg.matrix_rank(codes - codes.mean(axis=0)) < len(atoms):
             return None
         ica = FastICA(whiten="unit-variance", random_state=SEED)
@@ -215,7 +217,8 @@ class Dictionary:
         freedom = max(X.shape[1] - len(atoms), 1)
         X = X[:MAX_ROWS]
         coefficients = dictionary._project(X)
-        # An atom that fewer than half of the samples have is at 0 where most of them are.
+        # If fewer than half of the samples have an atom, the median of its coefficients is its
+        # zero.
         middle = np.median(coefficients, axis=0)
         dictionary.offset, coefficients = dictionary.offset + middle @ turned, coefficients - middle
         dictionary._least = LEAST_COEFFICIENT * np.sqrt(np.square(coefficients).mean(axis=0))
@@ -229,7 +232,7 @@ class Dictionary:
         return dictionary.fit(X, support)
 
     def support(self, X):
-        """Return the atoms whose coefficients in least squares on all atoms are no noise.
+        """Return the atoms whose least-squares coefficients on all atoms stand above the noise.
 
         Parameters
         ----------
@@ -328,10 +331,10 @@ class Dictionary:
         Returns
         -------
         counts : ndarray of shape (n_samples,)
-            Sizes of the supports; those of more than 64 latents are left as they are.
+            Sizes of the supports; supports of more than 64 latents are left as they are.
 
         std : ndarray of shape (n_samples,)
-            Root of their expected squared errors; NaN of those that are left as they are.
+            Roots of their expected squared errors; NaN for supports that are left as they are.
         """
         counts, std = support.sum(axis=1).astype(float), np.full(len(X), np.nan)
         few = counts <= MAX_SUPPORT
@@ -339,7 +342,7 @@ class Dictionary:
             support = self._infer(X[few], support[few])[0]
             counts[few], std[few] = self._count(X[few], support)
             for dependent, rank, error in self._dependent:
-                # Noise may hide some of the atoms.
+                # Noise can hide some of the atoms, so parts of the support count too.
                 rows = np.flatnonzero(few)[~support[:, ~dependent].any(axis=1)]
                 rows = rows[counts[rows] > rank]
                 counts[rows], std[rows] = rank, np.hypot(std[rows], error)
@@ -354,26 +357,26 @@ class Dictionary:
         return counts, np.sqrt((posterior * squares).sum(axis=1))
 
     def _set_shares(self, X, support):
-        """Find how often each size of a support occurs."""
+        """Find the share of each size of a support."""
         evidence = self._evidence(X, support)
         self._shares = np.full(evidence.shape[1], 1 / evidence.shape[1])
         last = np.zeros_like(self._shares)
         while np.abs(self._shares - last).sum() > GAIN:
             last, posterior = self._shares, evidence * self._shares
             posterior /= posterior.sum(axis=1, keepdims=True)
-            # One sample more may have any size, so that none is impossible.
+            # One additional sample of any size keeps every size possible.
             self._shares = (posterior.sum(axis=0) + 1 / evidence.shape[1]) / (len(X) + 1)
 
     def _set_ranks(self, support, codes):
-        """Find supports of which samples have fewer dimensions than there are atoms.
+        """Find supports whose samples have fewer dimensions than the support has atoms.
 
-        They vary in fewer directions, or on a curved set, which distances to neighbours tell.
+        Such samples vary in fewer directions, or on a curved set, as distances to neighbours show.
         """
         supports, which = _unique_rows(support)
         members, sizes = np.bincount(which), supports.sum(axis=1)
         self._dependent = []
         for i in np.flatnonzero((members >= MEMBERS_PER_DIMENSION * sizes) & (sizes > 1)):
-            # Coefficients by which directions of the space of the atoms are orthonormal.
+            # Coefficients along orthonormal directions of the span of the atoms.
             own = codes[which == i][:, supports[i]] @ np.linalg.qr(self.atoms[supports[i]].T)[1].T
             variances = np.linalg.eigvalsh(own.T @ own / members[i])
             noise = edge(self.noise_variance, int(sizes[i]), int(members[i]))
@@ -385,16 +388,16 @@ class Dictionary:
                 self._dependent.append((supports[i], rank, error))
 
     def _evidence(self, X, support):
-        """Return the evidence for each size of a support, beside that for the best size.
+        """Return the evidence for each size of a support, relative to the best size.
 
-        The sums over supports of a size are those over the successes of independent trials, of
-        which the odds are those of a support as large as the given one.
+        The sum over supports of a size is a sum over numbers of successes in independent trials.
+        The odds of the trials match the size of the given support.
         """
         norms = np.square(self.atoms).sum(axis=1)
         codes, saved = self._least_squares(X, support, losses=True)
         saved = np.where(support, saved, self._gains(X, codes, norms))
-        # To a sample that its support does not explain, what is left is noise, or all atoms
-        # would seem to be needed.
+        # If a support does not explain its sample, the residual counts as noise. Otherwise all
+        # atoms would seem to be needed.
         left = _noise(self._residual(X, codes), support)
         noise = np.maximum(self.noise_variance, left / CLEAR)[:, None]
         logit = 0.5 * (saved / noise - np.log1p(norms / noise))
@@ -405,7 +408,7 @@ class Dictionary:
         successes = np.zeros((len(X), min(n_atoms, MAX_SUPPORT) + 1))
         successes[:, 0] = 1.0
         for p in expit(logit + tilt).T[:, :, None]:
-            # The last stands for more, too.
+            # The last entry also includes all larger numbers.
             more = p[:, 0] * successes[:, -1]
             successes[:, 1:] += p * (successes[:, :-1] - successes[:, 1:])
             successes[:, :1] *= 1 - p
@@ -417,7 +420,7 @@ class Dictionary:
         return np.exp(evidence - evidence.max(axis=1, keepdims=True))
 
     def _gains(self, X, codes, norms):
-        """Return by how much each atom alone lowers the squared error that codes leave."""
+        """Return the decrease of the squared error of codes by each atom alone."""
         units = self.atoms.T / np.sqrt(np.maximum(norms, np.finfo(float).tiny))
         return np.square(self._residual(X, codes) @ units)
 
@@ -425,11 +428,11 @@ class Dictionary:
         return np.square(self._residual(X, codes)).sum()
 
     def _residual(self, X, codes):
-        """Return what codes leave of the samples."""
+        """Return the residual of the samples after subtracting the codes' reconstructions."""
         return X - self.offset - codes @ self.atoms
 
     def _set_noise(self, X, support, codes, least):
-        """Set the noise variance to that of a typical sample: few may lie off all atoms."""
+        """Set the noise variance to a typical value, since a few samples can lie off all atoms."""
         freedom = np.maximum(X.shape[1] - support.sum(axis=1), 1)
         squares = np.square(self._residual(X, codes)).sum(axis=1)
         # The median of a chi-squared variable, by Wilson and Hilferty.
@@ -437,7 +440,7 @@ class Dictionary:
         self.noise_variance = max(float(typical), least, np.finfo(float).tiny)
 
     def _set_atoms(self, X, codes):
-        """Fit atoms and offset; those that are hardly used stay near where they were."""
+        """Fit atoms and offset; atoms that are hardly used stay near their old values."""
         design = np.column_stack([codes, np.ones(len(codes))])
         before = np.vstack([self.atoms, self.offset])
         ridge = 1e-6 * np.square(codes).sum() / len(self.atoms) + np.finfo(float).tiny
@@ -446,14 +449,14 @@ class Dictionary:
         self.atoms, self.offset = after[:-1], after[-1]
 
     def _infer(self, X, support):
-        """Return supports and codes: atoms leave and join as long as that pays."""
+        """Return supports and codes: atoms leave and join as long as this lowers the cost."""
         norms = np.square(self.atoms).sum(axis=1)
         size = np.arange(1, len(norms) + 1)
-        # What it takes to say which latent is the c-th; entry c - 1.
+        # Entry c - 1: the cost of saying which latent is the c-th.
         choice = 2 * np.log(np.maximum((len(norms) - size + 1) / size, 1.0))
         per_atom = np.log1p(norms / self.noise_variance)
         support, codes = support.copy(), np.zeros(support.shape)
-        # Samples that may still change.
+        # Samples whose supports can still change.
         rows = np.arange(len(X))
         for _ in range(N_ROUNDS):
             active = support[rows]
@@ -478,7 +481,7 @@ class Dictionary:
         return support, codes
 
     def _least_squares(self, X, support, losses=False):
-        """Return the codes on given supports; with `losses` also what each latent saves."""
+        """Return the codes on given supports; with `losses`, also the error each latent saves."""
         gram, target = self.atoms @ self.atoms.T, (X - self.offset) @ self.atoms.T
         size = max(int(support.sum(axis=1).max(initial=0)), 1)
         diagonal = np.arange(size)
@@ -486,7 +489,7 @@ class Dictionary:
         codes, saved = np.zeros(target.shape), np.zeros(target.shape)
         for part in row_blocks(len(X), size**2):
             patterns, pattern = _unique_rows(support[part])
-            # The active latents of a sample first; what stands for none is solved to 0.
+            # The active latents of a sample come first; the padding is solved to 0.
             orders = np.argsort(~patterns, axis=1, kind="stable")[:, :size]
             used = np.take_along_axis(patterns, orders, axis=1)
             systems = gram[orders[:, :, None], orders[:, None, :]]
@@ -504,7 +507,7 @@ class Dictionary:
 
 
 def _unique_rows(support):
-    """Return the different rows of a boolean array, and which of them each row is."""
+    """Return the distinct rows of a boolean array, and the index of each row among them."""
     packed = np.packbits(support, axis=1)
     words = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, which = np.unique(words, return_index=True, return_inverse=True)

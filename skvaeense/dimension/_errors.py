@@ -1,4 +1,4 @@
-"""What the errors of dimensions come from, and what follows for how far they can be trusted."""
+"""The sources of errors in dimensions, and the reliability that follows from them."""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,10 @@ from scipy.special import erf
 from skvaeense.dimension._local import LocalDimension
 from skvaeense.utils._typing import DoubleArray
 
-# Weights of what may be wrong: distances differ by chance; the answer is not between what they say
-# at some scales; ranks nearby are not the answer. Of a dozen choices, those that left most answers
-# sure with at most 1 % of all surely wrong, in two draws of the families `CHOSEN_BY` of
-# `python -m benchmarks dimension_unseen`, at each size and with noise.
+# Weights of the sources of error: distances differ by chance; the answer is outside the range of
+# the estimates by distances; ranks nearby differ from the answer. Of a dozen choices, these left
+# most answers certain with at most 1 % of all answers certain but wrong, in two draws of the
+# families `CHOSEN_BY` of `python -m benchmarks dimension_unseen`, at each size and with noise.
 SAMPLING, DISAGREEMENT, SPREAD = 0.7, 2.0, 0.35
 
 
@@ -21,10 +21,10 @@ def neighbor_errors(around: LocalDimension, answer: DoubleArray) -> dict[str, Do
     Parameters
     ----------
     around : LocalDimension
-        What neighbours say.
+        Measurements by the neighbours.
 
     answer : ndarray of shape (n_samples,)
-        The dimension that follows.
+        The dimension that follows from these measurements.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def neighbor_errors(around: LocalDimension, answer: DoubleArray) -> dict[str, Do
     between = np.clip(answer, around.least, np.maximum(around.ratio, around.least))
     return {
         "sampling": SAMPLING * around.error,
-        # Where noise hides all, it may be all that there is.
+        # If noise hides all directions, the answer may be noise alone.
         "noise": np.hypot(np.maximum(around.fall, 0.0), around.hidden * answer),
         "disagreement": DISAGREEMENT * np.abs(answer - between),
         "intersection": SPREAD * around.spread,
@@ -42,12 +42,12 @@ def neighbor_errors(around: LocalDimension, answer: DoubleArray) -> dict[str, Do
 
 
 def standard_error(errors: Mapping[str, DoubleArray]) -> DoubleArray:
-    """Return the standard errors of dimensions from their parts, which are independent.
+    """Return the standard errors of dimensions from their independent parts.
 
     Parameters
     ----------
     errors : mapping of str to ndarray of shape (n_samples,)
-        Standard errors by reason; NaN where they are not known.
+        Standard errors by reason; NaN where they are unknown.
 
     Returns
     -------
@@ -58,17 +58,17 @@ def standard_error(errors: Mapping[str, DoubleArray]) -> DoubleArray:
 
 
 def probability_right(std: DoubleArray) -> DoubleArray:
-    """Return the probabilities that errors are under half a dimension, if they are normal.
+    """Return the probabilities that normal errors are under half a dimension.
 
     Parameters
     ----------
     std : ndarray of shape (n_samples,)
-        Standard errors; NaN where they are not known.
+        Standard errors; NaN where they are unknown.
 
     Returns
     -------
     ndarray of shape (n_samples,)
-        Probabilities; NaN where they are not known.
+        Probabilities; NaN where they are unknown.
     """
     with np.errstate(divide="ignore"):
         return np.asarray(erf(0.5 / (np.sqrt(2) * std)))

@@ -1,28 +1,29 @@
-"""The flats that samples lie near: which of a sample's neighbours are on its own manifold."""
+"""Flats near samples, which separate neighbours on a sample's own manifold from all others."""
 
 import numpy as np
 
 from skvaeense.dimension._noise import fair_share
 
-# A flat is fitted to this number of the nearest members of a pool, and tested by the same number of
+# A flat is fitted to this number of the nearest members of a pool, and tested on the same number of
 # others.
 N_MEMBERS = 24
-# Share of the largest variance under which a direction counts as curvature or noise, and of its
-# squared distance by which a sample may be off a flat, beside that by chance; and how many times
-# more than the members next to it others may be, since manifolds bend.
+# FLAT is the share of the largest variance under which a direction counts as curvature or noise,
+# and the share of its squared distance by which a sample can be off a flat, relative to chance.
+# BENT is how many times farther off than the next members others can be, since manifolds bend.
 FLAT, BENT = 0.1, 4.0
 TINY = np.finfo(float).tiny
 LEAST_SQUARE = np.sqrt(TINY)
 
 
 class Flat:
-    """The flat through the nearest samples of a pool, and which others are on its manifold.
+    """The flat through the nearest samples of a pool, and a test for others on its manifold.
 
-    Where manifolds cross or come near to each other, the nearest samples still are of one of them,
-    and their principal directions are its tangents. Other samples of the same manifold are off them
-    by a share of their squared distance that grows with that, as curvature makes it; those of
-    another are off by more. How much is usual is told by the members that come next: where noise
-    or too few samples turn the flat, that is so much that all belong.
+    If manifolds cross or come near one another, the nearest samples still belong to one manifold,
+    and their principal directions are its tangents. Because of curvature, other samples of this
+    manifold are off the flat by a share of their squared distance that grows with the squared
+    distance. Samples of another manifold are off by more. The next members of the pool show how
+    much is usual. If noise or too few samples turn the flat, this is so much that all samples
+    belong.
 
     Parameters
     ----------
@@ -35,27 +36,28 @@ class Flat:
         Number of directions.
 
     fits : bool
-        Whether members that it was not drawn through lie near it, and not by chance.
+        Whether members that the flat was not fitted to lie near it, and not by chance.
 
     centre : ndarray of shape (n_features,)
-        Where it is.
+        Mean of the fitted members.
 
     spread : float
-        Mean squared distance of the members that it was drawn through.
+        Mean squared distance of the fitted members from the centre.
 
     reach : float
-        Squared distance of the farthest member.
+        Squared distance of the farthest member from the centre.
 
     directions : ndarray of shape (n_features, rank)
-        An orthonormal basis.
+        An orthonormal basis of the flat.
 
     bend : float or None
-        Share of their squared distance by which members may be off it, for each unit of that. None:
-        there are too few to tell.
+        Share of the squared distance by which members can be off the flat, per unit of squared
+        distance. None if there are too few members.
 
     noise : float
-        Variance of the members that it was not drawn through in each direction that is not its own,
-        of which noise is at most the whole; NaN if there are too few, or no other direction.
+        Variance of members that the flat was not fitted to, in each direction off the flat: an
+        upper bound on the noise variance. NaN if there are too few members, or no direction off the
+        flat.
     """
 
     def __init__(self, points):
@@ -83,7 +85,7 @@ class Flat:
                 self.noise = np.median(shares * squares) / (points.shape[1] - self.rank)
 
     def belongs(self, points):
-        """Return which points of the pool are on the same manifold, as far as can be told.
+        """Return a mask of the points of the pool that seem to be on the same manifold.
 
         Parameters
         ----------
@@ -93,7 +95,7 @@ class Flat:
         Returns
         -------
         ndarray of bool of shape (n_points,)
-            Whether they are.
+            Whether each point is on the manifold.
         """
         if self.bend is None:
             return np.ones(len(points), dtype=bool)
@@ -105,7 +107,7 @@ class Flat:
 
 
 class Flats:
-    """Flats that fit, and which of them hold a sample.
+    """The flats that fit, and tests of which flats hold a sample.
 
     Parameters
     ----------
@@ -113,13 +115,13 @@ class Flats:
         All flats. Those that do not fit hold nothing.
 
     near : ndarray of int of shape (n_flats, n_near)
-        Which ones are near each. Unless most of them fit, one that does may do so by chance, and
-        holds nothing.
+        Indices of the flats near each flat. Unless most of these fit, the flat may fit by chance,
+        and holds nothing.
 
     Attributes
     ----------
     fit : ndarray of bool of shape (n_flats,)
-        Which of them may hold samples.
+        Whether each flat can hold samples.
     """
 
     def __init__(self, flats, near):
@@ -133,11 +135,11 @@ class Flats:
         self._ends = np.cumsum([flat.rank for flat in kept])
         if kept:
             self._directions = np.hstack([flat.directions for flat in kept])
-        # Which of those that are kept each flat is.
+        # Index of each flat among the kept flats.
         self._which = np.cumsum(self.fit) - 1
 
     def hold(self, points, flats):
-        """Return whether flats hold points: these are off them by little, and not out of reach.
+        """Return whether flats hold points: the points are near the flats, and within reach.
 
         Parameters
         ----------
@@ -145,12 +147,12 @@ class Flats:
             Points.
 
         flats : ndarray of int of shape (n_points, n_asked)
-            Flats asked for each point.
+            Indices of the flats to test for each point.
 
         Returns
         -------
         ndarray of bool of shape (n_points, n_asked)
-            Whether they do.
+            Whether each flat holds the point.
         """
 
         def holds(i, off, squares):
@@ -159,7 +161,7 @@ class Flats:
         return self._compare(points, flats, holds)
 
     def bar(self, points, flats):
-        """Return whether flats fit that points do not belong to, as far as manifolds bend.
+        """Return whether flats fit and exclude points, even if manifolds bend.
 
         Parameters
         ----------
@@ -167,19 +169,19 @@ class Flats:
             Points.
 
         flats : ndarray of int of shape (n_points, n_asked)
-            Flats asked for each point.
+            Indices of the flats to test for each point.
 
         Returns
         -------
         ndarray of bool of shape (n_points, n_asked)
-            Whether they do.
+            Whether each flat excludes the point.
         """
         return self._compare(
             points, flats, lambda i, off, squares: off > FLAT + self._bends[i] * squares
         )
 
     def _compare(self, points, flats, judge):
-        """Judge how far points are off flats; False for flats that do not fit."""
+        """Judge the distances of points from flats; False for flats that do not fit."""
         answers = np.zeros(flats.shape, dtype=bool)
         pairs = np.flatnonzero(self.fit[flats])
         # All points of a flat at once.
@@ -191,19 +193,19 @@ class Flats:
         return answers
 
     def _of(self, i):
-        """Return the directions of the flat that is the i-th of those that are kept."""
+        """Return the directions of the i-th kept flat."""
         return self._directions[:, self._ends[i - 1] if i else 0 : self._ends[i]]
 
 
 def _most_off(rank, n_features):
-    """Return the share by which samples may be off a flat; 1 - rank / n_features is chance."""
+    """Return the most that samples can be off a flat; 1 - rank / n_features is chance."""
     return FLAT * (1 - rank / n_features)
 
 
 def _off(points, centre, directions, spread):
-    """Return the shares of squared distances that points are off a flat, and these.
+    """Return the shares of squared distances by which points are off a flat, and the distances.
 
-    Points nearer than most that it was drawn through are off it by a share of their spread.
+    For points nearer than the typical fitted member, the share is relative to the spread.
     """
     points = points - centre
     squares = np.square(points).sum(axis=1)

@@ -1,4 +1,4 @@
-"""How the noisy density falls as the noise grows."""
+"""FLIPD: the dimension from the fall of the noisy density as the noise grows."""
 
 import math
 
@@ -9,13 +9,13 @@ from skvaeense.dimension._score import Noise, ScoreMethod
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 
-# Random probes that estimate the trace of the Jacobian by default; with no more features than that
-# it is exact.
+# Default number of random probes that estimate the trace of the Jacobian; with at most this many
+# features, the trace is exact.
 N_PROBES = 64
 
 
 class FLIPD(ScoreMethod):
-    """Read the dimension off how fast the noisy density falls as the noise grows.
+    """Estimate the dimension from the fall of the noisy density as the noise grows.
 
     Near a manifold of dimension d in D features the density of x + t e is about t^(d - D) for
     small t. Since the noisy density p_t obeys the heat equation, the slope of its logarithm over
@@ -23,15 +23,15 @@ class FLIPD(ScoreMethod):
 
         d = D + t^2 (tr grad s(x) + |s(x)|^2) = D - t tr grad noise(x) + |noise(x)|^2
 
-    This is FLIPD [1]_ for a process that adds noise and does not shrink samples. It need not be a
-    whole number.
+    This is FLIPD [1]_ for a process that adds noise and does not shrink samples. The dimension need
+    not be a whole number.
 
     Parameters
     ----------
     n_probes : "auto" or int, default="auto"
-        Number of random vectors that estimate the trace. Each takes a derivative of the network.
-        With as many as there are features, or more, the trace is exact. "auto" means 64, or as many
-        as there are features where they are fewer.
+        Number of random vectors that estimate the trace. Each vector takes a derivative of the
+        network. With at least as many vectors as features, the trace is exact. "auto" means 64, or
+        the number of features if it is smaller.
 
     See Also
     --------
@@ -45,7 +45,7 @@ class FLIPD(ScoreMethod):
 
     Examples
     --------
-    The noise along the only direction of a line cannot be told from the sample:
+    The noise along the only direction of a line cannot be distinguished from the sample:
 
     >>> import torch
     >>> from skvaeense.dimension import FLIPD
@@ -66,7 +66,7 @@ class FLIPD(ScoreMethod):
         self.n_probes = n_probes
 
     def vectors(self, n_features: int, generator: torch.Generator) -> Tensor:
-        """Return vectors v with sum_v v' A v = tr A for every A, or on average if they are fewer.
+        """Return vectors v with sum_v v' A v = tr A for every A, exactly or on average.
 
         Parameters
         ----------
@@ -74,7 +74,7 @@ class FLIPD(ScoreMethod):
             Number of features.
 
         generator : torch.Generator
-            Draws random signs, if need be.
+            Draws random signs, if needed.
 
         Returns
         -------
@@ -93,7 +93,7 @@ class FLIPD(ScoreMethod):
         Parameters
         ----------
         noise : callable
-            From samples to the noise that is predicted in them, both of shape (n, n_features).
+            Function from samples to the predicted noise, both of shape (n, n_features).
 
         x : torch.Tensor of shape (n_samples, n_features)
             Samples without noise.
@@ -102,7 +102,7 @@ class FLIPD(ScoreMethod):
             Standard deviation t of the noise.
 
         vectors : torch.Tensor of shape (n_vectors, n_features)
-            What `vectors` returned.
+            Output of `vectors`.
 
         Returns
         -------

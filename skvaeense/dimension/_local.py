@@ -28,60 +28,62 @@ from skvaeense.dimension._scaling import (
 from skvaeense.utils._blocks import SOME_ROWS
 from skvaeense.utils._rounding import EXACT
 
-# References that pools are taken around, and how many of these answer for a sample.
+# Maximum number of references that pools are taken around, and number that answer for a sample.
 MAX_LANDMARKS = SOME_ROWS
 N_ANSWERS = 10
-# The rank is believed if it is this near, in dimensions or as a fraction, to what distances say, or
-# within two of their standard errors; the second fraction where the nearest members have the same
-# rank, of which there must be this number for each dimension.
+# The rank is believed if it is near the estimate by distances: within NEAR dimensions, within a
+# fraction of the rank, or within two standard errors of the estimate. The fraction is NEAR_SHARE,
+# or STEADY_SHARE if the nearest members have the same rank and are STEADY_MEMBERS per dimension.
 STEADY_SHARE, STEADY_MEMBERS = 0.3, 4
-# Members that a pool must have for each dimension that it may have, or its rank says too little.
+# Members that a pool needs per dimension. With fewer members, its rank says too little.
 MEMBERS_PER_DIMENSION = 10
-# Distances are believed where their squares are at least this multiple of what noise adds to them.
+# Distances are believed if their squares are at least this multiple of the share due to noise.
 CLEAR = 4.0
-# Radii of the nearest pools beyond which a sample is far from all references.
+# Number of radii of the nearest pools beyond which a sample is far from all references.
 FAR = 2.0
 TINY = np.finfo(float).tiny
 
 
 class LocalDimension(NamedTuple):
-    """What neighbours say of samples; every array has the shape (n_samples,).
+    """Measurements of samples by their neighbours; every array has the shape (n_samples,).
 
     Attributes
     ----------
     dimension : ndarray
-        A whole number at nearly every sample; NaN where no neighbour is like the sample.
+        The dimension, a whole number at nearly every sample; NaN if no neighbour is like the
+        sample.
 
     ratio : ndarray
-        The dimension by distances alone, at the smallest scale that is clear of noise; NaN where
-        too few neighbours are like the sample.
+        The dimension by distances alone, at the smallest scale that is clear of noise; NaN if too
+        few neighbours are like the sample.
 
     least : ndarray
-        The smallest at such scales; where there are none, it is not above the dimension.
+        The smallest ratio at scales that are clear of noise; without such scales, at most the
+        dimension.
 
     error : ndarray
         Standard error of `ratio`, by chance alone.
 
     fall : ndarray
-        How far the smallest is below the ratio.
+        Difference between `ratio` and `least`.
 
     hidden : ndarray
-        Share of the pools nearby in which no direction stands above the noise.
+        Share of the nearby pools in which no direction stands above the noise.
 
     spread : ndarray
-        How far the ranks of the pools nearby, and of their nearest quarters, are from the
-        dimension: the root of the mean square.
+        Root mean square difference between the dimension and the ranks of nearby pools and of their
+        nearest quarters.
 
     alike : ndarray
         Share of the nearest references that have similar active latents.
 
     held : ndarray of bool
-        Whether the sample is on the flat of a reference that answers, and the dimension is that
-        of its nearest members.
+        Whether the sample is on the flat of a reference that answers, and the dimension is the rank
+        of the nearest members.
 
     excess : ndarray
-        How far the sample is from all references, as a share of the distance that is far; 0 if it
-        is not.
+        Distance of the sample from all references beyond the distance that counts as far, as a
+        share of the latter; 0 if the sample is not far.
     """
 
     dimension: np.ndarray
@@ -99,52 +101,54 @@ class LocalDimension(NamedTuple):
 class LocalGeometry:
     """Measure the dimension around samples.
 
-    The nearest references of a sample that have similar active latents, and belong to the flat of
-    the first of them, are its pool. Two numbers are read off: the *ratio*, from how distances grow
-    from neighbour to neighbour around each member of the pool, at several scales; and the *rank*,
-    the number of directions in which pools around there extend. The rank is exact where the pool is
-    nearly flat, and too high where it is not. The ratio is never far off, and never exact. So the
-    rank is taken where the ratio agrees, else the whole number next to the ratio. The nearest
-    quarter of a pool is flatter than the whole, and its rank is taken if it agrees better. A rank
-    that is that of the very nearest too need not agree as well, and one that is clear without noise
-    need not agree at all: thin directions have hardly a say in distances. Small pools have no say
-    in the rank, and the number of active latents stands for it. Noise makes the ratio too high at
-    small scales, so the rank may agree with it at any scale down to which it falls, or would fall
-    in one step more, unless noise would be seen, and is not, or the flattest of all pools says that
-    there is less of it; where it rises with the scale, other manifolds have come into view.
+    The pool of a sample is the nearest references that have similar active latents and belong to
+    the flat of the first of them. Two numbers are measured. The *ratio* is the dimension from the
+    growth of distances from neighbour to neighbour around each member of the pool, at several
+    scales. The *rank* is the number of directions in which the pools nearby extend.
 
-    Pools are taken around landmarks, which are some of the references, and the landmarks in its own
-    pool answer for a sample: those whose flats hold it, else those whose flats do not fit, else
-    all. So it need be compared with them only.
+    The rank is exact if the pool is nearly flat, and too high otherwise. The ratio is never far
+    off, and never exact. So the rank is taken if the ratio agrees, otherwise the whole number next
+    to the ratio. The nearest quarter of a pool is flatter than the whole, and its rank is taken if
+    it agrees better. If the very nearest members have the same rank, it need not agree as well. A
+    rank that is clear without noise need not agree at all: thin directions hardly affect distances.
+    In small pools, the number of active latents replaces the rank.
+
+    Noise makes the ratio too high at small scales. So the rank can agree with the ratio at any
+    scale down to which the ratio falls, or would fall in one more step. This does not hold if noise
+    would be visible but is not, or if the flattest of all pools shows that there is less noise. If
+    the ratio rises with the scale, other manifolds have come into view.
+
+    Pools are taken around landmarks, which are some of the references. The landmarks in a sample's
+    pool answer for the sample: landmarks whose flats hold it, otherwise landmarks whose flats do
+    not fit, otherwise all. So the sample is compared with landmarks only.
 
     Parameters
     ----------
     points : ndarray of shape (n_references, n_features)
-        References in random order, without noise as far as may be; at least six.
+        References in random order, as free of noise as possible; at least six.
 
     active : ndarray of bool of shape (n_references, n_components) or None
-        Their active latents. None: all are alike.
+        Active latents of the references. None means that all are alike.
 
     n_neighbors : int
         Number of nearest references that a pool is taken from.
 
     noise_variance : float, default=0.0
-        Variance of the noise that is left in each direction. If it is 0, pools say whether there
-        may be noise, and how much where there are no active latents, by which some may have been
-        taken off.
+        Variance of the remaining noise in each direction. If it is 0, pools show whether there may
+        be noise and, without active latents, how much. With active latents, some noise may have
+        been removed.
 
     n_noisy : ndarray of shape (n_references,) or None, default=None
-        Number of directions that noise is left in. None: all.
+        Number of directions with remaining noise. None means all.
 
     clear : bool, default=True
-        Whether nothing is known to have been taken off the references. If something is, directions
-        of which there is nothing are no sign of a manifold that is flat, and thin directions may be
-        noise that is left.
+        Whether nothing is known to have been removed from the references. Otherwise, empty
+        directions do not show that a manifold is flat, and thin directions may be remaining noise.
 
     Attributes
     ----------
     hidden : float
-        Share of the landmarks around which nothing stands above the noise.
+        Share of the landmarks around which no direction stands above the noise.
     """
 
     def __init__(
@@ -166,12 +170,12 @@ class LocalGeometry:
             told_by = [points[pool] for pool in members[:N_QUERIES]]
             told, seen = typical_noise(told_by)
             may_be_noisy = seen or not clear
-            # What decoding has left is no noise of one variance.
+            # The noise that decoding leaves does not have one variance.
             self._noise_variance = told if active is None else 0.0
         self._measure_ranks(points, members, [flat.rank for flat in flats], n_noisy, most)
 
         def stand_above(noise_variance, squares):
-            # What noise adds to the square of a distance.
+            # The share of a squared distance that is due to noise.
             added = 2 * noise_variance * n_noisy[: squares.shape[-1]]
             above = (squares > CLEAR * added)[..., anchors] & at_anchor
             return 2 * above.sum(axis=-1) > at_anchor.sum(axis=1)
@@ -182,13 +186,13 @@ class LocalGeometry:
             self._may_be_noisy &= ~stand_above(most, nearness[0])
 
     def _measure_inverses(self, search, points, patterns):
-        """Return 1 / dimension by distances to like neighbours, for each scale and anchor.
+        """Return 1 / dimension by distances to similar neighbours, for each scale and anchor.
 
-        Also the square of the smaller distance that each was measured by.
+        Also return the square of the smaller of the two distances behind each value.
         """
         scales = self._calibration.scales
         n_neighbors = min(2 * scales[-1], self.n_neighbors)
-        # The reference itself comes first, or a copy of it, which is as far away.
+        # The reference itself comes first, or a copy at the same distance.
         distances, neighbours = search.kneighbors(points[:MAX_ROWS], n_neighbors + 1)
         alike = _alike(patterns[neighbours[:, 1:]], patterns[:MAX_ROWS])
         inverses = np.array([inverse_dimensions(distances[:, 1:], k, alike) for k in scales])
@@ -197,20 +201,20 @@ class LocalGeometry:
     def _measure_landmarks(self, search, points, patterns, inverses):
         """Measure the flats and the ratios around landmarks, the first references.
 
-        Return their pools, with a mark at each anchor that counts, the members of each, and the
-        flats through the nearest of them.
+        Return the anchors of each pool with a mask of the anchors that count, the members of each
+        pool, and the flats through the nearest members.
         """
         n_landmarks = min(len(points), MAX_LANDMARKS)
         landmarks, self._patterns = points[:n_landmarks], patterns[:n_landmarks]
         distances, pools = search.kneighbors(landmarks)
         self._radii = np.maximum(distances[:, -1], TINY)
         alike = _alike(patterns[pools], self._patterns)
-        # Where nothing is active there is no telling who is alike.
+        # If no latent is active, nothing shows which members are alike, so all count.
         own = alike | ~alike.any(axis=1, keepdims=True)
         flats = [Flat(points[pool[its]]) for pool, its in zip(pools, own, strict=True)]
         for pool, its, flat in zip(pools, own, flats, strict=True):
             its[its] = flat.belongs(points[pool[its]])
-        # As many as are in a pool.
+        # As many landmarks as lie in a pool.
         self._n_near = min(
             max(N_ANSWERS, round(self.n_neighbors * n_landmarks / len(points))), n_landmarks
         )
@@ -218,7 +222,7 @@ class LocalGeometry:
         near = self._landmarks.kneighbors(landmarks, return_distance=False)
         self._flats = Flats(flats, near)
         own &= ~self._barred(points, pools, near)
-        # Whatever flats say, a sample is on its own manifold.
+        # A landmark is on its own manifold, whatever the flats say.
         own[:, 0] = True
         at_anchor = alike & own & (pools < inverses.shape[1])
         anchors = np.where(at_anchor, pools, 0)
@@ -227,10 +231,11 @@ class LocalGeometry:
         return (anchors, at_anchor), members, flats
 
     def _barred(self, points, pools, near):
-        """Return which members of the landmarks' pools are on a flat that landmarks are not on.
+        """Return a mask of the members of the landmarks' pools that are on another manifold.
 
-        That is the flat of the landmark next to a member. It is of another manifold. Where the
-        landmark's own flat does not fit, so is each flat that does not go through the landmark.
+        Such a member is on the flat of the landmark next to it, and the landmark of the pool does
+        not belong to this flat. If the own flat of the landmark of the pool does not fit, each flat
+        that does not hold this landmark is of another manifold.
         """
         landmarks = points[: len(pools)]
         off, solid = self._flats.bar(landmarks, near), ~self._flats.fit
@@ -249,7 +254,7 @@ class LocalGeometry:
             rank, visible = _rank(points[pool], noise, n)
             hidden = visible < 1
             if hidden:
-                # The answer is then what it would be without noise, and unsure.
+                # The answer is then the rank without noise, and uncertain.
                 noise = 0.0
                 rank, visible = _rank(points[pool])
             quarter = points[pool[: max(len(pool) // NEAREST, 2)]]
@@ -261,16 +266,17 @@ class LocalGeometry:
         ranks = np.array(ranks, dtype=float).T
         self._near_ranks, self._ranks, self._steady, self._visible, self._hidden = ranks
         self._hidden = self._hidden > 0
-        # 0: none is clear.
+        # 0 means that no rank is clear.
         self._clear_ranks = np.zeros(len(members))
         if self._noise_variance == 0 and self._may_be_clear:
             with np.errstate(divide="ignore"):
                 ratio, largest = 1 / self._inverses[0], 1 / self._inverses[-1]
-            # Where it rises with the scale, it is not for thin directions that it is small.
+            # If the ratio rises with the scale, thin directions are not the reason for a small
+            # ratio.
             rises = largest > ratio + np.maximum(NEAR, NEAR_SHARE * ratio)
             for i in np.flatnonzero(np.isfinite(ratio) & ~rises):
                 rank = clear_rank(points[members[i][:N_POOL]], self._n_features, most)
-                # Distances show at most a little more than there is.
+                # Distances overestimate the dimension by at most a little.
                 self._clear_ranks[i] = rank if rank >= ratio[i] - 1 else 0
         self.hidden = float(self._hidden.mean())
 
@@ -280,24 +286,24 @@ class LocalGeometry:
         Parameters
         ----------
         points : ndarray of shape (n_samples, n_features)
-            Samples, without noise as far as may be.
+            Samples, as free of noise as possible.
 
         active : ndarray of bool of shape (n_samples, n_components) or None
-            Their active latents.
+            Active latents of the samples.
 
         off : ndarray of shape (n_samples,) or float, default=0.0
-            Squared distances of the samples to these points, beyond what is usual.
+            Squared distances of the samples to these points, beyond the usual distance.
 
         Returns
         -------
         LocalDimension
-            What neighbours say.
+            Measurements by the neighbours.
         """
         ratios, known, clear, (
             sure, error, hidden, noisy, near, rank, steady, visible, share, held, middle,
             spread, distance,
         ) = self._measure(points, active, off)  # fmt: skip
-        # The first scale at which distances are more than noise; the last one if there is none.
+        # The first scale at which distances are more than noise; the last scale if there is none.
         first = np.where(clear.any(axis=0), clear.argmax(axis=0), len(ratios) - 1)
         ratio = np.take_along_axis(ratios, first[None], axis=0)[0]
         seen = np.where(clear, ratios, ratio)
@@ -305,15 +311,15 @@ class LocalGeometry:
         if active is not None:
             count = active.sum(axis=1)
             rank = np.where(share * self.n_neighbors < MEMBERS_PER_DIMENSION * count, count, rank)
-        # Where it still falls at the last scale, it may fall as much once more.
+        # If the ratio still falls at the last scale, it can fall by the same amount once more.
         falling = np.maximum(ratios[-2:][0] - ratios[-1], 0.0) * (least == ratios[-1])
         ranks = np.array([np.minimum(near, rank), rank])
         allowed = np.where(steady > 0.5, STEADY_SHARE, NEAR_SHARE) * ranks
         allowed = np.hypot(np.maximum(NEAR, allowed), 2 * error)
-        # If not for noise, it is for thin directions that it falls.
+        # Without noise, the ratio falls because of thin directions.
         down_to = np.where(noisy > 0.5, np.minimum(least - falling, ratio), ratio)
         beside = np.abs(ranks - np.clip(ranks, down_to, ratio))
-        # Distances that are noise at all scales are only too large.
+        # If distances are noise at all scales, the ratio can only be too large.
         agrees = (beside <= allowed) | ~clear.any(axis=0) & (ranks <= ratio + allowed)
         best = np.where(agrees, beside, np.inf).argmin(axis=0)
         rank, agree = np.take_along_axis(ranks, best[None], axis=0)[0], agrees.any(axis=0)
@@ -323,9 +329,9 @@ class LocalGeometry:
         dimension = np.where(held & (steady > 0.5), np.minimum(dimension, near), dimension)
         # A clear rank needs no agreement: distances hardly show thin directions.
         dimension = np.where(sure > 0, sure, dimension)
-        # Noise has no dimension.
+        # Directions within the noise do not count.
         answer = np.maximum(np.minimum(dimension, visible), 1.0)
-        # Distances that are noise at all scales are only too large.
+        # If distances are noise at all scales, the ratio can only be too large.
         lowest = np.where(clear.any(axis=0), least, np.minimum(least, dimension))
         return LocalDimension(
             dimension=answer,
@@ -341,36 +347,38 @@ class LocalGeometry:
         )
 
     def over_scales(self, points, active):
-        """Return the number of neighbours of each scale, and the ratio there around samples.
+        """Return the number of neighbours at each scale, and the ratios around samples.
 
         Parameters
         ----------
         points : ndarray of shape (n_samples, n_features)
-            Samples, without noise as far as may be.
+            Samples, as free of noise as possible.
 
         active : ndarray of bool of shape (n_samples, n_components) or None
-            Their active latents.
+            Active latents of the samples.
 
         Returns
         -------
         n_neighbors : ndarray of shape (n_scales,)
-            Ascending.
+            Numbers of neighbours, ascending.
 
         dimensions : ndarray of shape (n_samples, n_scales)
-            NaN where neighbours do not say.
+            Ratios; NaN where they are unknown.
         """
         ratios, known, *_ = self._measure(points, active)
         return np.array(self._calibration.scales), np.where(known, ratios, np.nan).T
 
     def _measure(self, points, active, off=0.0):
-        """Return corrected ratios, where they are known and where clear of noise, and the rest.
+        """Return corrected ratios, masks where they are known and clear of noise, and the rest.
 
-        Ratios have a row for each scale; known are samples that have one at all but the largest.
-        The rest is the rank that is clear without distances, or 0, the relative error of the first
-        ratio, the share of the landmarks around which noise hides all, the ranks of the nearest and
-        of all, whether they are steady, the number of directions that stand above the noise, the
-        share of those that are alike, whether flats hold the samples, the mean of the ranks nearby
-        and their standard deviation, and how many radii of their pools the landmarks are away.
+        Ratios have a row for each scale. A sample is known if it has a ratio at all scales but the
+        largest. The rest has these rows: the rank that is clear without distances, or 0; the
+        relative error of the first ratio; the share of landmarks around which noise hides all
+        directions; the share around which there may be noise; the ranks of the nearest members and
+        of all members; whether these ranks are steady; the number of directions that stand above
+        the noise; the share of landmarks that are alike; whether flats hold the samples; the mean
+        and the standard deviation of the ranks nearby; and the distance to the landmarks, in radii
+        of their pools.
         """
         patterns, points = _pack(points, active), points @ self._plane
         off = np.broadcast_to(off, len(points))
@@ -381,22 +389,22 @@ class LocalGeometry:
             own = np.isfinite(ratio)
             if own.any():
                 ratio[own] = self._calibration.correct(ratio[own], scale)
-            # Parts of few samples have no larger scale.
+            # Parts of few samples have no larger scale, so they keep the smaller one.
             ratio[~own] = ratios[max(scale - 1, 0)][~own]
         return ratios, known, clear > 0.5, rest
 
     def _ask_landmarks(self, points, patterns, off):
-        """Return what the landmarks in the pool of each sample say that are like it."""
+        """Return the answers of the landmarks in each sample's pool that are like the sample."""
         distances, near = self._landmarks.kneighbors(points)
         # Pools of copies of one reference have no radius.
         with np.errstate(over="ignore"):
             away = (np.hypot(distances, np.sqrt(off)[:, None]) / self._radii[near]).min(axis=1)
         alike = _alike(self._patterns[near], patterns)
         share, held = alike.mean(axis=1), self._flats.hold(points, near)
-        # 3 where a flat holds the sample, 2 where it does not fit. One that fits, and does not hold
-        # the sample, is more likely of another manifold.
+        # 3 if a flat holds the sample, 2 if it does not fit. A flat that fits but does not hold the
+        # sample is more likely of another manifold.
         like = alike * (1 + ~self._flats.fit[near] + 2 * held)
-        # The nearest of those that are most like the sample.
+        # The nearest of the landmarks that are most like the sample.
         order = np.argsort(-like, axis=1, kind="stable")[:, :N_ANSWERS]
         near, like = (np.take_along_axis(values, order, axis=1) for values in (near, like))
         asked, held = (like > 0) & (like == like[:, :1]), like[:, 0] > 2
@@ -431,13 +439,13 @@ def _plane(points):
     centred = points - points.mean(axis=0)
     variances, directions = np.linalg.eigh(centred.T @ centred)
     varying = variances > EXACT * variances[-1]
-    # Constant samples have one, too.
+    # Constant samples have one direction, too.
     varying[-1] = True
     return directions[:, varying]
 
 
 def _alike(others, patterns):
-    """Return which others have similar active latents: at least half of those of either are shared.
+    """Return a mask of others with similar active latents: at least half of the union is shared.
 
     `others` has the shape (n_samples, n_others, n_words), `patterns` (n_samples, n_words).
     """
@@ -450,13 +458,13 @@ def _alike(others, patterns):
 
 
 def _most_noise(flats):
-    """Return what the variance of the noise is at most: what samples are off the flattest flats."""
+    """Return an upper bound on the noise variance: the variance off the flattest flats."""
     off = [flat.noise for flat in flats if np.isfinite(flat.noise)]
     return np.quantile(off, RARELY) if off else np.inf
 
 
 def _average(inverses, pools, alike):
-    """Return the mean of those of each pool at each scale, and the relative error of the first."""
+    """Return the mean inverse of each pool at each scale, and the relative error of the first."""
     inverses = np.where(alike, inverses[:, pools], np.nan)
     known = np.isfinite(inverses)
     n_known = known.sum(axis=2)
@@ -475,7 +483,7 @@ def _mean_and_deviation(values, asked):
 
 
 def _median(values):
-    """Return the lower median of each row, of those that are known; NaN if none is."""
+    """Return the lower median of the known values of each row; NaN if none is known."""
     middle = np.maximum((~np.isnan(values)).sum(axis=1) - 1, 0) // 2
     return np.take_along_axis(np.sort(values, axis=1), middle[:, None], axis=1)[:, 0]
 
@@ -483,7 +491,7 @@ def _median(values):
 def _pack(points, active):
     """Return active latents as the bits of words, of shape (n_samples, n_words).
 
-    Where none are given, all samples have the same one.
+    Without active latents, all samples get the same single one.
     """
     if active is None:
         active = np.ones((len(points), 1), dtype=bool)
@@ -493,9 +501,9 @@ def _pack(points, active):
 
 
 def _rank(points, noise_variance=0.0, n_noisy=0):
-    """Return the number of directions in which points extend, and of those above the noise.
+    """Return the number of directions in which points extend, and the number above the noise.
 
-    The second is infinite where there is no noise.
+    The second number is infinite if there is no noise.
     """
     points = points - points.mean(axis=0)
     wide = points.shape[1] > points.shape[0]

@@ -1,4 +1,4 @@
-"""How fast the number of neighbours grows with the distance."""
+"""The dimension from the growth of the number of neighbours with the distance."""
 
 from skvaeense.dimension._pools import PoolMethod
 from skvaeense.utils._typing import Auto
@@ -7,37 +7,37 @@ from skvaeense.utils._typing import Auto
 class Neighbors(PoolMethod):
     """Measure how fast the number of neighbours grows with the distance, after denoising.
 
-    Up to 20,000 training samples are kept, denoised by the autoencoder. Of a sample's nearest ones,
-    those that have similar active latents, and lie near the flat through the very nearest, are its
-    pool. Around each member of the pool, the
-    distances R_a and R_b to its neighbours a and b follow
-    ``E log(R_b / R_a) = (psi(b) - psi(a)) / r``, with psi the digamma function and r the dimension
-    [1]_. With b = 4 and a = 1 that gives r, without any threshold. It is then corrected by what the
-    same estimate gives for balls of known dimension with as many samples [2]_.
+    Up to 20,000 training samples are kept, denoised by the autoencoder. The pool of a sample is its
+    nearest training samples that have similar active latents and lie near the flat through the very
+    nearest. Around each member of the pool, the distances R_a and R_b to its neighbours a and b
+    follow ``E log(R_b / R_a) = (psi(b) - psi(a)) / r``, with psi the digamma function and r the
+    dimension [1]_. With b = 4 and a = 1, this gives r without any threshold. The result is then
+    corrected by the same estimate for balls of known dimension with the same number of samples
+    [2]_.
 
     Parameters
     ----------
     n_neighbors : "auto" or int, default="auto"
         Number of nearest samples that a pool is taken from, at least 4. "auto" means 512, or a
-        sixth of the samples where they are few; where noise moves samples farther than that, 1,024
-        and so on, up to a sixth.
+        sixth of the samples if there are few. If noise moves samples farther than the pool reaches,
+        it means 1,024 and so on, up to a sixth of the samples.
 
     See Also
     --------
-    Consensus : Rounds to the rank of the pool where that agrees, and counts where pools are small.
+    Consensus : Rounds to the rank of the pool if it agrees, and counts if pools are small.
 
     Notes
     -----
     If the autoencoder moves samples by more than 15 % of the mean squared distance to their
-    neighbours, pools grow, since noise may be larger than they are. If they are a sixth of the
-    samples and that is not enough, or if it moves samples by so much beyond their noise, it is not
-    asked: samples are projected on the principal directions that stand above the noise.
+    neighbours, pools grow, since noise may be larger than the pools. If pools of a sixth of the
+    samples are not enough, or if the autoencoder moves samples by this much beyond their noise, it
+    is not used: samples are projected onto the principal directions that stand above the noise.
 
-    The noise variance is that of the smallest variances of the samples, as far as the law of
-    Marchenko and Pastur explains at least eight of them [3]_; where that is none, and the
-    autoencoder is not asked, it is told from single pools. Distances that are not larger than
-    noise are passed over for those at a larger scale, of 16, 64 or 256 neighbours, and no estimate
-    exceeds the number of directions in which a pool stands above the noise.
+    The noise variance comes from the smallest variances of the samples, if the law of Marchenko and
+    Pastur explains at least eight of them [3]_. Otherwise, if the autoencoder is not used, the
+    noise variance comes from single pools. Distances that are not larger than noise are replaced by
+    distances at a larger scale, of 16, 64 or 256 neighbours. No estimate exceeds the number of
+    directions in which a pool stands above the noise.
 
     References
     ----------

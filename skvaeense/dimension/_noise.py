@@ -2,20 +2,20 @@
 
 import numpy as np
 
-# A bulk of fewer directions than this can be that of a few manifolds as well.
+# A bulk of fewer directions can also come from a few manifolds.
 LEAST_BULK = 8
-# How many times the edge of the bulk a direction stands clearly above it with.
+# A direction stands clearly above the bulk if its variance is this multiple of the edge.
 ABOVE = 2.0
-# Samples from which directions are measured.
+# Maximum number of samples from which directions are measured.
 MAX_ROWS = 5000
-# Share that is few: of samples, or of measurements, any of which may be wrong.
+# Share of samples that counts as few, and share of measurements that may be wrong.
 RARELY = 0.01
 
 
 def edge(noise_variance, n_directions, n_samples):
     """Return the largest variance that noise has in some direction of a sample.
 
-    It is `bulk_edge`, and two of the standard deviations by which few samples miss it [1]_.
+    It is `bulk_edge` plus two standard deviations of the largest variance in few samples [1]_.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def bulk_edge(noise_variance, n_directions, n_samples):
 
 
 def fair_share(share, rank, n_samples):
-    """Return the share of the largest variance that equal ones may fall to, or a given one if less.
+    """Return the share of the largest variance to which equal variances can fall, at most `share`.
 
     Few samples make equal variances unequal, by the law of Marchenko and Pastur.
 
@@ -96,21 +96,21 @@ def fair_share(share, rank, n_samples):
 
 
 def typical_noise(groups):
-    """Return the noise variance of groups of samples, and whether there may be any.
+    """Return the noise variance of groups of samples, and whether there may be noise.
 
     Parameters
     ----------
     groups : list of ndarray of shape (n_samples, n_features)
-        Samples; each group may vary in other directions.
+        Samples; each group may vary in different directions.
 
     Returns
     -------
     variance : float
-        The median over groups, where 0 stands for those that cannot tell.
+        The median over groups, with 0 for groups whose noise cannot be measured.
 
     seen : bool
-        Whether at least half of them may have noise, told or not, or directions are too few for it
-        to be seen beside others.
+        Whether at least half of the groups may have noise, measured or not, or there are too few
+        directions to see noise beside other variance.
     """
     measured = [_measure(group) for group in groups]
     seen = np.mean([group["seen"] for group in measured]) >= 0.5
@@ -119,11 +119,12 @@ def typical_noise(groups):
 
 
 class NoiseFloor:
-    """Tell the noise of samples from what they vary by.
+    """Estimate the noise of samples from their variances.
 
     The smallest variances of a group of samples are noise as far as the law of Marchenko and Pastur
-    explains them by one noise variance [1]_. Directions with more stand above the noise. There is
-    no telling if fewer than eight directions are left, or unless all others stand clearly above.
+    explains them by one noise variance [1]_. Directions with larger variances stand above the
+    noise. The noise cannot be measured if fewer than eight directions are left, or if not all other
+    directions stand clearly above it.
 
     Parameters
     ----------
@@ -131,18 +132,18 @@ class NoiseFloor:
         Samples, in random order.
 
     groups : ndarray of int of shape (n_samples,)
-        Samples of different groups may lie around different points.
+        Group of each sample; different groups may lie around different points.
 
     Attributes
     ----------
     variance : float
-        Variance of the noise in each direction; 0 if it cannot be told.
+        Variance of the noise in each direction; 0 if it cannot be measured.
 
     most : float
-        What it is at most, as the smallest variance.
+        Upper bound on the noise variance, from the smallest variance.
 
     seen : bool
-        Whether there may be noise, told or not.
+        Whether there may be noise, measured or not.
 
     References
     ----------
@@ -159,7 +160,7 @@ class NoiseFloor:
         self.seen = any(group["seen"] for group in measured)
 
     def take_off(self, X, groups):
-        """Return samples without their noise in directions that do not stand above it.
+        """Return samples projected onto the directions that stand above the noise.
 
         Parameters
         ----------
@@ -167,15 +168,15 @@ class NoiseFloor:
             Samples.
 
         groups : ndarray of int of shape (n_samples,)
-            Their groups.
+            Groups of the samples.
 
         Returns
         -------
         points : ndarray of shape (n_samples, n_features)
-            Projections; the samples themselves in groups where noise cannot be told.
+            Projections; the samples themselves in groups whose noise cannot be measured.
 
         n_directions : ndarray of shape (n_samples,)
-            Number of directions that noise is left in.
+            Number of directions with remaining noise.
         """
         points, n_directions = X.copy(), np.full(len(X), X.shape[1])
         for k, group in self._groups.items():
@@ -188,7 +189,7 @@ class NoiseFloor:
 
 
 def _measure(X):
-    """Return what is known of a group: its mean, what stands above the noise, and the noise."""
+    """Return the mean of a group, the directions that stand above the noise, and the noise."""
     n_samples, n_features = X.shape
     mean = X.mean(axis=0)
     variances, directions = _principal(X - mean)
@@ -198,7 +199,7 @@ def _measure(X):
     bulk = variances <= edge(rest, left, n_samples)
     rank = int(bulk.argmax()) if bulk.any() else n_features
     seen = 0 < rank <= n_features - LEAST_BULK and n_samples > 1 and rest[rank] > 0
-    # Else what is taken for noise can as well be directions with a little less variance.
+    # Otherwise the supposed noise can also be directions with slightly less variance.
     told = seen and variances[rank - 1] > ABOVE * edge(rest[rank], left[rank], n_samples)
     return {
         "n_samples": n_samples,
@@ -211,13 +212,13 @@ def _measure(X):
 
 
 def _mean(measured, name):
-    """Return the mean over groups, by their samples; 0 if there are none."""
+    """Return the mean over groups, weighted by their numbers of samples; 0 without groups."""
     weights = [group["n_samples"] for group in measured]
     return float(np.average([g[name] for g in measured], weights=weights)) if measured else 0.0
 
 
 def _principal(X):
-    """Return variances, falling, and directions, by the smaller matrix of products."""
+    """Return descending variances, and directions, from the smaller matrix of products."""
     if len(X) < X.shape[1]:
         _, singular, directions = np.linalg.svd(X, full_matrices=False)
         return np.square(singular) / len(X), directions

@@ -1,4 +1,4 @@
-"""How many directions the scores around a sample do not point in."""
+"""Normal bundle: the number of directions in which scores around a sample do not point."""
 
 import math
 
@@ -9,14 +9,14 @@ from skvaeense.dimension._score import Noise, ScoreMethod
 
 
 def simplex(n_features: int, generator: torch.Generator) -> Tensor:
-    """Return the corners of a regular simplex, as far out as noise typically is.
+    """Return the corners of a regular simplex, with the typical length of noise.
 
-    Their shape is (n_features + 1, n_features), and they are turned at random. They stand for
-    draws of noise: their mean is exactly 0, and their covariance the identity. The spread of draws
-    would widen the spectrum.
+    The corners have shape (n_features + 1, n_features), and are turned at random. They replace
+    draws of noise: their mean is exactly 0, and their covariance is the identity. The spread of
+    random draws would widen the spectrum.
     """
     n_corners = n_features + 1
-    # An orthonormal basis of what is orthogonal to the ones; its rows are the corners.
+    # An orthonormal basis of the space orthogonal to the ones; its rows are the corners.
     normal = torch.randn((n_corners, n_corners), generator=generator, dtype=torch.float64)
     normal[:, 0] = 1.0
     return math.sqrt(n_corners) * torch.linalg.qr(normal).Q[:, 1:]
@@ -30,8 +30,8 @@ class NormalBundle(ScoreMethod):
     large singular values and d small ones. In units of the noise that was added, a singular value
     is 1 in a normal direction and 0 in a tangent direction, and the dimension is the number of
     singular values below the largest gap. The bounds 1 and 0 belong to the spectrum, so that the
-    dimension can be D or 0; what a crooked manifold has above 1 counts as 1. The mean of the
-    scores is taken off first: it points to where samples are denser, along the manifold.
+    dimension can be D or 0; singular values above 1, as on curved manifolds, count as 1. The mean
+    of the scores is subtracted first: it points along the manifold, to where samples are denser.
 
     This is the estimator of [1]_; the bounds, the mean and the regular perturbations are ours.
 
@@ -46,7 +46,7 @@ class NormalBundle(ScoreMethod):
 
     Examples
     --------
-    The noise along the only direction of a line cannot be told from the sample:
+    The noise along the only direction of a line cannot be distinguished from the sample:
 
     >>> import torch
     >>> from skvaeense.dimension import NormalBundle
@@ -70,7 +70,7 @@ class NormalBundle(ScoreMethod):
             Number of features.
 
         generator : torch.Generator
-            Turns them at random.
+            Turns the directions at random.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class NormalBundle(ScoreMethod):
         Parameters
         ----------
         noise : callable
-            From samples to the noise that is predicted in them, both of shape (n, n_features).
+            Function from samples to the predicted noise, both of shape (n, n_features).
 
         x : torch.Tensor of shape (n_samples, n_features)
             Samples without noise.
@@ -94,7 +94,7 @@ class NormalBundle(ScoreMethod):
             Standard deviation t of the noise.
 
         vectors : torch.Tensor of shape (n_vectors, n_features)
-            What `vectors` returned.
+            Output of `vectors`.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class NormalBundle(ScoreMethod):
         perturbed = x[:, None] + level * vectors
         scores = noise(perturbed.flatten(0, 1)).reshape(perturbed.shape)
         scores = scores - scores.mean(dim=1, keepdim=True)
-        # No eigenvalues can be had of what is not finite.
+        # Matrices with entries that are not finite have no eigenvalues.
         known = scores.isfinite().all(dim=2).all(dim=1)
         scores = scores.where(known[:, None, None], 0)
         # Far from the data scores can be so large that their squares overflow.
@@ -113,7 +113,7 @@ class NormalBundle(ScoreMethod):
         # The eigenvalues of the covariance are the squares of the singular values.
         covariance = scores.transpose(1, 2) @ scores / len(vectors)
         values = torch.linalg.eigvalsh(covariance).clamp_min(0).sqrt() * size[:, 0]
-        # Between the bounds 0 and 1.
+        # The bounds 0 and 1 belong to the spectrum.
         spectrum = torch.nn.functional.pad(values.clamp_max(1), (1, 0))
         spectrum = torch.nn.functional.pad(spectrum, (0, 1), value=1.0)
         dimension = spectrum.diff(dim=1).argmax(dim=1).to(x.dtype)

@@ -1,4 +1,4 @@
-"""What methods that look at a sample's neighbours share."""
+"""The base class of methods that use a sample's neighbours."""
 
 import warnings
 from abc import abstractmethod
@@ -22,24 +22,23 @@ from skvaeense.utils._threads import threads_for
 from skvaeense.utils._typing import Auto, DoubleArray, FloatArray, IntArray, RandomState
 from skvaeense.utils._validation import Interval, StrOptions
 
-# Training samples among which neighbours are looked for.
+# Maximum number of training samples among which neighbours are searched.
 MAX_REFERENCES = 20_000
-# Pools of this many neighbours, or of a sixth of the samples where they are few. They grow up to a
-# sixth where noise is larger than they are.
+# Pools have this many neighbours, or a sixth of the samples if there are few. They grow up to a
+# sixth if noise is larger than the pools.
 MAX_NEIGHBORS, LEAST_POOLS = 2 * LARGEST, 6
-# How far an autoencoder may move a typical sample, and still tell what is noise and which samples
-# are alike: a fraction of the mean squared distance to its neighbours. By so much may the dimension
-# by distances change, too, if there is no noise to take off, which makes it fall by more as the
-# scale grows.
+# Maximum squared shift of a typical sample by a trusted autoencoder, as a fraction of the mean
+# squared distance to its neighbours. The dimension by distances can change by the same fraction,
+# unless there is noise to remove, which makes this dimension fall by more as the scale grows.
 MAX_SHIFT = 0.15
 TINY = np.finfo(float).tiny
 
 
 class PoolMethod(AutoencoderMethod):
-    """Denoise samples, and look at their pools: the neighbours with similar active latents.
+    """Denoise samples, and measure their pools: the neighbours with similar active latents.
 
-    A subclass says in `_answer` when it believes them. Elsewhere active latents are counted; with
-    a linear decoder, after refining its dictionary.
+    A subclass decides in `_answer` when to believe the neighbours. Otherwise active latents are
+    counted; with a linear decoder, after refining its dictionary.
     """
 
     _parameter_constraints = {
@@ -47,22 +46,22 @@ class PoolMethod(AutoencoderMethod):
     }
 
     n_neighbors: Auto | int
-    # None where the autoencoder explains too little, or has no linear decoder.
+    # None if the autoencoder explains too little, or has no linear decoder.
     dictionary_: Dictionary | None
-    # None where the autoencoder cannot decode, or there are too few samples.
+    # None if the autoencoder cannot decode, or there are too few samples.
     geometry_: LocalGeometry | None
-    # The noise of the samples, which is taken off where the autoencoder is not trusted.
+    # The noise of the samples, which is removed if the autoencoder is not trusted.
     floor_: NoiseFloor
-    # Squared distance by which few training samples are off the points that stand for them.
+    # Squared distance to its denoised point that few training samples exceed.
     reach_: float
-    # Whether the autoencoder denoises samples, and says which of them are alike.
+    # Whether the autoencoder denoises samples, and shows which samples are alike.
     trusted_: bool
-    # By what share decoding changes the dimension by distances. Noise is a reason, if it is seen.
+    # Share by which decoding changes the dimension by distances. Visible noise explains it.
     change_: float
 
     @abstractmethod
     def _answer(self, around, most):
-        """Return the dimension of samples by their neighbours; NaN where these are not believed.
+        """Return the dimension of samples by their neighbours; NaN if neighbours are not believed.
 
         `around` is a LocalDimension, and `most` the number of atoms that each sample needs.
         """
@@ -73,14 +72,14 @@ class PoolMethod(AutoencoderMethod):
         Parameters
         ----------
         autoencoder : estimator
-            A fitted autoencoder with `active_dimensions`. Only the count is left of one without
-            `transform` and `inverse_transform`.
+            A fitted autoencoder with `active_dimensions`. Without `transform` and
+            `inverse_transform`, active latents are only counted.
 
         X : ndarray of shape (n_samples, n_features)
             Training samples.
 
         random_state : int, RandomState instance or None, default=None
-            Seed of which samples are kept, and of the landmarks among them.
+            Seed of the choice of samples, and of the landmarks among them.
 
         Returns
         -------
@@ -92,7 +91,7 @@ class PoolMethod(AutoencoderMethod):
             return self
         order = check_random_state(random_state).permutation(len(X))[:MAX_REFERENCES]
         X = X[order].astype(np.float64)
-        # Neighbours are looked for among all.
+        # Neighbours are searched among all samples.
         with threads_for(len(X) * X.size):
             self._fit(autoencoder, X)
         self._warn_of_noise()
@@ -108,7 +107,7 @@ class PoolMethod(AutoencoderMethod):
         self.change_, most = 0.0, np.inf
         if self.trusted_ and len(X) > SCALES[-1] + 1:
             raw = _by_distances(X)
-            # Patterns that have more latents are pieces of something curved.
+            # Patterns with more active latents are pieces of a curved set.
             most = 2 * raw[1] + 1
             are_patterns = bool((active != active[0]).any())
             self.trusted_ = not (are_patterns and active.sum(axis=1).mean() > most)
@@ -137,7 +136,7 @@ class PoolMethod(AutoencoderMethod):
         Parameters
         ----------
         autoencoder : estimator
-            The autoencoder that `fit` had.
+            The autoencoder that was passed to `fit`.
 
         X : ndarray of shape (n_samples, n_features)
             Samples.
@@ -148,7 +147,7 @@ class PoolMethod(AutoencoderMethod):
             The dimension at each sample.
 
         std : ndarray of shape (n_samples,)
-            All that `explain` says may be wrong; NaN where there is only the number of active
+            Standard errors from all reasons in `explain`; NaN if there is only the number of active
             latents.
         """
         dimension, reasons = self.explain(autoencoder, X)
@@ -162,7 +161,7 @@ class PoolMethod(AutoencoderMethod):
         Parameters
         ----------
         autoencoder : estimator
-            The autoencoder that `fit` had.
+            The autoencoder that was passed to `fit`.
 
         X : ndarray of shape (n_samples, n_features)
             Samples.
@@ -173,21 +172,23 @@ class PoolMethod(AutoencoderMethod):
             The dimension at each sample.
 
         reasons : dict of str to ndarray of shape (n_samples,)
-            Standard errors in dimensions, of which the squares add up.
+            Standard errors in dimensions, whose squares add up.
 
-            Where neighbours answer: "sampling", the error of their mean; "noise", how far
-            the estimate falls from the smallest scale that is clear of noise to larger ones;
-            "disagreement", how far the answer is from what distances say at any of these scales, or
-            above all that they say where there is none; "intersection", how far the ranks of pools
-            nearby are from it.
+            If neighbours answer: "sampling", the error of their mean; "noise", the fall of the
+            estimate from the smallest scale that is clear of noise to larger scales;
+            "disagreement", the distance of the answer from the estimates by distances at these
+            scales, or its excess over all estimates if no scale is clear; "intersection", the
+            difference between the answer and the ranks of nearby pools.
 
-            Where latents are counted: "small_coefficients", by what the posterior of their number
-            allows, and by how much distances were corrected on curved sets; "disagreement", how far
-            neighbours are from it, the less the fewer are like the sample; without a dictionary, 1
-            as "few_neighbors" if none is.
+            If latents are counted: "small_coefficients", the spread of the posterior of their
+            number, and the correction of distances on curved sets; "disagreement", the difference
+            between the count and the neighbours, weighted less if fewer neighbours are like the
+            sample; "few_neighbors", 1 if no neighbour is like the sample and there is no
+            dictionary.
 
-            Everywhere "disagreement" also has by how much decoding changes what distances say; and
-            "far", which is as large as the dimension itself at twice the distance that is far.
+            In both cases: "disagreement" also includes the change of the estimate by distances
+            through decoding; "far" is as large as the dimension itself at twice the distance that
+            counts as far.
         """
         if not _can_decode(autoencoder):
             dimension, std = Count().estimate(autoencoder, X)
@@ -202,7 +203,7 @@ class PoolMethod(AutoencoderMethod):
             around = self.geometry_.at(seen, alike, off)
             dimension = self._answer(around, most)
         if self.dictionary_ is not None:
-            # It has no say where neighbours are believed, and say no more than are active.
+            # Not used if neighbours are believed and give at most the number of active latents.
             rows = np.flatnonzero(~(dimension <= count))
             refined = count.copy()
             refined[rows], unsure[rows] = self.dictionary_.count((X - shift)[rows], active[rows])
@@ -216,12 +217,12 @@ class PoolMethod(AutoencoderMethod):
         return answer, reasons
 
     def dimension_scale(self, autoencoder: Any, X: FloatArray) -> tuple[IntArray, DoubleArray]:
-        """Return what neighbours say of the dimension at several scales.
+        """Return the dimension by distances to neighbours at several scales.
 
         Parameters
         ----------
         autoencoder : estimator
-            The autoencoder that `fit` had.
+            The autoencoder that was passed to `fit`.
 
         X : ndarray of shape (n_samples, n_features)
             Samples.
@@ -232,7 +233,7 @@ class PoolMethod(AutoencoderMethod):
             The number of neighbours of each scale, ascending.
 
         dimensions : ndarray of shape (n_samples, n_scales)
-            The dimension by distances alone at each scale; NaN where they do not say.
+            The dimension by distances alone at each scale; NaN where it is unknown.
 
         Raises
         ------
@@ -246,10 +247,10 @@ class PoolMethod(AutoencoderMethod):
         return self.geometry_.over_scales(*self._seen(X, points, active, groups)[:2])
 
     def _seen(self, X, points, active, groups):
-        """Return points that neighbours are looked for among, who is alike, and how noisy they are.
+        """Return the points of the neighbour search, their active latents, and noisy directions.
 
-        They are decoded if the autoencoder is trusted, and else only rid of what does not stand
-        above the noise.
+        Points are decoded if the autoencoder is trusted. Otherwise they are only projected onto the
+        directions that stand above the noise, and active latents are None.
         """
         if self.trusted_:
             return points, active, active.sum(axis=1)
@@ -257,7 +258,7 @@ class PoolMethod(AutoencoderMethod):
         return points, None, n_noisy
 
     def _measure(self, X, points, active, groups, n_neighbors):
-        """Measure the dimension around samples, if they are enough."""
+        """Measure the dimension around samples, if there are enough."""
         if len(X) > SCALES[0] + 1:
             points, active, n_noisy = self._seen(X, points, active, groups)
             self.reach_ = float(np.quantile(np.square(X - points).sum(axis=1), 1 - RARELY))
@@ -272,14 +273,14 @@ class PoolMethod(AutoencoderMethod):
             self.pool_size_ = self.geometry_.n_neighbors
 
     def _warn_of_noise(self):
-        """Warn where so much is hidden by noise that the answer there is a guess."""
+        """Warn if noise hides all directions around some samples, so that the answer is a guess."""
         hidden = self.geometry_.hidden if self.geometry_ is not None else 0.0
         if hidden > RARELY:
             warnings.warn(
                 f"Dimension hidden by noise: around {hidden:.0%} of the samples no direction "
                 "stands above the noise, and the dimension is unsure. Fewer samples, which are "
                 "farther apart, or a larger n_neighbors may show it.",
-                # The user.
+                # Point to the code of the user.
                 stacklevel=8,
             )
 
@@ -291,11 +292,11 @@ class PoolMethod(AutoencoderMethod):
         return bool(np.isnan(answers).any())
 
     def _denoise(self, autoencoder, X):
-        """Return active latents, codes that are 0 elsewhere, what is decoded from them, and groups.
+        """Return active latents, codes, reconstructions, groups and shifts of samples.
 
-        A dictionary that takes the place of the codes gives none. If the autoencoder has several
-        locations, the last columns of its codes say at which of them a sample lies, and that is its
-        group. They are no latents, and the last answer is how far locations are from the mean.
+        Codes are 0 for inactive latents, and None if a dictionary replaces them. If the autoencoder
+        has several locations, the last columns of its codes give the location of a sample, which is
+        its group. These columns are not latents. A shift is the offset of a location from the mean.
         """
         n_locations = len(getattr(autoencoder, "locations_", ()))
         speaks = self.dictionary_ is not None and self.dictionary_.speaks
@@ -315,7 +316,7 @@ class PoolMethod(AutoencoderMethod):
 
 
 def _explained(dimension, count, unsure, around):
-    """Return the dimension by neighbours, and by count where that is NaN, and what may be wrong."""
+    """Return the dimension by neighbours, or by count if NaN, and the standard errors by reason."""
     believed = np.isfinite(dimension)
     answer = np.where(believed, dimension, count)
     reasons = {
@@ -323,8 +324,8 @@ def _explained(dimension, count, unsure, around):
         for name, error in neighbor_errors(around, answer).items()
     }
     reasons["small_coefficients"] = np.where(believed, 0.0, np.nan_to_num(unsure))
-    # Neighbours may be right all the same: their share that is like the sample says how likely.
-    # Where nothing else supports the count, a few of them are enough.
+    # Neighbours can still be right. The share that is like the sample shows how likely this is. If
+    # nothing else supports the count, a few neighbours are enough.
     alone = np.isnan(unsure)
     asked = ~believed & np.isfinite(np.where(alone, around.dimension, around.ratio))
     likely = np.where(alone, 1.0, np.sqrt(around.alike))
@@ -339,11 +340,12 @@ def _can_decode(autoencoder):
 
 
 def _choose_pools(X, points, count, noise_variance, n_neighbors):
-    """Return the size of the pools, and whether decoding moves samples little beside it.
+    """Return the size of the pools, and whether decoding moves samples little in comparison.
 
-    The more samples, the closer neighbours are, and noise that decoding takes off may move samples
-    farther than that. Pools then grow, as far as their share of the samples allows. What it moves
-    samples by beyond the noise is its own error, which must be small beside the nearest neighbours.
+    With more samples, neighbours are closer, and removing noise can move samples farther than the
+    distance to neighbours. Pools then grow, as far as their share of the samples allows. The shift
+    beyond the noise is an error of the decoder, which must be small compared with the distances to
+    the nearest neighbours.
     """
     auto = n_neighbors == "auto"
     most = min(max(len(X) // LEAST_POOLS, SCALES[0]) if auto else n_neighbors, len(X) - 1)
@@ -371,10 +373,10 @@ def _by_distances(points):
 
 
 def _change_of_dimension(of_samples, of_points):
-    """Return the share by which decoding changes what distances say, and whether that falls.
+    """Return the change of the dimension by distances through decoding, and whether it falls.
 
-    Where there is no noise to be taken off, decoding should change nothing. Noise makes what
-    distances say fall as the scale grows; but so do thin directions.
+    The change is a share. Without noise, decoding should not change the dimension. Noise makes the
+    dimension by distances fall as the scale grows, but so do thin directions.
     """
     (small, raw, large), (_, decoded, _) = of_samples, of_points
     if np.isnan(raw + decoded):
@@ -383,7 +385,7 @@ def _change_of_dimension(of_samples, of_points):
 
 
 def _share(shifts, squares):
-    """Return how far decoding moves a typical sample, beside its distance to neighbours."""
-    # Beside copies of a sample any shift is infinite; more than all of the distance is too far.
+    """Return the squared shift of a typical sample, relative to distances to its neighbours."""
+    # Relative to copies of a sample, any shift is infinite. A share above 1 is always too far.
     with np.errstate(over="ignore"):
         return float(np.median(np.clip(shifts / np.maximum(squares.mean(axis=1), TINY), -1, 1)))

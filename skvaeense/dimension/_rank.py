@@ -1,4 +1,4 @@
-"""In how many directions samples extend that do not follow from each other."""
+"""The number of directions of samples that do not follow from other directions."""
 
 import numpy as np
 
@@ -6,17 +6,18 @@ from skvaeense.dimension._noise import ABOVE
 from skvaeense.dimension._scaling import NEAREST, fills_too_much
 from skvaeense.utils._rounding import EXACT
 
-# By how many times variances must fall after the last direction for their number to be clear.
+# Factor by which variances must fall after the last direction for a clear number of directions.
 CLEARLY = 50.0
 TINY = np.finfo(float).tiny
 
 
 def clear_rank(points, n_features, noise=np.inf):
-    """Return the number of directions that no others predict; 0 where it is not clear.
+    """Return the number of directions that no others predict; 0 if it is not clear.
 
-    It is clear if it is the same among all points and their nearest quarter, or half, variances
-    fall by much after it, or the last one is much larger than that of noise, and that number of
-    coordinates, shuffled, does not fill more dimensions than the points.
+    The number is clear under three conditions. It is the same for all points and for their nearest
+    quarter, or half. Variances fall by much after the last direction, or its variance is much
+    larger than the noise variance. This number of coordinates, shuffled, does not fill more
+    dimensions than the points do.
 
     Parameters
     ----------
@@ -28,12 +29,12 @@ def clear_rank(points, n_features, noise=np.inf):
 
     noise : float, default=inf
         The largest variance that noise may have in a direction. A rank that fills the space is
-        clear only if the last direction has clearly more.
+        clear only if the last direction has a clearly larger variance.
 
     Returns
     -------
     float
-        The number.
+        The number of directions.
     """
     if len(points) < NEAREST:
         return 0.0
@@ -63,12 +64,12 @@ def clear_rank(points, n_features, noise=np.inf):
 def residual_rank(points, n_features, noise=np.inf):
     """Return the number of directions that no others predict, and whether it is clear.
 
-    On a manifold of dimension r, r coordinates give all others: nearly as polynomials of second
-    degree, if samples are near to each other. So the direction in which points extend farthest is
-    a dimension, the direction of the residuals of a polynomial of it another one, and so on, as
-    long as residuals are larger than what is left of curvature. Where terms of second degree
-    explain a share s of the variance, that is about s squared. So thin directions count, and
-    curvature does not.
+    On a manifold of dimension r, r coordinates determine all others, nearly as polynomials of
+    second degree if samples are near one another. So the direction in which points extend farthest
+    is the first dimension. The direction of the residuals of a polynomial in the first coordinate
+    is the second dimension, and so on, as long as residuals are larger than the rest of the
+    curvature. If terms of second degree explain a share s of the variance, this rest is about s
+    squared. So thin directions count, and curvature does not.
 
     Parameters
     ----------
@@ -80,15 +81,15 @@ def residual_rank(points, n_features, noise=np.inf):
 
     noise : float, default=inf
         The largest variance that noise may have in a direction. A rank that fills the space is
-        clear only if the last direction has clearly more.
+        clear only if the last direction has a clearly larger variance.
 
     Returns
     -------
     rank : float
-        Their number; NaN where there are too few points to tell.
+        Number of directions; NaN if there are too few points.
 
     clear : bool
-        Whether residuals fall after them by much.
+        Whether residuals fall by much after the last direction.
     """
     n = len(points)
     rest = points - points.mean(axis=0)
@@ -115,7 +116,7 @@ def residual_rank(points, n_features, noise=np.inf):
         if NEAREST * (basis.shape[1] + len(columns) + len(cubes)) <= n // 2:
             columns += cubes
         n_plain, terms = len(squares) + 1, np.column_stack(columns)
-        # At least as many degrees of freedom must be left.
+        # At least as many degrees of freedom as terms must be left.
         if 2 * (basis.shape[1] + terms.shape[1]) > n:
             return np.nan, False
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""How fast the number of neighbours grows with the distance, which is what a dimension is."""
+"""The dimension from the growth of the number of neighbours with the distance."""
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -7,30 +7,31 @@ from sklearn.neighbors import NearestNeighbors
 
 from skvaeense.utils._rounding import EXACT
 
-# The nearest part of a pool, or of the neighbours that distances are compared up to.
+# The nearest quarter of a pool, or of the neighbours whose distances are compared.
 NEAREST = 4
-# Neighbours whose distances are compared, each with that of a neighbour of the nearest part.
+# Neighbours whose distances are compared with the distance of a neighbour in the nearest quarter.
 SCALES = NEAREST, NEAREST**2, NEAREST**3
-# Where there are enough samples, the next scale shows what noise hides at smaller ones.
+# With enough samples, the next scale shows what noise hides at smaller scales.
 LARGEST = NEAREST * max(SCALES)
-# How many points in balls are queried, and how many members of the pool of each.
+# Number of points in balls that are queried, and number of members of each point's pool.
 N_QUERIES = 35
 SEED = 0
-# A rank is believed if it is so near to what distances say, in dimensions or as a fraction.
+# A rank is believed if it is this near to the estimate by distances, in dimensions or as a
+# fraction.
 NEAR, NEAR_SHARE = 0.3, 0.1
-# Members of a pool whose coordinates are compared with shuffled ones.
+# Number of members of a pool whose coordinates are compared with shuffled coordinates.
 N_POOL = 240
 
 
 def inverse_dimensions(distances, k, alike=None):
     """Return an unbiased estimate of 1 / dimension for each sample.
 
-    Where samples are spread evenly in a set of dimension r, the distances R_a and R_b to the
+    If samples are spread evenly in a set of dimension r, the distances R_a and R_b to the
     neighbours a and b satisfy, with the digamma function psi, ::
 
         E log(R_b / R_a) = (psi(b) - psi(a)) / r
 
-    Here b is k, and a a quarter of it.
+    Here b is k, and a is a quarter of k.
 
     Parameters
     ----------
@@ -41,12 +42,12 @@ def inverse_dimensions(distances, k, alike=None):
         The farther of the two neighbours; at least 4.
 
     alike : ndarray of bool of shape (n_samples, n_neighbors) or None, default=None
-        Which of them count as neighbours; None: all.
+        Which samples count as neighbours; None means all.
 
     Returns
     -------
     ndarray of shape (n_samples,)
-        Estimates; NaN where the nearer neighbour is at distance 0, or fewer than k count.
+        Estimates; NaN if the nearer neighbour is at distance 0, or fewer than k samples count.
 
     References
     ----------
@@ -64,10 +65,10 @@ def inverse_dimensions(distances, k, alike=None):
 
 
 def curved_dimension(coefficients, rank):
-    """Return the dimension of a set of codes: its rank, unless distances say clearly less.
+    """Return the dimension of a set of codes: its rank, unless distances give clearly less.
 
-    They are compared with those of codes of which each coefficient comes from another sample:
-    independent coefficients fill as many dimensions as there are, however they are distributed.
+    Distances are compared with distances of shuffled codes, in which each coefficient comes from
+    another sample: independent coefficients fill all dimensions, however they are distributed.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def curved_dimension(coefficients, rank):
         All codes of the set.
 
     rank : int
-        Number of directions in which they vary.
+        Number of directions in which the codes vary.
 
     Returns
     -------
@@ -83,15 +84,16 @@ def curved_dimension(coefficients, rank):
         The dimension.
 
     std : float
-        How far distances alone are from it, and how far off it may be by chance; 0 for the rank.
+        Difference from the estimate by distances alone, combined with the error by chance; 0 for
+        the rank.
     """
     centred = coefficients - coefficients.mean(axis=0)
     variances, turns = np.linalg.eigh(centred.T @ centred)
     kept = slice(len(variances) - rank, None)
-    # What does not vary tells nothing.
+    # Constant directions carry no information.
     if variances[kept][0] <= EXACT * variances[-1]:
         return rank, 0.0
-    # Without correlations, in directions as near to those of the coefficients as may be.
+    # Remove correlations, in directions as near as possible to the directions of the coefficients.
     alone = centred @ (turns[:, kept] / np.sqrt(variances[kept])) @ turns[:, kept].T
     mixed = np.random.default_rng(SEED).permuted(alone, axis=0)
     k = SCALES[1]
@@ -108,8 +110,8 @@ def curved_dimension(coefficients, rank):
 def fills_too_much(coordinates, rank):
     """Return whether shuffled coordinates fill more dimensions than the points do.
 
-    Shuffled thin coordinates fill hardly more dimensions than there are without them. But one that
-    follows from others fills one more once it is shuffled.
+    Shuffled thin coordinates add hardly any dimension. But a coordinate that follows from others
+    adds one dimension when it is shuffled.
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ def fills_too_much(coordinates, rank):
     Returns
     -------
     bool
-        Whether they do.
+        Whether the shuffled coordinates fill more.
     """
     if len(coordinates) < 2 * SCALES[1]:
         return False
@@ -141,7 +143,7 @@ def _ratio(points):
 
 
 def mean_dimension(distances, k):
-    """Return the dimension that samples have together, and its relative error; NaN if unknown.
+    """Return the mean dimension of samples, and its relative error; NaN if unknown.
 
     Parameters
     ----------
@@ -154,10 +156,10 @@ def mean_dimension(distances, k):
     Returns
     -------
     dimension : float
-        Not corrected for the number of samples.
+        The dimension, not corrected for the number of samples.
 
     error : float
-        Its standard error, as a share of it.
+        Standard error, as a share of the dimension.
     """
     inverses = inverse_dimensions(distances, k)
     inverses = inverses[np.isfinite(inverses)]
@@ -167,7 +169,7 @@ def mean_dimension(distances, k):
 
 
 def _first(distances, reached):
-    """Return the first distance of each row that is marked; NaN if none is."""
+    """Return the first marked distance of each row; NaN if there is none."""
     first = np.take_along_axis(distances, reached.argmax(axis=1)[:, None], axis=1)[:, 0]
     return np.where(reached.any(axis=1), first, np.nan)
 
@@ -176,14 +178,15 @@ class Calibration:
     """Correct dimensions for the number of samples, on balls whose dimension is known.
 
     Few samples of a high-dimensional set are far apart, and many lie at its boundary: estimates
-    fall short, whatever the set. And in a pool of a sample's neighbours there are more samples from
-    the middle of the set than from its boundary. The same estimate is made with as many points
-    drawn from balls of 1, 2, 4, ... dimensions, and its inverse is interpolated in logarithms.
+    fall short, whatever the set. In addition, a pool of a sample's neighbours has more samples from
+    the middle of the set than from its boundary. The same estimate is made with the same number of
+    points drawn from balls of 1, 2, 4, ... dimensions, and its inverse is interpolated in
+    logarithms.
 
     Parameters
     ----------
     n_samples : int
-        Number of samples that neighbours are looked for among.
+        Number of samples among which neighbours are searched.
 
     n_neighbors : int
         Size of the pools whose estimates are averaged.
@@ -194,10 +197,10 @@ class Calibration:
     Attributes
     ----------
     scales : list of int
-        The scales that pools of that size have.
+        The scales of pools of this size.
 
     estimates : list of list of float
-        For each scale, what is estimated for the balls measured so far.
+        For each scale, the estimates for the balls measured so far.
     """
 
     def __init__(self, n_samples, n_neighbors, n_features):
@@ -205,7 +208,7 @@ class Calibration:
         self.n_neighbors = n_neighbors
         # Balls have 1, 2, 4, ... dimensions.
         self.n_balls = (2 * n_features - 1).bit_length()
-        # Like neighbours are looked for among twice as many: half of all must be.
+        # Similar neighbours are searched among twice as many: half of them must be similar.
         scales = (*SCALES, LARGEST)
         self.scales = [k for k in scales if k == SCALES[0] or 2 * k <= n_neighbors]
         self.estimates = [[] for _ in self.scales]
@@ -231,19 +234,19 @@ class Calibration:
             self._measure(2 ** len(estimates))
         measured = np.maximum.accumulate(estimates)
         balls = np.log(2) * np.arange(len(measured))
-        # Beyond the last ball its correction is kept.
+        # Beyond the last ball, the correction of the last ball is kept.
         correction = np.interp(np.log(dimensions), np.log(measured), balls - np.log(measured))
         return dimensions * np.exp(correction)
 
     def _measure(self, dimension):
-        """Add what is estimated for a ball of this dimension."""
+        """Add the estimates for a ball of this dimension."""
         random_state = np.random.default_rng(SEED)
         points = random_state.standard_normal((self.n_samples, dimension))
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         points *= random_state.random((self.n_samples, 1)) ** (1 / dimension)
         search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(points)
         pools = search.kneighbors(points[:N_QUERIES], return_distance=False)
-        # Some from everywhere between the middle of a pool and its boundary.
+        # Take some members from everywhere between the middle of a pool and its boundary.
         members = pools[:, :: max(1, self.n_neighbors // N_QUERIES)].ravel()
         distances = search.kneighbors(points[members], n_neighbors=self.scales[-1] + 1)[0][:, 1:]
         for k, estimates in zip(self.scales, self.estimates, strict=True):

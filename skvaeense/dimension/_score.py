@@ -1,4 +1,4 @@
-"""The base class of methods that ask a score."""
+"""The base class of methods that use a score."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -17,14 +17,15 @@ class ScoreMethod(Specification):
 
     The score is given as the noise that it predicts: for samples z = x + t e with standard normal e
     and a fixed level t, ``noise(z)`` is the expectation of e for given z, which is -t times the
-    gradient of the log-density of z. Derive from this class and write `estimate`; write `vectors`
-    too if it needs directions to look in. A method has parameters, and learns nothing.
+    gradient of the log-density of z. Derive from this class and implement `estimate`. Implement
+    `vectors` too, if the method needs directions in which to use the score. A method has
+    parameters, and learns nothing.
 
     See Also
     --------
     FLIPD : The slope of the log-density as the noise grows.
     NormalBundle : The directions that the scores around a sample leave out.
-    AutoencoderMethod : For an autoencoder.
+    AutoencoderMethod : The base class for an autoencoder.
 
     Examples
     --------
@@ -41,7 +42,7 @@ class ScoreMethod(Specification):
     """
 
     def vectors(self, n_features: int, generator: torch.Generator) -> Tensor:
-        """Return the directions to look in, the same for every sample; by default none.
+        """Return the directions that `estimate` uses for every sample; by default none.
 
         Parameters
         ----------
@@ -49,7 +50,7 @@ class ScoreMethod(Specification):
             Number of features.
 
         generator : torch.Generator
-            Draws them, on the CPU.
+            Draws the directions, on the CPU.
 
         Returns
         -------
@@ -60,12 +61,12 @@ class ScoreMethod(Specification):
 
     @abstractmethod
     def estimate(self, noise: Noise, x: Tensor, level: float, vectors: Tensor) -> Tensor:
-        """Return the dimension of samples. What is under 0 or over n_features is cut off later.
+        """Return the dimension of samples. Values below 0 or above n_features are clipped later.
 
         Parameters
         ----------
         noise : callable
-            From samples to the noise that is predicted in them, both of shape (n, n_features).
+            Function from samples to the predicted noise, both of shape (n, n_features).
 
         x : torch.Tensor of shape (n_samples, n_features)
             Samples without noise.
@@ -74,7 +75,7 @@ class ScoreMethod(Specification):
             Standard deviation t of the noise.
 
         vectors : torch.Tensor of shape (n_vectors, n_features)
-            What the method `vectors` returned, in the precision of x.
+            Output of the method `vectors`, in the precision of x.
 
         Returns
         -------
