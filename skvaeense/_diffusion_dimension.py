@@ -31,10 +31,10 @@ from skvaeense.utils._typing import Auto, Precision, RandomState
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, AliasOf, StrOptions
 from skvaeense.utils._weights import distinct_rows
 
-# Noise levels of the training, as multiples of the one at which the score is used.
+# Noise levels of the training, as multiples of the level at which the score is used.
 LEAST_LEVEL, GREATEST_LEVEL = 2 / 3, 8 / 3
-# Held-out rows by which the states of a training are compared, and draws of noise for each. Fitted
-# models are compared by more draws where there are more features.
+# Held-out rows by which the states of a training are compared, and draws of noise for each row.
+# With more features, fitted models are compared by more draws.
 STATE_ROWS, STATE_DRAWS, MOST_DRAWS = 500, 8, 64
 
 
@@ -43,9 +43,9 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     Add noise of standard deviation t to samples near a manifold of dimension d in D features.
     The score of the noisy samples, the gradient of their log-density, points back to the
-    manifold: in D - d directions it is about -1/t times the noise, and in the d others it is
-    small. A network learns the score by predicting the noise in noisy samples, as in diffusion
-    models, and the dimension follows from it in one of two ways.
+    manifold: in D - d directions it is about -1/t times the noise, and in the other d directions it
+    is small. A network learns the score by predicting the noise in noisy samples, as in diffusion
+    models, and the dimension follows from the score in one of two ways.
 
     Parameters
     ----------
@@ -54,24 +54,24 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         "normal_bundle" [1]_ takes the scores at perturbations of x, of length t sqrt(D), and
         counts the singular values of their matrix that lie below the largest gap; it gives
         integers. "flipd" [2]_ gives ``D + t^2 (tr grad s(x) + |s(x)|^2)``, cut to [0, D]; it is
-        faster on many features. It can be changed after fitting. An instance of
-        :class:`~skvaeense.dimension.FLIPD` says how many random vectors it takes.
+        faster on many features. The method can be changed after fitting. An instance of
+        :class:`~skvaeense.dimension.FLIPD` sets the number of random vectors.
 
     noise_level : float, default=0.15
         Noise level at which the score is used, as a fraction of the standard deviation of the data
-        in a direction in which they vary. Structure that is finer than that counts as no dimension.
+        in a direction in which they vary. Finer structure does not count as a dimension.
 
     hidden_layer_sizes : tuple of int, default=(256, 256)
         Width of each hidden layer of the network. Its units are gated: two weights for each input.
 
     learning_rate_init : float, default=0.003
-        Peak learning rate. It falls to nothing by the end.
+        Peak learning rate. It falls to 0 by the end.
 
     batch_size : "auto" or int, default="auto"
-        Samples in each step. "auto" means 256, or an eighth of the samples where they are few.
+        Samples in each step. "auto" means 256, or an eighth of the samples if there are few.
 
     max_iter : "auto" or int, default="auto"
-        Epochs. "auto" means those that amount to 3,000 steps.
+        Number of epochs. "auto" means the number that amounts to 3,000 steps.
 
     aggregate : {"mean", "median"}, default="mean"
         How `dimension_` follows from the dimensions of the training samples.
@@ -95,7 +95,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         Dimension at each training sample.
 
     module_ : torch.nn.Module
-        Predicts the noise in scaled samples, by its method ``noise(z, level)``.
+        The network, which predicts the noise in scaled samples by its method ``noise(z, level)``.
 
     noise_level_ : float
         Noise level at which the score is used, in the units of X.
@@ -107,11 +107,11 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
         Root mean square of the centred training samples.
 
     n_iter_ : int
-        Epochs of the training.
+        Number of epochs of the training.
 
     loss_curve_ : list of float
-        Mean squared error of the predicted noise in each epoch, summed over the features. At
-        best it is about the mean dimension.
+        Mean squared error of the predicted noise in each epoch, summed over the features. The best
+        value is about the mean dimension.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -121,18 +121,19 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     See Also
     --------
-    IntrinsicDimensionEstimator : The number of active latents of an autoencoder; cheaper to ask.
+    IntrinsicDimensionEstimator : The number of active latents of an autoencoder; cheaper to use.
 
     Notes
     -----
     Noise is added and samples are not shrunk: the process is variance-exploding. The network is
-    trained on levels from 2/3 to 8/3 of the one at which it is used, and the state with the least
+    trained on levels from 2/3 to 8/3 of the level at which it is used, and the state with the least
     loss on held-out samples is kept.
 
-    For each sample, "normal_bundle" asks the network at one point more than there are features, and
-    takes the eigenvalues of a matrix of that size. "flipd" takes a derivative in each direction,
-    and from 65 features on estimates the trace in it with 32 random vectors. All perturbations
-    and vectors are the same for every sample, so the answer for one does not depend on others.
+    For each sample, "normal_bundle" evaluates the network at one point more than there are
+    features, and computes the eigenvalues of a matrix of about that size. "flipd" takes a
+    derivative in each direction. From 65 features on, it estimates the trace with 64 random
+    vectors. All perturbations and vectors are the same for every sample, so the answer for one
+    sample does not depend on other samples.
 
     References
     ----------
@@ -215,7 +216,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
     def _phases(self, data, session):
         trainer = self._make_trainer(data, self._level(data), session.random_state)
-        # Of what is drawn when the estimator answers: the same in every call.
+        # Seed of the draws at prediction, which are the same in every call.
         self._seed_ = draw_seed(session.random_state)
         epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, SCORE_STEPS)
         session.begin(epochs)
@@ -264,7 +265,7 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
             processes=data.processes,
         )
 
-    # --- what it computes ---------------------------------------------------------------------
+    # --- prediction ---------------------------------------------------------------------------
 
     def _estimate(self, X):
         method = self._resolved_method()
@@ -296,9 +297,9 @@ class DiffusionDimensionEstimator(CallbackSupportMixin, ModelEvaluation, BaseDim
 
 @lru_cache(maxsize=4)
 def _fixed_noise(n_features, n_draws):
-    """Return draws of noise that are the same for all models, so that their losses compare.
+    """Return draws of noise that are the same for all models, so that losses are comparable.
 
-    They are corners of regular simplices, whose share along a manifold hardly varies.
+    The draws are corners of regular simplices, whose share along a manifold hardly varies.
     """
     generator = make_generator(0)
     n_simplices = math.ceil(n_draws / (n_features + 1))

@@ -1,4 +1,4 @@
-"""What estimators of the dimension share: one contract, whatever they learn from the samples."""
+"""The base class of dimension estimators: one contract, whatever they learn from the samples."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +21,7 @@ from skvaeense.utils._weights import checked_weights, distinct_rows
 
 
 def _median(x: DoubleArray, weights: DoubleArray | None) -> Any:
-    """Return the weighted median: the mean of two if half of the weight is on each side."""
+    """Return the weighted median: the mean of two values if half of the weight is on each side."""
     weights = np.ones(len(x)) if weights is None else weights
     middle = [np.quantile(y, 0.5, weights=weights, method="inverted_cdf") for y in (x, -x)]
     return (middle[0] - middle[1]) / 2
@@ -35,12 +35,12 @@ class BaseDimensionEstimator(
 ):
     """Estimate the dimension of each sample, seen or unseen.
 
-    A subclass has the parameters `method`, `aggregate` and `random_state`, and says what it learns,
-    how the dimension of a sample follows from that, and how well it fits samples whose dimension is
-    not known.
+    A subclass has the parameters `method`, `aggregate` and `random_state`, and defines what it
+    learns, how the dimension of a sample follows from this, and how well it fits samples of unknown
+    dimension.
     """
 
-    # What the parameter `method` is: AutoencoderMethod or ScoreMethod.
+    # Class of the parameter `method`: AutoencoderMethod or ScoreMethod.
     _method_kind: type[Any]
 
     # Fitted attributes that users see.
@@ -54,7 +54,7 @@ class BaseDimensionEstimator(
         "random_state": RANDOM_STATE,
     }
 
-    # --- what a subclass says -----------------------------------------------------------------
+    # --- defined by a subclass ------------------------------------------------------------------
 
     @abstractmethod
     def _learn(self, X, weights):
@@ -69,7 +69,7 @@ class BaseDimensionEstimator(
 
     @abstractmethod
     def _score_fit(self, X, weights):
-        """Return how well validated samples, perhaps with weights, are fitted; higher is better."""
+        """Return a score of the fit to validated samples, perhaps weighted; higher is better."""
 
     # --- the contract -------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ class BaseDimensionEstimator(
 
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each sample counts, at least 0, in training and in `dimension_`. A whole
-            number n counts as n copies. Distances between neighbours are those of
+            number n counts as n copies. Distances between neighbours are distances between
             different samples, whatever their weights.
 
         Returns
@@ -107,12 +107,12 @@ class BaseDimensionEstimator(
             If X is sparse.
 
         FloatingPointError
-            If training diverges. Attributes of an earlier fit stay.
+            If training diverges. Attributes of an earlier fit are kept.
         """
         with all_or_nothing(self):
             X = self._validated(X, ensure_min_samples=2, reset=True)
             weights = checked_weights(sample_weight, X)
-            # A bad parameter of the method is found before the training, not after it.
+            # Check the parameters of the method before the training, not after it.
             self._resolved_method()
             self._learn(X, weights)
             dimension, std = self._estimate(X)
@@ -121,19 +121,19 @@ class BaseDimensionEstimator(
         return self
 
     def _resolved_method(self):
-        """Return the method, its parameters checked."""
+        """Return the method, with checked parameters."""
         return self._method_kind.resolve(self.method)
 
     def _set_dimensions(self, dimension, std, weights, n):
-        """Set what is known of the training samples' dimensions.
+        """Set the attributes for the dimensions of the training samples.
 
-        They have these weights, and say as much as n different ones of equal weight.
+        The samples have these weights, and the information of n different samples of equal weight.
         """
         self.dimension_pw_ = dimension
         self.dimension_ = float(AGGREGATES[self.aggregate](dimension, weights=weights))
 
     def _check_new(self, X: ArrayLike) -> FloatArray:
-        """Return valid samples, once there is something to ask."""
+        """Return validated samples, once the estimator is fitted."""
         check_is_fitted(self)
         return self._validated(X, ensure_min_samples=1, reset=False)
 
@@ -198,7 +198,7 @@ class BaseDimensionEstimator(
         return self._estimate(samples)[0][:, None].astype(samples.dtype, copy=False)
 
     if TYPE_CHECKING:
-        # Inherited; there it has no annotations.
+        # The inherited method has no annotations.
         def fit_transform(self, X: ArrayLike, y: object = None) -> FloatArray: ...
 
     def score(
@@ -207,7 +207,7 @@ class BaseDimensionEstimator(
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return how well dimensions are predicted, or how well the samples are fitted.
+        """Return the score of predicted dimensions, or of the model's fit to the samples.
 
         Parameters
         ----------
@@ -223,8 +223,9 @@ class BaseDimensionEstimator(
         Returns
         -------
         float
-            With y, the negative mean absolute error of `predict`. Without, how well the model
-            fits X, higher being better, so that a grid search works without known dimensions.
+            With y, the negative mean absolute error of `predict`. Without y, the quality of the
+            model's fit to X, where higher is better. So a grid search works without known
+            dimensions.
         """
         samples = self._check_new(X)
         weights = checked_weights(sample_weight, samples)

@@ -30,38 +30,39 @@ from skvaeense.utils._weights import distinct_rows
 class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, BaseDimensionEstimator):
     """Estimate the intrinsic dimension of each sample, seen or unseen.
 
-    An autoencoder is trained on the samples. For each sample it says which latents are active, and
-    it takes noise away. What follows from that depends on `method`: see the notes.
+    An autoencoder is trained on the samples. It finds the active latents of each sample, and
+    removes noise. How the dimension follows from this depends on `method`: see the notes.
 
     Parameters
     ----------
     autoencoder : estimator or None, default=None
-        Anything with `fit` and `active_dimensions`. Without `transform` and `inverse_transform`
-        there is only the count. It is cloned, and fitted unless it is a
-        :class:`sklearn.frozen.FrozenEstimator`. None means
-        ``VAEenseTransformer(target_explained_variance=None)``; but the one that trains gates too,
-        ``VAEenseTransformer()``, where they explain the samples and the answers of the first are
-        more likely wrong than right. Its `threshold` says what counts as active.
+        Any estimator with `fit` and `active_dimensions`. Without `transform` and
+        `inverse_transform`, active latents are only counted. The autoencoder is cloned, and fitted
+        unless it is a :class:`sklearn.frozen.FrozenEstimator`. None means
+        ``VAEenseTransformer(target_explained_variance=None)``. If the answers of this autoencoder
+        are more likely wrong than right, and gates explain the samples, None means
+        ``VAEenseTransformer()``, which trains gates too. The `threshold` of the autoencoder defines
+        which latents are active.
 
     method : {"auto", "component_rank", "count", "neighbors"} or AutoencoderMethod, default="auto"
         "count" is the number of active latents. "component_rank" is the number of directions of
         the component of the density that the sample belongs to. "neighbors" measures how fast the
         number of neighbours grows with the distance, after denoising. "auto" takes the best of
-        count and neighbours for each sample. They are the defaults of
+        count and neighbours for each sample. These names stand for the default instances of
         :class:`~skvaeense.dimension.Count`, :class:`~skvaeense.dimension.ComponentRank`,
         :class:`~skvaeense.dimension.Neighbors` and :class:`~skvaeense.dimension.Consensus`.
 
     n_neighbors : "auto" or int, default="auto"
         Number of nearest samples from which the dimension of a sample is estimated. "auto" means
-        that of the method, which by default is 512, or a sixth of the samples where they are few;
-        where noise moves samples farther than that, 1,024 and so on, up to a sixth. A number takes
-        the place of the method's own. Not used by "count".
+        the number of the method, by default 512, or a sixth of the samples if there are few. If
+        noise moves samples farther than the pool reaches, it means 1,024 and so on, up to a sixth
+        of the samples. An int replaces the number of the method. Not used by "count".
 
     aggregate : {"mean", "median"}, default="mean"
         How `dimension_` follows from the dimensions of the training samples.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the method, and of the default autoencoder; a given one has its own.
+        Seed of the method, and of the default autoencoder; a given autoencoder has its own seed.
 
     Attributes
     ----------
@@ -72,7 +73,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Dimension of the training set: the aggregate of `dimension_pw_`.
 
     dimension_std_ : float
-        Standard error of `dimension_`; NaN where the method has none, as "count" has.
+        Standard error of `dimension_`; NaN if the method has none, as for "count".
 
     dimension_pw_ : ndarray of shape (n_samples,)
         Dimension at each training sample.
@@ -86,14 +87,14 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     See Also
     --------
     VAEenseTransformer : The default autoencoder.
-    DiffusionDimensionEstimator : The same from a learned score, without an autoencoder.
+    DiffusionDimensionEstimator : The dimension from a learned score, without an autoencoder.
 
     Notes
     -----
-    The classes in :mod:`skvaeense.dimension` say how each method works, and where it errs. Noise is
-    not counted as dimension, and `fit` warns where it hides all that there is. The
-    method is fitted with the rest: to compare several without training again, fit the autoencoder
-    alone, and pass it as a ``FrozenEstimator``.
+    The classes in :mod:`skvaeense.dimension` describe how each method works, and when it errs.
+    Noise is not counted as dimension, and `fit` warns if noise hides all directions. `fit` also
+    fits the method. To compare several methods without training again, fit the autoencoder alone,
+    and pass it as a ``FrozenEstimator``.
 
     Examples
     --------
@@ -133,7 +134,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         self.random_state = random_state
 
     def _unfitted(self, share=None):
-        """Return the autoencoder, not yet fitted; the default one with a share of the variance."""
+        """Return the unfitted autoencoder; the default one explains a share of the variance."""
         if self.autoencoder is not None:
             return clone(self.autoencoder)
         default = VAEenseTransformer(
@@ -144,12 +145,12 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return default
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return which metadata the estimator needs, and which it passes on to the autoencoder.
+        """Return the metadata that the estimator needs, or passes on to the autoencoder.
 
         Returns
         -------
         MetadataRouter
-            How it is routed.
+            The routing of the metadata.
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = (
@@ -158,7 +159,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return router.add(autoencoder=self._unfitted(), method_mapping=mapping)
 
     def _params_of(self, method, autoencoder, weights):
-        """Return the arguments of a method of the autoencoder that follow from weights."""
+        """Return the arguments for a method of the autoencoder that follow from weights."""
         if weights is None:
             return {}
         if get_config()["enable_metadata_routing"]:
@@ -173,13 +174,13 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
     def _learn(self, X, weights):
         explorations = {}
-        # Short codes would cut directions that little of the variance is in.
+        # Short codes would cut directions with little of the variance.
         self.autoencoder_ = self._fitted(X, weights, explorations)
         self._method_ = self._fitted_method(X, weights)
         why = getattr(self.autoencoder_, "explanation_", None)
         may_have_gates = self.autoencoder is None and why in ("dense", "dictionary")
         if may_have_gates and self._expected(X) < 0.5:
-            # Answers are more likely wrong than right. Gates take longer, and may know better.
+            # Answers are more likely wrong than right. Gates take longer, but may do better.
             first = self.autoencoder_, self._method_
             other = self._fitted(X, weights, explorations, "auto")
             if other.explanation_ == "gates":
@@ -189,12 +190,12 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
                     self.autoencoder_, self._method_ = first
 
     def _expected(self, X):
-        """Return how likely the dimensions of training samples are to be right, on average."""
+        """Return the mean probability that the dimensions of training samples are right."""
         some = X[:: math.ceil(len(X) / SOME_ROWS)]
         return float(np.mean(self._reliability(some)[0]))
 
     def _fitted(self, X, weights, explorations, share=None):
-        """Return the autoencoder after its fit; the default one adds to what is explored."""
+        """Return the fitted autoencoder; the default one adds to the explorations."""
         autoencoder = self._unfitted(share)
         method = self._resolved_method()
         if not all(hasattr(autoencoder, name) for name in method.requires):
@@ -217,18 +218,18 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         if self.n_neighbors != "auto" and hasattr(method, "n_neighbors"):
             method.set_params(n_neighbors=self.n_neighbors)
         with threads_of_all(X.shape):
-            # Far rows would outweigh all others in what a method measures, too.
+            # Far rows would also outweigh all others in the measurements of a method.
             X, weights, _ = distinct_rows(self._complete(X), weights)
             far = find_far_rows(X, weights)
             near = np.delete(X, far, axis=0) if len(far) else X
             return method.fit(self.autoencoder_, near, self.random_state)
 
     def _complete(self, X):
-        """Return samples without holes, as the autoencoder fills them."""
+        """Return samples with their holes filled by the autoencoder."""
         return self.autoencoder_.impute(X) if np.isnan(X).any() else X
 
     def _ask(self, function, X):
-        """Return what a function of the autoencoder and of some samples at a time gives."""
+        """Return the outputs of a function of the autoencoder and samples, chunk by chunk."""
         X, autoencoder = self._complete(X), self.autoencoder_
         chunks = row_chunks(self, len(X), block_rows(X.shape[1], self._method_.pool_size_))
         try:
@@ -240,7 +241,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     def _estimate(self, X):
         parts = self._ask(self._method_.estimate, X)
         dimension, std = (np.concatenate(part) for part in zip(*parts, strict=True))
-        # More latents than features may be active, and distances may say more.
+        # The number of active latents, or the estimate by distances, can exceed the features.
         return np.minimum(dimension, self.n_features_in_), std
 
     def _set_dimensions(self, dimension, std, weights, n):
@@ -249,7 +250,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         # Neighbours share their pools, and so their errors.
         n_pools = max(n / self._method_.pool_size_, 1)
         known = np.isfinite(std) & (weights > 0)
-        # No dimension is farther off than there are features, however far away its sample is.
+        # An error is at most the number of features, however far away its sample is.
         squares = np.square(np.minimum(std, self.n_features_in_))
         error = np.nan
         if known.any():
@@ -289,8 +290,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             Dimension at each sample, at most the number of features.
 
         std : ndarray of shape (n_samples,)
-            Standard error of each, if `return_std`. It holds all that `reliability` names as
-            reasons, and is NaN where the method knows none, as "count" does.
+            Standard error of each dimension, if `return_std`. It includes all reasons of
+            `reliability`, and is NaN if the method has none, as for "count".
         """
         dimension, std = self._estimate(self._check_new(X))
         return (dimension, std) if return_std else dimension
@@ -306,7 +307,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
     def reliability(
         self, X: ArrayLike, return_reasons: bool = False
     ) -> DoubleArray | tuple[DoubleArray, dict[str, DoubleArray]]:
-        """Return how likely the dimensions of samples are to be right, and why they may not be.
+        """Return the probability that dimensions of samples are right, and the reasons for doubt.
 
         Parameters
         ----------
@@ -323,14 +324,14 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
             errors are normal with the standard error of `predict`; NaN where that is NaN.
 
         reasons : dict of str to ndarray of shape (n_samples,)
-            The parts of the standard error by reason, if `return_reasons`. Squares add up to its
-            square, so the largest of a sample is what mostly makes its dimension unsure.
+            The parts of the standard error by reason, if `return_reasons`. Their squares add up to
+            its square, so the largest part is the main reason why the dimension is uncertain.
 
             - "sampling": few samples, whose distances differ by chance;
-            - "noise": the answer by distances falls as the scale grows, as noise makes it;
-            - "disagreement": the answer is not what distances say at any scale;
+            - "noise": the answer by distances falls as the scale grows, as with noise;
+            - "disagreement": the answer differs from the estimates by distances at all scales;
             - "intersection": pools nearby extend in different numbers of directions;
-            - "small_coefficients": atoms that the sample has, or has not, within the noise;
+            - "small_coefficients": noise hides whether the sample has some of the atoms;
             - "few_neighbors": hardly any training sample nearby has similar active latents;
             - "far": the sample lies far from all training samples.
 
@@ -338,7 +339,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
 
         See Also
         --------
-        skvaeense.inspection.DimensionReliabilityDisplay : A picture of both.
+        skvaeense.inspection.DimensionReliabilityDisplay : A plot of both.
 
         Examples
         --------
@@ -361,7 +362,7 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         return probability_right(standard_error(reasons)), reasons
 
     def dimension_scale(self, X: ArrayLike) -> tuple[IntArray, DoubleArray]:
-        """Return what neighbours say of the local dimension at several scales.
+        """Return the local dimension by distances to neighbours at several scales.
 
         Parameters
         ----------
@@ -371,17 +372,17 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         Returns
         -------
         n_neighbors : ndarray of int, shape (n_scales,)
-            Scales: the number of neighbours that distances are compared up to, ascending.
+            Scales: the number of neighbours up to which distances are compared, ascending.
 
         dimensions : ndarray of shape (n_samples, n_scales)
-            The dimension by distances alone at each scale, not rounded; NaN where too few of the
+            The dimension by distances alone at each scale, not rounded; NaN if too few of the
             nearest training samples are like the sample. A fall from the first scale to the next
-            is what noise adds; a rise comes from curvature, or from other manifolds.
+            comes from noise; a rise comes from curvature, or from other manifolds.
 
         Raises
         ------
         ValueError
-            If neighbours are not looked at, as with ``method="count"``, an autoencoder that cannot
+            If neighbours are not used, as with ``method="count"``, an autoencoder that cannot
             decode, or too few training samples.
         """
         X = self._check_new(X)

@@ -109,9 +109,9 @@ class LocalGeometry:
     The rank is exact if the pool is nearly flat, and too high otherwise. The ratio is never far
     off, and never exact. So the rank is taken if the ratio agrees, otherwise the whole number next
     to the ratio. The nearest quarter of a pool is flatter than the whole, and its rank is taken if
-    it agrees better. If the very nearest members have the same rank, it need not agree as well. A
-    rank that is clear without noise need not agree at all: thin directions hardly affect distances.
-    In small pools, the number of active latents replaces the rank.
+    it agrees better. If the very nearest members have the same rank, weaker agreement is enough. A
+    rank that is clear without noise needs no agreement: thin directions hardly affect distances. In
+    small pools, the number of active latents replaces the rank.
 
     Noise makes the ratio too high at small scales. So the rank can agree with the ratio at any
     scale down to which the ratio falls, or would fall in one more step. This does not hold if noise
