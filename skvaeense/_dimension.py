@@ -54,7 +54,7 @@ class BaseDimensionEstimator(
         "random_state": RANDOM_STATE,
     }
 
-    # --- defined by a subclass ------------------------------------------------------------------
+    # --- defined by a subclass ----------------------------------------------------------------
 
     @abstractmethod
     def _learn(self, X, weights):

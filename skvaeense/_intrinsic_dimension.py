@@ -321,7 +321,8 @@ class IntrinsicDimensionEstimator(CallbackSupportMixin, MetaEstimatorMixin, Base
         -------
         reliability : ndarray of shape (n_samples,)
             Probability that the error of `predict` is under half a dimension, between 0 and 1, if
-            errors are normal with the standard error of `predict`; NaN where that is NaN.
+            errors are normal with the standard error of `predict`; NaN where the standard error is
+            NaN.
 
         reasons : dict of str to ndarray of shape (n_samples,)
             The parts of the standard error by reason, if `return_reasons`. Their squares add up to

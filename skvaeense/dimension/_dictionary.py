@@ -257,7 +257,7 @@ class Dictionary:
             Samples.
 
         support : ndarray of bool of shape (n_samples, n_components)
-            Latents that the encoder says are active; not used once atoms have turned.
+            Active latents, according to the encoder; not used once atoms have turned.
 
         Returns
         -------
@@ -282,7 +282,7 @@ class Dictionary:
             Samples, in random order: the first 5,000 are used.
 
         support : ndarray of bool of shape (n_samples, n_components)
-            Latents that the encoder says are active.
+            Active latents, according to the encoder.
 
         Returns
         -------
@@ -326,7 +326,7 @@ class Dictionary:
             Samples.
 
         support : ndarray of bool of shape (n_samples, n_components)
-            Latents that the encoder says are active.
+            Active latents, according to the encoder.
 
         Returns
         -------

@@ -47,8 +47,8 @@ def pattern_adaptivity(
         If `max_pairs` is not an int.
     ValueError
         If `codes` is not two-dimensional, has fewer than two samples, counting copies, or holds NaN
-        or infinity, if `max_pairs` is not positive, or if weights are of another shape, negative,
-        not whole numbers, or all 0.
+        or infinity, if `max_pairs` is not positive, or if weights have the wrong shape, or are
+        negative, not whole numbers, or all 0.
 
     Notes
     -----

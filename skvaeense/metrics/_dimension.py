@@ -37,7 +37,7 @@ def dimension_error(
     ------
     ValueError
         If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN or
-        infinity, or if weights are of another shape, negative, NaN or infinite, or all 0.
+        infinity, or if weights have the wrong shape, or are negative, NaN, infinite or all 0.
 
     Notes
     -----
@@ -80,7 +80,7 @@ def dimension_accuracy(
     ------
     ValueError
         If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN or
-        infinity, or if weights are of another shape, negative, NaN or infinite, or all 0.
+        infinity, or if weights have the wrong shape, or are negative, NaN, infinite or all 0.
 
     Notes
     -----
@@ -123,8 +123,8 @@ def mean_percentage_error(
     ------
     ValueError
         If the lengths differ, if an array is not one-dimensional, is empty, or holds NaN
-        or infinity, if a true dimension is not positive, or if weights are of another shape,
-        negative, NaN or infinite, or all 0.
+        or infinity, if a true dimension is not positive, or if weights have the wrong shape, or are
+        negative, NaN, infinite or all 0.
 
     Notes
     -----

@@ -34,7 +34,7 @@ def squared_error(
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if
-        their shapes differ, or if weights are of another shape, negative, NaN or infinite, or
+        their shapes differ, or if weights have the wrong shape, or are negative, NaN, infinite or
         all 0.
 
     Notes
@@ -76,8 +76,8 @@ def fvu(
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, if X is constant, or if weights are of another shape, negative, NaN or
-        infinite, or all 0.
+        shapes differ, if X is constant, or if weights have the wrong shape, or are negative, NaN,
+        infinite or all 0.
 
     Notes
     -----
@@ -132,8 +132,8 @@ def explained_variance(
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, if X is constant, or if weights are of another shape, negative, NaN or
-        infinite, or all 0.
+        shapes differ, if X is constant, or if weights have the wrong shape, or are negative, NaN,
+        infinite or all 0.
 
     Notes
     -----
@@ -173,8 +173,8 @@ def l2_ratio(
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, if a sample has norm 0, or if weights are of another shape, negative, NaN
-        or infinite, or all 0.
+        shapes differ, if a sample has norm 0, or if weights have the wrong shape, or are negative,
+        NaN, infinite or all 0.
 
     Notes
     -----
@@ -229,8 +229,8 @@ def cosine_similarity(
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, if a sample has norm 0, or if weights are of another shape, negative, NaN
-        or infinite, or all 0.
+        shapes differ, if a sample has norm 0, or if weights have the wrong shape, or are negative,
+        NaN, infinite or all 0.
 
     Notes
     -----
@@ -287,8 +287,8 @@ def shrinkage(
     ------
     ValueError
         If an array is not two-dimensional, is empty, or holds NaN or infinity, if their
-        shapes differ, if the reconstructions do not point along X on average, or if weights are
-        of another shape, negative, NaN or infinite, or all 0.
+        shapes differ, if the reconstructions do not point along X on average, or if weights have
+        the wrong shape, or are negative, NaN, infinite or all 0.
 
     Notes
     -----

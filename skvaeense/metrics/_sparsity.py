@@ -28,8 +28,8 @@ def l0(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | None = None
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
-        of another shape, negative, NaN or infinite, or all 0.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights have
+        the wrong shape, or are negative, NaN, infinite or all 0.
 
     Notes
     -----
@@ -65,8 +65,8 @@ def active_union(codes: ArrayLike | SparseArray, *, sample_weight: ArrayLike | N
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
-        of another shape, negative, NaN or infinite, or all 0.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights have
+        the wrong shape, or are negative, NaN, infinite or all 0.
 
     Notes
     -----
@@ -102,8 +102,8 @@ def dead_fraction(
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
-        of another shape, negative, NaN or infinite, or all 0.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights have
+        the wrong shape, or are negative, NaN, infinite or all 0.
 
     Notes
     -----
@@ -150,7 +150,8 @@ def dense_fraction(
     ------
     ValueError
         If `threshold` is not between 0 and 1, if `codes` is not two-dimensional, is empty, or holds
-        NaN or infinity, or if weights are of another shape, negative, NaN or infinite, or all 0.
+        NaN or infinity, or if weights have the wrong shape, or are negative, NaN, infinite or all
+        0.
 
     Notes
     -----
@@ -193,8 +194,8 @@ def feature_density(
     Raises
     ------
     ValueError
-        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights are
-        of another shape, negative, NaN or infinite, or all 0.
+        If `codes` is not two-dimensional, is empty, or holds NaN or infinity, or if weights have
+        the wrong shape, or are negative, NaN, infinite or all 0.
 
     Notes
     -----

@@ -69,7 +69,7 @@ class FoundMixture(NamedTuple):
         The density.
 
     parts : list of FlatPart
-        In the order of the components.
+        Flat parts, in the order of the components.
 
     is_flat : bool
         Whether held-out rows are most probable if directions that do not stand out from the noise
@@ -444,7 +444,7 @@ def flat_parts(rows: Rows, shares: DoubleArray, density: MixtureDensity) -> list
     Returns
     -------
     list of FlatPart
-        In the order of the components.
+        Flat parts, in the order of the components.
     """
     # A component without rows keeps its place, and is described by all rows.
     is_empty = ~(shares > LEAST_RESPONSIBILITY * rows.weights[:, None]).any(axis=0)
