@@ -1,7 +1,7 @@
-"""Models: complete torch modules, which own all that is needed to use them.
+"""Models: self-contained torch modules.
 
-A model is made from its `config`, specifications and sizes, and has its weights in a
-`state_dict`. It knows nothing of estimators, and sees centred and scaled samples.
+A model is made from its `config`, which holds specifications and sizes, and has its weights in a
+`state_dict`. It does not know about estimators. Its inputs are centred and scaled samples.
 """
 
 from skvaeense.models._base import Model

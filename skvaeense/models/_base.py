@@ -1,4 +1,4 @@
-"""What all models share."""
+"""Base classes of all models."""
 
 import copy
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from skvaeense.networks._base import build_network, linear_decoder
 
 
 class Model(nn.Module):
-    """A torch module that can be made again from its configuration and its state.
+    """A torch module that can be rebuilt from its configuration and its state.
 
     Parameters
     ----------
@@ -39,15 +39,15 @@ class Model(nn.Module):
 
     @classmethod
     def from_state(cls, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Self:
-        """Return the model of a configuration, with these tensors.
+        """Return the model with a given configuration and given tensors.
 
         Parameters
         ----------
         config : dict
-            As the attribute of that name.
+            Configuration, as in the attribute `config`.
 
         state : dict of torch.Tensor
-            As `state_dict` gives them; they become those of the model.
+            Tensors, as `state_dict` returns them; they become the tensors of the model.
 
         Returns
         -------
@@ -60,15 +60,15 @@ class Model(nn.Module):
             If names or shapes do not fit.
 
         ValueError
-            If the configuration has many more tensors than there are.
+            If the configuration needs many more tensors than the state has.
         """
         model = cls.__new__(cls)
         model._restore(config, state)
         return model.eval()
 
     def _restore(self, config: dict[str, Any], state: Mapping[str, torch.Tensor]) -> None:
-        # Nothing is allocated for weights that are then replaced, nor before it is known whether
-        # they fit.
+        # The meta device allocates nothing: weights will be replaced, and the given ones may turn
+        # out not to fit.
         init: Any = type(self).__init__
         with torch.device("meta"), _Counted(len(state)):
             init(self, **config, generator=None)
@@ -78,14 +78,14 @@ class Model(nn.Module):
             self.load_state_dict(state, assign=True)
 
     def _lacks_tensors(self) -> bool:
-        """Return whether a part, such as a user's network, has tensors that are in no state."""
+        """Return whether a part, such as a user's network, has tensors outside its state."""
         values = (v for m in self.modules() for v in (*vars(m).values(), *m.buffers(recurse=False)))
         return any(isinstance(value, torch.Tensor) and value.is_meta for value in values)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Move and convert all tensors but numbers, which stay in double precision on the CPU.
+        """Move and convert all tensors except numbers, which stay in double precision on the CPU.
 
-        Tensors without dimensions go along with those of any device.
+        Torch combines tensors without dimensions with tensors of any device.
         """
         numbers = {name: buffer for name, buffer in self._buffers.items() if _is_number(buffer)}
         super()._apply(fn, recurse)
@@ -95,8 +95,8 @@ class Model(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration and arrays, for pickling.
 
-        Some readers of pickled objects make objects without calling their classes, and then set
-        attributes. Tensors cannot be made so, and arrays can.
+        Some unpicklers make objects without calling their classes, and then set attributes. This
+        works for arrays, but not for tensors.
         """
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
         return {"config": self.config, "arrays": arrays, "training": self.training}
@@ -114,7 +114,7 @@ class Model(nn.Module):
 
 
 class AutoencoderModel(Model):
-    """A model with a network that codes and decodes."""
+    """A model with a network that encodes and decodes."""
 
     def __init__(
         self, config: dict[str, Any], *, n_heads: int, generator: torch.Generator | None
@@ -150,7 +150,7 @@ class AutoencoderModel(Model):
         return self.network.decode(code)
 
     def initialize(self, x: torch.Tensor) -> None:
-        """Let the network start from samples, if it knows how to.
+        """Let the network set its first weights from samples, if it can.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class AutoencoderModel(Model):
 
     @torch.no_grad()
     def _check_shapes(self, x: torch.Tensor) -> None:
-        """Raise an error unless a network, which may be a user's, gives the shapes that it must."""
+        """Raise an error if the network, which may be a user's, returns wrong shapes."""
         code = x.new_zeros(len(x), self.n_components)
         network, expected = self.network, self.n_heads * (code,)
         check_shapes(self.config["network"], "encode", network.encode, x, expected)
@@ -175,7 +175,7 @@ class AutoencoderModel(Model):
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor, n_new: int | None = None) -> None:
-        """Set what is used after training, such as thresholds.
+        """Set values that are used after training, such as thresholds.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class AutoencoderModel(Model):
             Centred and scaled samples.
 
         n_new : int or None, default=None
-            The first of them that did not train. None means all.
+            Number of held-out samples, which come first. None means all samples.
         """
         training = self.training
         self.eval()
@@ -196,12 +196,12 @@ class AutoencoderModel(Model):
 
     @property
     def length(self) -> float | None:
-        """The mean number of active latents that the model was made for, if there is one."""
+        """The mean number of active latents that the model was made for, or None."""
         return None
 
     @property
     def searches(self) -> bool:
-        """Whether answers come from a search of its own for each sample."""
+        """Whether outputs come from a separate search for each sample."""
         return False
 
     @property
@@ -211,7 +211,7 @@ class AutoencoderModel(Model):
 
     @property
     def loss_unit(self) -> float | torch.Tensor:
-        """What a loss of 1 is as a fraction of the variance of the samples."""
+        """A loss of 1, as a fraction of the variance of the samples."""
         return 1.0
 
     @property
@@ -221,10 +221,10 @@ class AutoencoderModel(Model):
 
 
 class _Counted(TorchFunctionMode):
-    """Raise an error where many more tensors are made than there are.
+    """Raise an error if many more tensors are made than a state has.
 
-    So what is built is bounded by what there is to fill it. It may be more, as some tensors are
-    replaced and others are in no state. As any mode of torch it is one of its thread alone.
+    So the size of a state bounds the size of the module. The bound is loose, as some tensors are
+    replaced and others are outside the state. Like any mode of torch, it affects one thread alone.
     """
 
     def __init__(self, n_tensors: int) -> None:
@@ -246,7 +246,7 @@ class _Counted(TorchFunctionMode):
 def check_shapes(
     part: Any, name: str, function: Any, argument: torch.Tensor, expected: Any
 ) -> None:
-    """Raise an error unless a function of a part's module returns tensors of these shapes."""
+    """Raise an error unless a function of a part's module returns tensors of expected shapes."""
 
     def described(value: Any) -> str:
         if isinstance(value, tuple | list):
@@ -267,7 +267,7 @@ def check_shapes(
 def as_number(value: float | torch.Tensor) -> torch.Tensor:
     """Return a number as a tensor that a model keeps in double precision.
 
-    One that is a tensor already stays on its device, so that nothing has to wait for it.
+    A tensor stays on its device, so that nothing has to wait for its value.
     """
     if isinstance(value, torch.Tensor):
         return value

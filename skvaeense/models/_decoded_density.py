@@ -1,4 +1,4 @@
-"""Bounds of the log-density of decoded codes, where the decoder is not linear."""
+"""Bounds of the log-density of decoded codes, for nonlinear decoders."""
 
 import math
 from collections.abc import Callable
@@ -15,30 +15,30 @@ from skvaeense.utils._blocks import row_blocks
 from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import DoubleArray, IntArray
 
-# Components that the bound of a sample sums over, and how many nats below the best, at the
-# tangent, one of them may be: others would be lost in the sum.
+# Number of components that the bound of a sample sums over, and the most nats by which one can be
+# below the best at the tangent. Worse ones would be lost in the sum.
 N_BEST, MOST_BEHIND = 3, -math.log(ROUNDING)
-# Gauss-Newton steps, as many for every sample, and the shares of each that are tried.
+# Number of Gauss-Newton steps, the same for every sample, and the shares of a step that are tried.
 N_STEPS = 3
 SHARES = [0.25**i for i in range(N_STEPS)]
-# The noise variance of a component is shrunk to the common one as if that had this number of
-# rows, and is at least this share of the model's.
+# The noise variance of a component is shrunk to the common one, which counts as this number of
+# rows. It is at least this share of the model's noise variance.
 NOISE_ROWS, LEAST_NOISE = 10.0, 0.02
 
 
 class DecodedDensity:
-    """The density of ``f(e)`` and noise for codes e from a mixture, by a lower bound.
+    """A lower bound of the density of ``f(e)`` plus noise, for codes e from a mixture.
 
     With the decoder f, noise variances g_c, and codes ``e = mu_c + S_c w`` of component c::
 
         p(x) = sum_c p_c * integral of N(w; 0, I) N(x; f(mu_c + S_c w), g_c I) dw
 
-    For the components that fit x best where the decoder is replaced by its tangent, the mode w* of
-    the integrand is found by Gauss-Newton steps, and w is drawn from the normal distribution of
-    mean w* and covariance ``(I + S_c' J' J S_c / g_c)^-1``, with the Jacobian J at w*. The mean of
-    integrand over density of the draws is an estimate of the integral without bias. So the
-    expectation of its logarithm over the draws is a lower bound, and other components would only
-    add to the sum. The more draws, the closer it is [1]_. If the decoder is linear it is exact.
+    The sum is over the components that fit x best when a tangent replaces the decoder. For each,
+    Gauss-Newton steps find the mode w* of the integrand, and w is drawn from the normal
+    distribution of mean w* and covariance ``(I + S_c' J' J S_c / g_c)^-1``, with the Jacobian J at
+    w*. The mean ratio of integrand and density of the draws is an unbiased estimate of the
+    integral. So the expectation of its logarithm is a lower bound, and other components would only
+    add to the sum. The bound gets tighter with more draws [1]_. It is exact for a linear decoder.
 
     Draws are the same for all samples.
 
@@ -78,7 +78,7 @@ class DecodedDensity:
         self.factors = torch.from_numpy(codes.factors)
         self.noise = torch.from_numpy(codes.noise_variances)
         self.inverses = torch.linalg.pinv(self.factors)
-        # Opposite pairs.
+        # Draws come in opposite pairs.
         generator = torch.Generator().manual_seed(0)
         shape = -(-n_draws // 2), self.factors.shape[2]
         half = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -94,12 +94,12 @@ class DecodedDensity:
 
     @property
     def n_entries(self) -> int:
-        """Size of what is computed of one sample, about, in numbers."""
+        """Approximate number of entries that are computed for one sample."""
         k, p, r = self.factors.shape
         return max(k * (p + r) * r, self.model.n_features * p)
 
     def log_joint(self, x: DoubleArray) -> DoubleArray:
-        """Return bounds of the log-density of samples together with each component.
+        """Return bounds of the joint log-density of samples and each component.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class DecodedDensity:
             Samples, noise included.
 
         labels : ndarray of int of shape (n_samples,)
-            The component of each.
+            The component of each sample.
         """
         codes, labels = self.codes.sample(n_samples, rng)
         with torch.no_grad():
@@ -157,8 +157,8 @@ class DecodedDensity:
     def with_noise_of(self, x: DoubleArray) -> CodeMixture:
         """Return the mixture with noise variances that explain samples better.
 
-        A step of expectation and maximisation: the mean squared error of a component's samples, at
-        the normal approximation of w.
+        This is a step of expectation maximisation: each variance is the mean squared error of the
+        component's samples, with the normal approximation of w.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class DecodedDensity:
         return replace(self.codes, noise_variances=np.maximum(noise, least))
 
     def _joint_and_errors(self, x: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """Return what `log_joint` does, and expected squared errors, 0 where it is not finite."""
+        """Return the bounds of `log_joint`, and expected squared errors, 0 for infinite bounds."""
         joint = np.full((len(x), len(self)), -np.inf)
         errors = np.zeros_like(joint)
         with torch.no_grad():
@@ -199,14 +199,14 @@ class DecodedDensity:
                 bounds = within.bound(w, L, self.draws).numpy()
                 joint[rows, components] = self.log_weights[components] + bounds
                 errors[rows, components] = within.expected_error(w, L).numpy()
-            # What overflows belongs to none, and is no number.
+            # Samples that overflow belong to no component: their bounds are NaN.
             joint[~np.isfinite(guess).all(axis=1)] = np.nan
         return joint, errors
 
     def _at_tangent(self, x: torch.Tensor, code: torch.Tensor) -> tuple[DoubleArray, torch.Tensor]:
         """Return log-densities with the decoder's tangent at codes, and modes w.
 
-        They are exact if the decoder is linear. Shapes are (n_samples, n_components), and
+        Both are exact if the decoder is linear. Shapes are (n_samples, n_components), and
         (n_samples, n_components, max_rank).
         """
         used = self.factors.any(dim=2).any(dim=0) | self.means.any(dim=0)
@@ -230,7 +230,7 @@ class DecodedDensity:
 
 
 class _Within:
-    """Samples, each with a component of its own.
+    """Samples, each paired with one component.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ class _Within:
         Samples.
 
     components : torch.Tensor of int of shape (n_samples,)
-        Their components.
+        Component of each sample.
     """
 
     def __init__(self, density: DecodedDensity, x: torch.Tensor, components: torch.Tensor) -> None:
@@ -256,18 +256,18 @@ class _Within:
         return self.means + _times(self.factors, w)
 
     def cost(self, w: torch.Tensor) -> torch.Tensor:
-        """Return minus the logarithm of the integrand, but for constants."""
+        """Return minus the logarithm of the integrand, up to constants."""
         error = (self.x - self.decode(self.code(w))).square().sum(dim=1)
         return 0.5 * (error / self.noise + w.square().sum(dim=1))
 
     def best_start(self, w: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Return w, or that of the code or 0 if it costs less."""
+        """Return w, the w of the code, or 0, whichever costs least."""
         for other in (_times(self.inverses, code - self.means), torch.zeros_like(w)):
             w = torch.where((self.cost(other) < self.cost(w))[:, None], other, w)
         return w
 
     def mode(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return modes, and Cholesky factors of the Gauss-Newton precision there."""
+        """Return modes, and Cholesky factors of the Gauss-Newton precision at the modes."""
         lowest = self.cost(w)
         J, f, L = self.tangent_at(w)
         for _ in range(N_STEPS):
@@ -293,7 +293,7 @@ class _Within:
         return J, f, torch.linalg.cholesky_ex(precision).L
 
     def bound(self, w: torch.Tensor, L: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Return bounds of log-densities by draws about modes."""
+        """Return bounds of log-densities from draws around modes."""
         ratios = []
         for eps in draws:
             eps = eps.expand(len(w), -1)
@@ -304,7 +304,7 @@ class _Within:
         return log_mean - 0.5 * log_volume
 
     def expected_error(self, w: torch.Tensor, L: torch.Tensor) -> torch.Tensor:
-        """Return expectations of squared errors, to first order about modes."""
+        """Return expected squared errors, to first order around modes."""
         error = (self.x - self.decode(self.code(w))).square().sum(dim=1)
         identity = torch.eye(w.shape[1], dtype=w.dtype).expand_as(L)
         inverse = torch.linalg.solve_triangular(L, identity, upper=False)
@@ -322,7 +322,7 @@ def _log_det(L: torch.Tensor) -> torch.Tensor:
 def _derivatives(
     f: Callable[[torch.Tensor], torch.Tensor], points: torch.Tensor, tangents: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the derivatives of a function of rows along columns of each row, and its values."""
+    """Return derivatives of a function of rows along given directions for each row, and values."""
     values, push = tangent(f, points)
     if not tangents.shape[2]:
         return values.new_zeros((*values.shape, 0)), values

@@ -10,9 +10,9 @@ from torch import nn
 from skvaeense.models._base import Model
 from skvaeense.networks._layers import linear_layer
 
-# Sines and cosines that tell the network the noise level, and units between them and the layers.
+# Number of sines, and of cosines, that encode the noise level, and width of their embedding.
 N_WAVES, EMBEDDING_WIDTH = 8, 32
-# Factor on the first weights from there: at first the level hardly matters.
+# Factor on the first weights of the gains, so that at first the level hardly matters.
 EMBEDDING_SCALE = 0.1
 
 
@@ -23,14 +23,14 @@ class Denoiser(Model):
 
         e(z, t) = t c z - sqrt(c) F(sqrt(c) z, t)
 
-    The first part is the best prediction for Gaussian samples, so F learns what differs from
-    that, and its inputs and outputs are of size 1 at every level. The score of the noisy density
+    The first term is the best prediction for Gaussian samples. So F learns only the deviation from
+    it, and the inputs and outputs of F are of size 1 at every level. The score of the noisy density
     is ``-e(z, t) / t``.
 
-    Each hidden unit is a product, ``silu(a) b`` of two linear functions a and b of its inputs;
-    the level multiplies a. The best prediction is made of products: which subspace is near decides
-    which projection is taken, and how far a sample is from the centre of a sphere decides how far
-    it is moved.
+    Each hidden unit is a product ``silu(a) b`` of two linear functions a and b of its inputs; the
+    level multiplies a. The best prediction consists of products, too: the nearest subspace decides
+    on the projection, and the distance of a sample from the centre of a sphere decides how far the
+    sample is moved.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Denoiser(Model):
         Width of each hidden layer.
 
     levels : tuple of two floats
-        Least and greatest noise level of the training.
+        Least and greatest noise level in training.
 
     generator : torch.Generator or None, default=None
         The source of the random weights; None if they will be loaded.
@@ -107,10 +107,10 @@ class Denoiser(Model):
         return level * c * z - c.sqrt() * self.output(hidden)
 
     def _gains(self, level: torch.Tensor) -> torch.Tensor:
-        """Return what multiplies the units of all hidden layers at a noise level."""
+        """Return the gains of the units of all hidden layers at a noise level."""
         low, high = (math.log(value) for value in self.levels)
         position = (torch.log(level) - low) / (high - low)
-        # Half a wave over the range, and then more: no two levels look alike.
+        # The first wave is monotonic over the range, so no two levels have the same features.
         waves = torch.arange(1, N_WAVES + 1, dtype=level.dtype, device=level.device)
         angles = math.pi / 2 * position * waves
         features = torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)

@@ -1,21 +1,21 @@
-"""How many directions columns span, and how evenly."""
+"""The number of directions that columns span, and how evenly columns span them."""
 
 import torch
 
 
 def rank(gram: torch.Tensor, active: torch.Tensor, tol: float) -> torch.Tensor:
-    """Return the rank of some of the columns of matrices, once these have unit length.
+    """Return the rank of the active columns of matrices, scaled to unit length.
 
     Parameters
     ----------
     gram : torch.Tensor of shape (n_samples or 1, n_components, n_components)
-        Inner products of the columns of each matrix, or of the one that all samples have.
+        Inner products of the columns of each matrix, or of one matrix for all samples.
 
     active : torch.Tensor of bool of shape (n_samples, n_components)
-        Which columns take part. Those of zeros never do.
+        Mask of the active columns. Columns of zeros do not count.
 
     tol : float
-        Singular values at most this share of the largest are taken for 0.
+        Singular values of at most this share of the largest count as 0.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def rank(gram: torch.Tensor, active: torch.Tensor, tol: float) -> torch.Tensor:
     active = active & (length > 0)
     counts = active.sum(dim=1)
     ranks = torch.zeros_like(counts)
-    # Samples with as many columns have matrices of one size, which are decomposed at once.
+    # Samples with the same number of columns have matrices of one size, decomposed together.
     for count in counts[counts > 0].unique().tolist():
         rows = (counts == count).nonzero()
         columns = active[rows[:, 0]].nonzero()[:, 1].view(-1, count)
@@ -41,16 +41,16 @@ def rank(gram: torch.Tensor, active: torch.Tensor, tol: float) -> torch.Tensor:
 def participation_ratio(gram: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     """Return the participation ratio of the covariance of sums of independent columns.
 
-    With variances v and columns J it is ``tr(C)^2 / tr(C^2)`` for ``C = J diag(v) J'``; no
-    eigenvalues are needed for it.
+    With variances v and columns J, the ratio is ``tr(C)^2 / tr(C^2)`` for ``C = J diag(v) J'``. It
+    needs no eigenvalues.
 
     Parameters
     ----------
     gram : torch.Tensor of shape (n_samples or 1, n_components, n_components)
-        Inner products of the columns of each matrix, or of the one that all samples have.
+        Inner products of the columns of each matrix, or of one matrix for all samples.
 
     variance : torch.Tensor of shape (n_samples, n_components)
-        Variance that each column has as a factor.
+        Variance of the factor of each column.
 
     Returns
     -------

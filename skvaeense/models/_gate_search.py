@@ -1,4 +1,4 @@
-"""The search for the open gates that are most probable, given a sample."""
+"""The search for the most probable open gates, given a sample."""
 
 import copy
 from collections.abc import Iterator
@@ -12,27 +12,27 @@ from skvaeense.priors import GatePosterior, GatePrior
 from skvaeense.utils._blocks import block_rows
 from skvaeense.utils._rounding import ROUNDING
 
-# Where there is less noise in samples of unit variance, changes of patterns drown in rounding.
+# Least noise variance for samples of unit variance. Below it, the gains of flips drown in rounding.
 LEAST_NOISE = 1e-8
 
 
 def widest(x: torch.Tensor) -> torch.dtype:
-    """Return the most precise type that the device of a tensor has."""
+    """Return the most precise floating-point type that the device of a tensor supports."""
     return torch.float64 if x.device.type != "mps" else x.dtype
 
 
 class FoundGates(NamedTuple):
-    """What a search has found.
+    """The result of a search.
 
     Attributes
     ----------
     posterior : GatePosterior
-        Of gates, slabs and what columns see: each latent given the gates of all others.
+        Posterior of each latent, given the gates of all other latents.
 
     log_prob : torch.Tensor of shape (n_samples,)
-        Logarithm of the density of each sample together with one of its patterns of open gates, sum
-        over the pattern that was found and all that differ from it in one gate. The density of the
-        sample is not less.
+        Logarithm of the joint density of each sample and a pattern of open gates, summed over the
+        pattern that was found and all patterns that differ from it in one gate. It is a lower bound
+        of the log-density of the sample.
     """
 
     posterior: GatePosterior
@@ -48,16 +48,17 @@ def search_gates(
     *,
     positive: bool = False,
 ) -> FoundGates:
-    """Open and close gates, one after the other, as long as the pattern gets more probable.
+    """Open and close gates one by one, as long as the pattern gets more probable.
 
     With a linear decoder of columns A, noise variance g, and the slabs of the open gates S
-    integrated out, a sample and its pattern have the density ::
+    integrated out, the joint density of a sample and its pattern is ::
 
         p(x, S) = p(S) N(x - b; A_S m_S, A_S T_S A_S' + g I)
 
-    and so has each pattern that differs in one gate, by a few products [1]_. From the pattern that
-    an encoder proposes the best flip is made until none is better. Each latent then has, given all
-    other gates, exact odds of being open, and a normal posterior.
+    A few products give the densities of all patterns that differ in one gate [1]_. The search
+    starts from the pattern that an encoder proposes, and makes the best flip until no flip is an
+    improvement. Given all other gates, each latent then has exact odds of being open, and a normal
+    posterior.
 
     Parameters
     ----------
@@ -68,18 +69,18 @@ def search_gates(
         From codes to samples.
 
     gates : GatePrior
-        What is known of the latents before a sample is seen.
+        Prior of the latents, and the noise variance.
 
     is_open : torch.Tensor of bool of shape (n_samples, n_components)
         The gates that are open at first.
 
     positive : bool, default=False
-        Whether no gate opens whose latent would be negative.
+        Whether gates of latents that would be negative stay closed.
 
     Returns
     -------
     FoundGates
-        In the precision of x.
+        The result, in the precision of x.
 
     References
     ----------
@@ -97,7 +98,7 @@ def search_gates(
 
 
 class _Search:
-    """The search of some samples: what it needs to know of them, and of the model."""
+    """A search for some samples, with the quantities that it needs of samples and model."""
 
     def __init__(
         self, x: torch.Tensor, decoder: torch.nn.Linear, gates: GatePrior, positive: bool
@@ -110,22 +111,22 @@ class _Search:
         odds = gates.log_odds.to(wide).expand(weight.shape[1])
         slabs = gates.mean.to(wide), gates.variance.to(wide)
         gram = overlap(weight)
-        # The last ones are of empty slots.
+        # An added decoder column of zeros is for empty slots.
         columns = F.pad(weight.T, (0, 0, 0, 1))
         gram = None if gram is None else F.pad(gram, (0, 1, 0, 1))
         self.prior = _Prior(weight, columns, gram, noise, odds, *slabs, positive)
-        # Of samples whose gates are all closed.
+        # Log-density of samples whose gates are all closed.
         self.log_prob = F.logsigmoid(-odds).sum() - 0.5 * (
             x.shape[1] * torch.log(2 * torch.pi * noise)
             + torch.linalg.vecdot(centred, centred) / noise
         )
 
     def patterns(self, is_open: torch.Tensor) -> Iterator[tuple[torch.Tensor, "_Patterns"]]:
-        """Yield positions of samples, and their best patterns."""
+        """Yield the positions of some samples, and the best patterns of these samples."""
         for rows in _chunks(is_open.sum(dim=1), is_open.shape[1]):
             patterns = _Patterns(self.seen[rows], is_open[rows], self.prior)
             patterns.climb()
-            # With next to no noise errors of changes may add up; what was proposed then stays.
+            # With next to no noise, the errors of updates can add up. Then the proposal stays.
             lost = ~(patterns.log_prob.isfinite() & patterns.place.isfinite().all(dim=1))
             if bool(lost.any()):
                 proposed = _Patterns(self.seen[rows][lost], is_open[rows][lost], self.prior)
@@ -134,7 +135,7 @@ class _Search:
 
 
 def _chunks(n_open: torch.Tensor, n_components: int) -> list[torch.Tensor]:
-    """Return positions of samples, in lists whose numbers of open gates are alike."""
+    """Return positions of samples, in chunks with similar numbers of open gates."""
     order = n_open.argsort()
     sizes = n_open[order].clamp_min(1).tolist()
     chunks, first = [], 0
@@ -149,7 +150,7 @@ def _chunks(n_open: torch.Tensor, n_components: int) -> list[torch.Tensor]:
 
 
 class _Prior(NamedTuple):
-    """Columns of the decoder, the noise, and the prior of latents."""
+    """Columns of the decoder, noise variance, and prior of the latents."""
 
     weight: torch.Tensor
     columns: torch.Tensor
@@ -167,22 +168,22 @@ class _Prior(NamedTuple):
 
 
 class _Patterns:
-    """Patterns of open gates of some samples, and what each latent is, given all other gates.
+    """Patterns of open gates of some samples, and each latent's posterior given all other gates.
 
-    For each sample the open gates S have slots. With ``M = A_S' A_S + g T_S^-1``::
+    Each open gate of a sample is in a slot. With the open gates S, ``M = A_S' A_S + g T_S^-1``::
 
         inverse = M^-1,   place = M^-1 (A_S' x + g T_S^-1 m_S),
         own_j = |a_j|^2 - a_j' A_S M^-1 A_S' a_j,   left_j = a_j' (x - A_S place)
 
-    A gate that opens or closes changes all four by one vector. Empty slots are 0 throughout.
+    A gate that opens or closes changes all four by one vector. Entries of empty slots are 0.
     """
 
-    # What there is a row of for each sample.
+    # Attributes with a row for each sample.
     OF_SAMPLES = ("slots", "place", "inverse", "own", "left", "log_prob")
 
     def __init__(self, seen: torch.Tensor, is_open: torch.Tensor, prior: _Prior) -> None:
         self.prior, self.n_components = prior, seen.shape[1]
-        # Nothing is gained by a flip in an empty slot.
+        # The last entry is for empty slots, where a flip gains nothing.
         self.constant = F.pad(prior.constant, (0, 1))
         self.columns, self.gram = prior.columns, prior.gram
         n_slots = max(int(is_open.sum(dim=1).max()), 1)
@@ -213,19 +214,19 @@ class _Patterns:
         self.log_prob += (is_on * (self.constant[order] + 0.5 * logs)).sum(dim=1)
 
     def climb(self) -> None:
-        """Make the best flip of each sample until none gains."""
+        """Make the best flip of each sample until no flip gains anything."""
         for _ in range(2 * self.n_components):
             gain, latents = self.gains(*self.closed(), self.open()).max(dim=1)
-            # What gains no more nats may be rounding.
+            # A smaller gain can be a rounding error.
             goes_on = gain > ROUNDING
             n_left = int(goes_on.sum())
             if 2 * n_left < len(gain):
-                # The others need not be carried along.
+                # Go on with the unfinished samples alone.
                 if n_left:
                     self._climb_some(goes_on)
                 break
             self.log_prob += gain * goes_on
-            # What an empty slot would gain is no flip.
+            # The best column of a finished sample can be that of empty slots, which is no latent.
             self.flip(latents * goes_on, goes_on)
 
     def _climb_some(self, rows: torch.Tensor) -> None:
@@ -236,7 +237,7 @@ class _Patterns:
         self.put(rows, some)
 
     def put(self, rows: torch.Tensor, some: "_Patterns") -> None:
-        """Put patterns in the place of those of some rows."""
+        """Replace the patterns of some rows."""
         n_more = some.slots.shape[1] - self.slots.shape[1]
         self._add_slots(max(n_more, 0))
         some._add_slots(max(-n_more, 0))
@@ -244,22 +245,22 @@ class _Patterns:
             getattr(self, name)[rows] = getattr(some, name)
 
     def closed(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return precisions of latents whose gates would open, and these times their means."""
+        """Return precisions of latents if their gates were to open, and precisions times means."""
         prior = self.prior
         precision = torch.addcdiv(1 / prior.variance, self.own.clamp_min(0), prior.noise)
         along = torch.addcdiv(prior.mean / prior.variance, self.left, prior.noise)
         return precision, along
 
     def open(self) -> torch.Tensor:
-        """Return variances of what is in slots; 1 if they are empty."""
+        """Return the variances of the latents in slots, and 1 for empty slots."""
         spread = self.prior.noise * self.inverse.diagonal(dim1=1, dim2=2)
-        # Rounding must not make them less than if all else were known, or more than slabs are.
+        # Between the variance given all other latents and the slab's, in spite of rounding.
         return spread.clamp(self.least[self.slots], self.most[self.slots])
 
     def gains(
         self, precision: torch.Tensor, along: torch.Tensor, spread: torch.Tensor
     ) -> torch.Tensor:
-        """Return nats gained by flips of gates, and in a last column nothing for empty slots."""
+        """Return the nats that flips of gates gain; the last column, for empty slots, is 0."""
         prior, constant = self.prior, self.constant
         gain = torch.addcdiv(precision.log().neg_(), along.square(), precision).mul_(0.5)
         gain.add_(constant[:-1])
@@ -299,13 +300,13 @@ class _Patterns:
         self.inverse[gone[0], :, gone[1]] = 0.0
 
     def _products(self, latents: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        """Return products of the columns of some latents, one for each sample, and of slots."""
+        """Return products of one latent's column for each sample with the columns of slots."""
         if self.gram is not None:
             return self.gram[latents].gather(1, slots)
         return (self.columns[slots] @ self.columns[latents][:, :, None])[:, :, 0]
 
     def _along(self, slots: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-        """Return products of all columns with sums of the columns of slots, weighted."""
+        """Return products of all columns with weighted sums of the columns of slots."""
         if self.gram is not None:
             weights = by.new_zeros(len(by), self.n_components + 1).scatter_(1, slots, by)
             return (weights @ self.gram)[:, :-1]
@@ -329,7 +330,7 @@ class _Patterns:
         gain = gain[:, :-1]
         logit = signs * gain
         if self.prior.positive:
-            # Others that opened later may have turned a latent around.
+            # Gates that opened later can have changed the sign of a latent.
             logit = torch.where(mean > 0, logit, -logit.abs())
         log_prob = self.log_prob + F.pad(gain, (1, 0)).logsumexp(dim=1)
         return logit, mean, variance, log_prob

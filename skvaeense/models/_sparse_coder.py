@@ -17,7 +17,7 @@ from skvaeense.utils._budget import Budget, budgets, set_share
 
 
 class SparseCoder(AutoencoderModel):
-    """An autoencoder with an activation that makes sparse codes of pre-activations.
+    """An autoencoder with an activation that turns pre-activations into sparse codes.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class SparseCoder(AutoencoderModel):
         Number of latents.
 
     penalty : Penalty
-        What makes codes sparse; it builds the activation.
+        Penalty or constraint that makes codes sparse; it builds the activation.
 
     positive : bool, default=True
         Whether codes are not negative.
@@ -40,11 +40,11 @@ class SparseCoder(AutoencoderModel):
         The source of the random weights; None if they will be loaded.
 
     n_targets : int or None, default=None
-        Number of features of a target that codes are decoded to, as a transcoder does; None means
-        the samples themselves.
+        Number of features of a target that codes are decoded to, as in a transcoder. None means
+        that codes are decoded to the samples.
 
     skip_connection : bool, default=False
-        Whether a linear map of the sample is added to what is decoded; only with a target.
+        Whether a linear map of the sample is added to the decoded code; only with a target.
 
     Attributes
     ----------
@@ -107,22 +107,22 @@ class SparseCoder(AutoencoderModel):
                     "skip_connection=True adds a linear map of the samples, which would explain "
                     "all of them without a code; it needs a target, in fit(X, Y)."
                 )
-            # Codes and the skip connection begin with none of the target explained.
+            # At first, neither codes nor the skip connection explain any of the target.
             self.skip = linear_layer(n_features, n_targets, generator, bias=False)
             nn.init.zeros_(self.skip.weight)
 
     @property
     def unit(self) -> float:
-        """What counts as a code of 1: the root mean square norm of what codes are decoded to."""
+        """Unit of codes: the root mean square norm of the samples, or of their target."""
         return math.sqrt(self.n_targets or self.n_features)
 
     def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the samples in rows of training, and what is to be decoded from their codes.
+        """Return the samples and their target in rows of training.
 
         Parameters
         ----------
         rows : torch.Tensor of shape (n_samples, n_features + n_targets)
-            Centred and scaled samples, beside them their target, if there is one.
+            Centred and scaled samples, followed by their target, if there is one.
 
         Returns
         -------
@@ -130,7 +130,7 @@ class SparseCoder(AutoencoderModel):
             The samples.
 
         target : torch.Tensor of shape (n_samples, n_targets) or (n_samples, n_features)
-            The target, without what the skip connection gives; the samples, if there is none.
+            The target, minus the output of the skip connection; the samples, if there is no target.
         """
         if self.n_targets is None:
             return rows, rows
@@ -138,12 +138,12 @@ class SparseCoder(AutoencoderModel):
         return x, target if self.skip is None else target - self.skip(x)
 
     def initialize(self, x: torch.Tensor) -> None:
-        """Let the network start from samples, if it knows how to.
+        """Let the network set its first weights from samples, if it can.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n_samples, n_features + n_targets)
-            Centred and scaled training samples, beside them their target, if there is one.
+            Centred and scaled training samples, followed by their target, if there is one.
         """
         super().initialize(x[:, : self.n_features])
 
@@ -158,14 +158,14 @@ class SparseCoder(AutoencoderModel):
         Returns
         -------
         torch.Tensor of shape (n_samples, n_features) or (n_samples, n_targets)
-            What is decoded from their codes, and what the skip connection adds.
+            The decoded codes, plus the output of the skip connection.
         """
         decoded = self.decode(self.code(x))
         return decoded if self.skip is None else decoded + self.skip(x)
 
     @property
     def resamples_dead_latents(self) -> bool:
-        """Whether dead latents begin anew; otherwise an auxiliary loss trains them."""
+        """Whether dead latents are resampled; otherwise an auxiliary loss trains them."""
         return self.penalty.dead_latents == "resampling"
 
     @torch.no_grad()
@@ -175,7 +175,7 @@ class SparseCoder(AutoencoderModel):
         check_shapes(self.penalty, "forward", self.activation, values, values)
 
     def preactivation(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the encoder gives.
+        """Return the output of the encoder.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class SparseCoder(AutoencoderModel):
         return preactivation
 
     def coding(self, x: torch.Tensor) -> Coding:
-        """Return how samples are coded.
+        """Return the pre-activations and codes of samples.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class SparseCoder(AutoencoderModel):
         Returns
         -------
         Coding
-            Pre-activations and codes.
+            Pre-activations and codes, with the activation.
         """
         preactivation = self.preactivation(x)
         code = self.activation(preactivation)
@@ -218,8 +218,8 @@ class SparseCoder(AutoencoderModel):
         Returns
         -------
         torch.Tensor of shape (n_samples, n_components)
-            Codes, exactly 0 where a latent is not active. Those of a network that can `refine` them
-            are refined, but for training.
+            Codes, exactly 0 where a latent is not active. Outside training, they are refined if the
+            network has a method `refine`.
         """
         code: torch.Tensor = self.activation(self.preactivation(x))
         can_refine = not self.training and hasattr(self.network, "refine")
@@ -227,7 +227,7 @@ class SparseCoder(AutoencoderModel):
 
     def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
         if self.length is not None:
-            # A block of rows will do: there are many lengths.
+            # One block of rows must do, as there are many lengths.
             for share in SHARES[1:]:
                 set_share(self, share)
                 self._calibrate_length(x[: block_rows(self.n_components)])
@@ -235,13 +235,13 @@ class SparseCoder(AutoencoderModel):
         self._calibrate_length(x)
 
     def _calibrate_length(self, x: torch.Tensor) -> None:
-        """Set what is used for codes of the present length."""
+        """Calibrate network and activation for codes of the current length."""
         super()._calibrate(x, len(x))
         self.penalty.calibrate(self.activation, self.preactivation(x))
 
     @property
     def length(self) -> float | None:
-        """The number of active latents, if the penalty gives it."""
+        """The number of active latents, if the penalty sets it."""
         return self.activation.k if isinstance(self.activation, Budget) else None
 
     def shortened(self, length: float) -> Self:
@@ -250,7 +250,7 @@ class SparseCoder(AutoencoderModel):
         Parameters
         ----------
         length : float
-            Their mean number, at most the `length` of this model and at least 1/256 of it.
+            Mean number of active latents, at most this model's `length` and at least 1/256 of it.
 
         Returns
         -------

@@ -16,15 +16,16 @@ from skvaeense.utils._batch_threshold import SHARES
 from skvaeense.utils._budget import Lengths
 from skvaeense.utils._rounding import ROUNDING
 
-# Logarithms of what the encoder says of the noise of a latent, as a share of its slab, stay within
-# this.
+# Largest absolute value of the logarithm of a latent's noise, as a share of its slab, that the
+# encoder can give.
 MOST_LOG_NOISE = 10.0
-# Steps of a code where a linear decoder does not come with an encoder that infers gates.
+# Steps of a code if the decoder is linear, but the encoder does not infer gates.
 N_STEPS = 4
-# How many prices of gates are tried at most, and known in the end: one to a step of `SHARES`.
+# Largest number of prices of gates that are tried, and number of prices that are kept: one for each
+# step of `SHARES`.
 N_PRICES = len(SHARES) - 1
-# The most entries of the rows that a price is found on, and the precision that it is found to, as a
-# share of what is wanted.
+# Largest number of entries of the rows on which a price is found, and the tolerance with which it
+# meets a target, as a share of the target.
 PRICED_ENTRIES, PRICE_TOLERANCE = 2**17, 0.005
 
 
@@ -40,21 +41,21 @@ class SpikeSlabVAE(VAE):
     with the divergence of `priors.SpikeSlab`. This is exact: nothing is sampled. A price lowers the
     log-odds of all gates, so that codes get shorter.
 
-    Any other network will do, too. Its two heads then say where each latent seems to be, y, in
-    units of its slab, and the logarithm l of the noise of that, as a share of the slab's variance
-    t. With ``u = y sqrt(t + mean^2)`` and ``n = t exp(l)`` the posterior is that of `MeanField`.
-    Slabs keep their first mean and variance, since nothing else gives such codes a unit. With a
+    Other networks are possible, too. Their two heads are an estimate y of each latent, in units of
+    its slab, and the logarithm l of the noise of y, as a share of the slab's variance t. With
+    ``u = y sqrt(t + mean^2)`` and ``n = t exp(l)`` the posterior is computed as in `MeanField`.
+    Slabs keep their first mean and variance, since nothing else gives these codes a unit. With a
     nonlinear decoder f the error is::
 
         E = E |x - f(c)|^2,    c_j ~ N(q_j m_j, q_j (v_j + m_j^2) - q_j^2 m_j^2)
 
-    for codes that are normal, with the moments that gates and slabs give them. It is taken at one
-    draw in training, and at 16 that are the same for all samples elsewhere.
+    for normal codes, with the moments that follow from gates and slabs. The error is taken at one
+    draw in training, and otherwise at 16 draws that are the same for all samples.
 
     Parameters
     ----------
     network : Network
-        `networks.MeanField`, which infers gates by its decoder, or another one of two heads.
+        `networks.MeanField`, which uses its decoder to infer gates, or another one with two heads.
 
     n_features : int
         Number of features of a sample.
@@ -69,11 +70,11 @@ class SpikeSlabVAE(VAE):
         How the distribution of the latents is learned; None means its defaults.
 
     target_l0 : float, sequence of float or None, default=None
-        Mean number of open latents; with several, each that of an equal part of a batch in
-        training, and afterwards the largest. None lets the bound decide on it.
+        Mean number of open latents. Several numbers each hold for an equal part of a batch in
+        training; afterwards the largest holds. None lets the bound decide on the number.
 
     target_explained_variance : float, sequence of float or None, default=None
-        Share of the variance that codes keep: they are no longer than that takes.
+        Share of the variance that codes keep; they are no longer than this share requires.
 
     generator : torch.Generator or None, default=None
         The source of the random weights; None if they will be loaded.
@@ -81,24 +82,24 @@ class SpikeSlabVAE(VAE):
     Attributes
     ----------
     gate_probability, slab_mean, slab_variance : torch.Tensor of shape (n_components,)
-        What was learned of the prior.
+        Learned parameters of the prior.
 
     noise_variance : torch.Tensor without dimensions
         Variance of the noise in each feature, in squared units of the scaled samples.
 
     is_settled : torch.Tensor without dimensions
-        Whether gates of a search have decided on decoder, noise and prior since it was trained, or
-        on the price that meets the target.
+        Whether the gates of a search have set decoder, noise and prior since training, or the price
+        that meets the target.
 
     first_prices : torch.Tensor of shape (n_targets,)
         Price of an open gate in training, in nats, for each target.
 
     prices, lengths : torch.Tensor of shape (16,)
-        Prices after training, ascending, and the mean numbers of open latents that they give; until
-        `calibrate` is called the price of training, and 0.
+        Prices after training, ascending, and the mean numbers of open latents at these prices.
+        Until `calibrate` is called, they are the price of training, and 0.
 
     left_of_lengths : torch.Tensor of shape (16,)
-        Share of the variance that codes of these lengths leave.
+        Share of the variance that codes of these lengths leave unexplained.
 
     Examples
     --------
@@ -149,13 +150,13 @@ class SpikeSlabVAE(VAE):
         }
         self.targets = () if target_l0 is None else tuple(np.unique(target_l0)[::-1].tolist())
         shares = () if target_explained_variance is None else target_explained_variance
-        # What is left of the variance where the longest codes come first.
+        # Unexplained shares of the variance, with the longest codes first.
         self.left_shares = tuple((1 - np.unique(shares)[::-1]).tolist())
         self.share = 1.0
         probability = self._first_share
-        # Samples have a squared norm of n_features, which open latents have alike.
+        # Samples have a squared norm of n_features, which open latents share equally.
         square = n_features / (probability * n_components)
-        # Half of a normal distribution, where codes are not negative.
+        # Codes that are not negative have a half-normal distribution.
         mean = math.sqrt(2 / math.pi * square) if positive else 0.0
         self.register_buffer("gate_probability", torch.full((n_components,), probability))
         self.register_buffer("slab_mean", torch.full((n_components,), mean))
@@ -178,7 +179,7 @@ class SpikeSlabVAE(VAE):
 
     @property
     def has_patterns(self) -> bool:
-        """Whether two samples differ in one gate at least, on average, by what was learned.
+        """Whether two samples differ in at least one gate on average, by the learned probabilities.
 
         Otherwise the model is one normal distribution, or nearly.
         """
@@ -190,7 +191,7 @@ class SpikeSlabVAE(VAE):
         share = self.config["prior"].first_share
         if share == "auto":
             share = min(self.targets[0] / self.n_components, 0.5) if self.targets else 0.05
-        # Single precision tells it from 0 and from 1.
+        # The share must differ from 0 and from 1 in single precision.
         least = torch.finfo(torch.float32).eps
         return float(min(max(share, least), 1 - least))
 
@@ -209,7 +210,7 @@ class SpikeSlabVAE(VAE):
         Parameters
         ----------
         n_samples : int
-            Their number, which targets share in training.
+            Number of samples, which training divides among the targets.
 
         Returns
         -------
@@ -232,7 +233,7 @@ class SpikeSlabVAE(VAE):
 
     @property
     def price(self) -> torch.Tensor:
-        """The price that holds now, interpolated linearly in the logarithm of the length."""
+        """The current price, interpolated linearly in the logarithm of the length."""
         if self.share == 1:
             return self.prices[:1]
         lengths = self.lengths.double().log()
@@ -271,33 +272,32 @@ class SpikeSlabVAE(VAE):
 
     @property
     def _first_price(self) -> torch.Tensor:
-        """The price that the encoder opens gates by, where a search begins."""
+        """The price at which the encoder opens the gates that a search starts from."""
         return self.prices[:1] if self.is_settled else self.first_prices[:1]
 
     @property
     def searches(self) -> bool:
-        """Whether answers come from a search for the most probable gates."""
+        """Whether outputs come from a search for the most probable gates."""
         return self.config["prior"].search and self.linear_decoder is not None
 
     def _searched(self, x: torch.Tensor, is_open: torch.Tensor | None = None) -> FoundGates:
-        """Return what the search finds, from some gates or those that the encoder opens.
+        """Return the result of a search from given gates, or from the gates that the encoder opens.
 
-        The encoder knows no other prices than those of training, or of codes of the length that was
-        asked for.
+        The encoder knows only the prices of training, or the price of the requested length.
         """
         gates: GatePrior = self.gates(len(x))
         decoder: Any = self.linear_decoder
         if is_open is None:
             first = self._encoded(x, gates._replace(price=self._first_price))
             is_open = first.is_open
-            # As many columns as there are features leave nothing of a sample.
+            # n_features columns already leave no residual of a sample.
             if self.n_components > x.shape[1]:
                 ranked = first.gate_logit.topk(x.shape[1], dim=1, sorted=False).values
                 is_open = is_open & (first.gate_logit >= ranked.min(dim=1, keepdim=True).values)
         return search_gates(x, decoder, gates, is_open, positive=self.positive)
 
     def inferred(self, x: torch.Tensor) -> GatePosterior:
-        """Return the posterior that answers for samples are made of.
+        """Return the posterior from which outputs for samples are computed.
 
         Parameters
         ----------
@@ -307,13 +307,13 @@ class SpikeSlabVAE(VAE):
         Returns
         -------
         GatePosterior
-            Of each latent, given the gates of all others that a search has found; with a nonlinear
-            decoder, or without a search, what the encoder says.
+            Posterior of each latent, given all other gates that a search has found; with a
+            nonlinear decoder, or without a search, the posterior from the encoder.
         """
         return self._searched(x).posterior if self.searches else self.posterior(x)
 
     def close_unused(self, x: torch.Tensor) -> None:
-        """Do nothing: gates of latents that no sample uses are closed.
+        """Do nothing: gates of unused latents are closed already.
 
         Parameters
         ----------
@@ -327,23 +327,23 @@ class SpikeSlabVAE(VAE):
         Parameters
         ----------
         posterior : GatePosterior
-            Of some samples.
+            Posterior of some samples.
 
         Returns
         -------
         torch.Tensor of bool of shape (n_samples, n_components)
-            The gates.
+            Mask of the open gates.
         """
         is_open: torch.Tensor = posterior.is_open
         return is_open
 
     def soft_code(self, posterior: GatePosterior) -> torch.Tensor:
-        """Return the posterior means of the latents, gates included: nowhere quite 0.
+        """Return the posterior means of the latents, gates included, which are never exactly 0.
 
         Parameters
         ----------
         posterior : GatePosterior
-            Of some samples.
+            Posterior of some samples.
 
         Returns
         -------
@@ -354,15 +354,15 @@ class SpikeSlabVAE(VAE):
 
     @torch.no_grad()
     def code(self, posterior: Any, eps: torch.Tensor | None = None) -> torch.Tensor:
-        """Return codes: those that leave least of samples with the open gates of the posterior.
+        """Return the codes with the smallest residuals, given the open gates of the posterior.
 
-        Conjugate gradient steps lead to them from the posterior means, as many as the encoder has
-        looks. With a nonlinear decoder codes have these means.
+        Conjugate gradient steps, one for each look of the encoder, lead to them from the posterior
+        means. With a nonlinear decoder, codes are these means.
 
         Parameters
         ----------
         posterior : GatePosterior
-            Of some samples.
+            Posterior of some samples.
 
         eps : None
             Ignored.
@@ -394,8 +394,8 @@ class SpikeSlabVAE(VAE):
         Returns
         -------
         torch.Tensor of shape (n_samples,)
-            Bounds in nats, in units of the scaled samples: of the patterns that a search has found,
-            or, where they are greater or there is no search, those of `elbo`.
+            Bounds in nats, in units of the scaled samples, from `elbo`. With a search, the bounds
+            from the patterns that it has found, where these bounds are greater.
         """
         bound = super().bound(x)
         if not self.searches:
@@ -416,7 +416,7 @@ class SpikeSlabVAE(VAE):
 
     @torch.no_grad()
     def batch_statistics(self, x: torch.Tensor, posterior: Any) -> dict[str, torch.Tensor]:
-        """Return what training needs to know of a batch besides its bound.
+        """Return the statistics of a batch that training needs besides the bound.
 
         Parameters
         ----------
@@ -424,18 +424,17 @@ class SpikeSlabVAE(VAE):
             The batch.
 
         posterior : GatePosterior
-            Of the batch.
+            Posterior of the batch.
 
         Returns
         -------
         dict of torch.Tensor
             Of shape (n_components,): "active_share", the share of open gates, and the means of the
             gate probabilities ("probability"), of ``q m`` ("first_moment") and of ``q (m^2 + v)``
-            ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents. Of what
-            codes leave, with the second moments S: "left", tr S, and "left_square", tr S^2, by the
-            products of one sample's with the next one's. With a `target_explained_variance`
-            "unexplained" of shape (n_targets,), mean squares of what is left where gates are open
-            or closed.
+            ("second_moment"). Of shape (n_targets,): "l0", mean numbers of open latents. With the
+            second moments S of residuals: "left", tr S, and "left_square", tr S^2, from products of
+            the residuals of consecutive samples. With a `target_explained_variance`, "unexplained"
+            of shape (n_targets,): mean squared residuals with each gate fully open or closed.
         """
         code = self.soft_code(posterior)
         return self.statistics(x, posterior, code, x - self.decode(code))
@@ -443,7 +442,7 @@ class SpikeSlabVAE(VAE):
     def statistics(
         self, x: torch.Tensor, posterior: GatePosterior, code: torch.Tensor, residual: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Return what `batch_statistics` does, of a batch whose codes are known.
+        """Return the output of `batch_statistics` for a batch whose codes are known.
 
         Parameters
         ----------
@@ -451,18 +450,18 @@ class SpikeSlabVAE(VAE):
             The batch.
 
         posterior : GatePosterior
-            Of the batch.
+            Posterior of the batch.
 
         code : torch.Tensor of shape (n_samples, n_components)
-            What `soft_code` returns.
+            Output of `soft_code`.
 
         residual : torch.Tensor of shape (n_samples, n_features)
-            What these codes leave of the batch.
+            Residual of the batch with these codes.
 
         Returns
         -------
         dict of torch.Tensor
-            As of `batch_statistics`.
+            Statistics, as from `batch_statistics`.
         """
         q, mean, is_open = posterior.probability, posterior.mean, posterior.is_open
         parts = is_open.tensor_split(len(self.first_prices))
@@ -492,11 +491,11 @@ class SpikeSlabVAE(VAE):
         is_open: torch.Tensor | None = None,
         prices: Sequence[float] | None = None,
     ) -> torch.Tensor:
-        """Set decoder, noise and what is learned of the prior to what is best for samples.
+        """Set decoder, noise and learned parameters of the prior to the best values for samples.
 
-        It is one step of expectation maximisation with the gates that a search finds. Training has
-        only those of the encoder, which are right less often, and takes what they leave for noise.
-        The noise stays if a share of the variance is to be left: it is that share.
+        This is one step of expectation maximisation with the gates that a search finds. Training
+        has only the gates of the encoder, which are right less often, and counts their residuals as
+        noise. With a target of explained variance, the noise stays: it is the unexplained share.
 
         Parameters
         ----------
@@ -504,24 +503,24 @@ class SpikeSlabVAE(VAE):
             Centred and scaled training samples.
 
         is_open : torch.Tensor of bool of shape (n_samples, n_components) or None, default=None
-            The gates that the search starts from: those of the step before. None means those that
-            the encoder opens.
+            The gates that the search starts from: the result of the previous step. None means the
+            gates that the encoder opens.
 
         prices : sequence of float or None, default=None
             Prices of gates, each of which holds for an equal part of the samples. None means the
-            one that holds now.
+            current price.
 
         Returns
         -------
         torch.Tensor of bool of shape (n_samples, n_components)
-            The gates that it has found.
+            The gates that the search has found.
         """
         found, code, spread = self._found_codes(x, is_open, prices)
         lengths = self._turn_columns(x, code, spread)
         code, spread = code * lengths, spread * lengths.square()
         left = self._left(x, code) + float(spread.to(widest(x)).sum())
         n_open = found.to(x).sum(dim=0)
-        # As two more open gates would leave it: those of the prior before.
+        # The previous prior counts as two more open gates.
         moments = [2 * self.slab_mean, 2 * (self.slab_mean.square() + self.slab_variance)]
         mean, square = (
             (moment + value.sum(dim=0)) / (2 + n_open)
@@ -540,7 +539,7 @@ class SpikeSlabVAE(VAE):
     def _found_codes(
         self, x: torch.Tensor, is_open: torch.Tensor | None, prices: Sequence[float] | None
     ) -> tuple[torch.Tensor, ...]:
-        """Return the open gates that the search finds, and means and variances behind them."""
+        """Return the open gates that the search finds, and means and variances of their latents."""
         prices = [float(self.prices[0])] if prices is None else prices
         n, parts = len(prices), []
         first = [None] * n if is_open is None else is_open.tensor_split(n)
@@ -561,7 +560,8 @@ class SpikeSlabVAE(VAE):
     def _left(self, x: torch.Tensor, code: torch.Tensor) -> float:
         """Return the squared error of codes.
 
-        Rounding, which depends on where samples lie in memory, must not decide on prices.
+        Errors are summed in the widest type. Rounding, which depends on the place of samples in
+        memory, must not decide on prices.
         """
         decoder, wide = self.linear_decoder, widest(x)
         if decoder is None:
@@ -574,9 +574,9 @@ class SpikeSlabVAE(VAE):
     def _turn_columns(
         self, x: torch.Tensor, code: torch.Tensor, spread: torch.Tensor
     ) -> torch.Tensor:
-        """Set the decoder to what leaves least of samples, and return by what codes grow.
+        """Set the decoder by least squares, and return the factors by which codes grow.
 
-        Columns of latents that two samples open, or fewer, stay.
+        Columns of latents that at most two samples open stay.
         """
         decoder: Any = self.linear_decoder
         wide = widest(x)
@@ -599,19 +599,19 @@ class SpikeSlabVAE(VAE):
 
     @property
     def has_target(self) -> bool:
-        """Whether a price of gates meets a length, or a share of the variance that is left."""
+        """Whether a price of gates must meet a length, or an unexplained share of the variance."""
         return bool(self._wanted)
 
     @property
     def _wanted(self) -> tuple[float, ...]:
-        """Lengths, or shares of the variance that are left, that of the longest codes first."""
+        """Wanted lengths, or unexplained shares of the variance, with the longest codes first."""
         return self.targets or self.left_shares
 
     @torch.no_grad()
     def meet_targets(
         self, x: torch.Tensor, is_open: torch.Tensor | None = None
     ) -> tuple[float, list[float], torch.Tensor]:
-        """Find the prices that meet the targets. That of the longest codes holds from then on.
+        """Find the prices that meet the targets, and keep the price of the longest codes.
 
         Parameters
         ----------
@@ -620,13 +620,13 @@ class SpikeSlabVAE(VAE):
 
         is_open : torch.Tensor of bool or None, default=None
             The gates that searches start from, as this method has returned them for the same
-            samples. None means those that the encoder opens.
+            samples. None means the gates that the encoder opens.
 
         Returns
         -------
         cost : float
-            What is to be small: the mean number of open gates, or, if that is the target, the share
-            of the variance that is left. With several targets, the sum.
+            The quantity to minimise: the mean number of open gates, or, if that is the target, the
+            unexplained share of the variance. With several targets, their sum.
 
         prices : list of float
             A price for each target.
@@ -643,7 +643,7 @@ class SpikeSlabVAE(VAE):
 
     @property
     def length(self) -> float | None:
-        """The mean number of open latents; before it is known, what it is at most."""
+        """The mean number of open latents; before it is known, an upper bound."""
         if self.targets:
             return self.targets[0]
         return float(self.lengths[0]) or float(self.n_components)
@@ -654,7 +654,7 @@ class SpikeSlabVAE(VAE):
         return True
 
     def _calibrate(self, x: torch.Tensor, n_new: int) -> None:
-        """Find the price that meets the target, and those of shorter codes."""
+        """Find the price that meets the target, and the prices of shorter codes."""
         super()._calibrate(x, n_new)
         tried = _Prices(self, x, n_new=n_new)
         price = tried.meeting(self._wanted[0]) if self._wanted else tried.first
@@ -665,12 +665,12 @@ class SpikeSlabVAE(VAE):
             prices.append(prices[-1] + step)
             step *= 4
         while len(prices) < N_PRICES:
-            # Between two others, where the length falls most.
+            # Insert a price between two others, where the length falls most.
             logs = [math.log(max(tried.length(price), shortest)) for price in prices]
             i = int(np.argmin(np.diff(logs))) if len(prices) > 1 else 0
             prices.insert(i + 1, float(np.mean(prices[i : i + 2])))
         lengths, left = (np.array(values) for values in zip(*map(tried.at, prices), strict=True))
-        # Equal lengths would make no line.
+        # Interpolation needs lengths that differ.
         lengths = np.minimum.accumulate(np.maximum(lengths, ROUNDING))
         lengths = lengths * (1 - ROUNDING) ** np.arange(N_PRICES)
         left = np.maximum.accumulate(left)
@@ -684,12 +684,12 @@ class SpikeSlabVAE(VAE):
         Parameters
         ----------
         share : float
-            The share. No more is kept than the longest codes do, and no less than the shortest.
+            The share, limited to the range from the shortest to the longest codes.
 
         Returns
         -------
         float
-            The number, interpolated between those that `calibrate` has looked at.
+            The number, interpolated between the lengths that `calibrate` has found.
         """
         left, lengths = (t.cpu().double().numpy() for t in (self.left_of_lengths, self.lengths))
         return float(np.exp(np.interp(np.log(1 - share), np.log(left), np.log(lengths))))
@@ -699,12 +699,12 @@ class SpikeSlabVAE(VAE):
     ) -> Self:
         """Return a model with the same weights and other targets.
 
-        Each starts at the price of the one in its place, or of the last one.
+        Each target starts at the price of the old target in its place, or of the last old one.
 
         Parameters
         ----------
         target_l0, target_explained_variance : float, sequence of float or None
-            As of the class.
+            As for the class.
 
         Returns
         -------
@@ -726,7 +726,7 @@ class SpikeSlabVAE(VAE):
         Parameters
         ----------
         length : float
-            Their mean number, at most the `length` of this model and at least 1/256 of it.
+            Mean number of active latents, at most this model's `length` and at least 1/256 of it.
 
         Returns
         -------
@@ -741,7 +741,7 @@ class SpikeSlabVAE(VAE):
     # --- draws --------------------------------------------------------------------------------
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-        """Return draws of gates, and of slabs behind those that are open."""
+        """Return draws of latents: of gates, and of the slabs behind open gates."""
         gates = self.gates(n_samples)
         shape = n_samples, self.n_components
         probability = torch.sigmoid(gates.log_odds).cpu().double()
@@ -751,27 +751,27 @@ class SpikeSlabVAE(VAE):
 
 
 class _Prices:
-    """What prices of gates make of samples.
+    """Lengths and residuals of codes at different prices of gates.
 
     Parameters
     ----------
     model : SpikeSlabVAE
-        The model, whose price changes with each that is tried.
+        The model, whose price is set to each price that is tried.
 
     x : torch.Tensor of shape (n_samples, n_features)
-        Centred and scaled samples, of which the first are looked at.
+        Centred and scaled samples; only the first ones are used.
 
     is_open : torch.Tensor of bool or None, default=None
-        The gates that the first search starts from. None means that each search starts from those
-        that the encoder opens, as that of other samples will.
+        The gates that the first search starts from. None means that each search starts from the
+        gates that the encoder opens, as later searches for other samples do.
 
     n_new : int or None, default=None
-        The first of the samples that did not train. None means all.
+        Number of held-out samples, which come first. None means all samples.
 
     Attributes
     ----------
     goes_on : bool
-        Whether a search starts from what was found at a price near to its own, which is not far.
+        Whether a search starts from the gates found at the nearest price, which are close.
     """
 
     def __init__(
@@ -790,7 +790,7 @@ class _Prices:
         self.found: dict[float, tuple[float, float]] = {}
 
     def at(self, price: float) -> tuple[float, float]:
-        """Return the mean number of open gates of new samples, and the share of variance left."""
+        """Return the mean number of open gates of new samples, and the unexplained variance."""
         if price not in self.found:
             model, x = self.model, self.x
             model.prices.fill_(price)
@@ -822,10 +822,10 @@ class _Prices:
 
 
 def _mean_of_new(values: torch.Tensor, n_new: int) -> float:
-    """Return the mean over new samples, the first, as those that trained help to know it.
+    """Return the mean over new samples, which come first, with the help of training samples.
 
-    Gates of samples that trained are fewer. The means differ by the gap seen, shrunk as chance asks
-    for: James and Stein, "Estimation with quadratic loss", 1961.
+    Training samples have fewer open gates. The means differ by the observed gap, shrunk according
+    to chance: James and Stein, "Estimation with quadratic loss", 1961.
     """
     new, old = values[:n_new], values[n_new:]
     if min(len(new), len(old)) < 2:
@@ -838,11 +838,10 @@ def _mean_of_new(values: torch.Tensor, n_new: int) -> float:
 def _find_price(
     value_at: Any, wanted: float, price: float, step: float = 0.1, at_least: bool = False
 ) -> float:
-    """Return the price at which a value that falls with it is what is wanted, or nearly.
+    """Return the price at which a value that falls with the price is close to the wanted one.
 
-    Where it falls by a jump, `at_least` asks for more rather than less. A bracket grows by steps
-    that double, and is then cut by lines through the logarithms of the values at its ends, or by
-    halves.
+    If the value jumps, `at_least` asks for more rather than less. A bracket grows by steps that
+    double. Then it is cut by lines through the logarithms of the values at its ends, or in half.
     """
     tried: dict[float, float] = {}
 

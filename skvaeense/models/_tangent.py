@@ -11,8 +11,8 @@ TensorMap = Callable[[torch.Tensor], torch.Tensor]
 def tangent(f: TensorMap, points: torch.Tensor) -> tuple[torch.Tensor, TensorMap]:
     """Return the values of a function of rows, and its derivative as a linear function of rows.
 
-    Rows do not depend on each other, so that one derivative serves all of them. It is the
-    transpose of the transpose that reverse differentiation gives: forward differentiation costs no
+    Rows do not depend on each other, so that one derivative serves all rows. Reverse
+    differentiation, which gives the transpose, is applied twice: forward differentiation costs no
     less, and compiles its rules at the first call.
     """
     pulled: Any = torch.func.vjp(f, points)

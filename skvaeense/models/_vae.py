@@ -1,4 +1,4 @@
-"""The variational autoencoder, with or without gate."""
+"""The variational autoencoder, with or without a gate."""
 
 import math
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from skvaeense.networks._base import Network
 from skvaeense.priors import CodedSamples, Posterior, Prior, StandardNormal
 from skvaeense.utils._rounding import ROUNDING
 
-# Pairs of opposite draws that stand for the expectation under a nonlinear decoder.
+# Number of pairs of opposite draws that estimate the expectation under a nonlinear decoder.
 EXPECTATION_PAIRS = 8
-# A latent is open for a density below this variance, whatever the threshold of an estimator.
+# For densities, a latent is open below this variance, whatever the threshold of an estimator.
 OPEN_VARIANCE = 0.5
-# Codes at which the Jacobian of a nonlinear decoder is taken.
+# Number of codes at which the Jacobian of a nonlinear decoder is taken.
 N_JACOBIANS = 256
-# Training samples whose gates are kept to draw from; files have this number.
+# Number of training samples whose gates are kept to draw from. Saved files have this number, too.
 N_GATES = 1000
 # Latents that are open for fewer samples are not used.
 LEAST_OPEN = 3
@@ -74,7 +74,7 @@ class VAE(AutoencoderModel):
         Whether the decoder sees ``(1 - s) z``.
 
     positive : bool, default=False
-        Whether m is the encoder's first output where that is positive, and 0 elsewhere.
+        Whether m is the positive part of the encoder's first output.
 
     prior : Prior or None, default=None
         Distribution of the latents z. None means the standard normal one.
@@ -88,8 +88,8 @@ class VAE(AutoencoderModel):
         Variance of the noise in each feature, in squared units of the scaled samples.
 
     is_used : torch.Tensor of bool of shape (n_components,)
-        Which latents may open: after training those that some training sample opens. The others
-        have the posterior that is the prior, and a code of exactly 0.
+        Mask of the latents that can open: after training, the latents that some training sample
+        opens. All other latents have the prior as their posterior, and a code of exactly 0.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class VAE(AutoencoderModel):
     (torch.Size([4, 5]), torch.Size([4]))
     """
 
-    # Whether gates have prices, by which codes get shorter, and a noise variance of their own.
+    # Whether gates have prices, which shorten codes. The noise variance is then the model's own.
     has_prices = False
     noise_variance: torch.Tensor
     gate_std: torch.Tensor
@@ -143,7 +143,7 @@ class VAE(AutoencoderModel):
 
     @property
     def learns_density(self) -> bool:
-        """Whether that is learned from training samples."""
+        """Whether the density is learned from training samples."""
         return self.has_density and self.prior.keeps_samples
 
     def posterior(self, x: torch.Tensor) -> Posterior:
@@ -166,7 +166,7 @@ class VAE(AutoencoderModel):
         )
 
     def inferred(self, x: torch.Tensor) -> Any:
-        """Return the posterior that answers for samples are made of.
+        """Return the posterior from which outputs for samples are computed.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class VAE(AutoencoderModel):
         Returns
         -------
         Posterior
-            What the encoder says.
+            Posterior from the encoder.
         """
         return self.posterior(x)
 
@@ -184,9 +184,9 @@ class VAE(AutoencoderModel):
     def close_unused(self, x: torch.Tensor) -> None:
         """Close the latents that training samples do not use, for all samples.
 
-        None opens them, and all samples together have fewer nats in them than one weight takes,
-        ``log(n) / 2``. What little their gates let through says nothing, and would not stay little
-        where codes are divided by their standard deviation.
+        No sample opens these latents, and their nats, summed over all samples, are fewer than the
+        ``log(n) / 2`` of one weight. The little that their gates let through carries no
+        information, and would become large if codes are divided by their standard deviation.
 
         Parameters
         ----------
@@ -203,18 +203,18 @@ class VAE(AutoencoderModel):
         Parameters
         ----------
         posterior : Posterior
-            Of some samples.
+            Posterior of some samples.
 
         Returns
         -------
         torch.Tensor of bool of shape (n_samples, n_components)
-            Where the variance is less than a half.
+            True where the variance is less than a half.
         """
         return posterior.log_variance < math.log(OPEN_VARIANCE)
 
     @property
     def loss_unit(self) -> torch.Tensor:
-        """What a loss of 1 is as a fraction of the variance: the ELBO has errors over the noise."""
+        """A loss of 1, as a fraction of the variance: the ELBO divides errors by the noise."""
         return self.noise_variance / self.n_features
 
     def code(self, posterior: Posterior, eps: torch.Tensor | None = None) -> torch.Tensor:
@@ -223,7 +223,7 @@ class VAE(AutoencoderModel):
         Parameters
         ----------
         posterior : Posterior
-            Of some samples.
+            Posterior of some samples.
 
         eps : torch.Tensor that broadcasts to (n_samples, n_components), or None, default=None
             Standard normal noise for a draw. None means the posterior mean.
@@ -239,12 +239,12 @@ class VAE(AutoencoderModel):
         return posterior.openness * z if self.gated else z
 
     def soft_code(self, posterior: Any) -> torch.Tensor:
-        """Return the codes in which latents that are not active count, however little.
+        """Return codes in which inactive latents keep their small values.
 
         Parameters
         ----------
         posterior : Posterior
-            Of some samples.
+            Posterior of some samples.
 
         Returns
         -------
@@ -274,11 +274,11 @@ class VAE(AutoencoderModel):
 
         generator : torch.Generator or None, default=None
             For a nonlinear decoder, the source of one draw for each sample. None takes the mean
-            over 8 pairs of opposite draws that are the same for every sample, so that the answer
-            for one does not depend on those beside it.
+            over 8 pairs of opposite draws that are the same for every sample, so that the result
+            for a sample does not depend on other samples.
 
         posterior : Posterior or None, default=None
-            What `posterior` returns, if it is known already.
+            Output of `posterior`, if it is known already.
 
         Returns
         -------
@@ -311,7 +311,7 @@ class VAE(AutoencoderModel):
         return self.prior.kl(posterior)
 
     def _decoded(self, posterior: Posterior) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return means and variances of what the decoder sees."""
+        """Return means and variances of the codes that the decoder sees."""
         std = posterior.openness * posterior.std if self.gated else posterior.std
         return self.code(posterior), std.square()
 
@@ -325,7 +325,7 @@ class VAE(AutoencoderModel):
         variance: torch.Tensor,
         generator: torch.Generator | None,
     ) -> torch.Tensor:
-        """Return the expected squared error of codes that are normal, or of a linear decoder."""
+        """Return the expected squared error, for normal codes or for a linear decoder."""
         decoder = self.linear_decoder
         if decoder is not None:
             error = (x - self.decode(mean)).square().sum(dim=1)
@@ -344,7 +344,7 @@ class VAE(AutoencoderModel):
 
     @torch.no_grad()
     def batch_statistics(self, x: torch.Tensor, posterior: Posterior) -> dict[str, torch.Tensor]:
-        """Return what training needs to know of a batch besides its bound.
+        """Return the statistics of a batch that training needs besides the bound.
 
         Parameters
         ----------
@@ -352,12 +352,12 @@ class VAE(AutoencoderModel):
             The batch.
 
         posterior : Posterior
-            Of the batch.
+            Posterior of the batch.
 
         Returns
         -------
         dict of torch.Tensor
-            Nothing.
+            An empty dict.
         """
         return {}
 
@@ -369,7 +369,7 @@ class VAE(AutoencoderModel):
 
     @torch.no_grad()
     def remember_gates(self, x: torch.Tensor) -> None:
-        """Keep the gates of some training samples, which `sample` draws from.
+        """Keep the gates of some training samples for `sample` to draw from.
 
         Parameters
         ----------
@@ -400,7 +400,7 @@ class VAE(AutoencoderModel):
             Codes in double precision, on the CPU.
 
         rows : torch.Tensor of int of shape (n_samples,)
-            Which of the samples that are remembered the gates are of; 0 without gates.
+            Index of the remembered sample whose gates are used; 0 without gates.
         """
         z = self._draw(n_samples, generator)
         if self.positive:
@@ -417,7 +417,7 @@ class VAE(AutoencoderModel):
 
     @torch.no_grad()
     def coded(self, x: torch.Tensor) -> CodedSamples:
-        """Return what the encoder says of samples, for a density.
+        """Return the samples and the decoder that a density is fitted to.
 
         Parameters
         ----------
@@ -427,8 +427,8 @@ class VAE(AutoencoderModel):
         Returns
         -------
         CodedSamples
-            In double precision. Without a linear decoder, x are codes that a diagonal W scales, and
-            noise. W has the root mean square norms of the columns of the decoder's Jacobian.
+            In double precision. With a nonlinear decoder, x holds codes scaled by a diagonal W,
+            plus noise. W holds the root mean square norms of the columns of the decoder's Jacobian.
         """
         decoder = self.linear_decoder
         posterior = self.inferred(x)
@@ -458,7 +458,7 @@ class VAE(AutoencoderModel):
         some = code[:: max(len(code) // N_JACOBIANS, 1)]
         squares = [column.square().sum(dim=1).mean() for column in self._columns(some)]
         reach = torch.stack(squares).sqrt()
-        # One that moves nothing has some code, too.
+        # A latent that moves nothing needs a scale above 0, too.
         return reach.clamp(min=max(ROUNDING * float(reach.max()), ROUNDING))
 
     def _columns(self, code: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -474,12 +474,12 @@ class VAE(AutoencoderModel):
         Parameters
         ----------
         code : torch.Tensor of shape (n_samples, n_components)
-            Where it is taken. That of a linear decoder is the same everywhere.
+            Codes at which the Jacobian is taken; they do not matter for a linear decoder.
 
         Returns
         -------
         torch.Tensor of float64 of shape (n_samples or 1, n_components, n_components)
-            For each sample, or one for all.
+            Inner products for each sample, or for all samples.
         """
         decoder = self.linear_decoder
         if decoder is not None:
@@ -495,8 +495,8 @@ class VAE(AutoencoderModel):
         Returns
         -------
         torch.Tensor of shape (n_components,)
-            Norms of the columns of the decoder's Jacobian at the code 0; for a linear decoder, of
-            its columns.
+            Norms of the columns of the decoder's Jacobian at the code 0; for a linear decoder,
+            norms of its columns.
         """
         decoder = self.linear_decoder
         if decoder is not None:
