@@ -66,7 +66,7 @@ def search_gates(
         Centred and scaled samples.
 
     decoder : torch.nn.Linear
-        From codes to samples.
+        Map from codes to samples.
 
     gates : GatePrior
         Prior of the latents, and the noise variance.

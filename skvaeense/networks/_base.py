@@ -1,4 +1,4 @@
-"""The specification that estimators hold, and what the module that it builds must do."""
+"""The specification that estimators hold, and the interface of the module that it builds."""
 
 import inspect
 from abc import abstractmethod
@@ -20,12 +20,12 @@ from skvaeense.utils._validation import Specification
 class Network(Specification):
     """Specify an encoder and a decoder without holding any weights.
 
-    It derives from scikit-learn's BaseEstimator, so that it can be cloned, and so that a grid
-    search reaches its parameters (``network__hidden_layer_sizes``). Derive from it and write
-    `build` to add an architecture: the module that it returns may be any that has `encode` and
+    The class derives from scikit-learn's BaseEstimator, so that networks can be cloned, and a grid
+    search reaches their parameters (``network__hidden_layer_sizes``). To add an architecture,
+    derive from this class and write `build`, which can return any module that has `encode` and
     `decode`.
 
-    Parameters whose value is "auto" are set to what the estimator knows of them, before `build`:
+    Before `build`, the estimator replaces the value "auto" of parameters that it knows:
     ``positive``, whether codes are not negative; and for sparse autoencoders ``n_active``, the
     wanted mean number of active latents, if there is one, and ``init_norm``, see `SingleLayer`.
 
@@ -89,32 +89,32 @@ class Network(Specification):
             gate logit, 1 for a sparse autoencoder.
 
         generator : torch.Generator or None
-            A source of random weights. Layers may as well draw from torch's global generator: it
-            is seeded before, and set back after this call. None if weights will be loaded.
+            Source of random weights. Layers can also draw from torch's global generator, which is
+            seeded before this call and restored after it. None if weights will be loaded.
 
         Returns
         -------
         torch.nn.Module
-            It has a method `encode`, from samples of shape (n_samples, n_features) to a tuple of
-            `n_heads` tensors of shape (n_samples, n_components), and a method `decode`, from codes
-            to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this one layer
-            must be the decoder.
+            The module has a method `encode`, from samples of shape (n_samples, n_features) to a
+            tuple of `n_heads` tensors of shape (n_samples, n_components), and a method `decode`,
+            from codes to samples. If it has an attribute `decoder` that is a torch.nn.Linear, this
+            layer must be the whole decoder.
 
-            With ``prior="spike_slab"`` the two heads are where each latent seems to be, in units of
-            its slab, and the logarithm of the noise of that: see `skvaeense.models.SpikeSlabVAE`.
-            Instead of `encode` the module may have `infer_gates`, from samples and a
-            `skvaeense.priors.GatePrior` to what a `skvaeense.priors.GatePosterior` holds, as
-            `MeanField` has; its decoder is linear with columns of norm 1, and its `initialize` is
-            called with samples and the share of open gates.
+            With ``prior="spike_slab"`` the two heads are an estimate of each latent, in units of
+            its slab, and the logarithm of this estimate's noise: see
+            `skvaeense.models.SpikeSlabVAE`. Instead of `encode` the module can have `infer_gates`,
+            as `MeanField` has, from samples and a `skvaeense.priors.GatePrior` to the fields of a
+            `skvaeense.priors.GatePosterior`. Then its decoder is linear with columns of norm 1, and
+            its `initialize` is called with samples and the share of open gates.
 
-            What training asks of it if it is there: `initialize` is called with training samples
-            before, to set weights, and `calibrate` with training samples after, to set thresholds
-            and the like; `normalize` is called after each step; the attribute `max_gradient_norm`
-            is the norm to which gradients are clipped, of a loss that is a fraction of the variance
-            of the samples.
+            Training uses these if they exist: `initialize` is called with training samples before
+            the first step, to set weights, and `calibrate` with training samples after the last
+            one, to set thresholds and other values; `normalize` is called after each step;
+            `max_gradient_norm` is the norm to which gradients are clipped, for a loss that is a
+            fraction of the variance of the samples.
 
-            A network whose decoder can give something else than samples takes the keyword
-            `n_targets` too, None by default: how many features `decode` gives.
+            If the decoder can return a target instead of samples, `build` also takes the keyword
+            `n_targets`, None by default: the number of features that `decode` returns.
         """
 
 
@@ -124,19 +124,19 @@ class OutputLayer(NamedTuple):
     Attributes
     ----------
     inputs : torch.Tensor of shape (n_samples, n_inputs)
-        What the layer sees of the samples.
+        Inputs of the layer for the samples.
 
     weight : torch.nn.Parameter of shape (n_components, n_inputs)
-        Its weights.
+        Weights of the layer.
 
     bias : torch.Tensor of shape (n_components,)
-        What is added.
+        Bias of the layer.
 
     has_shortcuts : bool
         Whether a linear map of the samples is added, too.
 
     others : tuple of (torch.nn.Parameter, int)
-        Further parameters with an entry or a row for each latent, and where the first of them is.
+        Further parameters with an entry or a row for each latent, and the index of the first one.
     """
 
     inputs: torch.Tensor
@@ -146,7 +146,7 @@ class OutputLayer(NamedTuple):
     others: tuple[tuple[Any, int], ...]
 
     def kept_codes(self, keep: Callable[[torch.Tensor], KeptEntries]) -> KeptCodes | None:
-        """Return the pre-activations that a function of all keeps; None with shortcuts."""
+        """Return the pre-activations that `keep` selects; None with shortcuts."""
         if self.has_shortcuts:
             return None
         with torch.no_grad():
@@ -197,9 +197,9 @@ def with_known(
     n_active: Lengths | None = None,
     init_norm: float | None = None,
 ) -> Network:
-    """Return a network whose parameters are no longer "auto" where an estimator knows them.
+    """Return a network with known values in place of "auto".
 
-    What is None is not known.
+    An argument that is None is not known.
     """
     known = {"positive": positive, "n_active": n_active, "init_norm": init_norm}
     parameters = network.get_params(deep=False).items()
@@ -209,6 +209,6 @@ def with_known(
 
 
 def linear_decoder(module: Any) -> nn.Linear | None:
-    """Return the decoder of a network's module if it is one linear layer, else None."""
+    """Return the decoder of a network's module if it is one linear layer, otherwise None."""
     decoder = getattr(module, "decoder", None)
     return decoder if isinstance(decoder, nn.Linear) else None

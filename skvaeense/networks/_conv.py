@@ -23,7 +23,7 @@ from skvaeense.networks._layers import (
 )
 from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 
-# By how much each convolution of the encoder divides height and width.
+# Factor by which each convolution of the encoder divides height and width.
 STRIDE = 2
 # "auto" takes convolutions until no side is longer than MAX_SIDE. More channels hardly gained
 # anything on small images, and cost time in proportion.
@@ -34,22 +34,22 @@ class Conv(Network):
     """Convolutional encoder, and a linear or a shallow convolutional decoder, for images.
 
     The encoder has convolutions, each of which halves height and width, and then dense layers.
-    What a convolution learns to see in one place of an image it sees in all.
+    A pattern that a convolution learns in one place of an image is recognised in all places.
 
-    Rows of X are images with channels last, in C order, as ``images.reshape(len(images), -1)``
-    makes them of what scikit-learn and scikit-image have: pixel (i, j) of channel c is the feature
+    Rows of X are images with channels last, in C order, as from ``images.reshape(len(images), -1)``
+    with images of scikit-learn or scikit-image: pixel (i, j) of channel c is the feature
     ``(i * width + j) * n_channels + c``.
 
     Parameters
     ----------
     image_shape : tuple of int
-        (height, width) of grey images, or (height, width, n_channels). Sides may be of any
-        length. The product must be the number of features, else `fit` raises a ValueError.
+        (height, width) of grey images, or (height, width, n_channels). Sides can have any
+        length. The product must be the number of features; otherwise `fit` raises a ValueError.
 
     channels : "auto" or tuple of int, default="auto"
-        Number of channels that each convolution makes. "auto" means as many convolutions as it
-        takes until no side is longer than 8, but at least one; the first has 8 channels, and each
-        other one twice as many as the one before, at most 32.
+        Number of output channels of each convolution. "auto" adds convolutions until no side is
+        longer than 8, but at least one. The first has 8 channels, and each further convolution
+        twice as many as the previous one, at most 32.
 
     kernel_size : int, default=3
         Height and width of the convolutions' windows, an odd number.
@@ -60,13 +60,13 @@ class Conv(Network):
 
     decoder : {"linear", "conv"}, default="linear"
         "linear" reconstructs by ``W e + b``: each column of W is an image. "conv" has one hidden
-        layer, as many channels of small images as the last convolution makes, and one
-        convolution that makes the large image of them [1]_. It reconstructs better, but the
+        layer of small images, with as many channels as the encoder's last convolution, and one
+        convolution that turns them into the large image [1]_. It reconstructs better, but the
         pattern of active latents differs less between samples.
 
     skip : bool or "first", default="first"
-        Whether a linear map of the sample is added to what the encoder's heads give, or to the
-        first head alone. Without it a convolutional decoder learns far more slowly.
+        Whether a linear map of the sample is added to the outputs of the encoder's heads, or of the
+        first head alone. Without the map, a convolutional decoder learns far more slowly.
 
     See Also
     --------
@@ -75,8 +75,8 @@ class Conv(Network):
 
     Notes
     -----
-    The convolution of the decoder gives several pixels at once, for each pixel of the hidden
-    layer: a transposed convolution by another name [2]_.
+    The convolution of the decoder computes several pixels at once for each pixel of the hidden
+    layer. It is equivalent to a transposed convolution [2]_.
 
     References
     ----------
@@ -130,7 +130,7 @@ class Conv(Network):
         channels = check_channels(self.channels, max(image[:2]))
         kernel_size = check_kernel_size(self.kernel_size)
         sizes = check_layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes, n_components, 1)
-        # What the convolutions leave of an image, and what the decoder makes one of.
+        # Shape of the small image after the encoder's convolutions and before the decoder's.
         factor = STRIDE ** len(channels)
         small = math.ceil(image[0] / factor), math.ceil(image[1] / factor), channels[-1]
         layers: list[nn.Module] = [ToImage(image)]
@@ -159,13 +159,13 @@ class ConvAutoencoder(nn.Module):
     Parameters
     ----------
     encoder : torch.nn.Module
-        From samples to the outputs of all heads.
+        Map from samples to the outputs of all heads.
 
     skip : torch.nn.Linear or None
-        A linear map of the sample that is added to the first of these outputs.
+        A linear map of the sample that is added to the first outputs.
 
     decoder : torch.nn.Module
-        From codes to samples.
+        Map from codes to samples.
 
     n_heads : int
         Number of outputs of the encoder for each latent.
@@ -193,7 +193,7 @@ class ConvAutoencoder(nn.Module):
 
 
 class ToImage(nn.Module):
-    """Take rows as images, of shape (n_channels, height, width) as torch has them.
+    """Reshape rows to images of shape (n_channels, height, width), as in torch.
 
     In memory the channels stay last, as they are in rows. So nothing is copied, and convolutions
     of a few channels are faster than with channels first.
@@ -214,7 +214,7 @@ class ToImage(nn.Module):
 
 
 class ToRow(nn.Module):
-    """Take images as rows: the inverse of `ToImage`."""
+    """Reshape images to rows: the inverse of `ToImage`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the row of one image or the rows of many."""
@@ -230,7 +230,7 @@ class Enlarge(nn.Module):
         Side of the squares.
 
     size : tuple of int
-        (height, width); what is beyond, below and to the right, is cut off.
+        (height, width); pixels beyond it, below and to the right, are cut off.
     """
 
     def __init__(self, factor: int, size: tuple[int, int]) -> None:
@@ -274,7 +274,7 @@ def check_channels(channels: LayerSizes, side: int) -> list[int]:
 
 
 def check_kernel_size(kernel_size: int) -> int:
-    """Return the kernel size, which must be odd: windows have a middle."""
+    """Return the kernel size, which must be odd, so that windows have a middle."""
     if not AT_LEAST_ONE.is_satisfied_by(kernel_size) or kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be an odd positive integer, got {kernel_size!r}.")
     return int(kernel_size)

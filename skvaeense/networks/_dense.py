@@ -26,20 +26,20 @@ class DenseAutoencoder(nn.Module):
     Parameters
     ----------
     layers : list of torch.nn.Linear
-        Hidden layers of the encoder. The outputs of the first are its hidden units, and then the
-        shortcuts, so that both are one product.
+        Hidden layers of the encoder. The outputs of the first layer are its hidden units, followed
+        by the shortcuts, so that both are one product.
 
     heads : torch.nn.Linear
-        From the last hidden layer to the outputs of all heads.
+        Map from the last hidden layer to the outputs of all heads.
 
     decoder : torch.nn.Module
-        From codes to samples.
+        Map from codes to samples.
 
     n_heads : int
         Number of outputs of the encoder for each latent.
 
     n_shortcuts : int
-        Number of heads that have a shortcut, the first ones.
+        Number of heads that have a shortcut; these heads come first.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class DenseAutoencoder(nn.Module):
         return OutputLayer(hidden, weight, bias, self.n_shortcuts > 0, others)
 
     def kept_codes(self, x: torch.Tensor, keep: Any) -> KeptCodes | None:
-        """Return the pre-activations that a function of all keeps; None with shortcuts."""
+        """Return the pre-activations that `keep` selects; None with shortcuts."""
         return self.output_layer(x).kept_codes(keep)
 
     def _hidden(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,13 +99,13 @@ class DenseAutoencoder(nn.Module):
 
 
 class DenseNetwork(Network):
-    """Network of dense layers; a subclass says how wide they are."""
+    """Network of dense layers; subclasses set the widths."""
 
     skip: Skip
 
     @abstractmethod
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
-        """Return the widths of the hidden layers of the encoder, and those of the decoder."""
+        """Return the widths of the hidden layers of the encoder, and of the decoder."""
 
     def build(
         self,

@@ -18,16 +18,16 @@ LayerSizes: TypeAlias = Auto | int | Iterable[int]
 Skip: TypeAlias = bool | Literal["first"]
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
-# What parameters of these names may be.
+# Constraints on parameters with these names.
 SWITCH: list[Any] = ["boolean"]
 SKIP: list[Any] = ["boolean", StrOptions({"first"})]
 POSITIVE_CODE: list[Any] = ["boolean", StrOptions({"auto"})]
 N_ACTIVE: list[Any] = [POSITIVE, list, tuple, StrOptions({"auto"})]
 
 MAX_WIDTH = 1024
-# Norm of gradients that explode at times.
+# Norm to which gradients that can explode are clipped.
 MAX_GRADIENT_NORM = 0.12
-# Without an estimator that knows the number of active latents, it is this share of them.
+# Share of the latents that are active, unless an estimator knows their number.
 ACTIVE_SHARE = 0.1
 
 
@@ -41,7 +41,7 @@ def linear_layer(
 ) -> nn.Linear:
     """Return a linear layer with weights uniform in ±1/sqrt(n_in), and biases of 0.
 
-    Without a generator the weights are to be loaded, and take no memory yet.
+    Without a generator, the weights take no memory until they are loaded.
     """
     return _drawn(nn.Linear(n_in, n_out, bias=bias, device="meta"), generator)
 
@@ -58,7 +58,7 @@ def dictionary_layer(n_in: int, n_out: int, generator: torch.Generator | None) -
 def convolution(
     n_in: int, n_out: int, kernel_size: int, generator: torch.Generator | None, stride: int = 1
 ) -> nn.Conv2d:
-    """Return a convolution with weights as in `linear_layer`, for the inputs of its window.
+    """Return a convolution with weights as in a `linear_layer` of its window's inputs.
 
     Height and width are divided by the stride, and rounded up; the kernel size is odd.
     """
@@ -71,7 +71,7 @@ def convolution(
 def _drawn(layer: Layer, generator: torch.Generator | None) -> Layer:
     if generator is None:
         return layer
-    # `Module.to_empty` would load half a second of torch's decompositions for it.
+    # `Module.to_empty` would load torch's decompositions, which takes half a second.
     for name, parameter in list(layer.named_parameters()):
         setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
     bound = 1 / math.sqrt(layer.weight[0].numel())
@@ -92,12 +92,12 @@ def hidden_layers(
 
 
 def count_shortcuts(skip: Skip, n_heads: int) -> int:
-    """Return how many heads, the first ones, have a linear map of the sample added."""
+    """Return the number of heads, the first ones, to which a linear map of samples is added."""
     return 1 if skip == "first" else n_heads * int(skip)
 
 
 def add_shortcuts(outputs: torch.Tensor, shortcuts: torch.Tensor) -> torch.Tensor:
-    """Return the outputs of all heads, with the shortcuts added to the first of them."""
+    """Return the outputs of all heads, with the shortcuts added to the first heads."""
     n_added = shortcuts.shape[1]
     if n_added == outputs.shape[1]:
         return outputs + shortcuts

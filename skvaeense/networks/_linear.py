@@ -7,10 +7,10 @@ MIN_WIDTH = 128
 
 
 class Linear(DenseNetwork):
-    """Linear decoder, whose columns are the dictionary; the encoder is nonlinear all the same.
+    """Linear decoder, whose columns are the dictionary, and nonlinear encoder.
 
-    The reconstruction is ``W e + b``. The encoder has hidden layers with SiLU because which
-    latents are active is not a linear function of the sample.
+    The reconstruction is ``W e + b``. The encoder has hidden layers with SiLU because the set of
+    active latents is not a linear function of the sample.
 
     Parameters
     ----------
@@ -19,9 +19,9 @@ class Linear(DenseNetwork):
         at least 128 and at most 1,024.
 
     skip : bool or "first", default="first"
-        Whether a linear map of the sample is added to what the encoder's heads give, or to the
-        first head alone. Inside one linear subspace the exact mean is linear, and the skip
-        carries it to small noise levels.
+        Whether a linear map of the sample is added to the outputs of the encoder's heads, or of the
+        first head alone. Inside one linear subspace the exact mean is linear, and the skip carries
+        this mean to small noise levels.
 
     See Also
     --------

@@ -21,29 +21,29 @@ class MatchingPursuit(Network):
 
         j = the index of the largest |a_j . r|,   z_j += a_j . r,   r -= (a_j . r) a_j
 
-    so that an atom is chosen by what the atoms before have left, not by the sample alone. The
-    encoder has no weights of its own. It is for sparse autoencoders with a k of their own, as that
-    of `TopK`.
+    so that the residual of the previous atoms decides on an atom, not the sample alone. The encoder
+    has no weights besides the decoder. It is for sparse autoencoders whose penalty has a k, such as
+    `TopK`.
 
     Parameters
     ----------
     n_active : "auto" or float, default="auto"
         Number of repetitions. "auto" means the `target_l0` of the estimator, or the largest k
-        of its penalty. Where it has neither, it is a tenth of the latents.
+        of its penalty, and a tenth of the latents if the estimator has neither.
 
     positive : "auto" or bool, default="auto"
         Whether only atoms with positive products are taken. "auto" means the estimator's
-        `positive_code`, and alone False.
+        `positive_code`, and False without an estimator.
 
     See Also
     --------
-    Unrolled : Corrects the whole code a few times, which takes less time where codes are long.
+    Unrolled : Corrects the whole code a few times, which is faster for long codes.
 
     Notes
     -----
-    An atom may be taken again, so that a code has at most `n_active` entries. Products with the
-    residual are kept up to date by those of the atoms with each other, for which memory grows with
-    the square of the number of latents.
+    An atom can be taken again, so that a code has at most `n_active` entries. Inner products of the
+    atoms update the products with the residual. Their memory grows with the square of the number of
+    latents.
 
     References
     ----------
@@ -101,7 +101,7 @@ class PursuitAutoencoder(nn.Module):
     Parameters
     ----------
     decoder : torch.nn.Linear
-        From codes to samples.
+        Map from codes to samples.
 
     n_steps : int
         Number of atoms that are taken.
@@ -117,7 +117,7 @@ class PursuitAutoencoder(nn.Module):
         self.positive = positive
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        """Return the codes, as the one head that there is."""
+        """Return the codes, in a tuple with one entry for the only head."""
         weight: Any = self.decoder.weight
         norm = weight.norm(dim=0)
         atoms = weight / norm

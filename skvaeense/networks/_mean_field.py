@@ -16,19 +16,19 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 
 PosteriorOf: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 
-# Logarithms of learned noise factors stay within this: a look that takes the noise for e^4 times
-# more or less than it is has no gradient left.
+# Largest absolute value of the logarithms of learned noise factors: with the noise wrong by a
+# factor of e^4, a look has no gradient left.
 MOST_LOG_NOISE = 4.0
 
 
 class MeanField(Network):
     """Linear decoder, and an encoder that infers gates by what the others leave of a sample.
 
-    It is for ``prior="spike_slab"``: latent j is open with probability p_j, and then is from
-    N(m_j, t_j). An encoder of one layer decides on each gate alone. This one looks several times.
-    Each look sees what the code e leaves of a sample, and computes for each latent, as if the rest
-    of its code were right, how probably its gate is open, and where it then is: mean-field
-    inference [1]_, unrolled, with learned steps and noise [2]_.
+    It is for ``prior="spike_slab"``: latent j is open with probability p_j, and an open latent is
+    drawn from N(m_j, t_j). An encoder of one layer decides on each gate alone. This encoder looks
+    several times. Each look computes the residual of the code e. From it follow the probability
+    that a gate is open and the mean of the open latent, as if the rest of the code were right:
+    mean-field inference [1]_, unrolled, with learned steps and noise [2]_.
 
     With the columns of the decoder at norm 1 in A, noise variance g, ``c = A' (x - b)``::
 
@@ -39,26 +39,27 @@ class MeanField(Network):
                    logit = log p/(1 - p) + log(n / (n + t)) / 2 + (u^2/n - (u - m)^2/(n + t)) / 2
                    e = sigmoid(logit) * mean
 
-    where step and l have an entry for each look and latent. As long as much is left of a sample,
-    its noise counts for more, and only what is clear opens.
+    where step and l have an entry for each look and latent. As long as the residual is large, noise
+    counts as larger, and only clear gates open.
 
     Parameters
     ----------
     n_looks : int, default=4
-        Number of looks. More explain away better, and take longer.
+        Number of looks. More looks explain away better, and take longer.
 
     positive : "auto" or bool, default="auto"
-        Whether negative u count as 0. "auto" means the estimator's `positive_code`, and alone
-        False.
+        Whether negative u count as 0. "auto" means the estimator's `positive_code`, and False
+        without an estimator.
 
     See Also
     --------
-    Unrolled : Codes of sparse autoencoders, as many in each batch, without probabilities.
+    Unrolled : Encoder of sparse autoencoders, with fixed lengths of codes and no probabilities.
     skvaeense.priors.SpikeSlab : The prior.
 
     Notes
     -----
-    Columns, first steps and their reasons are those of `Unrolled`. The gradient is derived by hand.
+    Columns and first steps are set as in `Unrolled`, for the same reasons. The gradient is derived
+    by hand.
 
     References
     ----------
@@ -107,12 +108,12 @@ class MeanField(Network):
 
 
 class MeanFieldAutoencoder(nn.Module):
-    """A linear decoder with columns of norm 1, and looks that infer gates by it.
+    """A linear decoder with columns of norm 1, and looks that use it to infer gates.
 
     Parameters
     ----------
     decoder : torch.nn.Linear
-        From codes to samples.
+        Map from codes to samples.
 
     n_looks : int
         Number of looks.
@@ -135,7 +136,7 @@ class MeanFieldAutoencoder(nn.Module):
             self.steps[0] = FIRST_GAIN
 
     def infer_gates(self, x: torch.Tensor, gates: Any) -> tuple[torch.Tensor, ...]:
-        """Return gate logits, means and variances where gates are open, and what columns see.
+        """Return gate logits, means and variances of open latents, and products with columns.
 
         Parameters
         ----------
@@ -143,19 +144,19 @@ class MeanFieldAutoencoder(nn.Module):
             Centred and scaled samples.
 
         gates : skvaeense.priors.GatePrior
-            What is known of the latents before a sample is seen.
+            Prior of the latents, and the noise variance.
 
         Returns
         -------
         tuple of torch.Tensor
-            Of shape (n_samples, n_components), variances of shape (n_components,).
+            Tensors of shape (n_samples, n_components), and variances of shape (n_components,).
         """
         looks = _Looks.apply if torch.is_grad_enabled() else look
         logit, mean, seen = looks(*self.inputs(x, gates))
         return logit, mean, gates.open_variance, seen
 
     def inputs(self, x: torch.Tensor, gates: Any) -> Any:
-        """Return what looks depend on, as `look` takes it."""
+        """Return the arguments of `look`."""
         return (
             x,
             self.decoder.weight,
@@ -188,7 +189,7 @@ class MeanFieldAutoencoder(nn.Module):
 
     @torch.no_grad()
     def set_steps(self, x: torch.Tensor, share: float) -> None:
-        """Set the steps to those that suit samples whose codes have a share of open gates.
+        """Set the steps to suit samples whose codes have a given share of open gates.
 
         Parameters
         ----------
@@ -216,20 +217,20 @@ class MeanFieldAutoencoder(nn.Module):
 
     @torch.no_grad()
     def begin_anew(self, latents: torch.Tensor, columns: torch.Tensor) -> tuple[nn.Parameter, ...]:
-        """Give latents other columns, and the steps and noise of a typical one.
+        """Give latents new columns, and the steps and noise of a typical latent.
 
         Parameters
         ----------
         latents : torch.Tensor of int
-            Which ones.
+            Indices of the latents.
 
         columns : torch.Tensor of shape (n_features, n_latents)
-            Their columns, of any norm.
+            New columns, of any norm.
 
         Returns
         -------
         tuple of torch.nn.Parameter
-            What has changed: matrices with a column for each latent.
+            The parameters that have changed: matrices with a column for each latent.
         """
         weight: Any = self.decoder.weight
         weight[:, latents] = F.normalize(columns, dim=0)
@@ -289,7 +290,7 @@ def look_gradients(
     steps: torch.Tensor,
     positive: bool,
 ) -> tuple[torch.Tensor, ...]:
-    """Return the gradient of samples, columns, steps and factors of the noise.
+    """Return the gradients of samples, columns, steps and noise factors.
 
     With the precisions ``R = exp(-l) / n`` of u and i = 1 / t of the slab, ``h = m / t``,
     ``P = R + i``, ``y = u R + h``, a look is ``mean = y / P``, ``q = sigmoid(logit)``, ::
@@ -301,25 +302,25 @@ def look_gradients(
         dy = D mean + M / P,   dP = - D / 2P - mean (dy - D mean / 2),
         dR = dP + u dy,        du = R dy,        dl = - sum R dR
 
-    What is left of a sample goes through ``A'A`` where that is the smaller product.
+    Residuals are computed with ``A'A`` if that is the smaller product.
 
     Parameters
     ----------
     kept : list
-        What `look` has kept.
+        Intermediate results that `look` has kept.
 
     logit_grad, mean_grad, centred, seen : torch.Tensor of shape (n_samples, n_components)
-        Gradients of what `look` has returned; centred samples, of n_features columns, and what the
-        columns see of them.
+        Gradients of the outputs of `look`; centred samples, with n_features columns, and their
+        products with the decoder's columns.
 
     weight, steps, positive : torch.Tensor of two dimensions, bool
-        What `look` was given.
+        Arguments of `look`.
 
     Returns
     -------
     tuple of torch.Tensor
-        Gradients of the squares of centred samples, shape (n_samples,), of what the columns see,
-        of weight, steps and log_noise.
+        Gradients of the squared norms of centred samples, shape (n_samples,), of `seen`, weight,
+        steps and log_noise.
     """
     d, last = len(weight), len(steps) - 1
     step_grad, log_noise_grad = torch.empty_like(steps), torch.empty_like(steps)
@@ -344,7 +345,7 @@ def look_gradients(
         step_grad[t] = torch.linalg.vecdot(u_grad, left, dim=0)
         left_grad = u_grad * steps[t]
         if t < last:
-            # Of |x - b - A e|^2, where rounding has not brought it to 0.
+            # Gradient through |x - b - A e|^2, unless rounding has brought it to 0.
             share = r_grad.sum(dim=1).div_(level).mul_(-0.5 / d).mul_(unexplained > 0)
             power_grad += share
         if t == 0:
@@ -381,7 +382,7 @@ def look(
     positive: bool,
     kept: list[Any] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return logits, means and what columns see; keep what the gradient needs."""
+    """Return logits, means and products with columns; keep the values that the gradient needs."""
     d = len(weight)
     centred = x - bias
     seen = centred @ weight

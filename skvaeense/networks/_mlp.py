@@ -15,12 +15,12 @@ class MLP(DenseNetwork):
         less the pattern of active latents differs between samples.
 
     encoder_layer_sizes : "auto" or tuple of int, default="auto"
-        Widths of the encoder's hidden layers. "auto" means two layers of that same width.
+        Widths of the encoder's hidden layers. "auto" means two layers of the same default width.
 
     skip : bool or "first", default=False
-        Whether a linear map of the sample is added to what the encoder's heads give, or to the
-        first head alone. Where samples are not symmetric about their mean, as images are not, what
-        is active depends on it, and True lowers the error.
+        Whether a linear map of the sample is added to the outputs of the encoder's heads, or of the
+        first head alone. If samples, such as images, are not symmetric about their mean, the active
+        latents depend on this map, and True lowers the error.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""Codes of given supports: least squares on the latents that are open."""
+"""Codes with given supports: least squares on the open latents."""
 
 import torch
 
@@ -12,19 +12,20 @@ def restricted_code(
     *,
     positive: bool,
 ) -> torch.Tensor:
-    """Return codes that leave less of samples with the same open latents.
+    """Return codes with the same open latents and smaller residuals.
 
-    Least is left where ``W_S'W_S e = seen_S`` for the open latents S of a sample. Conjugate
-    gradient steps, each with as many products as a look of an encoder, never leave more. None is
-    taken along what columns differ in by rounding alone: they are learned in single precision.
+    The residual is smallest where ``W_S'W_S e = seen_S`` for the open latents S of a sample.
+    Conjugate gradient steps, each with as many products as a look of an encoder, never increase it.
+    No step follows a difference of columns that is rounding alone: columns are learned in single
+    precision.
 
     Parameters
     ----------
     code : torch.Tensor of shape (n_samples, n_components)
-        Where to start.
+        Initial codes.
 
     is_open : torch.Tensor of bool of shape (n_samples, n_components)
-        The open latents.
+        Mask of the open latents.
 
     seen : torch.Tensor of shape (n_samples, n_components)
         Inner products of the columns and the centred samples.
@@ -36,7 +37,7 @@ def restricted_code(
         Number of steps.
 
     positive : bool
-        Whether codes that would not be positive stay as they are.
+        Whether entries that would not be positive keep their initial values.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def restricted_code(
     """
     mask = is_open.to(code)
     gram = overlap(weight)
-    # Exported models may hold constants in single precision.
+    # Exported models can hold constants in single precision.
     least, rounding = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps
     unit = 1 / weight.square().sum(dim=0).clamp_min(least)
 
@@ -72,7 +73,7 @@ def restricted_code(
 
 
 def overlap(weight: torch.Tensor) -> torch.Tensor | None:
-    """Return the inner products of columns, where they are fewer than the entries of two bases.
+    """Return the inner products of columns, if there are at most two columns for each feature.
 
     Parameters
     ----------
@@ -82,6 +83,6 @@ def overlap(weight: torch.Tensor) -> torch.Tensor | None:
     Returns
     -------
     torch.Tensor of shape (n_components, n_components) or None
-        None where two products with the columns are the smaller work.
+        The inner products; None if two products with the columns are less work.
     """
     return weight.T @ weight if weight.shape[1] <= 2 * weight.shape[0] else None

@@ -18,32 +18,32 @@ INIT_NORM = 0.1
 class SingleLayer(Network):
     """One linear layer each way: the network of most sparse autoencoders.
 
-    The pre-activations of a sample are ``A (x - b) + a``, its reconstruction is ``W z + b``. What
-    makes the code z of them is the estimator's part.
+    The pre-activations of a sample are ``A (x - b) + a``, its reconstruction is ``W z + b``. The
+    estimator turns pre-activations into the code z.
 
     Parameters
     ----------
     tied_init : bool, default=True
-        Whether A starts as a multiple of the transpose of W. They are trained apart.
+        Whether A starts as a multiple of the transpose of W. The two are trained separately.
 
     init_norm : "auto" or float, default="auto"
-        Norm of the rows with which A starts; the columns of W start at norm 1. Where latents are
-        many and A starts as large as W, the first reconstructions are far too large, and many
-        latents fall silent under the correction. "auto" means what a SparseAutoencoder's penalty
-        asks for: 0.1, or 1 if it compares pre-activations with thresholds of a fixed size. Alone
-        it means 0.1.
+        First norm of the rows of A; the columns of W start at norm 1. If there are many latents and
+        A starts as large as W, the first reconstructions are far too large, and many latents fall
+        silent under the correction. "auto" means the value of a SparseAutoencoder's penalty: 0.1,
+        or 1 if the penalty compares pre-activations with thresholds of a fixed size. Without an
+        estimator, it means 0.1.
 
     subtract_bias : bool, default=True
         Whether the decoder's bias b is subtracted from samples before they are encoded. It starts
         at the mean of the samples.
 
-        Neither this nor `tied_init` is of use where codes are decoded to a target, which are other
-        features than those of the samples.
+        This parameter and `tied_init` have no effect if codes are decoded to a target, whose
+        features are not the features of the samples.
 
     aligned : bool, default=False
         Whether each row of A keeps an inner product of 1 with the direction of its column of W, as
-        in [2]_: after each step it is moved along that direction. So a latent reads what it writes.
-        A starts as large as that takes, whatever `init_norm`.
+        in [2]_: after each step, the row is moved along that direction. So a latent reads what it
+        writes. This also sets the first norms of A, whatever `init_norm`.
 
     See Also
     --------
@@ -117,7 +117,7 @@ class SingleLayer(Network):
 
 @torch.no_grad()
 def scale_weights(encoder: nn.Linear, decoder: nn.Linear, norm: float, *, tied: bool) -> None:
-    """Bring decoder columns to norm 1, encoder rows to a norm; tied, the first rows are W'."""
+    """Scale decoder columns to norm 1, encoder rows to `norm`; if `tied`, the first rows are W'."""
     decoder.weight /= decoder.weight.norm(dim=0)
     if tied:
         encoder.weight[: decoder.in_features] = decoder.weight.T
@@ -130,7 +130,7 @@ class SingleLayerAutoencoder(nn.Module):
     Parameters
     ----------
     encoder, decoder : torch.nn.Linear
-        From samples to the outputs of all heads, and from codes to samples.
+        Maps from samples to the outputs of all heads, and from codes to samples.
 
     n_heads : int
         Number of outputs of the encoder for each latent.
@@ -160,8 +160,8 @@ class SingleLayerAutoencoder(nn.Module):
     def output_layer(self, x: torch.Tensor) -> OutputLayer:
         """Return the layer that gives the pre-activations.
 
-        What subtracting the decoder's bias b from the samples would do is part of its bias: with
-        weights A it is ``a - A b``. To subtract b itself would take a gradient for each sample.
+        The layer's bias includes the subtraction of the decoder's bias b from the samples: with
+        weights A it is ``a - A b``. To subtract b itself would need a gradient for each sample.
         """
         weight = self.encoder.weight
         bias: torch.Tensor = self.encoder.bias
@@ -170,7 +170,7 @@ class SingleLayerAutoencoder(nn.Module):
         return OutputLayer(x, weight, bias, False, ((self.encoder.bias, 0),))
 
     def kept_codes(self, x: torch.Tensor, keep: Any) -> KeptCodes | None:
-        """Return the pre-activations that a function of all keeps."""
+        """Return the pre-activations that `keep` selects."""
         return self.output_layer(x).kept_codes(keep)
 
 

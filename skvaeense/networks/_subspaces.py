@@ -1,4 +1,4 @@
-"""Linear decoder, and an encoder that tells which subspace of a union a sample is in."""
+"""Linear decoder, and an encoder that infers which subspace of a union a sample is in."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ from skvaeense.utils._validation import AT_LEAST_ZERO
 
 
 class SubspaceAutoencoder(nn.Module):
-    """Infer codes in a mixture of normal distributions, each with few directions of its own.
+    """Infer codes in a mixture of normal distributions, each with its own few directions.
 
     With the components c of the subspace k, the responsibilities, means and variances of latent j
     of that subspace are::
@@ -21,7 +21,7 @@ class SubspaceAutoencoder(nn.Module):
         log p_c = a_c'x + b_c - |x|^2 exp(l_c) / 2 + |F_c x + f_c|^2 / 2,   r = softmax(log p)
         m_j = r_k (u_j'x + v_j),    s_j^2 = 1 - r_k (1 - sigmoid(h_j)),    r_k = sum of r_c
 
-    so that all latents of a subspace close together, where a sample is in another one.
+    so that all latents of a subspace close together if a sample is in another subspace.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class SubspaceAutoencoder(nn.Module):
         Number of latents of each subspace.
 
     subspaces : sequence of int
-        Which subspace each component is in.
+        Index of the subspace of each component.
 
     n_directions : sequence of int
         Number of directions of each component.
@@ -47,7 +47,7 @@ class SubspaceAutoencoder(nn.Module):
         The source of random weights.
     """
 
-    # Where there is next to no noise, gradients have no bound.
+    # With next to no noise, gradients have no bound.
     max_gradient_norm = MAX_GRADIENT_NORM
 
     def __init__(
@@ -81,7 +81,7 @@ class SubspaceAutoencoder(nn.Module):
 
     @cached_property
     def sums(self) -> torch.Tensor:
-        """Which component each direction is of, shape (n_directions, n_parts)."""
+        """Mask of the component of each direction, shape (n_directions, n_parts)."""
         *_, n_directions = self.of_latents
         owner = np.repeat(np.arange(len(n_directions)), n_directions)
         sums = np.zeros((self.factors.out_features, len(n_directions)), dtype=np.float32)
@@ -90,7 +90,7 @@ class SubspaceAutoencoder(nn.Module):
 
     @cached_property
     def opens(self) -> torch.Tensor:
-        """Which components open each latent, shape (n_parts, n_components)."""
+        """Mask of the components that open each latent, shape (n_parts, n_components)."""
         ranks, subspaces, _ = self.of_latents
         opens = np.zeros((len(subspaces), self.open_logit.numel()), dtype=np.float32)
         latents = np.repeat(np.arange(len(ranks)), ranks)
@@ -98,7 +98,7 @@ class SubspaceAutoencoder(nn.Module):
         return torch.from_numpy(opens)
 
     def log_responsibilities(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the log of how probably samples are of each component."""
+        """Return the logarithms of the responsibilities of components for samples."""
         squares = x.square().sum(dim=1, keepdim=True)
         factors = self.factors(x).square() @ self.sums.to(x)
         quadratic = factors - squares * self.log_precision.exp()
@@ -107,7 +107,7 @@ class SubspaceAutoencoder(nn.Module):
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return means and gate logits, of shape (n_samples, n_components) each."""
         responsibilities, opens = self.log_responsibilities(x).exp(), self.opens.to(x)
-        # Both are sums, as differences would be rounded.
+        # Both are sums, because differences would suffer from rounding.
         r, others = responsibilities @ opens, responsibilities @ (1 - opens)
         variance = others + r * torch.sigmoid(self.open_logit)
         openness = r * torch.sigmoid(-self.open_logit)
@@ -121,10 +121,10 @@ class SubspaceAutoencoder(nn.Module):
 
 
 class Subspaces(Network):
-    """Linear decoder; the encoder infers in which subspace of a union a sample is.
+    """Linear decoder; the encoder infers which subspace of a union a sample is in.
 
-    A default fit takes it where samples are best explained by few flat parts, and gives it the
-    weights that make it exact inference in a mixture of these before anything is trained.
+    A default fit takes this network if a few flat parts explain samples best. Before training, it
+    gives the network the weights of exact inference in a mixture of these parts.
 
     Parameters
     ----------
@@ -132,7 +132,8 @@ class Subspaces(Network):
         Number of latents of each subspace.
 
     subspaces : tuple of int or None, default=None
-        Which subspace each component of the mixture is in; None means one for each.
+        Index of the subspace of each component of the mixture; None means one component for each
+        subspace.
 
     n_directions : tuple of int or None, default=None
         Number of directions in which each component varies freely; None means as many as its
@@ -140,7 +141,7 @@ class Subspaces(Network):
 
     See Also
     --------
-    Linear : An encoder that supposes nothing.
+    Linear : An encoder that does not assume subspaces.
     skvaeense.mixture.SubspaceMixture : The mixture.
 
     Examples

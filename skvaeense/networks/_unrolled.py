@@ -25,19 +25,19 @@ from skvaeense.utils._rounding import ROUNDING
 from skvaeense.utils._typing import Auto
 from skvaeense.utils._validation import AT_LEAST_ZERO
 
-# The first factors and steps of each latent, as shares of those that lower the error most.
+# First factors and steps of each latent, as shares of the values that lower the error most.
 FIRST_GAIN, FIRST_STEP = 0.9, 0.4
 
 
 class Unrolled(Network):
     """Linear decoder, and an encoder that corrects its code in several sweeps.
 
-    One layer decides on each latent alone. Where decoder columns overlap, latents then explain the
-    same part of a sample twice, or the wrong one is kept. This encoder uses the decoder to see what
-    its code leaves of the sample, and corrects it: iterative hard thresholding [1]_, unrolled for
-    a few sweeps whose factors are learned [2]_.
+    One layer decides on each latent alone. If decoder columns overlap, latents then explain the
+    same part of a sample twice, or the wrong latent is kept. This encoder uses the decoder to
+    compute the residual, and corrects the code: iterative hard thresholding [1]_, unrolled for a
+    few sweeps with learned factors [2]_.
 
-    With the columns of the decoder W at norm 1 in A, and what they see of a sample,
+    With the columns of the decoder W at norm 1 in A, and their products with a sample,
     ``c = A' (x - b)``::
 
         u = g * c + a
@@ -45,9 +45,9 @@ class Unrolled(Network):
                      u = e + step * (c - A'A e) + shift
 
     where g, a, and the step and shift of each sweep have an entry for each latent. In training the
-    largest are as many entries of the whole batch as `n_active` times its samples; afterwards those
-    that reach a threshold, one for each sweep, which is set on training samples. The pre-activation
-    of a latent is u divided by the norm of its column.
+    largest are the ``n_active * n_samples`` largest entries of the whole batch. Afterwards they are
+    the entries that reach the threshold of the sweep, which is set on training samples. The
+    pre-activation of a latent is u divided by the norm of its column.
 
     Parameters
     ----------
@@ -56,16 +56,16 @@ class Unrolled(Network):
 
     n_active : "auto", float or list of float, default="auto"
         Mean number of entries that are kept in each sweep. "auto" means the `target_l0` of the
-        estimator, or the k of its penalty. Where it has neither, it is a tenth of the latents.
-        Codes that are shortened by `transform_l0` keep a share of it.
+        estimator, or the k of its penalty, and a tenth of the latents if the estimator has neither.
+        Codes that `transform_l0` shortens keep a share of this number.
 
     positive : "auto" or bool, default="auto"
-        Whether negative entries are not kept. "auto" means the estimator's `positive_code`, and
-        alone False.
+        Whether negative entries are dropped. "auto" means the estimator's `positive_code`, and
+        False without an estimator.
 
     n_refinements : int, default=2
-        How many steps towards the least error codes take once it is known which latents are active.
-        Only of sparse autoencoders, and not in training.
+        Number of steps towards the least error that codes take once their active latents are known.
+        Only for sparse autoencoders, and not in training.
 
     See Also
     --------
@@ -75,14 +75,14 @@ class Unrolled(Network):
     Notes
     -----
     There are few weights besides the dictionary itself, so that the encoder hardly overfits. The
-    columns start at the principal directions of the training samples, and where there are more of
-    them, at random mixtures of these. First factors and steps are shorter the more columns overlap:
-    shares of those that take the error of training samples lowest [3]_. The same ones for all would
-    make sweeps of many latents diverge.
+    columns start at the principal directions of the training samples, and further columns start at
+    random mixtures of these directions. The more columns overlap, the smaller the first factors and
+    steps are: shares of the values that minimise the error of training samples [3]_. With fixed
+    values, sweeps of many latents would diverge.
 
-    Refinements are steps of conjugate gradients for least squares on the active latents of each
-    sample: which ones are active stays as it is, and so does what a penalty has made of training.
-    Each takes about as long as a sweep.
+    Refinements are conjugate gradient steps for least squares on the active latents of each sample.
+    They change neither the set of active latents nor the effect of a penalty on training. Each
+    takes about as long as a sweep.
 
     References
     ----------
@@ -151,12 +151,12 @@ class Unrolled(Network):
 
 
 class UnrolledAutoencoder(nn.Module):
-    """A linear decoder, and sweeps that code by it.
+    """A linear decoder, and sweeps that use it to encode.
 
     Parameters
     ----------
     decoder : torch.nn.Linear
-        From codes to samples.
+        Map from codes to samples.
 
     n_sweeps : int
         Number of corrections.
@@ -168,7 +168,7 @@ class UnrolledAutoencoder(nn.Module):
         Whether only positive entries are kept.
 
     n_refinements : int
-        Steps towards the least error on the latents that are active.
+        Number of steps towards the least error on the active latents.
     """
 
     # Gradients through the sweeps explode at times.
@@ -204,7 +204,7 @@ class UnrolledAutoencoder(nn.Module):
         return self.decoder(code)
 
     def refine(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Return codes with the same active latents that leave less of samples.
+        """Return codes with the same active latents and smaller residuals.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class UnrolledAutoencoder(nn.Module):
         Returns
         -------
         torch.Tensor of shape (n_samples, n_components)
-            The codes. Where they are to be positive and would not be, they stay as they are.
+            The codes. If codes must be positive, entries that would not be stay as they are.
         """
         if self.n_refinements == 0:
             return code
@@ -229,7 +229,7 @@ class UnrolledAutoencoder(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, x: torch.Tensor) -> None:
-        """Set the thresholds of the sweeps, one after the other, at which samples keep `n_active`.
+        """Set the thresholds of the sweeps, in order, so that samples keep `n_active` entries.
 
         Parameters
         ----------
@@ -242,8 +242,8 @@ class UnrolledAutoencoder(nn.Module):
     def initialize(self, x: torch.Tensor) -> None:
         """Point the columns of the decoder at the principal directions of samples.
 
-        Further columns become mixtures of these, by what they have been, with the share of each
-        direction as the root of its standard deviation.
+        Further columns are projected on these directions, with weights in proportion to the square
+        root of the standard deviation along each direction.
 
         Parameters
         ----------
@@ -255,11 +255,11 @@ class UnrolledAutoencoder(nn.Module):
         self._set_steps(x.to(columns))
 
     def _set_steps(self, x: torch.Tensor) -> None:
-        """Set the first factors and steps to shares of those of normalized hard thresholding.
+        """Set the first factors and steps to shares of the steps of normalized hard thresholding.
 
-        The whole one takes the error to its minimum along the gradient at the entries that are
-        kept. It is 1 where atoms are orthogonal, and small where they overlap, since corrections
-        of the same length would then make the error larger with each sweep.
+        A whole step minimises the error along the gradient of the kept entries. It is 1 for
+        orthogonal atoms, and small for overlapping atoms, since corrections of length 1 would then
+        increase the error with each sweep.
         """
         weight, bias = self.decoder.weight, self.decoder.bias
         atoms = weight / weight.norm(dim=0)
@@ -274,7 +274,7 @@ class UnrolledAutoencoder(nn.Module):
             u = u * kept + step * correction
 
     def _kept(self, u: torch.Tensor) -> torch.Tensor:
-        """Return which entries a batch keeps."""
+        """Return the mask of the entries that a batch keeps."""
         threshold = BatchThreshold(self.n_active)
         size = self._size(u)
         threshold.calibrate(size)
@@ -289,8 +289,8 @@ class UnrolledAutoencoder(nn.Module):
         atoms = weight / norm
         seen = x @ atoms - bias @ atoms
         u = torch.addcmul(self.offset, self.gain, seen)
-        # What the code leaves of a sample, seen by the atoms, is computed by their overlap, or
-        # where this is larger than they are, as it is.
+        # Products of atoms and residuals follow from the overlap of the atoms, unless the overlap
+        # has more entries than the atoms. Then the residuals are computed.
         n_features, n_components = atoms.shape
         overlap = atoms.T @ atoms if n_components <= n_features else None
         sweeps: Any = zip(self.thresholds, self.steps, self.shifts, strict=True)
@@ -304,10 +304,10 @@ class UnrolledAutoencoder(nn.Module):
         return (u / norm,)
 
     def kept_codes(self, x: torch.Tensor, keep: Callable[[torch.Tensor], KeptEntries]) -> KeptCodes:
-        """Return the pre-activations that a function of all keeps.
+        """Return the pre-activations that `keep` selects.
 
-        Only what is kept is decoded after each sweep, and has gradients. Where latents are many
-        and few are kept, that is the least work.
+        Only kept entries are decoded after each sweep, and have gradients. This is the least work
+        if there are many latents and few are kept.
 
         Parameters
         ----------
@@ -315,7 +315,7 @@ class UnrolledAutoencoder(nn.Module):
             Centred and scaled samples.
 
         keep : callable
-            From pre-activations of shape (n_samples, n_components) to the entries that are kept.
+            Function from pre-activations of shape (n_samples, n_components) to the kept entries.
 
         Returns
         -------
@@ -326,7 +326,7 @@ class UnrolledAutoencoder(nn.Module):
         atoms = (self.decoder.weight / norm).T.contiguous()
 
         def look(inputs: Any, code: Any, factor: Any, shift: Any, entries_of: Any) -> KeptCodes:
-            """Return what is kept once a code is corrected by what it leaves of the samples."""
+            """Return the kept entries once a code is corrected by its residuals."""
             with torch.no_grad():
                 seen = inputs @ atoms.T
                 u = torch.addcmul(shift, factor, seen)
@@ -358,7 +358,7 @@ class UnrolledAutoencoder(nn.Module):
 
 
 def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Return columns of norm 1: the principal directions of samples, then mixtures of these."""
+    """Return columns of norm 1: the principal directions of samples, then mixtures of them."""
     samples = x.double().cpu().numpy()
     variances, directions = principal_directions(samples - samples.mean(axis=0))
     rank = int((variances > ROUNDING**2 * variances[0]).sum())
@@ -370,9 +370,9 @@ def principal_columns(columns: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def whole_step(gradient: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-    """Return the step along gradients of codes that takes the summed squared error lowest.
+    """Return the step along gradients of codes that minimises the summed squared error.
 
-    It is 1 where the error does not depend on it.
+    The step is 1 if the error does not depend on it.
     """
     change = (gradient @ atoms.T).square().sum()
     return torch.where(change > 0, gradient.square().sum() / change, 1.0)
