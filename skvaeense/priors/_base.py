@@ -1,4 +1,4 @@
-"""What a model asks of a prior."""
+"""The base class of priors, and the posterior of latents."""
 
 from abc import abstractmethod
 from typing import NamedTuple
@@ -46,30 +46,30 @@ class Posterior(NamedTuple):
 
     @property
     def openness(self) -> torch.Tensor:
-        """Factor 1 - s of the gate, computed without a difference, which would round."""
+        """Factor 1 - s of the gate, computed without a difference, which would lose digits."""
         # Subtracted, since the negative of 0 would be -0.
         return 0.0 - torch.expm1(0.5 * self.log_variance)
 
 
 class Prior(Specification):
-    """Say how latents are distributed before a sample is seen.
+    """Specify the distribution of latents before a sample is seen.
 
-    Derive from it and write `kl`, `log_prob` and `sample` to add a prior. There may be a density of
-    samples, which is exact with a linear decoder: write `has_density` and `density` too. With
-    ``keeps_samples = True`` it sees training samples, and can learn from them.
+    To add a prior, derive from this class and write `kl`, `log_prob` and `sample`. If the prior has
+    a density of samples, which is exact with a linear decoder, write `has_density` and `density`,
+    too. With ``keeps_samples = True``, `density` sees training samples, and can learn from them.
 
     Attributes
     ----------
     density_ : MixtureDensity or CodeMixture
-        What `density` has returned, once a fitted estimator has asked for it; with a nonlinear
-        decoder, as a mixture of codes.
+        Output of `density`, once a fitted estimator has called it; with a nonlinear decoder, a
+        mixture of codes.
 
     rows_ : TrainingRows
-        Samples that it learns from, if `keeps_samples`.
+        Samples that the prior learns from, if `keeps_samples`.
 
     mixture_ : MixtureDensity
-        What was found in the samples before training, whatever the decoder; only if somebody has
-        looked.
+        Mixture that was found in the samples before training, whatever the decoder; only if `fit`
+        has searched for one.
 
     See Also
     --------
@@ -87,7 +87,7 @@ class Prior(Specification):
     keeps_samples: bool = False
     # Whether the density is fitted when it is first asked for, not in `fit`.
     lazy: bool = True
-    # Draws that the bound for a nonlinear decoder takes.
+    # Number of draws in the bound for a nonlinear decoder.
     n_draws: int = 16
 
     density_: MixtureDensity | CodeMixture
@@ -101,7 +101,7 @@ class Prior(Specification):
         Parameters
         ----------
         posterior : Posterior
-            Of some samples.
+            Posterior of some samples.
 
         Returns
         -------
@@ -146,7 +146,7 @@ class Prior(Specification):
         """
 
     def has_density(self, gated: bool) -> bool:
-        """Return whether samples have a density; by default they have not.
+        """Return whether samples have a density; False by default.
 
         Parameters
         ----------
@@ -156,18 +156,18 @@ class Prior(Specification):
         Returns
         -------
         bool
-            Whether `density` may be asked.
+            Whether `density` can be called.
         """
         return False
 
     def density(self, samples: CodedSamples) -> MixtureDensity:
-        """Return the density of samples that follows, if there is one.
+        """Return the density of samples that follows from the prior, if there is one.
 
         Parameters
         ----------
         samples : CodedSamples
-            Training samples, if `keeps_samples`, and the decoder. If that is not linear, samples
-            are codes, scaled by a diagonal decoder, and noise.
+            Training samples, if `keeps_samples`, and the decoder. If the decoder is not linear,
+            samples are codes, scaled by a diagonal decoder, plus noise.
 
         Returns
         -------
@@ -177,6 +177,6 @@ class Prior(Specification):
         Raises
         ------
         NotImplementedError
-            If there is only the bound.
+            If the prior has only the bound.
         """
         raise NotImplementedError(f"{type(self).__name__} has no density of samples.")

@@ -12,7 +12,7 @@ from skvaeense.utils._typing import DoubleArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class CodeMixture(Shared):  # numpydoc ignore=PR02
-    """A mixture of normal distributions of codes, each with few directions of its own.
+    """A mixture of normal distributions of codes, each with its own few directions.
 
     Component c has weight p_c, codes ``e = mu_c + S_c w`` with w from N(0, I), and the noise
     variance g_c of the samples that are decoded from them.
@@ -23,13 +23,13 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
         Weights of the components.
 
     means : ndarray of shape (n_components, n_latents)
-        Their means mu_c.
+        Means mu_c of the components.
 
     factors : ndarray of shape (n_components, n_latents, max_rank)
-        Their factors S_c; columns of zeros where a component has fewer directions.
+        Factors S_c of the components; columns of zeros if a component has fewer directions.
 
     noise_variances : ndarray of shape (n_components,)
-        Their noise variances g_c.
+        Noise variances g_c of the components.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
 
     @classmethod
     def of(cls, density: MixtureDensity, scale: DoubleArray, noise_variance: float) -> Self:
-        """Return the mixture of codes whose multiples have a density, but for its noise.
+        """Return the mixture of codes that follows from a density of scaled codes with noise.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
         for c in range(len(density)):
             covariance = density.covariance(c) - noise_variance * np.eye(d)
             values, vectors = np.linalg.eigh(covariance)
-            # What the noise alone may leave is none.
+            # Values that the noise alone can leave count as 0.
             values = np.where(values > noise_variance * ROUNDING, values, 0.0)
             factors[c] = (vectors * np.sqrt(values))[:, ::-1]
         rank = int(factors.any(axis=1).sum(axis=1).max(initial=0))
@@ -91,7 +91,7 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
         Raises
         ------
         ValueError
-            If they do not.
+            If an array is not finite, or the arrays do not fit together.
         """
         k, r = len(self.weights), np.shape(self.factors)[2]
         shapes = {
@@ -127,7 +127,7 @@ class CodeMixture(Shared):  # numpydoc ignore=PR02
             Codes.
 
         labels : ndarray of int of shape (n_samples,)
-            The component of each.
+            The component of each code.
         """
         labels = rng.choice(len(self), n_samples, p=self.weights / self.weights.sum())
         w = rng.standard_normal((n_samples, self.factors.shape[2]))

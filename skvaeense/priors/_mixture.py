@@ -1,4 +1,4 @@
-"""The standard normal distribution in training, and then a mixture over codes."""
+"""The standard normal distribution in training, and a mixture of codes afterwards."""
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from skvaeense.utils._validation import AT_LEAST_ONE, StrOptions
 class Mixture(StandardNormal):
     """Train with independent standard normal latents, then fit a Gaussian mixture to the codes.
 
-    Training charges latents as `StandardNormal` does. That says how a latent that is open is
-    distributed, but not which ones open together. So after training, with the decoder
-    ``W e + b`` as it is, the codes e get a mixture of normal distributions. With noise on top, the
-    samples then have a mixture, too: `MixtureDensity`. Its log-density is exact, and needs no
-    encoder. With a nonlinear decoder there is a lower bound of the log-density: `CodeMixture`.
+    Training uses the prior of `StandardNormal`. This prior describes the distribution of an open
+    latent, but not which latents open together. So after training, with the decoder ``W e + b``
+    fixed, a mixture of normal distributions is fitted to the codes e. With noise added, the samples
+    then have a mixture, too: `MixtureDensity`. Its log-density is exact, and needs no encoder. With
+    a nonlinear decoder there is a lower bound of the log-density: `CodeMixture`.
 
-    It is fitted to training samples that the model keeps: at most 8,192, and no more than four
-    million entries.
+    The mixture is fitted to training samples that the model keeps: at most 8,192, and no more than
+    four million entries.
 
     Parameters
     ----------
@@ -31,33 +31,35 @@ class Mixture(StandardNormal):
         Number of components of the mixture. "auto" chooses it on held-out samples.
 
     max_components : int, default=64
-        The most that "auto" tries.
+        Largest number that "auto" tries.
 
     n_draws : int, default=16
-        Draws for each sample that the bound for a nonlinear decoder takes; more make it tighter.
+        Number of draws for each sample in the bound for a nonlinear decoder. More draws make the
+        bound tighter.
 
     lazy : bool, default=True
         Whether the mixture is fitted when it is first asked for, and not in `fit`.
 
     See Also
     --------
-    StandardNormal : Of variational autoencoders.
-    skvaeense.mixture.MixtureDensity : What is fitted.
-    CodeMixture : What is fitted if the decoder is nonlinear.
+    StandardNormal : The prior of variational autoencoders.
+    skvaeense.mixture.MixtureDensity : The density that is fitted.
+    CodeMixture : The mixture that is fitted if the decoder is nonlinear.
 
     Notes
     -----
-    It is the mixture that :class:`skvaeense.mixture.SubspaceMixture` finds, in the span of the
-    decoder: components vary freely there, in at most 128 directions, and by noise elsewhere. What
-    the decoder leaves need not be noise alone. If directions stand out there, it is one normal
-    distribution, the same for all components. So a decoder that leaves out what tells components
-    apart has a lower density.
+    The mixture is fitted as in :class:`skvaeense.mixture.SubspaceMixture`, in the span of the
+    decoder: components vary freely there, in at most 128 directions, and by noise elsewhere. The
+    residual of the decoder need not be noise alone. If some of its directions stand out, the
+    residual has one normal distribution, the same for all components. So a decoder has a lower
+    density if it leaves out the directions that distinguish components.
 
-    A default fit finds the mixture before it trains, and starts from it. Then that is the density.
+    A default fit finds a mixture before training, and starts from it. Then this mixture is the
+    density.
 
-    With a nonlinear decoder the samples of this fit are codes, each latent multiplied by the root
-    mean square norm of its column of the decoder's Jacobian, with noise of the learned variance. So
-    what tells codes apart is what tells samples apart. Noise variances of the components then
+    With a nonlinear decoder the mixture is fitted to codes, with each latent multiplied by the root
+    mean square norm of its column of the decoder's Jacobian, and noise of the learned variance. So
+    the same differences distinguish codes and samples. The noise variances of the components then
     follow from up to 512 training samples.
 
     Examples
@@ -125,19 +127,19 @@ class Mixture(StandardNormal):
             return self._anywhere(samples)
         if span.shape[1] > MAX_DIRECTIONS:
             span = span @ principal_directions(x @ span)[1][:MAX_DIRECTIONS].T
-        # Off the span of the decoder the mean is that of the samples.
+        # Outside the span of the decoder, the density has the mean of the samples.
         left = x - (x @ span) @ span.T
         shift = np.average(left, axis=0, weights=samples.sample_weight)
         x, left, bias = x - shift, left - shift, bias + shift
         rows = Rows.of(x, samples.sample_weight)
-        # Where what is left is the same in all directions, each component has noise of its own.
+        # If the residual is the same in all directions, each component has its own noise variance.
         if is_noise(left, rows):
             return self._found(x, span, samples.sample_weight).in_units(bias, 1.0)
         inside = self._found(x @ span, None, samples.sample_weight)
         return beside(inside, span, rows).in_units(bias, 1.0)
 
     def _anywhere(self, samples: CodedSamples) -> MixtureDensity:
-        """Return the mixture of rows that may vary in all directions."""
+        """Return the mixture of rows that can vary in all directions."""
         weights = samples.sample_weight
         ones = np.ones(len(samples.x))
         center, scale = units_of(samples.x, ones if weights is None else weights)

@@ -9,15 +9,15 @@ from skvaeense.mixture._density import Shared
 from skvaeense.utils._blocks import MANY_ROWS
 from skvaeense.utils._typing import BoolArray, DoubleArray, FloatArray, IntArray
 
-# The most entries of the training samples that are looked at and kept.
+# Largest number of entries of the training samples that are used and kept.
 MAX_ENTRIES = 2**22
 
 
 class CodedSamples(NamedTuple):
-    """Samples, and the linear decoder of their codes: what a density is fitted to.
+    """Samples and the linear decoder of their codes, to which a density is fitted.
 
-    A sample x has the code e if ``x = W e + b`` and noise. Where the decoder is not linear, scaled
-    codes take the place of samples, and W is diagonal.
+    A sample x with code e is ``W e + b`` plus noise. If the decoder is not linear, scaled codes
+    take the place of samples, and W is diagonal.
 
     Attributes
     ----------
@@ -28,13 +28,13 @@ class CodedSamples(NamedTuple):
         Decoder columns W.
 
     bias : ndarray of shape (n_features,)
-        What is added, b.
+        Decoder bias b.
 
     noise_variance : float
         Noise variance that was learned in training.
 
     used : ndarray of bool of shape (n_components,)
-        Which latents are open for some of the samples.
+        Mask of the latents that are open for some of the samples.
 
     sample_weight : ndarray of shape (n_samples,) or None, default=None
         How often each sample counts, above 0; None means once.
@@ -68,10 +68,10 @@ class TrainingRows(Shared):
         Samples, centred at their locations and scaled.
 
     location : ndarray of int of shape (n_samples,)
-        Which location each is at; 0 if there is one for all.
+        Index of the location of each sample; 0 if all samples have the same one.
 
     weight : ndarray of shape (n_samples,) or None, default=None
-        How often each counts; None means once.
+        How often each sample counts; None means once.
     """
 
     x: FloatArray
@@ -86,7 +86,7 @@ class TrainingRows(Shared):
         weight: DoubleArray | None = None,
         before: Self | None = None,
     ) -> Self:
-        """Return new rows, and as many of those before them as there is room for.
+        """Return new rows, followed by as many earlier rows as there is room for.
 
         Parameters
         ----------
@@ -94,13 +94,13 @@ class TrainingRows(Shared):
             Samples.
 
         location : ndarray of int of shape (n_samples,)
-            Their locations.
+            Index of the location of each sample.
 
         weight : ndarray of shape (n_samples,) or None, default=None
-            Their weights, above 0.
+            Weights of the samples, above 0.
 
         before : TrainingRows or None, default=None
-            Earlier ones.
+            Earlier rows.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class TrainingRows(Shared):
         return cls(x[:n].copy(), location[:n].copy(), None if weight is None else weight[:n].copy())
 
     def check(self, n_features: int, n_locations: int) -> None:
-        """Raise an error unless the arrays are sound.
+        """Raise an error unless the arrays are valid.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class TrainingRows(Shared):
         Raises
         ------
         ValueError
-            If they are not.
+            If an array is not valid.
         """
         n = len(self.location)
         is_sound = self.x.shape == (n, n_features) and self.x.dtype.kind == "f" and n > 0

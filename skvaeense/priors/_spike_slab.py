@@ -13,21 +13,21 @@ from skvaeense.utils._validation import FRACTION, SHARE, Interval, StrOptions
 
 
 class GatePrior(NamedTuple):
-    """What is known of latents before a sample is seen, and of the noise.
+    """The prior of latents behind gates, and the noise variance.
 
     Attributes
     ----------
     probability : torch.Tensor of shape (n_components,)
-        How probably each gate is open, without its price.
+        Probability that each gate is open, without its price.
 
     mean : torch.Tensor of shape (n_components,)
         Mean of each latent if its gate is open.
 
     variance : torch.Tensor of shape (n_components,)
-        Its variance.
+        Variance of each latent if its gate is open.
 
     price : torch.Tensor that broadcasts to (n_samples, n_components)
-        What the log-odds of all gates are lowered by.
+        Amount by which the log-odds of all gates are lowered.
 
     noise_variance : torch.Tensor without dimensions
         Variance of the noise in each feature.
@@ -49,24 +49,24 @@ class GatePrior(NamedTuple):
 
     @property
     def log_odds(self) -> torch.Tensor:
-        """How probably gates are open, as logits less their price."""
+        """Logits of the probabilities that gates are open, minus their price."""
         return torch.logit(self.probability) - self.price
 
     @property
     def open_variance(self) -> torch.Tensor:
-        """Variance of each latent once a sample is seen, where its gate is open."""
+        """Posterior variance of each latent, if its gate is open."""
         noise = self.noise_variance.to(self.variance)
         return self.variance * noise / (self.variance + noise)
 
     def update(self) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]:
-        """Return the rule by which what is seen of latents gives their posterior.
+        """Return the function from estimates of latents to their posterior.
 
         Returns
         -------
         callable
-            A function of u, what is seen of each latent where its gate is open, and of the
-            precision of that, the inverse r of its variance. It returns the posterior precision
-            ``r + 1 / t``, the posterior mean, and the logits of the gates.
+            A function of an estimate u of each latent, if its gate is open, and of the precision r
+            of u, the inverse of its variance. It returns the posterior precision ``r + 1 / t``, the
+            posterior mean, and the logits of the gates.
         """
         shift, precision = self.mean / self.variance, 1 / self.variance
         constant = self.log_odds - 0.5 * (self.mean * shift + self.variance.log())
@@ -82,19 +82,19 @@ class GatePrior(NamedTuple):
 
 
 class GatePosterior(NamedTuple):
-    """The posterior of latents behind gates: each by itself, open or not.
+    """The posterior of latents behind gates, independent for each latent.
 
     Attributes
     ----------
     gate_logit : torch.Tensor of shape (n_samples, n_components)
-        Logits of the probabilities that gates are open. Note the sign: those of `Posterior` are
-        large where a latent is closed.
+        Logits of the probabilities that gates are open. Note the sign: the logits of `Posterior`
+        are large where a latent is closed.
 
     mean : torch.Tensor of shape (n_samples, n_components)
-        Means of the latents whose gate is open.
+        Means of the latents, if their gates are open.
 
     variance : torch.Tensor that broadcasts to (n_samples, n_components)
-        Their variances.
+        Variances of the latents, if their gates are open.
 
     seen : torch.Tensor of shape (n_samples, n_components) or None
         Inner products of the columns of a linear decoder and the centred samples.
@@ -115,12 +115,12 @@ class GatePosterior(NamedTuple):
 
     @property
     def probability(self) -> torch.Tensor:
-        """How probably gates are open."""
+        """Probabilities that gates are open."""
         return torch.sigmoid(self.gate_logit)
 
     @property
     def openness(self) -> torch.Tensor:
-        """What columns of the decoder count for, as the factor of a `Posterior` says."""
+        """Factor of each decoder column, as the openness of a `Posterior`."""
         return self.probability
 
     @property
@@ -130,7 +130,7 @@ class GatePosterior(NamedTuple):
 
     @property
     def std(self) -> torch.Tensor:
-        """Standard deviations of the latents whose gate is open."""
+        """Standard deviations of the latents, if their gates are open."""
         return self.variance.sqrt().expand_as(self.mean)
 
     @property
@@ -146,56 +146,57 @@ class SpikeSlab(Mixture):
 
         x = b + A (s * z) + noise,    s_j ~ Bernoulli(p_j),    z_j | s_j = 1 ~ N(m_j, t_j)
 
-    So an open latent has a price: the bound charges ``log 1 / p_j`` for it, and its precision. With
-    a linear decoder the bound is exact without sampling; the default, `networks.MeanField`, has
-    one, and infers gates by it. With another decoder f, in place of ``A (s * z)``, the bound is
-    taken at one draw of a normal code with the same mean and variance. In training p and the noise
-    variance are running means of what is best for them, given the encoder, and with
-    `networks.MeanField` so are m and t; with other networks these stay, as the unit of codes.
+    So an open latent has a price: the bound charges for ``log 1 / p_j`` and for its precision. With
+    a linear decoder the bound is exact without sampling; the default network, `networks.MeanField`,
+    has a linear decoder, and uses it to infer gates. With another decoder f, in place of
+    ``A (s * z)``, the bound is taken at one draw of a normal code with the same mean and variance.
+    In training, p and the noise variance are running means of their best values, given the encoder.
+    With `networks.MeanField` so are m and t; with other networks m and t stay, as the unit of
+    codes.
 
-    The gates of the encoder are where a search begins, if the decoder is linear. It opens and
-    closes gates one by one until the pattern of a sample gets no more probable [2]_. Codes, counts
-    and bounds are those of this pattern.
+    If the decoder is linear, a search starts from the gates of the encoder. It opens and closes
+    gates one by one until the pattern of a sample cannot get more probable [2]_. Codes, counts and
+    bounds belong to this pattern.
 
-    For densities a mixture is fitted afterwards, as `Mixture` does.
+    For densities a mixture is fitted afterwards, as in `Mixture`.
 
     Parameters
     ----------
     first_share : "auto" or float, default="auto"
-        Probability of each gate at first. "auto" means a twentieth, or what the `target_l0` of an
-        estimator asks for.
+        First probability of each gate. "auto" means a twentieth, or the share that the `target_l0`
+        of an estimator requires.
 
     hold : float, default=0.3
-        Share of the training in which p, m and t stay as they are at first. Before columns have
-        found their place, what a latent is open for says little about it.
+        Share of the training, at its start, in which p, m and t do not change. Before columns have
+        found their place, the samples that open a latent say little about it.
 
     memory : float, default=0.05
         Weight of a batch in the running means.
 
     pooling : float, default=0.1
-        How much of p_j is the mean of p over all latents. Rarely open ones keep a chance.
+        Weight of the mean of p over all latents in each p_j. So rarely open latents keep a chance.
 
     first_noise : float, default=3.0
-        Factor on the noise variance that suits the error best, which falls to 1 over the first
-        half of the training. More noise at first, and gates are decided on later.
+        First factor on the noise variance that suits the error best; the factor falls to 1 over the
+        first half of the training. With more noise at first, gates are decided on later.
 
     search : bool, default=True
-        Whether gates of samples are searched for, if the decoder is linear. They are few and right
-        more often, and take longer. False leaves what the encoder says of them. Training does not
-        depend on it.
+        Whether a search finds the gates of samples, if the decoder is linear. Its gates are fewer
+        and right more often, and take longer. False keeps the gates of the encoder. Training does
+        not depend on this parameter.
 
     n_components : "auto" or int, default="auto"
         Number of components of the mixture. "auto" chooses it on held-out samples.
 
     max_components : int, default=64
-        The most that "auto" tries.
+        Largest number that "auto" tries.
 
     lazy : bool, default=True
         Whether the mixture is fitted when it is first asked for, and not in `fit`.
 
     See Also
     --------
-    Mixture : Latents that are always charged for as standard normal ones.
+    Mixture : A prior that charges all latents as standard normal ones.
     skvaeense.models.SpikeSlabVAE : The model.
 
     References
@@ -207,7 +208,8 @@ class SpikeSlab(Mixture):
 
     Examples
     --------
-    Digits whose codes keep 90 % of the variance, beside as many principal components as that takes:
+    Codes of digits that keep 90 % of the variance, and the number of principal components that
+    keep as much:
 
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.decomposition import PCA
@@ -264,7 +266,7 @@ class SpikeSlab(Mixture):
         Parameters
         ----------
         posterior : GatePosterior
-            Of some samples.
+            Posterior of some samples.
 
         prior : GatePrior
             The prior.
@@ -278,7 +280,7 @@ class SpikeSlab(Mixture):
                       + q/2 [(v + (mean - m)^2) / t - 1 - log(v / t)]
         """
         logit, q, v = posterior.gate_logit, posterior.probability, posterior.variance
-        # log q = logit + log(1 - q), and so for the prior.
+        # log q = logit + log(1 - q), and likewise for the prior.
         odds = prior.log_odds
         constant = 0.5 * (v / prior.variance - 1 - torch.log(v / prior.variance)) - odds
         open_terms = torch.addcdiv(

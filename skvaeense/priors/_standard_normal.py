@@ -13,16 +13,16 @@ from skvaeense.priors._samples import CodedSamples
 class StandardNormal(Prior):
     """Independent latents of mean 0 and variance 1.
 
-    With posterior means m and standard deviations s the divergence of a sample is
+    With posterior means m and standard deviations s, the divergence of a sample is
     ``sum_j (s_j^2 + m_j^2 - 1 - log s_j^2) / 2``.
 
-    With a linear decoder and no gate the density of samples is the normal one of probabilistic
-    principal component analysis, with mean b and covariance ``W W' + g I``; with a nonlinear one
-    there is a lower bound. With a gate there is none: what the gate does is not part of the prior.
+    With a linear decoder and no gate, samples have the normal density of probabilistic principal
+    component analysis, with mean b and covariance ``W W' + g I``. With a nonlinear decoder there is
+    a lower bound. With a gate there is no density, as the gate is not part of the prior.
 
     See Also
     --------
-    Mixture : With a density for gated models, too.
+    Mixture : A prior with a density for gated models, too.
     Prior : How to write another one.
 
     Examples
@@ -60,7 +60,7 @@ class StandardNormal(Prior):
         Parameters
         ----------
         samples : CodedSamples
-            The decoder; samples do not matter.
+            The decoder; the samples are not used.
 
         Returns
         -------
