@@ -1,4 +1,4 @@
-"""What makes the codes of a sparse autoencoder sparse: a price, a constraint, or both.
+"""Penalties that make codes of sparse autoencoders sparse, by a price, a constraint, or both.
 
 A new penalty is one class in one file that derives from `Penalty`, and its import here.
 """

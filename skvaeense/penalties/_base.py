@@ -1,4 +1,4 @@
-"""What an objective asks of a penalty."""
+"""The base class of penalties, and the codes that they see."""
 
 import math
 from abc import abstractmethod
@@ -11,7 +11,7 @@ from skvaeense.utils._validation import Specification
 
 
 class Coding(NamedTuple):
-    """How some samples were coded.
+    """Pre-activations and codes of some samples, and the map between them.
 
     Attributes
     ----------
@@ -19,14 +19,14 @@ class Coding(NamedTuple):
         The map from pre-activations to codes, with its parameters.
 
     preactivation : torch.Tensor of shape (n_samples, n_components)
-        What the encoder gives.
+        Outputs of the encoder.
 
     code : torch.Tensor of shape (n_samples, n_components)
-        What the decoder sees.
+        Inputs of the decoder.
 
     unit : float
-        What counts as a code of 1: the root mean square norm of the samples. Costs in this unit
-        mean the same for any number of features.
+        Unit of codes: the root mean square norm of the samples. Costs in this unit mean the same
+        for any number of features.
 
     Examples
     --------
@@ -56,12 +56,12 @@ class Coding(NamedTuple):
             Encoder and decoder.
 
         latents : torch.Tensor of bool of shape (n_components,)
-            Which latents.
+            Mask of the latents.
 
         Returns
         -------
         torch.Tensor of shape (n_samples, n_features)
-            What it decodes to if all others are 0.
+            The reconstruction if all other latents are 0.
         """
         decode: Any = network.decode
         reconstruction: torch.Tensor = decode(self.code * latents)
@@ -69,10 +69,10 @@ class Coding(NamedTuple):
 
 
 class Penalty(Specification):
-    """Say how pre-activations become codes, and what codes cost.
+    """Specify how pre-activations become codes, and the cost of codes.
 
-    Derive from it and write `build` to add a penalty; write `cost` too, and give it the parameter
-    `alpha`, if the loss has a term for sparsity. A penalty holds no weights: those of the
+    To add a penalty, derive from this class and write `build`. If the loss has a term for sparsity,
+    write `cost`, too, and add the parameter `alpha`. A penalty holds no weights: the weights of the
     activation are in the module that `build` returns.
 
     See Also
@@ -93,7 +93,7 @@ class Penalty(Specification):
     anneal: float = 0.0
     # The remedy for dead latents: "resampling" them, or an "auxiliary" loss.
     dead_latents: Literal["resampling", "auxiliary"] = "resampling"
-    # Norm with which the rows of a single layer's encoder start, unless it is given.
+    # First norm of the rows of a single layer's encoder, unless the network sets it.
     init_norm: float = 0.1
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Penalty(Specification):
             Number of latents.
 
         unit : float
-            What counts as a code of 1, see `Coding`.
+            Unit of codes, see `Coding`.
 
         positive : bool
             Whether codes must not be negative.
@@ -114,7 +114,7 @@ class Penalty(Specification):
         Returns
         -------
         torch.nn.Module
-            Maps pre-activations of shape (n_samples, n_components) to codes of that shape.
+            Map from pre-activations of shape (n_samples, n_components) to codes of that shape.
         """
 
     def cost(self, coding: Coding) -> torch.Tensor:
@@ -123,7 +123,7 @@ class Penalty(Specification):
         Parameters
         ----------
         coding : Coding
-            How the samples were coded.
+            Pre-activations and codes of the samples.
 
         Returns
         -------
@@ -133,28 +133,28 @@ class Penalty(Specification):
         return coding.code.new_zeros(len(coding.code))
 
     def n_kept(self, activation: nn.Module) -> float | None:
-        """Return how many entries codes keep of the pre-activations, as they are.
+        """Return the number of pre-activations that codes keep unchanged.
 
-        Where they are few, only these are decoded and have gradients. The activation then has a
-        method `kept`, from pre-activations to a `KeptEntries`; what is kept passes a ReLU if codes
+        If few are kept, only kept entries are decoded and have gradients. The activation then has a
+        method `kept`, from pre-activations to a `KeptEntries`; kept entries pass a ReLU if codes
         are not negative.
 
         Parameters
         ----------
         activation : torch.nn.Module
-            What `build` returned.
+            The module that `build` returned.
 
         Returns
         -------
         float or None
-            Their mean number for each sample; None if codes are made otherwise, or cost something.
+            Mean number for each sample; None if codes are made in another way, or have a cost.
         """
         return None
 
     def auxiliary_error(
         self, network: nn.Module, x: torch.Tensor, coding: Coding
     ) -> torch.Tensor | None:
-        """Return a squared error that is added to that of the reconstruction.
+        """Return a squared error that is added to the error of the reconstruction.
 
         Parameters
         ----------
@@ -162,36 +162,36 @@ class Penalty(Specification):
             Encoder and decoder.
 
         x : torch.Tensor of shape (n_samples, n_features)
-            What is to be decoded: centred and scaled samples, or their target.
+            Values to reconstruct: centred and scaled samples, or their target.
 
         coding : Coding
-            How the samples were coded.
+            Pre-activations and codes of the samples.
 
         Returns
         -------
         torch.Tensor of shape (n_samples,) or None
-            Squared error of each sample, summed over the features; None for none.
+            Squared error of each sample, summed over the features; None for no error.
         """
         return None
 
     def calibrate(self, activation: nn.Module, preactivation: torch.Tensor) -> None:
-        """Set what the activation uses after training, from samples that did not train.
+        """Set values that the activation uses after training, from held-out samples.
 
-        By default nothing.
+        By default, nothing is set.
 
         Parameters
         ----------
         activation : torch.nn.Module
-            What `build` returned, trained.
+            The module that `build` returned, after training.
 
         preactivation : torch.Tensor of shape (n_samples, n_components)
-            What the encoder gives for the samples.
+            Outputs of the encoder for the samples.
         """
         return
 
 
 class LearnedThreshold(nn.Module):
-    """Hold a positive threshold for each latent, as its logarithm."""
+    """Hold a positive threshold for each latent, stored as a logarithm."""
 
     def __init__(self, n_components: int, start: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The largest of a whole batch."""
+"""The largest pre-activations of a whole batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from skvaeense.utils._kept_entries import KeptEntries
 
 
 class KeepBatchTop(BatchThreshold):
-    """Keep the k n largest entries of a batch of n; outside training, those over a threshold.
+    """Keep the k n largest entries of n samples; outside training, entries over a threshold.
 
     Parameters
     ----------
@@ -32,31 +32,32 @@ class KeepBatchTop(BatchThreshold):
         return (size if self.positive else preactivation) * self.mask(size)
 
     def kept(self, preactivation: torch.Tensor) -> KeptEntries:
-        """Return which pre-activations are in the codes."""
+        """Return the positions of pre-activations that are in the codes."""
         return KeptEntries.of_mask(self.mask(self.size(preactivation)))
 
     def size(self, preactivation: torch.Tensor) -> torch.Tensor:
-        """Return by what pre-activations are compared."""
+        """Return the sizes by which pre-activations are compared."""
         return preactivation.relu() if self.positive else preactivation.abs()
 
 
 class BatchTopK(_KeepsLargest):  # numpydoc ignore=PR02
-    """Active latents as many as k for each sample on average, more where samples need more.
+    """Keep k active latents for each sample on average, more for samples that need more.
 
-    In training the largest pre-activations of a batch are kept, k times its size of them.
-    Afterwards each sample is coded by itself: pre-activations over one threshold are kept. It is
-    learned as the running mean of the smallest that training kept, which lags behind, so at the
-    end it is set to the value at which samples that did not train have k on average.
+    In training, the ``k * n_samples`` largest pre-activations of a batch are kept. Afterwards each
+    sample is coded separately: pre-activations over one threshold are kept. The threshold is
+    learned as the running mean of the smallest kept pre-activation, which lags behind. So at the
+    end it is set to the value at which held-out samples have k active latents on average.
 
     Parameters
     ----------
     k : int or list of int, default=32
-        Mean number of active latents. A k above the number of latents is clipped to it. With
-        several of them, each is that of an equal part of every batch in training, and the largest
-        is that of codes, unless the estimator's `transform_l0` says otherwise.
+        Mean number of active latents. A k above the number of latents is clipped to it. In a list,
+        each k holds for an equal part of every batch in training. Codes then have the largest k,
+        unless the estimator's `transform_l0` says otherwise.
 
     anneal : float, default=0.0
-        Share of the training over which k is reached, from all latents at first; see `TopK`.
+        Share of the training over which the number of active latents falls from all to k; see
+        `TopK`.
 
     See Also
     --------
@@ -81,7 +82,7 @@ class BatchTopK(_KeepsLargest):  # numpydoc ignore=PR02
     _activation = KeepBatchTop
 
     def n_kept(self, activation: Any) -> float | None:
-        """Return the mean number that is kept now."""
+        """Return the current mean number of kept entries."""
         return float(activation.share * activation.k)
 
     def calibrate(self, activation: Any, preactivation: torch.Tensor) -> None:

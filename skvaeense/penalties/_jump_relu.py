@@ -1,4 +1,4 @@
-"""A learned threshold for each latent, and a price for being over it."""
+"""A learned threshold for each latent, and a price for latents over it."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE, StrOptions
 
 
 class _Step(torch.autograd.Function):
-    """``size > threshold`` as 0 or 1; the threshold's derivative is that of a box of some width."""
+    """``size > threshold`` as 0 or 1, with a box in place of the derivative by the threshold."""
 
     @staticmethod
     def forward(
@@ -41,11 +41,11 @@ class HardThreshold(LearnedThreshold):
 
     def forward(self, preactivation: torch.Tensor) -> torch.Tensor:
         """Return the codes."""
-        # The value at the jump is what the step's derivative is multiplied by.
+        # The value at the jump multiplies the step's derivative.
         return preactivation * self.is_over(preactivation)
 
     def is_over(self, preactivation: torch.Tensor) -> torch.Tensor:
-        """Return 1 for entries over the threshold, else 0."""
+        """Return 1 for entries over the threshold, and 0 for others."""
         size = preactivation if self.positive else preactivation.abs()
         return _Step.apply(size, self.threshold, self.bandwidth)
 
@@ -66,8 +66,8 @@ class JumpReLU(Penalty):
         The price of an active latent, as a fraction of the variance.
 
     loss : {"l0", "tanh"}, default="l0"
-        What is priced: the count, whose derivative reaches the thresholds only, or a smooth
-        stand-in that reaches the encoder too.
+        The quantity with a price: the count, whose derivative reaches only the thresholds, or a
+        smooth substitute, whose derivative reaches the encoder too.
 
     bandwidth : float, default=0.05
         Width of the box, in fractions of the samples' norm, in which pre-activations move the
@@ -77,11 +77,11 @@ class JumpReLU(Penalty):
         First value of the thresholds, in fractions of the samples' norm.
 
     tanh_scale : float, default=0.1
-        The s above.
+        The scale s in the formula above.
 
     See Also
     --------
-    BatchTopK : One threshold for all latents, and the count fixed.
+    BatchTopK : One threshold for all latents, and a fixed count.
 
     Notes
     -----
@@ -136,7 +136,7 @@ class JumpReLU(Penalty):
         return HardThreshold(n_components, self.threshold * unit, self.bandwidth * unit, positive)
 
     def cost(self, coding: Coding) -> torch.Tensor:
-        """Return the number of active latents of each sample, or its smooth stand-in."""
+        """Return the number of active latents of each sample, or its smooth substitute."""
         if self.loss == "l0":
             activation: Any = coding.activation
             return activation.is_over(coding.preactivation).sum(dim=1)

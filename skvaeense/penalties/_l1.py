@@ -14,15 +14,15 @@ class L1(Shrinkage):
 
         ||x - f(z)||^2 / v + alpha * sum_j |z_j| / sqrt(v)
 
-    With decoder columns of norm 1, a latent pays for itself where its code is over alpha / 2
-    times the typical norm of a sample. Codes of active latents are shrunk by as much, which
+    With decoder columns of norm 1, a latent pays for itself if its code is over alpha / 2
+    times the typical norm of a sample. Codes of active latents are shrunk by this amount, which
     costs accuracy: see `metrics.shrinkage`.
 
     Parameters
     ----------
     alpha : float, default=0.1
-        Coefficient, in fractions of the samples' norm. Any number of features and any units need
-        about the same.
+        Coefficient, in fractions of the samples' norm. About the same value suits any number of
+        features and any units.
 
     See Also
     --------
@@ -31,7 +31,7 @@ class L1(Shrinkage):
 
     Notes
     -----
-    Codes are ``relu(h)``, or soft thresholds of h where codes of both signs are allowed. Both
+    Codes are ``relu(h)``, or soft thresholds of h if codes of both signs are allowed. Both maps
     are the proximal operator of the absolute value, ``argmin_z (z - h)^2 / 2 + t |z|``, with
     a learned t for each latent (the encoder's bias in the case of ReLU).
 

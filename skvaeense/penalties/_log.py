@@ -7,14 +7,14 @@ from skvaeense.utils._validation import NON_NEGATIVE, POSITIVE
 
 
 class Log(Shrinkage):
-    """Penalty on the sum of logarithms, nearer to counting than L1.
+    """Penalty on the sum of logarithms, closer to a count of active latents than L1.
 
     For a sample x with code z and reconstruction f(z), where the training samples have the mean
     squared norm v once centred, training minimises the mean of ::
 
         ||x - f(z)||^2 / v + alpha * sum_j log(1 + |z_j| / (eps sqrt(v)))
 
-    This is ``sum_j log(|z_j| + eps)`` in units of the samples' norm, less what a code of 0 costs.
+    This is ``sum_j log(|z_j| + eps)`` in units of the samples' norm, minus the cost of a code of 0.
     Its derivative is ``alpha / (|z_j| + eps)``: large codes are hardly shrunk.
 
     Parameters
@@ -23,8 +23,8 @@ class Log(Shrinkage):
         Coefficient.
 
     eps : float, default=0.1
-        Codes far below it, in fractions of the samples' norm, cost what they cost with
-        ``L1(alpha / eps)``. The smaller, the more local minima.
+        Codes far below eps, in fractions of the samples' norm, cost the same as with
+        ``L1(alpha / eps)``. The smaller eps is, the more local minima there are.
 
     See Also
     --------

@@ -11,23 +11,24 @@ from skvaeense.utils._validation import AT_LEAST_ONE
 
 
 class Matryoshka(BatchTopK):
-    """BatchTopK in which the first latents must also reconstruct by themselves.
+    """BatchTopK in which the first latents must also reconstruct alone.
 
     Training minimises the sum, over m nested prefixes of the latents, of the squared error of
     the reconstruction from that prefix alone. The prefixes are the first 1/2^(m-1), ..., 1/2
     and all of the latents. General features then come first, and are not split up among special
-    ones.
+    features.
 
     Parameters
     ----------
     k : int or list of int, default=32
-        Mean number of active latents, of all; see `BatchTopK`.
+        Mean number of active latents, among all latents; see `BatchTopK`.
 
     n_prefixes : int, default=5
         Number of prefixes, all of the latents included.
 
     anneal : float, default=0.0
-        Share of the training over which k is reached, from all latents at first; see `TopK`.
+        Share of the training over which the number of active latents falls from all to k; see
+        `TopK`.
 
     See Also
     --------
@@ -56,7 +57,7 @@ class Matryoshka(BatchTopK):
         self.n_prefixes = n_prefixes
 
     def prefixes(self, n_components: int) -> list[int]:
-        """Return the sizes of the prefixes but for the last, which is all latents.
+        """Return the sizes of the prefixes, except for the last one, which is all latents.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What penalties on each entry by itself share."""
+"""The base class of penalties on single entries."""
 
 from abc import abstractmethod
 
@@ -21,7 +21,7 @@ class SoftThreshold(LearnedThreshold):
 
 
 class Shrinkage(Penalty):
-    """Penalty on each entry by itself, which shrinks it towards 0."""
+    """Penalty on single entries, which shrinks each entry towards 0."""
 
     @abstractmethod
     def entry_cost(self, size: torch.Tensor) -> torch.Tensor:
@@ -39,7 +39,7 @@ class Shrinkage(Penalty):
         """
 
     def build(self, n_components: int, *, unit: float, positive: bool) -> nn.Module:
-        """Make the map: ReLU, whose threshold is the encoder's bias, or one for both signs."""
+        """Make the map: ReLU, with the encoder's bias as threshold, or a map for both signs."""
         return nn.ReLU() if positive else SoftThreshold(n_components, START_THRESHOLD * unit)
 
     def cost(self, coding: Coding) -> torch.Tensor:

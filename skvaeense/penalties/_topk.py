@@ -1,4 +1,4 @@
-"""The k largest of each sample."""
+"""The k largest pre-activations of each sample."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ class KeepTop(Budget):
 
     @property
     def n_kept(self) -> int:
-        """The number of entries of each sample that are kept, the largest if there are several."""
+        """The number of kept entries of each sample; the largest number if there are several."""
         return _rounded(self.share * self.k)
 
     def _keep(self, preactivation: torch.Tensor, n_kept: int) -> torch.Tensor:
@@ -37,7 +37,7 @@ class KeepTop(Budget):
         return code.relu() if self.positive else code
 
     def kept(self, preactivation: torch.Tensor) -> KeptEntries:
-        """Return which pre-activations may be in the codes."""
+        """Return the positions of pre-activations that can be in the codes."""
         return KeptEntries.largest(preactivation, self.n_kept, positive=self.positive)
 
 
@@ -46,11 +46,11 @@ def _rounded(k: float) -> int:
 
 
 class _KeepsLargest(Penalty):
-    """Constraint on the code: of the pre-activations, about k of each sample are kept."""
+    """Constraint on the code: about k pre-activations of each sample are kept."""
 
     dead_latents = "auxiliary"
     _parameter_constraints = {"k": [AT_LEAST_ONE, list, tuple], "anneal": [ANNEAL]}
-    # Makes the activation from the numbers that are kept, and whether codes are positive.
+    # Makes the activation, given k and whether codes are positive.
     _activation: Callable[[Any, bool], nn.Module]
 
     def __init__(self, k: int | Sequence[int] = 32, *, anneal: float = 0.0) -> None:
@@ -64,34 +64,34 @@ class _KeepsLargest(Penalty):
 
 
 class TopK(_KeepsLargest):  # numpydoc ignore=PR02
-    """At most k active latents for each sample: those of largest pre-activation.
+    """At most k active latents for each sample: the ones with the largest pre-activations.
 
-    Training minimises the squared error alone. A sample has fewer than k active latents where
-    fewer pre-activations are positive.
+    Training minimises the squared error alone. A sample has fewer than k active latents if fewer
+    pre-activations are positive.
 
     Parameters
     ----------
     k : int or list of int, default=32
-        Number of active latents. A k above the number of latents is clipped to it. With several of
-        them, each is that of an equal part of every batch in training, and the largest is that of
-        codes, unless the estimator's `transform_l0` says otherwise.
+        Number of active latents. A k above the number of latents is clipped to it. In a list, each
+        k holds for an equal part of every batch in training. Codes then have the largest k, unless
+        the estimator's `transform_l0` says otherwise.
 
     anneal : float, default=0.0
-        Share of the training over which k is reached, from all latents at first, at most 0.7. 0
-        means that training has k from its first step. See the notes.
+        Share of the training, at most 0.7, over which the number of active latents falls from all
+        to k. 0 means k from the first step. See the notes.
 
     See Also
     --------
-    BatchTopK : The same on average, more for samples that need more.
+    BatchTopK : k active latents on average, more for samples that need more.
 
     Notes
     -----
-    Keeping the k largest is the projection on codes with k entries, ``argmin ||z - h||^2``. Latents
-    that are dead are trained to reconstruct what the others leave, by an auxiliary loss [1]_.
+    Keeping the k largest is the projection on codes with k entries, ``argmin ||z - h||^2``. An
+    auxiliary loss trains dead latents to reconstruct the residual of the other latents [1]_.
 
     With `anneal`, the number of active latents falls to k by the same factor in each step; in
-    other libraries, as dictionary_learning (``k_anneal_steps``), it falls linearly. A fit that goes
-    on by ``warm_start=True`` has k throughout.
+    other libraries, such as dictionary_learning (``k_anneal_steps``), it falls linearly. A fit that
+    continues with ``warm_start=True`` uses k throughout.
 
     References
     ----------
@@ -112,5 +112,5 @@ class TopK(_KeepsLargest):  # numpydoc ignore=PR02
     _activation = KeepTop
 
     def n_kept(self, activation: Any) -> float | None:
-        """Return the number that is kept now; None if there are several k."""
+        """Return the current number of kept entries; None if there are several k."""
         return activation.n_kept if len(activation.budgets) == 1 else None

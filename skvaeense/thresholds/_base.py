@@ -1,4 +1,4 @@
-"""The base class of threshold rules, and what they see of latents."""
+"""The base class of threshold rules, and the latents that they see."""
 
 from abc import abstractmethod
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Latents(NamedTuple):
 class ThresholdRule(Specification):
     """Base class of the rules that decide which latents of a sample are active.
 
-    A rule keeps no state, and looks at each sample by itself.
+    A rule keeps no state, and treats each sample separately.
 
     See Also
     --------

@@ -8,12 +8,12 @@ from skvaeense.utils._validation import NON_NEGATIVE
 
 
 class Contribution(ThresholdRule):
-    """Call a latent active where it moves the reconstruction by more than the noise does.
+    """Call a latent active if it moves the reconstruction by more than the noise does.
 
     The contribution of latent j is ``|e_j| * ||W_j||``, the absolute value of its code times the
     norm of its decoder column. It is compared with the standard deviation of the noise in one
     direction. Latents whose code happens to be close to 0 count as inactive, so this rule suits
-    short codes, and `FixedVariance` suits dimensions.
+    short codes, and `FixedVariance` suits counts of dimensions.
 
     Parameters
     ----------

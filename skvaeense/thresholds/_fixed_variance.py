@@ -8,12 +8,12 @@ from skvaeense.utils._validation import SHARE
 
 
 class FixedVariance(ThresholdRule):
-    """Call a latent active where its posterior variance is below a fixed level.
+    """Call a latent active if its posterior variance is below a fixed level.
 
-    The posterior variance of an inactive latent is that of the prior, 1, whatever the data; that of
-    an active one is far smaller. So one level suits all data, even if all latents are active or
-    none is. The default is close to 1 because the variance of some latents that a sample needs
-    falls only part of the way: those whose coefficients are about as small as the noise.
+    The posterior variance of an inactive latent is 1, the variance of the prior, whatever the data.
+    Active latents have far smaller variances. So one level suits all data, even if all latents are
+    active or none is. The default is close to 1 because the variance of a latent that a sample
+    needs falls only part of the way if its coefficient is about as small as the noise.
 
     Parameters
     ----------
