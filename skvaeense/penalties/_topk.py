@@ -82,7 +82,7 @@ class TopK(_KeepsLargest):  # numpydoc ignore=PR02
 
     See Also
     --------
-    BatchTopK : k active latents on average, more for samples that need more.
+    BatchTopK : The same number on average, more for samples that need more.
 
     Notes
     -----

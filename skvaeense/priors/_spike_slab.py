@@ -49,7 +49,7 @@ class GatePrior(NamedTuple):
 
     @property
     def log_odds(self) -> torch.Tensor:
-        """Logits of the probabilities that gates are open, minus their price."""
+        """The logits of the probabilities that gates are open, minus the price."""
         return torch.logit(self.probability) - self.price
 
     @property
@@ -115,7 +115,7 @@ class GatePosterior(NamedTuple):
 
     @property
     def probability(self) -> torch.Tensor:
-        """Probabilities that gates are open."""
+        """The probabilities that gates are open."""
         return torch.sigmoid(self.gate_logit)
 
     @property

@@ -1,1 +1,1 @@
-"""What all rooms may use."""
+"""Helpers for all subpackages."""

@@ -1,4 +1,4 @@
-"""The largest entries of a batch in training, and those over one threshold afterwards."""
+"""The largest entries of a batch in training, and entries over one threshold afterwards."""
 
 import math
 
@@ -9,15 +9,15 @@ from skvaeense.utils._budget import Budget, Lengths
 
 # Weight of a batch in the running mean of the threshold.
 THRESHOLD_MEMORY = 0.01
-# Shares of k for which there is a threshold once it is calibrated: two to an octave.
+# Shares of k that have a threshold after calibration: two to an octave.
 PER_OCTAVE = 2
 SHARES = tuple(2.0 ** (-i / PER_OCTAVE) for i in range(8 * PER_OCTAVE + 1))
 
 
 class BatchThreshold(Budget):
-    """Mask the k n largest entries of a batch of n samples; outside training, those at a threshold.
+    """Mask the k n largest entries of n samples; outside training, entries from a threshold on.
 
-    So in training samples share a budget, and afterwards each is masked by itself.
+    So in training samples share a budget, and afterwards each sample is masked separately.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class BatchThreshold(Budget):
     Attributes
     ----------
     thresholds : torch.Tensor of shape (len(SHARES),)
-        The smallest entries that are kept for these shares of k. Until they are calibrated, the
-        first is the running mean in training, and there are no others.
+        The smallest entries that are kept for the shares of k in `SHARES`. Before calibration only
+        the first one is set, to the running mean in training.
     """
 
     thresholds: torch.Tensor
@@ -39,11 +39,11 @@ class BatchThreshold(Budget):
 
     @property
     def threshold(self) -> torch.Tensor:
-        """The threshold that holds now, interpolated linearly in the logarithm of the share.
+        """The current threshold, interpolated linearly in the logarithm of the share.
 
-        That is exact where sizes have an exponential tail.
+        The interpolation is exact if sizes have an exponential tail.
         """
-        # Rounded, so that each of the shares has its own threshold to the bit.
+        # Rounded, so that each of `SHARES` has its own threshold to the bit.
         place = round(-math.log2(self.share) * PER_OCTAVE, 9)
         i = min(math.floor(place), len(SHARES) - 2)
         if place == i:
@@ -51,7 +51,7 @@ class BatchThreshold(Budget):
         return self.thresholds[i].lerp(self.thresholds[i + 1], place - i)
 
     def mask(self, size: torch.Tensor) -> torch.Tensor:
-        """Return which entries are kept; those of size 0 never are.
+        """Return the mask of kept entries; entries of size 0 are never kept.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class BatchThreshold(Budget):
             return (size >= self.threshold) & (size > 0)
         parts = self.parts(size)
         least = [_least_kept(part, k) for k, part in parts]
-        # What holds afterwards is of k, while training may keep more.
+        # The threshold for later is computed for k, though training can keep more entries.
         self._observe(least[0] if self.share == 1 else _least_kept(parts[0][1], self.k))
         kept = [part >= own for (_, part), own in zip(parts, least, strict=True)]
         return torch.cat(kept) & (size > 0)
@@ -84,7 +84,7 @@ class BatchThreshold(Budget):
         """
         least = _least_kept(size, self.share * self.k)
         largest_dropped = torch.where(size < least, size, 0).max()
-        # Halfway, so that neither rounding nor another precision moves an entry over it.
+        # Halfway, so that neither rounding nor another precision moves an entry over the threshold.
         self.thresholds[SHARES.index(self.share)] = (least + largest_dropped) / 2
 
     @torch.no_grad()
@@ -95,11 +95,11 @@ class BatchThreshold(Budget):
 
 
 def _least_kept(size: torch.Tensor, k: float) -> torch.Tensor:
-    """Return the least of the k n largest entries of n samples."""
+    """Return the smallest of the k n largest entries of n samples."""
     n_kept = min(max(round(k * len(size)), 1), size.numel())
     entries = size.flatten()
     if entries.device.type == "cpu":
-        # Faster than torch's there, unless most entries are 0 like those of inactive latents.
+        # Faster than torch's topk on the CPU, unless most entries are 0, as for inactive latents.
         numbers = entries.detach().numpy()
         numbers = numbers[numbers != 0]
         place = len(numbers) - n_kept

@@ -1,4 +1,4 @@
-"""How many entries codes keep: one number or several in training, any smaller one afterwards."""
+"""Numbers of entries that codes keep: one or several in training, any smaller one afterwards."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -10,19 +10,19 @@ from torch import nn
 
 from skvaeense.utils._validation import AT_LEAST_ONE, POSITIVE, Interval
 
-# Shares of the training over which lengths may be annealed: before the learning rate falls.
+# Allowed shares of the training for annealing lengths: it ends before the learning rate falls.
 ANNEAL = Interval(Real, 0, 0.7, closed="both")
 # A mean number of entries for each sample, or several of them.
 Lengths: TypeAlias = float | Sequence[float]
 
 
 class Budget(nn.Module):
-    """Hold how many entries of each sample are kept.
+    """Hold the number of entries that are kept of each sample.
 
     Parameters
     ----------
     k : float or sequence of float
-        Number of entries. Each of several is that of an equal part of the samples of a batch in
+        Number of entries. In a sequence, each number holds for an equal part of a batch in
         training: codes of all these lengths are learned, and a step takes no longer.
 
     Attributes
@@ -31,11 +31,11 @@ class Budget(nn.Module):
         The numbers, the largest first.
 
     k : float
-        The largest.
+        The largest number.
 
     share : float
-        What the numbers are multiplied by, above 1 while training anneals them. With several of
-        them, only k counts outside training.
+        Factor on the numbers, above 1 while training anneals them. With several numbers, only k
+        counts outside training.
     """
 
     def __init__(self, k: Lengths) -> None:
@@ -64,6 +64,6 @@ def budgets(model: nn.Module) -> list[Budget]:
 
 
 def set_share(model: nn.Module, share: float) -> None:
-    """Set which share of their k the budgets of a model keep."""
+    """Set the share of k that the budgets of a model keep."""
     for budget in budgets(model):
         budget.share = share

@@ -1,4 +1,4 @@
-"""The only importer of scikit-learn's callbacks, and how a training tells them of its epochs."""
+"""The only importer of scikit-learn's callbacks, and reports of epochs and chunks to them."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +12,10 @@ from sklearn.callback import CallbackSupportMixin, ProgressBar
 from skvaeense.utils._processes import Processes, find_processes
 from skvaeense.utils._typing import FloatArray
 
-# What is handed on from scikit-learn.
+# Names that other files import from scikit-learn through this file.
 __all__ = ["CallbackSupportMixin"]
 
-# The attribute in which an estimator has its callbacks.
+# The attribute in which an estimator keeps its callbacks.
 CALLBACKS = "_skl_callbacks"
 # The callbacks that `show_progress` has asked for.
 _observers: ContextVar[tuple[Any, ...]] = ContextVar("observers", default=())
@@ -24,13 +24,13 @@ Fit = TypeVar("Fit", bound=Callable[..., Any])
 
 
 def with_callbacks(fit: Fit) -> Fit:
-    """Return `fit` with scikit-learn's callbacks set up before, and torn down after it."""
+    """Return `fit` with scikit-learn's callbacks set up before it, and torn down after it."""
     managed: Fit = callback.with_callbacks(fit)
     return managed
 
 
 class EpochReports:
-    """Tell the callbacks of an estimator of every epoch of one fit.
+    """Report every epoch of one fit to the callbacks of an estimator.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class EpochReports:
         Number of epochs of all trainings together, if none ends early.
 
     processes : Processes
-        The processes that train together: the first one reports, and all stop if it does.
+        The processes that train together: the first process reports, and all stop if it does.
     """
 
     def __init__(
@@ -77,21 +77,21 @@ class EpochReports:
 def fit_part(
     estimator: CallbackSupportMixin, part: Any, X: FloatArray, params: dict[str, Any]
 ) -> None:
-    """Fit an estimator that is part of another, under the callbacks of the whole.
+    """Fit an estimator that is part of another one, under the callbacks of the whole.
 
     Parameters
     ----------
     estimator : CallbackSupportMixin
-        The whole.
+        The whole estimator.
 
     part : estimator
-        What is fitted.
+        The part, which is fitted.
 
     X : ndarray of shape (n_samples, n_features)
         Training samples.
 
     params : dict
-        Further arguments of its `fit`.
+        Further arguments of the part's `fit`.
     """
     if not find_processes().is_first:
         part.fit(X, **params)
@@ -105,7 +105,7 @@ def fit_part(
 
 @contextmanager
 def _task(estimator: CallbackSupportMixin, context: Any) -> Iterator[None]:
-    """Tell the callbacks of a task of its begin and its end."""
+    """Report the beginning and the end of a task to its callbacks."""
     context.call_on_fit_task_begin(estimator=estimator)
     yield
     context.call_on_fit_task_end(estimator=estimator)
@@ -113,18 +113,19 @@ def _task(estimator: CallbackSupportMixin, context: Any) -> Iterator[None]:
 
 @contextmanager
 def show_progress(*callbacks: Any) -> Iterator[None]:
-    """Show how far the methods of fitted estimators have come.
+    """Show the progress of methods of fitted estimators.
 
-    scikit-learn's callbacks speak of `fit`. Inside this context they are told also of `transform`,
+    scikit-learn's callbacks report on `fit`. Inside this context they also report on `transform`,
     `inverse_transform`, `predict`, `score_samples` and the other methods that this library
-    computes some thousand samples at a time: such a call is a task, and each chunk of samples a
-    subtask of it. What a callback returns is ignored here, so none can stop a call half done.
-    Training is reported to the callbacks of the estimator itself: see `set_callbacks`.
+    computes some thousand samples at a time. A call of a method is a task, and each chunk of
+    samples is a subtask of it. Return values of callbacks are ignored here, so that no callback can
+    stop a call half done. Training is reported to the estimator's own callbacks: see
+    `set_callbacks`.
 
     Parameters
     ----------
     *callbacks : callbacks of scikit-learn
-        Whom to tell; none means ``sklearn.callback.ProgressBar()``, which needs rich.
+        Callbacks to use; none means ``sklearn.callback.ProgressBar()``, which needs rich.
 
     Yields
     ------
@@ -158,7 +159,7 @@ def show_progress(*callbacks: Any) -> Iterator[None]:
 
     With ``with show_progress():`` there is a progress bar.
     """
-    # This checks them as `set_callbacks` of an estimator does.
+    # Checks the callbacks as `set_callbacks` of an estimator does.
     CallbackSupportMixin().set_callbacks(*callbacks)
     token = _observers.set(callbacks or (ProgressBar(),))
     try:
@@ -169,23 +170,23 @@ def show_progress(*callbacks: Any) -> Iterator[None]:
 
 @contextmanager
 def row_chunks(estimator: Any, n_samples: int, n_rows: int) -> Iterator[Iterable[slice]]:
-    """Hand out the rows of a method, some at a time, and tell `show_progress` of each.
+    """Hand out the rows of a method in chunks, and report each chunk to `show_progress`.
 
     Parameters
     ----------
     estimator : CallbackSupportMixin
-        Whose method this is.
+        The estimator that has the method.
 
     n_samples : int
-        Rows of all.
+        Number of all rows.
 
     n_rows : int
-        Rows at a time.
+        Number of rows in a chunk.
 
     Yields
     ------
     iterable of slice
-        The rows that are to be computed next.
+        The chunks of rows, in the order of computation.
     """
     chunks = [slice(start, start + n_rows) for start in range(0, n_samples, n_rows)]
     observers = _observers.get()
@@ -214,4 +215,4 @@ def _reported(estimator: Any, context: Any, chunks: list[slice]) -> Iterator[sli
 
 @with_callbacks
 def _tear_down(estimator: Any) -> None:
-    """Do nothing, after which scikit-learn tears callbacks down."""
+    """Do nothing: scikit-learn tears callbacks down afterwards."""

@@ -11,16 +11,16 @@ from uuid import uuid4
 
 from skvaeense.utils._typing import PathName
 
-# How the names of files end that are being written, and how many bytes names of files have at most.
+# Suffix of files that are being written, and the largest number of bytes in a file's name.
 DRAFT_SUFFIX, MOST_BYTES = ".tmp", 255
 
 
 @contextmanager
 def whole_file(path: PathName) -> Iterator[BinaryIO]:
-    """Yield a file to write bytes to, which takes its place at the end if nothing has failed.
+    """Yield a file for bytes, which is moved to its path at the end if nothing has failed.
 
-    Until then an existing file is as it was. A link stays, and what it points to is replaced, by a
-    file that the same users may read.
+    Until then an existing file does not change. A link stays, and its target is replaced by a file
+    that the same users can read.
     """
     path = Path(os.path.realpath(path))
     check_regular(path)
@@ -29,7 +29,7 @@ def whole_file(path: PathName) -> Iterator[BinaryIO]:
     try:
         with open(draft, "xb") as file:
             if mode is not None:
-                # Before there is anything to read.
+                # Permissions are set before there is anything to read.
                 os.chmod(draft, mode)
             yield file
             file.flush()
@@ -42,7 +42,7 @@ def whole_file(path: PathName) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_folder(path: PathName) -> Iterator[Path]:
-    """Yield a folder to write files to, which takes its place at the end if nothing has failed."""
+    """Yield a folder for files, which is moved to its path at the end if nothing has failed."""
     path = Path(path).absolute()
     if path.exists():
         raise FileExistsError(f"{path} exists already; give the name of a new folder.")
@@ -57,7 +57,7 @@ def whole_folder(path: PathName) -> Iterator[Path]:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a path of what is no file, as a folder or a device, if there is anything."""
+    """Raise an error if a path exists and is not a file, such as a folder or a device."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
     if path.exists() and not path.is_file():
@@ -65,7 +65,7 @@ def check_regular(path: Path) -> None:
 
 
 def _draft_of(path: Path) -> Path:
-    """Return a name beside a path, on the same disk, that nothing has."""
+    """Return an unused path beside a given path, on the same disk."""
     end = f".{uuid4().hex}{DRAFT_SUFFIX}"
     begin = os.fsencode(f".{path.name}")[: MOST_BYTES - len(end)].decode(errors="ignore")
     return path.with_name(begin + end)

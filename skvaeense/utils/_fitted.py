@@ -7,7 +7,7 @@ from typing import Any
 
 @contextmanager
 def all_or_nothing(estimator: Any) -> Iterator[None]:
-    """Give an estimator its fitted attributes back if fitting fails."""
+    """Restore the fitted attributes of an estimator if fitting fails."""
     before = _fitted(estimator)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Codes of which few entries are kept: only these are decoded, and have gradients."""
+"""Codes with few kept entries: only kept entries are decoded, and have gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import torch.nn.functional as F
 
 @dataclass(eq=False)
 class KeptEntries:
-    """Hold which entries of a matrix were kept.
+    """Hold the positions of the kept entries of a matrix.
 
     Attributes
     ----------
     rows, columns : torch.Tensor of int64 of shape (n_kept,)
-        Where they are, row by row.
+        Row and column of each kept entry, in the order of rows.
 
     shape : tuple of (int, int)
         Shape of the matrix.
@@ -28,13 +28,13 @@ class KeptEntries:
 
     @classmethod
     def of_mask(cls, mask: torch.Tensor) -> "KeptEntries":
-        """Return where a mask is true."""
+        """Return the positions at which a mask is true."""
         rows, columns = mask.nonzero(as_tuple=True)
         return cls(rows, columns, (mask.shape[0], mask.shape[1]))
 
     @classmethod
     def largest(cls, outputs: torch.Tensor, n_kept: int, *, positive: bool) -> "KeptEntries":
-        """Return where the largest entries of each row are, or the largest in magnitude."""
+        """Return the positions of the largest entries of each row, or the largest in magnitude."""
         columns = _largest(outputs, n_kept, positive)
         rows = torch.arange(len(outputs), device=outputs.device).repeat_interleave(columns.shape[1])
         return cls(rows, columns.flatten(), (outputs.shape[0], outputs.shape[1]))
@@ -48,27 +48,27 @@ class KeptEntries:
         return matrix.index_put_((self.rows, self.columns), values, accumulate=True)
 
     def times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        """Return the product of the matrix of these values, 0 elsewhere, and another one.
+        """Return the product of the matrix of these values, 0 elsewhere, and another matrix.
 
-        Both have gradients.
+        Values and matrix have gradients.
         """
         return F.embedding_bag(
             self.columns, matrix, self._offsets, mode="sum", per_sample_weights=values
         )
 
     def transposed_times(self, values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        """Return the same product with the transpose of the matrix of these values."""
+        """Return the product as in `times`, but with the matrix of values transposed."""
         order, offsets = self._by_column
         return F.embedding_bag(
             self.rows[order], matrix, offsets, mode="sum", per_sample_weights=values[order]
         )
 
     def column_sums(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sums over the rows, shape (n_columns,)."""
+        """Return the sums of values over the rows, shape (n_columns,)."""
         return values.new_zeros(self.shape[1]).index_add_(0, self.columns, values)
 
     def carried(self, values: torch.Tensor, to: "KeptEntries") -> torch.Tensor:
-        """Return these values where others are kept too, and 0 where only the others are."""
+        """Return values at the entries of `to`, with 0 for entries that are not kept here."""
         own, others = (e.rows * e.shape[1] + e.columns for e in (self, to))
         if not len(own):
             return values.new_zeros(len(others))
@@ -95,10 +95,10 @@ class KeptCodes(NamedTuple):
         The pre-activations that are kept.
 
     entries : KeptEntries
-        Where they are.
+        Positions of these pre-activations.
 
     preactivation : callable
-        From the indices of latents to their pre-activations, shape (n_samples, n_latents).
+        Function from indices of latents to their pre-activations, shape (n_samples, n_latents).
     """
 
     values: torch.Tensor
@@ -107,7 +107,7 @@ class KeptCodes(NamedTuple):
 
 
 def keep_largest(outputs: torch.Tensor, n_kept: int, *, positive: bool) -> torch.Tensor:
-    """Return a matrix with its largest entries in each row, or in magnitude, and 0 elsewhere."""
+    """Return a matrix with the largest entries of each row, or in magnitude, and 0 elsewhere."""
     columns = _largest(outputs, n_kept, positive)
     return torch.zeros_like(outputs).scatter(1, columns, outputs.gather(1, columns))
 
@@ -118,7 +118,7 @@ def _largest(outputs: torch.Tensor, n_kept: int, positive: bool) -> torch.Tensor
 
 
 def _starts(indices: torch.Tensor, n: int) -> torch.Tensor:
-    """Return where each of n indices begins in these, once they are sorted."""
+    """Return the first position of each of n indices among the sorted indices."""
     counts = torch.bincount(indices, minlength=n)
     return counts.cumsum(0) - counts
 
@@ -130,29 +130,29 @@ def kept_outputs(
     outputs: torch.Tensor,
     entries: KeptEntries,
 ) -> torch.Tensor:
-    """Return some outputs of a linear layer, with gradients by these alone.
+    """Return some outputs of a linear layer, with gradients through these outputs alone.
 
     Parameters
     ----------
     inputs : torch.Tensor of shape (n_samples, n_features)
-        Rows.
+        Inputs of the layer.
 
     weight : torch.Tensor of shape (n_components, n_features)
-        Weights.
+        Weights of the layer.
 
     bias : torch.Tensor of shape (n_components,) or None
-        What is added, if anything.
+        Bias of the layer, if there is one.
 
     outputs : torch.Tensor of shape (n_samples, n_components)
         ``inputs @ weight.T + bias``, computed without a gradient.
 
     entries : KeptEntries
-        Which of the outputs are meant.
+        Positions of the outputs to return.
 
     Returns
     -------
     torch.Tensor of shape (n_kept,)
-        These outputs.
+        The outputs at these positions.
     """
     kept: torch.Tensor = _Kept.apply(inputs, weight, bias, entries.of(outputs), entries)
     return kept

@@ -15,7 +15,7 @@ def check_seen(X: FloatArray, names: Any = None) -> None:
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        Samples, with NaN for what is missing.
+        Samples, with NaN for missing values.
 
     names : array-like of shape (n_features,) or None, default=None
         Names of the columns.
@@ -23,7 +23,7 @@ def check_seen(X: FloatArray, names: Any = None) -> None:
     Raises
     ------
     ValueError
-        If there is one; the message names it.
+        If a column holds only NaN; the message names the column.
     """
     unseen = np.flatnonzero(np.isnan(X).all(axis=0))
     if len(unseen):
@@ -35,7 +35,7 @@ def check_seen(X: FloatArray, names: Any = None) -> None:
 
 
 def like_input(filled: FloatArray, X: Any) -> Any:
-    """Return filled samples as what came in: a data frame with its columns, or an array.
+    """Return filled samples in the type of the input: a data frame with its columns, or an array.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def like_input(filled: FloatArray, X: Any) -> Any:
         Samples without NaN.
 
     X : array-like or data frame of shape (n_samples, n_features)
-        The same with holes.
+        The samples with missing values.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def imputations(
     n_draws: int | None,
     random_state: RandomState,
 ) -> Any:
-    """Return filled samples as what came in: once by their means, or by several draws.
+    """Return filled samples in the type of the input: once with means, or with several draws.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def imputations(
         Takes a source of randomness for draws, or None for means, and returns filled samples.
 
     X : array-like or data frame of shape (n_samples, n_features)
-        The samples with holes.
+        The samples with missing values.
 
     n_draws : int or None
         Number of draws. None takes means.
@@ -83,7 +83,7 @@ def imputations(
     Returns
     -------
     ndarray or data frame of shape (n_samples, n_features), or a list of them
-        As `like_input`; a list if there are draws.
+        Filled samples, as from `like_input`; a list if there are draws.
 
     Raises
     ------

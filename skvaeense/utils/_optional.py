@@ -1,11 +1,11 @@
-"""Packages that extras install."""
+"""Imports of packages that extras install."""
 
 import importlib
 from typing import Any
 
 
 def optional_import(module: str, caller: str, extra: str) -> Any:
-    """Return a module, or say by which extra of this package it is installed."""
+    """Return a module, or raise an error that names the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def principal_directions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variances along the principal directions, falling, and these as rows."""
+    """Return the variances along principal directions, descending, and the directions as rows."""
     n_samples, n_features = rows.shape
     if n_samples < n_features:
         _, singular, directions = np.linalg.svd(rows, full_matrices=False)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-# What torchrun sets in the environment of each process that it starts.
+# Variables that torchrun sets in the environment of each process that it starts.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 # A forked process has a copy of its parent's group, and must not use it.
@@ -29,10 +29,10 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together, and which of them this one is.
+    """The processes that train together, and the index of this process.
 
-    Each has the same model and all samples, and takes its part of every batch. With a single
-    process nothing is sent, and nothing changes.
+    Each process has the same model and all samples, and takes its part of every batch. With a
+    single process nothing is sent, and nothing changes.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Processes:
         Number of processes.
 
     rank : int
-        Index of this one, from 0. The first one decides, reports and writes.
+        Index of this process, from 0. The first process decides, reports and writes.
     """
 
     world_size: int = 1
@@ -61,9 +61,9 @@ class Processes:
         return batch_size // self.world_size
 
     def generator(self, shared: torch.Generator) -> torch.Generator:
-        """Return the source of this process's own noise.
+        """Return the generator of this process's own noise.
 
-        It follows from the shared one, which goes on to draw what it would have drawn.
+        Its seed follows from the shared generator, whose own draws do not change.
         """
         if self.world_size == 1:
             return shared
@@ -87,7 +87,7 @@ class Processes:
 
     @torch.no_grad()
     def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace tensors by those of the first process."""
+        """Replace tensors by the tensors of the first process."""
         if self.world_size == 1:
             return
         for tensor in tensors:
@@ -96,7 +96,7 @@ class Processes:
             tensor.copy_(whole)
 
     def broadcast_scalar(self, value: float) -> float:
-        """Return a number as the first process has it."""
+        """Return the number of the first process."""
         if self.world_size == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=_device())
@@ -112,7 +112,7 @@ class Processes:
         return shared[0]
 
     def check_equal(self, values: Sequence[float], message: str) -> None:
-        """Raise a ValueError in all processes if numbers are not the same in all of them."""
+        """Raise a ValueError in all processes if numbers differ between processes."""
         if self.world_size == 1:
             return
         both = torch.tensor([[v, -v] for v in values], dtype=torch.float64, device=_device())
@@ -125,17 +125,17 @@ SINGLE_PROCESS = Processes()
 
 
 def find_processes() -> Processes:
-    """Return the processes of the present group, or of the one that torchrun has started.
+    """Return the processes of the current group, or of the group that torchrun has started.
 
-    Processes that these start themselves, as those of joblib, train alone.
+    Child processes, such as the workers of joblib, train alone.
     """
     if not distributed.is_available() or _is_fork:
         return SINGLE_PROCESS
     if not distributed.is_initialized():
         if not _is_started_by_torchrun():
             return SINGLE_PROCESS
-        # Its functions keep the group that exists when it is imported, as a default, for ever.
-        # A group that is never destroyed has threads at the end of Python, which then may abort.
+        # Functions of torch.distributed.nn keep the group at import as their default for ever. A
+        # group that is never destroyed has threads when Python ends, and Python can then abort.
         import torch.distributed.nn
 
         if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""How objects show themselves."""
+"""Representations of objects."""
 
 import inspect
 import os
@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-# Names where the documentation is: the address of the folder that holds its front page, such as
-# "https://example.org/docs", or a path relative to the page that shows an estimator.
+# Variable with the place of the documentation: the address of the folder that holds the front page,
+# such as "https://example.org/docs", or a path relative to the page that shows an estimator.
 DOCS_VARIABLE = "SKVAEENSE_DOCS_URL"
 
 
 class DocLinkMixin:
     """Link the HTML of an estimator to its page in our documentation.
 
-    There is a link where the environment variable SKVAEENSE_DOCS_URL says where the documentation
-    is, and none otherwise.
+    There is a link only if the environment variable SKVAEENSE_DOCS_URL names the place of the
+    documentation.
     """
 
     _doc_link_module = "skvaeense"
@@ -27,7 +27,7 @@ class DocLinkMixin:
 
 
 class ReprMixin:
-    """Show the arguments of the constructor as they are now, and arrays by their shape."""
+    """Show the current arguments of the constructor, and arrays by their shape."""
 
     def __repr__(self) -> str:
         names = inspect.signature(type(self)).parameters

@@ -1,8 +1,9 @@
-"""What rounding leaves of numbers: nothing follows from less."""
+"""Shares of numbers that can be due to rounding, and mean nothing."""
 
 import numpy as np
 
-# A share that networks in single precision do not tell from rounding.
+# A share that networks in single precision cannot distinguish from rounding.
 ROUNDING = 1e-6
-# A share of a variance that is not told from rounding in double precision, by half of its digits.
+# A share of a variance that cannot be distinguished from rounding in double precision: half of the
+# digits.
 EXACT = float(np.sqrt(np.finfo(float).eps))

@@ -1,4 +1,4 @@
-"""Seeded generators of torch; the global one is left alone."""
+"""Seeded generators of torch; the global generator is left alone."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _lock = Lock()
 
 
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator of its own; torch's global one is left alone."""
+    """Return a new seeded generator; torch's global generator is left alone."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
@@ -23,10 +23,10 @@ def draw_seed(random_state: np.random.RandomState) -> int:
 
 
 def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
-    """Let a generator go on from a state.
+    """Let a generator continue from a state.
 
-    Generators of different devices draw different numbers; from the state of one of another kind
-    it is seeded.
+    Generators of different devices draw different numbers. The state of another kind of generator
+    only seeds this one.
     """
     state = state.cpu()
     if state.shape == generator.get_state().shape:
@@ -38,9 +38,9 @@ def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
 
 @contextmanager
 def fixed_global_generator(generator: torch.Generator) -> Iterator[None]:
-    """Seed torch's global generator inside, by a copy of another one, and set it back after.
+    """Seed torch's global generator from a copy of another one, and restore it afterwards.
 
-    Layers of torch draw their weights from it.
+    Layers of torch draw their weights from the global generator.
     """
     seed = torch.randint(
         2**31 - 1, (), generator=torch.Generator().set_state(generator.get_state()), device="cpu"

@@ -1,4 +1,4 @@
-"""How many threads BLAS and OpenMP have where there is little work."""
+"""Limits on the threads of BLAS and OpenMP for little work."""
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -6,16 +6,16 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-# Multiplications that a thread is worth, about a millisecond of them. Threads that share less wait
-# for one another more than they gain, and where another process has a core, far more.
+# Number of multiplications that justify a thread, about a millisecond. Threads with less work wait
+# for one another more than they gain, and far more if another process uses a core.
 WORK_OF_A_THREAD = 2**26
 
 
 def threads_for(work: int) -> AbstractContextManager[Any]:
     """Return a context with one thread if there is too little work for more.
 
-    That holds for all that runs in parallel by OpenMP too, as torch's operations do. Where several
-    threads fit at once, only the first of them changes what BLAS has.
+    The limit holds for everything that OpenMP runs in parallel, such as torch's operations, too. If
+    several threads fit at once, only the first of them changes the number for BLAS.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def threads_for(work: int) -> AbstractContextManager[Any]:
     Returns
     -------
     context manager
-        It gives back what there was.
+        The context, which restores the previous numbers of threads.
     """
     return _pools().limit(limits=1) if work < 2 * WORK_OF_A_THREAD else nullcontext()
 

@@ -12,7 +12,7 @@ IntArray: TypeAlias = NDArray[np.int_]
 DoubleArray: TypeAlias = NDArray[np.float64]
 # In the precision of the samples, float32 or float64.
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
-# Any of scipy's.
+# Any sparse type of scipy.
 SparseArray: TypeAlias = sparse.sparray | sparse.spmatrix
 
 Auto: TypeAlias = Literal["auto"]
@@ -22,7 +22,7 @@ RandomState: TypeAlias = int | np.random.RandomState | None
 
 
 class HasActiveDimensions(Protocol):
-    """An autoencoder of which the active latents can be counted."""
+    """An autoencoder whose active latents can be counted."""
 
     def fit(self, X: Any, /) -> Any:
         """Fit the autoencoder."""

@@ -1,6 +1,6 @@
 """The only importer of private scikit-learn modules, and the checks built on them.
 
-When scikit-learn moves a private name, this file is the one to mend.
+When scikit-learn moves a private name, only this file needs a change.
 """
 
 from abc import ABC
@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 from skvaeense.utils._repr import DocLinkMixin
 
-# What is handed on from scikit-learn.
+# Names that other files import from scikit-learn through this file.
 __all__ = [
     "HasMethods",
     "StrOptions",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Interval(_param_validation.Interval):
-    """An interval of numbers, of which booleans are none, though Python has them among integers."""
+    """An interval of numbers without booleans, which are integers in Python."""
 
     def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is a number in the interval."""
@@ -50,15 +50,15 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Specification(DocLinkMixin, BaseEstimator, ABC):
-    """What users choose a part of an estimator by: a class with parameters of its own.
+    """The choice of a part of an estimator: a class with its own parameters.
 
-    A kind of part derives from it, and each class of that kind may have an `alias`, a word that
-    means the class with its defaults wherever an estimator takes such a part.
+    Each kind of part derives from this class. A class of that kind can have an `alias`, a word that
+    means the class with its defaults wherever an estimator takes this kind of part.
 
     Attributes
     ----------
     aliases : dict of str to type
-        Of a kind: its classes by their aliases.
+        The classes of a kind, by their aliases.
     """
 
     # As in scikit-learn's estimators; parameters without a constraint are not checked.
@@ -75,14 +75,14 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
         if alias is None:
             return
         other = cls.aliases.setdefault(alias, cls)
-        # A cell of a notebook that runs again makes the same class anew.
+        # A notebook cell that runs again defines the same class again.
         if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"The alias {alias!r} is that of {other!r}; give {cls!r} another one.")
         cls.aliases[alias] = cls
 
     @classmethod
     def resolve(cls, value: "str | Self") -> Self:
-        """Return what an alias stands for, or the instance itself.
+        """Return an instance of the class that an alias names, or a given instance.
 
         Parameters
         ----------
@@ -122,20 +122,20 @@ class Specification(DocLinkMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If one is of the wrong type or out of its range, as `_parameter_constraints` has it.
+            If a parameter has the wrong type or is out of its range in `_parameter_constraints`.
         """
         self._validate_params()
 
 
 class AliasOf(StrOptions):
-    """The aliases of a kind of part, and other words: also those of classes yet to be written."""
+    """The aliases of a kind of part, also of classes defined later, and other words."""
 
     def __init__(self, kind: type[Specification], *others: str) -> None:
         super().__init__({*others, *kind.aliases})
         self.kind = kind
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Return whether a value is one of them."""
+        """Return whether a value is one of these words."""
         self.options.update(self.kind.aliases)
         return bool(super().is_satisfied_by(val))
 
@@ -149,7 +149,7 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Me
 
 
 def are_equal(a: Any, b: Any) -> bool:
-    """Return whether two values of a parameter are the same, or specify the same."""
+    """Return whether two values of a parameter are equal, or equal specifications."""
     if isinstance(a, BaseEstimator):
         return type(a) is type(b) and are_equal(*(part.get_params(deep=False) for part in (a, b)))
     if isinstance(a, dict) and isinstance(b, dict):
@@ -158,7 +158,7 @@ def are_equal(a: Any, b: Any) -> bool:
 
 
 def check_integer(value: Any, name: str, *, minimum: int) -> int:
-    """Return a value as an int of at least `minimum`; True is none."""
+    """Return a value as an int of at least `minimum`; booleans are not ints here."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an int, got {value!r} of type {type(value).__name__}.")
     if value < minimum:

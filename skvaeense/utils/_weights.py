@@ -9,7 +9,7 @@ from skvaeense.utils._blocks import MANY_ROWS, row_blocks
 from skvaeense.utils._typing import DoubleArray, FloatArray, IntArray
 from skvaeense.utils._validation import check_sample_weight
 
-# Columns that tell most rows apart.
+# Number of columns that distinguish most rows.
 FEW_COLUMNS = 8
 
 
@@ -19,21 +19,21 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
     Parameters
     ----------
     sample_weight : array-like of shape (n_samples,) or None
-        What a user has given.
+        Weights from a user.
 
     X : array-like of shape (n_samples, n_features)
-        The samples, of which only the number is looked at.
+        The samples; only their number is used.
 
     Returns
     -------
     ndarray of shape (n_samples,) or None
-        The weights; None if there are none. Those that are too light beside the largest to change
-        a sum of squares are 0. Where such a sum is out of range, the largest is 1.
+        The weights; None if there are none. Weights too small, beside the largest, to change a sum
+        of squares are 0. If the sum of squares is out of range, weights are divided by the largest.
 
     Raises
     ------
     ValueError
-        If they are not one finite number for each sample, or one is negative, or all are 0.
+        If weights are not one finite number for each sample, or one is negative, or all are 0.
     """
     if sample_weight is None:
         return None
@@ -48,7 +48,7 @@ def checked_weights(sample_weight: ArrayLike | None, X: Any) -> DoubleArray | No
 
 
 class Distinct(NamedTuple):
-    """Rows that differ, and how often each counts.
+    """Distinct rows, and how often each row counts.
 
     Attributes
     ----------
@@ -56,10 +56,10 @@ class Distinct(NamedTuple):
         The rows.
 
     weights : ndarray of shape (n_distinct,) or None
-        Their weights, of which the least is 1; None if all are equal.
+        Weights of the rows, the smallest of which is 1; None if all are equal.
 
     places : ndarray of int of shape (n_samples,) or slice
-        Which of them each row that was given is; -1 if it counts nothing.
+        Index of the distinct row of each sample; -1 for a sample of weight 0.
     """
 
     X: FloatArray
@@ -68,17 +68,17 @@ class Distinct(NamedTuple):
 
     @property
     def effective_size(self) -> float:
-        """How many rows of equal weight say as much: Kish, "Survey Sampling", 1965."""
+        """Number of equally weighted rows with equal information: Kish, "Survey Sampling", 1965."""
         if self.weights is None:
             return float(len(self.X))
         return float(self.weights.sum() ** 2 / np.square(self.weights).sum())
 
 
 def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct:
-    """Return the rows that differ, and how often each counts.
+    """Return the distinct rows, and how often each row counts.
 
-    So a row of weight 2 and one that stands twice are the same to what comes after, and no row is
-    both held out and trained on.
+    So a row of weight 2 has the same effect as a row that occurs twice, and no row is both held out
+    and trained on.
 
     Parameters
     ----------
@@ -86,13 +86,13 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         Samples.
 
     weights : ndarray of shape (n_samples,) or None, default=None
-        Their weights; None means 1.
+        Weights of the samples; None means 1.
 
     Returns
     -------
     Distinct
-        Those of weight above 0: X itself, if all of it is. In an order that does not depend on the
-        order of X, unless all weights are equal.
+        The distinct rows of weight above 0, and X itself if no row is left out. Their order does
+        not depend on the order of X, unless all weights are equal.
     """
     if weights is None and len(np.unique(_hashes(X[:, :FEW_COLUMNS]))) == len(X):
         return Distinct(X, None, slice(None))
@@ -102,11 +102,11 @@ def distinct_rows(X: FloatArray, weights: DoubleArray | None = None) -> Distinct
         X, weights = X[counts], weights[counts]
     _, first, which = np.unique(_hashes(X), return_index=True, return_inverse=True)
     if len(first) < len(X) and not np.array_equal(X[first][which], X, equal_nan=True):
-        # Different rows with one hash.
+        # Different rows have the same hash.
         _, first, which = np.unique(X, axis=0, return_index=True, return_inverse=True)
     places[counts] = which.ravel()
     if len(first) == 1:
-        # Two, as a fit needs.
+        # A fit needs two rows.
         return Distinct(X[[0, 0]], None, places)
     sums = np.bincount(which.ravel(), weights)
     is_equal = sums.min() == sums.max()
@@ -128,7 +128,7 @@ def ascending(X: FloatArray) -> IntArray:
     Returns
     -------
     ndarray of int of shape (n_samples,)
-        Their positions.
+        Positions of the rows in this order.
     """
     order = np.lexsort(X[:, :FEW_COLUMNS].T[::-1])
     head = X[order, :FEW_COLUMNS]
@@ -137,7 +137,7 @@ def ascending(X: FloatArray) -> IntArray:
 
 
 def _hashes(X: FloatArray) -> Any:
-    """Return a number for each row that is equal where rows are, and seldom elsewhere."""
+    """Return a hash of each row: equal for equal rows, and seldom equal for other rows."""
     factors = np.random.RandomState(0).standard_normal(X.shape[1])
     blocks = row_blocks(*X.shape)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -146,7 +146,7 @@ def _hashes(X: FloatArray) -> Any:
 
 
 def n_draws(weights: DoubleArray) -> int:
-    """Return how many rows stand for weighted ones.
+    """Return the number of draws that represent weighted rows.
 
     Parameters
     ----------
@@ -156,13 +156,14 @@ def n_draws(weights: DoubleArray) -> int:
     Returns
     -------
     int
-        So many that the lightest is there once; 8,192 if that is more than there are rows.
+        Enough that the lightest row is drawn once, but at most 8,192, or the number of rows if
+        there are more.
     """
     return max(len(weights), min(round(weights.sum() / weights.min()), MANY_ROWS))
 
 
 def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
-    """Return positions of rows, each as often as its weight says: a systematic sample.
+    """Return positions of rows, each repeated according to its weight: a systematic sample.
 
     Parameters
     ----------
@@ -175,7 +176,7 @@ def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
     Returns
     -------
     ndarray of int of shape (n_draws(weights),)
-        Ascending. Row i is there that often, rounded up or down.
+        Positions, ascending. Row i occurs as often as expected, rounded up or down.
     """
     ends = ends_of(weights)
     places = np.arange(n_draws(weights)) + offset
@@ -183,7 +184,7 @@ def drawn(weights: DoubleArray, offset: float = 0.5) -> IntArray:
 
 
 def ends_of(weights: DoubleArray) -> DoubleArray:
-    """Return where each row ends if each has as much room as its weight says.
+    """Return the end of each row's interval, with lengths in proportion to weights.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ def ends_of(weights: DoubleArray) -> DoubleArray:
     Returns
     -------
     ndarray of shape (n_rows,)
-        Ascending; the last is ``n_draws(weights)``.
+        Ends, ascending; the last one is ``n_draws(weights)``.
     """
     ends: DoubleArray = np.cumsum(weights)
     return ends * (n_draws(weights) / ends[-1])
