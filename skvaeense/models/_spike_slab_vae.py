@@ -322,7 +322,7 @@ class SpikeSlabVAE(VAE):
         """
 
     def is_open(self, posterior: Any) -> torch.Tensor:
-        """Return which gates are more probably open than closed.
+        """Return the mask of the gates that are more probably open than closed.
 
         Parameters
         ----------
@@ -790,7 +790,7 @@ class _Prices:
         self.found: dict[float, tuple[float, float]] = {}
 
     def at(self, price: float) -> tuple[float, float]:
-        """Return the mean number of open gates of new samples, and the unexplained variance."""
+        """Return the mean number of open gates of new samples, and the unexplained share."""
         if price not in self.found:
             model, x = self.model, self.x
             model.prices.fill_(price)

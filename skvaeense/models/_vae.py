@@ -198,7 +198,7 @@ class VAE(AutoencoderModel):
         self.is_used = self.is_open(posterior).any(dim=0) | (nats >= 0.5 * math.log(len(x)))
 
     def is_open(self, posterior: Posterior) -> torch.Tensor:
-        """Return which latents are open, by the posterior variance.
+        """Return the mask of open latents, by the posterior variance.
 
         Parameters
         ----------
@@ -454,7 +454,7 @@ class VAE(AutoencoderModel):
         )
 
     def _reach(self, code: torch.Tensor) -> torch.Tensor:
-        """Return how far the reconstruction moves per unit of each latent, at some codes."""
+        """Return the distance that one unit of each latent moves the reconstruction, at codes."""
         some = code[:: max(len(code) // N_JACOBIANS, 1)]
         squares = [column.square().sum(dim=1).mean() for column in self._columns(some)]
         reach = torch.stack(squares).sqrt()
@@ -490,7 +490,7 @@ class VAE(AutoencoderModel):
 
     @torch.no_grad()
     def code_scale(self) -> torch.Tensor:
-        """Return how far the reconstruction moves per unit of each latent.
+        """Return the distance that one unit of each latent moves the reconstruction.
 
         Returns
         -------

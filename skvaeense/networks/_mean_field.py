@@ -53,7 +53,7 @@ class MeanField(Network):
 
     See Also
     --------
-    Unrolled : Encoder of sparse autoencoders, with fixed lengths of codes and no probabilities.
+    Unrolled : Codes of sparse autoencoders, with a fixed mean length and without probabilities.
     skvaeense.priors.SpikeSlab : The prior.
 
     Notes

@@ -77,12 +77,12 @@ class KeptEntries:
 
     @cached_property
     def _offsets(self) -> torch.Tensor:
-        """Where each row begins."""
+        """The first position of each row."""
         return _starts(self.rows, self.shape[0])
 
     @cached_property
     def _by_column(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The order by columns, and where each column begins."""
+        """The order by columns, and the first position of each column."""
         return self.columns.argsort(stable=True), _starts(self.columns, self.shape[1])
 
 
