@@ -226,7 +226,7 @@ class _Patterns:
                     self._climb_some(goes_on)
                 break
             self.log_prob += gain * goes_on
-            # The best column of a finished sample can be the one of empty slots, which is no latent.
+            # The best column of a finished sample can be the last one, which is no latent.
             self.flip(latents * goes_on, goes_on)
 
     def _climb_some(self, rows: torch.Tensor) -> None:

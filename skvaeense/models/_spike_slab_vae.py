@@ -70,8 +70,8 @@ class SpikeSlabVAE(VAE):
         How the distribution of the latents is learned; None means its defaults.
 
     target_l0 : float, sequence of float or None, default=None
-        Mean number of open latents. Several numbers each hold for an equal part of a batch in
-        training; afterwards the largest holds. None lets the bound decide on the number.
+        Mean number of open latents. With several numbers, each holds for an equal part of a batch
+        in training, and the largest afterwards. None lets the bound decide on the number.
 
     target_explained_variance : float, sequence of float or None, default=None
         Share of the variance that codes keep; they are no longer than this share requires.
