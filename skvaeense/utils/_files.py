@@ -17,7 +17,7 @@ DRAFT_SUFFIX, MOST_BYTES = ".tmp", 255
 
 @contextmanager
 def whole_file(path: PathName) -> Iterator[BinaryIO]:
-    """Yield a file for bytes, which is moved to its path at the end if nothing has failed.
+    """Yield a file to write bytes to, which moves to its path at the end if nothing has failed.
 
     Until then an existing file does not change. A link stays, and its target is replaced by a file
     that the same users can read.
@@ -42,7 +42,7 @@ def whole_file(path: PathName) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_folder(path: PathName) -> Iterator[Path]:
-    """Yield a folder for files, which is moved to its path at the end if nothing has failed."""
+    """Yield a folder to write to, which moves to its path at the end if nothing has failed."""
     path = Path(path).absolute()
     if path.exists():
         raise FileExistsError(f"{path} exists already; give the name of a new folder.")

@@ -1,4 +1,4 @@
-"""Shares of numbers that can be due to rounding, and mean nothing."""
+"""Relative differences that rounding alone can cause."""
 
 import numpy as np
 
