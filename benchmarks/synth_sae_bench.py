@@ -21,6 +21,10 @@ each latent for the feature whose direction is most like its own, means over lat
 absolute cosine of the best assignment of latents to features; explained variance; dead latents, as
 shares; L0. Seeds are those of weights, as in the published numbers; the generator has one, 42.
 
+"true features" trains nothing: the latents of a VAEense are the most frequent features themselves,
+and its prior and its noise are those of draws. Its gates are searched for like those of the others,
+and "elbo" is the mean bound of 8,192 samples, in nats.
+
 Every row is saved when it is done, and is not computed again: stop whenever you like.
 """
 
@@ -43,6 +47,8 @@ MODEL_SEED, BATCH, N_TESTED = 42, 1024, 100_000
 DRAWN, CHUNK = 256, 8192
 # Samples of which the default without a target, whose steps take much longer, sees several passes.
 N_DEFAULT = 200_000
+# Draws from which the prior of "true features" is known, and the least variance of its slabs.
+N_KNOWN, LEAST_SPREAD = 20_480, 0.05
 
 
 class Size(NamedTuple):
@@ -163,7 +169,36 @@ def ours(penalty, path, size, k, seed, epochs=1, **params):
 def default(path, size, k, seed, **params):
     """Fit a VAEense without a target, to the first samples, for as long as its defaults are."""
     model = VAEenseTransformer(size.n_latents, random_state=seed, **params)
-    return fitted(model, np.load(path, mmap_mode="r")[:N_DEFAULT].copy())
+    return *fitted(model, np.load(path, mmap_mode="r")[:N_DEFAULT].copy()), model.elbo_samples
+
+
+def known(path, size, k, seed):
+    """Give a model the most frequent features as they are, with moments of draws for its prior."""
+    torch.manual_seed(2 + seed)
+    truth = generator(size, path.parent)
+    draws = [truth.sample_with_features(DRAWN) for _ in range(N_KNOWN // DRAWN)]
+    X, codes = (torch.cat(parts).double() for parts in zip(*draws, strict=True))
+    share = (codes > 0).double().mean(dim=0)
+    chosen = share.argsort(descending=True)[: size.n_latents]
+    columns = truth.feature_dict.feature_vectors.detach().double()[chosen]
+    share, codes = share[chosen], codes[:, chosen]
+    mean, square = (moment.mean(dim=0) / share for moment in (codes, codes.square()))
+    # The features that have no latent are noise.
+    rest = X - codes @ columns
+    estimator = VAEenseTransformer(
+        size.n_latents, prior="spike_slab", positive_code=True, max_iter=1, random_state=seed
+    ).fit(X[: 4 * size.n_latents].float().numpy())
+    model, scale = estimator.module_, estimator.scale_
+    with torch.no_grad():
+        model.linear_decoder.weight.copy_(columns.T)
+        model.linear_decoder.bias.copy_((rest.mean(dim=0) - torch.tensor(estimator.mean_)) / scale)
+        model.gate_probability.copy_(share)
+        model.slab_mean.copy_(mean / scale)
+        model.slab_variance.copy_((square - mean.square()).clamp_min(LEAST_SPREAD) / scale**2)
+        model.noise_variance.fill_(rest.var(dim=0).mean() / scale**2)
+        model.prices.zero_()
+        model.is_settled.fill_(True)
+    return 0.0, lambda X: coded(estimator, X), columns.numpy(), estimator.elbo_samples
 
 
 def fitted(model, X):
@@ -219,6 +254,7 @@ METHODS = {
     "spike and slab, no target": partial(default, prior="spike_slab"),
     "spike and slab, positive, no target": partial(default, prior="spike_slab", positive_code=True),
     "VAEense, no target": default,
+    "true features": known,
 }
 
 
@@ -228,12 +264,20 @@ def measure(size, method, seed, folder):
     k, all_features = true_l0(size, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seconds, coded, atoms = METHODS[method](samples(name, folder), size, round(k), seed)
-    return score(size, folder, coded, atoms) | {
-        "true_l0": k,
-        "true_l0_of_all": all_features,
-        "cpu_seconds": seconds,
-    }
+        path = samples(name, folder)
+        seconds, coded, atoms, *elbo = METHODS[method](path, size, round(k), seed)
+    nats = {}
+    if elbo:
+        nats["elbo"] = float(elbo[0](tested(size, folder)[0][:CHUNK]).mean())
+    return (
+        score(size, folder, coded, atoms)
+        | nats
+        | {
+            "true_l0": k,
+            "true_l0_of_all": all_features,
+            "cpu_seconds": seconds,
+        }
+    )
 
 
 def score(size, folder, coded, atoms):
@@ -273,7 +317,8 @@ def summary(rows):
     found = []
     for size, method in dict.fromkeys((row["size"], row["method"]) for row in rows):
         own = [row for row in rows if (row["size"], row["method"]) == (size, method)]
-        keys = ("f1", "mcc", "explained_variance", "l0", "true_l0", "dead", "cpu_seconds")
+        keys = ["f1", "mcc", "explained_variance", "l0", "true_l0", "dead", "cpu_seconds"]
+        keys += ["elbo"] if all("elbo" in row for row in own) else []
         numbers = summarise(own, *(f"{key}_mean" for key in keys))
         found.append({"size": size, "method": method, "n_seeds": len(own)} | numbers)
     return found
