@@ -504,12 +504,11 @@ class VAEenseTransformer(DensityAutoencoder):
 
     @property
     def _takes_missing(self):
-        with_columns = (networks.Linear, networks.MeanField, networks.SingleLayer)
         try:
             network, prior = self._network(), self._resolved_prior()
         except ValueError:
             return False  # `fit` raises the error.
-        return isinstance(network, with_columns) and isinstance(prior, priors.Mixture)
+        return network.has_linear_decoder and isinstance(prior, priors.Mixture)
 
     def _look_at(self, rows):
         rows, density = self._without_holes(rows)
@@ -549,11 +548,8 @@ class VAEenseTransformer(DensityAutoencoder):
 
     def _explores(self):
         """Return whether training starts from an exploration of the samples."""
-        network = self._network()
         return (
-            type(network) is networks.Linear
-            and network.skip == "first"
-            and network.n_hidden_layers == 2
+            self._network().is_replaceable
             and self._minimises_bound
             and type(self._resolved_prior()) in (priors.Mixture, priors.StandardNormal)
             and self.gated
@@ -596,8 +592,7 @@ class VAEenseTransformer(DensityAutoencoder):
             noise = followed_noise(
                 float(model.noise_variance), FINAL_NOISE, learned=self.learn_noise_variance
             )
-            is_exact = isinstance(model.config["network"], networks.Subspaces)
-            rate = EXACT_RATE if is_exact else FEED_FORWARD_RATES[0]
+            rate = EXACT_RATE if model.config["network"].is_exact else FEED_FORWARD_RATES[0]
             return self._trainer(model, noise, rate, generator, data)
         model = self._make_model(data, seeds[1])
         noise = annealed_noise(
@@ -650,7 +645,7 @@ class VAEenseTransformer(DensityAutoencoder):
         if network == "auto":
             network = networks.MeanField() if self._has_gates else "linear"
         network = networks.Network.resolve(network)
-        if not self._has_gates and isinstance(network, networks.MeanField):
+        if not self._has_gates and network.infers_gates:
             raise ValueError(
                 f"network={self.network!r} does not go with prior={self.prior!r}: "
                 "networks.MeanField infers the gates of prior='spike_slab'; leave network='auto'."

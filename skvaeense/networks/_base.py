@@ -29,6 +29,9 @@ class Network(Specification):
     ``positive``, whether codes are not negative; and for sparse autoencoders ``n_active``, the
     wanted mean number of active latents, if there is one, and ``init_norm``, see `SingleLayer`.
 
+    A class whose decoder is always one linear layer can set ``has_linear_decoder = True``. Samples
+    of a `VAEenseTransformer` with this network can have missing values.
+
     See Also
     --------
     Linear : Linear decoder.
@@ -64,6 +67,18 @@ class Network(Specification):
     >>> vaeense.fit_transform(X).shape
     (200, 6)
     """
+
+    # Whether the decoder is one linear layer, for any parameters.
+    has_linear_decoder = False
+    # Whether the encoder infers the gates of ``prior="spike_slab"``, and takes no other prior.
+    infers_gates = False
+    # Whether the encoder is exact inference in flat parts of the samples.
+    is_exact = False
+
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether a fit can take a network with `is_exact` instead, if the samples allow it."""
+        return False
 
     @abstractmethod
     def build(

@@ -3,7 +3,8 @@
 from skvaeense.networks._dense import DenseNetwork
 from skvaeense.networks._layers import SKIP, LayerSizes, Skip, check_layer_sizes
 
-MIN_WIDTH = 128
+# The default hidden layers of the encoder: their number, and their least width.
+N_LAYERS, MIN_WIDTH = 2, 128
 
 
 class Linear(DenseNetwork):
@@ -37,6 +38,7 @@ class Linear(DenseNetwork):
     """
 
     alias = "linear"
+    has_linear_decoder = True
 
     _parameter_constraints = {"skip": SKIP}
 
@@ -45,12 +47,14 @@ class Linear(DenseNetwork):
         self.skip = skip
 
     @property
-    def n_hidden_layers(self) -> int:
-        """The number of hidden layers of the encoder."""
-        return len(self._layer_sizes(1)[0])
+    def is_replaceable(self) -> bool:
+        """Whether the encoder has the default shortcut and the default number of layers."""
+        # A derived class can have another module.
+        is_own = type(self) is Linear
+        return is_own and self.skip == "first" and len(self._layer_sizes(1)[0]) == N_LAYERS
 
     def _layer_sizes(self, n_components: int) -> tuple[list[int], list[int]]:
         sizes = check_layer_sizes(
-            "hidden_layer_sizes", self.hidden_layer_sizes, n_components, 2, least=MIN_WIDTH
+            "hidden_layer_sizes", self.hidden_layer_sizes, n_components, N_LAYERS, least=MIN_WIDTH
         )
         return sizes, []

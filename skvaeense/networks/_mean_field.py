@@ -80,6 +80,8 @@ class MeanField(Network):
     (1797, 32)
     """
 
+    has_linear_decoder = infers_gates = True
+
     _parameter_constraints = {"n_looks": [AT_LEAST_ONE], "positive": POSITIVE_CODE}
 
     def __init__(self, n_looks: int = 4, *, positive: Auto | bool = "auto") -> None:

@@ -64,6 +64,7 @@ class SingleLayer(Network):
     """
 
     alias = "single_layer"
+    has_linear_decoder = True
 
     _parameter_constraints = {
         "tied_init": SWITCH,

@@ -154,6 +154,8 @@ class Subspaces(Network):
     torch.Size([4, 3])
     """
 
+    is_exact = True
+
     _parameter_constraints = {
         "ranks": [list, tuple],
         "subspaces": [list, tuple, None],
