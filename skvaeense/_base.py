@@ -35,7 +35,7 @@ from skvaeense.training._opening import open_samples
 from skvaeense.training._phase import Phase, Plateau
 from skvaeense.training._scaling import Scaling
 from skvaeense.training._session import FitSession
-from skvaeense.training._sizes import HELD_OUT
+from skvaeense.training._sizes import HELD_OUT, RANDOM_STEPS
 from skvaeense.training._sources import (
     Source,
     StreamSource,
@@ -169,9 +169,9 @@ class BaseAutoencoder(
         """Return the codes of centred and scaled samples, in the form the user asked for."""
 
     @property
-    def _partial_steps(self) -> int:
-        """Number of steps in which `partial_fit` goes through the schedule of a new model."""
-        raise NotImplementedError
+    def _n_steps(self) -> int:
+        """Number of steps of the training of a new model."""
+        return RANDOM_STEPS
 
     def _active(self, model: Any, x: torch.Tensor) -> torch.Tensor:
         """Return the mask of active latents of centred and scaled samples."""
@@ -407,7 +407,7 @@ class BaseAutoencoder(
             )
             trainer = self._partial_trainer(data)
             ends = trainer.n_steps, trainer.n_steps + len(data.train) // data.batch_size
-            start, stop = (min(n_steps / self._partial_steps, 1.0) for n_steps in ends)
+            start, stop = (min(n_steps / self._n_steps, 1.0) for n_steps in ends)
             batch_size = data.batch_size
             trainer.fit(data.train, n_epochs=1, batch_size=batch_size, span=(start, stop))
             loss = self._validation_loss(trainer.model, data.valid)
@@ -428,7 +428,7 @@ class BaseAutoencoder(
         if hasattr(self, "_partial_state_"):
             trainer.load_state_dict(self._partial_state_)
         elif model is not None:
-            trainer.n_steps = self._partial_steps
+            trainer.n_steps = self._n_steps
         return trainer
 
     def _check_samples(self, X, *, reset, ensure_min_samples=1):

@@ -253,6 +253,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     _structural = (*BaseAutoencoder._structural, "skip_connection")
     _held_out = SPARSE_HELD_OUT
+    _n_steps = SPARSE_STEPS
     __metadata_request__predict = {"out": UNUSED}
     _length_cure = "fit with the penalty TopK, BatchTopK or Matryoshka"
 
@@ -305,10 +306,6 @@ class SparseAutoencoder(BaseAutoencoder):
 
     # --- fitting ------------------------------------------------------------------------------
 
-    @property
-    def _partial_steps(self):
-        return SPARSE_STEPS
-
     def _phases(self, data, session, trainer):
         unwatched = 0.0
         if trainer is None:
@@ -316,7 +313,7 @@ class SparseAutoencoder(BaseAutoencoder):
             unwatched = penalties.Penalty.resolve(self.penalty).anneal
             seeds = draw_seed(session.random_state), draw_seed(session.random_state)
             trainer = self._make_trainer(data, seeds)
-        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size)
+        epochs = n_epochs(self.max_iter, len(data.train), data.batch_size, self._n_steps)
         session.begin(epochs)
         phase = Phase(trainer, epochs, self._plateau(), unwatched=unwatched)
         yield phase

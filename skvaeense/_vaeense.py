@@ -417,7 +417,7 @@ class VAEenseTransformer(DensityAutoencoder):
     # --- fitting ------------------------------------------------------------------------------
 
     @property
-    def _partial_steps(self):
+    def _n_steps(self):
         if self._has_gates and self.target_l0 is None:
             return GATE_STEPS
         return RANDOM_STEPS
@@ -465,7 +465,7 @@ class VAEenseTransformer(DensityAutoencoder):
     def _inits(self, data, session):
         """Yield the training of each init, and return the trainer of the best one."""
         n_init = (1 if self._has_gates else N_INIT) if self.n_init == "auto" else self.n_init
-        epochs = self._epochs(data, self._partial_steps)
+        epochs = self._epochs(data, self._n_steps)
         seeds = session.random_state.randint(2**31 - 1, size=(n_init, 2)).tolist()
         session.begin(n_init * epochs)
         inits = Selection(lambda i: self._make_trainer(data, seeds[i], i))

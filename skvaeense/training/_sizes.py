@@ -153,7 +153,7 @@ def resolve_batch_size(batch_size, n_samples):
     return default_batch_size(n_samples) if batch_size == "auto" else min(batch_size, n_samples)
 
 
-def n_epochs(max_iter, n_samples, batch_size, n_steps=SPARSE_STEPS):
+def n_epochs(max_iter, n_samples, batch_size, n_steps):
     """Return the number of epochs of a training; "auto" gives at least `n_steps` steps."""
     if max_iter == "auto":
         return math.ceil(n_steps / max(1, n_samples // batch_size))

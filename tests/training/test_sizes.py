@@ -5,7 +5,6 @@ import torch
 from skvaeense.training._sizes import (
     HELD_OUT,
     SPARSE_HELD_OUT,
-    SPARSE_STEPS,
     Spectrum,
     default_batch_size,
     default_n_components,
@@ -90,10 +89,10 @@ def test_first_noise_is_a_fraction_of_two_eigenvalues_in_turns():
 
 
 def test_steps_of_sparse_autoencoders():
-    assert n_epochs(7, 1000, 100) == 7
+    assert n_epochs(7, 1000, 100, 50) == 7
     # 10 steps an epoch; fewer samples than a batch are one step.
-    assert n_epochs("auto", 1000, 100) == SPARSE_STEPS / 10
-    assert n_epochs("auto", 10, 100, n_steps=50) == 50
+    assert n_epochs("auto", 1000, 100, 50) == 5
+    assert n_epochs("auto", 10, 100, 50) == 50
     rate = sparse_learning_rate(256, 512)
     assert sparse_learning_rate(64, 512) == pytest.approx(rate / 2)
     assert sparse_learning_rate(256, 64) == rate
