@@ -1,5 +1,8 @@
 """Sparse codes with an adaptive number of active dimensions, as scikit-learn estimators."""
 
+import importlib
+from typing import Any
+
 from skvaeense._diffusion_dimension import DiffusionDimensionEstimator
 from skvaeense._intrinsic_dimension import IntrinsicDimensionEstimator
 from skvaeense._sparse_autoencoder import SparseAutoencoder
@@ -18,3 +21,35 @@ __all__ = [
     "load",
     "save",
 ]
+
+_SUBPACKAGES = (
+    "activations",
+    "datasets",
+    "dimension",
+    "export",
+    "hub",
+    "inspection",
+    "losses",
+    "metrics",
+    "mixture",
+    "models",
+    "networks",
+    "optimizers",
+    "penalties",
+    "persistence",
+    "priors",
+    "schedules",
+    "thresholds",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a subpackage when it is first used, as in SPEC 1."""
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"skvaeense.{name}")
+    raise AttributeError(f"module 'skvaeense' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, with the subpackages that are not imported yet."""
+    return [*__all__, *_SUBPACKAGES]

@@ -180,3 +180,11 @@ def test_annotated_names_are_those_that_validation_takes():
             if _literals(parameters[parameter].annotation) != taken:
                 differ.append(f"{name}.{parameter}")
     assert differ == []
+
+
+def test_each_public_subpackage_is_an_attribute():
+    rooms = {module.name for module in pkgutil.iter_modules([str(PACKAGE)]) if module.ispkg}
+    names = set(dir(skvaeense))
+    assert names - set(skvaeense.__all__) == rooms - PRIVATE_ROOMS
+    assert all(hasattr(skvaeense, name) for name in names)
+    assert not hasattr(skvaeense, "metric")
