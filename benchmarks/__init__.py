@@ -1,1 +1,1 @@
-"""The demo, the paper's experiments and the timings: ``python -m benchmarks NAME``."""
+"""The demo, the paper's experiments and the timings, run by ``python -m benchmarks NAME``."""

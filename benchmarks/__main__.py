@@ -1,4 +1,4 @@
-"""Runs a benchmark by its name, or lists them all."""
+"""Run a benchmark by its name, or list all benchmarks."""
 
 import ast
 import importlib
@@ -10,9 +10,9 @@ FOLDER = Path(__file__).parent
 
 
 def benchmarks():
-    """Return the benchmarks: the first line of each module that has a function `main`, by name."""
+    """Return a dict from the name of each module with a function `main` to its first line."""
     lines = {}
-    # Nothing is imported: what one of them needs may not be installed.
+    # Modules are parsed, not imported: the packages that a benchmark needs may not be installed.
     for module in pkgutil.iter_modules([str(FOLDER), str(FOLDER / "paper")]):
         path = Path(module.module_finder.path, f"{module.name}.py")
         if not path.is_file() or module.name == "__main__":
@@ -25,7 +25,7 @@ def benchmarks():
 
 
 def main():
-    """Run what the command line names."""
+    """Run the benchmark that the command line names, or list all benchmarks."""
     lines = benchmarks()
     name, *options = sys.argv[1:] or [None]
     if name in lines:

@@ -1,11 +1,11 @@
-"""Default fits on data that lies apart, on a few rows far away, and on uneven parts.
+"""Default fits to parts that lie apart, to data with a few far rows, and to parts of uneven size.
 
     python -m benchmarks apart [--seeds 5] [--only NAME ...] [--out FILE]
 
-Manifolds and samples are drawn anew for every seed, and the number of active latents is compared
-with the dimension of held-out samples. Subspaces have variance 1 in each of their directions, and
-distances between their centres are in this unit; noise is a share of the spread within them. Times
-are CPU seconds of the fit on one thread.
+Manifolds and samples are drawn anew for every seed. The number of active latents of each held-out
+sample is compared with its dimension. Subspaces have variance 1 in each of their directions, and
+distances between their centres are in the same unit. Noise is a share of the spread within
+subspaces. Times are CPU seconds of the fit on one thread.
 """
 
 import warnings
@@ -25,18 +25,18 @@ from skvaeense.datasets import (
 )
 
 N_FEATURES = 40
-# Benchmarks of other pages have seeds from 0.
+# The seeds of other benchmarks start at 0.
 FIRST_SEED = 1000
 
 
 def with_noise(X, dims, noise, seed):
-    """Add noise, as a share of the root mean square within subspaces of unit variance."""
+    """Add noise whose level is a share of the root mean square within unit-variance subspaces."""
     scale = noise * np.sqrt(np.mean(dims) / N_FEATURES)
     return X + scale * np.random.default_rng(seed).standard_normal(X.shape)
 
 
 def affine(offset, noise, seed, dims=(1, 3, 5), n_samples=5000):
-    """Draw affine subspaces whose centres are N(0, I / d) times the offset."""
+    """Draw affine subspaces whose centres are drawn from N(0, I / d) and multiplied by `offset`."""
     X, _, dimension = make_affine_subspaces(
         n_samples + HELD_OUT,
         dims=dims,
@@ -59,7 +59,7 @@ def dictionary(seed):
 
 
 def two_dictionaries(offset, seed):
-    """Draw sums of 2 of 10 atoms, and of 4 of 15 others, around two centres."""
+    """Draw sums of 2 of 10 atoms around one centre, and of 4 of 15 other atoms around another."""
     rng = np.random.default_rng(seed)
     parts = []
     for n_atoms, n_active, part_seed in ((10, 2, seed), (15, 4, seed + 500)):
@@ -74,7 +74,7 @@ def two_dictionaries(offset, seed):
 
 
 def with_far_rows(distance, seed):
-    """Draw 2/4/8, with 1 % of the training samples some standard deviations away."""
+    """Draw subspaces of dimensions 2/4/8, and move 1 % of the training samples far away."""
     X, dimension = linear((2, 4, 8), seed)
     rng = np.random.default_rng(seed)
     rows = HELD_OUT + rng.choice(len(X) - HELD_OUT, (len(X) - HELD_OUT) // 100, replace=False)
@@ -84,7 +84,7 @@ def with_far_rows(distance, seed):
 
 
 def uneven(offset, seed):
-    """Draw 2/4/8 dimensions with 90, 9 and 1 % of the samples, 1,780 of them for training."""
+    """Draw dimensions 2/4/8 with 90, 9 and 1 % of the samples, and 1,780 training samples."""
     n_samples = HELD_OUT + 1780
     X, dimension = affine(offset, 0.0, seed, dims=(2, 4, 8), n_samples=3 * n_samples)
     rng = np.random.default_rng(seed)
@@ -116,7 +116,7 @@ ESTIMATORS = {"count": VAEenseTransformer, "estimator": IntrinsicDimensionEstima
 
 
 def measure(make, seed):
-    """Return the errors on held-out samples of both estimators, and their CPU seconds."""
+    """Return the held-out errors of both estimators, and the CPU seconds of their fits."""
     X, dimension = make(seed)
     row = {}
     for name, cls in ESTIMATORS.items():
@@ -132,7 +132,7 @@ def measure(make, seed):
 
 
 def main():
-    """Measure what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS, out="apart.json")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

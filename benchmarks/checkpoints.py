@@ -1,16 +1,16 @@
-"""Fits that are killed at random moments, and what keeping them costs.
+"""Fits that are killed at random moments, and the cost of their checkpoints.
 
     python -m benchmarks checkpoints [--kills 10] [--seeds 5]
 
 For each seed a process fits VAEense with a checkpoint after every epoch, and is killed by SIGKILL
-at a random moment; the same fit is started again, until it was killed so often, and then left
-to end. Written are
+at a random moment. The same fit is started and killed again until it was killed `--kills` times.
+The last process runs to the end. The results are
 
-* `kills`: how often it was killed, and how many states it had written by then;
-* `unreadable`: files that `load` could not read after a kill, of `files_read` that were read;
-* `equal`: whether the parameters are those of a fit that nothing broke, to the bit;
-* `seconds_to_keep`: the time of one state, of this model and of one of 2 million weights, beside
-  the size of the file: the median over states.
+* `kills` and `states_at_kill`: the number of kills, and of states written before each of them;
+* `unreadable`: the number of files that `load` could not read after a kill, out of `files_read`;
+* `equal`: whether the parameters equal those of an uninterrupted fit, bit for bit;
+* `seconds_to_keep`: the median time to write a state, for this model and for a model with 2 million
+  weights, beside the size of the file.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.common import save as save_results
 from skvaeense import Checkpoint, SparseAutoencoder, VAEenseTransformer, load, save
 from skvaeense.datasets import make_linear_subspaces
 
-# A process takes some seconds to begin, and is killed within this number of further ones.
+# Each kill waits a random time after a new state. The waits of a seed take at most this long.
 LONGEST = 6.0
 
 
@@ -54,7 +54,7 @@ def start_fit(seed, folder, *flags):
 
 
 def kill_and_go_on(seed, n_kills):
-    """Return what became of one fit that was killed some times."""
+    """Kill and restart one fit several times, and return its row of results."""
     random = np.random.default_rng(seed)
     row = {"seed": seed, "states_at_kill": [], "files_read": 0, "unreadable": 0}
     with tempfile.TemporaryDirectory() as name:
@@ -64,7 +64,7 @@ def kill_and_go_on(seed, n_kills):
         n_states = 0
         while len(row["states_at_kill"]) < n_kills:
             process = start_fit(seed, folder, "--kept")
-            # Not before there is something new to lose.
+            # Wait for a new state: a kill before it could not lose anything new.
             while newest_number(checkpoint) <= n_states and process.poll() is None:
                 time.sleep(0.005)
             time.sleep(random.uniform(0, LONGEST / n_kills))
@@ -98,7 +98,7 @@ def newest_number(checkpoint):
 
 
 class Timed(Checkpoint):
-    """A checkpoint that notes how long each state takes."""
+    """A checkpoint that records the seconds each state takes to write."""
 
     def keep(self, name, estimator):
         begin = time.perf_counter()
@@ -107,7 +107,7 @@ class Timed(Checkpoint):
 
 
 def cost(estimator, X):
-    """Return the size of a state of a fit, and the seconds that it takes."""
+    """Return the size of a state of a fit, and the median seconds to write one."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Timed(folder, interval=0)
         checkpoint.seconds = []
@@ -121,7 +121,7 @@ def cost(estimator, X):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)

@@ -1,21 +1,21 @@
-"""A linear classifier on codes: accuracy beside other transformers' codes of the same length.
+"""Accuracy of a linear classifier on codes, beside codes of the same length by other methods.
 
     python -m benchmarks code_classifier [--only NAME ...] [--seeds 5] [--data DIR]
 
-Tables and digits of scikit-learn, 5,000 images of MNIST, and 3,000 activations of a language model,
-whose class is the token that was read, one of the 50 most frequent. The last two need a folder;
-see `lm_activations`. Columns of the tables are brought to variance 1; pixels and
-activations are in their own units.
+The data are tables and digits of scikit-learn, 5,000 images of MNIST, and 3,000 activations of a
+language model. The class of an activation is the token that was read, one of the 50 most frequent.
+MNIST and the activations need a folder; see `lm_activations`. Columns of the tables are scaled to
+variance 1; pixels and activations keep their units.
 
 The length of a code is its mean number of active latents. PCA and NMF have that number of
-components, and the others `PER_ACTIVE` latents for each active one, or `MANY`. All settings are the
-same for all data: autoencoders train for `EPOCHS` epochs, and the features of a logistic regression
-with C = `C` are codes divided by the largest absolute values of their columns.
+components, and the other methods `PER_ACTIVE` latents for each active one, or `MANY` latents. All
+settings are the same for all data. Autoencoders train for `EPOCHS` epochs. The classifier is a
+logistic regression with C = `C` on codes, each column divided by its largest absolute value.
 
-Transformer, scaling and classifier are fitted inside three stratified folds, the same for all
-methods; of MNIST and the activations only the first of each three is done, since they are large.
-Each seed is one shuffle into folds. Active latents are counted on the rows that are classified.
-Rows are saved as they are done, and not computed again.
+Transformer, scaling and classifier are fitted inside three stratified folds, which are the same for
+all methods. MNIST and the activations are large, and use only the first of the three folds. Each
+seed is one shuffle into folds. Active latents are counted on the rows that are classified. Each row
+of results is saved when it is done, and is not computed again.
 """
 
 import warnings
@@ -43,13 +43,13 @@ N_IMAGES, N_ACTIVATIONS, N_TOKENS = 5000, 3000, 50
 
 
 def read_images(folder):
-    """Return some images of MNIST, and their digits."""
+    """Return the first `N_IMAGES` images of MNIST, and their digits."""
     X, y, *_ = read_mnist(folder)
     return X[:N_IMAGES], y[:N_IMAGES]
 
 
 def read_tokens(folder):
-    """Return activations at the most frequent tokens, and which token each is of."""
+    """Return activations at the most frequent tokens, and the token of each activation."""
     with np.load(Path(folder) / "lm_activations.npz") as file:
         X, tokens = file["X_train"], file["token_train"]
     names, counts = np.unique(tokens, return_counts=True)
@@ -59,11 +59,11 @@ def read_tokens(folder):
 
 
 def shipped(loader):
-    """Return a reader of data that scikit-learn ships, which needs no folder."""
+    """Return a reader of a data set that scikit-learn ships; it ignores the folder."""
     return lambda folder: loader(return_X_y=True)
 
 
-# From a name to the reader, and the length of codes.
+# name: (reader, length of codes)
 DATA = {
     "iris": (shipped(load_iris), 2),
     "wine": (shipped(load_wine), 5),
@@ -77,7 +77,7 @@ LARGE, NON_NEGATIVE = ("mnist", "tokens"), ("digits", "mnist")
 
 
 def transformers(data, length, seed):
-    """Return the transformers that are compared, by name."""
+    """Return a dict of the transformers to compare."""
     vaeense = VAEenseTransformer(
         PER_ACTIVE * length,
         target_l0=length,
@@ -129,7 +129,7 @@ def classify(transformer, data, X, y, seed):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=DATA, out="code_classifier.json")
     add_data_option(parser)
     arguments = parser.parse_args()

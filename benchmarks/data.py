@@ -1,4 +1,4 @@
-"""The samples of several benchmarks: subspaces, handwritten digits, activations of a model."""
+"""Samples that several benchmarks share: subspaces, handwritten digits, activations of a model."""
 
 import os
 from pathlib import Path
@@ -8,12 +8,12 @@ from sklearn.datasets import fetch_openml
 
 from skvaeense.datasets import make_linear_subspaces
 
-# Samples of known dimension that are not trained on: the first of a draw.
+# Number of held-out samples of known dimension, the first ones of each draw.
 HELD_OUT = 2500
 
 
 def subspaces(dims, n_features, n_samples, noise=0.0):
-    """Return a function of a seed that draws samples of subspaces, `HELD_OUT` of them besides."""
+    """Return a function of a seed that draws `n_samples` and `HELD_OUT` samples of subspaces."""
     return lambda seed: make_linear_subspaces(
         n_samples + HELD_OUT, dims=dims, n_features=n_features, noise=noise, random_state=seed
     )
@@ -31,7 +31,7 @@ def add_data_option(parser):
 def read_mnist(folder):
     """Return training and test images as rows of pixels in [0, 1], and their labels.
 
-    They are in mnist.npz of a folder; without one they come from OpenML.
+    The images are read from mnist.npz in a folder, or from OpenML if the folder is None.
     """
     if folder is None:
         X, y = fetch_openml("mnist_784", as_frame=False, return_X_y=True)
@@ -45,7 +45,7 @@ def read_mnist(folder):
 
 
 def read_activations(folder):
-    """Return the training and test rows of lm_activations.npz in a folder, or stop."""
+    """Return the training and test rows of lm_activations.npz; exit if the folder is None."""
     if folder is None:
         raise SystemExit(
             "This needs activations of a language model: make them with "

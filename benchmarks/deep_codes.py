@@ -1,20 +1,20 @@
-"""Codes of a given length with a nonlinear decoder: MNIST by 10, 20 or 40 of 128 latents.
+"""Codes of a given length with a nonlinear decoder: MNIST with 10, 20 or 40 of 128 latents active.
 
     python -m benchmarks deep_codes fits [--only NAME ...] [--levels 10 20 40] [--seeds 5]
     python -m benchmarks deep_codes gates [--seeds 2]
 
-All models have the network of `paper.mnist`, with one hidden layer in the decoder and two in the
-encoder, its training images, and its number of steps. VAEense has a `target_l0`; the rivals keep
-the largest entries of each image, or of the whole batch. The learning rate is that of `paper.mnist`
-for the rivals, and the default for VAEense. Errors are of test images, summed over pixels in
-[0, 1], from the codes as they are. Adaptivity is 0 if all images have the same active latents.
+All models share the network, training images and number of steps of `paper.mnist`: one hidden layer
+in the decoder and two in the encoder. VAEense has a `target_l0`. The rivals keep the largest
+entries of each image, or of the whole batch. The rivals have the learning rate of `paper.mnist`,
+and VAEense has its default. Errors are squared errors of test images, summed over pixels in [0, 1],
+with codes as the model returns them. Adaptivity is 0 if all images have the same active latents.
 
-`gates` has no number of active latents, but .95 of the variance, or no target at all, which is 0 in
-the results, and then ``prior="spike_slab"``. How noise and prices are set was chosen on seed 0, at
-10 and 20 active latents and .95.
+`gates` sets no number of active latents. It fits VAEense with ``prior="spike_slab"``, either with a
+target of .95 of the variance, or without a target, which the results list as target 0. The rules
+that set noise and prices were chosen on seed 0, at 10 and 20 active latents and at .95.
 
-Every row is saved when it is done, and is not computed again: stop whenever you like. It needs
-mnist.npz or OpenML; see `paper.mnist`.
+Each row is saved when it is done, and is not computed again, so a run can be stopped at any time.
+The images come from mnist.npz or OpenML; see `paper.mnist`.
 """
 
 from functools import cache, partial
@@ -37,17 +37,17 @@ SHARED = {
     "max_iter": SIZE["max_iter"],
     "batch_size": SIZE["batch_size"],
 }
-# Of the variance.
+# Share of the variance that `gates` keeps.
 SHARE = 0.95
 
 
 def vaeense(k, seed):
-    """Return a VAEense with a number of active latents."""
+    """Return a VAEense with a target of k active latents."""
     return VAEenseTransformer(target_l0=k, random_state=seed, **SHARED)
 
 
 def sae(penalty, k, seed):
-    """Return a sparse autoencoder whose penalty has a number of active latents."""
+    """Return a sparse autoencoder whose penalty keeps k active latents."""
     return SparseAutoencoder(
         penalty=penalty(k),
         positive_code=False,
@@ -66,20 +66,20 @@ METHODS = {
 
 @cache
 def images(folder):
-    """Return the training images of `paper.mnist`, and test images."""
+    """Return the training images of `paper.mnist`, and the test images."""
     X, _, X_test, _ = read_mnist(folder)
     return X[np.random.default_rng(0).permutation(len(X))[: SIZE["n_train"]]], X_test
 
 
 def measure(folder, method, k, seed):
-    """Fit one model, and return its numbers on test images."""
+    """Fit the model of a method, and return its measures on test images."""
     train, test = images(folder)
     model = METHODS[method](k, seed)
     return measured(model, train, test)
 
 
 def measured(model, train, test):
-    """Fit a model, and return its numbers on test images."""
+    """Fit a model, and return its measures on test images."""
     seconds = fit(model, train)
     codes = model.transform(test)
     decoded = model.inverse_transform(codes)
@@ -106,7 +106,7 @@ def summary(rows):
 
 
 def run_fits(arguments):
-    """Fit what is not in the results yet."""
+    """Fit the models whose rows the results lack."""
     orders = {"method": list(METHODS), "k": list(LEVELS)}
     chosen = {"method": arguments.only, "k": arguments.levels}
     of_folder = partial(measure, arguments.data)
@@ -114,7 +114,7 @@ def run_fits(arguments):
 
 
 def measure_gates(folder, target, seed):
-    """Fit a VAEense without a number of active latents, and return its numbers on test images."""
+    """Fit a VAEense with a prior, and return its measures on test images."""
     model = VAEenseTransformer(
         prior="spike_slab", target_explained_variance=target or None, random_state=seed, **SHARED
     )
@@ -131,7 +131,7 @@ def gates_summary(rows):
 
 
 def run_gates(arguments):
-    """Fit what is not in the results of gates yet."""
+    """Fit the gated models whose rows the results lack."""
     orders = {"target": [SHARE, 0]}
     of_folder = partial(measure_gates, arguments.data)
     path = RESULTS / "deep_codes_gates.json"
@@ -139,7 +139,7 @@ def run_gates(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=METHODS, out="deep_codes.json")
     parser.add_argument("--levels", type=int, nargs="+", choices=LEVELS, default=LEVELS)
     add_data_option(parser)

@@ -2,10 +2,10 @@
 
     python -m benchmarks default_fits [--seeds 5] [--only NAME ...] [--release FOLDER] [--out FILE]
 
-Each data set is drawn anew for every seed, and every estimator is fitted to it in turn, on one
-thread, with its defaults (iterative ones of scikit-learn with as many components as PCA needs for
-99 % of the variance). ``--release`` names a checkout of an earlier release, whose default
-VAEenseTransformer is timed too, in a process of its own.
+Each data set is drawn anew for every seed. Every estimator is fitted to it in turn, on one thread,
+with its defaults, except that PCA, FastICA and dictionary learning have as many components as PCA
+needs for 99 % of the variance. ``--release`` names a checkout of an earlier release, whose default
+VAEenseTransformer is timed too, in a separate process.
 """
 
 import os
@@ -32,7 +32,7 @@ from benchmarks.data import add_data_option, read_mnist, subspaces
 from skvaeense import IntrinsicDimensionEstimator, SparseAutoencoder, VAEenseTransformer
 
 MNIST = "10,000 MNIST images"
-# Fits the default of the package that PYTHONPATH names, and prints its CPU seconds.
+# A script that fits the default of the package that PYTHONPATH names, and prints its CPU seconds.
 RELEASE_SCRIPT = """
 import sys, time
 import numpy as np
@@ -49,7 +49,7 @@ SEARCH = "GridSearchCV on digits, 12 candidates, 5 folds"
 
 
 def table(loader, scale=False):
-    """Return a function of a seed that gives the rows of a table in another order."""
+    """Return a function of a seed that returns the rows of a table in random order."""
 
     def draw(seed):
         X = loader().data.astype(float)
@@ -81,7 +81,7 @@ DATA = {
 
 
 def estimators(X, seed):
-    """Return the estimators that are compared, by name."""
+    """Return a dict of the estimators to compare."""
     k = min(PCA(0.99).fit(X[:4096]).n_components_, len(X) - 1)
     return {
         "VAEenseTransformer": VAEenseTransformer(random_state=seed),
@@ -95,7 +95,7 @@ def estimators(X, seed):
     }
 
 
-# What is timed up to some number of samples only: beyond, it takes minutes.
+# Largest number of samples to which these estimators are fitted. With more they take minutes.
 MOST_SAMPLES = {
     "IntrinsicDimensionEstimator": 50_000,
     "MiniBatchDictionaryLearning": 50_000,
@@ -105,7 +105,7 @@ MOST_SAMPLES = {
 
 
 def cpu_seconds(call, *arguments):
-    """Return the CPU seconds of a call, whose warnings are not shown."""
+    """Return the CPU seconds of a call, with its warnings silenced."""
     begin = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -114,7 +114,7 @@ def cpu_seconds(call, *arguments):
 
 
 def measure(X, seed, release):
-    """Return the CPU seconds of each fit to some samples."""
+    """Return the CPU seconds of the fit of each estimator."""
     seconds = {}
     for name, estimator in estimators(X, seed).items():
         if len(X) <= MOST_SAMPLES.get(name, len(X)):
@@ -143,7 +143,7 @@ def measure_search(seed):
 
 
 def main():
-    """Measure what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=[*DATA, MNIST, SEARCH], out="default_fits.json")
     parser.add_argument("--release", type=Path, help="checkout of an earlier release")
     add_data_option(parser)

@@ -1,8 +1,9 @@
-"""The same defaults from 500 to 500,000 samples, and from 3 to 1,000 features.
+"""Default fits to 500 to 500,000 samples, and to 3 to 1,000 features.
 
     python -m benchmarks defaults [--seeds 5] [--only NAME ...]
 
-Same measurements as `core`, on data of other sizes; results/defaults.json has the same format.
+The defaults and measures are those of `core`, on data of other sizes. results/defaults.json has the
+format of results/core.json.
 """
 
 from benchmarks.core import run
@@ -18,5 +19,5 @@ EXPERIMENTS = {
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     run(EXPERIMENTS, "defaults.json", __doc__)

@@ -1,11 +1,12 @@
-"""The main job on real data: scikit-learn's handwritten digits.
+"""The main use of the package on real data: scikit-learn's handwritten digits.
 
     python -m benchmarks demo [--out FOLDER]
 
-Prints three tables and the accuracy of a classifier on codes inside a grid search, and writes
-demo.png and demo.json. The tables have the score beside PCA's, what short codes leave unexplained
-beside as many principal components, and the mean intrinsic dimension of each digit, all on held-out
-digits. To save time, short codes and the search train for `EPOCHS` epochs.
+The demo prints three tables, and the accuracy of a classifier on codes inside a grid search, and
+writes demo.png and demo.json. The tables show the score beside that of PCA, the share of variance
+that short codes and as many principal components leave unexplained, and the mean intrinsic
+dimension of each digit, all on held-out digits. To save time, the models of short codes and of the
+search train for `EPOCHS` epochs.
 """
 
 import time
@@ -37,8 +38,8 @@ BLUE, GREY = "#0072B2", "#777777"
 def compare_scores(train, test):
     """Return the held-out score of PCA, with the best number of components, and of VAEense.
 
-    The grey levels of digits are whole numbers, of which densities have no bound: noise as wide as
-    the step between them is added first.
+    Grey levels are whole numbers, and the density of discrete values has no bound. So uniform noise
+    as wide as the step between grey levels is added first.
     """
     rng = np.random.default_rng(0)
     train, test = (X + rng.uniform(-0.5, 0.5, X.shape) for X in (train, test))
@@ -50,7 +51,7 @@ def compare_scores(train, test):
 
 
 def compare_errors(curves):
-    """Return (length, per cent that VAEense leaves unexplained, that PCA does) of some lengths."""
+    """Return rows of the length and the unexplained per cent of VAEense and of PCA."""
     ours, linear = (
         100 * np.interp(SHOWN_LENGTHS, n_active, error)
         for n_active, error in zip(curves.n_active, curves.error, strict=True)
@@ -59,13 +60,13 @@ def compare_errors(curves):
 
 
 def dimension_by_digit(dimension, labels):
-    """Return (digit, mean dimension, standard deviation)."""
+    """Return a row (digit, mean dimension, standard deviation) for each digit."""
     parts = [(int(digit), dimension[labels == digit]) for digit in np.unique(labels)]
     return [(digit, float(d.mean()), float(d.std())) for digit, d in parts]
 
 
 def search_pipeline(train, labels, test, test_labels):
-    """Return the best parameters, and the accuracy on held-out samples."""
+    """Return the best parameters of a grid search, and the accuracy on held-out samples."""
     pipeline = make_pipeline(
         VAEenseTransformer(max_iter=EPOCHS, random_state=0),
         StandardScaler(),
@@ -87,12 +88,12 @@ def show(console, title, columns, rows):
 
 
 def decoded(model, X):
-    """Return what a model makes of samples."""
+    """Return the reconstructions of samples by a model."""
     return model.inverse_transform(model.transform(X))
 
 
 def draw(path, vaeense, train, test, labels, dimensions):
-    """Draw errors, one of each digit with its codes decoded, and dimensions; return the errors."""
+    """Draw errors, one decoded image of each digit, and dimensions; return the error curves."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -134,12 +135,12 @@ def draw(path, vaeense, train, test, labels, dimensions):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS)
     out = parser.parse_args().out
     console = Console()
-    warnings.simplefilter("ignore", ConvergenceWarning)  # some fits are short on purpose
+    warnings.simplefilter("ignore", ConvergenceWarning)  # Some fits are short on purpose.
     begin = time.perf_counter()
     X, y = load_digits(return_X_y=True)
     train, test, y_train, y_test = train_test_split(X, y, test_size=400, stratify=y, random_state=0)

@@ -1,14 +1,14 @@
-"""Dimension estimators on data of known dimension: ours, a trivial rival, a diffusion model.
+"""Dimension estimators on data of known dimension: ours, a trivial rival, and a diffusion model.
 
     python -m benchmarks dimension unions [--only NAME ...]
     python -m benchmarks dimension diffusion [--only NAME ...] [--seeds 2]
     python -m benchmarks dimension rival [--only NAME ...]
 
-`unions` draws samples of each data set anew for every seed, fits on 20,000, and measures the mean
-absolute error per sample on 2,500 held-out samples. `diffusion` is the same for
-DiffusionDimensionEstimator, and `rival` for a trivial method that knows the answer. All others have
-their defaults. One thread; times are CPU seconds of the fit. Other packages are measured in
-dimension_peers.py, and whole sets are compared in dimension_manifolds.py.
+`unions` draws samples of each data set anew for every seed, fits the estimator to 20,000 of them,
+and measures the mean absolute error per sample on 2,500 held-out samples. `diffusion` does the same
+for DiffusionDimensionEstimator, and `rival` for a trivial method that knows the true dimensions.
+The estimators have their defaults. All run on one thread; times are CPU seconds of the fit. Other
+packages are measured in dimension_peers.py, and whole sets in dimension_manifolds.py.
 """
 
 import time
@@ -51,7 +51,7 @@ def curved(noise=0.0):
     )
 
 
-# name: data of a seed. Noise is a share of the standard deviation.
+# name: function of a seed that draws the data. Noise is a share of the standard deviation.
 UNIONS = {
     "4/4/4 in R^40": subspaces((4, 4, 4), 40, N_TRAIN),
     "4/4/4 in R^40, 1 % noise": subspaces((4, 4, 4), 40, N_TRAIN, 0.01),
@@ -73,7 +73,7 @@ UNIONS = {
 
 
 def measure(estimator, train, test, truth):
-    """Fit, and return the error on held-out samples for each true dimension."""
+    """Fit an estimator; return its error, its mean for each true dimension, and the seconds."""
     fit_seconds, begin = fit(estimator, train), time.process_time()
     dimension = estimator.predict(test)
     return {
@@ -85,13 +85,13 @@ def measure(estimator, train, test, truth):
 
 
 def measure_counts(estimator, test, truth):
-    """Return the error of the number of active latents, of a fitted estimator."""
+    """Return the error of the number of active latents in a fitted estimator."""
     count = estimator.autoencoder_.active_dimensions(test).sum(axis=1)
     return {"error": dimension_error(truth, count)}
 
 
 def rival(X, dimension, seed):
-    """PCA, FastICA and a threshold on the codes, all as is best for the true dimensions."""
+    """Run PCA, FastICA and a threshold on codes, with settings chosen by the true dimensions."""
     train, test = X[HELD_OUT:], X[:HELD_OUT]
     truth, train_truth = dimension[:HELD_OUT], dimension[HELD_OUT:]
     begin, best = time.process_time(), (np.inf, None)
@@ -132,13 +132,13 @@ def diffusion_methods(X, dimension, seed):
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
     estimator = DiffusionDimensionEstimator(random_state=seed)
     methods = {"diffusion, normal_bundle": measure(estimator, train, test, truth)}
-    # The network serves both methods.
+    # Both methods use the same trained network.
     flipd = estimator.set_params(method="flipd").predict(test)
     return methods | {"diffusion, flipd": {"error": dimension_error(truth, flipd)}}
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=UNIONS)
     parser.add_argument("what", choices=["unions", "diffusion", "rival"])
     parser.add_argument("--out", type=Path)

@@ -1,12 +1,12 @@
-"""The least error that any estimate can have on atoms that are active independently, with noise.
+"""The least error that any estimate can have on independently active atoms with noise.
 
     python -m benchmarks dimension_bayes [--seeds 5]
 
-The data are `independent atoms, 5% noise` of dimension_reliability.py. Whoever knows the atoms, the
-noise and how codes are drawn knows the distribution of the number of active atoms of a sample, here
-by Gibbs sampling. Its median has the least mean absolute error that there can be; the 80 % of the
-samples where it expects the least error are the best choice of that number. Our rows are those of
-dimension_reliability.json, on the same samples.
+The data are `independent atoms, 5% noise` of dimension_reliability.py. The atoms, the noise and the
+distribution of codes together determine the distribution of the number of active atoms of a sample,
+which Gibbs sampling estimates here. The median of this distribution has the least possible mean
+absolute error. The 80 % of the samples with the least expected error are the best choice of that
+many samples. Our rows are read from dimension_reliability.json, and use the same samples.
 """
 
 import numpy as np
@@ -18,15 +18,15 @@ from benchmarks.dimension_reliability import JUDGEMENT, KEPT
 
 OUT = RESULTS / "dimension_bayes.json"
 NAME = "independent atoms, 5% noise"
-# Sweeps over all atoms, and those of them that are left out, before the chain has settled.
+# Sweeps of the chain over all atoms, and first sweeps that are left out as burn-in.
 N_SWEEPS, N_LEFT_OUT = 1500, 200
 
 
 def count_distributions(X, atoms, noise_std, share, active, random_state):
     """Return the distribution of the number of active atoms of each sample.
 
-    `active` is where the chain starts. Codes are absolute values of standard normal ones; a sample
-    without an active atom gets the first, so no sample has none.
+    The chain starts at `active`. Codes are absolute values of standard normal numbers. A sample
+    without an active atom is given the first atom, so each sample has at least one.
     """
     rng, n = np.random.default_rng(random_state), len(X)
     variance, norms = noise_std**2, np.square(atoms).sum(axis=1)
@@ -43,7 +43,7 @@ def count_distributions(X, atoms, noise_std, share, active, random_state):
             logit = prior_logit(active, j, share) + np.log(2 * spread)
             logit += 0.5 * np.square(above) + log_ndtr(above)
             active[:, j] = rng.random(n) < expit(logit)
-            # A normal draw that is above 0.
+            # Draw from a normal distribution truncated to values above 0.
             draw = ndtri(np.clip(rng.uniform(ndtr(-above), 1), 1e-12, 1 - 1e-12))
             draw = mean + spread * draw
             codes[:, j] = np.where(active[:, j], np.maximum(draw, 0.0), 0.0)
@@ -54,10 +54,10 @@ def count_distributions(X, atoms, noise_std, share, active, random_state):
 
 
 def prior_logit(active, j, share):
-    """Return the log-odds that atom j is active, given which others are."""
+    """Return the log-odds that atom j is active, given the activity of the other atoms."""
     others = active.sum(axis=1) - active[:, j]
     logit = np.full(len(active), np.log(share / (1 - share)))
-    # The first atom alone is active also where none would be.
+    # The first atom can be active alone for two reasons: it was drawn, or no atom was drawn.
     if j > 0:
         logit[(others == 1) & active[:, 0]] = np.log(share**2 / (1 - share))
     logit[others == 0] = np.inf
@@ -65,7 +65,7 @@ def prior_logit(active, j, share):
 
 
 def measure(seed):
-    """Return the least error that there can be on the held-out samples of a seed."""
+    """Return the least possible errors on the held-out samples of a seed."""
     X, active, atoms, noise_std = draw_independent(**INDEPENDENT, noise=0.05, seed=seed)
     X, active = X[:HELD_OUT], active[:HELD_OUT]
     share = INDEPENDENT["share"]
@@ -83,7 +83,7 @@ def measure(seed):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     rows = [measure(seed) for seed in range(make_parser(__doc__, seeds=5).parse_args().seeds)]
     ours = [row for row in load(JUDGEMENT)[NAME]["per_seed"] if row["seed"] < len(rows)]
     runs = {"whoever knows the atoms": rows, "IntrinsicDimensionEstimator": ours}

@@ -1,7 +1,7 @@
-"""Families of data of known dimension by which standard errors are judged.
+"""Families of data of known dimension for judging standard errors.
 
-The last three shapes of `JUDGED` were not looked at before all was done. Samples and their
-dimensions are drawn anew for every seed.
+The last three shapes of `JUDGED` were not looked at until everything else was finished. Samples and
+their dimensions are drawn anew for every seed.
 """
 
 from functools import partial
@@ -12,14 +12,14 @@ from sklearn.datasets import make_s_curve
 from benchmarks.dimension_robustness import draw_samples
 from benchmarks.generators.transformed_images import make_transformed_images
 
-# Held-out samples, beside those for training.
+# Number of held-out samples, drawn in addition to the training samples.
 HELD_OUT = 1000
-# Atoms that are active independently of each other, each with this probability.
+# Settings of independently active atoms. `share` is the probability that an atom is active.
 INDEPENDENT = {"n_samples": 8000, "n_atoms": 25, "share": 0.15}
 
 
 def draw_images(dims, noise, seed, images="photographs", n_samples=6000):
-    """Draw images of 256 pixels, with noise as a share of the root mean square within images."""
+    """Draw images of 256 pixels, with noise as a share of the root mean square within sources."""
     X, image, dimension = make_transformed_images(
         n_samples + HELD_OUT, dims=dims, images=images, random_state=seed
     )
@@ -28,9 +28,9 @@ def draw_images(dims, noise, seed, images="photographs", n_samples=6000):
 
 
 def union(*shapes, n_samples, n_features, noise=0.0):
-    """Return a function of a seed that draws equal shares of shapes, each turned at random.
+    """Return a function of a seed that draws equally many points of randomly rotated shapes.
 
-    A shape is a dimension and a function of a number of points and a generator.
+    A shape is a pair of a dimension and a function of a number of points and a generator.
     """
 
     def draw(seed):
@@ -50,7 +50,7 @@ def union(*shapes, n_samples, n_features, noise=0.0):
 
 
 def curve(name, n_samples, noise):
-    """Return a function of a seed that draws one of the shapes of dimension_robustness.py."""
+    """Return a function of a seed that draws a shape of dimension_robustness.py."""
 
     def draw(seed):
         X = draw_samples(name, n_samples + HELD_OUT, noise, seed)
@@ -60,9 +60,10 @@ def curve(name, n_samples, noise):
 
 
 def draw_independent(n_samples, noise, seed, n_atoms, share):
-    """Draw sums of atoms that are active independently of each other, with positive codes.
+    """Draw sums of independently active atoms, with positive codes.
 
-    Return the samples, which atoms are active in each, the atoms, and the noise's deviation.
+    Return the samples, a mask of their active atoms, the atoms, and the standard deviation of the
+    noise.
     """
     rng = np.random.default_rng(seed)
     active = rng.random((n_samples + HELD_OUT, n_atoms)) < share
@@ -121,7 +122,7 @@ def cylinder(dim, n, rng):
 
 
 def veronese(dim, n, rng):
-    """Draw the products of the coordinates of points on a sphere."""
+    """Draw all pairwise products of the coordinates of points on a sphere."""
     points = rng.standard_normal((n, dim + 1))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     rows, columns = np.triu_indices(dim + 1)
@@ -129,7 +130,7 @@ def veronese(dim, n, rng):
 
 
 def waves(dim, n, rng):
-    """Draw sines and cosines of several frequencies of all coordinates."""
+    """Draw points of a cube, with a sine and a cosine of each coordinate as further columns."""
     flat = rng.uniform(-1, 1, (n, dim))
     return np.column_stack([flat, np.sin(2 * flat), np.cos(3 * flat)])
 
@@ -138,7 +139,7 @@ def waves(dim, n, rng):
 
 
 def with_noise(noise, families):
-    """Return the families by names that say how much noise they have."""
+    """Return the families with the noise level added to their names."""
     return {f"{name}, {noise:.0%} noise" if noise else name: f for name, f in families.items()}
 
 

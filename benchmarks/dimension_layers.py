@@ -1,15 +1,15 @@
-"""Dimension of the hidden states of networks whose input has a known dimension: ours and peers.
+"""Dimension of hidden states of networks with inputs of known dimension: our errors and peers'.
 
     python -m benchmarks dimension_layers errors [--peer-python PYTHON] [--seeds 5]
     python -m benchmarks dimension_layers spectra [--seeds 5]
 
-Four places in photographs under 1, 2, 4 and 6 smooth transforms are the input of small networks of
-ReLU units, trained anew for every seed: a classifier, which says the place, and autoencoders with
-codes of 8 and of 3 numbers. The truth is measured, sample by sample: the numerical rank of the
-Jacobian of a layer by the parameters of the transforms. It is at most the layer's width and the
-number of units that are active. `spectra` says how far a layer extends in its directions: the
-shortest as a share of the longest, and how many are longer than a tenth of that. The rest is as in
-dimension_peers.py.
+The inputs are four places in photographs under 1, 2, 4 and 6 smooth transforms. Small networks of
+ReLU units are trained anew for every seed: a classifier of the place, and autoencoders with codes
+of 8 and of 3 numbers. The true dimension is measured for each sample: it is the numerical rank of
+the Jacobian of a layer with respect to the parameters of the transforms. This rank is at most the
+width of the layer and the number of its active units. `spectra` measures how far a layer extends in
+its directions: the shortest extent as a share of the longest, and the number of directions longer
+than a tenth of the longest. All else is as in dimension_peers.py.
 """
 
 import functools
@@ -27,28 +27,28 @@ from benchmarks.generators.transformed_images import _View
 
 DIMS, N_SAMPLES, SIDE = (1, 2, 4, 6), 6000 + HELD_OUT, 16
 N_STEPS, BATCH_SIZE, LEARNING_RATE = 4000, 100, 1e-3
-# Differences that derivatives are taken by, as a share of half a transform's range, and the least
-# singular value that counts, as a share of a sample's largest.
+# Step of the numerical derivatives, as a share of half the range of a transform, and the least
+# singular value that counts for the rank, as a share of the largest one of the sample.
 STEP, LEAST_SINGULAR = 1e-4, 1e-5
-# Directions of at least this share of the longest one are easy to see.
+# Directions are easy to see if their length is at least this share of the longest.
 VISIBLE = 0.1
 
 
 def mlp(*widths):
-    """Return layers with ReLU between them."""
+    """Return linear layers of the given widths, with ReLU between them."""
     layers = []
     for n_in, n_out in itertools.pairwise(widths):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
-# name: the layers of a network, and how many of them give the code of an autoencoder.
+# name: (widths of the layers of a network, number of modules that compute the code, or None)
 NETWORKS = {
     "classifier": ((SIDE**2, 128, 64, 32, len(DIMS)), None),
     "autoencoder 8": ((SIDE**2, 128, 64, 8, 64, 128, SIDE**2), 5),
     "autoencoder 3": ((SIDE**2, 128, 64, 3, 64, 128, SIDE**2), 5),
 }
-# name: which network, and up to which of its modules.
+# name: (network, number of its modules that compute the layer)
 LAYERS = {
     "input": ("classifier", 0),
     "classifier, 128 units": ("classifier", 2),
@@ -61,7 +61,7 @@ LAYERS = {
 
 
 class Images:
-    """Images of several places, with the parameters that they are made by."""
+    """Images of several places, with the parameters of their transforms."""
 
     def __init__(self, seed):
         rng = np.random.RandomState(seed)
@@ -70,7 +70,7 @@ class Images:
         self.parameters = rng.uniform(-1, 1, (N_SAMPLES, max(DIMS)))
 
     def drawn(self, change=0.0):
-        """Return the images, as tensors around grey, with parameters changed by so much."""
+        """Return the images as a tensor, minus mid-grey, with `change` added to the parameters."""
         X = np.empty((N_SAMPLES, SIDE**2))
         for i, (view, dim) in enumerate(zip(self.views, DIMS, strict=True)):
             own = self.place == i
@@ -80,7 +80,7 @@ class Images:
 
 @functools.lru_cache(maxsize=1)
 def trained(name, seed):
-    """Return the images of a seed, and a network that was trained on them."""
+    """Return the images of a seed, and a network trained on them."""
     images = Images(seed)
     widths, n_encoding = NETWORKS[name]
     with torch.random.fork_rng():
@@ -102,13 +102,13 @@ def trained(name, seed):
 
 
 def draw_states(layer, seed):
-    """Return the states of a layer, and the dimension there at each of them."""
+    """Return the hidden states of a layer, and the true dimension at each of them."""
     states, singular, _ = spectra(layer, seed)
     return states, count(singular, LEAST_SINGULAR)
 
 
 def count(singular, share):
-    """Return how many singular values of each sample are above a share of its largest."""
+    """Return the number of singular values of each sample above a share of its largest one."""
     return (singular > share * singular[:, :1]).sum(axis=1)
 
 
@@ -132,14 +132,14 @@ OUT, SPECTRA = (RESULTS / f"dimension_{name}.json" for name in ("layers", "spect
 
 
 def run_errors(arguments):
-    """Measure the package's estimator and the peers."""
+    """Measure the errors of the package's estimator and of the peers."""
     run(OUT, EXPERIMENTS, arguments)
 
 
 def run_spectra(arguments):
     """Measure how far layers extend in their directions."""
     seeds = range(arguments.seeds)
-    # One network after the other: the last one is kept.
+    # All layers of a network are measured in a row, since only the last network is cached.
     runs = {name: [] for name in arguments.only}
     for seed, name in itertools.product(seeds, arguments.only):
         _, singular, dimension = spectra(name, seed)
@@ -161,7 +161,7 @@ def run_spectra(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS)
     parser.add_argument("--peer-python", help="a Python that has the peers")
     warnings.simplefilter("ignore")

@@ -3,11 +3,12 @@
     python -m benchmarks dimension_manifolds --peer-python PYTHON [--only METHOD ...] [--seeds 5]
 
 The methods are `auto`, which is IntrinsicDimensionEstimator, `peers`, `diffusion` and `rival`. The
-peers are scikit-dimension 0.5.0, which with pandas is in the Python given. The rival is trivial,
-and knows the answer: PCA to 99 % of the variance, FastICA, and the mean number of codes above one
-level, which is set by the true dimensions of all manifolds. All others have their defaults. An
-error is the difference from the true dimension as a share of it. Each seed draws the samples anew;
-methods may be added to a file of results one after the other. One thread; times are CPU seconds.
+peers are methods of scikit-dimension 0.5.0; the given Python must have this package and pandas. The
+rival is a trivial method that knows the true dimensions: PCA to 99 % of the variance, FastICA, and
+the mean number of codes above one level, which is chosen by the true dimensions of all manifolds.
+All other methods have their defaults. An error is the absolute difference from the true dimension,
+divided by the true dimension. Each seed draws the samples anew. Methods can be added to a file of
+results one after the other. All run on one thread; times are CPU seconds.
 """
 
 import tempfile
@@ -27,7 +28,7 @@ PEERS = ("DANCo", "GRIDE", "TwoNN", "MLE", "lPCA FO", "global PCA")
 
 
 def draw_manifolds(python, seed, peers=()):
-    """Return the sets of a seed with their true dimensions, and what the peers say of them."""
+    """Return the sets of a seed, and a row for each with its true and estimated dimensions."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         job = ("manifolds", data, seed, *peers)
@@ -37,7 +38,7 @@ def draw_manifolds(python, seed, peers=()):
 
 
 def ours(sets, truth, seed):
-    """Return what IntrinsicDimensionEstimator says of each set."""
+    """Return the dimension of each set by IntrinsicDimensionEstimator."""
     rows = {}
     for name, X in sets.items():
         model = IntrinsicDimensionEstimator(random_state=seed)
@@ -48,7 +49,7 @@ def ours(sets, truth, seed):
 
 
 def diffusion(sets, truth, seed):
-    """Return what DiffusionDimensionEstimator says of each set, by both of its methods."""
+    """Return the dimension of each set by both methods of DiffusionDimensionEstimator."""
     rows = {}
     for name, X in sets.items():
         model = DiffusionDimensionEstimator(random_state=seed)
@@ -62,7 +63,7 @@ def diffusion(sets, truth, seed):
 
 
 def rival(sets, truth, seed):
-    """Return the mean number of independent components above a level that suits all sets."""
+    """Return the mean number of independent components above the level that suits all sets best."""
     codes = {}
     for name, X in sets.items():
         ica = FastICA(random_state=seed, whiten="unit-variance", max_iter=500)
@@ -82,7 +83,7 @@ METHODS = {"auto": ours, "diffusion": diffusion, "rival": rival}
 
 
 def measure(methods, python, seed):
-    """Return a row for each manifold: its true dimension, and what each method says."""
+    """Return a row for each manifold: its true dimension, and the estimate of each method."""
     sets, rows = draw_manifolds(python, seed, PEERS if "peers" in methods else ())
     truth = {name: row["truth"] for name, row in rows.items()}
     for method, run in METHODS.items():
@@ -95,7 +96,7 @@ def measure(methods, python, seed):
 
 
 def summarise(runs):
-    """Return the error of each method: the mean and the worst seed's, and its worst manifold."""
+    """Return the mean error of each method, the error of its worst seed, and its worst manifold."""
     said = {method for run in runs.values() for row in run.values() for method in row}
     summary = {}
     for method in sorted(said - {"truth"}):
@@ -120,7 +121,7 @@ def summarise(runs):
 
 
 def main():
-    """Measure what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=[*METHODS, "peers"], out="dimension_manifolds.json")
     parser.add_argument(
         "--peer-python", required=True, help="a Python that has scikit-dimension and pandas"

@@ -1,16 +1,17 @@
-"""Dimension of each sample by every peer, on unions of manifolds and on images: ours beside them.
+"""Dimension of each sample on unions of manifolds and on images: our errors beside every peer's.
 
     python -m benchmarks dimension_peers [--peer-python PYTHON] [--only NAME ...] [--seeds 5]
 
-Images are photographs and digits under 1 to 6 transforms, with and without noise; unions are those
-of benchmarks/dimension.py, which has ours. The measure is the mean absolute error per sample: ours
-on held-out samples, the peers' at 100 of the training samples of each seed, since they have no
-values for others and some take long. Their neighbours are always those among all training samples.
-What is in the file is not measured again; without a Python for the peers, they are left out.
+Images are photographs and digits under 1 to 6 transforms, with and without noise. The unions are
+those of benchmarks/dimension.py, which measures our errors on unions. The measure is the mean
+absolute error per sample. Our errors are measured on held-out samples. The errors of the peers are
+measured at 100 training samples of each seed, since peers have no values for other samples and some
+take long. Peers find the neighbours of a sample among all training samples. Rows that the file has
+are not measured again. Without a Python for the peers, the peers are left out.
 
-The Python given has the peers: `pip install scikit-dimension==0.5.0 dadapy==0.3.4` and
-`pip install torchid[cpu]==0.5.1`, which needs Python 3.13, or `--ignore-requires-python`. All have
-their defaults, except for numbers of neighbours. One thread; times are CPU seconds.
+The given Python must have the peers: `pip install scikit-dimension==0.5.0 dadapy==0.3.4` and
+`pip install torchid[cpu]==0.5.1`, which needs Python 3.13, or `--ignore-requires-python`. Peers
+have their defaults, except for numbers of neighbours. All run on one thread; times are CPU seconds.
 """
 
 import functools
@@ -48,7 +49,7 @@ PEERS = (
     "DADApy GRIDE",
     "L2N2",
 )
-# Training samples of each seed for which the peers are measured.
+# Number of training samples of each seed at which the peers are measured.
 N_ASKED = 100
 
 
@@ -57,13 +58,13 @@ def union(name, seed):
     return X, dimension
 
 
-# name: samples and dimensions of a seed, and how many of them are held out.
+# name: (function of a seed that draws samples and dimensions, number of held-out samples)
 EXPERIMENTS = {name: (functools.partial(union, name), HELD_OUT) for name in UNIONS}
 EXPERIMENTS |= {name: (make, HELD_OUT_OF_FAMILIES) for name, make in IMAGES.items()}
 
 
 def say(python, train, test, train_truth, truth, seed, methods):
-    """Return what methods say: ours of held-out samples, and the peers of training samples."""
+    """Return the errors of methods: ours at held-out samples, the peers' at training samples."""
     said = {}
     if "auto" in methods:
         estimator = IntrinsicDimensionEstimator(random_state=seed)
@@ -73,7 +74,7 @@ def say(python, train, test, train_truth, truth, seed, methods):
 
 
 def ask_peers(python, train, truth, peers):
-    """Return what peers say of the first training samples, in a process of their own."""
+    """Return the errors of peers at the first training samples, computed in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job.npz"
         np.savez(job, X=train, truth=truth, n_asked=N_ASKED)
@@ -81,8 +82,8 @@ def ask_peers(python, train, truth, peers):
 
 
 def run(out, experiments, arguments, measured_elsewhere=()):
-    """Add what is not there yet to a file of results, and compare it."""
-    # All data sets once, before any of them again.
+    """Measure the errors that a file of results lacks, and compare the methods."""
+    # Measure all data sets with one seed before the next seed.
     for seed, name in product(range(arguments.seeds), arguments.only):
         runs = load(out).get(name, {"runs": []})["runs"]
         row = next((row for row in runs if row["seed"] == seed), {"seed": seed, "methods": {}})
@@ -105,14 +106,14 @@ def run(out, experiments, arguments, measured_elsewhere=()):
 
 
 def compare(out):
-    """Print in which rows the package's estimator is below every peer, and where it is not."""
+    """Print for each data set whether the error of our estimator is below that of every peer."""
     unions = load(RESULTS / "dimension_unions.json")
     for name, result in load(out).items():
         summary = {"auto": unions[name]["summary"]["auto"]} if name in unions else {}
         summary |= result["summary"]
         errors = {method: row["error_mean"] for method, row in summary.items()}
         ours = errors.pop("auto", np.nan)
-        # A peer that has no answers has no error either.
+        # The error of a peer without answers is NaN.
         rivals = {method: error for method, error in errors.items() if np.isfinite(error)}
         if rivals:
             best = min(rivals, key=rivals.get)
@@ -121,7 +122,7 @@ def compare(out):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS)
     parser.add_argument("--peer-python", help="a Python that has the peers")
     warnings.simplefilter("ignore")

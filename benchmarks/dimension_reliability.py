@@ -1,15 +1,18 @@
-"""Whether standard errors and reliabilities of dimensions hold, and what they are good for.
+"""Calibration and use of the standard errors and reliabilities of dimensions.
 
     python -m benchmarks dimension_reliability judge [--only NAME ...] [--seeds 5]
     python -m benchmarks dimension_reliability draw
 
-`judge` has the data sets of the other benchmarks of dimensions, photographs and digits under known
-transforms, and families that had no part in choosing weights. On held-out samples: the share of
-dimensions that are within two standard errors of the truth, or round to it; the share that is
-right, beside the mean reliability; and the error of the 80 % of the samples that are most reliable,
-beside the error of all. Seeds that are in the file are not run again. `draw` makes the reliability
-diagram: the share that is right among samples of like reliability. One thread; times are CPU
-seconds of the fit.
+`judge` uses the data sets of the other benchmarks of dimensions, photographs and digits under known
+transforms, and families that had no part in choosing weights. It measures on held-out samples:
+
+* the share of dimensions within two standard errors of the truth, or equal to it once rounded;
+* the share of dimensions that are right, beside the mean reliability;
+* the error of the 80 % of the samples that are most reliable, beside the error of all samples.
+
+Seeds that the file has are not run again. `draw` makes the reliability diagram: the share of right
+dimensions among samples of similar reliability. All run on one thread; times are CPU seconds of the
+fit.
 """
 
 import warnings
@@ -27,7 +30,7 @@ from benchmarks.dimension_families import IMAGES, JUDGED
 from skvaeense import IntrinsicDimensionEstimator
 
 JUDGEMENT = RESULTS / "dimension_reliability.json"
-# Share of the samples that are kept, the most reliable ones.
+# Share of the samples that are kept: the most reliable ones.
 KEPT = 0.8
 # Edges of the bins of the diagram.
 EDGES = np.linspace(0, 1, 11)
@@ -48,14 +51,14 @@ def union(name, seed):
     return X, dimension
 
 
-# name: samples and dimensions of a seed, and how many of them are held out.
+# name: (function of a seed that draws samples and dimensions, number of held-out samples)
 EXPERIMENTS = {name: (partial(union, name), HELD_OUT) for name in UNIONS}
 EXPERIMENTS |= {name: (APART[name], HELD_OUT) for name in WHICH_APART}
 EXPERIMENTS |= {name: (make, HELD_OUT_OF_FAMILIES) for name, make in (IMAGES | JUDGED).items()}
 
 
 def ask(make, n_held_out, seed):
-    """Return held-out errors, whether dimensions are right, reliabilities and reasons."""
+    """Return held-out errors, a mask of right dimensions, reliabilities, reasons and seconds."""
     X, truth = make(seed)
     model = IntrinsicDimensionEstimator(random_state=seed)
     seconds = fit(model, X[n_held_out:])
@@ -70,7 +73,7 @@ def root_of_squares(reasons):
 
 
 def measure(name, seed):
-    """Return what errors, standard errors and reliabilities of held-out samples are."""
+    """Return a row of errors, standard errors and reliabilities of held-out samples."""
     error, right, reliability, reasons, seconds = ask(*EXPERIMENTS[name], seed)
     std = root_of_squares(reasons)
     kept = np.argsort(-reliability, kind="stable")[: round(KEPT * len(error))]
@@ -93,8 +96,8 @@ def measure(name, seed):
 
 
 def run_judge(arguments):
-    """Measure what is not in the file yet."""
-    # All data sets once, before any of them again.
+    """Measure the data sets and seeds that the file lacks."""
+    # Measure all data sets with one seed before the next seed.
     for seed, name in product(range(arguments.seeds), arguments.only):
         rows = load(JUDGEMENT).get(name, {"per_seed": []})["per_seed"]
         if any(row["seed"] == seed for row in rows):
@@ -108,7 +111,7 @@ def run_judge(arguments):
 
 
 def run_draw(arguments):
-    """Draw how often dimensions are right that have so much reliability, each data set alike."""
+    """Draw the share of right dimensions against their reliability."""
     from matplotlib import pyplot as plt
 
     results = load(JUDGEMENT)
@@ -120,7 +123,7 @@ def run_draw(arguments):
         ("images and other families", families),
     ):
         rows = [np.sum([r["bins"] for r in results[n]["per_seed"]], axis=0) for n in sorted(names)]
-        # Samples of each data set weigh as much as those of any other.
+        # All data sets have the same weight, whatever their number of samples.
         right, wrong = np.sum([row / row.sum() for row in rows], axis=0)
         total = right + wrong
         some = total > 0
@@ -134,7 +137,7 @@ def run_draw(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=EXPERIMENTS)
     warnings.simplefilter("ignore")
     run_task(parser, run_judge, run_draw)

@@ -1,17 +1,21 @@
-"""How the dimension estimate holds up: few samples, noise, high dimensions, and growth.
+"""The dimension estimate with few samples, noise and high dimensions, and its growing cost.
 
     python -m benchmarks dimension_robustness grid [--only NAME ...] [--seeds 5]
     python -m benchmarks dimension_robustness high [--seeds 5]
     python -m benchmarks dimension_robustness growth [--peer-python PYTHON]
     python -m benchmarks dimension_robustness draw
 
-`grid` fits curved manifolds of one or two dimensions, turned at random into R^10, with 500 to
-50,000 samples and noise of 0 to 10 % of the standard deviation, and notes the mean absolute error
-on 1,000 held-out samples. `high` fits normal distributions of 2 to 100 dimensions in R^100, and
-notes the dimension of the whole set. `growth` notes the time of a fit and of a prediction, and the
-peak of the memory, for a union of subspaces and a growing number of samples, each in a process of
-its own; peers are local PCA and TwoNN per sample in the Python given. `draw` makes the pictures of
-the first two. One thread.
+* `grid` fits curved manifolds of one or two dimensions, turned at random into R^10, with 500 to
+  50,000 samples and noise of 0 to 10 % of the standard deviation. It measures the mean absolute
+  error on 1,000 held-out samples.
+* `high` fits normal distributions of 2 to 100 dimensions in R^100, and measures the dimension of
+  the whole set.
+* `growth` measures the time of a fit and of a prediction, and the peak memory, for a union of
+  subspaces and a growing number of samples, with a separate process for each number. The peers are
+  local PCA and TwoNN per sample, in the given Python.
+* `draw` draws the pictures of `grid` and `high`.
+
+All run on one thread.
 """
 
 import json
@@ -30,7 +34,7 @@ N_FEATURES, HELD_OUT = 10, 1000
 SIZES, NOISES = (500, 2500, 10_000, 50_000), (0.0, 0.02, 0.05, 0.1)
 HIGH_SIZES, HIGH_DIMENSIONS, HIGH_FEATURES = (500, 2500, 10_000), (2, 5, 10, 20, 50, 100), 100
 GROWTH_SIZES = (2000, 10_000, 50_000, 200_000)
-# More samples than this take a peer many minutes, or too much memory.
+# Largest number of samples for the peers. With more, a peer takes many minutes or too much memory.
 MOST_FOR_PEERS = 50_000
 
 
@@ -58,7 +62,7 @@ def seeded(random_state):
     return int(random_state.integers(2**31))
 
 
-# name: (dimension, points in R^3)
+# name: (dimension, function of a number of samples and a generator that draws points in R^3)
 SHAPES = {
     "swiss roll": (2, lambda n, r: make_swiss_roll(n, random_state=seeded(r))[0]),
     "S-curve": (2, lambda n, r: make_s_curve(n, random_state=seeded(r))[0]),
@@ -69,7 +73,7 @@ SHAPES = {
 
 
 def draw_samples(shape, n_samples, noise, seed):
-    """Return samples in R^10, with noise in all directions."""
+    """Return samples of a shape in R^10, with noise in all directions."""
     random_state = np.random.default_rng(seed)
     points = SHAPES[shape][1](n_samples, random_state)
     basis, _ = np.linalg.qr(random_state.standard_normal((N_FEATURES, 3)))
@@ -92,14 +96,14 @@ def run_grid(arguments):
 
 
 def fitted(X, seed):
-    """Return an estimator with its defaults, fitted."""
+    """Return a fitted estimator with its defaults."""
     estimator = IntrinsicDimensionEstimator(random_state=seed)
     fit(estimator, X)
     return estimator
 
 
 def measure(shape, n_samples, noise, seed):
-    """Return the error on held-out samples."""
+    """Return the error on held-out samples, and the dimension of the set with its std."""
     X = draw_samples(shape, n_samples + HELD_OUT, noise, seed)
     model = fitted(X[HELD_OUT:], seed)
     predicted = model.predict(X[:HELD_OUT])
@@ -128,7 +132,7 @@ def run_high(arguments):
 
 
 def run_growth(arguments):
-    """Measure each size in a process of its own, so that peaks of memory are its own."""
+    """Measure each size in a separate process, so that each has its own peak memory."""
     for n_samples in GROWTH_SIZES:
         row = apart("benchmarks dimension_robustness", "one", "--size", n_samples)
         if arguments.peer_python and n_samples <= MOST_FOR_PEERS:
@@ -142,7 +146,7 @@ def run_growth(arguments):
 
 
 def run_one(arguments):
-    """Print the cost of one fit, and of 1,000 predictions."""
+    """Print the seconds of a fit, the milliseconds of a prediction, and the peak memory."""
     X, *_ = make_linear_subspaces(arguments.size + HELD_OUT, dims=(2, 4, 8), random_state=0)
     model = IntrinsicDimensionEstimator(random_state=0)
     fit_seconds, begin = fit(model, X[HELD_OUT:]), time.process_time()
@@ -156,7 +160,7 @@ def run_one(arguments):
 
 
 def draw_grid(plt):
-    """Draw the grid: one panel for each manifold, one line for each noise."""
+    """Draw the grid: one panel for each manifold, one line for each noise level."""
     results = load(GRID)
     figure, axes = plt.subplots(1, len(results), figsize=(3 * len(results), 3.2), sharey=True)
     for ax, (shape, result) in zip(axes, results.items(), strict=True):
@@ -176,7 +180,7 @@ def draw_grid(plt):
 
 
 def draw_high(plt):
-    """Draw the estimate over the true dimension: one line for each number of samples."""
+    """Draw the estimate as a multiple of the true dimension, a line for each number of samples."""
     figure, ax = plt.subplots(figsize=(5, 3.6))
     results = load(HIGH)
     ax.axhline(1, color="0.7", lw=1)
@@ -197,7 +201,7 @@ def draw_high(plt):
 
 
 def run_draw(arguments):
-    """Draw what has been measured."""
+    """Draw the results of `grid` and `high`, if they were measured."""
     from matplotlib import pyplot as plt
 
     for path, draw_one in ((GRID, draw_grid), (HIGH, draw_high)):
@@ -208,7 +212,7 @@ def run_draw(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=SHAPES)
     parser.add_argument("--size", type=int, help="samples of `one`")
     parser.add_argument("--peer-python", help="a Python that has scikit-dimension")

@@ -1,20 +1,21 @@
-"""Families of data that no default was tuned on: how far off dimensions are, and who knows it.
+"""Errors of dimensions, and their reliabilities, on families that no default was tuned on.
 
     python -m benchmarks dimension_unseen judge [--only NAME ...] [--seeds 2] [--sizes N ...]
     python -m benchmarks dimension_unseen peers --peer-python PYTHON [--only NAME ...] [--seeds 1]
     python -m benchmarks dimension_unseen solids [--seeds 2]
 
-Families come in two halves of like kinds. Weights of reasons and the rules of the estimator are
-chosen by those of `CHOSEN_BY`; those of `REPORTED` are for the report. Each has 500, 2,000 and
-10,000 samples for training, some with noise at 2,000, as a share of the root mean square of the
-columns, and 400 unseen ones. The measures are the mean absolute error; the share that is within two
-standard errors of the truth, or rounds to it; and the share that is surely wrong: with a
-reliability above .9, and off by more than .5. The maximum-likelihood estimate at 20 neighbours
-stands beside ours.
+The families are divided into two halves of similar kinds. The weights of reasons and the rules of
+the estimator were chosen on the families of `CHOSEN_BY`; the families of `REPORTED` are for the
+report. Each family has 500, 2,000 and 10,000 training samples and 400 unseen samples. With 2,000
+samples, some families are also measured with noise, as a share of the root mean square of the
+columns. The measures are the mean absolute error; the share of dimensions within two standard
+errors of the truth, or equal to it once rounded; and the share of surely wrong dimensions, which
+have a reliability above .9 and an error above .5. The maximum-likelihood estimate at 20 neighbours
+is measured for comparison.
 
-`peers` asks other packages at 100 of the training samples where there are 2,000, which is what
-dimension_peers.py does, and needs. `solids` puts a part that fills the space beside a thinner one,
-in 2 to 10 dimensions. One thread; times are CPU seconds of the fit.
+`peers` measures other packages at 100 of 2,000 training samples, as dimension_peers.py does, and
+needs the same packages. `solids` measures a part that fills the space beside a thinner part, in 2
+to 10 dimensions. All run on one thread; times are CPU seconds of the fit.
 """
 
 import warnings
@@ -35,9 +36,9 @@ OUT = RESULTS / "dimension_unseen.json"
 PEERS_OUT, SOLIDS_OUT = (RESULTS / f"dimension_{name}.json" for name in ("unseen_peers", "solids"))
 PEERS = ("MLE", "TwoNN", "GRIDE", "torchid ESS", "lPCA FO")
 HELD_OUT, SIZES = 400, (500, 2000, 10_000)
-# An error is as good as that of another method if it is at most so much larger.
+# An error is as good as the error of another method if it is at most this much larger.
 CLOSE = 0.02
-# Reliability above which an answer is sure, and error above which it is wrong.
+# A dimension is sure above this reliability, and wrong above this error.
 SURE, WRONG = 0.9, 0.5
 
 
@@ -45,7 +46,7 @@ SURE, WRONG = 0.9, 0.5
 
 
 def one(dim, shape, n_features=None):
-    """Return a family of one shape, a function of (n, rng), turned into a space at random."""
+    """Return a family of one shape, a function of (n, rng), turned at random into R^n_features."""
 
     def draw(n, rng):
         points = shape(n, rng)
@@ -57,7 +58,7 @@ def one(dim, shape, n_features=None):
 
 
 def parts(*shapes, n_features, shares=None, apart=0.0):
-    """Return a family of several (dim, shape), each turned at random, with centres apart."""
+    """Return a family of several (dim, shape), turned at random, with centres `apart` from 0."""
 
     def draw(n, rng):
         sizes = np.full(len(shapes), 1 / len(shapes)) if shares is None else np.array(shares)
@@ -74,7 +75,7 @@ def parts(*shapes, n_features, shares=None, apart=0.0):
 
 
 def with_background(share, family):
-    """Return a family with a share of samples that fill the box around the others."""
+    """Return a family in which a share of the samples fills the bounding box."""
 
     def draw(n, rng):
         points, dims = family(n, rng)
@@ -87,7 +88,7 @@ def with_background(share, family):
 
 
 def rounded(decimals, family):
-    """Return a family rounded to decimals."""
+    """Return a family rounded to the given number of decimals."""
 
     def draw(n, rng):
         points, dims = family(n, rng)
@@ -146,13 +147,13 @@ def turns(dim, n, rng):
 
 
 def subspaces(n_rows, n_columns, n, rng):
-    """Draw projections on subspaces, the points of a Grassmannian."""
+    """Draw projections onto subspaces, the points of a Grassmannian."""
     frames = np.linalg.qr(rng.standard_normal((n, n_rows, n_columns)))[0]
     return (frames @ frames.transpose(0, 2, 1)).reshape(n, -1)
 
 
 def gaussian_process(dim, length, n, rng):
-    """Draw a surface of random functions with a squared-exponential kernel, in R^30."""
+    """Draw a random surface in R^30, by functions with a squared-exponential kernel."""
     points = rng.uniform(-1, 1, (n, dim))
     frequencies = rng.standard_normal((dim, 400)) / length
     waves = np.cos(points @ frequencies + rng.uniform(0, 2 * np.pi, 400))
@@ -223,7 +224,7 @@ def beta_curved(dim, n, rng):
 
 
 def network(dim, depth, activation, n, rng):
-    """Draw what a random network makes of normal inputs, 40 units wide."""
+    """Draw the outputs of a random network with layers of 40 units, for normal inputs."""
     x = rng.standard_normal((n, dim))
     for _ in range(depth):
         x = activation(x @ rng.standard_normal((x.shape[1], 40)) / np.sqrt(x.shape[1]))
@@ -235,7 +236,7 @@ def relu(x):
 
 
 def rendered(n_factors, n, rng):
-    """Draw images of 12 x 12 of an ellipse: its place, then size, angle, aspect and brightness."""
+    """Draw 12 x 12 images of an ellipse. The first factors of the list below vary."""
     x, y, size, angle, aspect, light = (
         rng.uniform(low, high, (n, 1)) if i < n_factors else np.full((n, 1), (low + high) / 2)
         for i, (low, high) in enumerate(
@@ -268,7 +269,7 @@ def helix(n, rng):
 
 
 def nested(n, rng):
-    """Draw a line in a plane in a cube, all around one point."""
+    """Draw a line inside a plane inside a cube, with a common centre."""
     which, points = np.arange(n) % 3 + 1, rng.uniform(-1, 1, (n, 3))
     points *= np.arange(3) < which[:, None]
     return points @ _frame(10, 3, rng).T, which.astype(float)
@@ -365,7 +366,7 @@ REPORTED = {
     "cube of 8": one(8, partial(cube, 8)),
     "helix": one(1, helix),
 }
-# Some are measured with noise, too.
+# Families that are also measured with noise.
 NOISY = (
     "tori of 1/2", "sphere of 4 and cube of 2", "random surface of 2", "Moebius band",
     "paraboloid of 4", "box of 4, 1:10", "tori of 1/3", "parts of 1/3/5, 80/15/5 %",
@@ -378,12 +379,12 @@ HALVES = {"chosen by": CHOSEN_BY, "reported": REPORTED}
 
 
 def draw(name, n, noise, seed):
-    """Return samples in random order, and their dimensions."""
+    """Return samples of a named family in random order, and their dimensions."""
     return shuffled(FAMILIES[name], n, seed, noise)
 
 
 def shuffled(family, n, seed, noise=0.0):
-    """Return samples of a family in random order, those that are held out too, and dimensions."""
+    """Return `n` and `HELD_OUT` samples of a family in random order, and their dimensions."""
     rng = np.random.default_rng([seed, n])
     X, dimension = family(n + HELD_OUT, rng)
     X = X + noise * np.sqrt(X.var(axis=0).mean()) * rng.standard_normal(X.shape)
@@ -392,13 +393,13 @@ def shuffled(family, n, seed, noise=0.0):
 
 
 def settings(name, sizes=SIZES):
-    """Return the (n, noise) that a family is measured at."""
+    """Return the pairs (n, noise) at which a family is measured."""
     noises = NOISES if name in NOISY and NOISY_SIZE in sizes else ()
     return [(n, 0.0) for n in sizes] + [(NOISY_SIZE, noise) for noise in noises]
 
 
 def measure(name, n, noise, seed):
-    """Return what errors, standard errors and reliabilities of unseen samples are."""
+    """Return a row of the measures of unseen samples of a family."""
     X, dimension = draw(name, n, noise, seed)
     row = judged(X, dimension, seed)[0]
     mle = np.abs(maximum_likelihood(X[HELD_OUT:], X[:HELD_OUT]) - dimension[:HELD_OUT]).mean()
@@ -406,7 +407,7 @@ def measure(name, n, noise, seed):
 
 
 def judged(X, dimension, seed):
-    """Return the measures of the first samples, which are not trained on, and what was said."""
+    """Fit to all but the first samples; return the measures of the first, and their estimates."""
     train, test, truth = X[HELD_OUT:], X[:HELD_OUT], dimension[:HELD_OUT]
     model = IntrinsicDimensionEstimator(random_state=seed)
     seconds = fit(model, train)
@@ -424,14 +425,14 @@ def judged(X, dimension, seed):
 
 
 def maximum_likelihood(train, test, k=20):
-    """Return the estimate of Levina and Bickel at each of the samples."""
+    """Return the estimate of Levina and Bickel at each test sample."""
     distances = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(test)[0]
     ratios = np.log(distances[:, -1:] / np.maximum(distances[:, :-1], np.finfo(float).tiny))
     return (k - 2) / np.maximum(ratios.sum(axis=1), np.finfo(float).tiny)
 
 
 def summary_of(rows):
-    """Return what a half of the families says, each family alike."""
+    """Return the summary of a half of the families, with equal weight for each family."""
     errors = np.array(
         [[np.mean([r[key] for r in own]) for key in ("error", "mle")] for own in rows]
     )
@@ -448,7 +449,7 @@ def summary_of(rows):
 
 
 def summarise_halves(results):
-    """Print the summary of each half at each size, and return all of them."""
+    """Print and return the summary of each half at each size and noise level."""
     summary = {}
     for half, names in HALVES.items():
         for n, noise in product(SIZES, (0.0, *NOISES)):
@@ -466,7 +467,7 @@ def summarise_halves(results):
 
 
 def run_judge(arguments):
-    """Measure what is not in the file yet."""
+    """Measure the data sets and seeds that the file lacks."""
     for seed, name in product(range(arguments.seeds), arguments.only):
         rows = load(OUT).get(name, {"per_seed": []})["per_seed"]
         measured = {(r["n"], r["noise"], r["seed"]) for r in rows}
@@ -482,7 +483,7 @@ def run_judge(arguments):
 
 
 def run_peers(arguments):
-    """Ask the peers at training samples."""
+    """Measure the errors of the peers at training samples."""
     for seed, name in product(range(arguments.seeds), arguments.only):
         for n, noise in settings(name, [NOISY_SIZE]):
             rows = load(PEERS_OUT).get(name, [])
@@ -498,7 +499,7 @@ def run_peers(arguments):
 
 
 def summarise_peers(own, peers):
-    """Return median errors of each half, and how often ours is as good as the best of the peers."""
+    """Return median errors of each half, and how often ours is as good as that of the best peer."""
     summary = {}
     for (half, names), noise in product(HALVES.items(), (0.0, *NOISES)):
         rows = []
@@ -519,7 +520,7 @@ def summarise_peers(own, peers):
             summary[key] = {
                 "n_families": len(rows),
                 "as_good": int(good.sum()),
-                # Of grids, some peers' errors have no bound.
+                # The errors of some peers on grids are not finite.
                 "medians": dict(zip(("auto", *PEERS), np.nanmedian(errors, axis=0), strict=True)),
             }
             print(key, summary[key], flush=True)
@@ -527,7 +528,7 @@ def summarise_peers(own, peers):
 
 
 def run_solids(arguments):
-    """Measure solid parts beside thinner ones."""
+    """Measure solid parts beside thinner parts."""
     solids = {"ball": ball, "cube": cube, "normal": normal}
     thin = {"sheet": (2, partial(cube, 2)), "line": (1, line), "circle": (1, partial(sphere, 1))}
     for dim, solid, beside in product(range(2, 11), solids, thin):
@@ -560,7 +561,7 @@ def run_solids(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=2, only=FAMILIES)
     parser.add_argument("--sizes", nargs="+", type=int, choices=SIZES, default=SIZES)
     parser.add_argument("--peer-python", help="a Python that has the peers")

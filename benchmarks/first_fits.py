@@ -2,12 +2,12 @@
 
     python -m benchmarks first_fits [--quick] [--repeats 5] [--only NAME ...] [--release FOLDER]
 
-Every fit has a process of its own, on one thread, as the first call of a user has. Estimators have
-their defaults; those of scikit-learn that take a number of components have as many as PCA needs for
-95 % of the variance. They are run in turns, and medians are kept in results/first_fits.json.
-``--release`` names a checkout of an earlier release, whose default VAEenseTransformer takes its
-turns too. ``--quick`` runs each once on tables and prints them, in less than three minutes.
-UMAP takes part where it is installed.
+Every fit runs in a separate process, on one thread, like the first call of a user. Estimators have
+their defaults, except that PCA, FactorAnalysis and dictionary learning have as many components as
+PCA needs for 95 % of the variance. Estimators take turns, and the medians are saved in
+results/first_fits.json. ``--release`` names a checkout of an earlier release, whose default
+VAEenseTransformer is timed too. ``--quick`` runs each estimator once on tables, and only prints the
+times, in less than three minutes. UMAP is timed if it is installed.
 """
 
 import json
@@ -27,7 +27,7 @@ from benchmarks.common import RESULTS, ROOT, make_parser, save
 from benchmarks.data import read_mnist, subspaces
 
 FILE = RESULTS / "first_fits.json"
-# What a process imports, and the estimator that it fits to X and k components.
+# name: (module to import, expression of the estimator, with k components)
 ESTIMATORS = {
     "VAEenseTransformer": ("skvaeense", "skvaeense.VAEenseTransformer(random_state=0)"),
     "PCA": ("sklearn.decomposition", "sklearn.decomposition.PCA(k)"),
@@ -65,19 +65,19 @@ DATA = {
     "MNIST, n = 10,000": lambda: read_mnist(os.environ.get("SKVAEENSE_DATA"))[0][:10_000],
 }
 QUICK = ["iris", "wine", "digits"]
-# Rows up to which these are timed: minutes beyond.
+# Largest number of rows for these estimators. With more rows they take minutes.
 MOST_ROWS = {"MiniBatchDictionaryLearning": 2_000, "MLPRegressor": 2_000, "UMAP": 2_000}
 
 
 def measure(path, k, name, variables):
-    """Return the CPU seconds of the imports and of the fit of an estimator."""
+    """Return the CPU seconds of the import and of the fit of an estimator."""
     module, estimator = ESTIMATORS[name]
     target = "X" if name == "MLPRegressor" else "None"
     script = SCRIPT.format(module=module, estimator=estimator, path=path, k=k, target=target)
     command, paths = [sys.executable, "-c", script], {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         command,
-        # The folder that a process starts in comes before all paths.
+        # Python looks for modules in the working directory first, so start outside the repository.
         cwd=Path(path).parent,
         env=os.environ | paths | variables,
         capture_output=True,
@@ -88,7 +88,7 @@ def measure(path, k, name, variables):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, only=DATA)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
@@ -96,7 +96,7 @@ def main():
     arguments = parser.parse_args()
     chosen = QUICK if arguments.quick else arguments.only
     with tempfile.TemporaryDirectory() as folder:
-        # Compiled files are kept, as where the package is installed.
+        # Keep compiled files between processes, as an installed package does.
         variables = {"OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": folder}
         variables["PYTHONDONTWRITEBYTECODE"] = ""
         for data in chosen:
@@ -109,7 +109,7 @@ def main():
                 own = variables | {"PYTHONPATH": str(arguments.release)}
                 runs["earlier release"] = ("VAEenseTransformer", own)
             taken = {name: [] for name in runs}
-            # The first turn compiles.
+            # The first turn compiles the modules and is not counted.
             for _ in range(1 + (1 if arguments.quick else arguments.repeats)):
                 for name, run in runs.items():
                     taken[name].append(measure(path, k, *run))

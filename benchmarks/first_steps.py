@@ -1,12 +1,12 @@
-"""How long a newcomer's first steps take: a clone, the demo, a table, and a first contribution.
+"""Time of a newcomer's first steps: a clone, the demo, a table, and a first contribution.
 
     python -m benchmarks first_steps [--source REPOSITORY] [--note TEXT]
 
-Runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the other, then
-adds the penalty of docs/contributing/extending.rst and runs its test, and
-writes results/first_steps.json: the seconds that each took, by the clock on the wall and of the
-processors, and what they ran on. Reading and typing take no time here. pip's cache is not used. The
-note says what else matters, as what the machine was busy with.
+The benchmark runs the commands of docs/user_guide/first_steps.rst in an empty folder, one after the
+other. Then it adds the penalty of docs/contributing/extending.rst and runs the test of the penalty.
+It writes the wall-clock seconds and CPU seconds of each step, and the machine, to
+results/first_steps.json. Time for reading and typing is not included. pip's cache is not used. The
+note records what else matters, such as the load of the machine.
 """
 
 import os
@@ -25,14 +25,14 @@ PYTHON, PROGRAM = ".venv/bin/python", "docs/examples/plot_01_own_table.py"
 
 
 class Step(NamedTuple):
-    """A command of the guide, and what is run for it in the clone."""
+    """A command of the guide, and the command that is run for it in the clone."""
 
     name: str
     command: str
     run: str
 
 
-# Building the environment is the first thing that `make demo` does.
+# `make demo` builds the environment first. The two parts are timed as two steps.
 STEPS = (
     Step("Build the environment", "make demo", "make .venv/.stamp-demo"),
     Step("Fit the digits, print and draw", "make demo", "make demo"),
@@ -48,7 +48,7 @@ TEST_IT = Step(
 
 
 def timed(name, command, run, folder, environment):
-    """Run a command, and return what it took; one that fails raises."""
+    """Run a command, and return its seconds; raise CalledProcessError if it fails."""
     begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(run.split(), cwd=folder, env=environment, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -58,7 +58,7 @@ def timed(name, command, run, folder, environment):
 
 
 def contribute(clone):
-    """Add the penalty of the contributor's guide to a clone."""
+    """Add the penalty of the contributor's guide, and its test, to a clone."""
     penalties, guide = clone / "skvaeense" / "penalties", clone / "docs/contributing/first_penalty"
     shutil.copy(guide / "_capped_l1.py", penalties)
     shutil.copy(guide / "test_capped_l1.py", clone / "tests" / "penalties")
@@ -71,7 +71,7 @@ def contribute(clone):
 
 
 def versions(folder):
-    """Return the versions that the newcomer got."""
+    """Return the versions of Python and torch in the environment of a clone."""
     code = "import platform, torch; print(platform.python_version(), torch.__version__)"
     command = [PYTHON, "-c", code]
     out = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
@@ -79,12 +79,12 @@ def versions(folder):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, out="first_steps.json")
     parser.add_argument("--source", default=str(ROOT))
     parser.add_argument("--note", default="")
     arguments = parser.parse_args()
-    # No window is opened for the plot.
+    # The Agg backend opens no window for the plot.
     environment = os.environ | {"PIP_NO_CACHE_DIR": "1", "MPLBACKEND": "Agg"}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,18 +1,18 @@
-"""Random tables, parameters and calls: what crashes, hangs, or answers without an answer.
+"""Random tables, parameters and calls, to find crashes, hangs, and answers that are not finite.
 
     python -m benchmarks fuzz [--minutes 60] [--first 0]
     python -m benchmarks fuzz --seed 123
 
-A seed makes a case: a table as tables come, an estimator whose parameters are drawn from the types
-and ranges that it names itself, and some calls, one after the other. A call may succeed, with
-finite answers, or refuse in words of the package or of scikit-learn's validation; it may warn in
-such words. All else is a finding: a process that ends or hangs, NaN or infinity, an error or a
-warning that comes from inside of torch, numpy, scipy or joblib, a copy that answers differently.
+A seed draws a case: a table as users may have it, an estimator with parameters from the types and
+ranges that its class declares, and several calls, one after the other. A call may return finite
+answers, or raise an error of the package or of scikit-learn's validation. It may also warn with a
+message of either. Everything else is a finding: a process that ends or hangs, NaN or infinity, an
+error or warning from inside torch, numpy, scipy or joblib, or a copy that answers differently.
 
-Cases run in processes of their own, with little time and memory. results/fuzz.json has of each run
-how many cases there were, what came of their calls, and the seeds of the findings. ``--seed`` runs
-one case again, and shows it; what a seed draws may change from one commit to the next. It needs
-what the tests need, whose tables it draws from.
+Cases run in separate processes with limited time and memory. results/fuzz.json has, for each run,
+the number of cases, the outcomes of their calls, and the seeds of the findings. ``--seed`` runs one
+case again and prints it. A seed may draw a different case after a later commit. The benchmark needs
+the packages that the tests need, since it draws tables from the tests.
 """
 
 import copy
@@ -66,17 +66,17 @@ from skvaeense.utils._validation import Interval, StrOptions
 sys.path.append(str(ROOT / "tests"))
 from strategies import KINDS, LAYOUTS, TABLES
 
-# What a case may take: seconds of the processor and by the clock, which others may hold up, and
-# memory beyond that of a process at rest.
+# Limits of a case: CPU seconds, wall-clock seconds (more, as other processes may slow a case down),
+# and memory beyond the memory of an idle process.
 MOST_CPU_SECONDS, MOST_SECONDS, MOST_BYTES = 120, 1200, 2 * 2**30
-# Cases of a process, so that what one leaves behind does not count against many others; results are
-# written as often.
+# A process is replaced after this many cases, so that leftovers of a case affect few others.
+# Results are written after the same number of cases.
 N_CASES = 100
-# Seeds that are kept of findings of one sort.
+# Largest number of seeds that are saved for one sort of finding.
 N_SEEDS = 5
 
 PACKAGE = Path(skvaeense.__file__).parent
-# Where scikit-learn words errors for users.
+# The files of scikit-learn that raise errors meant for users.
 SKLEARN = Path(sklearn.__file__).parent
 VALIDATION = [SKLEARN / name for name in ("utils", "base.py", "pipeline.py", "preprocessing")]
 RAISE = dis.opmap["RAISE_VARARGS"]
@@ -86,12 +86,12 @@ RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 def one_in(rng, n):
-    """Return whether something happens that does so once in n times."""
+    """Return True with probability 1 / n."""
     return bool(rng.random() * n < 1)
 
 
 def pick(rng, values):
-    """Return one of some values."""
+    """Return a random one of the values."""
     values = list(values)
     return values[rng.integers(len(values))]
 
@@ -107,7 +107,7 @@ def with_holes(rng, X):
 
 
 def with_column(value):
-    """Return a change that puts a value, or what a function draws, into a column."""
+    """Return a change that fills a column with a value, or with the draws of a function."""
 
     def change(rng, X):
         X[:, rng.integers(X.shape[1])] = value(rng, len(X)) if callable(value) else value
@@ -121,7 +121,7 @@ def with_far_row(rng, X):
     return X
 
 
-# What may become of a table.
+# name: change of a table
 CHANGES = {
     "scaled": lambda rng, X: X * 10.0 ** rng.integers(-40, 41),
     "moved": lambda rng, X: X + 10.0 ** rng.integers(0, 9),
@@ -155,7 +155,7 @@ ANY_TABLE = {**KINDS, **TABLES}
 
 
 class Table(NamedTuple):
-    """Training rows and others, how they were made, and what they are given in."""
+    """Training rows and new rows, words for how they were made, and their container."""
 
     words: str
     X: np.ndarray
@@ -164,13 +164,13 @@ class Table(NamedTuple):
 
 
 def changed(rng, name, X):
-    """Return a table with one of the changes."""
+    """Return a table after a named change."""
     with np.errstate(all="ignore"):
         return CHANGES[name](rng, X)
 
 
 def draw_table(rng):
-    """Return a table, which is changed once or twice at times."""
+    """Return a random table, half of the time with one or more changes."""
     kind = pick(rng, ANY_TABLE)
     n, d = pick(rng, (2, 3, 5, 8, 20, 40, 80, 150, 300)), pick(rng, (1, 2, 3, 5, 8, 16, 40))
     words = [kind]
@@ -198,12 +198,12 @@ ESTIMATORS = (
     mixture.SubspaceMixture,
 )
 AUTOENCODERS = ESTIMATORS[:2]
-# The shares of estimators in all cases.
+# The share of each estimator among all cases.
 ESTIMATOR_SHARES = 0.4, 0.25, 0.15, 0.1, 0.1
 ROOMS = dimension, losses, networks, optimizers, penalties, priors, schedules, thresholds
 SIZES = ("auto", (), 1, (8,), [4, 3], 0)
-# Values of parameters that name no types, and of those whose range holds what takes long, or what
-# few tables can have.
+# Values of parameters without declared types, and of parameters whose declared range includes
+# values that take long or that suit few tables.
 VALUES = {
     "hidden_layer_sizes": SIZES,
     "encoder_layer_sizes": SIZES,
@@ -223,14 +223,14 @@ VALUES = {
 
 
 def kinds_of(base):
-    """Return the public classes of a kind of part."""
+    """Return the public, concrete subclasses of a base class of parts."""
     found = {getattr(room, name) for room in ROOMS for name in room.__all__}
     classes = {cls for cls in found if inspect.isclass(cls) and issubclass(cls, base)}
     return sorted((c for c in classes if not inspect.isabstract(c)), key=lambda c: c.__name__)
 
 
 def draw_number(rng, interval):
-    """Return a number of an interval: one of its ends, or near them, or anywhere."""
+    """Return a number from an interval: an end, a number near an end, or any number."""
     is_whole = interval.type is numbers.Integral
     low, high = interval.left, interval.right
     if is_whole:
@@ -245,7 +245,7 @@ def draw_number(rng, interval):
 
 
 def draw_value(rng, name, constraints):
-    """Return a value of a parameter that its constraints take."""
+    """Return a value of a parameter that satisfies its constraints."""
     if name in VALUES:
         return copy.copy(pick(rng, VALUES[name]))
     if name == "loss" and one_in(rng, 2):
@@ -270,7 +270,7 @@ def draw_value(rng, name, constraints):
 
 
 def draw_params(rng, cls, share):
-    """Return a share of the parameters of a class, and those that it needs."""
+    """Return values for the required parameters of a class, and for a share of the others."""
     constraints = getattr(cls, "_parameter_constraints", {})
     drawn = {}
     for name, parameter in inspect.signature(cls).parameters.items():
@@ -282,7 +282,7 @@ def draw_params(rng, cls, share):
 
 
 def draw_part(rng, cls):
-    """Return a part of an estimator."""
+    """Return a part of an estimator, with random parameters."""
     return cls(**draw_params(rng, cls, 0.3))
 
 
@@ -295,14 +295,14 @@ def draw_estimator(rng, cls):
 
 
 def make(cls, params):
-    """Return an estimator with these parameters, of which it may lack some."""
+    """Return an estimator with a short training, and those of `params` that its class has."""
     short = {"max_iter": 3, "random_state": 0, "autoencoder": AUTOENCODERS[0](max_iter=3)} | params
     return cls(**{k: v for k, v in short.items() if k in inspect.signature(cls).parameters})
 
 
 # --- calls ------------------------------------------------------------------------------------
 
-# Methods of samples alone.
+# Methods that take only samples.
 ASK = (
     "active_dimensions",
     "active_rank",
@@ -319,9 +319,9 @@ ASK = (
     "transform",
 )
 LEARN = ("fit", "partial_fit", "fit_transform", "fit_predict")
-# Methods whose answers are NaN where they are not known.
+# Calls whose answers are NaN where they are unknown.
 PARTLY_KNOWN = "dimension_scale", "reliability", "inspection"
-# The methods without which an estimator cannot be called so; of other calls it is fit.
+# call: method that the estimator must have for this call. All other calls need only `fit`.
 METHODS = {name: name for name in (*ASK, *LEARN, "inverse_transform", "impute", "sample")} | {
     "names": "get_feature_names_out",
     "codes as a frame": "transform",
@@ -342,7 +342,7 @@ INSPECTIONS = {
 
 
 class Case:
-    """An estimator and a table, drawn by a seed, and what calls have made of them."""
+    """An estimator and a table drawn by a seed, and their state after the calls so far."""
 
     def __init__(self, seed):
         self.rng = rng = np.random.default_rng(seed)
@@ -364,7 +364,7 @@ class Case:
 
     @property
     def last(self):
-        """The estimator without a scaler before it."""
+        """The estimator, without the scaler that may come before it."""
         return self.estimator[-1] if self.has_scaler else self.estimator
 
     def given(self, X):
@@ -372,11 +372,11 @@ class Case:
             return self.table.contain(X)
 
     def has(self, call):
-        """Return whether the estimator, and a scaler before it, can be called so."""
+        """Return whether the estimator, with any scaler before it, supports a call."""
         return all(hasattr(part, METHODS.get(call, "fit")) for part in (self.estimator, self.last))
 
     def simplify(self):
-        """Take an estimator whose parameters are the defaults, but for what they take long by."""
+        """Replace the estimator by one with default parameters, except for a short training."""
         self.estimator, self.has_scaler = make(type(self.last), {}), False
 
     def learn(self, method, **params):
@@ -389,7 +389,7 @@ class Case:
         return self.method("transform")(self.given(self.table.X_new))
 
     def same(self, other):
-        """Return the codes of another estimator, which must be those of this one."""
+        """Switch to a copy, and return its answers; raise DifferenceError if they differ."""
         mine, before = self.answers(), self.estimator
         self.estimator = other
         theirs = self.answers()
@@ -405,7 +405,7 @@ class Case:
 
 
 class DifferenceError(AssertionError):
-    """A copy of an estimator that answers differently."""
+    """Raised if a copy of an estimator answers differently."""
 
 
 def dense(answer):
@@ -546,7 +546,7 @@ CALLS = {
 
 
 class Outcome(NamedTuple):
-    """What came of a call: of what kind it is, what was said, and where in the code."""
+    """The outcome of a call: its kind, the call, its message, and its place in the code."""
 
     kind: str
     call: str
@@ -555,23 +555,24 @@ class Outcome(NamedTuple):
 
     @property
     def sort(self):
-        """What this outcome has in common with others of its cause."""
+        """The key that outcomes with the same cause share."""
         return self.kind, self.place or self.call, re.sub(r"[-+.e\d]+|'\w+'", "#", self.words)[:80]
 
 
-# All other kinds are findings.
+# Kinds of outcomes that are no findings.
 FINE = "answered", "refused", "warned"
 
 
 def is_in(filename, *places):
-    """Return whether a file lies in one of these places."""
+    """Return whether a file lies in one of these folders, or is one of these files."""
     return any(Path(filename).is_relative_to(place) for place in places)
 
 
 def is_refusal(tb):
     """Return whether an error was raised on purpose, by the package or by validation.
 
-    What C code raises, as an index out of bounds, has the frame of its caller, which does not.
+    An error of C code, such as an index out of bounds, ends in the frame of its Python caller. The
+    last instruction of this frame is then a call, and not a raise.
     """
     while tb.tb_next:
         tb = tb.tb_next
@@ -581,7 +582,7 @@ def is_refusal(tb):
 
 
 def of_error(call, error):
-    """Return what an error says of a call."""
+    """Return the outcome of a call that raised an error."""
     words = f"{type(error).__name__}: {error}"[:300]
     if isinstance(error, DifferenceError):
         return Outcome("differs", call, str(error))
@@ -593,7 +594,7 @@ def of_error(call, error):
 
 
 def of_warning(call, message, category):
-    """Return what a warning says of a call; one of validation, or of a scaler, is none of ours."""
+    """Return the outcome of a call that warned; warnings of validation or a scaler are fine."""
     words = f"{category.__name__}: {message}"[:300]
     known = [f for f in traceback.extract_stack() if is_in(f.filename, PACKAGE, *VALIDATION)]
     if issubclass(category, UserWarning) or not known or is_in(known[-1].filename, *VALIDATION):
@@ -606,7 +607,7 @@ def place_of(frame):
 
 
 def floats_of(value):
-    """Yield the arrays of floats in an answer."""
+    """Yield the float arrays in an answer, which may be nested."""
     if isinstance(value, tuple | list):
         for part in value:
             yield from floats_of(part)
@@ -619,13 +620,13 @@ def floats_of(value):
 
 
 def fitted_numbers(estimator):
-    """Return the fitted attributes; standard errors are NaN where they are not known."""
+    """Return the fitted attributes that must be finite."""
     names = sorted(vars(estimator).keys() - {"dimension_std_", "history_"})
     return [vars(estimator)[k] for k in names if k.endswith("_") and not k.startswith("_")]
 
 
 def attempt(case, call):
-    """Call an estimator, and return what came of it."""
+    """Call an estimator, and return the outcomes."""
     answer, outcomes = None, {}
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -650,12 +651,12 @@ def not_inf(x):
 
 
 def run(seed):
-    """Run a case, and return it with what came of each of its calls."""
+    """Run a case, and return the case and the outcomes of its calls."""
     case, outcomes = Case(seed), []
     first, *others = list(case.calls)
     outcomes += attempt(case, first)
     if any(outcome.kind == "refused" for outcome in outcomes):
-        # Most other calls would be, too.
+        # Most other calls would be refused, too.
         case.simplify()
         outcomes += attempt(case, "fit")
     for call in others:
@@ -668,11 +669,11 @@ def run(seed):
 
 
 def work(connection, log):
-    """Run the cases whose seeds come, and send back what was found."""
+    """Run the cases of the seeds from a connection, and send back their outcomes."""
     torch.set_num_threads(1)
     with open(log, "w", buffering=1, encoding="utf-8") as file:
         faulthandler.enable(file)
-        # It shows where the process is, and then ends it.
+        # The signal writes the traceback to the log, and then ends the process.
         faulthandler.register(signal.SIGPROF, file, chain=True)
         run(0)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -688,7 +689,7 @@ def work(connection, log):
 
 
 class Worker:
-    """A process that runs cases, and is begun again where it ends."""
+    """A process that runs cases, and that is started again after it ends."""
 
     def __init__(self, log):
         self.log, self.process = log, None
@@ -702,7 +703,7 @@ class Worker:
         self.n_cases = 0
 
     def run(self, seed):
-        """Return the words of a case, what came of its calls, and CPU seconds."""
+        """Run a case; return its description, the outcomes of its calls, and its CPU seconds."""
         if self.process is None:
             self.begin()
         self.connection.send(seed)
@@ -733,7 +734,7 @@ class Worker:
 
 
 def fuzz(seeds, until, folder, note):
-    """Run cases until a time has come, show new findings, and note at times what there is."""
+    """Run cases until a given time, print new findings, and save the counts at intervals."""
     worker, counts, findings, seconds = Worker(Path(folder) / "log"), Counter(), {}, []
     for seed in seeds:
         words, outcomes, duration = worker.run(seed)
@@ -754,14 +755,14 @@ def fuzz(seeds, until, folder, note):
 
 
 def show(seed):
-    """Run one case, and show it."""
+    """Run one case, and print it with its outcomes."""
     torch.set_num_threads(1)
     case, outcomes = run(seed)
     print(case, *(" | ".join(outcome) for outcome in outcomes), sep="\n")
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, out="fuzz.json")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--first", type=int, help="the first seed; by default a new one")

@@ -1,23 +1,26 @@
-"""Gates with a prior: lengths that nobody set, and codes that keep a share of the variance.
+"""Gates with a prior: lengths that are learned, and codes that keep a share of the variance.
 
     python -m benchmarks gates planted [--only NAME ...] [--seeds 5]
     python -m benchmarks gates shares [--tables NAME ...] [--seeds 5]
 
-`planted` draws the features of `planted_features`: 128 in 64 dimensions, about 5 active in each
-sample, noise .05 of the standard deviation, and settings that differ from it in one thing. Gates
-are told neither the length nor the noise, and "default" has no parameter set: it does not know how
-many features there are, either. Batch-top-k has the same number of steps and the number
-of active features, and an encoder of several sweeps; "long" it trains for twice as many.
+`planted` draws the features of `planted_features`, with a base setting of 128 features in 64
+dimensions, about 5 active features in each sample, and noise of .05 of the standard deviation. Most
+other settings change one of these numbers or the kind of features. Gates know neither the length
+nor the noise. "default" sets no parameter, and does not know the number of features, either.
+Batch-top-k has the same number of steps, the true number of active features, and an encoder of
+several sweeps; "long" means twice as many steps.
 
-`shares` asks for codes that keep 80, 90 and 95 % of the variance of three quarters of a table, and
-measures them on the rest: their length, what they leave, and what as many principal components do,
-by a line between whole numbers of them. Each is trained for its 1,000 steps, and for three times as
-many, without an early end. Columns are standardized, but for pixels.
+`shares` fits codes that keep 80, 90 and 95 % of the variance of three quarters of a table. On the
+rest it measures their length, their error, and the error of as many principal components,
+interpolated linearly between whole numbers of components. Each model is trained for the 1,000 steps
+of the default, and for three times as many, without early stopping. Columns are standardised,
+except for pixels.
 
-Settings were chosen with seeds 100 to 102 and 200 of `planted`, and split 100 of `shares`; seeds
-here begin at 300. That prices follow what gates leave that are open or closed, not half open, was
-chosen after a run of split 300 of `shares`, where lengths of wine and diabetes ran away at 80 %.
-Every row is saved when it is done, and is not computed again.
+Settings were chosen with seeds 100 to 102 and 200 of `planted`, and split 100 of `shares`; the
+seeds here start at 300. One rule was chosen after a run of split 300 of `shares`, in which the
+lengths of wine and diabetes ran away at 80 %: prices follow the error that open and closed gates
+leave, and not the error that half-open gates leave. Each row is saved when it is done, and is not
+computed again.
 """
 
 from functools import lru_cache, partial
@@ -49,12 +52,12 @@ SETTINGS = {kind: (kind, BASE) for kind in KINDS} | {
 
 
 def gates(sizes, seed, **params):
-    """Return a VAEense whose gates have a prior."""
+    """Return a VAEense with a prior on its gates."""
     return VAEenseTransformer(sizes.n_features, prior="spike_slab", random_state=seed, **params)
 
 
 def batch_topk(sizes, seed, max_iter=EPOCHS, **params):
-    """Return a sparse autoencoder that knows how many features are active."""
+    """Return a sparse autoencoder with the true number of active features."""
     return SparseAutoencoder(
         sizes.n_features,
         penalty=BatchTopK(sizes.n_active),
@@ -66,7 +69,7 @@ def batch_topk(sizes, seed, max_iter=EPOCHS, **params):
 
 
 def default(sizes, seed):
-    """Return a VAEense with nothing set."""
+    """Return a VAEense with default parameters."""
     return VAEenseTransformer(random_state=seed)
 
 
@@ -81,7 +84,7 @@ METHODS = {
 
 
 def measure_planted(setting, method, seed):
-    """Fit one model, and return its numbers on held-out samples."""
+    """Fit one model, and return its measures on held-out samples."""
     kind, sizes = SETTINGS[setting]
     X, true_codes, features = draw(kind, FIRST_SEED + seed, sizes)
     X = X.astype(np.float32)
@@ -110,7 +113,7 @@ def summary(rows, keys, names, worst=()):
 
 
 def run_planted(arguments):
-    """Fit what is not in the results yet."""
+    """Fit the models whose rows the results lack."""
     orders = {"setting": list(SETTINGS), "method": list(METHODS)}
     chosen = {"setting": list(SETTINGS), "method": arguments.only}
     names = "f1", "cosine", "l0", "l0_ratio", "fvu", "cpu_seconds"
@@ -128,20 +131,20 @@ TABLES = {
     "diabetes": datasets.load_diabetes,
 }
 SHARES, LENGTHS = (0.8, 0.9, 0.95), (1, 3)
-# Epochs without a gain that end no training early.
+# A value of `n_iter_no_change` that never stops a training early.
 NEVER = 10**6
 
 
 @lru_cache
 def epochs_of(n_rows):
-    """Return the epochs that a default fit trains such rows for."""
+    """Return the number of epochs of a default fit to this many rows."""
     model = VAEenseTransformer(2, prior="spike_slab", n_iter_no_change=NEVER, random_state=0)
     fit(model, np.random.default_rng(0).standard_normal((n_rows, 2)))
     return model.n_iter_
 
 
 def measure_share(table, share, length, seed):
-    """Fit one model, and return its numbers on held-out rows."""
+    """Fit one model, and return its measures on held-out rows."""
     train, test = split(table, seed)
     model = VAEenseTransformer(
         prior="spike_slab",
@@ -164,14 +167,14 @@ def measure_share(table, share, length, seed):
 
 
 def split(table, seed):
-    """Return training and held-out rows."""
+    """Return the training and held-out rows of a table."""
     X = TABLES[table]().data
     X = X if table == "digits" else StandardScaler().fit_transform(X)
     return train_test_split(X, test_size=0.25, random_state=FIRST_SEED + seed)
 
 
 def fvu_of_pca(train, test, length):
-    """Return what as many principal components leave, by a line between whole numbers."""
+    """Return the FVU of as many principal components, interpolated between whole numbers."""
     left = [1.0]
     for k in range(1, min(int(length) + 2, *train.shape)):
         pca = PCA(k).fit(train)
@@ -180,7 +183,7 @@ def fvu_of_pca(train, test, length):
 
 
 def run_shares(arguments):
-    """Fit what is not in the results yet."""
+    """Fit the models whose rows the results lack."""
     orders = {"table": list(TABLES), "share": list(SHARES), "length": list(LENGTHS)}
     chosen = orders | {"table": arguments.tables}
     names = "n_components", "l0", "l0_train", "fvu", "fvu_train", "fvu_pca", "cpu_seconds"
@@ -190,7 +193,7 @@ def run_shares(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=METHODS)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     run_task(parser, run_planted, run_shares)

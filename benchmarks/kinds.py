@@ -1,17 +1,18 @@
-"""The default model on data of many kinds, most of which no other benchmark has.
+"""The default model on many kinds of data, most of which no other benchmark has.
 
     python -m benchmarks kinds [--only NAME ...] [--seeds 3]
 
 Each kind is drawn anew for each seed: windows of a signal, counts, one-hot columns, heavy tails,
 clusters, curved sheets, images of spots, spectra, few rows of many features, and so on. A fifth of
-the rows is held out. The default is fitted to the others, in the units that they have. Of the
-held-out rows there are the length of codes, what codes leave of the variance, and the log-density,
-beside the best of mixtures of 1, 2, 4 and 8 normal distributions, which these very rows choose.
-"components" is the number of principal components that keep 95 % of the training rows.
+the rows is held out. The default model is fitted to the other rows, in their own units. Three
+numbers are measured on held-out rows: the length of codes, the share of variance that codes leave
+unexplained, and the log-density. The log-density is compared with the best mixture of 1, 2, 4 or 8
+normal distributions, which is chosen on these same held-out rows. "components" is the number of
+principal components that keep 95 % of the variance of the training rows.
 
-Rows of data that is discrete, or that repeats, have no bounded log-density; they are left out of
-the comparison of densities, as "no density". Kinds were collected to find failures. Those that were
-found on other draws are mended; the guide names them.
+The log-density of discrete or repeated rows is not bounded. Such kinds are left out of the
+comparison of densities, as "no density". The kinds were collected to find failures. The failures
+that were found on other draws are fixed, and the guide names them.
 """
 
 import time
@@ -31,19 +32,19 @@ FIRST_SEED = 1000
 
 
 def orthonormal(rng, n_features, rank):
-    """Return directions as columns."""
+    """Return random orthonormal directions as columns."""
     return np.linalg.qr(rng.standard_normal((n_features, rank)))[0]
 
 
 def windows(rng):
-    """Return windows of two sines with noise."""
+    """Return windows of a sum of two sines with noise."""
     t = np.arange(3031)
     signal = np.sin(0.13 * t) + 0.5 * np.sin(0.37 * t + 1) + 0.05 * rng.standard_normal(len(t))
     return np.lib.stride_tricks.sliding_window_view(signal, 32)
 
 
 def words(rng):
-    """Return shares of words in texts about few topics, weighed by how rare they are."""
+    """Return shares of words in texts about few topics, weighted by the rarity of the words."""
     topics, shares = rng.dirichlet(np.full(150, 0.05), 8), rng.dirichlet(np.full(8, 0.2), 2000)
     counts = np.stack([rng.multinomial(80, p) for p in shares @ topics]).astype(float)
     counts *= np.log(len(counts) / (1 + (counts > 0).sum(axis=0)))
@@ -51,19 +52,19 @@ def words(rng):
 
 
 def counts(rng):
-    """Return counts whose logarithms have three factors, dequantised."""
+    """Return dequantised counts, whose logarithms have three factors."""
     factors = rng.standard_normal((1500, 3)) @ rng.standard_normal((3, 20))
     return rng.poisson(np.exp(0.5 * factors)) + rng.random((1500, 20))
 
 
 def one_hot(rng, *sizes):
-    """Return categories as columns of 0 and 1, beside three others."""
+    """Return one-hot columns of categories, and three normal columns."""
     columns = [np.eye(k)[rng.integers(k, size=1500)] for k in sizes]
     return np.hstack([*columns, rng.standard_normal((1500, 3))])
 
 
 def heavy(rng):
-    """Return rotated columns of two degrees of freedom."""
+    """Return rotated columns of Student's t distribution with two degrees of freedom."""
     return rng.standard_t(2, size=(2000, 10)) @ rng.standard_normal((10, 10))
 
 
@@ -74,7 +75,7 @@ def atoms(rng, n, m, d, share, noise):
 
 
 def low_rank(rng, n, d, rank, noise):
-    """Return samples of a normal distribution of few directions."""
+    """Return samples of a normal distribution with few directions, and noise."""
     flat = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, d))
     return flat + noise * rng.standard_normal((n, d))
 
@@ -97,7 +98,7 @@ def clusters(rng):
 
 
 def spots(rng):
-    """Return images of one spot, of some place and size."""
+    """Return images of one spot, with random place and size."""
     grid, n = np.arange(12), 1500
     a, b = rng.uniform(2, 10, (2, n, 1, 1))
     size = rng.uniform(1, 2, (n, 1, 1))
@@ -106,7 +107,7 @@ def spots(rng):
 
 
 def falling(rng, shape, last):
-    """Return columns whose standard deviations fall to a last one."""
+    """Return columns whose standard deviations fall from 1 to `last`."""
     return rng.standard_normal(shape) * np.geomspace(1, last, shape[1])
 
 
@@ -141,33 +142,33 @@ def blobs(rng):
 
 
 def chain(rng):
-    """Return columns that are each like the one before."""
+    """Return columns that are each correlated with the column before."""
     covariance = 0.9 ** np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
     return rng.standard_normal((2000, 30)) @ np.linalg.cholesky(covariance).T
 
 
 def peaks(rng):
-    """Return spectra of six peaks of some heights."""
+    """Return spectra of six peaks with random heights."""
     centres = np.linspace(0.1, 0.9, 6)
     shapes = np.exp(-((np.linspace(0, 1, 80) - centres[:, None]) ** 2) / 0.002)
     return rng.random((1200, 6)) @ shapes + 0.01 * rng.standard_normal((1200, 80))
 
 
 def tones(rng):
-    """Return logarithms of spectra of one tone with noise."""
+    """Return log-spectra of one tone with noise."""
     tones = np.sin(np.outer(rng.uniform(0.1, 1.5, 1500), np.arange(60)))
     signal = rng.standard_normal((1500, 1)) * tones + 0.1 * rng.standard_normal((1500, 60))
     return np.log(np.abs(np.fft.rfft(signal)) + 1e-3)
 
 
 def layers(rng):
-    """Return the outputs of a network of one hidden layer, of three inputs."""
+    """Return the outputs of a network with one hidden layer and three inputs."""
     hidden = rng.standard_normal((2500, 3)) @ rng.standard_normal((3, 40)) + rng.standard_normal(40)
     return np.maximum(hidden, 0) @ rng.standard_normal((40, 30))
 
 
 def scales(rng):
-    """Return columns in units that are seven orders of magnitude apart."""
+    """Return columns whose units span seven orders of magnitude."""
     return rng.standard_normal((1000, 8)) * 10.0 ** np.arange(-4, 4)
 
 
@@ -225,7 +226,7 @@ NO_DENSITY |= {"whole numbers from 0 to 3"}
 
 
 def split(kind, seed):
-    """Return training and held-out rows."""
+    """Return the training and held-out rows of a kind."""
     rng = np.random.default_rng(FIRST_SEED + seed)
     X = rng.permutation(np.asarray(KINDS[kind](rng), dtype=float))
     n_train = int(0.8 * len(X))
@@ -233,7 +234,7 @@ def split(kind, seed):
 
 
 def best_mixture(train, test):
-    """Return the best score of mixtures of 1, 2, 4 and 8 normal distributions."""
+    """Return the best test score of mixtures of 1, 2, 4 and 8 normal distributions."""
     scores = []
     for n_components in (1, 2, 4, 8):
         mixture = GaussianMixture(n_components, reg_covar=1e-6 * train.var(), random_state=0)
@@ -244,7 +245,7 @@ def best_mixture(train, test):
 
 
 def measure(kind, seed):
-    """Fit the default, and return what it makes of held-out rows."""
+    """Fit the default model, and return its measures on held-out rows."""
     train, test = split(kind, seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -268,7 +269,7 @@ def measure(kind, seed):
 
 
 def summary(rows):
-    """Return means over the seeds."""
+    """Return means over the seeds, for each kind."""
     found = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
@@ -285,7 +286,7 @@ def summary(rows):
 
 
 def main():
-    """Measure what is not in the results yet."""
+    """Measure the rows that the results lack."""
     arguments = make_parser(__doc__, seeds=3, only=KINDS).parse_args()
     orders = {"kind": list(KINDS)}
     path = RESULTS / "kinds.json"

@@ -1,17 +1,17 @@
-"""Latents that several fits find: how many of those said to be features are.
+"""Latents that several fits find, and the share of them that are features of the data.
 
     python -m benchmarks latent_stability fits [--kinds NAME ...] [--only NAME ...] [--seeds 2]
 
-Samples are those of planted_features: 64 features, about 3 of them active, in 32 dimensions. Each
-row has four fits of one data set by other seeds, of 48, 64 or 128 latents, of which
-`dictionary_stability` sees the first two, or all. A latent is a feature if the cosine of its atom
-with a planted one is above .9. The one factor of its probabilities was chosen by the data sets of
-the seeds 0 and 1, by BatchTopK; those here have seeds from 2 on.
+The samples are those of planted_features: 64 features in 32 dimensions, about 3 of them active. For
+each row, four models with 48, 64 or 128 latents are fitted to one data set from four seeds.
+`dictionary_stability` compares the first two models, or all four. A latent is a feature if the
+cosine of its atom with a planted feature is above .9. The one constant of the probabilities was
+chosen on the data sets of the seeds 0 and 1, with BatchTopK; the data sets here have seeds from 2.
 
-Of latents that are said to be features with a probability of .9 or more, and of those between .5
-and .9, rows have the number, the mean probability and the share that are features; "brier" is the
-mean squared difference of probability and truth, and "found" the share of the features among the
-latents that are said to be.
+Rows have two groups of latents: a probability of being a feature of .9 or more, and one between .5
+and .9. For each group a row has the number of latents, their mean probability, and the share that
+are features. "brier" is the mean squared difference of probability and truth. "found" is the share
+of all latents that are features whose probability is .9 or more.
 """
 
 from functools import partial
@@ -32,7 +32,7 @@ METHODS = {
 
 
 def measure(kind, method, width, seed):
-    """Return how often probabilities hold, of two fits and of four."""
+    """Return the agreement of probabilities with the truth, for two fits and for four."""
     X, _, features = draw(kind, FIRST_SEED + seed)
     fits = [METHODS[method](width, max_iter=EPOCHS, random_state=s) for s in range(N_FITS)]
     for model in fits:
@@ -48,7 +48,7 @@ def measure(kind, method, width, seed):
 
 
 def agreement(probability, true):
-    """Return how probabilities agree with the truth."""
+    """Return measures of the agreement of probabilities with the truth."""
     row = {}
     for name, least, most in (("high", 0.9, 1.01), ("middle", 0.5, 0.9)):
         own = (probability >= least) & (probability < most)
@@ -65,7 +65,7 @@ def agreement(probability, true):
 
 
 def summary(rows):
-    """Return the shares over all latents of a kind and a method."""
+    """Return the shares over all latents, for each kind and method."""
     found = []
     for kind, method in dict.fromkeys((row["kind"], row["method"]) for row in rows):
         own = [row for row in rows if (row["kind"], row["method"]) == (kind, method)]
@@ -84,14 +84,14 @@ def summary(rows):
 
 
 def run_fits(arguments):
-    """Fit what is not in the results yet."""
+    """Fit the models whose rows the results lack."""
     orders = {"kind": list(KINDS), "method": list(METHODS), "width": list(WIDTHS)}
     chosen = {"kind": arguments.kinds, "method": arguments.only, "width": WIDTHS}
     measure_missing(arguments.out, orders, chosen, arguments.seeds, measure, summary)
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=2, only=METHODS, out="latent_stability.json")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     run_task(parser, run_fits)

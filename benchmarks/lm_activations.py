@@ -1,19 +1,19 @@
-"""Residual-stream activations of a causal language model of transformers, as rows of an array.
+"""Residual-stream activations of a causal language model from transformers, as rows of an array.
 
     python -m benchmarks lm_activations --text NeelNanda/pile-10k --layer 3 --out FOLDER
     python -m benchmarks lm_activations --model FOLDER --gguf FILE --text one.txt two.txt ...
 
-Writes FOLDER/lm_activations.npz, with one row per token, in order of the text:
+The command writes FOLDER/lm_activations.npz, with one row per token, in the order of the text:
 
 * `X_train`, `X_test`: hidden states after block N, in half precision,
-* `token_train`, `token_test`: which token of the model's vocabulary it was,
-* `doc_train`, `doc_test`: the number of its document. No document is in both.
+* `token_train`, `token_test`: the token, as a number in the model's vocabulary,
+* `doc_train`, `doc_test`: the number of its document. No document is in both parts.
 
-Documents are cut into windows, and each window is read by itself. The hidden states of its first
-tokens are often far longer than all others, so `--skip` of them are left out. Rows go to disk as
-they come: memory does not grow with their number. The file gets its name when it is complete.
-Needs transformers, for a data set of the Hub also datasets, and for a GGUF file gguf and
-accelerate.
+Documents are cut into windows, which the model reads one by one. The hidden states of the first
+tokens of a window are often far longer than all others, so the first `--skip` tokens are left out.
+Rows are written to disk as they are computed, so memory does not grow with their number. The file
+gets its name when it is complete. The command needs transformers; a data set of the Hub also needs
+datasets, and a GGUF file needs gguf and accelerate.
 """
 
 import importlib
@@ -33,7 +33,7 @@ PARTS = "train", "test"
 
 
 class Window(NamedTuple):
-    """Tokens that the model reads together, and where their rows belong."""
+    """Tokens that the model reads together, and the part and document of their rows."""
 
     tokens: list[int]
     part: str
@@ -41,14 +41,14 @@ class Window(NamedTuple):
 
 
 class ReachedError(Exception):
-    """Ends a forward pass at a block."""
+    """Raised by a hook to end a forward pass after a block."""
 
 
 # --- the model --------------------------------------------------------------------------------
 
 
 def require(*packages):
-    """Return the first of some packages, or stop and say which to install."""
+    """Import packages and return the first; exit with the packages to install if one is missing."""
     try:
         first, *_ = map(importlib.import_module, packages)
         return first
@@ -74,7 +74,7 @@ def load(name, gguf=None, device="auto"):
 
 
 def block_after(model, layer):
-    """Return the model's first blocks, up to the one with that number, counted from 1."""
+    """Return the first `layer` blocks of the model."""
     n_blocks = model.config.get_text_config().num_hidden_layers
     if not 1 <= layer <= n_blocks:
         raise SystemExit(f"--layer must be from 1 to {n_blocks} for this model, got {layer}.")
@@ -85,18 +85,18 @@ def block_after(model, layer):
 
 
 def hidden_of(output):
-    """Return the hidden states in what a block returns."""
+    """Return the hidden states in the output of a block."""
     return output[0] if isinstance(output, tuple) else output
 
 
 @torch.no_grad()
 def hidden_states(model, block, batch):
-    """Return what a block gives for lists of tokens: an array for each, with a row per token.
+    """Return the output of a block for lists of tokens: an array for each list, a row per token.
 
     Later blocks are not run.
     """
     longest = max(map(len, batch))
-    # Padding comes last, where a causal model does not see it from any token.
+    # Padding comes last: in a causal model no token attends to later tokens.
     tokens = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in batch])
     mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in batch])
     found = []
@@ -120,7 +120,7 @@ def hidden_states(model, block, batch):
 
 
 def read_documents(text, separator=None, split="train", column="text"):
-    """Return an iterator over documents, of files or of a data set of the Hub."""
+    """Return an iterator over the documents of files, or of a data set of the Hub."""
     missing = [name for name in text if not Path(name).is_file()]
     if not missing:
         return (piece for name in text for piece in split_file(name, separator))
@@ -136,7 +136,7 @@ def read_documents(text, separator=None, split="train", column="text"):
 
 
 def split_file(name, separator):
-    """Yield the documents of a file, without reading it at once; all of it if separator is ''."""
+    """Yield the documents of a file, read in pieces; the whole file if separator is ''."""
     pattern = BLANK_LINES if separator is None else re.escape(separator)
     with open(name, encoding="utf-8") as file:
         if not pattern:
@@ -151,11 +151,11 @@ def split_file(name, separator):
 
 
 def read_windows(documents, tokenizer, context, skip, wanted):
-    """Yield windows until there are as many rows of each part as wanted.
+    """Yield windows until each part has the wanted number of rows.
 
-    Each document goes to the part that is furthest behind.
+    Each document goes to the part with the smallest share of its wanted rows.
     """
-    # What the tokenizer puts before every text, for example a token for its beginning.
+    # The tokens that the tokenizer puts before every text, such as a beginning-of-text token.
     prefix = list(tokenizer("").input_ids)
     rows = dict.fromkeys(wanted, 0)
     for doc, text in enumerate(documents):
@@ -223,7 +223,7 @@ def write(windows, model, block, skip, batch_size, folder, bar):
 
 
 def batches(items, size):
-    """Yield lists of `size` items, and of the rest."""
+    """Yield lists of `size` items, and a last list of the remaining items."""
     batch = []
     for item in items:
         batch.append(item)
@@ -270,7 +270,7 @@ def extract(arguments):
 
 
 def add_text_arguments(parser):
-    """Add what says which block of the model reads which text."""
+    """Add the options that choose the block of the model and the text."""
     add = parser.add_argument
     add("--gguf", help="file in the model's folder, for a model in this format")
     add("--layer", type=int, required=True, help="number of the block, from 1")
@@ -282,7 +282,7 @@ def add_text_arguments(parser):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--model", default="EleutherAI/pythia-70m", help="name on the Hub, or folder")

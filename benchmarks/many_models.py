@@ -1,14 +1,14 @@
-"""A search of 12 candidates in one process, and shared between two workers of joblib's backends.
+"""Time of a search of 12 candidates, in one process and with two workers of joblib's backends.
 
     python -m benchmarks many_models [--rounds 5]
 
-Each round has the search once on each backend, in turn, so that what else the machine does meets
-all of them. Every process computes with one thread. Written are
+Each round runs the search once on each backend, in turn, so that other load of the machine affects
+all backends alike. Every process computes with one thread. The results are
 
-* `first`: seconds of a search for which workers are started, those of dask and ray included;
-* `seconds`: of the later ones, and their median;
-* `ratio`: the median of the ratios to one process in the same round;
-* `bytes`: of a candidate, of a fitted model, and of the samples, pickled.
+* `first`: seconds of the first search, which starts the workers, also of dask and ray;
+* `seconds`: seconds of the later searches, with their `median`;
+* `ratio`: the median ratio to the seconds of one process in the same round;
+* `bytes`: pickled sizes of a candidate, of a fitted model, and of the samples.
 
 A backend that is not installed is left out.
 """
@@ -21,7 +21,7 @@ import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-# Read by workers that are started later, too. Ray's would let everything else go first.
+# Workers that start later inherit these variables. By default, ray's workers have low priority.
 os.environ.update({"PYTHONWARNINGS": "ignore", "RAY_worker_niceness": "0"})
 
 import numpy as np
@@ -49,14 +49,14 @@ def one_process():
 
 @contextmanager
 def loky():
-    """Run on processes of this machine, which joblib keeps for the next search."""
+    """Run on local processes, which joblib keeps for the next search."""
     with parallel_config("loky", n_jobs=N_WORKERS):
         yield
 
 
 @contextmanager
 def dask():
-    """Run on a cluster of dask, which is kept for the next search."""
+    """Run on a local cluster of dask, which is kept for the next search."""
     from distributed import Client, LocalCluster, default_client
 
     try:
@@ -70,7 +70,7 @@ def dask():
 
 @contextmanager
 def ray():
-    """Run on ray, which is kept for the next search; its pool of workers is not."""
+    """Run on ray, which is kept for the next search; the pool of workers is not kept."""
     import ray
     from ray.util.joblib import register_ray
 
@@ -99,7 +99,7 @@ def timed_search(backend, X):
 
 
 def pickled_bytes(X):
-    """Return the sizes of what is sent to workers, and back."""
+    """Return the sizes of the objects sent to workers and back."""
     candidate = clone(SAE).set_params(n_components=max(GRID["n_components"]))
     sizes = {"candidate": len(pickle.dumps(candidate))}
     fitted = candidate.fit(X)
@@ -112,7 +112,7 @@ def pickled_bytes(X):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

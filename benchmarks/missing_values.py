@@ -1,19 +1,19 @@
-"""Missing values: entries of public tables filled in, and densities learned through holes.
+"""Missing values: entries of public tables filled in, and densities learned from holed tables.
 
     python -m benchmarks missing_values [--seeds 3] [--only NAME ...]
 
-A share of the entries of a table is removed, in the training rows and in the held-out ones: at
-"random", or "by a rule", by which half of the columns miss three times as many entries where a
-column that is always known is above its median. Each method learns from what is left of the
-training rows, and fills in the held-out ones. Errors are squared, in units of the variance of the
-column, and means over all entries that are missing. Tables and noise are those of
-``benchmarks.tables``, with a fifth of the rows held out and at most `MAX_TRAIN` to learn from;
-columns are standardised.
+A share of the entries of a table is removed from the training rows and the held-out rows. Entries
+are removed at "random", or "by a rule": half of the columns miss entries, three times as many in
+rows in which another column, which is always known, is above its median. Each method learns from
+the training rows with missing entries, and fills in the held-out rows. Errors are mean squared
+errors over all missing entries, in units of the variance of the column. Tables and noise are those
+of ``benchmarks.tables``, with a fifth of the rows held out, and at most `MAX_TRAIN` training rows.
+Columns are standardised.
 
-Then, with 30 % missing at random, the log-density of held-out rows without holes: of a
-SubspaceMixture fitted to the training rows with their holes, to what each other method made of
-them, and to the complete rows. VAEenseTransformer and trees take longer than the others, and are
-fitted where 30 % are missing.
+With 30 % missing at random, the log-density of complete held-out rows is also measured, for a
+SubspaceMixture fitted to the training rows with missing entries, to the training rows as filled in
+by each other method, and to the complete training rows. VAEenseTransformer and trees take longer
+than the other methods, and are fitted only where 30 % are missing.
 """
 
 import time
@@ -35,12 +35,12 @@ from skvaeense.mixture import SubspaceMixture
 NAMES = ["iris", "wine", "breast_cancer", "diabetes", "concrete", "ais"]
 RULES, SHARES = ["random", "by a rule"], [0.1, 0.3]
 MAX_TRAIN = 300
-# The share at which the slow methods are fitted, and densities compared.
+# The share at which slow methods are fitted and densities are compared.
 MOST = max(SHARES)
 
 
 def trees(seed):
-    """Return an imputer by boosted trees, with few of them."""
+    """Return an imputer with few boosted trees."""
     forest = HistGradientBoostingRegressor(max_iter=30, early_stopping=False, random_state=seed)
     return IterativeImputer(forest, max_iter=3, random_state=seed)
 
@@ -54,7 +54,7 @@ METHODS = {
     "means": lambda seed: SimpleImputer(),
 }
 SLOW = {"VAEense", "IterativeImputer, trees"}
-# Those that are followed by a SubspaceMixture of what they filled in.
+# Methods whose filled-in training rows a SubspaceMixture is fitted to.
 FILLING = ["IterativeImputer", "IterativeImputer, trees", "KNNImputer", "means"]
 
 
@@ -74,7 +74,7 @@ def with_holes(rows, rule, share, seed):
 
 
 def measure(table, rule, share, seed):
-    """Return errors of what methods fill in, CPU seconds, and log-densities."""
+    """Return the errors and CPU seconds of all methods, and log-densities."""
     train, test = prepared(table, seed)
     train = np.random.RandomState(seed).permutation(train)[:MAX_TRAIN]
     scaler = StandardScaler().fit(train)
@@ -102,7 +102,7 @@ def measure(table, rule, share, seed):
 
 
 def summary(rows):
-    """Return with how many tables each method has the least error, by rule and share."""
+    """Return the number of tables on which each method has the least error, by rule and share."""
     wins = {}
     for rule in RULES:
         for share in SHARES:
@@ -121,7 +121,7 @@ def summary(rows):
 
 
 def main():
-    """Measure what the file of results lacks."""
+    """Measure the rows that the file of results lacks."""
     parser = make_parser(__doc__, seeds=3, only=NAMES, out="missing_values.json")
     arguments = parser.parse_args()
     orders = {"table": NAMES, "rule": RULES, "share": SHARES}

@@ -1,10 +1,11 @@
-"""What happens to SubspaceMixture at half and at twice of each number that it has.
+"""SubspaceMixture with each of its constants halved and doubled.
 
     python -m benchmarks mixture_numbers [--only NAME ...] [--out FILE]
 
-Each number of the search is halved and doubled, the others left as they are. Rank errors are means
-over unions of subspaces, log-densities are mean differences from the numbers as they are, over
-tables of the half that was used for choosing, and CPU seconds are of all fits together.
+Each constant of the search is halved and doubled, with the others unchanged. Rank errors are means
+over unions of subspaces. Log-densities are mean differences from the fits with all constants
+unchanged, over tables of the half that was used for choosing rules. CPU seconds are the sum over
+all fits.
 """
 
 import time
@@ -17,7 +18,7 @@ from skvaeense.datasets import make_affine_subspaces, make_linear_subspaces
 from skvaeense.metrics import dimension_error
 from skvaeense.mixture import SubspaceMixture, _em, _fit, _growth, _search
 
-# Names, and the modules that have them.
+# name of a constant: module that defines it
 NUMBERS = {
     "KEPT": _growth,
     "LEAST_GAIN of growth": _growth,
@@ -44,7 +45,7 @@ SEED = 500
 
 
 def unions():
-    """Yield training samples, held-out ones, and the dimensions of these."""
+    """Yield training samples, held-out samples, and the dimensions of held-out samples."""
     linear = [((3, 5, 9), 50, 1500, 0.05), ((2, 4, 8), 40, 1500, 0.2), ((3,) * 8, 20, 2000, 0.02)]
     for dims, n_features, n_samples, noise in linear:
         X, _, dimension = make_linear_subspaces(
@@ -67,7 +68,7 @@ def unions():
 
 
 def measure():
-    """Return the rank errors of unions, the log-densities of tables, and CPU seconds."""
+    """Return the mean rank error of unions, the log-density of each table, and CPU seconds."""
     begin = time.process_time()
     errors, scores = [], []
     for train, test, truth in unions():
@@ -80,7 +81,7 @@ def measure():
 
 
 def times(value, factor):
-    """Return a number, or a tuple of them, multiplied; whole ones stay whole and above 0."""
+    """Return a number, or a tuple of numbers, times a factor; integers stay integers above 0."""
     if isinstance(value, tuple):
         return tuple(times(v, factor) for v in value)
     return max(round(value * factor), 1) if isinstance(value, int) else value * factor

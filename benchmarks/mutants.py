@@ -1,12 +1,13 @@
-"""What the tests notice: a summary of the mutants of losses, thresholds and metrics.
+"""A summary of the mutants of losses, thresholds and metrics that the tests kill.
 
     make mutants
 
-mutmut changes a line of a function in one small way, as a sign or a default, and runs the tests
-that reach it; a mutant that they let pass has survived. This only counts what it has left in
-the folder mutants, and writes it to results/mutants.json, module by module. All of them take hours:
-a run that is stopped can be summed up too, and goes on where it was. `tested` are those that had
-their turn. Mutants that no test reaches count as survivors, those that never end as killed.
+mutmut changes a line of a function in one small way, such as a sign or a default, and runs the
+tests that reach the function. A mutant that passes these tests has survived. This module only
+counts the mutants that mutmut wrote to the folder mutants, and writes the counts of each module to
+results/mutants.json. A complete run takes hours. A run that was stopped can be summarised too, and
+can be continued. `tested` is the number of mutants that were run. Mutants that no test reaches
+count as survivors, and mutants that never end count as killed.
 """
 
 import json
@@ -17,7 +18,7 @@ ALIVE, UNKNOWN = {"survived", "no tests"}, {"not checked", "check was interrupte
 
 
 def count(statuses):
-    """Return the row of a module."""
+    """Return the row of a module from the statuses of its mutants."""
     tested = [status for status in statuses if status not in UNKNOWN]
     survived = sum(status in ALIVE for status in tested)
     killed = len(tested) - survived
@@ -31,7 +32,7 @@ def count(statuses):
 
 
 def main():
-    """Count what mutmut has left."""
+    """Count the mutants in the folder of mutmut."""
     make_parser(__doc__).parse_args()
     from mutmut.stats import status_by_exit_code
 

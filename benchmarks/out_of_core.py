@@ -1,17 +1,18 @@
-"""Fits to more samples than memory holds: peak memory, the result, and the pace.
+"""Fits to more samples than fit into memory: peak memory, unexplained variance, and speed.
 
     python -m benchmarks out_of_core [--gigabytes 4] [--seeds 5] [--folder FOLDER] [--only PART ...]
 
-Sparse combinations of atoms, as activations are thought to be, are written to a folder shard by
-shard, fitted, and deleted afterwards.
+Samples are sparse combinations of atoms, as activations are thought to be. They are written to a
+folder shard by shard, fitted, and deleted afterwards.
 
-* `memory`: the peak of a process that fits all of them, beside that of one that only imports.
+* `peak`: the peak memory of a process that fits all samples, beside `peak_import`, the peak of a
+  process that only imports the package.
 * `fits`: unexplained variance on held-out samples after one pass over all shards, and after as many
-  steps on as many of them as fit into memory.
-* `pace`: samples per second in training VAEense, from memory maps and shards over from memory,
-  timed in turn; the median of the ratios of neighbours.
+  steps on the part of the samples that fits into memory.
+* `pace`: samples per second of VAEense's training from memory maps and from shards, as ratios to
+  the training from memory. The three are timed in turn, and medians are taken over the turns.
 
-Each fit is a process of its own.
+Each fit runs in a separate process.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from skvaeense.penalties import BatchTopK
 N_FEATURES, N_ATOMS, N_ACTIVE, NOISE = 512, 1024, 8, 0.05
 # Shards of 256 MB.
 SHARD_ROWS = 2**17
-# Of these samples as many as two shards are in memory.
+# Number of shards whose samples fit into memory.
 SHARDS_IN_MEMORY = 2
 HELD_OUT = 5000
 N_LATENTS, BATCH_SIZE = 512, 1024
@@ -41,7 +42,7 @@ PARTS = ("shards", "memory", "pace")
 
 
 def draw(n_samples, seed):
-    """Return sparse combinations of the same atoms, in single precision."""
+    """Return sparse combinations of atoms in single precision, with the same atoms for each seed."""
     atoms = np.random.default_rng(0).standard_normal((N_ATOMS, N_FEATURES), dtype=np.float32)
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     rng = np.random.default_rng([1, seed])
@@ -59,7 +60,7 @@ def write(folder, n_shards):
 
 
 def samples(what, folder):
-    """Return samples as they are to be fitted: all shards, or some of them in memory."""
+    """Return what to fit: the folder of all shards, or an array of the samples of some shards."""
     if what == "shards":
         return folder
     paths = sorted(folder.glob("*.npy"))[:SHARDS_IN_MEMORY]
@@ -87,24 +88,24 @@ def fit(what, folder, seed, max_iter):
 
 
 def peak_memory():
-    """Return the most bytes that this process had in memory.
+    """Return the peak memory of this process in bytes.
 
-    What `resource` says of a process begins with the peak of the one that started it.
+    The peak that `resource` returns would include the peak of the parent process.
     """
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def fit_apart(what, folder, seed=0, max_iter=1):
-    """Return what a fit in a process of its own has printed."""
+    """Run a fit in a separate process, and return the row that it prints."""
     options = ("--folder", folder, "--seed", seed, "--max-iter", max_iter)
     return apart("benchmarks out_of_core", "--fit", what, *options)
 
 
 def pace(folder):
-    """Yield samples per second of passes that read, over a pass from memory beside each.
+    """Yield the speed of passes that read from disk, as ratios to a pass from memory.
 
-    What is small is read into memory at once: so this is more than one shard.
+    Small data would be read into memory at once, so the samples are more than one shard.
     """
     paths = sorted(folder.glob("*.npy"))[:1]
     paths.append(paths[0].with_name("more.npy"))
@@ -119,9 +120,10 @@ def pace(folder):
 
 
 def seconds_of_epoch(X):
-    """Return how long VAEense trains for one pass over the samples.
+    """Return the seconds of one pass of VAEense's training over the samples.
 
-    All of its steps cost the same; those of sparse autoencoders depend on how many latents died.
+    All steps of VAEense cost the same. The cost of a step of a sparse autoencoder would depend on
+    the number of dead latents.
     """
     if isinstance(X, Path):
         X = np.load(X, mmap_mode="r")
@@ -134,7 +136,7 @@ def seconds_of_epoch(X):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=PARTS)
     parser.add_argument("--gigabytes", type=float, default=4.0)
     parser.add_argument("--folder", type=Path, help="where shards are written and deleted")
@@ -154,7 +156,7 @@ def main():
         print(f"{n_bytes / 1e9:.1f} GB in {time.perf_counter() - begin:.0f} s", flush=True)
         rows = []
         for seed in range(arguments.seeds):
-            # As many steps on a part of the samples as one pass over all has.
+            # Train on the part in memory for as many steps as one pass over all shards has.
             for what, max_iter in (("shards", 1), ("memory", n_shards // SHARDS_IN_MEMORY)):
                 if what not in arguments.only:
                     continue

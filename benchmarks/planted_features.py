@@ -1,30 +1,32 @@
-"""Features that are known: does less error mean better ones?
+"""Recovery of known features: do models with smaller errors find better features?
 
     python -m benchmarks planted_features fits [--only NAME ...] [--kinds NAME ...] [--seeds 5]
 
-A sample is the sum of about 3 of 64 features in 32 dimensions, with positive coefficients, and of
-noise with a twentieth of its standard deviation. Features are random directions. They are
+A sample is the sum of about 3 of 64 features in 32 dimensions, with positive coefficients, plus
+noise with a twentieth of its standard deviation. Features are random directions of three kinds:
 
-* independent: all as often active, each whatever the others are;
-* correlated: in shares that fall as the root of their rank, some of them rather together, others
-  rather apart, since 4 factors have half of the variance of what decides;
-* hierarchical: in such shares too, and three in four only where their parent is active.
+* independent: all features are active equally often, each independently of the others;
+* correlated: the share of samples in which a feature is active falls with the square root of its
+  rank. Some features tend to be active together, and others apart, since 4 common factors make up
+  half of the variance of the scores that decide on activity;
+* hierarchical: shares fall with rank, too, and three of four features are active only where their
+  parent is active.
 
-All methods have as many latents as there are features. Those that take a number of active latents
-get the true mean, and about 1,000 steps; VAEense without one has its defaults. A seed draws
-features, samples and weights. Held-out samples give:
+All methods have as many latents as there are features. Methods that take a number of active latents
+get the true mean, and about 1,000 steps. VAEense without this number has its defaults. A seed draws
+features, samples and weights. The measures on held-out samples are:
 
 * FVU, the fraction of variance unexplained;
-* cosine, the mean over the features of that to the latent most like it;
-* F1, precision and recall of a latent's activity as that of a feature. Each feature has a latent
-  of its own, by the assignment of the largest sum of cosines; the numbers are means over features.
-  Where codes are signed, a latent is active if it has the sign of that cosine.
+* cosine, the mean over features of the cosine with the most similar latent;
+* F1, precision and recall of the activity of a latent as a prediction of the activity of a feature,
+  as means over features. Each feature is assigned a different latent, so that the sum of cosines is
+  largest. If codes are signed, a latent is active if its code has the sign of this cosine.
 
-"true features" are coded as those of dictionary learning are, by a lasso of positive codes whose
-penalty is set for the number of active latents. The penalty by which dictionary learning is fitted,
-one of .1, .2, .3 and 1, was chosen by its F1 on hierarchical samples of another seed.
+"true features" are coded like dictionary learning, by a lasso with positive codes whose penalty is
+set to reach the number of active latents. The penalty that dictionary learning is fitted with was
+chosen from .1, .2, .3 and 1 by F1 on hierarchical samples of another seed.
 
-Every row is saved when it is done, and is not computed again: stop whenever you like.
+Each row is saved when it is done, and is not computed again, so a run can be stopped at any time.
 """
 
 from functools import partial
@@ -45,7 +47,7 @@ N_FEATURES, N_ACTIVE, N_SAMPLES = 64, 3, 10_000
 
 
 class Sizes(NamedTuple):
-    """How many features there are, in how many dimensions, how many are active, and the noise."""
+    """The numbers of features, of dimensions and of active features, and the noise level."""
 
     n_features: int = N_FEATURES
     n_dimensions: int = 32
@@ -54,21 +56,22 @@ class Sizes(NamedTuple):
 
 
 SIZES = Sizes()
-# Epochs of all models that take a number of active latents: about 1,000 steps of 256.
+# Epochs of all models that take a number of active latents: about 1,000 steps of 256 samples.
 EPOCHS = 26
-# Share of the variance of what decides on activity that a few factors have in common.
+# Share of the variance of activity scores that common factors make up, and number of factors.
 COMMON, N_FACTORS = 0.5, 4
-# Features with a common parent; the parents are every fourth feature, by rank.
+# Number of features with a common parent. Every fourth feature by rank is a parent.
 N_CHILDREN = 3
 KINDS = ("independent", "correlated", "hierarchical")
-# Of dictionary learning: its penalty, passes, and the training rows that its length is set on.
+# Dictionary learning: its penalty, its passes, the training rows that its code length is set on,
+# and the steps of bisection.
 ALPHA, PASSES, LENGTH_ROWS, HALVINGS = 0.2, 20, 1000, 12
 
 
 class FixedLength:
-    """A dictionary of scikit-learn, and the penalty with which it has `N_ACTIVE` active atoms.
+    """A dictionary of scikit-learn, with the penalty that gives `N_ACTIVE` active atoms.
 
-    The penalty is found by bisection, on some of the training samples.
+    The penalty is found by bisection on some of the training samples.
     """
 
     def __init__(self, coder, atoms=None):
@@ -76,7 +79,7 @@ class FixedLength:
         self.components_ = atoms
 
     def fit(self, X):
-        """Learn the atoms, if they are to be learned, and the penalty."""
+        """Learn the atoms, unless they were given, and the penalty."""
         self.coder.fit(X)
         if self.components_ is None:
             self.components_ = self.coder.components_
@@ -90,16 +93,16 @@ class FixedLength:
         return self
 
     def transform(self, X):
-        """Return codes."""
+        """Return the codes of samples."""
         return self.coder.transform(X)
 
     def inverse_transform(self, codes):
-        """Return the samples of codes."""
+        """Return the reconstructions of codes."""
         return codes @ self.components_
 
 
 def dictionary_learning(seed, features):
-    """Return scikit-learn's dictionary learning."""
+    """Return scikit-learn's dictionary learning with a fixed code length."""
     coder = MiniBatchDictionaryLearning(
         N_FEATURES,
         alpha=ALPHA,
@@ -120,18 +123,18 @@ def true_features(seed, features):
 
 
 def vaeense(seed, features, **params):
-    """Return a VAEense."""
+    """Return a VAEense with as many latents as features."""
     return VAEenseTransformer(N_FEATURES, random_state=seed, **params)
 
 
 def sae(penalty, seed, features, **params):
-    """Return a sparse autoencoder."""
+    """Return a sparse autoencoder with as many latents as features."""
     return SparseAutoencoder(
         N_FEATURES, penalty=penalty, max_iter=EPOCHS, random_state=seed, **params
     )
 
 
-# From a seed and the true features to the model.
+# name: function of a seed and the true features that returns a model
 METHODS = {
     "VAEense, default": vaeense,
     "VAEense, target_l0": partial(vaeense, target_l0=N_ACTIVE, max_iter=EPOCHS),
@@ -167,7 +170,7 @@ def draw(kind, seed, sizes=SIZES):
 
 
 def draw_activity(kind, n, rng, sizes):
-    """Return which features are active in each sample."""
+    """Return a mask of the active features of each sample."""
     n_features, n_active = sizes.n_features, sizes.n_active
     ranks = np.arange(1, n_features + 1)
     share = np.ones(n_features) if kind == "independent" else ranks**-0.5
@@ -179,7 +182,8 @@ def draw_activity(kind, n, rng, sizes):
         score = rng.standard_normal((n, N_FACTORS)) @ loadings + np.sqrt(1 - COMMON) * score
     if kind != "hierarchical":
         return score < ndtri(share)
-    # Three children follow their parent in rank, and each is active in about half of its samples.
+    # Three children follow their parent in rank. Parents and children are drawn so that a child is
+    # active in about half of the samples in which its parent is active.
     is_parent = (ranks - 1) % (1 + N_CHILDREN) == 0
     parent = np.maximum.accumulate(np.where(is_parent, ranks - 1, 0))
     given = np.where(is_parent, 1.0, share / share[parent] / 2)
@@ -189,7 +193,7 @@ def draw_activity(kind, n, rng, sizes):
 
 
 def score_features(model, codes, true_codes, features, positive):
-    """Return how like the true features the latents are, and how their activity agrees."""
+    """Return the cosines of true features with latents, and the agreement of their activity."""
     atoms = model.components_
     norms = np.maximum(np.linalg.norm(atoms, axis=1), 1e-12)
     cosines = features @ (atoms / norms[:, None]).T
@@ -210,7 +214,7 @@ def score_features(model, codes, true_codes, features, positive):
 
 
 def measure(kind, method, seed):
-    """Fit one model, and return its numbers on held-out samples."""
+    """Fit one model, and return its measures on held-out samples."""
     X, true_codes, features = draw(kind, seed)
     model = METHODS[method](seed, features)
     seconds = fit(model, X[HELD_OUT:])
@@ -240,14 +244,14 @@ def summary(rows):
 
 
 def run_fits(arguments):
-    """Fit what is not in the results yet."""
+    """Fit the models whose rows the results lack."""
     orders = {"kind": list(KINDS), "method": list(METHODS)}
     chosen = {"kind": arguments.kinds, "method": arguments.only}
     measure_missing(arguments.out, orders, chosen, arguments.seeds, measure, summary)
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=METHODS, out="planted_features.json")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     run_task(parser, run_fits)

@@ -1,14 +1,15 @@
-"""One model in two processes, and in one: samples per second, and the loss.
+"""Training of one model in two processes and in one: samples per second, and the loss.
 
     python -m benchmarks processes [--rounds 5]
 
-Both train with one thread in each process and the same batches, in turn. Samples per second are
-of the median epoch of a fit.
+The two trainings are timed in turn, with the same batches and one thread in each process. Samples
+per second are measured in the median epoch of a fit. The results are medians over rounds:
 
-* `ratio`: samples per second of two processes over those of one, in the same round; the median.
-* `alone_beside`: how much of its pace one process keeps while another one, which has nothing to do
-  with it, trains beside it. Twice that is the most that two processes can reach on this machine.
-* `loss`: by how much the last training loss of two processes differs from that of one, relatively.
+* `ratio`: samples per second of two processes, divided by those of one process in the same round;
+* `alone_beside`: the share of its speed that one process keeps while another, unrelated process
+  trains at the same time. Twice this share is the most that two processes can reach on this
+  machine;
+* `loss`: the relative difference of the last training loss between two processes and one.
 """
 
 import argparse
@@ -37,7 +38,7 @@ ESTIMATORS = {
 
 
 def fit(name):
-    """Fit in this process, alone or with others, and print the pace and the last loss."""
+    """Fit in this process, alone or with others, and print samples per second and the last loss."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
@@ -57,7 +58,7 @@ def fit(name):
 
 
 def start_fit(name, world_size=1, rank=0, port=0):
-    """Start a fit in a process of its own, one of several."""
+    """Start a separate process for a fit, or for one rank of a fit in several processes."""
     variables = {"OMP_NUM_THREADS": 1}
     if world_size > 1:
         variables |= {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank}
@@ -67,7 +68,7 @@ def start_fit(name, world_size=1, rank=0, port=0):
 
 
 def first_answer(processes):
-    """Return what the first of some processes prints, once all have ended."""
+    """Wait for all processes, and return the answer that the first one prints."""
     first, *others = processes
     result = answer(first)
     if any(process.wait() for process in others):
@@ -82,7 +83,7 @@ def free_port():
 
 
 def compare(name, n_rounds):
-    """Return the rounds of one estimator, and their medians."""
+    """Return the measures of one estimator in each round, and their medians."""
     rounds = []
     for _ in range(n_rounds):
         one = first_answer([start_fit(name)])
@@ -104,7 +105,7 @@ def compare(name, n_rounds):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--fit", help=argparse.SUPPRESS)

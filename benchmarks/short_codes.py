@@ -1,23 +1,25 @@
-"""Codes of a given length: activations of a language model, coded by 10, 30 or 100 of 300 latents.
+"""Codes of a given length: activations of a language model, with 10, 30 or 100 of 300 latents.
 
     python -m benchmarks short_codes fits [--only NAME ...] [--levels 10 30 100] [--seeds 5]
     python -m benchmarks short_codes nested [--only NAME ...] [--levels 10 30 100] [--seeds 3]
     python -m benchmarks short_codes wide [--only NAME ...]
     python -m benchmarks short_codes steps
 
-`fits` trains one model for each length and seed, with the package's defaults, and measures it on
-rows of other documents: fraction of variance unexplained, active latents, CPU seconds. The rival
-whose encoder also looks several times at what its code leaves is "unrolled batch_topk", which has
-no evidence lower bound. Others have one layer each way, and codes of one sign or both; those called
-"long" train for twice as many epochs. PCA has as many components as others have active latents.
+* `fits` trains one model for each length and seed, with the package's defaults. It measures the
+  fraction of variance unexplained on rows of other documents, the active latents, and CPU seconds.
+  The encoder of the rival "unrolled batch_topk" also corrects its code by the residual several
+  times, but this rival has no evidence lower bound. The other rivals have one layer each way, and
+  codes of one sign or of both; "long" means twice as many epochs. PCA has as many components as the
+  others have active latents.
+* `nested` trains one model for all lengths, or for the longest length alone, and cuts its codes to
+  each length by `transform_l0`. The division of batches among lengths was chosen on the test rows
+  of seed 0.
+* `wide` has 30 active of 2,304 latents, four latents to a feature, and few epochs, since its steps
+  take long.
+* `steps` measures a training step, and the matrix products in it, which are its floor.
 
-`nested` trains one model for all lengths, or for the longest alone, and cuts its codes to each by
-`transform_l0`. How batches are divided among lengths was chosen on the test rows of seed 0. `wide`
-codes by 30 of 2,304 latents, four to a feature, after few epochs, as its steps take long.
-
-Every row is saved when it is done, and is not computed again: stop whenever you like. `steps`
-measures a training step, and the matrix products in it, which are its floor.
-All need a folder with lm_activations.npz; see `lm_activations`.
+Each row is saved when it is done, and is not computed again, so a run can be stopped at any time.
+All tasks but `steps` need a folder with lm_activations.npz; see `lm_activations`.
 """
 
 import time
@@ -37,20 +39,20 @@ from skvaeense.networks import MeanField, SingleLayer, Unrolled
 from skvaeense.penalties import BatchTopK, TopK
 
 N_COMPONENTS, LEVELS = 300, (10, 30, 100)
-# Of the task `wide`.
+# Settings of the task `wide`.
 WIDE_COMPONENTS, WIDE_LEVEL, WIDE_EPOCHS = 2304, 30, 3
-# Twice as many epochs as by default. One layer then takes as long as several sweeps do.
+# Twice the default number of epochs. An encoder of one layer then takes as long as an unrolled one.
 LONG = 54
 BATCH_SIZE, REPEATS = 256, 30
 
 
 def with_k(penalty, k, **params):
-    """Return a sparse autoencoder whose penalty has a number of active latents."""
+    """Return a sparse autoencoder whose penalty keeps k active latents."""
     return SparseAutoencoder(penalty=penalty(k), **({"n_components": N_COMPONENTS} | params))
 
 
 def with_target(penalty, k, **params):
-    """Return a sparse autoencoder whose coefficient is adapted to a number of active latents."""
+    """Return a sparse autoencoder whose coefficient is adapted to k active latents."""
     params = {"n_components": N_COMPONENTS} | params
     return SparseAutoencoder(penalty=penalty, target_l0=k, **params)
 
@@ -61,7 +63,7 @@ PENALTIES = {
     "l1": partial(with_target, "l1"),
     "jump_relu": partial(with_target, "jump_relu"),
 }
-# From the number of active latents and a seed to the model.
+# name: function of the number of active latents and a seed that returns a model
 METHODS = {
     "VAEense": lambda k, n_components=N_COMPONENTS, **params: VAEenseTransformer(
         n_components, target_l0=k, **params
@@ -78,14 +80,14 @@ METHODS = {
 
 
 def measure(method, k, seed, train, test, **params):
-    """Fit one model, and return its numbers on test rows."""
+    """Fit one model, and return its measures on test rows."""
     model = METHODS[method](k, random_state=seed, **params)
     seconds = fit(model, train)
     return {"method": method, "k": k, "seed": seed} | numbers(model, test, seconds)
 
 
 def numbers(model, test, seconds):
-    """Return the numbers of a model whose fit took so long."""
+    """Return the measures of a fitted model on test rows, with the CPU seconds of its fit."""
     codes = model.transform(test)
     return {
         "fvu": fvu(test, model.inverse_transform(codes)),
@@ -107,7 +109,7 @@ def summary(rows, keys=("method", "k")):
 
 
 def run_fits(arguments):
-    """Fit what is not in the results yet, and save it row by row."""
+    """Fit the models whose rows the results lack, and save each row."""
     train, test = read_activations(arguments.data)
     orders = {"method": list(METHODS), "k": list(range(N_COMPONENTS + 1))}
     chosen = {"method": arguments.only, "k": arguments.levels}
@@ -121,7 +123,7 @@ WIDE = ("VAEense", "unrolled batch_topk", "positive batch_topk", "signed batch_t
 
 
 def run_wide(arguments):
-    """Fit what is not in the results yet, and save it row by row."""
+    """Fit the models whose rows the results lack, and save each row."""
     train, test = read_activations(arguments.data)
     params = {"n_components": WIDE_COMPONENTS, "max_iter": WIDE_EPOCHS}
     for method in (name for name in WIDE if name in arguments.only):
@@ -135,13 +137,13 @@ def run_wide(arguments):
 
 # --- one fit, several lengths -----------------------------------------------------------------
 
-# The methods that are cut, and what they are trained for.
+# Methods whose codes are cut, and functions of all lengths to the lengths to train for.
 CUT = ("VAEense", "unrolled batch_topk", "signed batch_topk")
 TRAINED_FOR = {"all": list, "longest": max}
 
 
 def run_nested(arguments):
-    """Fit what is not in the results yet, and cut its codes."""
+    """Fit the models whose rows the results lack, and cut their codes."""
     train, test = read_activations(arguments.data)
 
     @lru_cache(maxsize=1)
@@ -169,16 +171,16 @@ def run_nested(arguments):
 
 
 def products(x, n_sweeps):
-    """Return the function that computes the products of a step and of its gradient, no more."""
+    """Return a function that computes only the matrix products of a step and its gradient."""
     d = x.shape[1]
     atoms, overlap = torch.randn(d, N_COMPONENTS), torch.randn(N_COMPONENTS, N_COMPONENTS)
     code = torch.randn(len(x), N_COMPONENTS)
 
     def compute():
-        for _ in range(2):  # Seen atoms and the reconstruction, and their two gradients each.
+        for _ in range(2):  # The products of encoder and decoder, each with two gradients.
             x @ atoms, code @ atoms.T, x.T @ code
         if n_sweeps:
-            # The overlap of the atoms has one gradient, and that of its product with itself is one.
+            # The product of the atoms with themselves, and its gradient, which is one product.
             atoms.T @ atoms, atoms @ overlap
         for _ in range(n_sweeps):
             code @ overlap, code @ overlap.T, code.T @ code
@@ -187,7 +189,7 @@ def products(x, n_sweeps):
 
 
 def cpu_seconds_in_turns(functions):
-    """Return the median CPU seconds of each function, called in turns."""
+    """Return the median CPU seconds of each function. The functions are called in turn."""
     times = {name: [] for name in functions}
     for i in range(REPEATS + 1):
         for name, function in functions.items():
@@ -199,7 +201,7 @@ def cpu_seconds_in_turns(functions):
 
 
 def run_steps(arguments):
-    """Measure the gradient of a step of each kind of model, beside its products."""
+    """Time the gradient of a training step of each model, beside its matrix products."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(BATCH_SIZE, 576, generator=generator)
     shape = x.shape[1], N_COMPONENTS
@@ -224,7 +226,7 @@ def run_steps(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=METHODS, out="short_codes.json")
     parser.add_argument("--levels", type=int, nargs="+", default=LEVELS)
     add_data_option(parser)

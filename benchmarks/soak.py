@@ -1,11 +1,12 @@
-"""Many fits in one process: what memory and open files do.
+"""Memory and open files of a process that runs many fits.
 
     python -m benchmarks soak [--cycles 500]
 
-Each cycle fits an estimator, asks it about samples, saves it, loads it, and checks that both give
-the same; the estimators take turns. Afterwards come resident memory and the number of open files,
-which stay flat where nothing leaks. results/soak.json has them at every tenth of the run, with the
-slope of a line through the second half: early on, allocators and caches still fill up.
+Each cycle fits an estimator, transforms samples, saves and loads the estimator, and checks that the
+loaded one returns the same codes. The estimators take turns. Then the resident memory and the
+number of open files are measured, which stay constant if nothing leaks. results/soak.json has both
+at every tenth of the run, with the slope of a line through the memory of the second half. The first
+half is left out, since allocators and caches still fill up.
 """
 
 import gc
@@ -45,23 +46,23 @@ ESTIMATORS = (
 
 
 class Use(NamedTuple):
-    """Resident memory in MB, and open files, of this process."""
+    """Resident memory in MB and number of open files of a process."""
 
     memory: float
     files: int
 
 
 def use():
-    """Return what this process has now; only Linux tells."""
+    """Return the present use of this process; works only on Linux."""
     gc.collect()
     n_pages = int(Path("/proc/self/statm").read_text().split()[1])
     n_files = len(list(Path("/proc/self/fd").iterdir()))
-    # The listing itself is one of them.
+    # The listing itself opens one file.
     return Use(n_pages * 4096 / 1e6, n_files - 1)
 
 
 def cycle(i, X, folder):
-    """Fit, ask, save, load, ask again."""
+    """Fit an estimator, save and load it, and check that the codes stay the same."""
     estimator = clone(ESTIMATORS[i % len(ESTIMATORS)]).set_params(random_state=i)
     codes = estimator.fit(X).transform(X)
     path = Path(folder) / "estimator.safetensors"
@@ -70,7 +71,7 @@ def cycle(i, X, folder):
 
 
 def soak(n_cycles, X, every=1):
-    """Go through cycles, and return what the process had after every few of them."""
+    """Run cycles, and return the use of the process after every `every` cycles."""
     uses = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -82,7 +83,7 @@ def soak(n_cycles, X, every=1):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--cycles", type=int, default=500)
     n_cycles = parser.parse_args().cycles

@@ -1,16 +1,19 @@
-"""SparseAutoencoder against another package's trainers, and on dictionaries that are known.
+"""SparseAutoencoder beside the trainers of another package, and on known dictionaries.
 
     python -m benchmarks sparse_autoencoders peers [--peer-python PYTHON] [--data DIR] [--only ...]
     python -m benchmarks sparse_autoencoders planted
 
-`peers` needs a Python with dictionary-learning 0.1.0, which may be another environment's, and a
-folder with `mnist.npz` and `lm_activations.npz`, each with `X_train` and `X_test`; or the variable
-SKVAEENSE_DATA. Without the folder MNIST is fetched from OpenML, and the activations are left out.
-Both sides get the same training rows, number of steps and batch size, on one thread. The peer's
-learning rates were the best of those tried (with top k five to seven from its default to 0.016, of
-which 2,304 latents had four, up to 0.008; with L1 0.008 and 0.016, of which 2,304 latents had only
-the first), and its prices were set for about 32 active latents, on training rows that were held out
-for that. Ours are the defaults; the price is adapted to the peer's number of active latents.
+`peers` needs a Python with dictionary-learning 0.1.0, which can be in another environment. It also
+needs a folder with `mnist.npz` and `lm_activations.npz`, each with `X_train` and `X_test`, given by
+`--data` or the variable SKVAEENSE_DATA. Without the folder MNIST is fetched from OpenML, and the
+activations are left out. Both sides get the same training rows, number of steps and batch size, on
+one thread.
+
+The learning rates of the peer were the best of those tried. With top k, these were five to seven
+rates from its default to 0.016, or four rates up to 0.008 for 2,304 latents. With L1, these were
+0.008 and 0.016, or only 0.008 for 2,304 latents. The prices of the peer were set for about 32
+active latents. Both were chosen on held-out training rows. Our models have their defaults; their
+price is adapted to the peer's number of active latents.
 """
 
 import json
@@ -36,15 +39,16 @@ from skvaeense.metrics import (
 from skvaeense.penalties import L1, BatchTopK, Gated, JumpReLU, Log, TopK
 
 K, BATCH_SIZE, N_STEPS = 32, 1024, 600
-# Training rows of which SparseAutoencoder makes no steps: it stops by them.
+# Largest number of training rows that SparseAutoencoder holds out for early stopping.
 MAX_HELD_OUT = 1000
-# The number of active latents of both sides may differ by this share, in this number of fits.
+# The numbers of active latents of both sides may differ by this share. At most this many fits adapt
+# them.
 SAME_L0, MAX_FITS = 0.02, 4
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One comparison, with what was found to suit the peer."""
+    """One comparison, with the chosen learning rate and price of the peer."""
 
     data: str
     n_components: int
@@ -74,9 +78,9 @@ PLANTED = {
 
 
 def load(name, folder):
-    """Return training and test rows, centred, with a mean squared norm of 1 for training rows.
+    """Return centred training and test rows, divided by the root mean squared norm of the former.
 
-    Activations that are not at hand are None.
+    Return None for activations if no folder is given.
     """
     if name == "mnist":
         train, _, test, _ = read_mnist(folder)
@@ -90,10 +94,10 @@ def load(name, folder):
 
 
 def run_peer(cell, seed, data, python):
-    """Return the numbers of the peer's autoencoder, trained in a process of its own.
+    """Return the measures of the peer's autoencoder, trained in a separate process.
 
-    With L1 the peer's encoder has random biases, which are large beside rows of norm
-    1 and silence latents for good, but small beside rows of norm sqrt(d); so it gets those.
+    With L1 the encoder of the peer has random biases. They are large beside rows of norm 1, and
+    silence latents for good. Beside rows of norm sqrt(d) they are small, so the peer gets such rows.
     """
     unit = np.float32(np.sqrt(data[0].shape[1]) if cell.method == "l1" else 1.0)
     job = {
@@ -114,7 +118,7 @@ def run_peer(cell, seed, data, python):
 
 
 def measure(model, train, test):
-    """Fit a model and return its numbers on test rows."""
+    """Fit a model, and return its measures on test rows."""
     seconds = fit(model, train)
     codes = model.transform(test)
     reconstruction = model.inverse_transform(codes)
@@ -128,7 +132,7 @@ def measure(model, train, test):
 
 
 def run_ours(cell, seed, data, wanted_l0):
-    """Return our numbers at the peer's number of active latents, on test rows."""
+    """Return our measures on test rows, at the peer's number of active latents."""
     train, test = data
     n_held_out = min(len(train) // 20, MAX_HELD_OUT)
     parameters = {
@@ -145,13 +149,14 @@ def run_ours(cell, seed, data, wanted_l0):
         result = measure(model, train, test) | {"target_l0": target, "n_fits": n_fits}
         if abs(result["l0"] / wanted_l0 - 1) <= SAME_L0:
             break
-        # Test rows have other documents or writers, and a few more or fewer active latents.
+        # Test rows come from other documents or writers, and have slightly more or fewer active
+        # latents than training rows. So the target is corrected by the ratio.
         target *= wanted_l0 / result["l0"]
     return result
 
 
 def compare(cell, data, python, n_seeds):
-    """Return both sides' numbers for each seed, and the ratio of their FVU."""
+    """Return the measures of both sides for each seed, and the ratio of their FVU."""
     runs = []
     for seed in range(min(cell.n_seeds, n_seeds)):
         peer = run_peer(cell, seed, data, python)
@@ -163,7 +168,7 @@ def compare(cell, data, python, n_seeds):
 
 
 def compare_planted(name, signed, n_seeds):
-    """Return how well atoms are found that are known."""
+    """Return the similarity of learned atoms to known atoms, for each seed."""
     penalty, target_l0 = PLANTED[name]
     runs = []
     for seed in range(n_seeds):
@@ -190,10 +195,10 @@ def compare_planted(name, signed, n_seeds):
 
 
 def run_planted(arguments):
-    """Look for atoms that are known, with codes that are not negative and with signed ones."""
+    """Measure the recovery of known atoms, with non-negative codes and with signed codes."""
     for signed, name in product((False, True), PLANTED):
         if signed and name == "Gated":
-            continue  # It has no codes of both signs.
+            continue  # Gated has no codes of both signs.
         result = compare_planted(name, signed, arguments.seeds)
         label = f"{name}, {'signed' if signed else 'positive'}"
         save(arguments.out or RESULTS / "planted.json", label, result)
@@ -201,7 +206,7 @@ def run_planted(arguments):
 
 
 def run_peers(arguments):
-    """Compare both sides in every cell whose data is at hand."""
+    """Compare both sides in every cell whose data is available."""
     for name in arguments.only:
         cell = CELLS[name]
         data = load(cell.data, arguments.data)
@@ -215,7 +220,7 @@ def run_peers(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=5, only=CELLS)
     parser.add_argument("--peer-python", default=sys.executable)
     add_data_option(parser)

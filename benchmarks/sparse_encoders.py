@@ -1,20 +1,21 @@
-"""Sparse codes of one length by several encoders, and by other packages: error, time, stability.
+"""Sparse codes of one length by several encoders and other packages: error, time, stability.
 
     python -m benchmarks sparse_encoders [--only NAME ...] [--seeds 3] [--data FOLDER]
         [--peer-python PYTHON]
 
-Ours have the penalty TopK, and train for as many steps; codes are not negative but in one row.
-MNIST has 256 latents, activations of a language model 300; of both there are 10,000 training rows.
-The error is of other rows. Dictionaries of two seeds are matched atom by atom; `stability` is the
-mean cosine of matched atoms, `chance` that of random atoms in the same directions.
+Our models all have the penalty TopK and the same number of steps. Codes are non-negative, except in
+the row "unrolled, both signs". Models of MNIST have 256 latents, and models of activations of a
+language model 300. Both data sets have 10,000 training rows, and the error is measured on other
+rows. Dictionaries of two seeds are matched atom by atom. `stability` is the mean cosine of matched
+atoms, and `chance` is the same for random atoms that use the same directions.
 
-The Python given has the other packages: `pip install dictlearn[numba]==1.0.0 encdr==1.2.0`, of
-which encdr needs Python 3.12, and scikit-learn. What they are asked for is in
-`benchmarks.peers.codes`. Their codes have both signs. Without it they are left out.
+The given Python must have the other packages: `pip install dictlearn[numba]==1.0.0 encdr==1.2.0`,
+of which encdr needs Python 3.12, and scikit-learn. Their settings are in `benchmarks.peers.codes`.
+Their codes have both signs. Without this Python the other packages are left out.
 
-One thread; times are CPU seconds. Rows are saved as they are done, and not computed again. The
-activations need a folder with lm_activations.npz; see `lm_activations`. Without it they are left
-out.
+All run on one thread; times are CPU seconds. Each row is saved when it is done, and is not computed
+again. The activations need a folder with lm_activations.npz; see `lm_activations`. Without the
+folder they are left out.
 """
 
 import tempfile
@@ -37,9 +38,9 @@ from skvaeense.penalties import TopK
 
 N_TRAIN, N_TEST = 10_000, 4000
 MAX_EPOCHS, BATCH_SIZE = 40, 256
-# From a name to the number of latents, and the active ones.
+# name: (number of latents, number of active latents)
 DATA = {"mnist": (256, 20), "lm_activations": (300, 30)}
-# From a name to the network, the penalty, and whether codes are not negative.
+# name: (network, penalty, whether codes are non-negative)
 ENCODERS = {
     "one layer": (SingleLayer(), TopK, True),
     "one layer, aligned": (SingleLayer(aligned=True), TopK, True),
@@ -51,7 +52,7 @@ ENCODERS = {
 
 
 def read(name, folder):
-    """Return training and test rows; None if they are not at hand."""
+    """Return training and test rows, or None if activations have no folder."""
     if name == "mnist":
         X, _, X_test, _ = read_mnist(folder)
     elif folder is None:
@@ -62,7 +63,7 @@ def read(name, folder):
 
 
 def code(encoder, sizes, seed, train, test):
-    """Return codes and reconstructions of test rows, the dictionary, and CPU seconds of the fit."""
+    """Return codes and reconstructions of test rows, the dictionary, and the CPU seconds."""
     network, penalty, positive = ENCODERS[encoder]
     n_components, k = sizes
     model = SparseAutoencoder(
@@ -80,9 +81,9 @@ def code(encoder, sizes, seed, train, test):
 
 
 def code_by_peer(method, sizes, seed, train, test, python):
-    """Return what `code` does, of another package; no dictionary if its decoder has none.
+    """Return the same as `code` for another package, with None if the decoder has no dictionary.
 
-    It gets rows that are centred, and divided by one number.
+    The package gets centred rows, divided by one number.
     """
     mean = train.mean(axis=0)
     scale = np.sqrt(np.square(train - mean).mean())
@@ -98,7 +99,7 @@ def code_by_peer(method, sizes, seed, train, test, python):
 
 
 def measure(coder, sizes, n_seeds, train, test, *, signed):
-    """Return the row of a method: its numbers for each seed, and how far dictionaries agree."""
+    """Return the row of a method: its measures for each seed, and the agreement of dictionaries."""
     row, dictionaries = {"k": sizes[1]}, []
     for seed in range(n_seeds):
         codes, reconstruction, components, told = coder(sizes, seed, train, test)
@@ -121,7 +122,7 @@ def measure(coder, sizes, n_seeds, train, test, *, signed):
 
 
 def run(arguments):
-    """Measure what is not in the results yet."""
+    """Measure the rows that the results lack."""
     coders = {name: partial(code, name) for name in ENCODERS}
     if arguments.peer_python:
         coders |= {
@@ -145,7 +146,7 @@ def run(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=3, only=DATA, out="sparse_encoders.json")
     add_data_option(parser)
     parser.add_argument("--peer-python", help="a Python that has the other packages")

@@ -1,22 +1,22 @@
-"""How long steps, transforms and whole fits take, beside what they are measured against.
+"""Time of training steps, transforms and whole fits, each beside a baseline.
 
     python -m benchmarks speed WHAT [--threads 1] [--repeats 5]
 
 WHAT is one of:
 
-* `step`: a training step, over the time of its matrix products alone (the floor), beside loops
-  written by hand;
-* `transform`: the transform of samples, over that of PCA with as many components;
-* `growth`: fits with more samples and more latents: seconds of an epoch, and peak memory above the
-  samples;
-* `answer`: until dimensions are right, beside the recipe of the paper's code;
-* `counting`: Otsu's rule for a million samples of 300 latents;
-* `importing`: the time of the import, beside that of torch and scikit-learn;
-* `one`: a single fit of `growth`, which has a process of its own;
+* `step`: the time of a training step, as a ratio to the time of its matrix products alone (the
+  floor), beside loops written by hand;
+* `transform`: the time of a transform, as a ratio to the time of PCA with as many components;
+* `growth`: fits with more and more samples and latents: seconds of an epoch, and peak memory above
+  the samples;
+* `answer`: the time until dimensions are right, beside the recipe of the paper's code;
+* `counting`: the time of Otsu's rule for a million samples with 300 latents;
+* `importing`: the time of the import, beside the import of torch and scikit-learn;
+* `one`: a single fit of `growth`, which starts a separate process for it;
 * `draw`: the picture of `step`.
 
-What is compared is timed in turns in one process, in CPU seconds, or by the clock with more than
-one thread, and medians are kept.
+Compared functions are timed in turn in one process, in CPU seconds, or in wall-clock seconds with
+more than one thread. Medians are saved.
 """
 
 import json
@@ -43,7 +43,7 @@ FILE = RESULTS / "speed.json"
 GROWTH_SAMPLES = (1000, 10_000, 100_000, 1_000_000)
 GROWTH_LATENTS = (16, 64, 256, 1024, 4096)
 SEEDS = range(5)
-# Fits that are timed until the answer: the defaults, and what is enough for subspaces alone.
+# Settings of the fits of `answer`: the defaults, and a small model that is enough for subspaces.
 FITS = {
     "defaults": {},
     "small": {
@@ -53,20 +53,20 @@ FITS = {
         "learning_rate_init": 0.03,
     },
 }
-# The recipe: passes over samples, and how many samples the paper has. Ours has a tenth of them, and
-# so has the recipe here; its time grows with their number.
+# The recipe: its passes over the samples, and the number of samples in the paper. Here our fits and
+# the recipe have a tenth of these samples. The time of the recipe is proportional to their number.
 PASSES = 150
 PAPER_SAMPLES = 500_000
 N_SAMPLES = 50_000
 
 
 def threads(arguments):
-    """Return the number of threads as the results name it."""
+    """Return the number of threads as it is written in the results."""
     return f"{arguments.threads} thread" + "s" * (arguments.threads > 1)
 
 
 def run_step(arguments):
-    """Time all steps, or those of some shapes."""
+    """Time the training steps of the chosen shapes."""
     key = f"step, {threads(arguments)}"
     rows = {(row["step"], row["shape"]): row for row in load(FILE).get(key, [])}
     for step in steps():
@@ -89,8 +89,8 @@ def run_transform(arguments):
 
 
 def run_growth(arguments):
-    """Measure fits of more and more samples, and latents, each in a process of its own."""
-    # "auto" layers have a unit for each latent, from 256 to 1,024 of them.
+    """Measure fits with more and more samples and latents, each in a separate process."""
+    # "auto" layers have one unit for each latent, but at least 256 and at most 1,024 units.
     for key, name, values, width in (
         ("growth in samples", "--samples", GROWTH_SAMPLES, "auto"),
         ("growth in latents", "--latents", GROWTH_LATENTS, "auto"),
@@ -104,9 +104,9 @@ def run_growth(arguments):
 
 
 def run_one(arguments):
-    """Print what one fit, of a given number of epochs, takes."""
+    """Print the seconds and memory of one fit with a given number of epochs."""
     n, k = arguments.samples, arguments.latents
-    # Made in pieces, since the generator of data sets needs memory of its own.
+    # X is filled in pieces, since drawing it at once would need more memory than X.
     X = np.empty((n, 40), np.float32)
     rng = np.random.default_rng(0)
     for start in range(0, n, 10_000):
@@ -132,11 +132,11 @@ def run_one(arguments):
 
 
 def paper_recipe(X, n_passes, seed):
-    """Train as the paper's code does, and return what gives log variances of samples.
+    """Train like the paper's code, and return a function from samples to log variances.
 
     The encoder has three hidden layers as wide as the samples, the decoder is linear, the noise
     variance is learned, and the second head is the log variance, at most 0. Adam's learning rate
-    falls along cosines that start over after every tenth of the passes. Batches are put together
+    follows a cosine schedule that restarts after every tenth of the passes. Batches are collated
     sample by sample.
     """
     torch.manual_seed(seed)
@@ -171,7 +171,7 @@ def paper_recipe(X, n_passes, seed):
 
 
 def run_answer(arguments):
-    """Time until dimensions are right, for several fits and the paper's recipe."""
+    """Time several fits and the paper's recipe, and measure the errors of their dimensions."""
     rows = []
     for seed in SEEDS:
         X, _, dimension = subspaces((4, 4, 4), 40, N_SAMPLES)(seed)
@@ -213,7 +213,7 @@ def run_counting(arguments):
 
 
 def run_importing(arguments):
-    """Time imports, each in a process of its own."""
+    """Time imports, each in a separate process."""
     seconds = {"torch, sklearn": [], "skvaeense": []}
     for _ in range(max(3, arguments.repeats // 2)):
         for names, taken in seconds.items():
@@ -227,7 +227,7 @@ def run_importing(arguments):
 
 
 def run_draw(arguments):
-    """Draw the steps: a row for each, with the floor at 1."""
+    """Draw the ratios of training steps: one row for each step, with the floor at 1."""
     from matplotlib import pyplot as plt
 
     rows = load(FILE)["step, 1 thread"]
@@ -257,7 +257,7 @@ def run_draw(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, only=SHAPES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)

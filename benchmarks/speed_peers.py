@@ -1,33 +1,35 @@
-"""How long training steps of other libraries take, beside those of SparseAutoencoder.
+"""Time of training steps of other libraries, beside steps of SparseAutoencoder.
 
     python -m benchmarks speed_peers [--repeats 9] [--only PEER ...]
 
 A peer that is not installed is skipped; `pip install sae-lens dictionary-learning overcomplete
-eai-sparsify` installs all of them. The samples are a tensor in memory, and every peer is trained as
-it trains itself, with its defaults but for the sizes. It gets batches that are gathered from
-shuffled samples, and a step of it is:
+eai-sparsify` installs all of them. The samples are a tensor in memory. Every peer runs its own
+training code, with its defaults except for the sizes. Batches are gathered from shuffled samples.
+A step of each peer is:
 
 * SAELens: `SAETrainer.step`. It does a forward pass of the training SAE, finds which latents fired,
-  clips the norm of the gradients, and takes a step of Adam. The price of L1, and the choice of the
-  top latents, see codes times the norms of the decoder's rows. With "sparse activations", which are
-  off by default, codes are sparse tensors and norms are left out, since on CPUs PyTorch lacks the
-  gradient of that product;
-* dictionary_learning: `update` of a trainer. `StandardTrainer` takes what is parallel to the
-  decoder's columns from their gradient, takes a step of Adam, and brings the columns to norm 1.
-  `TopKTrainer` also counts since when latents have not fired, and clips the norm of the gradients;
-* overcomplete: `train_sae` with Adam, without what it reports besides training (`monitoring=0`). It
-  brings atoms to norm 1 whenever they are read, finds which latents fired, and clips the norm of
-  the gradients. The loss is its `mse_l1`, and for TopK the squared error of its README;
-* sparsify: what its `Trainer` does, which cannot do without a language model. It brings the
-  decoder's rows to norm 1 and takes what is parallel to them from their gradient, takes a step of
-  the default optimizer (signs of gradients, with schedule-free averages), and counts since when
-  latents have not fired. Entries are decoded by its code for machines without Triton.
+  clips the norm of the gradients, and takes a step of Adam. The price of L1 and the choice of the
+  top latents use codes multiplied by the norms of the decoder's rows. With "sparse activations",
+  which are off by default, codes are sparse tensors and the norms are left out, since on CPUs
+  PyTorch lacks the gradient of this product;
+* dictionary_learning: `update` of a trainer. `StandardTrainer` removes the component parallel to
+  the decoder's columns from their gradient, takes a step of Adam, and scales the columns to norm 1.
+  `TopKTrainer` also counts the samples since each latent fired, and clips the norm of the
+  gradients;
+* overcomplete: `train_sae` with Adam, and without its reports (`monitoring=0`). It scales atoms to
+  norm 1 whenever they are read, finds which latents fired, and clips the norm of the gradients. The
+  loss is its `mse_l1`, and for TopK the squared error of its README;
+* sparsify: a copy of the step of its `Trainer`, which only runs with a language model. The step
+  scales the decoder's rows to norm 1, removes the component parallel to them from their gradient,
+  takes a step of the default optimizer (signs of gradients, with schedule-free averages), and
+  counts the samples since each latent fired. Codes are decoded by its code for machines without
+  Triton.
 
-Where a loss has a term for dead latents, it begins after many more steps than are taken here.
+If a loss has a term for dead latents, this term starts after many more steps than are taken here.
 
-Importing a peer can patch PyTorch, so every row is timed in a process of its own, in turns with the
+Importing a peer can patch PyTorch, so every row is timed in a separate process, in turn with the
 matrix products alone (the floor) and with this package, in CPU seconds on one thread. Medians are
-kept.
+saved.
 """
 
 import argparse
@@ -59,12 +61,12 @@ from skvaeense.penalties import L1, TopK
 
 SPARSE_ACTIVATIONS = "TopK, sparse activations"
 PENALTIES = {"L1": L1(), "TopK": TopK(N_TOP), SPARSE_ACTIVATIONS: TopK(N_TOP)}
-# Steps of the run that schedules are laid out for; only the first few are taken.
+# Number of steps that schedules are set up for. Only the first few steps are taken.
 N_RUN_STEPS = 100_000
 
 
 def saelens(method, d, k, n):
-    """Return a training SAE and its step."""
+    """Return a training SAE of SAELens and a function for its training step."""
     from sae_lens import (
         SAETrainer,
         StandardTrainingSAE,
@@ -84,7 +86,7 @@ def saelens(method, d, k, n):
     run = SAETrainerConfig(
         total_training_samples=N_RUN_STEPS * n,
         train_batch_size_samples=n,
-        lr_end=0.0,  # asked for, though the default rate is constant
+        lr_end=0.0,  # required, although the default rate is constant
     )
     trainer = SAETrainer(run, sae, data_provider=iter(()))
 
@@ -96,7 +98,7 @@ def saelens(method, d, k, n):
 
 
 def dictionary_learning(method, d, k, n):
-    """Return an autoencoder and the step of its trainer."""
+    """Return an autoencoder of dictionary_learning and a function for its training step."""
     from dictionary_learning.trainers import StandardTrainer, TopKTrainer
 
     arguments = {
@@ -104,7 +106,7 @@ def dictionary_learning(method, d, k, n):
         "activation_dim": d,
         "dict_size": k,
         "layer": 0,  # a label
-        "lm_name": "none",  # another
+        "lm_name": "none",  # a label
         "device": "cpu",
     }
     trainer = StandardTrainer(**arguments) if method == "L1" else TopKTrainer(k=N_TOP, **arguments)
@@ -113,10 +115,10 @@ def dictionary_learning(method, d, k, n):
 
 
 def overcomplete(method, d, k, n):
-    """Return an SAE and its step: training on one batch."""
+    """Return an SAE of overcomplete and a function for its training step on one batch."""
     import matplotlib
 
-    # For its pictures it asks, when imported, for a function that matplotlib 3.9 moved.
+    # The import of overcomplete needs a function that matplotlib 3.9 moved.
     matplotlib.cm.get_cmap = matplotlib.colormaps.get_cmap
     from overcomplete.sae import SAE, TopKSAE, train_sae
     from overcomplete.sae.losses import mse_l1
@@ -133,8 +135,8 @@ def overcomplete(method, d, k, n):
 
 
 def sparsify(method, d, k, n):
-    """Return a sparse coder and its step."""
-    # Where Triton is installed it would be used, but it needs a GPU.
+    """Return a sparse coder of sparsify and a function for its training step."""
+    # sparsify uses Triton if it is installed, but Triton needs a GPU.
     os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
     from schedulefree import ScheduleFreeWrapper
     from sparsify import SparseCoder, SparseCoderConfig
@@ -162,7 +164,7 @@ def sparsify(method, d, k, n):
 
 
 class Peer(NamedTuple):
-    """A library: its name on PyPI, what makes its model and step, and its methods."""
+    """A library: its name on PyPI, the function that makes its model and step, and its methods."""
 
     distribution: str
     make: Callable
@@ -178,7 +180,7 @@ PEERS = {
 
 
 def contenders(name, method, d, k, n):
-    """Return the floor, a pass of this package and a pass of a peer, after a look at both."""
+    """Check passes of this package and of a peer, and return both with the floor."""
     X = torch.randn(n_steps(d, k, n) * n, d)
     ours = own_sae(PENALTIES[method], SingleLayer(), X, k, n)
     check_ours(ours)
@@ -194,14 +196,14 @@ def contenders(name, method, d, k, n):
 
 
 def check_ours(one_pass):
-    """Make sure that this package's passes train: errors are finite, and fall."""
+    """Check that a pass of this package trains: errors are finite, and fall."""
     first, second = one_pass(), one_pass()
     assert math.isfinite(second["error"])
     assert second["error"] < first["error"]
 
 
 def check_peer(model, one_pass, n_losses):
-    """Make sure that a peer's pass trains: losses are finite, and every parameter changes."""
+    """Check that a pass of a peer trains: losses are finite, and every parameter changes."""
     losses, backward = [], torch.Tensor.backward
 
     def record(loss, *args, **kwargs):
@@ -219,7 +221,7 @@ def check_peer(model, one_pass, n_losses):
 
 
 def run_one(name, method, shape, repeats):
-    """Time a row in this process, and write it as the last line."""
+    """Time a row in this process, and print it as the last line."""
     torch.set_num_threads(1)
     step = Step(method, shape, SPARSE_SHAPES[shape], partial(contenders, name, method))
     with threadpool_limits(1):
@@ -229,7 +231,7 @@ def run_one(name, method, shape, repeats):
 
 
 def run(names, repeats):
-    """Time every row of some peers, each in a process of its own."""
+    """Time every row of the named peers, each in a separate process."""
     for name in names:
         if not is_installed(name):
             print(f"{name}: skipped, {PEERS[name].distribution} is not installed", flush=True)
@@ -251,7 +253,7 @@ def is_installed(name):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, only=PEERS)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)

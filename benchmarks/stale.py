@@ -1,10 +1,10 @@
-"""Which committed results are older than the code that they measure.
+"""List committed results that are older than the code that they measure.
 
     python -m benchmarks stale
 
-A result is old where a commit after its own has changed a file of skvaeense that its script
-imports, itself or through other modules. The command lists such results with the number of these
-commits, those with most of them first, and results that no script writes.
+A result is old if a later commit changed a file of skvaeense that its script imports, directly or
+through other modules. The command lists old results with the number of such commits, the largest
+number first, and then results that no script writes.
 """
 
 import ast
@@ -30,7 +30,7 @@ def _file(root, module):
 
 
 def _defining_file(root, module, name):
-    """Return the file of what is imported from a module, where a package has it from another."""
+    """Return the file that defines an imported name, also if a package only re-exports the name."""
     file = _file(root, f"{module}.{name}") or _file(root, module)
     if file == root.joinpath(*module.split("."), "__init__.py"):
         for node in _nodes(file):
@@ -61,7 +61,7 @@ def measured_files(root, script):
 
 
 def writes(script, result):
-    """Return whether a script has the name of a file of results, or the parts of it."""
+    """Return whether a script contains the name of a file of results, or all parts of its name."""
     nodes = _nodes(script)
     words = {node.value for node in nodes if isinstance(node, ast.Constant)} | {script.stem, ""}
     words |= {n.name.removeprefix("run_") for n in nodes if isinstance(n, ast.FunctionDef)}
@@ -82,7 +82,7 @@ def scripts_of(root, result):
 
 
 def commits_since(root, result):
-    """Return how many commits have changed what a result measures, or None without a script."""
+    """Return the number of commits that changed the code of a result; None without a script."""
     scripts = scripts_of(root, result)
     files = set().union(*(measured_files(root, script) for script in scripts))
     own = _git(root, "log", "-1", "--format=%H", "--", result)
@@ -99,7 +99,7 @@ def _git(root, *arguments):
 
 
 def main():
-    """List the results that are old, or that no script writes."""
+    """List the results that are old, and the results that no script writes."""
     results = sorted((ROOT / "benchmarks" / "results").rglob("*.json"))
     counts = {path.relative_to(ROOT): commits_since(ROOT, path) for path in results}
     for path in sorted((path for path, n in counts.items() if n), key=counts.get, reverse=True):

@@ -1,31 +1,31 @@
-"""SynthSAEBench, the field's test on features that are known, with its own generator.
+"""SynthSAEBench, a public benchmark of known features, with its own generator.
 
     python -m benchmarks synth_sae_bench fits [--only NAME ...] [--sizes NAME ...] [--seeds 1]
 
-It takes an environment with sae-lens, which brings the generator and the models beside which ours
-are measured. A size is a number of features and of samples:
+The environment needs sae-lens, which has the generator and the models that ours are compared with.
+A size is a number of features and of samples:
 
 * "whole" is version 2 of the published model: 16,384 features in 768 dimensions, 4,096 latents;
-* "quarter" is its replica with 4,096 features in 192 dimensions, 1,024 latents. A quarter as many
-  trees keep the share of the features that are in one, and probabilities are as published, so that
-  fewer features are active in a sample.
+* "quarter" is a smaller replica: 4,096 features in 192 dimensions, 1,024 latents. It has a quarter
+  of the trees, so the share of features that belong to a tree is the same. Probabilities are as
+  published, so fewer features are active in a sample.
 
-Samples are drawn once for each size, and kept under ``--data``. All methods go through them once,
-in batches of 1,024, but for those without a target, which take the first 200,000 for as many passes
-as their defaults say. SAELens' models train by their own trainer as the published ones do, at the
-learning rate 3e-4, for which so few steps are too few; "lr 3e-3" is ten times as fast. Ours have
-their defaults. The number of active latents that methods are given is the mean number of active
-features among the most frequent ones, as many as there are latents, rounded. What they reach on
-100,000 samples that did not train is measured by SAELens' definitions: F1, precision and recall of
-each latent for the feature whose direction is most like its own, means over latents; MCC, the mean
-absolute cosine of the best assignment of latents to features; explained variance; dead latents, as
-shares; L0. Seeds are those of weights, as in the published numbers; the generator has one, 42.
+Samples are drawn once for each size, and saved under ``--data``. All methods with a target make one
+pass over them, in batches of 1,024. Methods without a target take the first 200,000 samples, for
+the number of passes of their defaults. SAELens' models are trained by SAELens' trainer like the
+published models, at the learning rate 3e-4, which is too low for so few steps; "lr 3e-3" is ten
+times as high. Our models have their defaults. The target is the mean number of active features
+among the most frequent features, as many as there are latents, rounded. The measures on 100,000
+samples that were not used in training follow SAELens' definitions: F1, precision and recall of each
+latent for the feature with the most similar direction, as means over latents; MCC, the mean
+absolute cosine of the best assignment of latents to features; explained variance; the share of dead
+latents; L0. Seeds set the weights, as in the published numbers; the seed of the generator is 42.
 
-"true features" trains nothing: the latents of a VAEense are the most frequent features themselves,
-and its prior and its noise are those of draws. Its gates are searched for like those of the others,
-and "elbo" is the mean bound of 8,192 samples, in nats.
+"true features" trains nothing: the latents of a VAEense are the most frequent features, and its
+prior and noise variance are computed from draws. "elbo" is the mean evidence lower bound of 8,192
+samples, in nats, and the gates are searched for as in all models without a target.
 
-Every row is saved when it is done, and is not computed again: stop whenever you like.
+Each row is saved when it is done, and is not computed again, so a run can be stopped at any time.
 """
 
 import warnings
@@ -43,16 +43,16 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.penalties import BatchTopK, Matryoshka, TopK
 
 MODEL_SEED, BATCH, N_TESTED = 42, 1024, 100_000
-# Samples that are drawn at once, which takes least time so, and that are coded at once.
+# Number of samples that are drawn at once, chosen for speed, and that are coded at once.
 DRAWN, CHUNK = 256, 8192
-# Samples of which the default without a target, whose steps take much longer, sees several passes.
+# Number of samples for defaults without a target, which make several passes with slow steps.
 N_DEFAULT = 200_000
-# Draws from which the prior of "true features" is known, and the least variance of its slabs.
+# Number of draws for the prior of "true features", and the least variance of its slabs.
 N_KNOWN, LEAST_SPREAD = 20_480, 0.05
 
 
 class Size(NamedTuple):
-    """How many features there are, in how many dimensions, and how many latents and samples."""
+    """The numbers of features, dimensions, latents, root features and training samples."""
 
     n_features: int
     n_dimensions: int
@@ -74,7 +74,7 @@ SIZES = {
 
 @cache
 def generator(size, folder):
-    """Return the synthetic model of SAELens, which is made once."""
+    """Return the synthetic model of SAELens, which is generated once and saved."""
     from sae_lens import synthetic
 
     path = folder / f"model_{size.n_features}"
@@ -85,7 +85,7 @@ def generator(size, folder):
 
 
 def configuration(size):
-    """Return the published settings, or those of the replica."""
+    """Return the published settings of the synthetic model, or the settings of the replica."""
     from sae_lens import synthetic
 
     return synthetic.SyntheticModelConfig(
@@ -112,7 +112,7 @@ def configuration(size):
 
 
 def samples(name, folder):
-    """Return the path of the training samples, which are drawn if they are not there yet."""
+    """Return the path of the training samples, which are drawn if the file does not exist."""
     size = SIZES[name]
     path = folder / f"{size.n_features}_{size.n_samples}.npy"
     if not path.exists():
@@ -129,7 +129,7 @@ def samples(name, folder):
 
 @cache
 def tested(size, folder):
-    """Return samples that do not train, and which features are active in them."""
+    """Return test samples, and a mask of their active features."""
     path = folder / f"{size.n_features}_tested.npz"
     if not path.exists():
         torch.manual_seed(1)
@@ -143,7 +143,7 @@ def tested(size, folder):
 
 
 def true_l0(size, folder):
-    """Return the mean number of active features: the most frequent, and all."""
+    """Return the mean number of active features, among the most frequent ones and among all."""
     share = tested(size, folder)[1].mean(axis=0)
     return float(np.sort(share)[::-1][: size.n_latents].sum()), float(share.sum())
 
@@ -152,7 +152,7 @@ def true_l0(size, folder):
 
 
 def ours(penalty, path, size, k, seed, epochs=1, **params):
-    """Fit a sparse autoencoder; a penalty that is a class has the length as its k."""
+    """Fit a sparse autoencoder; k is the parameter of a penalty class, or otherwise the target."""
     given = isinstance(penalty, type)
     model = SparseAutoencoder(
         size.n_latents,
@@ -167,13 +167,13 @@ def ours(penalty, path, size, k, seed, epochs=1, **params):
 
 
 def default(path, size, k, seed, **params):
-    """Fit a VAEense without a target, to the first samples, for as long as its defaults are."""
+    """Fit a VAEense without a target to the first samples, for its default number of epochs."""
     model = VAEenseTransformer(size.n_latents, random_state=seed, **params)
     return *fitted(model, np.load(path, mmap_mode="r")[:N_DEFAULT].copy()), model.elbo_samples
 
 
 def known(path, size, k, seed):
-    """Give a model the most frequent features as they are, with moments of draws for its prior."""
+    """Return a model whose latents are the most frequent features, with a prior from draws."""
     torch.manual_seed(2 + seed)
     truth = generator(size, path.parent)
     draws = [truth.sample_with_features(DRAWN) for _ in range(N_KNOWN // DRAWN)]
@@ -202,7 +202,7 @@ def known(path, size, k, seed):
 
 
 def fitted(model, X):
-    """Fit an estimator, and return what is measured of it."""
+    """Fit an estimator; return CPU seconds, a function for codes and reconstructions, and atoms."""
     seconds = fit(model, X)
     return seconds, lambda X: coded(model, X), model.components_
 
@@ -214,7 +214,7 @@ def coded(model, X):
 
 
 class Samples:
-    """What SAELens' trainer takes batches from."""
+    """An endless iterator of batches for SAELens' trainer."""
 
     def __init__(self, path):
         self.X = np.load(path, mmap_mode="r")
@@ -234,7 +234,7 @@ class Samples:
 
 
 def saelens(name, path, size, k, seed, rate=PUBLISHED_RATE):
-    """Train a model of SAELens by its own trainer."""
+    """Train a model of SAELens with SAELens' trainer."""
     shape = size.n_latents, size.n_dimensions
     return train(name, Samples(path), BATCH, size.n_samples, shape, k, seed, rate)
 
@@ -259,7 +259,7 @@ METHODS = {
 
 
 def measure(size, method, seed, folder):
-    """Train one model, and return its numbers on samples that did not train."""
+    """Train one model, and return its measures on test samples."""
     name, size = size, SIZES[size]
     k, all_features = true_l0(size, folder)
     with warnings.catch_warnings():
@@ -281,7 +281,7 @@ def measure(size, method, seed, folder):
 
 
 def score(size, folder, coded, atoms):
-    """Return the numbers of a model, by SAELens' definitions."""
+    """Return the measures of a model, by SAELens' definitions."""
     from sae_lens.synthetic import mean_correlation_coefficient
 
     X, active = tested(size, folder)
@@ -325,7 +325,7 @@ def summary(rows):
 
 
 def run_fits(arguments):
-    """Train what is not in the results yet."""
+    """Train the models whose rows the results lack."""
     orders = {"size": list(SIZES), "method": list(METHODS)}
     chosen = {"size": arguments.sizes, "method": arguments.only}
     arguments.data.mkdir(parents=True, exist_ok=True)
@@ -334,7 +334,7 @@ def run_fits(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     parser = make_parser(__doc__, seeds=1, only=METHODS, out="synth_sae_bench.json")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["quarter, 2M"])
     parser.add_argument("--data", type=Path, default=Path(gettempdir()) / "synth_sae_bench")

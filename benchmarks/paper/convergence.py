@@ -74,5 +74,5 @@ def measure(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     run("convergence", __doc__, SIZES, measure)

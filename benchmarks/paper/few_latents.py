@@ -56,5 +56,5 @@ def measure(arguments):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     run("few_latents", __doc__, SIZES, measure)

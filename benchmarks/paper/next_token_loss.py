@@ -229,5 +229,5 @@ def add_arguments(parser):
 
 
 def main():
-    """Run what the command line asks for."""
+    """Run the benchmark with the options of the command line."""
     run("next_token_loss", __doc__, SIZES, measure, add_arguments)
