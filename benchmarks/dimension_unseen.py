@@ -236,7 +236,7 @@ def relu(x):
 
 
 def rendered(n_factors, n, rng):
-    """Draw 12 x 12 images of an ellipse. The first factors of the list below vary."""
+    """Draw 12 x 12 images of an ellipse, of which the first `n_factors` factors vary."""
     x, y, size, angle, aspect, light = (
         rng.uniform(low, high, (n, 1)) if i < n_factors else np.full((n, 1), (low + high) / 2)
         for i, (low, high) in enumerate(

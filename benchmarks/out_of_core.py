@@ -42,7 +42,7 @@ PARTS = ("shards", "memory", "pace")
 
 
 def draw(n_samples, seed):
-    """Return sparse combinations of atoms in single precision, with the same atoms for each seed."""
+    """Return sparse combinations of atoms in single precision. All seeds have the same atoms."""
     atoms = np.random.default_rng(0).standard_normal((N_ATOMS, N_FEATURES), dtype=np.float32)
     atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
     rng = np.random.default_rng([1, seed])

@@ -97,7 +97,7 @@ def run_peer(cell, seed, data, python):
     """Return the measures of the peer's autoencoder, trained in a separate process.
 
     With L1 the encoder of the peer has random biases. They are large beside rows of norm 1, and
-    silence latents for good. Beside rows of norm sqrt(d) they are small, so the peer gets such rows.
+    silence latents for good. They are small beside rows of norm sqrt(d), so the peer gets these.
     """
     unit = np.float32(np.sqrt(data[0].shape[1]) if cell.method == "l1" else 1.0)
     job = {

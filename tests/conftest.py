@@ -1,4 +1,4 @@
-"""What every test shares."""
+"""Fixtures and settings of all tests."""
 
 import gc
 import os
@@ -6,23 +6,23 @@ import os
 import pytest
 import torch
 
-# Pictures are drawn into memory, whatever the machine has for a screen.
+# Draw pictures in memory, whether or not the machine has a screen.
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Modules and tests stay to the end: to look for garbage among them takes a third of the time that
-# it takes to collect them.
+# Modules and tests stay alive until the end. Searching them for garbage takes a third of the time
+# of collecting them.
 gc.disable()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _garbage_of_tests_alone():
-    """Look for garbage again, among what tests have made."""
+    """Collect only the garbage that tests have made."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread():
-    """Run torch on one thread: sums in one order, and no waiting at these sizes."""
+    """Run torch on one thread, so that sums have one order and small fits do not wait."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

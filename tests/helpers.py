@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Samples, quick estimators and functions that several test files use."""
 
 import copy
 import warnings
@@ -19,7 +19,7 @@ from skvaeense.utils._seeding import make_generator
 
 
 class Samples(NamedTuple):
-    """Samples of 8 features with what is true of them, in parts."""
+    """Samples of 8 features with their true labels, split into parts."""
 
     train: np.ndarray
     new: np.ndarray
@@ -35,21 +35,21 @@ def split(X, label):
     return Samples(X[:2000], X[2000:], label[:2000], label[2000:])
 
 
-# On one line and one plane; the label is the dimension.
+# Samples on one line and one plane. The label is the dimension.
 SUBSPACES = split(
     *make_linear_subspaces(2500, dims=(1, 2), n_features=8, noise=0.01, random_state=0)[::2]
 )
-# Sums of 1 to 4 out of 12 atoms; the label is their number.
+# Sums of 1 to 4 out of 12 atoms. The label is the number of atoms.
 ATOMS = split(
     *make_sparse_dictionary(
         2500, n_atoms=12, n_active=(1, 4), n_features=8, signed=False, random_state=0
     )[:2]
 )
-# Fitted in a tenth of the time of the default one.
+# Fitting this mixture takes a tenth of the time of the default one.
 SMALL_MIXTURE = Mixture(max_components=2)
 MLP_SMALL = MLP((16,), encoder_layer_sizes=(16,))
 
-# One of each penalty, for data with about 3 active latents.
+# One object of each penalty, for data with about 3 active latents.
 PENALTIES = {
     "batch_topk": BatchTopK(3),
     "gated": "gated",
@@ -62,9 +62,9 @@ PENALTIES = {
 
 
 def each_once(*values):
-    """Return cases in which each of several lists of values is gone through, side by side.
+    """Return cases that go through several lists of values side by side.
 
-    There are as many cases as the longest list has values; shorter ones begin anew.
+    There are as many cases as values in the longest list. Shorter lists start again.
     """
     size = max(map(len, values))
     return [tuple(each[i % len(each)] for each in values) for i in range(size)]
@@ -81,14 +81,14 @@ def draw(*shape, seed=0, dtype=torch.float64):
 
 
 def make_vae(network=None, n_features=5, n_components=3, *, seed=0, **params):
-    """Return a VAE in double precision whose weights are all random."""
+    """Return a VAE in double precision with random weights."""
     network, generator = Linear((6,)) if network is None else network, make_generator(seed)
     model = VAE(network, n_features, n_components, generator=generator, **params)
     return _with_random_biases(model, generator)
 
 
 def make_coder(penalty, network=None, n_features=5, n_components=8, *, seed=0, **params):
-    """Return a SparseCoder in double precision whose weights are all random."""
+    """Return a SparseCoder in double precision with random weights."""
     network, generator = SingleLayer() if network is None else network, make_generator(seed)
     penalty = Penalty.resolve(penalty)
     params = {"penalty": penalty, "generator": generator} | params
@@ -105,21 +105,22 @@ def _with_random_biases(model, generator):
 
 def quick_sae(penalty="l1", **params):
     """Return a small SparseAutoencoder that trains in a fraction of a second."""
-    # The learning rate is high enough for so few steps.
+    # With this few steps the learning rate must be high.
     settings = {"n_components": 12, "max_iter": 10, "random_state": 0, "learning_rate_init": 0.004}
     return SparseAutoencoder(penalty=penalty, **(settings | params))
 
 
 def quick_vaeense(**params):
     """Return a small VAEenseTransformer that trains in a fraction of a second."""
-    # Some tests score after every epoch, and each score of another model fits the mixture.
+    # Some tests score after every epoch, and each score of another model fits the mixture, so the
+    # mixture is small.
     settings = {"n_components": 4, "n_init": 1, "max_iter": 20, "random_state": 0}
     settings |= {"network": Linear((16,)), "prior": SMALL_MIXTURE}
     return VAEenseTransformer(**(settings | params))
 
 
 def fit_unwarned(estimator, X, method="fit", **params):
-    """Fit for too few epochs to learn much, and expect to be told so."""
+    """Fit for too few epochs to learn much, and ignore the warnings about this."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return getattr(estimator, method)(X, **params)
@@ -136,20 +137,20 @@ def fit_sae(penalty="l1", X=ATOMS.few, **params):
 
 
 def changed(fitted, **params):
-    """Return a fitted estimator with other parameters; the given one stays as it is."""
+    """Return a shallow copy of a fitted estimator, with other parameters."""
     return copy.copy(fitted).set_params(**params)
 
 
 def coding_of(activation, preactivation, unit):
-    """Return pre-activations and what an activation makes of them, as penalties are given it."""
+    """Return a coding: pre-activations and their activations, as a penalty gets them."""
     return Coding(activation, preactivation, activation(preactivation), unit)
 
 
 def outputs(estimator, X):
-    """Return what the methods of a fitted estimator give, as arrays by name."""
+    """Return the outputs of all methods of a fitted estimator, as a dict of arrays."""
     methods = ("transform", "active_dimensions", "score_samples", "posterior", "predict", "score")
     with warnings.catch_warnings():
-        # A score may say little of what is looked at here.
+        # Warnings that a score says little do not matter here.
         warnings.filterwarnings("ignore", "One value fills|The density was learned")
         found = {name: getattr(estimator, name)(X) for name in methods if hasattr(estimator, name)}
     if hasattr(estimator, "inverse_transform"):
@@ -162,7 +163,7 @@ def outputs(estimator, X):
 
 
 def objective(estimator, X):
-    """Return the score, or the objective where a score takes the fit of a mixture first."""
+    """Return the score, or the objective if a score would first have to fit a mixture."""
     if hasattr(estimator, "elbo_samples"):
         return float(estimator.elbo_samples(X).mean())
     return estimator.score(X)
@@ -176,7 +177,7 @@ def with_entry(X, value, dtype=float):
 
 
 class Callback:
-    """A callback that does nothing; subclasses say what it does at the end of a task."""
+    """A callback that does nothing. Subclasses define what happens at the end of a task."""
 
     def setup(self, estimator, context): ...
 
@@ -186,7 +187,7 @@ class Callback:
 
 
 class Recorder(Callback):
-    """Note the objective of every epoch on some samples, and ask to stop after some epochs."""
+    """Record the objective of every epoch on some samples, and request a stop after some epochs."""
 
     def __init__(self, X, stop_after=None):
         self.X = X

@@ -1,9 +1,9 @@
-"""What each of several processes runs in test_many_processes.py; alone it gives the reference.
+"""The script of each process in test_many_processes.py. In a single process it is the reference.
 
     python processes_script.py FOLDER [WORLD_SIZE:PORT ...]
 
-Without sizes it is one of the processes that its environment speaks of. With them it makes so
-many copies of itself, one group after the other: what takes longest is to import.
+Without sizes the script is one of the processes that its environment describes. With sizes it forks
+this many copies of itself, one group after the other, since imports take the longest.
 """
 
 import atexit
@@ -33,7 +33,7 @@ X = make_sparse_dictionary(400, n_atoms=12, n_active=2, n_features=8, random_sta
 
 
 class Stop(Callback):
-    """End every fit after its second epoch, and count those that are reported."""
+    """Stop every fit after its second epoch, and count the fits that are reported."""
 
     n_epochs = 0
 
@@ -74,7 +74,7 @@ def estimators(folder):
 def main(folder):
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    # So that there is what to read in parts, and what to draw anew.
+    # Read samples in parts, and draw some samples anew, even though they are few.
     _opening.IN_MEMORY, _blocks.BLOCK_ENTRIES = 0, 8 * 50
     _sparse_hooks.DEAD_AFTER = 200
     processes, report = find_processes(), {}
@@ -107,7 +107,7 @@ def main(folder):
 
 
 def launch(folder, world_size, port):
-    """Run in so many copies of this process, and return whether all have succeeded."""
+    """Run this many copies of the process, and return whether all of them succeeded."""
     children = []
     for rank in range(world_size):
         child = os.fork()
@@ -119,12 +119,12 @@ def launch(folder, world_size, port):
 
 
 def run_copy(folder, variables):
-    """Run in a copy that has just been made, and end it."""
+    """Run in a new copy of the process, and end the copy."""
     status = 1
     try:
         os.environ.update({key: str(value) for key, value in variables.items()})
         os.environ["MASTER_ADDR"] = "127.0.0.1"
-        # It was made before there was any group, so it may have its own.
+        # The copy was made before any group existed, so it may start a group.
         _processes._is_fork = False
         main(folder)
         status = 0
@@ -136,7 +136,7 @@ def run_copy(folder, variables):
 
 if __name__ == "__main__":
     if sys.argv[2:]:
-        # Torch imports much more for its first optimizer.
+        # Torch imports many more modules for its first optimizer.
         torch.optim.Adam([torch.zeros(1)])
         groups = [group.split(":") for group in sys.argv[2:]]
         successes = [launch(Path(sys.argv[1]), int(n), port) for n, port in groups]

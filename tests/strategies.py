@@ -1,6 +1,6 @@
-"""What hypothesis draws samples and estimators from.
+"""Strategies of hypothesis for samples and estimators.
 
-Samples are small, and as awkward as data get: few rows or many columns, copies, constant or
+Samples are small and as difficult as real data: few rows or many columns, copies, constant or
 dependent columns, heavy tails, any scale, any precision, any order in memory.
 """
 
@@ -59,7 +59,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def _one_hot(rng, n, d):
-    """Return blocks of columns, each with one 1, of which some are rare."""
+    """Return blocks of one-hot columns, some of which are rare."""
     sizes = rng.integers(2, d + 2, 3)
     return np.hstack([np.eye(k)[rng.choice(k, n, p=rng.dirichlet(np.full(k, 0.6)))] for k in sizes])
 
@@ -69,12 +69,12 @@ def _few_directions(rng, n, d):
 
 
 def _points(rng, n, d):
-    """Return copies of few points, with noise of the size of their rounding."""
+    """Return copies of few points, with noise as large as their rounding."""
     points = 10 * rng.standard_normal((3, d))
     return points[rng.integers(3, size=n)] + 1e-6 * rng.standard_normal((n, d))
 
 
-# Tables as they come.
+# Tables like those that users have.
 TABLES = {
     "one-hot": _one_hot,
     "one-hot and numbers": lambda rng, n, d: np.c_[_one_hot(rng, n, 2), _few_directions(rng, n, d)],
@@ -96,7 +96,7 @@ TABLES = {
 
 @st.composite
 def tables(draw, rows=(4, 60), columns=(2, 6)):
-    """Return training and held-out rows of one table."""
+    """Return training and held-out rows of the same table."""
     rng = np.random.default_rng(draw(SEEDS))
     n, d = draw(st.integers(*rows)), draw(st.integers(*columns))
     X = TABLES[draw(st.sampled_from(sorted(TABLES)))](rng, 2 * n, d)
@@ -114,7 +114,7 @@ def samples(
     exponents=(-30, 30),
     offsets=(0, 1, -1000),
 ):
-    """Return an array of samples: a kind, shifted, scaled by a power of 10, laid out in memory."""
+    """Return samples of some kind, shifted, scaled by a power of 10, with some layout in memory."""
     shape = draw(st.integers(*rows)), draw(st.integers(*columns))
     kind, dtype = draw(st.sampled_from(kinds)), draw(st.sampled_from(dtypes))
     X = KINDS[kind](np.random.default_rng(draw(SEEDS)), *shape)
@@ -126,7 +126,7 @@ def samples(
 
 
 def rotation(d, seed):
-    """Return a random rotation of d features, or the reflection of one."""
+    """Return a random rotation of d features, or a rotation with a reflection."""
     return ortho_group.rvs(d, random_state=seed) if d > 1 else -np.eye(1)
 
 

@@ -1,4 +1,4 @@
-"""Arrays of numpy are taken where scikit-learn looks for those of other libraries, too."""
+"""Arrays of numpy are accepted if scikit-learn also accepts arrays of other libraries."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ assert np.isfinite(IntrinsicDimensionEstimator(random_state=0).fit(X).dimension_
 
 
 def test_array_api_dispatch():
-    # Scipy reads it when it is imported.
+    # Scipy reads this variable when it is imported.
     env = os.environ | {"SCIPY_ARRAY_API": "1"}
     run = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,4 @@
-"""Every row of the table of bad input, and that nothing is missing from it."""
+"""Every row of the table of bad input, and a check that no input is missing from the table."""
 
 import re
 
@@ -24,13 +24,13 @@ QUICK = {
 
 
 def cases(rows):
-    """Yield every row once, for its estimators and their methods in turn."""
+    """Yield every row once, with its estimators and methods in turn."""
     for i, row in enumerate(rows):
         asked = [
             (estimator, method)
             for estimator in row.estimators
             for method in row.methods
-            # Some methods are there only after some fits.
+            # Some methods exist only after some fits.
             if hasattr(estimator, method) and hasattr(QUICK[estimator], method)
         ]
         yield row, *asked[i % len(asked)]
@@ -41,7 +41,7 @@ def fitted_names(estimator):
 
 
 def pattern(message):
-    """Return the regular expression for a message in which "…" stands for anything."""
+    """Return the regular expression for a message in which "…" matches anything."""
     return f"(?s)\\A{re.escape(message).replace('…', '.*')}\\Z"
 
 
@@ -57,7 +57,7 @@ def test_bad_input(table, tmp_path, monkeypatch, subtests):
             before = fitted_names(estimator)
             with pytest.raises(row.error, match=pattern(row.message)):
                 row.call(getattr(estimator, method))
-            # What had been learned is there, and nothing of the failure.
+            # The estimator keeps what it had learned before, and nothing of the failure.
             assert fitted_names(estimator) == before
 
 

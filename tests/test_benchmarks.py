@@ -1,4 +1,4 @@
-"""What the benchmarks share: the runner, and the form of the results."""
+"""The runner of the benchmarks, and the format of their results."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def test_summary_over_seeds():
 
 
 def test_only_what_is_missing_is_measured(tmp_path, capsys):
-    """Rows come in the order of the values, and then of the seeds."""
+    """Rows are sorted by their values, and then by seed."""
     path, measured = tmp_path / "rows.json", []
 
     def measure(name, seed):

@@ -1,4 +1,4 @@
-"""What the methods of both autoencoders answer alike: codes, reconstructions, precision, units."""
+"""Methods that both autoencoders share: codes, reconstructions, precision, units."""
 
 import tracemalloc
 
@@ -25,14 +25,14 @@ ESTIMATORS = {
     "vaeense": quick_vaeense(),
     "vaeense-mlp": quick_vaeense(network=MLP_SMALL),
     "vaeense-ungated": quick_vaeense(gated=False),
-    # Each penalty once, with codes of one sign or of both.
+    # Each penalty once, with codes of one sign or of both signs.
     **{name: quick_sae(PENALTIES[name]) for name in ("batch_topk", "gated", "jump_relu", "l1")},
     **{
         f"{name}-signed": quick_sae(PENALTIES[name], positive_code=False)
         for name in ("log", "matryoshka", "topk")
     },
 }
-# One of each, where what is asked is the same code for all.
+# One estimator of each class, for tests of code that is the same for all penalties.
 EACH = pytest.mark.parametrize(
     "estimator", [quick_vaeense(max_iter=2), quick_sae(max_iter=2)], ids=["vaeense", "sae"]
 )
@@ -40,7 +40,7 @@ EACH = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module", params=ESTIMATORS)
 def fitted(request):
-    """Return a quick fit of every kind, to be read only."""
+    """Return a quick fit of every kind, which tests must not change."""
     return fit_unwarned(clone(ESTIMATORS[request.param]), X)
 
 
@@ -48,7 +48,7 @@ def fitted(request):
 
 
 def test_codes_and_scores_of_a_sample_depend_on_it_alone(fitted):
-    """In training BatchTopK ranks a whole batch; afterwards it must not."""
+    """BatchTopK ranks a whole batch in training, but must not do so afterwards."""
     order = np.random.default_rng(0).permutation(len(X_NEW))
     codes, scores = fitted.transform(X_NEW), fitted.score_samples(X_NEW)
     assert codes.shape == (len(X_NEW), fitted.n_components_)
@@ -79,12 +79,12 @@ def test_fit_transform_is_fit_and_transform(estimator):
 
 
 def test_components_make_the_reconstruction(fitted):
-    """They carry the units, and the offset is what the code 0 stands for."""
+    """Components have the units of X, and the offset is the reconstruction of the code 0."""
     codes = fitted.transform(X_NEW)
     reconstruction = fitted.inverse_transform(codes)
     offset = fitted.inverse_transform(np.zeros((1, fitted.n_components_)))
     if not hasattr(fitted, "components_"):
-        # A decoder with hidden layers is not the sum of what its latents give.
+        # A decoder with hidden layers is not the sum over its latents.
         double = fitted.inverse_transform(2 * codes)
         assert not np.allclose(double - offset, 2 * (reconstruction - offset), rtol=1e-2)
         return
@@ -116,7 +116,7 @@ def test_sparse_output_is_the_hard_code(fitted):
 )
 def test_codes_agree_between_float32_and_float64(fitted):
     single, double = fitted.transform(X_NEW.astype(np.float32)), fitted.transform(X_NEW)
-    # An entry at the edge may be in by one precision and out by the other.
+    # An entry at the threshold may be active in one precision and not in the other.
     assert np.mean((single != 0) == (double != 0)) > 0.999
     both = (single != 0) & (double != 0)
     assert_allclose(single[both], double[both], rtol=1e-3, atol=1e-4)
@@ -136,12 +136,12 @@ def test_outputs_keep_the_dtype_of_x(estimator, dtype, trained):
 
 
 def test_a_power_of_two_changes_nothing(fitted):
-    """Multiplying by it is exact in floating point, so that training is the same to the bit."""
+    """A multiplication by a power of two is exact, so the training is the same bit for bit."""
     scaled = fit_unwarned(clone(fitted), 1024 * X)
     assert_array_equal(scaled.transform(1024 * X_NEW), fitted.transform(X_NEW))
     assert_allclose(scaled.mean_, 1024 * fitted.mean_)
     assert scaled.scale_ == 1024 * fitted.scale_
-    # The score of a VAEense is a log-density, and so is its loss.
+    # The score and the loss of a VAEense are log-densities, which change with the units.
     shift = 0.0
     if hasattr(fitted, "noise_variance_"):
         assert_allclose(scaled.noise_variance_, 1024**2 * fitted.noise_variance_)
@@ -156,13 +156,13 @@ def test_a_power_of_two_changes_nothing(fitted):
     "fitted", ["vaeense", "vaeense-mlp", "jump_relu", "matryoshka-signed"], indirect=True
 )
 def test_units_do_not_matter(fitted):
-    """Training in double precision keeps rounding from telling the two apart."""
+    """Training in double precision keeps rounding errors small."""
     double = clone(fitted).set_params(dtype="float64", max_iter=10)
     one, moved = fit_unwarned(clone(double), X), fit_unwarned(double, 7 * X + 5)
     assert_allclose(moved.transform(7 * X_NEW + 5), one.transform(X_NEW), atol=1e-6)
     assert_allclose(moved.mean_, 7 * one.mean_ + 5)
     shift = 8 * np.log(7) if hasattr(one, "noise_variance_") else 0.0
-    # Which mixture is found may hang on the last digits of codes; what it is worth does not.
+    # The last digits of codes may decide which mixture is found, but its score hardly changes.
     is_found = hasattr(one, "elbo_samples") and one.module_.linear_decoder is None
     tolerance = 0.05 if is_found else 1e-6
     assert moved.score(7 * X_NEW + 5) == pytest.approx(one.score(X_NEW) - shift, abs=tolerance)
@@ -202,7 +202,7 @@ def test_cuda_agrees_with_the_cpu(estimator):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, sparse.csr_array])
 def test_codes_are_in_memory_once(kind):
-    """What chunks give is written to its place, and not kept until it is joined."""
+    """Each chunk is written into the result, and no list of chunks is kept."""
     X = kind(np.zeros((4000, 1)))
     tracemalloc.start()
     try:
@@ -216,5 +216,5 @@ def test_codes_are_in_memory_once(kind):
     assert type(codes) is (torch.Tensor if isinstance(X, torch.Tensor) else np.ndarray)
     assert codes.shape == (4000, 200)
     assert (codes == 1).all()
-    # A tensor is in memory of torch's, which is not traced.
+    # The memory of a tensor is allocated by torch, and is not traced.
     assert peak < 1.2 * 8 * 4000 * 200

@@ -1,7 +1,7 @@
 """scikit-learn's own checks, with no failure expected.
 
-Every estimator passes all of them. What they ask of arithmetic is asked of other settings too; the
-rest, as names, tags and error messages, is the same code for all settings of an estimator.
+Every estimator passes all checks. Checks of arithmetic also run for other settings. The code for
+names, tags and error messages is the same for all settings of an estimator.
 """
 
 import pytest
@@ -17,12 +17,12 @@ from skvaeense import (
 from skvaeense.mixture import SubspaceMixture
 from skvaeense.penalties import Penalty
 
-# Two epochs are too few to train well; what is asked here is the interface.
+# Two epochs are too few to train well, but these tests only check the interface.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 QUICK_SPARSE = {"max_iter": 2, "random_state": 0}
 QUICK = QUICK_SPARSE | {"n_init": 1}
-# By default mixtures are tried first, which takes longer than two epochs do.
+# By default mixtures are tried first, which takes longer than two epochs.
 GATES = QUICK | {"prior": "spike_slab"}
 MIXTURE = QUICK | {"prior": SMALL_MIXTURE}
 
@@ -53,8 +53,8 @@ OTHER_SETTINGS = [
     SparseAutoencoder(sparse_output=True, **QUICK_SPARSE),
 ]
 
-# What depends on the numbers that a setting computes: the same ones again, for each sample by
-# itself, in any precision, and finite for the smallest of data.
+# Checks of the numbers that a setting computes: repeated calls, single samples, all precisions and
+# very small data.
 ARITHMETIC = {
     "check_estimators_dtypes",
     "check_estimators_pickle",

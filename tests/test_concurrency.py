@@ -1,9 +1,9 @@
-"""Threads and processes at once: each gives what it would alone, and leaves nothing changed.
+"""Concurrent threads and processes return the same as alone, and change no global state.
 
-Searches in worker processes are here too, however little they compute: workers take seconds to
-start, and those of one file are started once.
+Searches in worker processes are also tested here. Workers take seconds to start, and the tests of
+one file share them.
 
-Whoever waits here waits no longer than some time, so that a deadlock is a failure.
+All waits have a time limit, so a deadlock fails the test.
 """
 
 import multiprocessing
@@ -36,13 +36,13 @@ from skvaeense.penalties import TopK
 from skvaeense.thresholds import FixedVariance
 from skvaeense.training._threads import suited_threads
 
-# Seconds until what still runs is taken for stuck; it takes a few.
+# After this many seconds a thread or process counts as stuck. Normally it takes a few seconds.
 PATIENCE = 180
-# scikit-learn's searches for neighbours, each in its thread, reset the filters of the whole process
-# for a moment, and say this where they find none.
+# scikit-learn's neighbour searches in threads reset the warning filters of the whole process for a
+# moment, and warn of it.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*utils.parallel.delayed:UserWarning"),
-    # So few epochs leave much unexplained.
+    # After this few epochs much variance is unexplained.
     pytest.mark.filterwarnings("ignore:.* of the variance is unexplained"),
 ]
 N_THREADS = 8
@@ -62,11 +62,12 @@ ESTIMATORS = {
 
 
 def in_threads(functions):
-    """Call functions at once, each in a thread of its own, and return what they return."""
+    """Call functions concurrently, each in its own thread, and return their results."""
     start, results = threading.Barrier(len(functions)), [None] * len(functions)
 
     def call(place, function):
-        # Threads take torch's number of threads when they first ask, so before any changes it.
+        # A thread reads torch's number of threads at its first use, so read it before any thread
+        # changes it.
         torch.get_num_threads()
         start.wait(PATIENCE)
         try:
@@ -74,7 +75,7 @@ def in_threads(functions):
         except BaseException as error:
             results[place] = error
 
-    # What is stuck must not keep the interpreter from ending.
+    # Daemon threads that are stuck do not keep the interpreter from ending.
     calls = [(i, function) for i, function in enumerate(functions)]
     threads = [threading.Thread(target=call, args=args, daemon=True) for args in calls]
     for thread in threads:
@@ -88,7 +89,7 @@ def in_threads(functions):
 
 
 def fitted_arrays(name, seed):
-    """Fit an estimator, and return what its methods give for some samples."""
+    """Fit an estimator, and return the outputs of its methods for some samples."""
     torch.set_num_threads(1)
     estimator = clone(ESTIMATORS[name]).set_params(random_state=seed)
     return outputs(fit_unwarned(estimator, X), X[:20])
@@ -117,7 +118,7 @@ def alone(name):
 
 
 def test_one_estimator_answers_many_threads(fitted):
-    """Each of them with samples of its own, or all with the same."""
+    """Threads have different samples, or all have the same."""
     expected = outputs(fitted, X)
     for found in in_threads([lambda: outputs(fitted, X)] * N_THREADS):
         assert_same(found, expected)
@@ -152,8 +153,8 @@ def test_threads_and_processes_at_once(name, alone):
 
 
 def fit_in_forks(results):
-    """Put what `fitted_arrays` returns in forked processes into a queue."""
-    # What is forked has trained before.
+    """Put the results of `fitted_arrays` in forked processes into a queue."""
+    # The parent process has trained before it is forked.
     fitted_arrays("sae", 2)
     context = multiprocessing.get_context("fork")
     forks = [
@@ -163,7 +164,7 @@ def fit_in_forks(results):
     for fork in forks:
         fork.start()
     for fork in forks:
-        # All are killed before the process that forked them is.
+        # All forks are killed before their parent is.
         fork.join(PATIENCE / len(forks))
         fork.kill()
 
@@ -173,7 +174,7 @@ def fit_in_forks(results):
     "fork" not in multiprocessing.get_all_start_methods(), reason="needs a system that forks"
 )
 def test_fits_in_forks_are_those_of_one():
-    """They are forked from a process without other threads, with which torch may hang in forks."""
+    """The parent has no other threads, with which torch may hang in forks."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     process = context.Process(target=fit_in_forks, args=(results,))
@@ -192,7 +193,7 @@ def test_fits_in_forks_are_those_of_one():
 @UNWARNED
 @pytest.mark.slow
 def test_grid_search_in_a_pipeline_over_processes():
-    """Eight candidates differ in parameters of their own and of their parts."""
+    """Eight candidates differ in parameters of the estimators and of their parts."""
     X_train, y = SUBSPACES.few, SUBSPACES.train_label[:300]
     pipeline = make_pipeline(
         quick_vaeense(max_iter=10, hard=True, threshold=FixedVariance()), LogisticRegression()
@@ -206,7 +207,7 @@ def test_grid_search_in_a_pipeline_over_processes():
     assert len(search.cv_results_["params"]) == 8
     fitted = search.best_estimator_[0]
     assert fitted.n_components_ == search.best_params_["vaeensetransformer__n_components"]
-    # Better than the larger class for all.
+    # A score above chance is better than predicting the larger class.
     chance = max(np.mean(SUBSPACES.new_label == label) for label in (1, 2))
     assert search.score(SUBSPACES.new, SUBSPACES.new_label) > chance
 
@@ -217,7 +218,7 @@ def test_processes_agree():
         cross_val_score(quick_sae(TopK(3)), ATOMS.few, cv=3, n_jobs=n) for n in (1, 2)
     )
     assert np.isfinite(alone).all()
-    # Threads differ between processes, and with them the order of sums.
+    # Processes have different numbers of threads, and so different orders of sums.
     assert_allclose(together, alone, rtol=1e-3)
 
 
@@ -226,7 +227,7 @@ def test_progress_bar_of_a_search_in_several_processes(capsys):
     model = VAEenseTransformer(n_init=1, prior=SMALL_MIXTURE, max_iter=2, random_state=0)
     search = GridSearchCV(model, {"n_components": [2, 3]}, cv=2, n_jobs=2)
     search.set_callbacks(ProgressBar()).fit(NORMAL)
-    # What workers do is sent back to this process.
+    # The output of workers is sent back to this process.
     assert capsys.readouterr().out.count("candidate-split-evaluation") >= 4
     assert not any("callback" in name for name in vars(search.best_estimator_))
 
@@ -250,7 +251,7 @@ def test_a_search_in_processes_shares_the_threads():
 
 
 def random_states():
-    """Return the states of the global sources of random numbers, as arrays."""
+    """Return the states of all global random generators, as arrays."""
     legacy = np.random.get_state()  # noqa: NPY002
     return legacy[1], np.array(legacy[2:]), torch.get_rng_state().numpy()
 
@@ -285,13 +286,13 @@ def test_the_number_of_threads_comes_back(name, n_fits):
     for before, after in [fit()] if n_fits == 1 else in_threads([fit] * n_fits):
         assert after == before
     assert torch.get_num_threads() == 3
-    # The number that threads to come will have.
+    # New threads start with this number.
     assert in_threads([torch.get_num_threads]) == [3]
 
 
 @pytest.mark.usefixtures("_three_threads")
 def test_threads_that_overlap_give_the_number_back():
-    """A thread that begins while another trains finds that one's number, and ends after it."""
+    """A thread that starts while another trains sees the reduced number, and ends later."""
     module = torch.nn.Linear(2, 2)
     inside, second, end = threading.Event(), threading.Event(), threading.Event()
 

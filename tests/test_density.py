@@ -1,4 +1,4 @@
-"""What the density of a fitted transformer gives: scores, draws, components, missing features."""
+"""Outputs of the density of a fitted transformer: scores, draws, components, missing features."""
 
 import copy
 import math
@@ -34,7 +34,7 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def apart():
-    """Return clusters of 1, 2 and 3 dimensions that lie apart, and a fit to most of them."""
+    """Return clusters of 1, 2 and 3 dimensions that lie apart, and a fit to most samples."""
     samples, label, dimension = make_affine_subspaces(
         2000, dims=(1, 2, 3), n_features=12, offset_scale=8.0, noise=0.02, random_state=0
     )
@@ -42,7 +42,7 @@ def apart():
 
 
 def explicit(estimator, samples):
-    """Return the log-density in units of the samples by explicit covariances."""
+    """Return the log-density in units of the samples, computed from explicit covariances."""
     density, scale = estimator._density(), estimator.scale_
     unit = np.ones(len(density.center)) if density.scale is None else density.scale
     z = (samples - estimator.mean_) / scale
@@ -71,7 +71,7 @@ def test_scores_are_those_of_explicit_covariances(fitted, apart):
 
 
 def test_scores_do_not_exceed_the_truth(fitted):
-    """A line and a plane with noise, of which the truth is known but for the bases."""
+    """The truth of a line and a plane with noise is known, except for their bases."""
     noise = np.square(X_NEW @ np.linalg.svd(X[::2], full_matrices=False)[2][3:].T).mean()
     terms = []
     for dimension in (1, 2):
@@ -129,7 +129,7 @@ def test_without_a_gate_the_density_is_that_of_probabilistic_pca():
 
 @pytest.fixture(scope="module")
 def nonlinear():
-    """A fit with a nonlinear decoder."""
+    """Return a fit with a nonlinear decoder."""
     return fit(network="mlp", n_init=1, max_iter=60, learning_rate_init=0.05)
 
 
@@ -254,7 +254,7 @@ def test_it_is_fitted_at_once_on_request():
     assert hasattr(eager.module_.prior, "density_")
     assert not hasattr(lazy.module_.prior, "density_")
     assert_array_equal(eager.score_samples(X_NEW), lazy.score_samples(X_NEW))
-    # Callbacks, checkpoints and further batches fit none.
+    # Callbacks, checkpoints and further batches do not fit a density.
     assert not hasattr(eager.partial_fit(X[1000:1100]).module_.prior, "density_")
 
 
@@ -293,7 +293,7 @@ def test_copies_and_threads_score_alike(tmp_path):
 
 
 def odd_tables():
-    """Yield tables that a likelihood may fail on."""
+    """Yield tables on which a likelihood may fail."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((60, 5))
     yield "constant features", np.hstack([rows, np.ones((60, 3))])
@@ -343,7 +343,7 @@ def test_score_warns_of_repeated_values():
     with pytest.warns(UserWarning, match="rows or more in these columns: c1. Their") as record:
         fitted.score(X)
     assert record[0].filename == __file__
-    # Where it is no density that could put spikes on them, nothing is said.
+    # A score that is no density cannot have spikes, so it does not warn.
     assert np.isfinite(fit_vaeense(prior="standard_normal").score(X.to_numpy()))
 
 
@@ -368,7 +368,7 @@ def test_where_gates_explain_samples_their_bound_counts():
     of_mixture = fitted.score_samples(X[200:])
     fitted.explanation_ = "gates"
     assert scores.mean() > of_mixture.mean() + 1
-    # Each counts as much as it makes a held-out row probable.
+    # The weight of a model is given by its density of held-out rows.
     held_out = fitted._density().held_out.mean() - 12 * np.log(fitted.scale_)
     for nats in (fitted.explanation_nats_["gates"], held_out + np.log(3), held_out - 100):
         fitted.explanation_nats_["gates"] = nats

@@ -32,14 +32,14 @@ def fit_quick(method="normal_bundle", X=X[:200], **params):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Return a fit that is good enough to be asked for dimensions."""
+    """Return a fit that is good enough to estimate dimensions."""
     sizes = {"hidden_layer_sizes": (96, 96), "max_iter": 120}
     return DiffusionDimensionEstimator(random_state=0, **sizes).fit(X)
 
 
 @pytest.fixture(params=METHODS)
 def fitted(request, trained):
-    """Return that fit with each method."""
+    """Return the same fit with each method."""
     return pickle.loads(pickle.dumps(trained)).set_params(method=request.param)
 
 
@@ -69,7 +69,7 @@ def test_the_normal_bundle_counts(trained):
 
 @BOTH
 def test_dimension_is_between_none_and_all(method):
-    """Whatever an untrained network says."""
+    """The bounds hold for any output of an untrained network."""
     fitted = fit_quick(method, max_iter=1, learning_rate_init=1e-9)
     dimension = fitted.predict(1e3 * X_NEW)
     assert (dimension >= 0).all()
@@ -78,7 +78,7 @@ def test_dimension_is_between_none_and_all(method):
 
 @BOTH
 def test_dimension_of_a_gaussian(method):
-    """With as many directions as features, all of them count."""
+    """If there are as many directions as features, all of them count."""
     X = np.random.default_rng(0).standard_normal((800, 4))
     fitted = fit_quick(method, X, max_iter=60, hidden_layer_sizes=(64, 64))
     assert fitted.dimension_ == pytest.approx(4, abs=0.3)
@@ -129,7 +129,7 @@ def test_units_do_not_matter():
 
 
 def test_noise_level_is_a_fraction_of_the_spread():
-    """Along directions in which the data vary; features without variance change nothing."""
+    """The spread is taken along directions in which the data vary; constant features change nothing."""
     X = 5 * np.random.default_rng(0).standard_normal((4000, 3))
     fitted = fit_quick(X=X, max_iter=1, noise_level=0.2)
     padded = fit_quick(X=np.hstack([X, np.zeros((4000, 5))]), max_iter=1, noise_level=0.2)
@@ -141,7 +141,7 @@ def test_noise_level_is_a_fraction_of_the_spread():
 
 
 def test_score_without_is_the_denoising_loss(fitted):
-    """At best it is minus the mean dimension; a hardly trained network is far from that."""
+    """The best score is minus the mean dimension; a network with little training is far from it."""
     assert fitted.score(X_NEW) == pytest.approx(-TRUE_NEW.mean(), rel=0.15)
     assert fit_quick(max_iter=1).score(X_NEW) < fitted.score(X_NEW) - 1
     assert fitted.score(X_NEW) == pytest.approx(-fitted.loss_curve_[-1], rel=0.1)
@@ -149,7 +149,7 @@ def test_score_without_is_the_denoising_loss(fitted):
 
 
 def test_scores_of_models_with_other_seeds_compare(trained):
-    """All see the same noise, and as much of it along the data."""
+    """All models see the same noise, with the same level along the data."""
     settings = trained.get_params() | {"random_state": 1}
     other = DiffusionDimensionEstimator(**settings).fit(X)
     assert other.score(X_NEW) == pytest.approx(trained.score(X_NEW), rel=0.05)
@@ -170,9 +170,9 @@ def test_loss_curve(trained):
 
 
 def test_default_number_of_epochs(monkeypatch):
-    """The epochs that amount to the steps, whatever the number of samples."""
+    """The number of epochs gives the default number of steps, for any number of samples."""
     monkeypatch.setattr("skvaeense._diffusion_dimension.SCORE_STEPS", 30)
-    assert fit_quick(max_iter="auto", batch_size=20).n_iter_ == 4  # Of 9 steps each.
+    assert fit_quick(max_iter="auto", batch_size=20).n_iter_ == 4  # 9 steps in each epoch.
     assert fit_quick(max_iter="auto", batch_size=60).n_iter_ == 10
 
 
@@ -186,7 +186,7 @@ def test_the_best_state_on_held_out_rows_is_kept(monkeypatch):
         return result
 
     monkeypatch.setattr(DenoisingScoreMatching, "sample_losses", spy)
-    # Far too many steps for so few samples, so the last state is not the best.
+    # This is far too many steps for few samples, so the last state is not the best.
     X = np.random.default_rng(0).standard_normal((40, 10))
     fitted = fit_quick(
         X=X, max_iter=200, batch_size=6, hidden_layer_sizes=(128,), learning_rate_init=0.01
@@ -252,7 +252,7 @@ def test_divergence_is_an_error_and_leaves_an_earlier_fit():
 
 
 def test_divergence_in_the_middle_is_an_error(monkeypatch):
-    """Although there is a best state from before."""
+    """The fit fails, although it has an earlier best state."""
     terms, n_batches = DenoisingScoreMatching.terms, 0
 
     def spoilt(self, model, x, *, generator):
@@ -262,7 +262,7 @@ def test_divergence_in_the_middle_is_an_error(monkeypatch):
         return terms(self, model, scale * x, generator=generator)
 
     monkeypatch.setattr(DenoisingScoreMatching, "terms", spoilt)
-    # One batch an epoch.
+    # Each epoch has one batch.
     with pytest.raises(FloatingPointError):
         quick(max_iter=10).fit(X[:100])
     assert n_batches == 6
@@ -290,7 +290,7 @@ def test_unknown_device():
 
 
 class TaskRecorder(Recorder):
-    """Note the other tasks too, and ask for dimensions in every epoch."""
+    """Record the other tasks too, and predict dimensions in every epoch."""
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         if context.task_name != "epoch":
@@ -308,7 +308,7 @@ def test_callback_sees_every_epoch():
     assert recorder.tasks == ["setup", "fit", "teardown"]
     assert len(recorder.scores) == fitted.n_iter_ == 20
     assert recorder.scores[-1] > recorder.scores[0]
-    # Looking on changes nothing.
+    # Callbacks that predict do not change the fit.
     assert_array_equal(fitted.dimension_pw_, fit_quick("flipd", max_iter=20).dimension_pw_)
 
 

@@ -1,4 +1,4 @@
-"""What both estimators of the dimension do alike."""
+"""Behaviour that both dimension estimators share."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize("estimator", [AUTOENCODER, SCORE], ids=["autoenco
 
 @pytest.fixture(scope="module", params=[AUTOENCODER, SCORE], ids=["autoencoder", "score"])
 def fitted(request):
-    """Return a fit that knows little."""
+    """Return a fit after a short training."""
     return fit_unwarned(clone(request.param), X)
 
 
@@ -79,7 +79,7 @@ def test_asks_to_be_fitted_first(estimator):
     ids=["autoencoder", "score"],
 )
 def test_bad_parameters_of_a_method_are_found_before_training(estimator, method):
-    # Which would fail.
+    # Training with these parameters would fail.
     training = {"autoencoder__network": "none"} if estimator is AUTOENCODER else {"device": "none"}
     with pytest.raises(InvalidParameterError, match=f"parameter of {type(method).__name__} must"):
         clone(estimator).set_params(method=method, **training).fit(X)

@@ -1,4 +1,4 @@
-"""Fits that diverge or fail: an error says so, and what had been learned is left."""
+"""Fits that diverge or fail: they raise an error, and keep what was learned before."""
 
 import copy
 
@@ -28,7 +28,7 @@ KINDS = pytest.mark.parametrize(
         ),
     ],
 )
-# Those with a state of their own beside the network.
+# Estimators with a state besides the network.
 STATES = pytest.mark.parametrize(
     "estimator",
     [
@@ -87,12 +87,12 @@ def test_divergence_after_partial_fit_leaves_what_it_had(estimator):
     with pytest.raises(FloatingPointError, match="samples far from all others"):
         estimator.partial_fit(huge)
     assert_array_equal(estimator.transform(X), codes)
-    # Nothing of the failed batch is left: the next one does what it would have done.
+    # The failed batch leaves no trace: the next batch has the same effect as without it.
     assert_array_equal(estimator.partial_fit(X).transform(X), following)
 
 
 def test_a_start_that_diverges_is_left_out(monkeypatch):
-    """The other starts go on."""
+    """The other inits go on."""
     build = Linear.build
     n_built = []
 

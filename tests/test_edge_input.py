@@ -1,4 +1,4 @@
-"""Data at the edge of what autoencoders take; bad_inputs has what is refused."""
+"""Data at the edge of what autoencoders accept. The data that they refuse is in bad_inputs."""
 
 from functools import partial
 
@@ -19,9 +19,9 @@ vaeense = partial(strategies.vaeense, n_components=3, max_iter=6)
 sparse_autoencoder = partial(strategies.sparse_autoencoder, n_components=3, max_iter=6)
 QUICK = {"vaeense": vaeense, "sparse": sparse_autoencoder}
 EACH = pytest.mark.parametrize("quick", [pytest.param(QUICK[name], id=name) for name in QUICK])
-# Of rows that are all equal.
+# Values of rows that are all equal.
 VALUES = [0.0, 3.0, -0.1, 1e100]
-# With penalties of each kind.
+# Penalties of each kind.
 EVERY = pytest.mark.parametrize(
     ("quick", "options"),
     [pytest.param(vaeense, {}, id="vaeense")]
@@ -57,7 +57,7 @@ def test_shapes(quick, samples, params):
 
 @EVERY
 def test_constant_features(quick, options):
-    """A constant feature is reproduced, also where it is large."""
+    """A constant feature is reproduced, even if it is large."""
     with_constants = np.column_stack([X, np.full(200, 1e3), np.zeros(200)])
     fitted = fit_unwarned(quick(**options, max_iter=200), with_constants)
     reconstruction = fitted.inverse_transform(fitted.transform(with_constants))
@@ -69,7 +69,7 @@ def test_constant_features(quick, options):
     ("value", "threshold"), each_once(VALUES, ["contribution", "fixed_variance", "otsu"])
 )
 def test_equal_rows_have_equal_latents(value, threshold):
-    """There is nothing to learn, and nothing to warn of."""
+    """There is nothing to learn, and no warning."""
     equal = np.full((50, 4), value)
     fitted = vaeense(threshold=threshold).fit(equal)
     assert fitted.scale_ == 1.0
@@ -81,7 +81,7 @@ def test_equal_rows_have_equal_latents(value, threshold):
 
 @pytest.mark.parametrize(("penalty", "value"), each_once(sorted(Penalty.aliases), VALUES))
 def test_equal_rows_have_equal_codes(penalty, value):
-    """There is nothing to learn, and nothing to warn of."""
+    """There is nothing to learn, and no warning."""
     equal = np.full((50, 4), value)
     fitted = sparse_autoencoder(penalty).fit(equal)
     codes = fitted.transform(equal)
@@ -94,7 +94,7 @@ def test_equal_rows_have_equal_codes(penalty, value):
 
 
 def test_equal_rows_with_a_target():
-    """There is nothing to open a latent for, and nothing to warn of."""
+    """There is no reason to open a latent, and no warning."""
     equal = np.full((50, 4), 3.0)
     estimator = VAEenseTransformer(3, target_l0=2, max_iter=3, random_state=0)
     fitted = estimator.fit(equal)
@@ -109,7 +109,7 @@ def test_equal_rows_are_reconstructed():
 
 @EVERY
 def test_equal_rows_then_others(quick, options):
-    """A stream that begins with no variance can still be learned from, in its own scale."""
+    """A stream whose first batch has no variance can still learn from later batches, in its own scale."""
     with pytest.warns(ConvergenceWarning, match="All samples of the first batch are the same"):
         estimator = quick(**options).partial_fit(np.full((50, 6), 3.0))
     for _ in range(3):
@@ -231,7 +231,7 @@ def test_any_scale_in_single_precision(quick, factor):
 
 @pytest.mark.parametrize(("factor", "dtype"), [(1e37, np.float32), (1e300, np.float64)])
 def test_the_score_of_samples_far_from_the_training_samples(factor, dtype):
-    """The squares of their errors overflow; the share of their variance does not."""
+    """The squared errors of these samples overflow; the share of variance does not."""
     fitted = fit_unwarned(sparse_autoencoder(), X)
     score = fitted.score((factor * X).astype(dtype))
     assert score == pytest.approx(fitted.score(1e6 * X), abs=1e-3)
@@ -239,7 +239,7 @@ def test_the_score_of_samples_far_from_the_training_samples(factor, dtype):
 
 @EACH
 def test_offset_far_from_the_origin(quick):
-    """Subtracting the mean is done in double precision."""
+    """The mean is subtracted in double precision."""
     moved = fit_unwarned(quick(), X + 1e6)
     same = moved.active_dimensions(X + 1e6) == fit_unwarned(quick(), X).active_dimensions(X)
     assert same.mean() > 0.98
@@ -255,7 +255,7 @@ def test_a_scale_whose_square_is_out_of_range(estimator, factor):
 
 
 def test_codes_out_of_range_are_refused_however_near_samples_are():
-    """Directions of hardly any variance have gains of any size."""
+    """Directions with hardly any variance have gains of any size."""
     fitted = fit_vaeense(X, max_iter=3)
     with torch.no_grad():
         weight = fitted.module_.network.heads.weight
@@ -266,7 +266,7 @@ def test_codes_out_of_range_are_refused_however_near_samples_are():
 
 
 def test_dimensions_of_samples_far_from_the_training_samples():
-    """There is an answer, or an error where squares overflow; at any scale the same."""
+    """The result is a dimension, or an error if squares overflow, and does not depend on the scale."""
     fitted = IntrinsicDimensionEstimator(random_state=0).fit(X)
     huge = IntrinsicDimensionEstimator(random_state=0).fit(1e140 * X)
     assert_allclose(huge.dimension_pw_, fitted.dimension_pw_)

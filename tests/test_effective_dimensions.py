@@ -26,7 +26,7 @@ class NoneActive(ThresholdRule):
 
 
 class Chosen(ThresholdRule):
-    """The first k latents are active, k = 0, 1, ... by sample."""
+    """A rule that keeps the first k latents active, with k = 0, 1, ... for successive samples."""
 
     def active(self, latents):
         n_samples, n_latents = latents.code.shape
@@ -44,7 +44,7 @@ def nonlinear():
 
 
 def with_columns(fitted, columns, **params):
-    """Return a copy of a fitted estimator that has these decoder columns first."""
+    """Return a copy of a fitted estimator whose first decoder columns are the given ones."""
     other = changed(fitted, **params)
     other.module_ = copy.deepcopy(fitted.module_)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Each example of the gallery asserts what its text claims, where its page does not show it."""
+"""Gallery examples assert the claims of their text that their page does not show."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each kind of extension, written outside of the package: one class, used as any of ours."""
+"""Each kind of extension, defined outside the package as one class, and used like a built-in one."""
 
 import copy
 import math
@@ -31,7 +31,7 @@ N_COMPONENTS = 6
 
 
 class BetaELBO(Loss):
-    """The divergence counts `beta` times."""
+    """An evidence lower bound whose divergence is multiplied by `beta`."""
 
     def __init__(self, beta=1.0):
         self.beta = beta
@@ -43,7 +43,7 @@ class BetaELBO(Loss):
 
 
 class AbsoluteReconstruction(Loss):
-    """Absolute errors, which outliers weigh less on, and a multiple of the penalty."""
+    """Absolute errors, which give less weight to outliers, plus a multiple of the penalty."""
 
     def __init__(self, factor=1.0):
         self.factor = factor
@@ -56,7 +56,7 @@ class AbsoluteReconstruction(Loss):
 
 
 class ScaledNormal(Prior):
-    """Independent normal latents of some variance."""
+    """Independent normal latents with a given variance."""
 
     def __init__(self, variance=1.0):
         self.variance = variance
@@ -85,7 +85,7 @@ class RMSprop(Optimizer):
 
 
 class Falling(Schedule):
-    """A straight line down to a floor."""
+    """A schedule that falls linearly to a floor."""
 
     def __init__(self, floor=0.0):
         self.floor = floor
@@ -115,7 +115,7 @@ class ResidualModule(nn.Module):
 
 
 class Residual(Network):
-    """Residual blocks with layer normalisation, both ways."""
+    """Residual blocks with layer normalisation, in encoder and decoder."""
 
     def __init__(self, width=16):
         self.width = width
@@ -128,7 +128,7 @@ class AttentionModule(nn.Module):
     def __init__(self, n_features, n_components, n_heads, width):
         super().__init__()
         self.n_heads = n_heads
-        # As positions are kept: a tensor that is no weight and in no state.
+        # Positions are often stored like this: a tensor that is no weight and not in the state.
         positions = torch.linspace(-1, 1, n_features * width).reshape(n_features, width)
         self.register_buffer("positions", torch.sin(9 * positions), persistent=False)
         self.embedding = nn.Parameter(torch.randn(n_features, width))
@@ -156,7 +156,7 @@ class Attention(Network):
 
 
 class Elastic(Penalty):
-    """L1, and half the square."""
+    """The L1 penalty plus half the squared code."""
 
     def __init__(self, alpha=0.1):
         self.alpha = alpha
@@ -170,14 +170,14 @@ class Elastic(Penalty):
 
 
 class Plain(Penalty):
-    """As little as a penalty can be: a constraint without parameters."""
+    """A minimal penalty: a constraint without parameters."""
 
     def build(self, n_components, *, unit, positive):
         return nn.ReLU()
 
 
 class Largest(ThresholdRule):
-    """So many latents, those of the least variance."""
+    """A given number of active latents, which have the least variance."""
 
     def __init__(self, k=1):
         self.k = k
@@ -199,7 +199,7 @@ def sae(**params):
     return quick_sae(**(settings | params))
 
 
-# An estimator with the extension, its parameter, and two values of it.
+# name: (estimator with the extension, its parameter, two values of the parameter)
 CASES = {
     "loss": (vaeense(loss=BetaELBO()), "loss__beta", [1.0, 30.0]),
     "loss of a sparse autoencoder": (
@@ -238,7 +238,7 @@ def test_search_over_its_parameter(case):
     search = GridSearchCV(estimator, {name: values}, scoring=size_of_codes, cv=2)
     fit_unwarned(search, X)
     assert search.best_params_[name] in values
-    # The parameter matters.
+    # The parameter changes the score.
     small, large = sorted(search.cv_results_["mean_test_score"])
     assert large > 1.001 * small > 0
 
@@ -306,7 +306,7 @@ def test_a_rule_says_which_latents_are_active():
 
 
 def test_what_is_no_extension_is_refused(subtests):
-    """With the name of the class to derive from."""
+    """The error names the class to derive from."""
     for kind in (Loss, Prior, Optimizer, Schedule, Network, Penalty):
         with subtests.test(kind=kind):
             name = kind.__name__.lower()
@@ -316,7 +316,7 @@ def test_what_is_no_extension_is_refused(subtests):
 
 
 class Odd(Network):
-    """A module with something wrong about its shapes, or of its layers."""
+    """A module with wrong shapes, or with wrong layers."""
 
     def __init__(self, wrong):
         self.wrong = wrong
@@ -377,7 +377,7 @@ def test_an_alias_of_ones_own_means_the_class_with_its_defaults():
         assert type(Penalty.resolve("halved")) is Halved
         fitted = sae(penalty="halved").fit(X)
         assert_array_equal(fitted.transform(X), sae(penalty=Halved()).fit(X).transform(X))
-        # What derives from it does not take its alias over.
+        # A subclass does not inherit the alias.
         type("Quartered", (Halved,), {})
         assert type(Penalty.resolve("halved")) is Halved
         with pytest.raises(ValueError, match=r"alias 'halved' is that of .*Halved"):

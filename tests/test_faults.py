@@ -1,4 +1,4 @@
-"""Trainings in which something goes wrong: nothing is lost, and the estimator can be used again."""
+"""Trainings with a fault: nothing is lost, and the estimator can be used again."""
 
 import copy
 import math
@@ -26,7 +26,7 @@ each_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 
 @pytest.fixture(scope="module")
 def fits():
-    """Return a fit of each estimator in which nothing goes wrong, to be read only."""
+    """Return a fit of each estimator without faults, which tests must not change."""
     return {name: fit_unwarned(clone(estimator), X) for name, estimator in ESTIMATORS.items()}
 
 
@@ -106,7 +106,7 @@ def test_a_callback_that_raises(name, fits):
 
 
 class ScarceModule(torch.nn.Module):
-    """A module that has the memory to encode so many rows at once."""
+    """A module whose memory suffices to encode only a limited number of rows at once."""
 
     n_rows = 10**9
 
@@ -124,7 +124,7 @@ class ScarceModule(torch.nn.Module):
 
 
 class Scarce(Linear):
-    """The specification of such a module."""
+    """The specification of a `ScarceModule`."""
 
     def build(self, n_features, n_components, *, n_heads, generator):
         return ScarceModule(
@@ -134,7 +134,7 @@ class Scarce(Linear):
 
 @pytest.fixture(params=["vaeense", "sae"])
 def scarce(request):
-    """Return an estimator that was fitted when there was memory enough."""
+    """Return an estimator that was fitted with enough memory."""
     estimator = clone(ESTIMATORS[request.param]).set_params(network=Scarce((12,)))
     return fit_unwarned(estimator, X)
 

@@ -1,4 +1,4 @@
-"""The penalty that the contributor's guide adds passes the test that the guide has for it."""
+"""The penalty of the contributor's guide passes the test that the guide gives for it."""
 
 import importlib.util
 import inspect
@@ -12,7 +12,7 @@ WRITTEN = ["test_entries_cost_at_most_the_cap", "test_a_higher_price_leaves_fewe
 
 
 def load(name, file):
-    """Import a file of the guide under the name that it is to have."""
+    """Import a file of the guide under the name that it will have in the package."""
     spec = importlib.util.spec_from_file_location(name, FOLDER / file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -1,4 +1,4 @@
-"""What a process loads by an import of the package, and by its first fits."""
+"""Modules that a process loads when it imports the package, and during its first fits."""
 
 import json
 import subprocess
@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-# Optional or heavy: loaded by the function that needs them, never by an import of ours.
+# Optional or heavy packages. The functions that need them import them, not the package itself.
 LAZY = ["IPython", "huggingface_hub", "matplotlib", "onnx", "onnxscript", "pandas", "rich"]
 LAZY += ["sae_lens", "skdim"]
-# It takes longer to load than a default fit of a small table.
+# This module takes longer to load than a default fit of a small table.
 SLOW = "torch._dynamo"
 ESTIMATORS = [
     "SparseAutoencoder(max_iter=5)",
@@ -17,7 +17,7 @@ ESTIMATORS = [
     "VAEenseTransformer(max_iter=5)",
     "IntrinsicDimensionEstimator(VAEenseTransformer(max_iter=5))",
 ]
-# scikit-learn itself loads some of these, so what counts is who asks, not what is loaded.
+# scikit-learn itself loads some of these modules, so the script records who imports each one.
 SCRIPT = f"""
 import builtins, importlib, json, pkgutil, sys, tempfile
 
@@ -54,7 +54,7 @@ print(json.dumps({{"lazy": lazy, "slow": slow}}))
 
 @pytest.fixture(scope="module")
 def loaded():
-    """Return who has loaded what is to be loaded late, in one process: most of it is to begin."""
+    """Return the importers of lazily loaded modules, from one process, since starting one is slow."""
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 0, run.stderr

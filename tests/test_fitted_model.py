@@ -1,6 +1,7 @@
-"""A fitted model stands by itself: parameters that made it no longer change it.
+"""A fitted model is independent of the parameters that made it.
 
-Networks of one's own show it too: their modules are in the right mode, and raise from near `fit`.
+Custom networks are tested too: their modules are in the right mode, and their errors show few
+frames of the package.
 """
 
 import pickle
@@ -33,10 +34,11 @@ from skvaeense.penalties import BatchTopK, JumpReLU, TopK
 from skvaeense.priors import StandardNormal
 
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
-# What changes the answers of a fitted estimator. `transform` alone looks at hard and sparse_output.
+# Parameters that change the outputs of a fitted estimator. Only `transform` uses hard and
+# sparse_output.
 INFERENCE = {"device", "threshold", "hard", "sparse_output"}
 INFERENCE |= {"transform_l0", "transform_explained_variance"}
-# For each parameter another value than that of the fits below.
+# A value for each parameter that differs from the fits below.
 OTHER_VALUES = {
     "n_components": 7,
     "network": MLP_SMALL,
@@ -114,13 +116,13 @@ def test_parameters_of_parts_leave_a_fitted_model_as_it_is(estimator, change):
     fitted = fit_unwarned(clone(estimator), X)
     expected = outputs(fitted, X_NEW)
     assert_same_answers(fitted.set_params(**change), expected)
-    # Its pickle holds what the model was made of, too.
+    # The pickle also contains the specifications that the model was made of.
     again = pickle.loads(pickle.dumps(fitted))
     assert_same_answers(again, expected)
 
 
 def test_a_warm_start_in_double_precision_begins_with_the_same_weights():
-    """A learning rate that moves nothing shows it to the last bit."""
+    """With a learning rate that moves no weight, the weights are equal to the last bit."""
     fitted = fit_sae("l1", ATOMS.few, positive_code=False, dtype="float64", warm_start=True)
     codes = fitted.transform(ATOMS.new)
     fit_unwarned(fitted.set_params(learning_rate_init=1e-30, max_iter=1), ATOMS.few)
@@ -131,7 +133,7 @@ def test_a_warm_start_in_double_precision_begins_with_the_same_weights():
 
 
 class DroppingModule(nn.Module):
-    """A network with dropout that notes its mode at each call."""
+    """A network with dropout that records its mode at each call."""
 
     def __init__(self, n_features, n_components, n_heads):
         super().__init__()
@@ -156,7 +158,7 @@ class DroppingModule(nn.Module):
 class Dropping(Network):
     """The specification of a network with dropout."""
 
-    # (training, has_gradients) for each call of any of its modules.
+    # (training, has_gradients) for each call of any module of such a network.
     modes: list = []
 
     def build(self, n_features, n_components, *, n_heads, generator):
@@ -175,7 +177,7 @@ EACH = pytest.mark.parametrize(
 
 @pytest.fixture
 def modes(monkeypatch):
-    """Return the list of (training, has_gradients) that the networks of a test note."""
+    """Return the list of (training, has_gradients) that networks record during a test."""
     noted = []
     monkeypatch.setattr(Dropping, "modes", noted)
     return noted
@@ -186,7 +188,7 @@ def modes(monkeypatch):
 def test_steps_train_and_validation_does_not(estimator, method, modes):
     estimator = fit_unwarned(clone(estimator), X, method)
     assert {(True, True), (False, False)} <= set(modes)
-    # What has gradients is a step. Everything else is looking at the model.
+    # Calls with gradients are training steps. All other calls only evaluate the model.
     assert set(modes) <= {(True, True), (False, False)}
     assert not estimator.module_.training
 
@@ -234,7 +236,7 @@ class Unable(nn.Module):
     ids=["vaeense", "sae"],
 )
 def test_a_traceback_is_short(estimator, method):
-    """From `fit` to the model's own method one reads at most seven frames of the package."""
+    """A traceback has at most seven frames of the package between `fit` and the method of the model."""
     with pytest.raises(LookupError, match="raised by the network") as raised:
         getattr(clone(estimator), method)(X)
     frames = [f for f in traceback.extract_tb(raised.tb) if f.filename.startswith(PACKAGE)]

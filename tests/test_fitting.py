@@ -1,4 +1,4 @@
-"""How both autoencoders are fitted: randomness, going on, batches, progress bars."""
+"""Fits of both autoencoders: randomness, continued training, batches, progress bars."""
 
 import copy
 import random
@@ -32,10 +32,10 @@ from skvaeense.schedules import Cosine
 X, X_NEW = SUBSPACES.few, SUBSPACES.new
 
 VAEENSE = quick_vaeense(n_init=2, max_iter=10)
-# Its alpha is adapted, and is part of what a stream goes on with.
+# Its alpha is adapted, and is part of the state of a stream.
 TARGET = quick_sae(target_l0=3)
 EACH = pytest.mark.parametrize("estimator", [VAEENSE, TARGET], ids=["vaeense", "target"])
-# With both kinds of network, and with penalties of each kind.
+# Estimators with both kinds of network, and with penalties of each kind.
 EVERY = pytest.mark.parametrize(
     "estimator",
     [
@@ -50,7 +50,7 @@ EVERY = pytest.mark.parametrize(
 
 
 def fit(estimator, X=X, **params):
-    """Return a fit of a copy."""
+    """Return a fit of a copy of the estimator."""
     return fit_unwarned(clone(estimator).set_params(**params), X)
 
 
@@ -63,11 +63,11 @@ def test_a_seed_fixes_every_bit_of_the_model_and_its_loss_curve(estimator):
     codes = one.transform(X_NEW)
     assert_array_equal(two.transform(X_NEW), codes)
     assert one.loss_curve_ == two.loss_curve_
-    # It has an entry for each epoch.
+    # The loss curve has an entry for each epoch.
     assert len(one.loss_curve_) == one.n_iter_ == estimator.max_iter
     assert all(type(loss) is float and np.isfinite(loss) for loss in one.loss_curve_)
     assert one.loss_curve_[-1] < one.loss_curve_[0]
-    # Without warm_start, fit begins anew.
+    # Without warm_start, fit starts from new weights.
     assert_array_equal(fit_unwarned(one, X).transform(X_NEW), codes)
 
 
@@ -96,18 +96,18 @@ def test_global_generators_are_not_touched(estimator):
 
 
 def test_global_generators_are_not_touched_by_resampling():
-    """No sample reaches these thresholds, so that all latents are dead and drawn anew."""
+    """No sample reaches these thresholds, so all latents are dead and are resampled."""
     before = global_states()
     fitted = fit(quick_sae(JumpReLU(threshold=1e3)), SUBSPACES.train)
     assert not fitted.active_dimensions(SUBSPACES.train).any()
-    # Being drawn anew does not count as being alive.
+    # Resampled latents still count as dead.
     assert fitted.dead_fraction_ == 1
     assert global_states() == before
 
 
 @EACH
 def test_no_seed_leaves_the_generator_of_torch_alone(estimator):
-    """numpy's global one is the source then, by scikit-learn's convention."""
+    """By scikit-learn's convention the seed then comes from numpy's global generator."""
     before = torch.random.get_rng_state()
     fitted = fit(estimator, random_state=None)
     if hasattr(fitted, "sample"):
@@ -147,7 +147,7 @@ OTHERS = {
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @EACH
 def test_going_on_refuses_what_it_cannot_change(estimator, method):
-    """Nor what `set_params` has changed inside of a network."""
+    """Continued training also refuses changes that `set_params` made inside a network."""
     fitted = fit(estimator, warm_start=True, max_iter=1, network=Linear([6, 6]))
     codes = fitted.transform(X_NEW)
     others = {name: value for name, value in OTHERS.items() if hasattr(fitted, name)}
@@ -159,7 +159,7 @@ def test_going_on_refuses_what_it_cannot_change(estimator, method):
         ):
             getattr(going_on, method)(X)
         assert_array_equal(going_on.transform(X_NEW), codes)
-    # What says the same is no change.
+    # An equal specification is no change.
     fit_unwarned(fitted.set_params(network=Linear((6, np.int64(6)))), X, method)
     fit_unwarned(fitted.set_params(n_components=5, warm_start=False), X)
     assert fitted.n_components_ == 5
@@ -167,7 +167,7 @@ def test_going_on_refuses_what_it_cannot_change(estimator, method):
 
 @EACH
 def test_warm_start_improves_the_model(estimator):
-    """It goes on from where it was, and does not begin anew."""
+    """A warm start continues from the last weights, and not from new ones."""
     short = fit(estimator, warm_start=True, max_iter=3)
     scores = [short.score(X_NEW)]
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_fit_after_partial_fit_begins_anew(estimator):
 
 @EACH
 def test_partial_fit_goes_on_from_the_last_fit(estimator):
-    """Not from an earlier stream, which the fit has replaced."""
+    """It does not go on from an earlier stream, which the fit has replaced."""
     fitted = fit_unwarned(clone(estimator).partial_fit(X), X).partial_fit(X)
     assert_array_equal(fitted.transform(X_NEW), fit(estimator).partial_fit(X).transform(X_NEW))
 
@@ -210,13 +210,13 @@ def test_a_copy_takes_partial_fit_on_its_own(estimator):
 
 @EACH
 def test_partial_fit_after_fit_changes_the_model_a_little(estimator):
-    """One more epoch at a small learning rate does not throw the fit away."""
+    """One more epoch at a small learning rate does not undo the fit."""
     fitted = fit(estimator, max_iter=60)
     codes, before, scale = fitted.transform(X_NEW), objective(fitted, X_NEW), fitted.scale_
     fitted.partial_fit(X)
     assert not np.array_equal(fitted.transform(X_NEW), codes)
     assert fitted.scale_ == scale
-    # In nats, or as a fraction of the variance.
+    # Losses are in nats, or fractions of the variance.
     least_loss = 1.0 if hasattr(fitted, "noise_variance_") else 0.02
     assert objective(fitted, X_NEW) > before - least_loss
 
@@ -256,7 +256,7 @@ def test_max_iter_bounds_the_epochs(estimator, max_iter):
 @EACH
 def test_a_large_tol_stops_early(estimator):
     stopped = fit(estimator, max_iter=40, tol=1e6, n_iter_no_change=3)
-    # What is left is the end, in which the learning rate falls to nothing.
+    # The remaining epochs are the end of the schedule, in which the learning rate falls to 0.
     assert 0.3 * 40 * 0.6 <= stopped.n_iter_ < 40
 
 
@@ -268,7 +268,7 @@ def test_a_callback_sees_every_epoch(estimator):
     assert len(recorder.scores) == len(fitted.history_["loss"])
     assert np.isfinite(recorder.scores).all()
     assert recorder.scores[-1] > recorder.scores[0]
-    # Looking on changes nothing.
+    # Callbacks that evaluate do not change the fit.
     assert_array_equal(fitted.transform(X_NEW), fit(estimator).transform(X_NEW))
 
 
@@ -279,7 +279,7 @@ def test_a_callback_can_stop_the_training(estimator, stop_after):
     fitted = fit_unwarned(clone(estimator).set_callbacks(recorder), X)
     assert len(recorder.scores) == len(fitted.history_["loss"]) == stop_after
     assert fitted.n_iter_ == len(fitted.loss_curve_) == stop_after
-    # It is the model of the last epoch, or of a better one.
+    # The fitted model is the model of the last epoch, or a better one.
     assert objective(fitted, X_NEW) >= recorder.scores[-1] - 0.05 * abs(recorder.scores[-1])
 
 
@@ -335,7 +335,7 @@ def test_decay_shrinks_the_decoder():
 
 
 class Halved(Loss):
-    """A loss of one's own: half of what its estimator takes by default."""
+    """A custom loss: half of the default loss of its estimator."""
 
     def __init__(self, whole=None):
         self.whole = whole
@@ -352,10 +352,10 @@ class Halved(Loss):
 )
 def test_a_loss_of_ones_own_is_minimised_and_its_terms_are_noted(estimator, whole):
     fitted = fit(estimator, loss=Halved(whole))
-    # Named terms stand in the history, in the units of the scaled samples.
+    # The history has the named terms of the loss, in the units of the scaled samples.
     history = fitted.history_
     assert {"loss", "twice", "error", "init"} <= set(history)
     assert history["twice"][-1] < history["twice"][0]
     assert history["loss"] == pytest.approx(history["twice"] / 2)
-    # Adam does not care about the scale of a loss.
+    # Adam does not depend on the scale of a loss.
     assert fitted.score(X_NEW) == pytest.approx(fit(estimator).score(X_NEW), abs=0.1)

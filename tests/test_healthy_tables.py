@@ -1,4 +1,4 @@
-"""Data on which nothing goes wrong: a fit says nothing of it. Warnings are errors."""
+"""Healthy data: fits do not warn. Warnings are errors here."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from skvaeense import SparseAutoencoder, VAEenseTransformer
 from skvaeense.datasets import make_linear_subspaces, make_sparse_dictionary
 from skvaeense.penalties import TopK
 
-# Rows that are far from all others are told of, and rightly.
+# Fits rightly warn of rows that are far from all others.
 HEALTHY = TABLES | {
     "normal": lambda rng, n, d: rng.standard_normal((n, d)),
     "subspaces": lambda rng, n, d: make_linear_subspaces(

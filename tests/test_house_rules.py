@@ -1,4 +1,4 @@
-"""What the linters cannot say about the source, read from its syntax trees."""
+"""Rules for the source that linters cannot check, tested on its syntax trees."""
 
 import ast
 import importlib
@@ -13,9 +13,9 @@ from skvaeense.utils._validation import StrOptions
 
 PACKAGE = Path(skvaeense.__file__).parent
 PRIVATE_IMPORTER = "utils/_validation.py"
-# Rooms whose names are for the package itself.
+# Subpackages whose names are private to the package.
 PRIVATE_ROOMS = {"training", "utils"}
-# What a new autoencoder must say.
+# Largest number of methods that a new autoencoder must define.
 MAX_ABSTRACT_METHODS = 4
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -42,7 +42,7 @@ def _imported_names():
 
 
 def _public_objects():
-    """Yield (name, object) for the classes and functions in `__all__`, of subpackages too."""
+    """Yield (name, object) for the classes and functions in `__all__`, also of subpackages."""
     rooms = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])} - PRIVATE_ROOMS
     public = sorted(f"skvaeense.{name}" for name in rooms if not name.startswith("_"))
     for module in map(importlib.import_module, ["skvaeense", *public]):
@@ -53,7 +53,7 @@ def _public_objects():
 
 
 def _public_methods(value):
-    """Return (name, definitions in the order of the MRO) for the methods that are ours."""
+    """Return (name, definitions in the order of the MRO) for the methods defined in the package."""
     methods = {}
     for cls in inspect.getmro(value) if inspect.isclass(value) else ():
         for name, member in vars(cls).items():
@@ -80,7 +80,7 @@ def _takes_parameters(value):
 
 
 def _unannotated(function):
-    """Return the names of what has no annotation in a signature."""
+    """Return the names of parameters without annotation, and "return" if it has none."""
     signature = inspect.signature(function)
     names = set(signature.parameters) - {"self", "cls"}
     without = [
@@ -90,7 +90,7 @@ def _unannotated(function):
 
 
 def _literals(annotation):
-    """Return the values of the Literals in an annotation."""
+    """Return the values of all Literals in an annotation."""
     if typing.get_origin(annotation) is typing.Literal:
         return set(typing.get_args(annotation))
     return set().union(*map(_literals, typing.get_args(annotation)))
@@ -148,7 +148,7 @@ def test_public_names_have_an_example():
 
 
 def test_public_names_document_their_parameters():
-    """numpydoc lets a docstring without sections be, so that private helpers can have one line."""
+    """numpydoc accepts docstrings without sections, so that private helpers can have one line."""
     without = []
     for name, value in _public_objects():
         if _takes_parameters(value) and not _has_parameters_section(value):

@@ -54,7 +54,7 @@ def interrupted(estimator, epoch, *callbacks):
         warnings.simplefilter("always")
         estimator.fit(X)
     (said,) = [w for w in caught if str(w.message).startswith(INTERRUPTED)]
-    # The warning is of the line that called fit.
+    # The warning points to the line that called fit.
     assert said.filename == __file__
     return estimator
 
@@ -74,12 +74,12 @@ def test_the_best_of_the_inits_that_are_over_is_kept():
     within_the_second = interrupted(vaeense, 10 + 3)
     first = fit_unwarned(clone(vaeense).set_params(n_init=1), X)
     assert within_the_second.n_iter_ == first.n_iter_ == 10
-    # Seeds of inits are drawn one after the other.
+    # Seeds of inits are drawn one after the other, so the first inits of both fits are equal.
     assert within_the_second.loss_curve_ == first.loss_curve_
 
 
 class Interrupted(Loss):
-    """A loss during whose first computation the user interrupts."""
+    """A loss whose first computation is interrupted by the user."""
 
     def terms(self, model, x, *, generator):
         raise KeyboardInterrupt
@@ -103,7 +103,7 @@ def test_a_kept_fit_goes_on_after_an_interruption(tmp_path):
 
 @pytest.mark.parametrize(("kind", "max_iter", "epoch"), [("gates", 2, 3), ("dense", "auto", 160)])
 def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoch):
-    """It knows again what explains the samples, though the training that showed it is over."""
+    """The continued fit remembers the explanation that an earlier training found."""
     samples = load_iris().data
     if kind == "gates":
         samples = make_sparse_dictionary(
@@ -117,7 +117,7 @@ def test_a_fit_goes_on_that_compares_explanations(tmp_path, kind, max_iter, epoc
     goes_on = fit_unwarned(clone(estimator).set_callbacks(Checkpoint(tmp_path)), samples)
     assert whole.explanation_ == goes_on.explanation_ == kind
     nats = goes_on.explanation_nats_
-    # Bounds of a short training round differently where samples lie differently in memory.
+    # The bounds of a short training are rounded differently if samples lie differently in memory.
     assert whole.explanation_nats_ == (nats if kind == "gates" else pytest.approx(nats, rel=1e-6))
     assert_array_equal(whole.history_["init"], goes_on.history_["init"])
     assert_array_equal(whole.transform(samples), goes_on.transform(samples))

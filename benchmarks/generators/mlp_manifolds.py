@@ -11,8 +11,8 @@ from skvaeense.datasets import _checks
 from skvaeense.datasets._assembly import Samples, _draw_union
 from skvaeense.utils._typing import DoubleArray, RandomState
 
-# Number of latents that fix the scale of a manifold. They are drawn apart from the samples, so that
-# the scale depends neither on n_samples nor on the samples.
+# Number of latents that set the scale of a manifold. They are drawn separately from the samples, so
+# that the scale depends neither on n_samples nor on the samples.
 _N_REFERENCE = 1000
 # Weights and biases of the hidden layers, and the output weights.
 _Network: TypeAlias = tuple[list[tuple[DoubleArray, DoubleArray]], DoubleArray]

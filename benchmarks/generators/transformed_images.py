@@ -17,13 +17,14 @@ from skvaeense.utils._typing import DoubleArray, IntArray, RandomState
 # Half the range of each transform: shifts down and to the right as shares of the width of a view,
 # an angle, a log scale, a shear, brightness, and a log contrast.
 RANGES = np.array([0.19, 0.19, 0.4, 0.25, 0.25, 0.15, 0.3])
-# Pixels of a source that a view is wide, and the standard deviation that the source is smoothed by.
+# Width of a view in pixels of the source, and standard deviation of the smoothing of the source.
 WIDTHS = {"photographs": 32.0, "digits": 10.0}
 SMOOTHING = {"photographs": 2.0, "digits": 0.7}
-# Zeros around a digit, and the distance of views from the margin of a photograph, in widths.
+# Width of the zeros around a digit in pixels, and distance of the centres of views from the margin
+# of a photograph in widths of a view.
 PADDING, MARGIN = 6, 1.5
-# Least variance in any tangent direction, for each pixel, where it is measured, and by which share
-# of the ranges; and how many sources are tried for one that has it.
+# Least variance per pixel in any tangent direction, number of places where it is measured, step of
+# its derivatives as a share of the ranges, and largest number of views that are tried.
 LEAST_TANGENT, N_PLACES, STEP, N_TRIES = 1.6e-4, 5, 0.15, 1000
 
 
@@ -59,26 +60,27 @@ def make_transformed_images(
     return_tangents: bool = False,
     random_state: RandomState = None,
 ) -> Samples | tuple[DoubleArray, IntArray, IntArray, list[DoubleArray]]:
-    """Draw real images under smooth transforms, whose number is the dimension.
+    """Draw real images under smooth transforms. The number of transforms is the dimension.
 
     Parameters
     ----------
     n_samples : int, default=1000
         Number of samples, split over the images as evenly as possible.
     dims : sequence of int, default=(1, 3, 5)
-        Number of transforms of each image, at most 7. One image is drawn for each entry, and
-        which of the transforms are free for it.
+        Number of transforms of each image, at most 7. For each entry, one image and its set of
+        transforms are drawn.
     images : {"photographs", "digits"}, default="photographs"
-        What is transformed: places in scikit-learn's two sample photographs, or its handwritten
+        Source of the images: places in scikit-learn's two sample photographs, or its handwritten
         digits.
     n_features : int, default=256
-        Number of pixels, a square number. An image of more pixels shows the same in finer steps.
+        Number of pixels, a square number. With more pixels an image has the same content and a
+        finer resolution.
     noise : float, default=0.0
         Standard deviation of the Gaussian noise added in every ambient direction, as a
         fraction of the root mean square (over samples and features) of the noiseless
         data around its mean.
     return_tangents : bool, default=False
-        Whether to return the variances in the tangent directions too.
+        Whether to also return the variances in the tangent directions.
     random_state : int, RandomState instance or None, default=None
         Seed or generator of the images, the samples, their order and the noise. Pass an
         int for a reproducible result.
@@ -93,8 +95,8 @@ def make_transformed_images(
     dimension : ndarray of int of shape (n_samples,)
         Number of transforms of that image.
     tangents : list of ndarray of shape (dim,)
-        Variances of each image in its tangent directions, falling, in squared shades of grey,
-        summed over the pixels. Only if `return_tangents`.
+        Variances of each image in its tangent directions, in descending order, in squared shades of
+        grey, summed over the pixels. Only returned if `return_tangents` is True.
 
     Raises
     ------
@@ -103,7 +105,7 @@ def make_transformed_images(
     ValueError
         If an argument is out of its range, or no image changes enough under all transforms.
     ImportError
-        If photographs are wanted, and pillow is not installed.
+        If `images` is "photographs", and pillow is not installed.
 
     Notes
     -----
@@ -112,13 +114,13 @@ def make_transformed_images(
     transform; a shift is at most 19 % of the width, and a turn 0.4 radians.
 
     Sources are smoothed a little and interpolated by cubic splines, so that the transforms are
-    smooth. They need not change every image: turning a disc does nothing, and flat sky does not
-    show a shift. So the derivatives by the free parameters are measured at five values of them.
-    If the variance that uniform parameters would give in any direction, by the singular values of
-    the derivatives, is under 1.6e-4 for each pixel, another image is drawn. The least of the five
-    is in `tangents`. Noise has the variance ``(noise * rms) ** 2`` in every direction, where rms is
-    mostly between 0.1 and 0.3: with 256 pixels each tangent direction stands well above noise of
-    0.1, while noise of 1 may hide some.
+    smooth. Some transforms do not change some images: a turned disc looks the same, and so does a
+    shifted flat sky. So the derivatives with respect to the free parameters are measured at five
+    random places. Their singular values give the variance of uniform parameters in each tangent
+    direction. If it is below 1.6e-4 per pixel in any direction, another image is drawn. `tangents`
+    has the least variance of the five places. Noise has the variance ``(noise * rms) ** 2`` in
+    every direction, where rms is mostly between 0.1 and 0.3. With 256 pixels each tangent direction
+    is well above noise of 0.1, while noise of 1 may hide some.
 
     To get training and test samples of the same images, draw one set and split it.
 
@@ -155,12 +157,13 @@ def make_transformed_images(
 
 
 class _View:
-    """A place in a source, seen through some of the transforms.
+    """A place in a source, seen under some of the transforms.
 
-    `free` are the transforms whose parameters may differ from 0, and `side` the pixels of a side.
+    `free` are the indices of the transforms whose parameters vary, and `side` is the number of
+    pixels on a side.
     """
 
-    # Variances in tangent directions, once they are measured.
+    # Variances in the tangent directions, set by `drawn`.
     tangents: DoubleArray
 
     def __init__(self, source: DoubleArray, center: Any, width: float, side: int, free: IntArray):
@@ -170,7 +173,7 @@ class _View:
 
     @classmethod
     def drawn(cls, dim: int, images: str, side: int, rng: np.random.RandomState) -> "_View":
-        """Draw places until one changes enough under transforms that are drawn too."""
+        """Draw places and transforms until a place changes enough under its transforms."""
         sources, width = _sources(images), WIDTHS[images]
         for _ in range(N_TRIES):
             source = sources[rng.randint(len(sources))]
@@ -187,7 +190,7 @@ class _View:
         )
 
     def measured(self, places: DoubleArray) -> DoubleArray:
-        """Return the least variances in tangent directions, falling, at some parameters."""
+        """Return the least variances in tangent directions over several places, descending."""
         steps = STEP * np.eye(len(self.free))
         variances = []
         for place in places:
@@ -198,7 +201,7 @@ class _View:
         return np.min(variances, axis=0)
 
     def images(self, parameters: DoubleArray) -> DoubleArray:
-        """Return an image as a row for each row of parameters, as shares of their ranges."""
+        """Return an image as a row for each row of parameters, given as shares of their ranges."""
         values = np.zeros((len(parameters), len(RANGES)))
         values[:, self.free] = parameters * RANGES[self.free]
         down, right, angle, log_scale, shear, brightness, log_contrast = values.T[:, :, None]

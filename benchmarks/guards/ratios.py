@@ -1,4 +1,4 @@
-"""The ratios of steps and transforms, one number each, for asv to follow from commit to commit.
+"""Time ratios of steps and transforms, one number for each, which asv tracks over commits.
 
 make guards                                   measure the present commit
 asv continuous --config benchmarks/asv.conf.json main~5 main
@@ -6,7 +6,7 @@ asv continuous --config benchmarks/asv.conf.json main~5 main
 
 import torch
 
-# asv imports this folder as a package of its own, whose name is not `benchmarks.guards`.
+# asv imports this folder as a top-level package, whose name is not `benchmarks.guards`.
 from . import steps
 
 REPEATS = 5
@@ -27,7 +27,7 @@ class Step:
         torch.set_num_threads(1)
 
     def track_ratio(self, name):
-        """Return its time over that of its matrix products."""
+        """Return the ratio of the time of the step to the time of its matrix products."""
         return STEPS[name].measure(REPEATS)["ratios"]["ours"]
 
 
@@ -43,7 +43,7 @@ class Transform:
         torch.set_num_threads(1)
 
     def track_ratio(self, sizes, name):
-        """Return its time over that of PCA's."""
+        """Return the ratio of the time of the transform to the time of PCA's transform."""
         return steps.transform_ratios(*sizes, REPEATS)[name]
 
 
@@ -51,5 +51,5 @@ class Import:
     """The import of the package."""
 
     def timeraw_import(self):
-        """Return what another process runs."""
+        """Return the code that asv times in a separate process."""
         return "import skvaeense"

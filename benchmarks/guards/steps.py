@@ -1,8 +1,8 @@
-"""Training steps, their matrix products alone, and loops by hand; and transforms beside PCA's.
+"""Times of training steps beside their matrix products and loops by hand, and of transforms.
 
 A contender is a function without arguments: the products of one step (the floor), or the steps of
-one pass over some batches. This is the one place that asks for the package's private training loop.
-It imports nothing of the other benchmarks, since asv imports this folder by itself.
+one pass over several batches. No other benchmark uses the package's private training loop. This
+module imports no other benchmark, since asv imports this folder on its own.
 """
 
 import statistics
@@ -30,8 +30,8 @@ from skvaeense.training._noise import NoiseSchedule
 from skvaeense.training._sparse_hooks import Coefficient, DeadLatents, UnitNorm
 from skvaeense.training._trainer import Trainer
 
-# name: (features, latents, samples of a batch). The first three are of default fits: to few
-# samples, to many, and to digits.
+# name: (features, latents, samples of a batch). The first three are the shapes of default fits, to
+# few samples, to many samples, and to digits.
 SHAPES = {
     "default, few samples": (40, 28, 32),
     "default": (40, 28, 256),
@@ -46,10 +46,10 @@ SPARSE_SHAPES = {
     "language model, wide": (768, 4096, 4096),
 }
 UNROLLED_SHAPES = {"language model, wide": (576, 4608, 4096)}
-# Multiplications of one timed pass at least, and its steps at most.
+# Least number of multiplications in a timed pass, and its largest number of steps.
 LEAST_WORK, MAX_STEPS = 2**29, 50
 N_TOP = 32
-# Features and components.
+# (features, components)
 TRANSFORM_SIZES = ((40, 20), (784, 64), (576, 300))
 
 
@@ -57,7 +57,7 @@ TRANSFORM_SIZES = ((40, 20), (784, 64), (576, 300))
 
 
 class Products(TorchDispatchMode):
-    """Within it the two factors of every matrix product are noted."""
+    """A context that records the two factors of every matrix product."""
 
     def __init__(self):
         super().__init__()
@@ -70,12 +70,12 @@ class Products(TorchDispatchMode):
 
 
 def floor(loss, batch):
-    """Return the matrix products of a step, forward and backward, and nothing else.
+    """Return a function that computes only the matrix products of a step, forward and backward.
 
     Parameters
     ----------
     loss : callable
-        Gives the loss of a batch by plain autograd.
+        A function of a batch that returns its loss, differentiable by autograd.
 
     batch : torch.Tensor of shape (n_samples, n_features)
         Samples.
@@ -98,7 +98,7 @@ def floor(loss, batch):
 
 
 def vae_loss(module):
-    """Return the loss of a gated VAE, as its formulas read."""
+    """Return the loss function of a gated VAE, written like its formulas."""
 
     def loss(x):
         mean, gate_logit = module.encode(x)
@@ -113,7 +113,7 @@ def vae_loss(module):
 
 
 class PlainAutoencoder(nn.Module):
-    """One linear layer each way, and decoder columns of norm 1."""
+    """An autoencoder with a linear encoder, a linear decoder, and decoder columns of norm 1."""
 
     def __init__(self, d, k):
         super().__init__()
@@ -122,11 +122,11 @@ class PlainAutoencoder(nn.Module):
 
     @torch.no_grad()
     def normalize(self):
-        """Bring the columns of the decoder to norm 1."""
+        """Scale the columns of the decoder to norm 1."""
         self.decoder.weight /= self.decoder.weight.norm(dim=0)
 
     def loss(self, x, k=None, of_batch=False):
-        """Return the loss of a top-k autoencoder, or with a penalty on the sum if k is None."""
+        """Return the loss with the top k entries, or with a penalty on the code if k is None."""
         code = self.encoder(x - self.decoder.bias).relu()
         if of_batch:
             values, kept = code.flatten().topk(k * len(x), sorted=False)
@@ -149,7 +149,7 @@ class Gathered:
 
 
 def collated(X, batch_size):
-    """Return an iterable of batches, each put together from single samples as DataLoader does."""
+    """Return an iterable of batches, which DataLoader collates from single samples."""
     return DataLoader(TensorDataset(X), batch_size, shuffle=True, collate_fn=_collate)
 
 
@@ -158,12 +158,12 @@ def _collate(samples):
 
 
 def by_hand(X, batch_size):
-    """Return the batches of loops by hand."""
+    """Return both kinds of batches for loops by hand."""
     return {"gathered": Gathered(X, batch_size), "collated": collated(X, batch_size)}
 
 
 def passes(loss, module, batches, after=lambda: None):
-    """Return one pass over the batches by plain autograd."""
+    """Return a function that trains by autograd for one pass over the batches."""
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
 
     def one_pass():
@@ -180,12 +180,12 @@ def passes(loss, module, batches, after=lambda: None):
 
 
 def n_steps(d, k, n):
-    """Return the steps of a timed pass: more of small ones, or the clock is too coarse."""
+    """Return the number of steps in a timed pass. Small steps need more, as the clock is coarse."""
     return max(2, min(MAX_STEPS, LEAST_WORK // (d * k * n)))
 
 
 def one_pass(model, loss, X, batch_size, hooks):
-    """Return one pass of the package's own training."""
+    """Return a function that trains for one pass by the package's trainer."""
     trainer = Trainer(
         model,
         loss,
@@ -205,12 +205,12 @@ def one_pass(model, loss, X, batch_size, hooks):
 
 
 def build(network, d, k, n_heads):
-    """Return the module of a network, the same each time."""
+    """Return the module of a network, with the same weights each time."""
     return network.build(d, k, n_heads=n_heads, generator=torch.Generator().manual_seed(0))
 
 
 def vae_contenders(network, d, k, n):
-    """Return the floor, the package's step and two loops by hand, of a gated VAE."""
+    """Return the floor, the package's pass and two loops by hand for a gated VAE."""
     X = torch.randn(n_steps(d, k, n) * n, d)
     contenders = {"floor": floor(vae_loss(build(network, d, k, 2)), X[:n])}
     model = VAE(network, d, k, generator=torch.Generator().manual_seed(0))
@@ -222,13 +222,13 @@ def vae_contenders(network, d, k, n):
 
 
 def sae_floor(d, k, n):
-    """Return the floor of a sparse autoencoder whose encoder sees the samples themselves."""
+    """Return the floor of a sparse autoencoder whose encoder takes uncentred samples."""
     module = PlainAutoencoder(d, k)
     return floor(lambda x: module.decoder(module.encoder(x)).sum(), torch.randn(n, d))
 
 
 def own_sae(penalty, network, X, k, n):
-    """Return one pass of the package's training of a sparse autoencoder."""
+    """Return a function for one pass of the package's training of a sparse autoencoder."""
     generator = torch.Generator().manual_seed(0)
     model = SparseCoder(network, X.shape[1], k, penalty=penalty, generator=generator)
     hooks = [Coefficient(0.1), DeadLatents(model), UnitNorm()]
@@ -236,9 +236,9 @@ def own_sae(penalty, network, X, k, n):
 
 
 def sae_contenders(penalty, network, d, k, n):
-    """Return the floor, the package's step and two loops by hand, of a sparse autoencoder.
+    """Return the floor, the package's pass and two loops by hand for a sparse autoencoder.
 
-    The floor and the loops are of one layer each way.
+    The floor and the loops always have one layer each way.
     """
     X = torch.randn(n_steps(d, k, n) * n, d)
     contenders = {"floor": sae_floor(d, k, n), "ours": own_sae(penalty, network, X, k, n)}
@@ -254,20 +254,20 @@ def sae_contenders(penalty, network, d, k, n):
 
 
 def time_in_turns(functions, repeats):
-    """Return the median of the seconds that each function takes, called in turns.
+    """Return the median seconds of each function. The functions are called in turn.
 
     Parameters
     ----------
     functions : dict of callable
-        Functions without arguments, by name. Each is called once before.
+        Functions without arguments, by name. Each is called once before it is timed.
 
     repeats : int
-        Calls of each.
+        Number of timed calls of each function.
 
     Returns
     -------
     dict of float
-        CPU seconds, or seconds by the clock with more than one thread.
+        CPU seconds, or wall-clock seconds with more than one thread.
     """
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds = {name: [] for name in functions}
@@ -290,9 +290,9 @@ class Step(NamedTuple):
     contenders: Callable[[int, int, int], dict[str, Callable[[], object]]]
 
     def measure(self, repeats):
-        """Return the sizes, the seconds of the floor, and the others as multiples of it."""
+        """Return the sizes, the seconds of the floor, and the ratios of the others to the floor."""
         times = time_in_turns(self.contenders(*self.sizes), repeats)
-        # The floor is one step, the others are passes.
+        # The floor is one step, and the other contenders are passes of several steps.
         floor = times.pop("floor")
         return {
             **dict(zip(("n_features", "n_components", "batch_size"), self.sizes, strict=True)),
@@ -324,7 +324,7 @@ def steps():
 
 
 def transform_ratios(d, k, repeats):
-    """Return the time of transforms over that of PCA's."""
+    """Return the ratios of the times of transforms to the time of PCA's transform."""
     X = np.random.default_rng(0).standard_normal((20_000, d)).astype(np.float32)
     few = {"n_init": 1, "max_iter": 2, "random_state": 0}
     models = {

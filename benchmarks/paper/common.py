@@ -1,7 +1,8 @@
-"""What the paper's experiments share: their two sizes, and fits that run at once.
+"""Shared parts of the paper's experiments: their two sizes, and parallel fits.
 
-An experiment has two sizes: `--quick`, the default, for minutes on two cores, and `--full`, the
-paper's own, for a GPU. Its results are tables, lists of rows, in ../results/paper/NAME.json.
+An experiment has two sizes: `--quick`, the default, takes minutes on two cores, and `--full` is the
+size of the paper, for a GPU. Results are tables, each a list of rows, in
+../results/paper/NAME.json.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from benchmarks.data import add_data_option
 
 
 def run(name, description, sizes, measure, add_arguments=None):
-    """Run an experiment in the size that the command line asks for, and keep what it measures.
+    """Run an experiment in the size that the command line names, and save its tables.
 
     Parameters
     ----------
@@ -29,14 +30,14 @@ def run(name, description, sizes, measure, add_arguments=None):
         The module's docstring.
 
     sizes : dict of dict
-        The numbers that "quick" and "full" stand for.
+        The settings of the sizes "quick" and "full".
 
     measure : callable
-        With an argparse.Namespace of these numbers, `jobs`, `data` and the experiment's own
-        arguments, it yields (table, row).
+        A generator function that yields (table, row). Its argument is an argparse.Namespace of the
+        settings, `jobs`, `data` and the experiment's own arguments.
 
     add_arguments : callable or None, default=None
-        With the parser, it adds the experiment's own arguments.
+        A function that adds the experiment's own arguments to the parser.
     """
     parser = make_parser(description, out=f"paper/{name}.json")
     size = parser.add_mutually_exclusive_group()
@@ -59,9 +60,9 @@ def run(name, description, sizes, measure, add_arguments=None):
 
 
 def at_once(function, jobs, n_jobs):
-    """Yield what a function returns for each tuple of arguments, in their order.
+    """Yield the results of a function for each tuple of arguments, in order, from parallel calls.
 
-    Each call has one thread, so that results do not depend on how many run at once.
+    Each call has one thread, so that results do not depend on the number of parallel calls.
     """
     with parallel_config("loky", inner_max_num_threads=1):
         yield from Parallel(n_jobs, return_as="generator")(
@@ -70,7 +71,7 @@ def at_once(function, jobs, n_jobs):
 
 
 def first_noise(X):
-    """Return the noise variance that random inits start from by default; a given one makes them."""
+    """Return the default initial noise variance of random inits. Setting it makes inits random."""
     variances = np.linalg.eigvalsh(np.cov(X.T))
     return 0.1 * np.square(variances).sum() / variances.sum()
 
@@ -78,6 +79,6 @@ def first_noise(X):
 def _alone(function, job):
     torch.set_num_threads(1)
     with warnings.catch_warnings():
-        # Tables show what these warn of.
+        # The tables show the problems that these warnings are about.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return function(*job)

@@ -2,11 +2,11 @@
 
     python -m benchmarks paper.convergence [--quick | --full]
 
-`fits`: how often training from random weights finds the dimension of all samples, for more and more
-steps, from one init, and with the best of five; and how often training from the default init finds
-it, which is computed from the data. Each seed draws data and weights. A fit *succeeds* where the
-mean absolute error of the count, on held-out samples, is under 0.05 for subspaces and 0.5 for
-dictionaries, whose smallest coefficients random inits do not see.
+`fits` shows how often training finds the dimension of all samples: from one random init with more
+and more steps, from the best of five random inits, and from the default init, which is computed
+from the data. Each seed draws data and weights. A fit *succeeds* if the mean absolute error of the
+count, on held-out samples, is below 0.05 for subspaces, and below 0.5 for dictionaries, whose
+smallest coefficients random inits do not find.
 """
 
 from benchmarks.paper.common import at_once, first_noise, run
@@ -20,10 +20,10 @@ DATA = {
     "2/4/8 in R^40": lambda n, seed: make_linear_subspaces(n, dims=(2, 4, 8), random_state=seed),
     "4 of 20 atoms in R^40": lambda n, seed: make_sparse_dictionary(n, random_state=seed),
 }
-# Factors on the default number of steps, for one random init; five have the default only.
+# Factors of the default number of steps, for one random init. Five inits have the default number.
 LENGTHS = (0.25, 0.5, 1.0)
 STEPS, BATCH_SIZE = 2500, 256
-# Training rows of which no steps are made: they choose among inits.
+# Largest number of training rows that are held out to choose among inits.
 MAX_HELD_OUT = 2500
 SIZES = {
     "quick": {"n_samples": 10_000, "n_seeds": 5},
@@ -31,12 +31,12 @@ SIZES = {
 }
 
 
-# Stands for the init that is computed from the data, where a number of random inits is asked for.
+# The value of `n_init` that means the init computed from the data.
 FROM_DATA = 0
 
 
 def fit(data, n_init, length, seed, n_samples):
-    """Return the error of one fit."""
+    """Return the row of one fit."""
     X, _, dimension = DATA[data](n_samples + N_TEST, seed)
     train, test, truth = X[N_TEST:], X[:N_TEST], dimension[:N_TEST]
     steps_per_epoch = (n_samples - min(n_samples // 10, MAX_HELD_OUT)) // BATCH_SIZE

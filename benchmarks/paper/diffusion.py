@@ -2,16 +2,17 @@
 
     python -m benchmarks paper.diffusion [--quick | --full] [--data FOLDER]
 
-A diffusion model has no sparse code, and a sparse autoencoder no good samples: its latents are
-active together or not at all, and a prior that draws them one by one does not know that. Here the
-two are stacked. A network learns to take noise out of hard codes, in which closed latents are
-exactly 0. From pure noise it then leads to new codes, step by step along the probability flow;
-entries below all but 1 % of the active ones are closed, and the rest is decoded. The same is done
-with the codes of a VAE and of PCA, and samples are drawn from the models themselves.
+A diffusion model has no sparse code. A sparse autoencoder draws no good samples: groups of its
+latents are active together, and a prior that draws latents one by one ignores this. Here the two
+models are stacked. A network learns to remove noise from hard codes, in which closed latents are
+exactly 0. Then it leads from pure noise to new codes, step by step along the probability flow.
+Entries smaller than 99 % of the active entries are set to 0, and the code is decoded. The same is
+done with the codes of a VAE and of PCA, and samples are also drawn from the models themselves.
 
-Samples are judged beside test images in the hidden layer of a classifier of the digits: by the
-Fréchet distance, by precision (the share of samples among the images) and recall (of images among
-the samples), each by the distance to the third neighbour.
+Samples are compared with test images in the hidden layer of a classifier of the digits: by the
+Fréchet distance, by precision (the share of samples among the images) and by recall (the share of
+images among the samples). Being among images or samples is decided by the distance to the third
+neighbour.
 """
 
 import base64
@@ -36,11 +37,12 @@ from skvaeense.networks import MLP
 
 # Noise levels of the diffusion, in units of the codes' root mean square.
 LEVELS = (0.01, 20.0)
-# Steps from noise to code, each with two looks at the network, and the power of their spacing.
+# Steps from noise to code, each with two evaluations of the network, and the power that spaces the
+# noise levels.
 N_FLOW, POWER = 40, 7
-# Sines and cosines that tell the network the level, and how it learns.
+# Number of sines and of cosines that encode the noise level; learning rate; batch size.
 N_WAVES, RATE, BATCH_SIZE = 8, 2e-3, 256
-# Share of the active entries that are smaller than where sampled ones are cut off.
+# Share of the active entries that are below the cut for entries of drawn codes.
 CUT = 0.01
 N_JUDGED, N_SHOWN = 5000, 20
 NEIGHBOR = 3
@@ -69,7 +71,7 @@ SIZES = {
 
 
 def autoencoder(name, seed, size):
-    """Return the estimator of a name."""
+    """Return the estimator with this name."""
     if name == "PCA":
         return PCA(size["n_components"], random_state=seed)
     width = size["width"]
@@ -94,8 +96,8 @@ class Denoiser(nn.Module):
 
         e(z, t) = t c z - sqrt(c) F(sqrt(c) z, t)
 
-    The first part is the best prediction for Gaussian samples. Each hidden unit of F is a product,
-    ``silu(a) b`` of two linear functions of its inputs; the level multiplies a.
+    The first term is the best prediction for Gaussian samples. Each hidden unit of F is a product
+    ``silu(a) b`` of two linear functions of its inputs; a is multiplied by a function of the level.
     """
 
     def __init__(self, n_features, layers):
@@ -107,7 +109,7 @@ class Denoiser(nn.Module):
 
     def forward(self, z, level):
         low, high = map(math.log, LEVELS)
-        # Half a wave over the range of levels, and then more: no two look alike.
+        # The slowest wave has a quarter period over the range of levels, so all levels differ.
         angles = torch.arange(1, N_WAVES + 1) * math.pi / 2 * (level.log() - low) / (high - low)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
         c = 1 / (1 + level**2)
@@ -119,7 +121,7 @@ class Denoiser(nn.Module):
 
 
 def learn_diffusion(codes, layers, n_steps, seed):
-    """Return a module that predicts the noise in noisy codes, by denoising score matching."""
+    """Train a module by denoising score matching to predict the noise in noisy codes."""
     torch.manual_seed(seed)
     module = Denoiser(codes.shape[1], layers)
     optimizer = torch.optim.Adam(module.parameters())
@@ -140,10 +142,10 @@ def learn_diffusion(codes, layers, n_steps, seed):
 
 @torch.no_grad()
 def draw(module, n, codes, seed):
-    """Return new codes: along the probability flow, dx/dt = noise(x, t), by Heun's method.
+    """Draw new codes along the probability flow, dx/dt = noise(x, t), by Heun's method.
 
-    What is left of x without its noise is cut to the range of the codes, latent by latent: far from
-    them the network was never trained.
+    The denoised x is clipped to the range of the codes, latent by latent, since the network was not
+    trained outside this range.
     """
     generator = torch.Generator().manual_seed(seed)
     least, most = codes.min(dim=0).values, codes.max(dim=0).values
@@ -166,7 +168,7 @@ def draw(module, n, codes, seed):
 
 
 class Judge:
-    """Compare samples with test images in what a classifier sees of them."""
+    """Compare samples with test images in the hidden layer of a classifier."""
 
     def __init__(self, X, y, X_test):
         self.classifier = MLPClassifier((128,), max_iter=10, random_state=0)
@@ -174,11 +176,11 @@ class Judge:
         self.real = self.features(X_test[:N_JUDGED])
 
     def features(self, X):
-        """Return the classifier's hidden layer."""
+        """Return the hidden layer of the classifier for images."""
         return np.maximum(X @ self.classifier.coefs_[0] + self.classifier.intercepts_[0], 0)
 
     def compare(self, X):
-        """Return the distance of samples, their precision and their recall."""
+        """Return the Fréchet distance, the precision and the recall of samples."""
         samples = self.features(X)
         return {
             "frechet": frechet_distance(self.real, samples),
@@ -188,9 +190,9 @@ class Judge:
 
 
 def frechet_distance(a, b):
-    """Return the squared distance of two normal distributions with these means and covariances."""
+    """Return the squared Fréchet distance of normal distributions fitted to two sets of rows."""
     cov_a, cov_b = np.cov(a.T), np.cov(b.T)
-    # The ridge keeps the root real where units are never active.
+    # The ridge keeps the matrix root real if some units are never active.
     ridge = 1e-6 * np.eye(len(cov_a))
     root = sqrtm((cov_a + ridge) @ (cov_b + ridge)).real
     gap = a.mean(axis=0) - b.mean(axis=0)
@@ -198,20 +200,20 @@ def frechet_distance(a, b):
 
 
 def share_among(points, others):
-    """Return the share of points that are nearer to one of the others than its third neighbour."""
+    """Return the share of points closer to one of `others` than the third neighbour of this one."""
     neighbors = NearestNeighbors(n_neighbors=NEIGHBOR + 1).fit(others)
     radius = neighbors.kneighbors(others)[0][:, -1]
     return float((cdist(points, others) <= radius).any(axis=1).mean())
 
 
 def packed(images):
-    """Return images as text: bytes, deflated, in base 64."""
+    """Return images as text: bytes, compressed by zlib, in base 64."""
     pixels = (255 * images.clip(0, 1)).round().astype(np.uint8)
     return base64.b64encode(zlib.compress(pixels.tobytes(), 9)).decode()
 
 
 def measure_one(name, seed, size, judge, X, X_test):
-    """Return rows: samples of the model itself, and of a diffusion on its codes."""
+    """Return rows for a diffusion on the codes of a model, reconstructions, and its own samples."""
     model = autoencoder(name, seed, size).fit(X)
     codes = model.transform(X).astype(np.float32)
     scale = float(np.sqrt(np.mean(codes**2)))
@@ -238,7 +240,7 @@ def measure_one(name, seed, size, judge, X, X_test):
         },
     ]
     if name != "PCA":
-        # Without the noise of the pixels, which no reconstruction has either.
+        # Draw samples without pixel noise, like reconstructions.
         model.noise_variance_ = 0.0
         prior = model.sample(N_JUDGED, random_state=seed)
         rows.append(
@@ -253,7 +255,7 @@ def measure_one(name, seed, size, judge, X, X_test):
 
 
 def judge_counts(drawn, codes):
-    """Return how many latents are active in drawn codes, and in those of test images."""
+    """Return the numbers of active latents in drawn codes and in the codes of test images."""
     count, real = (np.count_nonzero(c, axis=1) for c in (drawn, codes))
     return {
         "active": float(count.mean()),

@@ -1,11 +1,12 @@
-"""Fewer latents than the manifolds have dimensions together (the paper's open question 2).
+"""Fewer latents than the total dimension of all manifolds (the paper's open question 2).
 
     python -m benchmarks paper.few_latents [--quick | --full]
 
-Subspaces of dimension 4 in R^40 have 12 or 40 dimensions together. Models have from 2 latents to
-as many as that, and more. What is left unexplained of held-out samples stands beside what PCA
-leaves with as many components, the least that a linear decoder can leave. Each
-subspace has its own unexplained variance, too. Nothing tells which of them a model gives up.
+Three or ten subspaces of dimension 4 in R^40 have a total dimension of 12 or 40. Models have fewer
+latents, as many, or more. The variance that a model leaves unexplained on held-out samples is
+compared with the variance that PCA with as many components leaves unexplained, the least that a
+linear decoder can leave. The unexplained variance of each subspace is also measured. Which
+subspaces a model gives up is not known in advance.
 """
 
 from sklearn.decomposition import PCA
@@ -23,7 +24,7 @@ SIZES = {
 
 
 def fit(n_subspaces, n_components, seed, n_samples, n_init):
-    """Return what one model finds on held-out samples."""
+    """Return the measures of one model and of PCA on held-out samples."""
     X, subspace, _ = subspaces((4,) * n_subspaces, 40, n_samples)(seed)
     train, test, subspace = X[HELD_OUT:], X[:HELD_OUT], subspace[:HELD_OUT]
     model = VAEenseTransformer(n_components, n_init=n_init, random_state=seed).fit(train)

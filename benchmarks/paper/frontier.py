@@ -1,13 +1,14 @@
-"""Error against the mean number of active latents, for methods that are tuned alike.
+"""Error against the mean number of active latents, for methods that are tuned in the same way.
 
-The script of a data set lists candidates: methods, each with some settings. All count active
-latents in the same way. What entry j of a code adds to the reconstruction is about its
-contribution ``|e_j| ||W_j||``. A cut on contributions, one for all samples, is set on validation
-rows so that a wanted number of entries per sample is left in the mean. Test rows get the same cut:
-entries under it are exactly 0, the rest is decoded and counted.
+The script of a data set lists candidates: methods, each with several settings. Active latents are
+counted in the same way for all methods. The contribution ``|e_j| ||W_j||`` is about the size of
+what entry j of a code adds to the reconstruction. One cut on contributions, for all samples, is set
+on validation rows, so that the mean number of entries above it is the wanted number. The same cut
+is applied to test rows: entries below it are set to 0, and the other entries are decoded and
+counted.
 
-For each wanted number a method is tried with all of its settings and takes the one of least
-validation error; that is fitted again from other seeds.
+For each wanted number, all settings of a method are tried. The setting with the least validation
+error is fitted again from other seeds.
 """
 
 from typing import Any, NamedTuple
@@ -21,9 +22,9 @@ from skvaeense import VAEenseTransformer
 from skvaeense.inspection._estimators import contributions
 from skvaeense.metrics import pattern_adaptivity
 
-# Share of the test samples that a latent is active in, from which it is said to be in use.
+# A latent is in use if it is active in at least this share of the test samples.
 IN_USE = 0.01
-# By how much fewer entries may fall short of a level.
+# The number of entries may fall short of a level by at most this share.
 SHORT = 0.02
 
 
@@ -33,12 +34,12 @@ class Candidate(NamedTuple):
     method: str
     setting: str
     estimator: Any
-    # Where it is tried; None: at all of them.
+    # Levels at which the candidate is tried; None means all levels.
     levels: tuple[int, ...] | None = None
 
 
 class Samples(NamedTuple):
-    """Rows to fit, to tune and to report on, and labels of the last, if there are any."""
+    """Rows to fit, to tune and to report on, and optional labels of the rows to report on."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -47,15 +48,15 @@ class Samples(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """A setting of a variational autoencoder: its noise variance, and how fast it learns."""
+    """A setting of a variational autoencoder: its noise variance and its learning rate."""
 
     variance: float
-    # Whether the variance is only where it starts.
+    # Whether the noise variance is learned, starting from `variance`.
     learned: bool = False
     learning_rate: float = 0.02
 
     def candidate(self, method, unit, note="", **parameters):
-        """Return the candidate of this setting; variances are in a unit of squared samples."""
+        """Return the candidate of this setting, with `variance` times `unit` as noise variance."""
         estimator = VAEenseTransformer(
             noise_variance=self.variance * unit,
             learn_noise_variance=self.learned,
@@ -69,7 +70,7 @@ class Noise(NamedTuple):
 
 
 def cut_for(amounts, level):
-    """Return the cut above which so many entries per sample are left, or None of too few."""
+    """Return the cut that keeps `level` entries per sample in the mean, or None if too few."""
     flat = amounts[amounts > 0]
     n_kept = min(round(level * len(amounts)), len(flat))
     if n_kept < (1 - SHORT) * level * len(amounts):
@@ -78,7 +79,7 @@ def cut_for(amounts, level):
 
 
 def describe(active, labels):
-    """Return how many latents are active, and how adaptive their pattern is."""
+    """Return the numbers of active latents and the adaptivity of their pattern."""
     count = active.sum(axis=1)
     row = {
         "active": float(count.mean()),
@@ -92,7 +93,7 @@ def describe(active, labels):
 
 
 def fit(candidate, seed, samples, levels, metric):
-    """Return what a candidate gives at each level."""
+    """Fit a candidate, and return its errors and numbers of active latents at each level."""
     estimator = clone(candidate.estimator)
     estimator.set_params(random_state=seed).fit(samples.train)
     parts = samples.validation, samples.test
@@ -134,13 +135,13 @@ def compare(candidates, samples, levels, metric, n_seeds, n_jobs):
         Wanted mean numbers of active latents.
 
     metric : callable
-        The error of samples and their reconstructions.
+        A function of samples and their reconstructions that returns the error.
 
     n_seeds : int
-        Fits of each chosen setting.
+        Number of fits of each chosen setting.
 
     n_jobs : int
-        Fits at once.
+        Number of fits in parallel.
     """
     tries = []
     jobs = [(candidate, 0, samples, levels, metric) for candidate in candidates]

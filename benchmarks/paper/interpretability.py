@@ -1,28 +1,29 @@
-"""Handwritten digits: what leaving out a latent does, and to which digits.
+"""Handwritten digits: the effect of leaving out a latent, and the digits that it affects.
 
     python -m benchmarks paper.interpretability [--quick | --full] [--data FOLDER]
 
-VAEense, its form without gate (VAE) and a top-k sparse autoencoder have the same network, the same
-number of latents and the same steps; k is VAEense's mean number of active latents. A classifier,
-fitted on training images alone, reads reconstructions of test images. `reader` says how well it
-reads the images themselves. A row of `digits` is a fit. Latents are in use if they are active in
-1 % of the test images.
+VAEense, its form without a gate (VAE) and a top-k sparse autoencoder have the same network, the
+same number of latents and the same number of steps; k is VAEense's mean number of active latents. A
+classifier, fitted to training images only, reads reconstructions of test images. `reader` measures
+how well the classifier reads the images themselves. A row of `digits` is a fit. A latent is in use
+if it is active in at least 1 % of the test images.
 
-`log_loss` is that of the classifier for the whole codes, in nats, and
+`log_loss` is the log loss of the classifier for reconstructions from whole codes, in nats, and
 
-* `log_loss_change` is how much it grows when a latent is left out, a mean over the latents in use,
-  and `log_loss_change_where_active` the same over the images in which the latent is active;
+* `log_loss_change` is the increase of the log loss when a latent is left out, as a mean over the
+  latents in use. `log_loss_change_where_active` is the same over the images in which the latent is
+  active;
 * `log_loss_changes` are the changes of all latents, sorted;
 * `log_loss_effective` is exp(entropy) of the share of each latent in the sum of the positive
   changes, an effective number of latents;
-* `log_loss_class_share` is the largest share of a digit in the positive changes that one latent
-  makes, digits counted alike, a mean over the latents in use: 0.1 for a latent that hurts all
-  digits, 1 for one that hurts a single digit; and
-* `log_loss_class_share_by_chance` is the same among as many random groups of images, as large as
-  the digits: a change that comes from few images is found in few groups.
+* `log_loss_class_share` is the largest share of a digit in the positive changes of one latent, with
+  equal weight for all digits, as a mean over the latents in use: 0.1 for a latent that hurts all
+  digits, and 1 for a latent that hurts a single digit; and
+* `log_loss_class_share_by_chance` is the same with as many random groups of images, as large as the
+  digits, in place of the digits. A change that comes from few images is found in few groups.
 
-`information` is what it says about the digit whether a latent is active, in nats, a mean over the
-latents in use.
+`information` is the mutual information of the digit and the activity of a latent, in nats, as a
+mean over the latents in use.
 """
 
 import numpy as np
@@ -61,13 +62,13 @@ SIZES = {
 
 
 class Reader:
-    """A classifier that says how well it reads images of known digits."""
+    """A classifier of digits, with its log loss and its accuracy."""
 
     def __init__(self, X, y):
         self.classifier = MLPClassifier((256,), early_stopping=True, random_state=0).fit(X, y)
 
     def log_loss(self, y):
-        """Return a function of images that gives the log loss of each."""
+        """Return a function of images that returns the log loss of each image."""
         right = np.arange(len(y)), y
 
         def losses(X):
@@ -76,7 +77,7 @@ class Reader:
         return losses
 
     def accuracy(self, X, y):
-        """Return the share of the images that it reads right."""
+        """Return the share of images that the classifier reads correctly."""
         return float(self.classifier.score(X, y))
 
 
@@ -88,15 +89,15 @@ def shares(changes):
 
 
 def effective_number(share):
-    """Return exp(entropy) along the last axis."""
+    """Return exp(entropy) of shares along the last axis."""
     return np.exp(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=-1))
 
 
 def ablate(model, X, codes, metric):
     """Return the result of latent_ablation, and a row of changes by image for each latent.
 
-    The result has means over images. But the metric sees the whole codes first, then what is left
-    without each latent that is not 0 in all images; so its values are kept.
+    The result has only means over images. So the values of the metric for each image are recorded:
+    first for the whole codes, and then without each latent that is active in any image.
     """
     values = []
 
@@ -112,15 +113,15 @@ def ablate(model, X, codes, metric):
 
 
 def class_share(changes, labels, used):
-    """Return the largest share of a class in what each latent's absence costs, in the mean."""
+    """Return the largest share of a class in the changes of a latent, averaged over latents."""
     by_class = np.array([changes[:, labels == c].mean(axis=1) for c in np.unique(labels)])
     largest = shares(by_class.T).max(axis=1)
-    # Where no class is hurt there is no share.
+    # Latents that hurt no class have no share.
     return float(largest[used & (largest > 0)].mean())
 
 
 def fit(name, estimator, seed, reader, train, X, y):
-    """Return what the latents of one fit do."""
+    """Return the measures of the latents of one fit."""
     model = estimator.set_params(random_state=seed).fit(train)
     codes = model.transform(X)
     use = (codes != 0).mean(axis=0)
@@ -146,7 +147,7 @@ def fit(name, estimator, seed, reader, train, X, y):
 
 
 def measure(arguments):
-    """Yield how the images are read, and a row for each fit."""
+    """Yield a row for the classifier, and a row for each fit."""
     X, labels, X_test, y_test = read_mnist(arguments.data)
     order = np.random.default_rng(0).permutation(len(X))[: arguments.n_train]
     train, X_test, y_test = X[order], X_test[: arguments.n_test], y_test[: arguments.n_test]

@@ -2,16 +2,17 @@
 
     python -m benchmarks paper.minima [--quick | --full] [--data FOLDER]
 
-`one_latent`: a sample x, a decoder column of norm 1, and the code of this sample alone. The number
-of local minima of the loss over the code, for many x and prices. d such latents, with orthogonal
-columns, have the product of their numbers: 2^d where one has 2. And, as training does it, the
-minimum is followed from the highest price down to the others: for how many x is it not the best?
+`one_latent` has the number of local minima of the loss as a function of the code, for one sample x,
+one decoder column of norm 1, and many x and prices. For d latents with orthogonal columns the
+numbers are multiplied: 2^d if each latent has 2. As in training, the minimum is also followed from
+the highest price down to each other price. `n_missed` is the number of x for which this minimum is
+not the best.
 
-`fits`: the loss at the end of training from several seeds and learning rates, each model with its
-own loss, the same for all of its fits, and the loss of the empty code.
+`fits` has the loss at the end of training from several seeds and learning rates, and the loss of
+the empty code. Each model has its own loss, which is the same for all of its fits.
 
-`planes`: the loss on a plane through the parameters of a fitted model, spanned by two random
-directions, each with the norm of the parameters in every layer.
+`planes` has the loss on a plane through the parameters of a fitted model. Two random directions
+span the plane, each with the norm of the parameters in every layer.
 """
 
 import copy
@@ -32,17 +33,17 @@ SIZES = {
     "full": {"n_samples": 50_000, "n_seeds": 20, "max_iter": 150, "n_points": 51},
 }
 RATES = (0.25, 1.0, 4.0)
-# The default of sparse autoencoders with so few latents, at the default batch size.
+# Default learning rate of sparse autoencoders with this few latents, at the default batch size.
 SPARSE_RATE = 0.008
-# Where the loss of one latent is looked at.
+# Values of x, of the noise variance and of the price for `one_latent`.
 SAMPLES = np.linspace(0, 2, 101)
 NOISE = np.geomspace(1e-3, 1, 61)
 PRICES = np.geomspace(1e-3, 1, 61)
-# Losses that differ by less are the same.
+# Losses that differ by less count as equal.
 SAME = 1e-3
-# Level of Log, in units of x.
+# The parameter `eps` of Log, in units of x.
 EPS = 0.1
-# The planes reach so far from the solution, as a fraction of the norm of its parameters.
+# Distance of the edges of a plane from the solution, as a fraction of the norm of its parameters.
 REACH = 1.0
 
 
@@ -57,7 +58,7 @@ def n_minima(losses):
 
 
 def followed(losses, positions):
-    """Return where one comes to downhill from some positions, one for each row of losses."""
+    """Return the position at which a downhill walk ends, from a given position in each row."""
     ends = []
     for row, i in zip(losses, positions, strict=True):
         around = slice(max(i - 1, 0), i + 2)
@@ -69,9 +70,9 @@ def followed(losses, positions):
 
 
 def gated_losses(x, noise):
-    """Return the loss for every deviation s, at the best mean for each.
+    """Return the loss for every deviation s, each with its best mean.
 
-    (x - (1 - s) m)^2 / g + m^2 is least at m = x (1 - s) / ((1 - s)^2 + g), where it is
+    (x - (1 - s) m)^2 / g + m^2 is least at m = x (1 - s) / ((1 - s)^2 + g), with the value
     x^2 / ((1 - s)^2 + g).
     """
     s = 1 / (1 + np.exp(-np.linspace(-9, 9, 4001)))
@@ -87,7 +88,7 @@ def sparse_losses(x, price, cost):
 
 
 def one_latent():
-    """Yield the number of minima of each loss, a row for each price."""
+    """Yield a row for each model and price, with the numbers of minima."""
     models = {
         "VAEense": (NOISE, gated_losses),
         "SAE log": (PRICES, lambda x, p: sparse_losses(x, p, lambda z: np.log1p(z / EPS))),
@@ -111,7 +112,7 @@ def one_latent():
 
 
 def load(data, n_samples, folder):
-    """Return training and test samples."""
+    """Return the training and test samples of a data set."""
     if data == "MNIST":
         X, _, X_test, _ = read_mnist(folder)
         return X[:n_samples], X_test[:2000]
@@ -120,9 +121,9 @@ def load(data, n_samples, folder):
 
 
 def models(data, train):
-    """Return the estimators, with prices for about as many active latents as the data has.
+    """Return the estimators, with about as many active latents as the data has.
 
-    VAEense starts from random weights, as the others do.
+    VAEense starts from random weights, like the other models.
     """
     kappa, n_active = {"subspaces": (20, 4), "MNIST": (64, 20)}[data]
     shared = {"n_components": kappa, "network": "linear"}
@@ -136,7 +137,7 @@ def models(data, train):
 
 
 def with_fixed_price(estimator, train):
-    """Return the estimator with the price that meets its target, so that all fits have one loss."""
+    """Return the estimator with a fixed price that meets its target, so all fits have one loss."""
     if getattr(estimator, "target_l0", None) is None:
         return estimator
     alpha = estimator.set_params(random_state=0).fit(train).alpha_
@@ -152,10 +153,10 @@ def prepare(data, train, max_iter):
 
 
 def fit(data, name, estimator, rate, seed, train, test):
-    """Return how one fit ends."""
+    """Return a row with the last loss of one fit."""
     base = estimator.learning_rate_init
     base = SPARSE_RATE if base == "auto" else base
-    # Jobs of one process share the estimator that they are given.
+    # Jobs in one process share the estimator, so each fits a clone.
     estimator = clone(estimator).set_params(learning_rate_init=rate * base, random_state=seed)
     row = {
         "data": data,
@@ -173,7 +174,7 @@ def fit(data, name, estimator, rate, seed, train, test):
 
 
 def empty(estimator, X):
-    """Return the loss of a code that says nothing."""
+    """Return the loss of an empty code."""
     if isinstance(estimator, SparseAutoencoder):
         return 1.0
     return 0.5 * X.shape[1] * float(np.log(2 * np.pi * np.e * np.var(X - X.mean(axis=0))))
@@ -183,7 +184,7 @@ def empty(estimator, X):
 
 
 def plane(data, name, estimator, n_points, train, test):
-    """Return the loss on a plane through a solution, as far as it was trained."""
+    """Return the losses on a plane through the parameters at the end of training."""
     fitted = estimator.set_params(random_state=0).fit(train)
     generator = torch.Generator().manual_seed(0)
     solution = list(fitted.module_.parameters())
@@ -212,7 +213,7 @@ def plane(data, name, estimator, n_points, train, test):
 
 
 def n_grid_minima(losses):
-    """Return the number of inner points of a grid that are lower than all eight around them."""
+    """Return the number of inner grid points that are lower than all eight neighbours."""
     inner = losses[1:-1, 1:-1]
     n, m = losses.shape
     around = [
@@ -222,18 +223,18 @@ def n_grid_minima(losses):
 
 
 def loss_of(estimator, X):
-    """Return the loss of test samples, as it is minimised."""
+    """Return the loss that training minimises, on test samples."""
     if isinstance(estimator, VAEenseTransformer):
         return -float(estimator.elbo_samples(X).mean())
     codes = estimator.transform(X)
     error = np.square(X - estimator.inverse_transform(codes)).sum(axis=1).mean()
-    # Prices are in units of the training samples' norm.
+    # Prices are in units of the norm of training samples.
     size = estimator.scale_ * np.sqrt(X.shape[1])
     return float(error / size**2 + cost(estimator.penalty, np.abs(codes) / np.sqrt(X.shape[1])))
 
 
 def cost(penalty, codes):
-    """Return the mean price of codes."""
+    """Return the mean penalty of codes."""
     if isinstance(penalty, TopK):
         return 0.0
     entries = np.log1p(codes / penalty.eps) if isinstance(penalty, Log) else codes

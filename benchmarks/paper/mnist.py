@@ -2,10 +2,10 @@
 
     python -m benchmarks paper.mnist [--quick | --full] [--data FOLDER]
 
-All models have hidden layers of the same widths on both sides, the same number of latents, the same
-number of steps and the same images, and each method is tuned with and without a linear shortcut in
-the encoder. Errors are of test images, summed over pixels in [0, 1].
-FOLDER holds mnist.npz (X_train, y_train, X_test, y_test); without it OpenML is asked.
+All models have hidden layers of the same width, the same number of latents, the same number of
+steps and the same images. Each method is tuned with and without a linear shortcut in the encoder.
+Errors are squared errors of test images, summed over pixels in [0, 1]. FOLDER holds mnist.npz
+(X_train, y_train, X_test, y_test); without it the images come from OpenML.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from skvaeense.networks import MLP
 from skvaeense.penalties import L1, Log, TopK
 
 LEVELS = (10, 20, 40)
-# In squared units of a pixel.
+# Settings of the noise variance, in squared units of a pixel.
 NOISE = (
     Noise(0.05, learned=True),
     Noise(0.015, learning_rate=0.03),
@@ -28,7 +28,7 @@ NOISE = (
     Noise(0.04),
     Noise(0.08, learning_rate=0.03),
 )
-# Of sparse autoencoders; half of it was worse at nearly all levels.
+# Learning rate of sparse autoencoders. Half of it was worse at nearly all levels.
 RATE = 0.004
 SIZES = {
     "quick": {

@@ -1,28 +1,27 @@
-"""What a language model loses when it goes on from reconstructions of its hidden states.
+"""Loss of a language model that continues from reconstructions of its hidden states.
 
     python -m benchmarks paper.next_token_loss [--quick | --full] --data FOLDER
         --model NAME_OR_FOLDER [--gguf FILE] --layer N --text NAME_OR_FILES
 
-FOLDER holds lm_activations.npz, which `python -m benchmarks lm_activations` made with this model
+FOLDER holds lm_activations.npz, written by `python -m benchmarks lm_activations` with this model
 and layer. Dictionaries of 300 latents are fitted to its training rows, one for each mean number of
-active latents, with the package's defaults: VAEense, and methods of short_codes.py whose encoder
-looks several times too, or has one layer.
-Then the model reads a text that was not in that file, the first window of each document. After
-block N hidden states are replaced, except for those of the first tokens of a window, which were
-left out of the rows as well. The loss of the next token, in nats, is a mean over the tokens whose
-hidden states are replaced.
+active latents, with the package's defaults: VAEense, and methods of short_codes.py with an unrolled
+encoder or an encoder of one layer. Then the model reads the first window of each document of a text
+that is not in this file. The hidden states after block N are replaced by reconstructions, except
+for the first tokens of a window, which are not in the rows either. The loss of the next token, in
+nats, is a mean over the tokens whose hidden states are replaced.
 
-`text` has the loss of the whole model, and with all hidden states replaced by the mean row. A row
-of `codes` is a fit:
+`text` has the loss of the unchanged model, and the loss with all hidden states replaced by the mean
+row. A row of `codes` is a fit:
 
-* `active` and `fvu` are those of the test rows, `text_active` and `text_fvu` those of the text,
+* `active` and `fvu` are measured on test rows, and `text_active` and `text_fvu` on the text,
 * `loss` is the loss with reconstructions, and
 * `recovered` is (loss of the mean - loss) / (loss of the mean - loss of the whole model).
 
-The latents that are most often active in the first windows are left out, one at a time: `use` is
-the share of the tokens that each is active for, `loss_changes` by how much the loss grows without
-it, and `loss_changes_where_active` the same at these tokens alone. Tokens after them can change,
-too, as they attend to them.
+The latents that are most often active in the first windows are left out, one at a time. `use` is
+the share of tokens for which a latent is active, `loss_changes` is the increase of the loss without
+the latent, and `loss_changes_where_active` is the same at the tokens for which it is active. The
+loss at later tokens can change, too, since they attend to these tokens.
 """
 
 from contextlib import contextmanager
@@ -46,7 +45,7 @@ from benchmarks.short_codes import METHODS
 from skvaeense.inspection import latent_ablation
 from skvaeense.metrics import fvu, l0
 
-# Mean numbers of active latents, and which methods of short_codes.py have them.
+# Mean numbers of active latents, and the methods of short_codes.py that are fitted.
 LEVELS = (30, 100)
 MODELS = ("VAEense", "unrolled batch_topk", "signed batch_topk", "positive batch_topk")
 WINDOWS_AT_ONCE = 8
@@ -69,10 +68,10 @@ SIZES = {
 
 
 class Continuation:
-    """A language model that goes on from hidden states after one of its blocks.
+    """A language model that continues from replaced hidden states after one of its blocks.
 
-    Rows are the hidden states that can be replaced: those of all windows, one after the other,
-    without the first tokens of each and without its last, of which no next token is known.
+    Rows are the hidden states that can be replaced: the hidden states of all windows, one window
+    after the other, without the first tokens of each window and its last, which has no next token.
     """
 
     def __init__(self, model, layer, windows, skip):
@@ -90,7 +89,7 @@ class Continuation:
         self.hidden = torch.tensor(np.concatenate([np.stack(part) for part in parts]))
 
     def first(self, n_windows):
-        """Return the same for the first windows alone."""
+        """Return a continuation with the first windows only."""
         other = object.__new__(Continuation)
         vars(other).update(vars(self))
         other.tokens, other.hidden = self.tokens[:n_windows], self.hidden[:n_windows]
@@ -103,7 +102,7 @@ class Continuation:
 
     @torch.no_grad()
     def losses(self, rows):
-        """Return the loss of the next token for each row, when the rows are replaced by these."""
+        """Return the loss of the next token at each row, with the rows replaced by `rows`."""
         hidden = self.hidden.clone()
         inner = hidden[:, self.skip : -1]
         inner.copy_(torch.as_tensor(rows).reshape(inner.shape))
@@ -124,7 +123,7 @@ class Continuation:
 
 @contextmanager
 def replaced(blocks, hidden, in_tuple):
-    """Within it blocks do not compute: each gives these hidden states."""
+    """Replace the computation of the blocks: within this context, each returns `hidden`."""
 
     def give(*_, **__):
         return (hidden,) if in_tuple else hidden
@@ -139,7 +138,7 @@ def replaced(blocks, hidden, in_tuple):
 
 
 def fit(name, k, seed, X, X_test, rows):
-    """Return a fitted model, its reconstructions of the text's rows, and what they have."""
+    """Return a fitted model, its reconstructions of the rows of the text, and its measures."""
     model = METHODS[name](k, random_state=seed).fit(X)
     row = {"model": name, "k": k, "seed": seed}
     for part, samples in (("", X_test), ("text_", rows)):
@@ -150,7 +149,7 @@ def fit(name, k, seed, X, X_test, rows):
 
 
 def ablate(model, text, n_latents):
-    """Return what leaving out the latents that are most often active does."""
+    """Return the changes of the loss without each of the latents that are active most often."""
     use = (model.transform(text.rows) != 0).mean(axis=0)
     latents = np.argsort(-use, kind="stable")[:n_latents]
     result = latent_ablation(model, text.rows, text.losses, latents=latents)
@@ -164,12 +163,12 @@ def ablate(model, text, n_latents):
 
 
 def rounded(values):
-    """Return values with four digits; None for what is not known."""
+    """Return values rounded to four digits, with None for NaN."""
     return [None if np.isnan(value) else float(f"{value:.4g}") for value in values]
 
 
 def read_text(arguments):
-    """Return the model that goes on from the text's hidden states."""
+    """Return the continuation of the model for the windows of the text."""
     tokenizer, model = load(arguments.model, arguments.gguf)
     documents = read_documents(
         arguments.text, arguments.separator, arguments.split, arguments.column
@@ -223,7 +222,7 @@ def measure(arguments):
 
 
 def add_arguments(parser):
-    """Add what says which model reads which text."""
+    """Add the options that choose the model and the text."""
     parser.add_argument("--model", required=True, help="name on the Hub, or folder")
     add_text_arguments(parser)
 

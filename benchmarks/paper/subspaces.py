@@ -1,11 +1,11 @@
-"""The paper's first table: how many latents are active on three 4-dimensional subspaces of R^40.
+"""The paper's first table: numbers of active latents on three 4-dimensional subspaces of R^40.
 
     python -m benchmarks paper.subspaces [--quick | --full]
 
-Every model has 20 latents and the same encoder and linear decoder. The VAE and VAEense are told
-nothing else. The sparse autoencoders are told the answer: k = 4, or a price that training adapts
-to 4 active latents in the mean. Active are exact non-zeros of hard codes. Samples are held out, and
-each seed draws new subspaces.
+Every model has 20 latents and the same encoder and linear decoder. The VAE and VAEense know nothing
+else. The sparse autoencoders know the answer: k = 4, or a price that training adapts to a mean of 4
+active latents. A latent is active if its hard code is not exactly 0. Latents are counted on
+held-out samples, and each seed draws new subspaces.
 """
 
 import numpy as np
@@ -24,11 +24,11 @@ SIZES = {
 
 
 def model(name, seed, max_iter):
-    """Return the estimator of a name."""
+    """Return the estimator with this name."""
     shared = {"random_state": seed, "max_iter": max_iter}
     if name in ("VAEense", "VAE"):
         return VAEenseTransformer(KAPPA, gated=name == "VAEense", hard=True, **shared)
-    # Codes of both signs, or a subspace of dimension 4 takes more than 4 of them.
+    # Codes have both signs. With non-negative codes, a subspace of dimension 4 needs more latents.
     shared |= {"network": "linear", "positive_code": False}
     if name == "SAE top-k":
         return SparseAutoencoder(KAPPA, penalty=TopK(DIMENSION), **shared)
@@ -37,7 +37,7 @@ def model(name, seed, max_iter):
 
 
 def fit_and_count(name, seed, n_samples, max_iter):
-    """Return what one model gives for held-out samples."""
+    """Return the measures of one model on held-out samples."""
     X, subspace, dimension = subspaces((DIMENSION,) * 3, 40, n_samples)(seed)
     train, test = X[HELD_OUT:], X[:HELD_OUT]
     subspace, dimension = subspace[:HELD_OUT], dimension[:HELD_OUT]

@@ -1,14 +1,14 @@
-"""Codes of a given length by other packages, in a process of their own.
+"""Codes of a given length by other packages, in a separate process.
 
     python -m benchmarks.peers.codes JOB.npz METHOD
 
 The job has rows `train` and `test`, centred and divided by one number so that the mean square of
-their entries is 1, and `sizes`: numbers of components, of active latents and of epochs, and the
-seed. `codes`, `reconstruction` and, for a linear decoder, `components` are written beside it, in
-answer.npz. The last line that is printed has the CPU seconds of the fit and the version of the
-package, as JSON.
+their entries is 1, and `sizes`: the numbers of components, of active latents and of epochs, and the
+seed. The module writes `codes`, `reconstruction` and, for a linear decoder, `components` to
+answer.npz in the folder of the job. The last line of the output has the CPU seconds of the fit and
+the version of the package, as JSON.
 
-The packages have their defaults, but for sizes, and for what the methods below say.
+The packages have their defaults, except for sizes and for the settings of the functions below.
 """
 
 import json
@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-# K-SVD goes so often through all samples. By default it is 100 times; after these the error of the
-# training samples falls by less than a hundredth each time.
+# Number of passes of K-SVD over all samples. The default is 100, but after this many the error of
+# the training samples falls by less than a hundredth with each pass.
 KSVD_ITERATIONS = 10
 
 
 def dictionary_learning(n_components, k, n_epochs, seed):
-    """Return scikit-learn's, whose dictionary is learned with a lasso, and used with OMP."""
+    """Return scikit-learn's dictionary learning, trained with a lasso, which codes with OMP."""
     from sklearn.decomposition import MiniBatchDictionaryLearning
 
     return MiniBatchDictionaryLearning(
@@ -41,7 +41,7 @@ def dictionary_learning(n_components, k, n_epochs, seed):
 
 
 def ksvd(n_components, k, n_epochs, seed):
-    """Return dictlearn's approximate K-SVD, compiled before it is timed."""
+    """Return dictlearn's approximate K-SVD, after a small fit that compiles its code."""
     from dictlearn import DictionaryLearning
 
     def make(n_components, k, max_iter):
@@ -54,9 +54,9 @@ def ksvd(n_components, k, n_epochs, seed):
 
 
 def dense_autoencoder(n_components, k, n_epochs, seed):
-    """Return encdr's, with k latents, all of them active, and samples as they are given.
+    """Return encdr's autoencoder, with k latents that are all active, and without standardisation.
 
-    Its sparse autoencoder has no codes of a given length: no entry of them is 0.
+    The codes of encdr's sparse autoencoder have no given length, since none of their entries is 0.
     """
     import logging
 
@@ -72,7 +72,7 @@ def dense_autoencoder(n_components, k, n_epochs, seed):
     )
 
 
-# From a name to the package and the model.
+# name: (package, function that returns the model)
 METHODS = {
     "MiniBatchDictionaryLearning": ("scikit-learn", dictionary_learning),
     "dictlearn K-SVD": ("dictlearn", ksvd),
@@ -81,7 +81,7 @@ METHODS = {
 
 
 def main(job, method):
-    """Fit, code and decode."""
+    """Fit a model, code and decode the test rows, and write the answer."""
     with np.load(job) as file:
         train, test = file["train"], file["test"]
         n_components, k, n_epochs, seed = file["sizes"].tolist()

@@ -1,10 +1,10 @@
-"""Estimators of the dimension of other packages, in a process of their own.
+"""Dimension estimators of other packages, in a separate process.
 
     python -m benchmarks.peers.dimension pointwise JOB.npz METHOD ...
     python -m benchmarks.peers.dimension manifolds DATA.npz SEED METHOD ...
     python -m benchmarks.peers.dimension growth N_SAMPLES METHOD
 
-The last line that it prints is the answer, as JSON.
+The last line of the output is the answer, as JSON.
 """
 
 import json
@@ -17,15 +17,15 @@ import numpy as np
 import skdim
 from sklearn.neighbors import NearestNeighbors
 
-# Neighbours of the methods that are asked at samples, other than those of LOCAL with their own.
+# Number of neighbours of each sample. Some methods of LOCAL have numbers of their own.
 K = 100
-# DADApy compares distances to the 1st and the 2nd neighbour, the 2nd and the 4th, and so on. Noise
-# asks for large scales, and many dimensions for small ones.
+# Index of the scale. DADApy compares distances to neighbours 1 and 2, to neighbours 2 and 4, and so
+# on. Noisy samples need large scales, and high dimensions need small ones.
 DADAPY_SCALE = 2
 
 
 class DADApyGride:
-    """DADApy's GRIDE at one scale, in the words of scikit-dimension."""
+    """DADApy's GRIDE at one scale, with the interface of scikit-dimension."""
 
     def fit(self, X):
         from dadapy import Data
@@ -35,7 +35,7 @@ class DADApyGride:
         return self
 
 
-# Estimators of whole sets, which take the neighbours of a sample for one.
+# Estimators of whole sets. For the dimension at a sample, the set is the neighbours of the sample.
 METHODS = {
     "global PCA": lambda: skdim.id.lPCA(ver="FO"),
     "lPCA FO": lambda: skdim.id.lPCA(ver="FO"),
@@ -61,7 +61,7 @@ def smoothed_mle(X, n_asked):
 
 
 def ess(X, n_asked):
-    """Return torchid's ESS, of the neighbourhoods that are asked about only."""
+    """Return torchid's ESS, computed only for the neighbourhoods of the first samples."""
     import torch
     from torchid.estimators.ess import ESS, _batched_ess, _ess_to_dim
 
@@ -72,11 +72,11 @@ def ess(X, n_asked):
 
 
 def l2n2(X, n_asked):
-    """Return L2N2, the mean of log log ratios of distances to the second and first neighbours.
+    """Return L2N2, from mean log log ratios of the distances to the second and first neighbours.
 
-    A ratio is exponential with the dimension as its rate, once its logarithm is taken; the mean of
-    the logarithm of that is minus Euler's constant, minus the logarithm of the dimension. The mean
-    is taken over the neighbours of a sample (E.-J. Ong et al., arXiv:2603.10493; no package of it).
+    The log ratio has an exponential distribution whose rate is the dimension. So the mean of its
+    logarithm is minus Euler's constant minus the logarithm of the dimension. The mean is taken over
+    the neighbours of a sample (E.-J. Ong et al., arXiv:2603.10493; not available as a package).
     """
     distance, _ = NearestNeighbors(n_neighbors=2).fit(X).kneighbors()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -86,19 +86,19 @@ def l2n2(X, n_asked):
     return np.exp(-np.euler_gamma - mean)
 
 
-# Those that have a value for each sample of a set.
+# Methods that return a value for each sample of a set.
 LOCAL = {"MLE": smoothed_mle, "torchid ESS": ess, "L2N2": l2n2}
 
 
 def nearest(X, n_asked, n_neighbors, itself=False):
-    """Return the nearest among all samples of each of the first ones, maybe itself before them."""
+    """Return the neighbours of the first samples among all, maybe with the sample itself first."""
     search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(X)
     neighbours = search.kneighbors(X[:n_asked], return_distance=False)
     return neighbours if itself else neighbours[:, 1:]
 
 
 def answer(estimator, X):
-    """Return the dimension of a set, and NaN where a method refuses it, as one of copies."""
+    """Return the dimension of a set, or NaN if the method fails, for example on equal samples."""
     try:
         return estimator.fit(X).dimension_
     except (ValueError, IndexError):
@@ -108,7 +108,7 @@ def answer(estimator, X):
 def pointwise(job, *methods):
     """Return the mean absolute error of each method's dimensions at the first training samples.
 
-    Their neighbours are always those among all samples.
+    The neighbours are found among all samples.
     """
     with np.load(job) as file:
         X, truth, n_asked = file["X"], file["truth"], int(file["n_asked"])
@@ -133,9 +133,10 @@ def pointwise(job, *methods):
 
 
 def manifolds(data, seed, *methods):
-    """Write BenchmarkManifolds, and return each method's dimension of the sets of 2,500 samples.
+    """Write BenchmarkManifolds of 2,500 samples, and return each method's dimension of each set.
 
-    Local PCA is the mean over the samples' neighbours; the other methods ask for the whole set.
+    The dimension by local PCA is the mean over the neighbourhoods of all samples. The other methods
+    use the whole set at once.
     """
     benchmark = skdim.datasets.BenchmarkManifolds(random_state=int(seed))
     sets = benchmark.generate(n=2500)
@@ -153,7 +154,7 @@ def manifolds(data, seed, *methods):
 
 
 def growth(n_samples, method):
-    """Return the cost of a method per sample, on subspaces of 2, 4 and 8 dimensions in R^40."""
+    """Return the cost of a pointwise method, on subspaces of 2, 4 and 8 dimensions in R^40."""
     random_state = np.random.default_rng(0)
     X = np.zeros((int(n_samples), 40))
     for start, dimension in zip((0, 1, 2), (2, 4, 8), strict=True):

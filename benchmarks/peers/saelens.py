@@ -1,20 +1,20 @@
-"""Models of SAELens, trained by its own trainer. It takes an environment with sae-lens."""
+"""Models of SAELens, trained by SAELens' trainer. The environment needs sae-lens."""
 
 import time
 
 import torch
 
-# The learning rate of the published runs, and one for runs of a hundredth of their steps.
+# The learning rate of the published runs, and a rate for runs with a hundredth of their steps.
 PUBLISHED_RATE, SHORT_RATE = 3e-4, 3e-3
 
 
 def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
-    """Train a model as the published ones of SynthSAEBench do, but for the learning rate.
+    """Train a model like the published models of SynthSAEBench, except for the learning rate.
 
     Parameters
     ----------
     name : {"BatchTopK", "MatryoshkaBatchTopK"}
-        Which model.
+        Name of the model.
 
     batches : iterator of torch.Tensor
         Training samples.
@@ -23,10 +23,10 @@ def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
         Number of samples in each batch.
 
     n_samples : int
-        Number of samples to train by.
+        Number of samples to train on.
 
     shape : tuple of int
-        Number of latents, and of features.
+        Number of latents and number of features.
 
     k : int
         Number of active latents.
@@ -92,5 +92,5 @@ def train(name, batches, batch_size, n_samples, shape, k, seed, rate):
 
 
 def nested(n_latents):
-    """Return the published widths, as shares of the latents: 128, 512, 2,048 and 4,096 of 4,096."""
+    """Return widths with the published shares of latents: 128, 512, 2,048 and 4,096 of 4,096."""
     return [n_latents // 32, n_latents // 8, n_latents // 2, n_latents]
